@@ -1,0 +1,39 @@
+"""
+00-ModelTraining: train, test and perhaps promote a model as of one day.
+
+    snapshots of features and labels --> candidates --> holdout --> champion or not
+
+Request   POST {"use_case", "as_of", "force"}, all optional
+Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
+Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
+          and the champion pointer where the model is not worse than the champion
+Answers   200 what was trained; 409 the same run is under way; 422 too little data;
+          424 a table is missing; 503 try again
+"""
+
+import functions_framework
+
+from propensity import steps, training
+from propensity.endpoint import Answer, Run, run
+
+
+@functions_framework.http
+@run("modelTraining", kind="train", once=True)
+def model_training(current: Run) -> Answer:
+    """Train once per use case and as-of date; a failure leaves the champion alone."""
+    rows = steps.training_rows(current)
+    trained = training.train(
+        rows,
+        current.use_case,
+        current.timeframe,
+        preprocessor=steps.uploaded_preprocessor(current),
+        settings=current.settings,
+    )
+    champion = current.registry.find_champion()
+    verdict = training.compare(
+        trained,
+        steps.champion_probabilities(current, champion, trained.holdout.rows),
+        version=champion.version if champion else None,
+        seed=current.settings.seed,
+    )
+    return steps.publish_model(current, trained, verdict, rows=rows, champion=champion)

@@ -1,0 +1,27 @@
+"""
+03-ModelEvaluation: what the probabilities of past weeks were worth.
+
+    outcomes of the week + probabilities in force for it --> figures, provisional, final
+
+Request   POST {"use_case", "as_of", "force"}, all optional
+Reads     the use case's source and ma_predictions_history (BigQuery)
+Writes    ma_model_evaluation: the week that ends with the as-of date, and every earlier
+          one whose figures are not final yet
+Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
+          503 try again
+"""
+
+import functions_framework
+
+from propensity import steps
+from propensity.endpoint import Answer, Run, run
+
+
+@functions_framework.http
+@run("modelEvaluation", kind="evaluate", once=False)
+def model_evaluation(current: Run) -> Answer:
+    """Evaluate; a week of one class, or without predictions, gets a row saying so."""
+    weeks = steps.weeks_to_evaluate(current)
+    rows = [steps.evaluate_week(current, week) for week in weeks]
+    steps.publish_evaluations(current, rows)
+    return {"weeks": rows}

@@ -1,0 +1,79 @@
+# `make` alone lists the targets. Each sets up what it needs, once.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up down status test check bench clean
+SHELL := /bin/bash
+MAKEFLAGS += --no-print-directory --no-builtin-rules
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.set-up
+FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt)
+FUNCTION_STAMP := .local/venvs/.set-up
+WORKERS ?= 2
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
+IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
+# As they are, whatever is in them: recipes read them as shell variables.
+export DATA USER_COLUMN LABEL_EVENT
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
+	@echo "make demo DATA=online-retail   a public data set, downloaded"
+	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up"
+	@echo "make up DATA=…                 what that demo produced; PROPENSITY_PORT_BASE=9080 for other ports"
+
+setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
+
+demo: setup ## train, evaluate, predict and look up on generated data, or on DATA=…
+	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} \
+	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} \
+	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"}
+
+up: setup ## start emulators and functions, and leave them running
+	@$(BIN)/python -m local.stack up $${DATA:+--data "$$DATA"}
+
+down: ## stop what `make up` started
+	@$(IF_SET_UP) $(BIN)/python -m local.stack down $${DATA:+--data "$$DATA"}
+
+status: ## say what is up, and where
+	@$(IF_SET_UP) $(BIN)/python -m local.stack status $${DATA:+--data "$$DATA"}
+
+test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+
+check: $(STAMP) ## formatting, lint and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+bench: setup ## run the benchmarks
+	@for file in benchmarks/[a-z]*.py; do \
+	  echo "== $$file"; $(BIN)/python -m "benchmarks.$$(basename $$file .py)" || exit 1; done
+
+clean: ## stop what is up, and remove all local state
+	@[ ! -e $(STAMP) ] || $(BIN)/python -m local.stack down
+	@rm -rf .local
+	@echo "removed .local (all local states); .venv stays"
+
+# -- set-up ---------------------------------------------------------------------------
+
+$(STAMP): requirements.txt local/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Propensity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo missing)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu:" >&2; \
+	  echo "    sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo "· setting up .venv with $$($(PYTHON) -V), once; this takes a minute or two …"
+	@[ -x $(BIN)/python ] && $(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
+	@echo "· installing $$(grep -c == requirements.txt) packages of requirements.txt …"
+	@$(PIP) -r requirements.txt
+	@echo "· installing the BigQuery emulator …"
+	@$(PIP) --no-deps --ignore-requires-python -r local/requirements.txt
+	@touch $@
+
+$(FUNCTION_STAMP): $(STAMP) $(FUNCTION_REQUIREMENTS)
+	@$(BIN)/python -m local.stack install
+	@mkdir -p $(@D) && touch $@

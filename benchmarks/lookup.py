@@ -1,0 +1,478 @@
+"""
+Speed of a cached lookup: 02-GetProba against handlers that do nothing.
+
+    python -m benchmarks.lookup
+
+Three servers run from one virtual environment, which holds only 02-GetProba's
+requirements, each as functions-framework deploys it: 02-GetProba from its staged
+source, an empty asynchronous handler and an empty one under the default, threaded
+server. They are asked in turn, several rounds long, for the same addresses; every
+figure is the median of the rounds, and only ratios within a run mean anything.
+
+The load comes from ``wrk`` where it is installed (package ``wrk`` of Debian), which is
+written in C and far from its limit here. Without it a client in Python takes its place;
+it costs about as much as a fast server, so that ratios then come out closer to 1.
+
+Gates: exits with 1 where a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from deploy import stage
+from local import venvs
+from local.processes import HOST, free_ports, spawn, stop
+from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
+from propensity import tables
+
+FUNCTION = ROOT / "02-GetProba"
+USERS = 1_000
+CONNECTIONS = (8, 32, 128)
+LEAST_OF_ASYNCHRONOUS = 0.6
+LEAST_OF_THREADED = 3.0
+MOST_OF_THREADED_P99 = 0.5
+MOST_OF_IMPORT = 1.3
+IMPORT_ROUNDS = 9
+READY_S = 60.0
+WARM_UP_S = 0.5
+
+EMPTY_ASYNCHRONOUS = """
+import functions_framework.aio
+
+
+@functions_framework.aio.http
+async def empty(request):
+    return "OK"
+"""
+EMPTY_THREADED = """
+import functions_framework
+
+
+@functions_framework.http
+def empty(request):
+    return "OK"
+"""
+TIMED_IMPORT = (
+    "import time; began = time.perf_counter(); import {}; "
+    "print(time.perf_counter() - began)"
+)
+BASE_IMPORT = "functions_framework, google.cloud.bigquery"
+OWN_IMPORT = "main"
+
+# wrk asks for one address after another, each connection from the first on.
+WRK_SCRIPT = """
+local paths = {{}}
+for user = 0, {users} - 1 do
+  paths[user] = "/?user_id=user." .. user
+end
+local requests = {{}}
+local count = 0
+function init(args)
+  for user = 0, {users} - 1 do requests[user] = wrk.format("GET", paths[user]) end
+end
+function request()
+  count = count + 1
+  return requests[count % {users}]
+end
+"""
+MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one round of requests gave."""
+
+    requests_per_s: float
+    p99_ms: float
+    failures: int
+
+
+Generator = Callable[[int, int, float], Load]
+
+
+def by_wrk(port: int, connections: int, seconds: float) -> Load:
+    """Ask through ``wrk``."""
+    with tempfile.NamedTemporaryFile("w", suffix=".lua") as script:
+        script.write(WRK_SCRIPT.format(users=USERS))
+        script.flush()
+        done = subprocess.run(
+            [
+                *("wrk", "--threads", "1", "--connections", str(connections)),
+                *("--duration", f"{max(1, round(seconds))}s", "--latency"),
+                *("--script", script.name, f"http://{HOST}:{port}"),
+            ],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    p99 = re.search(r"99%\s+([\d.]+)(us|ms|s|m)\b", done.stdout)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
+    if p99 is None or rate is None:
+        raise RuntimeError(f"wrk said something unexpected:\n{done.stdout}")
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    errors = re.search(r"Socket errors: (.+)", done.stdout)
+    failures = int(refused[1]) if refused else 0
+    failures += sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0
+    return Load(float(rate[1]), float(p99[1]) * MILLISECONDS[p99[2]], failures)
+
+
+class Connection(asyncio.Protocol):
+    """A connection kept alive, with one request on it at a time."""
+
+    def __init__(self, requests: Sequence[bytes], first: int) -> None:
+        self.latencies: list[float] = []
+        self.failures = 0
+        self._requests = requests
+        self._next = first
+        self._answer = b""
+        self._sent = 0.0
+        self._transport: asyncio.Transport | None = None
+
+    def itself(self) -> Connection:
+        """Return this: what asyncio calls for a protocol."""
+        return self
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        self._sent = time.perf_counter()
+        self._transport.write(self._requests[self._next % len(self._requests)])
+        self._next += 1
+
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer = self._answer + data
+        head = answer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        lower = answer[:head].lower()
+        at = lower.find(b"content-length:") + 15
+        end = lower.find(b"\r\n", at)
+        length = int(lower[at : end if end >= 0 else head])
+        if len(answer) < head + 4 + length:
+            return
+        self.latencies.append(time.perf_counter() - self._sent)
+        self.failures += not answer.startswith(b"HTTP/1.1 200")
+        self._answer = b""
+        self._send()
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def by_python(port: int, connections: int, seconds: float) -> Load:
+    """Ask through asyncio."""
+    requests = [
+        f"GET /?user_id=user.{user} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
+        for user in range(USERS)
+    ]
+
+    async def ask() -> Load:
+        loop = asyncio.get_running_loop()
+        opened = []
+        for number in range(connections):
+            connection = Connection(requests, number * 17)
+            await loop.create_connection(connection.itself, HOST, port)
+            opened.append(connection)
+        began = time.perf_counter()
+        await asyncio.sleep(seconds)
+        elapsed = time.perf_counter() - began
+        for connection in opened:
+            connection.close()
+        latencies = [taken for one in opened for taken in one.latencies]
+        return Load(
+            len(latencies) / elapsed,
+            statistics.quantiles(latencies, n=100)[-1] * 1e3,
+            sum(connection.failures for connection in opened),
+        )
+
+    return asyncio.run(ask())
+
+
+def publish_users(stack: Stack) -> None:
+    """Fill the predictions table with the users that are asked for."""
+    with bigquery.Client(
+        project=stack.options.project,
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": stack.url("bigquery")},
+    ) as client:
+        dataset = f"{stack.options.project}.{stack.options.dataset}"
+        config = bigquery.QueryJobConfig(
+            default_dataset=dataset,
+            query_parameters=[
+                bigquery.ScalarQueryParameter("users", "INT64", USERS),
+                bigquery.ScalarQueryParameter(
+                    "as_of", "DATE", datetime.now(UTC).date()
+                ),
+                bigquery.ScalarQueryParameter(
+                    "use_case", "STRING", stack.options.use_case
+                ),
+            ],
+        )
+        client.query_and_wait(
+            tables.PREDICTIONS.ddl(),
+            job_config=bigquery.QueryJobConfig(default_dataset=dataset),
+        )
+        client.query_and_wait(
+            """
+            INSERT INTO ma_predictions_table
+              (use_case, user_id, as_of, probability, percentile, model_version)
+            SELECT
+              @use_case, CONCAT('user.', CAST(n AS STRING)), @as_of,
+              (n + 0.5) / @users, CAST(CEIL((n + 1) * 100 / @users) AS INT64), 0
+            FROM UNNEST(GENERATE_ARRAY(0, @users - 1)) AS n
+            """,
+            job_config=config,
+        )
+
+
+@contextlib.contextmanager
+def servers(
+    python: Path, folder: Path, environment: Mapping[str, str]
+) -> Iterator[dict[str, int]]:
+    """Serve the three from the function's environment; yields their ports by name."""
+    sources = {
+        "02-GetProba": stage.stage(FUNCTION, folder / "get_proba"),
+        "empty asynchronous": folder / "asynchronous",
+        "empty threaded": folder / "threaded",
+    }
+    for name, source in (
+        ("empty asynchronous", EMPTY_ASYNCHRONOUS),
+        ("empty threaded", EMPTY_THREADED),
+    ):
+        sources[name].mkdir()
+        (sources[name] / "main.py").write_text(source)
+    ports = dict(zip(sources, free_ports(len(sources)), strict=True))
+    processes = []
+    try:
+        for name, source_folder in sources.items():
+            target = "get_proba" if name == "02-GetProba" else "empty"
+            processes.append(
+                spawn(
+                    name,
+                    [
+                        *(str(python), "-m", "functions_framework"),
+                        *("--source", "main.py", "--target", target),
+                        *("--host", HOST, "--port", str(ports[name])),
+                        *([] if name == "empty threaded" else ["--asgi"]),
+                    ],
+                    environment=environment,
+                    folder=source_folder,
+                    port=ports[name],
+                    log=folder / f"{target}-{ports[name]}.log",
+                )
+            )
+        for port in ports.values():
+            wait_until_ready(port)
+        yield ports
+    finally:
+        stop(processes)
+
+
+def wait_until_ready(port: int) -> None:
+    """Wait until a server answers; the framework answers this path by itself."""
+    deadline = time.monotonic() + READY_S
+    while True:
+        try:
+            urllib.request.urlopen(f"http://{HOST}:{port}/robots.txt", timeout=5)
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def fill_cache(port: int) -> None:
+    """Ask for every user once, so that every later answer is cached."""
+    body = json.dumps({"user_ids": [f"user.{user}" for user in range(USERS)]})
+    request = urllib.request.Request(
+        f"http://{HOST}:{port}/",
+        data=body.encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        found = json.load(answer)["predictions"]
+    if len(found) != USERS or any(user["probability"] is None for user in found):
+        raise RuntimeError("02-GetProba does not find the users it is asked for")
+
+
+def import_seconds(python: Path, folder: Path) -> tuple[float, float]:
+    """Return the median seconds of the base's import and of 02-GetProba's own."""
+    taken: dict[str, list[float]] = {BASE_IMPORT: [], OWN_IMPORT: []}
+    for _ in range(IMPORT_ROUNDS + 1):
+        for what, seconds in taken.items():
+            done = subprocess.run(
+                [str(python), "-c", TIMED_IMPORT.format(what)],
+                cwd=folder,
+                check=True,
+                capture_output=True,
+                text=True,
+            )
+            seconds.append(float(done.stdout))
+    # The first of each reads files that the system does not hold yet.
+    return (
+        statistics.median(taken[BASE_IMPORT][1:]),
+        statistics.median(taken[OWN_IMPORT][1:]),
+    )
+
+
+def measured(
+    generator: Generator, ports: Mapping[str, int], *, rounds: int, seconds: float
+) -> dict[tuple[str, int], Load]:
+    """Return the medians of every server at every number of connections."""
+    loads: dict[tuple[str, int], list[Load]] = {
+        (name, connections): [] for connections in CONNECTIONS for name in ports
+    }
+    for port in ports.values():
+        generator(port, CONNECTIONS[0], WARM_UP_S)
+    for number in range(rounds):
+        for (name, connections), rounds_ in loads.items():
+            rounds_.append(generator(ports[name], connections, seconds))
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return {
+        key: Load(
+            statistics.median(load.requests_per_s for load in rounds_),
+            statistics.median(load.p99_ms for load in rounds_),
+            sum(load.failures for load in rounds_),
+        )
+        for key, rounds_ in loads.items()
+    }
+
+
+def report(
+    loads: Mapping[tuple[str, int], Load], imports: tuple[float, float]
+) -> list[str]:
+    """Print the tables; return the targets that were missed."""
+    missed = []
+
+    def judged(ratio: float, is_met: bool, what: str) -> str:
+        if not is_met:
+            missed.append(f"{what} is {ratio:.2f}")
+        return f"{ratio:.2f}{'' if is_met else ' (missed)'}"
+
+    print("\n| connections | server | requests/s | p99 ms | failures |")
+    print("|--:|:--|--:|--:|--:|")
+    for (name, connections), load in loads.items():
+        print(
+            f"| {connections} | {name} | {load.requests_per_s:,.0f} "
+            f"| {load.p99_ms:.2f} | {load.failures} |"
+        )
+    print(
+        f"\n| connections | of empty asynchronous (≥ {LEAST_OF_ASYNCHRONOUS}) "
+        f"| of empty threaded (≥ {LEAST_OF_THREADED:g}) "
+        f"| p99 of empty threaded's (≤ {MOST_OF_THREADED_P99}) |"
+    )
+    print("|--:|--:|--:|--:|")
+    for connections in CONNECTIONS:
+        own = loads["02-GetProba", connections]
+        asynchronous = loads["empty asynchronous", connections]
+        threaded = loads["empty threaded", connections]
+        of_asynchronous = own.requests_per_s / asynchronous.requests_per_s
+        of_threaded = own.requests_per_s / threaded.requests_per_s
+        of_p99 = own.p99_ms / threaded.p99_ms
+        at = f"at {connections} connections"
+        cells = (
+            judged(
+                of_asynchronous,
+                of_asynchronous >= LEAST_OF_ASYNCHRONOUS,
+                f"requests of the empty asynchronous handler's {at}",
+            ),
+            judged(
+                of_threaded,
+                of_threaded >= LEAST_OF_THREADED,
+                f"requests of the empty threaded handler's {at}",
+            ),
+            judged(
+                of_p99,
+                of_p99 <= MOST_OF_THREADED_P99,
+                f"p99 of the empty threaded handler's {at}",
+            ),
+        )
+        print(f"| {connections} | {' | '.join(cells)} |")
+        if own.failures:
+            missed.append(f"{own.failures} lookups {at} failed")
+    base, own_import = imports
+    ratio = own_import / base
+    print(f"\n| import | s | of the base (≤ {MOST_OF_IMPORT}) |")
+    print("|:--|--:|--:|")
+    print(f"| {BASE_IMPORT} | {base:.3f} | 1 |")
+    import_cell = judged(ratio, ratio <= MOST_OF_IMPORT, "the import of the base's")
+    print(f"| 02-GetProba | {own_import:.3f} | {import_cell} |")
+    return missed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print Markdown, and return 1 where a target is missed."""
+    parser = argparse.ArgumentParser("python -m benchmarks.lookup")
+    parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument(
+        "--client",
+        choices=("wrk", "python"),
+        default="wrk" if shutil.which("wrk") else "python",
+        help="what makes the load; wrk where it is installed",
+    )
+    given = parser.parse_args(arguments)
+    generator = by_wrk if given.client == "wrk" else by_python
+    say = print if sys.stderr.isatty() else lambda _: None
+    python = venvs.python_of(
+        FUNCTION / "requirements.txt", folder=LOCAL / "venvs", say=say
+    )
+    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        state = State("benchmark", folder / "states")
+        with Stack(state, ports=ports, functions=()) as stack:
+            publish_users(stack)
+            environment = stack.environment | {
+                "PATH": "/usr/bin:/bin",
+                "PYTHONUNBUFFERED": "1",
+                # Longer than this runs: all lookups are to be cached ones.
+                "PROPENSITY_LOOKUP_TTL_S": "86400",
+            }
+            with servers(python, folder, environment) as ports_of_servers:
+                fill_cache(ports_of_servers["02-GetProba"])
+                loads = measured(
+                    generator,
+                    ports_of_servers,
+                    rounds=given.rounds,
+                    seconds=given.seconds,
+                )
+        imports = import_seconds(python, folder / "get_proba")
+    print(
+        f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS} users, "
+        f"load by {given.client}, one process a server."
+    )
+    missed = report(loads, imports)
+    for miss in missed:
+        print(f"missed: {miss}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

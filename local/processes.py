@@ -1,0 +1,189 @@
+"""
+Processes that this project starts, and only those, stopped by what they are.
+
+A process is known by its id and its start time together. An id alone is given to
+another process once the first has ended, so that stopping by id alone may hit a
+stranger.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+HOST = "127.0.0.1"
+# Below the range from which systems take ports for outgoing connections.
+FREE_PORTS = range(20_000, 32_000)
+STOP_S = 10.0
+POLL_S = 0.02
+
+
+class LocalError(Exception):
+    """Local mode cannot do what was asked; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """One process that leads a group of its own."""
+
+    name: str
+    pid: int
+    started: str
+    port: int
+    log: str
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this very process, not a later one with its id, still runs."""
+        return start_time(self.pid) == self.started
+
+
+def start_time(pid: int) -> str | None:
+    """
+    Return when a process started, as the system writes it; None when it has ended.
+
+    A zombie has ended: nobody has asked for its exit status yet, which in a container
+    without an init process nobody ever does.
+    """
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            # The second field, the name, may itself hold spaces and parentheses.
+            fields = stat.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
+    answer = subprocess.run(
+        ["ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    state, _, started = answer.stdout.strip().partition(" ")
+    return started.strip() if started and not state.startswith("Z") else None
+
+
+def spawn(
+    name: str,
+    command: Sequence[str],
+    *,
+    environment: Mapping[str, str],
+    folder: Path,
+    port: int,
+    log: Path,
+) -> Process:
+    """
+    Start a process in a group and session of its own.
+
+    Args:
+        name: What the user calls it.
+        command: Program and arguments.
+        environment: All of its environment; nothing is inherited.
+        folder: Its working directory.
+        port: The port it will listen on.
+        log: File that its output is written to, from its beginning.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        child = subprocess.Popen(
+            command,
+            env=dict(environment),
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    _reap(child)
+    started = start_time(child.pid) or "ended"
+    return Process(name, child.pid, started, port, str(log))
+
+
+def _reap(child: subprocess.Popen[bytes]) -> None:
+    """Collect the exit status when the child ends, so that it leaves no zombie."""
+    threading.Thread(target=child.wait, name=f"reap {child.pid}", daemon=True).start()
+
+
+def stop(processes: Iterable[Process]) -> list[Process]:
+    """
+    Stop processes with everything they started: SIGTERM, then SIGKILL.
+
+    Returns:
+        Those that were still running when this was called.
+    """
+    running = [process for process in processes if process.is_running]
+    for process in running:
+        _signal_group(process, signal.SIGTERM)
+    deadline = time.monotonic() + STOP_S
+    while any(process.is_running for process in running):
+        if time.monotonic() > deadline:
+            for process in running:
+                if process.is_running:
+                    _signal_group(process, signal.SIGKILL)
+            deadline += STOP_S
+        time.sleep(POLL_S)
+    for process in running:
+        # What a killed leader left behind is still in its group.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    return running
+
+
+def _signal_group(process: Process, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+
+
+def last_lines(log: Path, count: int = 15) -> str:
+    """Return the end of a log, indented; says so when there is nothing in it."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    kept = [line for line in lines if line.strip()][-count:]
+    return "\n".join(f"    {line}" for line in kept) or "    (it wrote nothing)"
+
+
+def is_free(port: int) -> bool:
+    """Whether a server could listen on this port of 127.0.0.1 now."""
+    with socket.socket() as probe:
+        # As servers do: a connection that has just closed does not block a port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+    return True
+
+
+def free_ports(count: int) -> list[int]:
+    """Return ports that nothing listens on, for servers that are started next."""
+    candidates = random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS))
+    found: list[int] = []
+    for port in candidates:
+        if len(found) == count:
+            break
+        if is_free(port):
+            found.append(port)
+    if len(found) < count:
+        raise LocalError(f"no {count} free ports in {FREE_PORTS}")
+    return found
+
+
+def stop_with(parent: int) -> None:
+    """Stop this process soon after its parent has gone, however that ended."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()

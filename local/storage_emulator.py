@@ -1,0 +1,474 @@
+"""
+Run the Cloud Storage emulator ``gcp-storage-emulator`` on this machine only.
+
+    python -m local.storage_emulator --port 8092 --data-dir .local/states/demo/storage
+
+As published the emulator ignores preconditions, so that of sixteen racing creators all
+win. Here they hold, one request at a time:
+
+- ``ifGenerationMatch`` and ``ifGenerationNotMatch`` on every way to write (simple,
+  multipart, resumable, copy, rewrite, compose), on changes of metadata and on delete:
+  412 when they fail. A resumable upload is checked when it starts and when it ends.
+- The same on reads: 412, and 304 for a conditional GET of an unchanged object.
+- ``generation`` names an object as it was. Only the newest is kept: 404 for another.
+- Preconditions that are not enforced (on metagenerations, on the source of a copy,
+  within a batch) are refused with 501, never ignored.
+
+An object is a file ``DATA_DIR/BUCKET/NAME`` that can be opened as it is. Changes reach
+the disk whole before they are answered, and survive SIGKILL. Deleted objects are gone
+(no soft delete). The server listens on 127.0.0.1, keeps connections open, and lets no
+slow client hold up the others. An error of the emulator's own is answered with 501,
+which clients do not retry.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import hashlib
+import io
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from http import HTTPStatus
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from gcp_storage_emulator import server as emulator
+from gcp_storage_emulator import storage as emulator_storage
+from gcp_storage_emulator.exceptions import NotFound
+from gcp_storage_emulator.handlers import objects as emulator_objects
+
+from local.processes import stop_with
+
+HOST = "127.0.0.1"
+BACKLOG = 256
+IDLE_CONNECTION_S = 120
+NO_OBJECT = 0
+METADATA = ".meta"
+NOT_ENFORCED = (
+    "ifMetagenerationMatch",
+    "ifMetagenerationNotMatch",
+    "ifSourceGenerationMatch",
+    "ifSourceGenerationNotMatch",
+    "ifSourceMetagenerationMatch",
+    "ifSourceMetagenerationNotMatch",
+    "sourceGeneration",
+)
+BATCH_PATH = "/batch/storage/v1"
+# Wipes everything on a GET without a question; a web page could send it.
+WIPE_PATH = "/wipe"
+
+logger = logging.getLogger("storage_emulator")
+
+
+class RefusedError(Exception):
+    """A request that is answered with an error. Knows its status and its message."""
+
+    status: HTTPStatus
+
+    def body(self) -> dict[str, object]:
+        """Return the error as Cloud Storage words it."""
+        reasons = {412: "conditionNotMet", 404: "notFound", 501: "notImplemented"}
+        detail = {
+            "message": str(self),
+            "domain": "global",
+            "reason": reasons.get(self.status, "invalid"),
+        }
+        return {
+            "error": {
+                "code": int(self.status),
+                "message": str(self),
+                "errors": [detail],
+            }
+        }
+
+
+class PreconditionFailedError(RefusedError):
+    """The object is not at the generation that the request asked for."""
+
+    status = HTTPStatus.PRECONDITION_FAILED
+
+
+class NotEnforcedError(RefusedError):
+    """The request carries a condition that this emulator would have to ignore."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+
+
+class EmulatorError(RefusedError):
+    """The emulator failed in its own code."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+
+
+class MissingError(RefusedError):
+    """There is nothing at this address."""
+
+    status = HTTPStatus.NOT_FOUND
+
+
+class NotModifiedError(RefusedError):
+    """The object still is at the generation that the reader knows."""
+
+    status = HTTPStatus.NOT_MODIFIED
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What a request says about the generation of the object it is for."""
+
+    method: str = "GET"
+    named: int | None = None
+    match: int | None = None
+    not_match: int | None = None
+
+    @classmethod
+    def of(cls, method: str, query: Mapping[str, list[str]]) -> Conditions:
+        """
+        Read them from a parsed query string.
+
+        Raises:
+            NotEnforcedError: There is one that this emulator does not enforce.
+        """
+        for name in NOT_ENFORCED:
+            if name in query:
+                raise NotEnforcedError(f"the local emulator does not enforce {name}")
+
+        def number(name: str) -> int | None:
+            return int(query[name][0]) if name in query else None
+
+        return cls(
+            method=method,
+            named=number("generation"),
+            match=number("ifGenerationMatch"),
+            not_match=number("ifGenerationNotMatch"),
+        )
+
+    def check(self, generation: int) -> None:
+        """
+        Refuse the request unless its conditions hold for the object as it is now.
+
+        Args:
+            generation: Of the object now; ``NO_OBJECT`` where there is none.
+        """
+        if self.match is not None and self.match != generation:
+            raise PreconditionFailedError(
+                "At least one of the pre-conditions you specified did not hold: "
+                f"ifGenerationMatch={self.match}, the generation is {generation}."
+            )
+        if self.not_match is not None and self.not_match == generation:
+            if self.method == "GET":
+                raise NotModifiedError("Not Modified")
+            raise PreconditionFailedError(
+                "At least one of the pre-conditions you specified did not hold: "
+                f"ifGenerationNotMatch={self.not_match} is the generation."
+            )
+
+
+class Store(emulator_storage.Storage):  # type: ignore[misc]
+    """
+    The emulator's storage with preconditions, whole writes and plain deletes.
+
+    Every way to write an object ends in ``create_file``, every read of one begins with
+    ``get_file_obj`` or ``get_file``, so the conditions of the request under way, set by
+    ``request``, are checked there. ``request`` admits one request at a time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        # The emulator puts its files into a sub-folder of its data directory.
+        emulator_storage.STORAGE_DIR = folder.name
+        self._lock = threading.Lock()
+        self._conditions = Conditions()
+        self.read: dict[str, Any] | None = None
+        super().__init__(data_dir=str(folder.parent))
+        self.soft_deleted: dict[str, Any] = {}
+        self._folder = folder
+        self._adopt_unacknowledged_writes()
+
+    @contextlib.contextmanager
+    def request(self, conditions: Conditions) -> Iterator[None]:
+        """Admit one request, under its conditions."""
+        with self._lock:
+            self._conditions, self.read = conditions, None
+            try:
+                yield
+            finally:
+                self._conditions, self.read = Conditions(), None
+
+    def generation(self, bucket: str, name: str) -> int:
+        """Return the generation of an object now, ``NO_OBJECT`` without one."""
+        resource = self.objects.get(bucket, {}).get(name)
+        return int(resource["generation"]) if resource else NO_OBJECT
+
+    def create_file(
+        self,
+        bucket_name: str,
+        file_name: str,
+        content: bytes,
+        file_obj: dict[str, Any],
+        file_id: str | None = None,
+    ) -> None:
+        """Write an object if the conditions hold; generations only ever grow."""
+        current = self.generation(bucket_name, file_name)
+        self._conditions.check(current)
+        if bucket_name not in self.buckets:
+            raise NotFound
+        file_obj["generation"] = str(max(int(file_obj["generation"]), current + 1))
+        # It names the port of today; clients make the address up without it.
+        file_obj.pop("mediaLink", None)
+        super().create_file(bucket_name, file_name, content or b"", file_obj, file_id)
+
+    def create_resumable_upload(
+        self, bucket_name: str, file_name: str, file_obj: dict[str, Any]
+    ) -> str:
+        """Start an upload if the conditions hold now; they are checked at its end."""
+        self._conditions.check(self.generation(bucket_name, file_name))
+        upload: str = super().create_resumable_upload(bucket_name, file_name, file_obj)
+        return upload
+
+    def get_file_obj(self, bucket_name: str, file_name: str) -> dict[str, Any]:
+        """Return an object's resource if the conditions of a read or patch hold."""
+        resource: dict[str, Any] = super().get_file_obj(bucket_name, file_name)
+        if self._conditions.method in ("GET", "PATCH"):
+            generation = int(resource["generation"])
+            if self._conditions.named not in (None, generation):
+                raise NotFound
+            self._conditions.check(generation)
+        if self._conditions.method == "GET":
+            self.read = resource
+        return resource
+
+    def get_file(
+        self, bucket_name: str, file_name: str, show_error: bool = True
+    ) -> bytes:
+        """Return an object's content; what the metadata does not name is no object."""
+        if bucket_name != emulator_storage.RESUMABLE_DIR:
+            self.get_file_obj(bucket_name, file_name)
+        content: bytes = super().get_file(bucket_name, file_name, show_error)
+        return content
+
+    def delete_file(self, bucket_name: str, file_name: str) -> None:
+        """Delete an object if the conditions hold, the metadata first."""
+        current = self.generation(bucket_name, file_name)
+        if current == NO_OBJECT or self._conditions.named not in (None, current):
+            raise NotFound
+        self._conditions.check(current)
+        del self.objects[bucket_name][file_name]
+        self._write_config_to_file()
+        self._delete_file(bucket_name, file_name)
+
+    def _write_config_to_file(self) -> None:
+        """Replace the metadata file by a new one, never by half of one."""
+        state = {
+            "buckets": self.buckets,
+            "objects": self.objects,
+            "resumable": self.resumable,
+            "bucket_iam_policies": self.bucket_iam_policies,
+        }
+        self._store.write_bytes(METADATA, json.dumps(state).encode())
+
+    def _adopt_unacknowledged_writes(self) -> None:
+        """
+        Make metadata and content agree again after a kill between the two.
+
+        Content is written before metadata. An object newer than the metadata file was
+        being overwritten and nobody had been told so; it becomes a new generation. One
+        whose content is missing was being deleted.
+        """
+        metadata = self._folder / METADATA
+        if not metadata.exists():
+            return
+        written_ns = metadata.stat().st_mtime_ns
+        for bucket, objects in self.objects.items():
+            for name, resource in list(objects.items()):
+                file = self._folder / self._object_path(bucket, name)
+                if not file.is_file():
+                    del objects[name]
+                elif file.stat().st_mtime_ns >= written_ns:
+                    self._adopt(resource, file.read_bytes())
+        self._write_config_to_file()
+
+    @staticmethod
+    def _adopt(resource: dict[str, Any], content: bytes) -> None:
+        md5 = base64.b64encode(hashlib.md5(content).digest()).decode()
+        if md5 == resource["md5Hash"]:
+            return
+        resource["md5Hash"] = resource["etag"] = md5
+        resource["crc32c"] = emulator_objects._crc32c(content)
+        resource["size"] = str(len(content))
+        resource["generation"] = str(
+            max(time.time_ns(), int(resource["generation"]) + 1)
+        )
+
+
+def write_whole(self: Any, rel: str, content: bytes) -> None:
+    """Write a file of the emulator's store under another name, then rename it."""
+    path: Path = self._disk_path(rel)
+    temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+        raise EmulatorError(
+            f"the local emulator keeps objects as files and folders: {rel} is both"
+        ) from error
+
+
+class Handler(emulator.RequestHandler):  # type: ignore[misc]
+    """
+    Read a request whole, run it alone, answer it.
+
+    Only the middle part holds the store's lock: a client that sends or reads slowly
+    holds up nobody else.
+    """
+
+    protocol_version = "HTTP/1.1"
+    timeout = IDLE_CONNECTION_S
+    storage: Store
+    rfile: Any
+    wfile: Any
+    # Without this every small answer waits 40 ms for the client's delayed ACK.
+    disable_nagle_algorithm = True
+
+    def do_GET(self) -> None:
+        self._answer("GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def do_PUT(self) -> None:
+        self._answer("PUT")
+
+    def do_PATCH(self) -> None:
+        self._answer("PATCH")
+
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing: one line a request would bury what matters."""
+
+    def end_headers(self) -> None:
+        """Name the generation that was read, which the client keeps with the bytes."""
+        if (resource := self.storage.read) is not None:
+            self.send_header("X-Goog-Generation", resource["generation"])
+            self.send_header("X-Goog-Metageneration", resource["metageneration"])
+            self.send_header("ETag", resource["etag"])
+        super().end_headers()
+
+    def _answer(self, method: str) -> None:
+        method = self.headers.get("x-http-method-override") or method
+        body = emulator._read_raw_data(self) or b""
+        if "Content-Length" not in self.headers:
+            del self.headers["Transfer-Encoding"]
+            self.headers["Content-Length"] = str(len(body))
+        connection, self.rfile, self.wfile = (
+            (self.rfile, self.wfile),
+            io.BytesIO(body),
+            io.BytesIO(),
+        )
+        try:
+            self._run(method, body)
+            answer = self.wfile.getvalue()
+        except RefusedError as error:
+            answer = self._refusal(error)
+        except Exception as error:
+            logger.exception("%s %s failed", method, self.path)
+            message = f"the local emulator failed: {error!r}"
+            answer = self._refusal(EmulatorError(message))
+        finally:
+            self.rfile, self.wfile = connection
+        self.wfile.write(answer)
+
+    def _run(self, method: str, body: bytes) -> None:
+        address = urlsplit(self.path)
+        if address.path == WIPE_PATH:
+            raise MissingError("stop the emulator and remove its folder instead")
+        if address.path == BATCH_PATH and b"GenerationMatch=" in body:
+            raise NotEnforcedError("the local emulator enforces no batched conditions")
+        conditions = Conditions.of(method, parse_qs(address.query))
+        with self.storage.request(conditions):
+            emulator.Router(self).handle(method)
+
+    def _refusal(self, error: RefusedError) -> bytes:
+        self._headers_buffer: list[bytes] = []
+        self.wfile = io.BytesIO()
+        content = b""
+        if error.status != HTTPStatus.NOT_MODIFIED:
+            content = json.dumps(error.body()).encode()
+        self.send_response(error.status, error.status.phrase)
+        if content:
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        headers: bytes = self.wfile.getvalue()
+        return headers + content
+
+
+class Server(ThreadingHTTPServer):
+    """One thread a connection, and room for many to wait."""
+
+    request_queue_size = BACKLOG
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Ignore clients that hang up; report anything else."""
+        if not isinstance(sys.exc_info()[1], ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)
+
+
+def serve(port: int, *, data_dir: Path) -> None:
+    """
+    Serve until SIGTERM or SIGINT.
+
+    Args:
+        port: Free port of 127.0.0.1.
+        data_dir: Folder of buckets, made if missing. One process at a time.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    logging.basicConfig(level=logging.WARNING)
+    logging.getLogger("gcp_storage_emulator").setLevel(logging.CRITICAL)
+    logging.getLogger("api").setLevel(logging.CRITICAL)
+    emulator_storage._FileStore.write_bytes = write_whole
+    data_dir.mkdir(parents=True, exist_ok=True)
+    server = Server((HOST, port), partial(Handler, Store(data_dir)))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        server.serve_forever(poll_interval=0.1)
+    except KeyboardInterrupt:
+        pass
+    finally:
+        server.server_close()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(
+        "python -m local.storage_emulator",
+        description="Cloud Storage on 127.0.0.1, kept in a folder.",
+    )
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
+    parser.add_argument("--parent", type=int, help="stop when this process has gone")
+    given = parser.parse_args(arguments)
+    if given.parent is not None:
+        stop_with(given.parent)
+    serve(given.port, data_dir=given.data_dir.resolve())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,177 @@
+"""
+The edge to Cloud Storage: write once, read verified, compare and set.
+
+Objects under a version are written once (``create``). The few that change are changed
+only by whoever read their newest generation (``replace``), so that of two writers one
+is told that it lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import requests.exceptions
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import storage
+from google.cloud.storage.retry import DEFAULT_RETRY
+
+from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object's bytes and the generation that they are of."""
+
+    data: bytes
+    generation: int
+
+
+def sha256(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+class Artifacts:
+    """One bucket."""
+
+    def __init__(self, bucket: storage.Bucket, *, deadline_s: float) -> None:
+        self._bucket = bucket
+        self._retry = DEFAULT_RETRY.with_timeout(deadline_s)
+        self._timeout = deadline_s
+
+    @classmethod
+    def open(cls, settings: Settings) -> Artifacts:
+        """Open the client; nothing is sent yet."""
+        client = storage.Client(project=settings.project)
+        bucket = client.bucket(settings.required("bucket"))
+        return cls(bucket, deadline_s=settings.retry_deadline_s)
+
+    def create(
+        self, name: str, data: bytes, *, content_type: str = "application/octet-stream"
+    ) -> int:
+        """
+        Write an object that must not exist yet; return its generation.
+
+        Raises:
+            Conflict: The object exists.
+        """
+        return self._write(name, data, generation=0, content_type=content_type)
+
+    def replace(
+        self,
+        name: str,
+        data: bytes,
+        *,
+        generation: int,
+        content_type: str = "application/json",
+    ) -> int:
+        """
+        Overwrite an object if it still has ``generation`` (0: does not exist).
+
+        Raises:
+            Conflict: Somebody else wrote or removed it since.
+        """
+        return self._write(name, data, generation=generation, content_type=content_type)
+
+    def _write(
+        self, name: str, data: bytes, *, generation: int, content_type: str
+    ) -> int:
+        blob = self._bucket.blob(name)
+        with self._translated(name):
+            blob.upload_from_string(
+                data,
+                content_type=content_type,
+                if_generation_match=generation,
+                checksum="crc32c",
+                retry=self._retry,
+                timeout=self._timeout,
+            )
+        return int(blob.generation)
+
+    def read(self, name: str) -> Stored:
+        """
+        Read an object.
+
+        Raises:
+            ArtifactError: It does not exist.
+        """
+        found = self.find(name)
+        if found is None:
+            raise ArtifactError(f"gs://{self._bucket.name}/{name} does not exist")
+        return found
+
+    def find(self, name: str) -> Stored | None:
+        """Read an object, or return None where there is none."""
+        blob = self._bucket.blob(name)
+        with self._translated(name):
+            try:
+                data = blob.download_as_bytes(retry=self._retry, timeout=self._timeout)
+            except api.NotFound:
+                return None
+        return Stored(data, int(blob.generation))
+
+    def read_verified(self, name: str, *, checksum: str) -> bytes:
+        """
+        Read an object whose SHA-256 must be ``checksum``.
+
+        Raises:
+            ArtifactError: It does not exist, or its bytes are others.
+        """
+        data = self.read(name).data
+        if sha256(data) != checksum:
+            raise ArtifactError(
+                f"gs://{self._bucket.name}/{name} is not what was recorded: SHA-256 "
+                f"{sha256(data)} instead of {checksum}. It was not loaded"
+            )
+        return data
+
+    def names(self, prefix: str) -> list[str]:
+        """Return the names of the objects under ``prefix``, sorted."""
+        with self._translated(prefix):
+            blobs = self._bucket.client.list_blobs(
+                self._bucket, prefix=prefix, retry=self._retry, timeout=self._timeout
+            )
+            return sorted(blob.name for blob in blobs)
+
+    def uri(self, name: str) -> str:
+        """Return the object's ``gs://`` address."""
+        return f"gs://{self._bucket.name}/{name}"
+
+    @contextlib.contextmanager
+    def _translated(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except PropensityError:
+            raise
+        except api.PreconditionFailed as error:
+            raise Conflict(
+                f"gs://{self._bucket.name}/{name} was written by somebody else"
+            ) from error
+        except api.NotFound as error:
+            raise ArtifactError(
+                f"bucket gs://{self._bucket.name} is missing"
+            ) from error
+        except (api.Forbidden, api.Unauthorized, api.BadRequest) as error:
+            raise PropensityError(
+                f"Cloud Storage refuses gs://{self._bucket.name}/{name}: "
+                f"{error.message}"
+            ) from error
+        except (
+            api.GoogleAPICallError,
+            api.RetryError,
+            auth.TransportError,
+            requests.exceptions.RequestException,
+            ConnectionError,
+            TimeoutError,
+        ) as error:
+            raise Unavailable(
+                f"Cloud Storage did not answer in time: {type(error).__name__}"
+            ) from error

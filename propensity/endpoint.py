@@ -1,0 +1,302 @@
+"""
+The edge to HTTP: read the request, answer JSON, map errors, log one line per run.
+
+``run`` makes a function of what a ``main.py`` writes, so that what it writes is the
+run itself. This is where a run learns what day it is.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import flask
+
+from propensity import usecases
+from propensity.artifacts import Artifacts
+from propensity.errors import (
+    Conflict,
+    MethodNotAllowed,
+    PropensityError,
+    RequestError,
+    TooLarge,
+)
+from propensity.registry import Finished, Lease, Registry
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from propensity.timeframe import Timeframe
+    from propensity.usecases import UseCase
+
+MAXIMUM_BODY = 64 * 1024
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Run:
+    """
+    One run of a scheduled function: what was asked, and the edges to do it with.
+
+    ``noted`` collects what the log line says beside the request: rows in and out, model
+    version.
+    """
+
+    function: str
+    run_id: str
+    settings: Settings
+    use_case: UseCase
+    as_of: date
+    force: bool
+    began_at: datetime
+    warehouse: Warehouse
+    registry: Registry
+    lease: Lease | None = None
+    noted: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """The spans that the use case measures time with here."""
+        return self.use_case.timeframe(self.settings)
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the run began."""
+        return (datetime.now(UTC) - self.began_at).total_seconds()
+
+    def check_lease(self) -> None:
+        """Raise Conflict if another run has taken this one's place."""
+        if self.lease is not None:
+            self.registry.check(self.lease)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The clients of an instance, opened on its first request."""
+
+    settings: Settings
+    warehouse: Warehouse
+    artifacts: Artifacts
+
+
+@cache
+def edges() -> Edges:
+    """Read the settings and open the clients; a warm instance keeps them."""
+    settings = Settings.from_environment()
+    return Edges(settings, Warehouse.open(settings), Artifacts.open(settings))
+
+
+def run(
+    function: str, *, kind: str, once: bool
+) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
+    """
+    Make an HTTP function of a run.
+
+    Args:
+        function: Its name in the log.
+        kind: Of its lease: two runs of one kind, use case and as-of date exclude each
+            other.
+        once: Whether a finished run is answered from its lease, unless forced. Else it
+            runs again, which must come to the same.
+    """
+
+    def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
+        @functools.wraps(body)
+        def answered(request: flask.Request) -> flask.Response:
+            line: dict[str, Any] = {"function": function}
+            began = time.perf_counter()
+            try:
+                answer = _ran(request, body, line, kind=kind, once=once)
+                status, outcome = 200, "ok"
+            except PropensityError as error:
+                answer, status, outcome = error.body(), error.status, error.code
+                line["message"] = error.message
+            except Exception:
+                # The one place that catches everything: the trace goes to the log, and
+                # the caller learns no internals.
+                logging.getLogger(__name__).exception("unexpected error")
+                unexpected = PropensityError("unexpected error; the log has its trace")
+                answer, status, outcome = unexpected.body(), 500, unexpected.code
+            line["seconds"] = round(time.perf_counter() - began, 3)
+            log({**line, "outcome": outcome, "status": status})
+            response = json_response(answer, status)
+            if status == MethodNotAllowed.status:
+                response.headers["Allow"] = "POST"
+            return response
+
+        return answered
+
+    return decorate
+
+
+def _ran(
+    request: flask.Request,
+    body: Callable[[Run], Answer],
+    line: dict[str, Any],
+    *,
+    kind: str,
+    once: bool,
+) -> Answer:
+    opened = edges()
+    now = datetime.now(UTC)
+    asked = parse(request, default_use_case=opened.settings.use_case, today=now.date())
+    use_case = usecases.load(asked.use_case)
+    line.update(use_case=use_case.name, as_of=asked.as_of.isoformat())
+    current = Run(
+        function=line["function"],
+        run_id=uuid.uuid4().hex,
+        settings=opened.settings,
+        use_case=use_case,
+        as_of=asked.as_of,
+        force=asked.force,
+        began_at=now,
+        warehouse=opened.warehouse.for_run(),
+        registry=Registry(opened.artifacts, use_case.name),
+    )
+    lease = current.registry.begin(
+        kind,
+        asked.as_of,
+        run_id=current.run_id,
+        now=now,
+        duration=timedelta(minutes=opened.settings.lease_minutes),
+        again=asked.force or not once,
+    )
+    if isinstance(lease, Finished):
+        line["message"] = "done before; answered from its lease"
+        return {**lease.answer, "repeated": True}
+    current.lease = lease
+    try:
+        answer = plain(
+            {
+                "use_case": use_case.name,
+                "as_of": asked.as_of,
+                **body(current),
+                "bytes_billed": current.warehouse.bytes_billed,
+            }
+        )
+        current.registry.finish(lease, answer, at=datetime.now(UTC))
+    except BaseException as error:
+        _release(current, lease, error)
+        raise
+    finally:
+        line.update(current.noted, bytes_billed=current.warehouse.bytes_billed)
+    return {**answer, "repeated": False}
+
+
+def _release(current: Run, lease: Lease, error: BaseException) -> None:
+    """Free the lease of a run that failed; what failed is the news, not this."""
+    try:
+        current.registry.release(
+            lease, error=type(error).__name__, at=datetime.now(UTC)
+        )
+    except PropensityError as second:
+        if not isinstance(second, Conflict):
+            log({"severity": "WARNING", "message": f"lease not freed: {second}"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a request to a scheduled function asks for."""
+
+    use_case: str
+    as_of: date
+    force: bool
+
+
+def parse(request: flask.Request, *, default_use_case: str, today: date) -> Asked:
+    """
+    Read the request of a scheduled function.
+
+    Args:
+        request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
+            (YYYY-MM-DD) and ``force``.
+        default_use_case: Where the request names none.
+        today: UTC; the default of ``as_of``, which may not be later.
+
+    Raises:
+        MethodNotAllowed, TooLarge, RequestError: As named.
+    """
+    if request.method != "POST":
+        raise MethodNotAllowed(request.method, allowed=("POST",))
+    if (request.content_length or 0) > MAXIMUM_BODY:
+        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    data = request.get_data()
+    try:
+        body = json.loads(data) if data.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is not JSON: {error}", field="body") from error
+    if not isinstance(body, dict):
+        raise RequestError("the body must be a JSON object", field="body")
+    known = ("use_case", "as_of", "force")
+    unknown = sorted(str(key)[:64] for key in set(body) - set(known))
+    if unknown:
+        raise RequestError(
+            f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
+            field=unknown[0],
+        )
+    use_case = body.get("use_case", default_use_case)
+    if not isinstance(use_case, str):
+        raise RequestError("use_case must be a string", field="use_case")
+    force = body.get("force", False)
+    if not isinstance(force, bool):
+        raise RequestError("force must be true or false", field="force")
+    return Asked(use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force)
+
+
+def _as_of(value: object, today: date) -> date:
+    if value is None:
+        return today
+    try:
+        if not isinstance(value, str):
+            raise ValueError("it is not a string")
+        as_of = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError as error:
+        raise RequestError(
+            f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"
+        ) from error
+    if as_of > today:
+        raise RequestError(
+            f"as_of is {as_of}, but today is {today} in UTC: its events are not there "
+            "yet",
+            field="as_of",
+        )
+    return as_of
+
+
+def plain(answer: Answer) -> dict[str, Any]:
+    """Return an answer as JSON holds it: dates and moments as ISO 8601 texts."""
+    made: dict[str, Any] = json.loads(json.dumps(answer, default=_text))
+    return made
+
+
+def _text(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"an answer can not hold a {type(value).__name__}")
+
+
+def json_response(body: Answer, status: int) -> flask.Response:
+    """Return a JSON answer."""
+    return flask.Response(json.dumps(body) + "\n", status, mimetype="application/json")
+
+
+def log(line: Mapping[str, Any]) -> None:
+    """
+    Write one line of JSON, as Cloud Logging reads it from standard output.
+
+    Lines carry no user and no event: they name runs, counts and outcomes.
+    """
+    status = int(line.get("status", 200))
+    severity = "ERROR" if status >= 500 else "WARNING" if status >= 400 else "INFO"  # noqa: PLR2004
+    full = {"severity": severity, "message": line.get("outcome", ""), **line}
+    sys.stdout.write(json.dumps(full, default=str) + "\n")
+    sys.stdout.flush()

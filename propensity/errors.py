@@ -1,0 +1,152 @@
+"""
+Everything that can go wrong on purpose, each with its HTTP status.
+
+``retryable`` says whether the same request may succeed later without anybody doing
+anything: the scheduler and Pub/Sub deliver again only where that is so.
+"""
+
+from __future__ import annotations
+
+
+class PropensityError(Exception):
+    """Is raised for every failure that a caller can be told about."""
+
+    status = 500
+    code = "internal"
+    retryable = False
+
+    def __init__(
+        self, message: str, *, field: str | None = None, detail: object = None
+    ) -> None:
+        """
+        Args:
+            message: What was wanted, what was found, and what to do.
+            field: The request's field at fault, where there is one.
+            detail: More for the answer's body; must be JSON-serialisable.
+        """
+        super().__init__(message)
+        self.message = message
+        self.field = field
+        self.detail = detail
+
+    def body(self) -> dict[str, object]:
+        """Return the JSON body of the answer: error, message, retryable, field."""
+        body: dict[str, object] = {
+            "error": self.code,
+            "message": self.message,
+            "retryable": self.retryable,
+        }
+        if self.field is not None:
+            body["field"] = self.field
+        if self.detail is not None:
+            body["detail"] = self.detail
+        return body
+
+
+class RequestError(PropensityError):
+    """The request cannot be understood; its field is named."""
+
+    status = 400
+    code = "bad_request"
+
+
+class MethodNotAllowed(PropensityError):
+    """The method is not served at this address."""
+
+    status = 405
+    code = "method_not_allowed"
+
+    def __init__(self, method: str, *, allowed: tuple[str, ...]) -> None:
+        super().__init__(f"{method} is not served here; use {' or '.join(allowed)}")
+        self.allowed = allowed
+
+
+class TooLarge(PropensityError):
+    """The request's body is over the limit."""
+
+    status = 413
+    code = "too_large"
+
+
+class SettingsError(PropensityError):
+    """A setting is missing, unknown or malformed: nothing has been done."""
+
+    code = "settings"
+
+
+class UseCaseError(PropensityError):
+    """The use case's own files are wrong: its TOML, its SQL or its model."""
+
+    code = "use_case"
+
+
+class SchemaError(PropensityError):
+    """A table, a preprocessor or a model has another shape than the one agreed."""
+
+    status = 409
+    code = "schema"
+
+
+class NotEnoughData(PropensityError):
+    """There is too little data, or only one class, to train on."""
+
+    status = 422
+    code = "not_enough_data"
+
+
+class MissingTable(PropensityError):
+    """A table that the run reads does not exist (yet)."""
+
+    status = 424
+    code = "missing_table"
+
+
+class NoChampion(PropensityError):
+    """No model has been promoted yet for the use case."""
+
+    status = 409
+    code = "no_champion"
+
+
+class ArtifactError(PropensityError):
+    """An artifact is missing or its bytes are not those that were recorded."""
+
+    code = "artifact"
+
+
+class ScoreShift(PropensityError):
+    """The scores jumped beyond the bound since the last run; nothing was published."""
+
+    status = 409
+    code = "score_shift"
+
+
+class RunInProgress(PropensityError):
+    """The same run is under way elsewhere; its lease has not expired."""
+
+    status = 409
+    code = "run_in_progress"
+    retryable = True
+
+
+class Conflict(PropensityError):
+    """Somebody else changed the object since it was read (compare-and-set lost)."""
+
+    status = 409
+    code = "conflict"
+    retryable = True
+
+
+class Unavailable(PropensityError):
+    """A service that the run needs failed or was too slow; trying again may help."""
+
+    status = 503
+    code = "unavailable"
+    retryable = True
+
+
+class QueryTooExpensive(PropensityError):
+    """A query would scan more than ``maximum_bytes_billed``; it was not run."""
+
+    status = 500
+    code = "query_too_expensive"

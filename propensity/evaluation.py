@@ -1,0 +1,438 @@
+"""
+What probabilities were worth: metrics with intervals, lift, calibration, comparison.
+
+Pure functions on arrays. A score is summed up by its distinct probabilities, with the
+rows and the conversions that had each: exact, and bounded where the users are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BINS = 10
+RESAMPLES = 200
+LEVEL = 0.95
+
+# Resampling reads no finer than this: an interval needs no more.
+_RESAMPLED_GROUPS = 20_000
+
+# log(0) is no figure: a probability of exactly 0 or 1 that is wrong costs as 1e-15.
+_EPSILON = 1e-15
+
+SHIFT_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """
+    Rows and conversions by distinct probability, ascending.
+
+    ``probability``, ``users`` and ``conversions`` have one shape, (groups,). Users and
+    conversions may be fractions where rows carry weights.
+    """
+
+    probability: Floats
+    users: Floats
+    conversions: Floats
+
+    def __post_init__(self) -> None:
+        if np.any(np.diff(self.probability) <= 0):
+            raise ValueError("probabilities must ascend and be distinct")
+        if np.any((self.probability < 0) | (self.probability > 1)):
+            raise ValueError("probabilities must be in [0, 1]")
+        if np.any((self.conversions < 0) | (self.conversions > self.users)):
+            raise ValueError("conversions must be from 0 to the number of users")
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there are rows with label 1 and rows with label 0."""
+        positives = self.conversions.sum()
+        return bool(0 < positives < self.users.sum())
+
+
+def outcomes(
+    probability: Floats, label: NDArray[Any], *, weight: Floats | None = None
+) -> Outcomes:
+    """
+    Sum rows up by distinct probability.
+
+    Args:
+        probability: (rows,), in [0, 1].
+        label: (rows,), 0 or 1.
+        weight: (rows,), positive; one each when None.
+    """
+    distinct, group = np.unique(probability, return_inverse=True)
+    weights = np.ones(len(probability)) if weight is None else weight
+    positive = np.where(np.asarray(label) == 1, weights, 0.0)
+    users = _summed(group, weights, len(distinct))
+    conversions = _summed(group, positive, len(distinct))
+    return Outcomes(distinct, users, np.minimum(conversions, users))
+
+
+def grouped(probability: Floats, users: Floats, conversions: Floats) -> Outcomes:
+    """Return groups in any order as Outcomes; equal probabilities are added up."""
+    distinct, group = np.unique(probability, return_inverse=True)
+    return Outcomes(
+        distinct,
+        _summed(group, users, len(distinct)),
+        _summed(group, conversions, len(distinct)),
+    )
+
+
+def roc_auc(observed: Outcomes) -> float | None:
+    """
+    Return the area under the ROC curve, ties counting half; None with one class.
+
+    Source:
+        Hanley and McNeil, "The meaning and use of the area under a receiver operating
+        characteristic (ROC) curve", Radiology 143, 1982: the Mann-Whitney statistic.
+    """
+    positives = observed.conversions
+    negatives = observed.users - positives
+    n_positives, n_negatives = positives.sum(), negatives.sum()
+    if n_positives <= 0 or n_negatives <= 0:
+        return None
+    below = np.cumsum(negatives) - negatives
+    return float(positives @ (below + negatives / 2) / (n_positives * n_negatives))
+
+
+def pr_auc(observed: Outcomes) -> float | None:
+    """Return the average precision, as scikit-learn defines it; None with one class."""
+    if not observed.has_both_classes:
+        return None
+    caught = np.cumsum(observed.conversions[::-1])
+    called = np.cumsum(observed.users[::-1])
+    # A resample may leave the highest groups without users: nothing called, no share.
+    precision = np.divide(caught, called, out=np.zeros_like(caught), where=called > 0)
+    return float(observed.conversions[::-1] @ precision / caught[-1])
+
+
+def brier(observed: Outcomes) -> float | None:
+    """Return the mean squared error of the probabilities; None without rows."""
+    p, n, c = observed.probability, observed.users, observed.conversions
+    if n.sum() <= 0:
+        return None
+    return float((c * (1 - p) ** 2 + (n - c) * p**2).sum() / n.sum())
+
+
+def log_loss(observed: Outcomes) -> float | None:
+    """Return the mean negative log-likelihood in nats; None without rows."""
+    p = np.clip(observed.probability, _EPSILON, 1 - _EPSILON)
+    n, c = observed.users, observed.conversions
+    if n.sum() <= 0:
+        return None
+    return float(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum() / n.sum())
+
+
+def calibration_bins(observed: Outcomes, *, bins: int = BINS) -> list[dict[str, float]]:
+    """
+    Return bins with as many users each, least probability first.
+
+    Users who share a probability stay together, so bins may differ in size, and there
+    may be fewer.
+
+    Returns:
+        ``mean_probability``, ``rate`` of conversions and ``users`` of each bin.
+    """
+    total = observed.users.sum()
+    if total <= 0:
+        return []
+    middle = np.cumsum(observed.users) - observed.users / 2
+    number = np.minimum((middle / total * bins).astype(int), bins - 1)
+    found = []
+    for wanted in np.unique(number):
+        inside = number == wanted
+        users = observed.users[inside].sum()
+        if users <= 0:
+            continue
+        found.append(
+            {
+                "mean_probability": float(
+                    observed.probability[inside] @ observed.users[inside] / users
+                ),
+                "rate": float(observed.conversions[inside].sum() / users),
+                "users": float(users),
+            }
+        )
+    return found
+
+
+def calibration_error(observed: Outcomes) -> float | None:
+    """
+    Return the expected calibration error over ten equally filled bins.
+
+    Equally filled rather than equally wide: purchase probabilities crowd near zero,
+    where bins of width 0.1 would see one bin.
+
+    Source:
+        Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
+        Bayesian Binning", AAAI 2015, with their bins filled equally.
+    """
+    found = calibration_bins(observed)
+    if not found:
+        return None
+    users = sum(entry["users"] for entry in found)
+    return sum(
+        entry["users"] / users * abs(entry["mean_probability"] - entry["rate"])
+        for entry in found
+    )
+
+
+def confusion(observed: Outcomes, *, threshold: float) -> dict[str, float | None]:
+    """
+    Count calls at a threshold; a probability equal to it is called positive.
+
+    Returns:
+        ``true_positives`` and so on, and ``precision``, ``recall`` and ``f1``, None
+        where they divide by zero.
+    """
+    called = observed.probability >= threshold
+    n, c = observed.users, observed.conversions
+    hits, false_alarms = c[called].sum(), (n - c)[called].sum()
+    misses, passed = c[~called].sum(), (n - c)[~called].sum()
+    return {
+        "true_positives": float(hits),
+        "true_negatives": float(passed),
+        "false_positives": float(false_alarms),
+        "false_negatives": float(misses),
+        "precision": _ratio(hits, hits + false_alarms),
+        "recall": _ratio(hits, hits + misses),
+        "f1": _ratio(2 * hits, 2 * hits + false_alarms + misses),
+    }
+
+
+def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
+    """
+    Return ten equal parts of the users, highest probability first.
+
+    Users who share a probability are shared out between the parts in proportion, so
+    that the order of ties decides nothing.
+    """
+    total, positives = observed.users.sum(), observed.conversions.sum()
+    if total <= 0:
+        return []
+    users = observed.users[::-1]
+    ends = np.concatenate([[0.0], np.cumsum(users)])
+    edges = np.linspace(0, total, BINS + 1)
+
+    def until(quantity: Floats) -> Floats:
+        running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
+        return np.asarray(np.interp(edges, ends, running), dtype=np.float64)
+
+    conversions = np.diff(until(observed.conversions))
+    mass = np.diff(until(observed.probability * observed.users))
+    size = total / BINS
+    return [
+        {
+            "decile": decile + 1,
+            "users": float(size),
+            "conversions": float(conversions[decile]),
+            "mean_probability": float(mass[decile] / size),
+            "lift": _ratio(conversions[decile] / size, positives / total),
+        }
+        for decile in range(BINS)
+    ]
+
+
+_INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
+    "roc_auc": roc_auc,
+    "pr_auc": pr_auc,
+    "brier": brier,
+    "log_loss": log_loss,
+    "calibration_error": calibration_error,
+}
+
+
+def quality(observed: Outcomes, *, threshold: float, seed: int) -> dict[str, Any]:
+    """
+    Return every figure of a score, under its column's name.
+
+    The 95% intervals are of the Poisson bootstrap: each user counts a Poisson(1)
+    number of times, 200 times over.
+
+    Source:
+        Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
+        frequencies", Computer Methods and Programs in Biomedicine 83, 2006.
+    """
+    users, conversions = observed.users.sum(), observed.conversions.sum()
+    mass = observed.probability @ observed.users
+    figures: dict[str, Any] = {
+        "users": round(float(users)),
+        "conversions": round(float(conversions)),
+        "base_rate": _ratio(conversions, users),
+        "mean_probability": _ratio(float(mass), users),
+        "threshold": threshold,
+        **confusion(observed, threshold=threshold),
+        "lift": [
+            {**part, "users": round(part["users"] or 0)}
+            for part in lift_by_decile(observed)
+        ],
+    }
+    for count in ("positives", "negatives"):
+        for call in ("true", "false"):
+            figures[f"{call}_{count}"] = round(figures[f"{call}_{count}"])
+    figures.update({name: measure(observed) for name, measure in _INTERVALS.items()})
+    figures.update(_intervals(observed, seed=seed))
+    return figures
+
+
+def _intervals(observed: Outcomes, *, seed: int) -> dict[str, float | None]:
+    coarse = _coarse(observed)
+    generator = np.random.default_rng(seed)
+    negatives = coarse.users - coarse.conversions
+    drawn: dict[str, list[float]] = {name: [] for name in _INTERVALS}
+    for _ in range(RESAMPLES):
+        conversions = generator.poisson(coarse.conversions).astype(np.float64)
+        users = conversions + generator.poisson(negatives)
+        sample = Outcomes(coarse.probability, users, conversions)
+        for name, measure in _INTERVALS.items():
+            figure = measure(sample)
+            if figure is not None:
+                drawn[name].append(figure)
+    found: dict[str, float | None] = {}
+    for name, figures in drawn.items():
+        low, high = _interval(figures)
+        found[f"{name}_low"], found[f"{name}_high"] = low, high
+    return found
+
+
+def _coarse(observed: Outcomes) -> Outcomes:
+    """Merge neighbouring probabilities until resampling is quick."""
+    groups = len(observed.probability)
+    if groups <= _RESAMPLED_GROUPS:
+        return observed
+    bucket = np.arange(groups) * _RESAMPLED_GROUPS // groups
+    count = _RESAMPLED_GROUPS
+    users = _summed(bucket, observed.users, count)
+    mass = _summed(bucket, observed.users * observed.probability, count)
+    conversions = _summed(bucket, observed.conversions, count)
+    return grouped(mass / users, users, conversions)
+
+
+def _interval(figures: list[float]) -> tuple[float | None, float | None]:
+    if len(figures) < RESAMPLES // 2:
+        return None, None
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(figures, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A challenger's figure less the champion's on the same rows, with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def paired_differences(
+    challenger: Floats,
+    champion: Floats,
+    label: NDArray[Any],
+    *,
+    weight: Floats | None = None,
+    seed: int,
+) -> dict[str, Difference]:
+    """
+    Compare two scores of the same rows: ``roc_auc`` and ``log_loss``.
+
+    Both are resampled together, so that what is common to them cancels out.
+
+    Args:
+        challenger, champion: Probabilities, (rows,).
+        label: 0 or 1, both present, (rows,).
+        weight: (rows,); one each when None.
+        seed: Of the resampling.
+    """
+    generator = np.random.default_rng(seed)
+    weights = np.ones(len(label)) if weight is None else weight
+    sides = [np.unique(score, return_inverse=True) for score in (challenger, champion)]
+    positive = np.asarray(label) == 1
+
+    def figures(drawn: Floats) -> tuple[float, float] | None:
+        each = []
+        for distinct, group in sides:
+            users = _summed(group, drawn, len(distinct))
+            conversions = _summed(group, np.where(positive, drawn, 0.0), len(distinct))
+            seen = Outcomes(distinct, users, np.minimum(conversions, users))
+            each.append((roc_auc(seen), log_loss(seen)))
+        (area, loss), (other_area, other_loss) = each
+        if area is None or other_area is None or loss is None or other_loss is None:
+            return None
+        return area - other_area, loss - other_loss
+
+    whole = figures(weights)
+    if whole is None:
+        raise ValueError("a comparison needs rows of both classes")
+    resamples = []
+    for _ in range(RESAMPLES):
+        drawn = figures(weights * generator.poisson(1.0, len(weights)))
+        if drawn is not None:
+            resamples.append(drawn)
+    found = {}
+    for place, name in enumerate(("roc_auc", "log_loss")):
+        low, high = _interval([figure[place] for figure in resamples])
+        found[name] = Difference(
+            whole[place],
+            whole[place] if low is None else low,
+            whole[place] if high is None else high,
+        )
+    return found
+
+
+def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
+    """
+    Return the ROC, precision-recall and calibration curves, thinned for a page.
+
+    Returns:
+        ``roc`` as [false positive rate, true positive rate] and ``pr`` as [recall,
+        precision], each from the highest threshold down; ``calibration`` as bins.
+    """
+    found: dict[str, Any] = {
+        "roc": [],
+        "pr": [],
+        "calibration": calibration_bins(observed),
+    }
+    if not observed.has_both_classes:
+        return found
+    caught = np.cumsum(observed.conversions[::-1])
+    called = np.cumsum(observed.users[::-1])
+    recall = caught / caught[-1]
+    false_alarm_rate = (called - caught) / (called[-1] - caught[-1])
+    shown = np.unique(np.linspace(0, len(caught) - 1, points).astype(int))
+    found["roc"] = [[0.0, 0.0]] + [
+        [float(false_alarm_rate[i]), float(recall[i])] for i in shown
+    ]
+    found["pr"] = [[float(recall[i]), float(caught[i] / called[i])] for i in shown]
+    return found
+
+
+def score_shift(before: Floats, now: Floats) -> float:
+    """
+    Return how far scores moved between two runs, relative to their mean before.
+
+    The mean distance between equal percentiles (the first Wasserstein distance), over
+    the earlier mean: 0 unchanged, 1 when all fall to zero, or when all double.
+
+    Args:
+        before, now: Percentiles of the probabilities, least first, of one shape.
+    """
+    return float(np.abs(now - before).mean() / max(before.mean(), SHIFT_FLOOR))
+
+
+def _summed(group: NDArray[Any], values: Floats, count: int) -> Floats:
+    """Return the sum of the values of each of ``count`` groups."""
+    sums = np.bincount(group, weights=values, minlength=count)
+    return np.asarray(sums, dtype=np.float64)
+
+
+def _ratio(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole > 0 else None

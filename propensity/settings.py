@@ -1,0 +1,203 @@
+"""
+The settings of a function: read once, whole, and frozen.
+
+The only module that reads the environment. An unknown or malformed ``PROPENSITY_``
+variable stops the function before it does any work, so that a misspelt setting is
+found at the deploy and not in the bill.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from propensity.errors import SettingsError
+
+PREFIX = "PROPENSITY_"
+
+# Read by the tests and the demo alone; a function that inherits it ignores it.
+FOREIGN = frozenset({"PROPENSITY_DATA", "PROPENSITY_PORT_BASE"})
+
+GIB = 1024**3
+
+_DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
+_PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
+
+
+def _matching(pattern: re.Pattern[str]) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not pattern.fullmatch(text):
+            raise ValueError(f"must match {pattern.pattern}")
+        return text
+
+    return parse
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return text
+
+    return parse
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        number = int(text)
+        if not least <= number <= most:
+            raise ValueError(f"must be a whole number from {least} to {most}")
+        return number
+
+    return parse
+
+
+def _real(least: float, most: float) -> Callable[[str], float]:
+    def parse(text: str) -> float:
+        number = float(text)
+        if not least <= number <= most:
+            raise ValueError(f"must be a number from {least:g} to {most:g}")
+        return number
+
+    return parse
+
+
+def _text(text: str) -> str:
+    return text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """
+    What a deployment chooses; ``docs/settings.md`` describes each.
+
+    Defaults are here and nowhere else. The variable of a setting is its name in
+    capitals behind ``PROPENSITY_``, except for the four that Google's own clients
+    and emulators name.
+    """
+
+    project: str
+    bucket: str = ""
+    dataset: str = "propensity"
+    ga4_dataset: str = ""
+    location: str = "US"
+    use_case: str = "ga4_purchase"
+    user_column: str = ""
+    label_event: str = ""
+    settle_days: int = 3
+    training_snapshots: int = 26
+    maximum_training_rows: int = 500_000
+    minimum_training_rows: int = 200
+    minimum_conversions: int = 20
+    maximum_score_shift: float = 0.75
+    lease_minutes: int = 65
+    query_timeout_s: int = 600
+    retry_deadline_s: int = 30
+    maximum_bytes_billed: int = 200 * GIB
+    lookup_maximum_bytes_billed: int = 1 * GIB
+    lookup_timeout_s: int = 10
+    lookup_ttl_s: int = 300
+    lookup_cache_users: int = 100_000
+    stale_after_days: int = 8
+    seed: int = 42
+    bigquery_endpoint: str = ""
+    bigquery_storage_endpoint: str = ""
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """
+        Read the settings.
+
+        Args:
+            environment: Variables by name; the process's own when None.
+
+        Raises:
+            SettingsError: A variable is unknown, malformed or missing.
+        """
+        variables = os.environ if environment is None else environment
+        known = {_variable(field.name): field.name for field in fields(cls)}
+        unknown = sorted(
+            name
+            for name in variables
+            if name.startswith(PREFIX) and name not in known and name not in FOREIGN
+        )
+        if unknown:
+            raise SettingsError(
+                f"unknown setting {', '.join(unknown)}; known are "
+                f"{', '.join(sorted(known))}",
+                field=unknown[0],
+            )
+        chosen: dict[str, Any] = {}
+        for variable, name in known.items():
+            text = variables.get(variable, "").strip()
+            if not text:
+                continue
+            try:
+                chosen[name] = _PARSERS[name](text)
+            except ValueError as error:
+                raise SettingsError(
+                    f"{variable} is {text!r}, but {error}", field=variable
+                ) from error
+        if "project" not in chosen:
+            raise SettingsError(
+                "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
+                field="GOOGLE_CLOUD_PROJECT",
+            )
+        return cls(**chosen)
+
+    def required(self, name: str) -> str:
+        """Return the text setting ``name``, or raise SettingsError if it is empty."""
+        value = str(getattr(self, name))
+        if not value:
+            raise SettingsError(
+                f"{_variable(name)} is not set, and this function needs it",
+                field=_variable(name),
+            )
+        return value
+
+
+_VARIABLES = {
+    "project": "GOOGLE_CLOUD_PROJECT",
+    "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
+    "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
+}
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "project": _matching(_PROJECT),
+    "bucket": _matching(_BUCKET),
+    "dataset": _matching(_DATASET),
+    "ga4_dataset": _matching(_DATASET),
+    "location": _matching(re.compile(r"[A-Za-z0-9-]{2,40}")),
+    "use_case": _matching(_NAME),
+    "user_column": _one_of("user_pseudo_id", "user_id"),
+    "label_event": _matching(_EVENT),
+    "settle_days": _whole(0, 30),
+    "training_snapshots": _whole(3, 104),
+    "maximum_training_rows": _whole(1_000, 50_000_000),
+    "minimum_training_rows": _whole(10, 10_000_000),
+    "minimum_conversions": _whole(2, 1_000_000),
+    "maximum_score_shift": _real(0.0, 1e6),
+    "lease_minutes": _whole(1, 24 * 60),
+    "query_timeout_s": _whole(1, 6 * 3600),
+    "retry_deadline_s": _whole(1, 3600),
+    "maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
+    "lookup_maximum_bytes_billed": _whole(10 * 1024**2, 1024**5),
+    "lookup_timeout_s": _whole(1, 300),
+    "lookup_ttl_s": _whole(0, 7 * 24 * 3600),
+    "lookup_cache_users": _whole(0, 10_000_000),
+    "stale_after_days": _whole(1, 3650),
+    "seed": _whole(0, 2**31 - 1),
+    "bigquery_endpoint": _text,
+    "bigquery_storage_endpoint": _text,
+}
+
+
+def _variable(name: str) -> str:
+    """Return the environment variable that holds the setting ``name``."""
+    return _VARIABLES.get(name, PREFIX + name.upper())

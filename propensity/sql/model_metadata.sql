@@ -1,0 +1,20 @@
+-- At most one row: what was recorded of one model version.
+-- Parameters: @use_case STRING; @model_version INT64.
+-- Source: ma_model_training_metadata.
+SELECT
+  model_version,
+  training_date,
+  as_of,
+  algorithm,
+  features,
+  model_object,
+  model_sha256,
+  preprocessor_object,
+  preprocessor_sha256
+FROM
+  ma_model_training_metadata
+WHERE
+  use_case = @use_case
+  AND model_version = @model_version
+LIMIT
+  1

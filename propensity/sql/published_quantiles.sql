@@ -1,0 +1,19 @@
+-- One row: the 101 percentiles of the newest week published before @as_of.
+-- Parameters: @use_case STRING; @as_of DATE; @since DATE, the oldest week of interest.
+-- Source: ma_predictions_history.
+SELECT
+  as_of,
+  APPROX_QUANTILES(probability, 100) AS quantiles,
+  COUNT(*) AS users
+FROM
+  ma_predictions_history
+WHERE
+  use_case = @use_case
+  AND as_of >= @since
+  AND as_of < @as_of
+GROUP BY
+  as_of
+ORDER BY
+  as_of DESC
+LIMIT
+  1

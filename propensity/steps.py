@@ -1,0 +1,500 @@
+"""
+The steps of the scheduled runs, each between an edge and a pure function.
+
+What a run reads, computes and writes is told by its ``main.py``; here is how. Nothing
+in this module decides what a figure means.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from propensity import evaluation, tables
+from propensity.errors import (
+    ArtifactError,
+    NotEnoughData,
+    SchemaError,
+    ScoreShift,
+)
+from propensity.registry import Champion
+from propensity.warehouse import record, statement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from propensity.endpoint import Run
+    from propensity.scoring import Scorer
+    from propensity.training import Trained, Verdict
+
+Floats = NDArray[np.float64]
+
+# Rows of one load job into staging: a hundred million users in a hundred jobs.
+STAGED_ROWS = 1_000_000
+
+PERCENTILES = 100
+
+# Weeks that a run of 03 goes back for: outcomes missed while it did not run.
+CATCH_UP_WEEKS = 13
+
+
+@dataclass(frozen=True, kw_only=True)
+class Serving:
+    """The champion, loaded: what was recorded of it and what scores."""
+
+    version: int
+    scorer: Scorer
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """Scores in the staging table: how many, and their 101 percentiles."""
+
+    users: int
+    mean_probability: float | None
+    quantiles: Floats
+
+
+# -- 00-ModelTraining -----------------------------------------------------------------
+
+
+def training_rows(run: Run) -> pa.Table:
+    """
+    Read features and labels of the run's snapshots, one row per user and as-of date.
+
+    Raises:
+        NotEnoughData: The source has no event, or too few days for a snapshot.
+        MissingTable, SchemaError: The source is not what the use case reads.
+    """
+    use_case, settings = run.use_case, run.settings
+    timeframe = run.timeframe
+    found = run.warehouse.rows(use_case.statement("first_day"))
+    if not found or found[0]["first_day"] is None:
+        raise NotEnoughData("the source has no events at all")
+    snapshots = timeframe.snapshots(
+        today=run.as_of,
+        earliest=found[0]["first_day"],
+        at_most=settings.training_snapshots,
+    )
+    if not snapshots:
+        raise NotEnoughData(
+            f"events begin on {found[0]['first_day']}: a first snapshot needs "
+            f"{timeframe.lookback_days} days before it, and "
+            f"{timeframe.horizon_days + timeframe.settle_days} days after it that end "
+            f"by {run.as_of}"
+        )
+    rows = run.warehouse.table(
+        use_case.statement("training_rows"),
+        {
+            **use_case.window(settings, snapshots, labels=True),
+            "maximum_rows": settings.maximum_training_rows,
+        },
+    )
+    run.noted["rows_in"] = len(rows)
+    return checked(rows, use_case.features)
+
+
+def checked(rows: pa.Table, features: Mapping[str, str]) -> pa.Table:
+    """Return the rows, or raise SchemaError where a feature is missing."""
+    missing = [name for name in features if name not in rows.column_names]
+    if missing:
+        raise SchemaError(
+            f"features.sql gives no column {', '.join(missing)}, which usecase.toml "
+            "names as a feature"
+        )
+    return rows
+
+
+def uploaded_preprocessor(run: Run) -> Any | None:
+    """Return the preprocessor that was uploaded last, or None for the default."""
+    found = run.warehouse.rows(
+        statement("newest_preprocessor"), {"use_case": run.use_case.name}
+    )
+    if not found or found[0]["is_default"]:
+        return None
+    return run.registry.preprocessor(found[0])
+
+
+def champion_probabilities(
+    run: Run, champion: Champion | None, rows: pa.Table
+) -> Floats | None:
+    """
+    Return the champion's probabilities of rows; None where it cannot score them.
+
+    A champion of other features, or one whose artifacts are lost or altered, can not
+    serve either, and loses to any challenger.
+    """
+    if champion is None:
+        return None
+    try:
+        scorer = serving(run, champion).scorer
+        parts = [scored for _, scored in scorer.score(rows.to_batches())]
+    except (SchemaError, ArtifactError) as error:
+        run.noted["champion_unusable"] = error.message
+        return None
+    return np.concatenate(parts)
+
+
+def serving(run: Run, champion: Champion) -> Serving:
+    """
+    Load the champion, its bytes verified by what training recorded.
+
+    Raises:
+        ArtifactError: It was not recorded, or its bytes are others.
+        SchemaError: Its features are not those of the use case.
+    """
+    found = run.warehouse.rows(
+        statement("model_metadata"),
+        {"use_case": run.use_case.name, "model_version": champion.version},
+    )
+    if not found:
+        raise ArtifactError(
+            f"version {champion.version} of {run.use_case.name} is not recorded in "
+            f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
+        )
+    metadata = dict(found[0].items())
+    trained_on = json.loads(metadata["features"])
+    if trained_on != dict(run.use_case.features):
+        changed = sorted(set(trained_on.items()) ^ set(run.use_case.features.items()))
+        raise SchemaError(
+            f"version {champion.version} was trained on other features than today's: "
+            f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
+            "Train again"
+        )
+    from propensity.scoring import Scorer  # noqa: PLC0415 - 03 runs without sklearn
+
+    preprocessor, model = run.registry.load(metadata)
+    features: Any = dict(run.use_case.features)
+    scorer = Scorer.compile(preprocessor, model, features=features)
+    return Serving(version=champion.version, scorer=scorer, metadata=metadata)
+
+
+def publish_model(
+    run: Run,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    rows: pa.Table,
+    champion: Champion | None,
+) -> Mapping[str, Any]:
+    """
+    Store a version's files, record it, and let it serve if the verdict says so.
+
+    In this order, so that what serves is recorded and what is recorded is stored; a
+    run that dies between leaves a version that nothing points to.
+    """
+    from propensity import modelcard  # noqa: PLC0415 - 03 runs without sklearn
+
+    run.check_lease()
+    version = run.registry.claim(run_id=run.run_id, at=run.began_at)
+    card = modelcard.card(
+        run.use_case,
+        trained,
+        verdict,
+        version=version,
+        rows=rows,
+        as_of=run.as_of,
+        settle_days=run.settings.settle_days,
+        trained_at=run.began_at,
+        bytes_billed=run.warehouse.bytes_billed,
+    )
+    published = run.registry.publish(version, modelcard.files(card, trained, rows))
+    row = modelcard.metadata(card, published, seconds=run.elapsed_s())
+    run.warehouse.append(
+        tables.TRAINING_METADATA,
+        record(row, tables.TRAINING_METADATA),
+        job_id=f"train-{run.use_case.name}-{version}-{run.run_id}",
+    )
+    if verdict.promoted:
+        run.registry.promote(
+            version,
+            model_sha256=row["model_sha256"],
+            at=run.began_at,
+            instead_of=champion.version if champion else None,
+        )
+    run.noted.update(model_version=version, rows_out=1)
+    return modelcard.answer(card, published)
+
+
+# -- 01-Predictions -------------------------------------------------------------------
+
+
+def is_evaluated(run: Run) -> bool:
+    """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
+    week = run.as_of - run.timeframe.horizon
+    found = run.warehouse.rows(
+        statement("evaluation_exists"), {"use_case": run.use_case.name, "week": week}
+    )
+    is_there = bool(found[0]["evaluations"])
+    if not is_there:
+        run.noted["evaluation_missing"] = str(week)
+    return is_there
+
+
+def stage(run: Run, model: Serving) -> Staged:
+    """
+    Score every user of the lookback into the staging table, in bounded memory.
+
+    Raises:
+        NotEnoughData: There is no user to score.
+    """
+    batches = run.warehouse.batches(
+        run.use_case.statement("features"),
+        run.use_case.window(run.settings, [run.as_of], labels=False),
+    )
+    users, mass = 0, 0.0
+    for part, rows in enumerate(_staged(run, model.scorer.score(batches))):
+        users += len(rows)
+        mass += float(np.sum(rows["probability"].to_numpy()))
+        run.warehouse.append(
+            tables.PREDICTIONS_STAGING, rows, job_id=f"stage-{run.run_id}-{part}"
+        )
+    if not users:
+        raise NotEnoughData(
+            f"no user has an event in the {run.use_case.lookback_days} days before "
+            f"{run.as_of}: nothing was published"
+        )
+    return Staged(
+        users=users, mean_probability=mass / users, quantiles=_staged_quantiles(run)
+    )
+
+
+def _staged(
+    run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
+) -> Iterator[pa.Table]:
+    """Gather scored batches into tables of one load job each."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch, probability in scored:
+        if not np.all((probability >= 0) & (probability <= 1)):
+            raise SchemaError("the model gives values that are no probabilities")
+        waiting.append(
+            pa.RecordBatch.from_arrays(
+                [batch["user_id"].cast(pa.string()), pa.array(probability)],
+                names=["user_id", "probability"],
+            )
+        )
+        rows += len(probability)
+        if rows >= STAGED_ROWS:
+            yield _with_run(run, waiting)
+            waiting, rows = [], 0
+    if rows:
+        yield _with_run(run, waiting)
+
+
+def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
+    rows = pa.Table.from_batches(batches)
+    for name, value in _staged_key(run).items():
+        column = pa.array([value]).take(pa.array(np.zeros(len(rows), dtype=np.int64)))
+        rows = rows.append_column(name, column)
+    return rows
+
+
+def _staged_key(run: Run) -> dict[str, Any]:
+    return {"run_id": run.run_id, "staged_on": run.began_at.date()}
+
+
+def _staged_quantiles(run: Run) -> Floats:
+    found = run.warehouse.rows(statement("staged_quantiles"), _staged_key(run))
+    return np.asarray(found[0]["quantiles"], dtype=np.float64)
+
+
+def score_shift(run: Run, staged: Staged) -> float | None:
+    """
+    Return how far scores moved since the last publication; None without one.
+
+    Raises:
+        ScoreShift: Beyond the bound, unless the run is forced.
+    """
+    found = run.warehouse.rows(
+        statement("published_quantiles"),
+        {
+            "use_case": run.use_case.name,
+            "as_of": run.as_of,
+            "since": run.as_of - timedelta(days=run.use_case.lookback_days),
+        },
+    )
+    if not found:
+        return None
+    before = np.asarray(found[0]["quantiles"], dtype=np.float64)
+    shift = evaluation.score_shift(before, staged.quantiles)
+    bound = run.settings.maximum_score_shift
+    if shift > bound and not run.force:
+        raise ScoreShift(
+            f"scores moved by {shift:.2f} of their mean since {found[0]['as_of']}, "
+            f"more than PROPENSITY_MAXIMUM_SCORE_SHIFT = {bound:g}. Nothing was "
+            "published; look at the features, or send force",
+            detail={
+                "score_shift": shift,
+                "mean_before": float(before.mean()),
+                "mean_now": float(staged.quantiles.mean()),
+            },
+        )
+    return shift
+
+
+def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
+    """Publish what was staged in one transaction, then clear the staging table."""
+    run.check_lease()
+    run.warehouse.execute(
+        statement("publish_predictions"),
+        {
+            **_staged_key(run),
+            "use_case": run.use_case.name,
+            "as_of": run.as_of,
+            "model_version": model.version,
+            "scored_at": run.began_at,
+            "edges": [float(edge) for edge in staged.quantiles[1:PERCENTILES]],
+        },
+    )
+    clear_staging(run)
+    run.noted.update(
+        model_version=model.version, rows_in=staged.users, rows_out=staged.users
+    )
+
+
+def clear_staging(run: Run) -> None:
+    """Remove what the run staged."""
+    run.warehouse.execute(statement("clear_staging"), _staged_key(run))
+
+
+# -- 03-ModelEvaluation ---------------------------------------------------------------
+
+
+def weeks_to_evaluate(run: Run) -> list[date]:
+    """
+    Return the weeks whose outcomes are over and whose figures are not final.
+
+    The week that ends with the as-of date is always among them: without predictions it
+    gets a row that says so.
+    """
+    timeframe = run.timeframe
+    newest = run.as_of - timeframe.horizon
+    found = run.warehouse.rows(
+        statement("weeks_to_evaluate"),
+        {
+            "use_case": run.use_case.name,
+            "since": newest - CATCH_UP_WEEKS * timeframe.horizon,
+            "until": newest,
+        },
+    )
+    return sorted({row["week"] for row in found} | {newest})
+
+
+def evaluate_week(run: Run, week: date) -> dict[str, Any]:
+    """Return the week's row of ``ma_model_evaluation``."""
+    use_case, settings = run.use_case, run.settings
+    timeframe = run.timeframe
+    row: dict[str, Any] = {
+        "use_case": use_case.name,
+        "week": week,
+        "week_end": week + timeframe.horizon,
+        "status": (
+            "final" if timeframe.is_matured(week, today=run.as_of) else "provisional"
+        ),
+        "evaluated_at": run.began_at,
+    }
+    in_force = run.warehouse.rows(
+        statement("predictions_in_force"),
+        {
+            "use_case": use_case.name,
+            "week": week,
+            "since": week - timedelta(days=use_case.lookback_days),
+        },
+    )
+    if not in_force:
+        return {**row, "model_version": -1, "outcome": "no_predictions"}
+    groups = run.warehouse.table(
+        use_case.statement("evaluation_rows"),
+        {
+            **use_case.window(settings, [week], labels=True),
+            "use_case": use_case.name,
+            "prediction_as_of": in_force[0]["as_of"],
+        },
+    )
+    observed, unscored = outcomes_of(groups)
+    return {
+        **row,
+        "model_version": in_force[0]["model_version"],
+        "prediction_as_of": in_force[0]["as_of"],
+        "outcome": "evaluated" if observed.has_both_classes else "one_class",
+        "unscored_converters": unscored,
+        **evaluation.quality(
+            observed, threshold=use_case.threshold, seed=settings.seed
+        ),
+    }
+
+
+def outcomes_of(groups: pa.Table) -> tuple[evaluation.Outcomes, int]:
+    """
+    Return the outcomes by probability, and how many converted without one.
+
+    Args:
+        groups: ``probability``, ``users`` and ``conversions``; one row at most has no
+            probability.
+    """
+    probability = groups["probability"].to_numpy().astype(np.float64)
+    users = groups["users"].to_numpy().astype(np.float64)
+    conversions = groups["conversions"].to_numpy().astype(np.float64)
+    scored = ~np.isnan(probability)
+    observed = evaluation.grouped(
+        probability[scored], users[scored], conversions[scored]
+    )
+    return observed, int(conversions[~scored].sum())
+
+
+def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of the evaluated weeks in one statement."""
+    run.check_lease()
+    key = _staged_key(run)
+    billed = run.warehouse.bytes_billed
+    staged = pa.concat_tables(
+        [
+            record({**key, **row, "bytes_billed": billed}, tables.EVALUATION_STAGING)
+            for row in rows
+        ]
+    )
+    run.warehouse.append(
+        tables.EVALUATION_STAGING, staged, job_id=f"evaluate-{run.run_id}"
+    )
+    run.warehouse.execute(
+        statement("publish_evaluation"),
+        {
+            **key,
+            "use_case": run.use_case.name,
+            "weeks": [row["week"] for row in rows],
+            "model_versions": sorted({row["model_version"] for row in rows}),
+        },
+    )
+    clear_staging(run)
+    run.noted.update(
+        rows_in=sum(row.get("users", 0) for row in rows), rows_out=len(rows)
+    )
+
+
+# -- Set-up ---------------------------------------------------------------------------
+
+
+def prepare(warehouse: Any, settings: Any) -> None:
+    """
+    Create the dataset, its tables and its view of the export, where missing.
+
+    Raises:
+        MissingTable: The export has no table yet, so that its view can not be made.
+    """
+    warehouse.create_dataset(settings.dataset)
+    for table in tables.TABLES:
+        warehouse.create(table)
+    source = f"{settings.project}.{settings.required('ga4_dataset')}"
+    warehouse.replace_view(
+        "ga_events",
+        statement("ga_events").replace("`events_*`", f"`{source}.events_*`"),
+    )

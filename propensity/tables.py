@@ -1,0 +1,309 @@
+"""
+Every table that the functions share: columns, key, partitioning, clustering.
+
+The only place where a column is typed. ``ddl`` gives the statement that creates a
+table, ``arrow_schema`` the type of the rows that are written to it; nothing here talks
+to BigQuery.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: BigQuery's type name, mode and a description for the console."""
+
+    name: str
+    type: str
+    description: str
+    required: bool = False
+    repeated: bool = False
+    fields: tuple[Column, ...] = ()
+
+    @property
+    def sql_type(self) -> str:
+        """The type as DDL spells it, without NOT NULL."""
+        kind = self.type
+        if self.fields:
+            inside = ", ".join(f"{part.name} {part.sql_type}" for part in self.fields)
+            kind = f"STRUCT<{inside}>"
+        return f"ARRAY<{kind}>" if self.repeated else kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """
+    One table of the dataset.
+
+    ``key`` names the columns that identify a row (BigQuery does not enforce it; the
+    statements that write do). ``partition`` is a DATE column;
+    ``expiration_days`` is how long a partition is kept, 0 for ever.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition: str
+    clustering: tuple[str, ...]
+    expiration_days: int = 0
+
+    def ddl(self) -> str:
+        """Return the statement that creates the table where it is missing."""
+        lines = ",\n".join(
+            f"  {column.name} {column.sql_type}"
+            f"{' NOT NULL' if column.required else ''}"
+            f" OPTIONS (description = {_literal(column.description)})"
+            for column in self.columns
+        )
+        options = f"description = {_literal(self.description)}"
+        if self.expiration_days:
+            options += f", partition_expiration_days = {self.expiration_days}"
+        return (
+            f"CREATE TABLE IF NOT EXISTS `{self.name}` (\n{lines}\n)\n"
+            f"PARTITION BY {self.partition}\n"
+            f"CLUSTER BY {', '.join(self.clustering)}\n"
+            f"OPTIONS ({options})"
+        )
+
+    def arrow_schema(self) -> pa.Schema:
+        """Return the Arrow schema of the table's rows."""
+        import pyarrow as pa  # noqa: PLC0415 - a lookup never needs Arrow
+
+        return pa.schema(
+            [
+                pa.field(column.name, _arrow(column), nullable=not column.required)
+                for column in self.columns
+            ]
+        )
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _arrow(column: Column) -> Any:
+    import pyarrow as pa  # noqa: PLC0415
+
+    kinds = {
+        "STRING": pa.string(),
+        "INT64": pa.int64(),
+        "FLOAT64": pa.float64(),
+        "BOOL": pa.bool_(),
+        "DATE": pa.date32(),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "NUMERIC": pa.decimal128(38, 9),
+    }
+    if column.fields:
+        kind = pa.struct([pa.field(part.name, _arrow(part)) for part in column.fields])
+    else:
+        kind = kinds[column.type]
+    return pa.list_(kind) if column.repeated else kind
+
+
+def _interval(name: str, of: str) -> tuple[Column, Column]:
+    return (
+        Column(f"{name}_low", "FLOAT64", f"{of}: lower end of its 95% interval"),
+        Column(f"{name}_high", "FLOAT64", f"{of}: upper end of its 95% interval"),
+    )
+
+
+_QUALITY = (
+    Column("users", "INT64", "Rows that the figures are of"),
+    Column("conversions", "INT64", "Rows with label 1"),
+    Column("base_rate", "FLOAT64", "Share of label 1"),
+    Column("mean_probability", "FLOAT64", "Mean of the probabilities"),
+    Column("threshold", "FLOAT64", "Probability from which a row counts as positive"),
+    Column("true_positives", "INT64", "Label 1, at or above the threshold"),
+    Column("true_negatives", "INT64", "Label 0, below the threshold"),
+    Column("false_positives", "INT64", "Label 0, at or above the threshold"),
+    Column("false_negatives", "INT64", "Label 1, below the threshold"),
+    Column("precision", "FLOAT64", "At the threshold; null without a positive call"),
+    Column("recall", "FLOAT64", "At the threshold; null without a label 1"),
+    Column("f1", "FLOAT64", "Harmonic mean of precision and recall"),
+    Column("roc_auc", "FLOAT64", "Area under the ROC curve; null with one class"),
+    *_interval("roc_auc", "Area under the ROC curve"),
+    Column("pr_auc", "FLOAT64", "Average precision; null with one class"),
+    *_interval("pr_auc", "Average precision"),
+    Column("brier", "FLOAT64", "Mean squared error of the probabilities"),
+    *_interval("brier", "Brier score"),
+    Column("log_loss", "FLOAT64", "Mean negative log-likelihood, natural logarithm"),
+    *_interval("log_loss", "Log loss"),
+    Column("calibration_error", "FLOAT64", "Expected calibration error, ten bins"),
+    *_interval("calibration_error", "Expected calibration error"),
+    Column(
+        "lift",
+        "STRUCT",
+        "Deciles of the score, highest first",
+        repeated=True,
+        fields=(
+            Column("decile", "INT64", "1 is the highest scores"),
+            Column("users", "INT64", "Rows in it"),
+            Column("conversions", "FLOAT64", "Label 1 in it; ties are shared out"),
+            Column("mean_probability", "FLOAT64", "Mean of its probabilities"),
+            Column("lift", "FLOAT64", "Its rate of label 1 over the base rate"),
+        ),
+    ),
+)
+
+TRAINING_METADATA = Table(
+    name="ma_model_training_metadata",
+    description="One row per model version: how it was trained and what it achieved",
+    key=("use_case", "model_version"),
+    partition="training_date",
+    clustering=("use_case", "model_version"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("model_version", "INT64", "0, 1, 2, ... per use case", required=True),
+        Column("training_date", "DATE", "UTC day of the run", required=True),
+        Column("trained_at", "TIMESTAMP", "When the run wrote this row"),
+        Column("as_of", "DATE", "The run's as-of date: nothing after it was read"),
+        Column("lookback_days", "INT64", "Days of events behind a feature"),
+        Column("horizon_days", "INT64", "Days of outcome in a label"),
+        Column("settle_days", "INT64", "Days waited for late rows of the export"),
+        Column("train_as_ofs", "DATE", "As-of dates trained on", repeated=True),
+        Column("calibration_as_ofs", "DATE", "As-of dates chosen on", repeated=True),
+        Column("holdout_as_ofs", "DATE", "As-of dates of the figures", repeated=True),
+        Column("train_rows", "INT64", "Rows trained on"),
+        Column("calibration_rows", "INT64", "Rows chosen and calibrated on"),
+        Column("train_base_rate", "FLOAT64", "Share of label 1 in training"),
+        Column("negative_sampling_rate", "FLOAT64", "Share of label 0 rows read"),
+        Column("algorithm", "STRING", "The candidate that was chosen"),
+        Column("parameters", "STRING", "Its parameters, JSON"),
+        Column("calibration", "STRING", "none, sigmoid, isotonic or temperature"),
+        Column("candidates", "STRING", "Every candidate's figures, JSON"),
+        *_QUALITY,
+        Column("importance", "STRING", "Permutation importance by feature, JSON"),
+        Column("promoted", "BOOL", "Whether it became the champion"),
+        Column("verdict", "STRING", "Why, or why not"),
+        Column("compared_version", "INT64", "The champion that it was compared with"),
+        Column("roc_auc_difference", "FLOAT64", "ROC AUC less that champion's"),
+        *_interval("roc_auc_difference", "Difference of ROC AUC"),
+        Column("log_loss_difference", "FLOAT64", "Log loss less that champion's"),
+        *_interval("log_loss_difference", "Difference of log loss"),
+        Column("features", "STRING", "Feature names and types, JSON"),
+        Column("model_object", "STRING", "Object name of the model"),
+        Column("model_sha256", "STRING", "SHA-256 of its bytes"),
+        Column("preprocessor_object", "STRING", "Object name of the preprocessor"),
+        Column("preprocessor_sha256", "STRING", "SHA-256 of its bytes"),
+        Column("dataset_object", "STRING", "Object name of the dataset snapshot"),
+        Column("dataset_sha256", "STRING", "SHA-256 of its bytes"),
+        Column("card_object", "STRING", "Object name of the model card, JSON"),
+        Column("report_object", "STRING", "Object name of the report, HTML"),
+        Column("libraries", "STRING", "Library versions, JSON"),
+        Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
+        Column("seconds", "FLOAT64", "Seconds from request to this row"),
+    ),
+)
+
+_PREDICTION = (
+    Column("use_case", "STRING", "Use case", required=True),
+    Column("user_id", "STRING", "The user, as the export names them", required=True),
+    Column("as_of", "DATE", "Prediction date: events before it", required=True),
+    Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
+    Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
+    Column("model_version", "INT64", "Model that scored", required=True),
+    Column("scored_at", "TIMESTAMP", "When the run began"),
+)
+
+PREDICTIONS = Table(
+    name="ma_predictions_table",
+    description="One row per user: the newest probability",
+    key=("use_case", "user_id"),
+    partition="as_of",
+    clustering=("use_case", "user_id"),
+    columns=_PREDICTION,
+)
+
+PREDICTIONS_HISTORY = Table(
+    name="ma_predictions_history",
+    description="One row per user and as-of date: every probability published",
+    key=("use_case", "as_of", "user_id"),
+    partition="as_of",
+    clustering=("use_case", "user_id"),
+    columns=_PREDICTION,
+)
+
+EVALUATION = Table(
+    name="ma_model_evaluation",
+    description="One row per week and model version: what the probabilities were worth",
+    key=("use_case", "week", "model_version"),
+    partition="week",
+    clustering=("use_case", "model_version"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("week", "DATE", "First day of the outcomes", required=True),
+        Column("model_version", "INT64", "Model that scored; -1 without any"),
+        Column("week_end", "DATE", "Day after the last of the outcomes"),
+        Column("prediction_as_of", "DATE", "As-of date of the probabilities in force"),
+        Column("status", "STRING", "provisional, or final once labels are mature"),
+        Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
+        Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
+        *_QUALITY,
+        Column("unscored_converters", "INT64", "Converted without a probability"),
+        Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
+    ),
+)
+
+PREPROCESSORS = Table(
+    name="ma_preprocessors",
+    description="One row per upload of a preprocessor; training takes the newest",
+    key=("use_case", "sha256"),
+    partition="uploaded_on",
+    clustering=("use_case",),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("uploaded_on", "DATE", "UTC day of the upload", required=True),
+        Column("uploaded_at", "TIMESTAMP", "When it was uploaded", required=True),
+        Column("object", "STRING", "Object name", required=True),
+        Column("sha256", "STRING", "SHA-256 of its bytes", required=True),
+        Column("features", "STRING", "The features it was checked on, JSON"),
+        Column("is_default", "BOOL", "Whether it puts the default back in its place"),
+    ),
+)
+
+_STAGED = (
+    Column("run_id", "STRING", "The run that staged the row", required=True),
+    Column("staged_on", "DATE", "UTC day of the run", required=True),
+)
+
+# What one run has written and not published yet. Rows of a run that died expire.
+PREDICTIONS_STAGING = Table(
+    name="ma_predictions_staging",
+    description="Scores of runs that have not published yet",
+    key=("run_id", "user_id"),
+    partition="staged_on",
+    clustering=("run_id",),
+    expiration_days=3,
+    columns=(
+        *_STAGED,
+        Column("user_id", "STRING", "The user", required=True),
+        Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
+    ),
+)
+
+EVALUATION_STAGING = Table(
+    name="ma_model_evaluation_staging",
+    description="Evaluations of runs that have not published yet",
+    key=("run_id", "week"),
+    partition="staged_on",
+    clustering=("run_id",),
+    expiration_days=3,
+    columns=(*_STAGED, *EVALUATION.columns),
+)
+
+TABLES = (
+    TRAINING_METADATA,
+    PREDICTIONS,
+    PREDICTIONS_HISTORY,
+    PREDICTIONS_STAGING,
+    EVALUATION,
+    EVALUATION_STAGING,
+    PREPROCESSORS,
+)

@@ -1,0 +1,136 @@
+"""
+Time: as-of dates, lookback, horizon, settle, and the rules that keep the future out.
+
+Every window is half-open and in UTC. Features of a user at ``as_of`` read events in
+``[as_of - lookback, as_of)``; the label reads ``[as_of, as_of + horizon)`` and can be
+known from ``as_of + horizon + settle`` on, since GA4 rewrites its daily tables for up
+to three days. Nothing here, or deeper, asks what time it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timeframe:
+    """The three spans that a use case measures time with, in whole days."""
+
+    lookback_days: int
+    horizon_days: int
+    settle_days: int
+
+    def __post_init__(self) -> None:
+        if self.lookback_days < 1 or self.horizon_days < 1 or self.settle_days < 0:
+            raise ValueError(
+                "lookback and horizon must be one day or more and settle zero or "
+                f"more, got {self}"
+            )
+
+    @property
+    def horizon(self) -> timedelta:
+        """The span after an as-of date in which a conversion makes the label 1."""
+        return timedelta(days=self.horizon_days)
+
+    def is_ended(self, as_of: date, *, today: date) -> bool:
+        """Tell whether the label's window of ``as_of`` is over (provisional label)."""
+        return as_of + self.horizon <= today
+
+    def is_matured(self, as_of: date, *, today: date) -> bool:
+        """Tell whether the label of ``as_of`` is final on ``today``."""
+        return as_of + self.horizon + timedelta(days=self.settle_days) <= today
+
+    def newest_matured(self, *, today: date) -> date:
+        """Return the newest as-of date whose labels are final on ``today``."""
+        return today - self.horizon - timedelta(days=self.settle_days)
+
+    def snapshots(
+        self, *, today: date, earliest: date, at_most: int
+    ) -> tuple[date, ...]:
+        """
+        Choose the as-of dates that training reads, oldest first.
+
+        One horizon apart, so that the label windows neither overlap nor leave gaps,
+        ending with the newest matured one.
+
+        Args:
+            today: The run's as-of date; no label at or after it is read.
+            earliest: First day of the data: a snapshot needs its whole lookback.
+            at_most: Number of snapshots.
+        """
+        newest = self.newest_matured(today=today)
+        first = earliest + timedelta(days=self.lookback_days)
+        chosen = (newest - n * self.horizon for n in range(at_most))
+        return tuple(sorted(as_of for as_of in chosen if as_of >= first))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """
+    As-of dates by their use, in time order: train, then calibrate, then hold out.
+
+    Between the parts lies an embargo of one horizon: the last label window of one part
+    ends before, or when, the first as-of date of the next begins.
+    """
+
+    train: tuple[date, ...]
+    calibrate: tuple[date, ...]
+    holdout: tuple[date, ...]
+
+    def check(self, timeframe: Timeframe) -> None:
+        """Raise ValueError if a label of one part reaches into the next."""
+        for earlier, later in (
+            (self.train, self.calibrate),
+            (self.calibrate, self.holdout),
+        ):
+            if max(earlier) + timeframe.horizon > min(later):
+                raise ValueError(
+                    f"labels of {max(earlier)} end after {min(later)}: "
+                    f"the embargo of {timeframe.horizon_days} days is broken"
+                )
+
+
+def temporal_split(
+    snapshots: tuple[date, ...], timeframe: Timeframe, *, held: int = 1
+) -> Split:
+    """
+    Split snapshots in time: the newest hold out, a slice before them calibrates.
+
+    About one snapshot in five calibrates, one at least and four at most: weeks enough
+    to average out a single odd one, recent enough to be about the present.
+
+    Args:
+        snapshots: As-of dates, oldest first, one horizon or more apart.
+        timeframe: Whose horizon is the embargo.
+        held: Snapshots to hold out.
+
+    Raises:
+        ValueError: Nothing is left to train or to calibrate on, or they overlap.
+    """
+    left = len(snapshots) - held
+    calibrating = min(4, max(1, len(snapshots) // 5))
+    if held < 1 or left - calibrating < 1:
+        raise ValueError(
+            f"{2 + held} snapshots or more are needed to train, calibrate and hold out "
+            f"{held}, got {len(snapshots)}"
+        )
+    split = Split(
+        train=snapshots[: left - calibrating],
+        calibrate=snapshots[left - calibrating : left],
+        holdout=snapshots[left:],
+    )
+    split.check(timeframe)
+    return split
+
+
+def first_suffix(as_of: date, *, days: int) -> str:
+    """
+    Return the first ``events_YYYYMMDD`` suffix that may hold events of a window.
+
+    Shards are named by the property's local date, which differs from UTC's by one
+    day at most.
+    """
+    return f"{as_of - timedelta(days=days) - DAY:%Y%m%d}"

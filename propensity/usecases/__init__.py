@@ -1,0 +1,197 @@
+"""
+Use cases: a folder each, holding all that is particular to one.
+
+``usecase.toml`` says what a row is and which features it has, ``features.sql`` and
+``labels.sql`` say how BigQuery computes them, ``model.py`` is optional. A fourth use
+case is a fourth folder: nothing elsewhere names one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from functools import cache
+from importlib import resources
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from propensity.errors import RequestError, UseCaseError
+from propensity.timeframe import Timeframe, first_suffix
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+NUMBER = "number"
+CATEGORY = "category"
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_INCLUDE = re.compile(r"^( *)-- include: (\w+)\.sql$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One algorithm with its parameters, to be tried in training."""
+
+    name: str
+    algorithm: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """The one feature that a candidate must beat to be worth its trouble."""
+
+    feature: str
+    ascending: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class UseCase:
+    """
+    One use case as its folder describes it.
+
+    ``features`` maps each column of ``features.sql`` that the model reads to "number"
+    or "category", in the order of the model's input.
+    """
+
+    name: str
+    title: str
+    outcome: str
+    entity: str
+    lookback_days: int
+    horizon_days: int
+    threshold: float
+    parameters: Mapping[str, str]
+    features: Mapping[str, str]
+    baseline: Baseline
+    candidates: Sequence[Candidate]
+
+    def timeframe(self, settings: Settings) -> Timeframe:
+        """Return the spans that this use case measures time with."""
+        return Timeframe(
+            lookback_days=self.lookback_days,
+            horizon_days=self.horizon_days,
+            settle_days=settings.settle_days,
+        )
+
+    def statement(self, name: str) -> str:
+        """
+        Return ``name.sql``: the use case's own, or the shared one.
+
+        A shared statement takes in the use case's own where a line reads
+        ``-- include: features.sql``.
+        """
+        own = resources.files(__name__) / self.name / f"{name}.sql"
+        if own.is_file():
+            return own.read_text("utf-8")
+        shared = resources.files("propensity") / "sql" / f"{name}.sql"
+        return _INCLUDE.sub(lambda found: self.statement(found[2]), _text(shared))
+
+    def window(
+        self, settings: Settings, as_ofs: Sequence[date], *, labels: bool
+    ) -> dict[str, Any]:
+        """
+        Return the parameters of the use case's statements.
+
+        Args:
+            settings: A setting of a parameter's name overrides its default.
+            as_ofs: As-of dates to compute rows for; one or more.
+            labels: Whether labels are read, too, and so the horizon after them.
+        """
+        chosen = {
+            name: str(getattr(settings, name, "") or default)
+            for name, default in self.parameters.items()
+        }
+        until = self.timeframe(settings).horizon.days if labels else 0
+        return {
+            **chosen,
+            "as_ofs": sorted(as_ofs),
+            "lookback_days": self.lookback_days,
+            "horizon_days": self.horizon_days,
+            "first_suffix": first_suffix(min(as_ofs), days=self.lookback_days),
+            "last_suffix": first_suffix(max(as_ofs), days=-until - 1),
+        }
+
+    @property
+    def model(self) -> ModuleType | None:
+        """The use case's ``model.py``, or None where it has none."""
+        if not (resources.files(__name__) / self.name / "model.py").is_file():
+            return None
+        return importlib.import_module(f"{__name__}.{self.name}.model")
+
+
+def _text(file: Any) -> str:
+    try:
+        return str(file.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise UseCaseError(f"there is no statement {file.name}") from error
+
+
+def names() -> list[str]:
+    """Return the names of the use cases that this deploy holds."""
+    return sorted(
+        entry.name
+        for entry in resources.files(__name__).iterdir()
+        if entry.is_dir() and (entry / "usecase.toml").is_file()
+    )
+
+
+@cache
+def load(name: str) -> UseCase:
+    """
+    Return the use case ``name``.
+
+    Raises:
+        RequestError: There is none of that name.
+        UseCaseError: Its ``usecase.toml`` is wrong.
+    """
+    if not _NAME.fullmatch(name) or name not in names():
+        raise RequestError(
+            f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
+            field="use_case",
+        )
+    text = (resources.files(__name__) / name / "usecase.toml").read_text("utf-8")
+    try:
+        return parse(name, text)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UseCaseError(f"usecases/{name}/usecase.toml: {error!r}") from error
+
+
+def parse(name: str, text: str) -> UseCase:
+    """
+    Return the use case that a ``usecase.toml`` describes.
+
+    Raises:
+        KeyError, TypeError, ValueError: The text is not one.
+    """
+    read = tomllib.loads(text)
+    features = dict(read["features"])
+    wrong = {key: kind for key, kind in features.items() if kind not in _KINDS}
+    if wrong:
+        raise ValueError(f"a feature is a number or a category, not {wrong}")
+    baseline = Baseline(**read["baseline"])
+    if features.get(baseline.feature) != NUMBER:
+        raise ValueError(f"baseline {baseline.feature} is not a numeric feature")
+    candidates = [Candidate(**entry) for entry in read["candidates"]]
+    if len({candidate.name for candidate in candidates}) < max(1, len(candidates)):
+        raise ValueError("candidates must be named, each differently")
+    return UseCase(
+        name=name,
+        title=read["title"],
+        outcome=read["outcome"],
+        entity=read["entity"],
+        lookback_days=int(read["lookback_days"]),
+        horizon_days=int(read["horizon_days"]),
+        threshold=float(read["threshold"]),
+        parameters=dict(read.get("parameters", {})),
+        features=features,
+        baseline=baseline,
+        candidates=candidates,
+    )
+
+
+_KINDS = frozenset({NUMBER, CATEGORY})

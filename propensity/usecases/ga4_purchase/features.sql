@@ -1,0 +1,261 @@
+-- One row per user and as-of date: every user with an event in the lookback.
+-- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
+--   @user_column STRING, user_pseudo_id or user_id; @first_suffix and @last_suffix
+--   STRING, the shards that can hold events of the windows (a constant prunes them).
+-- Source: view ga_events.
+-- Windows begin and end at midnight UTC, so they are unions of UTC days: events are
+-- summed once per user and day, and an as-of date adds up its days. Many as-of dates
+-- therefore scan the export once, and give each the rows that it would have alone.
+WITH
+  -- A re-exported event is equal in every field and falls out here.
+  events AS (
+    SELECT DISTINCT
+      IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
+      EXTRACT(DATE FROM event_time) AS day,
+      event_timestamp,
+      event_name,
+      CONCAT(user_pseudo_id, '.', CAST(ga_session_id AS STRING)) AS session_key,
+      user_first_touch_timestamp,
+      IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
+      CASE event_name
+        WHEN 'refund' THEN ABS(COALESCE(refund_value, purchase_revenue, event_value))
+        WHEN 'purchase' THEN COALESCE(purchase_revenue, event_value)
+      END AS amount,
+      -- Shops that send no transaction id, or Google's placeholder for none, still
+      -- have their purchases told apart by time.
+      IF(
+        transaction_id IS NULL OR transaction_id IN ('', '(not set)'),
+        CAST(event_timestamp AS STRING),
+        transaction_id
+      ) AS transaction_id,
+      n_items,
+      n_distinct_items,
+      source,
+      medium,
+      device_category,
+      operating_system,
+      country,
+      params_digest
+    FROM
+      ga_events
+    WHERE
+      table_suffix BETWEEN @first_suffix AND @last_suffix
+      AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+  ),
+  user_days AS (
+    SELECT
+      user_id,
+      day,
+      MAX(event_timestamp) AS last_event,
+      MIN(event_timestamp) AS first_event,
+      MIN(user_first_touch_timestamp) AS first_touch,
+      COUNT(*) AS n_events,
+      SUM(engagement_ms) AS engagement_ms,
+      COUNTIF(event_name = 'page_view') AS n_page_views,
+      COUNTIF(event_name = 'view_item') AS n_view_items,
+      COUNTIF(event_name = 'add_to_cart') AS n_add_to_carts,
+      COUNTIF(event_name = 'begin_checkout') AS n_begin_checkouts,
+      ARRAY_AGG(
+        STRUCT(
+          source AS source,
+          medium AS medium,
+          device_category AS device_category,
+          operating_system AS operating_system,
+          country AS country
+        )
+        ORDER BY event_timestamp DESC, params_digest DESC
+        LIMIT 1
+      )[OFFSET(0)] AS visit
+    FROM
+      events
+    GROUP BY
+      user_id,
+      day
+  ),
+  -- A reload of the thank-you page sends the same purchase again, at another time.
+  transactions AS (
+    SELECT
+      user_id,
+      day,
+      event_name,
+      transaction_id,
+      amount,
+      n_items,
+      n_distinct_items,
+      MAX(event_timestamp) AS last_event
+    FROM
+      events
+    WHERE
+      event_name IN ('purchase', 'refund')
+    GROUP BY
+      user_id,
+      day,
+      event_name,
+      transaction_id,
+      amount,
+      n_items,
+      n_distinct_items
+  ),
+  transaction_days AS (
+    SELECT
+      user_id,
+      day,
+      MAX(IF(event_name = 'purchase', last_event, NULL)) AS last_purchase,
+      COUNT(DISTINCT IF(event_name = 'purchase', transaction_id, NULL)) AS n_purchases,
+      COUNT(DISTINCT IF(event_name = 'refund', transaction_id, NULL)) AS n_refunds,
+      SUM(IF(event_name = 'purchase', amount, 0)) AS revenue,
+      SUM(IF(event_name = 'refund', amount, 0)) AS refund_value,
+      SUM(IF(event_name = 'purchase', n_items, 0)) AS n_items,
+      SUM(IF(event_name = 'purchase', n_distinct_items, 0)) AS n_distinct_items
+    FROM
+      transactions
+    GROUP BY
+      user_id,
+      day
+  ),
+  session_days AS (
+    SELECT DISTINCT
+      user_id,
+      day,
+      session_key
+    FROM
+      events
+    WHERE
+      session_key IS NOT NULL
+  ),
+  snapshots AS (
+    SELECT
+      as_of,
+      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS first_day,
+      UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
+    FROM
+      UNNEST(@as_ofs) AS as_of
+  ),
+  user_sessions AS (
+    SELECT
+      s.as_of,
+      d.user_id,
+      COUNT(DISTINCT d.session_key) AS sessions,
+      COUNT(
+        DISTINCT IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.session_key, NULL)
+      ) AS sessions_7d
+    FROM
+      snapshots AS s
+    INNER JOIN
+      session_days AS d
+      ON d.day >= s.first_day AND d.day < s.as_of
+    GROUP BY
+      s.as_of,
+      d.user_id
+  ),
+  user_totals AS (
+    SELECT
+      s.as_of,
+      ANY_VALUE(s.as_of_us) AS as_of_us,
+      d.user_id,
+      MAX(d.last_event) AS last_event,
+      MIN(d.first_event) AS first_event,
+      MIN(d.first_touch) AS first_touch,
+      COUNT(*) AS active_days,
+      COUNTIF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY)) AS active_days_7d,
+      SUM(d.n_events) AS events,
+      SUM(IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
+      SUM(d.engagement_ms) AS engagement_ms,
+      SUM(d.n_page_views) AS page_views,
+      SUM(d.n_view_items) AS view_items,
+      SUM(d.n_add_to_carts) AS add_to_carts,
+      SUM(d.n_begin_checkouts) AS begin_checkouts,
+      SUM(
+        IF(
+          d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY),
+          d.n_view_items + d.n_add_to_carts + d.n_begin_checkouts,
+          0
+        )
+      ) AS funnel_events_7d,
+      MAX(t.last_purchase) AS last_purchase,
+      COUNTIF(t.n_purchases > 0) AS purchase_days,
+      SUM(IFNULL(t.n_purchases, 0)) AS purchases,
+      SUM(
+        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), IFNULL(t.n_purchases, 0), 0)
+      ) AS purchases_7d,
+      SUM(
+        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 28 DAY), IFNULL(t.n_purchases, 0), 0)
+      ) AS purchases_28d,
+      SUM(IFNULL(t.n_refunds, 0)) AS refunds,
+      SUM(t.revenue) AS revenue,
+      SUM(
+        IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), t.revenue, NUMERIC '0')
+      ) AS revenue_7d,
+      MAX(t.revenue) AS largest_day_revenue,
+      SUM(t.refund_value) AS refund_value,
+      SUM(t.n_items) AS items,
+      SUM(t.n_distinct_items) AS distinct_items,
+      ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)] AS visit
+    FROM
+      snapshots AS s
+    INNER JOIN
+      user_days AS d
+      ON d.day >= s.first_day AND d.day < s.as_of
+    LEFT JOIN
+      transaction_days AS t
+      ON t.user_id = d.user_id AND t.day = d.day
+    GROUP BY
+      s.as_of,
+      d.user_id
+  ),
+  users AS (
+    SELECT
+      *,
+      -- A first touch after the first event is a broken clock.
+      (as_of_us - LEAST(IFNULL(first_touch, first_event), first_event)) / 86400e6
+        AS days_known
+    FROM
+      user_totals
+  )
+-- Days since the first visit end at one and a half lookbacks: beyond, they would grow
+-- with the age of the property, and a model would take that drift for loyalty.
+SELECT
+  u.as_of,
+  u.user_id,
+  (u.as_of_us - u.last_event) / 86400e6 AS recency_days,
+  (u.as_of_us - u.last_purchase) / 86400e6 AS purchase_recency_days,
+  LEAST(u.days_known, 1.5 * @lookback_days) AS days_since_first_seen,
+  u.active_days,
+  u.active_days_7d,
+  IFNULL(v.sessions, 0) AS sessions,
+  IFNULL(v.sessions_7d, 0) AS sessions_7d,
+  u.events,
+  u.events_7d,
+  SAFE_DIVIDE(u.events_7d * @lookback_days, u.events * 7) AS events_trend,
+  IFNULL(u.engagement_ms, 0) / 1e3 AS engagement_s,
+  u.page_views,
+  u.view_items,
+  u.add_to_carts,
+  u.begin_checkouts,
+  u.funnel_events_7d,
+  u.purchases,
+  u.purchases_7d,
+  u.purchases_28d,
+  u.purchase_days,
+  u.purchases / GREATEST(7e0, LEAST(u.days_known, @lookback_days))
+    AS purchases_per_day_known,
+  u.refunds,
+  CAST(IFNULL(u.revenue, 0) AS FLOAT64) AS revenue,
+  CAST(IFNULL(u.revenue_7d, 0) AS FLOAT64) AS revenue_7d,
+  CAST(IFNULL(u.largest_day_revenue, 0) AS FLOAT64) AS largest_day_revenue,
+  CAST(IFNULL(u.refund_value, 0) AS FLOAT64) AS refund_value,
+  SAFE_DIVIDE(CAST(u.revenue AS FLOAT64), u.purchases) AS mean_order_value,
+  IFNULL(u.items, 0) AS items,
+  IFNULL(u.distinct_items, 0) AS distinct_items,
+  (u.last_event - u.first_event) / 86400e6 / NULLIF(u.active_days - 1, 0)
+    AS mean_gap_days,
+  u.visit.source AS source,
+  u.visit.medium AS medium,
+  u.visit.device_category AS device_category,
+  u.visit.operating_system AS operating_system,
+  u.visit.country AS country
+FROM
+  users AS u
+LEFT JOIN
+  user_sessions AS v
+  ON v.as_of = u.as_of AND v.user_id = u.user_id

@@ -1,0 +1,460 @@
+"""
+The edge to BigQuery: statements in, rows or Arrow batches out, tables written.
+
+Every call carries a deadline, a label, and ``maximum_bytes_billed``, and what was
+billed is counted. Statements come from ``.sql`` files and take named parameters; Python
+puts no value into SQL. Arrow and the Storage API are imported by the calls that need
+them, since 02-GetProba's environment does not hold them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from functools import cached_property
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import requests.exceptions
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from propensity.errors import (
+    MissingTable,
+    PropensityError,
+    QueryTooExpensive,
+    SchemaError,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+
+    from propensity.settings import Settings
+    from propensity.tables import Table
+
+Parameters = Mapping[str, Any]
+
+# What BigQuery says of a column or field that a statement names and a table lacks.
+_SCHEMA_WORDS = ("Unrecognized name", "not found inside", "does not exist in", "has no")
+
+# A page of a result read without the Storage API.
+_UNLIMITED = ("grpc.max_receive_message_length", -1)
+
+
+def statement(name: str) -> str:
+    """
+    Return the shared statement ``name`` of ``propensity/sql``.
+
+    Raises:
+        FileNotFoundError: There is no ``name.sql``.
+    """
+    return (resources.files("propensity") / "sql" / f"{name}.sql").read_text("utf-8")
+
+
+class Warehouse:
+    """
+    BigQuery, as one run of a function sees it: one dataset, and a meter.
+
+    ``bytes_billed`` is the sum over the queries of this object; ``for_run`` gives one
+    that shares the clients and counts from zero.
+    """
+
+    def __init__(self, settings: Settings, *, client: bigquery.Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.bytes_billed = 0
+
+    @classmethod
+    def open(cls, settings: Settings) -> Warehouse:
+        """Open the client; nothing is sent yet."""
+        endpoint = settings.bigquery_endpoint
+        client = bigquery.Client(
+            project=settings.project,
+            location=settings.location,
+            credentials=_credentials(endpoint),
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+        )
+        return cls(settings, client=client)
+
+    def for_run(self) -> Warehouse:
+        """Return a warehouse with the same clients and a meter of its own."""
+        run = Warehouse(self.settings, client=self.client)
+        run.__dict__["_read_client"] = self._read_client
+        return run
+
+    @cached_property
+    def _read_client(self) -> BigQueryReadClient:
+        from google.cloud import bigquery_storage_v1  # noqa: PLC0415
+
+        endpoint = self.settings.bigquery_storage_endpoint
+        if not endpoint:
+            return bigquery_storage_v1.BigQueryReadClient()  # type: ignore[no-untyped-call]
+        import grpc  # noqa: PLC0415
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
+            BigQueryReadGrpcTransport,
+        )
+
+        channel = grpc.insecure_channel(endpoint, options=[_UNLIMITED])
+        return bigquery_storage_v1.BigQueryReadClient(  # type: ignore[no-untyped-call]
+            transport=BigQueryReadGrpcTransport(channel=channel)
+        )
+
+    def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
+        """
+        Run a statement and return its rows, which must be few.
+
+        Args:
+            sql: One statement or script; unqualified tables are the dataset's.
+            parameters: Values by name. A list becomes an ARRAY and must not be empty.
+
+        Returns:
+            ``google.cloud.bigquery.Row``s: by position, name or attribute.
+
+        Raises:
+            MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.
+        """
+        with self._translated():
+            job = self._start(sql, parameters)
+            return list(job.result(retry=self._retry, timeout=self._timeout))
+
+    def execute(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Run a statement that writes; return the number of rows it changed."""
+        with self._translated():
+            job = self._start(sql, parameters)
+            job.result(retry=self._retry, timeout=self._timeout)
+            return int(job.num_dml_affected_rows or 0)
+
+    def batches(
+        self, sql: str, parameters: Parameters | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """
+        Run a statement and stream its rows through the Storage Read API.
+
+        Memory holds a few batches, whatever the number of rows. The statement has run,
+        and its errors are raised, when this returns.
+        """
+        with self._translated():
+            job = self._start(sql, parameters)
+            result = job.result(retry=self._retry, timeout=self._timeout)
+        return self._streamed(result)
+
+    def _streamed(self, result: Any) -> Iterator[pa.RecordBatch]:
+        with self._translated():
+            # One stream: its rows come in one order, and one page waits in memory.
+            yield from result.to_arrow_iterable(
+                bqstorage_client=self._read_client, max_queue_size=1, max_stream_count=1
+            )
+
+    def table(self, sql: str, parameters: Parameters | None = None) -> pa.Table:
+        """Run a statement and return all its rows, which must fit in memory."""
+        import pyarrow as pa  # noqa: PLC0415
+
+        with self._translated():
+            job = self._start(sql, parameters)
+            result = job.result(retry=self._retry, timeout=self._timeout)
+            table = result.to_arrow(bqstorage_client=self._read_client)
+        return table if isinstance(table, pa.Table) else pa.table(table)
+
+    def dry_run(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Return the bytes that the statement would scan; it is not run."""
+        with self._translated():
+            job = self._start(sql, parameters, dry_run=True)
+            return int(job.total_bytes_processed or 0)
+
+    def create(self, table: Table, *, expires: datetime | None = None) -> None:
+        """Create a table of ``tables.py`` where it is missing."""
+        if expires is None:
+            self.execute(table.ddl())
+            return
+        reference = bigquery.Table(self._named(table.name), schema=_schema(table))
+        reference.expires = expires
+        with self._translated():
+            self.client.create_table(
+                reference, exists_ok=True, retry=self._retry, timeout=self._request
+            )
+
+    def create_dataset(self, name: str) -> None:
+        """Create a dataset of the project where it is missing."""
+        dataset = bigquery.Dataset(f"{self.settings.project}.{name}")
+        dataset.location = self.settings.location
+        with self._translated():
+            self.client.create_dataset(
+                dataset, exists_ok=True, retry=self._retry, timeout=self._request
+            )
+
+    def replace_view(self, name: str, sql: str) -> None:
+        """Create the view ``name``, or give it another query."""
+        view = bigquery.Table(self._named(name))
+        view.view_query = sql
+        with self._translated():
+            try:
+                self.client.create_table(view, retry=self._retry, timeout=self._request)
+            except api.Conflict:
+                self.client.update_table(
+                    view, ["view_query"], retry=self._retry, timeout=self._request
+                )
+
+    def drop(self, name: str) -> None:
+        """Drop a table; it need not exist."""
+        with self._translated():
+            self.client.delete_table(
+                self._named(name),
+                not_found_ok=True,
+                retry=self._retry,
+                timeout=self._request,
+            )
+
+    def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
+        """
+        Append rows to a table by one load job, exactly once per ``job_id``.
+
+        BigQuery refuses a second job of the same id, so a retried run adds nothing.
+
+        Args:
+            rows: In ``table.arrow_schema()``, columns in any order.
+            job_id: Letters, digits, underscores and dashes.
+        """
+        import pyarrow.parquet as pq  # noqa: PLC0415
+
+        file = io.BytesIO()
+        pq.write_table(_conforming(rows, table), file, use_compliant_nested_type=True)
+        file.seek(0)
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=_schema(table),
+            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            labels=self._labels,
+            parquet_options=_LISTS,
+        )
+        with self._translated():
+            try:
+                job: Any = self.client.load_table_from_file(
+                    file,
+                    self._named(table.name),
+                    job_id=job_id,
+                    job_config=config,
+                    timeout=self._request,
+                )
+            except api.Conflict:
+                job = self.client.get_job(
+                    job_id, retry=self._retry, timeout=self._request
+                )
+            job.result(retry=self._retry, timeout=self._timeout)
+
+    def lookup(self, sql: str, parameters: Parameters) -> tuple[list[Any], int]:
+        """
+        Run a short query with the limits of a lookup, and return its rows and its cost.
+
+        BigQuery creates no job where it can do without, which saves a lookup a round
+        trip. May be called by several threads; the object's meter does not count it.
+
+        Returns:
+            The rows, which must fit in one page, and the bytes billed for them: those
+            processed, in whole MiB, 10 at least; none where BigQuery had them cached.
+
+        Raises:
+            MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.
+
+        Source:
+            https://cloud.google.com/bigquery/pricing, on-demand compute pricing.
+        """
+        config = bigquery.QueryJobConfig(
+            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
+            query_parameters=[
+                query_parameter(name, value) for name, value in parameters.items()
+            ],
+            maximum_bytes_billed=self.settings.lookup_maximum_bytes_billed,
+            labels=self._labels,
+        )
+        limit = float(self.settings.lookup_timeout_s)
+        self.client.default_job_creation_mode = "JOB_CREATION_OPTIONAL"
+        with self._translated():
+            result = self.client.query_and_wait(
+                sql,
+                job_config=config,
+                api_timeout=limit,
+                wait_timeout=limit,
+                retry=bigquery.DEFAULT_RETRY.with_timeout(limit),
+                job_retry=None,  # type: ignore[arg-type]
+            )
+            rows = list(result)
+        processed = int(result.total_bytes_processed or 0)
+        return rows, max(10, -(-processed // 1024**2)) * 1024**2 if processed else 0
+
+    def _start(
+        self, sql: str, parameters: Parameters | None, *, dry_run: bool = False
+    ) -> bigquery.QueryJob:
+        config = bigquery.QueryJobConfig(
+            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
+            query_parameters=[
+                query_parameter(name, value)
+                for name, value in (parameters or {}).items()
+            ],
+            maximum_bytes_billed=self.settings.maximum_bytes_billed,
+            labels=self._labels,
+            dry_run=dry_run,
+        )
+        job = self.client.query(
+            sql,
+            job_config=config,
+            retry=self._retry,
+            job_retry=None,
+            timeout=self._request,
+        )
+        if not dry_run:
+            job.add_done_callback(self._count)  # type: ignore[no-untyped-call]
+        return job
+
+    def _count(self, job: Any) -> None:
+        self.bytes_billed += int(job.total_bytes_billed or 0)
+
+    def _named(self, name: str) -> str:
+        return f"{self.settings.project}.{self.settings.dataset}.{name}"
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {"application": "propensity"}
+
+    @property
+    def _retry(self) -> Any:
+        return bigquery.DEFAULT_RETRY.with_timeout(self.settings.retry_deadline_s)
+
+    @property
+    def _timeout(self) -> float:
+        return float(self.settings.query_timeout_s)
+
+    @property
+    def _request(self) -> float:
+        return float(self.settings.retry_deadline_s)
+
+    @contextlib.contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except PropensityError:
+            raise
+        except (api.GoogleAPICallError, api.RetryError, *_TRANSPORT) as error:
+            raise translated(error) from error
+
+
+_TRANSPORT = (
+    requests.exceptions.RequestException,
+    auth.TransportError,
+    ConnectionError,
+    TimeoutError,
+)
+
+_LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
+_LISTS.enable_list_inference = True
+
+
+def translated(error: Exception) -> PropensityError:
+    """Return the project's error for one of the BigQuery client's."""
+    text = str(getattr(error, "message", "") or error)
+    if isinstance(error, api.NotFound) or "does not match any table" in text:
+        return MissingTable(
+            f"BigQuery does not find a table or dataset: {text}. "
+            "Run the set-up, and check PROPENSITY_GA4_DATASET and the export"
+        )
+    if "bytesBilledLimitExceeded" in str(error) or "limit for bytes billed" in text:
+        return QueryTooExpensive(
+            f"the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED: {text}"
+        )
+    if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
+        return SchemaError(f"a table lacks what the statement reads: {text}")
+    if isinstance(error, (api.BadRequest, api.Forbidden, api.Unauthorized)):
+        return PropensityError(f"BigQuery refuses the statement: {text}")
+    return Unavailable(f"BigQuery did not answer in time: {type(error).__name__}")
+
+
+def query_parameter(name: str, value: Any) -> Any:
+    """
+    Return ``value`` as the query parameter ``@name``.
+
+    Raises:
+        TypeError: The value has no BigQuery type here, or is an empty list.
+    """
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise TypeError(f"@{name} is an empty list, whose type cannot be told")
+        return bigquery.ArrayQueryParameter(name, _kind(name, value[0]), list(value))
+    return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
+
+
+def _kind(name: str, value: object) -> str:
+    # bool before int and datetime before date: each is a subclass of the other.
+    for types, kind in (
+        (bool, "BOOL"),
+        (int, "INT64"),
+        (float, "FLOAT64"),
+        (str, "STRING"),
+        (datetime, "TIMESTAMP"),
+        (date, "DATE"),
+    ):
+        if isinstance(value, types):
+            return kind
+    raise TypeError(f"@{name} has no BigQuery type: {type(value).__name__}")
+
+
+def _credentials(endpoint: str) -> AnonymousCredentials | None:
+    """Return None, the environment's own, where the endpoint is Google's."""
+    return AnonymousCredentials() if endpoint else None  # type: ignore[no-untyped-call]
+
+
+def _schema(table: Table) -> Sequence[bigquery.SchemaField]:
+    def field(column: Any) -> bigquery.SchemaField:
+        mode = "NULLABLE"
+        if column.repeated or column.required:
+            mode = "REPEATED" if column.repeated else "REQUIRED"
+        return bigquery.SchemaField(
+            column.name,
+            column.type,
+            mode=mode,
+            description=column.description,
+            fields=[field(part) for part in column.fields],
+        )
+
+    return [field(column) for column in table.columns]
+
+
+def _conforming(rows: pa.Table, table: Table) -> pa.Table:
+    """Return the rows in the table's own column order, or raise SchemaError."""
+    wanted = table.arrow_schema()
+    if set(rows.column_names) != set(wanted.names):
+        missing = sorted(set(wanted.names) - set(rows.column_names))
+        extra = sorted(set(rows.column_names) - set(wanted.names))
+        raise SchemaError(
+            f"rows for {table.name} lack {missing or 'nothing'} "
+            f"and have {extra or 'nothing'} too many"
+        )
+    return rows.select(wanted.names).cast(wanted)
+
+
+def record(values: Mapping[str, object], table: Table) -> pa.Table:
+    """
+    Return one row of ``table`` from values by column name; missing ones are null.
+
+    Raises:
+        SchemaError: A value belongs to no column.
+    """
+    import pyarrow as pa  # noqa: PLC0415
+
+    schema = table.arrow_schema()
+    unknown = sorted(set(values) - set(schema.names))
+    if unknown:
+        raise SchemaError(f"{table.name} has no column {', '.join(unknown)}")
+    return pa.Table.from_pylist([dict(values)], schema=schema)
+
+
+def concatenated(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return batches as one table, with ``schema`` where there are none."""
+    import pyarrow as pa  # noqa: PLC0415
+
+    return pa.Table.from_batches(batches, schema=schema)

@@ -1,0 +1,183 @@
+"""
+What tests share: the emulators, a workplace of one's own in them, the real data.
+
+The emulators are started once a test process, on free ports and in a temporary folder,
+by the launchers of local mode. A workplace is a project's worth of names nobody else
+uses, so that tests neither see each other's tables nor depend on an order.
+"""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import grpc
+import pytest
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery, bigquery_storage, storage
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
+
+from local.processes import free_ports
+from local.stack import EMULATOR_PORTS, Options, Stack, State
+
+
+@dataclass(frozen=True)
+class BigQueryEmulator:
+    """The BigQuery emulator of this test process."""
+
+    url: str
+    storage_address: str
+    project: str
+
+    def client(self, project: str | None = None) -> bigquery.Client:
+        """Open a client of the REST API."""
+        return bigquery.Client(
+            project=project or self.project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=self.url),
+        )
+
+    def read_client(self) -> bigquery_storage.BigQueryReadClient:
+        """Open a client of the Storage Read API."""
+        channel = grpc.insecure_channel(self.storage_address)
+        transport = BigQueryReadGrpcTransport(channel=channel)
+        return bigquery_storage.BigQueryReadClient(transport=transport)
+
+
+@dataclass(frozen=True)
+class StorageEmulator:
+    """The Cloud Storage emulator of this test process."""
+
+    url: str
+    project: str
+
+    def client(self) -> storage.Client:
+        """Open a client."""
+        return storage.Client(
+            project=self.project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=self.url),
+        )
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """
+    Datasets and a bucket that one test has for itself, made and empty: no table yet.
+
+    ``environment`` is what a function needs to work there.
+    """
+
+    environment: Mapping[str, str]
+    bigquery: BigQueryEmulator
+    storage: StorageEmulator
+
+    @property
+    def project(self) -> str:
+        return self.environment["GOOGLE_CLOUD_PROJECT"]
+
+    @property
+    def dataset(self) -> str:
+        return self.environment["PROPENSITY_DATASET"]
+
+    @property
+    def ga4_dataset(self) -> str:
+        return self.environment["PROPENSITY_GA4_DATASET"]
+
+    @property
+    def bucket(self) -> str:
+        return self.environment["PROPENSITY_BUCKET"]
+
+
+@pytest.fixture(scope="session")
+def emulators(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The emulators, with no function: for what speaks to BigQuery or a bucket."""
+    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
+    state = State("tests", tmp_path_factory.mktemp("states"))
+    with Stack(state, ports=ports, functions=()) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def bigquery_emulator(emulators: Stack) -> BigQueryEmulator:
+    """The BigQuery emulator's addresses."""
+    return BigQueryEmulator(
+        url=emulators.url("bigquery"),
+        storage_address=emulators.environment["BIGQUERY_STORAGE_EMULATOR_HOST"],
+        project=emulators.options.project,
+    )
+
+
+@pytest.fixture(scope="session")
+def storage_emulator(emulators: Stack) -> StorageEmulator:
+    """The Cloud Storage emulator's address."""
+    return StorageEmulator(
+        url=emulators.url("storage"), project=emulators.options.project
+    )
+
+
+def new_workplace(emulators: Stack, bigquery_: BigQueryEmulator) -> Workplace:
+    """Make datasets and a bucket with names of their own."""
+    unique = uuid.uuid4().hex[:10]
+    options = replace(
+        Options(),
+        dataset=f"propensity_{unique}",
+        ga4_dataset=f"analytics_{unique}",
+        bucket=f"propensity-{unique}",
+    )
+    stack = Stack(emulators.state, options=options, ports=emulators.ports, functions=())
+    place = Workplace(
+        environment=stack.environment,
+        bigquery=bigquery_,
+        storage=StorageEmulator(url=stack.url("storage"), project=options.project),
+    )
+    with bigquery_.client() as warehouse:
+        warehouse.create_dataset(place.dataset)
+        warehouse.create_dataset(place.ga4_dataset)
+    with place.storage.client() as objects:
+        objects.create_bucket(place.bucket)
+    return place
+
+
+@pytest.fixture
+def workplace(emulators: Stack, bigquery_emulator: BigQueryEmulator) -> Workplace:
+    """Datasets and a bucket for one test alone."""
+    return new_workplace(emulators, bigquery_emulator)
+
+
+@pytest.fixture(scope="module")
+def module_workplace(
+    emulators: Stack, bigquery_emulator: BigQueryEmulator
+) -> Workplace:
+    """Datasets and a bucket for the tests of one module, which build on each other."""
+    return new_workplace(emulators, bigquery_emulator)
+
+
+@pytest.fixture
+def environment(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> Mapping[str, str]:
+    """The variables of this test's workplace, set for the test and no longer."""
+    for name in [name for name in os.environ if name.startswith("PROPENSITY_")]:
+        monkeypatch.delenv(name)
+    for name, value in workplace.environment.items():
+        monkeypatch.setenv(name, value)
+    return workplace.environment
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """The folder of real data; tests that need it are skipped where there is none."""
+    folder = os.environ.get("PROPENSITY_DATA")
+    if not folder:
+        pytest.skip("PROPENSITY_DATA names no folder of real data")
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        pytest.fail(f"PROPENSITY_DATA={folder} is not a folder")
+    return path

@@ -1,0 +1,187 @@
+"""
+Staging, specified: exactly what a deploy uploads, the same bytes for the same sources.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+from deploy.stage import EPOCH_S, ROOT, StageError, archive, digest, stage
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A project with one function, and with all that must not be uploaded."""
+    root = tmp_path / "project"
+    for name, text in {
+        "02-GetProba/main.py": "def get_proba(request): ...\n",
+        "02-GetProba/requirements.txt": "functions-framework==3.10.2\n",
+        "02-GetProba/requirements-score.txt": "scikit-learn==1.9.1\n",
+        "02-GetProba/README.md": "about\n",
+        "02-GetProba/deploy.sh": "gcloud\n",
+        "propensity/__init__.py": "",
+        "propensity/settings.py": "A = 1\n",
+        "propensity/sql/features.sql": "SELECT 1\n",
+        "propensity/__pycache__/settings.cpython-311.pyc": "x",
+        "propensity/tests/test_settings.py": "",
+        "propensity/.hidden": "",
+        "local/stack.py": "",
+    }.items():
+        file = root / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return root
+
+
+@pytest.fixture
+def function(root):
+    return root / "02-GetProba"
+
+
+STAGED = [
+    "main.py",
+    "propensity/__init__.py",
+    "propensity/settings.py",
+    "propensity/sql/features.sql",
+    "requirements.txt",
+]
+
+
+def files(folder):
+    return sorted(
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if path.is_file()
+    )
+
+
+class TestStage:
+    def test_copies_what_a_deploy_uploads(self, root, function, tmp_path):
+        """The entry point, its requirements and the package: nothing beside them."""
+        staged = stage(function, tmp_path / "staged", root=root)
+
+        assert files(staged) == STAGED
+        assert (staged / "main.py").read_text() == (function / "main.py").read_text()
+
+    def test_has_one_time_and_one_mode(self, root, function, tmp_path):
+        """When and by whom a file was written is not in what is uploaded."""
+        (function / "main.py").chmod(0o700)
+
+        staged = stage(function, tmp_path / "staged", root=root)
+
+        for path in [staged, *staged.rglob("*")]:
+            assert path.stat().st_mtime == EPOCH_S
+            assert path.stat().st_mode & 0o777 == (0o755 if path.is_dir() else 0o644)
+
+    def test_replaces_what_was_staged_before(self, root, function, tmp_path):
+        """A file that the source no longer has is gone from the staged folder."""
+        staged = stage(function, tmp_path / "staged", root=root)
+        (staged / "__pycache__").mkdir()
+        (root / "propensity" / "settings.py").unlink()
+
+        stage(function, staged, root=root)
+
+        assert files(staged) == [
+            name for name in STAGED if name != "propensity/settings.py"
+        ]
+
+    def test_takes_another_requirements_file(self, root, function, tmp_path):
+        """Entry points that share a folder may have requirements of their own."""
+        staged = stage(
+            function,
+            tmp_path / "staged",
+            requirements="requirements-score.txt",
+            root=root,
+        )
+
+        assert (staged / "requirements.txt").read_text() == "scikit-learn==1.9.1\n"
+        assert files(staged) == STAGED
+
+    def test_refuses_a_folder_with_something_else(self, root, function, tmp_path):
+        """A folder that holds other things is not emptied by mistake."""
+        (tmp_path / "thesis.tex").write_text("years of work")
+
+        with pytest.raises(StageError, match=r"thesis\.tex"):
+            stage(function, tmp_path, root=root)
+
+        assert (tmp_path / "thesis.tex").exists()
+
+    @pytest.mark.parametrize("missing", ["main.py", "requirements.txt"])
+    def test_names_what_is_missing(self, root, function, tmp_path, missing):
+        """A folder that is no function is refused by what it lacks."""
+        (function / missing).unlink()
+
+        with pytest.raises(StageError, match=missing):
+            stage(function, tmp_path / "staged", root=root)
+
+        assert not (tmp_path / "staged").exists()
+
+
+class TestArchive:
+    def test_holds_what_is_staged(self, root, function, tmp_path):
+        """The archive has the staged folder's files, in order."""
+        file = archive(function, tmp_path / "a.zip", root=root)
+
+        with zipfile.ZipFile(file) as bundle:
+            assert bundle.namelist() == STAGED
+            assert bundle.read("propensity/settings.py") == b"A = 1\n"
+
+    def test_has_the_same_bytes_for_the_same_sources(self, root, function, tmp_path):
+        """Times, modes and caches of the sources make no difference; text does."""
+        first = archive(function, tmp_path / "1.zip", root=root).read_bytes()
+
+        for number, path in enumerate(root.rglob("*.py")):
+            os.utime(path, (number, number))
+            path.chmod(0o755)
+        (root / "propensity" / "__pycache__" / "new.pyc").write_text("x")
+        same = archive(function, tmp_path / "2.zip", root=root).read_bytes()
+        (root / "propensity" / "settings.py").write_text("A = 2\n")
+        other = archive(function, tmp_path / "3.zip", root=root).read_bytes()
+
+        assert first == same
+        assert first != other
+
+
+class TestDigest:
+    def test_follows_the_sources(self, root, function):
+        """Equal sources have equal digests; a moved line of text does not."""
+        before = digest(function, root=root)
+        assert digest(function, root=root) == before
+
+        (function / "main.py").write_text("# changed\n")
+
+        assert digest(function, root=root) != before
+
+
+class TestCommandLine:
+    def test_stages_a_function_of_this_project(self, tmp_path):
+        """``python -m deploy.stage 02-GetProba FOLDER`` prints where it staged."""
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.stage", "02-GetProba", tmp_path / "staged"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout.strip() == str(tmp_path / "staged")
+        assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
+
+    def test_says_what_is_wrong(self, tmp_path):
+        """A mistake is one line on standard error and an exit status."""
+        done = subprocess.run(
+            [sys.executable, "-m", "deploy.stage", "99-Nothing", tmp_path / "staged"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 1
+        assert "99-Nothing" in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,538 @@
+"""
+The BigQuery emulator as local mode starts it, specified by what clients see of it.
+"""
+
+from __future__ import annotations
+
+import datetime
+import io
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.api_core.exceptions import (
+    BadRequest,
+    Conflict,
+    GoogleAPICallError,
+    NotFound,
+)
+from google.cloud import bigquery
+
+from local.bigquery_emulator import Rewrite
+from local.processes import free_ports
+from local.stack import answers
+
+DAY = datetime.date(2026, 3, 1)
+NEXT_DAY = DAY + datetime.timedelta(days=1)
+Scalar = bigquery.ScalarQueryParameter
+
+
+class Warehouse:
+    """One test's dataset and the few verbs that its tests need."""
+
+    def __init__(self, workplace):
+        self.client = workplace.bigquery.client()
+        self.read_client = workplace.bigquery.read_client
+        self.dataset = workplace.dataset
+        self.default = bigquery.DatasetReference(self.client.project, self.dataset)
+
+    def job(self, sql, parameters=(), **options):
+        config = bigquery.QueryJobConfig(
+            default_dataset=self.default, query_parameters=list(parameters), **options
+        )
+        return self.client.query(sql, job_config=config, job_retry=None)
+
+    def rows(self, sql, parameters=(), **options):
+        found = self.job(sql, parameters, **options).result(job_retry=None)
+        return [tuple(row.values()) for row in found]
+
+    def load(self, table, name, **options):
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        file.seek(0)
+        config = bigquery.LoadJobConfig(source_format="PARQUET", **options)
+        destination = f"{self.client.project}.{self.dataset}.{name}"
+        job = self.client.load_table_from_file(file, destination, job_config=config)
+        return job.result().output_rows
+
+
+@pytest.fixture
+def warehouse(workplace):
+    return Warehouse(workplace)
+
+
+def scores(**probabilities):
+    return pa.table(
+        {"user_id": list(probabilities), "probability": list(probabilities.values())}
+    )
+
+
+class TestStatements:
+    def test_loads_parquet_into_new_and_existing_tables(self, warehouse):
+        """A load makes the table it names; the next one appends or replaces."""
+        warehouse.load(scores(a=0.1), "t")
+        warehouse.load(scores(b=0.2), "t", write_disposition="WRITE_APPEND")
+        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(2,)]
+
+        warehouse.load(scores(c=0.3), "t", write_disposition="WRITE_TRUNCATE")
+
+        assert warehouse.rows("SELECT * FROM t") == [("c", 0.3)]
+
+    def test_replaces_one_day_by_its_partition_decorator(self, warehouse):
+        """A write to ``t$20260301`` replaces the rows of that day and no other."""
+        warehouse.rows("CREATE TABLE t (day DATE, n INT64) PARTITION BY day")
+        warehouse.rows(
+            "INSERT INTO t VALUES (@day, 1), (@next_day, 2)",
+            [Scalar("day", "DATE", DAY), Scalar("next_day", "DATE", NEXT_DAY)],
+        )
+
+        replacement = pa.table({"day": [DAY], "n": [7]})
+        warehouse.load(replacement, "t$20260301", write_disposition="WRITE_TRUNCATE")
+
+        assert warehouse.rows("SELECT day, n FROM t ORDER BY day") == [
+            (DAY, 7),
+            (NEXT_DAY, 2),
+        ]
+
+    def test_replaces_one_day_by_a_query(self, warehouse):
+        """A query whose destination is ``t$20260301`` replaces that day alone too."""
+        warehouse.rows("CREATE TABLE t (day DATE, n INT64) PARTITION BY day")
+        warehouse.rows(
+            "INSERT INTO t VALUES (DATE '2026-03-01', 1), (DATE '2026-03-02', 2)"
+        )
+
+        warehouse.rows(
+            "SELECT DATE '2026-03-01' AS day, 7 AS n",
+            destination=warehouse.default.table("t$20260301"),
+            write_disposition="WRITE_TRUNCATE",
+        )
+
+        assert warehouse.rows("SELECT n FROM t ORDER BY day") == [(7,), (2,)]
+
+    def test_writes_a_query_into_a_table(self, warehouse):
+        """A query with a destination leaves its rows there."""
+        warehouse.rows(
+            "SELECT 1 AS n",
+            destination=warehouse.default.table("t"),
+            write_disposition="WRITE_TRUNCATE",
+        )
+
+        assert warehouse.rows("SELECT n FROM t") == [(1,)]
+
+    def test_views_daily_tables_by_their_suffix(self, warehouse):
+        """A view over ``events_*`` gives each row the suffix of its table."""
+        for day in ("20260301", "20260302", "intraday_20260303"):
+            warehouse.load(pa.table({"event_name": ["purchase"]}), f"events_{day}")
+        warehouse.rows(
+            "CREATE OR REPLACE VIEW ga_events AS SELECT e.*, _TABLE_SUFFIX AS day "
+            f"FROM `{warehouse.dataset}.events_*` AS e"
+        )
+
+        found = warehouse.rows(
+            "SELECT day FROM ga_events WHERE day BETWEEN @first AND @last ORDER BY day",
+            [Scalar("first", "STRING", "20260301"), Scalar("last", "STRING", "202604")],
+        )
+
+        assert found == [("20260301",), ("20260302",)]
+
+    def test_sees_a_daily_table_that_came_after_the_view(self, warehouse):
+        """A new daily table is in the view without anything being said."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        warehouse.rows(
+            "CREATE OR REPLACE VIEW v AS "
+            f"SELECT e.*, _TABLE_SUFFIX AS day FROM `{warehouse.dataset}.events_*` AS e"
+        )
+
+        warehouse.load(pa.table({"n": [2]}), "events_20260302")
+
+        assert warehouse.rows("SELECT COUNT(*) FROM v") == [(2,)]
+
+    def test_keeps_equal_rows_of_a_wildcard(self, warehouse):
+        """An event exported twice is two rows, within a day and between days."""
+        for day in ("20260301", "20260302"):
+            warehouse.load(pa.table({"n": [1, 1]}), f"events_{day}")
+
+        found = warehouse.rows(f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`")
+
+        assert found == [(4,)]
+
+    def test_matches_columns_of_a_wildcard_by_name(self, warehouse):
+        """A column that came with a later day is null before, in any order."""
+        warehouse.load(pa.table({"a": [1], "b": ["x"]}), "events_20260301")
+        warehouse.load(pa.table({"c": [9], "b": ["y"], "a": [2]}), "events_20260302")
+
+        found = warehouse.rows(
+            f"SELECT a, b, c FROM `{warehouse.dataset}.events_*` ORDER BY a"
+        )
+
+        assert found == [(1, "x", None), (2, "y", 9)]
+
+    def test_reads_many_days(self, warehouse):
+        """The number of daily tables has no bound that a property reaches."""
+        script = ";".join(
+            f"CREATE TABLE events_{day} AS SELECT {day} AS n" for day in range(200)
+        )
+        warehouse.rows(script)
+
+        found = warehouse.rows(f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*`")
+
+        assert found == [(sum(range(200)),)]
+
+    def test_views_views(self, warehouse):
+        """A view on a view on a wildcard is as fresh, also by an alias."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        warehouse.rows(
+            f"CREATE OR REPLACE VIEW inner_v AS WITH days AS (SELECT * FROM "
+            f"`{warehouse.dataset}.events_*`) SELECT n FROM days"
+        )
+        warehouse.rows("CREATE OR REPLACE VIEW outer_v AS SELECT n FROM inner_v")
+        warehouse.load(pa.table({"n": [2]}), "events_20260302")
+
+        found = warehouse.rows(
+            "WITH x AS (SELECT o.n FROM outer_v AS o) SELECT SUM(x.n) FROM x"
+        )
+
+        assert found == [(3,)]
+
+    def test_calls_table_functions(self, warehouse):
+        """A table function takes its arguments as parameters of the query."""
+        warehouse.load(scores(a=0.1, b=0.9), "t")
+        warehouse.rows(
+            "CREATE OR REPLACE TABLE FUNCTION above(least FLOAT64) AS "
+            f"SELECT * FROM `{warehouse.dataset}.t` WHERE probability >= least"
+        )
+
+        found = warehouse.rows(
+            f"SELECT user_id FROM `{warehouse.dataset}.above`(@least)",
+            [Scalar("least", "FLOAT64", 0.5)],
+        )
+
+        assert found == [("b",)]
+
+    def test_unnests_an_array_parameter(self, warehouse):
+        """``UNNEST(@as_ofs)`` gives one row a date."""
+        dates = bigquery.ArrayQueryParameter("as_ofs", "DATE", [DAY, NEXT_DAY])
+
+        found = warehouse.rows("SELECT d FROM UNNEST(@as_ofs) AS d ORDER BY d", [dates])
+
+        assert found == [(DAY,), (NEXT_DAY,)]
+
+    def test_streams_query_results_as_arrow(self, warehouse):
+        """The Storage Read API reads the result of a query in batches."""
+        result = warehouse.job(
+            "SELECT x, CAST(x AS STRING) AS s FROM UNNEST(GENERATE_ARRAY(1, 5000)) AS x"
+        ).result()
+
+        batches = result.to_arrow_iterable(bqstorage_client=warehouse.read_client())
+
+        table = pa.Table.from_batches(list(batches))
+        assert sorted(table["x"].to_pylist()) == list(range(1, 5001))
+
+
+class TestTransactions:
+    SCRIPT = """
+        BEGIN TRANSACTION;
+        DELETE FROM history WHERE day = @day;
+        INSERT INTO history (day, user_id, probability)
+        SELECT @day, user_id, probability FROM staging;
+        MERGE current AS c
+        USING staging AS s
+        ON c.user_id = s.user_id
+        WHEN MATCHED THEN UPDATE SET probability = s.probability
+        WHEN NOT MATCHED THEN
+          INSERT (user_id, probability) VALUES (s.user_id, s.probability);
+        {last}
+        COMMIT TRANSACTION;
+    """
+    PARAMETERS = (Scalar("day", "DATE", DAY),)
+
+    @pytest.fixture
+    def published(self, warehouse):
+        warehouse.rows("CREATE TABLE current (user_id STRING, probability FLOAT64)")
+        warehouse.rows(
+            "CREATE TABLE history (day DATE, user_id STRING, probability FLOAT64)"
+        )
+        warehouse.rows("INSERT INTO current VALUES ('a', 0.5), ('z', 0.9)")
+        warehouse.rows("INSERT INTO history VALUES (DATE '2026-03-01', 'a', 0.5)")
+        warehouse.load(scores(a=0.1, b=0.2), "staging")
+        return warehouse
+
+    def test_commit_together(self, published):
+        """DELETE, INSERT and MERGE of one script are seen together or not at all."""
+        published.rows(self.SCRIPT.format(last=""), self.PARAMETERS)
+
+        assert published.rows("SELECT * FROM current ORDER BY user_id") == [
+            ("a", 0.1),
+            ("b", 0.2),
+            ("z", 0.9),
+        ]
+        assert published.rows("SELECT user_id FROM history ORDER BY user_id") == [
+            ("a",),
+            ("b",),
+        ]
+
+    @pytest.mark.parametrize(
+        "last", ["SELECT ERROR('stop');", "INSERT INTO current SELECT 1 / 0, 'x';"]
+    )
+    def test_roll_back_on_an_error(self, published, last):
+        """An error in the last statement leaves both tables as they were."""
+        with pytest.raises(GoogleAPICallError):
+            published.rows(self.SCRIPT.format(last=last), self.PARAMETERS)
+
+        assert published.rows("SELECT * FROM current ORDER BY user_id") == [
+            ("a", 0.5),
+            ("z", 0.9),
+        ]
+        assert published.rows("SELECT user_id, probability FROM history") == [
+            ("a", 0.5)
+        ]
+
+
+class TestConcurrency:
+    THREADS = 16
+
+    def test_queues_statements_on_one_table(self, warehouse):
+        """Sixteen clients merge into one table at once: none fails, none is lost."""
+        warehouse.rows("CREATE TABLE t (user_id STRING, n INT64)")
+        warehouse.rows("INSERT INTO t VALUES ('shared', 0)")
+
+        def merge(number):
+            warehouse.rows(
+                """
+                MERGE t USING (SELECT @own AS user_id UNION ALL SELECT 'shared') AS s
+                ON t.user_id = s.user_id
+                WHEN MATCHED THEN UPDATE SET n = t.n + 1
+                WHEN NOT MATCHED THEN INSERT (user_id, n) VALUES (s.user_id, 1)
+                """,
+                [Scalar("own", "STRING", f"u{number}")],
+            )
+            return warehouse.rows("SELECT COUNT(*) >= 1 FROM t")
+
+        with ThreadPoolExecutor(self.THREADS) as pool:
+            answers_ = list(pool.map(merge, range(2 * self.THREADS)))
+
+        assert answers_ == [[(True,)]] * (2 * self.THREADS)
+        assert warehouse.rows("SELECT n FROM t WHERE user_id = 'shared'") == [(32,)]
+        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(33,)]
+
+    def test_takes_loads_scripts_and_queries_at_once(self, warehouse):
+        """Loads, scripts and reads of different tables do not disturb each other."""
+
+        def work(number):
+            name = f"events_202603{number:02d}"
+            rows = pa.table({"user_id": [f"u{i}" for i in range(50)]})
+            for _ in range(2):
+                warehouse.load(rows, name, write_disposition="WRITE_TRUNCATE")
+            warehouse.rows(
+                f"BEGIN TRANSACTION; DELETE FROM {name} WHERE user_id = @u;"
+                f" INSERT INTO {name} VALUES ('x'), ('y'); COMMIT TRANSACTION;",
+                [Scalar("u", "STRING", "u0")],
+            )
+            return warehouse.rows(f"SELECT COUNT(*) FROM {name}")
+
+        with ThreadPoolExecutor(self.THREADS) as pool:
+            counts = list(pool.map(work, range(1, self.THREADS + 1)))
+
+        assert counts == [[(51,)]] * self.THREADS
+        total = f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`"
+        assert warehouse.rows(total) == [(51 * self.THREADS,)]
+
+    def test_accepts_a_job_id_once(self, warehouse):
+        """Of sixteen requests with one job id, one runs and fifteen get 409."""
+        warehouse.rows("CREATE TABLE t (n INT64)")
+        job_id = f"once-{uuid.uuid4()}"
+
+        def submit(_):
+            config = bigquery.QueryJobConfig(default_dataset=warehouse.default)
+            try:
+                warehouse.client.query(
+                    "INSERT INTO t VALUES (1)",
+                    job_config=config,
+                    job_id=job_id,
+                    job_retry=None,
+                    retry=None,
+                ).result()
+            except Conflict as error:
+                return error.code
+            return 200
+
+        with ThreadPoolExecutor(self.THREADS) as pool:
+            codes = sorted(pool.map(submit, range(self.THREADS)))
+
+        assert codes == [200] + [409] * (self.THREADS - 1)
+        assert warehouse.rows("SELECT COUNT(*) FROM t") == [(1,)]
+
+
+class TestErrors:
+    def test_are_named(self, warehouse):
+        """A mistake in the SQL is a 400 that says what is wrong."""
+        with pytest.raises(BadRequest, match="Unrecognized name: nope"):
+            warehouse.rows("SELECT nope FROM (SELECT 1 AS yes)")
+
+    def test_of_its_own_are_not_retried(self, warehouse):
+        """A failure inside the emulator comes back in a moment, as a 501."""
+        address = f"/projects/{warehouse.client.project}/queries"
+
+        began = time.monotonic()
+        with pytest.raises(GoogleAPICallError) as caught:
+            # A parameter whose type says nothing is beyond the emulator.
+            warehouse.client._call_api(
+                bigquery.DEFAULT_RETRY,
+                method="POST",
+                path=address,
+                data={
+                    "query": "SELECT @x",
+                    "useLegacySql": False,
+                    "queryParameters": [
+                        {
+                            "name": "x",
+                            "parameterType": {"type": "NUMERIC"},
+                            "parameterValue": {"value": "not a number"},
+                        }
+                    ],
+                },
+            )
+
+        assert caught.value.code in (400, 501)
+        assert time.monotonic() - began < 30
+
+
+class TestResults:
+    def test_of_old_queries_are_dropped(self, tmp_path):
+        """A long-lived emulator keeps the newest results only, and keeps its speed."""
+        with emulator(tmp_path, "--keep-results", "3") as port:
+            warehouse = client(port, "propensity-local")
+            jobs = []
+            for number in range(6):
+                jobs.append(warehouse.query(f"SELECT {number} AS n"))
+                jobs[-1].result()
+
+            kept = [row.n for row in warehouse.get_job(jobs[-1].job_id).result()]
+            with pytest.raises(NotFound):
+                warehouse.get_job(jobs[0].job_id)
+
+        assert kept == [5]
+
+
+class TestRestart:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_keeps_every_project(self, tmp_path, number):
+        """Tables and views of every project are there again, whatever ended it."""
+        with emulator(tmp_path) as port:
+            for project in ("propensity-local", "other-project"):
+                fill(client(port, project))
+            stop(port, number)
+
+        with emulator(tmp_path) as port:
+            for project in ("propensity-local", "other-project"):
+                found = client(port, project).query("SELECT n FROM kept.v").result()
+                assert [row.n for row in found] == [42]
+
+    def test_says_that_its_folder_is_in_use(self, tmp_path):
+        """A second emulator on the same folder ends at once and says why."""
+        with emulator(tmp_path):
+            ports = free_ports(2)
+            second = subprocess.run(
+                command(tmp_path, *ports),
+                check=False,
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+
+        assert second.returncode != 0
+        assert "lock" in second.stderr
+
+    def test_ends_with_its_parent(self, tmp_path):
+        """An emulator that a program started goes when the program is killed."""
+        ports = free_ports(2)
+        arguments = command(tmp_path, *ports)
+        program = subprocess.Popen(
+            [
+                *(sys.executable, "-c"),
+                "import os, subprocess, sys, time\n"
+                "subprocess.Popen([*sys.argv[1:], '--parent', str(os.getpid())])\n"
+                "time.sleep(600)",
+                *arguments,
+            ]
+        )
+        wait_until(lambda: answers(f"http://127.0.0.1:{ports[0]}/docs"))
+
+        program.kill()
+        program.wait()
+
+        wait_until(lambda: not answers(f"http://127.0.0.1:{ports[0]}/docs"))
+
+
+class TestRewrite:
+    def test_refuses_another_release(self):
+        """A rewrite that finds nothing to do says so: the release is another one."""
+        with pytest.raises(ImportError, match="not that of local-bigquery"):
+            Rewrite("old", "new").apply("something else", module="m")
+
+
+RUNNING: dict[int, subprocess.Popen] = {}
+
+
+def command(folder: Path, port: int, grpc_port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "local.bigquery_emulator"),
+        *("--port", str(port), "--grpc-port", str(grpc_port)),
+        *("--project", "propensity-local", "--data-dir", str(folder)),
+    ]
+
+
+class emulator:
+    """An emulator of its own for a test that stops it; gone after the block."""
+
+    def __init__(self, folder: Path, *options: str):
+        self.folder, self.options = folder, options
+
+    def __enter__(self) -> int:
+        self.port, grpc_port = free_ports(2)
+        process = subprocess.Popen(
+            [*command(self.folder, self.port, grpc_port), *self.options]
+        )
+        RUNNING[self.port] = process
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.port}/docs"))
+        return self.port
+
+    def __exit__(self, *_):
+        process = RUNNING.pop(self.port)
+        process.kill()
+        process.wait()
+
+
+def stop(port: int, number: signal.Signals) -> None:
+    RUNNING[port].send_signal(number)
+    RUNNING[port].wait(timeout=20)
+
+
+def client(port: int, project: str) -> bigquery.Client:
+    from google.auth.credentials import AnonymousCredentials
+
+    return bigquery.Client(
+        project=project,
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": f"http://127.0.0.1:{port}"},
+    )
+
+
+def fill(warehouse: bigquery.Client) -> None:
+    warehouse.create_dataset("kept")
+    warehouse.query("CREATE TABLE kept.t AS SELECT 42 AS n").result()
+    warehouse.query("CREATE VIEW kept.v AS SELECT n FROM kept.t").result()
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
