@@ -8,6 +8,7 @@ The emulator is used as published. What local mode needs beyond it is done here,
 the running process, and nothing is changed on disk:
 
 - Its source asks for Python 3.12; two small constructs are rewritten on older ones.
+- Small queries take milliseconds; ``bigquery_shortcuts.py`` has what is shorter.
 - Tables live in one plain DuckDB file per project, ``<project>.bq.duckdb``. The
   emulator's own catalog, DuckLake, takes 0.24 s a load job and longer with every
   table; a year of daily tables costs a minute there and seconds here. DuckLake's time
@@ -32,6 +33,7 @@ Both servers listen on 127.0.0.1. SIGTERM and Ctrl-C stop them; data survives SI
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import importlib.abc
 import importlib.machinery
@@ -42,13 +44,14 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from local import bigquery_shortcuts
 from local.processes import stop_with
 
 HOST = "127.0.0.1"
@@ -87,7 +90,7 @@ class Rewrite:
 
 
 # Syntax of Python 3.12 (PEP 695 and PEP 701), said as Python 3.11 can read it.
-REWRITES = {
+OLDER_SYNTAX = {
     "local_bigquery.catalog.metadata": (
         Rewrite(r"(def \w+)\[R: Resource\]\(", r"\1(", is_regex=True),
         Rewrite(
@@ -103,6 +106,24 @@ REWRITES = {
         ),
     ),
 }
+# With parameters, DuckDB runs a query to tell its columns. The first of these two
+# lines is in two functions, so that each query ran three times.
+_COLUMNS = Rewrite(
+    "relation = cur.sql(query, params=params)",
+    'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
+)
+_TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
+REWRITES = {
+    "local_bigquery.catalog.tables": (_COLUMNS,),
+    "local_bigquery.engine.results": (_COLUMNS,),
+    # Only a session can have temporary tables yet; to look for them is to read all.
+    "local_bigquery.jobs.query": (
+        Rewrite(_TEMPORARY, f"{_TEMPORARY} if session else \"SELECT '' WHERE false\""),
+    ),
+}
+if sys.version_info < (3, 12):
+    for name, rewrites in OLDER_SYNTAX.items():
+        REWRITES[name] = (*REWRITES.get(name, ()), *rewrites)
 
 
 class RewritingLoader(importlib.machinery.SourceFileLoader):
@@ -135,9 +156,8 @@ class RewritingFinder(importlib.abc.MetaPathFinder):
 
 
 def make_importable() -> None:
-    """Let an older Python import the emulator; does nothing from 3.12 on."""
-    if sys.version_info < (3, 12):
-        sys.meta_path.insert(0, RewritingFinder())
+    """Have the modules of ``REWRITES`` imported as rewritten."""
+    sys.meta_path.insert(0, RewritingFinder())
 
 
 def connect_plainly(database: Any, data_dir: Path) -> None:
@@ -164,6 +184,11 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         connection.execute("SET TimeZone = 'UTC'")
         emulator = str(data_dir / "emulator.duckdb").replace("'", "''")
         connection.execute(f"ATTACH '{emulator}' AS emulator")
+        results = database.quote(bigquery_shortcuts.RESULTS_CATALOG)
+        connection.execute(f"ATTACH ':memory:' AS {results}")
+        connection.execute(
+            f"SET checkpoint_threshold = '{bigquery_shortcuts.CHECKPOINT_THRESHOLD}'"
+        )
         connection.execute("DROP SCHEMA IF EXISTS emulator._results CASCADE")
         connection.execute(database.EMULATOR_SCHEMA)
         connection.execute("ATTACH ':memory:' AS bq")
@@ -208,7 +233,7 @@ def forget_interrupted_jobs(database: Any) -> None:
     database.execute("DELETE FROM emulator.jobs")
 
 
-def queue_writes(runner: Any) -> None:
+def queue_writes(runner: Any, catalog: bigquery_shortcuts.Catalog) -> None:
     """
     Run writing jobs one after another and accept a job id once.
 
@@ -218,12 +243,17 @@ def queue_writes(runner: Any) -> None:
     may in BigQuery.
     """
     from local_bigquery.api import tables as tables_api
-    from local_bigquery.catalog import tabledata, tables
+    from local_bigquery.catalog import datasets, tabledata, tables
     from local_bigquery.grpc import write
     from local_bigquery.sql import script
 
-    writing = threading.RLock()
+    lock = threading.RLock()
     submitting = threading.Lock()
+
+    @contextlib.contextmanager
+    def writing() -> Iterator[None]:
+        with lock, catalog.changing():
+            yield
 
     def is_read(configuration: Any) -> bool:
         if configuration is None or configuration.destinationTable:
@@ -239,31 +269,37 @@ def queue_writes(runner: Any) -> None:
     def queued(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def inner(*arguments: Any, **named: Any) -> Any:
-            with writing:
+            with writing():
                 return function(*arguments, **named)
 
         return inner
 
-    run_query, submit = runner._query, runner.submit
+    run_query, submit, wait = runner._query, runner.submit, runner.wait
 
     def query(job: Any, *rest: Any) -> Any:
         if is_read(job.configuration.query):
             return run_query(job, *rest)
-        with writing:
+        with writing():
             return run_query(job, *rest)
 
     def submit_once(*arguments: Any, **named: Any) -> Any:
         with submitting:
             return submit(*arguments, **named)
 
+    def wait_submitted(*arguments: Any) -> Any:
+        with submitting:  # a job that is found has what to wait for
+            pass
+        return wait(*arguments)
+
     runner._query = query
-    runner.submit = submit_once
+    runner.submit, runner.wait = submit_once, wait_submitted
     runner._handle = queued(runner._handle)
     runner._executor = futures.ThreadPoolExecutor(JOB_THREADS, "job")
     insert_all = queued(tabledata.insert_all)
     tabledata.insert_all = write.tabledata.insert_all = insert_all
     for name in ("create", "update", "delete"):
         setattr(tables, name, queued(getattr(tables, name)))
+        setattr(datasets, name, queued(getattr(datasets, name)))
     assert tables_api.tables is tables
 
 
@@ -321,7 +357,16 @@ def follow_views() -> None:
         return define(tree, project, dataset)
 
     ddl._definition = define_qualified
-    rules.STATEMENT_RULES.insert(0, inline)
+
+    def inline_and_bound(tree: Any, context: Any) -> Any:
+        tree = inline(tree, context)
+        for table in tree.find_all(exp.Table):
+            if table.name.endswith("*"):
+                bounds = bigquery_shortcuts.suffix_bounds(table, context)
+                table.meta["suffix_bounds"] = bounds
+        return tree
+
+    rules.STATEMENT_RULES.insert(0, inline_and_bound)
 
 
 def union_wildcards() -> None:
@@ -331,6 +376,9 @@ def union_wildcards() -> None:
     The emulator takes a distinct union by position: it drops an event that was
     exported twice, and fails where a newer table has one more column. Its union is
     also as deep as there are tables, which a year of days makes too deep.
+
+    Tables that the query's bounds of the suffix exclude are not read, but the last
+    one's columns are there in any case.
     """
     from local_bigquery.catalog import names
     from local_bigquery.engine import database
@@ -374,13 +422,22 @@ def union_wildcards() -> None:
             found = star(column)
             if found is not None and not found.args.get("except_"):
                 found.set("except_", [exp.column("_TABLE_SUFFIX")])
-        selects = [
-            select(
-                "*",
-                exp.alias_(exp.Literal.string(name[len(prefix) :]), "_TABLE_SUFFIX"),
-            ).from_(exp.table_(name, db=dataset, catalog=project, quoted=True))
+
+        def rows(name: str) -> Any:
+            suffix = exp.Literal.string(name[len(prefix) :])
+            return select("*", exp.alias_(suffix, "_TABLE_SUFFIX")).from_(
+                exp.table_(name, db=dataset, catalog=project, quoted=True)
+            )
+
+        bounds = node.meta.get("suffix_bounds", ())
+        chosen = [
+            name
             for name in tables
+            if all(allows(name[len(prefix) :]) for allows in bounds)
         ]
+        selects = [rows(name) for name in chosen]
+        if tables[-1] not in chosen:
+            selects.append(rows(tables[-1]).where(exp.false()))
         alias = node.args.get("alias") or exp.TableAlias(
             this=exp.to_identifier(prefix or node.name, quoted=True)
         )
@@ -518,6 +575,9 @@ def write_partitions(runner: Any) -> None:
 
 def bound_results(runner: Any, database: Any, kept: int) -> None:
     """Drop the oldest anonymous results once there are as many newer ones."""
+    from local_bigquery.catalog import tables
+    from local_bigquery.jobs import store
+
     execute = runner._execute
     finished: deque[tuple[str, str]] = deque()
     dropping = threading.Lock()
@@ -529,18 +589,10 @@ def bound_results(runner: Any, database: Any, kept: int) -> None:
             if len(finished) <= kept:
                 return
             project, job_id = finished.popleft()
-            result = database.quote("emulator", "_results", f"{project}:{job_id}")
-            database.execute(f"DROP TABLE IF EXISTS {result}")
-            database.execute(
-                "DELETE FROM emulator.tables WHERE project_id = ? "
-                "AND dataset_id = '_results' AND table_id = ?",
-                [project, job_id],
-            )
-            database.execute(
-                "DELETE FROM emulator.jobs WHERE project_id = ? "
-                "AND (job_id = ? OR parent_job_id = ?)",
-                [project, job_id, job_id],
-            )
+            with database.cursor() as cursor:
+                result = tables.name(project, tables.RESULTS, job_id)
+                cursor.execute(f"DROP TABLE IF EXISTS {result}")
+            store.delete(project, job_id)
 
     runner._execute = execute_and_drop
 
@@ -629,11 +681,17 @@ def serve(
         leftover.unlink()
     connect_plainly(database, data_dir)
     forget_interrupted_jobs(database)
+    catalog = bigquery_shortcuts.look_up_by_name(database)
+    bigquery_shortcuts.keep_jobs_in_memory(database)
+    bigquery_shortcuts.keep_metadata_in_memory()
+    bigquery_shortcuts.keep_results_in_memory()
+    bigquery_shortcuts.remember_texts()
+    bigquery_shortcuts.page_cheaply()
     follow_views()
     union_wildcards()
     merge_in_transactions()
     write_partitions(runner)
-    queue_writes(runner)
+    queue_writes(runner, catalog)
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()
 

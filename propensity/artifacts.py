@@ -54,6 +54,10 @@ class Artifacts:
         bucket = client.bucket(settings.required("bucket"))
         return cls(bucket, deadline_s=settings.retry_deadline_s)
 
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self._bucket.client.close()
+
     def create(
         self, name: str, data: bytes, *, content_type: str = "application/octet-stream"
     ) -> int:
@@ -61,7 +65,7 @@ class Artifacts:
         Write an object that must not exist yet; return its generation.
 
         Raises:
-            Conflict: The object exists.
+            Conflict: The object exists, with other bytes.
         """
         return self._write(name, data, generation=0, content_type=content_type)
 
@@ -77,7 +81,7 @@ class Artifacts:
         Overwrite an object if it still has ``generation`` (0: does not exist).
 
         Raises:
-            Conflict: Somebody else wrote or removed it since.
+            Conflict: Somebody else removed it since, or wrote other bytes.
         """
         return self._write(name, data, generation=generation, content_type=content_type)
 
@@ -85,15 +89,22 @@ class Artifacts:
         self, name: str, data: bytes, *, generation: int, content_type: str
     ) -> int:
         blob = self._bucket.blob(name)
-        with self._translated(name):
-            blob.upload_from_string(
-                data,
-                content_type=content_type,
-                if_generation_match=generation,
-                checksum="crc32c",
-                retry=self._retry,
-                timeout=self._timeout,
-            )
+        try:
+            with self._translated(name):
+                blob.upload_from_string(
+                    data,
+                    content_type=content_type,
+                    if_generation_match=generation,
+                    checksum="crc32c",
+                    retry=self._retry,
+                    timeout=self._timeout,
+                )
+        except Conflict:
+            # The client retries a write whose answer was lost, and finds its own bytes.
+            found = self.find(name)
+            if found is None or found.data != data:
+                raise
+            return found.generation
         return int(blob.generation)
 
     def read(self, name: str) -> Stored:

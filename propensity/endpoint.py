@@ -20,6 +20,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import flask
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from propensity import usecases
 from propensity.artifacts import Artifacts
@@ -39,6 +40,19 @@ if TYPE_CHECKING:
     from propensity.usecases import UseCase
 
 MAXIMUM_BODY = 64 * 1024
+
+# Event time counts from 1970, and windows reach back from an as-of date by months.
+EARLIEST = date(1971, 1, 1)
+
+# What a log line says of every run, also of one that failed before it knew.
+_UNKNOWN: Mapping[str, Any] = {
+    "use_case": None,
+    "as_of": None,
+    "model_version": None,
+    "rows_in": 0,
+    "rows_out": 0,
+    "bytes_billed": 0,
+}
 
 Answer = Mapping[str, Any]
 
@@ -112,7 +126,7 @@ def run(
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
         def answered(request: flask.Request) -> flask.Response:
-            line: dict[str, Any] = {"function": function}
+            line: dict[str, Any] = {"function": function, **_UNKNOWN}
             began = time.perf_counter()
             try:
                 answer = _ran(request, body, line, kind=kind, once=once)
@@ -172,6 +186,7 @@ def _ran(
     )
     if isinstance(lease, Finished):
         line["message"] = "done before; answered from its lease"
+        line["model_version"] = lease.answer.get("model_version")
         return {**lease.answer, "repeated": True}
     current.lease = lease
     try:
@@ -218,7 +233,7 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
 
     Args:
         request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
-            (YYYY-MM-DD) and ``force``.
+            (YYYY-MM-DD, from 1971 on) and ``force``.
         default_use_case: Where the request names none.
         today: UTC; the default of ``as_of``, which may not be later.
 
@@ -227,9 +242,12 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
     """
     if request.method != "POST":
         raise MethodNotAllowed(request.method, allowed=("POST",))
-    if (request.content_length or 0) > MAXIMUM_BODY:
-        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
-    data = request.get_data()
+    # Holds for a body of unknown length, too.
+    request.max_content_length = MAXIMUM_BODY
+    try:
+        data = request.get_data()
+    except RequestEntityTooLarge as error:
+        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
     try:
         body = json.loads(data) if data.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -263,6 +281,11 @@ def _as_of(value: object, today: date) -> date:
         raise RequestError(
             f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"
         ) from error
+    if as_of < EARLIEST:
+        raise RequestError(
+            f"as_of is {as_of}, before any event: the earliest is {EARLIEST}",
+            field="as_of",
+        )
     if as_of > today:
         raise RequestError(
             f"as_of is {as_of}, but today is {today} in UTC: its events are not there "

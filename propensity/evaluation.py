@@ -45,9 +45,10 @@ class Outcomes:
     def __post_init__(self) -> None:
         if np.any(np.diff(self.probability) <= 0):
             raise ValueError("probabilities must ascend and be distinct")
-        if np.any((self.probability < 0) | (self.probability > 1)):
+        # Said so that NaN, of which no comparison holds, is refused, too.
+        if not np.all((self.probability >= 0) & (self.probability <= 1)):
             raise ValueError("probabilities must be in [0, 1]")
-        if np.any((self.conversions < 0) | (self.conversions > self.users)):
+        if not np.all((self.conversions >= 0) & (self.conversions <= self.users)):
             raise ValueError("conversions must be from 0 to the number of users")
 
     @property
@@ -100,7 +101,9 @@ def roc_auc(observed: Outcomes) -> float | None:
     if n_positives <= 0 or n_negatives <= 0:
         return None
     below = np.cumsum(negatives) - negatives
-    return float(positives @ (below + negatives / 2) / (n_positives * n_negatives))
+    # Summed without BLAS, here as below: its threads cost more than they save.
+    pairs = (positives * (below + negatives / 2)).sum()
+    return float(pairs / (n_positives * n_negatives))
 
 
 def pr_auc(observed: Outcomes) -> float | None:
@@ -111,7 +114,7 @@ def pr_auc(observed: Outcomes) -> float | None:
     called = np.cumsum(observed.users[::-1])
     # A resample may leave the highest groups without users: nothing called, no share.
     precision = np.divide(caught, called, out=np.zeros_like(caught), where=called > 0)
-    return float(observed.conversions[::-1] @ precision / caught[-1])
+    return float((observed.conversions[::-1] * precision).sum() / caught[-1])
 
 
 def brier(observed: Outcomes) -> float | None:
@@ -146,22 +149,17 @@ def calibration_bins(observed: Outcomes, *, bins: int = BINS) -> list[dict[str, 
         return []
     middle = np.cumsum(observed.users) - observed.users / 2
     number = np.minimum((middle / total * bins).astype(int), bins - 1)
-    found = []
-    for wanted in np.unique(number):
-        inside = number == wanted
-        users = observed.users[inside].sum()
-        if users <= 0:
-            continue
-        found.append(
-            {
-                "mean_probability": float(
-                    observed.probability[inside] @ observed.users[inside] / users
-                ),
-                "rate": float(observed.conversions[inside].sum() / users),
-                "users": float(users),
-            }
-        )
-    return found
+    users = _summed(number, observed.users, bins)
+    mass = _summed(number, observed.users * observed.probability, bins)
+    conversions = _summed(number, observed.conversions, bins)
+    return [
+        {
+            "mean_probability": float(mass[place] / users[place]),
+            "rate": float(conversions[place] / users[place]),
+            "users": float(users[place]),
+        }
+        for place in np.flatnonzero(users > 0)
+    ]
 
 
 def calibration_error(observed: Outcomes) -> float | None:
@@ -248,21 +246,38 @@ _INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
     "log_loss": log_loss,
     "calibration_error": calibration_error,
 }
+# Figures of the calls at a threshold that have an interval, too.
+_CALLS = ("precision", "recall", "f1")
 
 
-def quality(observed: Outcomes, *, threshold: float, seed: int) -> dict[str, Any]:
+def quality(
+    observed: Outcomes, *, threshold: float, seed: int, negative_weight: float = 1.0
+) -> dict[str, Any]:
     """
     Return every figure of a score, under its column's name.
 
-    The 95% intervals are of the Poisson bootstrap: each user counts a Poisson(1)
-    number of times, 200 times over.
+    The 95% intervals are of the Poisson bootstrap: each row counts a Poisson(1) number
+    of times, 200 times over. They are the percentiles of the resampled figures, but
+    for the calibration error: resampling adds noise, and noise adds to that error. Its
+    interval is therefore mirrored at the figure (the basic bootstrap), and begins at 0
+    unless calibrated probabilities would seldom show as large an error.
+
+    Args:
+        observed: The outcomes.
+        threshold: Probability from which a row counts as positive.
+        seed: Of the resampling.
+        negative_weight: Users that one row of label 0 stands for, where the others
+            were left out. Fewer rows make wider intervals.
 
     Source:
         Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
-        frequencies", Computer Methods and Programs in Biomedicine 83, 2006.
+        frequencies", Computer Methods and Programs in Biomedicine 83, 2006. Davison and
+        Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2. Broecker
+        and Smith, "Increasing the Reliability of Reliability Diagrams", Weather and
+        Forecasting 22, 2007: what calibrated probabilities would show.
     """
     users, conversions = observed.users.sum(), observed.conversions.sum()
-    mass = observed.probability @ observed.users
+    mass = (observed.probability * observed.users).sum()
     figures: dict[str, Any] = {
         "users": round(float(users)),
         "conversions": round(float(conversions)),
@@ -279,28 +294,57 @@ def quality(observed: Outcomes, *, threshold: float, seed: int) -> dict[str, Any
         for call in ("true", "false"):
             figures[f"{call}_{count}"] = round(figures[f"{call}_{count}"])
     figures.update({name: measure(observed) for name, measure in _INTERVALS.items()})
-    figures.update(_intervals(observed, seed=seed))
+    drawn, if_calibrated = _resampled(
+        observed, threshold=threshold, seed=seed, negative_weight=negative_weight
+    )
+    for name, resamples in drawn.items():
+        low, high = _interval(resamples)
+        if name == "calibration_error" and low is not None and high is not None:
+            low, high = _mirrored(figures[name], low, high)
+            if figures[name] <= np.quantile(if_calibrated, (1 + LEVEL) / 2):
+                low = 0.0
+        figures[f"{name}_low"], figures[f"{name}_high"] = low, high
     return figures
 
 
-def _intervals(observed: Outcomes, *, seed: int) -> dict[str, float | None]:
+def _resampled(
+    observed: Outcomes, *, threshold: float, seed: int, negative_weight: float
+) -> tuple[dict[str, list[float]], list[float]]:
+    """
+    Return the figures of resamples, and the calibration errors of calibrated ones.
+
+    In the latter the conversions are drawn by the probabilities themselves.
+    """
     coarse = _coarse(observed)
     generator = np.random.default_rng(seed)
-    negatives = coarse.users - coarse.conversions
-    drawn: dict[str, list[float]] = {name: [] for name in _INTERVALS}
+
+    def sample(conversions: Floats, negatives: Floats) -> Outcomes:
+        positive = generator.poisson(conversions).astype(np.float64)
+        rest = negative_weight * generator.poisson(negatives / negative_weight)
+        return Outcomes(coarse.probability, positive + rest, positive)
+
+    drawn: dict[str, list[float]] = {name: [] for name in (*_INTERVALS, *_CALLS)}
+    if_calibrated = []
+    expected = coarse.users * coarse.probability
     for _ in range(RESAMPLES):
-        conversions = generator.poisson(coarse.conversions).astype(np.float64)
-        users = conversions + generator.poisson(negatives)
-        sample = Outcomes(coarse.probability, users, conversions)
-        for name, measure in _INTERVALS.items():
-            figure = measure(sample)
+        resample = sample(coarse.conversions, coarse.users - coarse.conversions)
+        figures = {name: measure(resample) for name, measure in _INTERVALS.items()}
+        figures |= confusion(resample, threshold=threshold)
+        for name, found in drawn.items():
+            figure = figures[name]
             if figure is not None:
-                drawn[name].append(figure)
-    found: dict[str, float | None] = {}
-    for name, figures in drawn.items():
-        low, high = _interval(figures)
-        found[f"{name}_low"], found[f"{name}_high"] = low, high
-    return found
+                found.append(figure)
+        error = calibration_error(sample(expected, coarse.users - expected))
+        if_calibrated.append(error or 0.0)
+    return drawn, if_calibrated
+
+
+def _mirrored(figure: float, low: float, high: float) -> tuple[float, float]:
+    """Return the basic bootstrap's interval in [0, 1], which holds the figure."""
+    return (
+        float(np.clip(2 * figure - high, 0.0, figure)),
+        float(np.clip(2 * figure - low, figure, 1.0)),
+    )
 
 
 def _coarse(observed: Outcomes) -> Outcomes:
@@ -313,7 +357,7 @@ def _coarse(observed: Outcomes) -> Outcomes:
     users = _summed(bucket, observed.users, count)
     mass = _summed(bucket, observed.users * observed.probability, count)
     conversions = _summed(bucket, observed.conversions, count)
-    return grouped(mass / users, users, conversions)
+    return grouped(np.minimum(mass / users, 1.0), users, conversions)
 
 
 def _interval(figures: list[float]) -> tuple[float | None, float | None]:

@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime, timedelta
@@ -21,6 +24,20 @@ from propensity.errors import ArtifactError, Conflict, NoChampion, RunInProgress
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 PARQUET = "application/vnd.apache.parquet"
+
+# What unpickling raises of an object that other library versions wrote.
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    LookupError,
+    TypeError,
+    ValueError,
+    pickle.UnpicklingError,
+    struct.error,
+    zlib.error,
+)
 
 # Of so many racing trainers one would have to lose every time to give up.
 _CLAIMS = 100
@@ -165,7 +182,14 @@ class Registry:
         stored = self.artifacts.find(self._pointer)
         if stored is None:
             return None, 0
-        return Champion(**_object_of(stored, self._pointer)), stored.generation
+        found = _object_of(stored, self._pointer)
+        try:
+            champion = Champion(**found)
+        except TypeError as error:
+            raise ArtifactError(f"{self._pointer} is no champion: {error}") from error
+        if not isinstance(champion.version, int) or not isinstance(champion.epoch, int):
+            raise ArtifactError(f"{self._pointer} names no version: {found}")
+        return champion, stored.generation
 
     def promote(
         self,
@@ -265,12 +289,13 @@ class Registry:
         stored = self.artifacts.find(name)
         if stored is not None:
             found = _object_of(stored, name)
-            if found["state"] == "done" and not again:
-                return Finished(found["answer"], found["run_id"])
-            if found["state"] == "running" and _instant(now) < found["expires_at"]:
+            state, ends = found.get("state"), str(found.get("expires_at", ""))
+            if state == "done" and "answer" in found and not again:
+                return Finished(found["answer"], found.get("run_id", ""))
+            if state == "running" and _instant(now) < ends:
                 raise RunInProgress(
                     f"{kind} of {self.use_case} for {as_of} is under way since "
-                    f"{found['began_at']}; its lease ends at {found['expires_at']}"
+                    f"{found.get('began_at')}; its lease ends at {ends}"
                 )
         note = {
             "state": "running",
@@ -332,10 +357,21 @@ def pickled(value: Any) -> bytes:
 
 
 def unpickled(data: bytes) -> Any:
-    """Return what joblib wrote. The bytes must have been verified before."""
+    """
+    Return what joblib wrote. The bytes must have been verified before.
+
+    Raises:
+        ArtifactError: Today's libraries cannot read them.
+    """
     import joblib  # noqa: PLC0415
 
-    return joblib.load(io.BytesIO(data))
+    try:
+        return joblib.load(io.BytesIO(data))
+    except _UNREADABLE as error:
+        raise ArtifactError(
+            "an artifact cannot be read with the libraries of this deploy "
+            f"({type(error).__name__}: {error}). Make it again: train, or upload"
+        ) from error
 
 
 def _json(value: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
 from typing import Any
@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -34,7 +35,59 @@ from propensity.errors import SchemaError
 # that a chunk of thirty features stays in cache.
 CHUNK_ROWS = 16_384
 
+# The log-odds of a probability of 0 or 1 would be infinite.
+_NEVER = 1e-9
+
 Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
+
+
+class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """
+    Predict the mean probability of fitted binary classifiers.
+
+    Its decision is the log-odds of that mean, which is what a sigmoid can calibrate:
+    fitted to probabilities themselves, as scikit-learn does where a classifier has no
+    decision, it bends them the wrong way. Pickles of models name this class.
+
+    Args:
+        members: Fitted on the same columns, with classes 0 and 1.
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self.members = members
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The members' classes."""
+        return np.asarray(self.members[0].classes_)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns that the members were fitted on."""
+        return int(self.members[0].n_features_in_)
+
+    def fit(self, x: Any, y: Any = None) -> MeanOfModels:
+        """Do nothing: the members are fitted."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say that it can predict: its members can."""
+        return True
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """Return the probabilities of both classes, (rows, 2)."""
+        total = sum(member.predict_proba(x) for member in self.members)
+        return np.asarray(total, dtype=np.float64) / len(self.members)
+
+    def decision_function(self, x: Any) -> NDArray[np.float64]:
+        """Return the log-odds of class 1, (rows,)."""
+        probability = np.clip(self.predict_proba(x)[:, 1], _NEVER, 1 - _NEVER)
+        return np.asarray(np.log(probability / (1 - probability)), dtype=np.float64)
+
+    def predict(self, x: Any) -> NDArray[Any]:
+        """Return the likelier class of each row."""
+        likelier = (self.predict_proba(x)[:, 1] > 0.5).astype(int)
+        return np.asarray(self.classes_[likelier])
 
 
 class Scorer:

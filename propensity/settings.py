@@ -18,8 +18,9 @@ from propensity.errors import SettingsError
 
 PREFIX = "PROPENSITY_"
 
-# Read by the tests and the demo alone; a function that inherits it ignores it.
-FOREIGN = frozenset({"PROPENSITY_DATA", "PROPENSITY_PORT_BASE"})
+# Read by the tests and by local mode alone; a function that inherits them ignores them:
+# the folder of real data, and the ports of local services.
+FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_[A-Z0-9_]+)")
 
 GIB = 1024**3
 
@@ -27,6 +28,8 @@ _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
@@ -50,8 +53,8 @@ def _one_of(*choices: str) -> Callable[[str], str]:
 
 def _whole(least: int, most: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
-        number = int(text)
-        if not least <= number <= most:
+        number = int(text) if _WHOLE.fullmatch(text) else None
+        if number is None or not least <= number <= most:
             raise ValueError(f"must be a whole number from {least} to {most}")
         return number
 
@@ -60,8 +63,8 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
 
 def _real(least: float, most: float) -> Callable[[str], float]:
     def parse(text: str) -> float:
-        number = float(text)
-        if not least <= number <= most:
+        number = float(text) if _REAL.fullmatch(text) else None
+        if number is None or not least <= number <= most:
             raise ValueError(f"must be a number from {least:g} to {most:g}")
         return number
 
@@ -125,7 +128,9 @@ class Settings:
         unknown = sorted(
             name
             for name in variables
-            if name.startswith(PREFIX) and name not in known and name not in FOREIGN
+            if name.startswith(PREFIX)
+            and name not in known
+            and not FOREIGN.fullmatch(name)
         )
         if unknown:
             raise SettingsError(
@@ -142,7 +147,7 @@ class Settings:
                 chosen[name] = _PARSERS[name](text)
             except ValueError as error:
                 raise SettingsError(
-                    f"{variable} is {text!r}, but {error}", field=variable
+                    f"{variable} is {text!r}, but it {error}", field=variable
                 ) from error
         if "project" not in chosen:
             raise SettingsError(

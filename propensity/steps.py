@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from propensity import evaluation, tables
 from propensity.errors import (
     ArtifactError,
+    Conflict,
     NotEnoughData,
     SchemaError,
     ScoreShift,
@@ -213,15 +214,78 @@ def publish_model(
         record(row, tables.TRAINING_METADATA),
         job_id=f"train-{run.use_case.name}-{version}-{run.run_id}",
     )
-    if verdict.promoted:
-        run.registry.promote(
-            version,
-            model_sha256=row["model_sha256"],
-            at=run.began_at,
-            instead_of=champion.version if champion else None,
-        )
+    final = _promoted(run, trained, verdict, row=row, champion=champion)
+    if final is not verdict:
+        _revise(run, final, row)
     run.noted.update(model_version=version, rows_out=1)
-    return modelcard.answer(card, published)
+    return {
+        **modelcard.answer(card, published),
+        "promoted": final.promoted,
+        "verdict": final.reason,
+    }
+
+
+def _promoted(
+    run: Run,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    row: Mapping[str, Any],
+    champion: Champion | None,
+) -> Verdict:
+    """
+    Let a version serve if the verdict says so, and return the verdict.
+
+    Where another training was quicker, the version is compared with that one's.
+    """
+    from propensity import training  # noqa: PLC0415 - 03 runs without sklearn
+
+    while verdict.promoted:
+        try:
+            run.registry.promote(
+                row["model_version"],
+                model_sha256=row["model_sha256"],
+                at=run.began_at,
+                instead_of=champion.version if champion else None,
+            )
+        except Conflict:
+            champion = run.registry.find_champion()
+            verdict = training.compare(
+                trained,
+                champion_probabilities(run, champion, trained.holdout.rows),
+                version=champion.version if champion else None,
+                seed=run.settings.seed,
+            )
+        else:
+            break
+    return verdict
+
+
+def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
+    """Correct the verdict that a version's row was written with."""
+    found = verdict.differences
+    bounds = {
+        name: (
+            [found[name].estimate, found[name].low, found[name].high]
+            if found
+            else [0.0, 0.0, 0.0]
+        )
+        for name in ("roc_auc", "log_loss")
+    }
+    run.warehouse.execute(
+        statement("revise_verdict"),
+        {
+            **{name: row[name] for name in ("use_case", "training_date")},
+            "model_version": row["model_version"],
+            "promoted": verdict.promoted,
+            "verdict": verdict.reason,
+            "compared_version": -1
+            if verdict.compared_version is None
+            else verdict.compared_version,
+            "is_compared": bool(found),
+            **bounds,
+        },
+    )
 
 
 # -- 01-Predictions -------------------------------------------------------------------
@@ -476,7 +540,9 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
     )
     clear_staging(run)
     run.noted.update(
-        rows_in=sum(row.get("users", 0) for row in rows), rows_out=len(rows)
+        model_version=rows[-1]["model_version"],
+        rows_in=sum(row.get("users", 0) for row in rows),
+        rows_out=len(rows),
     )
 
 

@@ -133,4 +133,4 @@ def first_suffix(as_of: date, *, days: int) -> str:
     Shards are named by the property's local date, which differs from UTC's by one
     day at most.
     """
-    return f"{as_of - timedelta(days=days) - DAY:%Y%m%d}"
+    return (as_of - timedelta(days=days) - DAY).isoformat().replace("-", "")

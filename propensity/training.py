@@ -26,7 +26,6 @@ from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
-    VotingClassifier,
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.frozen import FrozenEstimator
@@ -39,7 +38,7 @@ from threadpoolctl import threadpool_limits
 from propensity import evaluation
 from propensity.encoding import to_frame
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.scoring import Scorer
+from propensity.scoring import MeanOfModels, Scorer
 from propensity.settings import Settings
 from propensity.timeframe import Split, Timeframe, temporal_split
 from propensity.usecases import CATEGORY, NUMBER, Candidate, UseCase
@@ -58,6 +57,9 @@ _FOLDS = 5
 # Below so many rows the threads of OpenMP and BLAS wait for each other longer than
 # they work: one is as fast on an idle machine, and up to ten times on a shared one.
 _PARALLEL_ROWS = 200_000
+
+# A fall of ROC AUC beyond this is worse even where the rows are too few to prove it.
+_TOLERATED = 0.01
 
 # Values rarer than this share of the training rows are one value together.
 _RARE = 0.01
@@ -161,7 +163,8 @@ def train(
     rows = rows.sort_by([("as_of", "ascending"), ("user_id", "ascending")])
     split = _split(rows, timeframe, minimum_conversions=settings.minimum_conversions)
     fitting, choosing, holdout = (
-        _slice(rows, as_ofs) for as_ofs in (split.train, split.calibrate, split.holdout)
+        slice_of(rows, as_ofs)
+        for as_ofs in (split.train, split.calibrate, split.holdout)
     )
     _check_enough(
         fitting,
@@ -173,18 +176,22 @@ def train(
     seed = settings.seed
 
     features = dict(use_case.features)
-    encoder = fitted(preprocessor or default_preprocessor(use_case), fitting, features)
+    if preprocessor is None:
+        preprocessor = default_preprocessor(use_case)
+    encoder = fitted(preprocessor, fitting, features)
     encoded = {
-        name: encoder.transform(_frame(part.rows, features))
+        name: _encoded(encoder, part.rows, features)
         for name, part in (("fitting", fitting), ("choosing", choosing))
     }
     tried: list[Tried] = []
-    for candidate in use_case.candidates:
-        tried.append(_tried(candidate, tried, encoded, fitting, choosing, seed=seed))
-    best = max(tried, key=lambda one: one.figures["roc_auc"] or 0.0)
-    calibrations = _calibration_losses(best.model, encoded["choosing"], choosing, seed)
-    calibration = min(calibrations, key=lambda name: calibrations[name])
-    model = _calibrated(best.model, calibration, encoded["choosing"], choosing)
+    with threadpool_limits(None if len(fitting) > _PARALLEL_ROWS else 1):
+        for one in use_case.candidates:
+            tried.append(_tried(one, tried, encoded, fitting, choosing, seed=seed))
+        best = max(tried, key=lambda one: one.figures["roc_auc"] or 0.0)
+        later = encoded["choosing"]
+        calibrations = _calibration_losses(best.model, later, choosing, seed)
+        calibration = min(calibrations, key=lambda name: calibrations[name])
+        model = _calibrated(best.model, calibration, later, choosing)
 
     scorer = Scorer.compile(encoder, model, features=_kinds(features))
     probability = scores(scorer, holdout.rows)
@@ -197,7 +204,12 @@ def train(
         calibration=calibration,
         calibrations=calibrations,
         tried=tried,
-        quality=evaluation.quality(observed, threshold=use_case.threshold, seed=seed),
+        quality=evaluation.quality(
+            observed,
+            threshold=use_case.threshold,
+            seed=seed,
+            negative_weight=float(holdout.weight.max()),
+        ),
         curves=evaluation.curves(observed),
         baselines=_baselines(use_case, holdout),
         importance=_importance(scorer, features, holdout, seed=seed),
@@ -219,9 +231,11 @@ def compare(
     """
     Decide whether a challenger becomes champion.
 
-    It does unless it is worse: both figures, ROC AUC and log loss, are on the wrong
-    side of the champion's, or the 95% interval of one lies there wholly. Comparing on
-    the same rows takes out what made the week easy or hard for both.
+    It does unless it is worse: the 95% interval of the difference in ROC AUC or in log
+    loss lies wholly on the wrong side, or ROC AUC falls by more than a hundredth,
+    however wide the interval. A difference within the noise goes to the challenger,
+    which has seen newer data. Comparing on the same rows takes out what made the week
+    easy or hard for both.
 
     Args:
         trained: The challenger.
@@ -251,9 +265,7 @@ def compare(
         f"log loss {loss.estimate:+.4f} ({loss.low:+.4f} to {loss.high:+.4f}) "
         f"against version {version} on the same {len(trained.holdout)} rows"
     )
-    is_worse = (
-        (area.estimate < 0 and loss.estimate > 0) or area.high < 0 or loss.low > 0
-    )
+    is_worse = area.high < 0 or loss.low > 0 or area.estimate < -_TOLERATED
     return Verdict(
         promoted=not is_worse,
         reason=("worse: " if is_worse else "not worse: ") + told,
@@ -319,7 +331,8 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
     """
     Raise SchemaError unless a preprocessor can be fitted on the use case's features.
 
-    It is cloned and fitted on a handful of made-up rows of the right types, with gaps.
+    It is cloned and fitted on a handful of made-up rows of the right types, with gaps,
+    and must also encode a category that it has not been fitted on: next week has some.
     """
     if not isinstance(preprocessor, ColumnTransformer):
         raise SchemaError(
@@ -341,13 +354,25 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
     label = np.arange(count) % 2
     rows = pa.table(columns)
     part = Slice(rows=rows, label=label.astype(np.int8), weight=np.ones(count))
-    fit = fitted(preprocessor, part, dict(use_case.features))
-    encoded = fit.transform(_frame(rows, dict(use_case.features)))
-    if encoded.shape[0] != count or encoded.shape[1] < 1:
+    features = dict(use_case.features)
+    fit = fitted(preprocessor, part, features)
+    encoded = np.asarray(_encoded(fit, rows, features))
+    if encoded.ndim != 2 or encoded.shape[0] != count or encoded.shape[1] < 1:
         raise SchemaError(
             f"the preprocessor made {encoded.shape} of {count} rows; it must keep the "
             "rows and give a column or more"
         )
+    if encoded.dtype.kind not in "biuf":
+        raise SchemaError(
+            f"the preprocessor gives {encoded.dtype}, but models read numbers: encode "
+            "every category, and mind what remainder='passthrough' lets through"
+        )
+    unseen = {
+        name: pa.array(["never seen"] * count)
+        for name, kind in features.items()
+        if kind == CATEGORY
+    }
+    _encoded(fit, pa.table({**columns, **unseen}), features)
 
 
 def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
@@ -357,12 +382,32 @@ def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
     Raises:
         SchemaError: It does not fit the features.
     """
+    frame = _frame(part.rows, features)
     try:
-        return clone(preprocessor).fit(_frame(part.rows, features), part.label)
+        fit = clone(preprocessor).fit(frame, part.label)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
             f"the preprocessor does not fit the use case's features: {error}"
         ) from error
+    if not hasattr(fit, "transform"):
+        raise SchemaError(
+            f"a preprocessor transforms features; {type(fit).__name__} does not"
+        )
+    return fit
+
+
+def _encoded(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
+    """Return what a fitted preprocessor makes of rows, dense as all models read it."""
+    frame = _frame(rows, features)
+    try:
+        made = encoder.transform(frame)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SchemaError(
+            f"the preprocessor cannot encode rows that it was not fitted on: {error}. "
+            "Encoders of categories must know what to do with a new one "
+            "(handle_unknown)"
+        ) from error
+    return made.toarray() if hasattr(made, "toarray") else made
 
 
 def _split(rows: pa.Table, timeframe: Timeframe, *, minimum_conversions: int) -> Split:
@@ -393,7 +438,8 @@ def _split(rows: pa.Table, timeframe: Timeframe, *, minimum_conversions: int) ->
         ) from error
 
 
-def _slice(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
+def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
+    """Return the rows of some as-of dates."""
     wanted = pa.array(as_ofs, pa.date32())
     part = rows.filter(pc.is_in(rows["as_of"], value_set=wanted))
     return Slice(
@@ -409,7 +455,7 @@ def _check_enough(
     if len(fitting) < rows:
         raise NotEnoughData(
             f"{len(fitting)} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
-            f"ROWS is {rows}"
+            f"ROWS is {rows}. Wait for more weeks of events, or lower it"
         )
     for name, part in (
         ("train on", fitting),
@@ -425,7 +471,9 @@ def _check_enough(
         if part.conversions < conversions:
             raise NotEnoughData(
                 f"{part.conversions} conversions among the {len(part)} rows to {name} "
-                f"are too few: PROPENSITY_MINIMUM_CONVERSIONS is {conversions}"
+                f"are too few: PROPENSITY_MINIMUM_CONVERSIONS is {conversions}. Wait "
+                "for more weeks of events, choose a more frequent PROPENSITY_LABEL_"
+                "EVENT, or lower it"
             )
 
 
@@ -443,35 +491,38 @@ def estimator(candidate: Candidate, earlier: Sequence[Tried], *, seed: int) -> A
     """
     Return a candidate's unfitted classifier.
 
-    A ``VotingClassifier`` takes the mean probability ``of`` candidates named before
-    it, as they were fitted.
+    A ``MeanOfModels`` is the mean probability ``of`` candidates named before it, as
+    they were fitted.
 
     Raises:
         UseCaseError: Its algorithm or a parameter is unknown.
     """
-    if candidate.algorithm == "VotingClassifier":
+    if candidate.algorithm == MeanOfModels.__name__:
         fits = {one.candidate.name: one.model for one in earlier}
+        odd = sorted(set(candidate.parameters) - {"of"})
+        if odd:
+            raise UseCaseError(
+                f"candidate {candidate.name}: a {candidate.algorithm} has no parameter "
+                f"{', '.join(odd)}, only of"
+            )
         members = list(candidate.parameters.get("of", ()))
         unknown = sorted(set(members) - set(fits))
         if unknown or not members:
             raise UseCaseError(
-                f"candidate {candidate.name} is the average of {unknown or 'none'}, "
+                f"candidate {candidate.name} is the mean of {unknown or 'none'}, "
                 f"but the candidates before it are {', '.join(fits) or 'none'}"
             )
-        frozen = [(name, FrozenEstimator(fits[name])) for name in members]
-        return VotingClassifier(frozen, voting="soft")
+        return MeanOfModels([fits[name] for name in members])
     algorithm = _ALGORITHMS.get(candidate.algorithm)
     if algorithm is None:
         raise UseCaseError(
             f"candidate {candidate.name}: unknown algorithm {candidate.algorithm!r}; "
-            f"known are {', '.join(sorted(_ALGORITHMS))} and VotingClassifier"
+            f"known are {', '.join(sorted(_ALGORITHMS))} and {MeanOfModels.__name__}"
         )
     try:
-        model = algorithm().set_params(**candidate.parameters, random_state=seed)
+        model = algorithm().set_params(**{"random_state": seed, **candidate.parameters})
     except ValueError as error:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error
-    if "n_jobs" in model.get_params() and algorithm is not LogisticRegression:
-        model.set_params(n_jobs=-1)
     return model
 
 
@@ -489,8 +540,7 @@ def _tried(
     with warnings.catch_warnings():
         # A fit that stops at max_iter is judged by its figures like any other.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        with threadpool_limits(None if len(fitting) > _PARALLEL_ROWS else 1):
-            model.fit(encoded["fitting"], fitting.label, **_weights(fitting))
+        _fit(model, encoded["fitting"], fitting, name=candidate.name)
     took = time.perf_counter() - began
     probability = model.predict_proba(encoded["choosing"])[:, 1]
     seen = evaluation.outcomes(probability, choosing.label, weight=choosing.weight)
@@ -501,6 +551,29 @@ def _tried(
         "brier": evaluation.brier(seen),
     }
     return Tried(candidate=candidate, model=model, figures=figures, fit_s=took)
+
+
+def _fit(model: Any, encoded: Any, part: Slice, *, name: str) -> None:
+    """
+    Fit a candidate on all processors; it predicts on one.
+
+    A forest that predicts in threads adds its trees up in the order in which they
+    finish, so that no two predictions agree to the last bit; and scoring has threads
+    of its own.
+    """
+    if isinstance(model, MeanOfModels):
+        return  # of models that are fitted
+    has_jobs = "n_jobs" in model.get_params() and not isinstance(
+        model, LogisticRegression
+    )
+    if has_jobs:
+        model.set_params(n_jobs=-1)
+    try:
+        model.fit(encoded, part.label, **_weights(part))
+    except (ValueError, TypeError) as error:
+        raise UseCaseError(f"candidate {name} cannot be fitted: {error}") from error
+    if has_jobs:
+        model.set_params(n_jobs=None)
 
 
 def _weights(part: Slice) -> dict[str, Floats]:
@@ -520,8 +593,15 @@ def _calibration_losses(
     users = pc.unique(part.rows["user_id"])
     place = pc.index_in(part.rows["user_id"], value_set=users).to_numpy()
     fold = np.random.default_rng(seed).integers(0, _FOLDS, len(users))[place]
-    losses = {}
-    for method in CALIBRATIONS:
+    # The model predicts once; what is fitted in each fold reads only its decisions.
+    decided, decisions = _decided(model), LogisticRegression()
+    decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
+    decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
+    decision = decided.decision_function(encoded)[:, np.newaxis]
+    as_it_is = model.predict_proba(encoded)[:, 1]
+    seen = evaluation.outcomes(as_it_is, part.label, weight=part.weight)
+    losses = {"none": float(evaluation.log_loss(seen) or 0.0)}
+    for method in CALIBRATIONS[1:]:
         probability = np.empty(len(part))
         for number in range(_FOLDS):
             inside = fold == number
@@ -532,19 +612,29 @@ def _calibration_losses(
             )
             if outside.conversions in (0, len(outside)):
                 break
-            calibrated = _calibrated(model, method, encoded[~inside], outside)
-            probability[inside] = calibrated.predict_proba(encoded[inside])[:, 1]
+            calibrated = _calibrated(decisions, method, decision[~inside], outside)
+            probability[inside] = calibrated.predict_proba(decision[inside])[:, 1]
         else:
             seen = evaluation.outcomes(probability, part.label, weight=part.weight)
             losses[method] = float(evaluation.log_loss(seen) or 0.0)
     return losses
 
 
+def _decided(model: Any) -> Any:
+    """Return a model as one that has a decision: log-odds where it has none."""
+    return model if hasattr(model, "decision_function") else MeanOfModels([model])
+
+
 def _calibrated(model: Any, method: str, encoded: Any, part: Slice) -> Any:
     if method == "none":
         return model
-    calibrator = CalibratedClassifierCV(FrozenEstimator(model), method=method)
-    return calibrator.fit(encoded, part.label, **_weights(part))
+    calibrator = CalibratedClassifierCV(FrozenEstimator(_decided(model)), method=method)
+    with warnings.catch_warnings():
+        # Neither matters to a model that is frozen: that it ignores weights (the
+        # calibration reads them), and that a fold of its predictions has one class.
+        for about in ("Since FrozenEstimator", "The least populated class"):
+            warnings.filterwarnings("ignore", f"{about} .*", UserWarning)
+        return calibrator.fit(encoded, part.label, **_weights(part))
 
 
 def _baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
@@ -569,7 +659,7 @@ def _importance(
     """
     generator = np.random.default_rng(seed)
     count = min(_IMPORTANCE_ROWS, len(holdout))
-    # Conversions are few: half the sample is theirs, and weighs as much less.
+    # Conversions are few: half the sample is theirs. ROC AUC does not depend on it.
     chosen = _balanced(holdout.label, count, generator)
     rows = holdout.rows.select(list(features)).take(pa.array(chosen)).combine_chunks()
     label, weight = holdout.label[chosen], np.ones(len(chosen))

@@ -19,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import requests.exceptions
 from google.api_core import exceptions as api
+from google.api_core import retry as api_retry
 from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
 from propensity.errors import (
+    Conflict,
     MissingTable,
     PropensityError,
     QueryTooExpensive,
@@ -42,6 +44,12 @@ Parameters = Mapping[str, Any]
 
 # What BigQuery says of a column or field that a statement names and a table lacks.
 _SCHEMA_WORDS = ("Unrecognized name", "not found inside", "does not exist in", "has no")
+
+# What BigQuery says of two transactions or statements that change the same rows.
+_RACE_WORDS = ("concurrent update", "Could not serialize access")
+
+# Of the Storage API, where trying again may help.
+_UNREACHABLE = (api.ServiceUnavailable, api.InternalServerError)
 
 # A page of a result read without the Storage API.
 _UNLIMITED = ("grpc.max_receive_message_length", -1)
@@ -82,6 +90,10 @@ class Warehouse:
         )
         return cls(settings, client=client)
 
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self.client.close()  # type: ignore[no-untyped-call]
+
     def for_run(self) -> Warehouse:
         """Return a warehouse with the same clients and a meter of its own."""
         run = Warehouse(self.settings, client=self.client)
@@ -92,18 +104,35 @@ class Warehouse:
     def _read_client(self) -> BigQueryReadClient:
         from google.cloud import bigquery_storage_v1  # noqa: PLC0415
 
+        limits: Any = {
+            "retry": api_retry.Retry(
+                predicate=api_retry.if_exception_type(*_UNREACHABLE),
+                initial=0.1,
+                maximum=2.0,
+                timeout=self._request,
+            ),
+            "timeout": self._timeout,
+        }
+
+        class Reader(bigquery_storage_v1.BigQueryReadClient):  # type: ignore[misc]
+            """Reads with our deadlines: its own are ten minutes, a day, or none."""
+
+            def create_read_session(self, *arguments: Any, **named: Any) -> Any:
+                return super().create_read_session(*arguments, **{**named, **limits})
+
+            def read_rows(self, *arguments: Any, **named: Any) -> Any:
+                return super().read_rows(*arguments, **{**named, **limits})
+
         endpoint = self.settings.bigquery_storage_endpoint
         if not endpoint:
-            return bigquery_storage_v1.BigQueryReadClient()  # type: ignore[no-untyped-call]
+            return Reader()
         import grpc  # noqa: PLC0415
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
             BigQueryReadGrpcTransport,
         )
 
         channel = grpc.insecure_channel(endpoint, options=[_UNLIMITED])
-        return bigquery_storage_v1.BigQueryReadClient(  # type: ignore[no-untyped-call]
-            transport=BigQueryReadGrpcTransport(channel=channel)
-        )
+        return Reader(transport=BigQueryReadGrpcTransport(channel=channel))
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
         """
@@ -357,7 +386,9 @@ _LISTS.enable_list_inference = True
 
 def translated(error: Exception) -> PropensityError:
     """Return the project's error for one of the BigQuery client's."""
+    # The client appends the reason, the message again, and the job on lines of their own.
     text = str(getattr(error, "message", "") or error)
+    text = text.partition("\n")[0].partition("; reason: ")[0]
     if isinstance(error, api.NotFound) or "does not match any table" in text:
         return MissingTable(
             f"BigQuery does not find a table or dataset: {text}. "
@@ -367,6 +398,8 @@ def translated(error: Exception) -> PropensityError:
         return QueryTooExpensive(
             f"the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED: {text}"
         )
+    if isinstance(error, api.BadRequest) and any(w in text for w in _RACE_WORDS):
+        return Conflict(f"another run wrote the same table meanwhile: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
         return SchemaError(f"a table lacks what the statement reads: {text}")
     if isinstance(error, (api.BadRequest, api.Forbidden, api.Unauthorized)):

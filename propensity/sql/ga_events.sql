@@ -2,15 +2,18 @@
 -- use cases read. The only statement that names the sharded tables.
 -- Source: events_YYYYMMDD of the property's export. The digits-only bounds leave out
 -- events_intraday_* and events_fresh_*, whose rows the daily tables replace.
--- Readers bound table_suffix by constants, so that BigQuery prunes the days unread.
--- Numbers arrive in any of four fields of a parameter, and as text in some.
+-- Readers bound table_suffix by constants, so that BigQuery prunes the days unread. The
+-- length leaves out copies that people make, such as events_20260301_backup.
+-- Numbers arrive in any of four fields of a parameter, and as text in some; what is no
+-- number, or out of its type's range, is null. Google's words for a value that it does
+-- not know are null, too; <Other>, its pool of rare values, is a value.
 SELECT
   _TABLE_SUFFIX AS table_suffix,
   event_timestamp,
   TIMESTAMP_MICROS(event_timestamp) AS event_time,
   event_name,
   NULLIF(user_pseudo_id, '') AS user_pseudo_id,
-  NULLIF(user_id, '') AS user_id,
+  IF(user_id IN ('', '(not set)', '(data deleted)'), NULL, user_id) AS user_id,
   user_first_touch_timestamp,
   (
     SELECT
@@ -19,7 +22,7 @@ SELECT
           p.value.int_value,
           SAFE_CAST(p.value.double_value AS INT64),
           SAFE_CAST(p.value.float_value AS INT64),
-          SAFE_CAST(p.value.string_value AS INT64)
+          SAFE_CAST(SAFE_CAST(p.value.string_value AS NUMERIC) AS INT64)
         )
       )
     FROM
@@ -34,7 +37,7 @@ SELECT
           p.value.int_value,
           SAFE_CAST(p.value.double_value AS INT64),
           SAFE_CAST(p.value.float_value AS INT64),
-          SAFE_CAST(p.value.string_value AS INT64)
+          SAFE_CAST(SAFE_CAST(p.value.string_value AS NUMERIC) AS INT64)
         )
       )
     FROM
@@ -59,16 +62,46 @@ SELECT
   ) AS event_value,
   SAFE_CAST(ecommerce.purchase_revenue AS NUMERIC) AS purchase_revenue,
   SAFE_CAST(ecommerce.refund_value AS NUMERIC) AS refund_value,
-  ecommerce.transaction_id AS transaction_id,
-  (SELECT SUM(i.quantity) FROM UNNEST(items) AS i) AS n_items,
+  IF(
+    ecommerce.transaction_id IN ('', '(not set)', '(data deleted)'),
+    NULL,
+    ecommerce.transaction_id
+  ) AS transaction_id,
+  (
+    SELECT
+      SUM(IF(i.quantity BETWEEN 0 AND 1000000, i.quantity, NULL))
+    FROM
+      UNNEST(items) AS i
+  ) AS n_items,
   (SELECT COUNT(DISTINCT i.item_id) FROM UNNEST(items) AS i) AS n_distinct_items,
-  traffic_source.source AS source,
-  traffic_source.medium AS medium,
-  device.category AS device_category,
-  device.operating_system AS operating_system,
-  geo.country AS country,
+  IF(
+    traffic_source.source IN ('', '(not set)', '(data deleted)'),
+    NULL,
+    traffic_source.source
+  ) AS source,
+  IF(
+    traffic_source.medium IN ('', '(not set)', '(data deleted)'),
+    NULL,
+    traffic_source.medium
+  ) AS medium,
+  IF(
+    device.category IN ('', '(not set)', '(data deleted)'),
+    NULL,
+    device.category
+  ) AS device_category,
+  IF(
+    device.operating_system IN ('', '(not set)', '(data deleted)'),
+    NULL,
+    device.operating_system
+  ) AS operating_system,
+  IF(
+    geo.country IN ('', '(not set)', '(data deleted)'),
+    NULL,
+    geo.country
+  ) AS country,
   TO_HEX(MD5(TO_JSON_STRING(event_params))) AS params_digest
 FROM
   `events_*`
 WHERE
   _TABLE_SUFFIX BETWEEN '00000000' AND '99999999'
+  AND LENGTH(_TABLE_SUFFIX) = 8

@@ -171,22 +171,33 @@ def parse(name: str, text: str) -> UseCase:
     read = tomllib.loads(text)
     features = dict(read["features"])
     wrong = {key: kind for key, kind in features.items() if kind not in _KINDS}
-    if wrong:
-        raise ValueError(f"a feature is a number or a category, not {wrong}")
+    if wrong or not features:
+        raise ValueError(f"features are a number or a category each, not {wrong}")
+    reserved = sorted(_RESERVED.intersection(features))
+    if reserved:
+        raise ValueError(f"{', '.join(reserved)} can be no feature: it is not known")
     baseline = Baseline(**read["baseline"])
     if features.get(baseline.feature) != NUMBER:
         raise ValueError(f"baseline {baseline.feature} is not a numeric feature")
     candidates = [Candidate(**entry) for entry in read["candidates"]]
     if len({candidate.name for candidate in candidates}) < max(1, len(candidates)):
         raise ValueError("candidates must be named, each differently")
+    spans = Timeframe(
+        lookback_days=int(read["lookback_days"]),
+        horizon_days=int(read["horizon_days"]),
+        settle_days=0,
+    )
+    threshold = float(read["threshold"])
+    if not 0 <= threshold <= 1:
+        raise ValueError(f"threshold is a probability, not {threshold}")
     return UseCase(
         name=name,
         title=read["title"],
         outcome=read["outcome"],
         entity=read["entity"],
-        lookback_days=int(read["lookback_days"]),
-        horizon_days=int(read["horizon_days"]),
-        threshold=float(read["threshold"]),
+        lookback_days=spans.lookback_days,
+        horizon_days=spans.horizon_days,
+        threshold=threshold,
         parameters=dict(read.get("parameters", {})),
         features=features,
         baseline=baseline,
@@ -195,3 +206,7 @@ def parse(name: str, text: str) -> UseCase:
 
 
 _KINDS = frozenset({NUMBER, CATEGORY})
+
+# Columns of training_rows.sql beside the features. A model that read one of them would
+# know the answer, or who is asking.
+_RESERVED = frozenset({"as_of", "user_id", "label", "weight"})

@@ -7,27 +7,36 @@
 -- summed once per user and day, and an as-of date adds up its days. Many as-of dates
 -- therefore scan the export once, and give each the rows that it would have alone.
 WITH
-  -- A re-exported event is equal in every field and falls out here.
+  snapshots AS (
+    SELECT
+      as_of,
+      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS first_day,
+      UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
+    FROM
+      UNNEST(@as_ofs) AS as_of
+  ),
+  -- A re-exported event is equal in every field and falls out here. An amount beyond a
+  -- trillion is a mistake of the shop's page, and sums must stay within NUMERIC.
   events AS (
     SELECT DISTINCT
       IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
       EXTRACT(DATE FROM event_time) AS day,
       event_timestamp,
       event_name,
-      CONCAT(user_pseudo_id, '.', CAST(ga_session_id AS STRING)) AS session_key,
+      CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(ga_session_id AS STRING))
+        AS session_key,
       user_first_touch_timestamp,
       IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
-      CASE event_name
-        WHEN 'refund' THEN ABS(COALESCE(refund_value, purchase_revenue, event_value))
-        WHEN 'purchase' THEN COALESCE(purchase_revenue, event_value)
+      CASE
+        WHEN
+          ABS(COALESCE(refund_value, purchase_revenue, event_value)) > NUMERIC '1e12'
+          THEN NULL
+        WHEN event_name = 'refund'
+          THEN ABS(COALESCE(refund_value, purchase_revenue, event_value))
+        WHEN event_name = 'purchase' THEN COALESCE(purchase_revenue, event_value)
       END AS amount,
-      -- Shops that send no transaction id, or Google's placeholder for none, still
-      -- have their purchases told apart by time.
-      IF(
-        transaction_id IS NULL OR transaction_id IN ('', '(not set)'),
-        CAST(event_timestamp AS STRING),
-        transaction_id
-      ) AS transaction_id,
+      -- Shops that send no transaction id still have their purchases told apart by time.
+      IFNULL(transaction_id, CAST(event_timestamp AS STRING)) AS transaction_id,
       n_items,
       n_distinct_items,
       source,
@@ -72,35 +81,41 @@ WITH
       user_id,
       day
   ),
-  -- A reload of the thank-you page sends the same purchase again, at another time.
+  -- A reload of the thank-you page sends the same purchase again, at another time and,
+  -- where a tab was left open, on another day: the first in the window counts.
   transactions AS (
     SELECT
-      user_id,
-      day,
-      event_name,
-      transaction_id,
-      amount,
-      n_items,
-      n_distinct_items,
-      MAX(event_timestamp) AS last_event
+      s.as_of,
+      e.user_id,
+      e.event_name,
+      e.transaction_id,
+      e.amount,
+      e.n_items,
+      e.n_distinct_items,
+      MIN(e.day) AS day,
+      MIN(e.event_timestamp) AS first_event
     FROM
-      events
+      snapshots AS s
+    INNER JOIN
+      events AS e
+      ON e.day >= s.first_day AND e.day < s.as_of
     WHERE
-      event_name IN ('purchase', 'refund')
+      e.event_name IN ('purchase', 'refund')
     GROUP BY
-      user_id,
-      day,
-      event_name,
-      transaction_id,
-      amount,
-      n_items,
-      n_distinct_items
+      s.as_of,
+      e.user_id,
+      e.event_name,
+      e.transaction_id,
+      e.amount,
+      e.n_items,
+      e.n_distinct_items
   ),
   transaction_days AS (
     SELECT
+      as_of,
       user_id,
       day,
-      MAX(IF(event_name = 'purchase', last_event, NULL)) AS last_purchase,
+      MAX(IF(event_name = 'purchase', first_event, NULL)) AS last_purchase,
       COUNT(DISTINCT IF(event_name = 'purchase', transaction_id, NULL)) AS n_purchases,
       COUNT(DISTINCT IF(event_name = 'refund', transaction_id, NULL)) AS n_refunds,
       SUM(IF(event_name = 'purchase', amount, 0)) AS revenue,
@@ -110,6 +125,7 @@ WITH
     FROM
       transactions
     GROUP BY
+      as_of,
       user_id,
       day
   ),
@@ -122,14 +138,6 @@ WITH
       events
     WHERE
       session_key IS NOT NULL
-  ),
-  snapshots AS (
-    SELECT
-      as_of,
-      DATE_SUB(as_of, INTERVAL @lookback_days DAY) AS first_day,
-      UNIX_MICROS(TIMESTAMP(as_of)) AS as_of_us
-    FROM
-      UNNEST(@as_ofs) AS as_of
   ),
   user_sessions AS (
     SELECT
@@ -198,7 +206,7 @@ WITH
       ON d.day >= s.first_day AND d.day < s.as_of
     LEFT JOIN
       transaction_days AS t
-      ON t.user_id = d.user_id AND t.day = d.day
+      ON t.as_of = s.as_of AND t.user_id = d.user_id AND t.day = d.day
     GROUP BY
       s.as_of,
       d.user_id

@@ -1,0 +1,147 @@
+"""
+What 00-ModelTraining adds to the fits of its candidates.
+
+    python -m benchmarks.training
+
+Both in one run, in turn, on the same rows: the whole of a training from rows in memory
+to the files of the version (encode, fit, choose, calibrate, measure with intervals,
+importance, description, report, pickles), against the bare ``fit`` of each candidate
+that is fitted, on arrays that are encoded already, at the faster of one thread and all.
+
+Exit code 1 if the ratio of the medians is over the target.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.exceptions import ConvergenceWarning
+from threadpoolctl import threadpool_limits
+
+from propensity import modelcard, training, usecases
+from propensity.encoding import to_frame
+from propensity.scoring import MeanOfModels
+from propensity.settings import Settings
+from propensity.timeframe import temporal_split
+from propensity.usecases import CATEGORY, UseCase
+
+TARGET = 1.5
+SNAPSHOTS = 26
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
+    parser.add_argument("--rows", type=int, default=30_000, help="default: 30000")
+    parser.add_argument("--repeats", type=int, default=5, help="default: 5")
+    options = parser.parse_args(arguments)
+    use_case = usecases.load("ga4_purchase")
+    settings = Settings(project="benchmark")
+    rows = made(use_case, options.rows)
+
+    warnings.simplefilter("ignore", ConvergenceWarning)
+    whole, bare = [], []
+    for _ in range(options.repeats):
+        bare.append(bare_fits(use_case, rows, settings))
+        whole.append(whole_training(use_case, rows, settings))
+    ratio = statistics.median(whole) / statistics.median(bare)
+    print(f"{options.rows:,} rows × {len(use_case.features)} features, medians\n")
+    print("| bare fits of the candidates | 00-ModelTraining | ratio | target |")
+    print("|--:|--:|--:|--:|")
+    print(
+        f"| {statistics.median(bare):.2f} s | {statistics.median(whole):.2f} s "
+        f"| {ratio:.2f} | ≤ {TARGET} |"
+    )
+    return int(ratio > TARGET)
+
+
+def made(use_case: UseCase, count: int) -> pa.Table:
+    """Return rows of users whose label depends on their features, a tenth of them 1."""
+    random = np.random.default_rng(7)
+    columns: dict[str, Any] = {}
+    score = np.zeros(count)
+    for place, (name, kind) in enumerate(use_case.features.items()):
+        if kind == CATEGORY:
+            codes = random.zipf(1.6, count) % 40
+            columns[name] = pa.array([f"{name} {code}" for code in codes])
+            score += 0.1 * (codes == 1)
+            continue
+        values = random.lognormal(1.0, 1.2, count)
+        columns[name] = pa.array(values, mask=random.random(count) < 0.05)
+        score += np.log1p(values) * random.normal() / (3 + place)
+    chance = 1 / (1 + np.exp(-(score - np.quantile(score, 0.9))))
+    newest = date(2026, 3, 2)
+    days = [newest - timedelta(days=7 * n) for n in range(SNAPSHOTS)]
+    return pa.table(
+        {
+            "as_of": pa.array([days[n % SNAPSHOTS] for n in range(count)]),
+            "user_id": pa.array([f"u{n // SNAPSHOTS}" for n in range(count)]),
+            **columns,
+            "label": pa.array((random.random(count) < chance).astype(np.int64)),
+            "weight": pa.array(np.ones(count)),
+        }
+    )
+
+
+def whole_training(use_case: UseCase, rows: pa.Table, settings: Settings) -> float:
+    """Return the seconds from rows to the files of a version."""
+    began = time.perf_counter()
+    timeframe = use_case.timeframe(settings)
+    trained = training.train(
+        rows, use_case, timeframe, preprocessor=None, settings=settings
+    )
+    verdict = training.compare(
+        trained, trained.probability, version=0, seed=settings.seed
+    )
+    card = modelcard.card(
+        use_case,
+        trained,
+        verdict,
+        version=1,
+        rows=rows,
+        as_of=date(2026, 3, 12),
+        settle_days=settings.settle_days,
+        trained_at=datetime(2026, 3, 12, tzinfo=UTC),
+        bytes_billed=0,
+    )
+    modelcard.files(card, trained, rows)
+    return time.perf_counter() - began
+
+
+def bare_fits(use_case: UseCase, rows: pa.Table, settings: Settings) -> float:
+    """Return the seconds of the candidates' fits alone, on the training slice."""
+    timeframe = use_case.timeframe(settings)
+    as_ofs = tuple(sorted(set(rows["as_of"].to_pylist())))
+    split = temporal_split(as_ofs, timeframe)
+    part = training.slice_of(rows, split.train)
+    features: Any = dict(use_case.features)
+    preprocessor = training.default_preprocessor(use_case)
+    fitted = training.fitted(preprocessor, part, features)
+    frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
+    encoded = fitted.transform(frame)
+    total = 0.0
+    for candidate in use_case.candidates:
+        if candidate.algorithm == MeanOfModels.__name__:
+            continue
+        took = []
+        for threads in (1, None):
+            model = training.estimator(candidate, (), seed=settings.seed)
+            with threadpool_limits(threads):
+                began = time.perf_counter()
+                model.fit(encoded, part.label)
+                took.append(time.perf_counter() - began)
+        total += min(took)
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())

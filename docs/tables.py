@@ -1,0 +1,110 @@
+"""
+Write the reference of all tables from the one place where they are typed.
+
+    python -m docs.tables > docs/tables.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from propensity.tables import TABLES, Column, Table
+
+OPENING = """\
+# Tables
+
+<!-- Written by `python -m docs.tables > docs/tables.md`; edit propensity/tables.py. -->
+
+All of them are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
+`propensity/tables.py` is the only place where a column is typed; this page is written \
+from it.
+BigQuery does not enforce keys: the statements that write do, and each can be run twice.
+Beside the tables lies the view `ga_events`, the daily GA4 export in the types that \
+use cases read.
+It is the only statement that names the sharded export (`propensity/sql/ga_events.sql`).
+"""
+
+# What a table is for and how it is written, which its columns do not say.
+WRITTEN = {
+    "ma_model_training_metadata": (
+        "00-ModelTraining appends one row after the version's files are stored.",
+        "A model is loaded only if its bytes have the SHA-256 that is recorded here.",
+    ),
+    "ma_predictions_table": (
+        "01-Predictions merges each publication: re-scored users are overwritten, new "
+        "ones added, all others kept as they were.",
+        "02-GetProba reads it.",
+        "A rerun of an older date overwrites nobody who has a newer row.",
+    ),
+    "ma_predictions_history": (
+        "01-Predictions replaces the rows of one use case and as-of date as a whole, "
+        "in the same transaction as the current table.",
+        "03-ModelEvaluation reads which probabilities were in force.",
+    ),
+    "ma_predictions_staging": (
+        "A run of 01-Predictions loads its scores here, publishes them from here, and "
+        "removes them.",
+        "What a run that died has left expires.",
+    ),
+    "ma_model_evaluation": (
+        "03-ModelEvaluation replaces the rows of the weeks that it evaluates: "
+        "provisional at first, final once labels are mature.",
+        "A week without predictions has a row of version -1, which goes when some "
+        "have come.",
+    ),
+    "ma_model_evaluation_staging": (
+        "A run of 03-ModelEvaluation loads its rows here, publishes them by one MERGE, "
+        "and removes them.",
+        "What a run that died has left expires.",
+    ),
+    "ma_preprocessors": (
+        "`python -m offline.build_preprocessor` appends a row for each upload.",
+        "00-ModelTraining takes the newest, and unpickles it only if its bytes have "
+        "the recorded SHA-256.",
+    ),
+}
+
+
+def page(tables: Sequence[Table] = TABLES) -> str:
+    """Return the reference as Markdown."""
+    parts = [OPENING]
+    for table in tables:
+        parts.append("\n".join(section(table)))
+    return "\n".join(parts)
+
+
+def section(table: Table) -> Iterator[str]:
+    """Yield one table's lines."""
+    yield f"## {table.name}\n"
+    yield f"{table.description}.\n"
+    yield from WRITTEN[table.name]
+    yield ""
+    kept = f"; kept {table.expiration_days} days" if table.expiration_days else ""
+    yield f"Key: {_code(table.key)}."
+    yield (
+        f"Partitioned by `{table.partition}`{kept}, clustered by "
+        f"{_code(table.clustering)}.\n"
+    )
+    yield "| column | type | |"
+    yield "|---|---|---|"
+    for column in table.columns:
+        yield from rows(column)
+    yield ""
+
+
+def rows(column: Column, *, prefix: str = "") -> Iterator[str]:
+    """Yield the row of a column, and those of its fields below it."""
+    kind = f"ARRAY<{column.type}>" if column.repeated else column.type
+    required = ", required" if column.required else ""
+    yield f"| `{prefix}{column.name}` | `{kind}`{required} | {column.description} |"
+    for field in column.fields:
+        yield from rows(field, prefix=f"{prefix}{column.name}.")
+
+
+def _code(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

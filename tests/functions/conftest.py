@@ -1,0 +1,238 @@
+"""
+What tests of the scheduled functions share: a small shop, and a model trained on it.
+
+The shop is loaded, and the model trained, once. A ``place`` reads that shop and has
+tables, view and bucket of its own; ``enthroned`` ones have the model as champion.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import date
+from functools import cache, cached_property, partial
+from typing import Any
+
+import functions_framework
+import pytest
+
+from local.stack import ROOT
+from propensity import endpoint, steps
+from propensity.artifacts import Artifacts
+from propensity.registry import Registry
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse
+from tests import shop
+from tests.conftest import Workplace, new_workplace
+
+FOLDERS = {
+    "model_training": "00-ModelTraining",
+    "predictions": "01-Predictions",
+    "model_evaluation": "03-ModelEvaluation",
+}
+FIRST = date(2026, 1, 7)
+WEEKS = 20
+# Everybody's visits are on Wednesdays, and these are Mondays.
+TRAINED = date(2026, 4, 20)
+LATER = date(2026, 4, 27)
+SMALL = {
+    "PROPENSITY_TRAINING_SNAPSHOTS": "4",
+    "PROPENSITY_MINIMUM_TRAINING_ROWS": "100",
+    "PROPENSITY_MINIMUM_CONVERSIONS": "10",
+    "PROPENSITY_RETRY_DEADLINE_S": "5",
+}
+
+
+@cache
+def application(target: str) -> Any:
+    """Load a function as the platform does."""
+    return functions_framework.create_app(
+        target, str(ROOT / FOLDERS[target] / "main.py")
+    )
+
+
+@dataclass
+class Place:
+    """A workplace with tables, and the functions that work in it."""
+
+    workplace: Workplace
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**self.workplace.environment, **SMALL, **self.extra}
+
+    @property
+    def settings(self) -> Settings:
+        return Settings.from_environment(self.environment)
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The edge to the place's tables; closed with the place."""
+        return Warehouse.open(self.settings)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The registry in the place's bucket; closed with the place."""
+        with entered(self.environment):
+            artifacts = Artifacts.open(self.settings)
+        return Registry(artifacts, "ga4_purchase")
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "warehouse" in vars(self):
+            self.warehouse.close()
+        if "registry" in vars(self):
+            self.registry.artifacts.close()
+
+    def with_settings(self, **extra: str) -> Place:
+        return Place(self.workplace, {**self.extra, **extra})
+
+    def post(self, target: str, body: object = None, **arguments: Any) -> Any:
+        """Call a function in this process, with this place's settings alone."""
+        client = application(target).test_client()
+        with entered(self.environment):
+            if body is not None:
+                arguments["data"] = json.dumps(body, default=str)
+            return client.open("/", **{"method": "POST", **arguments})
+
+    def run(self, target: str, as_of: date, **body: object) -> dict[str, Any]:
+        """Call a function that must succeed; return its answer."""
+        answer = self.post(target, {"as_of": as_of, **body})
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json)
+
+    def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
+        """Run a query in the place's dataset."""
+        found = self.warehouse.rows(sql, parameters)
+        return [dict(row.items()) for row in found]
+
+    def table(self, name: str) -> list[tuple[Any, ...]]:
+        """Return all rows of a table, sorted, as texts: to compare two moments."""
+        return sorted(
+            tuple(map(str, row.values())) for row in self.rows(f"SELECT * FROM {name}")
+        )
+
+
+class entered:  # noqa: N801
+    """Hold exactly these settings in the environment, and no client opened before."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = environment
+        self.patch = pytest.MonkeyPatch()
+
+    def __enter__(self) -> None:
+        for name in [name for name in os.environ if name.startswith("PROPENSITY_")]:
+            self.patch.delenv(name)
+        for name, value in self.environment.items():
+            self.patch.setenv(name, value)
+        endpoint.edges.cache_clear()
+
+    def __exit__(self, *_: object) -> None:
+        if endpoint.edges.cache_info().currsize:
+            endpoint.edges().warehouse.close()
+            endpoint.edges().artifacts.close()
+        endpoint.edges.cache_clear()
+        self.patch.undo()
+
+
+@pytest.fixture(scope="session")
+def shop_rows() -> list[shop.Row]:
+    """The small shop's events: twenty Wednesdays."""
+    return shop.weekly(FIRST, WEEKS)
+
+
+@pytest.fixture(scope="session")
+def shop_dataset(emulators, bigquery_emulator, shop_rows) -> str:
+    """The dataset that holds the small shop's export."""
+    workplace = new_workplace(emulators, bigquery_emulator)
+    shop.load(workplace, shop_rows)
+    return workplace.ga4_dataset
+
+
+@pytest.fixture(scope="session")
+def make_place(emulators, bigquery_emulator) -> Iterator[Callable[..., Place]]:
+    """Make a place: tables and a bucket of its own, over some dataset's export."""
+    places: list[Place] = []
+
+    def make(ga4_dataset: str, **extra: str) -> Place:
+        made = new_workplace(emulators, bigquery_emulator)
+        environment = {**made.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
+        places.append(Place(replace(made, environment=environment), extra))
+        steps.prepare(places[-1].warehouse, places[-1].settings)
+        return places[-1]
+
+    yield make
+    for place in places:
+        place.close()
+
+
+@pytest.fixture(scope="session")
+def new_place(make_place, shop_dataset) -> Callable[..., Place]:
+    """Make a place over the small shop's export."""
+    return partial(make_place, shop_dataset)
+
+
+@pytest.fixture(scope="session")
+def new_export(emulators, bigquery_emulator) -> Callable[[list[shop.Row]], Workplace]:
+    """Load rows into a dataset of their own; its workplace has no tables yet."""
+
+    def make(rows: list[shop.Row]) -> Workplace:
+        workplace = new_workplace(emulators, bigquery_emulator)
+        shop.load(workplace, rows)
+        return workplace
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(new_place) -> tuple[Place, dict[str, Any]]:
+    """A place whose first model was trained, and what training answered."""
+    place = new_place()
+    return place, place.run("model_training", TRAINED)
+
+
+@pytest.fixture(scope="session")
+def enthrone(trained) -> Callable[[Place], Place]:
+    """Give a place the trained model as its champion, as if it had trained it."""
+
+    def copy(place: Place) -> Place:
+        source = trained[0]
+        for name in source.registry.artifacts.names("models/"):
+            data = source.registry.artifacts.read(name).data
+            place.registry.artifacts.create(name, data)
+        place.warehouse.execute(
+            "INSERT INTO ma_model_training_metadata SELECT * FROM "
+            f"{source.workplace.dataset}.ma_model_training_metadata"
+        )
+        return place
+
+    return copy
+
+
+@pytest.fixture
+def place(new_place) -> Place:
+    """A place for one test alone, without a champion."""
+    return new_place()
+
+
+@pytest.fixture
+def enthroned(new_place, enthrone) -> Place:
+    """A place for one test alone, with a champion."""
+    return enthrone(new_place())
+
+
+@pytest.fixture
+def logged(capfd) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Return the JSON lines written since last asked."""
+
+    def lines() -> list[dict[str, Any]]:
+        return [
+            json.loads(line)
+            for line in capfd.readouterr().out.splitlines()
+            if line.startswith("{")
+        ]
+
+    return lines

@@ -1,0 +1,260 @@
+"""
+03-ModelEvaluation, specified on emulators: probabilities and purchases of some weeks.
+
+No model is needed: tests write the history that 01 would have written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, date, datetime
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn import metrics
+
+from propensity import tables
+from tests import shop
+from tests.functions.conftest import Place
+from tests.shop import DAY, WEEK, event, purchase
+
+MONDAY = date(2026, 3, 2)
+USERS = 200
+
+
+def published(
+    place: Place,
+    as_of: date,
+    probabilities: dict[str, float],
+    *,
+    version: int = 0,
+    use_case: str = "ga4_purchase",
+) -> None:
+    """Add a publication to the history."""
+    rows = [
+        {
+            "use_case": use_case,
+            "user_id": user,
+            "as_of": as_of,
+            "probability": probability,
+            "percentile": 50,
+            "model_version": version,
+            "scored_at": datetime(2026, 3, 2, tzinfo=UTC),
+        }
+        for user, probability in probabilities.items()
+    ]
+    schema = tables.PREDICTIONS_HISTORY.arrow_schema()
+    place.warehouse.append(
+        tables.PREDICTIONS_HISTORY,
+        pa.Table.from_pylist(rows, schema),
+        job_id=f"{place.workplace.dataset}-{use_case}-{as_of}-{version}",
+    )
+
+
+def evaluations(place: Place) -> list[dict]:
+    return place.rows("SELECT * FROM ma_model_evaluation ORDER BY week, model_version")
+
+
+@pytest.fixture(scope="module")
+def shop_of(new_export, make_place) -> Callable[[list[shop.Row]], Place]:
+    """Make a place whose export holds these rows."""
+    return lambda rows: make_place(new_export(rows).ga4_dataset)
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    """A probability for each of many users; some share one."""
+    generator = np.random.default_rng(3)
+    drawn = np.round(generator.beta(1, 4, USERS), 2)
+    return {f"u{number}": float(value) for number, value in enumerate(drawn)}
+
+
+@pytest.fixture(scope="module")
+def converters(scores) -> list[str]:
+    """Who of them buys, about as often as foretold."""
+    generator = np.random.default_rng(4)
+    return [user for user, p in scores.items() if generator.random() < p]
+
+
+class TestFigures:
+    @pytest.fixture
+    def place(self, shop_of, scores, converters):
+        """A week with its outcomes, and what must not count for it."""
+        rows = [purchase(user, MONDAY + DAY) for user in converters]
+        rows += [
+            purchase("stranger 1", MONDAY + 3 * DAY),
+            purchase("stranger 2", MONDAY + 4 * DAY),
+            purchase("stranger 2", MONDAY + 4 * DAY, transaction="again"),
+            purchase("u0", MONDAY + WEEK),
+            event("u1", MONDAY + DAY),
+        ]
+        place = shop_of(rows)
+        published(place, MONDAY, scores)
+        # What is in force later is not what was in force for the week.
+        published(place, MONDAY + WEEK, dict.fromkeys(scores, 0.99), version=1)
+        published(place, MONDAY, {"u0": 1.0}, use_case="first_day_churn")
+        return place
+
+    def test_are_those_of_scikit_learn_on_the_joined_rows(
+        self, place, scores, converters, logged
+    ):
+        """Defect: the join is an outer one, with the history and not the present."""
+        answer = place.run("model_evaluation", MONDAY + WEEK)
+        [row] = evaluations(place)
+        probability = np.array(list(scores.values()))
+        label = np.array([user in converters for user in scores]).astype(int)
+        called = probability >= 0.5
+
+        assert row["outcome"] == "evaluated"
+        assert (row["week"], row["week_end"]) == (MONDAY, MONDAY + WEEK)
+        assert (row["prediction_as_of"], row["model_version"]) == (MONDAY, 0)
+        assert (row["users"], row["conversions"]) == (USERS, label.sum())
+        assert row["unscored_converters"] == 2
+        wanted = {
+            "roc_auc": metrics.roc_auc_score(label, probability),
+            "pr_auc": metrics.average_precision_score(label, probability),
+            "brier": metrics.brier_score_loss(label, probability),
+            "log_loss": metrics.log_loss(label, np.clip(probability, 1e-15, 1)),
+            "precision": metrics.precision_score(label, called),
+            "recall": metrics.recall_score(label, called),
+            "f1": metrics.f1_score(label, called),
+            "base_rate": label.mean(),
+            "mean_probability": probability.mean(),
+        }
+        assert {name: row[name] for name in wanted} == pytest.approx(wanted, rel=1e-9)
+        negatives, false_alarms, misses, hits = metrics.confusion_matrix(
+            label, called
+        ).ravel()
+        assert [
+            row[name]
+            for name in (
+                "true_negatives",
+                "false_positives",
+                "false_negatives",
+                "true_positives",
+            )
+        ] == [negatives, false_alarms, misses, hits]
+        for name in ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_error"):
+            assert row[f"{name}_low"] <= row[name] <= row[f"{name}_high"]
+        assert [part["decile"] for part in row["lift"]] == list(range(1, 11))
+        assert sum(part["conversions"] for part in row["lift"]) == pytest.approx(
+            label.sum()
+        )
+        assert answer["weeks"][0]["roc_auc"] == pytest.approx(wanted["roc_auc"])
+        [line] = logged()
+        assert line["function"] == "modelEvaluation"
+        assert line["outcome"] == "ok"
+        assert (line["model_version"], line["rows_in"], line["rows_out"]) == (
+            0,
+            USERS,
+            1,
+        )
+        assert "u0" not in str(line)
+        # Twice equals once.
+        place.run("model_evaluation", MONDAY + WEEK)
+        [again] = evaluations(place)
+        for changing in ("evaluated_at", "bytes_billed"):
+            row.pop(changing), again.pop(changing)
+        assert again == row
+        assert place.table("ma_model_evaluation_staging") == []
+
+
+class TestMaturity:
+    def test_is_provisional_then_final(self, shop_of, scores):
+        """Defect: labels closed before GA4 did. Late rows still change the figures."""
+        some = [purchase("u1", MONDAY + 2 * DAY)]
+        place = shop_of([event("u1", MONDAY - DAY), *some])
+        published(place, MONDAY, scores)
+
+        early = place.run("model_evaluation", MONDAY + WEEK)
+        shop.load(place.workplace, [*some, purchase("u2", MONDAY + 2 * DAY)])
+        late = place.run("model_evaluation", MONDAY + WEEK + 3 * DAY)
+
+        [before] = early["weeks"]
+        assert (before["status"], before["conversions"]) == ("provisional", 1)
+        first = late["weeks"][0]
+        assert (first["week"], first["status"]) == (str(MONDAY), "final")
+        assert first["conversions"] == 2
+        rows = evaluations(place)
+        assert [(row["week"], row["status"]) for row in rows] == [
+            (MONDAY, "final"),
+            (MONDAY + 3 * DAY, "provisional"),
+        ]
+        # The week between has its final row in time, though nothing was published then.
+        last = place.run("model_evaluation", MONDAY + 2 * WEEK)
+        assert {row["week"]: row["status"] for row in last["weeks"]} == {
+            str(MONDAY + 3 * DAY): "final",
+            str(MONDAY + WEEK): "provisional",
+        }
+
+    def test_is_caught_up_with(self, shop_of, scores):
+        """Weeks that were missed while 03 did not run are evaluated with the newest."""
+        weeks = [MONDAY + n * WEEK for n in range(3)]
+        place = shop_of([purchase("u1", week + DAY) for week in weeks])
+        for week in weeks:
+            published(place, week, scores)
+
+        answer = place.run("model_evaluation", weeks[-1] + WEEK)
+
+        assert [(row["week"], row["status"]) for row in answer["weeks"]] == [
+            (str(weeks[0]), "final"),
+            (str(weeks[1]), "final"),
+            (str(weeks[2]), "provisional"),
+        ]
+
+
+class TestWeeksWithout:
+    def test_predictions_get_a_row_that_says_so(self, shop_of, scores):
+        """And once there are some, the row is replaced by theirs."""
+        place = shop_of([purchase("u1", MONDAY + DAY)])
+
+        answer = place.run("model_evaluation", MONDAY + WEEK)
+        [row] = evaluations(place)
+        published(place, MONDAY, scores)
+        place.run("model_evaluation", MONDAY + WEEK)
+        [later] = evaluations(place)
+
+        assert answer["weeks"][0]["outcome"] == "no_predictions"
+        assert (row["outcome"], row["model_version"]) == ("no_predictions", -1)
+        assert row["roc_auc"] is None
+        assert (later["outcome"], later["model_version"]) == ("evaluated", 0)
+
+    @pytest.mark.parametrize("buying", [False, True], ids=["nobody", "everybody"])
+    def test_two_classes_get_a_row_that_says_so(self, shop_of, scores, buying):
+        """Where nobody bought, or everybody, there is no ROC curve, and no crash."""
+        rows = [event("u1", MONDAY - DAY)]
+        rows += [purchase(user, MONDAY + DAY) for user in scores if buying]
+        place = shop_of(rows)
+        published(place, MONDAY, scores)
+
+        place.run("model_evaluation", MONDAY + WEEK)
+        [row] = evaluations(place)
+
+        assert row["outcome"] == "one_class"
+        assert row["roc_auc"] is None
+        assert row["conversions"] == (USERS if buying else 0)
+        assert row["brier"] is not None
+
+
+class TestFailures:
+    def test_of_missing_tables_say_so_and_can_be_tried_again(self, shop_of, scores):
+        """424 names what is missing; the lease is free for the next try."""
+        place = shop_of([purchase("u1", MONDAY + DAY)])
+        published(place, MONDAY, scores)
+        gone = replace(
+            place.workplace,
+            environment={
+                **place.workplace.environment,
+                "PROPENSITY_DATASET": "nobody_made_this",
+            },
+        )
+
+        answer = Place(gone).post("model_evaluation", {"as_of": MONDAY + WEEK})
+
+        assert answer.status_code == 424
+        assert answer.json["error"] == "missing_table"
+        assert answer.json["retryable"] is False
+        assert "nobody_made_this" in answer.json["message"]
+        place.run("model_evaluation", MONDAY + WEEK)

@@ -1,0 +1,377 @@
+"""
+00-ModelTraining, specified on emulators: what it records, and what it leaves alone.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.cloud import bigquery
+from sklearn.compose import ColumnTransformer
+
+from local import ga4_export
+from propensity import steps, tables, usecases
+from propensity.artifacts import sha256
+from propensity.registry import pickled
+from propensity.warehouse import record
+from tests import shop
+from tests.functions.conftest import FIRST, TRAINED, Place, entered
+from tests.shop import WEEK
+from tests.test_registry import Malicious
+
+USE_CASE = usecases.load("ga4_purchase")
+FILES = {
+    "model.joblib", "preprocessor.joblib", "dataset/rows.parquet", "card.json",
+    "report.html",
+}  # fmt: skip
+
+
+def metadata(place: Place) -> list[dict]:
+    return place.rows("SELECT * FROM ma_model_training_metadata ORDER BY model_version")
+
+
+def upload(place: Place, preprocessor: object) -> str:
+    """Upload a preprocessor as a person does; return its object's name."""
+    name, checksum = place.registry.upload_preprocessor(preprocessor)
+    now = datetime.now(UTC)
+    row = record(
+        {
+            "use_case": "ga4_purchase",
+            "uploaded_on": now.date(),
+            "uploaded_at": now,
+            "object": name,
+            "sha256": checksum,
+            "features": json.dumps(dict(USE_CASE.features)),
+            "is_default": False,
+        },
+        tables.PREPROCESSORS,
+    )
+    job = f"{place.workplace.dataset}-{checksum[:9]}-{now:%f}"
+    place.warehouse.append(tables.PREPROCESSORS, row, job_id=job)
+    return name
+
+
+class TestVersion:
+    def test_is_recorded_in_full(self, trained):
+        """The row says when, of what, how and how well; nothing that is known is null."""
+        place, answer = trained
+        [row] = metadata(place)
+        unknown = {name for name, value in row.items() if value is None}
+
+        # The first version is compared with none.
+        assert unknown <= {
+            "compared_version", *(
+                f"{name}_difference{end}"
+                for name in ("roc_auc", "log_loss")
+                for end in ("", "_low", "_high")
+            ),
+        }  # fmt: skip
+        assert (row["use_case"], row["model_version"]) == ("ga4_purchase", 0)
+        assert (row["as_of"], row["lookback_days"], row["horizon_days"]) == (
+            TRAINED,
+            60,
+            7,
+        )
+        assert row["train_as_ofs"] == [
+            TRAINED - timedelta(days=31),
+            TRAINED - timedelta(days=24),
+        ]
+        assert row["calibration_as_ofs"] == [TRAINED - timedelta(days=17)]
+        assert row["holdout_as_ofs"] == [TRAINED - timedelta(days=10)]
+        assert (row["train_rows"], row["calibration_rows"], row["users"]) == (
+            320,
+            160,
+            160,
+        )
+        assert row["negative_sampling_rate"] == 1
+        assert json.loads(row["features"]) == dict(USE_CASE.features)
+        assert {one["algorithm"] for one in json.loads(row["candidates"])} >= {
+            "LogisticRegression",
+            "HistGradientBoostingClassifier",
+            "RandomForestClassifier",
+        }
+        assert row["roc_auc"] > 0.7
+        assert row["promoted"] is True
+        assert answer["model_version"] == 0
+        assert answer["promoted"] is True
+        assert answer["repeated"] is False
+        assert answer["holdout"]["roc_auc"] == row["roc_auc"]
+
+    def test_is_stored_with_its_checksums(self, trained):
+        """Every file is in the bucket; those that are loaded are as recorded."""
+        place, answer = trained
+        [row] = metadata(place)
+
+        assert set(answer["objects"]) == FILES
+        for name in answer["objects"].values():
+            assert place.registry.artifacts.read(name).data
+        for part in ("model", "preprocessor", "dataset"):
+            data = place.registry.artifacts.read(row[f"{part}_object"]).data
+            assert sha256(data) == row[f"{part}_sha256"]
+        card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
+        assert card["quality"]["roc_auc"] == row["roc_auc"]
+        page = place.registry.artifacts.read(row["report_object"]).data
+        assert page.lstrip().lower().startswith(b"<!doctype html")
+
+    def test_keeps_the_rows_that_it_was_made_of(self, trained):
+        """The snapshot is the training rows as a query would give them again."""
+        place, answer = trained
+        [row] = metadata(place)
+        data = place.registry.artifacts.read(row["dataset_object"]).data
+        kept = pq.read_table(io.BytesIO(data))
+        as_ofs = sum(
+            (row[f"{part}_as_ofs"] for part in ("train", "calibration", "holdout")), []
+        )
+        again = place.warehouse.table(
+            USE_CASE.statement("training_rows"),
+            {
+                **USE_CASE.window(place.settings, as_ofs, labels=True),
+                "maximum_rows": place.settings.maximum_training_rows,
+            },
+        )
+        order = [("as_of", "ascending"), ("user_id", "ascending")]
+
+        assert len(kept) == sum(answer["rows"].values()) == 640
+        assert kept.sort_by(order).to_pylist() == again.sort_by(order).to_pylist()
+
+    def test_serves(self, trained):
+        """The pointer names it, with the checksum of its model."""
+        place, _ = trained
+        [row] = metadata(place)
+        champion = place.registry.champion()
+
+        assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
+        assert champion.model_sha256 == row["model_sha256"]
+
+
+class TestAgain:
+    def test_is_answered_from_the_lease(self, trained, logged):
+        """The scheduler's retry of a finished run does not train twice."""
+        place, answer = trained
+        repeated = place.run("model_training", TRAINED)
+        [line] = logged()
+
+        assert repeated == {**answer, "repeated": True}
+        assert len(metadata(place)) == 1
+        assert (line["outcome"], line["model_version"]) == ("ok", 0)
+
+    def test_by_force_is_a_version_of_its_own(self, enthroned):
+        """A worse one, here for its useless preprocessor, is kept and does not serve."""
+        champion = enthroned.registry.champion()
+        useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
+        upload(enthroned, useless)
+
+        enthroned.run("model_training", TRAINED, force=True)
+        before, row = metadata(enthroned)
+        again = enthroned.run("model_training", TRAINED)
+
+        assert row["model_version"] == 1
+        assert row["promoted"] is False
+        assert row["verdict"].startswith("worse")
+        assert row["compared_version"] == 0
+        assert row["roc_auc_difference_high"] < 0
+        assert row["roc_auc"] == 0.5
+        assert before["model_version"] == 0
+        assert enthroned.registry.champion() == champion
+        assert (again["model_version"], again["repeated"]) == (1, True)
+        # The uploaded preprocessor itself is fitted as a clone: it stays as it was.
+        preprocessor, _ = enthroned.registry.load(row)
+        assert preprocessor.transformers == useless.transformers
+        assert not hasattr(useless, "transformers_")
+
+
+class TestConcurrency:
+    def test_gives_two_versions_and_one_champion(self, place):
+        """Two trainings at once claim a version each; what serves is one of them."""
+        barrier = threading.Barrier(2)
+        find = type(place.registry).find_champion
+
+        def together(registry):
+            found = find(registry)
+            # Both have seen the same champion, none, before either promotes.
+            if found is None:
+                barrier.wait(60)
+            return found
+
+        def train(as_of: date):
+            return application_post(as_of)
+
+        from tests.functions.conftest import application
+
+        client = application("model_training")
+
+        def application_post(as_of: date):
+            with client.test_client() as caller:
+                return caller.post("/", json={"as_of": str(as_of)})
+
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            entered(place.environment),
+            ThreadPoolExecutor(2) as pool,
+        ):
+            patch.setattr(type(place.registry), "find_champion", together)
+            answers = list(pool.map(train, [TRAINED, TRAINED + WEEK]))
+
+        assert [answer.status_code for answer in answers] == [200, 200]
+        told = {answer.json["model_version"]: answer.json for answer in answers}
+        rows = {row["model_version"]: row for row in metadata(place)}
+        champion = place.registry.champion()
+        assert set(told) == set(rows) == {0, 1}
+        # The slower was compared with the quicker, and its row says how that ended.
+        [quicker] = [row for row in rows.values() if row["compared_version"] is None]
+        [slower] = [row for row in rows.values() if row is not quicker]
+        assert quicker["promoted"] is True
+        assert slower["compared_version"] == quicker["model_version"]
+        assert slower["roc_auc_difference"] is not None
+        serving = slower if slower["promoted"] else quicker
+        assert champion.version == serving["model_version"]
+        assert champion.model_sha256 == serving["model_sha256"]
+        for version, row in rows.items():
+            assert told[version]["promoted"] is row["promoted"]
+            assert told[version]["verdict"] == row["verdict"]
+
+
+class TestFailures:
+    """Each is a clear error, leaves the champion, and lets the next try begin."""
+
+    def failed(self, place: Place, as_of: date = TRAINED, **wanted):
+        before = place.registry.champion()
+        rows = len(metadata(place))
+        answer = place.post("model_training", {"as_of": as_of})
+
+        assert answer.json["error"] == wanted["error"], answer.text
+        assert answer.status_code == wanted["status"]
+        assert answer.json["retryable"] is False
+        assert place.registry.champion() == before
+        assert len(metadata(place)) == rows
+        name = f"runs/ga4_purchase/train/{as_of}.json"
+        lease = json.loads(place.registry.artifacts.read(name).data)
+        assert lease["state"] == "failed"
+        assert place.post("model_training", {"as_of": as_of}).json == answer.json
+        return answer.json["message"]
+
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            ({"PROPENSITY_MINIMUM_TRAINING_ROWS": "100000"}, "320 rows"),
+            ({"PROPENSITY_MINIMUM_CONVERSIONS": "1000"}, "conversions"),
+            ({"PROPENSITY_LABEL_EVENT": "refund"}, "one class"),
+        ],
+        ids=["rows", "conversions", "classes"],
+    )
+    def test_of_too_little_data(self, serving, settings, says):
+        """Too few rows or conversions, or one class, is 422 with the figures."""
+        place = serving.with_settings(**settings)
+
+        assert says in self.failed(place, status=422, error="not_enough_data")
+
+    def test_of_too_few_days(self, serving):
+        """A first snapshot needs a lookback before it: 422 says how many days."""
+        told = self.failed(
+            serving, FIRST + 8 * WEEK, status=422, error="not_enough_data"
+        )
+
+        assert "60 days" in told
+        assert str(FIRST) in told
+
+    def test_of_a_missing_export(self, serving):
+        """424 names the dataset that is not there."""
+        source = f"{serving.settings.project}.nobody_made_this.events_*"
+        serving.warehouse.replace_view("ga_events", f"SELECT * FROM `{source}`")
+        told = self.failed(serving, status=424, error="missing_table")
+        steps.prepare(serving.warehouse, serving.settings)
+
+        assert "nobody_made_this" in told
+
+    def test_of_a_missing_view(self, serving):
+        """424 names the view that set-up makes."""
+        serving.warehouse.drop("ga_events")
+        told = self.failed(serving, status=424, error="missing_table")
+        steps.prepare(serving.warehouse, serving.settings)
+
+        assert "ga_events" in told
+
+    def test_of_a_changed_export(self, serving, workplace):
+        """A column that the export no longer has is 409, and named."""
+        [(name, rows), *_] = shop.shards(shop.weekly(FIRST, 1, users=3))
+        rows = rows.drop_columns(["geo"])
+        file = io.BytesIO()
+        pq.write_table(rows, file)
+        file.seek(0)
+        options = bigquery.ParquetOptions()
+        options.enable_list_inference = True
+        with workplace.bigquery.client() as client:
+            client.load_table_from_file(
+                file,
+                f"{workplace.ga4_dataset}.{name}",
+                job_config=bigquery.LoadJobConfig(
+                    source_format="PARQUET",
+                    parquet_options=options,
+                    schema=[one for one in ga4_export.SCHEMA if one.name != "geo"],
+                ),
+            ).result()
+        other = serving.with_settings(PROPENSITY_GA4_DATASET=workplace.ga4_dataset)
+        steps.prepare(serving.warehouse, other.settings)
+        told = self.failed(serving, status=409, error="schema")
+        steps.prepare(serving.warehouse, serving.settings)
+
+        assert "geo" in told
+
+    def test_of_a_tampered_preprocessor(self, serving, tmp_path):
+        """An uploaded preprocessor of other bytes is not unpickled: no code runs."""
+        name = upload(serving, ColumnTransformer([("a", "passthrough", ["events"])]))
+        found = serving.registry.artifacts.read(name)
+        evil = pickled(Malicious(tmp_path / "was_here"))
+        serving.registry.artifacts.replace(name, evil, generation=found.generation)
+
+        told = self.failed(serving, status=500, error="artifact")
+        serving.warehouse.execute("DELETE FROM ma_preprocessors WHERE TRUE")
+
+        assert name in told
+        assert not (tmp_path / "was_here").exists()
+
+    def test_of_a_preprocessor_for_other_features(self, serving):
+        """It is 409, and says which column there is not."""
+        upload(serving, ColumnTransformer([("a", "passthrough", ["shoe_size"])]))
+        told = self.failed(serving, status=409, error="schema")
+        serving.warehouse.execute("DELETE FROM ma_preprocessors WHERE TRUE")
+
+        assert "shoe_size" in told
+
+
+@pytest.fixture(scope="module")
+def serving(new_place, enthrone) -> Place:
+    """A place with a champion that no failure may touch."""
+    return enthrone(new_place())
+
+
+class TestSampling:
+    def test_leaves_out_negatives_and_weighs_the_others(self, trained):
+        """Beyond the bound rows of label 0 stand for several; rates stay right."""
+        place, _ = trained
+        as_ofs = [TRAINED - timedelta(days=10)]
+        window = USE_CASE.window(place.settings, as_ofs, labels=True)
+
+        def rows(maximum: int) -> pa.Table:
+            return place.warehouse.table(
+                USE_CASE.statement("training_rows"), {**window, "maximum_rows": maximum}
+            )
+
+        whole, some = rows(10_000), rows(80)
+        positives = sum(whole["label"].to_pylist())
+
+        assert set(whole["weight"].to_pylist()) == {1.0}
+        assert sum(some["label"].to_pylist()) == positives
+        assert len(some) < 0.75 * len(whole)
+        assert set(some["user_id"].to_pylist()) < set(whole["user_id"].to_pylist())
+        # A hash keeps each row with the same chance: half of 130, give or take four
+        # standard deviations.
+        assert sum(some["weight"].to_pylist()) == pytest.approx(len(whole), rel=0.35)
+        assert some.sort_by("user_id") == rows(80).sort_by("user_id")

@@ -1,0 +1,497 @@
+"""
+01-Predictions, specified on emulators: what it publishes, and what it never breaks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import requests
+
+from local.processes import HOST, free_ports, spawn, stop
+from local.stack import ROOT
+from propensity import steps, tables, usecases
+from propensity.artifacts import Artifacts
+from propensity.encoding import to_frame
+from propensity.registry import pickled, unpickled
+from propensity.warehouse import Warehouse
+from tests.functions.conftest import LATER, TRAINED, Place
+from tests.proxy import Proxy
+from tests.shop import WEEK
+from tests.test_registry import Malicious, overwrite
+
+USE_CASE = usecases.load("ga4_purchase")
+PUBLISHED = ("ma_predictions_table", "ma_predictions_history")
+
+
+def state(place: Place) -> dict[str, list]:
+    """What is published, but for the time of the run that published it."""
+    return {
+        name: sorted(
+            tuple(map(str, row.values()))
+            for row in place.rows(f"SELECT * EXCEPT (scored_at) FROM {name}")
+        )
+        for name in PUBLISHED
+    }
+
+
+def add(place: Place, table: tables.Table, **row: object) -> None:
+    """Write a row of a table as an earlier run would have."""
+    full = {
+        "use_case": "ga4_purchase",
+        "as_of": TRAINED - WEEK,
+        "probability": 0.25,
+        "percentile": 60,
+        "model_version": 0,
+        "scored_at": datetime(2026, 4, 13, tzinfo=UTC),
+        **row,
+    }
+    rows = pa.Table.from_pylist([full], table.arrow_schema())
+    name = re.sub(r"[^A-Za-z0-9]", "-", f"{place.workplace.dataset}-{row}-{table.name}")
+    place.warehouse.append(table, rows, job_id=name[:900])
+
+
+@pytest.fixture(scope="module")
+def published(new_place, enthrone) -> Place:
+    """A place with a champion, and rows that the run must leave as they are."""
+    place = enthrone(new_place())
+    add(place, tables.PREDICTIONS, user_id="gone.1")
+    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
+    other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
+    add(place, tables.PREDICTIONS, **other)
+    add(place, tables.PREDICTIONS_HISTORY, **other)
+    add(
+        place,
+        tables.PREDICTIONS_HISTORY,
+        user_id="of an earlier try",
+        as_of=TRAINED,
+    )
+    return place
+
+
+class TestPublishing:
+    def test_scores_every_user_of_the_lookback_as_the_model_would(
+        self, published, logged
+    ):
+        """Probabilities are the pipeline's; answer and log line say how many."""
+        answer = published.run("predictions", TRAINED)
+        [line] = logged()
+        table = published.warehouse.table(
+            USE_CASE.statement("features"),
+            USE_CASE.window(published.settings, [TRAINED], labels=False),
+        ).combine_chunks()
+        [metadata] = published.rows("SELECT * FROM ma_model_training_metadata")
+        preprocessor, model = published.registry.load(metadata)
+        frame = to_frame(table.to_batches()[0], dict(USE_CASE.features))
+        wanted = dict(
+            zip(
+                table["user_id"].to_pylist(),
+                model.predict_proba(preprocessor.transform(frame))[:, 1],
+                strict=True,
+            )
+        )
+        rows = published.rows(
+            "SELECT * FROM ma_predictions_history WHERE use_case = 'ga4_purchase' "
+            "AND as_of = @day", day=TRAINED,
+        )  # fmt: skip
+        found = {row["user_id"]: row["probability"] for row in rows}
+
+        assert found == pytest.approx(wanted, abs=1e-9)
+        assert answer["users"] == len(wanted) == 160
+        assert answer["model_version"] == 0
+        assert answer["mean_probability"] == pytest.approx(
+            np.mean(list(wanted.values()))
+        )
+        assert {
+            key: line[key] for key in ("function", "use_case", "as_of", "outcome")
+        } == {
+            "function": "predictions",
+            "use_case": "ga4_purchase",
+            "as_of": str(TRAINED),
+            "outcome": "ok",
+        }
+        assert (line["model_version"], line["rows_in"], line["rows_out"]) == (
+            0,
+            160,
+            160,
+        )
+        assert {"seconds", "bytes_billed"} <= set(line)
+        assert "user." not in str(line)
+        # The evaluation of the week is missing: said in the answer and in the log.
+        assert answer["evaluation_missing"] is True
+        assert line["evaluation_missing"] == str(TRAINED - WEEK)
+
+    def test_replaces_the_history_of_the_date_as_a_whole(self, published):
+        """Rows of an earlier try are gone; those of another use case are not."""
+        assert (
+            published.rows(
+                "SELECT user_id FROM ma_predictions_history "
+                "WHERE user_id = 'of an earlier try'"
+            )
+            == []
+        )
+        [other] = published.rows(
+            "SELECT * FROM ma_predictions_history WHERE use_case = 'first_day_churn'"
+        )
+        assert other["probability"] == 0.25
+
+    def test_overwrites_adds_and_keeps(self, published):
+        """Re-scored users are overwritten, new ones added, all others as they were."""
+        rows = published.rows("SELECT * FROM ma_predictions_table")
+        by_user = {(row["use_case"], row["user_id"]): row for row in rows}
+
+        assert len(by_user) == len(rows) == 160 + 2
+        assert by_user["ga4_purchase", "user.001"]["as_of"] == TRAINED
+        assert by_user["ga4_purchase", "gone.1"]["as_of"] == TRAINED - WEEK
+        assert by_user["ga4_purchase", "gone.1"]["probability"] == 0.25
+        assert by_user["first_day_churn", "user.001"]["probability"] == 0.25
+
+    def test_ranks_users_by_percentile(self, published):
+        """1 to 100, 100 highest, in the order of the probabilities."""
+        rows = published.rows(
+            "SELECT probability, percentile FROM ma_predictions_history "
+            "WHERE use_case = 'ga4_purchase' AND as_of = @day ORDER BY probability",
+            day=TRAINED,
+        )
+        percentiles = [row["percentile"] for row in rows]
+
+        assert (percentiles[0], percentiles[-1]) == (1, 100)
+        assert percentiles == sorted(percentiles)
+
+    def test_leaves_nothing_in_staging(self, published):
+        """What was staged is removed once it is published."""
+        assert published.rows("SELECT * FROM ma_predictions_staging") == []
+
+    def test_twice_equals_once(self, published):
+        """A rerun comes to the same tables; the lease does not stop it."""
+        before = state(published)
+        answer = published.run("predictions", TRAINED)
+
+        assert answer["repeated"] is False
+        assert state(published) == before
+
+    def test_of_an_older_date_takes_nobody_s_newer_row(self, published):
+        """A rerun for the past renews its history, and not the present."""
+        published.run("model_evaluation", LATER)
+        newest = published.run("predictions", LATER)
+        before = state(published)
+        published.run("predictions", TRAINED)
+
+        assert newest["evaluation_missing"] is False
+        assert newest["score_shift"] < 0.75
+        assert state(published) == before
+        current = published.rows(
+            "SELECT DISTINCT as_of FROM ma_predictions_table "
+            "WHERE use_case = 'ga4_purchase' AND user_id <> 'gone.1'"
+        )
+        assert current == [{"as_of": LATER}]
+
+    def test_needs_memory_for_one_part_only(self, published, monkeypatch):
+        """Bounded parts are staged one by one, and are the whole."""
+        before, parts = state(published), []
+        append = Warehouse.append
+
+        def noted(self, table, rows, *, job_id):
+            parts.append(len(rows))
+            append(self, table, rows, job_id=job_id)
+
+        monkeypatch.setattr(Warehouse, "append", noted)
+        monkeypatch.setattr(steps, "STAGED_ROWS", 40)
+        batches = Warehouse.batches
+
+        def small(self, *arguments):
+            for batch in batches(self, *arguments):
+                for start in range(0, len(batch), 20):
+                    yield batch.slice(start, 20)
+
+        monkeypatch.setattr(Warehouse, "batches", small)
+        published.run("predictions", LATER)
+
+        assert parts == [40, 40, 40, 40]
+        assert state(published) == before
+
+
+@pytest.fixture(scope="module")
+def serving(new_place, enthrone) -> Place:
+    """A place with a champion and the predictions of a week."""
+    place = enthrone(new_place())
+    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED)
+    add(place, tables.PREDICTIONS_HISTORY, user_id="user.001", as_of=TRAINED)
+    return place
+
+
+EDGES = [
+    (Warehouse, name) for name in ("rows", "execute", "batches", "append")
+] + [(Artifacts, name) for name in ("find", "_write")]  # fmt: skip
+
+
+class Crash(Exception):
+    """Ends a run after one of its steps."""
+
+
+@contextlib.contextmanager
+def crashing(after: int):
+    """Let the edges' n-th call from now happen, and the run crash behind it."""
+    calls = []
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in EDGES:
+            original = getattr(owner, name)
+
+            def called(self, *arguments, _original=original, _name=name, **named):
+                if len(calls) > after:
+                    return _original(self, *arguments, **named)
+                result = _original(self, *arguments, **named)
+                calls.append(_name)
+                if len(calls) == after + 1:
+                    raise Crash(_name)
+                return result
+
+            patch.setattr(owner, name, called)
+        yield calls
+
+
+class TestCrashes:
+    def test_between_any_two_steps_leave_whole_tables(self, enthroned):
+        """After each call of an edge there are the old tables, or the new ones."""
+        for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
+            add(enthroned, table, user_id="user.001", as_of=TRAINED)
+        old, seen = state(enthroned), []
+        while True:
+            with crashing(after=len(seen)) as calls:
+                answer = enthroned.post("predictions", {"as_of": LATER})
+            if answer.status_code == 200:
+                break
+            assert answer.status_code == 500
+            assert answer.json["error"] == "internal"
+            seen.append((calls[-1], state(enthroned)))
+            lease = enthroned.registry.artifacts.find(
+                f"runs/ga4_purchase/predict/{LATER}.json"
+            )
+            if lease is not None and b"running" in lease.data:
+                let_the_lease_end(enthroned, "predict", LATER)
+        new = state(enthroned)
+
+        assert new != old
+        assert [call for call, _ in seen].count("append") == 1
+        assert [call for call, _ in seen].count("execute") == 2
+        is_new = [found == new for _, found in seen]
+        assert all(found in (old, new) for _, found in seen)
+        assert is_new == sorted(is_new), "published once, it stays published"
+        assert set(is_new) == {True, False}
+
+    @pytest.mark.parametrize("published", [False, True], ids=["before", "after"])
+    def test_of_the_process_leave_whole_tables(self, enthroned, published, tmp_path):
+        """Killed while it publishes; once its lease has ended the next run succeeds."""
+        for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
+            add(enthroned, table, user_id="user.001", as_of=TRAINED)
+        old = state(enthroned)
+        reached = threading.Event()
+
+        def hold(asked):
+            if b"BEGIN TRANSACTION" not in asked.body:
+                return None
+            if published:
+                requests.post(
+                    proxy.upstream + asked.path,
+                    data=asked.body,
+                    headers={"Content-Type": "application/json"},
+                    timeout=60,
+                )
+            reached.set()
+            time.sleep(2)
+            return 500
+
+        [port] = free_ports(1)
+        with Proxy(enthroned.environment["BIGQUERY_EMULATOR_HOST"], hold) as proxy:
+            process = spawn(
+                "predictions",
+                [
+                    *(sys.executable, "-m", "functions_framework"),
+                    *("--source", str(ROOT / "01-Predictions" / "main.py")),
+                    *("--target", "predictions", "--host", HOST, "--port", str(port)),
+                ],
+                environment={
+                    "PATH": os.environ["PATH"],
+                    "PYTHONPATH": str(ROOT),
+                    **enthroned.environment,
+                    "BIGQUERY_EMULATOR_HOST": proxy.url,
+                },
+                folder=tmp_path,
+                port=port,
+                log=tmp_path / "log",
+            )
+            try:
+                with contextlib.closing(asking(port, {"as_of": str(LATER)}, process)):
+                    assert reached.wait(60), Path(process.log).read_text()
+                    os.kill(process.pid, signal.SIGKILL)
+            finally:
+                stop([process])
+        if published:
+            wait_until(lambda: state(enthroned) != old)
+        after_kill = state(enthroned)
+
+        assert (after_kill == old) is not published
+        blocked = enthroned.post("predictions", {"as_of": LATER})
+        assert blocked.status_code == 409
+        assert blocked.json["error"] == "run_in_progress"
+        assert blocked.json["retryable"] is True
+        let_the_lease_end(enthroned, "predict", LATER)
+        enthroned.run("predictions", LATER)
+        if published:
+            assert state(enthroned) == after_kill
+        [row] = enthroned.rows("SELECT MAX(as_of) AS newest FROM ma_predictions_table")
+        assert row["newest"] == LATER
+
+
+def asking(port: int, body: dict, process) -> requests.Session:
+    """Call a function that will be killed before it answers."""
+    session = requests.Session()
+
+    def call() -> None:
+        while process.is_running:
+            try:
+                session.post(f"http://{HOST}:{port}/", json=body, timeout=60)
+            except requests.ConnectionError:
+                time.sleep(0.05)
+
+    threading.Thread(target=call, daemon=True).start()
+    return session
+
+
+def wait_until(condition) -> None:
+    for _ in range(100):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it never came about")
+
+
+def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:
+    """Write a lease as it would stand had its time passed."""
+    name = f"runs/ga4_purchase/{kind}/{as_of}.json"
+    note = json.loads(place.registry.artifacts.read(name).data)
+    note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
+    overwrite(place.registry, name, json.dumps(note).encode())
+
+
+class TestRefusals:
+    """Each leaves the tables as they were, and the lease free for the next try."""
+
+    @pytest.fixture(autouse=True)
+    def unchanged(self, serving):
+        before = state(serving)
+        yield
+        assert state(serving) == before
+
+    def refused(self, place: Place, *, status: int, error: str, **body) -> dict:
+        answer = place.post("predictions", {"as_of": LATER, **body})
+        assert (answer.status_code, answer.json["error"]) == (status, error), (
+            answer.text
+        )
+        assert answer.json["message"]
+        assert answer.json["retryable"] is False
+        return answer.json
+
+    @pytest.mark.parametrize("part", ["model", "preprocessor"])
+    def test_tampered_files(self, serving, part, tmp_path):
+        """A file of other bytes than were recorded is not unpickled: no code runs."""
+        name = f"models/ga4_purchase/0/{part}.joblib"
+        true = serving.registry.artifacts.read(name).data
+        overwrite(serving.registry, name, pickled(Malicious(tmp_path / "was_here")))
+
+        told = self.refused(serving, status=500, error="artifact")
+        overwrite(serving.registry, name, true)
+
+        assert name in told["message"]
+        assert not (tmp_path / "was_here").exists()
+
+    def test_a_champion_that_nobody_recorded(self, serving):
+        """A pointer to a version without metadata can not be verified."""
+        name = "models/ga4_purchase/champion.json"
+        true = serving.registry.artifacts.read(name).data
+        forged = {**json.loads(true), "version": 9}
+        overwrite(serving.registry, name, json.dumps(forged).encode())
+
+        told = self.refused(serving, status=500, error="artifact")
+        overwrite(serving.registry, name, true)
+
+        assert "version 9" in told["message"]
+
+    def test_other_features_than_the_model_was_trained_on(self, serving):
+        """The difference is named; force does not help."""
+        [row] = serving.rows("SELECT features FROM ma_model_training_metadata")
+        features = json.loads(row["features"])
+        features["shoe_size"] = features.pop("recency_days")
+        update = "UPDATE ma_model_training_metadata SET features = @features WHERE TRUE"
+        serving.warehouse.execute(update, {"features": json.dumps(features)})
+
+        told = self.refused(serving, status=409, error="schema", force=True)
+        serving.warehouse.execute(update, {"features": row["features"]})
+
+        assert "recency_days" in told["message"]
+        assert "shoe_size" in told["message"]
+
+    def test_scores_that_jumped(self, serving):
+        """Beyond the bound nothing is published."""
+        strict = serving.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
+
+        told = self.refused(strict, status=409, error="score_shift")
+
+        assert told["detail"]["score_shift"] > 0.0001
+        assert "force" in told["message"]
+
+    def test_a_date_without_users(self, serving):
+        """Nobody in the lookback is an error, not an empty table."""
+        answer = serving.post("predictions", {"as_of": "2024-01-01"})
+
+        assert (answer.status_code, answer.json["error"]) == (422, "not_enough_data")
+
+    def test_to_score_without_a_champion(self, serving, new_place):
+        """409 says what to run first."""
+        answer = new_place().post("predictions", {"as_of": LATER})
+
+        assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
+        assert "modelTraining" in answer.json["message"]
+
+    def test_a_missing_export(self, serving):
+        """The view's missing tables are named."""
+        view = serving.settings
+        steps_view = "ga_events"
+        serving.warehouse.replace_view(
+            steps_view, f"SELECT * FROM `{view.project}.nobody_made_this.events_*`"
+        )
+
+        told = self.refused(serving, status=424, error="missing_table")
+        steps.prepare(serving.warehouse, view)
+
+        assert "nobody_made_this" in told["message"]
+
+
+class TestForce:
+    def test_publishes_scores_that_jumped(self, enthroned):
+        """Who has looked at the features may say so."""
+        add(enthroned, tables.PREDICTIONS_HISTORY, user_id="u", probability=1e-4)
+        forced = enthroned.run("predictions", TRAINED, force=True)
+
+        assert forced["score_shift"] > 0.75
+        assert forced["users"] == 160
+
+
+def test_unpickled_models_are_the_ones_recorded(trained):
+    """The model that is loaded is byte for byte the one that training stored."""
+    place, answer = trained
+    data = place.registry.artifacts.read(answer["objects"]["model.joblib"]).data
+
+    assert pickled(unpickled(data)) == data

@@ -1,0 +1,153 @@
+"""
+build_preprocessor, specified: what is uploaded fits the features and survives pickling.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+from sklearn.compose import ColumnTransformer
+
+from offline import build_preprocessor
+from propensity import steps
+from propensity.artifacts import Artifacts
+from propensity.registry import Registry
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse, statement
+
+GOOD = """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.impute import SimpleImputer
+    from sklearn.preprocessing import OrdinalEncoder
+
+    def preprocessor(use_case):
+        numbers = [n for n, kind in use_case.features.items() if kind == "number"]
+        words = [n for n, kind in use_case.features.items() if kind == "category"]
+        ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
+        return ColumnTransformer(
+            [("numbers", SimpleImputer(), numbers), ("words", ordinal, words)]
+        )
+"""
+UNKNOWN_COLUMN = """
+    from sklearn.compose import ColumnTransformer
+
+    def preprocessor(use_case):
+        return ColumnTransformer([("all", "passthrough", ["no_such_feature"])])
+"""
+NOT_A_COLUMN_TRANSFORMER = """
+    from sklearn.preprocessing import StandardScaler
+
+    def preprocessor(use_case):
+        return StandardScaler()
+"""
+DEFINES_ITS_OWN_FUNCTION = """
+    from sklearn.compose import ColumnTransformer
+    from sklearn.preprocessing import FunctionTransformer
+
+    def doubled(values):
+        return values * 2
+
+    def preprocessor(use_case):
+        return ColumnTransformer(
+            [("double", FunctionTransformer(doubled), ["recency_days"])]
+        )
+"""
+
+
+def written(folder: Path, text: str) -> str:
+    file = folder / "my_preprocessor.py"
+    file.write_text(textwrap.dedent(text))
+    return str(file)
+
+
+@pytest.fixture
+def settings(workplace, monkeypatch) -> Settings:
+    for name, value in workplace.environment.items():
+        monkeypatch.setenv(name, value)
+    return Settings.from_environment()
+
+
+@pytest.fixture
+def warehouse(settings) -> Warehouse:
+    opened = Warehouse.open(settings)
+    opened.create(steps.tables.PREPROCESSORS)
+    return opened
+
+
+class TestBuildPreprocessor:
+    def test_uploads_what_training_will_use(
+        self, tmp_path, settings, warehouse, capsys
+    ):
+        """What was uploaded is recorded, and verified and unpickled to the same."""
+        status = build_preprocessor.main(["--from", written(tmp_path, GOOD)])
+
+        assert status == 0
+        assert "The next training uses it" in capsys.readouterr().out
+        newest = warehouse.rows(
+            statement("newest_preprocessor"), {"use_case": "ga4_purchase"}
+        )[0]
+        registry = Registry(Artifacts.open(settings), "ga4_purchase")
+        read = registry.preprocessor(newest)
+        assert isinstance(read, ColumnTransformer)
+        assert [name for name, _, _ in read.transformers] == ["numbers", "words"]
+
+    def test_uploads_the_same_twice(self, tmp_path, warehouse):
+        """An upload is named by its bytes: the second one overwrites nothing."""
+        file = written(tmp_path, GOOD)
+
+        assert build_preprocessor.main(["--from", file]) == 0
+        assert build_preprocessor.main(["--from", file]) == 0
+
+    def test_puts_the_default_back(self, tmp_path, warehouse):
+        """After --default the newest row says that training takes its own."""
+        build_preprocessor.main(["--from", written(tmp_path, GOOD)])
+        build_preprocessor.main(["--default"])
+
+        newest = warehouse.rows(
+            statement("newest_preprocessor"), {"use_case": "ga4_purchase"}
+        )[0]
+        assert newest["is_default"]
+
+    def test_uploads_nothing_on_a_dry_run(self, tmp_path, settings, warehouse, capsys):
+        """A dry run checks, says so, and writes neither object nor row."""
+        status = build_preprocessor.main(
+            ["--from", written(tmp_path, GOOD), "--dry-run"]
+        )
+
+        assert status == 0
+        assert "Nothing was uploaded" in capsys.readouterr().out
+        assert Artifacts.open(settings).names("preprocessors/") == []
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            (UNKNOWN_COLUMN, "does not fit the use case's features"),
+            (NOT_A_COLUMN_TRANSFORMER, "ColumnTransformer"),
+            (DEFINES_ITS_OWN_FUNCTION, "does not survive pickling"),
+            ("import no_such_module", "can not be run"),
+            ("x = 1", "defines no function preprocessor"),
+        ],
+        ids=[
+            "unknown column",
+            "no ColumnTransformer",
+            "own function",
+            "import",
+            "none",
+        ],
+    )
+    def test_refuses_what_training_could_not_use(
+        self, tmp_path, settings, capsys, text, said
+    ):
+        """A preprocessor that can not work is refused before it is uploaded."""
+        status = build_preprocessor.main(["--from", written(tmp_path, text)])
+
+        assert status == 1
+        assert said in capsys.readouterr().err
+        assert Artifacts.open(settings).names("preprocessors/") == []
+
+    def test_names_a_missing_file(self, tmp_path, settings, capsys):
+        """A file that is not there is named."""
+        assert build_preprocessor.main(["--from", str(tmp_path / "gone.py")]) == 1
+        assert "gone.py" in capsys.readouterr().err

@@ -1,0 +1,124 @@
+"""A server between a client and an emulator, which fails as real networks do."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+HOST = "127.0.0.1"
+HOP_BY_HOP = {"connection", "transfer-encoding", "content-encoding", "content-length"}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One request as it came; ``number`` counts from 0."""
+
+    number: int
+    method: str
+    path: str
+    body: bytes
+
+
+def forward(asked: Asked) -> None:
+    """Let every request through."""
+
+
+@dataclass
+class Proxy:
+    """
+    Forward to ``upstream`` whatever ``rule`` has nothing to say about.
+
+    ``rule`` returns None to forward a request, a status to answer it with, and
+    ``LOST`` to forward it and answer 503 all the same. It may also wait.
+    """
+
+    upstream: str
+    rule: Callable[[Asked], Any] = forward
+    asked: list[Asked] = field(default_factory=list)
+
+    LOST = "lost"
+
+    def __enter__(self) -> Proxy:
+        proxy, counting = self, threading.Lock()
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def forwarded(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                body = self.rfile.read(length)
+                with counting:
+                    asked = Asked(len(proxy.asked), self.command, self.path, body)
+                    proxy.asked.append(asked)
+                decided = proxy.rule(asked)
+                if isinstance(decided, int):
+                    self.reply(decided, {}, b'{"error": {"message": "injected"}}')
+                    return
+                headers = {
+                    name: value
+                    for name, value in self.headers.items()
+                    if name.lower() not in {*HOP_BY_HOP, "host"}
+                }
+                headers["Accept-Encoding"] = "identity"
+                answer = requests.request(
+                    self.command,
+                    proxy.upstream + self.path,
+                    data=body,
+                    headers=headers,
+                    allow_redirects=False,
+                    timeout=60,
+                )
+                if decided == Proxy.LOST:
+                    self.reply(503, {}, b'{"error": {"message": "injected"}}')
+                else:
+                    self.reply(answer.status_code, answer.headers, answer.content)
+
+            def reply(self, status: int, headers: Any, body: bytes) -> None:
+                self.send_response(status)
+                for name, value in headers.items():
+                    if name.lower() == "location":
+                        # Resumable uploads go on at the address that they are told.
+                        value = proxy.url + value.removeprefix(proxy.upstream)  # noqa: PLW2901
+                    if name.lower() not in HOP_BY_HOP:
+                        self.send_header(name, value)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = forwarded
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """Say nothing of clients that have gone."""
+
+        assert urlsplit(self.upstream).hostname == HOST
+        self._server = Server((HOST, 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self._server.server_address[1]}"

@@ -1,0 +1,329 @@
+"""
+The architecture, specified: pure core, thin edges, SQL in its files, nothing spare.
+
+What is checked is read from the source: imports, calls and names.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "propensity"
+FUNCTIONS = sorted(path for path in ROOT.glob("0*") if (path / "main.py").is_file())
+MODULES = sorted(PACKAGE.rglob("*.py"))
+STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
+
+# The modules that reach outside the process, and the one that reads the environment.
+EDGES = {"warehouse", "artifacts", "endpoint", "lookup", "bus"}
+SETTINGS = "settings"
+
+CLIENTS = {
+    "flask", "functions_framework", "google", "grpc", "http", "httpx", "requests",
+    "smtplib", "socket", "sqlite3", "starlette", "subprocess", "urllib", "urllib3",
+}  # fmt: skip
+# What reads the time of day. Measuring how long something took is not among it.
+CLOCK = re.compile(
+    r"\b(datetime|date)\.(now|today|utcnow)\b"
+    r"|\btime\.(time|time_ns|localtime|gmtime|monotonic|sleep)\b"
+)
+ENVIRONMENT = re.compile(r"\bos\.(environ|getenv|putenv)\b")
+FILES = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "fromfile"}
+SQL = re.compile(
+    r"\b(SELECT\s.+\sFROM|INSERT\s+INTO|DELETE\s+FROM|MERGE\s+INTO|UPDATE\s.+\sSET|"
+    r"CREATE\s+(OR\s+REPLACE\s+)?(TABLE|VIEW|SCHEMA)|DROP\s+(TABLE|VIEW)|WITH\s+\w+\s+AS)\b",
+    re.DOTALL,
+)
+VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
+
+
+def named(path: Path) -> str:
+    """A path as a test's name."""
+    return path.relative_to(ROOT).as_posix()
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """A module's syntax tree."""
+    return ast.parse(path.read_text("utf-8"))
+
+
+def without_types(module: ast.Module) -> ast.Module:
+    """The module without what only a type checker reads."""
+
+    class Pruned(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
+            return None if ast.unparse(node.test) == "TYPE_CHECKING" else node
+
+    return Pruned().visit(module)
+
+
+@cache
+def imports(path: Path) -> set[str]:
+    """The top-level names of what a module imports when it runs."""
+    found = set()
+    for node in ast.walk(without_types(ast.parse(path.read_text("utf-8")))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+@cache
+def code(path: Path) -> str:
+    """A module's source without comments and docstrings."""
+    module = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(module):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+            value = body[0].value
+            if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                body[0] = ast.Pass()
+    return ast.unparse(module)
+
+
+def strings(path: Path) -> list[str]:
+    """The texts in a module's code, those put together by + and f"" as well."""
+    module = ast.parse(code(path))
+    found = [
+        node.value
+        for node in ast.walk(module)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    found += [
+        ast.unparse(node)
+        for node in ast.walk(module)
+        if isinstance(node, ast.JoinedStr)
+    ]
+    return found
+
+
+def pins(path: Path) -> dict[str, str]:
+    """The requirements of a file: version by name, each pinned by ``==``."""
+    found = {}
+    for line in path.read_text("utf-8").splitlines():
+        requirement = line.partition("#")[0].strip()
+        if requirement:
+            name, is_pinned, version = requirement.partition("==")
+            assert is_pinned, f"{requirement} in {named(path)} is not pinned"
+            found[name.strip().lower().replace("_", "-")] = version.strip()
+    return found
+
+
+def runs_without(folder: Path, *absent: str) -> subprocess.CompletedProcess[str]:
+    """Load a function in a fresh interpreter that has not got some libraries."""
+    load = (
+        "import runpy, sys; "
+        f"sys.modules.update(dict.fromkeys({absent!r})); "
+        f"runpy.run_path({str(folder / 'main.py')!r})"
+    )
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", load],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+
+CORE = [
+    path
+    for path in MODULES
+    if path.stem not in EDGES | {SETTINGS} or path.stem == "bus"
+]
+
+
+class TestPureCore:
+    @pytest.mark.parametrize("path", CORE, ids=named)
+    def test_imports_no_client(self, path):
+        """The edges apart, no module can reach a service."""
+        assert not imports(path) & CLIENTS
+
+    @pytest.mark.parametrize("path", CORE, ids=named)
+    def test_reads_no_clock(self, path):
+        """Time is an argument: nothing in the core asks what time it is."""
+        assert CLOCK.findall(code(path)) == []
+
+    @pytest.mark.parametrize(
+        "path", [path for path in MODULES if path.stem != SETTINGS], ids=named
+    )
+    def test_reads_no_environment(self, path):
+        """The settings are the only reader of the environment, edges included."""
+        assert not ENVIRONMENT.search(code(path))
+
+    @pytest.mark.parametrize("path", CORE, ids=named)
+    def test_opens_no_file_but_the_package_s_own(self, path):
+        """What is read lies in the package, and is reached as its resource."""
+        calls = {
+            node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Attribute | ast.Name)
+        }
+
+        assert "pathlib" not in imports(path)
+        assert not calls & FILES or "importlib" in imports(path)
+
+    @pytest.mark.parametrize("path", CORE, ids=named)
+    def test_logs_nothing(self, path):
+        """Pure modules return what is worth saying; one line a run is the edge's."""
+        assert "logging" not in imports(path)
+        assert not re.search(r"(?<![\w.])print\(", code(path))
+
+    def test_catches_everything_in_an_edge_only(self):
+        """``except Exception`` hides mistakes; an edge may, to answer the caller."""
+        found = {
+            path.stem
+            for path in MODULES
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.ExceptHandler)
+            and (node.type is None or ast.unparse(node.type) == "Exception")
+        }
+
+        assert found <= EDGES
+
+
+class TestSql:
+    @pytest.mark.parametrize(
+        "path", [*MODULES, *(folder / "main.py" for folder in FUNCTIONS)], ids=named
+    )
+    def test_is_in_files_of_its_own(self, path):
+        """No SQL in Python. The one exception is the DDL, which ``tables.py`` writes
+        from the columns that it alone knows."""
+        found = [text for text in strings(path) if SQL.search(text)]
+
+        if path.stem == "tables":
+            found = [text for text in found if "CREATE TABLE IF NOT EXISTS" not in text]
+        assert found == []
+
+    @pytest.mark.parametrize("path", STATEMENTS, ids=named)
+    def test_begins_with_what_a_row_is(self, path):
+        """A query says in its first comment what one row is; a statement that writes
+        says what it does. Both name their parameters."""
+        text = path.read_text("utf-8")
+        opening = re.match(r"(--[^\n]*\n)+", text)
+        body = re.sub(r"--[^\n]*", "", text)
+
+        assert opening is not None
+        if re.match(r"\s*(SELECT|WITH)\b", body):
+            assert re.search(r"\bone row\b", opening[0], re.IGNORECASE)
+        assert "Parameters:" in opening[0] or "@" not in body
+
+    @pytest.mark.parametrize("path", STATEMENTS, ids=named)
+    def test_names_tables_without_project_or_dataset(self, path):
+        """Where tables lie is the deployment's choice. The view over the export is the
+        one statement that names its sharded tables, and so the one with a wildcard."""
+        body = re.sub(r"--[^\n]*", "", path.read_text("utf-8"))
+        found = re.findall(r"`[^`]+`", body)
+
+        assert found == (["`events_*`"] if path.stem == "ga_events" else [])
+
+    @pytest.mark.parametrize("path", STATEMENTS, ids=named)
+    def test_is_used(self, path):
+        """No statement lies there that nothing runs or includes."""
+        uses = "".join(code(module) for module in MODULES)
+        uses += "".join(other.read_text("utf-8") for other in STATEMENTS)
+
+        assert f"'{path.stem}'" in uses or f"include: {path.stem}.sql" in uses, (
+            f"{named(path)} is used by nothing"
+        )
+
+
+class TestFunctions:
+    @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
+    def test_are_short(self, folder):
+        """An entry point is read at a glance: 60 lines at most."""
+        lines = (folder / "main.py").read_text("utf-8").splitlines()
+
+        assert len(lines) <= 60
+
+    @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
+    def test_say_what_they_are(self, folder):
+        """The docstring has request, what is read and written, and the answers."""
+        told = ast.get_docstring(tree(folder / "main.py"))
+
+        for word in ("Request", "Reads", "Writes", "Answers"):
+            assert re.search(rf"^{word}\s", told or "", re.MULTILINE)
+
+    @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
+    def test_do_not_know_that_they_are_local(self, folder):
+        """No branch in a function or the package asks where it runs."""
+        for path in [folder / "main.py", *MODULES]:
+            assert not imports(path) & {"local", "tests", "offline", "deploy"}
+
+    @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
+    def test_pin_what_they_need(self, folder):
+        """Requirements are pinned, and the same as in development: what was tested is
+        what is deployed."""
+        development = pins(ROOT / "requirements.txt")
+        needed = pins(folder / "requirements.txt")
+
+        assert needed
+        differing = {
+            name: (version, development.get(name))
+            for name, version in needed.items()
+            if development.get(name, version) != version
+        }
+        assert differing == {}
+
+    def test_look_up_without_pandas_sklearn_or_arrow(self):
+        """02-GetProba loads where none of them is installed, and its requirements
+        install none: the BigQuery client imports those it finds, and the cold start
+        would double."""
+        folder = ROOT / "02-GetProba"
+        heavy = ("pandas", "sklearn", "pyarrow", "numpy", "scipy", "joblib")
+        loaded = runs_without(folder, *heavy)
+
+        assert loaded.returncode == 0, loaded.stderr
+        assert not set(pins(folder / "requirements.txt")) & {*heavy, "scikit-learn"}
+
+    def test_evaluate_without_pandas_or_sklearn(self):
+        """03-ModelEvaluation loads with numpy and Arrow, and installs no more."""
+        folder = ROOT / "03-ModelEvaluation"
+        heavy = ("pandas", "sklearn", "scipy", "joblib")
+        loaded = runs_without(folder, *heavy)
+
+        assert loaded.returncode == 0, loaded.stderr
+        assert not set(pins(folder / "requirements.txt")) & {*heavy, "scikit-learn"}
+
+
+class TestModules:
+    @pytest.mark.parametrize("path", MODULES, ids=named)
+    def test_hide_something(self, path):
+        """No room for odds and ends: no utils, common, helpers or base."""
+        assert path.stem not in VAGUE
+        assert not {part.lower() for part in path.relative_to(ROOT).parts} & VAGUE
+
+    @pytest.mark.parametrize("path", MODULES, ids=named)
+    def test_open_with_what_they_are(self, path):
+        """Each module has a docstring."""
+        assert ast.get_docstring(tree(path))
+
+    @pytest.mark.parametrize("path", MODULES, ids=named)
+    def test_name_what_they_do(self, path):
+        """Functions are verbs or nouns that mean something."""
+        vague = re.compile(r"_*(get|process|handle|do)_")
+        found = [
+            node.name
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            and vague.match(node.name)
+            and node.name != "get_proba"
+        ]
+
+        assert found == []
+
+    @pytest.mark.parametrize("path", MODULES, ids=named)
+    def test_leave_nothing_for_later(self, path):
+        """No TODO, no stub."""
+        text = path.read_text("utf-8")
+
+        assert not re.search(r"\b(TODO|FIXME|XXX|HACK)\b|NotImplementedError", text)

@@ -1,0 +1,217 @@
+"""
+The edge to Cloud Storage, specified against the emulator: written once, read verified,
+changed by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from local.processes import HOST, free_ports
+from propensity.artifacts import Artifacts, Stored, sha256
+from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
+from propensity.settings import Settings
+from tests.proxy import Proxy
+
+RACERS = 16
+
+
+@pytest.fixture
+def opened(environment, monkeypatch) -> Iterator[Callable[..., Artifacts]]:
+    """Open the bucket with some settings changed, until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def open_with(**changed: str) -> Artifacts:
+            for name, value in changed.items():
+                monkeypatch.setenv(name, value)
+            made = Artifacts.open(Settings.from_environment())
+            stack.callback(made.close)
+            return made
+
+        yield open_with
+
+
+@pytest.fixture
+def artifacts(opened) -> Artifacts:
+    """The bucket."""
+    return opened()
+
+
+@pytest.fixture
+def through(opened):
+    """Open the bucket through a proxy, with a deadline of so many seconds."""
+
+    def open_through(proxy: Proxy, deadline_s: int = 5) -> Artifacts:
+        return opened(
+            STORAGE_EMULATOR_HOST=proxy.url,
+            PROPENSITY_RETRY_DEADLINE_S=str(deadline_s),
+        )
+
+    return open_through
+
+
+class TestCreate:
+    def test_writes_once(self, artifacts):
+        """A second writer of the same name is told that it lost; the first stays."""
+        generation = artifacts.create("a/b.json", b"first")
+
+        with pytest.raises(Conflict, match="a/b.json"):
+            artifacts.create("a/b.json", b"second")
+
+        assert artifacts.read("a/b.json") == Stored(b"first", generation)
+
+    def test_lets_one_of_many_win(self, artifacts):
+        """Of racing writers exactly one creates the object."""
+        barrier = threading.Barrier(RACERS)
+
+        def write(number: int) -> int | None:
+            barrier.wait()
+            try:
+                artifacts.create("race", str(number).encode())
+            except Conflict:
+                return None
+            return number
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            [winner] = [
+                number
+                for number in pool.map(write, range(RACERS))
+                if number is not None
+            ]
+
+        assert artifacts.read("race").data == str(winner).encode()
+
+    def test_knows_its_own_write_again(self, storage_emulator, through):
+        """Where the answer to a write is lost, the retry finds its own bytes."""
+        lost = []
+
+        def lose_one(asked):
+            if asked.method == "POST" and not lost:
+                lost.append(asked)
+                return Proxy.LOST
+            return None
+
+        with Proxy(storage_emulator.url, lose_one) as proxy:
+            artifacts = through(proxy)
+            generation = artifacts.create("lease.json", b"mine")
+
+            assert len(lost) == 1
+            assert artifacts.read("lease.json") == Stored(b"mine", generation)
+
+
+class TestReplace:
+    def test_changes_what_was_read(self, artifacts):
+        """Whoever read the newest generation may overwrite it."""
+        first = artifacts.create("pointer", b"1")
+        second = artifacts.replace("pointer", b"2", generation=first)
+
+        assert artifacts.read("pointer") == Stored(b"2", second)
+
+    def test_loses_no_update(self, artifacts):
+        """Writers that each add one to a list, again when they lost, are all in it."""
+        artifacts.create("counter", b"[]")
+
+        def add(number: int) -> None:
+            while True:
+                found = artifacts.read("counter")
+                more = json.dumps([*json.loads(found.data), number]).encode()
+                try:
+                    artifacts.replace("counter", more, generation=found.generation)
+                except Conflict:
+                    continue
+                return
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            list(pool.map(add, range(RACERS)))
+
+        assert len(json.loads(artifacts.read("counter").data)) == RACERS
+
+    @pytest.mark.parametrize("generation", [0, 1, 10**15])
+    def test_refuses_another_generation(self, artifacts, generation):
+        """Absent, older or made up: what is not the newest generation loses."""
+        first = artifacts.create("pointer", b"1")
+        artifacts.replace("pointer", b"2", generation=first)
+
+        with pytest.raises(Conflict):
+            artifacts.replace("pointer", b"3", generation=generation or first)
+
+        assert artifacts.read("pointer").data == b"2"
+
+
+class TestRead:
+    def test_finds_nothing_where_there_is_nothing(self, artifacts):
+        """An object that does not exist is None to find, an error to read."""
+        assert artifacts.find("nothing") is None
+        with pytest.raises(ArtifactError, match="nothing does not exist"):
+            artifacts.read("nothing")
+
+    def test_verifies_bytes(self, artifacts):
+        """Bytes that are not those recorded are not returned."""
+        artifacts.create("model", b"model")
+
+        assert artifacts.read_verified("model", checksum=sha256(b"model")) == b"model"
+        with pytest.raises(ArtifactError, match="not what was recorded"):
+            artifacts.read_verified("model", checksum=sha256(b"other"))
+
+    def test_lists_names_under_a_prefix(self, artifacts):
+        """Names come sorted, and those of the prefix only."""
+        for name in ("m/2/x", "m/10/x", "n/1"):
+            artifacts.create(name, b"")
+
+        assert artifacts.names("m/") == ["m/10/x", "m/2/x"]
+        assert artifacts.uri("n/1").endswith("/n/1")
+
+
+class TestFailures:
+    def test_say_that_the_bucket_is_missing(self, opened):
+        """A bucket that nobody made is named."""
+        artifacts = opened(PROPENSITY_BUCKET="nobody-made-this")
+
+        with pytest.raises(PropensityError, match="nobody-made-this"):
+            artifacts.create("a", b"")
+
+    def test_are_retryable_where_nobody_listens(self, opened):
+        """A closed port is 503 within the deadline."""
+        [port] = free_ports(1)
+        artifacts = opened(
+            STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}",
+            PROPENSITY_RETRY_DEADLINE_S="1",
+        )
+
+        with pytest.raises(Unavailable):
+            artifacts.find("a")
+
+    @pytest.mark.parametrize("status", [500, 503])
+    def test_are_retryable_while_the_service_fails(
+        self, storage_emulator, through, status
+    ):
+        """Tried until the deadline, then 503: the caller may try again."""
+        with Proxy(storage_emulator.url, lambda _: status) as proxy:
+            artifacts = through(proxy, deadline_s=1)
+
+            with pytest.raises(Unavailable):
+                artifacts.find("a")
+
+            assert proxy.asked
+
+    def test_that_pass_are_not_seen(self, storage_emulator, through):
+        """One failure is retried, and the answer is what it would have been."""
+        with Proxy(
+            storage_emulator.url, lambda asked: 503 if asked.number == 0 else None
+        ) as proxy:
+            assert through(proxy).find("a") is None
+            assert len(proxy.asked) >= 2
+
+    def test_of_permission_are_not_retryable(self, storage_emulator, through):
+        """403 is a matter for a person."""
+        with Proxy(storage_emulator.url, lambda _: 403) as proxy:
+            with pytest.raises(PropensityError, match="refuses") as caught:
+                through(proxy).find("a")
+
+            assert caught.value.retryable is False

@@ -1,0 +1,107 @@
+"""
+Errors, specified: one tree, each with a status, a code, and whether a retry helps.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+
+import pytest
+
+from propensity import errors
+from propensity.errors import MethodNotAllowed, PropensityError, RequestError
+
+CLASSES = [
+    found
+    for _, found in inspect.getmembers(errors, inspect.isclass)
+    if issubclass(found, Exception)
+]
+NAMED = [found for found in CLASSES if found is not PropensityError]
+
+
+def example(kind: type[PropensityError]) -> PropensityError:
+    """An error of a kind, as the code raises it."""
+    if kind is MethodNotAllowed:
+        return MethodNotAllowed("PUT", allowed=("GET", "POST"))
+    return kind("what was wanted, what was found, what to do")
+
+
+class TestTree:
+    @pytest.mark.parametrize("kind", CLASSES)
+    def test_has_one_root(self, kind):
+        """An entry point catches everything that goes wrong on purpose by one name."""
+        assert issubclass(kind, PropensityError)
+
+    @pytest.mark.parametrize("kind", CLASSES)
+    def test_maps_to_a_status_of_a_failure(self, kind):
+        """Every error is answered with a 4xx or a 5xx."""
+        assert 400 <= kind.status < 600
+
+    def test_has_codes_of_their_own(self):
+        """A caller tells errors apart by their code."""
+        codes = [kind.code for kind in CLASSES]
+
+        assert len(set(codes)) == len(codes)
+
+    @pytest.mark.parametrize("kind", CLASSES)
+    def test_says_what_each_means(self, kind):
+        """Each class has a docstring of its own: the page of errors is the code."""
+        assert kind.__doc__
+        assert kind is PropensityError or kind.__doc__ != PropensityError.__doc__
+
+    def test_retries_only_what_may_pass_by_itself(self):
+        """The scheduler delivers again where nobody has to do anything first."""
+        retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
+
+        assert retryable == {"RunInProgress", "Conflict", "Unavailable"}
+
+    @pytest.mark.parametrize(
+        ("name", "status"),
+        [
+            ("RequestError", 400),
+            ("MethodNotAllowed", 405),
+            ("TooLarge", 413),
+            ("SchemaError", 409),
+            ("NoChampion", 409),
+            ("ScoreShift", 409),
+            ("RunInProgress", 409),
+            ("NotEnoughData", 422),
+            ("MissingTable", 424),
+            ("Unavailable", 503),
+            ("SettingsError", 500),
+            ("UseCaseError", 500),
+        ],
+    )
+    def test_keeps_the_statuses_that_callers_rely_on(self, name, status):
+        """A status is part of the contract of a function."""
+        assert getattr(errors, name).status == status
+
+
+class TestBody:
+    @pytest.mark.parametrize("kind", CLASSES)
+    def test_says_what_happened_and_whether_to_retry(self, kind):
+        """The answer has error, message and retryable, and is JSON."""
+        body = json.loads(json.dumps(example(kind).body()))
+
+        assert body["error"] == kind.code
+        assert body["message"] == str(example(kind))
+        assert body["retryable"] is kind.retryable
+
+    def test_leaves_out_a_field_that_there_is_not(self):
+        """``field`` and ``detail`` are there where they apply, and not as null."""
+        assert set(RequestError("m").body()) == {"error", "message", "retryable"}
+
+    def test_names_the_field_at_fault(self):
+        """The request's field comes with the error, and so does what is known."""
+        body = RequestError("m", field="as_of", detail={"found": 3}).body()
+
+        assert body["field"] == "as_of"
+        assert body["detail"] == {"found": 3}
+
+    def test_lists_the_methods_that_are_served(self):
+        """A refused method is answered with those that there are."""
+        refused = MethodNotAllowed("PUT", allowed=("GET", "POST"))
+
+        assert refused.allowed == ("GET", "POST")
+        assert "GET or POST" in refused.message

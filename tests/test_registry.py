@@ -1,0 +1,342 @@
+"""
+The registry, specified against the storage emulator: versions, champion, leases.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from propensity.artifacts import Artifacts
+from propensity.errors import ArtifactError, Conflict, NoChampion, RunInProgress
+from propensity.registry import Finished, Lease, Registry, pickled, unpickled
+from propensity.settings import Settings
+
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+AS_OF = date(2026, 3, 2)
+HOUR = timedelta(hours=1)
+SHA = "0" * 64
+RACERS = 16
+
+
+@pytest.fixture
+def registry(environment) -> Iterator[Registry]:
+    """The registry of a use case, with nothing in it."""
+    artifacts = Artifacts.open(Settings.from_environment())
+    yield Registry(artifacts, "ga4_purchase")
+    artifacts.close()
+
+
+def overwrite(registry: Registry, name: str, data: bytes) -> None:
+    """Write an object as somebody would who can write to the bucket."""
+    found = registry.artifacts.find(name)
+    registry.artifacts.replace(name, data, generation=found.generation if found else 0)
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return (Path.touch, (self.file,))
+
+
+class TestVersions:
+    def test_count_from_zero(self, registry):
+        """Each claim is the next number."""
+        claimed = [registry.claim(run_id=f"r{n}", at=NOW) for n in range(3)]
+
+        assert claimed == [0, 1, 2]
+        assert registry.versions() == [0, 1, 2]
+
+    def test_are_claimed_once(self, registry):
+        """Sixteen trainers at once get sixteen versions."""
+        barrier = threading.Barrier(RACERS)
+
+        def claim(number: int) -> int:
+            barrier.wait()
+            return registry.claim(run_id=f"r{number}", at=NOW)
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            assert sorted(pool.map(claim, range(RACERS))) == list(range(RACERS))
+
+    def test_are_not_reused(self, registry):
+        """A version whose training died is passed over; so is what is no version."""
+        registry.claim(run_id="died", at=NOW)
+        registry.artifacts.create("models/ga4_purchase/7/claim.json", b"{}")
+        registry.artifacts.create("models/ga4_purchase/notes.txt", b"")
+
+        assert registry.claim(run_id="next", at=NOW) == 8
+
+    def test_are_written_once(self, registry):
+        """Nothing under a version is ever rewritten."""
+        registry.publish(0, {"card.json": (b"{}", "application/json")})
+
+        with pytest.raises(Conflict):
+            registry.publish(0, {"card.json": (b"[]", "application/json")})
+
+    def test_of_use_cases_are_apart(self, registry):
+        """Another use case counts its own."""
+        registry.claim(run_id="r", at=NOW)
+        other = Registry(registry.artifacts, "first_day_churn")
+
+        assert other.claim(run_id="r", at=NOW) == 0
+
+
+class TestLoad:
+    @pytest.fixture
+    def metadata(self, registry):
+        rows = np.array([[0.0], [1.0], [2.0], [3.0]])
+        preprocessor = StandardScaler().fit(rows)
+        model = LogisticRegression().fit(preprocessor.transform(rows), [0, 0, 1, 1])
+        published = registry.publish(
+            0,
+            {
+                "model.joblib": (pickled(model), ""),
+                "preprocessor.joblib": (pickled(preprocessor), ""),
+            },
+        )
+        return {
+            f"{part}_{what}": values[f"{part}.joblib"]
+            for part in ("model", "preprocessor")
+            for what, values in (
+                ("object", published.objects),
+                ("sha256", published.checksums),
+            )
+        }
+
+    def test_returns_what_was_published(self, registry, metadata):
+        """Preprocessor and model come back, and predict."""
+        preprocessor, model = registry.load(metadata)
+
+        assert model.predict(preprocessor.transform([[0.0], [3.0]])).tolist() == [0, 1]
+
+    @pytest.mark.parametrize("part", ["model", "preprocessor"])
+    def test_runs_no_code_of_tampered_bytes(self, registry, metadata, part, tmp_path):
+        """Whoever can write to the bucket runs no code: refused before unpickling."""
+        file = tmp_path / "was_here"
+        evil = pickled(Malicious(file))
+        unpickled(evil)
+        assert file.exists(), "the pickle is harmless, and proves nothing"
+        file.unlink()
+        overwrite(registry, metadata[f"{part}_object"], evil)
+
+        with pytest.raises(ArtifactError, match="not what was recorded"):
+            registry.load(metadata)
+
+        assert not file.exists()
+
+    def test_refuses_swapped_objects(self, registry, metadata):
+        """A true model in the place of the true preprocessor is not it."""
+        model = registry.artifacts.read(metadata["model_object"]).data
+        overwrite(registry, metadata["preprocessor_object"], model)
+
+        with pytest.raises(ArtifactError):
+            registry.load(metadata)
+
+    def test_says_what_is_missing(self, registry, metadata):
+        """An object that is gone is named."""
+        missing = {**metadata, "model_object": "models/ga4_purchase/0/gone.joblib"}
+
+        with pytest.raises(ArtifactError, match=r"gone\.joblib"):
+            registry.load(missing)
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b"",
+            b"not a pickle",
+            pickled(list(range(999)))[:-50],
+            b"cno_such_module\nThing\n.",
+        ],
+        ids=["empty", "text", "cut", "of a library that is not here"],
+    )
+    def test_of_what_cannot_be_read_is_an_artifact_error(self, registry, data):
+        """Bytes that other library versions wrote are a clear error, not a crash."""
+        with pytest.raises(ArtifactError, match="libraries"):
+            unpickled(data)
+
+
+class TestPreprocessors:
+    def test_are_stored_under_their_checksum(self, registry):
+        """Uploading the same twice is uploading it once."""
+        name, checksum = registry.upload_preprocessor(StandardScaler())
+
+        assert registry.upload_preprocessor(StandardScaler()) == (name, checksum)
+        assert checksum in name
+        found = registry.preprocessor({"object": name, "sha256": checksum})
+        assert isinstance(found, StandardScaler)
+
+    def test_run_no_code_of_tampered_bytes(self, registry, tmp_path):
+        """An uploaded preprocessor is verified like a model."""
+        name, checksum = registry.upload_preprocessor(StandardScaler())
+        overwrite(registry, name, pickled(Malicious(tmp_path / "was_here")))
+
+        with pytest.raises(ArtifactError):
+            registry.preprocessor({"object": name, "sha256": checksum})
+
+        assert not (tmp_path / "was_here").exists()
+
+
+class TestChampion:
+    def test_is_missing_at_first(self, registry):
+        """Nothing serves before something was promoted."""
+        assert registry.find_champion() is None
+        with pytest.raises(NoChampion, match="ga4_purchase"):
+            registry.champion()
+
+    def test_moves_forward_and_back(self, registry):
+        """Each promotion names the one before, so that a roll back is a promotion."""
+        first = registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
+        second = registry.promote(3, model_sha256=SHA, at=NOW, instead_of=0)
+        back = registry.promote(second.previous, model_sha256=SHA, at=NOW, instead_of=3)
+
+        assert [one.version for one in (first, second, back)] == [0, 3, 0]
+        assert [one.epoch for one in (first, second, back)] == [0, 1, 2]
+        assert [one.previous for one in (first, second, back)] == [None, 0, 3]
+        assert registry.champion() == back
+
+    def test_is_promoted_once(self, registry):
+        """Promoting what serves changes nothing."""
+        first = registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
+
+        assert registry.promote(0, model_sha256=SHA, at=NOW, instead_of=9) == first
+
+    def test_is_not_taken_from_whom_one_was_not_compared_with(self, registry):
+        """A challenger of the champion before last is refused; the champion stays."""
+        registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
+        champion = registry.promote(1, model_sha256=SHA, at=NOW, instead_of=0)
+
+        with pytest.raises(Conflict, match="version 1 and no longer 0"):
+            registry.promote(2, model_sha256=SHA, at=NOW, instead_of=0)
+
+        assert registry.champion() == champion
+
+    def test_is_one_of_many_that_race(self, registry):
+        """Of sixteen promotions at once one wins, and the pointer is whole."""
+        barrier = threading.Barrier(RACERS)
+
+        def promote(version: int) -> int | None:
+            barrier.wait()
+            try:
+                registry.promote(version, model_sha256=SHA, at=NOW, instead_of=None)
+            except Conflict:
+                return None
+            return version
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            won = [one for one in pool.map(promote, range(RACERS)) if one is not None]
+
+        assert won == [registry.champion().version]
+        assert registry.champion().epoch == 0
+
+    @pytest.mark.parametrize(
+        "text",
+        ["", "[]", "{}", '{"version": 1}', "\x00"],
+    )
+    def test_that_is_no_champion_is_an_artifact_error(self, registry, text):
+        """A damaged pointer is a clear error."""
+        overwrite(registry, "models/ga4_purchase/champion.json", text.encode())
+
+        with pytest.raises(ArtifactError, match=r"champion\.json"):
+            registry.champion()
+
+    def test_names_a_number(self, registry):
+        """A pointer to something that is no version is refused."""
+        champion = registry.promote(0, model_sha256=SHA, at=NOW, instead_of=None)
+        forged = {**vars(champion), "version": "0 OR TRUE"}
+        overwrite(
+            registry, "models/ga4_purchase/champion.json", json.dumps(forged).encode()
+        )
+
+        with pytest.raises(ArtifactError, match="names no version"):
+            registry.champion()
+
+
+class TestLeases:
+    def begin(self, registry, run_id="one", *, now=NOW, again=False):
+        return registry.begin(
+            "train", AS_OF, run_id=run_id, now=now, duration=HOUR, again=again
+        )
+
+    def test_keep_others_out_while_they_last(self, registry):
+        """A second run of the same is told to wait, and may be tried again."""
+        self.begin(registry)
+
+        with pytest.raises(RunInProgress, match="under way") as caught:
+            self.begin(registry, "two", now=NOW + HOUR - timedelta(microseconds=1))
+
+        assert caught.value.retryable
+        assert caught.value.status == 409
+
+    def test_of_other_runs_are_others(self, registry):
+        """Another kind or as-of date does not wait."""
+        self.begin(registry)
+        for kind, as_of in (("predict", AS_OF), ("train", AS_OF + timedelta(days=1))):
+            lease = registry.begin(
+                kind, as_of, run_id="two", now=NOW, duration=HOUR, again=False
+            )
+            assert isinstance(lease, Lease)
+
+    def test_are_won_by_one(self, registry):
+        """Of sixteen that begin at once, one runs."""
+        barrier = threading.Barrier(RACERS)
+
+        def begin(number: int) -> bool:
+            barrier.wait()
+            try:
+                self.begin(registry, f"r{number}")
+            except RunInProgress:
+                return False
+            return True
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            assert sum(pool.map(begin, range(RACERS))) == 1
+
+    def test_are_taken_over_when_they_end(self, registry):
+        """A run that died blocks until then; if it lives, it publishes nothing."""
+        old = self.begin(registry)
+        new = self.begin(registry, "two", now=NOW + HOUR)
+
+        registry.check(new)
+        with pytest.raises(Conflict, match="publishes nothing"):
+            registry.check(old)
+        with pytest.raises(Conflict):
+            registry.finish(old, {"by": "old"}, at=NOW + HOUR)
+        with pytest.raises(Conflict):
+            registry.release(old, error="late", at=NOW + HOUR)
+        registry.finish(new, {"by": "new"}, at=NOW + HOUR)
+        assert self.begin(registry, "three").answer == {"by": "new"}
+
+    def test_answer_for_a_finished_run(self, registry):
+        """The retry of a finished run gets its answer, unless it is to run again."""
+        registry.finish(self.begin(registry), {"model_version": 4}, at=NOW)
+
+        found = self.begin(registry, "two")
+        again = self.begin(registry, "three", again=True)
+
+        assert found == Finished({"model_version": 4}, "one")
+        assert isinstance(again, Lease)
+
+    def test_are_free_after_a_failure(self, registry):
+        """The next run need not wait for the end of a lease whose run failed."""
+        registry.release(self.begin(registry), error="Unavailable", at=NOW)
+
+        assert isinstance(self.begin(registry, "two"), Lease)
+
+    def test_that_were_damaged_are_taken(self, registry):
+        """A lease that says nothing holds nobody up."""
+        overwrite(registry, f"runs/ga4_purchase/train/{AS_OF}.json", b"{}")
+
+        assert isinstance(self.begin(registry), Lease)

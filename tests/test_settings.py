@@ -1,0 +1,200 @@
+"""
+Settings, specified: read once, whole, frozen, and refused where anything is odd.
+
+``read`` is the whole vocabulary: variables in, settings out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from dataclasses import FrozenInstanceError, fields
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from local.stack import PORT_OFFSETS
+from propensity import settings as module
+from propensity.errors import SettingsError
+from propensity.settings import Settings
+
+NAMES = [field.name for field in fields(Settings)]
+# Two of no default: the project, and where a deployment must say what it reads.
+EMPTY = {"bucket", "ga4_dataset", "user_column", "label_event"} | {
+    "bigquery_endpoint",
+    "bigquery_storage_endpoint",
+}
+
+
+def read(**variables: str) -> Settings:
+    """Settings of an environment that has a project and these variables."""
+    return Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p", **variables})
+
+
+class TestFromEnvironment:
+    def test_needs_a_project_only(self):
+        """The project is the one variable that every function must have."""
+        assert read() == Settings(project="p")
+
+    def test_says_that_the_project_is_missing(self):
+        """Without a project the variable is named, and nothing is guessed."""
+        with pytest.raises(SettingsError, match="GOOGLE_CLOUD_PROJECT") as refused:
+            Settings.from_environment({})
+
+        assert refused.value.field == "GOOGLE_CLOUD_PROJECT"
+
+    def test_reads_the_process_s_own_environment(self, monkeypatch):
+        """Without a mapping it is the process's variables that are read."""
+        for name in [name for name in module.os.environ if name.startswith("PROPENS")]:
+            monkeypatch.delenv(name)
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "shop-1")
+        monkeypatch.setenv("PROPENSITY_SEED", "7")
+
+        assert Settings.from_environment().project == "shop-1"
+        assert Settings.from_environment().seed == 7
+
+    def test_reads_text_whole_and_real_numbers(self):
+        """Each variable arrives in its setting, in the setting's type."""
+        found = read(
+            PROPENSITY_BUCKET="my-bucket",
+            PROPENSITY_GA4_DATASET="analytics_123456",
+            PROPENSITY_USER_COLUMN="user_id",
+            PROPENSITY_SETTLE_DAYS="0",
+            PROPENSITY_MAXIMUM_SCORE_SHIFT="1.5",
+            BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9050",
+        )
+
+        assert found.bucket == "my-bucket"
+        assert found.ga4_dataset == "analytics_123456"
+        assert found.user_column == "user_id"
+        assert found.settle_days == 0
+        assert found.maximum_score_shift == 1.5
+        assert found.bigquery_endpoint == "http://127.0.0.1:9050"
+
+    def test_refuses_an_unknown_variable(self):
+        """A misspelt setting stops the function and is named with the known ones."""
+        with pytest.raises(SettingsError, match="PROPENSITY_BUCKIT") as refused:
+            read(PROPENSITY_BUCKIT="b")
+
+        assert "PROPENSITY_BUCKET" in refused.value.message
+        assert refused.value.field == "PROPENSITY_BUCKIT"
+
+    def test_ignores_what_the_tests_and_local_mode_read(self):
+        """The folder of real data and local ports are no setting of a function."""
+        ports = {f"PROPENSITY_PORT_{name.upper()}": "8081" for name in PORT_OFFSETS}
+        found = read(PROPENSITY_DATA="/data", PROPENSITY_PORT_BASE="9080", **ports)
+
+        assert found == read()
+
+    @pytest.mark.parametrize(
+        "name", ["PROPENSITY_DATASETS", "PROPENSITY_PORT", "PROPENSITY_DATA_"]
+    )
+    def test_ignores_nothing_beside_them(self, name):
+        """A variable that only resembles an ignored one is unknown."""
+        with pytest.raises(SettingsError, match=name):
+            read(**{name: "1"})
+
+    def test_ignores_variables_of_others(self):
+        """Only PROPENSITY_ variables are checked: the platform sets many more."""
+        assert read(K_SERVICE="f", PORT="8080", PATH="/bin") == read()
+
+    @pytest.mark.parametrize("empty", ["", "   "])
+    def test_takes_an_empty_variable_as_not_set(self, empty):
+        """An empty variable, as a shell exports it, leaves the default."""
+        assert read(PROPENSITY_DATASET=empty).dataset == "propensity"
+
+    def test_strips_blanks_around_a_value(self):
+        """Blanks that a YAML file or a shell leaves behind are no part of it."""
+        assert read(PROPENSITY_DATASET=" warehouse\n").dataset == "warehouse"
+
+    @pytest.mark.parametrize(
+        ("variable", "text"),
+        [
+            ("GOOGLE_CLOUD_PROJECT", "My Project"),
+            ("PROPENSITY_BUCKET", "gs://bucket"),
+            ("PROPENSITY_BUCKET", "Bucket"),
+            ("PROPENSITY_DATASET", "project.dataset"),
+            ("PROPENSITY_DATASET", "d`; DROP TABLE x"),
+            ("PROPENSITY_GA4_DATASET", "analytics-1"),
+            ("PROPENSITY_LOCATION", "US; DROP"),
+            ("PROPENSITY_USE_CASE", "../secrets"),
+            ("PROPENSITY_USER_COLUMN", "email"),
+            ("PROPENSITY_LABEL_EVENT", "purchase' OR 1=1"),
+            ("PROPENSITY_SETTLE_DAYS", "three"),
+            ("PROPENSITY_SETTLE_DAYS", "-1"),
+            ("PROPENSITY_SETTLE_DAYS", "3.5"),
+            ("PROPENSITY_SETTLE_DAYS", "1_0"),
+            ("PROPENSITY_SETTLE_DAYS", "٣"),
+            ("PROPENSITY_SEED", "4294967296"),
+            ("PROPENSITY_TRAINING_SNAPSHOTS", "2"),
+            ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "nan"),
+            ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "inf"),
+            ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "1,5"),
+        ],
+    )
+    def test_refuses_a_malformed_value(self, variable, text):
+        """A value that is none is refused by its variable, and shown."""
+        with pytest.raises(SettingsError, match=variable) as refused:
+            read(**{variable: text})
+
+        assert refused.value.field == variable
+        assert repr(text) in refused.value.message
+
+    def test_says_what_a_value_must_be(self):
+        """The message teaches: bounds and kind, not what a parser stumbled on."""
+        with pytest.raises(SettingsError, match="a whole number from 0 to 30"):
+            read(PROPENSITY_SETTLE_DAYS="three")
+
+    @settings(deadline=None)
+    @given(st.text(max_size=30))
+    def test_reads_any_text_as_a_number_or_refuses_it(self, text):
+        """Whatever is in a variable, the answer is settings or a SettingsError."""
+        for variable in ("PROPENSITY_SEED", "PROPENSITY_MAXIMUM_SCORE_SHIFT"):
+            with contextlib.suppress(SettingsError):
+                found = read(**{variable: text})
+
+                assert 0 <= found.seed < 2**31
+                assert 0 <= found.maximum_score_shift <= 1e6
+
+
+class TestSettings:
+    def test_are_frozen(self):
+        """What was read at the start of a function stays as it is."""
+        with pytest.raises(FrozenInstanceError):
+            read().seed = 1  # type: ignore[misc]
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_have_a_parser_each(self, name):
+        """No setting can be forgotten by the reader."""
+        assert name in module._PARSERS
+
+    def test_have_no_parser_for_nothing(self):
+        """Nor is there a parser of a setting that is gone."""
+        assert set(module._PARSERS) == set(NAMES)
+
+    @pytest.mark.parametrize("name", [n for n in NAMES if n not in EMPTY | {"project"}])
+    def test_have_defaults_that_parse(self, name):
+        """A default written into its variable gives the same setting."""
+        default = getattr(Settings(project="p"), name)
+        variable = module._variable(name)
+
+        assert getattr(read(**{variable: str(default)}), name) == default
+
+    def test_have_variables_of_their_own(self):
+        """No two settings share a variable."""
+        variables = [module._variable(name) for name in NAMES]
+
+        assert len(set(variables)) == len(variables)
+        assert all(re.fullmatch(r"[A-Z0-9_]+", name) for name in variables)
+
+
+class TestRequired:
+    def test_returns_what_is_set(self):
+        """A setting that is there is returned as it is."""
+        assert read(PROPENSITY_BUCKET="my-bucket").required("bucket") == "my-bucket"
+
+    def test_names_the_variable_that_is_missing(self):
+        """A setting that this function needs and lacks is named by its variable."""
+        with pytest.raises(SettingsError, match="PROPENSITY_BUCKET is not set"):
+            read().required("bucket")

@@ -1,0 +1,197 @@
+"""
+Tables, specified: the one place where a column is typed, and the DDL that follows.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from propensity import tables
+from propensity.tables import TABLES, Column, Table
+
+BY_NAME = {table.name: table for table in TABLES}
+
+# What a model version's row must hold: every word of the design's list.
+METADATA = [
+    "use_case", "model_version", "training_date", "as_of", "lookback_days",
+    "horizon_days", "settle_days", "train_as_ofs", "calibration_as_ofs",
+    "holdout_as_ofs", "train_rows", "calibration_rows", "users", "base_rate",
+    "train_base_rate", "algorithm", "parameters", "calibration", "precision",
+    "recall", "f1", "roc_auc", "pr_auc", "brier", "log_loss", "calibration_error",
+    "threshold", "model_object", "model_sha256", "preprocessor_object",
+    "preprocessor_sha256", "dataset_object", "dataset_sha256", "libraries",
+    "bytes_billed",
+]  # fmt: skip
+
+EVALUATED = [
+    "use_case", "week", "model_version", "status", "roc_auc", "true_positives",
+    "true_negatives", "false_positives", "false_negatives", "f1", "recall",
+    "precision", "pr_auc", "brier", "calibration_error", "lift", "base_rate",
+    "users", "unscored_converters",
+]  # fmt: skip
+
+WITH_INTERVALS = [
+    "precision", "recall", "f1", "roc_auc", "pr_auc", "brier", "log_loss",
+    "calibration_error",
+]  # fmt: skip
+
+
+def columns(table: Table) -> dict[str, Column]:
+    """A table's columns by name."""
+    return {column.name: column for column in table.columns}
+
+
+@pytest.mark.parametrize("table", TABLES, ids=lambda table: table.name)
+class TestEveryTable:
+    def test_names_its_columns_once(self, table):
+        """No column is there twice, not even in another case: BigQuery has none."""
+        names = [column.name.lower() for column in table.columns]
+
+        assert len(set(names)) == len(names)
+
+    def test_has_the_columns_that_it_is_organised_by(self, table):
+        """Key, partition and clustering name columns that exist."""
+        assert {*table.key, table.partition, *table.clustering} <= set(columns(table))
+
+    def test_is_partitioned_by_a_required_date(self, table):
+        """A row without its partition's date would be found by no query."""
+        partition = columns(table)[table.partition]
+
+        assert (partition.type, partition.required) == ("DATE", True)
+
+    def test_clusters_by_four_columns_at_most(self, table):
+        """BigQuery allows four."""
+        assert 1 <= len(table.clustering) <= 4
+
+    def test_describes_itself_and_each_column(self, table):
+        """The console shows what a row and a column are."""
+        assert table.description
+        assert all(column.description for column in table.columns)
+
+    def test_writes_ddl_of_each_column(self, table):
+        """The statement creates what is missing, with NOT NULL where it is required."""
+        ddl = table.ddl()
+
+        assert ddl.startswith(f"CREATE TABLE IF NOT EXISTS `{table.name}` (")
+        assert f"\nPARTITION BY {table.partition}\n" in ddl
+        assert f"\nCLUSTER BY {', '.join(table.clustering)}\n" in ddl
+        for column in table.columns:
+            line = re.search(rf"^  {column.name} (.*?) OPTIONS", ddl, re.MULTILINE)
+            assert line is not None
+            assert line[1].endswith(" NOT NULL") == column.required
+
+    def test_has_rows_of_the_same_columns_in_arrow(self, table):
+        """The schema of written rows has the columns in order, nullable as they are."""
+        schema = table.arrow_schema()
+
+        assert schema.names == [column.name for column in table.columns]
+        assert [field.nullable for field in schema] == [
+            not column.required for column in table.columns
+        ]
+
+    def test_spans_no_project_or_dataset(self, table):
+        """Names are without project and dataset: a deployment chooses these."""
+        assert re.fullmatch(r"[a-z_]+", table.name)
+
+
+class TestTables:
+    def test_are_named_once(self):
+        """Two tables of one name would be one table."""
+        assert len(BY_NAME) == len(TABLES)
+
+    @pytest.mark.parametrize(
+        ("name", "key"),
+        [
+            ("ma_model_training_metadata", ("use_case", "model_version")),
+            ("ma_predictions_table", ("use_case", "user_id")),
+            ("ma_predictions_history", ("use_case", "as_of", "user_id")),
+            ("ma_model_evaluation", ("use_case", "week", "model_version")),
+        ],
+    )
+    def test_keep_the_names_and_keys_of_the_contract(self, name, key):
+        """Other people's queries name these tables and count on their keys."""
+        assert BY_NAME[name].key == key
+
+    @pytest.mark.parametrize("name", METADATA)
+    def test_record_of_a_model_version_all_that_it_took(self, name):
+        """A version's row says how it was trained, how good it is and what it is."""
+        assert name in columns(tables.TRAINING_METADATA)
+
+    @pytest.mark.parametrize("name", EVALUATED)
+    def test_record_of_a_week_what_the_probabilities_were_worth(self, name):
+        """A week's row has every figure."""
+        assert name in columns(tables.EVALUATION)
+
+    @pytest.mark.parametrize("name", WITH_INTERVALS)
+    @pytest.mark.parametrize("table", [tables.TRAINING_METADATA, tables.EVALUATION])
+    def test_record_intervals(self, table, name):
+        """A figure without its interval invites a wrong conclusion."""
+        assert {f"{name}_low", f"{name}_high"} <= set(columns(table))
+
+    def test_stage_what_they_publish(self):
+        """An evaluation is staged in the columns, and in the order, of its table."""
+        staged = [column.name for column in tables.EVALUATION_STAGING.columns]
+
+        assert staged == ["run_id", "staged_on", *columns(tables.EVALUATION)]
+
+    def test_publish_the_same_columns_as_history(self):
+        """What is current and what was published are one row in two places."""
+        assert tables.PREDICTIONS.columns == tables.PREDICTIONS_HISTORY.columns
+
+    def test_forget_what_is_staged_alone(self):
+        """Staged rows of a run that died expire; published ones never do."""
+        expiring = {table.name for table in TABLES if table.expiration_days}
+
+        assert expiring == {"ma_predictions_staging", "ma_model_evaluation_staging"}
+        assert "partition_expiration_days" in tables.PREDICTIONS_STAGING.ddl()
+        assert "partition_expiration_days" not in tables.PREDICTIONS_HISTORY.ddl()
+
+
+class TestColumn:
+    def test_spells_nested_types(self):
+        """A repeated record is an array of structs, in DDL and in Arrow."""
+        lift = columns(tables.EVALUATION)["lift"]
+        part = tables.EVALUATION.arrow_schema().field("lift").type
+
+        assert lift.sql_type == (
+            "ARRAY<STRUCT<decile INT64, users INT64, conversions FLOAT64, "
+            "mean_probability FLOAT64, lift FLOAT64>>"
+        )
+        assert pa.types.is_list(part)
+        assert part.value_type.field("decile").type == pa.int64()
+
+    def test_keeps_money_exact(self):
+        """NUMERIC has 38 digits, nine of them behind the point."""
+        table = Table(
+            name="t",
+            description="d",
+            key=("a",),
+            partition="a",
+            clustering=("a",),
+            columns=(Column("a", "NUMERIC", "money"),),
+        )
+
+        assert table.arrow_schema().field("a").type == pa.decimal128(38, 9)
+
+    def test_quotes_a_description(self):
+        """Quotes and backslashes in a description end no literal."""
+        table = Table(
+            name="t",
+            description='the "newest" \\ one',
+            key=("a",),
+            partition="a",
+            clustering=("a",),
+            columns=(Column("a", "DATE", 'say "when"', required=True),),
+        )
+
+        assert table.ddl() == (
+            "CREATE TABLE IF NOT EXISTS `t` (\n"
+            '  a DATE NOT NULL OPTIONS (description = "say \\"when\\"")\n'
+            ")\n"
+            "PARTITION BY a\n"
+            "CLUSTER BY a\n"
+            'OPTIONS (description = "the \\"newest\\" \\\\ one")'
+        )

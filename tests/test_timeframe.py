@@ -1,0 +1,190 @@
+"""
+Time, specified: half-open windows, mature labels, and an order that nothing breaks.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from propensity.timeframe import DAY, Split, Timeframe, first_suffix, temporal_split
+
+WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
+TODAY = date(2026, 3, 1)
+LONG_AGO = date(2020, 1, 1)
+
+# No limit on the time of an example: the machine may be busy.
+QUICK = settings(deadline=None)
+
+spans = st.builds(
+    Timeframe,
+    lookback_days=st.integers(1, 120),
+    horizon_days=st.integers(1, 30),
+    settle_days=st.integers(0, 10),
+)
+days = st.dates(date(2015, 1, 1), date(2035, 1, 1))
+
+
+def weekly(count: int) -> tuple[date, ...]:
+    """As-of dates a week apart, oldest first."""
+    return tuple(TODAY + 7 * n * DAY for n in range(count))
+
+
+class TestTimeframe:
+    @pytest.mark.parametrize(
+        "wrong", [{"lookback_days": 0}, {"horizon_days": 0}, {"settle_days": -1}]
+    )
+    def test_refuses_spans_without_meaning(self, wrong):
+        """A lookback or horizon of no day, or a negative wait, is a mistake."""
+        right = {"lookback_days": 1, "horizon_days": 1, "settle_days": 0}
+
+        with pytest.raises(ValueError, match="one day or more"):
+            Timeframe(**{**right, **wrong})
+
+    def test_ends_a_horizon_after_the_as_of_date(self):
+        """The label's window is [as_of, as_of + 7): over on the seventh midnight."""
+        assert not WEEK.is_ended(TODAY, today=TODAY + 6 * DAY)
+        assert WEEK.is_ended(TODAY, today=TODAY + 7 * DAY)
+
+    def test_matures_when_the_export_has_settled(self):
+        """GA4 rewrites three more days: a label is final on the tenth, not before."""
+        assert not WEEK.is_matured(TODAY, today=TODAY + 9 * DAY)
+        assert WEEK.is_matured(TODAY, today=TODAY + 10 * DAY)
+
+    @QUICK
+    @given(spans, days)
+    def test_names_the_newest_matured_day(self, timeframe, today):
+        """The newest matured as-of date is matured, and the day after it is not."""
+        newest = timeframe.newest_matured(today=today)
+
+        assert timeframe.is_matured(newest, today=today)
+        assert not timeframe.is_matured(newest + DAY, today=today)
+
+
+class TestSnapshots:
+    @QUICK
+    @given(spans, days, days, st.integers(1, 60))
+    def test_lie_one_horizon_apart(self, timeframe, today, earliest, at_most):
+        """Label windows neither overlap nor leave gaps."""
+        found = timeframe.snapshots(today=today, earliest=earliest, at_most=at_most)
+
+        assert {b - a for a, b in pairwise(found)} <= {timeframe.horizon}
+        assert len(found) <= at_most
+
+    @QUICK
+    @given(spans, days, days, st.integers(1, 60))
+    def test_have_mature_labels(self, timeframe, today, earliest, at_most):
+        """No snapshot reads a label that the export may still change, or the future."""
+        found = timeframe.snapshots(today=today, earliest=earliest, at_most=at_most)
+
+        assert all(timeframe.is_matured(as_of, today=today) for as_of in found)
+
+    @QUICK
+    @given(spans, days, days, st.integers(1, 60))
+    def test_have_their_whole_lookback(self, timeframe, today, earliest, at_most):
+        """A snapshot whose lookback begins before the data would look inactive."""
+        found = timeframe.snapshots(today=today, earliest=earliest, at_most=at_most)
+        lookback = timedelta(days=timeframe.lookback_days)
+
+        assert all(as_of - lookback >= earliest for as_of in found)
+
+    def test_end_with_the_newest_matured_one(self):
+        """The newest labels that can be known are used."""
+        found = WEEK.snapshots(today=TODAY, earliest=LONG_AGO, at_most=3)
+
+        assert found == (date(2026, 2, 5), date(2026, 2, 12), date(2026, 2, 19))
+
+    def test_use_the_first_whole_lookback(self):
+        """Data that begin exactly a lookback before a snapshot are enough for it."""
+        newest = WEEK.newest_matured(today=TODAY)
+        earliest = newest - 60 * DAY
+
+        assert WEEK.snapshots(today=TODAY, earliest=earliest, at_most=9) == (newest,)
+        assert WEEK.snapshots(today=TODAY, earliest=earliest + DAY, at_most=9) == ()
+
+    def test_of_a_past_day_are_those_of_that_day(self):
+        """A rerun for a past date chooses what the run of that date chose."""
+        then = WEEK.snapshots(today=TODAY, earliest=LONG_AGO, at_most=5)
+        later = WEEK.snapshots(today=TODAY + 7 * DAY, earliest=LONG_AGO, at_most=5)
+
+        assert later[:-1] == then[1:]
+
+
+class TestTemporalSplit:
+    @QUICK
+    @given(spans, days, days, st.integers(3, 60), st.integers(1, 4))
+    def test_keeps_every_label_before_what_follows(
+        self, timeframe, today, earliest, at_most, held
+    ):
+        """Training labels end before calibration begins, and its labels before the
+        holdout begins: nothing that is fitted has seen what it is measured on."""
+        found = timeframe.snapshots(today=today, earliest=earliest, at_most=at_most)
+        if len(found) < 2 + held:
+            with pytest.raises(ValueError, match="snapshots or more are needed"):
+                temporal_split(found, timeframe, held=held)
+            return
+
+        split = temporal_split(found, timeframe, held=held)
+
+        assert max(split.train) + timeframe.horizon <= min(split.calibrate)
+        assert max(split.calibrate) + timeframe.horizon <= min(split.holdout)
+
+    @QUICK
+    @given(st.integers(3, 104), st.integers(1, 5))
+    def test_uses_every_snapshot_once(self, count, held):
+        """The parts are the snapshots in order, the newest held out."""
+        if count < 2 + held:
+            return
+        split = temporal_split(weekly(count), WEEK, held=held)
+
+        assert split.train + split.calibrate + split.holdout == weekly(count)
+        assert split.holdout == weekly(count)[-held:]
+        assert 1 <= len(split.calibrate) <= 4
+
+    @pytest.mark.parametrize("count", [0, 1, 2])
+    def test_needs_three_snapshots(self, count):
+        """One to train, one to calibrate, one to hold out: the message says so."""
+        with pytest.raises(ValueError, match="3 snapshots or more are needed"):
+            temporal_split(weekly(count), WEEK)
+
+    def test_holds_something_out(self):
+        """A split without a holdout is refused: it could measure nothing."""
+        with pytest.raises(ValueError, match="are needed"):
+            temporal_split(weekly(9), WEEK, held=0)
+
+    def test_refuses_snapshots_closer_than_the_horizon(self):
+        """Snapshots of every day would leak labels from one part into the next."""
+        daily = tuple(TODAY + n * DAY for n in range(10))
+
+        with pytest.raises(ValueError, match="embargo of 7 days is broken"):
+            temporal_split(daily, WEEK)
+
+    def test_checks_the_embargo_before_the_holdout_too(self):
+        """A label of the calibration slice must not reach into the holdout either."""
+        split = Split(
+            train=(TODAY,), calibrate=(TODAY + 7 * DAY,), holdout=(TODAY + 13 * DAY,)
+        )
+
+        with pytest.raises(ValueError, match="embargo"):
+            split.check(WEEK)
+
+
+class TestFirstSuffix:
+    def test_reaches_one_day_before_the_window(self):
+        """A shop west of UTC files the first hours under the day before."""
+        assert first_suffix(date(2026, 3, 2), days=60) == "20251231"
+        assert first_suffix(date(2026, 1, 1), days=0) == "20251231"
+
+    @QUICK
+    @given(st.dates(date(2, 1, 1), date(9999, 12, 31)), st.integers(0, 120))
+    def test_is_eight_digits(self, as_of, days_before):
+        """Bounds are digits only, so that intraday shards fall outside them."""
+        suffix = first_suffix(as_of, days=days_before)
+
+        assert len(suffix) == 8
+        assert suffix.isdigit()
+        assert all(suffix < other for other in ("intraday_20260301", "fresh_20260301"))

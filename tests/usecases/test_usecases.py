@@ -1,0 +1,232 @@
+"""
+Use cases, specified: a folder each, and nothing elsewhere that names one.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from importlib import resources
+
+import pytest
+
+from propensity import usecases
+from propensity.errors import RequestError, UseCaseError
+from propensity.settings import Settings
+from propensity.timeframe import Timeframe
+from propensity.usecases import Candidate, UseCase
+
+TOML = """
+title = "t"
+outcome = "o"
+entity = "user_id"
+lookback_days = 60
+horizon_days = 7
+threshold = 0.5
+
+[parameters]
+user_column = "user_pseudo_id"
+label_event = "purchase"
+
+[features]
+recency_days = "number"
+country = "category"
+
+[baseline]
+feature = "recency_days"
+ascending = true
+
+[[candidates]]
+name = "lr"
+algorithm = "LogisticRegression"
+parameters = {C = 0.5}
+"""
+
+
+def parsed(**replaced: str) -> UseCase:
+    """The use case of ``TOML`` with lines replaced; ``line = ""`` removes it."""
+    text = TOML
+    for line, instead in replaced.items():
+        text, count = re.subn(rf"(?m)^{line} = .*$", instead, text)
+        assert count
+    return usecases.parse("toy", text)
+
+
+class TestLoad:
+    def test_knows_what_the_deploy_holds(self):
+        """The names are those of the folders with a usecase.toml."""
+        assert "ga4_purchase" in usecases.names()
+
+    @pytest.mark.parametrize("name", usecases.names())
+    def test_reads_each_use_case(self, name):
+        """Every folder describes a use case, with the statements it needs."""
+        found = usecases.load(name)
+
+        assert found.name == name
+        assert found.features
+        for statement in ("features", "labels", "first_day"):
+            assert found.statement(statement).startswith("--")
+
+    @pytest.mark.parametrize(
+        "name", ["", "no_such_case", "../secrets", "ga4_purchase/", "GA4_PURCHASE"]
+    )
+    def test_refuses_a_name_that_there_is_not(self, name):
+        """An unknown use case is the caller's mistake, and the known ones are told."""
+        with pytest.raises(RequestError, match="ga4_purchase") as refused:
+            usecases.load(name)
+
+        assert refused.value.field == "use_case"
+
+    def test_cuts_a_long_name_in_its_message(self):
+        """A name of a megabyte is not sent back."""
+        with pytest.raises(RequestError) as refused:
+            usecases.load("x" * 10_000)
+
+        assert len(refused.value.message) < 500
+
+
+class TestParse:
+    def test_reads_what_is_particular(self):
+        """Spans, features in their order, baseline and candidates."""
+        found = parsed()
+
+        assert list(found.features) == ["recency_days", "country"]
+        assert found.candidates == [Candidate("lr", "LogisticRegression", {"C": 0.5})]
+        assert found.baseline.ascending
+        assert (found.lookback_days, found.horizon_days, found.threshold) == (
+            60,
+            7,
+            0.5,
+        )
+
+    @pytest.mark.parametrize(
+        "replaced",
+        [
+            {"title": ""},
+            {"threshold": ""},
+            {"threshold": "threshold = 1.5"},
+            {"lookback_days": "lookback_days = 0"},
+            {"horizon_days": 'horizon_days = "week"'},
+            {"country": 'country = "text"'},
+            {"recency_days": ""},
+            {"feature": 'feature = "country"'},
+            {"feature": 'feature = "no_such"'},
+            {"ascending": ""},
+            {"algorithm": ""},
+            {"name": ""},
+            {"title": "title = "},
+        ],
+        ids=str,
+    )
+    def test_refuses_what_is_wrong(self, replaced):
+        """A missing or odd entry is refused when it is read, not in training."""
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            parsed(**replaced)
+
+    @pytest.mark.parametrize("name", ["label", "weight", "user_id", "as_of"])
+    def test_refuses_a_feature_that_is_the_answer(self, name):
+        """The label, its weight, the user and the date are no features: training
+        rows have them, and scoring has not."""
+        with pytest.raises(ValueError, match=f"{name} can be no feature"):
+            parsed(country=f'{name} = "number"')
+
+    def test_wants_each_candidate_named_once(self):
+        """Two candidates of one name could not be told apart in a card."""
+        twice = TOML + '[[candidates]]\nname = "lr"\nalgorithm = "X"\n'
+
+        with pytest.raises(ValueError, match="each differently"):
+            usecases.parse("toy", twice)
+
+    def test_wants_a_candidate(self):
+        """Without a candidate there is nothing to train."""
+        text = TOML[: TOML.index("[[candidates]]")]
+
+        with pytest.raises(ValueError, match="candidates"):
+            usecases.parse("toy", text.replace("title", "candidates = []\ntitle"))
+
+
+class TestStatement:
+    def test_takes_in_the_use_case_s_own(self):
+        """A shared statement includes features.sql and labels.sql of the use case."""
+        found = usecases.load("ga4_purchase").statement("training_rows")
+
+        assert "-- include:" not in found
+        assert usecases.load("ga4_purchase").statement("features").strip() in found
+        assert usecases.load("ga4_purchase").statement("labels").strip() in found
+
+    def test_says_which_statement_there_is_not(self):
+        """A use case that lacks a statement is named by the file that is missing."""
+        with pytest.raises(UseCaseError, match=r"no_such\.sql"):
+            usecases.load("ga4_purchase").statement("no_such")
+
+    @pytest.mark.parametrize("name", usecases.names())
+    def test_takes_only_parameters_that_a_run_gives(self, name):
+        """Every @name in a statement is given by the window or by the run."""
+        use_case = usecases.load(name)
+        given = set(
+            use_case.window(Settings(project="p"), [date(2026, 3, 1)], labels=1)
+        )
+        for statement, more in (
+            ("features", set()),
+            ("labels", set()),
+            ("training_rows", {"maximum_rows"}),
+            ("evaluation_rows", {"use_case", "prediction_as_of"}),
+        ):
+            sql = re.sub("--.*", "", use_case.statement(statement))
+
+            assert set(re.findall(r"@(\w+)", sql)) <= given | more
+
+
+class TestWindow:
+    def test_bounds_the_shards_by_one_day_on_each_side(self):
+        """A shop's local date differs from UTC's by one day at most: features of
+        [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of."""
+        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)], labels=False)
+
+        assert found["first_suffix"] == "20251231"
+        assert found["last_suffix"] == "20260302"
+
+    def test_reaches_over_the_horizon_for_labels(self):
+        """Labels of [as_of, as_of + 7) may lie in the shards up to as_of + 7."""
+        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)], labels=True)
+
+        assert found["last_suffix"] == "20260309"
+
+    def test_spans_all_as_of_dates(self):
+        """Several snapshots are read in one scan, from the oldest to the newest."""
+        as_ofs = [date(2026, 3, 9), date(2026, 3, 2)]
+        found = parsed().window(Settings(project="p"), as_ofs, labels=False)
+
+        assert found["as_ofs"] == sorted(as_ofs)
+        assert found["first_suffix"] == "20251231"
+        assert found["last_suffix"] == "20260309"
+
+    def test_takes_the_default_of_a_parameter(self):
+        """Without a setting the use case's own user column and label event count."""
+        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)], labels=True)
+
+        assert found["user_column"] == "user_pseudo_id"
+        assert found["label_event"] == "purchase"
+
+    def test_lets_a_setting_override_it(self):
+        """A deployment chooses another user column or label event by a setting."""
+        settings = Settings(project="p", user_column="user_id", label_event="sign_up")
+        found = parsed().window(settings, [date(2026, 3, 2)], labels=True)
+
+        assert found["user_column"] == "user_id"
+        assert found["label_event"] == "sign_up"
+
+    def test_measures_time_by_the_use_case_and_the_settings(self):
+        """Lookback and horizon are the use case's, the wait is the deployment's."""
+        found = parsed().timeframe(Settings(project="p", settle_days=1))
+
+        assert found == Timeframe(lookback_days=60, horizon_days=7, settle_days=1)
+
+
+class TestModel:
+    def test_is_optional(self):
+        """A use case without a model.py has none, and takes the defaults."""
+        folder = resources.files(usecases) / "ga4_purchase"
+
+        assert not (folder / "model.py").is_file()
+        assert usecases.load("ga4_purchase").model is None
