@@ -14,7 +14,7 @@ WORKERS ?= 2
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA USER_COLUMN LABEL_EVENT
+export DATA USER_COLUMN LABEL_EVENT STATE
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,23 +22,23 @@ help: ## list the targets
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
 	@echo "make demo DATA=online-retail   a public data set, downloaded"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up"
-	@echo "make up DATA=…                 what that demo produced; PROPENSITY_PORT_BASE=9080 for other ports"
+	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
 demo: setup ## train, evaluate, predict and look up on generated data, or on DATA=…
-	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} \
+	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"}
 
 up: setup ## start emulators and functions, and leave them running
-	@$(BIN)/python -m local.stack up $${DATA:+--data "$$DATA"}
+	@$(BIN)/python -m local.stack up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 down: ## stop what `make up` started
-	@$(IF_SET_UP) $(BIN)/python -m local.stack down $${DATA:+--data "$$DATA"}
+	@$(IF_SET_UP) $(BIN)/python -m local.stack down $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 status: ## say what is up, and where
-	@$(IF_SET_UP) $(BIN)/python -m local.stack status $${DATA:+--data "$$DATA"}
+	@$(IF_SET_UP) $(BIN)/python -m local.stack status $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests

@@ -96,7 +96,7 @@ def look_up_by_name(database: Any) -> Catalog:
     ) -> list[tuple[str, str, int]]:
         if table is None:
             return catalog.objects(project, dataset)
-        views = fetch(
+        views: list[tuple[str, str, int]] = fetch(
             "SELECT view_name, 'VIEW', 0 FROM duckdb_views() WHERE database_name = ? "
             "AND schema_name = ? AND view_name = ? AND NOT internal",
             [project, dataset, table],
@@ -111,20 +111,22 @@ def look_up_by_name(database: Any) -> Catalog:
 
     def columns(name: str, condition: str, parameters: list[str]) -> list[Any]:
         try:
-            return fetch(
+            found: list[Any] = fetch(
                 f"SELECT name FROM pragma_table_info(?) WHERE {condition}",
                 [name, *parameters],
             )
         except missing:
             return []
+        return found
 
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> list[Any]:
         if sql.startswith("SELECT column_name FROM duckdb_columns()"):
-            return columns(quote(*parameters or ()), '"notnull"', [])
+            return columns(quote(*(parameters or [])), '"notnull"', [])
         if sql.startswith("SELECT 1 FROM duckdb_columns()"):
-            *table, column = parameters or ()
+            *table, column = parameters or []
             return columns(quote(*table), "name = ?", [column])
-        return fetch(sql, parameters)
+        rows: list[Any] = fetch(sql, parameters)
+        return rows
 
     def execute_and_forget(sql: str, parameters: list[Any] | None = None) -> None:
         changes = bool(_CATALOG_CHANGE.match(sql))
@@ -507,7 +509,8 @@ def _bound(condition: Any, name: str, source: str, context: Any) -> Bound | None
     """Return what a conjunct demands of the suffix ``name`` of ``source``, if it is."""
     from sqlglot import exp
 
-    subject, bound = condition.this, None
+    subject = condition.this
+    bound: Bound | None = None
     if isinstance(condition, exp.Between) and not condition.args.get("symmetric"):
         low = _constant(condition.args["low"], context)
         high = _constant(condition.args["high"], context)

@@ -90,7 +90,7 @@ def pooled(
     )
     known = warehouse.table(
         use_case.statement("training_rows"),
-        {**use_case.window(settings, weeks, labels=True), "maximum_rows": 10**9},
+        {**use_case.window(settings, weeks), "maximum_rows": 10**9},
     )
     rows = published.join(known, ["as_of", "user_id"], join_type="inner").sort_by(
         [("as_of", "ascending"), ("user_id", "ascending")]

@@ -13,6 +13,7 @@ one does: each run sees what had arrived by its day, late rows follow.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 import time
@@ -37,6 +38,7 @@ from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
 WEEKS = 8
+ONLINE_RETAIL = "online-retail"
 DAY = timedelta(days=1)
 TIMEOUT_S = 900
 
@@ -59,12 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo; return the exit status."""
     options = parse(arguments)
     began = time.monotonic()
-    state = State(options.state) if options.state else State.of_data(options.data)
     chosen = Options(user_column=options.user_column, label_event=options.label_event)
     try:
+        state = state_of(options, chosen)
         with Stack(state, options=chosen, say=say) as stack:
-            played = play(stack, options)
-            show(stack, played)
+            warehouse = Warehouse.open(Settings.from_environment(stack.environment))
+            with contextlib.closing(warehouse):
+                show(stack, play(stack, warehouse, options))
     except (LocalError, ga4_export.ExportError, online_retail.DownloadError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
@@ -72,9 +75,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("demo: stopped", file=sys.stderr)
         return 130
     say(f"\nThat took {time.monotonic() - began:.0f} s. To go on:")
-    data = f" DATA={options.data}" if options.data else ""
-    say(f"  make up{data}     serves what the demo produced; it prints addresses")
+    which = "" if state.name == State().name else f" STATE={state.name}"
+    say(f"  make up{which}     serves what the demo produced; it prints addresses")
     return 0
+
+
+def state_of(options: argparse.Namespace, chosen: Options) -> State:
+    """
+    Return the state to play in: one for each data set, user column and label event.
+
+    Raises:
+        LocalError: There is no such file or folder.
+    """
+    if options.state:
+        return State(options.state)
+    data = options.data
+    if data and data != ONLINE_RETAIL and not Path(data).expanduser().exists():
+        raise LocalError(f"there is no file or folder {data}")
+    name = State.of_data(data).name
+    for given, usual in (
+        (chosen.user_column, Options.user_column),
+        (chosen.label_event, Options.label_event),
+    ):
+        name += "" if given == usual else f"-{given}"
+    return State(name[:64])
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -111,10 +135,9 @@ class Played:
     use_case: UseCase
 
 
-def play(stack: Stack, options: argparse.Namespace) -> Played:
+def play(stack: Stack, warehouse: Warehouse, options: argparse.Namespace) -> Played:
     """Load the export and play the scheduler over its last weeks."""
-    settings = Settings.from_environment(stack.environment)
-    warehouse = Warehouse.open(settings)
+    settings = warehouse.settings
     use_case = usecases.load(settings.use_case)
     source = opened(warehouse, settings, options)
     weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
@@ -166,7 +189,7 @@ def opened(
         return Source(shop.first_date, shop.last_date, shop)
     path = (
         online_retail.fetch(LOCAL / "downloads")
-        if options.data == "online-retail"
+        if options.data == ONLINE_RETAIL
         else Path(options.data).expanduser()
     )
     say(f"Loading {options.data} …")

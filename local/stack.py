@@ -736,26 +736,30 @@ def shown(path: str) -> str:
 def directions(stack: Stack) -> str:
     """Say how to use what is up from a shell."""
     exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
-    lookup = f"{stack.url('get_proba')}/?user_id={example_user(stack)}"
+    user, as_of = example_prediction(stack)
+    lookup = f"{stack.url('get_proba')}/?user_id={user}"
+    asked = f" -d '{{\"as_of\": \"{as_of}\"}}'" if as_of else ""
     return (
         "To use it from any client of this machine:\n\n"
         f"{exports}\n\n"
-        "To look up a user, and to train:\n\n"
+        "To look up a user, to train, to evaluate and to predict:\n\n"
         f"curl '{lookup}'\n"
-        f"curl -X POST {stack.url('model_training')}\n\n"
+        f"curl -X POST {stack.url('model_training')}{asked}\n"
+        f"curl -X POST {stack.url('model_evaluation')}{asked}\n"
+        f"curl -X POST {stack.url('predictions')}{asked}\n\n"
         f"The bucket's objects are files in {shown(str(stack.bucket_folder))}/\n"
         "`make down` stops it."
     )
 
 
-def example_user(stack: Stack) -> str:
-    """Return a user that has a prediction, a placeholder while nobody has."""
+def example_prediction(stack: Stack) -> tuple[str, str]:
+    """Return a user that has a prediction and its date; a placeholder without any."""
     from urllib.parse import quote
 
     address = (
         f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}/datasets/"
         f"{stack.options.dataset}/tables/ma_predictions_table/data"
-        "?maxResults=1&selectedFields=user_id"
+        "?maxResults=1000&selectedFields=user_id,as_of"
     )
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
@@ -763,7 +767,9 @@ def example_user(stack: Stack) -> str:
             rows = json.load(answer).get("rows") or []
     except (OSError, ValueError):
         rows = []
-    return quote(str(rows[0]["f"][0]["v"]), safe="") if rows else NO_SUCH_USER
+    found = [(str(row["f"][0]["v"]), str(row["f"][1]["v"])) for row in rows]
+    user, as_of = max(found, key=lambda one: one[1], default=(NO_SUCH_USER, ""))
+    return quote(user, safe=""), as_of
 
 
 def up(stack: Stack) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import requests.exceptions
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
-from google.cloud import storage
+from google.cloud.storage import Bucket, Client
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
@@ -42,7 +42,7 @@ def sha256(data: bytes) -> str:
 class Artifacts:
     """One bucket."""
 
-    def __init__(self, bucket: storage.Bucket, *, deadline_s: float) -> None:
+    def __init__(self, bucket: Bucket, *, deadline_s: float) -> None:
         self._bucket = bucket
         self._retry = DEFAULT_RETRY.with_timeout(deadline_s)
         self._timeout = deadline_s
@@ -50,7 +50,7 @@ class Artifacts:
     @classmethod
     def open(cls, settings: Settings) -> Artifacts:
         """Open the client; nothing is sent yet."""
-        client = storage.Client(project=settings.project)
+        client = Client(project=settings.project)
         bucket = client.bucket(settings.required("bucket"))
         return cls(bucket, deadline_s=settings.retry_deadline_s)
 

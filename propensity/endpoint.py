@@ -20,7 +20,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import flask
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from propensity import usecases
 from propensity.artifacts import Artifacts
@@ -242,12 +241,7 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
     """
     if request.method != "POST":
         raise MethodNotAllowed(request.method, allowed=("POST",))
-    # Holds for a body of unknown length, too.
-    request.max_content_length = MAXIMUM_BODY
-    try:
-        data = request.get_data()
-    except RequestEntityTooLarge as error:
-        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes") from error
+    data = _body(request)
     try:
         body = json.loads(data) if data.strip() else {}
     except (ValueError, RecursionError) as error:
@@ -268,6 +262,18 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
     if not isinstance(force, bool):
         raise RequestError("force must be true or false", field="force")
     return Asked(use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force)
+
+
+def _body(request: flask.Request) -> bytes:
+    """Read the body; of one that does not say its length, no more than is allowed."""
+    if (request.content_length or 0) > MAXIMUM_BODY:
+        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    data = b""
+    while part := request.stream.read(MAXIMUM_BODY + 1 - len(data)):
+        data += part
+        if len(data) > MAXIMUM_BODY:
+            raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    return data
 
 
 def _as_of(value: object, today: date) -> date:

@@ -95,7 +95,7 @@ def training_rows(run: Run) -> pa.Table:
     rows = run.warehouse.table(
         use_case.statement("training_rows"),
         {
-            **use_case.window(settings, snapshots, labels=True),
+            **use_case.window(settings, snapshots),
             "maximum_rows": settings.maximum_training_rows,
         },
     )
@@ -312,7 +312,7 @@ def stage(run: Run, model: Serving) -> Staged:
     """
     batches = run.warehouse.batches(
         run.use_case.statement("features"),
-        run.use_case.window(run.settings, [run.as_of], labels=False),
+        run.use_case.window(run.settings, [run.as_of]),
     )
     users, mass = 0, 0.0
     for part, rows in enumerate(_staged(run, model.scorer.score(batches))):
@@ -479,7 +479,7 @@ def evaluate_week(run: Run, week: date) -> dict[str, Any]:
     groups = run.warehouse.table(
         use_case.statement("evaluation_rows"),
         {
-            **use_case.window(settings, [week], labels=True),
+            **use_case.window(settings, [week]),
             "use_case": use_case.name,
             "prediction_as_of": in_force[0]["as_of"],
         },

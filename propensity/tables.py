@@ -165,7 +165,7 @@ TRAINING_METADATA = Table(
         Column("use_case", "STRING", "Use case", required=True),
         Column("model_version", "INT64", "0, 1, 2, ... per use case", required=True),
         Column("training_date", "DATE", "UTC day of the run", required=True),
-        Column("trained_at", "TIMESTAMP", "When the run wrote this row"),
+        Column("trained_at", "TIMESTAMP", "When the run began"),
         Column("as_of", "DATE", "The run's as-of date: nothing after it was read"),
         Column("lookback_days", "INT64", "Days of events behind a feature"),
         Column("horizon_days", "INT64", "Days of outcome in a label"),

@@ -42,8 +42,17 @@ if TYPE_CHECKING:
 
 Parameters = Mapping[str, Any]
 
-# What BigQuery says of a column or field that a statement names and a table lacks.
-_SCHEMA_WORDS = ("Unrecognized name", "not found inside", "does not exist in", "has no")
+# What BigQuery says of a column or field that a statement names and a table lacks, and,
+# from "Referenced" on, what its emulator says.
+_SCHEMA_WORDS = (
+    "Unrecognized name",
+    "not found inside",
+    "does not exist in",
+    "has no",
+    "Referenced column",
+    "Referenced table",
+    "Could not find key",
+)
 
 # What BigQuery says of two transactions or statements that change the same rows.
 _RACE_WORDS = ("concurrent update", "Could not serialize access")
@@ -53,6 +62,9 @@ _UNREACHABLE = (api.ServiceUnavailable, api.InternalServerError)
 
 # A page of a result read without the Storage API.
 _UNLIMITED = ("grpc.max_receive_message_length", -1)
+
+# Read as JSON with the answer; more are read as Arrow through the Storage API.
+_SMALL_ROWS = 1_000
 
 
 def statement(name: str) -> str:
@@ -93,6 +105,9 @@ class Warehouse:
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         self.client.close()  # type: ignore[no-untyped-call]
+        reader = self.__dict__.pop("_read_client", None)
+        if reader is not None:
+            reader.transport.close()
 
     def for_run(self) -> Warehouse:
         """Return a warehouse with the same clients and a meter of its own."""
@@ -114,25 +129,28 @@ class Warehouse:
             "timeout": self._timeout,
         }
 
-        class Reader(bigquery_storage_v1.BigQueryReadClient):  # type: ignore[misc]
+        class Reader(bigquery_storage_v1.BigQueryReadClient):
             """Reads with our deadlines: its own are ten minutes, a day, or none."""
 
             def create_read_session(self, *arguments: Any, **named: Any) -> Any:
                 return super().create_read_session(*arguments, **{**named, **limits})
 
             def read_rows(self, *arguments: Any, **named: Any) -> Any:
-                return super().read_rows(*arguments, **{**named, **limits})
+                read: Any = super().read_rows
+                return read(*arguments, **{**named, **limits})
 
         endpoint = self.settings.bigquery_storage_endpoint
         if not endpoint:
-            return Reader()
+            return Reader()  # type: ignore[no-untyped-call]
         import grpc  # noqa: PLC0415
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
             BigQueryReadGrpcTransport,
         )
 
         channel = grpc.insecure_channel(endpoint, options=[_UNLIMITED])
-        return Reader(transport=BigQueryReadGrpcTransport(channel=channel))
+        return Reader(  # type: ignore[no-untyped-call]
+            transport=BigQueryReadGrpcTransport(channel=channel)
+        )
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
         """
@@ -187,7 +205,13 @@ class Warehouse:
         with self._translated():
             job = self._start(sql, parameters)
             result = job.result(retry=self._retry, timeout=self._timeout)
-            table = result.to_arrow(bqstorage_client=self._read_client)
+            # A few rows come sooner with the answer than by a stream of their own.
+            is_small = (result.total_rows or 0) <= _SMALL_ROWS
+            table = (
+                result.to_arrow(create_bqstorage_client=False)
+                if is_small
+                else result.to_arrow(bqstorage_client=self._read_client)
+            )
         return table if isinstance(table, pa.Table) else pa.table(table)
 
     def dry_run(self, sql: str, parameters: Parameters | None = None) -> int:
@@ -386,7 +410,7 @@ _LISTS.enable_list_inference = True
 
 def translated(error: Exception) -> PropensityError:
     """Return the project's error for one of the BigQuery client's."""
-    # The client appends the reason, the message again, and the job on lines of their own.
+    # The client appends the reason, the message again, and on further lines the job.
     text = str(getattr(error, "message", "") or error)
     text = text.partition("\n")[0].partition("; reason: ")[0]
     if isinstance(error, api.NotFound) or "does not match any table" in text:

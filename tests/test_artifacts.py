@@ -6,8 +6,10 @@ changed by compare-and-set.
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -53,7 +55,11 @@ def through(opened):
             PROPENSITY_RETRY_DEADLINE_S=str(deadline_s),
         )
 
-    return open_through
+    yield open_through
+    # The client leaves failed downloads unread, and their connections to the collector.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 class TestCreate:

@@ -294,12 +294,36 @@ class TestQuality:
             )
             assert covered >= 35, name
 
+    @pytest.mark.parametrize(
+        ("figure", "resampled", "interval"),
+        [
+            (0.03, (0.025, 0.050), (0.010, 0.035)),
+            (0.01, (0.012, 0.030), (0.000, 0.010)),
+        ],
+    )
+    def test_interval_of_calibration_makes_up_for_noise(
+        self, figure, resampled, interval
+    ):
+        """Resamples err by more than the rows they are drawn from, since noise adds up:
+        the interval reaches as far below as they lie above, not below 0, and holds the
+        figure."""
+        assert evaluation._mirrored(figure, *resampled) == pytest.approx(interval)
+
     def test_interval_of_a_miscalibrated_score_excludes_zero(self):
         """Probabilities too high by half are told from chance."""
         rows = calibrated(4_000, seed=6)
         high = rows._replace(probability=np.minimum(rows.probability * 1.5, 1.0))
 
-        assert quality(high)["calibration_error_low"] > 0.03
+        drawn, _ = evaluation._resampled(
+            high.outcomes, threshold=0.5, seed=0, negative_weight=1.0
+        )
+        found = quality(high)
+        low = 2 * found["calibration_error"] - np.quantile(
+            drawn["calibration_error"], 0.975
+        )
+
+        assert found["calibration_error_low"] == pytest.approx(low)
+        assert low > 0.03
 
     def test_intervals_know_that_rows_were_left_out(self):
         """Where a row stands for 50 users the interval is that of the rows there are:

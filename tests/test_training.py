@@ -450,6 +450,30 @@ class TestSampling:
         assert found.train_base_rate == pytest.approx(base_rate, rel=0.1)
         assert found.quality["base_rate"] == pytest.approx(base_rate, rel=0.25)
 
+    def test_widens_the_intervals(self):
+        """Rows that were left out prove nothing: the holdout's intervals are those of
+        the rows there are, and not of the users they stand for."""
+        columns = drawn(4, 1_000, seed=11)
+        chance = propensity(columns) / 3
+        kept = (columns["coin"] < chance) | (columns["user"] % 25 == 0)
+        weight = np.where(columns["coin"] < chance, 1.0, 25.0)
+        rows = table(columns, chance, weight).filter(pa.array(kept))
+
+        found = train(rows, candidates=(LINEAR,))
+        as_if_all = evaluation.quality(
+            evaluation.outcomes(
+                found.probability, found.holdout.label, weight=found.holdout.weight
+            ),
+            threshold=0.5,
+            seed=SETTINGS.seed,
+        )
+
+        def width(quality: Any) -> float:
+            return quality["roc_auc_high"] - quality["roc_auc_low"]
+
+        assert found.quality["roc_auc"] == as_if_all["roc_auc"]
+        assert width(found.quality) > 1.2 * width(as_if_all)
+
     def test_of_nothing_is_a_rate_of_one(self):
         """Where all rows were read the rate says so."""
         assert trained().sampling_rate == 1
@@ -692,7 +716,7 @@ class TestCompare:
         assert verdict.reason.startswith("worse: ROC AUC -")
 
     def test_refuses_what_ranks_alike_but_is_miscalibrated(self):
-        """Probabilities too high by up to 0.15 keep their order; their log loss tells."""
+        """Probabilities too high by 0.15 keep their order; their log loss tells."""
         high = 0.85 * trained().probability + 0.15
         verdict = training.compare(
             replace(trained(), probability=high),

@@ -91,29 +91,31 @@ class UseCase:
         shared = resources.files("propensity") / "sql" / f"{name}.sql"
         return _INCLUDE.sub(lambda found: self.statement(found[2]), _text(shared))
 
-    def window(
-        self, settings: Settings, as_ofs: Sequence[date], *, labels: bool
-    ) -> dict[str, Any]:
+    def window(self, settings: Settings, as_ofs: Sequence[date]) -> dict[str, Any]:
         """
         Return the parameters of the use case's statements.
 
         Args:
             settings: A setting of a parameter's name overrides its default.
             as_ofs: As-of dates to compute rows for; one or more.
-            labels: Whether labels are read, too, and so the horizon after them.
+
+        Returns:
+            Values by name. Features and labels each have suffix bounds of their own, so
+            that each reads the days it needs and pays for no more.
         """
         chosen = {
             name: str(getattr(settings, name, "") or default)
             for name, default in self.parameters.items()
         }
-        until = self.timeframe(settings).horizon.days if labels else 0
         return {
             **chosen,
             "as_ofs": sorted(as_ofs),
             "lookback_days": self.lookback_days,
             "horizon_days": self.horizon_days,
             "first_suffix": first_suffix(min(as_ofs), days=self.lookback_days),
-            "last_suffix": first_suffix(max(as_ofs), days=-until - 1),
+            "last_suffix": first_suffix(max(as_ofs), days=-1),
+            "first_label_suffix": first_suffix(min(as_ofs), days=0),
+            "last_label_suffix": first_suffix(max(as_ofs), days=-self.horizon_days - 1),
         }
 
     @property

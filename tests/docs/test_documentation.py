@@ -328,7 +328,7 @@ class TestUseCases:
     def test_every_parameter_of_a_statement_is_described(self):
         """What a use case's statements are given is on the page."""
         use_case = usecases.load("ga4_purchase")
-        given = use_case.window(Settings(project="p"), [TODAY], labels=True)
+        given = use_case.window(Settings(project="p"), [TODAY])
         own = {*use_case.parameters}
         named = {name.removeprefix("@") for name in described("docs/use-cases.md")}
 
@@ -347,7 +347,7 @@ class TestUseCases:
         as_ofs = [date(2026, 2, 3), date(2026, 2, 5)]
 
         def found(sql: str, *chosen: date) -> list[dict[str, object]]:
-            given = use_case.window(settings, chosen, labels=True)
+            given = use_case.window(settings, chosen)
             rows = [dict(row.items()) for row in warehouse.rows(sql, given)]
             return sorted(rows, key=lambda row: (row["as_of"], row["user_id"]))
 
@@ -668,7 +668,10 @@ class TestCommands:
         """The excerpt has the columns that the demo prints."""
         header = demo.week_table([]).splitlines()[0].split("  ")
         columns = [column.strip() for column in header if column.strip()]
-        shown = next(block for block in blocks("README.md") if columns[0] in block)
-        lines = [re.split(r"\s{2,}", line.strip()) for line in shown.splitlines()]
+        lines = [
+            re.split(r"\s{2,}", line.strip())
+            for block in blocks("README.md")
+            for line in block.splitlines()
+        ]
 
         assert columns in lines

@@ -88,7 +88,10 @@ class Place:
             self.registry.artifacts.close()
 
     def with_settings(self, **extra: str) -> Place:
-        return Place(self.workplace, {**self.extra, **extra})
+        """Return the same place for functions that are set differently."""
+        made = Place(self.workplace, {**self.extra, **extra})
+        vars(made).update(warehouse=self.warehouse, registry=self.registry)
+        return made
 
     def post(self, target: str, body: object = None, **arguments: Any) -> Any:
         """Call a function in this process, with this place's settings alone."""

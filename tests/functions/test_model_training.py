@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
@@ -20,9 +22,9 @@ from local import ga4_export
 from propensity import steps, tables, usecases
 from propensity.artifacts import sha256
 from propensity.registry import pickled
-from propensity.warehouse import record
+from propensity.warehouse import record, statement
 from tests import shop
-from tests.functions.conftest import FIRST, TRAINED, Place, entered
+from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
 from tests.shop import WEEK
 from tests.test_registry import Malicious
 
@@ -60,7 +62,7 @@ def upload(place: Place, preprocessor: object) -> str:
 
 class TestVersion:
     def test_is_recorded_in_full(self, trained):
-        """The row says when, of what, how and how well; nothing that is known is null."""
+        """The row says when, of what, how and how well; what is known is not null."""
         place, answer = trained
         [row] = metadata(place)
         unknown = {name for name, value in row.items() if value is None}
@@ -132,7 +134,7 @@ class TestVersion:
         again = place.warehouse.table(
             USE_CASE.statement("training_rows"),
             {
-                **USE_CASE.window(place.settings, as_ofs, labels=True),
+                **USE_CASE.window(place.settings, as_ofs),
                 "maximum_rows": place.settings.maximum_training_rows,
             },
         )
@@ -163,7 +165,7 @@ class TestAgain:
         assert (line["outcome"], line["model_version"]) == ("ok", 0)
 
     def test_by_force_is_a_version_of_its_own(self, enthroned):
-        """A worse one, here for its useless preprocessor, is kept and does not serve."""
+        """A worse one, by a useless preprocessor, is kept and does not serve."""
         champion = enthroned.registry.champion()
         useless = ColumnTransformer([("all", "passthrough", ["refunds"])])
         upload(enthroned, useless)
@@ -190,7 +192,7 @@ class TestAgain:
 class TestConcurrency:
     def test_gives_two_versions_and_one_champion(self, place):
         """Two trainings at once claim a version each; what serves is one of them."""
-        barrier = threading.Barrier(2)
+        barrier, client = threading.Barrier(2), application("model_training")
         find = type(place.registry).find_champion
 
         def together(registry):
@@ -201,13 +203,6 @@ class TestConcurrency:
             return found
 
         def train(as_of: date):
-            return application_post(as_of)
-
-        from tests.functions.conftest import application
-
-        client = application("model_training")
-
-        def application_post(as_of: date):
             with client.test_client() as caller:
                 return caller.post("/", json={"as_of": str(as_of)})
 
@@ -238,6 +233,19 @@ class TestConcurrency:
             assert told[version]["verdict"] == row["verdict"]
 
 
+@contextlib.contextmanager
+def view_of(place: Place, sql: str | None) -> Iterator[None]:
+    """Give the export's view another query, or none, for a while."""
+    if sql is None:
+        place.warehouse.drop("ga_events")
+    else:
+        place.warehouse.replace_view("ga_events", sql)
+    try:
+        yield
+    finally:
+        steps.prepare(place.warehouse, place.settings)
+
+
 class TestFailures:
     """Each is a clear error, leaves the champion, and lets the next try begin."""
 
@@ -254,7 +262,6 @@ class TestFailures:
         name = f"runs/ga4_purchase/train/{as_of}.json"
         lease = json.loads(place.registry.artifacts.read(name).data)
         assert lease["state"] == "failed"
-        assert place.post("model_training", {"as_of": as_of}).json == answer.json
         return answer.json["message"]
 
     @pytest.mark.parametrize(
@@ -284,17 +291,15 @@ class TestFailures:
     def test_of_a_missing_export(self, serving):
         """424 names the dataset that is not there."""
         source = f"{serving.settings.project}.nobody_made_this.events_*"
-        serving.warehouse.replace_view("ga_events", f"SELECT * FROM `{source}`")
-        told = self.failed(serving, status=424, error="missing_table")
-        steps.prepare(serving.warehouse, serving.settings)
+        with view_of(serving, f"SELECT * FROM `{source}`"):
+            told = self.failed(serving, status=424, error="missing_table")
 
         assert "nobody_made_this" in told
 
     def test_of_a_missing_view(self, serving):
         """424 names the view that set-up makes."""
-        serving.warehouse.drop("ga_events")
-        told = self.failed(serving, status=424, error="missing_table")
-        steps.prepare(serving.warehouse, serving.settings)
+        with view_of(serving, None):
+            told = self.failed(serving, status=424, error="missing_table")
 
         assert "ga_events" in told
 
@@ -317,10 +322,12 @@ class TestFailures:
                     schema=[one for one in ga4_export.SCHEMA if one.name != "geo"],
                 ),
             ).result()
-        other = serving.with_settings(PROPENSITY_GA4_DATASET=workplace.ga4_dataset)
-        steps.prepare(serving.warehouse, other.settings)
-        told = self.failed(serving, status=409, error="schema")
-        steps.prepare(serving.warehouse, serving.settings)
+        project = serving.settings.project
+        view = statement("ga_events").replace(
+            "`events_*`", f"`{project}.{workplace.ga4_dataset}.events_*`"
+        )
+        with view_of(serving, view):
+            told = self.failed(serving, status=409, error="schema")
 
         assert "geo" in told
 
@@ -332,7 +339,6 @@ class TestFailures:
         serving.registry.artifacts.replace(name, evil, generation=found.generation)
 
         told = self.failed(serving, status=500, error="artifact")
-        serving.warehouse.execute("DELETE FROM ma_preprocessors WHERE TRUE")
 
         assert name in told
         assert not (tmp_path / "was_here").exists()
@@ -341,7 +347,6 @@ class TestFailures:
         """It is 409, and says which column there is not."""
         upload(serving, ColumnTransformer([("a", "passthrough", ["shoe_size"])]))
         told = self.failed(serving, status=409, error="schema")
-        serving.warehouse.execute("DELETE FROM ma_preprocessors WHERE TRUE")
 
         assert "shoe_size" in told
 
@@ -357,7 +362,7 @@ class TestSampling:
         """Beyond the bound rows of label 0 stand for several; rates stay right."""
         place, _ = trained
         as_ofs = [TRAINED - timedelta(days=10)]
-        window = USE_CASE.window(place.settings, as_ofs, labels=True)
+        window = USE_CASE.window(place.settings, as_ofs)
 
         def rows(maximum: int) -> pa.Table:
             return place.warehouse.table(

@@ -90,7 +90,7 @@ class TestPublishing:
         [line] = logged()
         table = published.warehouse.table(
             USE_CASE.statement("features"),
-            USE_CASE.window(published.settings, [TRAINED], labels=False),
+            USE_CASE.window(published.settings, [TRAINED]),
         ).combine_chunks()
         [metadata] = published.rows("SELECT * FROM ma_model_training_metadata")
         preprocessor, model = published.registry.load(metadata)
@@ -262,11 +262,17 @@ def crashing(after: int):
         yield calls
 
 
+def published_before(place: Place) -> None:
+    """Put one user's prediction of the week before into the tables."""
+    place.extra = {"PROPENSITY_MAXIMUM_SCORE_SHIFT": "1000000"}
+    for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
+        add(place, table, user_id="user.001", as_of=TRAINED)
+
+
 class TestCrashes:
     def test_between_any_two_steps_leave_whole_tables(self, enthroned):
         """After each call of an edge there are the old tables, or the new ones."""
-        for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
-            add(enthroned, table, user_id="user.001", as_of=TRAINED)
+        published_before(enthroned)
         old, seen = state(enthroned), []
         while True:
             with crashing(after=len(seen)) as calls:
@@ -294,8 +300,7 @@ class TestCrashes:
     @pytest.mark.parametrize("published", [False, True], ids=["before", "after"])
     def test_of_the_process_leave_whole_tables(self, enthroned, published, tmp_path):
         """Killed while it publishes; once its lease has ended the next run succeeds."""
-        for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
-            add(enthroned, table, user_id="user.001", as_of=TRAINED)
+        published_before(enthroned)
         old = state(enthroned)
         reached = threading.Event()
 
@@ -334,7 +339,7 @@ class TestCrashes:
             )
             try:
                 with contextlib.closing(asking(port, {"as_of": str(LATER)}, process)):
-                    assert reached.wait(60), Path(process.log).read_text()
+                    assert reached.wait(30), Path(process.log).read_text()
                     os.kill(process.pid, signal.SIGKILL)
             finally:
                 stop([process])

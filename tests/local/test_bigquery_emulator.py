@@ -14,6 +14,7 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,8 +25,12 @@ from google.api_core.exceptions import (
     NotFound,
 )
 from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
 
-from local.bigquery_emulator import Rewrite
+from local.bigquery_emulator import HOST, Rewrite
 from local.processes import free_ports
 from local.stack import answers
 
@@ -184,6 +189,98 @@ class TestStatements:
         found = warehouse.rows(f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*`")
 
         assert found == [(sum(range(200)),)]
+
+    def test_forgets_a_daily_table_that_is_dropped(self, warehouse):
+        """A wildcard has the tables of now, whichever way one came or went."""
+        count = f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`"
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        assert warehouse.rows(count) == [(1,)]
+
+        warehouse.rows("CREATE TABLE events_20260302 AS SELECT 2 AS n")
+        assert warehouse.rows(count) == [(2,)]
+        warehouse.client.delete_table(warehouse.default.table("events_20260301"))
+        assert warehouse.rows(count) == [(1,)]
+        warehouse.rows("DROP TABLE events_20260302; CREATE TABLE events_x (n INT64)")
+        assert warehouse.rows(count) == [(0,)]
+
+    VIEWED = "SELECT n, _TABLE_SUFFIX AS day FROM `{}.events_*` WHERE n < 9"
+    ENDS = (Scalar("first", "STRING", "20260302"), Scalar("last", "STRING", "20260303"))
+
+    @pytest.mark.parametrize(
+        ("condition", "days"),
+        [
+            ("day BETWEEN @first AND @last", [2, 3]),
+            ("day >= @first AND (v.day < @last)", [2]),
+            ("@last = v.day", [3]),
+            ("day IN (@first, '20260304')", [2, 4]),
+            ("day > '20260303'", [4]),
+            ("day BETWEEN '2027' AND '2028'", []),
+            ("day = @first OR n = 4", [2, 4]),
+            ("NOT day = @first", [1, 3, 4]),
+            ("CONCAT(day, 'x') > @last", [3, 4]),
+        ],
+    )
+    def test_bounds_a_view_by_the_suffix(self, warehouse, condition, days):
+        """Whatever a query says of the suffix, it gets the rows that it asks for."""
+        for day in (1, 2, 3, 4):
+            warehouse.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
+        view = self.VIEWED.format(warehouse.dataset)
+        warehouse.rows(f"CREATE OR REPLACE VIEW v AS {view}")
+
+        found = warehouse.rows(
+            f"SELECT n FROM v WHERE {condition} ORDER BY n", self.ENDS
+        )
+
+        assert found == [(day,) for day in days]
+
+    @pytest.mark.parametrize(
+        ("view", "rows"),
+        [
+            ("SELECT n, _TABLE_SUFFIX AS day FROM events ORDER BY n LIMIT 1", []),
+            (
+                "SELECT SUM(n) OVER () AS n, _TABLE_SUFFIX AS day FROM events",
+                [(10,)],
+            ),
+            ("SELECT SUM(n) AS n, MAX(_TABLE_SUFFIX) AS day FROM events", []),
+        ],
+    )
+    def test_bounds_no_view_that_does_more_than_select(self, warehouse, view, rows):
+        """A bound outside of LIMIT, a window or an aggregate is no bound within."""
+        for day in (1, 2, 3, 4):
+            warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
+        source = f"`{warehouse.dataset}.events_*`"
+        warehouse.rows(f"CREATE OR REPLACE VIEW v AS {view.replace('events', source)}")
+
+        assert warehouse.rows("SELECT n FROM v WHERE day = '20260302'") == rows
+
+    def test_reads_no_table_outside_of_the_bounds(self, warehouse):
+        """Daily tables that the bounds exclude may hold what the query cannot read."""
+        warehouse.load(pa.table({"n": [{"not": "a number"}]}), "events_20260301")
+        for day in (2, 3):
+            warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
+        warehouse.rows(
+            "CREATE OR REPLACE VIEW v AS SELECT CAST(n AS INT64) AS n, "
+            f"_TABLE_SUFFIX AS day FROM `{warehouse.dataset}.events_*`"
+        )
+
+        found = warehouse.rows(
+            "SELECT SUM(n) FROM v WHERE day BETWEEN @first AND @last", self.ENDS
+        )
+
+        assert found == [(5,)]
+
+    def test_has_the_newest_columns_within_any_bounds(self, warehouse):
+        """A column that only newer tables have is null in the older ones."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260302")
+        warehouse.load(pa.table({"n": [2], "new": ["x"]}), "events_20260304")
+
+        found = warehouse.rows(
+            f"SELECT n, new FROM `{warehouse.dataset}.events_*` "
+            "WHERE _TABLE_SUFFIX BETWEEN @first AND @last",
+            self.ENDS,
+        )
+
+        assert found == [(1, None)]
 
     def test_views_views(self, warehouse):
         """A view on a view on a wildcard is as fresh, also by an alias."""
@@ -369,6 +466,63 @@ class TestConcurrency:
         assert codes == [200] + [409] * (self.THREADS - 1)
         assert warehouse.rows("SELECT COUNT(*) FROM t") == [(1,)]
 
+    COLUMNS = ", ".join(f"x{number} FLOAT64" for number in range(40))
+    REPLACE = """
+        MERGE t USING (
+          SELECT @owner AS owner, n, @round AS round
+          FROM UNNEST(GENERATE_ARRAY(1, 8)) AS n
+        ) AS s ON FALSE
+        WHEN NOT MATCHED BY SOURCE AND t.owner = @owner THEN DELETE
+        WHEN NOT MATCHED THEN INSERT (owner, n, round) VALUES (s.owner, s.n, s.round)
+    """
+
+    def test_shows_each_client_all_that_it_has_written(self, tmp_path):
+        """
+        Each client reads back at once, and whole, what it has just replaced.
+
+        By REST and by the Storage Read API, while others do the same and old results
+        are dropped by the hundred.
+        """
+        clients, rounds = 8, 12
+        with emulator(tmp_path, "--keep-results", "20") as port:
+            warehouse = client(port, "propensity-local")
+            warehouse.create_dataset("d")
+            warehouse.query(
+                f"CREATE TABLE d.t (owner STRING, n INT64, round INT64, {self.COLUMNS})"
+            ).result()
+
+            def write_and_read(owner):
+                own = client(port, "propensity-local")
+                own_reader = read_client(port)
+                seen = []
+                for number in range(rounds):
+                    config = bigquery.QueryJobConfig(
+                        default_dataset="propensity-local.d",
+                        query_parameters=[
+                            Scalar("owner", "STRING", owner),
+                            Scalar("round", "INT64", number),
+                        ],
+                    )
+                    own.query(self.REPLACE, job_config=config).result()
+                    read = "SELECT * FROM t WHERE owner = @owner ORDER BY n"
+                    by_rest = own.query(read, job_config=config).result()
+                    seen.append([(row.n, row.round) for row in by_rest])
+                    by_storage = own.query(read, job_config=config).result()
+                    table = by_storage.to_arrow(bqstorage_client=own_reader)
+                    columns = (table["n"].to_pylist(), table["round"].to_pylist())
+                    seen.append(list(zip(*columns, strict=True)))
+                return seen
+
+            with ThreadPoolExecutor(clients) as pool:
+                found = list(pool.map(write_and_read, map(str, range(clients))))
+
+        whole = [
+            [(n, number) for n in range(1, 9)]
+            for number in range(rounds)
+            for _ in ("REST", "Storage")
+        ]
+        assert found == [whole] * clients
+
 
 class TestErrors:
     def test_are_named(self, warehouse):
@@ -419,6 +573,68 @@ class TestResults:
                 warehouse.get_job(jobs[0].job_id)
 
         assert kept == [5]
+
+    VALUES = """
+        SELECT
+          n,
+          IF(n = 0, NULL, n) AS whole,
+          CASE n WHEN 1 THEN CAST('NaN' AS FLOAT64) WHEN 2 THEN CAST('inf' AS FLOAT64)
+            WHEN 3 THEN CAST('-inf' AS FLOAT64) ELSE n / 3 END AS fraction,
+          MOD(n, 2) = 0 AS flag,
+          CONCAT('é"\\\\', CHR(10), CAST(n AS STRING)) AS text,
+          CAST(n AS NUMERIC) AS number,
+          DATE_ADD(DATE '2026-01-01', INTERVAL n DAY) AS day,
+          TIMESTAMP_MICROS(n) AS instant,
+          CAST(CAST(n AS STRING) AS BYTES) AS octets,
+          [n, n + 1] AS list,
+          IF(n = 0, NULL, STRUCT(n AS a, ['x', 'y'] AS b)) AS record,
+          [STRUCT(n AS a)] AS records
+        FROM UNNEST(GENERATE_ARRAY(0, @last)) AS n
+        ORDER BY n
+    """
+
+    def test_are_equal_in_pages_of_any_size(self, warehouse):
+        """A value reads the same from a small page, a large one, and many."""
+        last = 2999
+
+        large = warehouse.job(self.VALUES, [Scalar("last", "INT64", last)])
+        rows = [repr(row.values()) for row in large.result()]
+        pages = [repr(row.values()) for row in large.result(page_size=700)]
+        few = warehouse.rows(self.VALUES, [Scalar("last", "INT64", 9)])
+
+        assert len(rows) == last + 1
+        assert pages == rows
+        assert [repr(row) for row in few] == rows[:10]
+        assert few[5] == (
+            5,
+            5,
+            5 / 3,
+            False,
+            'é"\\\n5',
+            5,
+            datetime.date(2026, 1, 6),
+            datetime.datetime(1970, 1, 1, 0, 0, 0, 5, datetime.UTC),
+            b"5",
+            [5, 6],
+            {"a": 5, "b": ["x", "y"]},
+            [{"a": 5}],
+        )
+
+    def test_are_listed_with_their_jobs(self, warehouse):
+        """INFORMATION_SCHEMA.JOBS and the list of jobs have what has run."""
+        marked = f"SELECT '{uuid.uuid4()}' AS mark"
+        job = warehouse.job(marked)
+        job.result()
+
+        found = warehouse.rows(
+            "SELECT job_id, state FROM `region-us`.INFORMATION_SCHEMA.JOBS "
+            "WHERE query = @marked",
+            [Scalar("marked", "STRING", marked)],
+        )
+
+        assert found == [(job.job_id, "DONE")]
+        listed = [one.job_id for one in warehouse.client.list_jobs(state_filter="done")]
+        assert job.job_id in listed
 
 
 class TestRestart:
@@ -479,6 +695,7 @@ class TestRewrite:
 
 
 RUNNING: dict[int, subprocess.Popen] = {}
+RUNNING_GRPC: dict[int, int] = {}
 
 
 def command(folder: Path, port: int, grpc_port: int) -> list[str]:
@@ -497,6 +714,7 @@ class emulator:
 
     def __enter__(self) -> int:
         self.port, grpc_port = free_ports(2)
+        RUNNING_GRPC[self.port] = grpc_port
         process = subprocess.Popen(
             [*command(self.folder, self.port, grpc_port), *self.options]
         )
@@ -523,6 +741,13 @@ def client(port: int, project: str) -> bigquery.Client:
         credentials=AnonymousCredentials(),
         client_options={"api_endpoint": f"http://127.0.0.1:{port}"},
     )
+
+
+def read_client(port: int) -> BigQueryReadClient:
+    """Return a client of the Storage API of the emulator with this REST port."""
+    address = f"{HOST}:{RUNNING_GRPC[port]}"
+    channel = grpc.insecure_channel(address)
+    return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
 
 
 def fill(warehouse: bigquery.Client) -> None:

@@ -7,11 +7,12 @@ once. The emulator runs the statements as they are deployed.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
@@ -61,7 +62,7 @@ class Export:
         """Return rows by user; by as-of date and user where there are several."""
         rows = self.warehouse.table(
             USE_CASE.statement("features"),
-            USE_CASE.window(self.settings, as_ofs or [AS_OF], labels=False),
+            USE_CASE.window(self.settings, as_ofs or [AS_OF]),
         ).to_pylist()
         several = len(as_ofs) > 1
         found = {
@@ -76,7 +77,7 @@ class Export:
         rows = self.warehouse.table(
             USE_CASE.statement("training_rows"),
             {
-                **USE_CASE.window(self.settings, as_ofs or [AS_OF], labels=True),
+                **USE_CASE.window(self.settings, as_ofs or [AS_OF]),
                 "maximum_rows": 100_000,
             },
         ).to_pylist()
@@ -217,7 +218,20 @@ def traps() -> list[shop.Row]:
 
 
 @pytest.fixture(scope="module")
-def export(module_workplace) -> Export:
+def over() -> Iterator[Callable[..., Export]]:
+    """Open the export of a workplace with some settings, and close it in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(place: Any, **extra: str) -> Export:
+            made = Export(place, **extra)
+            stack.callback(made.warehouse.close)
+            return made
+
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def export(module_workplace, over) -> Export:
     """Everybody's events, and tables that the view must leave out."""
     tables = shop.shards(traps())
     only_there = shop.shards([event("not daily", ago(3)), event("at last", ago(3))])
@@ -226,7 +240,7 @@ def export(module_workplace) -> Export:
     for name in (f"intraday_{day}", f"fresh_{day}", f"{day}_backup", day[:6]):
         tables.append((f"events_{name}", rows))
     shop.load_shards(module_workplace, tables)
-    return Export(module_workplace).prepare()
+    return over(module_workplace).prepare()
 
 
 @pytest.fixture(scope="module")
@@ -410,17 +424,17 @@ class TestLabels:
             assert labels[f"zone {zone} buys last"] == 1
             assert labels[f"zone {zone} buys late"] == 0
 
-    def test_may_be_of_another_event(self, export):
+    def test_may_be_of_another_event(self, export, over):
         """PROPENSITY_LABEL_EVENT names what a conversion is."""
-        other = Export(export.place, PROPENSITY_LABEL_EVENT="subscribe").labels()
+        other = over(export.place, PROPENSITY_LABEL_EVENT="subscribe").labels()
 
         assert {user for (_, user), label in other.items() if label} == {"subscribes"}
 
 
 class TestUserColumn:
-    def test_may_be_the_login(self, export):
+    def test_may_be_the_login(self, export, over):
         """By user_id a user is one on all devices, also where no cookie was allowed."""
-        found = Export(export.place, PROPENSITY_USER_COLUMN="user_id")
+        found = over(export.place, PROPENSITY_USER_COLUMN="user_id")
         features, labels = found.features(), found.labels()
 
         assert set(features) == {"login.1"}
@@ -481,11 +495,11 @@ def happening(user: str, moment: int, part: tuple[Any, ...]) -> shop.Row:
 
 
 @pytest.fixture(scope="module")
-def empty(emulators, bigquery_emulator) -> Export:
+def empty(emulators, bigquery_emulator, over) -> Export:
     """An export of next to nothing, for each example to fill."""
     place = new_workplace(emulators, bigquery_emulator)
     shop.load(place, [event("first", FIRST_DAY)])
-    return Export(place).prepare()
+    return over(place).prepare()
 
 
 class TestPointInTime:
@@ -533,7 +547,7 @@ class TestPointInTime:
 
 
 class TestSchemas:
-    def test_may_differ_from_day_to_day(self, workplace):
+    def test_may_differ_from_day_to_day(self, workplace, over):
         """An older shard lacks columns and a newer one has more: both are read."""
         rows = {
             day: pa.Table.from_pylist(
@@ -576,13 +590,14 @@ class TestSchemas:
                     ),
                 ).result()
 
-        row = Export(workplace).prepare().features()["u"]
+        row = over(workplace).prepare().features()["u"]
 
         assert (row["purchases"], row["revenue"], row["active_days"]) == (3, 15, 3)
 
 
 def real_rows(file: Any) -> list[dict[str, Any]]:
-    text = zstandard.ZstdDecompressor().stream_reader(file.open("rb")).read()
+    with file.open("rb") as packed:
+        text = zstandard.ZstdDecompressor().stream_reader(packed).read()
     return [json.loads(line) for line in text.splitlines()]
 
 
@@ -693,14 +708,14 @@ class TestRealData:
                     same = pytest.approx(value, rel=1e-12) if value else value
                     assert found[user][name] == same, (user, name)
 
-    def test_of_browsing(self, workplace, data_folder):
+    def test_of_browsing(self, workplace, over, data_folder):
         """The Google Merchandise Store's sample, as it was published."""
         rows = real_rows(data_folder / "ga4_sample.ndjson.zst")
         as_ofs = [date(2020, 12, 25), date(2021, 1, 1)]
 
-        self.compare(Export(workplace), rows, as_ofs, "user_pseudo_id")
+        self.compare(over(workplace), rows, as_ofs, "user_pseudo_id")
 
-    def test_of_purchases(self, workplace, data_folder):
+    def test_of_purchases(self, workplace, over, data_folder):
         """Online Retail by customer: a property of purchases and refunds only."""
         as_ofs = [date(2011, 3, 7), date(2011, 3, 14)]
         begin = microseconds(as_ofs[0] - 61 * DAY)
@@ -710,6 +725,6 @@ class TestRealData:
             for row in real_rows(data_folder / "online_retail_ga4.ndjson.zst")
             if begin <= row["event_timestamp"] < end
         ]
-        export = Export(workplace, PROPENSITY_USER_COLUMN="user_id")
+        export = over(workplace, PROPENSITY_USER_COLUMN="user_id")
 
         self.compare(export, rows, as_ofs, "user_id")

@@ -164,7 +164,7 @@ class TestStatement:
         """Every @name in a statement is given by the window or by the run."""
         use_case = usecases.load(name)
         given = set(
-            use_case.window(Settings(project="p"), [date(2026, 3, 1)], labels=1)
+            use_case.window(Settings(project="p"), [date(2026, 3, 1)])
         )
         for statement, more in (
             ("features", set()),
@@ -181,21 +181,22 @@ class TestWindow:
     def test_bounds_the_shards_by_one_day_on_each_side(self):
         """A shop's local date differs from UTC's by one day at most: features of
         [as_of - 60, as_of) may lie in the shards from as_of - 61 to as_of."""
-        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)], labels=False)
+        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
         assert found["first_suffix"] == "20251231"
         assert found["last_suffix"] == "20260302"
 
     def test_reaches_over_the_horizon_for_labels(self):
         """Labels of [as_of, as_of + 7) may lie in the shards up to as_of + 7."""
-        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)], labels=True)
+        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
-        assert found["last_suffix"] == "20260309"
+        assert found["first_label_suffix"] == "20260301"
+        assert found["last_label_suffix"] == "20260309"
 
     def test_spans_all_as_of_dates(self):
         """Several snapshots are read in one scan, from the oldest to the newest."""
         as_ofs = [date(2026, 3, 9), date(2026, 3, 2)]
-        found = parsed().window(Settings(project="p"), as_ofs, labels=False)
+        found = parsed().window(Settings(project="p"), as_ofs)
 
         assert found["as_ofs"] == sorted(as_ofs)
         assert found["first_suffix"] == "20251231"
@@ -203,7 +204,7 @@ class TestWindow:
 
     def test_takes_the_default_of_a_parameter(self):
         """Without a setting the use case's own user column and label event count."""
-        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)], labels=True)
+        found = parsed().window(Settings(project="p"), [date(2026, 3, 2)])
 
         assert found["user_column"] == "user_pseudo_id"
         assert found["label_event"] == "purchase"
@@ -211,7 +212,7 @@ class TestWindow:
     def test_lets_a_setting_override_it(self):
         """A deployment chooses another user column or label event by a setting."""
         settings = Settings(project="p", user_column="user_id", label_event="sign_up")
-        found = parsed().window(settings, [date(2026, 3, 2)], labels=True)
+        found = parsed().window(settings, [date(2026, 3, 2)])
 
         assert found["user_column"] == "user_id"
         assert found["label_event"] == "sign_up"

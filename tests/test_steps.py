@@ -1,0 +1,95 @@
+"""
+The steps of the runs, where no function shows them: what they refuse, and set-up.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity import steps, tables
+from propensity.errors import SchemaError
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse
+from tests import shop
+
+DAY = date(2026, 3, 2)
+
+
+class TestOutcomes:
+    def test_are_apart_from_converters_whom_nobody_had_scored(self):
+        """Defect: an inner join forgets who was not scored, and who did not buy."""
+        groups = pa.table(
+            {
+                "probability": [0.5, None, 0.25],
+                "users": [4, 3, 10],
+                "conversions": [2, 3, 0],
+            }
+        )
+        observed, unscored = steps.outcomes_of(groups)
+
+        assert unscored == 3
+        assert observed.probability.tolist() == [0.25, 0.5]
+        assert observed.users.tolist() == [10, 4]
+        assert observed.conversions.tolist() == [0, 2]
+
+    def test_may_be_empty(self):
+        """A week that nobody was scored for has no outcome, and may have converters."""
+        groups = pa.table(
+            {
+                "probability": pa.array([None], pa.float64()),
+                "users": [3],
+                "conversions": [3],
+            }
+        )
+        observed, unscored = steps.outcomes_of(groups)
+
+        assert (len(observed.users), unscored) == (0, 3)
+
+
+class TestChecks:
+    def test_features_that_are_not_there_are_named(self):
+        """What features.sql must give is what usecase.toml names."""
+        rows = pa.table({"recency_days": [1.0]})
+
+        assert steps.checked(rows, {"recency_days": "number"}) is rows
+        with pytest.raises(SchemaError, match="shoe_size"):
+            steps.checked(rows, {"recency_days": "number", "shoe_size": "number"})
+
+    @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
+    def test_values_that_are_no_probabilities_are_not_staged(self, wrong):
+        """A model that answers NaN publishes nothing."""
+        batch = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
+        run = SimpleNamespace(run_id="r", began_at=datetime(2026, 3, 2, tzinfo=UTC))
+        scored = [(batch, np.array([0.5, wrong]))]
+
+        with pytest.raises(SchemaError, match="no probabilities"):
+            list(steps._staged(run, scored))
+
+
+class TestPrepare:
+    def test_makes_tables_and_view_and_keeps_what_is_there(self, workplace):
+        """Twice equals once; tables that hold rows are left alone."""
+        shop.load(workplace, [shop.event("u", DAY)])
+        settings = Settings.from_environment(workplace.environment)
+        warehouse = Warehouse.open(settings)
+        steps.prepare(warehouse, settings)
+        row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
+        schema = tables.PREDICTIONS_STAGING.arrow_schema()
+        rows = pa.Table.from_pylist([row], schema)
+        warehouse.append(tables.PREDICTIONS_STAGING, rows, job_id="prepared")
+        steps.prepare(warehouse, settings)
+
+        assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
+        assert [found["user_pseudo_id"] for found in warehouse.rows(
+            "SELECT user_pseudo_id FROM ga_events"
+        )] == ["u"]  # fmt: skip
+        names = {
+            table.table_id for table in warehouse.client.list_tables(settings.dataset)
+        }
+        assert names == {"ga_events", *(table.name for table in tables.TABLES)}
+        warehouse.close()
