@@ -738,7 +738,7 @@ def directions(stack: Stack) -> str:
     exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
     user, as_of = example_prediction(stack)
     lookup = f"{stack.url('get_proba')}/?user_id={user}"
-    asked = f" -d '{{\"as_of\": \"{as_of}\"}}'" if as_of else ""
+    asked = f' -d \'{{"as_of": "{as_of}"}}\'' if as_of else ""
     return (
         "To use it from any client of this machine:\n\n"
         f"{exports}\n\n"

@@ -37,6 +37,10 @@ def opened(environment, monkeypatch) -> Iterator[Callable[..., Artifacts]]:
             return made
 
         yield open_with
+    # The client leaves failed downloads unread, and their connections to the collector.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
@@ -55,11 +59,7 @@ def through(opened):
             PROPENSITY_RETRY_DEADLINE_S=str(deadline_s),
         )
 
-    yield open_through
-    # The client leaves failed downloads unread, and their connections to the collector.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    return open_through
 
 
 class TestCreate:

@@ -597,7 +597,7 @@ class TestCommands:
             for line in [*commands(page), *CODE.findall(FENCE.sub("", text(page)))]
             if re.match(r"make [a-z]", command := line.partition("#")[0].strip())
         }
-        known = {"DATA", "USER_COLUMN", "LABEL_EVENT", "PROPENSITY_DATA"}
+        known = {"DATA", "STATE", "USER_COLUMN", "LABEL_EVENT", "PROPENSITY_DATA"}
 
         assert {"make demo", "make test", "make up", "make down"} <= typed
         for command in typed:

@@ -163,9 +163,7 @@ class TestStatement:
     def test_takes_only_parameters_that_a_run_gives(self, name):
         """Every @name in a statement is given by the window or by the run."""
         use_case = usecases.load(name)
-        given = set(
-            use_case.window(Settings(project="p"), [date(2026, 3, 1)])
-        )
+        given = set(use_case.window(Settings(project="p"), [date(2026, 3, 1)]))
         for statement, more in (
             ("features", set()),
             ("labels", set()),
