@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
@@ -135,6 +136,8 @@ def bare_fits(use_case: UseCase, rows: pa.Table, settings: Settings) -> float:
         took = []
         for threads in (1, None):
             model = training.estimator(candidate, (), seed=settings.seed)
+            if isinstance(model, RandomForestClassifier):
+                model.set_params(n_jobs=-1)
             with threadpool_limits(threads):
                 began = time.perf_counter()
                 model.fit(encoded, part.label)

@@ -49,7 +49,7 @@ CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 
 # Rows and repeats behind the importance of a feature: enough to rank them, few enough
 # to cost less than a candidate.
-_IMPORTANCE_ROWS = 1_500
+_IMPORTANCE_ROWS = 1_000
 _IMPORTANCE_REPEATS = 3
 
 _FOLDS = 5
