@@ -22,7 +22,7 @@ from propensity.endpoint import Answer, Run, run
 def predictions(current: Run) -> Answer:
     """Score and publish; where any step fails, what was published before stays."""
     evaluation_missing = not steps.is_evaluated(current)
-    model = steps.serving(current, current.registry.champion())
+    model = steps.champion_as_of(current)
     staged = steps.stage(current, model)
     shift = steps.score_shift(current, staged)
     steps.publish_predictions(current, model, staged)

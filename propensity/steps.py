@@ -136,7 +136,7 @@ def champion_probabilities(
     if champion is None:
         return None
     try:
-        scorer = serving(run, champion).scorer
+        scorer = serving(run, champion.version).scorer
         parts = [scored for _, scored in scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.noted["champion_unusable"] = error.message
@@ -144,9 +144,33 @@ def champion_probabilities(
     return np.concatenate(parts)
 
 
-def serving(run: Run, champion: Champion) -> Serving:
+def champion_as_of(run: Run) -> Serving:
     """
-    Load the champion, its bytes verified by what training recorded.
+    Load the champion, or, to rerun a past week, the one of that time.
+
+    A model that was trained after the run's as-of date has seen what came of the week:
+    its scores of it would look better than they are. Where nothing had been promoted
+    by then, the champion serves all the same, and the log line says so.
+
+    Raises:
+        NoChampion, ArtifactError, SchemaError: As ``serving``.
+    """
+    model = serving(run, run.registry.champion().version)
+    if model.metadata["as_of"] <= run.as_of:
+        return model
+    found = run.warehouse.rows(
+        statement("champion_as_of"),
+        {"use_case": run.use_case.name, "as_of": run.as_of},
+    )
+    if not found:
+        run.noted["trained_after_as_of"] = True
+        return model
+    return serving(run, found[0]["model_version"])
+
+
+def serving(run: Run, version: int) -> Serving:
+    """
+    Load a version, its bytes verified by what training recorded.
 
     Raises:
         ArtifactError: It was not recorded, or its bytes are others.
@@ -154,11 +178,11 @@ def serving(run: Run, champion: Champion) -> Serving:
     """
     found = run.warehouse.rows(
         statement("model_metadata"),
-        {"use_case": run.use_case.name, "model_version": champion.version},
+        {"use_case": run.use_case.name, "model_version": version},
     )
     if not found:
         raise ArtifactError(
-            f"version {champion.version} of {run.use_case.name} is not recorded in "
+            f"version {version} of {run.use_case.name} is not recorded in "
             f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
         )
     metadata = dict(found[0].items())
@@ -166,7 +190,7 @@ def serving(run: Run, champion: Champion) -> Serving:
     if trained_on != dict(run.use_case.features):
         changed = sorted(set(trained_on.items()) ^ set(run.use_case.features.items()))
         raise SchemaError(
-            f"version {champion.version} was trained on other features than today's: "
+            f"version {version} was trained on other features than today's: "
             f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
             "Train again"
         )
@@ -175,7 +199,7 @@ def serving(run: Run, champion: Champion) -> Serving:
     preprocessor, model = run.registry.load(metadata)
     features: Any = dict(run.use_case.features)
     scorer = Scorer.compile(preprocessor, model, features=features)
-    return Serving(version=champion.version, scorer=scorer, metadata=metadata)
+    return Serving(version=version, scorer=scorer, metadata=metadata)
 
 
 def publish_model(

@@ -223,6 +223,34 @@ class TestPublishing:
         assert state(published) == before
 
 
+class TestReruns:
+    def test_take_the_model_of_their_time(self, enthroned):
+        """A past week is scored by the champion of then: a model that was trained
+        later has seen what came of it."""
+        registry = enthroned.registry
+        enthroned.warehouse.execute(
+            "INSERT INTO ma_model_training_metadata SELECT * REPLACE ("
+            "model_version + 1 AS model_version, DATE_ADD(as_of, INTERVAL 28 DAY) "
+            "AS as_of) FROM ma_model_training_metadata"
+        )
+        registry.promote(
+            1, model_sha256="", at=datetime(2026, 3, 1, tzinfo=UTC), instead_of=0
+        )
+
+        then = enthroned.run("predictions", LATER)
+        now = enthroned.run("predictions", TRAINED + 4 * WEEK)
+
+        assert (then["model_version"], now["model_version"]) == (0, 1)
+
+    def test_take_the_champion_where_there_was_none(self, enthroned, logged):
+        """Before the first training there is no other model: the log says so."""
+        logged()
+        answer = enthroned.run("predictions", TRAINED - WEEK)
+
+        assert answer["model_version"] == 0
+        assert logged()[-1]["trained_after_as_of"]
+
+
 @pytest.fixture(scope="module")
 def serving(new_place, enthrone) -> Place:
     """A place with a champion and the predictions of a week."""

@@ -1,0 +1,16 @@
+-- At most one row: the version that had been promoted by a past day.
+-- Parameters: @use_case STRING; @as_of DATE. Source: ma_model_training_metadata.
+-- For reruns of past weeks: a model trained later has seen what came of them.
+SELECT
+  model_version
+FROM
+  ma_model_training_metadata
+WHERE
+  use_case = @use_case
+  AND as_of <= @as_of
+  AND promoted
+ORDER BY
+  as_of DESC,
+  model_version DESC
+LIMIT
+  1
