@@ -19,8 +19,11 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from propensity import evaluation
+from propensity.artifacts import sha256
+from propensity.errors import ArtifactError
 from propensity.registry import unpickled
 from propensity.settings import Settings
+from propensity.training import slice_of
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
@@ -137,22 +140,25 @@ def _logistic(
     found = np.full(len(rows), np.nan)
     for version in versions:
         recorded = warehouse.table(
-            "SELECT as_of, train_as_ofs, dataset_object, dataset_sha256,"
-            " preprocessor_object, preprocessor_sha256 FROM ma_model_training_metadata"
+            "SELECT as_of, train_as_ofs, dataset_object, preprocessor_object,"
+            " preprocessor_sha256 FROM ma_model_training_metadata"
             " WHERE use_case = @use_case AND model_version = @version",
             {"use_case": use_case.name, "version": version},
         ).to_pylist()[0]
         fitted_on = pq.read_table(bucket / recorded["dataset_object"])
-        wanted = pa.array(recorded["train_as_ofs"], pa.date32())
-        fitted_on = fitted_on.filter(pc.is_in(fitted_on["as_of"], value_set=wanted))
+        part = slice_of(fitted_on, recorded["train_as_ofs"])
         data = (bucket / recorded["preprocessor_object"]).read_bytes()
+        if sha256(data) != recorded["preprocessor_sha256"]:
+            raise ArtifactError(
+                f"{recorded['preprocessor_object']} is not what training recorded"
+            )
         preprocessor = unpickled(data)
-        frame = to_frame(fitted_on.combine_chunks().to_batches()[0], features)
+        frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
         model = LogisticRegression(C=0.1, max_iter=1000)
         model.fit(
             preprocessor.transform(frame),
-            fitted_on["label"].to_numpy(),
-            sample_weight=fitted_on["weight"].to_numpy(),
+            part.label,
+            sample_weight=part.weight,
         )
         after = pc.greater_equal(rows["as_of"], recorded["as_of"]).to_numpy()
         later = rows.filter(pa.array(after)).combine_chunks().to_batches()[0]

@@ -14,7 +14,7 @@ import pickle
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -78,7 +78,6 @@ class Finished:
 
     answer: Mapping[str, Any]
     run_id: str = ""
-    extra: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Registry:

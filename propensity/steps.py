@@ -155,16 +155,16 @@ def champion_as_of(run: Run) -> Serving:
     Raises:
         NoChampion, ArtifactError, SchemaError: As ``serving``.
     """
-    model = serving(run, run.registry.champion().version)
-    if model.metadata["as_of"] <= run.as_of:
-        return model
+    recorded = _recorded(run, run.registry.champion().version)
+    if recorded["as_of"] <= run.as_of:
+        return _loaded(run, recorded)
     found = run.warehouse.rows(
         statement("champion_as_of"),
         {"use_case": run.use_case.name, "as_of": run.as_of},
     )
     if not found:
         run.noted["trained_after_as_of"] = True
-        return model
+        return _loaded(run, recorded)
     return serving(run, found[0]["model_version"])
 
 
@@ -176,6 +176,11 @@ def serving(run: Run, version: int) -> Serving:
         ArtifactError: It was not recorded, or its bytes are others.
         SchemaError: Its features are not those of the use case.
     """
+    return _loaded(run, _recorded(run, version))
+
+
+def _recorded(run: Run, version: int) -> dict[str, Any]:
+    """Return what training recorded of a version, or raise ArtifactError."""
     found = run.warehouse.rows(
         statement("model_metadata"),
         {"use_case": run.use_case.name, "model_version": version},
@@ -185,7 +190,12 @@ def serving(run: Run, version: int) -> Serving:
             f"version {version} of {run.use_case.name} is not recorded in "
             f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
         )
-    metadata = dict(found[0].items())
+    return dict(found[0].items())
+
+
+def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
+    """Load a recorded version, or raise ArtifactError or SchemaError as ``serving``."""
+    version = metadata["model_version"]
     trained_on = json.loads(metadata["features"])
     if trained_on != dict(run.use_case.features):
         changed = sorted(set(trained_on.items()) ^ set(run.use_case.features.items()))
