@@ -51,7 +51,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from local import bigquery_shortcuts
+from local import bigquery_numbers, bigquery_shortcuts
 from local.processes import stop_with
 
 HOST = "127.0.0.1"
@@ -196,6 +196,7 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         for path in database.FUNCTIONS:
             macro = database.MACRO.sub(r"CREATE MACRO bq.main.\1", path.read_text())
             connection.execute(macro)
+        bigquery_numbers.define(connection)
         known = {
             path.name.removesuffix(CATALOG_SUFFIX)
             for path in data_dir.glob(f"*{CATALOG_SUFFIX}")
@@ -690,6 +691,7 @@ def serve(
     follow_views()
     union_wildcards()
     merge_in_transactions()
+    bigquery_numbers.calculate_exactly()
     write_partitions(runner)
     queue_writes(runner, catalog)
     bound_results(runner, database, keep_results)

@@ -60,6 +60,9 @@ READY_S = 90.0
 POLL_S = 0.05
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 NO_SUCH_USER = "SOME_USER"
+# Which Pub/Sub emulator serves: the project's own, or Google's where it is installed.
+OURS = "ours"
+GOOGLE = "gcloud"
 
 
 @dataclass(frozen=True)
@@ -77,19 +80,33 @@ FUNCTIONS = (
     Function("01-Predictions", "predictions"),
     Function("02-GetProba", "get_proba", is_asynchronous=True),
     Function("03-ModelEvaluation", "model_evaluation"),
+    Function("04-StreamFeatures", "stream_features", is_asynchronous=True),
+    Function(
+        "04-StreamFeatures",
+        "score_stream",
+        is_asynchronous=True,
+        requirements="requirements-score_stream.txt",
+    ),
+    Function("04-StreamFeatures", "compact_features"),
+    Function("04-StreamFeatures", "archive_events", is_asynchronous=True),
 )
-# Distance of every service's port from the base. Functions keep the number of their
-# folder; 4 to 9 and 13 on are left for functions and emulators to come.
+# Distance of every service's port from the base. 8, 9 and 14 on are left for functions
+# and emulators to come.
 PORT_OFFSETS = {
     "model_training": 0,
     "predictions": 1,
     "get_proba": 2,
     "model_evaluation": 3,
+    "stream_features": 4,
+    "score_stream": 5,
+    "compact_features": 6,
+    "archive_events": 7,
     "bigquery": 10,
     "bigquery_storage": 11,
     "storage": 12,
+    "pubsub": 13,
 }
-EMULATOR_PORTS = ("bigquery", "bigquery_storage", "storage")
+EMULATOR_PORTS = ("bigquery", "bigquery_storage", "storage", "pubsub")
 
 
 @dataclass(frozen=True)
@@ -103,6 +120,7 @@ class Options:
     user_column: str = "user_pseudo_id"
     label_event: str = "purchase"
     use_case: str = "ga4_purchase"
+    pubsub: str = OURS
 
 
 @dataclass(frozen=True)
@@ -294,12 +312,12 @@ class Stack:
     def environment(self) -> dict[str, str]:
         """The variables with which any client, and every function, finds all this."""
         given = self.options
-        storage_api = f"{HOST}:{self.ports['bigquery_storage']}"
         return {
             "GOOGLE_CLOUD_PROJECT": given.project,
             "BIGQUERY_EMULATOR_HOST": self.url("bigquery"),
-            "BIGQUERY_STORAGE_EMULATOR_HOST": storage_api,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": self.address("bigquery_storage"),
             "STORAGE_EMULATOR_HOST": self.url("storage"),
+            "PUBSUB_EMULATOR_HOST": self.address("pubsub"),
             "PROPENSITY_DATASET": given.dataset,
             "PROPENSITY_GA4_DATASET": given.ga4_dataset,
             "PROPENSITY_BUCKET": given.bucket,
@@ -312,6 +330,10 @@ class Stack:
         """Return the address of a function, by its target, or of an emulator."""
         return f"http://{HOST}:{self.ports[service]}"
 
+    def address(self, service: str) -> str:
+        """Return host and port of an emulator that speaks gRPC."""
+        return f"{HOST}:{self.ports[service]}"
+
     @property
     def bucket_folder(self) -> Path:
         """Folder of the bucket's objects, which can be opened as they are."""
@@ -319,7 +341,7 @@ class Stack:
 
     def prepare(self) -> None:
         """
-        Create what the functions expect to exist: bucket, datasets, tables and view.
+        Create what the functions expect to exist: bucket, tables, views, topics.
 
         The view of the export can be made once the export has a table; until then a
         function that reads it says that it is missing.
@@ -328,7 +350,9 @@ class Stack:
         from google.auth.credentials import AnonymousCredentials
         from google.cloud.storage import Client as StorageClient
 
+        from local import topics
         from propensity import steps
+        from propensity.artifacts import Artifacts
         from propensity.errors import MissingTable
         from propensity.settings import Settings
         from propensity.warehouse import Warehouse
@@ -336,8 +360,6 @@ class Stack:
         settings = Settings.from_environment(self.environment)
         warehouse = Warehouse.open(settings)
         warehouse.create_dataset(self.options.ga4_dataset)
-        with contextlib.suppress(MissingTable):
-            steps.prepare(warehouse, settings)
         objects = StorageClient(
             project=self.options.project,
             credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
@@ -345,7 +367,16 @@ class Stack:
         )
         with contextlib.suppress(Conflict):
             objects.create_bucket(self.options.bucket)
+        with contextlib.suppress(MissingTable):
+            bucket = objects.bucket(self.options.bucket)
+            artifacts = Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
+            steps.prepare(warehouse, artifacts, settings)
         objects.close()
+        topics.create(
+            settings.project,
+            settings.pubsub_endpoint,
+            endpoints={one.target: self.url(one.target) for one in self.functions},
+        )
 
     # -- starting ---------------------------------------------------------------------
 
@@ -420,12 +451,16 @@ class Stack:
         return hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def _start_all(self, pythons: Mapping[str, Path], *, stay: bool) -> None:
+        from local import pubsub_emulator
+
         began = time.monotonic()
+        pubsub = self.address("pubsub")
         self._start_emulators(stay=stay)
         for function in self.functions:
             self._start_function(function, pythons[function.target])
         self._wait("bigquery", f"/bigquery/v2/projects/{self.options.project}/datasets")
         self._wait("storage", "/")
+        self._wait_for("pubsub", lambda: pubsub_emulator.is_serving(pubsub))
         self.prepare()
         for function in self.functions:
             # The framework answers this path itself once it has loaded the function.
@@ -437,7 +472,7 @@ class Stack:
 
     def _start_emulators(self, *, stay: bool) -> None:
         folder = self.state.folder
-        for service in ("bigquery", "storage"):
+        for service in ("bigquery", "storage", "pubsub"):
             (folder / service).mkdir(parents=True, exist_ok=True)
         parent = [] if stay else ["--parent", str(os.getpid())]
         self._spawn(
@@ -465,6 +500,31 @@ class Stack:
             environment=self._clean_environment(),
             folder=ROOT,
         )
+
+        self._spawn(
+            "pubsub",
+            self._pubsub_command(folder / "pubsub", parent),
+            environment=self._clean_environment(),
+            folder=ROOT,
+        )
+
+    def _pubsub_command(self, folder: Path, parent: Sequence[str]) -> list[str]:
+        port = self.ports["pubsub"]
+        if self.options.pubsub == GOOGLE:
+            from local.pubsub_emulator import google_command
+
+            command = google_command(port, folder)
+            if command is None:
+                raise LocalError(
+                    "Google's Pub/Sub emulator is not on this machine: it needs Java and"
+                    " `gcloud components install pubsub-emulator`"
+                )
+            return command
+        return [
+            *(sys.executable, "-m", "local.pubsub_emulator"),
+            *("--port", str(port)),
+            *parent,
+        ]
 
     def _start_function(self, function: Function, python: Path) -> None:
         # gunicorn keeps a socket there; in the user's home one would be all functions'.
@@ -519,9 +579,12 @@ class Stack:
 
     def _wait(self, name: str, path: str) -> None:
         """Wait until a service answers; a client error is an answer too."""
+        self._wait_for(name, lambda: answers(self.url(name) + path))
+
+    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
         assert self._record is not None
         deadline = time.monotonic() + READY_S
-        while not answers(self.url(name) + path):
+        while not is_ready():
             for process in self._record.ended:
                 raise LocalError(
                     f"{process.name} ended while it was starting. {end_of(process)}"

@@ -152,6 +152,11 @@ class Artifacts:
             )
             return sorted(blob.name for blob in blobs)
 
+    def delete(self, name: str) -> None:
+        """Delete an object; it need not exist."""
+        with self._translated(name), contextlib.suppress(api.NotFound):
+            self._bucket.delete_blob(name, retry=self._retry, timeout=self._timeout)
+
     def uri(self, name: str) -> str:
         """Return the object's ``gs://`` address."""
         return f"gs://{self._bucket.name}/{name}"

@@ -109,7 +109,7 @@ def edges() -> Edges:
 
 
 def run(
-    function: str, *, kind: str, once: bool
+    function: str, *, kind: str, once: bool, scope: str | None = None
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Make an HTTP function of a run.
@@ -120,6 +120,7 @@ def run(
             other.
         once: Whether a finished run is answered from its lease, unless forced. Else it
             runs again, which must come to the same.
+        scope: Under which its lease is kept, where a run is about all use cases.
     """
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
@@ -128,7 +129,7 @@ def run(
             line: dict[str, Any] = {"function": function, **_UNKNOWN}
             began = time.perf_counter()
             try:
-                answer = _ran(request, body, line, kind=kind, once=once)
+                answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
                 status, outcome = 200, "ok"
             except PropensityError as error:
                 answer, status, outcome = error.body(), error.status, error.code
@@ -158,6 +159,7 @@ def _ran(
     *,
     kind: str,
     once: bool,
+    scope: str | None,
 ) -> Answer:
     opened = edges()
     now = datetime.now(UTC)
@@ -173,7 +175,7 @@ def _ran(
         force=asked.force,
         began_at=now,
         warehouse=opened.warehouse.for_run(),
-        registry=Registry(opened.artifacts, use_case.name),
+        registry=Registry(opened.artifacts, scope or use_case.name),
     )
     lease = current.registry.begin(
         kind,

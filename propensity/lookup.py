@@ -38,7 +38,8 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse, statement
+from propensity.statements import statement
+from propensity.warehouse import Warehouse
 
 MAXIMUM_USERS = 1_000
 MAXIMUM_ID_CHARACTERS = 256

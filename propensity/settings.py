@@ -30,6 +30,7 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+_TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
 _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 
@@ -71,6 +72,12 @@ def _real(least: float, most: float) -> Callable[[str], float]:
     return parse
 
 
+def _flag(text: str) -> bool:
+    if text not in {"true", "false"}:
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
 def _text(text: str) -> str:
     return text
 
@@ -81,7 +88,7 @@ class Settings:
     What a deployment chooses; ``docs/settings.md`` describes each.
 
     Defaults are here and nowhere else. The variable of a setting is its name in
-    capitals behind ``PROPENSITY_``, except for the four that Google's own clients
+    capitals behind ``PROPENSITY_``, except for those that Google's own clients
     and emulators name.
     """
 
@@ -109,6 +116,18 @@ class Settings:
     lookup_cache_users: int = 100_000
     stale_after_days: int = 8
     seed: int = 42
+    enriched_topic: str = "enriched"
+    scores_topic: str = "scores"
+    keep_personal_fields: bool = False
+    maximum_event_bytes: int = 256 * 1024
+    maximum_clock_skew_s: int = 600
+    postcode_ttl_s: int = 3600
+    champion_ttl_s: int = 60
+    append_timeout_s: int = 30
+    archive_linger_s: float = 2.0
+    first_day_hours: int = 24
+    label_known_days: int = 7
+    pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
 
@@ -169,6 +188,7 @@ class Settings:
 
 _VARIABLES = {
     "project": "GOOGLE_CLOUD_PROJECT",
+    "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
     "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
     "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
 }
@@ -198,6 +218,18 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "lookup_cache_users": _whole(0, 10_000_000),
     "stale_after_days": _whole(1, 3650),
     "seed": _whole(0, 2**31 - 1),
+    "enriched_topic": _matching(_TOPIC),
+    "scores_topic": _matching(_TOPIC),
+    "keep_personal_fields": _flag,
+    "maximum_event_bytes": _whole(1024, 8 * 1024**2),
+    "maximum_clock_skew_s": _whole(0, 24 * 3600),
+    "postcode_ttl_s": _whole(1, 7 * 24 * 3600),
+    "champion_ttl_s": _whole(1, 24 * 3600),
+    "append_timeout_s": _whole(1, 300),
+    "archive_linger_s": _real(0.0, 300.0),
+    "first_day_hours": _whole(1, 24 * 90),
+    "label_known_days": _whole(1, 3650),
+    "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,
 }

@@ -7,7 +7,6 @@ in this module decides what a figure means.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from propensity import evaluation, tables
+from propensity import compaction, evaluation, tables
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -26,13 +25,14 @@ from propensity.errors import (
     ScoreShift,
 )
 from propensity.registry import Champion
-from propensity.warehouse import record, statement
+from propensity.serving import Serving, loaded, recorded
+from propensity.statements import statement
+from propensity.warehouse import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from propensity.endpoint import Run
-    from propensity.scoring import Scorer
     from propensity.training import Trained, Verdict
 
 Floats = NDArray[np.float64]
@@ -44,15 +44,6 @@ PERCENTILES = 100
 
 # Weeks that a run of 03 goes back for: outcomes missed while it did not run.
 CATCH_UP_WEEKS = 13
-
-
-@dataclass(frozen=True, kw_only=True)
-class Serving:
-    """The champion, loaded: what was recorded of it and what scores."""
-
-    version: int
-    scorer: Scorer
-    metadata: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +86,7 @@ def training_rows(run: Run) -> pa.Table:
     rows = run.warehouse.table(
         use_case.statement("training_rows"),
         {
-            **use_case.window(settings, snapshots),
+            **use_case.window(settings, snapshots, today=run.as_of),
             "maximum_rows": settings.maximum_training_rows,
         },
     )
@@ -155,16 +146,17 @@ def champion_as_of(run: Run) -> Serving:
     Raises:
         NoChampion, ArtifactError, SchemaError: As ``serving``.
     """
-    recorded = _recorded(run, run.registry.champion().version)
-    if recorded["as_of"] <= run.as_of:
-        return _loaded(run, recorded)
+    version = run.registry.champion().version
+    metadata = recorded(run.warehouse, run.use_case, version)
+    if metadata["as_of"] <= run.as_of:
+        return loaded(run.registry, run.use_case, metadata)
     found = run.warehouse.rows(
         statement("champion_as_of"),
         {"use_case": run.use_case.name, "as_of": run.as_of},
     )
     if not found:
         run.noted["trained_after_as_of"] = True
-        return _loaded(run, recorded)
+        return loaded(run.registry, run.use_case, metadata)
     return serving(run, found[0]["model_version"])
 
 
@@ -176,40 +168,8 @@ def serving(run: Run, version: int) -> Serving:
         ArtifactError: It was not recorded, or its bytes are others.
         SchemaError: Its features are not those of the use case.
     """
-    return _loaded(run, _recorded(run, version))
-
-
-def _recorded(run: Run, version: int) -> dict[str, Any]:
-    """Return what training recorded of a version, or raise ArtifactError."""
-    found = run.warehouse.rows(
-        statement("model_metadata"),
-        {"use_case": run.use_case.name, "model_version": version},
-    )
-    if not found:
-        raise ArtifactError(
-            f"version {version} of {run.use_case.name} is not recorded in "
-            f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
-        )
-    return dict(found[0].items())
-
-
-def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
-    """Load a recorded version, or raise ArtifactError or SchemaError as ``serving``."""
-    version = metadata["model_version"]
-    trained_on = json.loads(metadata["features"])
-    if trained_on != dict(run.use_case.features):
-        changed = sorted(set(trained_on.items()) ^ set(run.use_case.features.items()))
-        raise SchemaError(
-            f"version {version} was trained on other features than today's: "
-            f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
-            "Train again"
-        )
-    from propensity.scoring import Scorer  # noqa: PLC0415 - 03 runs without sklearn
-
-    preprocessor, model = run.registry.load(metadata)
-    features: Any = dict(run.use_case.features)
-    scorer = Scorer.compile(preprocessor, model, features=features)
-    return Serving(version=version, scorer=scorer, metadata=metadata)
+    metadata = recorded(run.warehouse, run.use_case, version)
+    return loaded(run.registry, run.use_case, metadata)
 
 
 def publish_model(
@@ -513,7 +473,7 @@ def evaluate_week(run: Run, week: date) -> dict[str, Any]:
     groups = run.warehouse.table(
         use_case.statement("evaluation_rows"),
         {
-            **use_case.window(settings, [week]),
+            **use_case.window(settings, [week], today=run.as_of),
             "use_case": use_case.name,
             "prediction_as_of": in_force[0]["as_of"],
         },
@@ -583,17 +543,21 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
 # -- Set-up ---------------------------------------------------------------------------
 
 
-def prepare(warehouse: Any, settings: Any) -> None:
+def prepare(warehouse: Any, artifacts: Any, settings: Any) -> None:
     """
-    Create the dataset, its tables and its view of the export, where missing.
+    Create the dataset, its tables and its views, where missing.
 
     Raises:
         MissingTable: The export has no table yet, so that its view can not be made.
+            All else is there.
     """
     warehouse.create_dataset(settings.dataset)
     for table in tables.TABLES:
         warehouse.create(table)
-    source = f"{settings.project}.{settings.required('ga4_dataset')}"
+    compaction.prepare_view(warehouse, artifacts)
+    if not settings.ga4_dataset:
+        return
+    source = f"{settings.project}.{settings.ga4_dataset}"
     warehouse.replace_view(
         "ga_events",
         statement("ga_events").replace("`events_*`", f"`{source}.events_*`"),

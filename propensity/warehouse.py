@@ -14,7 +14,6 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import requests.exceptions
@@ -65,16 +64,6 @@ _UNLIMITED = ("grpc.max_receive_message_length", -1)
 
 # Read as JSON with the answer; more are read as Arrow through the Storage API.
 _SMALL_ROWS = 1_000
-
-
-def statement(name: str) -> str:
-    """
-    Return the shared statement ``name`` of ``propensity/sql``.
-
-    Raises:
-        FileNotFoundError: There is no ``name.sql``.
-    """
-    return (resources.files("propensity") / "sql" / f"{name}.sql").read_text("utf-8")
 
 
 class Warehouse:

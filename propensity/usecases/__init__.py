@@ -13,13 +13,14 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from functools import cache
 from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from propensity.errors import RequestError, UseCaseError
+from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
 
 if TYPE_CHECKING:
@@ -29,7 +30,6 @@ NUMBER = "number"
 CATEGORY = "category"
 
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_INCLUDE = re.compile(r"^( *)-- include: (\w+)\.sql$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,8 @@ class UseCase:
     One use case as its folder describes it.
 
     ``features`` maps each column of ``features.sql`` that the model reads to "number"
-    or "category", in the order of the model's input.
+    or "category", in the order of the model's input. ``events`` names the types of
+    events that it takes from the stream, ``event_types`` declares those of its own.
     """
 
     name: str
@@ -65,10 +66,12 @@ class UseCase:
     lookback_days: int
     horizon_days: int
     threshold: float
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, str | int]
     features: Mapping[str, str]
     baseline: Baseline
     candidates: Sequence[Candidate]
+    events: Sequence[str] = ()
+    event_types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def timeframe(self, settings: Settings) -> Timeframe:
         """Return the spans that this use case measures time with."""
@@ -82,34 +85,41 @@ class UseCase:
         """
         Return ``name.sql``: the use case's own, or the shared one.
 
-        A shared statement takes in the use case's own where a line reads
-        ``-- include: features.sql``.
-        """
-        own = resources.files(__name__) / self.name / f"{name}.sql"
-        if own.is_file():
-            return own.read_text("utf-8")
-        shared = resources.files("propensity") / "sql" / f"{name}.sql"
-        return _INCLUDE.sub(lambda found: self.statement(found[2]), _text(shared))
+        What a statement includes is taken from the use case in the same way.
 
-    def window(self, settings: Settings, as_ofs: Sequence[date]) -> dict[str, Any]:
+        Raises:
+            UseCaseError: There is neither.
+        """
+        try:
+            return statement(name, own=resources.files(__name__) / self.name)
+        except FileNotFoundError as error:
+            raise UseCaseError(f"there is no statement {name}.sql") from error
+
+    def has_statement(self, name: str) -> bool:
+        """Tell whether the use case has a statement ``name`` of its own."""
+        return (resources.files(__name__) / self.name / f"{name}.sql").is_file()
+
+    def window(
+        self, settings: Settings, as_ofs: Sequence[date], *, today: date | None = None
+    ) -> dict[str, Any]:
         """
         Return the parameters of the use case's statements.
 
         Args:
             settings: A setting of a parameter's name overrides its default.
             as_ofs: As-of dates to compute rows for; one or more.
+            today: The run's as-of date, on which a label is known or not; the last of
+                ``as_ofs`` where None.
 
         Returns:
             Values by name. Features and labels each have suffix bounds of their own, so
             that each reads the days it needs and pays for no more.
         """
-        chosen = {
-            name: str(getattr(settings, name, "") or default)
-            for name, default in self.parameters.items()
-        }
         return {
-            **chosen,
+            **self.chosen(settings),
             "as_ofs": sorted(as_ofs),
+            "today": today or max(as_ofs),
+            "earliest": min(as_ofs) - timedelta(days=self.lookback_days + 2),
             "lookback_days": self.lookback_days,
             "horizon_days": self.horizon_days,
             "first_suffix": first_suffix(min(as_ofs), days=self.lookback_days),
@@ -118,19 +128,19 @@ class UseCase:
             "last_label_suffix": first_suffix(max(as_ofs), days=-self.horizon_days - 1),
         }
 
+    def chosen(self, settings: Settings) -> dict[str, str | int]:
+        """Return the use case's own parameters, as a deployment has set them."""
+        return {
+            name: type(default)(getattr(settings, name, "") or default)
+            for name, default in self.parameters.items()
+        }
+
     @property
     def model(self) -> ModuleType | None:
         """The use case's ``model.py``, or None where it has none."""
         if not (resources.files(__name__) / self.name / "model.py").is_file():
             return None
         return importlib.import_module(f"{__name__}.{self.name}.model")
-
-
-def _text(file: Any) -> str:
-    try:
-        return str(file.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise UseCaseError(f"there is no statement {file.name}") from error
 
 
 def names() -> list[str]:
@@ -204,6 +214,8 @@ def parse(name: str, text: str) -> UseCase:
         features=features,
         baseline=baseline,
         candidates=candidates,
+        events=tuple(read.get("stream", {}).get("events", ())),
+        event_types=dict(read.get("events", {})),
     )
 
 

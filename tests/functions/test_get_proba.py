@@ -32,7 +32,8 @@ from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack import LOCAL, ROOT
 from propensity import lookup, tables
-from propensity.warehouse import statement
+from propensity.statements import statement
+
 
 FOLDER = ROOT / "02-GetProba"
 TODAY = datetime.now(UTC).date()

@@ -22,7 +22,8 @@ from local import ga4_export
 from propensity import steps, tables, usecases
 from propensity.artifacts import sha256
 from propensity.registry import pickled
-from propensity.warehouse import record, statement
+from propensity.statements import statement
+from propensity.warehouse import record
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
 from tests.shop import WEEK

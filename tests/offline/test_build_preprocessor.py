@@ -15,7 +15,8 @@ from propensity import steps
 from propensity.artifacts import Artifacts
 from propensity.registry import Registry
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse, statement
+from propensity.statements import statement
+from propensity.warehouse import Warehouse
 
 GOOD = """
     from sklearn.compose import ColumnTransformer

@@ -1,0 +1,56 @@
+"""
+04-StreamFeatures: events in at least once, features out exactly once.
+
+    events --> stream_features --> stream_events, and enriched --> score_stream --> scores
+                                                             '--> archive_events
+
+Request   a push of Pub/Sub, as a CloudEvent or plain: stream_features (topic events),
+          score_stream and archive_events (topic enriched); POST: compact_features
+Reads     postcode_index, stream_events (BigQuery), the champion (bucket, verified)
+Writes    stream_events, dead_letters, inference_log, stream_features_daily, the view
+          stream_features, Parquet in the bucket, the topics enriched and scores
+Answers   200 done, or stored as a dead letter; 400, 413 no push; 409 the compaction is
+          under way; 503 deliver again
+"""
+
+from functools import cache
+
+import functions_framework
+import functions_framework.aio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from propensity import compaction, consumers
+from propensity.endpoint import Answer, Run, run
+from propensity.settings import Settings
+
+
+@cache
+def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
+    """Open the clients on the first request; a warm instance keeps them."""
+    return kind(consumers.Edges.open(Settings.from_environment()))
+
+
+@functions_framework.aio.http
+@consumers.answers_push("streamFeatures")
+async def stream_features(request: Request) -> Response:
+    return await consumer(consumers.StreamFeatures).take(request)
+
+
+@functions_framework.aio.http
+@consumers.answers_push("scoreStream")
+async def score_stream(request: Request) -> Response:
+    return await consumer(consumers.ScoreStream).take(request)
+
+
+@functions_framework.aio.http
+@consumers.answers_push("archiveEvents")
+async def archive_events(request: Request) -> Response:
+    return await consumer(consumers.ArchiveEvents).take(request)
+
+
+@functions_framework.http
+@run("compactFeatures", kind="compact", once=False, scope="stream")
+def compact_features(current: Run) -> Answer:
+    """Bring tiles and exports up to date; whatever dies, a rerun completes."""
+    return compaction.compact(current)

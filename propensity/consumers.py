@@ -1,0 +1,659 @@
+"""
+The consumers of the stream: what is done with a message, between edges and pure code.
+
+Each is an asynchronous function that Pub/Sub pushes to. Messages that arrive together
+are handled together (``GroupCommit``), and a message is acknowledged once what it led
+to is durable. A message that can never succeed is stored with its reason and
+acknowledged; whatever may succeed later raises, and Pub/Sub delivers again.
+
+No user and no event is ever logged: lines hold counts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+import json
+import threading
+import time
+import traceback
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from propensity import bus, stream, tables, usecases
+from propensity.appends import Appends, RowsRefused
+from propensity.artifacts import Artifacts
+from propensity.bus import Bus
+from propensity.commit import GroupCommit
+from propensity.errors import (
+    Conflict,
+    MethodNotAllowed,
+    PropensityError,
+    RequestError,
+    TooLarge,
+)
+from propensity.events import Catalogue, Refused, moment_of
+from propensity.postcodes import PostcodeIndex
+from propensity.registry import PARQUET
+from propensity.serving import Champions, Serving
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.stream import Message, Rules
+from propensity.usecases import UseCase
+from propensity.warehouse import Warehouse
+
+# Groups under way at once, and what each may hold: well within what one append and one
+# Publish request may be.
+WRITERS = 4
+GROUP_MESSAGES = 500
+GROUP_BYTES = 4 * 1024**2
+
+# What may wait in an instance. Beyond, Pub/Sub is asked to come again, and slows down.
+WAITING_MESSAGES = 5_000
+WAITING_BYTES = 64 * 1024**2
+
+# Queries for features under way at once; each bills 10 MB or more.
+SCORING_GROUPS = 2
+
+# Counts of an instance are logged this often: a line an event would cost more than it.
+LOG_EVERY_S = 10.0
+
+Consumed = Refused | None
+
+
+class Json(Response):
+    """A JSON answer, made without the parts of ``Response`` that it does not need."""
+
+    def __init__(self, body: bytes, *, status: int = 200) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+        ]
+
+
+class Tally:
+    """Counts of an instance, logged as one line every so often."""
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+        self._counts: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
+        self._began = time.monotonic()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def add(self, reasons: Mapping[str, int], **counts: int) -> None:
+        """Add to the counts; they are logged within ``LOG_EVERY_S``."""
+        self._counts.update(counts)
+        self._reasons.update(reasons)
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LOG_EVERY_S, self.write)
+
+    def write(self) -> None:
+        """Log what was counted since the last line."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        line: dict[str, Any] = {**self._counts}
+        if self._reasons:
+            line["reasons"] = {**self._reasons}
+        severity = "WARNING" if self._reasons else "INFO"
+        log(severity, "counts", function=self._function, outcome="ok", **line)
+        self._counts.clear()
+        self._reasons.clear()
+
+
+def log(severity: str, text: str, **fields: object) -> None:
+    """Write one line, as the platform reads structured logs."""
+    line = {"severity": severity, "message": text, **fields}
+    print(json.dumps(line, default=str), flush=True)
+
+
+Take = Callable[[Request], Awaitable[Response]]
+
+
+def answers_push(name: str) -> Callable[[Take], Take]:
+    """
+    Turn whatever a consumer raises into JSON, and log it by one line.
+
+    Args:
+        name: Of the function, in the log.
+    """
+
+    def decorate(take: Take) -> Take:
+        async def answered(request: Request) -> Response:
+            try:
+                if request.method != "POST":
+                    raise MethodNotAllowed(request.method, allowed=("POST",))
+                return await take(request)
+            except PropensityError as raised:
+                error, frames = raised, ""
+            except Exception as raised:  # the one place: the last before the caller
+                error = PropensityError("unexpected error; the log has its trace")
+                told = traceback.format_tb(raised.__traceback__)
+                frames = f"\n{type(raised).__name__}\n{''.join(told)}"
+            severity = "ERROR" if error.status >= 500 else "WARNING"  # noqa: PLR2004
+            log(
+                severity,
+                f"{error.message}{frames}",
+                function=name,
+                outcome=error.code,
+                status=error.status,
+            )
+            answer = Json(json.dumps(error.body()).encode(), status=error.status)
+            if isinstance(error, MethodNotAllowed):
+                answer.raw_headers.append((b"allow", b"POST"))
+            return answer
+
+        answered.__name__ = take.__name__
+        return answered
+
+    return decorate
+
+
+async def body_of(request: Request) -> bytes:
+    """
+    Read a request's body, and no more of it than a push can be.
+
+    Raises:
+        TooLarge, RequestError: As named.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > bus.MAXIMUM_BODY_BYTES:
+                raise TooLarge(f"the body is over {bus.MAXIMUM_BODY_BYTES} bytes")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise RequestError("the connection was closed within the body") from None
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The clients of an instance of a consumer; nothing is sent when they open."""
+
+    settings: Settings
+    warehouse: Warehouse
+    artifacts: Artifacts
+    appends: Appends
+    bus: Bus
+    catalogue: Catalogue
+    rules: Rules
+
+    @classmethod
+    def open(cls, settings: Settings) -> Edges:
+        """Open the clients."""
+        return cls(
+            settings=settings,
+            warehouse=Warehouse.open(settings),
+            artifacts=Artifacts.open(settings),
+            appends=Appends(settings),
+            bus=Bus(settings),
+            catalogue=Catalogue([usecases.load(name) for name in usecases.names()]),
+            rules=Rules(
+                maximum_bytes=settings.maximum_event_bytes,
+                clock_skew=timedelta(seconds=settings.maximum_clock_skew_s),
+                keeps_personal=settings.keep_personal_fields,
+            ),
+        )
+
+
+class Consumer:
+    """
+    What the consumers share: a push in, a group of messages handled, an answer out.
+
+    A subclass says what is done with a group, in ``consume``.
+    """
+
+    name = "consumer"
+    writers = WRITERS
+    stored = b'{"outcome":"stored"}\n'
+
+    def __init__(self, edges: Edges, *, linger_s: float = 0.0) -> None:
+        self.edges = edges
+        self.tally = Tally(self.name)
+        self._stored = Json(self.stored)
+        self._group: GroupCommit[Message, Consumed] = GroupCommit(
+            self._commit,
+            writers=self.writers,
+            items=GROUP_MESSAGES,
+            size=GROUP_BYTES,
+            waiting=WAITING_MESSAGES,
+            waiting_size=WAITING_BYTES,
+            linger_s=linger_s,
+        )
+
+    async def take(self, request: Request) -> Response:
+        """
+        Handle a push; it is acknowledged when this returns.
+
+        Raises:
+            RequestError, TooLarge: It is no push.
+            PropensityError: Its message could not be handled; it is delivered again.
+        """
+        message = bus.message(await body_of(request))
+        refused = await self._group.submit(message, size=len(message.data))
+        if refused is None:
+            return self._stored
+        told = {
+            "outcome": "dead_letter",
+            "reason": refused.reason,
+            "field": refused.field,
+            "message": refused.detail,
+        }
+        return Json(json.dumps(told).encode())
+
+    async def _commit(self, messages: Sequence[Message]) -> Sequence[Consumed]:
+        refused = await self.consume(messages)
+        return [refused.get(place) for place in range(len(messages))]
+
+    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+        """
+        Handle a group.
+
+        Returns:
+            Why messages were refused, by place. They are dead letters by then.
+
+        Raises:
+            PropensityError: None of them counts as handled.
+        """
+        raise NotImplementedError
+
+    async def bury(
+        self, messages: Sequence[Message], refused: Mapping[int, Refused]
+    ) -> None:
+        """Append what was refused to ``dead_letters``, in pieces that fit."""
+        places = list(refused)
+        received_at = datetime.now(UTC)
+        piece: dict[int, Refused] = {}
+        size = 0
+        for place in places:
+            length = min(len(messages[place].data), stream.MAXIMUM_RAW_BYTES)
+            if piece and size + length > stream.MAXIMUM_RAW_BYTES:
+                await self._bury(messages, piece, received_at)
+                piece, size = {}, 0
+            piece[place] = refused[place]
+            size += length
+        if piece:
+            await self._bury(messages, piece, received_at)
+
+    async def _bury(
+        self,
+        messages: Sequence[Message],
+        refused: Mapping[int, Refused],
+        received_at: datetime,
+    ) -> None:
+        rows = stream.dead_letters(messages, refused, received_at=received_at)
+        await self.edges.appends.append(tables.DEAD_LETTERS, rows)
+
+
+class StreamFeatures(Consumer):
+    """Events in: validated, enriched, stored, published on."""
+
+    name = "streamFeatures"
+
+    def __init__(self, edges: Edges) -> None:
+        super().__init__(edges)
+        self._postcodes = Postcodes(edges)
+
+    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+        """Store a group, bury what is refused, then publish what was stored."""
+        edges = self.edges
+        accepted = stream.accept(
+            messages,
+            edges.catalogue,
+            await self._postcodes.current(),
+            received_at=datetime.now(UTC),
+            rules=edges.rules,
+        )
+        rows, refused = accepted.rows, dict(accepted.refused)
+        kept = list(range(rows.num_rows))
+        while True:
+            try:
+                await edges.appends.append(tables.STREAM_EVENTS, rows)
+                break
+            except RowsRefused as error:
+                # One row that no table takes must not hold up all that came with it.
+                for row, detail in error.rows.items():
+                    place = accepted.places[kept[row]]
+                    refused[place] = Refused("refused_by_table", detail[:500])
+                kept = [row for at, row in enumerate(kept) if at not in error.rows]
+                rows = accepted.rows.take(pa.array(kept, pa.int64()))
+        if refused:
+            await self.bury(messages, refused)
+        await edges.bus.publish(
+            edges.settings.enriched_topic,
+            [accepted.enriched[row] for row in kept],
+            attributes_of(rows),
+        )
+        self.tally.add(
+            Counter(one.reason for one in refused.values()),
+            rows_in=len(messages),
+            rows_out=rows.num_rows,
+            dead_letters=len(refused),
+            unknown_postcodes=accepted.unknown_postcodes,
+            appends=1,
+        )
+        return refused
+
+
+def attributes_of(rows: pa.RecordBatch) -> list[dict[str, str]]:
+    """Return the attributes under which rows of ``stream_events`` are published."""
+    return [
+        {"use_case": use_case, "event_id": event_id, "event_type": event_type}
+        for use_case, event_id, event_type in zip(
+            rows.column("use_case").to_pylist(),
+            rows.column("event_id").to_pylist(),
+            rows.column("event_type").to_pylist(),
+            strict=True,
+        )
+    ]
+
+
+class Postcodes:
+    """The postcode table, kept in memory and read again once it is old."""
+
+    def __init__(self, edges: Edges) -> None:
+        self._edges = edges
+        self._found: PostcodeIndex | None = None
+        self._expires = 0.0
+        self._reading: asyncio.Task[PostcodeIndex] | None = None
+
+    async def current(self) -> PostcodeIndex:
+        """
+        Return the table; an old one while the new one is read.
+
+        Raises:
+            PropensityError: It could not be read, and there is no old one.
+        """
+        if time.monotonic() >= self._expires and self._reading is None:
+            self._reading = asyncio.create_task(asyncio.to_thread(self._read))
+            self._reading.add_done_callback(self._finished)
+        if self._found is not None:
+            return self._found
+        assert self._reading is not None
+        return await asyncio.shield(self._reading)
+
+    def _read(self) -> PostcodeIndex:
+        warehouse = self._edges.warehouse.for_run()
+        return PostcodeIndex.of(warehouse.table(statement("postcodes")))
+
+    def _finished(self, reading: asyncio.Task[PostcodeIndex]) -> None:
+        self._reading = None
+        if reading.cancelled():
+            return
+        error = reading.exception()
+        if error is None:
+            self._found = reading.result()
+            self._expires = time.monotonic() + self._edges.settings.postcode_ttl_s
+        else:
+            # Those who wait for the first are told; the others go on with the old one.
+            self._expires = time.monotonic() + 1.0
+            log("WARNING", f"postcodes not read: {error}", function="streamFeatures")
+
+
+class ArchiveEvents(Consumer):
+    """Enriched events to Parquet files in the bucket, a folder for every day."""
+
+    name = "archiveEvents"
+
+    def __init__(self, edges: Edges) -> None:
+        super().__init__(edges, linger_s=edges.settings.archive_linger_s)
+
+    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+        """Write a group as one object for every day that it has events of."""
+        accepted = stream.accept(
+            messages,
+            self.edges.catalogue,
+            None,
+            received_at=datetime.now(UTC),
+            rules=self.edges.rules,
+        )
+        if accepted.refused:
+            await self.bury(messages, accepted.refused)
+        days = pc.unique(accepted.rows.column("event_date"))
+        for day in days.to_pylist():
+            of_day = pc.equal(accepted.rows.column("event_date"), pa.scalar(day))
+            await asyncio.to_thread(self._write, day, accepted.rows.filter(of_day))
+        self.tally.add(
+            accepted.reasons,
+            rows_in=len(messages),
+            rows_out=accepted.rows.num_rows,
+            objects=len(days),
+        )
+        return accepted.refused
+
+    def _write(self, day: Any, rows: pa.RecordBatch) -> None:
+        # Named for what it holds: the same group, delivered again, is the same object.
+        digest = hashlib.sha256()
+        keys = zip(
+            rows.column("use_case").to_pylist(),
+            rows.column("user_id").to_pylist(),
+            rows.column("event_id").to_pylist(),
+            strict=True,
+        )
+        for key in sorted(keys):
+            digest.update(msgspec.json.encode(key))
+        file = io.BytesIO()
+        pq.write_table(pa.Table.from_batches([rows]), file)
+        name = f"archive/events/date={day}/{digest.hexdigest()[:32]}.parquet"
+        try:
+            self.edges.artifacts.create(name, file.getvalue(), content_type=PARQUET)
+        except Conflict:
+            return
+
+
+class Scored(msgspec.Struct, gc=False):
+    """What scoring needs of an enriched event."""
+
+    user_id: str
+    event_time: str
+    event_id: str
+    use_case: str
+
+
+_decode_scored = msgspec.json.Decoder(Scored).decode
+
+
+class ScoreStream(Consumer):
+    """Enriched events to probabilities, by the champion of their use case."""
+
+    name = "scoreStream"
+    writers = SCORING_GROUPS
+    stored = b'{"outcome":"scored"}\n'
+
+    def __init__(self, edges: Edges) -> None:
+        super().__init__(edges)
+        settings = edges.settings
+        self._threads = ThreadPoolExecutor(SCORING_GROUPS, "score")
+        self._scoring = threading.Lock()
+        self._champions = Champions(
+            edges.artifacts, edges.warehouse, ttl_s=settings.champion_ttl_s
+        )
+
+    async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
+        """Score a group by one query for every use case in it."""
+        refused: dict[int, Refused] = {}
+        asked: dict[str, list[tuple[Scored, Message]]] = {}
+        for place, message in enumerate(messages):
+            try:
+                if message.problem is not None:
+                    raise message.problem
+                event = _decode_scored(message.data)
+                moment_of(event.event_time)
+                if event.use_case not in self.edges.catalogue.use_cases:
+                    raise Refused("unknown_use_case", "not deployed", field="use_case")
+            except Refused as error:
+                refused[place] = error
+            except (msgspec.MsgspecError, ValueError) as error:
+                refused[place] = self.edges.catalogue.explain(message.data, error)
+            else:
+                asked.setdefault(event.use_case, []).append((event, message))
+        if refused:
+            await self.bury(messages, refused)
+        loop = asyncio.get_running_loop()
+        scored = 0
+        for name, events in asked.items():
+            rows, skipped = await loop.run_in_executor(
+                self._threads, self._score, usecases.load(name), events
+            )
+            self.tally.add({}, **skipped)
+            if rows is None:
+                continue
+            await self.edges.appends.append(tables.INFERENCE_LOG, rows)
+            await self.edges.bus.publish(
+                self.edges.settings.scores_topic, *announced(rows)
+            )
+            scored += rows.num_rows
+        self.tally.add(
+            Counter(one.reason for one in refused.values()),
+            rows_in=len(messages),
+            rows_out=scored,
+            groups=1,
+        )
+        return refused
+
+    def _score(
+        self, use_case: UseCase, events: Sequence[tuple[Scored, Message]]
+    ) -> tuple[pa.RecordBatch | None, dict[str, int]]:
+        """Return rows of ``inference_log``, and how many events got no score, why."""
+        if not use_case.has_statement("stream_rows"):
+            return None, {"not_scored_on_the_stream": len(events)}
+        champion = self._champions.current(use_case)
+        if champion is None:
+            return None, {"no_champion": len(events)}
+        moments = {event.event_id: moment_of(event.event_time) for event, _ in events}
+        found = self.edges.warehouse.for_run().lookup(
+            use_case.statement("stream_rows"),
+            {
+                **use_case.chosen(self.edges.settings),
+                "use_case": use_case.name,
+                "user_ids": sorted({event.user_id for event, _ in events}),
+                "first_event_day": min(moments.values()).date(),
+            },
+        )[0]
+        features = {row["user_id"]: dict(row.items()) for row in found}
+        # An event after a use case's last moment of interest changes no feature.
+        wanted = [
+            (event, message)
+            for event, message in events
+            if event.user_id in features
+            and moments[event.event_id] < features[event.user_id]["scored_until"]
+        ]
+        skipped = {"outside_window": len(events) - len(wanted)}
+        if not wanted:
+            return None, skipped
+        names = list(use_case.features)
+        given = pa.RecordBatch.from_pylist(
+            [features[event.user_id] for event, _ in wanted], schema=_schema(use_case)
+        )
+        with self._scoring:
+            [*parts] = champion.scorer.score([given])
+        probability = [float(one) for _, part in parts for one in part]
+        texts = [
+            msgspec.json.encode({name: row[name] for name in names}).decode()
+            for row in given.to_pylist()
+        ]
+        rows = inferences(
+            use_case, champion, wanted, probability, texts, at=datetime.now(UTC)
+        )
+        return rows, skipped
+
+
+def _schema(use_case: UseCase) -> pa.Schema:
+    kinds = {usecases.NUMBER: pa.float64(), usecases.CATEGORY: pa.string()}
+    return pa.schema(
+        [("user_id", pa.string())]
+        + [(name, kinds[kind]) for name, kind in use_case.features.items()]
+    )
+
+
+def inferences(
+    use_case: UseCase,
+    champion: Serving,
+    events: Sequence[tuple[Scored, Message]],
+    probability: Sequence[float],
+    features: Sequence[str],
+    *,
+    at: datetime,
+) -> pa.RecordBatch:
+    """
+    Return rows of ``inference_log``.
+
+    Args:
+        use_case: Of all events.
+        champion: What scored.
+        events: With the messages that brought them.
+        probability: Of each event's user.
+        features: What the model was given for each, JSON.
+        at: When they were scored.
+    """
+    moments = [moment_of(event.event_time) for event, _ in events]
+    published = stream.published([message for _, message in events]).to_pylist()
+    columns: dict[str, list[Any]] = {
+        "use_case": [use_case.name] * len(events),
+        "inference_id": [
+            inference_id(use_case.name, event.event_id, champion.version)
+            for event, _ in events
+        ],
+        "event_id": [event.event_id for event, _ in events],
+        "user_id": [event.user_id for event, _ in events],
+        "event_time": moments,
+        "event_date": [moment.date() for moment in moments],
+        "model_version": [champion.version] * len(events),
+        "probability": list(probability),
+        "features": list(features),
+        "scored_at": [at] * len(events),
+        "scored_on": [at.date()] * len(events),
+        "latency_ms": [
+            None if since is None else (at - since) / timedelta(milliseconds=1)
+            for since in published
+        ],
+    }
+    return pa.RecordBatch.from_pydict(
+        columns, schema=tables.INFERENCE_LOG.arrow_schema()
+    )
+
+
+def inference_id(use_case: str, event_id: str, version: int) -> str:
+    """Return the identity of a score: a redelivery of its event repeats it."""
+    return hashlib.sha256(
+        msgspec.json.encode((use_case, event_id, version))
+    ).hexdigest()
+
+
+def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
+    """Return rows of ``inference_log`` as messages: payloads, and their attributes."""
+    payloads, attributes = [], []
+    names = (
+        "use_case",
+        "event_id",
+        "user_id",
+        "event_time",
+        "probability",
+        "model_version",
+        "inference_id",
+        "scored_at",
+    )
+    for row in rows.select(names).to_pylist():
+        payloads.append(msgspec.json.encode(row))
+        attributes.append({"use_case": row["use_case"], "event_id": row["event_id"]})
+    return payloads, attributes

@@ -1,0 +1,27 @@
+-- Part of a select list: sums of purchases, bets and wins, and the first registration,
+-- of the rows of stream_events in a group.
+COUNTIF(event_type = 'new_purchases') AS purchase_count,
+COALESCE(SUM(IF(event_type = 'new_purchases', amount, NULL)), 0) AS purchase_sum,
+COALESCE(SUM(IF(event_type = 'new_purchases', amount * amount, NULL)), 0) AS purchase_sum_squares,
+COUNTIF(event_type = 'new_bet') AS bet_count,
+COALESCE(SUM(IF(event_type = 'new_bet', amount, NULL)), 0) AS bet_sum,
+COALESCE(SUM(IF(event_type = 'new_bet', amount * amount, NULL)), 0) AS bet_sum_squares,
+COUNTIF(event_type = 'new_win') AS win_count,
+COALESCE(SUM(IF(event_type = 'new_win', amount, NULL)), 0) AS win_sum,
+COALESCE(SUM(IF(event_type = 'new_win', amount * amount, NULL)), 0) AS win_sum_squares,
+MIN_BY(
+  IF(
+    event_type = 'new_registration',
+    STRUCT(
+      event_time AS registration_time,
+      age AS age,
+      city AS city,
+      country AS country,
+      affiliate_url AS affiliate_url,
+      campaign AS campaign,
+      socioeconomic_idx AS socioeconomic_idx
+    ),
+    NULL
+  ),
+  IF(event_type = 'new_registration', event_time, NULL)
+) AS registration

@@ -1,0 +1,45 @@
+-- One row per user: the columns of the view stream_features as they were at a moment.
+-- Parameters: @use_case STRING; @as_of TIMESTAMP; @earliest DATE, the first day on which
+--   an event that counts can have been received.
+-- Source: stream_events before @as_of, each event once; no tile is read.
+WITH
+  events AS (
+    SELECT
+      *
+    FROM
+      stream_events
+    WHERE
+      use_case = @use_case
+      AND received_on >= @earliest
+      AND event_time < @as_of
+    QUALIFY
+      ROW_NUMBER() OVER (
+        PARTITION BY use_case, user_id, event_date, event_id
+        ORDER BY received_at, message_id
+      ) = 1
+  ),
+  totals AS (
+    SELECT
+      use_case,
+      user_id,
+-- include: event_sums.sql
+    FROM
+      events
+    GROUP BY
+      use_case,
+      user_id
+  )
+SELECT
+  use_case,
+  user_id,
+-- include: event_statistics.sql
+  ,
+  registration.registration_time,
+  registration.age,
+  registration.city,
+  registration.country,
+  registration.affiliate_url,
+  registration.campaign,
+  registration.socioeconomic_idx
+FROM
+  totals

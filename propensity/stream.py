@@ -1,0 +1,471 @@
+"""
+From messages to rows: decode, validate, enrich, encode; a batch of messages at a time.
+
+Pure: what a message is comes from ``bus``, the postcode table from its loader, the time
+from the caller. A message either gives one row of ``stream_events`` and one enriched
+event, or is refused for a reason and goes to ``dead_letters`` as it came.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from propensity import tables
+from propensity.events import (
+    AMOUNT,
+    EARLIEST,
+    MAXIMUM_ID_CHARACTERS,
+    PERSONAL,
+    Catalogue,
+    Refused,
+    age_at,
+    amount_of,
+    checked_age,
+    label_of,
+    moment_of,
+    number_of,
+)
+from propensity.postcodes import PostcodeIndex
+
+EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
+DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
+
+# A row with more would not fit in one append.
+MAXIMUM_RAW_BYTES = 4 * 1024**2
+
+_STRING = pa.string()
+_UTC = pa.timestamp("us", "UTC")
+_MONEY = EVENT_SCHEMA.field("amount").type
+_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# Columns that few events fill: those of a registration, and further fields as JSON.
+_SPARSE = {
+    name: EVENT_SCHEMA.field(name).type
+    for name in (
+        "age",
+        "city",
+        "country",
+        "postcode",
+        "affiliate_url",
+        "campaign",
+        "socioeconomic_idx",
+        "label",
+        "name",
+        "street_address",
+        "date_of_birth",
+        "attributes",
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """
+    A message as it was delivered.
+
+    ``problem`` says why its payload could not be read out of the envelope; ``data`` is
+    then what stood there. ``published_at`` is ISO 8601, empty where it is not known.
+    """
+
+    data: bytes
+    message_id: str
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    published_at: str = ""
+    problem: Refused | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What a deployment chooses about events."""
+
+    maximum_bytes: int
+    clock_skew: timedelta
+    keeps_personal: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """
+    What came of a batch.
+
+    ``rows`` are of ``stream_events``; ``enriched`` has the event of each as JSON, its
+    original fields and what was found out, and ``places`` its message. ``refused`` has
+    the reason by message.
+    """
+
+    rows: pa.RecordBatch
+    enriched: Sequence[bytes]
+    places: Sequence[int]
+    refused: Mapping[int, Refused]
+    unknown_postcodes: int
+
+    @property
+    def reasons(self) -> Mapping[str, int]:
+        """How many were refused, by reason."""
+        return Counter(one.reason for one in self.refused.values())
+
+
+class _Reading:
+    """The events of a batch that could be decoded, in lists of one length."""
+
+    __slots__ = ("altered", "event_ids", "events", "places", "sparse", "use_cases")
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self.events: list[Any] = []
+        self.use_cases: list[str] = []
+        self.event_ids: list[str] = []
+        # Rows that say more than an amount, and rows that are published with more
+        # fields than they came with.
+        self.sparse: list[int] = []
+        self.altered: list[int] = []
+
+    def without(self, refused: Mapping[int, Refused]) -> _Reading:
+        """Return what is left of them."""
+        kept = _Reading()
+        rows = [row for row, place in enumerate(self.places) if place not in refused]
+        moved = {row: new for new, row in enumerate(rows)}
+        kept.places = [self.places[row] for row in rows]
+        kept.events = [self.events[row] for row in rows]
+        kept.use_cases = [self.use_cases[row] for row in rows]
+        kept.event_ids = [self.event_ids[row] for row in rows]
+        kept.sparse = [moved[row] for row in self.sparse if row in moved]
+        kept.altered = [moved[row] for row in self.altered if row in moved]
+        return kept
+
+
+def accept(
+    messages: Sequence[Message],
+    catalogue: Catalogue,
+    postcodes: PostcodeIndex | None,
+    *,
+    received_at: datetime,
+    rules: Rules,
+) -> Accepted:
+    """
+    Turn messages into rows and enriched events.
+
+    Args:
+        messages: In any order.
+        catalogue: Of the event types.
+        postcodes: Of the table ``postcode_index``; None for events that are enriched.
+        received_at: Now, in UTC.
+        rules: Of the deployment.
+    """
+    refused: dict[int, Refused] = {}
+    read = _read(messages, catalogue, rules, refused)
+    while True:
+        before = len(refused)
+        amounts = _amounts(read, refused)
+        moments = _moments(read, refused, received_at + rules.clock_skew)
+        sparse, unknown = _sparse(read, moments, postcodes, rules, refused)
+        if len(refused) == before:
+            break
+        # Some were refused for what they say: once more without them.
+        read = read.without(refused)
+    count = len(read.places)
+    taken = [messages[place] for place in read.places]
+    columns: dict[str, Any] = {
+        "use_case": pa.array(read.use_cases, _STRING),
+        "event_id": pa.array(read.event_ids, _STRING),
+        "user_id": pa.array([event.user_id for event in read.events], _STRING),
+        "event_type": pa.array([event.type_name for event in read.events], _STRING),
+        "event_time": moments,
+        "event_date": moments.cast(pa.date32(), safe=False),
+        "amount": amounts,
+        **sparse,
+        "message_id": pa.array([one.message_id for one in taken], _STRING),
+        "published_at": published(taken),
+        "received_at": pa.repeat(pa.scalar(received_at, _UTC), count),
+        "received_on": pa.repeat(pa.scalar(received_at.date(), pa.date32()), count),
+    }
+    rows = pa.RecordBatch.from_arrays(
+        [columns[name] for name in EVENT_SCHEMA.names], schema=EVENT_SCHEMA
+    )
+    enriched = [message.data for message in taken]
+    for row in read.altered:
+        enriched[row] = _enriched(read, row, enriched[row], columns)
+    return Accepted(
+        rows=rows,
+        enriched=enriched,
+        places=read.places,
+        refused=refused,
+        unknown_postcodes=unknown,
+    )
+
+
+def _read(
+    messages: Sequence[Message],
+    catalogue: Catalogue,
+    rules: Rules,
+    refused: dict[int, Refused],
+) -> _Reading:
+    """Decode messages, each for itself: one that is broken must not touch another."""
+    decode, defaults, known = catalogue.decode, catalogue.default, catalogue.taken
+    longest = rules.maximum_bytes
+    read = _Reading()
+    events, use_cases, event_ids = read.events, read.use_cases, read.event_ids
+    for place, message in enumerate(messages):
+        data = message.data
+        try:
+            if message.problem is not None:
+                raise message.problem
+            if len(data) > longest:
+                raise Refused("too_large", f"over {longest} bytes")
+            event = decode(data)
+            if not data.isascii():
+                data.decode()  # fields that nobody reads must be UTF-8 as well
+        except Refused as error:
+            refused[place] = error
+            continue
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            refused[place] = catalogue.explain(data, error)
+            continue
+        use_case, event_id = event.use_case, event.event_id
+        is_altered = use_case is None or event_id is None or not event.is_plain
+        if is_altered:
+            given = message.attributes
+            use_case = (
+                use_case or given.get("use_case") or defaults.get(event.type_name)
+            )
+            event_id = event_id or given.get("event_id") or message.message_id
+        if (use_case, event.type_name) not in known:
+            refused[place] = _not_taken(use_case, catalogue)
+            continue
+        if is_altered:
+            if len(event_id) > MAXIMUM_ID_CHARACTERS:
+                refused[place] = Refused("bad_value", "too long", field="event_id")
+                continue
+            read.altered.append(len(events))
+            if not event.is_plain:
+                read.sparse.append(len(events))
+        read.places.append(place)
+        events.append(event)
+        use_cases.append(use_case)
+        event_ids.append(event_id)
+    return read
+
+
+def _not_taken(use_case: str | None, catalogue: Catalogue) -> Refused:
+    if use_case in catalogue.use_cases:
+        return Refused(
+            "unknown_event_type", "the use case does not take it", field="event_type"
+        )
+    if use_case is None:
+        return Refused("missing_field", "several use cases take it", field="use_case")
+    return Refused(
+        "unknown_use_case",
+        f"known are {', '.join(sorted(catalogue.use_cases))}",
+        field="use_case",
+    )
+
+
+def _amounts(read: _Reading, refused: dict[int, Refused]) -> pa.Array:
+    """Return money as exact decimals, null where an event has none."""
+    amounts = [event.amount for event in read.events]
+    digits: list[Any] = (
+        [None if one is None else bytes(one) for one in amounts]
+        if None in amounts
+        else [bytes(one) for one in amounts]
+    )
+    found = pa.array(digits, _STRING)
+    if pc.all(pc.match_substring_regex(found, AMOUNT)).as_py() is False:
+        for row, event in enumerate(read.events):
+            if digits[row] is None:
+                continue
+            try:
+                field = event.declared.amount
+                digits[row] = str(amount_of(digits[row], field=field))
+            except Refused as error:
+                refused[read.places[row]] = error
+                digits[row] = None
+        found = pa.array(digits, _STRING)
+    return found.cast(_MONEY)
+
+
+def _moments(read: _Reading, refused: dict[int, Refused], latest: datetime) -> pa.Array:
+    """Return the events' times; of one that is refused it is 1970."""
+    try:
+        texts = [event.event_time for event in read.events]
+        moments = pa.array(texts, _STRING).cast(_UTC)
+    except pa.ArrowInvalid:
+        found = []
+        for place, event in zip(read.places, read.events, strict=True):
+            try:
+                found.append(moment_of(event.event_time))
+            except Refused as error:
+                refused[place] = error
+                found.append(_EPOCH)
+        moments = pa.array(found, _UTC)
+    since = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    is_early = since < (EARLIEST - _EPOCH) // _MICROSECOND
+    is_late = since > (latest - _EPOCH) // _MICROSECOND
+    for row in np.flatnonzero(is_early | is_late):
+        detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
+        outside = Refused("bad_time", detail, field="event_time")
+        refused.setdefault(read.places[row], outside)
+    return moments
+
+
+def published(messages: Sequence[Message]) -> pa.Array:
+    """Return when messages were published; null where it is not said."""
+    texts = [message.published_at or None for message in messages]
+    try:
+        # Nanoseconds may be given; BigQuery keeps microseconds.
+        exact = pa.array(texts, _STRING).cast(pa.timestamp("ns", "UTC"))
+        return exact.cast(_UTC, safe=False)
+    except pa.ArrowInvalid:
+        return pa.nulls(len(texts), _UTC)
+
+
+def _sparse(
+    read: _Reading,
+    moments: pa.Array,
+    postcodes: PostcodeIndex | None,
+    rules: Rules,
+    refused: dict[int, Refused],
+) -> tuple[dict[str, pa.Array], int]:
+    """Return the columns that few events fill, and how many postcodes are unknown."""
+    count = len(read.events)
+    filled: dict[str, list[Any]] = {}
+    unknown = 0
+    for row in read.sparse:
+        try:
+            values = _details(read.events[row], moments[row].as_py(), rules)
+        except Refused as error:
+            refused[read.places[row]] = error
+            continue
+        if (postcode := values.get("postcode")) is not None:
+            given = read.events[row].socioeconomic_idx
+            index = (
+                postcodes.find(postcode)
+                if postcodes is not None
+                else None
+                if given is msgspec.UNSET
+                else given
+            )
+            values["socioeconomic_idx"] = index
+            unknown += index is None
+        for name, value in values.items():
+            filled.setdefault(name, [None] * count)[row] = value
+    columns = {}
+    for name, kind in _SPARSE.items():
+        column = filled.get(name)
+        columns[name] = (
+            pa.nulls(count, kind) if column is None else pa.array(column, kind)
+        )
+    return columns, unknown
+
+
+def _details(event: Any, moment: datetime, rules: Rules) -> dict[str, Any]:
+    """
+    Return what an event says beyond its amount, by column.
+
+    Raises:
+        Refused: A field's value cannot be.
+    """
+    values: dict[str, Any] = {}
+    further: dict[str, Any] = {}
+    age = getattr(event, "age", msgspec.UNSET)
+    for name, kind in event.declared.fields.items():
+        value = getattr(event, "amount" if kind == "amount" else name)
+        if kind in PERSONAL:
+            if value is msgspec.UNSET and age is msgspec.UNSET:
+                # Who keeps such fields to himself sends the age in their place.
+                raise Refused("missing_field", "the field is missing", field=name)
+            if value is not msgspec.UNSET and kind == "birth date":
+                age = age_at(value, moment)
+            if value is not msgspec.UNSET and rules.keeps_personal:
+                values[name] = value
+        elif kind == "label":
+            values[name] = label_of(value)
+        elif kind == "number":
+            further[name] = number_of(bytes(value), field=name)
+        elif kind != "amount":
+            (values if name in _SPARSE else further)[name] = value
+    if age is not msgspec.UNSET:
+        values["age"] = checked_age(age, field="age")
+    if further:
+        values["attributes"] = msgspec.json.encode(further).decode()
+    return values
+
+
+_ENRICHMENT = ("socioeconomic_idx", "age")
+
+
+def _enriched(
+    read: _Reading, row: int, data: bytes, columns: Mapping[str, pa.Array]
+) -> bytes:
+    """Return an event with its identity and with what was found out about it."""
+    added: dict[str, Any] = {
+        "event_id": read.event_ids[row],
+        "use_case": read.use_cases[row],
+    }
+    event = read.events[row]
+    given = {"event_id": event.event_id, "use_case": event.use_case}
+    added = {name: value for name, value in added.items() if given[name] is None}
+    if "postcode" in event.declared.fields:
+        for name in _ENRICHMENT:
+            added[name] = columns[name][row].as_py()
+    return with_fields(data, added) if added else data
+
+
+def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
+    """
+    Return a JSON object with further fields; its own stay as they were written.
+
+    Args:
+        data: The object, not empty.
+        added: Come in the place of fields of the same name.
+    """
+    if any(f'"{name}"'.encode() in data for name in added):
+        return msgspec.json.encode({**msgspec.json.decode(data), **added})
+    whole = data.rstrip()
+    return whole[:-1] + b"," + msgspec.json.encode(added)[1:]
+
+
+def dead_letters(
+    messages: Sequence[Message],
+    refused: Mapping[int, Refused],
+    *,
+    received_at: datetime,
+) -> pa.RecordBatch:
+    """
+    Return rows of ``dead_letters``: what was refused, as it came.
+
+    Args:
+        messages: As given to ``accept``.
+        refused: Why, by place in ``messages``.
+        received_at: Now, in UTC.
+    """
+    chosen = [messages[place] for place in refused]
+    reasons = list(refused.values())
+    count = len(chosen)
+    columns: dict[str, Any] = {
+        "message_id": [message.message_id for message in chosen],
+        "reason": [one.reason for one in reasons],
+        "field": [one.field for one in reasons],
+        "detail": [one.detail for one in reasons],
+        "raw": [message.data[:MAXIMUM_RAW_BYTES] for message in chosen],
+        "raw_size": [len(message.data) for message in chosen],
+        "attributes": [
+            msgspec.json.encode(message.attributes).decode() for message in chosen
+        ],
+        "published_at": published(chosen),
+        "received_at": [received_at] * count,
+        "received_on": [received_at.date()] * count,
+    }
+    return pa.RecordBatch.from_arrays(
+        [pa.array(columns[field.name], field.type) for field in DEAD_LETTER_SCHEMA],
+        schema=DEAD_LETTER_SCHEMA,
+    )

@@ -1,0 +1,49 @@
+"""
+Every topic and subscription of the stream: who is pushed what, and how patiently.
+
+As ``tables.py`` for BigQuery: set-up creates what stands here, and nothing here talks to
+Pub/Sub.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EVENTS = "events"
+ENRICHED = "enriched"
+SCORES = "scores"
+DEAD_LETTERS = "dead-letters"
+
+TOPICS = (EVENTS, ENRICHED, SCORES, DEAD_LETTERS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subscription:
+    """
+    One subscription.
+
+    A message that is not acknowledged is delivered again, after a pause that grows from
+    ``minimum_backoff_s`` to ``maximum_backoff_s``; after ``attempts`` deliveries it goes
+    to the topic ``dead-letters``. Without a ``function`` nobody is pushed to: it is
+    pulled.
+    """
+
+    name: str
+    topic: str
+    function: str = ""
+    acknowledge_s: int = 60
+    minimum_backoff_s: int = 1
+    maximum_backoff_s: int = 60
+    attempts: int = 20
+
+
+SUBSCRIPTIONS = (
+    Subscription(
+        name="events-stream-features", topic=EVENTS, function="stream_features"
+    ),
+    Subscription(name="enriched-score-stream", topic=ENRICHED, function="score_stream"),
+    Subscription(
+        name="enriched-archive-events", topic=ENRICHED, function="archive_events"
+    ),
+    Subscription(name="dead-letters-replay", topic=DEAD_LETTERS),
+)

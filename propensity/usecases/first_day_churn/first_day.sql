@@ -1,0 +1,9 @@
+-- One row: the day of the first registration, null without any.
+-- Source: stream_events.
+SELECT
+  MIN(event_date) AS first_day
+FROM
+  stream_events
+WHERE
+  use_case = 'first_day_churn'
+  AND event_type = 'new_registration'

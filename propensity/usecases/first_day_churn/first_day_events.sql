@@ -1,0 +1,81 @@
+-- Part of a statement: the events of the first day of each of ``registrations``
+-- (use_case, user_id, registration_time), summed, and from these their features.
+-- Parameters: @first_day_hours INT64.
+-- An event counts from the registration on, and before its hour, ``scored_until``, has
+-- come: what follows is what the model is asked to foresee.
+first_day AS (
+  SELECT
+    r.use_case,
+    r.user_id,
+    r.registration_time,
+    TIMESTAMP_ADD(r.registration_time, INTERVAL @first_day_hours HOUR) AS scored_until,
+    e.event_type,
+    e.amount,
+    e.event_time,
+    e.age,
+    e.city,
+    e.country,
+    e.affiliate_url,
+    e.campaign,
+    e.socioeconomic_idx
+  FROM
+    registrations AS r
+  INNER JOIN
+    events AS e
+    ON
+      e.use_case = r.use_case
+      AND e.user_id = r.user_id
+      AND e.event_time >= r.registration_time
+      AND e.event_time < TIMESTAMP_ADD(
+        r.registration_time,
+        INTERVAL @first_day_hours HOUR
+      )
+),
+totals AS (
+  SELECT
+    use_case,
+    user_id,
+    scored_until,
+-- include: event_sums.sql
+  FROM
+    first_day
+  GROUP BY
+    use_case,
+    user_id,
+    scored_until
+),
+statistics AS (
+  SELECT
+    use_case,
+    user_id,
+    scored_until,
+    registration,
+-- include: event_statistics.sql
+  FROM
+    totals
+),
+first_day_features AS (
+  SELECT
+    user_id,
+    scored_until,
+    CAST(purchase_sum AS FLOAT64) AS purchase_sum,
+    CAST(purchase_mean AS FLOAT64) AS purchase_mean,
+    CAST(purchase_count AS FLOAT64) AS purchase_count,
+    CAST(purchase_var AS FLOAT64) AS purchase_var,
+    CAST(bet_sum AS FLOAT64) AS bet_sum,
+    CAST(bet_mean AS FLOAT64) AS bet_mean,
+    CAST(bet_count AS FLOAT64) AS bet_count,
+    CAST(bet_var AS FLOAT64) AS bet_var,
+    CAST(win_sum AS FLOAT64) AS win_sum,
+    CAST(win_mean AS FLOAT64) AS win_mean,
+    CAST(win_count AS FLOAT64) AS win_count,
+    CAST(win_var AS FLOAT64) AS win_var,
+    CAST(registration.age AS FLOAT64) AS age,
+    registration.socioeconomic_idx AS socioeconomic_idx,
+    registration.country AS country,
+    registration.campaign AS campaign,
+    registration.affiliate_url AS affiliate_url,
+    CAST(EXTRACT(HOUR FROM registration.registration_time) AS FLOAT64) AS registration_hour
+  FROM
+    statistics
+)

@@ -1,0 +1,26 @@
+-- One row per user: features as they are now, and until when the user is scored.
+-- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @first_event_day DATE, of the
+--   events to be scored; @first_day_hours INT64; those of the use case.
+-- Source: stream_events. A user whose first day is not over has registered within its
+--   hours before the event, so that no earlier day is read, however long the history.
+WITH
+  chosen AS (
+    SELECT
+      *
+    FROM
+      stream_events
+    WHERE
+      use_case = @use_case
+      AND user_id IN UNNEST(@user_ids)
+      AND received_on >= DATE_SUB(
+        @first_event_day,
+        INTERVAL DIV(@first_day_hours + 47, 24) DAY
+      )
+  ),
+-- include: events_once.sql
+  ,
+-- include: first_day_events.sql
+SELECT
+  *
+FROM
+  first_day_features
