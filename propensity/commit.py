@@ -9,6 +9,7 @@ fewer events taken and not more memory held. Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
@@ -57,7 +58,7 @@ class GroupCommit(Generic[Item, Result]):
         self._linger_s = linger_s
         self._queue: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
         self._queued_size = 0
-        self._running: set[asyncio.Task[None]] = set()
+        self._running: set[asyncio.Future[Sequence[Result]]] = set()
         self._is_woken = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -112,9 +113,11 @@ class GroupCommit(Generic[Item, Result]):
     def _begin(self) -> None:
         while self._queue and len(self._running) < self._writers:
             group = self._next()
-            task = asyncio.get_running_loop().create_task(self._commit(group))
+            if not group:
+                continue
+            task = asyncio.ensure_future(self._write([item for item, _ in group]))
             self._running.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(functools.partial(self._ended, group))
 
     def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
         """Take the oldest items that fit in a group, one at least."""
@@ -132,20 +135,20 @@ class GroupCommit(Generic[Item, Result]):
                 group.append((item, done))
         return group
 
-    async def _commit(
-        self, group: Sequence[tuple[Item, asyncio.Future[Result]]]
+    def _ended(
+        self,
+        group: Sequence[tuple[Item, asyncio.Future[Result]]],
+        task: asyncio.Future[Sequence[Result]],
     ) -> None:
-        try:
-            results = await self._write([item for item, _ in group])
-        except Exception as error:
+        """Tell those who wait what came of their group, and let the next begin."""
+        self._running.discard(task)
+        error = Unavailable("stopped") if task.cancelled() else task.exception()
+        if error is not None:
             for _, done in group:
                 if not done.done():
                     done.set_exception(error)
-            return
-        for (_, done), result in zip(group, results, strict=True):
-            if not done.done():
-                done.set_result(result)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._running.discard(task)
+        else:
+            for (_, done), result in zip(group, task.result(), strict=True):
+                if not done.done():
+                    done.set_result(result)
         self._wake()

@@ -29,12 +29,17 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # begins is younger than this: no request to the function takes as long.
 IN_FLIGHT = timedelta(minutes=15)
 
-EXPORTED = ("stream_events", "inference_log")
+# Of each exported table: the statement that lists the days that it has got rows of, and
+# the one that exports a day.
+EXPORTED = {
+    "stream_events": ("stream_events_days", "export_stream_events"),
+    "inference_log": ("inference_log_days", "export_inference_log"),
+}
 
 
 @dataclass(frozen=True)
 class Watermark:
-    """Every row received before ``moment`` is in the tiles; ``generation`` of its object."""
+    """Rows received before ``moment`` are in the tiles; its object's generation."""
 
     moment: datetime
     generation: int
@@ -49,11 +54,14 @@ def read_watermark(artifacts: Artifacts) -> Watermark:
     return Watermark(moment, stored.generation)
 
 
-def view_of(watermark: datetime) -> str:
+def view_of(warehouse: Warehouse, watermark: datetime) -> str:
     """Return the text of the view that reads events from a watermark on."""
     day, moment = f"{watermark:%Y-%m-%d}", f"{watermark:%Y-%m-%d %H:%M:%S.%f}+00:00"
+    place = f"{warehouse.settings.project}.{warehouse.settings.dataset}"
     return (
         statement(VIEW)
+        # A view has no default dataset to find its tables in.
+        .replace("`stream_", f"`{place}.stream_")
         .replace("DATE '1970-01-01'", f"DATE '{day}'")
         .replace("TIMESTAMP '1970-01-01 00:00:00+00:00'", f"TIMESTAMP '{moment}'")
     )
@@ -61,13 +69,13 @@ def view_of(watermark: datetime) -> str:
 
 def prepare_view(warehouse: Warehouse, artifacts: Artifacts) -> None:
     """Create the view of the features, or give it the text of this version."""
-    warehouse.replace_view(VIEW, view_of(read_watermark(artifacts).moment))
+    warehouse.replace_view(VIEW, view_of(warehouse, read_watermark(artifacts).moment))
 
 
 def touched_days(run: Run, since: datetime, table: str) -> list[date]:
     """Return the days of the events that a table received since a moment, sorted."""
     found = run.warehouse.rows(
-        statement(f"{table}_days"), {"since": since, "since_day": since.date()}
+        statement(EXPORTED[table][0]), {"since": since, "since_day": since.date()}
     )
     return [row["day"] for row in found]
 
@@ -101,7 +109,7 @@ def compact(run: Run) -> dict[str, Any]:
     }
     run.check_lease()
     moved = max(watermark.moment, run.began_at - IN_FLIGHT)
-    run.warehouse.replace_view(VIEW, view_of(moved))
+    run.warehouse.replace_view(VIEW, view_of(run.warehouse, moved))
     artifacts.replace(
         WATERMARK,
         json.dumps({"watermark": moved.isoformat()}).encode(),
@@ -135,7 +143,7 @@ def export(run: Run, table: str, days: Sequence[date]) -> int:
         before = artifacts.names(folder)
         target = f"gs://{bucket}/{folder}run={run.run_id}/part-*.parquet"
         run.warehouse.execute(
-            statement(f"export_{table}"),
+            statement(EXPORTED[table][1]),
             {"uri": target, "day": day, "earliest": day - timedelta(days=1)},
         )
         for name in before:

@@ -18,6 +18,7 @@ import json
 import threading
 import time
 import traceback
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -29,21 +30,16 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import bus, stream, tables, usecases
+from propensity.answers import Json, body_of, log
 from propensity.appends import Appends, RowsRefused
 from propensity.artifacts import Artifacts
 from propensity.bus import Bus
 from propensity.commit import GroupCommit
-from propensity.errors import (
-    Conflict,
-    MethodNotAllowed,
-    PropensityError,
-    RequestError,
-    TooLarge,
-)
+from propensity.errors import Conflict, MethodNotAllowed, PropensityError
 from propensity.events import Catalogue, Refused, moment_of
 from propensity.postcodes import PostcodeIndex
 from propensity.registry import PARQUET
@@ -71,19 +67,6 @@ SCORING_GROUPS = 2
 LOG_EVERY_S = 10.0
 
 Consumed = Refused | None
-
-
-class Json(Response):
-    """A JSON answer, made without the parts of ``Response`` that it does not need."""
-
-    def __init__(self, body: bytes, *, status: int = 200) -> None:
-        self.body = body
-        self.status_code = status
-        self.background = None
-        self.raw_headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-        ]
 
 
 class Tally:
@@ -118,12 +101,6 @@ class Tally:
         self._reasons.clear()
 
 
-def log(severity: str, text: str, **fields: object) -> None:
-    """Write one line, as the platform reads structured logs."""
-    line = {"severity": severity, "message": text, **fields}
-    print(json.dumps(line, default=str), flush=True)
-
-
 Take = Callable[[Request], Awaitable[Response]]
 
 
@@ -155,35 +132,16 @@ def answers_push(name: str) -> Callable[[Take], Take]:
                 outcome=error.code,
                 status=error.status,
             )
-            answer = Json(json.dumps(error.body()).encode(), status=error.status)
-            if isinstance(error, MethodNotAllowed):
-                answer.raw_headers.append((b"allow", b"POST"))
-            return answer
+            headers = (
+                [(b"allow", b"POST")] if isinstance(error, MethodNotAllowed) else []
+            )
+            body = json.dumps(error.body()).encode()
+            return Json(body, status=error.status, headers=headers)
 
         answered.__name__ = take.__name__
         return answered
 
     return decorate
-
-
-async def body_of(request: Request) -> bytes:
-    """
-    Read a request's body, and no more of it than a push can be.
-
-    Raises:
-        TooLarge, RequestError: As named.
-    """
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > bus.MAXIMUM_BODY_BYTES:
-                raise TooLarge(f"the body is over {bus.MAXIMUM_BODY_BYTES} bytes")
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise RequestError("the connection was closed within the body") from None
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 @dataclass(frozen=True)
@@ -216,7 +174,7 @@ class Edges:
         )
 
 
-class Consumer:
+class Consumer(ABC):
     """
     What the consumers share: a push in, a group of messages handled, an answer out.
 
@@ -249,7 +207,8 @@ class Consumer:
             RequestError, TooLarge: It is no push.
             PropensityError: Its message could not be handled; it is delivered again.
         """
-        message = bus.message(await body_of(request))
+        body = await body_of(request, maximum=bus.MAXIMUM_BODY_BYTES)
+        message = bus.message(body)
         refused = await self._group.submit(message, size=len(message.data))
         if refused is None:
             return self._stored
@@ -265,6 +224,7 @@ class Consumer:
         refused = await self.consume(messages)
         return [refused.get(place) for place in range(len(messages))]
 
+    @abstractmethod
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """
         Handle a group.
@@ -275,7 +235,6 @@ class Consumer:
         Raises:
             PropensityError: None of them counts as handled.
         """
-        raise NotImplementedError
 
     async def bury(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]
@@ -486,7 +445,10 @@ class ScoreStream(Consumer):
         self._threads = ThreadPoolExecutor(SCORING_GROUPS, "score")
         self._scoring = threading.Lock()
         self._champions = Champions(
-            edges.artifacts, edges.warehouse, ttl_s=settings.champion_ttl_s
+            edges.artifacts,
+            edges.warehouse,
+            ttl_s=settings.champion_ttl_s,
+            clock=time.monotonic,
         )
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:

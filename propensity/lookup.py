@@ -26,9 +26,10 @@ from datetime import date
 from typing import Protocol
 from urllib.parse import parse_qsl
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.answers import Json, body_of, log
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
@@ -41,6 +42,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.warehouse import Warehouse
 
+FUNCTION = "getProba"
 MAXIMUM_USERS = 1_000
 MAXIMUM_ID_CHARACTERS = 256
 # A thousand ids of the longest kind, every character escaped, need three quarters.
@@ -172,7 +174,8 @@ async def _asked(request: Request) -> Question:
         if request.scope["query_string"]:
             raise RequestError("a POST takes no query parameters; put them in the body")
         _refuse_other_types(request.headers.get("content-type", ""))
-        return _asked_in_body(await _body(request))
+        body = await body_of(request, maximum=MAXIMUM_BODY_BYTES)
+        return _asked_in_body(body)
     raise MethodNotAllowed(method, allowed=ALLOWED_METHODS)
 
 
@@ -213,25 +216,6 @@ def _refuse_other_types(content_type: str) -> None:
             f"the body must be JSON, with the header Content-Type: {_JSON_TYPE}",
             field="Content-Type",
         )
-
-
-async def _body(request: Request) -> bytes:
-    """Read the body, and no more of it than is allowed."""
-    too_large = TooLarge(f"the body is larger than {MAXIMUM_BODY_BYTES} bytes")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MAXIMUM_BODY_BYTES:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MAXIMUM_BODY_BYTES:
-                raise too_large
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise RequestError("the connection was closed within the body") from None
-    return b"".join(chunks)
 
 
 def _asked_in_body(body: bytes) -> Question:
@@ -480,9 +464,10 @@ class Lookups:
                     (batch.use_case, user_id), found.get(user_id), read_at=began
                 )
             batch.answered.set_result(found)
-            _log(
+            log(
                 "INFO",
                 "read predictions",
+                function=FUNCTION,
                 use_case=batch.use_case,
                 outcome="read",
                 rows_in=len(batch.user_ids),
@@ -526,26 +511,6 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
     )
 
 
-class Json(Response):
-    """A JSON answer, made without the parts of ``Response`` that it does not need."""
-
-    def __init__(
-        self,
-        body: bytes,
-        *,
-        status: int = 200,
-        headers: Iterable[tuple[bytes, bytes]] = (),
-    ) -> None:
-        self.body = body
-        self.status_code = status
-        self.background = None
-        self.raw_headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(body)),
-            *headers,
-        ]
-
-
 # -- failures -------------------------------------------------------------------------
 
 Function = Callable[[Request], Awaitable[Response]]
@@ -573,9 +538,10 @@ def answers_json(function: Function) -> Function:
         except Exception as raised:  # the one place: the last line before the caller
             error = PropensityError(type(raised).__name__)
             frames = "".join(traceback.format_tb(raised.__traceback__))
-        _log(
+        log(
             "ERROR" if error.status >= 500 else "WARNING",
             f"{error.message}\n{frames}" if frames else error.message,
+            function=FUNCTION,
             use_case=request.scope.get(_USE_CASE_KEY),
             outcome=error.code,
             status=error.status,
@@ -598,9 +564,3 @@ def _failure(error: PropensityError) -> Response:
     if error.status == 503:
         headers.append((b"retry-after", b"1"))
     return Json(json.dumps(body).encode(), status=error.status, headers=headers)
-
-
-def _log(severity: str, message: str, **fields: object) -> None:
-    """Write one line, as the platform reads structured logs; never with a user id."""
-    line = {"severity": severity, "message": message, "function": "getProba", **fields}
-    print(json.dumps(line, default=str), flush=True)

@@ -1,8 +1,8 @@
 """
 Every topic and subscription of the stream: who is pushed what, and how patiently.
 
-As ``tables.py`` for BigQuery: set-up creates what stands here, and nothing here talks to
-Pub/Sub.
+As ``tables.py`` for BigQuery: set-up creates what stands here, and nothing here talks
+to Pub/Sub.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ class Subscription:
     """
     One subscription.
 
-    A message that is not acknowledged is delivered again, after a pause that grows from
-    ``minimum_backoff_s`` to ``maximum_backoff_s``; after ``attempts`` deliveries it goes
-    to the topic ``dead-letters``. Without a ``function`` nobody is pushed to: it is
-    pulled.
+    A message that is not acknowledged is delivered again, after a pause that grows
+    from ``minimum_backoff_s`` to ``maximum_backoff_s``; after ``attempts`` deliveries
+    it goes to the topic ``dead-letters``. Without a ``function`` it is pulled.
     """
 
     name: str

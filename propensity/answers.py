@@ -1,0 +1,70 @@
+"""
+What the asynchronous functions share at their edge to HTTP: bodies in, JSON out, logs.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from propensity.errors import RequestError, TooLarge
+
+
+class Json(Response):
+    """A JSON answer, made without the parts of ``Response`` that it does not need."""
+
+    def __init__(
+        self,
+        body: bytes,
+        *,
+        status: int = 200,
+        headers: Iterable[tuple[bytes, bytes]] = (),
+    ) -> None:
+        self.body = body
+        self.status_code = status
+        self.background = None
+        self.raw_headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(body)),
+            *headers,
+        ]
+
+
+async def body_of(request: Request, *, maximum: int) -> bytes:
+    """
+    Read a request's body, and no more of it than is allowed.
+
+    Args:
+        request: Whose body has not been read.
+        maximum: Bytes.
+
+    Raises:
+        TooLarge: It is longer, or says that it is.
+        RequestError: The connection was closed within it.
+    """
+    too_large = TooLarge(f"the body is larger than {maximum} bytes")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > maximum:
+        raise too_large
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > maximum:
+                raise too_large
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise RequestError("the connection was closed within the body") from None
+    return b"".join(chunks)
+
+
+def log(severity: str, message: str, *, function: str, **fields: object) -> None:
+    """Write one line, as the platform reads structured logs; never with a user id."""
+    line = {"severity": severity, "message": message, "function": function, **fields}
+    print(json.dumps(line, default=str), flush=True)
