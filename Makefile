@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test check bench clean
+.PHONY: help setup demo up down status test test-long check bench clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -14,25 +14,27 @@ WORKERS ?= 2
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA USER_COLUMN LABEL_EVENT STATE
+export DATA USER_COLUMN LABEL_EVENT STATE PUBSUB
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
 	@echo "make demo DATA=online-retail   a public data set, downloaded"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up"
 	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
+	@echo "make up PUBSUB=gcloud          with Google's own Pub/Sub emulator, where it and Java are installed"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
-demo: setup ## train, evaluate, predict and look up on generated data, or on DATA=…
+demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…
 	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"}
 
 up: setup ## start emulators and functions, and leave them running
-	@$(BIN)/python -m local.stack up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+	@$(BIN)/python -m local.stack up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"} \
+	  $${PUBSUB:+--pubsub "$$PUBSUB"}
 
 down: ## stop what `make up` started
 	@$(IF_SET_UP) $(BIN)/python -m local.stack down $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
@@ -43,13 +45,16 @@ status: ## say what is up, and where
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
 
+test-long: setup ## run the tests that take minutes: 100,000 events, and processes killed
+	@$(BIN)/python -m pytest -m long -s tests
+
 check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
 bench: setup ## run the benchmarks, one after another; each says whether it met its targets
-	@failed=; for name in scoring lookup training; do \
+	@failed=; for name in scoring lookup training stream ingest features; do \
 	  echo "== python -m benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; [ -z "$$failed" ] || { echo "missed targets:$$failed"; exit 1; }
 

@@ -28,7 +28,7 @@ import pyarrow as pa
 import requests
 from numpy.typing import NDArray
 
-from local import comparison, ga4_export, online_retail
+from local import comparison, ga4_export, online_retail, stream_demo
 from local.processes import LocalError
 from local.stack import LOCAL, ROOT, Options, Stack, State
 from local.synthesize import Shop
@@ -68,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warehouse = Warehouse.open(Settings.from_environment(stack.environment))
             with contextlib.closing(warehouse):
                 show(stack, play(stack, warehouse, options))
+                if not options.data:
+                    stream_demo.play(stack, warehouse, say=say)
     except (LocalError, ga4_export.ExportError, online_retail.DownloadError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

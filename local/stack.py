@@ -516,8 +516,8 @@ class Stack:
             command = google_command(port, folder)
             if command is None:
                 raise LocalError(
-                    "Google's Pub/Sub emulator is not on this machine: it needs Java and"
-                    " `gcloud components install pubsub-emulator`"
+                    "Google's Pub/Sub emulator is not on this machine: it needs Java, "
+                    "and `gcloud components install pubsub-emulator`"
                 )
             return command
         return [
@@ -810,8 +810,32 @@ def directions(stack: Stack) -> str:
         f"curl -X POST {stack.url('model_training')}{asked}\n"
         f"curl -X POST {stack.url('model_evaluation')}{asked}\n"
         f"curl -X POST {stack.url('predictions')}{asked}\n\n"
+        f"{stream_directions(stack)}\n\n"
         f"The bucket's objects are files in {shown(str(stack.bucket_folder))}/\n"
         "`make down` stops it."
+    )
+
+
+def stream_directions(stack: Stack) -> str:
+    """Say how to send the stream an event, and how to see what became of it."""
+    event = (
+        '{"user_id": "ana", "event_type": "new_bet", "event_id": "1", '
+        '"event_time": "\'$(date -u +%FT%TZ)\'", "bet_amount": 12.50}'
+    )
+    json_body = "-H 'Content-Type: application/json'"
+    view = f"{stack.options.project}.{stack.options.dataset}.stream_features"
+    queries = (
+        f"{stack.url('bigquery')}/bigquery/v2/projects/{stack.options.project}/queries"
+    )
+    return (
+        "To push an event to the stream, to see its user's features, to compact:\n\n"
+        f"EVENT=$(printf '%s' '{event}' | base64 | tr -d '\\n')\n"
+        f"curl {stack.url('stream_features')} {json_body} "
+        '-d \'{"message": {"messageId": "1", "data": "\'$EVENT\'"}}\'\n'
+        f"curl -s {queries} {json_body} -d "
+        f'\'{{"useLegacySql": false, "query": "SELECT TO_JSON_STRING(f) FROM '
+        f'`{view}` AS f WHERE user_id = \\"ana\\""}}\'\n'
+        f"curl -X POST {stack.url('compact_features')}"
     )
 
 
@@ -969,6 +993,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                 metavar="SERVICE=PORT",
                 help=f"one service's port; services: {', '.join(PORT_OFFSETS)}",
             )
+            command.add_argument(
+                "--pubsub",
+                choices=(OURS, GOOGLE),
+                default=OURS,
+                help="the project's own Pub/Sub emulator, or Google's",
+            )
     return parser.parse_args(arguments)
 
 
@@ -998,7 +1028,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ports = ports_from(
             os.environ, base=given.port_base, single=single_ports(given.port)
         )
-        return up(Stack(one, ports=ports, say=progress))
+        options = dataclasses.replace(one.options(), pubsub=given.pubsub)
+        return up(Stack(one, options=options, ports=ports, say=progress))
     except (LocalError, stage.StageError) as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

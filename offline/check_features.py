@@ -4,7 +4,7 @@ Check the streamed features against one clean computation over all events.
     python -m offline.check_features
     python -m offline.check_features --use-case first_day_churn --show 20
 
-The view ``stream_features`` is made of daily tiles and of what came since; this computes
+The view ``stream_features`` is made of daily tiles and what came since; this computes
 every user anew from ``stream_events``, each event once, and compares all columns. They
 must be the same to the last digit, whatever was duplicated, late or compacted when.
 Exits with 1 where a user differs. Reads all events of the use case, which is billed.

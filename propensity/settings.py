@@ -73,9 +73,9 @@ def _real(least: float, most: float) -> Callable[[str], float]:
 
 
 def _flag(text: str) -> bool:
-    if text not in {"true", "false"}:
+    if text.lower() not in {"true", "false"}:
         raise ValueError("must be true or false")
-    return text == "true"
+    return text.lower() == "true"
 
 
 def _text(text: str) -> str:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import steps, tables
+from propensity.artifacts import Artifacts
 from propensity.errors import SchemaError
 from propensity.settings import Settings
 from propensity.warehouse import Warehouse
@@ -72,17 +73,19 @@ class TestChecks:
 
 
 class TestPrepare:
-    def test_makes_tables_and_view_and_keeps_what_is_there(self, workplace):
+    def test_makes_tables_and_views_and_keeps_what_is_there(
+        self, workplace, environment
+    ):
         """Twice equals once; tables that hold rows are left alone."""
         shop.load(workplace, [shop.event("u", DAY)])
-        settings = Settings.from_environment(workplace.environment)
-        warehouse = Warehouse.open(settings)
-        steps.prepare(warehouse, settings)
+        settings = Settings.from_environment(environment)
+        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+        steps.prepare(warehouse, artifacts, settings)
         row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
         schema = tables.PREDICTIONS_STAGING.arrow_schema()
         rows = pa.Table.from_pylist([row], schema)
         warehouse.append(tables.PREDICTIONS_STAGING, rows, job_id="prepared")
-        steps.prepare(warehouse, settings)
+        steps.prepare(warehouse, artifacts, settings)
 
         assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
         assert [found["user_pseudo_id"] for found in warehouse.rows(
@@ -91,5 +94,6 @@ class TestPrepare:
         names = {
             table.table_id for table in warehouse.client.list_tables(settings.dataset)
         }
-        assert names == {"ga_events", *(table.name for table in tables.TABLES)}
+        assert names == {"ga_events", "stream_features", *(table.name for table in tables.TABLES)}
         warehouse.close()
+        artifacts.close()

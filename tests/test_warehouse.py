@@ -25,13 +25,13 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.settings import Settings
+from propensity.statements import statement
 from propensity.tables import PREDICTIONS_HISTORY, PREDICTIONS_STAGING
 from propensity.warehouse import (
     Warehouse,
     concatenated,
     query_parameter,
     record,
-    statement,
     translated,
 )
 from tests.proxy import Proxy

@@ -87,6 +87,10 @@ class Place:
         if "registry" in vars(self):
             self.registry.artifacts.close()
 
+    def prepare(self) -> None:
+        """Create the tables and views."""
+        steps.prepare(self.warehouse, self.registry.artifacts, self.settings)
+
     def with_settings(self, **extra: str) -> Place:
         """Return the same place for functions that are set differently."""
         made = Place(self.workplace, {**self.extra, **extra})
@@ -164,7 +168,7 @@ def make_place(emulators, bigquery_emulator) -> Iterator[Callable[..., Place]]:
         made = new_workplace(emulators, bigquery_emulator)
         environment = {**made.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
         places.append(Place(replace(made, environment=environment), extra))
-        steps.prepare(places[-1].warehouse, places[-1].settings)
+        places[-1].prepare()
         return places[-1]
 
     yield make

@@ -34,7 +34,6 @@ from local.stack import LOCAL, ROOT
 from propensity import lookup, tables
 from propensity.statements import statement
 
-
 FOLDER = ROOT / "02-GetProba"
 TODAY = datetime.now(UTC).date()
 KEYS = (

@@ -19,7 +19,7 @@ from google.cloud import bigquery
 from sklearn.compose import ColumnTransformer
 
 from local import ga4_export
-from propensity import steps, tables, usecases
+from propensity import tables, usecases
 from propensity.artifacts import sha256
 from propensity.registry import pickled
 from propensity.statements import statement
@@ -244,7 +244,7 @@ def view_of(place: Place, sql: str | None) -> Iterator[None]:
     try:
         yield
     finally:
-        steps.prepare(place.warehouse, place.settings)
+        place.prepare()
 
 
 class TestFailures:

@@ -507,7 +507,7 @@ class TestRefusals:
         )
 
         told = self.refused(serving, status=424, error="missing_table")
-        steps.prepare(serving.warehouse, view)
+        serving.prepare()
 
         assert "nobody_made_this" in told["message"]
 

@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 
 from local import ga4_export
 from propensity import steps, usecases
+from propensity.artifacts import Artifacts
 from propensity.settings import Settings
 from propensity.warehouse import Warehouse
 from tests import shop
@@ -55,7 +56,10 @@ class Export:
         self.warehouse = Warehouse.open(self.settings)
 
     def prepare(self) -> Export:
-        steps.prepare(self.warehouse, self.settings)
+        with self.place.storage.client() as client:
+            bucket = client.bucket(self.place.bucket)
+            artifacts = Artifacts(bucket, deadline_s=30.0)
+            steps.prepare(self.warehouse, artifacts, self.settings)
         return self
 
     def features(self, *as_ofs: date) -> dict[Any, dict[str, Any]]:

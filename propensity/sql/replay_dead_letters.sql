@@ -1,0 +1,23 @@
+-- One row per message that was refused in a period, each once, in the order of receipt.
+-- Parameters: @since, @until TIMESTAMP, from the first up to the second; @first_day,
+--   @last_day DATE, their days; @reason STRING, empty for all.
+-- Source: dead_letters.
+SELECT
+  message_id,
+  raw,
+  raw_size,
+  attributes,
+  received_at
+FROM
+  dead_letters
+WHERE
+  received_on >= @first_day
+  AND received_on <= @last_day
+  AND received_at >= @since
+  AND received_at < @until
+  AND (@reason = '' OR reason = @reason)
+QUALIFY
+  ROW_NUMBER() OVER (PARTITION BY message_id ORDER BY received_at) = 1
+ORDER BY
+  received_at,
+  message_id

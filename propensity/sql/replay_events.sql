@@ -1,0 +1,42 @@
+-- One row per event of a period, each once, in the order in which they happened.
+-- Parameters: @since, @until TIMESTAMP, from the first up to the second; @earliest DATE,
+--   the first day on which such an event can have been received; @use_case, @user_id
+--   STRING, empty for all.
+-- Source: stream_events.
+SELECT
+  use_case,
+  event_id,
+  user_id,
+  event_type,
+  event_time,
+  amount,
+  age,
+  city,
+  country,
+  postcode,
+  affiliate_url,
+  campaign,
+  socioeconomic_idx,
+  label,
+  name,
+  street_address,
+  date_of_birth,
+  attributes
+FROM
+  stream_events
+WHERE
+  received_on >= @earliest
+  AND event_time >= @since
+  AND event_time < @until
+  AND (@use_case = '' OR use_case = @use_case)
+  AND (@user_id = '' OR user_id = @user_id)
+QUALIFY
+  ROW_NUMBER() OVER (
+    PARTITION BY use_case, user_id, event_date, event_id
+    ORDER BY received_at, message_id
+  ) = 1
+ORDER BY
+  event_time,
+  use_case,
+  user_id,
+  event_id
