@@ -100,7 +100,7 @@ EVENT_TYPE = "google.cloud.pubsub.topic.v1.messagePublished"
 # The classes are made at run time, so that no type checker knows them.
 Proto = Any
 # ``google.protobuf.Empty``, encoded.
-EMPTY: Proto = b""
+EMPTY = b""
 Matches = Callable[[Mapping[str, str]], bool]
 
 logger = logging.getLogger("pubsub_emulator")
@@ -149,9 +149,10 @@ class Subscription:
         self.watchers: list[Callable[[], None]] = []
         self.is_deleted = False
         self._bury = bury
-        self._matches = matcher(config.filter)
+        self._matches = Filter.of(config.filter)
         self._leases: dict[int, Lease] = {}
-        self._numbers = itertools.count(1)
+        # An ack id from before a restart must not acknowledge another message.
+        self._numbers = itertools.count(time.time_ns())
         self._loop = asyncio.get_running_loop()
         self._is_waking = False
 
@@ -335,7 +336,7 @@ class Broker:
             raise RefusedError("Subscription already exists", "ALREADY_EXISTS")
         if request.topic not in self._topics:
             raise RefusedError("Subscription topic does not exist", "NOT_FOUND")
-        matcher(request.filter)
+        Filter.of(request.filter)
         self._complete(request)
         subscription = Subscription(request, self._bury)
         self._subscriptions[request.name] = subscription
@@ -483,14 +484,11 @@ class Broker:
                 policy.minimum_backoff.FromSeconds(shortest)
             if not policy.HasField("maximum_backoff"):
                 policy.maximum_backoff.FromSeconds(longest)
-            given = [
-                seconds_of(policy.minimum_backoff),
-                seconds_of(policy.maximum_backoff),
-            ]
-            if not 0 <= given[0] <= given[1] <= longest:
+            bounds = (policy.minimum_backoff, policy.maximum_backoff)
+            if not 0 <= seconds_of(bounds[0]) <= seconds_of(bounds[1]) <= longest:
                 raise RefusedError(
-                    "minimum_backoff and maximum_backoff must be between 0s and "
-                    f"{longest}s, in this order, and are {given[0]:g}s and {given[1]:g}s"
+                    f"minimum_backoff and maximum_backoff must be 0s to {longest}s, "
+                    "the first no longer than the second"
                 )
 
 
@@ -541,75 +539,85 @@ def extend(
         subscription.extend(number, each)
 
 
-def matcher(text: str) -> Matches:
+class Filter:
     """
-    Return what tells whether a message's attributes match a filter.
+    A subscription's filter, read from left to right.
 
-    ``attributes:KEY``, ``attributes.KEY = "VALUE"``, ``hasPrefix(attributes.KEY, "P")``,
-    ``NOT`` or ``-``, ``AND``, ``OR``, and parentheses, without which the last two do
-    not mix.
-
-    Raises:
-        RefusedError: The filter is none of these.
+    ``attributes:KEY``, ``attributes.KEY = "TEXT"``, ``hasPrefix(attributes.KEY, "T")``,
+    ``NOT`` or ``-``, ``AND``, ``OR``, and parentheses, without which ``AND`` and ``OR``
+    do not mix. ``!=`` is not read: ``NOT`` says what is meant of messages without KEY.
     """
-    string = r'"(?:[^"\\]|\\.)*"'
-    key = rf"(?:[\w-]+|{string})"
-    present = rf"attributes\s*:\s*({key})"
-    equal = rf"attributes\s*\.\s*({key})\s*=\s*({string})"
-    prefixed = rf"hasPrefix\s*\(\s*attributes\s*\.\s*({key})\s*,\s*({string})\s*\)"
-    token = rf"\s*(?:{present}|{equal}|{prefixed}|(NOT\b|AND\b|OR\b|[-()])|(\S+))\s*"
-    tokens = deque(re.finditer(token, text.strip(), re.ASCII))
 
-    def fail() -> NoReturn:
-        raise RefusedError(f"The filter {text!r} is not valid: {matcher.__doc__}")
+    _STRING = r'"(?:[^"\\]|\\.)*"'
+    _KEY = rf"[\w-]+|{_STRING}"
+    _PRESENT = rf"attributes\s*:\s*({_KEY})"
+    _EQUAL = rf"attributes\s*\.\s*({_KEY})\s*=\s*({_STRING})"
+    _PREFIX = rf"hasPrefix\s*\(\s*attributes\s*\.\s*({_KEY})\s*,\s*({_STRING})\s*\)"
 
-    def next_is(*operators: str) -> bool:
-        return bool(tokens) and tokens[0][6] in operators
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._place = 0
 
-    def expression() -> Matches:
-        terms = [term()]
-        operator = tokens[0][6] if next_is("AND", "OR") else "AND"
-        while next_is(operator):
-            tokens.popleft()
-            terms.append(term())
+    @classmethod
+    def of(cls, text: str) -> Matches:
+        """
+        Return what tells whether a message's attributes match.
+
+        Raises:
+            RefusedError: The filter has another form, or is too long.
+        """
+        if not text.strip():
+            return lambda _: True
+        reader = cls(text)
+        matches = reader._expression()
+        if reader._place < len(text) or len(text.encode()) > MAX_FILTER_BYTES:
+            reader._fail()
+        return matches
+
+    def _expression(self) -> Matches:
+        terms = [self._term()]
+        operator, *_ = self._next(r"(AND|OR)\b") or [""]
+        while operator:
+            terms.append(self._term())
+            if not self._next(rf"({operator})\b"):
+                break
         combine = any if operator == "OR" else all
         return lambda attributes: combine(matches(attributes) for matches in terms)
 
-    def term() -> Matches:
-        if not tokens or tokens[0][7]:
-            fail()
-        first = tokens.popleft()
-        if first[6] in ("NOT", "-"):
-            matches = term()
-            return lambda attributes: not matches(attributes)
-        if first[6] == "(":
-            matches = expression()
-            if not next_is(")"):
-                fail()
-            tokens.popleft()
-            return matches
-        if first[6]:
-            fail()
-        written = [part for part in first.groups() if part]
-        try:
-            parts = [json.loads(one) if one[0] == '"' else one for one in written]
-        except ValueError:
-            fail()
-        name, value = parts[0], parts[-1]
-        if first[1]:
-            return lambda attributes: name in attributes
-        if first[2]:
-            return lambda attributes: name in attributes and attributes[name] == value
-        return lambda attributes: (
-            name in attributes and attributes[name].startswith(value)
-        )
+    def _term(self) -> Matches:
+        if self._next(r"(NOT\b|-)"):
+            negated = self._term()
+            return lambda attributes: not negated(attributes)
+        if self._next(r"(\()"):
+            inner = self._expression()
+            return inner if self._next(r"(\))") else self._fail()
+        if found := self._next(self._PRESENT):
+            [key] = found
+            return lambda attributes: key in attributes
+        if found := self._next(self._EQUAL):
+            key, value = found
+            return lambda attributes: key in attributes and attributes[key] == value
+        if found := self._next(self._PREFIX):
+            key, value = found
+            return lambda attributes: (
+                key in attributes and attributes[key].startswith(value)
+            )
+        return self._fail()
 
-    if not tokens:
-        return lambda _: True
-    matches = expression()
-    if tokens or len(text.encode()) > MAX_FILTER_BYTES:
-        fail()
-    return matches
+    def _next(self, pattern: str) -> list[str]:
+        """Read on over what has this form, if it has, and return its parts."""
+        whole = re.compile(rf"\s*{pattern}\s*", re.ASCII)
+        if not (match := whole.match(self._text, self._place)):
+            return []
+        self._place = match.end()
+        try:
+            return [json.loads(one) if one[0] == '"' else one for one in match.groups()]
+        except ValueError:
+            self._fail()
+
+    def _fail(self) -> NoReturn:
+        rest = self._text[self._place :]
+        raise RefusedError(f"The filter {self._text!r} cannot be read from {rest!r} on")
 
 
 def copy_of(proto: Proto) -> Proto:
@@ -653,7 +661,8 @@ class Endpoint:
         """
         try:
             parts = urlsplit(url)
-            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+            usual_port = {"http": 80, "https": 443}[parts.scheme]
+            port = parts.port or usual_port
         except (KeyError, ValueError) as error:
             raise RefusedError("Unsupported push_endpoint") from error
         if not parts.hostname or not re.fullmatch(r"[!-~]+", url):
@@ -721,7 +730,7 @@ def read_answer(received: bytes) -> tuple[int, bool] | None:
     if length is not None and len(body) < length:
         return None
     closes = re.search(rb"(?i)\r\nConnection:[ \t]*close", head)
-    return status, length is not None and first[1] == b"1" and not closes
+    return status, len(body) == length and first[1] == b"1" and not closes
 
 
 class Connection(asyncio.Protocol):
@@ -777,6 +786,9 @@ class Connection(asyncio.Protocol):
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
+        if self._number is None:
+            self.close()
+            return
         self._received += data
         try:
             answer = read_answer(self._received)
@@ -929,7 +941,7 @@ async def pull(subscription: Subscription, request: Proto, wait_s: float) -> Pro
 
 
 class Stream:
-    """One streaming pull: what it may be sent, given what its client has not settled."""
+    """One streaming pull: its client is sent what it has room for."""
 
     def __init__(self, subscription: Subscription, first: Proto) -> None:
         if not first.stream_ack_deadline_seconds:
@@ -1004,7 +1016,7 @@ class Stream:
 
 def encode(response: Proto) -> bytes:
     """Return a response as it is sent."""
-    return response if response is EMPTY else response.SerializeToString()
+    return EMPTY if response is EMPTY else bytes(response.SerializeToString())
 
 
 async def refused(context: Any, error: RefusedError) -> NoReturn:
@@ -1041,7 +1053,7 @@ def handlers(broker: Broker) -> list[Any]:
     async def stream_pull(requests: Any, context: Any) -> AsyncIterator[Proto]:
         incoming = aiter(requests)
         try:
-            first = await anext(incoming)
+            first = await anext(incoming, types.StreamingPullRequest.pb()())
             stream = Stream(broker.subscription(first.subscription), first)
             async for response in stream.responses(incoming):
                 yield response

@@ -61,12 +61,12 @@ def created(
         name=f"projects/{project}/subscriptions/{subscription.name}",
         topic=topic,
         ack_deadline_seconds=subscription.acknowledge_s,
-        retry_policy=RetryPolicy(
-            minimum_backoff=Duration(seconds=subscription.minimum_backoff_s),
-            maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
-        ),
     )
     if subscription.function:
+        made.retry_policy = RetryPolicy(
+            minimum_backoff=Duration(seconds=subscription.minimum_backoff_s),
+            maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
+        )
         # As Eventarc's subscriptions say it: deliver as a CloudEvent.
         mode = quote(f"CUSTOM_PUBSUB_{topic}", safe="")
         url = endpoints[subscription.function]

@@ -24,7 +24,8 @@ class Subscription:
 
     A message that is not acknowledged is delivered again, after a pause that grows
     from ``minimum_backoff_s`` to ``maximum_backoff_s``; after ``attempts`` deliveries
-    it goes to the topic ``dead-letters``. Without a ``function`` it is pulled.
+    it goes to the topic ``dead-letters``. Without a ``function`` it is pulled, and what
+    is not acknowledged can be pulled again at once.
     """
 
     name: str
