@@ -262,19 +262,42 @@ class Warehouse:
             rows: In ``table.arrow_schema()``, columns in any order.
             job_id: Letters, digits, underscores and dashes.
         """
+        config = self._load_config(table)
+        config.write_disposition = bigquery.WriteDisposition.WRITE_APPEND
+        self._load(table, rows, config, job_id=job_id)
+
+    def replace(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
+        """
+        Replace all rows of a table, which exists, by one load job.
+
+        Readers see the old rows or the new ones. A job that fails leaves the old ones.
+
+        Args:
+            rows: In ``table.arrow_schema()``, columns in any order.
+            job_id: Letters, digits, underscores and dashes; of one load only.
+        """
+        config = self._load_config(table)
+        config.write_disposition = bigquery.WriteDisposition.WRITE_TRUNCATE
+        # Partitions and clusters must be those of the table that is overwritten.
+        config.time_partitioning = bigquery.TimePartitioning(field=table.partition)
+        config.clustering_fields = list(table.clustering)
+        self._load(table, rows, config, job_id=job_id)
+
+    def _load_config(self, table: Table) -> Any:
+        return bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=_schema(table),
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            labels=self._labels,
+            parquet_options=_LISTS,
+        )
+
+    def _load(self, table: Table, rows: pa.Table, config: Any, *, job_id: str) -> None:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         file = io.BytesIO()
         pq.write_table(_conforming(rows, table), file, use_compliant_nested_type=True)
         file.seek(0)
-        config = bigquery.LoadJobConfig(
-            source_format=bigquery.SourceFormat.PARQUET,
-            schema=_schema(table),
-            write_disposition=bigquery.WriteDisposition.WRITE_APPEND,
-            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-            labels=self._labels,
-            parquet_options=_LISTS,
-        )
         with self._translated():
             try:
                 job: Any = self.client.load_table_from_file(
