@@ -20,13 +20,38 @@ All of them are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
 `propensity/tables.py` is the only place where a column is typed; this page is written \
 from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
-Beside the tables lies the view `ga_events`, the daily GA4 export in the types that \
-use cases read.
-It is the only statement that names the sharded export (`propensity/sql/ga_events.sql`).
+Beside the tables lie two views.
+`ga_events` is the daily GA4 export in the types that use cases read, and the only \
+statement that names the sharded export (`propensity/sql/ga_events.sql`).
+`stream_features` has the features of the stream, one row per use case and user, as \
+they are now (`propensity/sql/stream_features.sql`).
 """
 
 # What a table is for and how it is written, which its columns do not say.
 WRITTEN = {
+    "stream_events": (
+        "04-StreamFeatures appends every accepted event through the Storage Write API.",
+        "It is never updated: an event that was sent twice is here twice, and whoever "
+        "reads it takes one row for each key.",
+        "Partitions are days of arrival, which never change once they are over.",
+    ),
+    "stream_features_daily": (
+        "04-StreamFeatures' compaction merges what has arrived since its watermark.",
+        "A row lists the events that it has counted, so that none counts twice; "
+        "partitions are months.",
+    ),
+    "postcode_index": (
+        "`offline/load_postcodes.py` replaces it as a whole.",
+        "04-StreamFeatures keeps it in memory.",
+    ),
+    "inference_log": (
+        "04-StreamFeatures appends one row for every event that it scores.",
+        "A redelivery repeats `inference_id`: count each once.",
+    ),
+    "dead_letters": (
+        "04-StreamFeatures appends what it can never accept, and acknowledges it.",
+        "A message that is delivered twice may be here twice, under one `message_id`.",
+    ),
     "ma_model_training_metadata": (
         "00-ModelTraining appends one row after the version's files are stored.",
         "A model is loaded only if its bytes have the SHA-256 that is recorded here.",

@@ -341,7 +341,7 @@ class Stack:
 
     def prepare(self) -> None:
         """
-        Create what the functions expect to exist: bucket, tables, views, topics.
+        Create what the functions expect: bucket, tables, views, topics, a first model.
 
         The view of the export can be made once the export has a table; until then a
         function that reads it says that it is missing.
@@ -351,6 +351,7 @@ class Stack:
         from google.cloud.storage import Client as StorageClient
 
         from local import topics
+        from offline import load_model
         from propensity import steps
         from propensity.artifacts import Artifacts
         from propensity.errors import MissingTable
@@ -371,6 +372,8 @@ class Stack:
             bucket = objects.bucket(self.options.bucket)
             artifacts = Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
             steps.prepare(warehouse, artifacts, settings)
+        if any(function.target == "score_stream" for function in self.functions):
+            load_model.load(warehouse, artifacts, settings)
         objects.close()
         topics.create(
             settings.project,

@@ -7,6 +7,7 @@ Pub/Sub pushes them to the function. What is printed afterwards is read from Big
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -70,7 +71,9 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
         LocalError: It did not come through.
     """
     games = Games(users=USERS, maximum_events=MAXIMUM_EVENTS)
-    load_postcodes.load(warehouse, postcodes())
+    load_postcodes.load(
+        warehouse, postcodes(), loaded_on=datetime.now(UTC).date()
+    )
     deliveries = games.deliveries()
     say(
         f"\nStreaming {len(deliveries):,} messages of {USERS} players, 10% of them "
@@ -103,6 +106,8 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
 
 def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
     """Publish messages in their order, by the ordinary client."""
+    # Where the client looks for an emulator.
+    os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
     project = stack.options.project
     publisher = pubsub_v1.PublisherClient()
     topic = publisher.topic_path(project, EVENTS)

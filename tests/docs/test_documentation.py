@@ -30,7 +30,17 @@ from starlette.requests import Request
 from docs import tables as tables_page
 from local import demo
 from local.stack import FUNCTIONS, ROOT, ports_from
-from propensity import endpoint, errors, lookup, modelcard, tables, training, usecases
+from propensity import (
+    bus,
+    endpoint,
+    errors,
+    events,
+    lookup,
+    modelcard,
+    tables,
+    training,
+    usecases,
+)
 from propensity.registry import Published
 from propensity.settings import Settings
 from propensity.warehouse import Warehouse
@@ -93,6 +103,9 @@ ERRORS = {
     for error in descendants(errors.PropensityError)
     if error.__module__.startswith("propensity.")
 }
+SCHEDULED = [one.target for one in FUNCTIONS if not one.is_asynchronous]
+# What Pub/Sub pushes to, and nobody else calls.
+CONSUMERS = {"score_stream", "archive_events"}
 FUNCTION_PAGES = {
     function.target: f"{function.folder}/README.md" for function in FUNCTIONS
 }
@@ -221,6 +234,7 @@ def _variable(name: str) -> str:
         "project": "GOOGLE_CLOUD_PROJECT",
         "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
         "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
+        "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
     }.get(name, f"PROPENSITY_{name.upper()}")
 
 
@@ -422,7 +436,7 @@ class TestEndpoints:
         assert any(heading.startswith("Cost of") for heading in headings)
         assert FUNCTION_PAGES[target] in text("README.md")
 
-    @pytest.mark.parametrize("target", sorted(set(FUNCTION_PAGES) - {"get_proba"}))
+    @pytest.mark.parametrize("target", SCHEDULED)
     def test_every_field_of_a_scheduled_request_is_described(self, target):
         """The fields that a refusal of an unknown one lists have a row each."""
         with pytest.raises(errors.RequestError) as refused:
@@ -543,6 +557,10 @@ def _question(curl: Curl) -> lookup.Question:
     return asyncio.run(lookup.question(Request(scope, receive)))
 
 
+def _catalogue() -> events.Catalogue:
+    return events.Catalogue([usecases.load(name) for name in usecases.names()])
+
+
 def _curls() -> list[tuple[str, str]]:
     return [
         (page, command)
@@ -559,7 +577,8 @@ class TestCommands:
         ports = {urlsplit(curl.url).port for curl in asked}
 
         assert {curl.method for curl in asked} == {"GET", "POST"}
-        assert ports == {ports_from({})[function.target] for function in FUNCTIONS}
+        called = {function.target for function in FUNCTIONS} - CONSUMERS
+        assert ports == {ports_from({})[target] for target in called}
 
     @pytest.mark.parametrize(("page", "command"), _curls())
     def test_a_curl_command_is_understood_by_its_function(self, page, command):
@@ -573,6 +592,11 @@ class TestCommands:
 
         if target == "get_proba":
             assert _question(curl).user_ids
+        elif target == "stream_features":
+            pushed = bus.message(curl.body)
+            read = _catalogue().decode(pushed.data)
+            assert read.user_id
+            assert pushed.message_id
         else:
             assert curl.method == "POST"
             assert curl.content_type == "application/json"
@@ -580,7 +604,7 @@ class TestCommands:
 
     def test_every_target_of_make_is_described(self):
         """README.md names each, as ``make help`` does."""
-        targets = re.findall(r"^([a-z]+):.*## ", text("Makefile"), re.MULTILINE)
+        targets = re.findall(r"^([a-z-]+):.*## ", text("Makefile"), re.MULTILINE)
         listed = next(
             line
             for line in text("README.md").splitlines()
@@ -597,7 +621,14 @@ class TestCommands:
             for line in [*commands(page), *CODE.findall(FENCE.sub("", text(page)))]
             if re.match(r"make [a-z]", command := line.partition("#")[0].strip())
         }
-        known = {"DATA", "STATE", "USER_COLUMN", "LABEL_EVENT", "PROPENSITY_DATA"}
+        known = {
+            "PUBSUB",
+            "DATA",
+            "STATE",
+            "USER_COLUMN",
+            "LABEL_EVENT",
+            "PROPENSITY_DATA",
+        }
 
         assert {"make demo", "make test", "make up", "make down"} <= typed
         for command in typed:
@@ -623,6 +654,7 @@ class TestCommands:
             "USER_COLUMN=",
             "LABEL_EVENT=",
             "PROPENSITY_PORT_BAS",
+            "PUBSUB=",
         ):
             assert variable in told
             assert variable in text("README.md")
