@@ -354,7 +354,7 @@ class Stack:
         from offline import load_model
         from propensity import steps
         from propensity.artifacts import Artifacts
-        from propensity.errors import MissingTable
+        from propensity.errors import MissingTable, PropensityError
         from propensity.settings import Settings
         from propensity.warehouse import Warehouse
 
@@ -373,7 +373,11 @@ class Stack:
             artifacts = Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
             steps.prepare(warehouse, artifacts, settings)
         if any(function.target == "score_stream" for function in self.functions):
-            load_model.load(warehouse, artifacts, settings)
+            try:
+                load_model.load(warehouse, artifacts, settings)
+            except PropensityError as error:
+                # All else works without a first model, and a training makes one.
+                self._say(f"the shipped model was not loaded: {error.message}")
         objects.close()
         topics.create(
             settings.project,

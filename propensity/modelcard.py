@@ -46,6 +46,7 @@ def card(
     rows: pa.Table,
     as_of: date,
     settle_days: int,
+    chosen: Mapping[str, Any],
     trained_at: datetime,
     bytes_billed: int,
 ) -> Card:
@@ -60,6 +61,7 @@ def card(
         rows: The snapshots that it was trained and tested on.
         as_of: The run's as-of date.
         settle_days: Days waited for late rows.
+        chosen: The use case's own parameters, as they were set.
         trained_at: When the run began.
         bytes_billed: By the run's queries.
     """
@@ -68,12 +70,14 @@ def card(
         "use_case": use_case.name,
         "title": use_case.title,
         "outcome": use_case.outcome,
+        "span": use_case.span,
         "model_version": version,
         "trained_at": trained_at.isoformat(timespec="seconds"),
         "as_of": as_of,
         "lookback_days": use_case.lookback_days,
         "horizon_days": use_case.horizon_days,
         "settle_days": settle_days,
+        "statement_parameters": dict(chosen),
         "split": {
             "train": list(split.train),
             "calibrate": list(split.calibrate),
@@ -185,12 +189,14 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         **verdict,
         "verdict": full["verdict"]["reason"],
         "features": json.dumps(full["features"]),
+        "statement_parameters": json.dumps(full["statement_parameters"]),
         "model_object": objects[MODEL],
         "model_sha256": checksums[MODEL],
         "preprocessor_object": objects[PREPROCESSOR],
         "preprocessor_sha256": checksums[PREPROCESSOR],
-        "dataset_object": objects[DATASET],
-        "dataset_sha256": checksums[DATASET],
+        # A model that is shipped comes without its data set.
+        "dataset_object": objects.get(DATASET),
+        "dataset_sha256": checksums.get(DATASET),
         "card_object": objects[CARD],
         "report_object": objects[REPORT],
         "libraries": json.dumps(full["libraries"]),

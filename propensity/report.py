@@ -575,12 +575,10 @@ def training_page(card: Card) -> str:
     body = _template("report_training.html").substitute(
         use_case=text(card.get("use_case", "")),
         about=f" · {text(card['title'])}" if card.get("title") else "",
-        outcome=text(_outcome(card)),
+        question=text(_question(card)),
         version=text(card.get("model_version", _DASH)),
         trained_at=text(_moment(card.get("trained_at"))),
         headline=_headline(card, quality, best),
-        horizon=_plural(card.get("horizon_days"), "day"),
-        lookback=_plural(card.get("lookback_days"), "day"),
         ranking=_ranking(quality),
         promise=_promise(quality),
         verdict="Promoted" if promoted else "Not promoted",
@@ -680,6 +678,14 @@ def _ratio(part: Number, whole: Number) -> float | None:
 def _outcome(card: Card) -> str:
     """Name what users are expected to do, after *to*."""
     return str(card.get("outcome") or "convert")
+
+
+def _question(card: Card) -> str:
+    """Say what the probability is of, as a sentence after *to*."""
+    horizon = _plural(card.get("horizon_days"), "day")
+    lookback = _plural(card.get("lookback_days"), "day")
+    usual = f"in the next {horizon}, from what they did in the {lookback} before"
+    return f"{_outcome(card)} {card.get('span') or usual}."
 
 
 def _headline(card: Card, quality: Card, best: Card) -> str:

@@ -54,16 +54,34 @@ def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str,
 
 
 def loaded(
-    registry: Registry, use_case: UseCase, metadata: Mapping[str, Any]
+    registry: Registry,
+    use_case: UseCase,
+    metadata: Mapping[str, Any],
+    *,
+    chosen: Mapping[str, Any] | None = None,
 ) -> Serving:
     """
     Load a recorded version, its bytes verified by what was recorded.
 
+    Args:
+        registry: Of the use case.
+        use_case: Whose features it must have been trained on.
+        metadata: What was recorded of it.
+        chosen: The use case's own parameters, as they are set now: with others its
+            features would mean something else. None to load it whatever they are.
+
     Raises:
         ArtifactError: Its bytes are others.
-        SchemaError: Its features are not those of the use case.
+        SchemaError: Its features or parameters are not those of today.
     """
     version = metadata["model_version"]
+    trained_with = json.loads(metadata.get("statement_parameters") or "null")
+    if None not in (chosen, trained_with) and trained_with != dict(chosen or {}):
+        raise SchemaError(
+            f"version {version} was trained with {trained_with}, and the settings say "
+            f"{dict(chosen or {})}: its features would mean another thing. "
+            "Train again, or set them back"
+        )
     trained_on = json.loads(metadata["features"])
     if trained_on != dict(use_case.features):
         changed = sorted(set(trained_on.items()) ^ set(use_case.features.items()))
@@ -149,7 +167,8 @@ class Champions:
             if before is not None and before.version == champion.version:
                 return before
             metadata = recorded(self._warehouse.for_run(), use_case, champion.version)
-            return loaded(registry, use_case, metadata)
+            chosen = use_case.chosen(self._warehouse.settings)
+            return loaded(registry, use_case, metadata, chosen=chosen)
         except NoChampion:
             return None
         except PropensityError as error:

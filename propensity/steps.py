@@ -149,14 +149,24 @@ def champion_as_of(run: Run) -> Serving:
     version = run.registry.champion().version
     metadata = recorded(run.warehouse, run.use_case, version)
     if metadata["as_of"] <= run.as_of:
-        return loaded(run.registry, run.use_case, metadata)
+        return loaded(
+            run.registry,
+            run.use_case,
+            metadata,
+            chosen=run.use_case.chosen(run.settings),
+        )
     found = run.warehouse.rows(
         statement("champion_as_of"),
         {"use_case": run.use_case.name, "as_of": run.as_of},
     )
     if not found:
         run.noted["trained_after_as_of"] = True
-        return loaded(run.registry, run.use_case, metadata)
+        return loaded(
+            run.registry,
+            run.use_case,
+            metadata,
+            chosen=run.use_case.chosen(run.settings),
+        )
     return serving(run, found[0]["model_version"])
 
 
@@ -169,7 +179,12 @@ def serving(run: Run, version: int) -> Serving:
         SchemaError: Its features are not those of the use case.
     """
     metadata = recorded(run.warehouse, run.use_case, version)
-    return loaded(run.registry, run.use_case, metadata)
+    return loaded(
+        run.registry,
+        run.use_case,
+        metadata,
+        chosen=run.use_case.chosen(run.settings),
+    )
 
 
 def publish_model(
@@ -197,7 +212,8 @@ def publish_model(
         version=version,
         rows=rows,
         as_of=run.as_of,
-        settle_days=run.settings.settle_days,
+        settle_days=run.timeframe.settle_days,
+        chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
         bytes_billed=run.warehouse.bytes_billed,
     )

@@ -192,6 +192,7 @@ TRAINING_METADATA = Table(
         Column("log_loss_difference", "FLOAT64", "Log loss less that champion's"),
         *_interval("log_loss_difference", "Difference of log loss"),
         Column("features", "STRING", "Feature names and types, JSON"),
+        Column("statement_parameters", "STRING", "The use case's own, as set, JSON"),
         Column("model_object", "STRING", "Object name of the model"),
         Column("model_sha256", "STRING", "SHA-256 of its bytes"),
         Column("preprocessor_object", "STRING", "Object name of the preprocessor"),

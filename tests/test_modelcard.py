@@ -97,6 +97,7 @@ def card(verdict: Verdict = FIRST) -> dict[str, Any]:
         rows=rows(),
         as_of=date(2026, 2, 28),
         settle_days=3,
+        chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
         trained_at=AT,
         bytes_billed=10_485_760,
     )

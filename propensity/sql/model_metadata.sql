@@ -7,6 +7,7 @@ SELECT
   as_of,
   algorithm,
   features,
+  statement_parameters,
   model_object,
   model_sha256,
   preprocessor_object,

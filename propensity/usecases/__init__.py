@@ -57,6 +57,7 @@ class UseCase:
     ``features`` maps each column of ``features.sql`` that the model reads to "number"
     or "category", in the order of the model's input. ``events`` names the types of
     events that it takes from the stream, ``event_types`` declares those of its own.
+    ``span`` says what the outcome is foreseen from, where it is not the lookback.
     """
 
     name: str
@@ -72,13 +73,19 @@ class UseCase:
     candidates: Sequence[Candidate]
     events: Sequence[str] = ()
     event_types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    span: str = ""
 
     def timeframe(self, settings: Settings) -> Timeframe:
-        """Return the spans that this use case measures time with."""
+        """
+        Return the spans that this use case measures time with.
+
+        Where a label is known only some days later, figures are not final before.
+        """
+        known = int(self.chosen(settings).get("label_known_days", 0))
         return Timeframe(
             lookback_days=self.lookback_days,
             horizon_days=self.horizon_days,
-            settle_days=settings.settle_days,
+            settle_days=max(settings.settle_days, known - self.horizon_days),
         )
 
     def statement(self, name: str) -> str:
@@ -216,6 +223,7 @@ def parse(name: str, text: str) -> UseCase:
         candidates=candidates,
         events=tuple(read.get("stream", {}).get("events", ())),
         event_types=dict(read.get("events", {})),
+        span=str(read.get("span", "")),
     )
 
 

@@ -1,13 +1,15 @@
 -- One row per distinct probability: how many users had it and how many churned.
 -- Parameters: those of features.sql and known_labels.sql, @as_ofs being the one week;
 --   @use_case STRING; @prediction_as_of DATE, the publication in force.
--- Source: ma_predictions_history and stream_events. Users whose label is not known are
---   in no row; churners whom nobody had scored are in the row without a probability.
+-- Source: ma_predictions_history and stream_events.
+-- Users of the week's cohort whose label is not known are in no row; churners whom nobody
+-- had scored are in the row without a probability.
+-- Above two million users probabilities are rounded, which bounds the rows to a million.
 WITH
   labelled AS (
     SELECT
       f.user_id,
-      k.label
+      k.label AS outcome
     FROM
       (
 -- include: features.sql
@@ -27,18 +29,29 @@ WITH
     WHERE
       use_case = @use_case
       AND as_of = @prediction_as_of
+  ),
+  joined AS (
+    SELECT
+      IF(
+        (SELECT COUNT(*) FROM scored) > 2000000,
+        ROUND(s.probability, 6),
+        s.probability
+      ) AS probability,
+      l.outcome = 1 AS is_churned
+    FROM
+      labelled AS l
+    LEFT JOIN
+      scored AS s
+      ON s.user_id = l.user_id
+    WHERE
+      s.user_id IS NOT NULL
+      OR l.outcome = 1
   )
 SELECT
-  s.probability,
+  probability,
   COUNT(*) AS users,
-  COUNTIF(l.label = 1) AS conversions
+  COUNTIF(is_churned) AS conversions
 FROM
-  labelled AS l
-LEFT JOIN
-  scored AS s
-  ON s.user_id = l.user_id
-WHERE
-  s.user_id IS NOT NULL
-  OR l.label = 1
+  joined
 GROUP BY
-  s.probability
+  probability

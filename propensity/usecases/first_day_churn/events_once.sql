@@ -1,5 +1,8 @@
 -- Part of a statement: events of the use case, each once, and the first registration of
--- each of their users. Needs ``chosen``, rows of stream_events.
+-- each of their users. Needs ``chosen``, rows of stream_events, and ``earlier``, the
+-- registrations that the tiles know, however old: who had registered before the rows of
+-- ``chosen`` begin is no new player. So that this holds, the compaction must have run
+-- since those days; before it has, ``chosen`` alone says who is new.
 events AS (
   SELECT
     *
@@ -15,11 +18,25 @@ registrations AS (
   SELECT
     use_case,
     user_id,
-    MIN(event_time) AS registration_time
+    MIN(registration_time) AS registration_time
   FROM
-    events
-  WHERE
-    event_type = 'new_registration'
+    (
+      SELECT
+        use_case,
+        user_id,
+        event_time AS registration_time
+      FROM
+        events
+      WHERE
+        event_type = 'new_registration'
+      UNION ALL
+      SELECT
+        use_case,
+        user_id,
+        registration_time
+      FROM
+        earlier
+    )
   GROUP BY
     use_case,
     user_id

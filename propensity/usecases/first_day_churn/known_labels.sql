@@ -1,10 +1,14 @@
 -- One row per user whose label is known: it came with the registration, and counts as
 -- known @label_known_days later. This is the only statement that reads a label.
--- Parameters: @today DATE, the run's as-of date; @label_known_days INT64; @earliest DATE.
--- Source: stream_events.
+-- Parameters: @today DATE, the run's as-of date; @label_known_days INT64; @earliest DATE;
+--   @first_day_hours INT64.
+-- Source: stream_events, the same days as in features.sql.
+-- A registration may be sent again once the label is known, under the same event id. The
+-- user's first registration with a label counts; where its rows disagree, label 1 does,
+-- in whatever order they came.
 SELECT
   user_id,
-  MAX(label) AS label
+  label
 FROM
   stream_events
 WHERE
@@ -13,5 +17,5 @@ WHERE
   AND label IS NOT NULL
   AND received_on >= DATE_SUB(@earliest, INTERVAL DIV(@first_day_hours, 24) DAY)
   AND TIMESTAMP_ADD(event_time, INTERVAL @label_known_days * 24 HOUR) <= TIMESTAMP(@today)
-GROUP BY
-  user_id
+QUALIFY
+  ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY event_time, label DESC) = 1

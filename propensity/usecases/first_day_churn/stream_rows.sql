@@ -1,8 +1,10 @@
 -- One row per user: features as they are now, and until when the user is scored.
 -- Parameters: @use_case STRING; @user_ids ARRAY<STRING>; @first_event_day DATE, of the
 --   events to be scored; @first_day_hours INT64; those of the use case.
--- Source: stream_events. A user whose first day is not over has registered within its
---   hours before the event, so that no earlier day is read, however long the history.
+-- Source: stream_events, and stream_features_daily for who had registered before.
+-- A user whose first day is not over has registered within its hours before the event,
+-- and what happened since was received a day before it happened at the earliest, by a
+-- clock that is wrong. So no earlier day is read, however long the history.
 WITH
   chosen AS (
     SELECT
@@ -16,6 +18,18 @@ WITH
         @first_event_day,
         INTERVAL DIV(@first_day_hours + 47, 24) DAY
       )
+  ),
+  earlier AS (
+    SELECT
+      use_case,
+      user_id,
+      registration.registration_time AS registration_time
+    FROM
+      stream_features_daily
+    WHERE
+      use_case = @use_case
+      AND user_id IN UNNEST(@user_ids)
+      AND registration.registration_time IS NOT NULL
   ),
 -- include: events_once.sql
   ,

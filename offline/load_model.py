@@ -1,0 +1,399 @@
+"""
+Load the model that is shipped with a use case, where the use case has none yet.
+
+    python -m offline.load_model
+    python -m offline.load_model --use-case first_day_churn --dry-run
+
+So that a stream is scored from its first day on. The model becomes a version like any
+other: stored in the bucket, recorded in ma_model_training_metadata, and champion. The
+first training that is not worse on what the stream has collected replaces it.
+
+Nothing happens where the use case has a champion. A load that was cut short is carried
+on by the next one, and two at once come to one version. The files are verified by the
+checksums in their metadata.json and loaded here before anything is written.
+
+Reads the same environment as the functions (``docs/settings.md``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import re
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+from propensity import tables, usecases
+from propensity.artifacts import Artifacts, sha256
+from propensity.errors import ArtifactError, Conflict, PropensityError, SchemaError
+from propensity.registry import HTML, JSON, Registry, unpickled
+from propensity.settings import PREFIX, Settings
+from propensity.statements import statement
+from propensity.usecases import UseCase
+from propensity.warehouse import Warehouse, record
+
+MODELS = Path(__file__).resolve().parent / "models"
+USE_CASE = "first_day_churn"
+
+METADATA = "metadata.json"
+# As modelcard.py names them, which this does without until there is a model to load.
+MODEL, PREPROCESSOR, CARD, REPORT = (
+    "model.joblib",
+    "preprocessor.joblib",
+    "card.json",
+    "report.html",
+)
+FILES = (MODEL, PREPROCESSOR, CARD)
+
+_BINARY = "application/octet-stream"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """A shipped model, its bytes verified: files by name, and what is said of them."""
+
+    use_case: str
+    files: Mapping[str, bytes]
+    about: Mapping[str, Any]
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The model's card."""
+        return dict(json.loads(self.files[CARD]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What serves now, and whether this load made it so."""
+
+    use_case: str
+    version: int
+    is_new: bool
+    told: str
+
+    def __str__(self) -> str:
+        return f"{self.use_case}: {self.told}"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command; return the exit status."""
+    options = parse(arguments)
+    try:
+        print(run(options))
+    except PropensityError as error:
+        print(f"load_model: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m offline.load_model",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--use-case", default=USE_CASE, help=f"whose model (default: {USE_CASE})"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="verify and check, and write nothing"
+    )
+    return parser.parse_args(arguments)
+
+
+def run(options: argparse.Namespace) -> str:
+    """
+    Load, or only check; return what to tell.
+
+    Raises:
+        PropensityError: The model does not fit, or an edge failed.
+    """
+    settings = Settings.from_environment()
+    artifacts = Artifacts.open(settings)
+    try:
+        if not options.dry_run:
+            warehouse = Warehouse.open(settings)
+            try:
+                return str(load(warehouse, artifacts, settings, options.use_case))
+            finally:
+                warehouse.close()
+        shipped = checked(read(options.use_case), settings)
+        champion = Registry(artifacts, options.use_case).find_champion()
+    finally:
+        artifacts.close()
+    serves = (
+        f"version {champion.version} serves, so it would not be loaded"
+        if champion
+        else "nothing serves, so it would be loaded"
+    )
+    return f"{options.use_case}: {described(shipped)}\nIt is sound; {serves}."
+
+
+def load(
+    warehouse: Warehouse,
+    artifacts: Artifacts,
+    settings: Settings,
+    use_case: str = USE_CASE,
+    *,
+    folder: Path = MODELS,
+) -> Outcome:
+    """
+    Let the shipped model serve where the use case has no champion.
+
+    Where it has one, that is all that is read. May be run any number of times, at once
+    or after one that was cut short: all come to one version.
+
+    Args:
+        warehouse: Of the deployment, with its tables.
+        artifacts: Of its bucket.
+        settings: Of the deployment.
+        use_case: Whose model.
+        folder: Of all shipped models.
+
+    Raises:
+        ArtifactError: There is no shipped model, its bytes are not those that were
+            shipped, or today's libraries cannot load it.
+        SchemaError: It was trained on other features than today's.
+        PropensityError: BigQuery or the bucket failed; the next load carries on.
+    """
+    registry = Registry(artifacts, use_case)
+    if (champion := registry.find_champion()) is not None:
+        return Outcome(
+            use_case=use_case,
+            version=champion.version,
+            is_new=False,
+            told=f"version {champion.version} serves; the shipped model was not loaded",
+        )
+    shipped = checked(read(use_case, folder), settings)
+    from propensity import modelcard  # noqa: PLC0415 - most loads end above
+    from propensity.report import training_page  # noqa: PLC0415
+
+    card = shipped.card
+    # The page is made here, and so it is part of what the version is claimed for.
+    claim = sha256(json.dumps(shipped.about).encode() + training_page(card).encode())
+    version, generation = _claimed(registry, f"shipped-{claim[:16]}", card)
+    card["model_version"] = version
+    published = registry.publish(
+        version,
+        {
+            MODEL: (shipped.files[MODEL], _BINARY),
+            PREPROCESSOR: (shipped.files[PREPROCESSOR], _BINARY),
+            CARD: (json.dumps(card, indent=1).encode(), JSON),
+            REPORT: (training_page(card).encode(), HTML),
+        },
+    )
+    row = modelcard.metadata(
+        _with_dates(card), published, seconds=shipped.about["seconds"]
+    )
+    # The claim's generation is its own in all buckets there ever were.
+    _record(
+        warehouse,
+        row,
+        job_id=f"load-{settings.dataset}-{use_case}-{version}-{generation}",
+    )
+    return _promoted(registry, warehouse, row, shipped)
+
+
+def read(use_case: str, folder: Path = MODELS) -> Shipped:
+    """
+    Read a shipped model and verify its bytes.
+
+    Raises:
+        ArtifactError: There is none, or its bytes are not those that were shipped.
+    """
+    place = folder / use_case
+    try:
+        about = json.loads((place / METADATA).read_bytes())
+        recorded = {name: str(about["files"][name]["sha256"]) for name in FILES}
+        files = {name: (place / name).read_bytes() for name in FILES}
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"no model is shipped with {use_case}: there is no {error.filename}"
+        ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"{place / METADATA} does not describe a model: {error!r}"
+        ) from error
+    for name, data in files.items():
+        if sha256(data) != recorded[name]:
+            raise ArtifactError(
+                f"{place / name} is not what was shipped: SHA-256 {sha256(data)} "
+                f"instead of {recorded[name]}. Nothing was loaded"
+            )
+    return Shipped(use_case=use_case, files=files, about=about)
+
+
+def checked(shipped: Shipped, settings: Settings) -> Shipped:
+    """
+    Return a shipped model that can serve here, as a trial load shows.
+
+    Raises:
+        ArtifactError: Other libraries made it, and today's may not load it.
+        SchemaError: Its features are not those of the use case and the settings.
+    """
+    use_case = usecases.load(shipped.use_case)
+    _check_features(shipped, use_case)
+    _check_parameters(shipped, use_case, settings)
+    made_with = shipped.about["libraries"]["scikit-learn"]
+    if (here := importlib.metadata.version("scikit-learn")) != made_with:
+        raise ArtifactError(
+            f"the shipped model was made with scikit-learn {made_with}, here is {here}"
+            ". Make it again: python -m offline.ship_model"
+        )
+    from propensity.scoring import Scorer  # noqa: PLC0415 - most loads need no sklearn
+
+    features: Any = dict(use_case.features)
+    Scorer.compile(
+        unpickled(shipped.files[PREPROCESSOR]),
+        unpickled(shipped.files[MODEL]),
+        features=features,
+    )
+    return shipped
+
+
+def _check_features(shipped: Shipped, use_case: UseCase) -> None:
+    trained_on, today = shipped.card["features"], dict(use_case.features)
+    changed = sorted({name for name, _ in set(trained_on.items()) ^ {*today.items()}})
+    if changed:
+        raise SchemaError(
+            f"the shipped model of {use_case.name} was trained on other features than "
+            f"usecase.toml names: {', '.join(changed)}. Train one, or make the shipped "
+            "one again: python -m offline.ship_model"
+        )
+
+
+def _check_parameters(shipped: Shipped, use_case: UseCase, settings: Settings) -> None:
+    """Refuse where a parameter that features depend on is set to another value."""
+    chosen = use_case.chosen(settings)
+    for name in re.findall(r"@(\w+)", use_case.statement("features")):
+        trained_with = shipped.about["parameters"].get(name)
+        if name in chosen and chosen[name] != trained_with:
+            raise SchemaError(
+                f"the shipped model of {use_case.name} was trained with {name} = "
+                f"{trained_with}, and here {PREFIX}{name.upper()} is {chosen[name]}: "
+                "its features are others. Train one on your own events",
+                field=PREFIX + name.upper(),
+            )
+
+
+def described(shipped: Shipped) -> str:
+    """Say in a line what a shipped model is."""
+    figures = shipped.about["figures"]
+    return (
+        f"{shipped.card['algorithm']}, ROC AUC {figures['roc_auc']:.3f} on "
+        f"{figures['users']:,} generated users held out"
+    )
+
+
+def _claimed(
+    registry: Registry, run_id: str, card: Mapping[str, Any]
+) -> tuple[int, int]:
+    """
+    Return the version that is this model's, and the generation of its claim.
+
+    The claim is the same bytes whoever writes it. Of two, the lower one counts, for
+    all who look: the other stays a number that was never used.
+    """
+
+    def found() -> tuple[int, int] | None:
+        for version in registry.versions():
+            name = f"models/{registry.use_case}/{version}/claim.json"
+            claim = registry.artifacts.find(name)
+            if claim is not None and json.loads(claim.data).get("run_id") == run_id:
+                return version, claim.generation
+        return None
+
+    if (mine := found()) is not None:
+        return mine
+    registry.claim(run_id=run_id, at=datetime.fromisoformat(card["trained_at"]))
+    mine = found()
+    assert mine is not None
+    return mine
+
+
+def _record(warehouse: Warehouse, row: Mapping[str, Any], *, job_id: str) -> None:
+    """Append the version's row where it is missing; of loads at once, one does."""
+    key = {name: row[name] for name in ("use_case", "model_version")}
+    # BigQuery remembers a job for longer than a table that was removed lasted.
+    for name in (job_id, f"{job_id}-{uuid.uuid4().hex}"):
+        if warehouse.rows(statement("model_metadata"), key):
+            return
+        warehouse.append(
+            tables.TRAINING_METADATA,
+            record(row, tables.TRAINING_METADATA),
+            job_id=name,
+        )
+
+
+def _with_dates(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a card as it was before it was JSON."""
+    split = {
+        part: [date.fromisoformat(day) for day in days]
+        for part, days in card["split"].items()
+    }
+    return {**card, "as_of": date.fromisoformat(card["as_of"]), "split": split}
+
+
+def _promoted(
+    registry: Registry,
+    warehouse: Warehouse,
+    row: Mapping[str, Any],
+    shipped: Shipped,
+) -> Outcome:
+    """Let the version serve, unless something else has come to serve meanwhile."""
+    version = row["model_version"]
+    try:
+        registry.promote(
+            version,
+            model_sha256=row["model_sha256"],
+            at=datetime.now(UTC),
+            instead_of=None,
+        )
+    except Conflict:
+        champion = registry.champion()
+        if champion.version != version:
+            # Another load may have let this version serve, and a training replaced it.
+            if champion.previous != version:
+                _revise(warehouse, row, instead=champion.version)
+            return Outcome(
+                use_case=registry.use_case,
+                version=champion.version,
+                is_new=False,
+                told=f"version {champion.version} has come to serve meanwhile; the "
+                f"shipped model is version {version}",
+            )
+    return Outcome(
+        use_case=registry.use_case,
+        version=version,
+        is_new=True,
+        told=f"the shipped model serves as version {version}: {described(shipped)}",
+    )
+
+
+def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> None:
+    """Record that the version does not serve, and what does."""
+    nothing = [0.0, 0.0, 0.0]
+    warehouse.execute(
+        statement("revise_verdict"),
+        {
+            **{name: row[name] for name in ("use_case", "training_date")},
+            "model_version": row["model_version"],
+            "promoted": False,
+            "verdict": f"shipped; version {instead} had come to serve before",
+            "compared_version": instead,
+            "is_compared": False,
+            "roc_auc": nothing,
+            "log_loss": nothing,
+        },
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

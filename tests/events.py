@@ -1,0 +1,138 @@
+"""
+Events as producers send them, and what the stream makes of them: for tests.
+
+A builder states a right event; a test says only what differs. ``NOW`` is when all of
+them are received.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from propensity import stream, usecases
+from propensity.events import Catalogue
+from propensity.postcodes import PostcodeIndex
+from propensity.stream import Accepted, Message, Rules
+from propensity.usecases import UseCase
+
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+RULES = Rules(
+    maximum_bytes=256 * 1024, clock_skew=timedelta(seconds=600), keeps_personal=False
+)
+BASE = ("new_registration", "new_purchases", "new_bet", "new_win")
+
+
+def use_case(
+    name: str = "first_day_churn",
+    events: Sequence[str] = BASE,
+    types: Mapping[str, Mapping[str, str]] | None = None,
+) -> UseCase:
+    """Return a use case that takes these types, and declares those of its own."""
+    one = usecases.load("first_day_churn")
+    return replace(one, name=name, events=events, event_types=types or {})
+
+
+CATALOGUE = Catalogue([use_case()])
+
+
+def bet(**fields: Any) -> dict[str, Any]:
+    """Return a bet; a field that is ``...`` is left out."""
+    return _with(
+        {
+            "event_id": "e1",
+            "use_case": "first_day_churn",
+            "user_id": "u1",
+            "event_type": "new_bet",
+            "event_time": "2026-03-01T12:00:00.25Z",
+            "bet_amount": 12.3,
+        },
+        fields,
+    )
+
+
+def registration(**fields: Any) -> dict[str, Any]:
+    """Return a registration; a field that is ``...`` is left out."""
+    return _with(
+        {
+            "event_id": "r1",
+            "use_case": "first_day_churn",
+            "user_id": "u1",
+            "event_type": "new_registration",
+            "event_time": "2026-03-01T12:00:00Z",
+            "name": "Ada Muster",
+            "date_of_birth": "1990-05-04",
+            "street_address": "1 High Street",
+            "city": "Aberdeen",
+            "country": "GB",
+            "postcode": "AB10 1AB",
+            "affiliate_url": "https://example.org/a",
+            "campaign": "spring",
+            "label": 1,
+        },
+        fields,
+    )
+
+
+def _with(event: dict[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in {**event, **fields}.items() if one is not ...}
+
+
+def written(event: Mapping[str, Any], **literals: str) -> bytes:
+    """
+    Return an event as JSON.
+
+    Args:
+        event: The event.
+        literals: Fields as they are to be written, whether or not that is JSON.
+    """
+    held = {name: f"\0{name}" for name in literals}
+    text = json.dumps({**event, **held}, ensure_ascii=False)
+    for name, literal in literals.items():
+        text = text.replace(json.dumps(held[name]), literal)
+    return text.encode()
+
+
+def message(
+    event: Mapping[str, Any] | bytes,
+    message_id: str = "m1",
+    *,
+    published_at: str = "",
+    **attributes: str,
+) -> Message:
+    """Return an event, or any bytes, as a message that was delivered."""
+    data = event if isinstance(event, bytes) else written(event)
+    return Message(data, message_id, attributes, published_at)
+
+
+def accept(
+    *messages: Message,
+    catalogue: Catalogue = CATALOGUE,
+    postcodes: PostcodeIndex | None = None,
+    **rules: Any,
+) -> Accepted:
+    """Return what comes of messages that are received at ``NOW``."""
+    return stream.accept(
+        messages,
+        catalogue,
+        postcodes,
+        received_at=NOW,
+        rules=replace(RULES, **rules),
+    )
+
+
+def row(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
+    """Return the row of an event that must be accepted."""
+    accepted = accept(message(event), **how)
+    assert not accepted.refused, accepted.refused[0].detail
+    return dict(accepted.rows.to_pylist()[0])
+
+
+def refusal(event: Mapping[str, Any] | bytes, **how: Any) -> tuple[str, str | None]:
+    """Return reason and field of an event that must be refused."""
+    accepted = accept(message(event), **how)
+    assert accepted.rows.num_rows == 0, "it was accepted"
+    return accepted.refused[0].reason, accepted.refused[0].field

@@ -1,0 +1,344 @@
+"""
+load_model, specified: the shipped model serves where nothing does, and only there.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offline import load_model
+from propensity import serving, tables, usecases
+from propensity.artifacts import Artifacts, sha256
+from propensity.errors import ArtifactError, PropensityError, SchemaError
+from propensity.registry import Registry, pickled
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse
+from tests.functions.conftest import entered
+from tests.test_registry import Malicious
+
+USE_CASE = usecases.load("first_day_churn")
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+
+
+class Place:
+    """A deployment of the stream, with nothing that serves."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self.environment = {**environment, "PROPENSITY_GA4_DATASET": ""}
+        self.settings = Settings.from_environment(self.environment)
+        self.warehouse = Warehouse.open(self.settings)
+        with entered(self.environment):
+            self.artifacts = Artifacts.open(self.settings)
+        self.registry = Registry(self.artifacts, USE_CASE.name)
+        self.warehouse.create(tables.TRAINING_METADATA)
+
+    def close(self) -> None:
+        self.warehouse.close()
+        self.artifacts.close()
+
+    def load(self, folder: Path = load_model.MODELS) -> load_model.Outcome:
+        return load_model.load(
+            self.warehouse, self.artifacts, self.settings, folder=folder
+        )
+
+    def recorded(self) -> list[dict[str, Any]]:
+        found = self.warehouse.rows(
+            "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
+        )
+        return [dict(row.items()) for row in found]
+
+    def objects(self) -> list[str]:
+        return self.artifacts.names("models/")
+
+    def enthrone(self, version: int | None = None) -> None:
+        """Let some model of a training serve."""
+        if version is None:
+            version = self.registry.claim(run_id="training", at=NOW)
+        self.registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=None)
+
+
+@pytest.fixture
+def place(workplace) -> Iterator[Place]:
+    """A deployment for one test alone."""
+    made = Place(workplace.environment)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def untouched(module_workplace) -> Iterator[Place]:
+    """A deployment that is only read."""
+    made = Place(module_workplace.environment)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def altered(tmp_path) -> Callable[..., Path]:
+    """Copy the shipped model with some file or entry changed."""
+
+    def make(
+        name: str | None = None,
+        data: bytes = b"",
+        *,
+        card: dict[str, Any] | None = None,
+        about: dict[str, Any] | None = None,
+    ) -> Path:
+        folder = tmp_path / USE_CASE.name
+        shutil.copytree(load_model.MODELS / USE_CASE.name, folder)
+        if name is not None:
+            (folder / name).write_bytes(data)
+        whole = json.loads((folder / load_model.METADATA).read_text("utf-8"))
+        if card is not None:
+            path = folder / load_model.CARD
+            found = json.loads(path.read_text("utf-8"))
+            path.write_text(json.dumps({**found, **card}), "utf-8")
+            whole["files"][load_model.CARD]["sha256"] = sha256(path.read_bytes())
+        text = json.dumps({**whole, **(about or {})})
+        (folder / load_model.METADATA).write_text(text, "utf-8")
+        return tmp_path
+
+    return make
+
+
+class TestShipped:
+    def test_is_small_and_says_what_it_is(self):
+        """It is part of the source, with how it was made and what it achieved."""
+        folder = load_model.MODELS / USE_CASE.name
+        shipped = load_model.read(USE_CASE.name)
+
+        assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
+        assert shipped.about["command"].startswith("python -m offline.ship_model")
+        assert shipped.about["figures"]["roc_auc"] > 0.85
+        assert shipped.card["features"] == dict(USE_CASE.features)
+
+
+class TestLoad:
+    def test_lets_it_serve_where_nothing_does(self, place):
+        """As version 0, stored, recorded and promoted like any other."""
+        outcome = place.load()
+        [row] = place.recorded()
+        champion = place.registry.champion()
+
+        assert (outcome.version, outcome.is_new) == (0, True)
+        assert "serves as version 0" in str(outcome)
+        assert (champion.version, champion.epoch, champion.previous) == (0, 0, None)
+        assert champion.model_sha256 == row["model_sha256"]
+        assert (row["use_case"], row["model_version"]) == (USE_CASE.name, 0)
+        assert row["promoted"] is True
+        assert row["verdict"].startswith("shipped")
+        assert row["roc_auc"] > 0.85
+        for name in ("model_object", "preprocessor_object", "card_object"):
+            assert place.artifacts.read(row[name]).data
+        page = place.artifacts.read(row["report_object"]).data
+        assert page.lstrip().lower().startswith(b"<!doctype html")
+
+    def test_records_all_that_a_training_records(self, place):
+        """Only what a first version of a training lacks too, and the data set."""
+        place.load()
+        [row] = place.recorded()
+        unknown = {name for name, value in row.items() if value is None}
+
+        assert unknown == {
+            "dataset_object", "dataset_sha256", "compared_version", *(
+                f"{name}_difference{end}"
+                for name in ("roc_auc", "log_loss")
+                for end in ("", "_low", "_high")
+            ),
+        }  # fmt: skip
+
+    def test_gives_what_functions_can_load(self, place):
+        """By the way in which they do, with its bytes verified."""
+        place.load()
+        metadata = serving.recorded(place.warehouse, USE_CASE, 0)
+        found = serving.loaded(place.registry, USE_CASE, metadata)
+
+        assert found.version == 0
+        assert not found.scorer.fallbacks
+
+    def test_is_older_than_what_it_scores(self, place):
+        """Its as-of date lies before any stream that it may serve, so that a rerun of
+        a past week finds it, and not a model that has seen what came of the week."""
+        place.load()
+        [row] = place.recorded()
+
+        assert str(row["as_of"]) == "2025-01-01"
+        assert max(row["holdout_as_ofs"]) < row["as_of"]
+
+    def test_twice_is_once(self, place):
+        """The second says what serves, and changes nothing."""
+        first, objects, rows = place.load(), place.objects(), place.recorded()
+        again = place.load()
+
+        assert (first.is_new, again.is_new) == (True, False)
+        assert "not loaded" in again.told
+        assert (place.objects(), place.recorded()) == (objects, rows)
+
+    def test_leaves_a_champion_alone(self, place):
+        """Whatever serves is newer than what was shipped."""
+        place.enthrone()
+        before = place.objects()
+        outcome = place.load()
+
+        assert (outcome.version, outcome.is_new) == (0, False)
+        assert place.objects() == before
+        assert place.recorded() == []
+
+    def test_comes_after_a_training_that_failed(self, place):
+        """A version that was claimed and serves nothing is passed over."""
+        place.registry.claim(run_id="training", at=NOW)
+
+        assert place.load().version == 1
+        assert place.registry.champion().version == 1
+
+
+class TestRaces:
+    def test_come_to_one_version(self, place):
+        """Six loads at once leave one version, one row and one champion."""
+        with ThreadPoolExecutor(6) as pool:
+            outcomes = list(pool.map(lambda _: place.load(), range(6)))
+        [row] = place.recorded()
+
+        assert {outcome.version for outcome in outcomes} == {row["model_version"]}
+        assert place.registry.champion().version == row["model_version"]
+        assert row["promoted"] is True
+
+    @pytest.mark.parametrize("steps_done", ["claimed", "stored", "recorded"])
+    def test_are_carried_on(self, place, steps_done):
+        """What was cut short at any point is the same version in the end."""
+        place.load()
+        [row], objects = place.recorded(), place.objects()
+        place.artifacts.delete(f"models/{USE_CASE.name}/champion.json")
+        if steps_done != "recorded":
+            place.warehouse.execute("DELETE FROM ma_model_training_metadata WHERE TRUE")
+        if steps_done == "claimed":
+            for name in objects:
+                if not name.endswith("claim.json"):
+                    place.artifacts.delete(name)
+        outcome = place.load()
+
+        assert outcome.version == 0
+        assert place.objects() == objects
+        assert place.registry.champion().version == 0
+        assert place.recorded() == [row]
+
+    def test_are_lost_to_a_training(self, place, monkeypatch):
+        """What is promoted meanwhile goes on; the row says that this one does not."""
+        publish = Registry.publish
+
+        def then_another(registry: Registry, *given: Any) -> Any:
+            done = publish(registry, *given)
+            place.enthrone()
+            return done
+
+        monkeypatch.setattr(Registry, "publish", then_another)
+        outcome = place.load()
+        [row] = place.recorded()
+
+        assert (outcome.version, outcome.is_new) == (1, False)
+        assert place.registry.champion().version == 1
+        assert (row["model_version"], row["promoted"]) == (0, False)
+        assert row["compared_version"] == 1
+
+
+class TestRefusals:
+    """Each is told, and writes nothing."""
+
+    def refused(self, place: Place, folder: Path, error: type[PropensityError]) -> str:
+        with pytest.raises(error) as raised:
+            place.load(folder)
+        assert place.objects() == []
+        assert place.recorded() == []
+        return raised.value.message
+
+    @pytest.mark.parametrize("name", load_model.FILES)
+    def test_of_other_bytes(self, untouched, altered, tmp_path, name):
+        """A file that is not the one shipped is not even unpickled."""
+        evil = pickled(Malicious(tmp_path / "was_here"))
+
+        assert name in self.refused(untouched, altered(name, evil), ArtifactError)
+        assert not (tmp_path / "was_here").exists()
+
+    def test_of_other_features(self, untouched, altered):
+        """Features that the use case no longer has, or has anew, are named."""
+        features = dict(USE_CASE.features) | {"shoe_size": "number"}
+        del features["age"]
+        told = self.refused(
+            untouched, altered(card={"features": features}), SchemaError
+        )
+
+        assert "age, shoe_size" in told
+
+    def test_of_other_libraries(self, untouched, altered):
+        """A pickle of another scikit-learn is not loaded."""
+        about = {"libraries": {"scikit-learn": "0.1"}}
+
+        assert "0.1" in self.refused(untouched, altered(about=about), ArtifactError)
+
+    def test_of_a_first_day_that_is_not_a_day(self, untouched):
+        """Features of six hours are others than those it was trained on."""
+        shorter = Place({**untouched.environment, "PROPENSITY_FIRST_DAY_HOURS": "6"})
+        told = self.refused(shorter, load_model.MODELS, SchemaError)
+        shorter.close()
+
+        assert "PROPENSITY_FIRST_DAY_HOURS" in told
+
+    def test_not_of_another_wait_for_labels(self, place):
+        """When a label is known changes no feature."""
+        patient = Place({**place.environment, "PROPENSITY_LABEL_KNOWN_DAYS": "30"})
+
+        assert patient.load().is_new
+        patient.close()
+
+    @pytest.mark.parametrize(
+        "text", ["", "[]", "{}", '{"files": {"model.joblib": 1}}'], ids=str
+    )
+    def test_of_broken_metadata(self, untouched, altered, text):
+        """What does not describe a model is said to."""
+        folder = altered()
+        (folder / USE_CASE.name / load_model.METADATA).write_text(text, "utf-8")
+
+        assert "describe" in self.refused(untouched, folder, ArtifactError)
+
+    def test_of_a_use_case_without_one(self, untouched, tmp_path):
+        """There need not be a shipped model; then this says so."""
+        told = self.refused(untouched, tmp_path, ArtifactError)
+
+        assert "no model is shipped with first_day_churn" in told
+
+
+class TestCommand:
+    def test_says_what_serves(self, place, monkeypatch, capsys):
+        """First that it loaded, then that it did not have to."""
+        for name, value in place.environment.items():
+            monkeypatch.setenv(name, value)
+
+        assert load_model.main([]) == 0
+        assert "serves as version 0" in capsys.readouterr().out
+        assert load_model.main([]) == 0
+        assert "not loaded" in capsys.readouterr().out
+
+    def test_only_checks_on_a_dry_run(self, untouched, monkeypatch, capsys):
+        """It says what it would do, and writes nothing."""
+        for name, value in untouched.environment.items():
+            monkeypatch.setenv(name, value)
+
+        assert load_model.main(["--dry-run"]) == 0
+        assert "would be loaded" in capsys.readouterr().out
+        assert untouched.objects() == []
+
+    def test_fails_in_words(self, untouched, monkeypatch, capsys):
+        """What is wrong is one line, and the status is 1."""
+        for name, value in untouched.environment.items():
+            monkeypatch.setenv(name, value)
+
+        assert load_model.main(["--use-case", "ga4_purchase"]) == 1
+        assert "no model is shipped" in capsys.readouterr().err
