@@ -9,6 +9,9 @@ the running process, and nothing is changed on disk:
 
 - Its source asks for Python 3.12; two small constructs are rewritten on older ones.
 - Small queries take milliseconds; ``bigquery_shortcuts.py`` has what is shorter.
+- NUMERIC is exact, as ``bigquery_numbers.py`` calculates it, and times are UTC wherever
+  the emulator runs.
+- Arrow batches are appended as they come; ``bigquery_stream.py`` has how.
 - Tables live in one plain DuckDB file per project, ``<project>.bq.duckdb``. The
   emulator's own catalog, DuckLake, takes 0.24 s a load job and longer with every
   table; a year of daily tables costs a minute there and seconds here. DuckLake's time
@@ -20,7 +23,8 @@ the running process, and nothing is changed on disk:
   emulator would make a table of that name.
 - Views are looked up anew by every query, so that one over ``events_*`` has the tables
   that came after it; a wildcard keeps equal rows, and takes columns by their name.
-- MERGE works within a transaction.
+- MERGE works within a transaction. EXECUTE IMMEDIATE may give a parameter the name of
+  one of its job's. EXPORT DATA writes to buckets only.
 - A job id is accepted once, also when two requests bring it at the same time.
 - An error inside the emulator is answered with 501, which no client retries. Its 500
   would be retried for ten minutes and look like a hang.
@@ -51,7 +55,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
-from local import bigquery_numbers, bigquery_shortcuts
+from local import bigquery_numbers, bigquery_shortcuts, bigquery_stream
 from local.processes import stop_with
 
 HOST = "127.0.0.1"
@@ -60,7 +64,8 @@ CATALOG_SUFFIX = ".bq.duckdb"
 # The client reads a result in pages; this many newer queries may come in between.
 KEPT_RESULTS = 300
 JOB_THREADS = 32
-GRPC_THREADS = 16
+# A stream of appends has a thread for as long as it is open.
+GRPC_THREADS = 256
 UNLIMITED = -1
 # Digits of a partition decorator to what they are digits of.
 PARTITION_PATTERNS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H"}
@@ -181,7 +186,7 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
     def connect() -> Any:
         connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         connection.execute(f"LOAD '{extension('icu', duckdb.__version__)}'")
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
         emulator = str(data_dir / "emulator.duckdb").replace("'", "''")
         connection.execute(f"ATTACH '{emulator}' AS emulator")
         results = database.quote(bigquery_shortcuts.RESULTS_CATALOG)
@@ -234,14 +239,16 @@ def forget_interrupted_jobs(database: Any) -> None:
     database.execute("DELETE FROM emulator.jobs")
 
 
-def queue_writes(runner: Any, catalog: bigquery_shortcuts.Catalog) -> None:
+def queue_writes(runner: Any, catalog: bigquery_shortcuts.Catalog) -> threading.RLock:
     """
     Run writing jobs one after another and accept a job id once.
 
-    Reads are single SELECTs without a destination table. DuckDB gives them a snapshot,
-    so that they neither wait for a writer nor see half of its work. A transaction that
-    a client keeps open over several jobs is outside this queue and may conflict, as it
-    may in BigQuery.
+    Returns what they hold meanwhile.
+
+    Reads are single SELECTs without a destination table, and exports. DuckDB gives
+    them a snapshot, so that they neither wait for a writer nor see half of its work. A
+    transaction that a client keeps open over several jobs is outside this queue and may
+    conflict, as it may in BigQuery.
     """
     from local_bigquery.api import tables as tables_api
     from local_bigquery.catalog import datasets, tabledata, tables
@@ -265,7 +272,7 @@ def queue_writes(runner: Any, catalog: bigquery_shortcuts.Catalog) -> None:
             return True
         if len(statements) != 1 or statements[0].kind != "SQL":
             return False
-        return bool(re.match(r"[\s(]*(SELECT|WITH)\b", statements[0].text, re.I))
+        return bool(re.match(r"[\s(]*(SELECT|WITH|EXPORT)\b", statements[0].text, re.I))
 
     def queued(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -302,6 +309,7 @@ def queue_writes(runner: Any, catalog: bigquery_shortcuts.Catalog) -> None:
         setattr(tables, name, queued(getattr(tables, name)))
         setattr(datasets, name, queued(getattr(datasets, name)))
     assert tables_api.tables is tables
+    return lock
 
 
 def follow_views() -> None:
@@ -362,7 +370,10 @@ def follow_views() -> None:
     def inline_and_bound(tree: Any, context: Any) -> Any:
         tree = inline(tree, context)
         for table in tree.find_all(exp.Table):
+            if "information_schema" in table.sql().casefold():
+                context.is_rememberable = False
             if table.name.endswith("*"):
+                context.is_rememberable = False
                 bounds = bigquery_shortcuts.suffix_bounds(table, context)
                 table.meta["suffix_bounds"] = bounds
         return tree
@@ -574,6 +585,48 @@ def write_partitions(runner: Any) -> None:
     runner._query, runner._handle = naming(runner._query), naming(runner._handle)
 
 
+def bind_inner_parameters() -> None:
+    """
+    Let EXECUTE IMMEDIATE give a parameter the name that one of its job has.
+
+    The emulator binds the job's value as well, and DuckDB refuses what it cannot use.
+    """
+    from local_bigquery.sql import rules
+    from sqlglot import exp
+
+    parameter = rules.parameters.parameter
+
+    def innermost(node: Any, context: Any) -> Any:
+        bound = parameter(node, context)
+        if isinstance(node, exp.Parameter):
+            name = node.name
+            if f"${name}" not in context.parameters.get(name, ""):
+                context.used.discard(name)
+        return bound
+
+    rules.NODE_RULES[rules.NODE_RULES.index(parameter)] = innermost
+
+
+def export_to_buckets_only() -> None:
+    """Refuse to export to anything but ``gs://``; the emulator would write a file."""
+    from local_bigquery.errors import BigQueryError
+    from local_bigquery.jobs import extract
+
+    read_options = extract.export_config
+
+    def export_config(tree: Any) -> Any:
+        config = read_options(tree)
+        if not config.destinationUri.startswith("gs://"):
+            raise BigQueryError(
+                "invalidQuery",
+                "Option 'uri' must be a literal that begins with gs:// in EXPORT DATA "
+                f"OPTIONS, not {config.destinationUri}",
+            )
+        return config
+
+    extract.export_config = export_config
+
+
 def bound_results(runner: Any, database: Any, kept: int) -> None:
     """Drop the oldest anonymous results once there are as many newer ones."""
     from local_bigquery.catalog import tables
@@ -684,16 +737,19 @@ def serve(
     forget_interrupted_jobs(database)
     catalog = bigquery_shortcuts.look_up_by_name(database)
     bigquery_shortcuts.keep_jobs_in_memory(database)
-    bigquery_shortcuts.keep_metadata_in_memory()
+    bigquery_shortcuts.keep_metadata_in_memory(catalog)
     bigquery_shortcuts.keep_results_in_memory()
-    bigquery_shortcuts.remember_texts()
+    bigquery_shortcuts.remember_texts(catalog)
     bigquery_shortcuts.page_cheaply()
+    bigquery_shortcuts.join_array_parameters()
     follow_views()
     union_wildcards()
     merge_in_transactions()
     bigquery_numbers.calculate_exactly()
+    bind_inner_parameters()
+    export_to_buckets_only()
     write_partitions(runner)
-    queue_writes(runner, catalog)
+    bigquery_stream.append_directly(catalog, queue_writes(runner, catalog))
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()
 

@@ -155,7 +155,9 @@ def _checked(sign: str, function: Callable[[Any, Any], Any]) -> Callable[..., An
     return inner
 
 
-def _check(sign: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> None:
+def _check(
+    sign: str, function: Callable[[Any, Any], Any], left: Any, right: Any
+) -> None:
     import pyarrow as pa
 
     try:
@@ -174,71 +176,80 @@ def _plain(value: Decimal) -> str:
 def calculate_exactly() -> None:
     """Have statements use the operations wherever a NUMERIC may be an operand."""
     from local_bigquery.sql import rules
-    from local_bigquery.sql.dialect import macro
-    from local_bigquery.sql.rules import math, typing
-    from sqlglot import exp, parse_one
 
-    type_ = exp.DataType.Type
-    operations = {
-        exp.Mul: "_multiply",
-        exp.Div: "_divide",
-        exp.IntDiv: "_integer_divide",
-        exp.Mod: "_modulo",
-        exp.SafeDivide: "_safe_divide",
-    }
-    unknown = {None, type_.UNKNOWN, type_.NULL}
+    exact = ExactRules()
+    for given, replacement in (
+        (rules.math.division, exact.operation),
+        (rules.typing.average, exact.average),
+    ):
+        rules.NODE_RULES[rules.NODE_RULES.index(given)] = replacement
+    rules.NODE_RULES += [exact.text, exact.named]
+    annotate = rules.STATEMENT_RULES.index(rules.typing.annotate)
+    rules.STATEMENT_RULES[annotate] = exact.annotate
 
-    def kind(node: Any) -> Any:
-        if node.type is not None and node.type.this not in unknown:
-            return node.type.this
-        if not isinstance(node, exp.Cast):
-            return None
-        scale = node.to.expressions[1].name if len(node.to.expressions) == 2 else "9"
-        return type_.BIGDECIMAL if int(scale) > _DECIMALS else node.to.this
 
-    def operation(node: Any, context: Any) -> Any:
+class ExactRules:
+    """
+    Rules of the emulator's translation: of a node, and ``annotate`` of a statement.
+
+    A node rule returns what its node becomes; nodes within it have become it already.
+    """
+
+    def __init__(self) -> None:
+        from local_bigquery.sql.dialect import macro
+        from local_bigquery.sql.rules import math, typing
+        from sqlglot import exp
+
+        self._macro, self._math, self._typing = macro, math, typing
+        self._type = exp.DataType.Type
+        self._unknown = {None, self._type.UNKNOWN, self._type.NULL}
+        self._operations = {
+            exp.Mul: "_multiply",
+            exp.Div: "_divide",
+            exp.IntDiv: "_integer_divide",
+            exp.Mod: "_modulo",
+            exp.SafeDivide: "_safe_divide",
+        }
+
+    # Rules
+
+    def operation(self, node: Any, context: Any) -> Any:
+        """Calculate exactly, or let DuckDB find out whether to."""
+        from sqlglot import exp
+
         if isinstance(node, exp.Anonymous) and node.name == "bq.main.safe_multiply":
             left, right = node.expressions
-            multiplied = operation(exp.Mul(this=left, expression=right), context)
+            multiplied = self.operation(exp.Mul(this=left, expression=right), context)
             return exp.func("TRY", multiplied)
-        name = operations.get(type(node))
-        kinds = {kind(node.this), kind(node.expression)} if name else set()
-        if kinds & {type_.BIGDECIMAL, *typing.FLOATS}:
-            return math.division(node, context)
-        if type_.DECIMAL in kinds:
-            exact = macro(f"_numeric{name}", node.this, node.expression)
-            exact.type = exp.DataType.build("NUMERIC", dialect="bigquery")
-            return exact
-        if kinds & unknown and not is_in_function(node):
-            return by_type(name, node)
-        return math.division(node, context)
-
-    def is_in_function(node: Any) -> bool:
-        """Whether DuckDB, too, will not know a type: that of a macro's parameter."""
-        created = node.find_ancestor(exp.Create)
-        return created is not None and created.args.get("kind") == "FUNCTION"
-
-    def by_type(name: Any, node: Any) -> Any:
-        """Leave the choice to DuckDB, which knows the type of any but an aggregate."""
+        name = self._operations.get(type(node))
+        if name is None:
+            return self._math.division(node, context)
         left, right = node.this, node.expression
-        if not any(side.find(exp.AggFunc, exp.Window) for side in (left, right)):
-            return macro(name, left, right)
-        fields = [
-            exp.PropertyEQ(this=exp.to_identifier(key), expression=side)
-            for key, side in (("a", left), ("b", right))
-        ]
-        pair = exp.Array(expressions=[exp.Struct(expressions=fields)])
-        chosen = macro(name, exp.column("a", "s"), exp.column("b", "s"))
-        function = exp.Lambda(this=chosen, expressions=[exp.to_identifier("s")])
-        results = exp.func("list_transform", pair, function)
-        return exp.func("list_extract", results, exp.Literal.number(1))
+        kinds = {self._kind(left), self._kind(right)}
+        if kinds & {self._type.BIGDECIMAL, *self._typing.FLOATS}:
+            return self._math.division(node, context)
+        if self._type.DECIMAL in kinds:
+            return self._numeric(self._macro(f"_numeric{name}", left, right), node)
+        # Of a function's parameters DuckDB does not know the types either.
+        if kinds & self._unknown and not any(
+            column.meta.get("is_argument") for column in node.find_all(exp.Column)
+        ):
+            return self._by_type(name, left, right)
+        return self._math.division(node, context)
 
-    def average(node: Any, context: Any) -> Any:
+    def average(self, node: Any, context: Any) -> Any:
+        """Divide the sum by the count."""
+        from sqlglot import exp
+
         window = node if isinstance(node, exp.Window) else None
         mean = node.this if window else node
         is_used = window or not isinstance(node.parent, exp.Window)
-        if not (isinstance(mean, exp.Avg) and is_used and kind(mean) == type_.DECIMAL):
-            return typing.average(node, context)
+        if (
+            not isinstance(mean, exp.Avg)
+            or not is_used
+            or self._kind(mean) != self._type.DECIMAL
+        ):
+            return self._typing.average(node, context)
 
         def over(aggregate: Any) -> Any:
             if window is None:
@@ -247,48 +258,127 @@ def calculate_exactly() -> None:
             whole.set("this", aggregate)
             return whole
 
-        exact = macro(
-            "_numeric_divide",
-            over(exp.Sum(this=mean.this.copy())),
-            over(exp.Count(this=mean.this.copy())),
+        total, count = (
+            over(aggregate(this=mean.this.copy())) for aggregate in (exp.Sum, exp.Count)
         )
-        exact.type = mean.type
-        return exact
+        return self._numeric(self._macro("_numeric_divide", total, count), node)
 
-    def text(node: Any, context: Any) -> Any:
+    def text(self, node: Any, context: Any) -> Any:
+        """Leave out zeros at the end of a NUMERIC's text."""
+        from sqlglot import exp
+
         if (
             isinstance(node, exp.Cast)
-            and node.to.this in typing.TEXT
-            and kind(node.this) == type_.DECIMAL
+            and node.to.this in self._typing.TEXT
+            and self._kind(node.this) == self._type.DECIMAL
         ):
-            return macro("_numeric_text", node.this)
+            return self._macro("_numeric_text", node.this)
         return node
 
-    declared_type = functools.lru_cache(256)(
-        lambda given: parse_one(given, dialect="duckdb").to
-    )
+    def named(self, node: Any, context: Any) -> Any:
+        """Keep the name of a struct's field, which DuckDB may lose with its macro."""
+        from sqlglot import exp
 
-    def declared(tree: Any, context: Any) -> Any:
-        """Return a copy in which parameters have the types they are declared with."""
-        copy = tree.copy()
-        for parameter in list(copy.find_all(exp.Parameter)):
-            given = context.parameters.get(parameter.name)
-            if given is not None and isinstance(parameter.this, exp.Var):
-                to = declared_type(given).copy()
-                parameter.replace(exp.Cast(this=exp.null(), to=to))
-        return copy
+        if isinstance(node, exp.PropertyEQ):
+            value = node.expression
+            if isinstance(value, exp.Anonymous) and value.name.startswith("bq.main."):
+                node.set("expression", exp.Coalesce(this=value, expressions=[]))
+        return node
 
-    def annotate(tree: Any, context: Any) -> Any:
+    def annotate(self, tree: Any, context: Any) -> Any:
+        """Note types, also those of parameters, which the emulator leaves out."""
+        from sqlglot import exp
+
+        types = _arguments(tree)
         try:
-            schema = typing._schema(tree)
-            typed = typing._typed(declared(tree, context), schema, True)
-            typing._transfer(tree, typed)
+            typed = self._typing._typed(
+                _declared(tree, context, types), self._typing._schema(tree), True
+            )
+            self._typing._transfer(tree, typed)
         except Exception:  # what the emulator does then is a bit less
-            return typing.annotate(tree, context)
+            self._typing.annotate(tree, context)
+        for column in tree.find_all(exp.Column) if types else []:
+            if (of := _argument_type(column, types)) is not None:
+                column.type, column.meta["is_argument"] = of.copy(), True
         return tree
 
-    node_rules, statement_rules = rules.NODE_RULES, rules.STATEMENT_RULES
-    node_rules[node_rules.index(math.division)] = operation
-    node_rules[node_rules.index(typing.average)] = average
-    node_rules.append(text)
-    statement_rules[statement_rules.index(typing.annotate)] = annotate
+    # What they share
+
+    def _kind(self, node: Any) -> Any:
+        """Return the type of a node as far as the translation knows it."""
+        from sqlglot import exp
+
+        if node.type is not None and node.type.this not in self._unknown:
+            return node.type.this
+        if not isinstance(node, exp.Cast):
+            return None
+        scale = node.to.expressions[1].name if len(node.to.expressions) == 2 else "9"
+        return self._type.BIGDECIMAL if int(scale) > _DECIMALS else node.to.this
+
+    def _numeric(self, exact: Any, node: Any) -> Any:
+        """Return what is NUMERIC for DuckDB even if an operand is NULL itself."""
+        from sqlglot import exp
+
+        if not isinstance(node.parent, exp.SafeFunc):  # which takes it apart
+            exact = exp.cast(exact, exp.DataType.build(NUMERIC, dialect="duckdb"))
+        exact.type = exp.DataType.build("NUMERIC", dialect="bigquery")
+        return exact
+
+    def _by_type(self, name: str, left: Any, right: Any) -> Any:
+        """Leave the choice to DuckDB, which knows the type of any but an aggregate."""
+        from sqlglot import exp
+
+        if not any(side.find(exp.AggFunc, exp.Window) for side in (left, right)):
+            return self._macro(name, left, right)
+        fields = [
+            exp.PropertyEQ(this=exp.to_identifier(key), expression=side)
+            for key, side in (("a", left), ("b", right))
+        ]
+        pair = exp.Array(expressions=[exp.Struct(expressions=fields)])
+        chosen = self._macro(name, exp.column("a", "s"), exp.column("b", "s"))
+        function = exp.Lambda(this=chosen, expressions=[exp.to_identifier("s")])
+        results = exp.func("list_transform", pair, function)
+        return exp.func("list_extract", results, exp.Literal.number(1))
+
+
+def _arguments(tree: Any) -> dict[str, Any]:
+    """Return the types of the parameters of a function that a statement creates."""
+    from sqlglot import exp
+
+    if not isinstance(tree, exp.Create):
+        return {}
+    if not isinstance(tree.this, exp.UserDefinedFunction):
+        return {}
+    return {
+        argument.name.casefold(): argument.args["kind"]
+        for argument in tree.this.expressions
+    }
+
+
+def _argument_type(column: Any, types: dict[str, Any]) -> Any:
+    return None if column.table else types.get(column.name.casefold())
+
+
+def _declared(tree: Any, context: Any, types: dict[str, Any]) -> Any:
+    """Return a copy in which parameters have the types they are declared with."""
+    from sqlglot import exp
+
+    copy = tree.copy()
+    for column in list(copy.find_all(exp.Column)) if types else []:
+        if (to := _argument_type(column, types)) is not None:
+            column.replace(exp.Cast(this=exp.null(), to=to.copy()))
+    for parameter in list(copy.find_all(exp.Parameter)):
+        given = context.parameters.get(parameter.name)
+        if given is not None and isinstance(parameter.this, exp.Var):
+            to = _declared_type(given).copy()
+            parameter.replace(exp.Cast(this=exp.null(), to=to))
+    return copy
+
+
+@functools.lru_cache(256)
+def _declared_type(expression: str) -> Any:
+    """Return the type of ``CAST(… AS …)`` in DuckDB's words."""
+    from sqlglot import parse_one
+
+    cast: Any = parse_one(expression, dialect="duckdb")
+    return cast.to

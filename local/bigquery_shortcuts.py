@@ -9,9 +9,11 @@ are the same answers by shorter ways, patched into the running process:
 - A result's types come from the plan of its query, which runs once.
 - Jobs, and the results of queries, are in memory; both are gone with the process, as
   before. No checkpoint of a file comes between a result and its reader.
-- Tables are looked up by name. What a dataset holds is remembered until a writer runs.
+- Tables are looked up by name. What a dataset holds is remembered until a writer runs,
+  as is what a query is in DuckDB's words.
 - ``events_*`` is the shards that the query's bounds of ``_TABLE_SUFFIX`` allow, also
   where the bounds are parameters and reach it through a view. BigQuery prunes so, too.
+- ``x IN UNNEST(@xs)`` is a join, however long the array.
 - Rows of a page are put together here, and none is made for a client that only waits.
 """
 
@@ -25,6 +27,7 @@ import operator
 import re
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 RESULTS_CATALOG = "_results"
@@ -63,6 +66,12 @@ class Catalog:
             if not self._writers and generation == self._generation:
                 self._known[project, dataset] = found
         return found
+
+    @property
+    def generation(self) -> int | None:
+        """A number that is another one after every change; None during a change."""
+        with self._lock:
+            return None if self._writers else self._generation
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -195,7 +204,7 @@ def keep_jobs_in_memory(database: Any) -> None:
     query.execute = execute_on_jobs
 
 
-def keep_metadata_in_memory() -> None:
+def keep_metadata_in_memory(catalog: Catalog) -> None:
     """
     Answer what is asked of datasets, tables and the like from memory.
 
@@ -231,14 +240,14 @@ def keep_metadata_in_memory() -> None:
             ]
 
     def save_in_both(resource: Any, *keys: str) -> Any:
-        with lock:
+        with lock, catalog.changing():
             resources = stored(type(resource))
             saved = save(resource, *keys)
             resources[keys] = type(resource).model_validate(saved.dump())
             return saved
 
     def delete_in_both(model: Any, *keys: str) -> None:
-        with lock:
+        with lock, catalog.changing():
             resources = stored(model)
             found = [key for key in resources if key[: len(keys)] == keys]
             delete(model, *keys)
@@ -293,18 +302,110 @@ def keep_results_in_memory() -> None:
     read._query = query_as_is
 
 
-def remember_texts() -> None:
-    """Parse a statement, or the text of a view, once, and hand out copies."""
+def remember_texts(catalog: Catalog) -> None:
+    """
+    Parse a statement, or the text of a view, once, and hand out copies.
+
+    The translation of a query is remembered, too, while nothing changes in the catalog.
+    """
     from local_bigquery.jobs import query
     from local_bigquery.sql import script, translate
 
-    parse = functools.lru_cache(REMEMBERED_TEXTS)(translate.parse)
+    @functools.lru_cache(REMEMBERED_TEXTS)
+    def parse(sql: str) -> list[Any]:
+        trees: list[Any] = parse_anew(sql)
+        for number, tree in enumerate(trees):
+            tree.meta["text"] = sql, number
+        return trees
 
     def copies(sql: str) -> list[Any]:
         return [tree.copy() for tree in parse(sql)]
 
+    parse_anew = translate.parse
     translate.parse = script.parse = query.parse = copies
     script.parse_script = functools.lru_cache(REMEMBERED_TEXTS)(script.parse_script)
+    query.translate = Translations(catalog, query.translate).translate
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A query in DuckDB's words, and what of the context goes with it."""
+
+    generation: int
+    sql: str
+    used: frozenset[str]
+    referenced: frozenset[tuple[str, str, str]]
+
+
+class Translations:
+    """
+    Translations of queries, remembered while the catalog is what it was.
+
+    A tenth of a second is spent on a long query over a view, mostly on finding out
+    types. Left out are queries whose translation depends on more than their text, the
+    catalog and the types of parameters: on a wildcard, whose tables the parameters'
+    values choose, on a session, and on tables that may expire.
+    """
+
+    _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
+
+    def __init__(self, catalog: Catalog, translate: Callable[..., Any]) -> None:
+        self._catalog = catalog
+        self._translate = translate
+        self._known: dict[Any, Translation] = {}
+        self._lock = threading.Lock()
+
+    def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
+        """Return what the emulator's ``translate`` does."""
+        generation, key = self._catalog.generation, self._key(tree, context)
+        known = self._known.get(key)
+        if known is not None and known.generation == generation:
+            context.used.clear()
+            context.used |= known.used
+            context.referenced |= known.referenced
+            return known.sql, {name: context.values[name] for name in known.used}
+        context.is_rememberable = True
+        sql, bound = self._translate(tree, context)
+        if (
+            key is not None
+            and generation is not None
+            and generation == self._catalog.generation
+            and context.is_rememberable
+            and not context.position
+            and not any(map(self._may_expire, context.referenced))
+        ):
+            used, referenced = frozenset(bound), frozenset(context.referenced)
+            with self._lock:
+                if len(self._known) >= REMEMBERED_TEXTS:
+                    self._known.clear()
+                self._known[key] = Translation(generation, sql, used, referenced)
+        return sql, bound
+
+    def _key(self, tree: Any, context: Any) -> Any:
+        from local_bigquery.catalog import row_access
+        from sqlglot import exp
+
+        text = tree.meta.get("text")
+        session = (context.variables, context.temporary, context.functions)
+        if (
+            text is None
+            or not isinstance(tree, exp.Query)
+            or any((*session, context.settings, context.position))
+            or self._ELSEWHERE.search(text[0])
+        ):
+            return None
+        return (
+            *(text, context.project_id, context.dataset_id, row_access.caller.get()),
+            tuple(sorted(context.parameters.items())),
+        )
+
+    @staticmethod
+    def _may_expire(reference: tuple[str, str, str]) -> bool:
+        from local_bigquery.catalog import metadata
+        from local_bigquery.models import Table
+
+        stored = metadata.load(Table, *reference)
+        return stored is not None and stored.expirationTime is not None
 
 
 def page_cheaply() -> None:
@@ -385,6 +486,37 @@ def page_cheaply() -> None:
         return results.Page(rows, total, str(end) if end < total else None)
 
     results.page = page
+
+
+def join_array_parameters() -> None:
+    """
+    Find ``x IN UNNEST(@xs)`` of a WHERE by one join.
+
+    The emulator has DuckDB search the array for every row: a second for a thousand
+    elements and a million rows, where a join takes milliseconds.
+    """
+    from local_bigquery.sql import rules
+    from sqlglot import exp, select
+
+    def mark(tree: Any, context: Any) -> Any:
+        for node in tree.find_all(exp.In):
+            unnest = node.args.get("unnest")
+            if unnest is None or not isinstance(unnest.expressions[0], exp.Parameter):
+                continue
+            place = node.find_ancestor(exp.Where, exp.Lambda, exp.AggFunc, exp.Select)
+            node.meta["joined"] = isinstance(place, exp.Where)
+        return tree
+
+    def join(node: Any, context: Any) -> Any:
+        if not (isinstance(node, exp.In) and node.meta.get("joined")):
+            return node
+        elements = exp.Anonymous(
+            this="UNNEST", expressions=node.args["unnest"].expressions
+        )
+        return exp.In(this=node.this, query=exp.Subquery(this=select(elements)))
+
+    rules.STATEMENT_RULES.insert(0, mark)
+    rules.NODE_RULES.append(join)
 
 
 # -- Pruning --------------------------------------------------------------------------

@@ -153,12 +153,17 @@ class Connection:
         self._waiting: deque[asyncio.Future[Any]] = deque()
         self._task = asyncio.get_running_loop().create_task(self._run(client, stream))
 
-    async def send(self, request: Any) -> Any:
-        """Send a request and return its answer."""
+    def send(self, request: Any) -> asyncio.Future[Any]:
+        """
+        Send a request, and return what its answer will be.
+
+        At once and not when it is awaited: a call that ends in between would never
+        tell of it.
+        """
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._waiting.append(answered)
         self._requests.put_nowait(request)
-        return await answered
+        return answered
 
     def close(self, error: PropensityError) -> None:
         """End the call; whoever waits gets the error."""
@@ -171,6 +176,9 @@ class Connection:
         try:
             answers = await client.append_rows(
                 self._sent(),
+                # Tried again, a call would lack what the one before has sent.
+                retry=None,
+                timeout=None,
                 metadata=(("x-goog-request-params", f"write_stream={stream}"),),
             )
             async for answer in answers:
@@ -185,11 +193,13 @@ class Connection:
             error = Unavailable(f"BigQuery did not take rows: {type(raised).__name__}")
         finally:
             self.is_closed = True
+            self._requests.put_nowait(None)
             self._fail(error)
 
     async def _sent(self) -> AsyncIterator[Any]:
-        while True:
-            yield await self._requests.get()
+        # Ends with the call: what feeds a call that has ended would wait for ever.
+        while (request := await self._requests.get()) is not None:
+            yield request
 
     def _fail(self, error: PropensityError) -> None:
         while self._waiting:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -41,22 +42,23 @@ MAXIMUM_REQUEST_BYTES = 9 * 1024**2
 
 
 class _Pushed(msgspec.Struct, gc=False, rename="camel"):
-    data: str = ""
-    message_id: str = ""
-    publish_time: str = ""
+    data: str | None = None
+    message_id: str | None = None
+    publish_time: str | None = None
     attributes: dict[str, str] | None = None
-    snake_id: str = msgspec.field(default="", name="message_id")
-    snake_time: str = msgspec.field(default="", name="publish_time")
+    snake_id: str | None = msgspec.field(default=None, name="message_id")
+    snake_time: str | None = msgspec.field(default=None, name="publish_time")
 
 
 class _Body(msgspec.Struct, gc=False):
     """A push, or a structured CloudEvent around one."""
 
     message: _Pushed | None = None
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()
     data_base64: str | None = None
 
 
+_PLACE = re.compile(r"at `\$\.([^`]*)`$")
 _decode_body = msgspec.json.Decoder(_Body).decode
 
 
@@ -78,39 +80,48 @@ def message(body: bytes) -> Message:
         raise RequestError("the message has no id", field="message.messageId")
     problem = None
     try:
-        data = base64.b64decode(pushed.data, validate=True)
+        data = base64.b64decode(pushed.data or "", validate=True)
     except (binascii.Error, ValueError):
-        data = pushed.data.encode()
+        data = (pushed.data or "").encode()
         problem = Refused("wrong_encoding", "the payload is not base64")
     return Message(
         data,
         message_id,
         pushed.attributes or {},
-        pushed.publish_time or pushed.snake_time,
+        pushed.publish_time or pushed.snake_time or "",
         problem,
     )
 
 
-def _pushed(body: bytes, *, is_inner: bool = False) -> _Pushed:
+def _pushed(body: bytes, *, within: str = "") -> _Pushed:
+    """
+    Return the push in a body, or in the field of a CloudEvent that is ``within``.
+
+    Raises:
+        RequestError: There is none.
+    """
+    field = within
     try:
         found = _decode_body(body)
         if found.message is not None:
             return found.message
-        if not is_inner:
-            if found.data is not None:
-                return _pushed(bytes(found.data), is_inner=True)
-            if found.data_base64 is not None:
-                inner = base64.b64decode(found.data_base64, validate=True)
-                return _pushed(inner, is_inner=True)
+        data = bytes(found.data)
+        if not within and data not in {b"", b"null"}:
+            return _pushed(data, within="data")
+        if not within and found.data_base64 is not None:
+            field = "data_base64"
+            inner = base64.b64decode(found.data_base64, validate=True)
+            return _pushed(inner, within=field)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        place = str(error).rpartition("`$.")[2].rstrip("`")
+        place = _PLACE.search(str(error))
+        parts = (field, place[1] if place else "")
         raise RequestError(
             f"the body is no push of Pub/Sub: {error}",
-            field=place if " " not in place else "body",
+            field=".".join(part for part in parts if part) or "body",
         ) from error
     raise RequestError(
         "the body holds no message: it is neither a push of Pub/Sub nor a CloudEvent",
-        field="message",
+        field=f"{within}.message" if within else "message",
     )
 
 

@@ -9,9 +9,10 @@ fewer events taken and not more memory held. Belongs to one event loop.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 from propensity.errors import Unavailable
@@ -20,12 +21,23 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Item, Result]):
+    """An item that waits, since when, and the future of whoever submitted it."""
+
+    item: Item
+    size: int
+    since: float
+    done: asyncio.Future[Result]
+
+
 class GroupCommit(Generic[Item, Result]):
     """
     Gathers items into groups, and hands each group to ``write``.
 
     A group begins when fewer than ``writers`` groups are under way and, with
-    ``linger_s``, when its first item has waited that long or the group is full.
+    ``linger_s``, when its first item has waited that long or as much waits as a group
+    may hold.
     """
 
     def __init__(
@@ -56,9 +68,9 @@ class GroupCommit(Generic[Item, Result]):
         self._most_waiting = waiting
         self._most_size = waiting_size
         self._linger_s = linger_s
-        self._queue: deque[tuple[Item, int, asyncio.Future[Result]]] = deque()
+        self._queue: deque[_Waiting[Item, Result]] = deque()
         self._queued_size = 0
-        self._running: set[asyncio.Future[Sequence[Result]]] = set()
+        self._running: set[asyncio.Task[Sequence[Result]]] = set()
         self._is_woken = False
         self._timer: asyncio.TimerHandle | None = None
 
@@ -89,7 +101,7 @@ class GroupCommit(Generic[Item, Result]):
             raise Unavailable("too much waits to be written; try again")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
-        self._queue.append((item, size, done))
+        self._queue.append(_Waiting(item, size, loop.time(), done))
         self._queued_size += size
         if not self._is_woken:
             # Not at once: requests that arrived together go together.
@@ -98,57 +110,66 @@ class GroupCommit(Generic[Item, Result]):
         return await done
 
     def _wake(self) -> None:
+        """Begin the groups that may begin now."""
         self._is_woken = False
-        if self._linger_s and len(self._queue) < self._items:
-            if self._timer is None and self._queue:
-                loop = asyncio.get_running_loop()
-                self._timer = loop.call_later(self._linger_s, self._ring)
-            return
-        self._begin()
+        loop = asyncio.get_running_loop()
+        while self._queue and len(self._running) < self._writers:
+            if (rest := self._queue[0].since + self._linger_s - loop.time()) > 0:
+                is_full = len(self._queue) >= self._items
+                if not is_full and self._queued_size < self._size:
+                    if self._timer is None:
+                        self._timer = loop.call_later(rest, self._ring)
+                    return
+            if group := self._next():
+                task = loop.create_task(self._commit(group))
+                self._running.add(task)
+                task.add_done_callback(partial(self._ended, group))
 
     def _ring(self) -> None:
         self._timer = None
-        self._begin()
+        self._wake()
 
-    def _begin(self) -> None:
-        while self._queue and len(self._running) < self._writers:
-            group = self._next()
-            if not group:
-                continue
-            task = asyncio.ensure_future(self._write([item for item, _ in group]))
-            self._running.add(task)
-            task.add_done_callback(functools.partial(self._ended, group))
-
-    def _next(self) -> list[tuple[Item, asyncio.Future[Result]]]:
-        """Take the oldest items that fit in a group, one at least."""
-        group: list[tuple[Item, asyncio.Future[Result]]] = []
+    def _next(self) -> list[_Waiting[Item, Result]]:
+        """Take the oldest items that fit in a group; none if nobody waits for them."""
+        group: list[_Waiting[Item, Result]] = []
         room = self._size
         while self._queue and len(group) < self._items:
-            item, size, done = self._queue[0]
-            if group and size > room:
-                break
-            self._queue.popleft()
-            self._queued_size -= size
-            room -= size
+            oldest = self._queue[0]
             # Nobody waits for one whose request has gone; Pub/Sub sends it again.
-            if not done.cancelled():
-                group.append((item, done))
+            if not oldest.done.cancelled():
+                if group and oldest.size > room:
+                    break
+                group.append(oldest)
+                room -= oldest.size
+            self._queue.popleft()
+            self._queued_size -= oldest.size
         return group
+
+    async def _commit(
+        self, group: Sequence[_Waiting[Item, Result]]
+    ) -> Sequence[Result]:
+        results = await self._write([one.item for one in group])
+        if len(results) != len(group):
+            raise ValueError(f"{len(results)} results of {len(group)} items")
+        return results
 
     def _ended(
         self,
-        group: Sequence[tuple[Item, asyncio.Future[Result]]],
-        task: asyncio.Future[Sequence[Result]],
+        group: Sequence[_Waiting[Item, Result]],
+        task: asyncio.Task[Sequence[Result]],
     ) -> None:
-        """Tell those who wait what came of their group, and let the next begin."""
+        """Tell all who wait for a group, however it ended."""
         self._running.discard(task)
-        error = Unavailable("stopped") if task.cancelled() else task.exception()
-        if error is not None:
-            for _, done in group:
-                if not done.done():
-                    done.set_exception(error)
-        else:
-            for (_, done), result in zip(group, task.result(), strict=True):
-                if not done.done():
-                    done.set_result(result)
+        error = (
+            Unavailable("the write was given up; try again")
+            if task.cancelled()
+            else task.exception()
+        )
+        for row, one in enumerate(group):
+            if one.done.done():
+                continue
+            if error is None:
+                one.done.set_result(task.result()[row])
+            else:
+                one.done.set_exception(error)
         self._wake()

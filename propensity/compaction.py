@@ -8,12 +8,15 @@ exact before, between and after.
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from propensity.errors import PropensityError
+from propensity.registry import Lease
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -36,13 +39,23 @@ EXPORTED = {
     "inference_log": ("inference_log_days", "export_inference_log"),
 }
 
+# What stands in the exporting statements where a run's own target belongs.
+TARGET = "gs://bucket/folder/"
+
 
 @dataclass(frozen=True)
 class Watermark:
-    """Rows received before ``moment`` are in the tiles; its object's generation."""
+    """
+    How far the compaction has come.
+
+    Rows received before ``moment`` are in the tiles, and of each exported table their
+    days are exported but for ``open_days``, which were not over. ``generation`` is that
+    of the object.
+    """
 
     moment: datetime
     generation: int
+    open_days: Mapping[str, Sequence[date]] = field(default_factory=dict)
 
 
 def read_watermark(artifacts: Artifacts) -> Watermark:
@@ -50,8 +63,25 @@ def read_watermark(artifacts: Artifacts) -> Watermark:
     stored = artifacts.find(WATERMARK)
     if stored is None:
         return Watermark(EPOCH, 0)
-    moment = datetime.fromisoformat(json.loads(stored.data)["watermark"])
-    return Watermark(moment, stored.generation)
+    found = json.loads(stored.data)
+    open_days = {
+        table: [date.fromisoformat(day) for day in days]
+        for table, days in found.get("open_days", {}).items()
+    }
+    moment = datetime.fromisoformat(found["watermark"])
+    return Watermark(moment, stored.generation, open_days)
+
+
+def _write_watermark(artifacts: Artifacts, watermark: Watermark) -> None:
+    note = {
+        "watermark": watermark.moment.isoformat(),
+        "open_days": {
+            table: [day.isoformat() for day in days]
+            for table, days in watermark.open_days.items()
+        },
+    }
+    data = json.dumps(note).encode()
+    artifacts.replace(WATERMARK, data, generation=watermark.generation)
 
 
 def view_of(warehouse: Warehouse, watermark: datetime) -> str:
@@ -84,11 +114,44 @@ def compact(run: Run) -> dict[str, Any]:
     """
     Bring tiles and exports up to date, and move the watermark.
 
-    Forced, a run counts everything again from the first event on.
+    Forced, a run looks at all events from the first one on: it counts what a tile has
+    missed, and exports every closed day again.
 
     Raises:
-        Conflict: Another run moved the watermark meanwhile; nothing is lost.
+        RunInProgress: Another run is under way, whatever its as-of date.
+        Conflict: Another run has taken this one's place; nothing is lost.
     """
+    with _alone(run) as lease:
+        return _compacted(run, lease)
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[Lease]:
+    """
+    Hold the lease that all compactions share.
+
+    A run's own is that of its as-of date. Of two statements that each insert the tile
+    of a new day BigQuery would take both, since an insert conflicts with nothing.
+    """
+    lease = run.registry.begin(
+        "compact",
+        EPOCH.date(),
+        run_id=run.run_id,
+        now=run.began_at,
+        duration=timedelta(minutes=run.settings.lease_minutes),
+        again=True,
+    )
+    assert isinstance(lease, Lease)  # asked for again, so that it is not done
+    try:
+        yield lease
+    finally:
+        # What happened in the block is the news, not this; the lease ends by itself.
+        with contextlib.suppress(PropensityError):
+            ended_at = run.began_at + timedelta(seconds=run.elapsed_s())
+            run.registry.finish(lease, {}, at=ended_at)
+
+
+def _compacted(run: Run, lease: Lease) -> dict[str, Any]:
     artifacts = run.registry.artifacts
     watermark = read_watermark(artifacts)
     since = EPOCH if run.force else watermark.moment
@@ -104,17 +167,17 @@ def compact(run: Run) -> dict[str, Any]:
                 "now": run.began_at,
             },
         )
-    exported = {
-        table: export(run, table, _closed(run, since, table)) for table in EXPORTED
-    }
-    run.check_lease()
+    exported, open_days = {}, {}
+    for table in EXPORTED:
+        waiting = set(touched_days(run, since, table))
+        waiting.update(watermark.open_days.get(table, ()))
+        closed = sorted(day for day in waiting if day < run.as_of)
+        open_days[table] = sorted(waiting.difference(closed))
+        exported[table] = export(run, lease, table, closed)
+    run.registry.check(lease)
     moved = max(watermark.moment, run.began_at - IN_FLIGHT)
     run.warehouse.replace_view(VIEW, view_of(run.warehouse, moved))
-    artifacts.replace(
-        WATERMARK,
-        json.dumps({"watermark": moved.isoformat()}).encode(),
-        generation=watermark.generation,
-    )
+    _write_watermark(artifacts, Watermark(moved, watermark.generation, open_days))
     run.noted.update(rows_out=tiles)
     return {
         "days": days,
@@ -124,12 +187,7 @@ def compact(run: Run) -> dict[str, Any]:
     }
 
 
-def _closed(run: Run, since: datetime, table: str) -> list[date]:
-    """Return the days before the as-of date that received rows, to be exported."""
-    return [day for day in touched_days(run, since, table) if day < run.as_of]
-
-
-def export(run: Run, table: str, days: Sequence[date]) -> int:
+def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> int:
     """
     Write days of a table to the bucket as Parquet, each as a whole.
 
@@ -139,12 +197,14 @@ def export(run: Run, table: str, days: Sequence[date]) -> int:
     bucket = run.settings.required("bucket")
     artifacts = run.registry.artifacts
     for day in days:
+        run.registry.check(lease)
         folder = f"exports/{table}/date={day}/"
         before = artifacts.names(folder)
-        target = f"gs://{bucket}/{folder}run={run.run_id}/part-*.parquet"
+        target = f"gs://{bucket}/{folder}run={run.run_id}/"
         run.warehouse.execute(
-            statement(EXPORTED[table][1]),
-            {"uri": target, "day": day, "earliest": day - timedelta(days=1)},
+            # Bucket, date and run are of letters, digits and dashes.
+            statement(EXPORTED[table][1]).replace(TARGET, target),
+            {"day": day, "earliest": day - timedelta(days=1)},
         )
         for name in before:
             artifacts.delete(name)

@@ -12,6 +12,7 @@ No user and no event is ever logged: lines hold counts.
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import io
 import json
@@ -23,7 +24,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -39,7 +41,13 @@ from propensity.appends import Appends, RowsRefused
 from propensity.artifacts import Artifacts
 from propensity.bus import Bus
 from propensity.commit import GroupCommit
-from propensity.errors import Conflict, MethodNotAllowed, PropensityError
+from propensity.errors import (
+    Conflict,
+    MethodNotAllowed,
+    PropensityError,
+    RequestError,
+    TooLarge,
+)
 from propensity.events import Catalogue, Refused, moment_of
 from propensity.postcodes import PostcodeIndex
 from propensity.registry import PARQUET
@@ -63,8 +71,17 @@ WAITING_BYTES = 64 * 1024**2
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
 
+# After it could not be read, the postcode table is left alone for so long.
+POSTCODES_PAUSE_S = 1.0
+
 # Counts of an instance are logged this often: a line an event would cost more than it.
 LOG_EVERY_S = 10.0
+
+# Whoever posts is at fault. All else may succeed once it is delivered again.
+CALLERS = (MethodNotAllowed, RequestError, TooLarge)
+
+# New objects after which the garbage collector looks through them.
+COLLECT_AFTER = 50_000
 
 Consumed = Refused | None
 
@@ -114,34 +131,42 @@ def answers_push(name: str) -> Callable[[Take], Take]:
 
     def decorate(take: Take) -> Take:
         async def answered(request: Request) -> Response:
+            # No variable of this frame may hold what was raised: each would hold the
+            # other, and the request's body with them, until the collector looks.
             try:
                 if request.method != "POST":
                     raise MethodNotAllowed(request.method, allowed=("POST",))
                 return await take(request)
             except PropensityError as raised:
-                error, frames = raised, ""
+                return _refusal(name, raised)
             except Exception as raised:  # the one place: the last before the caller
-                error = PropensityError("unexpected error; the log has its trace")
-                told = traceback.format_tb(raised.__traceback__)
-                frames = f"\n{type(raised).__name__}\n{''.join(told)}"
-            severity = "ERROR" if error.status >= 500 else "WARNING"  # noqa: PLR2004
-            log(
-                severity,
-                f"{error.message}{frames}",
-                function=name,
-                outcome=error.code,
-                status=error.status,
-            )
-            headers = (
-                [(b"allow", b"POST")] if isinstance(error, MethodNotAllowed) else []
-            )
-            body = json.dumps(error.body()).encode()
-            return Json(body, status=error.status, headers=headers)
+                return _unexpected(name, raised)
 
         answered.__name__ = take.__name__
         return answered
 
     return decorate
+
+
+def _unexpected(name: str, raised: Exception) -> Response:
+    told = "".join(traceback.format_tb(raised.__traceback__))
+    error = PropensityError("unexpected error; the log has its trace")
+    return _refusal(name, error, trace=f"\n{type(raised).__name__}\n{told}")
+
+
+def _refusal(name: str, error: PropensityError, *, trace: str = "") -> Response:
+    is_callers = isinstance(error, CALLERS)
+    # A table or topic that is missing is nothing that the caller can mend.
+    status = error.status if is_callers else max(error.status, 500)
+    log(
+        "WARNING" if is_callers else "ERROR",
+        f"{error.message}{trace}",
+        function=name,
+        outcome=error.code,
+        status=status,
+    )
+    headers = [(b"allow", b"POST")] if isinstance(error, MethodNotAllowed) else []
+    return Json(json.dumps(error.body()).encode(), status=status, headers=headers)
 
 
 @dataclass(frozen=True)
@@ -174,6 +199,21 @@ class Edges:
         )
 
 
+@cache
+def spare_the_collector() -> None:
+    """
+    Keep the garbage collector off what stays; once in a process.
+
+    Hundreds of requests wait at once, with a hundred objects each, beside those of a
+    hundred modules. As Python sets it, the collector walks through them again and again
+    and takes a quarter of the processor's time. What it is for, cycles, requests leave
+    few of.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 10, 10)
+
+
 class Consumer(ABC):
     """
     What the consumers share: a push in, a group of messages handled, an answer out.
@@ -186,6 +226,7 @@ class Consumer(ABC):
     stored = b'{"outcome":"stored"}\n'
 
     def __init__(self, edges: Edges, *, linger_s: float = 0.0) -> None:
+        spare_the_collector()
         self.edges = edges
         self.tally = Tally(self.name)
         self._stored = Json(self.stored)
@@ -208,8 +249,9 @@ class Consumer(ABC):
             PropensityError: Its message could not be handled; it is delivered again.
         """
         body = await body_of(request, maximum=bus.MAXIMUM_BODY_BYTES)
-        message = bus.message(body)
-        refused = await self._group.submit(message, size=len(message.data))
+        message, size = bus.message(body), len(body)
+        del body  # while this waits its event is held once, and not twice
+        refused = await self._group.submit(message, size=size)
         if refused is None:
             return self._stored
         told = {
@@ -240,16 +282,19 @@ class Consumer(ABC):
         self, messages: Sequence[Message], refused: Mapping[int, Refused]
     ) -> None:
         """Append what was refused to ``dead_letters``, in pieces that fit."""
-        places = list(refused)
         received_at = datetime.now(UTC)
         piece: dict[int, Refused] = {}
         size = 0
-        for place in places:
-            length = min(len(messages[place].data), stream.MAXIMUM_RAW_BYTES)
+        for place, reason in refused.items():
+            # Its trace holds frames that hold it, and with them all the messages.
+            reason.__traceback__ = None
+            message = messages[place]
+            length = min(len(message.data), stream.MAXIMUM_RAW_BYTES)
+            length += sum(len(k) + len(v) for k, v in message.attributes.items())
             if piece and size + length > stream.MAXIMUM_RAW_BYTES:
                 await self._bury(messages, piece, received_at)
                 piece, size = {}, 0
-            piece[place] = refused[place]
+            piece[place] = reason
             size += length
         if piece:
             await self._bury(messages, piece, received_at)
@@ -333,6 +378,7 @@ class Postcodes:
     def __init__(self, edges: Edges) -> None:
         self._edges = edges
         self._found: PostcodeIndex | None = None
+        self._error: BaseException | None = None
         self._expires = 0.0
         self._reading: asyncio.Task[PostcodeIndex] | None = None
 
@@ -348,7 +394,9 @@ class Postcodes:
             self._reading.add_done_callback(self._finished)
         if self._found is not None:
             return self._found
-        assert self._reading is not None
+        if self._reading is None:
+            assert self._error is not None
+            raise self._error
         return await asyncio.shield(self._reading)
 
     def _read(self) -> PostcodeIndex:
@@ -359,14 +407,15 @@ class Postcodes:
         self._reading = None
         if reading.cancelled():
             return
-        error = reading.exception()
-        if error is None:
+        self._error = reading.exception()
+        if self._error is None:
             self._found = reading.result()
             self._expires = time.monotonic() + self._edges.settings.postcode_ttl_s
         else:
-            # Those who wait for the first are told; the others go on with the old one.
-            self._expires = time.monotonic() + 1.0
-            log("WARNING", f"postcodes not read: {error}", function="streamFeatures")
+            # Without an old one everybody is told, until it is tried again.
+            self._expires = time.monotonic() + POSTCODES_PAUSE_S
+            text = f"postcodes not read: {self._error}"
+            log("WARNING", text, function="streamFeatures")
 
 
 class ArchiveEvents(Consumer):
@@ -400,7 +449,7 @@ class ArchiveEvents(Consumer):
         )
         return accepted.refused
 
-    def _write(self, day: Any, rows: pa.RecordBatch) -> None:
+    def _write(self, day: date, rows: pa.RecordBatch) -> None:
         # Named for what it holds: the same group, delivered again, is the same object.
         digest = hashlib.sha256()
         keys = zip(
@@ -450,6 +499,7 @@ class ScoreStream(Consumer):
             ttl_s=settings.champion_ttl_s,
             clock=time.monotonic,
         )
+        self._told: PropensityError | None = None
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Score a group by one query for every use case in it."""
@@ -500,25 +550,29 @@ class ScoreStream(Consumer):
         if not use_case.has_statement("stream_rows"):
             return None, {"not_scored_on_the_stream": len(events)}
         champion = self._champions.current(use_case)
+        if (error := self._champions.last_error) is not self._told:
+            # A new champion that does not load leaves the one before in its place.
+            self._told = error
+            log("ERROR", f"champion not loaded: {error}", function=self.name)
         if champion is None:
             return None, {"no_champion": len(events)}
-        moments = {event.event_id: moment_of(event.event_time) for event, _ in events}
+        moments = [moment_of(event.event_time) for event, _ in events]
         found = self.edges.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
             {
                 **use_case.chosen(self.edges.settings),
                 "use_case": use_case.name,
                 "user_ids": sorted({event.user_id for event, _ in events}),
-                "first_event_day": min(moments.values()).date(),
+                "first_event_day": min(moments).date(),
             },
         )[0]
         features = {row["user_id"]: dict(row.items()) for row in found}
         # An event after a use case's last moment of interest changes no feature.
         wanted = [
             (event, message)
-            for event, message in events
+            for (event, message), moment in zip(events, moments, strict=True)
             if event.user_id in features
-            and moments[event.event_id] < features[event.user_id]["scored_until"]
+            and moment < features[event.user_id]["scored_until"]
         ]
         skipped = {"outside_window": len(events) - len(wanted)}
         if not wanted:
@@ -573,8 +627,8 @@ def inferences(
     columns: dict[str, list[Any]] = {
         "use_case": [use_case.name] * len(events),
         "inference_id": [
-            inference_id(use_case.name, event.event_id, champion.version)
-            for event, _ in events
+            inference_id(event, moment.date(), version=champion.version)
+            for (event, _), moment in zip(events, moments, strict=True)
         ],
         "event_id": [event.event_id for event, _ in events],
         "user_id": [event.user_id for event, _ in events],
@@ -595,11 +649,17 @@ def inferences(
     )
 
 
-def inference_id(use_case: str, event_id: str, version: int) -> str:
-    """Return the identity of a score: a redelivery of its event repeats it."""
-    return hashlib.sha256(
-        msgspec.json.encode((use_case, event_id, version))
-    ).hexdigest()
+def inference_id(event: Scored, day: date, *, version: int) -> str:
+    """
+    Return the identity of a score: a redelivery of its event repeats it.
+
+    Args:
+        event: One of its use case, user and day, by its own id.
+        day: Its UTC day.
+        version: Of the model that scored.
+    """
+    identity = (event.use_case, event.user_id, day, event.event_id, version)
+    return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
 
 
 def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:

@@ -31,11 +31,34 @@ MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
 CENT = Decimal("0.01")
 
-# Money as most producers write it; any other JSON for such a number takes longer.
+# Deeper JSON is refused: what reads an event further on might not come to its bottom.
+MAXIMUM_DEPTH = 256
+
+# Money as most producers write it. Any other JSON for such a number takes longer.
 AMOUNT = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,2})?$"
 NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
+# A time as most producers write it. Any other takes longer as well.
+MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
+    r"(Z|[+-][0-9]{2}:[0-9]{2})"
+)
+
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+
+# A calendar date of ISO 8601, alone or with a time of day, and that alone or with an
+# offset. What else Python takes for one differs by its version.
+_MOMENT = re.compile(
+    r"""
+    ( [0-9]{4} -? [0-9]{2} -? [0-9]{2} )
+    (?:
+      ( [T ] (?: [01][0-9] | 2[0-3] )
+        (?: :? [0-5][0-9] (?: :? [0-5][0-9] (?: [.,] [0-9]+ )? )? )? )
+      (?: \ ? (?P<utc> Z | UTC ) | ( [+-] [0-9]{2} (?: :? [0-5][0-9] )? ) )?
+    )?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
 
 # Why an event can never succeed; docs/errors.md says what each means.
 REASONS = (
@@ -70,9 +93,47 @@ _TYPES: Mapping[str, Any] = {
 }
 _OPTIONAL = frozenset({*PERSONAL, "label"})
 
-_MISSING = re.compile(r"missing required field `([^`]*)`")
+# What msgspec says of an event. An event's own words may be within.
+_MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _PLACE = re.compile(r"at `\$\.?([^`]*)`$")
-_NOT_FINITE = {"NaN", "Infinity", "-Infinity"}
+_SAID = {
+    "Expected `str` of length": ("bad_value", "too short or too long"),
+    "Expected `str | null` of length": ("bad_value", "too short or too long"),
+    "Invalid RFC3339": ("bad_value", "not a date as YYYY-MM-DD"),
+    "Integer value out of range": ("bad_value", "the number is out of range"),
+    "Number out of range": ("not_finite", "the number is out of range"),
+}
+
+# A string, or a bracket outside of strings.
+_NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,63}")
+
+# What every event has, what is found out about one, and what a struct says of itself.
+_RESERVED = frozenset(
+    {
+        *("user_id", "event_type", "event_time", "event_id", "use_case"),
+        *("age", "socioeconomic_idx", "attributes"),
+        *("declared", "type_name", "is_plain"),
+    }
+)
+
+# Fields with a column of their own are of one kind wherever they are declared.
+_COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
+    "amount": ("amount",),
+    "name": ("personal",),
+    "street_address": ("personal",),
+    "date_of_birth": ("birth date",),
+    "city": ("text", "text or null"),
+    "country": ("text", "text or null"),
+    "postcode": ("text", "text or null"),
+    "affiliate_url": ("text", "text or null"),
+    "campaign": ("text", "text or null"),
+    "label": ("label",),
+}
+# Of these kinds a type has one field at most: they have one column.
+_SINGLE = ("amount", "birth date", "label")
 
 
 class Refused(Exception):
@@ -150,20 +211,37 @@ def declared(text: str) -> dict[str, EventType]:
     Return the event types that a TOML document declares, one table each.
 
     Raises:
-        ValueError: A field has no known kind, or there are two amounts.
+        ValueError: As ``types_of``.
     """
     return types_of(tomllib.loads(text))
 
 
 def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
-    """Return the event types of parsed tables; see ``declared``."""
+    """
+    Return the event types of parsed tables; see ``declared``.
+
+    Raises:
+        ValueError: A name or a kind cannot be, or two fields would be one column.
+    """
     types = {}
     for name, fields in tables.items():
-        unknown = {key: kind for key, kind in fields.items() if kind not in _TYPES}
-        if unknown:
-            raise ValueError(f"{name}: fields are one of {sorted(_TYPES)}: {unknown}")
-        if list(fields.values()).count("amount") > 1:
-            raise ValueError(f"{name}: more than one field is an amount")
+        if not _IDENTIFIER.fullmatch(name) or not isinstance(fields, Mapping):
+            raise ValueError(f"{name!r}: an event type is a table named like new_bet")
+        for field, kind in fields.items():
+            if kind not in _TYPES:
+                raise ValueError(
+                    f"{name}: fields are one of {sorted(_TYPES)}: {field} is {kind!r}"
+                )
+            if field in _RESERVED or not _IDENTIFIER.fullmatch(field):
+                raise ValueError(f"{name}: no field can be named {field!r}")
+            if kind not in _COLUMN_KINDS.get(field, _TYPES):
+                raise ValueError(
+                    f"{name}: {field} is {' or '.join(_COLUMN_KINDS[field])} "
+                    f"everywhere, not {kind}"
+                )
+        for kind in _SINGLE:
+            if list(fields.values()).count(kind) > 1:
+                raise ValueError(f"{name}: more than one field is of kind {kind}")
         types[name] = EventType(name=name, fields=dict(fields))
     return types
 
@@ -174,15 +252,20 @@ class Catalogue:
     def __init__(self, use_cases: Iterable[UseCase]) -> None:
         """
         Raises:
-            UseCaseError: A use case takes a type that nobody declares, or declares one
-                that is declared elsewhere.
+            UseCaseError: A use case takes a type that nobody declares, declares one
+                that is declared elsewhere, or one that cannot be; or none takes any.
         """
         text = (resources.files("propensity") / "events.toml").read_text("utf-8")
         known = declared(text)
         takers: dict[str, list[str]] = {}
         streamed = [one for one in use_cases if one.events]
         for use_case in streamed:
-            own = types_of(use_case.event_types)
+            try:
+                own = types_of(use_case.event_types)
+            except ValueError as error:
+                raise UseCaseError(
+                    f"usecases/{use_case.name} declares an event type wrongly: {error}"
+                ) from error
             if twice := sorted(set(own) & set(known)):
                 raise UseCaseError(
                     f"usecases/{use_case.name} declares {', '.join(twice)}, which is "
@@ -197,6 +280,8 @@ class Catalogue:
                 )
             for name in use_case.events:
                 takers.setdefault(name, []).append(use_case.name)
+        if not takers:
+            raise UseCaseError("no use case takes events: name some under [stream]")
         self.types = {name: known[name] for name in takers}
         self.use_cases = frozenset(one.name for one in streamed)
         self.taken = frozenset(
@@ -206,49 +291,119 @@ class Catalogue:
         self.default = {
             name: found[0] for name, found in takers.items() if len(found) == 1
         }
-        structs = [event_type.struct() for event_type in self.types.values()]
-        union: Any = structs[0]
-        for struct in structs[1:]:
-            union = union | struct
+        # A type without a name comes first: only of several must an event say its type.
+        union: Any = EventType(name="", fields={}).struct()
+        for event_type in self.types.values():
+            union = union | event_type.struct()
         self.decode = msgspec.json.Decoder(union).decode
 
     def explain(self, data: bytes, error: Exception) -> Refused:
         """Return why ``decode`` refused an event."""
-        text = str(error)
-        if isinstance(error, UnicodeDecodeError):
-            return Refused("wrong_encoding", "the event is not UTF-8")
-        if not isinstance(error, msgspec.ValidationError):
-            return _malformed(data)
-        if missing := _MISSING.search(text):
-            return Refused("missing_field", "the field is missing", field=missing[1])
+        if isinstance(error, msgspec.ValidationError):
+            return self._invalid(str(error))
+        if isinstance(error, RecursionError):
+            return _too_deep()
+        return _malformed(data)
+
+    def _invalid(self, text: str) -> Refused:
+        """Return what is wrong with an event by msgspec's words for it."""
         place = _PLACE.search(text)
         field = place[1] if place else None
         if field == "event_type" and text.startswith("Invalid value"):
+            return self.not_taken(None, None)
+        if missing := _MISSING.match(text):
+            return Refused("missing_field", "the field is missing", field=missing[1])
+        said = text.partition(" - at")[0]
+        for start, (reason, detail) in _SAID.items():
+            if said.startswith(start):
+                return Refused(reason, detail, field=field)
+        return Refused("wrong_type", said, field=field)
+
+    def not_taken(self, use_case: str | None, event_type: str | None) -> Refused:
+        """Return why no use case takes an event of this use case and type."""
+        if event_type not in self.types:
+            known = ", ".join(sorted(self.types))
             return Refused(
                 "unknown_event_type",
-                f"no use case takes it; known are {', '.join(sorted(self.types))}",
-                field=field,
+                f"no use case takes it; known are {known}",
+                field="event_type",
             )
-        if "of length" in text:
-            return Refused("bad_value", "too short or too long", field=field)
-        return Refused("wrong_type", text.partition(" - at")[0], field=field)
+        if use_case in self.use_cases:
+            return Refused(
+                "unknown_event_type",
+                "the use case does not take it",
+                field="event_type",
+            )
+        if use_case is None:
+            return Refused(
+                "missing_field", "several use cases take it", field="use_case"
+            )
+        return Refused(
+            "unknown_use_case",
+            f"known are {', '.join(sorted(self.use_cases))}",
+            field="use_case",
+        )
+
+
+class _Constant(str):
+    """A number that Python reads and JSON does not have."""
+
+    __slots__ = ()
 
 
 def _malformed(data: bytes) -> Refused:
     """Return what is wrong with bytes that are not JSON."""
+    # Of JSON the first characters are ASCII: a zero among them is UTF-16 or UTF-32.
+    if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
+        return Refused("wrong_encoding", "the event is not plain UTF-8")
     try:
         text = data.decode()
     except UnicodeDecodeError:
         return Refused("wrong_encoding", "the event is not UTF-8")
     found: list[str] = []
+
+    def constant(name: str) -> _Constant:
+        found.append(name)
+        return _Constant(name)
+
     try:
         # Python reads numbers that JSON does not have, which tells what was meant.
-        json.loads(text, parse_constant=found.append)
+        event = json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError):
         return Refused("malformed_json", "the event is not one JSON object")
-    if _NOT_FINITE.intersection(found):
-        return Refused("not_finite", "a number is NaN or infinite")
-    return Refused("malformed_json", "the event is not one JSON object")
+    if not found:
+        return Refused("malformed_json", "the event is not one JSON object")
+    fields = event.items() if isinstance(event, dict) else ()
+    field = next((name for name, one in fields if isinstance(one, _Constant)), None)
+    return Refused("not_finite", "a number is NaN or infinite", field=field)
+
+
+def _too_deep() -> Refused:
+    return Refused("malformed_json", f"nested deeper than {MAXIMUM_DEPTH}")
+
+
+def check_unread(data: bytes) -> None:
+    """
+    Check what ``decode`` passes over: fields that nobody has declared.
+
+    Args:
+        data: An event that was decoded.
+
+    Raises:
+        Refused: It is nested too deeply to be read again further on.
+        UnicodeDecodeError: It is not UTF-8.
+    """
+    data.decode()
+    if data.count(b"[") + data.count(b"{") <= MAXIMUM_DEPTH:
+        return
+    depth = 0
+    for found in _NESTING.finditer(data):
+        if found[1]:
+            depth += 1
+            if depth > MAXIMUM_DEPTH:
+                raise _too_deep()
+        elif found[2]:
+            depth -= 1
 
 
 def amount_of(digits: bytes, *, field: str) -> Decimal:
@@ -272,10 +427,11 @@ def amount_of(digits: bytes, *, field: str) -> Decimal:
         raise Refused("bad_amount", "the amount is negative", field=field)
     if amount > MAXIMUM_AMOUNT:
         raise Refused("bad_amount", f"the amount is over {MAXIMUM_AMOUNT}", field=field)
-    if amount % CENT:
+    rounded = amount.quantize(CENT)
+    if rounded != amount:  # exact, which a remainder of something tiny is not
         raise Refused("bad_amount", "more than two decimals", field=field)
     # The sign of a zero, which JSON has and money has not, goes.
-    return abs(amount.quantize(CENT))
+    return abs(rounded)
 
 
 def number_of(digits: bytes, *, field: str) -> float:
@@ -300,26 +456,30 @@ def moment_of(text: str) -> datetime:
     Raises:
         Refused: Not a moment in ISO 8601.
     """
+    wrong = Refused("bad_time", "not a moment in ISO 8601", field="event_time")
+    found = _MOMENT.fullmatch(text.strip())
+    if found is None:
+        raise wrong
+    day, time, _, offset = found.groups()
     try:
-        moment = datetime.fromisoformat(text.strip().removesuffix(" UTC"))
-        moment = moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+        moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise Refused(
-            "bad_time", "not a moment in ISO 8601", field="event_time"
-        ) from None
-    return moment
+        raise wrong from None
 
 
-def age_at(birth: date, moment: datetime) -> int:
+def age_at(birth: date, moment: datetime, *, field: str) -> int:
     """
     Return whole years from a birth date to a moment.
+
+    Who was born on 29 February is a year older on 1 March of other years.
 
     Raises:
         Refused: Below 0 or above 150.
     """
     had_birthday = (moment.month, moment.day) >= (birth.month, birth.day)
     return checked_age(
-        moment.year - birth.year - (0 if had_birthday else 1), field="date_of_birth"
+        moment.year - birth.year - (0 if had_birthday else 1), field=field
     )
 
 
@@ -330,7 +490,7 @@ def checked_age(age: int, *, field: str) -> int:
     return age
 
 
-def label_of(value: int | bool | None | _Unset) -> int | None:
+def label_of(value: int | bool | None | _Unset, *, field: str) -> int | None:
     """
     Return a label as 0 or 1, None while it is not known.
 
@@ -340,5 +500,5 @@ def label_of(value: int | bool | None | _Unset) -> int | None:
     if value is None or isinstance(value, _Unset):
         return None
     if value not in {0, 1}:
-        raise Refused("bad_value", "a label is 0 or 1", field="label")
+        raise Refused("bad_value", "a label is 0 or 1", field=field)
     return int(value)

@@ -51,13 +51,16 @@ class PostcodeIndex:
 
     @classmethod
     def of(cls, table: pa.Table) -> PostcodeIndex:
-        """Return the index of rows with ``postcode`` and ``socioeconomic_idx``."""
+        """
+        Return the index of rows with ``postcode`` and ``socioeconomic_idx``.
+
+        Rows without an index, null or not finite, are as if they were not there.
+        """
         codes: Any = table["postcode"].to_numpy()
+        values = table["socioeconomic_idx"].to_numpy().astype(np.float64)
+        is_known = np.isfinite(values)
         width = max((len(code) for code in codes), default=1)
-        return cls(
-            np.asarray(codes).astype(f"S{width}"),
-            table["socioeconomic_idx"].to_numpy().astype(np.float64),
-        )
+        return cls(np.asarray(codes).astype(f"S{width}")[is_known], values[is_known])
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -72,6 +75,8 @@ class PostcodeIndex:
 
     def _exact(self, code: str) -> float | None:
         key = code.encode("ascii")
+        if len(key) > self._codes.itemsize:
+            return None  # numpy would widen the whole array to compare with it
         place = int(np.searchsorted(self._codes, key))
         if place < len(self._codes) and self._codes[place] == key:
             return float(self._values[place])

@@ -23,12 +23,15 @@ from propensity import tables
 from propensity.events import (
     AMOUNT,
     EARLIEST,
+    MAXIMUM_DEPTH,
     MAXIMUM_ID_CHARACTERS,
+    MOMENT,
     PERSONAL,
     Catalogue,
     Refused,
     age_at,
     amount_of,
+    check_unread,
     checked_age,
     label_of,
     moment_of,
@@ -130,10 +133,9 @@ class _Reading:
         self.sparse: list[int] = []
         self.altered: list[int] = []
 
-    def without(self, refused: Mapping[int, Refused]) -> _Reading:
-        """Return what is left of them."""
+    def only(self, rows: Sequence[int]) -> _Reading:
+        """Return some of them."""
         kept = _Reading()
-        rows = [row for row, place in enumerate(self.places) if place not in refused]
         moved = {row: new for new, row in enumerate(rows)}
         kept.places = [self.places[row] for row in rows]
         kept.events = [self.events[row] for row in rows]
@@ -164,15 +166,10 @@ def accept(
     """
     refused: dict[int, Refused] = {}
     read = _read(messages, catalogue, rules, refused)
-    while True:
-        before = len(refused)
-        amounts = _amounts(read, refused)
-        moments = _moments(read, refused, received_at + rules.clock_skew)
-        sparse, unknown = _sparse(read, moments, postcodes, rules, refused)
-        if len(refused) == before:
-            break
-        # Some were refused for what they say: once more without them.
-        read = read.without(refused)
+    readable = len(refused)
+    amounts = _amounts(read, refused)
+    moments = _moments(read, refused, received_at + rules.clock_skew)
+    sparse, unknown = _sparse(read, moments, postcodes, rules, refused)
     count = len(read.places)
     taken = [messages[place] for place in read.places]
     columns: dict[str, Any] = {
@@ -192,9 +189,12 @@ def accept(
     rows = pa.RecordBatch.from_arrays(
         [columns[name] for name in EVENT_SCHEMA.names], schema=EVENT_SCHEMA
     )
-    enriched = [message.data for message in taken]
+    if len(refused) > readable:
+        kept = [row for row, place in enumerate(read.places) if place not in refused]
+        rows, read = rows.take(pa.array(kept, pa.int64())), read.only(kept)
+    enriched = [messages[place].data for place in read.places]
     for row in read.altered:
-        enriched[row] = _enriched(read, row, enriched[row], columns)
+        enriched[row] = _enriched(read, row, enriched[row], rows)
     return Accepted(
         rows=rows,
         enriched=enriched,
@@ -212,7 +212,7 @@ def _read(
 ) -> _Reading:
     """Decode messages, each for itself: one that is broken must not touch another."""
     decode, defaults, known = catalogue.decode, catalogue.default, catalogue.taken
-    longest = rules.maximum_bytes
+    longest, shallow = rules.maximum_bytes, 2 * MAXIMUM_DEPTH
     read = _Reading()
     events, use_cases, event_ids = read.events, read.use_cases, read.event_ids
     for place, message in enumerate(messages):
@@ -220,11 +220,13 @@ def _read(
         try:
             if message.problem is not None:
                 raise message.problem
-            if len(data) > longest:
+            size = len(data)
+            if size > longest:
                 raise Refused("too_large", f"over {longest} bytes")
             event = decode(data)
-            if not data.isascii():
-                data.decode()  # fields that nobody reads must be UTF-8 as well
+            # Short ASCII cannot be wrong where nobody reads it.
+            if size > shallow or not data.isascii():
+                check_unread(data)
         except Refused as error:
             refused[place] = error
             continue
@@ -235,12 +237,11 @@ def _read(
         is_altered = use_case is None or event_id is None or not event.is_plain
         if is_altered:
             given = message.attributes
-            use_case = (
-                use_case or given.get("use_case") or defaults.get(event.type_name)
-            )
+            if use_case is None:
+                use_case = given.get("use_case") or defaults.get(event.type_name)
             event_id = event_id or given.get("event_id") or message.message_id
         if (use_case, event.type_name) not in known:
-            refused[place] = _not_taken(use_case, catalogue)
+            refused[place] = catalogue.not_taken(use_case, event.type_name)
             continue
         if is_altered:
             if len(event_id) > MAXIMUM_ID_CHARACTERS:
@@ -256,20 +257,6 @@ def _read(
     return read
 
 
-def _not_taken(use_case: str | None, catalogue: Catalogue) -> Refused:
-    if use_case in catalogue.use_cases:
-        return Refused(
-            "unknown_event_type", "the use case does not take it", field="event_type"
-        )
-    if use_case is None:
-        return Refused("missing_field", "several use cases take it", field="use_case")
-    return Refused(
-        "unknown_use_case",
-        f"known are {', '.join(sorted(catalogue.use_cases))}",
-        field="use_case",
-    )
-
-
 def _amounts(read: _Reading, refused: dict[int, Refused]) -> pa.Array:
     """Return money as exact decimals, null where an event has none."""
     amounts = [event.amount for event in read.events]
@@ -279,12 +266,12 @@ def _amounts(read: _Reading, refused: dict[int, Refused]) -> pa.Array:
         else [bytes(one) for one in amounts]
     )
     found = pa.array(digits, _STRING)
-    if pc.all(pc.match_substring_regex(found, AMOUNT)).as_py() is False:
-        for row, event in enumerate(read.events):
-            if digits[row] is None:
-                continue
+    is_plain = pc.match_substring_regex(found, AMOUNT)
+    if pc.all(is_plain).as_py() is False:
+        is_odd = pc.invert(is_plain).fill_null(False)
+        for row in np.flatnonzero(is_odd.to_numpy(zero_copy_only=False)).tolist():
             try:
-                field = event.declared.amount
+                field = read.events[row].declared.amount
                 digits[row] = str(amount_of(digits[row], field=field))
             except Refused as error:
                 refused[read.places[row]] = error
@@ -294,27 +281,50 @@ def _amounts(read: _Reading, refused: dict[int, Refused]) -> pa.Array:
 
 
 def _moments(read: _Reading, refused: dict[int, Refused], latest: datetime) -> pa.Array:
-    """Return the events' times; of one that is refused it is 1970."""
+    """Return the events' times; of one that is refused it is any."""
+    texts = [event.event_time for event in read.events]
     try:
-        texts = [event.event_time for event in read.events]
         moments = pa.array(texts, _STRING).cast(_UTC)
     except pa.ArrowInvalid:
-        found = []
-        for place, event in zip(read.places, read.events, strict=True):
-            try:
-                found.append(moment_of(event.event_time))
-            except Refused as error:
-                refused[place] = error
-                found.append(_EPOCH)
-        moments = pa.array(found, _UTC)
+        found = _each(texts)
+        for row, one in found.items():
+            if isinstance(one, Refused):
+                refused.setdefault(read.places[row], one)
+                found[row] = _EPOCH
+        others = [None if row in found else text for row, text in enumerate(texts)]
+        moments = pc.coalesce(
+            pa.array(others, _STRING).cast(_UTC),
+            pa.array([found.get(row) for row in range(len(texts))], _UTC),
+        )
     since = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
     is_early = since < (EARLIEST - _EPOCH) // _MICROSECOND
     is_late = since > (latest - _EPOCH) // _MICROSECOND
-    for row in np.flatnonzero(is_early | is_late):
-        detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
-        outside = Refused("bad_time", detail, field="event_time")
-        refused.setdefault(read.places[row], outside)
+    for row in np.flatnonzero(is_early | is_late).tolist():
+        # Arrow has years that no datetime has; they are no moments here either.
+        moment = _moment(texts[row])
+        if not isinstance(moment, Refused):
+            detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
+            moment = Refused("bad_time", detail, field="event_time")
+        refused.setdefault(read.places[row], moment)
     return moments
+
+
+def _each(texts: Sequence[str]) -> dict[int, datetime | Refused]:
+    """Return by row what Arrow may not read of times, each for itself."""
+    odd = {row: text for row, text in enumerate(texts) if not MOMENT.fullmatch(text)}
+    others = [text for row, text in enumerate(texts) if row not in odd]
+    try:
+        pa.array(others, _STRING).cast(_UTC)
+    except pa.ArrowInvalid:  # one that looks like the others is in no calendar
+        odd = dict(enumerate(texts))
+    return {row: _moment(text) for row, text in odd.items()}
+
+
+def _moment(text: str) -> datetime | Refused:
+    try:
+        return moment_of(text)
+    except Refused as error:
+        return error
 
 
 def published(messages: Sequence[Message]) -> pa.Array:
@@ -325,7 +335,10 @@ def published(messages: Sequence[Message]) -> pa.Array:
         exact = pa.array(texts, _STRING).cast(pa.timestamp("ns", "UTC"))
         return exact.cast(_UTC, safe=False)
     except pa.ArrowInvalid:
-        return pa.nulls(len(texts), _UTC)
+        found = [None if text is None else _moment(text) for text in texts]
+        return pa.array(
+            [None if isinstance(one, Refused) else one for one in found], _UTC
+        )
 
 
 def _sparse(
@@ -340,6 +353,8 @@ def _sparse(
     filled: dict[str, list[Any]] = {}
     unknown = 0
     for row in read.sparse:
+        if read.places[row] in refused:
+            continue
         try:
             values = _details(read.events[row], moments[row].as_py(), rules)
         except Refused as error:
@@ -377,24 +392,26 @@ def _details(event: Any, moment: datetime, rules: Rules) -> dict[str, Any]:
     values: dict[str, Any] = {}
     further: dict[str, Any] = {}
     age = getattr(event, "age", msgspec.UNSET)
-    for name, kind in event.declared.fields.items():
-        value = getattr(event, "amount" if kind == "amount" else name)
-        if kind in PERSONAL:
-            if value is msgspec.UNSET and age is msgspec.UNSET:
-                # Who keeps such fields to himself sends the age in their place.
-                raise Refused("missing_field", "the field is missing", field=name)
-            if value is not msgspec.UNSET and kind == "birth date":
-                age = age_at(value, moment)
-            if value is not msgspec.UNSET and rules.keeps_personal:
-                values[name] = value
-        elif kind == "label":
-            values[name] = label_of(value)
-        elif kind == "number":
-            further[name] = number_of(bytes(value), field=name)
-        elif kind != "amount":
-            (values if name in _SPARSE else further)[name] = value
     if age is not msgspec.UNSET:
         values["age"] = checked_age(age, field="age")
+    for name, kind in event.declared.fields.items():
+        if kind == "amount":
+            continue
+        value = getattr(event, name)
+        if kind in PERSONAL and value is msgspec.UNSET:
+            if age is msgspec.UNSET:
+                # Who keeps such fields to himself sends the age in their place.
+                raise Refused("missing_field", "the field is missing", field=name)
+        elif kind == "birth date":
+            values["age"] = age_at(value, moment, field=name)
+            if rules.keeps_personal:
+                values["date_of_birth"] = value
+        elif kind == "label":
+            values["label"] = label_of(value, field=name)
+        elif kind == "number":
+            further[name] = number_of(bytes(value), field=name)
+        elif kind != "personal" or rules.keeps_personal:
+            (values if name in _SPARSE else further)[name] = value
     if further:
         values["attributes"] = msgspec.json.encode(further).decode()
     return values
@@ -402,10 +419,11 @@ def _details(event: Any, moment: datetime, rules: Rules) -> dict[str, Any]:
 
 _ENRICHMENT = ("socioeconomic_idx", "age")
 
+# Values stay as they were written: a number read and written again may be another.
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
-def _enriched(
-    read: _Reading, row: int, data: bytes, columns: Mapping[str, pa.Array]
-) -> bytes:
+
+def _enriched(read: _Reading, row: int, data: bytes, rows: pa.RecordBatch) -> bytes:
     """Return an event with its identity and with what was found out about it."""
     added: dict[str, Any] = {
         "event_id": read.event_ids[row],
@@ -414,9 +432,9 @@ def _enriched(
     event = read.events[row]
     given = {"event_id": event.event_id, "use_case": event.use_case}
     added = {name: value for name, value in added.items() if given[name] is None}
-    if "postcode" in event.declared.fields:
-        for name in _ENRICHMENT:
-            added[name] = columns[name][row].as_py()
+    for name in _ENRICHMENT:
+        if hasattr(event, name):
+            added[name] = rows.column(name)[row].as_py()
     return with_fields(data, added) if added else data
 
 
@@ -428,8 +446,9 @@ def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
         data: The object, not empty.
         added: Come in the place of fields of the same name.
     """
-    if any(f'"{name}"'.encode() in data for name in added):
-        return msgspec.json.encode({**msgspec.json.decode(data), **added})
+    # A name may be that of a field within a field, or be spelled in escapes.
+    if b"\\u" in data or any(f'"{name}"'.encode() in data for name in added):
+        return msgspec.json.encode({**_decode_fields(data), **added})
     whole = data.rstrip()
     return whole[:-1] + b"," + msgspec.json.encode(added)[1:]
 

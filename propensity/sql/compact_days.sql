@@ -1,6 +1,8 @@
 -- Add to the tiles what was received since the watermark and is not counted yet.
 -- Parameters: @since TIMESTAMP, the watermark; @since_day DATE, its day; @first_month
---   DATE, the month of the oldest event among them; @now TIMESTAMP.
+--   DATE, the month of the oldest event among them when the run looked; @now TIMESTAMP.
+--   An older event that came in the meantime is left to the next run: where no tile is
+--   looked for, none may be written.
 -- Source: stream_events. Writes: stream_features_daily.
 -- A tile lists the events that it has counted, so that a second run adds nothing, and one
 -- statement changes sums and list together, so that a run can die at any point.
@@ -17,6 +19,7 @@ USING
         WHERE
           received_on >= @since_day
           AND received_at >= @since
+          AND event_date >= @first_month
         QUALIFY
           ROW_NUMBER() OVER (
             PARTITION BY use_case, user_id, event_date, event_id
@@ -71,7 +74,11 @@ WHEN MATCHED THEN
     win_sum_squares = t.win_sum_squares + n.win_sum_squares,
     registration = IF(
       COALESCE(
-        t.registration.registration_time <= n.registration.registration_time,
+        t.registration.registration_time < n.registration.registration_time
+        OR (
+          t.registration.registration_time = n.registration.registration_time
+          AND TO_JSON_STRING(t.registration) <= TO_JSON_STRING(n.registration)
+        ),
         n.registration IS NULL
       ),
       t.registration,

@@ -1,5 +1,7 @@
 -- Part of a select list: sums of purchases, bets and wins, and the first registration,
--- of the rows of stream_events in a group.
+-- of the rows of stream_events in a group. Of two registrations at one moment the one
+-- whose text comes first is taken, here and wherever sums are merged. (LIMIT 1 is left
+-- out for the emulator, which would take it before it ignores nulls.)
 COUNTIF(event_type = 'new_purchases') AS purchase_count,
 COALESCE(SUM(IF(event_type = 'new_purchases', amount, NULL)), 0) AS purchase_sum,
 COALESCE(SUM(IF(event_type = 'new_purchases', amount * amount, NULL)), 0) AS purchase_sum_squares,
@@ -9,7 +11,7 @@ COALESCE(SUM(IF(event_type = 'new_bet', amount * amount, NULL)), 0) AS bet_sum_s
 COUNTIF(event_type = 'new_win') AS win_count,
 COALESCE(SUM(IF(event_type = 'new_win', amount, NULL)), 0) AS win_sum,
 COALESCE(SUM(IF(event_type = 'new_win', amount * amount, NULL)), 0) AS win_sum_squares,
-MIN_BY(
+ARRAY_AGG(
   IF(
     event_type = 'new_registration',
     STRUCT(
@@ -22,6 +24,9 @@ MIN_BY(
       socioeconomic_idx AS socioeconomic_idx
     ),
     NULL
-  ),
-  IF(event_type = 'new_registration', event_time, NULL)
-) AS registration
+  )
+  IGNORE NULLS
+  ORDER BY
+    event_time,
+    TO_JSON_STRING(STRUCT(age, city, country, affiliate_url, campaign, socioeconomic_idx))
+)[SAFE_OFFSET(0)] AS registration

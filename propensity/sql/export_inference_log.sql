@@ -1,11 +1,11 @@
 -- Export the scores given to a day's events, each once, to Parquet files.
--- Parameters: @uri STRING, gs://... with one *; @day DATE; @earliest DATE, the first day
---   on which an event of that day can have been scored.
+-- Parameters: @day DATE; @earliest DATE, the first day on which an event of that day can
+--   have been scored. An option takes no parameter, so that the compaction puts its own
+--   target in the place of the uri.
 -- Source: inference_log.
-DECLARE target STRING DEFAULT @uri;
 EXPORT DATA
 OPTIONS (
-  uri = target,
+  uri = 'gs://bucket/folder/part-*.parquet',
   format = 'PARQUET',
   overwrite = TRUE
 )

@@ -1,11 +1,11 @@
 -- Export a day's events, each once, to Parquet files.
--- Parameters: @uri STRING, gs://... with one *; @day DATE; @earliest DATE, the first day
---   on which an event of that day can have been received.
+-- Parameters: @day DATE; @earliest DATE, the first day on which an event of that day can
+--   have been received. An option takes no parameter, so that the compaction puts its own
+--   target in the place of the uri.
 -- Source: stream_events.
-DECLARE target STRING DEFAULT @uri;
 EXPORT DATA
 OPTIONS (
-  uri = target,
+  uri = 'gs://bucket/folder/part-*.parquet',
   format = 'PARQUET',
   overwrite = TRUE
 )

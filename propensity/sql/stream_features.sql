@@ -70,7 +70,11 @@ WITH
       SUM(win_count) AS win_count,
       SUM(win_sum) AS win_sum,
       SUM(win_sum_squares) AS win_sum_squares,
-      MIN_BY(registration, registration.registration_time) AS registration
+      ARRAY_AGG(
+        registration
+        IGNORE NULLS
+        ORDER BY registration.registration_time, TO_JSON_STRING(registration)
+      )[SAFE_OFFSET(0)] AS registration
     FROM
       parts
     GROUP BY

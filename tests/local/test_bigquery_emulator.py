@@ -12,6 +12,7 @@ import sys
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 
 import grpc
@@ -34,8 +35,10 @@ from local.bigquery_emulator import HOST, Rewrite
 from local.processes import free_ports
 from local.stack import answers
 
+MOMENT = datetime.datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=datetime.UTC)
 DAY = datetime.date(2026, 3, 1)
 NEXT_DAY = DAY + datetime.timedelta(days=1)
+Array = bigquery.ArrayQueryParameter
 Scalar = bigquery.ScalarQueryParameter
 
 
@@ -331,6 +334,384 @@ class TestStatements:
 
         table = pa.Table.from_batches(list(batches))
         assert sorted(table["x"].to_pylist()) == list(range(1, 5001))
+
+    def test_keeps_the_first_row_of_each_group(self, warehouse):
+        """QUALIFY on ROW_NUMBER drops what a group has a row of already."""
+        found = warehouse.rows(
+            """
+            SELECT user_id, event_id, n
+            FROM UNNEST([
+              STRUCT('u' AS user_id, 'a' AS event_id, 2 AS n),
+              ('u', 'a', 1), ('u', 'b', 3)
+            ])
+            WHERE n > 0
+            QUALIFY ROW_NUMBER() OVER (PARTITION BY user_id, event_id ORDER BY n) = 1
+            ORDER BY event_id
+            """
+        )
+
+        assert found == [("u", "a", 1), ("u", "b", 3)]
+
+    def test_turns_columns_into_rows_and_back(self, warehouse):
+        """Each row meets structs made of its own columns; MAX(IF()) pivots them."""
+        warehouse.rows("CREATE TABLE t (id STRING, x NUMERIC, y NUMERIC)")
+        warehouse.rows("INSERT INTO t VALUES ('u', 2, 3.5), ('v', 5, NULL)")
+        unpivoted = """
+            SELECT t.id, m.measure, m.n
+            FROM t
+            CROSS JOIN UNNEST([STRUCT('a' AS measure, x AS n), STRUCT('b', y * 2)]) AS m
+        """
+
+        found = warehouse.rows(
+            "SELECT id, MAX(IF(measure = 'a', n, NULL)), "
+            "MAX(IF(measure = 'b', n, NULL)) "
+            f"FROM ({unpivoted}) GROUP BY id ORDER BY id"
+        )
+
+        assert found == [("u", 2, 7), ("v", 5, None)]
+
+    def test_reads_values_out_of_json_text(self, warehouse):
+        """JSON_VALUE has the text of a scalar; of anything else, or nothing, null."""
+        found = warehouse.rows(
+            """
+            SELECT
+              JSON_VALUE(t, '$.V1'), CAST(JSON_VALUE(t, '$.V1') AS FLOAT64),
+              JSON_VALUE(t, '$.deep.er'), JSON_VALUE(t, '$.deep'), JSON_VALUE(t, '$.no')
+            FROM UNNEST([@text, '{}', NULL]) AS t WITH OFFSET AS i
+            ORDER BY i
+            """,
+            [Scalar("text", "STRING", '{"V1": -1.359807, "deep": {"er": "é\\n"}}')],
+        )
+
+        assert found == [
+            ("-1.359807", -1.359807, "é\n", None, None),
+            (None,) * 5,
+            (None,) * 5,
+        ]
+
+    def test_calculates_with_timestamps(self, warehouse):
+        """Differences are whole units cut off; an interval may be a parameter."""
+        found = warehouse.rows(
+            """
+            SELECT
+              TIMESTAMP_DIFF(@at, TIMESTAMP '2026-03-01 08:00:30+00', HOUR),
+              TIMESTAMP_DIFF(TIMESTAMP '2026-03-01 08:00:30+00', @at, HOUR),
+              TIMESTAMP_DIFF(@at, TIMESTAMP '2026-03-01', MICROSECOND),
+              TIMESTAMP_ADD(@at, INTERVAL @n HOUR),
+              TIMESTAMP_SUB(@at, INTERVAL @n DAY),
+              DATE_ADD(DATE(@at), INTERVAL @n DAY)
+            """,
+            [Scalar("at", "TIMESTAMP", MOMENT), Scalar("n", "INT64", 26)],
+        )
+
+        assert found == [
+            (
+                *(1, -1, 36_000_123_456, MOMENT + datetime.timedelta(hours=26)),
+                MOMENT - datetime.timedelta(days=26),
+                DAY + datetime.timedelta(days=26),
+            )
+        ]
+
+    def test_keeps_utc_wherever_it_runs(self, tmp_path, monkeypatch):
+        """Days begin at midnight UTC, and Arrow says so, in any time zone."""
+        monkeypatch.setenv("TZ", "Asia/Tokyo")
+        with emulator(tmp_path) as port:
+            result = (
+                client(port, "propensity-local")
+                .query(
+                    "SELECT TIMESTAMP '2026-03-01 23:30:00' AS at, "
+                    "DATE(TIMESTAMP '2026-03-01 23:30:00+00') AS day"
+                )
+                .result()
+            )
+            table = result.to_arrow(bqstorage_client=read_client(port))
+
+        assert table.schema.field("at").type == pa.timestamp("us", "UTC")
+        assert table["day"].to_pylist() == [DAY]
+
+    def test_means_what_its_tables_are_now(self, warehouse):
+        """One text, asked again, follows its table, its parameters and its dataset."""
+        asked = "SELECT *, n * @k AS more FROM t"
+
+        def answer(kind, value, **options):
+            job = warehouse.job(asked, [Scalar("k", kind, value)], **options)
+            rows = [tuple(row.values()) for row in job.result()]
+            return rows, job.result().schema[-1].field_type
+
+        warehouse.rows("CREATE TABLE t AS SELECT 3 AS n")
+        assert answer("INT64", 2) == ([(3, 6)], "INTEGER")
+        assert answer("NUMERIC", Decimal("0.5")) == ([(3, Decimal("1.5"))], "NUMERIC")
+        warehouse.rows("ALTER TABLE t ADD COLUMN b STRING")
+        assert answer("INT64", 4) == ([(3, None, 12)], "INTEGER")
+        warehouse.rows("CREATE OR REPLACE TABLE t AS SELECT NUMERIC '1.5' AS n")
+        assert answer("INT64", 2) == ([(Decimal("1.5"), 3)], "NUMERIC")
+        warehouse.rows("DROP TABLE t")
+        with pytest.raises(NotFound):
+            answer("INT64", 2)
+        warehouse.rows("CREATE VIEW t AS SELECT 8 AS n")
+        assert answer("INT64", 2) == ([(8, 16)], "INTEGER")
+
+    def test_lists_the_columns_of_now(self, warehouse):
+        """INFORMATION_SCHEMA, asked twice, has what came in between."""
+        listed = "SELECT column_name FROM INFORMATION_SCHEMA.COLUMNS ORDER BY 1"
+        warehouse.rows("CREATE TABLE t AS SELECT 1 AS a")
+        before = warehouse.rows(listed)
+        warehouse.rows("CREATE TABLE u AS SELECT 1 AS b")
+
+        assert (before, warehouse.rows(listed)) == ([("a",)], [("a",), ("b",)])
+
+    def test_shows_a_view_whole_while_it_is_replaced(self, warehouse):
+        """Readers see the old text or the new one, with its dates and times."""
+        warehouse.rows("CREATE TABLE t AS SELECT DATE '2026-03-01' AS day, 1 AS n")
+        replaced = 10
+
+        def view(number):
+            warehouse.rows(
+                f"CREATE OR REPLACE VIEW v AS SELECT SUM(n) AS n, {number} AS number, "
+                f"TIMESTAMP '2026-03-01 00:00:{number:02d}+00:00' AS watermark FROM t "
+                "WHERE day >= DATE '2026-03-01'"
+            )
+
+        def read(_):
+            return warehouse.rows("SELECT n, number, watermark FROM v")
+
+        view(0)
+        with ThreadPoolExecutor(4) as pool:
+            reading = pool.map(read, range(4 * replaced))
+            for number in range(1, replaced):
+                view(number)
+            found = [row for [row] in reading]
+
+        midnight = datetime.datetime(2026, 3, 1, tzinfo=datetime.UTC)
+        assert all(
+            (n, at) == (1, midnight + datetime.timedelta(seconds=number))
+            for n, number, at in found
+        )
+        assert read(0)[0][1] == replaced - 1
+
+
+class TestBytes:
+    def test_are_stored_and_found(self, warehouse):
+        """BYTES come back as they were, from literals and parameters, either way."""
+        octets = bytes(range(256))
+        warehouse.rows("CREATE TABLE t (id STRING, raw BYTES)")
+        warehouse.rows(
+            "INSERT INTO t VALUES ('a', @raw), ('b', b'\\xff\\x00'), ('c', NULL)",
+            [Scalar("raw", "BYTES", octets)],
+        )
+
+        by_query = warehouse.rows("SELECT raw, LENGTH(raw) FROM t ORDER BY id")
+        by_storage = (
+            warehouse.job("SELECT raw FROM t ORDER BY id")
+            .result()
+            .to_arrow(bqstorage_client=warehouse.read_client())
+        )
+        found = warehouse.rows(
+            "SELECT id FROM t WHERE raw = @raw", [Scalar("raw", "BYTES", octets)]
+        )
+
+        assert by_query == [(octets, 256), (b"\xff\x00", 2), (None, None)]
+        assert by_storage.schema.field("raw").type == pa.binary()
+        assert by_storage["raw"].to_pylist() == [octets, b"\xff\x00", None]
+        assert found == [("a",)]
+
+
+class TestArrays:
+    @pytest.fixture
+    def tiles(self, warehouse):
+        warehouse.rows("CREATE TABLE tiles (user_id STRING, event_ids ARRAY<STRING>)")
+        warehouse.rows("INSERT INTO tiles VALUES ('u', ['a', 'b']), ('v', [])")
+        warehouse.rows("CREATE TABLE events (user_id STRING, event_id STRING)")
+        warehouse.rows(
+            "INSERT INTO events VALUES ('u', 'b'), ('u', 'c'), ('v', 'a'), ('w', 'a')"
+        )
+        return warehouse
+
+    def test_grow_and_begin_in_a_merge(self, tiles):
+        """MERGE extends the array of a row that is there and inserts one with a new."""
+        tiles.rows(
+            """
+            MERGE tiles AS t
+            USING (
+              SELECT
+                user_id, ARRAY_AGG(DISTINCT event_id ORDER BY event_id) AS event_ids
+              FROM (SELECT * FROM events UNION ALL SELECT * FROM events)
+              GROUP BY user_id
+            ) AS s
+            ON t.user_id = s.user_id
+            WHEN MATCHED THEN
+              UPDATE SET event_ids = ARRAY_CONCAT(t.event_ids, s.event_ids)
+            WHEN NOT MATCHED THEN
+              INSERT (user_id, event_ids) VALUES (s.user_id, s.event_ids)
+            """
+        )
+
+        assert tiles.rows("SELECT * FROM tiles ORDER BY user_id") == [
+            ("u", ["a", "b", "b", "c"]),
+            ("v", ["a"]),
+            ("w", ["a"]),
+        ]
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "SELECT e.* FROM events AS e WHERE NOT EXISTS ("
+            "SELECT 1 FROM tiles AS t, UNNEST(t.event_ids) AS id "
+            "WHERE t.user_id = e.user_id AND id = e.event_id)",
+            "SELECT e.* FROM events AS e LEFT JOIN tiles AS t USING (user_id) "
+            "WHERE NOT EXISTS "
+            "(SELECT 1 FROM UNNEST(t.event_ids) AS id WHERE id = e.event_id)",
+            "SELECT e.* FROM events AS e LEFT JOIN tiles AS t USING (user_id) "
+            "WHERE t.user_id IS NULL OR e.event_id NOT IN UNNEST(t.event_ids)",
+            "SELECT e.* FROM events AS e LEFT JOIN (SELECT user_id, id FROM tiles "
+            "CROSS JOIN UNNEST(event_ids) AS id) AS t "
+            "ON t.user_id = e.user_id AND t.id = e.event_id WHERE t.id IS NULL",
+        ],
+    )
+    def test_tell_what_they_do_not_hold(self, tiles, query):
+        """An anti-join with an array's elements finds what is not among them."""
+        assert tiles.rows(f"{query} ORDER BY user_id, event_id") == [
+            ("u", "c"),
+            ("v", "a"),
+            ("w", "a"),
+        ]
+
+    def test_join_their_own_row(self, tiles):
+        """LEFT JOIN UNNEST keeps a row whose array is empty."""
+        found = tiles.rows(
+            "SELECT t.user_id, id FROM tiles AS t LEFT JOIN UNNEST(t.event_ids) AS id "
+            "ORDER BY user_id, id"
+        )
+
+        assert found == [("u", "a"), ("u", "b"), ("v", None)]
+
+    def test_collect_each_value_once(self, tiles):
+        """ARRAY_AGG(DISTINCT x) has every value once, and no duplicate of a join."""
+        [(found,)] = tiles.rows(
+            "SELECT ARRAY_AGG(DISTINCT e.event_id) FROM events AS e CROSS JOIN tiles"
+        )
+
+        assert sorted(found) == ["a", "b", "c"]
+
+
+class TestParameters:
+    IDS = tuple(f"user-{number}" for number in range(1000))
+
+    @pytest.mark.parametrize(
+        ("condition", "found"),
+        [
+            ("id IN UNNEST(@ids)", ["user-0", "user-999"]),
+            ("id NOT IN UNNEST(@ids)", ["user-1000"]),
+            ("id IN UNNEST(@none)", []),
+            ("id NOT IN UNNEST(@none)", [None, "user-0", "user-1000", "user-999"]),
+            ("(id IN UNNEST(@ids)) IS NULL", [None]),
+            ("id IN UNNEST(@ids) AND n > 0", ["user-999"]),
+            ("NOT (id IN UNNEST(@ids) OR n = 5)", ["user-1000"]),
+        ],
+    )
+    def test_are_lists_of_a_thousand(self, warehouse, condition, found):
+        """IN UNNEST of a long, or empty, parameter says what it does in BigQuery."""
+        warehouse.rows("CREATE TABLE t (id STRING, n INT64)")
+        warehouse.rows(
+            "INSERT INTO t VALUES ('user-0', 0), ('user-999', 1), ('user-1000', 2), "
+            "(NULL, 3)"
+        )
+
+        rows = warehouse.rows(
+            f"SELECT id FROM t WHERE {condition} ORDER BY id",
+            [Array("ids", "STRING", self.IDS), Array("none", "STRING", [])],
+        )
+
+        assert [user_id for (user_id,) in rows] == found
+
+    def test_change_and_delete_by_a_list(self, warehouse):
+        """UPDATE and DELETE take the rows that a list names."""
+        warehouse.rows("CREATE TABLE t AS SELECT n FROM UNNEST([1, 2, 3, 4]) AS n")
+        named = [Array("n", "INT64", [1, 2])]
+
+        warehouse.rows("UPDATE t SET n = n + 10 WHERE n IN UNNEST(@n)", named)
+        warehouse.rows("DELETE FROM t WHERE n NOT IN UNNEST(@n) AND n < 10", named)
+
+        assert warehouse.rows("SELECT n FROM t ORDER BY n") == [(11,), (12,)]
+
+    def test_are_exact_decimals(self, warehouse):
+        """NUMERIC parameters, alone and in an array, keep all their digits."""
+        largest = Decimal("99999999999999999999999999999.999999999")
+
+        found = warehouse.rows(
+            "SELECT @x, SUM(y), COUNTIF(y < @x) FROM UNNEST(@ys) AS y",
+            [
+                Scalar("x", "NUMERIC", largest),
+                Array("ys", "NUMERIC", [Decimal("0.1")] * 1000),
+            ],
+        )
+
+        assert found == [(largest, 100, 1000)]
+
+    def test_may_be_named_anew_by_a_dynamic_statement(self, warehouse):
+        """EXECUTE IMMEDIATE … USING gives a name its own value."""
+        found = warehouse.rows(
+            "EXECUTE IMMEDIATE 'SELECT @day' "
+            "USING DATE_ADD(@day, INTERVAL 1 DAY) AS day",
+            [Scalar("day", "DATE", DAY)],
+        )
+
+        assert found == [(NEXT_DAY,)]
+
+
+class TestExports:
+    EXPORT = """
+        EXPORT DATA OPTIONS (
+          uri = 'gs://{bucket}/exports/x/date=2026-03-01/part-*.parquet',
+          format = 'PARQUET', overwrite = TRUE
+        ) AS
+        SELECT *, amount / 3 AS third FROM t WHERE day = @day ORDER BY user_id
+    """
+
+    def exported(self, workplace):
+        with workplace.storage.client() as objects:
+            blobs = list(objects.list_blobs(workplace.bucket, prefix="exports/"))
+            return [
+                (blob.name, pq.read_table(io.BytesIO(blob.download_as_bytes())))
+                for blob in blobs
+            ]
+
+    def test_write_parquet_that_keeps_its_types(self, warehouse, workplace):
+        """A day's rows go to the bucket, decimals, moments and arrays as they are."""
+        warehouse.rows(
+            "CREATE TABLE t (user_id STRING, day DATE, at TIMESTAMP, amount NUMERIC, "
+            "tags ARRAY<STRING>, raw BYTES)"
+        )
+        warehouse.rows(
+            "INSERT INTO t VALUES ('a', @day, @at, 10, ['x', 'y'], b'z'), "
+            "('b', @day, NULL, NULL, [], NULL), "
+            "('c', DATE '2026-03-02', @at, 1, [], b'')",
+            [Scalar("day", "DATE", DAY), Scalar("at", "TIMESTAMP", MOMENT)],
+        )
+        export = self.EXPORT.format(bucket=workplace.bucket)
+
+        for _ in range(2):  # the second run replaces what the first has written
+            warehouse.rows(export, [Scalar("day", "DATE", DAY)])
+
+        [(name, table)] = self.exported(workplace)
+        assert name.startswith("exports/x/date=2026-03-01/part-")
+        assert table.schema.types == [
+            *(pa.string(), pa.date32(), pa.timestamp("us", "UTC")),
+            *(pa.decimal128(38, 9), pa.list_(pa.field("element", pa.string()))),
+            *(pa.binary(), pa.decimal128(38, 9)),
+        ]
+        columns = table.to_pydict()
+        assert columns["at"] == [MOMENT, None]
+        assert columns["third"] == [Decimal("3.333333333"), None]
+        assert columns["tags"] == [["x", "y"], []]
+
+    def test_go_to_buckets_only(self, warehouse):
+        """A target that is no gs:// address is an error, and no file is made."""
+        with pytest.raises(BadRequest, match="gs://"):
+            warehouse.rows(
+                "EXPORT DATA OPTIONS (uri = @uri, format = 'PARQUET') AS SELECT 1 AS n",
+                [Scalar("uri", "STRING", "gs://bucket/part-*.parquet")],
+            )
 
 
 class TestTransactions:

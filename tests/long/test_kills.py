@@ -1,244 +1,270 @@
 """
-The whole path on the worst of days, specified: nothing is lost or counts twice.
+The whole path of the stream, with processes that are killed: nothing lost, none doubled.
 
-A producer publishes with duplicates, late and broken messages; Pub/Sub pushes them to
-instances of ``stream_features``, which are killed while they work and started again;
-the compaction runs in between. What the view says afterwards is compared with exact
-arithmetic over the events that were accepted.
+Messages are published to Pub/Sub, which pushes them to stream_features, which stores
+them in BigQuery, where the view makes features of them; compactions run in between. A
+tenth of the events is sent twice, a twentieth days late, and a hundredth of what is sent
+is broken. The function's process is ended by SIGKILL again and again, at moments at
+which it has work. Afterwards the features must be, to the last digit, what exact
+arithmetic makes of the events that were sent, and every broken message a dead letter.
+
+10,000 events by default, 100,000 with ``pytest -m long``. ``-s`` shows the figures.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import itertools
 import random
-import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-from local.processes import HOST, free_ports
+from local import topics
 from local.synthesize_games import Delivery, Games, expected_features
+from propensity.topics import DEAD_LETTERS, Subscription
 from tests.functions.streaming import Instance, Site, eventually, new_site
 
-# From so many players come about so many messages; each has at most 60 events.
-PLAYERS = {10_000: 330, 100_000: 3_300}
-DEADLINE_S = 1_500.0
+pytestmark = pytest.mark.timeout(3600)
 
-SIZES = [
-    pytest.param(10_000, id="10k"),
-    pytest.param(
-        100_000,
-        id="100k",
-        marks=[pytest.mark.long, pytest.mark.timeout(DEADLINE_S + 300)],
-    ),
-]
-
-
-class Balancer:
-    """Spreads connections over instances in turn, as the platform's front end does."""
-
-    def __init__(self, ports: Sequence[int]) -> None:
-        self.port = free_ports(1)[0]
-        self._ports = itertools.cycle(ports)
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-
-    def __enter__(self) -> Balancer:
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(10)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result(10)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
-        self._loop.close()
-
-    async def _listen(self) -> None:
-        self._server = await asyncio.start_server(self._serve, HOST, self.port)
-
-    async def _close(self) -> None:
-        self._server.close()
-        tasks = [
-            one for one in asyncio.all_tasks() if one is not asyncio.current_task()
-        ]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        try:
-            upstream = await asyncio.open_connection(HOST, next(self._ports))
-        except OSError:  # killed, and not yet back
-            writer.close()
-            return
-        await asyncio.wait(
-            [
-                asyncio.create_task(self._copy(reader, upstream[1])),
-                asyncio.create_task(self._copy(upstream[0], writer)),
-            ],
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        for end in (writer, upstream[1]):
-            end.close()
-
-    async def _copy(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        with contextlib.suppress(OSError):
-            while data := await reader.read(65_536):
-                writer.write(data)
-                await writer.drain()
+# Everything has been delivered long before, unless something hangs.
+SETTLED_S = 1800.0
 
 
 @pytest.fixture
 def site(emulators) -> Iterator[Site]:
-    """Tables and topics of this test alone."""
+    """Tables and topics for one test alone."""
     with new_site(emulators) as made:
         yield made
 
 
-@contextlib.contextmanager
-def running(site: Site, home: Path, count: int) -> Iterator[list[Instance]]:
-    """Run so many instances, and push to them in turn."""
-    with contextlib.ExitStack() as stack:
+class Stream:
+    """A stream of deliveries into a site: what was published, and what came of it."""
+
+    def __init__(self, site: Site, instances: Sequence[Instance]) -> None:
+        self.site = site
+        self.sent: dict[str, Delivery] = {}
+        self.began = time.monotonic()
+        self._subscriptions = []
+        # As many topics as instances: of duplicates, one is here and one is there.
+        self._topics = [f"events-{uuid.uuid4().hex[:8]}" for _ in instances]
+        for topic, instance in zip(self._topics, instances, strict=True):
+            site.create_topic(topic)
+            self._subscriptions.append(self._subscribe(topic, instance))
+
+    def _subscribe(self, topic: str, instance: Instance) -> str:
+        """Push to an instance by the settings of the deployed subscription."""
+        deployed = Subscription(
+            name=f"push-{topic}", topic=topic, function="stream_features"
+        )
+        endpoints = {"stream_features": instance.url.rstrip("/")}
+        project = self.site.workplace.project
+        wanted = topics.created(deployed, project, endpoints)
+        self.site.subscriber.create_subscription(wanted)
+        return str(wanted.name)
+
+    def publish(self, deliveries: Sequence[Delivery]) -> None:
+        """Publish deliveries, to each topic in its turn."""
+        for turn, topic in enumerate(self._topics):
+            mine = deliveries[turn :: len(self._topics)]
+            messages = [
+                {"data": one.data, "attributes": dict(one.attributes)} for one in mine
+            ]
+            ids = self.site.publish(topic, messages)
+            self.sent.update(zip(ids, mine, strict=True))
+
+    @property
+    def stored(self) -> int:
+        """Rows of stream_events by now."""
+        return self.site.count("stream_events")
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What was sent and can be an event, as often as it was sent."""
+        return [one.event for one in self.sent.values() if one.event is not None]
+
+    def settle(self) -> None:
+        """Wait until everything that was sent is stored, or buried."""
+        eventually(self._is_settled, "all is delivered", deadline_s=SETTLED_S)
+
+    def _is_settled(self) -> bool:
+        [row] = self.site.rows(
+            "SELECT (SELECT COUNT(DISTINCT message_id) FROM stream_events) AS stored,"
+            " (SELECT COUNT(DISTINCT message_id) FROM dead_letters) AS buried"
+        )
+        return bool(row["stored"] + row["buried"] == len(self.sent))
+
+    def close(self) -> None:
+        """Push no more."""
+        for subscription in self._subscriptions:
+            self.site.unsubscribe(subscription)
+
+    def check(self) -> dict[str, int]:
+        """Compare everything with what was sent, and return the figures."""
+        events = self.events
+        identities = {_identity(one) for one in events}
+        rows = self.site.rows(
+            "SELECT use_case, user_id, event_date, event_id, message_id "
+            "FROM stream_events"
+        )
+        found = {
+            (row["use_case"], row["user_id"], str(row["event_date"]), row["event_id"])
+            for row in rows
+        }
+        assert found == identities
+
+        letters = self.site.rows("SELECT message_id, reason, raw FROM dead_letters")
+        broken = {
+            message: (one.reason, one.data)
+            for message, one in self.sent.items()
+            if one.event is None
+        }
+        buried = {row["message_id"]: (row["reason"], row["raw"]) for row in letters}
+        assert buried == broken
+
+        features = self.site.features()
+        expected = expected_features(events)
+        assert features.keys() == expected.keys()
+        for user, row in expected.items():
+            assert {name: features[user][name] for name in row} == row, user
+        assert features == self.site.clean_features()
+        return {
+            "sent": len(self.sent),
+            "stored rows": len(rows),
+            "distinct events": len(identities),
+            "users": len(expected),
+            "dead letters": len(broken),
+        }
+
+
+def _identity(event: dict[str, Any]) -> tuple[str, str, str, str]:
+    day = event["event_time"][:10]
+    return (event["use_case"], event["user_id"], day, event["event_id"])
+
+
+def players(events: int, *, seed: int) -> Games:
+    """Return a process with at least so many events, and not many more."""
+    users = max(2, events // 105)
+    while (games := Games(seed=seed, users=users)).n_events < events:
+        users += max(1, users // 50)
+    return games
+
+
+@pytest.fixture
+def show(capsys) -> Callable[..., None]:
+    """Print figures, whether or not output is captured."""
+
+    def line(title: str, seconds: float, **figures: int) -> None:
+        told = ", ".join(f"{value:,} {name}" for name, value in figures.items())
+        rate = figures["sent"] / seconds
+        with capsys.disabled():
+            print(f"\n{title}: {told}; {seconds:.1f} s, {rate:,.0f} messages/s")
+
+    return line
+
+
+@pytest.mark.parametrize(
+    ("events", "kills"),
+    [
+        pytest.param(10_000, 5, id="10k"),
+        pytest.param(100_000, 12, id="100k", marks=pytest.mark.long),
+    ],
+)
+def test_a_process_killed_at_any_time_loses_and_doubles_nothing(
+    site, tmp_path, show, events, kills
+):
+    """
+    Ended by SIGKILL in the middle of its work, and started again, several times.
+
+    No accepted event is missing, none is counted twice, and every broken one is a dead
+    letter with its reason; none has run out of attempts.
+    """
+    chance = random.Random(events)
+    deliveries = players(events, seed=11).deliveries()
+    exhausted = site.subscribe(DEAD_LETTERS)
+    parts = [deliveries[part :: kills + 1] for part in range(kills + 1)]
+    with Instance("stream_features", site.environment, tmp_path) as instance:
+        stream = Stream(site, [instance])
+        for number, part in enumerate(parts):
+            before = stream.stored
+            stream.publish(part)
+            if number < kills:
+                # Somewhere within what it now has to do.
+                enough = before + int(chance.uniform(0.1, 0.8) * len(part))
+                eventually(
+                    lambda enough=enough: stream.stored >= enough, "it is at work"
+                )
+                instance.kill()
+                if number % 2:
+                    site.compact(datetime.now(UTC))
+                instance.start()
+            if number % 3 == 1:
+                site.compact(datetime.now(UTC))
+        stream.settle()
+        seconds = time.monotonic() - stream.began
+        stream.close()
+
+    figures = stream.check()
+    site.compact(datetime.now(UTC))
+    assert stream.check() == figures
+    assert figures["stored rows"] > figures["distinct events"]
+    answer = site.subscriber.pull(
+        subscription=exhausted, max_messages=10, return_immediately=True
+    )
+    site.unsubscribe(exhausted)
+    assert not answer.received_messages
+    show(f"{events:,} events", seconds, **figures, kills=instance.starts - 1)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        pytest.param(2_000, id="2k"),
+        pytest.param(20_000, id="20k", marks=pytest.mark.long),
+    ],
+)
+def test_several_instances_give_what_one_gives(site, tmp_path, show, events):
+    """
+    Two instances at once, then six, some of them killed: as one that is never.
+
+    Duplicates reach different instances, and every instance has its own appends.
+    """
+    with ExitStack() as running:
         instances = [
-            Instance("stream_features", site.environment, home / str(number))
-            for number in range(count)
+            Instance("stream_features", site.environment, tmp_path / str(number))
+            for number in range(6)
         ]
         for instance in instances:
+            running.callback(instance.stop)
             instance.start(wait=False)
-            stack.callback(instance.stop)
         for instance in instances:
             instance.wait()
-        balancer = stack.enter_context(Balancer([one.port for one in instances]))
-        endpoint = f"http://{HOST}:{balancer.port}/"
-        subscription = site.subscribe(site.topic("events"), endpoint=endpoint)
-        stack.callback(site.unsubscribe, subscription)
-        yield instances
-
-
-def stored(site: Site) -> tuple[int, int, int]:
-    """Return rows stored, different events among them, and dead letters."""
-    [row] = site.rows(
-        "SELECT COUNT(*) AS n, COUNT(DISTINCT CONCAT(user_id, '/', event_id)) AS e,"
-        " (SELECT COUNT(DISTINCT message_id) FROM dead_letters) AS d"
-        " FROM stream_events"
-    )
-    return row["n"], row["e"], row["d"]
-
-
-def played(
-    site: Site,
-    instances: Sequence[Instance],
-    deliveries: Sequence[Delivery],
-    *,
-    kills: int,
-    seed: int,
-) -> dict[str, Delivery]:
-    """
-    Publish in pieces, and after each kill an instance at work, compact, and restart it.
-
-    Returns:
-        The deliveries by their message ids, once all have come through.
-    """
-    chance = random.Random(seed)
-    sent: dict[str, Delivery] = {}
-    size = -(-len(deliveries) // (kills + 1))
-    for start in range(0, len(deliveries), size):
-        piece = deliveries[start : start + size]
-        messages = [
-            {"data": one.data, "attributes": dict(one.attributes)} for one in piece
-        ]
-        ids = site.publish(site.topic("events"), messages)
-        sent.update(zip(ids, piece, strict=True))
-        if start + size < len(deliveries):
-            time.sleep(chance.uniform(0.05, 1.0))
-            victim = chance.choice(instances)
-            victim.kill()
-            if chance.random() < 0.5:
-                site.compact(datetime.now(UTC))
-            victim.start()
-    events = len({key(one) for one in deliveries if one.event})
-    broken = sum(one.event is None for one in deliveries)
-    eventually(
-        lambda: stored(site)[1:] == (events, broken),
-        f"{events} events stored and {broken} dead letters",
-        deadline_s=DEADLINE_S,
-    )
-    return sent
-
-
-def key(delivery: Delivery) -> tuple[str, str]:
-    """Return what identifies an accepted event."""
-    assert delivery.event is not None
-    return delivery.event["user_id"], delivery.event["event_id"]
-
-
-def check(site: Site, sent: dict[str, Delivery]) -> None:
-    """Compare what is there with what was sent, before and after a last compaction."""
-    accepted = {key(one): one.event for one in sent.values() if one.event}
-    expected = expected_features(accepted.values())
-
-    found = site.rows("SELECT DISTINCT user_id, event_id FROM stream_events")
-    assert {(row["user_id"], row["event_id"]) for row in found} == accepted.keys()
-    for _ in range(2):
-        features = site.features()
-        assert features.keys() == expected.keys()
-        for user, wanted in expected.items():
-            assert {name: features[user][name] for name in wanted} == wanted
-        site.compact(datetime.now(UTC))
-
-    reasons = {one: sent[one].reason for one in sent if sent[one].event is None}
-    dead = site.rows("SELECT DISTINCT message_id, reason FROM dead_letters")
-    assert {row["message_id"]: row["reason"] for row in dead} == reasons
-    raw = site.rows("SELECT message_id, raw FROM dead_letters WHERE raw_size < 100000")
-    for row in raw:
-        assert row["raw"] == sent[row["message_id"]].data
-
-
-@pytest.mark.timeout(900)
-class TestKills:
-    @pytest.mark.parametrize("size", SIZES)
-    def test_nothing_is_lost_and_nothing_counts_twice(
-        self, site, tmp_path, capsys, size
-    ):
-        """With 10% duplicates, 5% late by days and 1% broken, and an instance killed
-        again and again: every accepted event counts once, every broken one is a dead
-        letter with its reason."""
-        games = Games(users=PLAYERS[size], maximum_events=60)
-        deliveries = games.deliveries(duplicates=0.10, late=0.05, broken=0.01)
-        kills = 5 if size == 10_000 else 12
-        began = time.monotonic()
-        with running(site, tmp_path, 1) as instances:
-            sent = played(site, instances, deliveries, kills=kills, seed=size)
-            seconds = time.monotonic() - began
-            check(site, sent)
-
-        rows, events, dead = stored(site)
-        duplicates = sum(one.is_duplicate for one in deliveries)
-        reasons = Counter(one.reason for one in deliveries if one.reason)
-        with capsys.disabled():
-            print(
-                f"\n{len(deliveries):,} messages, {duplicates:,} of them duplicates; "
-                f"{kills} kills; {rows:,} rows stored, {events:,} events, "
-                f"{dead:,} dead letters of {len(reasons)} kinds; {seconds:.0f} s, "
-                f"{len(deliveries) / seconds:,.0f} messages a second"
+        streams = []
+        for count in (2, 6):
+            stream = Stream(site, instances[:count])
+            streams.append(stream)
+            before = stream.stored
+            stream.publish(players(events, seed=count).deliveries())
+            eventually(
+                lambda stream=stream, enough=before + events // 4: (
+                    stream.stored >= enough
+                ),
+                "they are at work",
             )
-
-    @pytest.mark.parametrize("count", [2, 6])
-    def test_several_instances_come_to_the_same(self, site, tmp_path, count):
-        """Two and six at once, some of them killed, give what one gives."""
-        games = Games(users=60, maximum_events=40)
-        deliveries = games.deliveries(duplicates=0.10, late=0.05, broken=0.01)
-        with running(site, tmp_path, count) as instances:
-            sent = played(site, instances, deliveries, kills=2, seed=count)
-            check(site, sent)
+            for instance in instances[:count:2]:
+                instance.kill()
+            site.compact(datetime.now(UTC))
+            for instance in instances[:count:2]:
+                instance.start(wait=False)
+            whole = Stream(site, [])
+            for one in streams:
+                whole.sent.update(one.sent)
+            whole.settle()
+            seconds = time.monotonic() - stream.began
+            stream.close()
+            show(f"{count} instances", seconds, **whole.check())
+    site.compact(datetime.now(UTC))
+    whole.check()

@@ -1,0 +1,389 @@
+"""
+Let the BigQuery emulator append Arrow batches as they are.
+
+The emulator makes JSON of every row of a Storage Write request and parses it again:
+12 ms for 30 rows. Here a batch goes into its table as it came, as in BigQuery:
+
+- Columns are matched by name. A nullable one that is not given is null, a repeated one
+  is empty.
+- A request is stored whole or not at all. A null where a value is required, a column
+  that the table does not have and a value that does not fit are answered with the rows
+  that they are in.
+- What is answered is durable and in every query that starts then. Requests of a stream
+  are answered in their order.
+- Requests that wait for the same table, behind each other or behind another writer,
+  share one commit.
+
+Batches for streams that a client commits later, and requests in protocol buffers, take
+the emulator's way.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator
+from concurrent import futures
+from dataclasses import dataclass, field
+from typing import Any, NoReturn
+
+from local.bigquery_shortcuts import Catalog
+
+Reference = tuple[str, str, str]
+# What is wrong with a row, as the emulator's own inserts say it.
+RowError = dict[str, Any]
+_ROWS, _INDEX = "__rows", "__index"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Columns of a table: their DuckDB types by name, and what each demands."""
+
+    name: str
+    types: dict[str, Any]
+    required: frozenset[str]
+    repeated: frozenset[str]
+    inserts: dict[Any, str] = field(default_factory=dict)
+
+    def insert(self, schema: Any) -> str:
+        """Return what inserts rows of an Arrow schema; ValueError if nothing can."""
+        if schema not in self.inserts:
+            self.inserts[schema] = insertion(self, schema)
+        return self.inserts[schema]
+
+    def stored(self, given: str) -> str | None:
+        """Return the table's own spelling of a column, None if it has none such."""
+        for name in self.types:
+            if name.casefold() == given.casefold():
+                return name
+        return None
+
+
+@dataclass(frozen=True)
+class Append:
+    """One request's batch for a table, and what will have become of it."""
+
+    reference: Reference
+    batch: Any
+    problems: futures.Future[list[RowError]] = field(default_factory=futures.Future)
+
+
+class Appends:
+    """
+    Batches on their way into tables; one thread writes them.
+
+    Args:
+        catalog: Says when a table may have changed.
+        lock: What all writers hold while they write.
+    """
+
+    def __init__(self, catalog: Catalog, lock: threading.RLock) -> None:
+        self._catalog = catalog
+        self._lock = lock
+        self._waiting: queue.SimpleQueue[Append] = queue.SimpleQueue()
+        self._layouts: dict[Reference, tuple[int, Layout]] = {}
+        threading.Thread(target=self._write, name="appends", daemon=True).start()
+
+    def append(self, reference: Reference, batch: Any) -> list[RowError]:
+        """
+        Store a record batch, or nothing of it.
+
+        Returns:
+            What is wrong with its rows; empty when they are stored.
+
+        Raises:
+            BigQueryError: There is no such table.
+            StorageError: Another transaction is in the way; trying again may help.
+        """
+        append = Append(reference, batch)
+        self._waiting.put(append)
+        return append.problems.result()
+
+    def _write(self) -> NoReturn:
+        while True:
+            appends = [self._waiting.get()]
+            with self._lock:
+                with contextlib.suppress(queue.Empty):
+                    while True:
+                        appends.append(self._waiting.get_nowait())
+                groups: dict[Any, list[Append]] = {}
+                for append in appends:
+                    key = (append.reference, append.batch.schema)
+                    groups.setdefault(key, []).append(append)
+                for (reference, _), group in groups.items():
+                    self._write_group(reference, group)
+
+    def _write_group(self, reference: Reference, group: list[Append]) -> None:
+        if len(group) > 1:
+            try:
+                self._insert(reference, [append.batch for append in group])
+            except Exception:  # found and told one by one
+                pass
+            else:
+                for append in group:
+                    append.problems.set_result([])
+                return
+        for append in group:
+            try:
+                problems = self._insert_or_explain(reference, append.batch)
+            except Exception as error:
+                append.problems.set_exception(error)
+            else:
+                append.problems.set_result(problems)
+
+    def _insert_or_explain(self, reference: Reference, batch: Any) -> list[RowError]:
+        import duckdb
+        import grpc
+        from local_bigquery.grpc.read import StorageError
+
+        try:
+            self._insert(reference, [batch])
+        except duckdb.TransactionException as error:
+            raise StorageError(grpc.StatusCode.ABORTED, str(error)) from error
+        except (duckdb.Error, ValueError):
+            problems = explain(self._layout(reference), batch)
+            if not problems:
+                raise
+            return problems
+        return []
+
+    def _insert(self, reference: Reference, batches: list[Any]) -> None:
+        """Insert batches of one schema; ValueError or DuckDB's where it cannot."""
+        import pyarrow as pa
+        from local_bigquery.engine import database
+
+        layout = self._layout(reference)
+        rows = pa.Table.from_batches(batches)
+        insert = layout.insert(rows.schema)
+        if any(_has_holes(column) for column in rows.columns):
+            raise ValueError("null in an array")
+        with database.cursor() as cursor:
+            # DuckDB reads a stream at once; of a table it would make a data set first.
+            cursor.register(_ROWS, rows.__arrow_c_stream__())
+            cursor.execute(insert)
+
+    def _layout(self, reference: Reference) -> Layout:
+        from local_bigquery.catalog import metadata, tables
+        from local_bigquery.models import Table
+
+        generation = self._catalog.generation
+        known = self._layouts.get(reference)
+        if (
+            known is not None
+            and known[0] == generation
+            and not tables.expired(metadata.load(Table, *reference))
+        ):
+            return known[1]
+        tables.load(*reference)
+        layout = _layout(reference)
+        if generation is not None:
+            self._layouts[reference] = generation, layout
+        return layout
+
+
+def _layout(reference: Reference) -> Layout:
+    from local_bigquery.catalog import tables
+    from local_bigquery.engine import database
+
+    name = tables.name(*reference)
+    with database.cursor() as cursor:
+        relation = cursor.sql(f"SELECT * FROM {name} LIMIT 0")
+        types = dict(zip(relation.columns, relation.types, strict=True))
+    fields = tables.columns(*reference)
+    return Layout(
+        name=name,
+        types=types,
+        required=frozenset(f.name for f in fields if f.mode == "REQUIRED"),
+        repeated=frozenset(f.name for f in fields if f.mode == "REPEATED"),
+    )
+
+
+def insertion(layout: Layout, schema: Any) -> str:
+    """
+    Return the statement that inserts rows of an Arrow schema.
+
+    Raises:
+        ValueError: A column is not the table's, or of a type that does not fit.
+    """
+    from local_bigquery.engine.database import quote
+
+    columns, values = [], []
+    missing = set(layout.repeated)
+    for given in schema:
+        name = layout.stored(given.name)
+        if name is None or _is_other(given, layout.types[name]):
+            raise ValueError(given.name)
+        for unknown in _unknown(given.type, layout.types[name], given.name):
+            raise ValueError(unknown)
+        missing.discard(name)
+        value = f"CAST({quote(given.name)} AS {layout.types[name]})"
+        columns.append(quote(name))
+        values.append(f"coalesce({value}, [])" if name in layout.repeated else value)
+    for name in sorted(missing):
+        columns.append(quote(name))
+        values.append(f"CAST([] AS {layout.types[name]})")
+    return (
+        f"INSERT INTO {layout.name} ({', '.join(columns)}) "
+        f"SELECT {', '.join(values)} FROM {_ROWS}"
+    )
+
+
+def _is_other(given: Any, kind: Any) -> bool:
+    """Whether one of two is BYTES, which DuckDB would convert to text and back."""
+    import pyarrow.types as arrow
+
+    is_bytes = (
+        arrow.is_binary(given.type)
+        or arrow.is_large_binary(given.type)
+        or arrow.is_fixed_size_binary(given.type)
+    )
+    return is_bytes != (str(kind) == "BLOB") and not arrow.is_null(given.type)
+
+
+def _unknown(given: Any, kind: Any, path: str) -> Iterator[str]:
+    """Yield the fields within a column that its table does not have."""
+    import pyarrow as pa
+
+    if isinstance(given, pa.ListType | pa.LargeListType) and kind.id == "list":
+        yield from _unknown(given.value_type, kind.children[0][1], path)
+    elif isinstance(given, pa.StructType) and kind.id == "struct":
+        children = {name.casefold(): child for name, child in kind.children}
+        for part in given:
+            name = f"{path}.{part.name}"
+            if part.name.casefold() not in children:
+                yield name
+            else:
+                yield from _unknown(part.type, children[part.name.casefold()], name)
+
+
+def _has_holes(column: Any) -> bool:
+    """Whether a list of a column has a null in it, which BigQuery stores nowhere."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not isinstance(column.type, pa.ListType | pa.LargeListType):
+        return False
+    return bool(pc.list_flatten(column).null_count)
+
+
+def explain(layout: Layout, batch: Any) -> list[RowError]:
+    """Say of every row that its table cannot take why, in the emulator's words."""
+    import numpy as np
+    import pyarrow as pa
+
+    found: dict[int, list[str]] = {}
+    given = {layout.stored(name): name for name in batch.schema.names}
+    everywhere = [f"Missing required field: {n}." for n in layout.required - {*given}]
+    for part in batch.schema:
+        name = layout.stored(part.name)
+        unknown = [part.name]
+        if name is not None:
+            unknown = list(_unknown(part.type, layout.types[name], part.name))
+        everywhere += [f"no such field: {path}." for path in unknown]
+    for message in everywhere:
+        for row in range(len(batch)):
+            found.setdefault(row, []).append(message)
+    rows = pa.Table.from_batches([batch])
+    rows = rows.append_column(_INDEX, pa.array(np.arange(len(batch))))
+    for name, source in given.items():
+        if name is not None:
+            for row, message in _misfits(layout, name, source, rows):
+                found.setdefault(row, []).append(message)
+    return [
+        {
+            "index": row,
+            "errors": [{"reason": "invalid", "message": " ".join(messages)}],
+        }
+        for row, messages in sorted(found.items())
+    ]
+
+
+def _misfits(
+    layout: Layout, name: str, source: str, rows: Any
+) -> Iterator[tuple[int, str]]:
+    """Yield the rows whose value a column cannot take, and why."""
+    import duckdb
+    import pyarrow.compute as pc
+    from local_bigquery.catalog import tabledata
+    from local_bigquery.engine import database
+    from local_bigquery.engine.database import quote
+
+    kind, column = layout.types[name], rows[source]
+    if name in layout.required:
+        for row in pc.indices_nonzero(pc.is_null(column)).to_pylist():
+            yield row, f"Missing required field: {name}."
+    if _has_holes(column):
+        for row, values in enumerate(column.to_pylist()):
+            if values is not None and None in values:
+                yield row, f"Array cannot have a null element; field {name}."
+    fits = f"TRY_CAST(x AS {kind}) IS NOT NULL"
+    if _is_other(rows.schema.field(source), kind):
+        fits = "false"
+    query = (
+        f"SELECT {_INDEX}, CAST(x AS VARCHAR) FROM (SELECT {_INDEX}, {quote(source)} "
+        f"AS x FROM {_ROWS}) WHERE x IS NOT NULL AND NOT {{}} ORDER BY {_INDEX}"
+    )
+    with database.cursor() as cursor:
+        cursor.register(_ROWS, rows)
+        try:
+            misfits = cursor.execute(query.format(fits)).fetchall()
+        except duckdb.Error:  # no value of such a type fits
+            misfits = cursor.execute(query.format("false")).fetchall()
+    for row, value in misfits:
+        wanted = tabledata._legacy(kind)
+        yield row, f"Cannot convert value to {wanted} (bad value): {value}"
+
+
+def append_directly(catalog: Catalog, lock: threading.RLock) -> None:
+    """Have AppendRows store Arrow batches through ``Appends``."""
+    import pyarrow as pa
+    from google.cloud.bigquery_storage_v1 import types
+    from local_bigquery.errors import BigQueryError
+    from local_bigquery.grpc import server, write
+
+    appends = Appends(catalog, lock)
+    insert_rows = write._insert
+
+    def insert(stream: Any, rows: Any) -> list[RowError]:
+        if isinstance(rows, pa.RecordBatch):
+            return appends.append(stream.table, rows)
+        found: list[RowError] = insert_rows(stream, rows)
+        return found
+
+    def batch(request: Any, schema: Any) -> Any:
+        if schema is None:
+            raise BigQueryError("invalid", "The first request must bring its schema.")
+        serialized = request.arrow_rows.rows.serialized_record_batch
+        try:
+            return pa.ipc.read_record_batch(pa.py_buffer(serialized), schema)
+        except (pa.ArrowException, OSError) as error:
+            raise BigQueryError(
+                "invalid", f"Unreadable record batch: {error}"
+            ) from error
+
+    def append(requests: Iterator[Any]) -> Iterator[Any]:
+        name = schema = None
+        decode: Any = None
+        for request in requests:
+            raw = types.AppendRowsRequest.pb(request)
+            name = raw.write_stream or name
+            stream = write._stream(name)
+            if serialized := raw.arrow_rows.writer_schema.serialized_schema:
+                schema = pa.ipc.read_schema(pa.py_buffer(serialized))
+            if raw.HasField("arrow_rows") and stream.type == write.Type.COMMITTED:
+                rows = batch(raw, schema)
+            else:
+                decode = write._decoder(request) or decode
+                rows = decode(request, write.tables.columns(*stream.table))
+            offset = raw.offset.value if raw.HasField("offset") else None
+            yield write._append(stream, rows, offset)
+
+    write._insert = insert
+    write_service = server.SERVICES["google.cloud.bigquery.storage.v1.BigQueryWrite"]
+    write_service["AppendRows"] = server._streaming(
+        append,
+        types.AppendRowsRequest,
+        types.AppendRowsResponse,
+        bidirectional=True,
+    )

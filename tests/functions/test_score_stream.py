@@ -1,0 +1,449 @@
+"""
+score_stream, specified over HTTP: an enriched event in, a probability out.
+
+The function is served from its staged source, and scores with the model that is shipped
+for first-day churn. Events are stored before they are pushed, as stream_features does.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import grpc
+import pytest
+
+from offline import load_model
+from propensity.registry import Registry
+from tests.events import bet, registration, written
+from tests.functions.streaming import (
+    ENVELOPES,
+    USE_CASE,
+    Instance,
+    Site,
+    WriteProxy,
+    eventually,
+    new_site,
+    rows_of,
+)
+
+SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_LOOKUP_TIMEOUT_S": "60"}
+
+
+def promote_shipped(site: Site) -> None:
+    """Make the shipped model the champion."""
+    load_model.load(site.warehouse, site.artifacts, site.settings)
+
+
+@pytest.fixture(scope="module")
+def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
+    """A site with a champion, and the function as it is deployed."""
+    with (
+        new_site(emulators, **SETTINGS) as made,
+        WriteProxy(emulators.address("bigquery_storage")) as writes,
+    ):
+        promote_shipped(made)
+        environment = {
+            **made.environment,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
+        }
+        home = tmp_path_factory.mktemp("score_stream")
+        with Instance("score_stream", environment, home) as started:
+            yield made, started, writes
+
+
+@pytest.fixture
+def site(every) -> Site:
+    """Where the function works; each test has users of its own."""
+    return every[0]
+
+
+@pytest.fixture
+def instance(every) -> Instance:
+    """The function."""
+    return every[1]
+
+
+@pytest.fixture
+def writes(every) -> Iterator[WriteProxy]:
+    """What is between the function and the Storage Write API."""
+    yield every[2]
+    every[2].rule = lambda _: None
+
+
+@pytest.fixture
+def user() -> str:
+    """A user of one test alone."""
+    return f"user-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture
+def pulled(site) -> Iterator[Any]:
+    """What comes to the topic of scores from now on."""
+    subscription = site.subscribe(site.topic("scores"))
+    yield lambda count: site.pull(subscription, count)
+    site.unsubscribe(subscription)
+
+
+def first_day(user: str, **further: Any) -> list[dict[str, Any]]:
+    """Return a registration and two bets within its first day."""
+    return [
+        registration(user_id=user, **further),
+        bet(user_id=user, event_id="b1", event_time="2026-03-01T13:00:00Z"),
+        bet(user_id=user, event_id="b2", event_time="2026-03-02T11:59:59Z"),
+    ]
+
+
+def store(site: Site, events: list[dict[str, Any]]) -> None:
+    """Store events as they are when they are published on."""
+    site.append(rows_of(events, received_at=datetime.now(UTC)))
+
+
+def logged(site: Site, user: str) -> list[dict[str, Any]]:
+    """Return the scores of a user, in order."""
+    return site.rows(
+        "SELECT * FROM inference_log WHERE user_id = @user ORDER BY scored_at",
+        user=user,
+    )
+
+
+class TestScores:
+    @pytest.mark.parametrize("envelope", ENVELOPES)
+    def test_an_event_of_the_first_day(self, site, instance, pulled, user, envelope):
+        """It is logged with what the model was given, and published."""
+        events = first_day(user)
+        store(site, events)
+
+        answer = instance.post(events[1], envelope=envelope)
+
+        assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
+        [row] = logged(site, user)
+        assert (row["use_case"], row["event_id"]) == (USE_CASE, "b1")
+        assert row["event_time"] == datetime(2026, 3, 1, 13, tzinfo=UTC)
+        assert 0 < row["probability"] < 1
+        assert row["model_version"] == 0
+        assert row["latency_ms"] is not None
+        features = json.loads(row["features"])
+        assert (features["bet_count"], features["age"]) == (2, 35)
+        assert features["country"] == "GB"
+        [message] = pulled(1)
+        score = json.loads(message.data)
+        assert score["probability"] == row["probability"]
+        assert score["inference_id"] == row["inference_id"]
+        assert (score["user_id"], score["event_id"]) == (user, "b1")
+        assert dict(message.attributes) == {"use_case": USE_CASE, "event_id": "b1"}
+
+    def test_events_together_each_of_its_own_user(self, site, instance, pulled):
+        """Events of many users that arrive at once are a score each."""
+        users = [f"together-{n}-{uuid.uuid4().hex[:6]}" for n in range(20)]
+        events = [
+            one
+            for n, user in enumerate(users)
+            for one in [
+                registration(user_id=user),
+                *(
+                    bet(
+                        user_id=user,
+                        event_id=f"b{k}",
+                        event_time=f"2026-03-01T13:00:{k:02}Z",
+                    )
+                    for k in range(1 + n % 4)
+                ),
+            ]
+        ]
+        store(site, events)
+
+        answers = instance.post_all(events, threads=32)
+
+        assert {answer.status_code for answer in answers} == {200}
+        rows = site.rows(
+            "SELECT * FROM inference_log WHERE STARTS_WITH(user_id, 'together-')"
+        )
+        assert sorted((row["user_id"], row["event_id"]) for row in rows) == sorted(
+            (one["user_id"], one["event_id"]) for one in events
+        )
+        counts = {
+            (row["user_id"], json.loads(row["features"])["bet_count"]) for row in rows
+        }
+        assert counts == {(user, 1 + n % 4) for n, user in enumerate(users)}
+        ids = {row["inference_id"] for row in rows}
+        assert len(ids) == len(events)
+        found = {json.loads(one.data)["inference_id"] for one in pulled(len(events))}
+        assert found == ids
+
+    def test_an_event_once_under_its_own_name(self, site, instance, user):
+        """A redelivery repeats its inference_id, by which it is told."""
+        events = first_day(user)
+        store(site, events)
+
+        for _ in range(2):
+            instance.post(events[1])
+
+        rows = logged(site, user)
+        assert len(rows) == 2
+        assert len({(row["inference_id"], row["probability"]) for row in rows}) == 1
+
+    def test_events_that_share_an_id_under_names_of_their_own(
+        self, site, instance, user
+    ):
+        """An id names one event of one user on one day: others are other scores."""
+        other = f"{user}-other"
+        events = [
+            event
+            for each in (user, other)
+            for event in (
+                registration(user_id=each),
+                bet(user_id=each, event_id="same", event_time="2026-03-01T13:00:00Z"),
+                bet(user_id=each, event_id="same", event_time="2026-03-02T09:00:00Z"),
+            )
+        ]
+        store(site, events)
+
+        instance.post_all([one for one in events if one["event_id"] == "same"])
+
+        rows = [*logged(site, user), *logged(site, other)]
+        assert len({row["inference_id"] for row in rows}) == 4
+        assert sorted(str(row["event_date"]) for row in rows) == [
+            *["2026-03-01"] * 2,
+            *["2026-03-02"] * 2,
+        ]
+
+    def test_a_user_as_the_view_has_them(self, site, instance, user):
+        """While the first day lasts the model is given what the view says."""
+        events = first_day(user)
+        store(site, [*events, *events])
+
+        instance.post(events[2])
+
+        [row] = logged(site, user)
+        view = site.features()[user]
+        features = json.loads(row["features"])
+        assert features.pop("registration_hour") == 12
+        for name, value in features.items():
+            expected = view[name]
+            is_number = isinstance(value, float)
+            assert value == (float(expected) if is_number else expected), name
+
+    def test_nobody_by_the_label(self, site, instance):
+        """What came of a user is for training: with another the score is the same."""
+        found = []
+        for label in (0, 1, None):
+            user = f"label-{uuid.uuid4().hex[:8]}"
+            events = first_day(user, label=label)
+            store(site, events)
+            instance.post(events[0])
+            [row] = logged(site, user)
+            assert "label" not in row["features"]
+            found.append((row["probability"], row["features"]))
+
+        assert len(set(found)) == 1
+
+    def test_a_user_alike_before_and_after_a_compaction(self, site, instance, user):
+        """What the model is given does not depend on what has been compacted."""
+        events = first_day(user)
+        store(site, events)
+        instance.post(events[2])
+
+        site.compact(datetime.now(UTC))
+        instance.post(events[2])
+
+        rows = logged(site, user)
+        assert len({(row["probability"], row["features"]) for row in rows}) == 1
+
+
+class TestPassesOver:
+    @pytest.mark.parametrize("moment", ["2026-03-02T12:00:00Z", "2026-03-20T12:00:00Z"])
+    def test_an_event_after_the_first_day(self, site, instance, user, moment):
+        """From 24 hours after the registration on nobody is scored."""
+        late = bet(user_id=user, event_id="late", event_time=moment)
+        store(site, [*first_day(user), late])
+
+        answer = instance.post(late)
+
+        assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
+        assert logged(site, user) == []
+
+    def test_an_event_of_a_user_who_has_not_registered(self, site, instance, user):
+        """Without a registration there is no first day, as yet."""
+        event = bet(user_id=user)
+        store(site, [event])
+
+        assert instance.post(event).status_code == 200
+        assert logged(site, user) == []
+
+    @pytest.mark.parametrize(
+        ("data", "reason"),
+        [
+            (b"{", "malformed_json"),
+            (b"\xff", "wrong_encoding"),
+            (written(bet(use_case="no_such_case")), "unknown_use_case"),
+            (written(bet(user_id=...)), "missing_field"),
+            (written(bet(event_time="soon")), "bad_time"),
+        ],
+    )
+    def test_what_is_no_enriched_event(self, site, instance, data, reason):
+        """It can never be scored: stored with the reason, and acknowledged."""
+        message_id = f"broken {reason} {uuid.uuid4().hex[:6]}"
+
+        answer = instance.post(data, message_id=message_id)
+
+        assert (answer.status_code, answer.json()["reason"]) == (200, reason)
+        [letter] = site.rows(
+            "SELECT reason, raw FROM dead_letters WHERE message_id = @id", id=message_id
+        )
+        assert (letter["reason"], letter["raw"]) == (reason, data)
+
+    def test_a_broken_one_among_others(self, site, instance, user):
+        """It takes nothing from those that came with it."""
+        events = first_day(user)
+        store(site, events)
+
+        answers = instance.post_all([b"{", *events, written(bet(event_time="soon"))])
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert len(logged(site, user)) == 3
+
+
+class TestInTrouble:
+    def test_acknowledges_no_score_that_is_not_logged(
+        self, site, instance, writes, user
+    ):
+        """While scores cannot be stored events are delivered again."""
+        events = first_day(user)
+        store(site, events)
+        writes.rule = lambda _: grpc.StatusCode.UNAVAILABLE
+
+        refused = instance.post(events[1])
+        before = logged(site, user)
+        writes.rule = lambda _: None
+        eventually(
+            lambda: instance.post(events[1]).status_code == 200, "scores are stored"
+        )
+
+        assert (refused.status_code, refused.json()["retryable"]) == (503, True)
+        assert before == []
+        assert len(logged(site, user)) == 1
+
+    def test_acknowledges_no_score_that_is_not_published(self, site, instance, user):
+        """A topic that is missing is a failure until it is there."""
+        events = first_day(user)
+        store(site, events)
+        topic = site.topic("scores")
+        site.publisher.delete_topic(topic=site.path(topic))
+        try:
+            refused = instance.post(events[1])
+        finally:
+            site.create_topic(topic)
+
+        assert refused.status_code == 500
+        eventually(lambda: instance.post(events[1]).status_code == 200, "it is there")
+        assert len({row["inference_id"] for row in logged(site, user)}) == 1
+
+    def test_goes_on_with_its_champion_while_a_new_one_is_corrupt(
+        self, site, instance, user
+    ):
+        """A version whose bytes are not those recorded takes nobody's place."""
+        events = first_day(user)
+        store(site, events)
+        instance.post(events[1])
+        registry = Registry(site.artifacts, USE_CASE)
+        champion = registry.champion()
+        [row] = site.rows("SELECT * FROM ma_model_training_metadata LIMIT 1")
+        version = registry.claim(run_id="corrupt", at=datetime.now(UTC))
+        corrupt = registry.publish(
+            version, {"model.joblib": (b"not a model", "application/octet-stream")}
+        )
+        site.warehouse.execute(
+            "INSERT INTO ma_model_training_metadata "
+            "SELECT * REPLACE (@version AS model_version, @model AS model_object) "
+            "FROM ma_model_training_metadata WHERE model_version = 0",
+            {"version": version, "model": corrupt.objects["model.joblib"]},
+        )
+        registry.promote(
+            version,
+            model_sha256=row["model_sha256"],
+            at=datetime.now(UTC),
+            instead_of=champion.version,
+        )
+        try:
+            eventually(
+                lambda: (
+                    instance.post(events[1]).status_code != 200
+                    or "champion not loaded" in instance.log()
+                ),
+                "the pointer is read again",
+            )
+            statuses = {instance.post(events[1]).status_code for _ in range(5)}
+        finally:
+            registry.promote(
+                champion.version,
+                model_sha256=row["model_sha256"],
+                at=datetime.now(UTC),
+                instead_of=version,
+            )
+
+        assert statuses == {200}
+        found = logged(site, user)
+        assert {one["model_version"] for one in found} == {champion.version}
+        assert len(found) > 6
+
+
+class TestWithoutChampion:
+    def test_acknowledges_and_counts(self, emulators, tmp_path, user):
+        """
+        Nothing is scored, nothing waits; once a model is promoted, scores come.
+
+        No instance has to be started again for it.
+        """
+        with (
+            new_site(emulators, **SETTINGS) as site,
+            Instance("score_stream", site.environment, tmp_path) as instance,
+        ):
+            events = first_day(user)
+            store(site, events)
+
+            answers = instance.post_all(events)
+            before = logged(site, user)
+            promote_shipped(site)
+            eventually(
+                lambda: instance.post(events[1]) and logged(site, user), "it is scored"
+            )
+
+            def counted() -> int:
+                lines = [one for one in instance.lines() if one["message"] == "counts"]
+                return sum(line.get("no_champion", 0) for line in lines)
+
+            eventually(lambda: counted() >= 3, "it is counted")
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert before == []
+        assert user not in instance.log()
+
+
+class TestOfTheStream:
+    def test_scores_what_stream_features_publishes(
+        self, site, instance, pulled, tmp_path, user
+    ):
+        """From the topic of events through both functions to the topic of scores."""
+        enriched = site.subscribe(site.topic("enriched"), endpoint=instance.url)
+        with Instance("stream_features", site.environment, tmp_path) as intake:
+            events = site.subscribe(site.topic("events"), endpoint=intake.url)
+            sent = [{"data": written(one)} for one in first_day(user)]
+            site.publish(site.topic("events"), [*sent, *sent, {"data": b"{"}])
+
+            def scored() -> set[str]:
+                return {row["event_id"] for row in logged(site, user)}
+
+            # Whichever came before the registration is scored when it comes again.
+            eventually(lambda: "r1" in scored(), "the registration is scored")
+            found = [json.loads(one.data) for one in pulled(1)]
+            for subscription in (events, enriched):
+                site.unsubscribe(subscription)
+
+        assert scored() <= {"r1", "b1", "b2"}
+        logged_ids = {row["inference_id"] for row in logged(site, user)}
+        assert {one["inference_id"] for one in found} <= logged_ids
+        assert {one["user_id"] for one in found} == {user}

@@ -1,0 +1,497 @@
+"""
+Features are exact, whatever came twice, late or in disorder, and compacted when.
+
+Rows are stored as the stream stores them, in the BigQuery emulator, at moments of a
+clock of the tests' own; compactions run in between. At any moment the view must say
+what the independent computation of ``synthesize_games`` says of the events so far, and
+what one clean SQL computation says.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections.abc import Iterator, Mapping
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from local.synthesize_games import encode, expected_features
+from propensity import compaction
+from propensity.errors import Conflict, RunInProgress
+from propensity.statements import statement
+from propensity.warehouse import Warehouse
+from tests.events import bet, registration
+from tests.functions.streaming import Site, new_site, rows_of
+
+NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+REGISTERED = (
+    *("age", "city", "country", "affiliate_url", "campaign", "socioeconomic_idx"),
+)
+# Open for ever: these tests are about tiles, and exports take time.
+LONG_AGO = date(1971, 1, 1)
+
+
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Site]:
+    """Tables that the property tests share; each example has users of its own."""
+    with new_site(emulators) as made:
+        yield made
+
+
+@pytest.fixture
+def empty(emulators) -> Iterator[Site]:
+    """Tables for one test alone."""
+    with new_site(emulators) as made:
+        yield made
+
+
+def expected(events: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what the features must be, by the textbook."""
+    found = expected_features(events)
+    for user, row in found.items():
+        row.update(
+            use_case="first_day_churn",
+            user_id=user,
+            **dict.fromkeys(("registration_time", *REGISTERED)),
+        )
+    registrations = [one for one in events if one["event_type"] == "new_registration"]
+    for one in sorted(registrations, key=_text, reverse=True):
+        moment = datetime.fromisoformat(one["event_time"])
+        row = found[one["user_id"]]
+        if row["registration_time"] is None or moment <= row["registration_time"]:
+            row["registration_time"] = moment
+            row.update({name: one.get(name) for name in REGISTERED})
+    return found
+
+
+def _text(one: Mapping[str, Any]) -> str:
+    """Return what tells which of two registrations at one moment is taken."""
+    fields = {name: one.get(name) for name in REGISTERED}
+    return json.dumps(fields, separators=(",", ":"))
+
+
+def of_users(found: Mapping[str, Any], events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the rows of the users of some events."""
+    users = {one["user_id"] for one in events}
+    return {user: row for user, row in found.items() if user in users}
+
+
+# Any history --------------------------------------------------------------------------
+
+cents = st.one_of(
+    st.integers(0, 10_000),
+    st.sampled_from([0, 1, 10**11 - 1, 10**11]),
+    # Close together and large: floating sums of squares lose all of their variance.
+    st.integers(99_999_999_995, 99_999_999_999),
+    st.integers(0, 10**11),
+)
+kinds = st.sampled_from(["new_purchases", "new_bet", "new_win"])
+FIELDS = {"new_purchases": "amount", "new_bet": "bet_amount", "new_win": "win_amount"}
+# Few days and few moments, so that they coincide.
+days = st.integers(0, 3)
+seconds = st.sampled_from([0, 1, 43_200, 86_399])
+
+
+@st.composite
+def plays(draw) -> dict[str, Any]:
+    """Draw a purchase, bet or win."""
+    kind = draw(kinds)
+    amount = Decimal(draw(cents)).scaleb(-2)
+    return {"event_type": kind, FIELDS[kind]: amount}
+
+
+@st.composite
+def registered(draw) -> dict[str, Any]:
+    """Draw a registration."""
+    return {
+        "event_type": "new_registration",
+        "age": draw(st.integers(18, 20)),
+        "city": draw(st.sampled_from(["Ambermouth", "Dúnbeg"])),
+        "country": "England",
+        "postcode": "QA1 2BD",
+        "affiliate_url": draw(st.none() | st.just("https://a.example/?r=1")),
+        "campaign": draw(st.none() | st.just("derby_day")),
+        "socioeconomic_idx": draw(st.none() | st.sampled_from([1.0, 2.5])),
+        "label": draw(st.none() | st.integers(0, 1)),
+    }
+
+
+@st.composite
+def histories(draw) -> list[dict[str, Any]]:
+    """Draw the events of some users, each event once."""
+    events = []
+    for user in range(draw(st.integers(2, 6))):
+        count = itertools.count()
+        for one in draw(st.lists(plays() | registered(), min_size=1, max_size=12)):
+            moment = date(2026, 2, 27) + draw(days) * DAY
+            clock = timedelta(seconds=draw(seconds))
+            events.append(
+                {
+                    # Ids are of a user's day: those of others may be the same.
+                    "event_id": f"e{next(count)}",
+                    "use_case": "first_day_churn",
+                    "user_id": f"user {user}",
+                    "event_time": f"{moment}T{clock!s:0>8}Z",
+                    **one,
+                }
+            )
+    return events
+
+
+@st.composite
+def deliveries(draw) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
+    """
+    Draw events, and what happens: each event at least once, in batches.
+
+    A step is events to be stored together, how long ago they were received, how long
+    after the step before, and whether a compaction follows, perhaps a forced one.
+    """
+    events = draw(histories())
+    chance = random.Random(draw(st.integers(0, 2**32)))
+    copies = [one for one in events for _ in range(chance.choice([1, 1, 2, 3]))]
+    chance.shuffle(copies)
+    steps = []
+    parts = draw(st.integers(1, 4))
+    for part in range(parts):
+        steps.append(
+            (
+                copies[part::parts],
+                # As long as an append can be on its way, and no longer.
+                draw(st.sampled_from([0 * MINUTE, 7 * MINUTE, 15 * MINUTE])),
+                draw(st.sampled_from([0 * MINUTE, MINUTE, HOUR, 3 * DAY])),
+                draw(st.sampled_from(["", "compact", "compact", "force"])),
+            )
+        )
+    return events, steps
+
+
+class TestAnyHistory:
+    clock = NOW
+    numbers = itertools.count()
+
+    @settings(
+        max_examples=8,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(drawn=deliveries())
+    def test_gives_exact_features_at_any_moment(self, site, drawn):
+        """
+        Any duplication, order and batches of any events, compacted at any points.
+
+        After every step the view is what the events so far come to, in fractions; in
+        the end also what one SQL computation makes of all rows, and another compaction,
+        forced or not, changes neither it nor a single tile.
+        """
+        events, steps = drawn
+        prefix = f"{next(self.numbers)}/"
+        events[:] = [{**one, "user_id": prefix + one["user_id"]} for one in events]
+        seen: dict[tuple[str, str], dict[str, Any]] = {}
+        for batch, ago, wait, follows in steps:
+            TestAnyHistory.clock += wait
+            mine = [{**one, "user_id": prefix + one["user_id"]} for one in batch]
+            seen |= {(one["user_id"], one["event_id"]): one for one in mine}
+            if mine:
+                lines = [encode(one) for one in mine]
+                site.append(rows_of(lines, received_at=self.clock - ago))
+            if follows:
+                force = follows == "force"
+                site.compact(self.clock, as_of=LONG_AGO, force=force)
+            so_far = list(seen.values())
+            assert of_users(site.features(), so_far) == expected(so_far)
+
+        clean = of_users(site.clean_features(), events)
+        assert clean == expected(events)
+
+        site.compact(self.clock, as_of=LONG_AGO)
+        tiles = site.tiles()
+        site.compact(self.clock + HOUR, as_of=LONG_AGO)
+        site.compact(self.clock + HOUR, as_of=LONG_AGO, force=True)
+        assert site.tiles() == tiles
+        assert of_users(site.features(), events) == clean
+        TestAnyHistory.clock += 2 * HOUR
+
+    def test_is_exact_for_thousands_of_events_of_one_user(self, empty):
+        """Three thousand amounts next to the bound keep the variance of their cents."""
+        amounts = [Decimal(99_999_999_990 + n % 10).scaleb(-2) for n in range(3_000)]
+        events = [
+            {
+                **bet(event_id=f"e{n}", event_time=f"2026-03-0{1 + n % 5}T12:00:00Z"),
+                "bet_amount": amount,
+            }
+            for n, amount in enumerate(amounts)
+        ]
+        lines = [encode(one) for one in events]
+        empty.append(rows_of(lines[:2_000], received_at=NOW))
+        empty.compact(NOW + HOUR)
+        empty.append(rows_of(lines[1_000:], received_at=NOW + 2 * HOUR))
+
+        before = empty.features()
+        empty.compact(NOW + 3 * HOUR)
+
+        assert before == empty.features() == expected(events)
+        assert before["u1"]["bet_var"] == Decimal("0.000825275")
+        assert before["u1"]["bet_count"] == 3_000
+
+
+class TestTiles:
+    def test_change_where_late_events_belong_and_nowhere_else(self, empty):
+        """A late event changes the tile of its user's day; others are not written."""
+        events = [
+            bet(user_id=user, event_id="e", event_time=f"{day}T12:00:00Z")
+            for user in ("u1", "u2")
+            for day in ("2026-02-28", "2026-03-01", "2026-03-02")
+        ]
+        empty.append(rows_of(events, received_at=NOW))
+        empty.compact(NOW + HOUR)
+        before = empty.tiles()
+        late = bet(user_id="u1", event_id="late", event_time="2026-02-28T23:59:59Z")
+
+        empty.append(rows_of([late, *events], received_at=NOW + 2 * DAY))
+        answer = empty.compact(NOW + 2 * DAY)
+
+        changed = [
+            new for new, old in zip(empty.tiles(), before, strict=True) if new != old
+        ]
+        assert [(row["user_id"], str(row["day"])) for row in changed] == [
+            ("u1", "2026-02-28")
+        ]
+        assert changed[0]["bet_count"] == 2
+        assert changed[0]["event_ids"] == ["e", "late"]
+        assert changed[0]["compacted_at"] == NOW + 2 * DAY
+        assert answer["tiles"] == 1
+
+    def test_are_written_of_a_new_day_of_an_old_month(self, empty):
+        """A first event of a month long past is a tile of that month."""
+        empty.append(rows_of([bet()], received_at=NOW))
+        empty.compact(NOW + HOUR)
+        old = bet(event_time="2025-11-30T12:00:00Z")
+
+        empty.append(rows_of([old, old], received_at=NOW + HOUR))
+        empty.compact(NOW + DAY)
+
+        months = [row["month"] for row in empty.tiles()]
+        assert months == [date(2025, 11, 1), date(2026, 3, 1)]
+        assert empty.features()["u1"]["bet_count"] == 2
+
+    def test_list_what_they_have_counted(self, empty):
+        """A tile says which events it holds, each once."""
+        events = [bet(event_id=f"e{n % 3}") for n in range(7)]
+
+        empty.append(rows_of(events, received_at=NOW))
+        empty.compact(NOW)
+
+        [tile] = empty.tiles()
+        assert tile["event_ids"] == ["e0", "e1", "e2"]
+        assert tile["bet_count"] == 3
+        assert tile["registration"] is None
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_take_one_of_two_registrations_at_a_moment(self, empty, first):
+        """Which of them does not depend on which came first, or before a compaction."""
+        both = [
+            registration(event_id="r1", city="Aberdeen"),
+            registration(event_id="r2", city="Zwolle"),
+        ]
+        empty.append(rows_of([both[first]], received_at=NOW))
+        empty.compact(NOW + HOUR)
+        empty.append(rows_of([both[1 - first]], received_at=NOW + 2 * HOUR))
+
+        before = empty.features()
+        empty.compact(NOW + 3 * HOUR)
+
+        assert before == empty.features() == empty.clean_features()
+        assert before["u1"]["city"] == "Aberdeen"
+
+    def test_hold_the_first_registration(self, empty):
+        """One that comes later, but happened before, takes the place of the other."""
+        second = registration(event_id="r2", event_time="2026-03-01T18:00:00Z")
+        first = registration(event_id="r1", city="Zwolle")
+        for received, one in ((NOW, second), (NOW + DAY, first)):
+            empty.append(rows_of([one], received_at=received))
+            empty.compact(received + HOUR)
+
+        [tile] = empty.tiles()
+        assert tile["registration"]["city"] == "Zwolle"
+        assert empty.features() == empty.clean_features()
+
+    def test_count_an_event_of_each_user_and_day_that_share_its_id(self, empty):
+        """An id names one event of one user on one day."""
+        events = [
+            bet(user_id=user, event_time=f"{day}T12:00:00Z", event_id="same")
+            for user in ("u1", "u2")
+            for day in ("2026-03-01", "2026-03-02")
+        ]
+
+        empty.append(rows_of(events, received_at=NOW))
+        before = empty.features()
+        empty.compact(NOW)
+
+        assert before == empty.features() == expected(events)
+        assert before["u1"]["bet_count"] == 2
+
+
+class TestWatermark:
+    @pytest.mark.parametrize("ago", [15 * MINUTE, MINUTE])
+    def test_leaves_room_for_rows_on_their_way(self, empty, ago):
+        """A row that was received before a run, and appended after it, counts."""
+        empty.append(rows_of([bet(event_id="e1")], received_at=NOW - HOUR))
+        empty.compact(NOW)
+
+        empty.append(rows_of([bet(event_id="e2")], received_at=NOW - ago))
+        before = empty.features()
+        empty.compact(NOW + DAY)
+
+        assert before == empty.features() == empty.clean_features()
+        assert before["u1"]["bet_count"] == 2
+
+    def test_is_where_the_view_reads_from(self, empty):
+        """The view reads no event from before it: what it costs does not grow."""
+        empty.append(rows_of([bet()], received_at=NOW - DAY))
+
+        answer = empty.compact(NOW)
+
+        watermark = compaction.read_watermark(empty.artifacts)
+        assert watermark.moment == NOW - 15 * MINUTE
+        assert answer["watermark"] == watermark.moment.isoformat()
+        with empty.workplace.bigquery.client() as client:
+            dataset = f"{empty.workplace.project}.{empty.workplace.dataset}"
+            text = client.get_table(f"{dataset}.stream_features").view_query
+        assert text == compaction.view_of(empty.warehouse, watermark.moment)
+        assert "received_at >= TIMESTAMP '2026-03-20 09:45:00.000000+00:00'" in text
+
+    def test_never_goes_back(self, empty):
+        """A run whose clock is behind counts, and leaves the watermark where it is."""
+        empty.compact(NOW)
+
+        empty.compact(NOW - DAY)
+
+        assert compaction.read_watermark(empty.artifacts).moment == NOW - 15 * MINUTE
+
+    def test_lasts_when_the_view_is_made_again(self, empty):
+        """Set-up gives the view this version's text, and its watermark stays."""
+        empty.append(rows_of([bet()], received_at=NOW - DAY))
+        empty.compact(NOW)
+        before = empty.features()
+
+        compaction.prepare_view(empty.warehouse, empty.artifacts)
+
+        assert empty.features() == before
+
+    def test_is_one_run_s_to_move(self, empty):
+        """Who finds it moved by another ends with a conflict, and loses nothing."""
+        run = empty.run(NOW)
+        empty.append(rows_of([bet()], received_at=NOW))
+
+        class Meddled(Warehouse):
+            def replace_view(self, name: str, sql: str) -> None:
+                super().replace_view(name, sql)
+                found = run.registry.artifacts.find(compaction.WATERMARK)
+                run.registry.artifacts.replace(
+                    compaction.WATERMARK,
+                    b'{"watermark": "2026-03-20T00:00:00+00:00"}',
+                    generation=found.generation if found else 0,
+                )
+
+        run.warehouse = Meddled(empty.settings, client=empty.warehouse.client)
+        with pytest.raises(Conflict):
+            compaction.compact(run)
+
+        assert empty.features() == empty.clean_features() == expected([bet()])
+
+
+class TestRun:
+    def test_leaves_to_the_next_what_comes_while_it_looks(self, empty):
+        """
+        An event of an older month than any that the run saw, just before it counts.
+
+        Its month's tiles are not looked for by then, so that it would be counted twice
+        if it had been counted before.
+        """
+        old = bet(event_time="2026-01-15T12:00:00Z")
+        empty.append(rows_of([old], received_at=NOW))
+        empty.compact(NOW + HOUR)
+        empty.append(rows_of([bet()], received_at=NOW + DAY))
+        run = empty.run(NOW + DAY)
+
+        class Overtaken(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                if sql == statement("compact_days"):
+                    received = rows_of(
+                        [old, {**old, "event_id": "new"}], received_at=NOW + DAY
+                    )
+                    empty.append(received)
+                return super().execute(sql, parameters)
+
+        run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
+        compaction.compact(run)
+        between = empty.features()
+        empty.compact(NOW + 2 * DAY)
+
+        assert between == empty.features() == empty.clean_features()
+        assert len(empty.tiles()) == 2
+        assert between["u1"]["bet_count"] == 3
+
+    def test_excludes_every_other_whatever_its_as_of_date(self, empty):
+        """Of two at once BigQuery would take both their tiles of a new day."""
+        empty.append(rows_of([bet()], received_at=NOW))
+        first = empty.run(NOW)
+
+        class Interrupted(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                with pytest.raises(RunInProgress):
+                    empty.compact(NOW + MINUTE, as_of=date(2026, 3, 1))
+                return super().execute(sql, parameters)
+
+        first.warehouse = Interrupted(empty.settings, client=empty.warehouse.client)
+        compaction.compact(first)
+
+        assert empty.compact(NOW + HOUR)["tiles"] == 0
+        assert [row["bet_count"] for row in empty.tiles()] == [1]
+
+    def test_may_begin_where_another_has_failed(self, empty):
+        """A run that fails stands in nobody's way."""
+        empty.append(rows_of([bet()], received_at=NOW))
+        run = empty.run(NOW)
+
+        class Broken(Warehouse):
+            def execute(self, sql: str, parameters: Any = None) -> int:
+                raise Conflict("BigQuery is busy")
+
+        run.warehouse = Broken(empty.settings, client=empty.warehouse.client)
+        with pytest.raises(Conflict, match="busy"):
+            compaction.compact(run)
+
+        assert empty.compact(NOW)["tiles"] == 1
+
+    def test_says_what_it_did(self, empty):
+        """The answer names the days of the events, and counts tiles and exports."""
+        events = [bet(), bet(event_id="e2", event_time="2026-03-20T08:00:00Z")]
+        empty.append(rows_of(events, received_at=NOW))
+
+        run = empty.run(NOW)
+        answer = compaction.compact(run)
+
+        assert answer == {
+            "days": [date(2026, 3, 1), date(2026, 3, 20)],
+            "tiles": 2,
+            "exported_days": {"stream_events": 1, "inference_log": 0},
+            "watermark": (NOW - 15 * MINUTE).isoformat(),
+        }
+        assert run.noted == {"rows_out": 2}
+
+    def test_finds_nothing_to_do_in_an_empty_stream(self, empty):
+        """Without an event there is no tile, no export, and a watermark."""
+        answer = empty.compact(NOW)
+
+        assert (answer["days"], answer["tiles"]) == ([], 0)
+        assert empty.tiles() == []

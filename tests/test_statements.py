@@ -1,0 +1,118 @@
+"""
+Statements, specified: files, complete with what they include.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from importlib import resources
+
+import pytest
+
+from propensity import usecases
+from propensity.statements import statement
+
+FILES = sorted(
+    file.name.removesuffix(".sql")
+    for file in (resources.files("propensity") / "sql").iterdir()
+    if file.name.endswith(".sql")
+)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """A folder of a use case's own statements."""
+
+    def write(**texts: str):
+        for name, text in texts.items():
+            (tmp_path / f"{name}.sql").write_text(text)
+        return tmp_path
+
+    return write
+
+
+class TestStatement:
+    @pytest.mark.parametrize("name", usecases.names())
+    def test_is_complete(self, name):
+        """Of all statements of a use case none includes what is not there."""
+        own = resources.files(usecases) / name
+        for file in sorted(file.name for file in own.iterdir()):
+            if file.endswith(".sql"):
+                text = statement(file.removesuffix(".sql"), own=own)
+                assert "-- include:" not in text
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_that_is_shared_is_complete_somewhere(self, name):
+        """A shared one may include what each use case has of its own; then there is
+        one that has it."""
+        complete = []
+        for use_case in usecases.names():
+            with suppress(FileNotFoundError):
+                own = resources.files(usecases) / use_case
+                complete.append(statement(name, own=own))
+
+        assert complete
+        assert all("-- include:" not in text for text in complete)
+
+    def test_has_what_it_includes(self, own):
+        """A line stands for a file, and that may include another."""
+        folder = own(
+            outer="SELECT\n  -- include: middle.sql\nFROM t\n",
+            middle="a,\n-- include: inner.sql\nc",
+            inner="b,",
+        )
+
+        assert statement("outer", own=folder) == "SELECT\na,\nb,\nc\nFROM t\n"
+
+    def test_includes_the_same_more_than_once(self, own):
+        """A part that two places share is in both."""
+        folder = own(outer="-- include: part.sql\n-- include: part.sql", part="x")
+
+        assert statement("outer", own=folder) == "x\nx"
+
+    def test_takes_what_a_part_says_as_it_is(self, own):
+        """A backslash in a part is a backslash."""
+        folder = own(outer="-- include: part.sql", part=r"'\1 \g<0> \n'")
+
+        assert statement("outer", own=folder) == r"'\1 \g<0> \n'"
+
+    def test_includes_nothing_within_a_line(self, own):
+        """What only mentions another file is a comment."""
+        text = "SELECT 1 -- include: part.sql\n-- include: part.sql and more\n"
+
+        assert statement("outer", own=own(outer=text)) == text
+
+    def test_is_the_use_case_s_own_before_the_shared_one(self, own):
+        """Of itself and of what it includes; of others the shared one is taken."""
+        folder = own(
+            event_sums="own sums",
+            mine="-- include: event_sums.sql\n-- include: lookup.sql",
+        )
+
+        assert statement("event_sums", own=folder) == "own sums"
+        assert statement("event_sums") != "own sums"
+        assert statement("mine", own=folder) == f"own sums\n{statement('lookup')}"
+        assert statement("lookup", own=folder) == statement("lookup")
+
+    def test_that_is_shared_includes_a_use_case_s_own_part(self, own):
+        """A use case may change a part of what it shares."""
+        folder = own(event_sums="own part")
+
+        assert "own part" in statement("stream_features", own=folder)
+        assert "own part" not in statement("stream_features")
+
+    @pytest.mark.parametrize("name", ["no_such_statement", "", "lookup.sql"])
+    def test_that_is_missing_is_said_so(self, name, own):
+        """Neither shared nor the use case's own."""
+        with pytest.raises(FileNotFoundError):
+            statement(name)
+        with pytest.raises(FileNotFoundError):
+            statement(name, own=own())
+
+    def test_that_includes_what_is_missing_is_said_so(self, own):
+        """A part that is nowhere is named."""
+        folder = own(outer="-- include: no_such_part.sql")
+
+        with pytest.raises(FileNotFoundError, match=re.escape("no_such_part.sql")):
+            statement("outer", own=folder)
