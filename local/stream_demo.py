@@ -119,6 +119,7 @@ def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
                 bar.update(_done(waiting))
         bar.update(_done(waiting))
     publisher.stop()
+    publisher.transport.close()
 
 
 def _done(waiting: list[Future[str]]) -> int:
