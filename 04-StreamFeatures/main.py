@@ -1,8 +1,8 @@
 """
 04-StreamFeatures: events in at least once, features out exactly once.
 
-    events --> stream_features --> stream_events, and enriched --> score_stream --> scores
-                                                             '--> archive_events
+    events --> stream_features --> stream_events, enriched --> score_stream --> scores
+                                                         '--> archive_events
 
 Request   a push of Pub/Sub, as a CloudEvent or plain: stream_features (topic events),
           score_stream and archive_events (topic enriched); POST: compact_features

@@ -71,9 +71,7 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
         LocalError: It did not come through.
     """
     games = Games(users=USERS, maximum_events=MAXIMUM_EVENTS)
-    load_postcodes.load(
-        warehouse, postcodes(), loaded_on=datetime.now(UTC).date()
-    )
+    load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
     deliveries = games.deliveries()
     say(
         f"\nStreaming {len(deliveries):,} messages of {USERS} players, 10% of them "

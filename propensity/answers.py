@@ -47,17 +47,16 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         TooLarge: It is longer, or says that it is.
         RequestError: The connection was closed within it.
     """
-    too_large = TooLarge(f"the body is larger than {maximum} bytes")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > maximum:
-        raise too_large
+        raise TooLarge(f"the body is larger than {maximum} bytes")
     chunks: list[bytes] = []
     size = 0
     try:
         async for chunk in request.stream():
             size += len(chunk)
             if size > maximum:
-                raise too_large
+                raise TooLarge(f"the body is larger than {maximum} bytes")
             chunks.append(chunk)
     except ClientDisconnect:
         raise RequestError("the connection was closed within the body") from None

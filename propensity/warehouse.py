@@ -365,6 +365,8 @@ class Warehouse:
             maximum_bytes_billed=self.settings.maximum_bytes_billed,
             labels=self._labels,
             dry_run=dry_run,
+            # What nobody waits for any more must not go on beside the next try.
+            job_timeout_ms=1000 * self.settings.query_timeout_s,
         )
         job = self.client.query(
             sql,

@@ -172,17 +172,19 @@ def deliveries(draw) -> tuple[list[dict[str, Any]], list[tuple[Any, ...]]]:
     return events, steps
 
 
+PROPERTY = settings(
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+
+
 class TestAnyHistory:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(
-        max_examples=8,
-        deadline=None,
-        derandomize=True,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(PROPERTY, max_examples=5)
     @given(drawn=deliveries())
     def test_gives_exact_features_at_any_moment(self, site, drawn):
         """
@@ -192,33 +194,47 @@ class TestAnyHistory:
         the end also what one SQL computation makes of all rows, and another compaction,
         forced or not, changes neither it nor a single tile.
         """
-        events, steps = drawn
-        prefix = f"{next(self.numbers)}/"
-        events[:] = [{**one, "user_id": prefix + one["user_id"]} for one in events]
+        self.follow(site, *drawn)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(3600)
+    @settings(PROPERTY, max_examples=60)
+    @given(drawn=deliveries())
+    def test_gives_exact_features_in_many_more(self, site, drawn):
+        """The same of histories that take minutes."""
+        self.follow(site, *drawn)
+
+    def follow(
+        self, site: Site, events: list[dict[str, Any]], steps: list[Any]
+    ) -> None:
+        """Do what was drawn, for users of its own."""
+        cls, prefix = type(self), f"{next(self.numbers)}/"
         seen: dict[tuple[str, str], dict[str, Any]] = {}
         for batch, ago, wait, follows in steps:
-            TestAnyHistory.clock += wait
+            cls.clock += wait
             mine = [{**one, "user_id": prefix + one["user_id"]} for one in batch]
             seen |= {(one["user_id"], one["event_id"]): one for one in mine}
             if mine:
                 lines = [encode(one) for one in mine]
-                site.append(rows_of(lines, received_at=self.clock - ago))
+                site.append(rows_of(lines, received_at=cls.clock - ago))
             if follows:
                 force = follows == "force"
-                site.compact(self.clock, as_of=LONG_AGO, force=force)
+                site.compact(cls.clock, as_of=LONG_AGO, force=force)
             so_far = list(seen.values())
             assert of_users(site.features(), so_far) == expected(so_far)
 
-        clean = of_users(site.clean_features(), events)
-        assert clean == expected(events)
+        every = list(seen.values())
+        assert len(every) == len(events)
+        clean = of_users(site.clean_features(), every)
+        assert clean == expected(every)
 
-        site.compact(self.clock, as_of=LONG_AGO)
+        site.compact(cls.clock, as_of=LONG_AGO)
         tiles = site.tiles()
-        site.compact(self.clock + HOUR, as_of=LONG_AGO)
-        site.compact(self.clock + HOUR, as_of=LONG_AGO, force=True)
+        site.compact(cls.clock + HOUR, as_of=LONG_AGO)
+        site.compact(cls.clock + HOUR, as_of=LONG_AGO, force=True)
         assert site.tiles() == tiles
-        assert of_users(site.features(), events) == clean
-        TestAnyHistory.clock += 2 * HOUR
+        assert of_users(site.features(), every) == clean
+        cls.clock += 2 * HOUR
 
     def test_is_exact_for_thousands_of_events_of_one_user(self, empty):
         """Three thousand amounts next to the bound keep the variance of their cents."""

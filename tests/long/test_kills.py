@@ -1,11 +1,11 @@
 """
-The whole path of the stream, with processes that are killed: nothing lost, none doubled.
+The whole path of the stream, with processes killed: nothing lost, nothing doubled.
 
 Messages are published to Pub/Sub, which pushes them to stream_features, which stores
 them in BigQuery, where the view makes features of them; compactions run in between. A
-tenth of the events is sent twice, a twentieth days late, and a hundredth of what is sent
-is broken. The function's process is ended by SIGKILL again and again, at moments at
-which it has work. Afterwards the features must be, to the last digit, what exact
+tenth of the events is sent twice, a twentieth days late, and a hundredth of all that is
+sent is broken. The function's process is ended by SIGKILL again and again, at moments
+at which it has work. Afterwards the features must be, to the last digit, what exact
 arithmetic makes of the events that were sent, and every broken message a dead letter.
 
 10,000 events by default, 100,000 with ``pytest -m long``. ``-s`` shows the figures.
@@ -157,9 +157,9 @@ def players(events: int, *, seed: int) -> Games:
 def show(capsys) -> Callable[..., None]:
     """Print figures, whether or not output is captured."""
 
-    def line(title: str, seconds: float, **figures: int) -> None:
+    def line(title: str, stream: Stream, seconds: float, **figures: int) -> None:
         told = ", ".join(f"{value:,} {name}" for name, value in figures.items())
-        rate = figures["sent"] / seconds
+        rate = len(stream.sent) / seconds
         with capsys.disabled():
             print(f"\n{title}: {told}; {seconds:.1f} s, {rate:,.0f} messages/s")
 
@@ -208,27 +208,26 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(
         stream.close()
 
     figures = stream.check()
+    features = site.features()
     site.compact(datetime.now(UTC))
-    assert stream.check() == figures
+    assert site.features() == features
     assert figures["stored rows"] > figures["distinct events"]
-    answer = site.subscriber.pull(
-        subscription=exhausted, max_messages=10, return_immediately=True
-    )
+    answer = site.subscriber.pull(subscription=exhausted, max_messages=10, timeout=3)
     site.unsubscribe(exhausted)
     assert not answer.received_messages
-    show(f"{events:,} events", seconds, **figures, kills=instance.starts - 1)
+    show(f"{events:,} events", stream, seconds, **figures, kills=instance.starts - 1)
 
 
 @pytest.mark.parametrize(
     "events",
     [
-        pytest.param(2_000, id="2k"),
+        pytest.param(1_000, id="1k"),
         pytest.param(20_000, id="20k", marks=pytest.mark.long),
     ],
 )
 def test_several_instances_give_what_one_gives(site, tmp_path, show, events):
     """
-    Two instances at once, then six, some of them killed: as one that is never.
+    Two instances at once, then six, one of them killed: as one that never is.
 
     Duplicates reach different instances, and every instance has its own appends.
     """
@@ -254,17 +253,15 @@ def test_several_instances_give_what_one_gives(site, tmp_path, show, events):
                 ),
                 "they are at work",
             )
-            for instance in instances[:count:2]:
-                instance.kill()
+            instances[0].kill()
             site.compact(datetime.now(UTC))
-            for instance in instances[:count:2]:
-                instance.start(wait=False)
+            instances[0].start(wait=False)
             whole = Stream(site, [])
             for one in streams:
                 whole.sent.update(one.sent)
             whole.settle()
             seconds = time.monotonic() - stream.began
             stream.close()
-            show(f"{count} instances", seconds, **whole.check())
+            show(f"{count} instances", stream, seconds, **whole.check())
     site.compact(datetime.now(UTC))
     whole.check()

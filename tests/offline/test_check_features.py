@@ -1,0 +1,128 @@
+"""
+check_features, specified: it finds users whose features are not those of their events.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from offline import check_features
+from propensity import tables
+from tests.events import bet, registration
+from tests.functions.conftest import entered
+from tests.functions.streaming import Site, new_site, rows_of
+
+USERS = ("ana", "ben", "cem")
+
+
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Site]:
+    """A stream of three users, half of it compacted."""
+    with new_site(emulators) as made:
+        now = datetime.now(UTC)
+        events = [
+            event
+            for user in USERS
+            for event in (
+                registration(user_id=user),
+                bet(user_id=user, event_id="b1", bet_amount=0.1),
+                bet(user_id=user, event_id="b2", bet_amount=999_999_999.99),
+            )
+        ]
+        made.append(rows_of(events, received_at=now - timedelta(hours=2)))
+        made.compact(now - timedelta(hours=1))
+        late = [bet(user_id=user, event_id="b3") for user in USERS[:2]]
+        made.append(rows_of(late, received_at=now))
+        yield made
+
+
+@pytest.fixture
+def check(site, capsys) -> Any:
+    """Run the command, and return its status and what it prints."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        with entered(site.environment):
+            status = check_features.main(list(arguments))
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run
+
+
+@pytest.fixture
+def damaged(site) -> Iterator[str]:
+    """A user whose tile is not what the events say."""
+    change = "UPDATE stream_features_daily SET bet_sum = bet_sum + CAST(@by AS NUMERIC)"
+    statement = f"{change} WHERE user_id = 'cem'"
+    site.warehouse.execute(statement, {"by": "0.01"})
+    yield "cem"
+    site.warehouse.execute(statement, {"by": "-0.01"})
+
+
+class TestCheck:
+    def test_finds_nothing_where_all_is_exact(self, check):
+        """Tiles, and what came since, are what one computation makes of all events."""
+        status, out, _ = check()
+
+        assert status == 0
+        assert out == "first_day_churn: 3 users, 0 differ\n"
+
+    def test_finds_a_cent(self, check, damaged):
+        """A user who differs in the last digit is shown by features, not by name."""
+        status, out, _ = check()
+
+        assert status == 1
+        [first, shown] = out.splitlines()
+        assert first == "first_day_churn: 3 users, 1 differ"
+        assert re.search(
+            r"bet_sum 1000000000\.10\d* in the view, 1000000000\.09\d* anew", shown
+        )
+        assert "bet_mean" in shown
+        assert "bet_count" not in shown
+        assert damaged not in out
+
+    def test_finds_a_tile_that_is_lost(self, check, site):
+        """Its user lacks events that came; a forced compaction counts them again."""
+        site.warehouse.execute(
+            "DELETE FROM stream_features_daily WHERE user_id = 'ben'"
+        )
+
+        found = check_features.compare(
+            site.warehouse, "first_day_churn", now=datetime.now(UTC)
+        )
+        site.compact(datetime.now(UTC), force=True)
+
+        assert found.users == 3
+        assert found.differing["ben"]["bet_count"] == (1, 3)
+        assert found.differing["ben"]["city"] == (None, "Aberdeen")
+        assert check()[0] == 0
+
+    def test_shows_no_more_than_it_is_asked_to(self, check, damaged):
+        """Users who differ are counted in any case."""
+        status, out, _ = check("--show", "0")
+
+        assert status == 1
+        assert out == "first_day_churn: 3 users, 1 differ\n"
+
+    def test_says_what_is_missing(self, check, site):
+        """Without its tables it says so, and that is not a difference."""
+        site.warehouse.drop("stream_events")
+        try:
+            status, out, err = check()
+        finally:
+            site.warehouse.create(tables.STREAM_EVENTS)
+
+        assert (status, out) == (2, "")
+        assert "does not find a table" in err
+
+    def test_refuses_a_use_case_that_there_is_not(self, check):
+        """A name that no folder has is told apart from a use case without users."""
+        status, _, err = check("--use-case", "no_such_case")
+
+        assert status == 2
+        assert "no_such_case" in err
