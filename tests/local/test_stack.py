@@ -93,10 +93,12 @@ def make_project(folder: Path) -> Path:
     }
     for function in FUNCTIONS:
         place = folder / function.folder
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         text = sources[function.target].format(target=function.target)
-        (place / "main.py").write_text(text)
-        shutil.copy(REQUIREMENTS, place / "requirements.txt")
+        # Functions of one folder are in one file, each under its own name.
+        with (place / "main.py").open("a") as file:
+            file.write(text)
+        shutil.copy(REQUIREMENTS, place / function.requirements)
     copy_package("propensity", folder)
     return folder
 
@@ -158,6 +160,7 @@ def home(tmp_path_factory):
     folder = make_project(tmp_path_factory.mktemp("home"))
     copy_package("local", folder)
     copy_package("deploy", folder)
+    copy_package("offline", folder)
     (folder / ".local").mkdir()
     (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
     return folder
@@ -231,7 +234,7 @@ class TestStack:
         with pytest.raises(ZeroDivisionError):
             fail()
 
-        assert len(started) == 2
+        assert len(started) == 3
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
         assert stack.state.record() is None
@@ -273,7 +276,7 @@ class TestStack:
         program.send_signal(number)
         program.wait(timeout=30)
 
-        assert len(started) == 3
+        assert len(started) == 4
         assert not any(process.is_running for process in started)
         assert all(is_free(process.port) for process in started)
         assert state.record() is None

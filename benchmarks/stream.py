@@ -1,0 +1,463 @@
+"""
+Speed of the stream in process: ours against the flows of storey and Bytewax. Gates.
+
+    python -m benchmarks.stream [--events 200000] [--rounds 5]
+
+The same generated events go through three programs, each in a process and a virtual
+environment of its own, one after another on one and the same core, several rounds long.
+
+- Ours, from raw payloads to what is appended and published: JSON decoded, checked,
+  enriched, and encoded as serialised Arrow rows and as JSON, in batches as large as a
+  group of the deployed function. Beside it, for comparison, with exact sums per user.
+- storey's ``AggregateByKey`` with sum, avg, count and stddev per user over a
+  ``DataframeSource``, from a frame that is ready: nothing is parsed, checked, encoded.
+  Which windows are fastest is found first. Told to emit nothing, it never computes avg
+  and stddev; that informs only. It gets amounts in cents, since of fractions its sums
+  make variances below zero, whose root it fails on.
+- Bytewax, batch size 1,000: JSON decoded by orjson, and the same four aggregates kept
+  per user and given out with every event. It checks nothing. Variants that give nothing
+  out until the end, or keep nothing at all, inform only.
+
+A rate is events by second of processor time: nothing here waits, and it tells less of
+what else the machine does than time by the clock, which stands beside it.
+
+Exit code 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from local import venvs
+from local.stack import LOCAL
+from local.synthesize_games import Games, postcodes
+from propensity import stream, usecases
+from propensity.consumers import GROUP_MESSAGES
+from propensity.events import Catalogue
+from propensity.postcodes import PostcodeIndex, normalised
+from propensity.stream import Message, Rules
+
+HERE = Path(__file__).resolve().parent
+LEAST_OF_STOREY = 10.0
+LEAST_OF_BYTEWAX = 1.0
+EVENTS_PER_USER = 50
+SEARCHED_EVENTS = 50_000
+USE_CASE = "first_day_churn"
+
+# Arguments: file of events, how many, windows, "every" or "never". Prints seconds.
+STOREY = """
+import json, sys, time
+from datetime import datetime
+
+import pandas as pd
+from storey import AggregateByKey, DataframeSource, NoopDriver, Table, build_flow
+from storey.dtypes import (
+    EmitAfterMaxEvent,
+    EmitEveryEvent,
+    FieldAggregator,
+    FixedWindows,
+    SlidingWindows,
+)
+
+path, count, windows, emit = sys.argv[1:]
+fields = {"new_bet": "bet_amount", "new_win": "win_amount", "new_purchases": "amount"}
+events = []
+with open(path, "rb") as lines:
+    for number, line in zip(range(int(count)), lines):
+        event = json.loads(line)
+        moment = datetime.fromisoformat(event["event_time"])
+        amount = event.get(fields.get(event["event_type"]))
+        events.append(
+            (
+                number,
+                event["user_id"],
+                event["event_type"],
+                # A registration has none, and is passed over.
+                None if amount is None else round(100 * amount),
+                int(moment.timestamp() * 1000),
+            )
+        )
+names = ["number", "user_id", "event_type", "amount", "event_time"]
+frame = pd.DataFrame(events, columns=names, dtype=object)
+kind, *spans = windows.split()
+made = (FixedWindows if kind == "fixed" else SlidingWindows)(spans[:1], *spans[1:])
+wanted = ["sum", "avg", "count", "stddev"]
+aggregates = [FieldAggregator("amount", "amount", wanted, made)]
+flow = build_flow(
+    [
+        DataframeSource(frame, key_field="user_id", id_field="number"),
+        AggregateByKey(
+            aggregates,
+            Table("benchmark", NoopDriver()),
+            time_field="event_time",
+            emit_policy=(
+                EmitEveryEvent() if emit == "every" else EmitAfterMaxEvent(10**9)
+            ),
+        ),
+    ]
+)
+clock, processor = time.perf_counter(), time.process_time()
+flow.run().await_termination()
+processor, clock = time.process_time() - processor, time.perf_counter() - clock
+print(json.dumps({"events": len(frame), "processor_s": processor, "clock_s": clock}))
+"""
+# One window of many hours with one bucket costs it least.
+STOREY_WINDOWS = (
+    "sliding 24h 1h",
+    "sliding 24h 24h",
+    "sliding 3650d 3650d",
+    "fixed 24h",
+    "fixed 365d",
+)
+
+# Arguments: file of events, how many, variant. Prints seconds.
+BYTEWAX = """
+import json, math, sys, time
+
+import bytewax.operators as op
+import orjson
+from bytewax.dataflow import Dataflow
+from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
+from bytewax.outputs import DynamicSink, StatelessSinkPartition
+from bytewax.testing import run_main
+
+BATCH = 1_000
+path, count, variant = sys.argv[1:]
+with open(path, "rb") as file:
+    lines = file.read().splitlines()[: int(count)]
+amounts = {"new_bet": "bet_amount", "new_win": "win_amount", "new_purchases": "amount"}
+
+
+class Part(StatefulSourcePartition):
+    def __init__(self):
+        self.place = 0
+
+    def next_batch(self):
+        if self.place >= len(lines):
+            raise StopIteration
+        self.place += BATCH
+        return lines[self.place - BATCH : self.place]
+
+    def snapshot(self):
+        return self.place
+
+
+class Source(FixedPartitionedSource):
+    def list_parts(self):
+        return ["lines"]
+
+    def build_part(self, step_id, for_part, resume_state):
+        return Part()
+
+
+class End(StatelessSinkPartition):
+    def write_batch(self, items):
+        pass
+
+
+class Sink(DynamicSink):
+    def build(self, step_id, worker_index, worker_count):
+        return End()
+
+
+def user(event):
+    return event["user_id"]
+
+
+def added(state, event):
+    count, total, squares = state
+    amount = event.get(amounts.get(event["event_type"]))
+    if amount is None:
+        return state
+    return count + 1, total + amount, squares + amount * amount
+
+
+def aggregated(state, event):
+    state = added(state or (0, 0.0, 0.0), event)
+    count, total, squares = state
+    event["sum"], event["count"] = total, count
+    event["avg"] = total / count if count else None
+    event["stddev"] = None
+    if count > 1:
+        rest = (count * squares - total * total) / (count * (count - 1))
+        event["stddev"] = math.sqrt(max(0.0, rest))
+    return state, event
+
+
+def enriched(event):
+    event["socioeconomic_idx"] = None
+    return event
+
+
+flow = Dataflow("benchmark")
+events = op.map("decode", op.input("in", flow, Source()), orjson.loads)
+if variant == "map":
+    found = op.map("encode", op.map("enrich", events, enriched), orjson.dumps)
+else:
+    keyed = op.key_on("key", events, user)
+    if variant == "fold":
+        found = op.fold_final("sum", keyed, lambda: (0, 0.0, 0.0), added)
+    else:
+        found = op.stateful_map("sum", keyed, aggregated)
+        if variant == "json":
+            found = op.map("encode", found, lambda one: orjson.dumps(one[1]))
+op.output("out", found, Sink())
+clock, processor = time.perf_counter(), time.process_time()
+run_main(flow)
+processor, clock = time.process_time() - processor, time.perf_counter() - clock
+print(json.dumps({"events": len(lines), "processor_s": processor, "clock_s": clock}))
+"""
+
+OURS = "ours"
+OURS_SUMMED = "ours, and sums per user"
+STOREY_EVERY = "storey, every event"
+STOREY_NEVER = "storey, nothing emitted"
+BYTEWAX_EVERY = "Bytewax, every event"
+BYTEWAX_JSON = "Bytewax, every event as JSON"
+BYTEWAX_FOLD = "Bytewax, sums at the end"
+BYTEWAX_MAP = "Bytewax, no state, JSON"
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Events a second, of processor time and by the clock."""
+
+    processor: float
+    clock: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is measured: a command that takes a file and a number of events."""
+
+    name: str
+    command: Sequence[str]
+    arguments: Sequence[str] = ()
+
+    def rate(self, path: Path, count: int) -> Rate:
+        """Run it once, on the core that this process is on."""
+        done = subprocess.run(
+            [*self.command, str(path), str(count), *self.arguments],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=HERE.parent,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
+        )
+        found = json.loads(done.stdout.splitlines()[-1])
+        events = found["events"]
+        return Rate(events / found["processor_s"], events / found["clock_s"])
+
+
+def write_events(path: Path, count: int) -> None:
+    """Write payloads, one a line."""
+    games = Games(users=max(1, count // EVENTS_PER_USER))
+    with path.open("wb") as file:
+        written = 0
+        for payload, _ in islice(games.payloads(), count):
+            file.write(payload + b"\n")
+            written += 1
+    if written < count:
+        raise RuntimeError(f"the generator has {written} events, not {count}")
+
+
+def pin() -> None:
+    """Keep this process and those that it starts on one core, where that can be."""
+    if sys.platform == "linux":
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+# -- ours ------------------------------------------------------------------------------
+
+
+Accept = Callable[[Sequence[bytes]], stream.Accepted]
+
+
+def acceptance() -> Accept:
+    """Return what stream_features does with payloads between its edges."""
+    catalogue = Catalogue([usecases.load(USE_CASE)])
+    table = postcodes()
+    codes = [normalised(code) for code in table["postcode"].to_pylist()]
+    index = PostcodeIndex.of(table.set_column(0, "postcode", pa.array(codes)))
+    rules = Rules(
+        maximum_bytes=256 * 1024,
+        clock_skew=timedelta(seconds=600),
+        keeps_personal=False,
+    )
+    at = datetime.now(UTC)
+    published_at = f"{at:%Y-%m-%dT%H:%M:%S}.123Z"
+    ids = [str(10**15 + number) for number in range(GROUP_MESSAGES)]
+
+    def accept(payloads: Sequence[bytes]) -> stream.Accepted:
+        messages = [
+            Message(data, message_id, {}, published_at)
+            for data, message_id in zip(payloads, ids, strict=False)
+        ]
+        return stream.accept(messages, catalogue, index, received_at=at, rules=rules)
+
+    return accept
+
+
+def summed(rows: pa.RecordBatch) -> pa.Table:
+    """Return exact counts, sums and sums of squares per user and type of event."""
+    amounts = rows.column("amount").cast(pa.decimal128(12, 2))
+    given = pa.table(
+        {
+            "user_id": rows.column("user_id"),
+            "event_type": rows.column("event_type"),
+            "amount": amounts,
+            "square": pc.multiply(amounts, amounts),
+        }
+    )
+    return given.group_by(["user_id", "event_type"], use_threads=False).aggregate(
+        [("amount", "count"), ("amount", "sum"), ("square", "sum")]
+    )
+
+
+def run_ours(path: Path, count: int, *, is_summed: bool) -> dict[str, Any]:
+    """Measure ours; every event must come out as a row and as JSON."""
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
+    payloads = path.read_bytes().splitlines()[:count]
+    accept = acceptance()
+    # What is made on the first call is made once in an instance.
+    accept(payloads[:GROUP_MESSAGES])
+    clock, processor = time.perf_counter(), time.process_time()
+    rows = enriched = size = 0
+    for start in range(0, len(payloads), GROUP_MESSAGES):
+        one = accept(payloads[start : start + GROUP_MESSAGES])
+        size += one.rows.serialize().size
+        rows += one.rows.num_rows
+        enriched += len(one.enriched)
+        if is_summed:
+            summed(one.rows)
+    processor, clock = time.process_time() - processor, time.perf_counter() - clock
+    if not rows == enriched == len(payloads) or not size:
+        raise RuntimeError(f"of {len(payloads)} events {rows} were accepted")
+    return {"events": rows, "processor_s": processor, "clock_s": clock}
+
+
+# -- the run ---------------------------------------------------------------------------
+
+
+def programs() -> tuple[list[Program], list[Program], list[Program]]:
+    """Return what is measured: ours, storey's configurations, Bytewax's variants."""
+    say = print if sys.stderr.isatty() else lambda _: None
+    pythons = {
+        peer: venvs.python_of(
+            HERE / f"requirements-{peer}.txt", folder=LOCAL / "venvs", say=say
+        )
+        for peer in ("storey", "bytewax")
+    }
+    own = [sys.executable, "-m", "benchmarks.stream", "--ours"]
+    ours = [Program(OURS, own, ("rows",)), Program(OURS_SUMMED, own, ("sums",))]
+    storey = [
+        Program(name, [str(pythons["storey"]), "-c", STOREY], (windows, emit))
+        for name, emit in ((STOREY_EVERY, "every"), (STOREY_NEVER, "never"))
+        for windows in STOREY_WINDOWS
+    ]
+    bytewax = [
+        Program(name, [str(pythons["bytewax"]), "-c", BYTEWAX], (variant,))
+        for name, variant in (
+            (BYTEWAX_EVERY, "events"),
+            (BYTEWAX_JSON, "json"),
+            (BYTEWAX_FOLD, "fold"),
+            (BYTEWAX_MAP, "map"),
+        )
+    ]
+    return ours, storey, bytewax
+
+
+def fastest(found: Sequence[Program], path: Path, count: int) -> list[Program]:
+    """Return the fastest program of each name, and print what all of them do."""
+    rates = [(program, program.rate(path, count).processor) for program in found]
+    print("| storey | windows | k events/s |\n|:--|:--|--:|")
+    for program, rate in rates:
+        print(f"| {program.name} | {program.arguments[0]} | {rate / 1e3:,.1f} |")
+    best = {
+        program.name: program for program, _ in sorted(rates, key=lambda one: one[1])
+    }
+    return list(best.values())
+
+
+def report(rates: Mapping[str, Sequence[Rate]]) -> list[str]:
+    """Print the table; return the targets that were missed."""
+    missed = []
+    own = median(one.processor for one in rates[OURS])
+    bytewax = max(
+        (BYTEWAX_EVERY, BYTEWAX_JSON),
+        key=lambda name: median(one.processor for one in rates[name]),
+    )
+    targets = {STOREY_EVERY: LEAST_OF_STOREY, bytewax: LEAST_OF_BYTEWAX}
+    print(
+        "\n| program | k events/s | by the clock | ours is times as fast | target |\n"
+        "|:--|--:|--:|--:|--:|"
+    )
+    for name, found in rates.items():
+        rate = median(one.processor for one in found)
+        clock = median(one.clock for one in found)
+        ratio, target = own / rate, targets.get(name)
+        is_missed = target is not None and ratio < target
+        if is_missed:
+            missed.append(f"{ratio:.2f} times as fast as {name}, not {target:g}")
+        print(
+            f"| {name} | {rate / 1e3:,.1f} | {clock / 1e3:,.1f} "
+            f"| {ratio:.2f}{' (missed)' if is_missed else ''} "
+            f"| {'informs' if target is None else f'≥ {target:g}'} |"
+        )
+    return missed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print Markdown, and return 1 where a target is missed."""
+    parser = argparse.ArgumentParser("python -m benchmarks.stream")
+    parser.add_argument("--events", type=int, default=200_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--ours", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    if given.ours:
+        path, count, what = given.ours
+        found = run_ours(Path(path), int(count), is_summed=what == "sums")
+        print(json.dumps(found))
+        return 0
+
+    pin()
+    ours, storey, bytewax = programs()
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "events.ndjson"
+        write_events(file, given.events)
+        searched = min(given.events, SEARCHED_EVENTS)
+        measured = [*ours, *fastest(storey, file, searched), *bytewax]
+        rates: dict[str, list[Rate]] = {program.name: [] for program in measured}
+        for number in range(given.rounds):
+            for program in measured:
+                rates[program.name].append(program.rate(file, given.events))
+            print(f"round {number + 1} of {given.rounds}", file=sys.stderr)
+    print(
+        f"\nMedians of {given.rounds} rounds of {given.events:,} events on one core; "
+        f"ours in groups of {GROUP_MESSAGES}."
+    )
+    missed = report(rates)
+    for miss in missed:
+        print(f"missed: {miss}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
