@@ -8,16 +8,20 @@ event, or is refused for a reason and goes to ``dead_letters`` as it came.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import filterfalse, product
 from typing import Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from propensity import tables
 from propensity.events import (
@@ -50,6 +54,10 @@ _UTC = pa.timestamp("us", "UTC")
 _MONEY = EVENT_SCHEMA.field("amount").type
 _MICROSECOND = timedelta(microseconds=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_DAY = timedelta(days=1) // _MICROSECOND
+
+# A line for each event: money as most producers write it, or none.
+_AMOUNTS = re.compile(rf"(?:(?:{AMOUNT[1:-1]})?+\n)*+".encode())
 
 # Columns that few events fill: those of a registration, and further fields as JSON.
 _SPARSE = {
@@ -71,8 +79,7 @@ _SPARSE = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(msgspec.Struct, frozen=True, gc=False):
     """
     A message as it was delivered.
 
@@ -82,7 +89,7 @@ class Message:
 
     data: bytes
     message_id: str
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = {}
     published_at: str = ""
     problem: Refused | None = None
 
@@ -121,13 +128,17 @@ class Accepted:
 class _Reading:
     """The events of a batch that could be decoded, in lists of one length."""
 
-    __slots__ = ("altered", "event_ids", "events", "places", "sparse", "use_cases")
+    __slots__ = (
+        *("altered", "event_ids", "event_types", "events"),
+        *("places", "sparse", "use_cases"),
+    )
 
     def __init__(self) -> None:
         self.places: list[int] = []
         self.events: list[Any] = []
-        self.use_cases: list[str] = []
-        self.event_ids: list[str] = []
+        self.event_types: list[str] = []
+        self.use_cases: list[Any] = []
+        self.event_ids: list[Any] = []
         # Rows that say more than an amount, and rows that are published with more
         # fields than they came with.
         self.sparse: list[int] = []
@@ -139,6 +150,7 @@ class _Reading:
         moved = {row: new for new, row in enumerate(rows)}
         kept.places = [self.places[row] for row in rows]
         kept.events = [self.events[row] for row in rows]
+        kept.event_types = [self.event_types[row] for row in rows]
         kept.use_cases = [self.use_cases[row] for row in rows]
         kept.event_ids = [self.event_ids[row] for row in rows]
         kept.sparse = [moved[row] for row in self.sparse if row in moved]
@@ -170,15 +182,17 @@ def accept(
     amounts = _amounts(read, refused)
     moments = _moments(read, refused, received_at + rules.clock_skew)
     sparse, unknown = _sparse(read, moments, postcodes, rules, refused)
+    since = _microseconds(moments)
     count = len(read.places)
-    taken = [messages[place] for place in read.places]
+    is_all = count == len(messages)
+    taken = messages if is_all else [messages[place] for place in read.places]
     columns: dict[str, Any] = {
         "use_case": pa.array(read.use_cases, _STRING),
         "event_id": pa.array(read.event_ids, _STRING),
         "user_id": pa.array([event.user_id for event in read.events], _STRING),
-        "event_type": pa.array([event.type_name for event in read.events], _STRING),
+        "event_type": pa.array(read.event_types, _STRING),
         "event_time": moments,
-        "event_date": moments.cast(pa.date32(), safe=False),
+        "event_date": pa.array((since // _DAY).astype(np.int32)).view(pa.date32()),
         "amount": amounts,
         **sparse,
         "message_id": pa.array([one.message_id for one in taken], _STRING),
@@ -192,7 +206,8 @@ def accept(
     if len(refused) > readable:
         kept = [row for row, place in enumerate(read.places) if place not in refused]
         rows, read = rows.take(pa.array(kept, pa.int64())), read.only(kept)
-    enriched = [messages[place].data for place in read.places]
+        taken = [taken[row] for row in kept]
+    enriched = [message.data for message in taken]
     for row in read.altered:
         enriched[row] = _enriched(read, row, enriched[row], rows)
     return Accepted(
@@ -210,74 +225,124 @@ def _read(
     rules: Rules,
     refused: dict[int, Refused],
 ) -> _Reading:
-    """Decode messages, each for itself: one that is broken must not touch another."""
-    decode, defaults, known = catalogue.decode, catalogue.default, catalogue.taken
-    longest, shallow = rules.maximum_bytes, 2 * MAXIMUM_DEPTH
+    """
+    Decode messages, each for itself, and find out what each event is.
+
+    In lists, since a loop over messages takes longer than decoding them does.
+    """
     read = _Reading()
-    events, use_cases, event_ids = read.events, read.use_cases, read.event_ids
-    for place, message in enumerate(messages):
-        data = message.data
-        try:
-            if message.problem is not None:
-                raise message.problem
-            size = len(data)
-            if size > longest:
-                raise Refused("too_large", f"over {longest} bytes")
-            event = decode(data)
-            # Short ASCII cannot be wrong where nobody reads it.
-            if size > shallow or not data.isascii():
-                check_unread(data)
-        except Refused as error:
-            refused[place] = error
-            continue
-        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            refused[place] = catalogue.explain(data, error)
-            continue
-        use_case, event_id = event.use_case, event.event_id
-        is_altered = use_case is None or event_id is None or not event.is_plain
-        if is_altered:
+    events, places = read.events, read.places
+    for first, run in _decode(messages, catalogue, rules, refused, first=0):
+        events += run
+        places += range(first, first + len(run))
+    types = read.event_types = [event.type_name for event in events]
+    use_cases = read.use_cases = [event.use_case for event in events]
+    event_ids = read.event_ids = [event.event_id for event in events]
+    read.sparse = [row for row, event in enumerate(events) if not event.is_plain]
+    read.altered = read.sparse
+    if None in use_cases or None in event_ids:
+        found = enumerate(zip(use_cases, event_ids, strict=True))
+        nameless = {row for row, names in found if None in names}
+        read.altered = sorted(nameless.union(read.sparse))
+        for row in nameless:
+            message = messages[places[row]]
             given = message.attributes
-            if use_case is None:
-                use_case = given.get("use_case") or defaults.get(event.type_name)
-            event_id = event_id or given.get("event_id") or message.message_id
-        if (use_case, event.type_name) not in known:
-            refused[place] = catalogue.not_taken(use_case, event.type_name)
-            continue
-        if is_altered:
-            if len(event_id) > MAXIMUM_ID_CHARACTERS:
-                refused[place] = Refused("bad_value", "too long", field="event_id")
-                continue
-            read.altered.append(len(events))
-            if not event.is_plain:
-                read.sparse.append(len(events))
-        read.places.append(place)
-        events.append(event)
-        use_cases.append(use_case)
-        event_ids.append(event_id)
-    return read
+            if use_cases[row] is None:
+                default = catalogue.default.get(types[row])
+                use_cases[row] = given.get("use_case") or default
+            event_ids[row] = (
+                event_ids[row] or given.get("event_id") or message.message_id
+            )
+    readable = len(refused)
+    if not catalogue.taken.issuperset(product({*use_cases}, {*types})):
+        for row, taken in enumerate(zip(use_cases, types, strict=True)):
+            if taken not in catalogue.taken:
+                refused[places[row]] = catalogue.not_taken(*taken)
+    for row in read.altered:
+        if len(event_ids[row]) > MAXIMUM_ID_CHARACTERS:
+            too_long = Refused("bad_value", "too long", field="event_id")
+            refused.setdefault(places[row], too_long)
+    if len(refused) == readable:
+        return read
+    return read.only([row for row, place in enumerate(places) if place not in refused])
+
+
+def _decode(
+    messages: Sequence[Message],
+    catalogue: Catalogue,
+    rules: Rules,
+    refused: dict[int, Refused],
+    *,
+    first: int,
+) -> Iterator[tuple[int, list[Any]]]:
+    """Yield runs of events, each with the place of its first; ``first`` is of all."""
+    try:
+        yield first, _decoded(messages, catalogue, rules)
+    except (Refused, msgspec.MsgspecError, ValueError, RecursionError) as error:
+        if len(messages) == 1:
+            data = messages[0].data
+            refused[first] = (
+                error if isinstance(error, Refused) else catalogue.explain(data, error)
+            )
+            return
+    else:
+        return
+    # One that is broken must not touch another: the halves tell which it is.
+    half = len(messages) // 2
+    yield from _decode(messages[:half], catalogue, rules, refused, first=first)
+    yield from _decode(messages[half:], catalogue, rules, refused, first=first + half)
+
+
+def _decoded(
+    messages: Sequence[Message], catalogue: Catalogue, rules: Rules
+) -> list[Any]:
+    """
+    Return the events of messages.
+
+    Raises:
+        Refused, MsgspecError, ValueError, RecursionError: One of them is broken.
+    """
+    for message in messages:
+        if message.problem is not None:
+            raise message.problem
+    payloads = [message.data for message in messages]
+    longest = max(map(len, payloads), default=0)
+    if longest > rules.maximum_bytes:
+        raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
+    events = [*map(catalogue.decode, payloads)]
+    # Short ASCII cannot be wrong where nobody reads it.
+    for data in filterfalse(bytes.isascii, payloads):
+        check_unread(data)
+    if longest > 2 * MAXIMUM_DEPTH:
+        for data in payloads:
+            if len(data) > 2 * MAXIMUM_DEPTH:
+                check_unread(data)
+    return events
 
 
 def _amounts(read: _Reading, refused: dict[int, Refused]) -> pa.Array:
     """Return money as exact decimals, null where an event has none."""
     amounts = [event.amount for event in read.events]
-    digits: list[Any] = (
-        [None if one is None else bytes(one) for one in amounts]
-        if None in amounts
-        else [bytes(one) for one in amounts]
-    )
-    found = pa.array(digits, _STRING)
-    is_plain = pc.match_substring_regex(found, AMOUNT)
-    if pc.all(is_plain).as_py() is False:
-        is_odd = pc.invert(is_plain).fill_null(False)
-        for row in np.flatnonzero(is_odd.to_numpy(zero_copy_only=False)).tolist():
+    has_none = np.zeros(len(amounts), np.bool_)
+    for row in read.sparse:
+        if amounts[row] is None:
+            has_none[row], amounts[row] = True, b""
+    lines = b"\n".join(amounts)
+    digits: list[Any]
+    if _AMOUNTS.fullmatch(lines + b"\n"):
+        digits = lines.split(b"\n") if amounts else []
+    else:
+        digits = [bytes(one) for one in amounts]
+        for row, one in enumerate(digits):
+            if _AMOUNTS.fullmatch(one + b"\n"):
+                continue
             try:
                 field = read.events[row].declared.amount
-                digits[row] = str(amount_of(digits[row], field=field))
+                digits[row] = str(amount_of(one, field=field))
             except Refused as error:
                 refused[read.places[row]] = error
-                digits[row] = None
-        found = pa.array(digits, _STRING)
-    return found.cast(_MONEY)
+                has_none[row] = True
+    return pa.array(digits, _STRING, mask=has_none).cast(_MONEY)
 
 
 def _moments(read: _Reading, refused: dict[int, Refused], latest: datetime) -> pa.Array:
@@ -296,7 +361,7 @@ def _moments(read: _Reading, refused: dict[int, Refused], latest: datetime) -> p
             pa.array(others, _STRING).cast(_UTC),
             pa.array([found.get(row) for row in range(len(texts))], _UTC),
         )
-    since = moments.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    since = _microseconds(moments)
     is_early = since < (EARLIEST - _EPOCH) // _MICROSECOND
     is_late = since > (latest - _EPOCH) // _MICROSECOND
     for row in np.flatnonzero(is_early | is_late).tolist():
@@ -307,6 +372,12 @@ def _moments(read: _Reading, refused: dict[int, Refused], latest: datetime) -> p
             moment = Refused("bad_time", detail, field="event_time")
         refused.setdefault(read.places[row], moment)
     return moments
+
+
+def _microseconds(moments: pa.Array) -> NDArray[np.int64]:
+    """Return moments, none of them null, as microseconds since 1970."""
+    since: NDArray[np.int64] = moments.view(pa.int64()).to_numpy()
+    return since
 
 
 def _each(texts: Sequence[str]) -> dict[int, datetime | Refused]:
@@ -330,10 +401,12 @@ def _moment(text: str) -> datetime | Refused:
 def published(messages: Sequence[Message]) -> pa.Array:
     """Return when messages were published; null where it is not said."""
     texts = [message.published_at or None for message in messages]
+    given = pa.array(texts, _STRING)
+    with contextlib.suppress(pa.ArrowInvalid):
+        return given.cast(_UTC)
     try:
         # Nanoseconds may be given; BigQuery keeps microseconds.
-        exact = pa.array(texts, _STRING).cast(pa.timestamp("ns", "UTC"))
-        return exact.cast(_UTC, safe=False)
+        return given.cast(pa.timestamp("ns", "UTC")).cast(_UTC, safe=False)
     except pa.ArrowInvalid:
         found = [None if text is None else _moment(text) for text in texts]
         return pa.array(
@@ -352,11 +425,13 @@ def _sparse(
     count = len(read.events)
     filled: dict[str, list[Any]] = {}
     unknown = 0
+    since = _microseconds(moments)
     for row in read.sparse:
         if read.places[row] in refused:
             continue
         try:
-            values = _details(read.events[row], moments[row].as_py(), rules)
+            moment = _EPOCH + int(since[row]) * _MICROSECOND
+            values = _details(read.events[row], moment, rules)
         except Refused as error:
             refused[read.places[row]] = error
             continue
@@ -372,7 +447,9 @@ def _sparse(
             values["socioeconomic_idx"] = index
             unknown += index is None
         for name, value in values.items():
-            filled.setdefault(name, [None] * count)[row] = value
+            if name not in filled:
+                filled[name] = [None] * count
+            filled[name][row] = value
     columns = {}
     for name, kind in _SPARSE.items():
         column = filled.get(name)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -634,7 +634,7 @@ class TestEnriched:
         )
         again = accept(
             *(
-                replace(messages[place], data=data, attributes={})
+                msgspec.structs.replace(messages[place], data=data, attributes={})
                 for place, data in zip(first.places, first.enriched, strict=True)
             ),
             catalogue=BOTH,
