@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.errors import RequestError, TooLarge
@@ -47,20 +47,27 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
         TooLarge: It is longer, or says that it is.
         RequestError: The connection was closed within it.
     """
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > maximum:
-        raise TooLarge(f"the body is larger than {maximum} bytes")
+    # Straight from ASGI: the objects that Starlette makes of headers and bodies take
+    # longer than what is read of them.
+    for name, value in request.scope["headers"]:
+        if name == b"content-length":
+            if value.isdigit() and int(value) > maximum:
+                raise TooLarge(f"the body is larger than {maximum} bytes")
+            break
     chunks: list[bytes] = []
     size = 0
-    try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > maximum:
-                raise TooLarge(f"the body is larger than {maximum} bytes")
-            chunks.append(chunk)
-    except ClientDisconnect:
-        raise RequestError("the connection was closed within the body") from None
-    return b"".join(chunks)
+    is_more = True
+    while is_more:
+        received = await request.receive()
+        if received["type"] == "http.disconnect":
+            raise RequestError("the connection was closed within the body")
+        chunk = received.get("body", b"")
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > maximum:
+            raise TooLarge(f"the body is larger than {maximum} bytes")
+        is_more = received.get("more_body", False)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
 def log(severity: str, message: str, *, function: str, **fields: object) -> None:

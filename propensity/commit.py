@@ -11,9 +11,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from propensity.errors import Unavailable
 
@@ -21,8 +20,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class _Waiting(Generic[Item, Result]):
+class _Waiting(NamedTuple, Generic[Item, Result]):
     """An item that waits, since when, and the future of whoever submitted it."""
 
     item: Item

@@ -60,8 +60,8 @@ from propensity.warehouse import Warehouse
 
 # Groups under way at once, and what each may hold: well within what one append and one
 # Publish request may be.
-WRITERS = 4
-GROUP_MESSAGES = 500
+WRITERS = 3
+GROUP_MESSAGES = 1_000
 GROUP_BYTES = 4 * 1024**2
 
 # What may wait in an instance. Beyond, Pub/Sub is asked to come again, and slows down.
