@@ -118,15 +118,20 @@ class Settings:
     seed: int = 42
     enriched_topic: str = "enriched"
     scores_topic: str = "scores"
+    model_updates_topic: str = "model-updates"
     keep_personal_fields: bool = False
     maximum_event_bytes: int = 256 * 1024
     maximum_clock_skew_s: int = 600
     postcode_ttl_s: int = 3600
     champion_ttl_s: int = 60
+    score_linger_ms: float = 2.0
+    maximum_instances: int = 1_000
     append_timeout_s: int = 30
     archive_linger_s: float = 2.0
     first_day_hours: int = 24
     label_known_days: int = 7
+    truth_delay_days: int = 7
+    alert_review_cost: float = 5.0
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -220,15 +225,20 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "seed": _whole(0, 2**31 - 1),
     "enriched_topic": _matching(_TOPIC),
     "scores_topic": _matching(_TOPIC),
+    "model_updates_topic": _matching(_TOPIC),
     "keep_personal_fields": _flag,
     "maximum_event_bytes": _whole(1024, 8 * 1024**2),
     "maximum_clock_skew_s": _whole(0, 24 * 3600),
     "postcode_ttl_s": _whole(1, 7 * 24 * 3600),
     "champion_ttl_s": _whole(1, 24 * 3600),
+    "score_linger_ms": _real(0.0, 100.0),
+    "maximum_instances": _whole(1, 10_000),
     "append_timeout_s": _whole(1, 300),
     "archive_linger_s": _real(0.0, 300.0),
     "first_day_hours": _whole(1, 24 * 90),
     "label_known_days": _whole(1, 3650),
+    "truth_delay_days": _whole(0, 3650),
+    "alert_review_cost": _real(0.0, 1e6),
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,

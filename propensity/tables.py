@@ -181,6 +181,8 @@ TRAINING_METADATA = Table(
         Column("algorithm", "STRING", "The candidate that was chosen"),
         Column("parameters", "STRING", "Its parameters, JSON"),
         Column("calibration", "STRING", "none, sigmoid, isotonic or temperature"),
+        Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
+        Column("alerts", "STRING", "Recall and cost at fixed alert rates, JSON"),
         Column("candidates", "STRING", "Every candidate's figures, JSON"),
         *_QUALITY,
         Column("importance", "STRING", "Permutation importance by feature, JSON"),
@@ -252,6 +254,9 @@ EVALUATION = Table(
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
         *_QUALITY,
         Column("unscored_converters", "INT64", "Converted without a probability"),
+        Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
+        Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),
+        Column("is_shadow", "BOOL", "Whether the model was scored to compare only"),
         Column("bytes_billed", "INT64", "Bytes that the run's queries billed"),
     ),
 )
@@ -410,12 +415,35 @@ INFERENCE_LOG = Table(
         Column("user_id", "STRING", "The user", required=True),
         Column("event_time", "TIMESTAMP", "Of the event", required=True),
         Column("event_date", "DATE", "UTC day of event_time", required=True),
-        Column("model_version", "INT64", "Model that scored", required=True),
+        Column("model_version", "INT64", "Model that scored; -1 none", required=True),
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]"),
+        Column("anomaly_score", "FLOAT64", "0 to 1, of models that know no outcomes"),
+        Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
+        Column("is_shadow", "BOOL", "Scored to compare, and not to answer"),
+        Column("epoch", "INT64", "Of the champion pointer that was in force"),
+        Column("source", "STRING", "stream, online or loaded"),
         Column("features", "STRING", "What the model was given, JSON"),
         Column("scored_at", "TIMESTAMP", "When it was scored", required=True),
         Column("scored_on", "DATE", "UTC day of scored_at", required=True),
-        Column("latency_ms", "FLOAT64", "From publication of the event to its score"),
+        Column("latency_ms", "FLOAT64", "From ingestion or publication to the score"),
+    ),
+)
+
+TRUTH_EVENTS = Table(
+    name="truth_events",
+    description="What was learned later about an event; the latest truth_time counts",
+    key=("use_case", "event_id", "truth_time"),
+    partition="received_on",
+    clustering=("use_case", "event_id"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("event_id", "STRING", "The event that it is about", required=True),
+        Column("label", "INT64", "What came of it, 0 or 1", required=True),
+        Column("truth_time", "TIMESTAMP", "When that was found out", required=True),
+        Column("message_id", "STRING", "Pub/Sub's id of the delivered message"),
+        Column("published_at", "TIMESTAMP", "When it was published"),
+        Column("received_at", "TIMESTAMP", "When the function took it", required=True),
+        Column("received_on", "DATE", "UTC day of received_at", required=True),
     ),
 )
 
@@ -451,5 +479,6 @@ TABLES = (
     STREAM_FEATURES_DAILY,
     POSTCODE_INDEX,
     INFERENCE_LOG,
+    TRUTH_EVENTS,
     DEAD_LETTERS,
 )

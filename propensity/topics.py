@@ -13,8 +13,9 @@ EVENTS = "events"
 ENRICHED = "enriched"
 SCORES = "scores"
 DEAD_LETTERS = "dead-letters"
+MODEL_UPDATES = "model-updates"
 
-TOPICS = (EVENTS, ENRICHED, SCORES, DEAD_LETTERS)
+TOPICS = (EVENTS, ENRICHED, SCORES, DEAD_LETTERS, MODEL_UPDATES)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -57,6 +57,8 @@ class UseCase:
     ``features`` maps each column of ``features.sql`` that the model reads to "number"
     or "category", in the order of the model's input. ``events`` names the types of
     events that it takes from the stream, ``event_types`` declares those of its own.
+    Of those, ``scored`` have the features as their own fields, so that a row is one
+    event and no user, and ``truths`` say what came of an earlier event.
     ``span`` says what the outcome is foreseen from, where it is not the lookback.
     """
 
@@ -73,7 +75,14 @@ class UseCase:
     candidates: Sequence[Candidate]
     events: Sequence[str] = ()
     event_types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    scored: Sequence[str] = ()
+    truths: Sequence[str] = ()
     span: str = ""
+
+    @property
+    def scores_events(self) -> bool:
+        """Whether a row is one event, whose own fields are the features."""
+        return bool(self.scored)
 
     def timeframe(self, settings: Settings) -> Timeframe:
         """
@@ -223,6 +232,8 @@ def parse(name: str, text: str) -> UseCase:
         candidates=candidates,
         events=tuple(read.get("stream", {}).get("events", ())),
         event_types=dict(read.get("events", {})),
+        scored=tuple(read.get("stream", {}).get("scored", ())),
+        truths=tuple(read.get("stream", {}).get("truths", ())),
         span=str(read.get("span", "")),
     )
 
