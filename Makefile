@@ -14,7 +14,7 @@ WORKERS ?= 2
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA USER_COLUMN LABEL_EVENT STATE PUBSUB
+export DATA CARDS USER_COLUMN LABEL_EVENT STATE PUBSUB
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,13 +22,14 @@ help: ## list the targets
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
 	@echo "make demo DATA=online-retail   a public data set, downloaded"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up"
+	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
 	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
 	@echo "make up PUBSUB=gcloud          with Google's own Pub/Sub emulator, where it and Java are installed"
 
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
-demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=…
-	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} $${STATE:+--state "$$STATE"} \
+demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=… or CARDS=…
+	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"}
 
@@ -43,7 +44,7 @@ status: ## say what is up, and where
 	@$(IF_SET_UP) $(BIN)/python -m local.stack status $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
 test-long: setup ## run the tests that take minutes: 100,000 events, and processes killed
 	@$(BIN)/python -m pytest -m long -s tests

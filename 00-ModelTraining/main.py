@@ -2,6 +2,7 @@
 00-ModelTraining: train, test and perhaps promote a model as of one day.
 
     snapshots of features and labels --> candidates --> holdout --> champion or not
+    scored events and their truths   -->
 
 Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
@@ -13,7 +14,7 @@ Answers   200 what was trained; 409 the same run is under way; 422 too little da
 
 import functions_framework
 
-from propensity import steps, training
+from propensity import steps
 from propensity.endpoint import Answer, Run, run
 
 
@@ -22,18 +23,7 @@ from propensity.endpoint import Answer, Run, run
 def model_training(current: Run) -> Answer:
     """Train once per use case and as-of date; a failure leaves the champion alone."""
     rows = steps.training_rows(current)
-    trained = training.train(
-        rows,
-        current.use_case,
-        current.timeframe,
-        preprocessor=steps.uploaded_preprocessor(current),
-        settings=current.settings,
-    )
+    trained = steps.trained_on(current, rows)
     champion = current.registry.find_champion()
-    verdict = training.compare(
-        trained,
-        steps.champion_probabilities(current, champion, trained.holdout.rows),
-        version=champion.version if champion else None,
-        seed=current.settings.seed,
-    )
+    verdict = steps.compared(current, trained, champion)
     return steps.publish_model(current, trained, verdict, rows=rows, champion=champion)

@@ -7,8 +7,9 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion (bucket, verified)
 Writes    ma_predictions_history, the as-of date's rows as a whole, and
           ma_predictions_table: re-scored users overwritten, new added, others kept
-Answers   200 what was published; 409 no champion, other features, or scores that
-          jumped (unless forced); 424 a table is missing; 503 try again
+Answers   200 what was published; 400 a use case that scores events; 409 no champion,
+          other features, or scores that jumped (unless forced); 424 a table is missing;
+          503 try again
 """
 
 import functions_framework
@@ -21,6 +22,7 @@ from propensity.endpoint import Answer, Run, run
 @run("predictions", kind="predict", once=False)
 def predictions(current: Run) -> Answer:
     """Score and publish; where any step fails, what was published before stays."""
+    steps.check_scores_users(current)
     evaluation_missing = not steps.is_evaluated(current)
     model = steps.champion_as_of(current)
     staged = steps.stage(current, model)

@@ -1,25 +1,32 @@
 """
-02-GetProba: the newest probability of one user, or of up to a thousand.
+02-GetProba: the newest probability of a user, or a score of features here and now.
 
-    user_id --> cache, or one query for all that wait --> probability and its date
+    user_id  --> cache, or one query for all that wait   --> probability, its date
+    features --> one call of the model for all that wait --> score, its version
 
-Request   GET /?user_id=U[&use_case=C], or POST / {"user_ids": [...], "use_case": C}
-Reads     ma_predictions_table (BigQuery)
-Writes    nothing
-Answers   200 the prediction(s); 404 no such user, or path; 400, 413, 415 unreadable
-          request; 405 method; 424 no predictions yet; 503 try again
+Request   get_proba: GET /?user_id=U[&use_case=C], or POST {"user_ids": [...]}
+          score: POST {"features": {...}}, {"instances": [...]}, {"user_id": U}, {...}
+Reads     ma_predictions_table, stream_events (BigQuery), the champion (bucket)
+Writes    get_proba nothing; score inference_log, behind the answer
+Answers   200 the prediction(s); 404 no such user, version or path; 400, 413, 415
+          unreadable request; 405 method; 409 no champion; 424 no table; 503 try again
 """
 
 import gc
 from datetime import UTC, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import lookup
+from propensity.answers import answers_failures
 from propensity.settings import Settings
+
+if TYPE_CHECKING:
+    from propensity.online import Online
 
 
 @cache
@@ -35,6 +42,19 @@ def lookups() -> lookup.Lookups:
 @functions_framework.aio.http
 @lookup.answers_json
 async def get_proba(request: Request) -> Response:
-    question = await lookup.question(request)
-    today = datetime.now(UTC).date()
-    return await lookups().answer(question, today=today)
+    asked = await lookup.question(request)
+    return await lookups().answer(asked, today=datetime.now(UTC).date())
+
+
+@cache
+def online() -> "Online":
+    """Open it on the first request; a lookup has none of what it imports."""
+    from propensity.online import Online
+
+    return Online.open(Settings.from_environment())
+
+
+@functions_framework.aio.http
+@answers_failures("score")
+async def score(request: Request) -> Response:
+    return await online().take(request)

@@ -2,9 +2,11 @@
 03-ModelEvaluation: what the probabilities of past weeks were worth.
 
     outcomes of the week + probabilities in force for it --> figures, provisional, final
+    truths of the day's events + scores as they were given -->
 
 Request   POST {"use_case", "as_of", "force"}, all optional
-Reads     the use case's source and ma_predictions_history (BigQuery)
+Reads     the use case's source and ma_predictions_history (BigQuery), or
+          inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and every earlier
           one whose figures are not final yet
 Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
@@ -21,7 +23,6 @@ from propensity.endpoint import Answer, Run, run
 @run("modelEvaluation", kind="evaluate", once=False)
 def model_evaluation(current: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, gets a row saying so."""
-    weeks = steps.weeks_to_evaluate(current)
-    rows = [steps.evaluate_week(current, week) for week in weeks]
+    rows = steps.evaluations(current)
     steps.publish_evaluations(current, rows)
     return {"weeks": rows}

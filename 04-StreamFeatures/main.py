@@ -2,13 +2,16 @@
 04-StreamFeatures: events in at least once, features out exactly once.
 
     events --> stream_features --> stream_events, enriched --> score_stream --> scores
-                                                         '--> archive_events
+                             '--> truth_events           '--> archive_events
+
+A transaction is scored by its own fields; what came of it is told later, by a truth.
 
 Request   a push of Pub/Sub, as a CloudEvent or plain: stream_features (topic events),
           score_stream and archive_events (topic enriched); POST: compact_features
 Reads     postcode_index, stream_events (BigQuery), the champion (bucket, verified)
-Writes    stream_events, dead_letters, inference_log, stream_features_daily, the view
-          stream_features, Parquet in the bucket, the topics enriched and scores
+Writes    stream_events, truth_events, dead_letters, inference_log,
+          stream_features_daily, the view stream_features, Parquet in the bucket, the
+          topics enriched and scores
 Answers   200 done, or stored as a dead letter; 400, 413 no push; 409 the compaction is
           under way; 503 deliver again
 """

@@ -36,7 +36,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
@@ -318,11 +325,13 @@ class Round:
 Generator = Callable[[int, float], Load]
 
 
-def by_wrk(script: Path, port: int, seconds: float) -> Load:
+def by_wrk(
+    script: Path, port: int, seconds: float, *, connections: int = CONNECTIONS
+) -> Load:
     """Send through ``wrk``."""
     done = subprocess.run(
         [
-            *("wrk", "--threads", "1", "--connections", str(CONNECTIONS)),
+            *("wrk", "--threads", "1", "--connections", str(connections)),
             *("--duration", f"{max(1, round(seconds))}s", "--latency"),
             *("--timeout", "30s", "--script", str(script), f"http://{HOST}:{port}"),
         ],
@@ -408,11 +417,15 @@ class Sender(asyncio.Protocol):
 
 
 async def _sent(
-    port: int, waiting: Iterator[Push], *, seconds: float | None
+    port: int,
+    waiting: Iterator[Push],
+    *,
+    seconds: float | None,
+    connections: int = CONNECTIONS,
 ) -> tuple[float, list[Sender]]:
     """Send for some seconds, or until none is left; return how long it took."""
     loop = asyncio.get_running_loop()
-    open_connections = CONNECTIONS
+    open_connections = connections
     finished = loop.create_future()
 
     def ended() -> None:
@@ -432,7 +445,7 @@ async def _sent(
     source = until_stopped()
     senders = []
     began = time.perf_counter()
-    for _ in range(CONNECTIONS):
+    for _ in range(connections):
         sender = Sender(source, ended)
         senders.append(sender)
         await loop.create_connection(sender.itself, HOST, port)
@@ -443,9 +456,17 @@ async def _sent(
     return time.perf_counter() - began, senders
 
 
-def by_python(given: Sequence[Push], port: int, seconds: float) -> Load:
+def by_python(
+    given: Iterable[Push],
+    port: int,
+    seconds: float,
+    *,
+    connections: int = CONNECTIONS,
+) -> Load:
     """Send through asyncio."""
-    elapsed, senders = asyncio.run(_sent(port, iter(given), seconds=seconds))
+    elapsed, senders = asyncio.run(
+        _sent(port, iter(given), seconds=seconds, connections=connections)
+    )
     latencies = [taken for one in senders for taken in one.latencies]
     cuts = statistics.quantiles(latencies, n=100)
     return Load(

@@ -4,6 +4,8 @@ Stage a function: exactly what a deploy uploads, and nothing else.
     python -m deploy.stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
+What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
+lock, with every package that it needs and the hash of each, see ``lock.py``.
 Equal sources give equal bytes, order, times and modes, so that a staged folder or
 archive can be compared, signed and cached by what is in it. Local mode runs functions
 from the same folders.
@@ -23,6 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "propensity"
+LOCKS = "deploy/locks"
 # 1980-01-01, the earliest time that a zip archive can hold.
 EPOCH_S = 315_532_800
 EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -37,7 +40,11 @@ class StageError(Exception):
 
 
 def sources(
-    function_folder: Path, *, requirements: str = "requirements.txt", root: Path = ROOT
+    function_folder: Path,
+    *,
+    requirements: str = "requirements.txt",
+    locked: bool = False,
+    root: Path = ROOT,
 ) -> dict[str, Path]:
     """
     List what a deploy of a function uploads.
@@ -46,7 +53,8 @@ def sources(
         function_folder: Holds ``main.py`` and its requirements.
         requirements: File of ``function_folder`` that is staged as
             ``requirements.txt``: entry points of one folder may have their own.
-        root: Holds ``propensity/``.
+        locked: Whether its lock is staged in its place.
+        root: Holds ``propensity/`` and the locks.
 
     Returns:
         Path in the staged folder, with slashes, to source file; ordered by path.
@@ -56,7 +64,10 @@ def sources(
     """
     found = {
         "main.py": function_folder / "main.py",
-        "requirements.txt": function_folder / requirements,
+        "requirements.txt": (
+            root / LOCKS / function_folder.name if locked else function_folder
+        )
+        / requirements,
     }
     for file in (root / PACKAGE).rglob("*"):
         name = file.relative_to(root)
@@ -76,6 +87,7 @@ def stage(
     target: Path,
     *,
     requirements: str = "requirements.txt",
+    locked: bool = False,
     root: Path = ROOT,
 ) -> Path:
     """
@@ -84,8 +96,7 @@ def stage(
     Args:
         function_folder: Holds ``main.py`` and its requirements.
         target: Missing, empty, or an earlier staged folder.
-        requirements: See ``sources``.
-        root: See ``sources``.
+        requirements, locked, root: See ``sources``.
 
     Returns:
         ``target``.
@@ -93,7 +104,9 @@ def stage(
     Raises:
         StageError: A source is missing, or ``target`` holds something else.
     """
-    files = sources(function_folder, requirements=requirements, root=root)
+    files = sources(
+        function_folder, requirements=requirements, locked=locked, root=root
+    )
     if target.exists() and not target.is_dir():
         raise StageError(f"cannot stage into {target}: it is a file")
     if target.exists():
@@ -128,6 +141,7 @@ def archive(
     file: Path,
     *,
     requirements: str = "requirements.txt",
+    locked: bool = False,
     root: Path = ROOT,
 ) -> Path:
     """
@@ -136,8 +150,7 @@ def archive(
     Args:
         function_folder: Holds ``main.py`` and its requirements.
         file: Written whole or not at all.
-        requirements: See ``sources``.
-        root: See ``sources``.
+        requirements, locked, root: See ``sources``.
 
     Returns:
         ``file``.
@@ -145,7 +158,9 @@ def archive(
     Raises:
         StageError: A source is missing.
     """
-    files = sources(function_folder, requirements=requirements, root=root)
+    files = sources(
+        function_folder, requirements=requirements, locked=locked, root=root
+    )
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     with zipfile.ZipFile(partial, "w") as bundle:
@@ -159,11 +174,17 @@ def archive(
 
 
 def digest(
-    function_folder: Path, *, requirements: str = "requirements.txt", root: Path = ROOT
+    function_folder: Path,
+    *,
+    requirements: str = "requirements.txt",
+    locked: bool = False,
+    root: Path = ROOT,
 ) -> str:
     """Return the SHA-256 of what a deploy uploads: of its names and its bytes."""
     total = hashlib.sha256()
-    files = sources(function_folder, requirements=requirements, root=root)
+    files = sources(
+        function_folder, requirements=requirements, locked=locked, root=root
+    )
     for name, source in files.items():
         content = source.read_bytes()
         total.update(f"{name}\0{len(content)}\0".encode())
@@ -185,11 +206,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="NAME",
         help="file of the function's folder to stage as requirements.txt",
     )
+    parser.add_argument(
+        "--locked", action="store_true", help="stage its lock, as a deploy does"
+    )
     given = parser.parse_args(arguments)
     make = archive if given.target.suffix == ".zip" else stage
     try:
         print(
-            make(given.function_folder, given.target, requirements=given.requirements)
+            make(
+                given.function_folder,
+                given.target,
+                requirements=given.requirements,
+                locked=given.locked,
+            )
         )
     except StageError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)

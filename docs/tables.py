@@ -45,8 +45,15 @@ WRITTEN = {
         "04-StreamFeatures keeps it in memory.",
     ),
     "inference_log": (
-        "04-StreamFeatures appends one row for every event that it scores.",
+        "04-StreamFeatures appends one row for every event that it scores, 02-GetProba's "
+        "`score` one for every instance.",
         "A redelivery repeats `inference_id`: count each once.",
+        "Transactions that came while nothing served are here under version -1.",
+    ),
+    "truth_events": (
+        "04-StreamFeatures appends what it is told about earlier events.",
+        "A truth may be here twice, and two may contradict each other: the latest "
+        "`truth_time` counts, and of two at one time label 1.",
     ),
     "dead_letters": (
         "04-StreamFeatures appends what it can never accept, and acknowledges it.",

@@ -4,17 +4,18 @@ The demo: load an export, play the scheduler over its last weeks, and show the r
     python -m local.demo                    a generated shop, nothing downloaded
     python -m local.demo --data PATH        your own export rows: NDJSON or Parquet
     python -m local.demo --data online-retail    a public data set, downloaded
+    python -m local.demo --cards FILE            card transactions alone, your own
 
 Train monthly, evaluate and predict weekly, look users up: through the functions, by
 HTTP, as the scheduler and a client would. The generated shop's export grows as a real
-one does: each run sees what had arrived by its day, late rows follow.
+one does: each run sees what had arrived by its day, late rows follow. Then come the
+streams, of a gaming operator and of card transactions.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -28,10 +29,12 @@ import pyarrow as pa
 import requests
 from numpy.typing import NDArray
 
-from local import comparison, ga4_export, online_retail, stream_demo
+from local import cards_demo, comparison, ga4_export, online_retail, stream_demo
+from local.asking import TIMEOUT_S, aligned, call
 from local.processes import LocalError
 from local.stack import LOCAL, ROOT, Options, Stack, State
 from local.synthesize import Shop
+from local.synthesize_cards import CardsError
 from propensity import usecases
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -40,7 +43,14 @@ from propensity.warehouse import Warehouse
 WEEKS = 8
 ONLINE_RETAIL = "online-retail"
 DAY = timedelta(days=1)
-TIMEOUT_S = 900
+
+# What a user can mend: a sentence says it, and no trace.
+EXPECTED = (
+    LocalError,
+    CardsError,
+    ga4_export.ExportError,
+    online_retail.DownloadError,
+)
 
 
 @dataclass(frozen=True)
@@ -67,10 +77,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with Stack(state, options=chosen, say=say) as stack:
             warehouse = Warehouse.open(Settings.from_environment(stack.environment))
             with contextlib.closing(warehouse):
-                show(stack, play(stack, warehouse, options))
-                if not options.data:
+                if not options.cards:
+                    show(stack, play(stack, warehouse, options))
+                if not options.cards and not options.data:
                     stream_demo.play(stack, warehouse, say=say)
-    except (LocalError, ga4_export.ExportError, online_retail.DownloadError) as error:
+                if not options.data:
+                    cards_demo.play(stack, warehouse, say=say, cards=options.cards)
+    except EXPECTED as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -91,7 +104,7 @@ def state_of(options: argparse.Namespace, chosen: Options) -> State:
     """
     if options.state:
         return State(options.state)
-    data = options.data
+    data = options.cards or options.data
     if data and data != ONLINE_RETAIL and not Path(data).expanduser().exists():
         raise LocalError(f"there is no file or folder {data}")
     name = State.of_data(data).name
@@ -106,8 +119,13 @@ def state_of(options: argparse.Namespace, chosen: Options) -> State:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "--data", help="file or folder of GA4 export rows, or online-retail"
+    )
+    source.add_argument(
+        "--cards",
+        help="card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class",
     )
     parser.add_argument(
         "--user-column",
@@ -258,26 +276,6 @@ def arrive(
     )
 
 
-def call(stack: Stack, function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
-    """
-    Call a function as the scheduler does.
-
-    Raises:
-        LocalError: It did not answer 200.
-    """
-    answer = requests.post(stack.url(function), json=asked, timeout=TIMEOUT_S)
-    try:
-        body: dict[str, Any] = answer.json()
-    except ValueError:
-        body = {"message": answer.text[:500]}
-    if answer.status_code != requests.codes.ok:
-        raise LocalError(
-            f"{function} answered {answer.status_code} to {json.dumps(dict(asked))}: "
-            f"{body.get('message')}\nIts log: {stack.state.logs}/{function}.log"
-        )
-    return body
-
-
 def told_training(answer: Mapping[str, Any]) -> str:
     """Return a line on a training."""
     found = answer["holdout"]
@@ -374,16 +372,6 @@ def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
             ]
         )
     return aligned(cells)
-
-
-def aligned(cells: Sequence[Sequence[str]]) -> str:
-    """Return rows of cells in columns, right-aligned, the first row underlined."""
-    widths = [max(len(row[i]) for row in cells) for i in range(len(cells[0]))]
-    lines = [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in cells
-    ]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 def pooled_table(pooled: comparison.Pooled) -> str:

@@ -79,6 +79,12 @@ FUNCTIONS = (
     Function("00-ModelTraining", "model_training"),
     Function("01-Predictions", "predictions"),
     Function("02-GetProba", "get_proba", is_asynchronous=True),
+    Function(
+        "02-GetProba",
+        "score",
+        is_asynchronous=True,
+        requirements="requirements-score.txt",
+    ),
     Function("03-ModelEvaluation", "model_evaluation"),
     Function("04-StreamFeatures", "stream_features", is_asynchronous=True),
     Function(
@@ -90,8 +96,8 @@ FUNCTIONS = (
     Function("04-StreamFeatures", "compact_features"),
     Function("04-StreamFeatures", "archive_events", is_asynchronous=True),
 )
-# Distance of every service's port from the base. 8, 9 and 14 on are left for functions
-# and emulators to come.
+# Distance of every service's port from the base. 9 and 14 on are left for functions and
+# emulators to come.
 PORT_OFFSETS = {
     "model_training": 0,
     "predictions": 1,
@@ -101,6 +107,7 @@ PORT_OFFSETS = {
     "score_stream": 5,
     "compact_features": 6,
     "archive_events": 7,
+    "score": 8,
     "bigquery": 10,
     "bigquery_storage": 11,
     "storage": 12,
@@ -324,6 +331,8 @@ class Stack:
             "PROPENSITY_USER_COLUMN": given.user_column,
             "PROPENSITY_LABEL_EVENT": given.label_event,
             "PROPENSITY_USE_CASE": given.use_case,
+            # Whoever plays with it does not want to wait a minute for a new version.
+            "PROPENSITY_CHAMPION_TTL_S": "1",
         }
 
     def url(self, service: str) -> str:

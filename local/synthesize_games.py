@@ -46,7 +46,6 @@ import argparse
 import base64
 import json
 import math
-import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -58,14 +57,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 from pyarrow import csv
 from tqdm import tqdm
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
+from local.drawing import (
+    DAY_MS,
+    HOUR_MS,
+    SECOND_MS,
+    Flags,
+    Floats,
+    Ints,
+    exponential,
+    floor,
+    latency_ms,
+    milliseconds,
+    moment,
+    normal,
+    pick,
+    random_of,
+    shuffled,
+    uuids,
+)
+
 Event = dict[str, Any]
 
 USE_CASE = "first_day_churn"
@@ -80,9 +94,6 @@ AMOUNT_FIELDS = {
 }
 MEASURES = {"new_purchases": "purchase", "new_bet": "bet", "new_win": "win"}
 
-SECOND_MS = 1_000
-HOUR_MS = 3_600 * SECOND_MS
-DAY_MS = 24 * HOUR_MS
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
 
 # Whatever has two rows below has one for those who stay and one for those who churn.
@@ -242,7 +253,7 @@ class _Gazetteer:
 @cache
 def _gazetteer() -> _Gazetteer:
     """Draw every district with a level of its own, and units around it."""
-    random = _random(POSTCODE_SEED, "postcodes")
+    random = random_of(POSTCODE_SEED, "postcodes")
     outwards = [area + district for area, _, _ in AREAS for district in DISTRICTS]
     outward_area = np.repeat(np.arange(len(AREAS)), len(DISTRICTS))
     country = np.array([area[2] for area in AREAS])[outward_area]
@@ -251,11 +262,11 @@ def _gazetteer() -> _Gazetteer:
         # Every nation has districts, and so units, of every level.
         mine = np.flatnonzero(country == nation)
         levels = 1 + np.arange(len(mine)) % INDEX_LEVELS
-        base[mine] = levels[_shuffled(random, len(mine))]
+        base[mine] = levels[shuffled(random, len(mine))]
     letters = [a + b for a in INWARD_LETTERS for b in INWARD_LETTERS]
     codes, spares = [], []
     for outward in outwards:
-        chosen = _shuffled(random, 10 * len(letters))[: UNITS + SPARE_UNITS].tolist()
+        chosen = shuffled(random, 10 * len(letters))[: UNITS + SPARE_UNITS].tolist()
         every = [f"{outward} {number % 10}{letters[number // 10]}" for number in chosen]
         codes += sorted(every[:UNITS])
         spares.append(every[UNITS:])
@@ -365,32 +376,32 @@ class Games:
 
     @cached_property
     def _players(self) -> _Players:
-        random, n = _random(self.seed, "players"), self.users
+        random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
-        churns[_shuffled(random, n)[: round(n * self.churn_rate)]] = CHURNS
-        youngest, oldest = np.array(AGES).T[:, _pick(random, AGE[churns])]
-        age = youngest + _floor(random.random(n) * (oldest - youngest + 1))
-        country = _pick(random, COUNTRY[churns])
-        level = 1 + _pick(random, INDEX[churns])
+        churns[shuffled(random, n)[: round(n * self.churn_rate)]] = CHURNS
+        youngest, oldest = np.array(AGES).T[:, pick(random, AGE[churns])]
+        age = youngest + floor(random.random(n) * (oldest - youngest + 1))
+        country = pick(random, COUNTRY[churns])
+        level = 1 + pick(random, INDEX[churns])
         unit = np.zeros(n, np.int64)
         where = random.random(n)
         for nation in range(ABROAD):
             for of_level in range(1, INDEX_LEVELS + 1):
                 units = _gazetteer().in_place(nation, of_level)
                 mine = (country == nation) & (level == of_level)
-                unit[mine] = units[_floor(where[mine] * len(units))]
+                unit[mine] = units[floor(where[mine] * len(units))]
         known = random.random(n)
         at_home = country != ABROAD
         return _Players(
             registered_ms=self._registrations(),
             churns=churns,
             country=country,
-            channel=_pick(random, CHANNEL[churns]),
+            channel=pick(random, CHANNEL[churns]),
             age=age,
             unit=unit,
             is_unit_known=at_home & (known >= UNKNOWN_UNIT + UNKNOWN_OUTWARD),
             is_outward_known=at_home & (known >= UNKNOWN_OUTWARD),
-            stake=np.array(STAKE)[churns] + STAKE_SPREAD * _normal(random, n),
+            stake=np.array(STAKE)[churns] + STAKE_SPREAD * normal(random, n),
         )
 
     @property
@@ -401,7 +412,7 @@ class Games:
 
     def _registrations(self) -> Ints:
         """Draw the moments of registration, in order, by hour and day of the week."""
-        random = _random(self.seed, "registrations")
+        random = random_of(self.seed, "registrations")
         hours = np.arange((self.days - 1) * 24)
         start_ms = self._end_ms - self.days * DAY_MS
         clock = start_ms // HOUR_MS + hours
@@ -410,7 +421,7 @@ class Games:
         chosen = np.searchsorted(
             np.cumsum(weight) / weight.sum(), random.random(self.users), side="right"
         )
-        within = _floor(random.random(self.users) * HOUR_MS)
+        within = floor(random.random(self.users) * HOUR_MS)
         return np.sort(start_ms + np.minimum(chosen, len(hours) - 1) * HOUR_MS + within)
 
     @cached_property
@@ -420,7 +431,7 @@ class Games:
     @cached_property
     def _play(self) -> _Play:
         """Everything that is played, in order of player."""
-        random, players = _random(self.seed, "play"), self._players
+        random, players = random_of(self.seed, "play"), self._players
         registered, n = players.registered_ms, self.users
         first = np.minimum(
             _log_normal_count(random, FIRST_DAY, players.churns),
@@ -434,7 +445,7 @@ class Games:
         again = stays | (random.random(n) < SECOND_DAY)
         # Who stays is there after two days; that is what staying means.
         later = np.where(again, np.maximum(later, stays), 0)
-        last_day = np.where(stays, 2 + _floor(random.random(n) * (PLAY_DAYS - 2)), 1)
+        last_day = np.where(stays, 2 + floor(random.random(n) * (PLAY_DAYS - 2)), 1)
 
         player = np.repeat(np.arange(n), first + later)
         place = (
@@ -442,19 +453,19 @@ class Games:
         )
         is_later = place >= first[player]
         final = last_day[player]
-        day = 1 + _floor(random.random(len(player)) ** 1.2 * final)
+        day = 1 + floor(random.random(len(player)) ** 1.2 * final)
         day = np.where(place == first[player], final, np.minimum(day, final))
         day = np.where(is_later, day, 0)
 
         starts = self._session_starts(random)
-        session = _pick(random, np.broadcast_to(SESSIONS, (len(player), 3)))
+        session = pick(random, np.broadcast_to(SESSIONS, (len(player), 3)))
         start = starts[player, day, session]
         room = np.minimum(SESSION_MS, DAY_MS - start)
-        time = start + _floor(random.random(len(player)) ** 1.5 * room)
+        time = start + floor(random.random(len(player)) ** 1.5 * room)
         time += registered[player] + day * DAY_MS
-        kind = _pick(random, MIX[players.churns[player]])
+        kind = pick(random, MIX[players.churns[player]])
         stake = players.stake[player] + SHIFT[kind]
-        amount = np.exp(stake + SPREAD[kind] * _normal(random, len(player)))
+        amount = np.exp(stake + SPREAD[kind] * normal(random, len(player)))
         cents = np.clip(np.rint(100 * amount), 1, MAXIMUM_CENTS).astype(np.int64)
         free = (kind == BET) & (random.random(len(player)) < FREE_BETS)
         cents[free] = 0
@@ -472,9 +483,9 @@ class Games:
         hour = np.searchsorted(
             np.cumsum(HOURS) / HOURS.sum(), random.random(shape), side="right"
         )
-        clock = np.minimum(hour, 23) * HOUR_MS + _floor(random.random(shape) * HOUR_MS)
+        clock = np.minimum(hour, 23) * HOUR_MS + floor(random.random(shape) * HOUR_MS)
         starts = (clock - self._players.registered_ms[:, None, None]) % DAY_MS
-        seconds = 5 + _floor(random.random(self.users) * 240)
+        seconds = 5 + floor(random.random(self.users) * 240)
         starts[:, 0, 0] = seconds * SECOND_MS
         return starts
 
@@ -582,7 +593,7 @@ class Games:
         kind = np.concatenate([np.full(n, len(PLAYS)), play.kind])[order].tolist()
         cents = np.concatenate([np.zeros(n, np.int64), play.cents])[order].tolist()
         moments = np.datetime_as_string(time[order].astype("datetime64[ms]")).tolist()
-        ids = _uuids(_random(self.seed, "event ids"), len(order))
+        ids = uuids(random_of(self.seed, "event ids"), len(order))
         registrations, user_ids = self._registered(), self.user_ids
         types = (*PLAYS, REGISTRATION)
         for i, event_id in enumerate(ids):
@@ -607,18 +618,18 @@ class Games:
 
     def _registered(self) -> list[Event]:
         """Return the fields of every registration."""
-        random, players = _random(self.seed, "registrations' fields"), self._players
+        random, players = random_of(self.seed, "registrations' fields"), self._players
         n = self.users
         first = _choice(random, FIRST_NAMES, n)
         last = _choice(random, LAST_NAMES, n)
         street = _choice(random, STREETS, n)
-        house = (1 + _floor(random.random(n) * 180)).tolist()
-        days = _floor(random.random(n) * 364).tolist()
+        house = (1 + floor(random.random(n) * 180)).tolist()
+        days = floor(random.random(n) * 364).tolist()
         codes, cities = self._addresses(random)
         rows = []
         for i in range(n):
             campaign, affiliate_url = CHANNELS[players.channel[i]]
-            registered = _moment(int(players.registered_ms[i])).date()
+            registered = moment(int(players.registered_ms[i])).date()
             birthday = _years_before(registered, int(players.age[i]))
             rows.append(
                 {
@@ -692,14 +703,14 @@ class Games:
                 "wanted shares of 0 or more, and at most 1 late; got "
                 f"duplicates={duplicates}, late={late}, broken={broken}"
             )
-        random = _random(self.seed, f"deliveries {seed}")
+        random = random_of(self.seed, f"deliveries {seed}")
         events = list(self.events())
         n = len(events)
-        sent_ms = np.array([_milliseconds(e["event_time"]) for e in events])
-        sent_ms += _latency_ms(random, n)
+        sent_ms = np.array([milliseconds(_instant(e["event_time"])) for e in events])
+        sent_ms += latency_ms(random, n)
         is_late = np.zeros(n, bool)
-        is_late[_shuffled(random, n)[: round(n * late)]] = True
-        sent_ms += np.where(is_late, _floor((1 + 4 * random.random(n)) * DAY_MS), 0)
+        is_late[shuffled(random, n)[: round(n * late)]] = True
+        sent_ms += np.where(is_late, floor((1 + 4 * random.random(n)) * DAY_MS), 0)
         messages = [
             _message(event, style)
             for event, style in zip(events, random.random(n).tolist(), strict=True)
@@ -708,7 +719,7 @@ class Games:
             Delivery(
                 data=data,
                 attributes=attributes,
-                sent_time=_moment(sent),
+                sent_time=moment(sent),
                 event=event,
                 is_late=was_late,
             )
@@ -718,9 +729,9 @@ class Games:
         ]
 
         extra = round(n * duplicates)
-        again = _floor(random.random(extra) * n)
-        wait_ms = 200 + _exponential(random, extra, 90 * SECOND_MS)
-        days_ms = _floor(random.random(extra) * 3 * DAY_MS)
+        again = floor(random.random(extra) * n)
+        wait_ms = 200 + exponential(random, extra, 90 * SECOND_MS)
+        days_ms = floor(random.random(extra) * 3 * DAY_MS)
         wait_ms += np.where(random.random(extra) < 0.1, days_ms, 0)
         for which, wait in zip(again.tolist(), wait_ms.tolist(), strict=True):
             first = made[which]
@@ -748,8 +759,8 @@ class Games:
         lean = [name for name in names if FAULTS[name].reason != "too_large"]
         turns = (names * HUGE_TURNS)[:count]
         turns += [lean[i % len(lean)] for i in range(count - len(turns))]
-        ids = _uuids(random, count)
-        wait_ms = _latency_ms(random, count).tolist()
+        ids = uuids(random, count)
+        wait_ms = latency_ms(random, count).tolist()
         made = []
         for name, event_id, wait, where in zip(
             turns, ids, wait_ms, random.random(count).tolist(), strict=True
@@ -757,12 +768,12 @@ class Games:
             fault = FAULTS[name]
             pool = pools[fault.of_registration]
             event = pool[int(where * len(pool))] | {"event_id": event_id}
-            sent_ms = _milliseconds(event["event_time"]) + wait
+            sent_ms = milliseconds(_instant(event["event_time"])) + wait
             made.append(
                 Delivery(
                     data=fault.spoil(event),
                     attributes=attributes_of({**event, **fault.attributes}),
-                    sent_time=_moment(sent_ms),
+                    sent_time=moment(sent_ms),
                     event=None,
                     reason=fault.reason,
                     fault=name,
@@ -1002,36 +1013,8 @@ def _instant(time: str | datetime) -> datetime:
 # Drawing --------------------------------------------------------------------------
 
 
-def _random(seed: int, purpose: str) -> np.random.Generator:
-    """Return a stream of its own for every purpose: the order of questions is free."""
-    tag = zlib.crc32(purpose.encode())
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([seed, tag])))
-
-
-def _floor(values: Floats) -> Ints:
-    return np.floor(values).astype(np.int64)
-
-
-def _shuffled(random: np.random.Generator, n: int) -> Ints:
-    return np.argsort(random.random(n), kind="stable")
-
-
-def _normal(random: np.random.Generator, n: int) -> Floats:
-    """Draw by Box and Muller, from uniform numbers alone."""
-    radius = np.sqrt(-2 * np.log1p(-random.random(n)))
-    normal: Floats = radius * np.cos(2 * np.pi * random.random(n))
-    return normal
-
-
-def _pick(random: np.random.Generator, weights: Floats) -> Ints:
-    """Draw one column per row of weights, which sum to 1."""
-    uniform = random.random(len(weights))
-    chosen: Ints = (uniform[:, None] >= weights.cumsum(axis=1)[:, :-1]).sum(axis=1)
-    return chosen
-
-
 def _choice(random: np.random.Generator, values: Sequence[str], n: int) -> list[str]:
-    return [values[i] for i in _floor(random.random(n) * len(values)).tolist()]
+    return [values[i] for i in floor(random.random(n) * len(values)).tolist()]
 
 
 def _log_normal_count(
@@ -1041,7 +1024,7 @@ def _log_normal_count(
 ) -> Ints:
     """Draw whole numbers from 0, the floor of log-normal ones, by group."""
     mean, spread = np.array(parameters)[group].T
-    return _floor(np.exp(mean + spread * _normal(random, len(group))))
+    return floor(np.exp(mean + spread * normal(random, len(group))))
 
 
 def _count_density(maximum: int) -> Floats:
@@ -1061,35 +1044,6 @@ def _log_odds(density: Floats) -> Floats:
     """Return the log of how much likelier each column is for those who churn."""
     odds: Floats = np.log(density[CHURNS] / density[STAYS])
     return odds
-
-
-def _exponential(random: np.random.Generator, n: int, mean: float) -> Ints:
-    return _floor(-mean * np.log1p(-random.random(n)))
-
-
-def _latency_ms(random: np.random.Generator, n: int) -> Ints:
-    """Draw milliseconds from event to sending: mostly one second, sometimes minutes."""
-    waits = 40 + _exponential(random, n, 600)
-    offline = _floor(random.random(n) * 10 * 60 * SECOND_MS)
-    return np.where(random.random(n) < 0.03, offline, waits)
-
-
-def _uuids(random: np.random.Generator, n: int) -> list[str]:
-    """Draw random UUIDs of version 4."""
-    raw = np.asarray(random.bit_generator.random_raw(2 * n), np.uint64).reshape(n, 2)
-    raw[:, 0] = raw[:, 0] & np.uint64(0xFFFFFFFFFFFF0FFF) | np.uint64(0x4000)
-    raw[:, 1] = raw[:, 1] & np.uint64((1 << 62) - 1) | np.uint64(1 << 63)
-    texts = (f"{high:016x}{low:016x}" for high, low in raw.tolist())
-    return [f"{t[:8]}-{t[8:12]}-{t[12:16]}-{t[16:20]}-{t[20:]}" for t in texts]
-
-
-def _moment(milliseconds: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)
-
-
-def _milliseconds(time: str) -> int:
-    since = datetime.fromisoformat(time) - datetime(1970, 1, 1, tzinfo=UTC)
-    return since // timedelta(milliseconds=1)
 
 
 def _years_before(day: date, years: int) -> date:

@@ -389,6 +389,7 @@ def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> No
             "verdict": f"shipped; version {instead} had come to serve before",
             "compared_version": instead,
             "is_compared": False,
+            "has_log_loss": False,
             "roc_auc": nothing,
             "log_loss": nothing,
         },

@@ -946,6 +946,8 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
         if kind == "amount":
             amount = row["amount"]
             event[name] = None if amount is None else amount.quantize(CENT)
+        elif kind == "identity":
+            event[name] = row["event_id"]
         elif kind not in PERSONAL:
             event[name] = row[name] if name in row else further.get(name)
         elif row.get(name) is not None:

@@ -6,13 +6,21 @@ What the asynchronous functions share at their edge to HTTP: bodies in, JSON out
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable
+import time
+import traceback
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.errors import RequestError, TooLarge
+from propensity.errors import (
+    MethodNotAllowed,
+    PropensityError,
+    RequestError,
+    TooLarge,
+)
 
 
 class Json(Response):
@@ -74,3 +82,59 @@ def log(severity: str, message: str, *, function: str, **fields: object) -> None
     """Write one line, as the platform reads structured logs; never with a user id."""
     line = {"severity": severity, "message": message, "function": function, **fields}
     print(json.dumps(line, default=str), flush=True)
+
+
+Function = Callable[[Request], Awaitable[Response]]
+
+
+def answers_failures(name: str) -> Callable[[Function], Function]:
+    """
+    Turn whatever a function raises into JSON, and log it by one line.
+
+    What the caller did is told in full. What went wrong behind the function may name
+    tables, buckets and settings, and is told in its log alone.
+
+    Args:
+        name: Of the function, in the log.
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        async def answered(request: Request) -> Response:
+            began = time.monotonic()
+            # No variable may hold what was raised: each would hold the other, and with
+            # them the request, until the garbage collector looks.
+            try:
+                return await function(request)
+            except PropensityError as raised:
+                return _failed(name, raised, began)
+            except Exception as raised:  # the one place: the last before the caller
+                frames = "".join(traceback.format_tb(raised.__traceback__))
+                told = f"{type(raised).__name__}\n{frames}"
+                return _failed(name, PropensityError(told), began)
+
+        return answered
+
+    return decorate
+
+
+def _failed(name: str, error: PropensityError, began: float) -> Response:
+    log(
+        "ERROR" if error.status >= 500 else "WARNING",
+        error.message,
+        function=name,
+        outcome=error.code,
+        status=error.status,
+        field=error.field,
+        seconds=time.monotonic() - began,
+    )
+    body = error.body()
+    if error.status >= 500:
+        again = "; try again" if error.retryable else ""
+        body["message"] = f"not answered; the function's log says why{again}"
+    headers = []
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if error.status == 503:
+        headers.append((b"retry-after", b"1"))
+    return Json(json.dumps(body).encode(), status=error.status, headers=headers)

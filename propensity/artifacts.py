@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING
 
 import requests.exceptions
@@ -32,6 +33,15 @@ class Stored:
 
     data: bytes
     generation: int
+
+
+class Unchanged(Enum):
+    """Says that an object still is what its reader knows."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
 
 
 def sha256(data: bytes) -> str:
@@ -125,6 +135,33 @@ class Artifacts:
         with self._translated(name):
             try:
                 data = blob.download_as_bytes(retry=self._retry, timeout=self._timeout)
+            except api.NotFound:
+                return None
+        return Stored(data, int(blob.generation))
+
+    def find_newer(self, name: str, *, than: int) -> Stored | Unchanged | None:
+        """
+        Read an object unless it still has a generation, by a conditional GET.
+
+        Args:
+            name: Of the object.
+            than: The generation that is known; 0 for none, which reads it in any case.
+
+        Returns:
+            The object, UNCHANGED, or None where there is none (any more).
+        """
+        if not than:
+            return self.find(name)
+        blob = self._bucket.blob(name)
+        with self._translated(name):
+            try:
+                data = blob.download_as_bytes(
+                    if_generation_not_match=than,
+                    retry=self._retry,
+                    timeout=self._timeout,
+                )
+            except api.NotModified:
+                return UNCHANGED
             except api.NotFound:
                 return None
         return Stored(data, int(blob.generation))

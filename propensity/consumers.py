@@ -21,11 +21,12 @@ import time
 import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from math import isnan
 from typing import Any
 
 import msgspec
@@ -48,10 +49,16 @@ from propensity.errors import (
     RequestError,
     TooLarge,
 )
-from propensity.events import Catalogue, Refused, moment_of
+from propensity.events import (
+    Catalogue,
+    Refused,
+    instant_of,
+    moment_of,
+    numerals_of,
+)
 from propensity.postcodes import PostcodeIndex
 from propensity.registry import PARQUET
-from propensity.serving import Champions, Serving
+from propensity.serving import Champions, Serving, Standing
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.stream import Message, Rules
@@ -70,6 +77,9 @@ WAITING_BYTES = 64 * 1024**2
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
+
+# Of a score that nothing gave, since nothing served.
+NO_VERSION = -1
 
 # After it could not be read, the postcode table is left alone for so long.
 POSTCODES_PAUSE_S = 1.0
@@ -310,7 +320,7 @@ class Consumer(ABC):
 
 
 class StreamFeatures(Consumer):
-    """Events in: validated, enriched, stored, published on."""
+    """Events in: validated, enriched, stored, published on; truths in: stored."""
 
     name = "streamFeatures"
 
@@ -328,21 +338,18 @@ class StreamFeatures(Consumer):
             received_at=datetime.now(UTC),
             rules=edges.rules,
         )
-        rows, refused = accepted.rows, dict(accepted.refused)
-        kept = list(range(rows.num_rows))
-        while True:
-            try:
-                await edges.appends.append(tables.STREAM_EVENTS, rows)
-                break
-            except RowsRefused as error:
-                # One row that no table takes must not hold up all that came with it.
-                for row, detail in error.rows.items():
-                    place = accepted.places[kept[row]]
-                    refused[place] = Refused("refused_by_table", detail[:500])
-                kept = [row for at, row in enumerate(kept) if at not in error.rows]
-                rows = accepted.rows.take(pa.array(kept, pa.int64()))
+        refused = dict(accepted.refused)
+        told = await self._append(
+            tables.TRUTH_EVENTS, accepted.truths, accepted.truth_places, refused
+        )
+        kept = await self._append(
+            tables.STREAM_EVENTS, accepted.rows, accepted.places, refused
+        )
         if refused:
             await self.bury(messages, refused)
+        rows = accepted.rows
+        if len(kept) < rows.num_rows:
+            rows = rows.take(pa.array(kept, pa.int64()))
         await edges.bus.publish(
             edges.settings.enriched_topic,
             [accepted.enriched[row] for row in kept],
@@ -351,12 +358,42 @@ class StreamFeatures(Consumer):
         self.tally.add(
             Counter(one.reason for one in refused.values()),
             rows_in=len(messages),
-            rows_out=rows.num_rows,
+            rows_out=len(kept),
+            truths=len(told),
             dead_letters=len(refused),
             unknown_postcodes=accepted.unknown_postcodes,
             appends=1,
         )
         return refused
+
+    async def _append(
+        self,
+        table: tables.Table,
+        rows: pa.RecordBatch,
+        places: Sequence[int],
+        refused: dict[int, Refused],
+    ) -> list[int]:
+        """
+        Append rows but for those that the table refuses; return which were.
+
+        Args:
+            table: Where to.
+            rows: To append.
+            places: The message of each.
+            refused: Gets what the table refuses.
+        """
+        kept, left = list(range(rows.num_rows)), rows
+        while True:
+            try:
+                await self.edges.appends.append(table, left)
+                return kept
+            except RowsRefused as error:
+                # One row that no table takes must not hold up all that came with it.
+                for row, detail in error.rows.items():
+                    place = places[kept[row]]
+                    refused[place] = Refused("refused_by_table", detail[:500])
+                kept = [row for at, row in enumerate(kept) if at not in error.rows]
+                left = rows.take(pa.array(kept, pa.int64()))
 
 
 def attributes_of(rows: pa.RecordBatch) -> list[dict[str, str]]:
@@ -470,19 +507,39 @@ class ArchiveEvents(Consumer):
 
 
 class Scored(msgspec.Struct, gc=False):
-    """What scoring needs of an enriched event."""
+    """
+    What scoring needs of an enriched event, and of the message that brought it.
 
+    ``features`` and ``ingested_at``, where the event has such, are those of an event
+    that is scored by its own fields; ``message`` is set once it is known to be one.
+    """
+
+    user_id: str
+    event_time: str
+    event_id: str
+    use_case: str
+    features: Any = None
+    ingested_at: Any = None
+    message: Any = None
+
+
+class _Enriched(msgspec.Struct, gc=False):
     user_id: str
     event_time: str
     event_id: str
     use_case: str
 
 
-_decode_scored = msgspec.json.Decoder(Scored).decode
+_decode_enriched = msgspec.json.Decoder(_Enriched).decode
 
 
 class ScoreStream(Consumer):
-    """Enriched events to probabilities, by the champion of their use case."""
+    """
+    Enriched events to scores, by what serves of their use case at that moment.
+
+    All events of a use case in a group are scored by one champion, and by one shadow
+    where there is one. Only what the champion says is published.
+    """
 
     name = "scoreStream"
     writers = SCORING_GROUPS
@@ -498,43 +555,43 @@ class ScoreStream(Consumer):
             edges.warehouse,
             ttl_s=settings.champion_ttl_s,
             clock=time.monotonic,
+            tell=self._told,
         )
-        self._told: PropensityError | None = None
+
+    def _told(self, error: PropensityError) -> None:
+        # What does not load leaves what was before in its place, and says so.
+        log("ERROR", error.message, function=self.name)
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
-        """Score a group by one query for every use case in it."""
+        """Score a group, the events of each use case together."""
         refused: dict[int, Refused] = {}
-        asked: dict[str, list[tuple[Scored, Message]]] = {}
+        asked: dict[str, list[Scored]] = {}
         for place, message in enumerate(messages):
             try:
-                if message.problem is not None:
-                    raise message.problem
-                event = _decode_scored(message.data)
-                moment_of(event.event_time)
-                if event.use_case not in self.edges.catalogue.use_cases:
-                    raise Refused("unknown_use_case", "not deployed", field="use_case")
+                event = self._read(message)
             except Refused as error:
                 refused[place] = error
-            except (msgspec.MsgspecError, ValueError) as error:
+            except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                 refused[place] = self.edges.catalogue.explain(message.data, error)
             else:
-                asked.setdefault(event.use_case, []).append((event, message))
+                asked.setdefault(event.use_case, []).append(event)
         if refused:
             await self.bury(messages, refused)
         loop = asyncio.get_running_loop()
         scored = 0
         for name, events in asked.items():
-            rows, skipped = await loop.run_in_executor(
+            rows, counts = await loop.run_in_executor(
                 self._threads, self._score, usecases.load(name), events
             )
-            self.tally.add({}, **skipped)
+            self.tally.add({}, **counts)
             if rows is None:
                 continue
             await self.edges.appends.append(tables.INFERENCE_LOG, rows)
+            payloads, attributes = announced(rows)
             await self.edges.bus.publish(
-                self.edges.settings.scores_topic, *announced(rows)
+                self.edges.settings.scores_topic, payloads, attributes
             )
-            scored += rows.num_rows
+            scored += len(payloads)
         self.tally.add(
             Counter(one.reason for one in refused.values()),
             rows_in=len(messages),
@@ -543,71 +600,126 @@ class ScoreStream(Consumer):
         )
         return refused
 
+    def _read(self, message: Message) -> Scored:
+        """
+        Return what an enriched event says.
+
+        Raises:
+            Refused, MsgspecError, ValueError, RecursionError: It is none.
+        """
+        if message.problem is not None:
+            raise message.problem
+        read = _decode_enriched(message.data)
+        moment_of(read.event_time)
+        catalogue = self.edges.catalogue
+        if read.use_case not in catalogue.use_cases:
+            raise Refused("unknown_use_case", "not deployed", field="use_case")
+        event = Scored(
+            read.user_id, read.event_time, read.event_id, read.use_case, message=message
+        )
+        use_case = usecases.load(read.use_case)
+        if use_case.scores_events:
+            whole = catalogue.read(message.data, message.attributes)
+            if whole.type_name in use_case.scored:
+                event.features = numerals_of(whole)
+                event.ingested_at = _ingested_at(whole)
+        return event
+
     def _score(
-        self, use_case: UseCase, events: Sequence[tuple[Scored, Message]]
+        self, use_case: UseCase, events: Sequence[Scored]
     ) -> tuple[pa.RecordBatch | None, dict[str, int]]:
-        """Return rows of ``inference_log``, and how many events got no score, why."""
-        if not use_case.has_statement("stream_rows"):
+        """Return rows of ``inference_log``, and counts of what was not scored, why."""
+        if use_case.scores_events:
+            wanted = [event for event in events if event.features is not None]
+            counts = {"not_scored_on_the_stream": len(events) - len(wanted)}
+            standing = self._champions.standing(use_case)
+        elif not use_case.has_statement("stream_rows"):
             return None, {"not_scored_on_the_stream": len(events)}
-        champion = self._champions.current(use_case)
-        if (error := self._champions.last_error) is not self._told:
-            # A new champion that does not load leaves the one before in its place.
-            self._told = error
-            log("ERROR", f"champion not loaded: {error}", function=self.name)
-        if champion is None:
-            return None, {"no_champion": len(events)}
-        moments = [moment_of(event.event_time) for event, _ in events]
+        else:
+            standing = self._champions.standing(use_case)
+            if standing.champion is None:
+                return None, {"no_champion": len(events)}
+            wanted = self._looked_up(use_case, events)
+            counts = {"outside_window": len(events) - len(wanted)}
+        if not wanted:
+            return None, counts
+        given = pa.RecordBatch.from_pylist(
+            [event.features for event in wanted], schema=_schema(use_case)
+        )
+        if not use_case.scores_events:
+            # As the model was given them, which NUMERIC as a text is not.
+            for event, row in zip(wanted, given.to_pylist(), strict=True):
+                event.features = row
+        serving = [one for one in (standing.champion, standing.shadow) if one]
+        parts = []
+        for one in serving:
+            with self._scoring:
+                scores = one.scorer.probabilities(given)
+            parts.append(
+                inferences(
+                    use_case, standing, one, wanted, scores, at=datetime.now(UTC)
+                )
+            )
+        if standing.champion is None:
+            counts["no_champion"] = len(wanted)
+            nothing = [None] * len(wanted)
+            at = datetime.now(UTC)
+            parts.append(inferences(use_case, standing, None, wanted, nothing, at=at))
+        elif not standing.champion.is_warm:
+            counts["not_warm"] = len(wanted)
+        return pa.concat_batches(parts), counts
+
+    def _looked_up(self, use_case: UseCase, events: Sequence[Scored]) -> list[Scored]:
+        """Return the events that are scored, with their users' features of now."""
+        moments = [moment_of(event.event_time) for event in events]
         found = self.edges.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
             {
                 **use_case.chosen(self.edges.settings),
                 "use_case": use_case.name,
-                "user_ids": sorted({event.user_id for event, _ in events}),
+                "user_ids": sorted({event.user_id for event in events}),
                 "first_event_day": min(moments).date(),
             },
         )[0]
         features = {row["user_id"]: dict(row.items()) for row in found}
-        # An event after a use case's last moment of interest changes no feature.
-        wanted = [
-            (event, message)
-            for (event, message), moment in zip(events, moments, strict=True)
-            if event.user_id in features
-            and moment < features[event.user_id]["scored_until"]
-        ]
-        skipped = {"outside_window": len(events) - len(wanted)}
-        if not wanted:
-            return None, skipped
-        names = list(use_case.features)
-        given = pa.RecordBatch.from_pylist(
-            [features[event.user_id] for event, _ in wanted], schema=_schema(use_case)
-        )
-        with self._scoring:
-            [*parts] = champion.scorer.score([given])
-        probability = [float(one) for _, part in parts for one in part]
-        texts = [
-            msgspec.json.encode({name: row[name] for name in names}).decode()
-            for row in given.to_pylist()
-        ]
-        rows = inferences(
-            use_case, champion, wanted, probability, texts, at=datetime.now(UTC)
-        )
-        return rows, skipped
+        wanted = []
+        for event, moment in zip(events, moments, strict=True):
+            event.features = features.get(event.user_id)
+            # After a use case's last moment of interest an event changes no feature.
+            if event.features and moment < event.features["scored_until"]:
+                wanted.append(event)
+        return wanted
+
+
+# Whether it lies in the future was asked when the event came in.
+_LATEST = datetime.max.replace(tzinfo=UTC)
+
+
+def _ingested_at(event: Any) -> datetime | None:
+    """
+    Return when a producer took a decoded event, None where it does not say.
+
+    Raises:
+        Refused: What it says is no moment.
+    """
+    for name in event.declared.instants:
+        value = getattr(event, name)
+        if value is not None and value is not msgspec.UNSET:
+            return instant_of(value, field=name, latest=_LATEST)
+    return None
 
 
 def _schema(use_case: UseCase) -> pa.Schema:
     kinds = {usecases.NUMBER: pa.float64(), usecases.CATEGORY: pa.string()}
-    return pa.schema(
-        [("user_id", pa.string())]
-        + [(name, kinds[kind]) for name, kind in use_case.features.items()]
-    )
+    return pa.schema([(name, kinds[kind]) for name, kind in use_case.features.items()])
 
 
 def inferences(
     use_case: UseCase,
-    champion: Serving,
-    events: Sequence[tuple[Scored, Message]],
-    probability: Sequence[float],
-    features: Sequence[str],
+    standing: Standing,
+    serving: Serving | None,
+    events: Sequence[Scored],
+    scores: Iterable[float | None],
     *,
     at: datetime,
 ) -> pa.RecordBatch:
@@ -616,32 +728,48 @@ def inferences(
 
     Args:
         use_case: Of all events.
-        champion: What scored.
-        events: With the messages that brought them.
-        probability: Of each event's user.
-        features: What the model was given for each, JSON.
+        standing: What stood when they were scored.
+        serving: What of it scored; None for nothing.
+        events: With their features.
+        scores: Of each; NaN where there is none.
         at: When they were scored.
     """
-    moments = [moment_of(event.event_time) for event, _ in events]
-    published = stream.published([message for _, message in events]).to_pylist()
-    columns: dict[str, list[Any]] = {
+    moments = [moment_of(event.event_time) for event in events]
+    published = stream.published([event.message for event in events]).to_pylist()
+    version = NO_VERSION if serving is None else serving.version
+    found = [None if one is None or isnan(one) else float(one) for one in scores]
+    nothing = [None] * len(events)
+    is_anomaly = serving is not None and serving.is_anomaly
+    names = list(use_case.features)
+    columns: dict[str, Sequence[Any]] = {
         "use_case": [use_case.name] * len(events),
         "inference_id": [
-            inference_id(event, moment.date(), version=champion.version)
-            for (event, _), moment in zip(events, moments, strict=True)
+            inference_id(event, moment.date(), version=version)
+            for event, moment in zip(events, moments, strict=True)
         ],
-        "event_id": [event.event_id for event, _ in events],
-        "user_id": [event.user_id for event, _ in events],
+        "event_id": [event.event_id for event in events],
+        "user_id": [event.user_id for event in events],
         "event_time": moments,
         "event_date": [moment.date() for moment in moments],
-        "model_version": [champion.version] * len(events),
-        "probability": list(probability),
-        "features": list(features),
+        "model_version": [version] * len(events),
+        "probability": nothing if is_anomaly else found,
+        "anomaly_score": found if is_anomaly else nothing,
+        "is_warm": [serving is not None and serving.is_warm] * len(events),
+        "is_shadow": [serving is not None and serving is standing.shadow] * len(events),
+        "epoch": [standing.epoch] * len(events),
+        "source": ["stream"] * len(events),
+        "features": [
+            msgspec.json.encode({name: event.features[name] for name in names}).decode()
+            for event in events
+        ],
         "scored_at": [at] * len(events),
         "scored_on": [at.date()] * len(events),
         "latency_ms": [
             None if since is None else (at - since) / timedelta(milliseconds=1)
-            for since in published
+            for since in (
+                event.ingested_at or one
+                for event, one in zip(events, published, strict=True)
+            )
         ],
     }
     return pa.RecordBatch.from_pydict(
@@ -663,7 +791,15 @@ def inference_id(event: Scored, day: date, *, version: int) -> str:
 
 
 def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
-    """Return rows of ``inference_log`` as messages: payloads, and their attributes."""
+    """
+    Return what rows of ``inference_log`` say to others, as messages.
+
+    That is what the champion answered, where it has: no shadow's score, and none where
+    nothing serves or a model has not seen enough.
+
+    Returns:
+        Payloads, and the attributes of each.
+    """
     payloads, attributes = [], []
     names = (
         "use_case",
@@ -671,11 +807,16 @@ def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
         "user_id",
         "event_time",
         "probability",
+        "anomaly_score",
+        "is_warm",
         "model_version",
         "inference_id",
         "scored_at",
     )
-    for row in rows.select(names).to_pylist():
+    for row in rows.select([*names, "is_shadow"]).to_pylist():
+        is_shadow = row.pop("is_shadow")
+        if is_shadow or (row["probability"], row["anomaly_score"]) == (None, None):
+            continue
         payloads.append(msgspec.json.encode(row))
         attributes.append({"use_case": row["use_case"], "event_id": row["event_id"]})
     return payloads, attributes

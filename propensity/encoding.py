@@ -15,8 +15,9 @@ numbers stay theirs, but hands them only what they need:
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -29,6 +30,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.pipeline import Pipeline
 
 from propensity.errors import SchemaError
+from propensity.shortcuts import transform_of
 
 Kind = Literal["number", "category"]
 Array = NDArray[Any]
@@ -130,6 +132,63 @@ def check(schema: pa.Schema, features: Mapping[str, Kind]) -> None:
             )
 
 
+class Rows:
+    """
+    A few rows that never were in Arrow, as they come with a request.
+
+    Making an Arrow batch of them would take longer than most of what follows.
+
+    Args:
+        numbers: A float64 for each row and each of ``names``, (n, len(names)); NaN is
+            null.
+        names: Of the columns of numbers.
+        texts: For each feature that is a category a text or None for each row.
+    """
+
+    def __init__(
+        self,
+        numbers: NDArray[np.float64],
+        names: Mapping[str, int],
+        texts: Mapping[str, Sequence[str | None]],
+    ) -> None:
+        self._numbers = numbers
+        self._names = names
+        self._texts = texts
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @property
+    def num_rows(self) -> int:
+        """Number of rows, as Arrow calls it."""
+        return len(self._numbers)
+
+    def array(self, names: Sequence[str]) -> Array:
+        """Return columns of numbers as an array that the caller may write into."""
+        places = [self._names[name] for name in names]
+        if places == [*range(self._numbers.shape[1])]:
+            return self._numbers.copy()
+        # By columns, it would come out ordered by them; a row is together this way.
+        return np.ascontiguousarray(self._numbers[:, places])
+
+    def column(self, name: str) -> pa.Array:
+        """Return a column as Arrow has it."""
+        if name in self._texts:
+            return pa.array(self._texts[name], pa.string())
+        return pa.array(self._numbers[:, self._names[name]], from_pandas=True)
+
+    def record_batch(self, names: Iterable[str]) -> pa.RecordBatch:
+        """Return columns as an Arrow batch."""
+        return pa.RecordBatch.from_pydict({name: self.column(name) for name in names})
+
+    def lacks(self, features: Mapping[str, Kind]) -> str | None:
+        """Return the first of the features that is not there, None if all are."""
+        for name, kind in features.items():
+            if name not in (self._names if kind == "number" else self._texts):
+                return name
+        return None
+
+
 class Encoder:
     """
     Encode Arrow batches as a fitted preprocessor encodes pandas frames.
@@ -194,12 +253,13 @@ class Encoder:
             width=max((columns.stop for columns, _ in parts), default=0),
         )
 
-    def encode(self, batch: pa.RecordBatch) -> Array:
+    def encode(self, batch: pa.RecordBatch | Rows) -> Array:
         """
         Return what the preprocessor makes of a batch, dense.
 
         Args:
-            batch: N > 0 rows that ``check`` accepts for ``features``.
+            batch: N > 0 rows that ``check`` accepts for ``features``, or a few rows
+                that have them.
 
         Returns:
             N rows and ``width`` columns, of the type the preprocessor would give.
@@ -219,7 +279,7 @@ class Encoder:
             block.write(encoded[:, columns])
         return encoded
 
-    def project(self, batch: pa.RecordBatch, weights: Array) -> Array:
+    def project(self, batch: pa.RecordBatch | Rows, weights: Array) -> Array:
         """
         Return ``encode(batch) @ weights`` without building the encoded array.
 
@@ -254,7 +314,7 @@ class _Block(Protocol):
 class _Part(Protocol):
     """Makes some of the encoded columns."""
 
-    def block(self, batch: pa.RecordBatch) -> _Block: ...
+    def block(self, batch: pa.RecordBatch | Rows) -> _Block: ...
 
 
 @dataclass(frozen=True)
@@ -319,20 +379,35 @@ class _Numbers:
     names: tuple[str, ...]
     steps: tuple[Any, ...]
 
-    def block(self, batch: pa.RecordBatch) -> _Block:
+    @cached_property
+    def short(self) -> tuple[Callable[[Array], Array], ...]:
+        """What the transformers do, for a few rows."""
+        return tuple(transform_of(step) or step.transform for step in self.steps)
+
+    def block(self, batch: pa.RecordBatch | Rows) -> _Block:
+        values: Any
+        if isinstance(batch, Rows):
+            values = batch.array(self.names)
+            for transform in self.short:
+                values = transform(values)
+        else:
+            values = self._array(batch)
+            for step in self.steps:
+                values = step.transform(values)
+        return _Dense(_as_array(values))
+
+    def _array(self, batch: pa.RecordBatch) -> Array:
         columns = [_numbers(batch.column(name)) for name in self.names]
         # By column: Arrow's buffers are copied whole, and most transformers are
         # fastest on it. It is ours, so they may write into it.
-        values: Any = np.empty(
+        values: Array = np.empty(
             (batch.num_rows, len(columns)),
             dtype=np.result_type(*(column.dtype for column in columns)),
             order="F",
         )
         for index, column in enumerate(columns):
             values[:, index] = column
-        for step in self.steps:
-            values = step.transform(values)
-        return _Dense(_as_array(values))
+        return values
 
 
 @dataclass
@@ -346,7 +421,7 @@ class _Categories:
     known: list[pa.Array] = field(default_factory=list)
     tables: list[Array] = field(default_factory=list)
 
-    def block(self, batch: pa.RecordBatch) -> _Block:
+    def block(self, batch: pa.RecordBatch | Rows) -> _Block:
         values = [
             _values(batch.column(name), kind) for name, kind in self.features.items()
         ]
@@ -418,7 +493,9 @@ class _Frame:
     names: tuple[str, ...] | str
     features: Mapping[str, Kind]
 
-    def block(self, batch: pa.RecordBatch) -> _Block:
+    def block(self, batch: pa.RecordBatch | Rows) -> _Block:
+        if isinstance(batch, Rows):
+            batch = batch.record_batch(self.features)
         frame = to_frame(batch, self.features)
         selection = self.names if isinstance(self.names, str) else list(self.names)
         return _Dense(_as_array(self.transformer.transform(frame[selection])))

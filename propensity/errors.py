@@ -114,6 +114,27 @@ class ArtifactError(PropensityError):
     code = "artifact"
 
 
+class UnknownVersion(PropensityError):
+    """The version that was asked for has never been recorded."""
+
+    status = 404
+    code = "unknown_version"
+
+
+class Pinned(PropensityError):
+    """A version is pinned: training records others, and promotes none."""
+
+    status = 409
+    code = "pinned"
+
+
+class OldEpoch(PropensityError):
+    """A command is not newer than the newest that was followed; it changed nothing."""
+
+    status = 409
+    code = "old_epoch"
+
+
 class ScoreShift(PropensityError):
     """The scores jumped beyond the bound since the last run; nothing was published."""
 

@@ -7,7 +7,7 @@ rows and the conversions that had each: exact, and bounded where the users are m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 BINS = 10
 RESAMPLES = 200
 LEVEL = 0.95
+
+# Shares of the rows that somebody may look at: one in a thousand to one in a hundred.
+ALERT_RATES = (0.001, 0.005, 0.01)
 
 # Resampling reads no finer than this: an interval needs no more.
 _RESAMPLED_GROUPS = 20_000
@@ -305,6 +308,90 @@ def quality(
                 low = 0.0
         figures[f"{name}_low"], figures[f"{name}_high"] = low, high
     return figures
+
+
+# Figures of a score that ranks.
+_RANKING = frozenset(
+    {
+        "users", "conversions", "base_rate", "lift",
+        "roc_auc", "roc_auc_low", "roc_auc_high",
+        "pr_auc", "pr_auc_low", "pr_auc_high",
+    }
+)  # fmt: skip
+
+
+def ranking(
+    observed: Outcomes, *, seed: int, negative_weight: float = 1.0
+) -> dict[str, Any]:
+    """
+    Return the figures of a score that ranks and is no probability, as ``quality`` does.
+
+    What reads the score as a probability is left out: calibration, Brier score, log
+    loss, means, and calls at a threshold.
+    """
+    found = quality(observed, threshold=1.0, seed=seed, negative_weight=negative_weight)
+    return {
+        **{name: figure for name, figure in found.items() if name in _RANKING},
+        "lift": [{**part, "mean_probability": None} for part in found["lift"]],
+    }
+
+
+def alerts(
+    score: Floats,
+    label: NDArray[Any],
+    amount: Floats,
+    *,
+    review_cost: float,
+    weight: Floats | None = None,
+    rates: Sequence[float] = ALERT_RATES,
+) -> list[dict[str, float | None]]:
+    """
+    Return what comes of looking at the rows that score highest, by share looked at.
+
+    Rows of one score are shared out in proportion, so that their order decides nothing;
+    alerts need not be whole for that.
+
+    Args:
+        score: (rows,), highest is looked at first.
+        label: 0 or 1, (rows,).
+        amount: What a row of label 1 costs if nobody looks, (rows,).
+        review_cost: Of looking at one row.
+        weight: (rows,); one each when None.
+        rates: Shares of the rows to look at.
+
+    Returns:
+        By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of
+        what was missed and of all looks, and ``cost_without`` any look. All but the
+        first are None where rows are of one class.
+    """
+    weights = np.ones(len(score)) if weight is None else weight
+    positive = np.where(np.asarray(label) == 1, weights, 0.0)
+    distinct, group = np.unique(-score, return_inverse=True)
+
+    def running(values: Floats) -> Floats:
+        sums = _summed(group, values, len(distinct))
+        return np.concatenate([[0.0], np.cumsum(sums)])
+
+    looked, caught, saved = map(running, (weights, positive, positive * amount))
+    total, positives, at_stake = looked[-1], caught[-1], saved[-1]
+    found: list[dict[str, float | None]] = []
+    for rate in rates:
+        count = rate * total
+        entry: dict[str, float | None] = dict.fromkeys(
+            ("true_positives", "recall", "precision", "cost", "cost_without")
+        )
+        if 0 < positives < total:
+            hits = float(np.interp(count, looked, caught))
+            missed = float(at_stake - np.interp(count, looked, saved))
+            entry = {
+                "true_positives": hits,
+                "recall": float(hits / positives),
+                "precision": float(hits / count),
+                "cost": float(missed + count * review_cost),
+                "cost_without": float(at_stake),
+            }
+        found.append({"rate": rate, "alerts": float(count), **entry})
+    return found
 
 
 def _resampled(

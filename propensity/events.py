@@ -5,6 +5,9 @@ The events that the stream takes: their types, and what is wrong with the others
 own. A type becomes one msgspec struct, so that an event is decoded and checked in one
 pass over its bytes. An amount is kept as the digits that were sent: a float in between
 would decide what a cent is.
+
+A type with an identity of its own may come bare, without a type, a user or an id: it is
+known by its fields.
 """
 
 from __future__ import annotations
@@ -14,10 +17,12 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
+from functools import cached_property
 from importlib import resources
 from math import isfinite
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -45,6 +50,17 @@ MOMENT = re.compile(
 )
 
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A number of seconds since 1970 beyond this is one of milliseconds: in seconds it would
+# be the year 5138, in milliseconds it is 1973.
+MILLISECONDS_FROM = 1e11
+
+# A number in a text, as data files and languages write it; NaN and infinity as well.
+NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
+
+_TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
 # A calendar date of ISO 8601, alone or with a time of day, and that alone or with an
 # offset. What else Python takes for one differs by its version.
@@ -90,12 +106,20 @@ _TYPES: Mapping[str, Any] = {
     "amount": msgspec.Raw,
     "number": msgspec.Raw,
     "label": int | bool | _Unset | None,
+    "identity": _Id | int,
+    "numeral": float | str,
+    "instant": float | str | _Unset | None,
+    "truth": bool | int | str,
+    "truth time": str,
 }
-_OPTIONAL = frozenset({*PERSONAL, "label"})
+_OPTIONAL = frozenset({*PERSONAL, "label", "instant"})
 
 # What msgspec says of an event. An event's own words may be within.
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _PLACE = re.compile(r"at `\$\.?([^`]*)`$")
+_UNTYPED = frozenset(
+    {"Object missing required field `event_type`", "Expected `str` - at `$.event_type`"}
+)
 _SAID = {
     "Expected `str` of length": ("bad_value", "too short or too long"),
     "Expected `str | null` of length": ("bad_value", "too short or too long"),
@@ -109,13 +133,14 @@ _NESTING = re.compile(rb'"(?:[^"\\]|\\.)*"|([\[{])|([\]}])', re.DOTALL)
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 _IDENTIFIER = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 # What every event has, what is found out about one, and what a struct says of itself.
 _RESERVED = frozenset(
     {
         *("user_id", "event_type", "event_time", "event_id", "use_case"),
         *("age", "socioeconomic_idx", "attributes"),
-        *("declared", "type_name", "is_plain"),
+        *("declared", "type_name", "is_plain", "is_bare"),
     }
 )
 
@@ -133,7 +158,7 @@ _COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
     "label": ("label",),
 }
 # Of these kinds a type has one field at most: they have one column.
-_SINGLE = ("amount", "birth date", "label")
+_SINGLE = ("amount", "birth date", "label", "identity", "truth", "truth time")
 
 
 class Refused(Exception):
@@ -169,17 +194,54 @@ class EventType:
         """The field of kind "amount", None where there is none."""
         return next((f for f, kind in self.fields.items() if kind == "amount"), None)
 
+    @cached_property
+    def identity(self) -> str | None:
+        """The field of kind "identity": the event's id, and whom it is about."""
+        return next(iter(self.of_kind("identity")), None)
+
+    @cached_property
+    def truth(self) -> tuple[str, ...]:
+        """The fields of what came of an event and of when; none if it tells nothing."""
+        return (*self.of_kind("truth"), *self.of_kind("truth time"))
+
+    @cached_property
+    def numerals(self) -> tuple[str, ...]:
+        """The fields of kind "numeral"."""
+        return self.of_kind("numeral")
+
+    @cached_property
+    def details(self) -> tuple[tuple[str, str], ...]:
+        """The fields of kinds that are read one by one, and their kinds."""
+        others = {"amount", "identity", "numeral", "instant"}
+        return tuple((f, kind) for f, kind in self.fields.items() if kind not in others)
+
+    @cached_property
+    def instants(self) -> tuple[str, ...]:
+        """The fields of kind "instant"."""
+        return self.of_kind("instant")
+
     def of_kind(self, *kinds: str) -> tuple[str, ...]:
         """Return the fields of these kinds."""
         return tuple(name for name, kind in self.fields.items() if kind in kinds)
 
-    def struct(self) -> type[msgspec.Struct]:
-        """Return the type as a struct; an amount is ``amount``, as its digits."""
-        made: list[Any] = [("user_id", _Id), ("event_time", str)]
+    def struct(self, *, is_bare: bool = False) -> type[msgspec.Struct]:
+        """
+        Return the type as a struct; an amount is ``amount``, as its digits.
+
+        Args:
+            is_bare: For events that do not say their type.
+        """
+        made: list[Any] = []
         late: list[Any] = [
             ("event_id", _Id | None, None),
             ("use_case", str | None, None),
         ]
+        if self.identity is None:
+            made.append(("user_id", _Id))
+        else:
+            late.append(("user_id", _Id | None, None))
+        if not self.truth:
+            made.append(("event_time", str))
         for name, kind in self.fields.items():
             if kind == "amount":
                 made.append(("amount", _TYPES[kind], msgspec.field(name=name)))
@@ -194,12 +256,13 @@ class EventType:
         return msgspec.defstruct(
             self.name,
             [*made, *late],
-            tag_field="event_type",
-            tag=self.name,
+            tag_field=None if is_bare else "event_type",
+            tag=None if is_bare else self.name,
             gc=False,
             namespace={
                 "declared": self,
                 "type_name": self.name,
+                "is_bare": is_bare,
                 "is_plain": set(self.fields.values()) == {"amount"},
                 **({} if self.amount else {"amount": None}),
             },
@@ -232,7 +295,7 @@ def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
                 raise ValueError(
                     f"{name}: fields are one of {sorted(_TYPES)}: {field} is {kind!r}"
                 )
-            if field in _RESERVED or not _IDENTIFIER.fullmatch(field):
+            if field in _RESERVED or not _FIELD.fullmatch(field):
                 raise ValueError(f"{name}: no field can be named {field!r}")
             if kind not in _COLUMN_KINDS.get(field, _TYPES):
                 raise ValueError(
@@ -242,12 +305,41 @@ def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
         for kind in _SINGLE:
             if list(fields.values()).count(kind) > 1:
                 raise ValueError(f"{name}: more than one field is of kind {kind}")
-        types[name] = EventType(name=name, fields=dict(fields))
+        one = types[name] = EventType(name=name, fields=dict(fields))
+        if one.identity and not _required(one):
+            raise ValueError(f"{name}: no field but its identity tells what it is")
+        if one.truth and not (one.identity and len(one.truth) == 2):
+            raise ValueError(f"{name}: a truth has an identity, a truth and its time")
     return types
 
 
+def _required(event_type: EventType) -> tuple[str, ...]:
+    """Return the fields that events of a type have, but for its identity."""
+    return tuple(
+        name
+        for name, kind in event_type.fields.items()
+        if kind not in _OPTIONAL and kind != "identity"
+    )
+
+
+class _Bare:
+    """A type whose events need not say it: how they are known, and decoded."""
+
+    def __init__(self, event_type: EventType) -> None:
+        assert event_type.identity is not None
+        self.fields = (event_type.identity, *_required(event_type))
+        self.values_of = attrgetter(*self.fields)
+        self.decode = msgspec.json.Decoder(event_type.struct(is_bare=True)).decode
+
+
 class Catalogue:
-    """The event types of all use cases of a deploy, ready to read events."""
+    """
+    The event types of all use cases of a deploy, ready to read events.
+
+    ``decode`` reads an event that says its type, ``read`` any. ``identities`` has the
+    identifying field of the types that may come bare, ``truths`` the types that say
+    what came of an earlier event.
+    """
 
     def __init__(self, use_cases: Iterable[UseCase]) -> None:
         """
@@ -278,6 +370,7 @@ class Catalogue:
                     f"usecases/{use_case.name} takes {', '.join(missing)}, which no "
                     "file declares"
                 )
+            _check_roles(use_case, known)
             for name in use_case.events:
                 takers.setdefault(name, []).append(use_case.name)
         if not takers:
@@ -296,6 +389,66 @@ class Catalogue:
         for event_type in self.types.values():
             union = union | event_type.struct()
         self.decode = msgspec.json.Decoder(union).decode
+        self.identities = {
+            name: one.identity for name, one in self.types.items() if one.identity
+        }
+        self.truths = frozenset(name for name, one in self.types.items() if one.truth)
+        self._bare = {name: _Bare(self.types[name]) for name in self.identities}
+        told = {field for one in self._bare.values() for field in one.fields}
+        head = msgspec.defstruct(
+            "Head",
+            [
+                ("event_type", str | None, None),
+                # Never read, only there or not; a default is no JSON.
+                *((field, msgspec.Raw, None) for field in sorted(told)),
+            ],
+            gc=False,
+        )
+        self._head = msgspec.json.Decoder(head).decode
+
+    def read(self, data: bytes, attributes: Mapping[str, str]) -> Any:
+        """
+        Return an event, whose type may be named by an attribute or by none.
+
+        Raises:
+            Refused, MsgspecError, RecursionError: It is none; see ``explain``.
+        """
+        try:
+            return self.decode(data)
+        except msgspec.ValidationError as error:
+            if not self.may_be_bare(error):
+                raise
+            bare = self._recognised(data, attributes)
+            if bare is None:
+                raise
+        return bare.decode(data)
+
+    def may_be_bare(self, error: msgspec.ValidationError) -> bool:
+        """Say whether ``decode`` may have missed nothing but the type of an event."""
+        return bool(self._bare) and str(error) in _UNTYPED
+
+    def _recognised(self, data: bytes, attributes: Mapping[str, str]) -> _Bare | None:
+        """
+        Return the type of an event that does not say it.
+
+        It is the one whose fields are all there, or else the one of which most are, so
+        that what is missing is named.
+        """
+        if name := attributes.get("event_type"):
+            if name not in self.types:
+                raise self.not_taken(None, name)
+            return self._bare.get(name)
+        head = self._head(data)
+        shares = [
+            (1 - one.values_of(head).count(None) / len(one.fields), one)
+            for one in self._bare.values()
+        ]
+        most = max((share for share, _ in shares), default=0.0)
+        likely = [one for share, one in shares if share == most > 0.5]
+        if len(likely) > 1:
+            several = "its fields are those of several types"
+            raise Refused("missing_field", several, field="event_type")
+        return likely[0] if likely else None
 
     def explain(self, data: bytes, error: Exception) -> Refused:
         """Return why ``decode`` refused an event."""
@@ -342,6 +495,32 @@ class Catalogue:
             "unknown_use_case",
             f"known are {', '.join(sorted(self.use_cases))}",
             field="use_case",
+        )
+
+
+def _check_roles(use_case: UseCase, known: Mapping[str, EventType]) -> None:
+    """
+    Check what a use case says of the events that it takes.
+
+    Raises:
+        UseCaseError: One that is scored lacks a feature, or truths are not those that
+            are declared so.
+    """
+    where = f"usecases/{use_case.name}"
+    for name in use_case.scored:
+        if name not in use_case.events or known[name].identity is None:
+            raise UseCaseError(
+                f"{where} scores {name}, and must take it, with an identity of its own"
+            )
+        if missing := sorted(set(use_case.features) - set(known[name].numerals)):
+            raise UseCaseError(
+                f"{where} scores {name}, whose numerals lack {', '.join(missing)}"
+            )
+    told = {name for name in use_case.events if known[name].truth}
+    if wrong := sorted(told ^ set(use_case.truths)):
+        raise UseCaseError(
+            f"{where}: {', '.join(wrong)} must be among its truths, and be declared "
+            "with a truth and its time"
         )
 
 
@@ -449,14 +628,97 @@ def number_of(digits: bytes, *, field: str) -> float:
     return number
 
 
-def moment_of(text: str) -> datetime:
+def numeral_of(value: float | str, *, field: str) -> float:
+    """
+    Return a number that was sent as one, or as a text that holds one.
+
+    Raises:
+        Refused: The text holds none, or the number is not finite.
+    """
+    if isinstance(value, str):
+        text = value.strip()
+        if NUMERAL.fullmatch(text):
+            value = float(text)
+        elif _NOT_FINITE.fullmatch(text):
+            raise Refused("not_finite", "a number is NaN or infinite", field=field)
+        else:
+            raise Refused("wrong_type", "the text holds no number", field=field)
+    if not isfinite(value):
+        raise Refused("not_finite", "the number is out of range", field=field)
+    return value
+
+
+def numerals_of(event: Any) -> dict[str, float]:
+    """
+    Return the numerals of a decoded event by name, in the order of its type.
+
+    Raises:
+        Refused: One holds no finite number.
+    """
+    return {
+        name: value
+        if type(value := getattr(event, name)) is float
+        else numeral_of(value, field=name)
+        for name in event.declared.numerals
+    }
+
+
+def instant_of(value: float | str, *, field: str, latest: datetime) -> datetime:
+    """
+    Return a moment in UTC, written in ISO 8601 or as time since 1970.
+
+    Args:
+        value: A text of either, or a number: seconds, above 1e11 milliseconds.
+        field: Its name, for the error.
+        latest: The last moment that can be.
+
+    Raises:
+        Refused: No moment, before 1971, or after ``latest``.
+    """
+    if isinstance(value, str) and not NUMERAL.fullmatch(value.strip()):
+        moment = moment_of(value, field=field)
+    else:
+        since = float(value)
+        scale = 1e3 if abs(since) > MILLISECONDS_FROM else 1e6
+        try:
+            moment = EPOCH + timedelta(microseconds=round(since * scale))
+        except (ValueError, OverflowError):
+            raise Refused("bad_time", "no time since 1970", field=field) from None
+    if moment < EARLIEST:
+        raise Refused("bad_time", f"before {EARLIEST:%Y}", field=field)
+    if moment > latest:
+        raise Refused("bad_time", "in the future", field=field)
+    return moment
+
+
+def truth_of(value: bool | int | str, *, field: str) -> int:
+    """
+    Return what came of an event as 0 or 1; as a text it may come too.
+
+    Raises:
+        Refused: Another number or text.
+    """
+    if isinstance(value, str):
+        found = _TRUTHS.get(value.strip().lower())
+    else:
+        found = int(value) if value in {0, 1} else None
+    if found is None:
+        raise Refused("bad_value", "a truth is 0 or 1", field=field)
+    return found
+
+
+def moment_of(text: str, *, field: str = "event_time") -> datetime:
     """
     Return an event's time in UTC, to the microsecond; without an offset it is UTC.
+
+    Args:
+        text: The time.
+        field: Its name, for the error.
 
     Raises:
         Refused: Not a moment in ISO 8601.
     """
-    wrong = Refused("bad_time", "not a moment in ISO 8601", field="event_time")
+    wrong = Refused("bad_time", "not a moment in ISO 8601", field=field)
     found = _MOMENT.fullmatch(text.strip())
     if found is None:
         raise wrong

@@ -71,6 +71,7 @@ def card(
         "title": use_case.title,
         "outcome": use_case.outcome,
         "span": use_case.span,
+        "entity": use_case.entity,
         "model_version": version,
         "trained_at": trained_at.isoformat(timespec="seconds"),
         "as_of": as_of,
@@ -88,6 +89,8 @@ def card(
         "negative_sampling_rate": trained.sampling_rate,
         "algorithm": trained.chosen.algorithm,
         "parameters": dict(trained.chosen.parameters),
+        "is_anomaly": trained.is_anomaly,
+        "is_warm": trained.is_warm,
         "calibration": trained.calibration,
         "calibrations": [
             {"name": name, "log_loss": loss}
@@ -105,6 +108,8 @@ def card(
             for one in trained.tried
         ],
         "quality": dict(trained.quality),
+        "alerts": list(trained.alerts),
+        "outcomes": dict(trained.outcomes),
         "curves": dict(trained.curves),
         "baselines": [
             {"name": name, "roc_auc": area} for name, area in trained.baselines.items()
@@ -183,6 +188,9 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "algorithm": full["algorithm"],
         "parameters": json.dumps(full["parameters"]),
         "calibration": full["calibration"],
+        # A model that is shipped may come with an earlier card.
+        "is_warm": full.get("is_warm", True),
+        "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),
         **full["quality"],
         "importance": json.dumps(full["importance"]),
@@ -212,6 +220,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "users", "base_rate", "mean_probability", "precision", "recall", "f1",
         "roc_auc", "pr_auc", "brier", "log_loss", "calibration_error",
     )  # fmt: skip
+    of_events = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
     return {
         "model_version": full["model_version"],
         "promoted": full["verdict"]["promoted"],
@@ -220,6 +229,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "calibration": full["calibration"],
         "rows": full["rows"],
         "split": full["split"],
-        "holdout": {name: quality[name] for name in told},
+        "holdout": {name: quality.get(name) for name in told},
+        **{name: full[name] for name in of_events},
         "objects": dict(published.objects),
     }

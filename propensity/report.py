@@ -567,6 +567,8 @@ def training_page(card: Card) -> str:
     Returns:
         An HTML document without scripts or references to anything outside it.
     """
+    if card.get("outcomes"):
+        return _events_page(card)
     quality = _part(card, "quality")
     verdict = _part(card, "verdict")
     dataset = _part(card, "dataset")
@@ -760,9 +762,11 @@ def _interval(figures: Card, key: str, places: int = 3) -> str:
     return f"{write(low)} to {write(high)}"
 
 
-def _metrics(quality: Card) -> str:
+def _metrics(
+    quality: Card, measures: Sequence[_Measure] = _MEASURES, *, why: str = ""
+) -> str:
     rows = []
-    for measure in _MEASURES:
+    for measure in measures:
         value = quality.get(measure.key)
         places = 4 if measure.write(0.0) == "0.0000" else 3
         rows.append(
@@ -771,7 +775,7 @@ def _metrics(quality: Card) -> str:
                 measure.write(value)
                 if _present(value)
                 else f'{_DASH}<br><span class="reason">'
-                f"{_reason(quality, measure.key)}</span>",
+                f"{why or _reason(quality, measure.key)}</span>",
                 _interval(quality, measure.key, places) or _DASH,
             )
         )
@@ -1224,7 +1228,9 @@ _SCALES = {
 }
 
 
-def _histograms(numbers: Sequence[Card]) -> str:
+def _histograms(
+    numbers: Sequence[Card], *, noun: str = "user", yes: str = "converted"
+) -> str:
     if not numbers:
         return ""
     drawn = numbers[:DRAWN_FEATURES]
@@ -1245,7 +1251,7 @@ def _histograms(numbers: Sequence[Card]) -> str:
             by_label if any(by_label) else [histogram.get("share")],
             title=f"Distribution of {n.get('feature')}",
             description=(
-                f"Share of users by value, {_SCALES.get(scale, scale)}, from "
+                f"Share of {noun}s by value, {_SCALES.get(scale, scale)}, from "
                 f"{compact(n.get('min'))} to {compact(n.get('max'))}, "
                 f"median {compact(n.get('median'))}."
             ),
@@ -1263,9 +1269,9 @@ def _histograms(numbers: Sequence[Card]) -> str:
         else ""
     )
     return (
-        _heading("Numbers, by whether the user converted")
-        + '<p><span class="key yes"></span>converted '
-        '<span class="key no"></span>did not. Each adds up to 100%; the number above '
+        _heading(f"Numbers, by whether the {noun} {yes}")
+        + f'<p><span class="key yes"></span>{yes} '
+        '<span class="key no"></span>not. Each adds up to 100%; the number above '
         f"a chart is its highest bar.{left_out}</p>"
         + f'<div class="cards">{"".join(cards)}</div>'
     )
@@ -1279,7 +1285,7 @@ def _numbers(numbers: Sequence[Card]) -> str:
     sizes = ["min", "q25", "median", "mean", "q75", "max"]
     return _heading("Numbers in figures") + table(
         "Shares of all rows; the rest of the finite values. The last column is the "
-        "rank correlation with converting.",
+        "rank correlation with the label.",
         (
             "Feature",
             *(share.capitalize() for share in shares),
@@ -1405,15 +1411,23 @@ def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
 
 def _provenance(card: Card) -> str:
     split, sampled = _part(card, "split"), card.get("negative_sampling_rate")
+    windows = (
+        f"features of {_plural(card.get('lookback_days'), 'day')}, labels of "
+        f"{_plural(card.get('horizon_days'), 'day')}, complete after "
+        f"{_plural(card.get('settle_days'), 'more day')}"
+    )
+    of = "users who did not convert"
+    if card.get("outcomes"):
+        windows = (
+            f"events of the {_plural(card.get('lookback_days'), 'day')} before; one "
+            "without a truth is unknown after "
+            f"{_plural(card.get('settle_days'), 'day')}"
+        )
+        of = "rows that are not label 1"
     facts = [
         ("Trained", text(_moment(card.get("trained_at")))),
         ("As of", text(card.get("as_of", _DASH))),
-        (
-            "Windows",
-            f"features of {_plural(card.get('lookback_days'), 'day')}, labels of "
-            f"{_plural(card.get('horizon_days'), 'day')}, complete after "
-            f"{_plural(card.get('settle_days'), 'more day')}",
-        ),
+        ("Windows", windows),
         ("Fitted on", _dates(split.get("train"))),
         ("Chosen on", _dates(split.get("calibrate"))),
         ("Held out", _dates(split.get("holdout"))),
@@ -1424,7 +1438,7 @@ def _provenance(card: Card) -> str:
         ),
         ("Calibration", text(card.get("calibration") or "none")),
         *(
-            [("Sampling", f"{percent(sampled)} of the users who did not convert")]
+            [("Sampling", f"{percent(sampled)} of the {of}")]
             if _present(sampled) and sampled < 1
             else []
         ),
@@ -1469,3 +1483,227 @@ def _cost(card: Card) -> str:
         if _present(card.get(key))
     ]
     return ", ".join(spent) or _DASH
+
+
+# --- The page of a training on events -----------------------------------------------
+
+_EVENT_MEASURES = (
+    _Measure(
+        "roc_auc",
+        "ROC AUC",
+        "Chance that one of label 1 is ranked above one of label 0. "
+        "0.5 is a coin, 1 is perfect.",
+        decimals(3),
+    ),
+    *(one for one in _MEASURES if one.key in {"pr_auc", "calibration_error", "brier"}),
+    *(one for one in _MEASURES if one.key == "log_loss"),
+)
+_RANKING_MEASURES = tuple(
+    one for one in _EVENT_MEASURES if one.key in {"roc_auc", "pr_auc"}
+)
+
+
+def _events_page(card: Card) -> str:
+    """Write the page of a model whose rows are events, each scored as it happens."""
+    quality, verdict = _part(card, "quality"), _part(card, "verdict")
+    promoted = bool(verdict.get("promoted"))
+    is_anomaly, noun = bool(card.get("is_anomaly")), _noun(card)
+    score = "an anomaly score" if is_anomaly else "a probability to be label 1"
+    auc = quality.get("roc_auc")
+    body = _template("report_events.html").substitute(
+        use_case=text(card.get("use_case", "")),
+        about=f" · {text(card['title'])}" if card.get("title") else "",
+        version=text(card.get("model_version", _DASH)),
+        trained_at=text(_moment(card.get("trained_at"))),
+        headline=_alert_headline(card),
+        gives=f"This model gives every {text(noun)} {score}.",
+        ranking=(
+            f"Of one {text(noun)} of label 1 and one of label 0, it ranks the right "
+            f"one higher {100 * auc:.0f} times in 100."
+            if _present(auc)
+            else ""
+        ),
+        warm=(
+            ""
+            if card.get("is_warm", True)
+            else "It has not seen enough yet: all its scores are unknown."
+        ),
+        verdict="Promoted" if promoted else "Not promoted",
+        verdict_class="good" if promoted else "wait",
+        verdict_reason=_sentence(verdict.get("reason")),
+        tiles=_event_tiles(card, quality),
+        holdout=_plural(quality.get("users"), text(noun)),
+        holdout_dates=_dates(_part(card, "split").get("holdout")),
+        metrics=_metrics(
+            quality,
+            _RANKING_MEASURES if is_anomaly else _EVENT_MEASURES,
+            why=_event_reason(card),
+        ),
+        comparison=_comparison(verdict),
+        alerts=_alerts(card, noun),
+        curves=_event_curves(card, quality),
+        candidates=_candidates(card),
+        calibrations="" if is_anomaly else _calibrations(card),
+        baselines=_baselines(card, quality),
+        importance=_importance(card),
+        dataset=_events(card, noun),
+        provenance=_provenance(card),
+    )
+    title = f"{card.get('use_case', '')} model {card.get('model_version', '')}"
+    return _template("report.html").substitute(title=text(title), body=body)
+
+
+def _noun(card: Card) -> str:
+    """Name what a row is."""
+    return str(card.get("entity") or "event").removesuffix("_id")
+
+
+def _alert_headline(card: Card) -> str:
+    alerts = _list(card, "alerts")
+    last = alerts[-1] if alerts else {}
+    if not _present(last.get("recall")):
+        return (
+            f"How well this model ranks {text(_noun(card))}s could not be measured: "
+            f"{_event_reason(card)}."
+        )
+    return (
+        f"The {percent(last.get('rate'))} of {text(_noun(card))}s that score highest "
+        f"hold {percent(last.get('recall'))} of those that {text(_outcome(card))}; "
+        f"{percent(last.get('precision'))} of these alerts are right."
+    )
+
+
+def _event_reason(card: Card) -> str:
+    """Say why a figure of the rows held out does not exist."""
+    if not card.get("is_warm", True):
+        return "the model is not warm"
+    quality = _part(card, "quality")
+    if not quality.get("users"):
+        return "no row held out has a known truth"
+    if quality.get("conversions") in (0, quality.get("users")):
+        return "the rows held out are of one class"
+    return "not measured"
+
+
+def _event_tiles(card: Card, quality: Card) -> str:
+    alerts = _list(card, "alerts")
+    last = alerts[-1] if alerts else {}
+    shown = [
+        ("ROC AUC", decimals(3)(quality.get("roc_auc")), _interval(quality, "roc_auc")),
+        ("PR AUC", decimals(3)(quality.get("pr_auc")), _interval(quality, "pr_auc")),
+        (
+            f"Recall at {percent(last.get('rate'))} alerts",
+            percent(last.get("recall")),
+            f"precision {percent(last.get('precision'))}"
+            if _present(last.get("recall"))
+            else "",
+        ),
+        (
+            "Base rate",
+            percent(quality.get("base_rate")),
+            f"{count(quality.get('conversions'))} of {count(quality.get('users'))}"
+            if quality.get("users")
+            else "",
+        ),
+    ]
+    return "".join(
+        f'<li class="tile"><span>{name}</span><strong>{value}</strong>'
+        f"<span>{note or _event_reason(card)}</span></li>"
+        for name, value, note in shown
+    )
+
+
+def _alerts(card: Card, noun: str) -> str:
+    alerts = _list(card, "alerts")
+    if not alerts:
+        return f"<p>{_DASH} No alerts: {_event_reason(card)}.</p>"
+    return table(
+        f"Alerts at fixed rates: the {text(noun)}s that score highest are looked at. "
+        "The cost is the amounts of what was missed, and of every look; without any "
+        f"alert it is {compact(alerts[0].get('cost_without'))}.",
+        ("Alert rate", "Alerts", "Right", "Recall", "Precision", "Cost"),
+        [
+            (
+                percent(one.get("rate")),
+                compact(one.get("alerts")),
+                compact(one.get("true_positives")),
+                percent(one.get("recall")),
+                percent(one.get("precision")),
+                compact(one.get("cost")),
+            )
+            for one in alerts
+        ],
+    )
+
+
+def _event_curves(card: Card, quality: Card) -> str:
+    curves, base_rate = _part(card, "curves"), quality.get("base_rate")
+    unit = (0.0, 1.0)
+    shown = (
+        (
+            "ROC",
+            "roc",
+            [Line([(0, 0), (1, 1)], "guide")],
+            ("Share of label 0 above", "Share of label 1 above"),
+            "The further above the dashed line, a coin, the better.",
+        ),
+        (
+            "Precision and recall",
+            "pr",
+            [Line([(0, base_rate), (1, base_rate)], "guide")]
+            if _present(base_rate)
+            else [],
+            ("Recall", "Precision"),
+            f"The dashed line is the base rate, {percent(base_rate)}.",
+        ),
+    )
+    drawn = []
+    for heading, key, guides, (x_label, y_label), caption in shown:
+        points = _points(_list(curves, key))
+        area = decimals(3)(quality.get(f"{key}_auc"))
+        drawn.append(
+            _figure(
+                heading,
+                line_svg(
+                    [*guides, Line(points)],
+                    title=f"{heading} curve",
+                    description=f"{y_label} against {x_label}; area {area}.",
+                    x_label=x_label,
+                    y_label=y_label,
+                    x_range=unit,
+                    y_range=unit,
+                ),
+                f"{caption} Area {area}.",
+            )
+            if points
+            else f"<div><h3>{heading}</h3><p>{_DASH} No curve: {_event_reason(card)}."
+            "</p></div>"
+        )
+    return "".join(drawn)
+
+
+def _events(card: Card, noun: str) -> str:
+    """Describe the data set of a training on events."""
+    dataset, found = _part(card, "dataset"), _part(card, "outcomes")
+    numbers, categories = _list(dataset, "numbers"), _list(dataset, "categories")
+    rows = _part(card, "rows")
+    intro = (
+        f"<p>{_plural(dataset.get('rows'), text(noun))}, each once, with "
+        f"{_plural(len(numbers) + len(categories), 'feature')}. The truth of "
+        f"{count(found.get('known'))} is known, and "
+        f"{count(dataset.get('conversions'))} of them {text(_outcome(card))}; "
+        f"{count(found.get('conflicting'))} were told to be both, and the latest "
+        f"counts. {count(found.get('unknown'))} stay unknown, "
+        f"{count(found.get('pending'))} are too young to tell; none of these is taken "
+        "for label 0. Training used "
+        f"{count(rows.get('train'))} rows to fit, and of those whose truth is known "
+        f"{count(rows.get('calibrate'))} to choose and {count(rows.get('holdout'))} "
+        "to hold out.</p>"
+    )
+    ranked = _ranked(card, numbers)
+    return (
+        intro
+        + _missing(numbers, categories)
+        + _histograms(ranked, noun=text(noun), yes="is label 1")
+        + _numbers(numbers)
+    )

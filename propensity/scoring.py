@@ -14,7 +14,7 @@ import copy
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import joblib
@@ -28,8 +28,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
-from propensity.encoding import Encoder, Kind, check
+from propensity.encoding import Encoder, Kind, Rows, check
 from propensity.errors import SchemaError
+from propensity.shortcuts import Shortcut, probability_of
 
 # Large enough that the cost of a call to scikit-learn is spread thin, small enough
 # that a chunk of thirty features stays in cache.
@@ -206,15 +207,78 @@ class Scorer:
             while begun:
                 yield _finished(*begun.popleft())
 
-    def probabilities(self, batch: pa.RecordBatch) -> NDArray[np.float64]:
+    def probabilities(self, batch: pa.RecordBatch | Rows) -> NDArray[np.float64]:
         """
         Return the probability of the positive class for each row of one batch.
 
+        In the thread that calls, without any other, so that few rows cost little.
+
+        Args:
+            batch: As for ``score``, or rows of a request; those of one chunk at most
+                are what this is for.
+
         Raises:
             SchemaError: The batch lacks a feature or holds it in another type.
+            ValueError: The model does not take a value: a null, or one out of range.
         """
-        ((_, scores),) = self.score([batch])
-        return scores
+        if isinstance(batch, Rows):
+            if (name := batch.lacks(self._encoder.features)) is not None:
+                raise SchemaError(f"feature {name!r} is missing", field=name)
+        elif batch.num_rows > self._chunk_rows:
+            ((_, scores),) = self.score([batch])
+            return scores
+        else:
+            self._check(batch)
+        if not batch.num_rows:
+            return np.empty(0)
+        # What overflows is refused by the model, and needs no warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._weights is not None:
+                given = self._encoder.project(batch, self._weights)[:, np.newaxis]
+            else:
+                given = self._encoder.encode(batch)
+            if isinstance(batch, Rows) and self._short is not None:
+                return self._short(given)
+            scores = np.empty(batch.num_rows)
+            with _native_threads().limit(limits=1, user_api="openmp"):
+                self._predict(given, scores)
+            return scores
+
+    @cached_property
+    def _short(self) -> Shortcut | None:
+        width = self._encoder.width if self._weights is None else 1
+        if self._names is not None or width is None:
+            return None
+        return probability_of(self._model, width=width)
+
+    @cached_property
+    def unfilled(self) -> frozenset[str]:
+        """
+        The numbers that may not be null, found by trying.
+
+        All others may: training fills their gaps, or the model lives with them.
+        """
+        features = self._encoder.features
+        names = {
+            name: place
+            for place, name in enumerate(
+                name for name, kind in features.items() if kind == "number"
+            )
+        }
+        texts = {name: [None] for name, kind in features.items() if kind == "category"}
+
+        def takes(*nulls: str) -> bool:
+            numbers = np.zeros((1, len(names)))
+            numbers[0, [names[name] for name in nulls]] = np.nan
+            try:
+                self.probabilities(Rows(numbers, names, texts))
+            except ValueError:
+                return False
+            return True
+
+        if takes(*names):
+            return frozenset()
+        return frozenset(name for name in names if not takes(name))
 
     def _check(self, batch: pa.RecordBatch) -> None:
         if self._checked is None or not batch.schema.equals(self._checked):

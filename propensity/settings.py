@@ -132,6 +132,7 @@ class Settings:
     label_known_days: int = 7
     truth_delay_days: int = 7
     alert_review_cost: float = 5.0
+    fraud_prior: float = 0.0
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -239,6 +240,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "label_known_days": _whole(1, 3650),
     "truth_delay_days": _whole(0, 3650),
     "alert_review_cost": _real(0.0, 1e6),
+    "fraud_prior": _real(0.0, 0.5),
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,

@@ -8,12 +8,13 @@ in this module decides what a figure means.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import compaction, evaluation, tables
@@ -21,6 +22,8 @@ from propensity.errors import (
     ArtifactError,
     Conflict,
     NotEnoughData,
+    Pinned,
+    RequestError,
     SchemaError,
     ScoreShift,
 )
@@ -42,8 +45,8 @@ STAGED_ROWS = 1_000_000
 
 PERCENTILES = 100
 
-# Weeks that a run of 03 goes back for: outcomes missed while it did not run.
-CATCH_UP_WEEKS = 13
+# How far a run of 03 goes back for outcomes missed while it did not run.
+CATCH_UP = timedelta(weeks=13)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,12 +63,14 @@ class Staged:
 
 def training_rows(run: Run) -> pa.Table:
     """
-    Read features and labels of the run's snapshots, one row per user and as-of date.
+    Read features and labels: one row per user and as-of date, or one per event.
 
     Raises:
         NotEnoughData: The source has no event, or too few days for a snapshot.
         MissingTable, SchemaError: The source is not what the use case reads.
     """
+    if run.use_case.scores_events:
+        return _event_rows(run)
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
     found = run.warehouse.rows(use_case.statement("first_day"))
@@ -92,6 +97,73 @@ def training_rows(run: Run) -> pa.Table:
     )
     run.noted["rows_in"] = len(rows)
     return checked(rows, use_case.features)
+
+
+def _event_rows(run: Run) -> pa.Table:
+    """Read scored events and what is known of them, and note how much that is."""
+    from propensity import event_training  # noqa: PLC0415 - 03 runs without sklearn
+
+    joined = run.warehouse.table(
+        run.use_case.statement("event_training_rows"),
+        {**_event_window(run), "maximum_rows": run.settings.maximum_training_rows},
+    )
+    rows = event_training.dataset(joined, run.use_case)
+    run.noted.update(rows_in=len(rows), **event_training.counts(rows))
+    return rows
+
+
+def _event_window(run: Run) -> dict[str, Any]:
+    """Return the parameters of the statements that join events and truths."""
+    return {
+        "use_case": run.use_case.name,
+        "as_of": run.as_of,
+        "since": run.as_of - timedelta(days=run.use_case.lookback_days),
+        "truth_delay_days": run.settings.truth_delay_days,
+    }
+
+
+def trained_on(run: Run, rows: pa.Table) -> Trained:
+    """
+    Train, choose, calibrate and measure on what ``training_rows`` has read.
+
+    Raises:
+        NotEnoughData, SchemaError, UseCaseError: As ``training.train``.
+    """
+    from propensity import event_training, training  # noqa: PLC0415
+
+    preprocessor = uploaded_preprocessor(run)
+    if run.use_case.scores_events:
+        return event_training.train(
+            rows, run.use_case, preprocessor=preprocessor, settings=run.settings
+        )
+    return training.train(
+        rows,
+        run.use_case,
+        run.timeframe,
+        preprocessor=preprocessor,
+        settings=run.settings,
+    )
+
+
+def compared(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
+    """Compare a challenger with what serves; while a version is pinned, that stays."""
+    from propensity import event_training, training  # noqa: PLC0415
+
+    use_case = run.use_case
+    compare = event_training.compare if use_case.scores_events else training.compare
+    verdict = compare(
+        trained,
+        champion_probabilities(run, champion, trained.holdout.rows),
+        version=champion.version if champion else None,
+        seed=run.settings.seed,
+    )
+    if champion is None or not champion.pinned:
+        return verdict
+    return replace(
+        verdict,
+        promoted=False,
+        reason=f"version {champion.version} is pinned and stays; {verdict.reason}",
+    )
 
 
 def checked(rows: pa.Table, features: Mapping[str, str]) -> pa.Table:
@@ -122,17 +194,20 @@ def champion_probabilities(
     Return the champion's probabilities of rows; None where it cannot score them.
 
     A champion of other features, or one whose artifacts are lost or altered, can not
-    serve either, and loses to any challenger.
+    serve either, and loses to any challenger; so does one that is not warm.
     """
     if champion is None:
         return None
     try:
-        scorer = serving(run, champion.version).scorer
-        parts = [scored for _, scored in scorer.score(rows.to_batches())]
+        found = serving(run, champion.version)
+        parts = [scored for _, scored in found.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.noted["champion_unusable"] = error.message
         return None
-    return np.concatenate(parts)
+    if not found.is_warm:
+        run.noted["champion_unusable"] = "it is not warm"
+        return None
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def champion_as_of(run: Run) -> Serving:
@@ -149,6 +224,7 @@ def champion_as_of(run: Run) -> Serving:
     version = run.registry.champion().version
     metadata = recorded(run.warehouse, run.use_case, version)
     if metadata["as_of"] <= run.as_of:
+        run.noted["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return loaded(
             run.registry,
             run.use_case,
@@ -248,40 +324,38 @@ def _promoted(
 
     Where another training was quicker, the version is compared with that one's.
     """
-    from propensity import training  # noqa: PLC0415 - 03 runs without sklearn
+    from propensity import updates  # noqa: PLC0415 - 03 runs without sklearn
 
     while verdict.promoted:
         try:
-            run.registry.promote(
+            promoted = run.registry.promote(
                 row["model_version"],
                 model_sha256=row["model_sha256"],
                 at=run.began_at,
                 instead_of=champion.version if champion else None,
             )
+        except Pinned as error:
+            verdict = replace(
+                verdict, promoted=False, reason=f"{error.message} ({verdict.reason})"
+            )
         except Conflict:
             champion = run.registry.find_champion()
-            verdict = training.compare(
-                trained,
-                champion_probabilities(run, champion, trained.holdout.rows),
-                version=champion.version if champion else None,
-                seed=run.settings.seed,
-            )
+            verdict = compared(run, trained, champion)
         else:
+            updates.announce(
+                run.settings, run.use_case.name, "promote", promoted, at=run.began_at
+            )
             break
     return verdict
 
 
 def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
     """Correct the verdict that a version's row was written with."""
-    found = verdict.differences
-    bounds = {
-        name: (
-            [found[name].estimate, found[name].low, found[name].high]
-            if found
-            else [0.0, 0.0, 0.0]
-        )
-        for name in ("roc_auc", "log_loss")
+    nothing = evaluation.Difference(0.0, 0.0, 0.0)
+    found = {
+        name: verdict.differences.get(name, nothing) for name in ("roc_auc", "log_loss")
     }
+    bounds = {name: [one.estimate, one.low, one.high] for name, one in found.items()}
     run.warehouse.execute(
         statement("revise_verdict"),
         {
@@ -292,13 +366,24 @@ def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
             "compared_version": -1
             if verdict.compared_version is None
             else verdict.compared_version,
-            "is_compared": bool(found),
+            "is_compared": bool(verdict.differences),
+            "has_log_loss": "log_loss" in verdict.differences,
             **bounds,
         },
     )
 
 
 # -- 01-Predictions -------------------------------------------------------------------
+
+
+def check_scores_users(run: Run) -> None:
+    """Raise RequestError for a use case whose events are scored as they happen."""
+    if run.use_case.scores_events:
+        raise RequestError(
+            f"{run.use_case.name} scores every event as it happens: send it to the "
+            "stream, or ask the function score. There are no users to score by day",
+            field="use_case",
+        )
 
 
 def is_evaluated(run: Run) -> bool:
@@ -443,20 +528,33 @@ def clear_staging(run: Run) -> None:
 # -- 03-ModelEvaluation ---------------------------------------------------------------
 
 
+def evaluations(run: Run) -> list[dict[str, Any]]:
+    """
+    Return the rows of ``ma_model_evaluation`` for all weeks that are to be evaluated.
+
+    Of a use case whose rows are events they are days, with a row for each version that
+    scored on the day, and one more where it was scored to compare only.
+    """
+    if run.use_case.scores_events:
+        return _evaluated_days(run)
+    return [evaluate_week(run, week) for week in weeks_to_evaluate(run)]
+
+
 def weeks_to_evaluate(run: Run) -> list[date]:
     """
     Return the weeks whose outcomes are over and whose figures are not final.
 
     The week that ends with the as-of date is always among them: without predictions it
-    gets a row that says so.
+    gets a row that says so. For events a week is a day, and goes by their scores.
     """
     timeframe = run.timeframe
     newest = run.as_of - timeframe.horizon
+    days, weeks = "days_to_evaluate", "weeks_to_evaluate"
     found = run.warehouse.rows(
-        statement("weeks_to_evaluate"),
+        statement(days if run.use_case.scores_events else weeks),
         {
             "use_case": run.use_case.name,
-            "since": newest - CATCH_UP_WEEKS * timeframe.horizon,
+            "since": newest - CATCH_UP,
             "until": newest,
         },
     )
@@ -466,16 +564,7 @@ def weeks_to_evaluate(run: Run) -> list[date]:
 def evaluate_week(run: Run, week: date) -> dict[str, Any]:
     """Return the week's row of ``ma_model_evaluation``."""
     use_case, settings = run.use_case, run.settings
-    timeframe = run.timeframe
-    row: dict[str, Any] = {
-        "use_case": use_case.name,
-        "week": week,
-        "week_end": week + timeframe.horizon,
-        "status": (
-            "final" if timeframe.is_matured(week, today=run.as_of) else "provisional"
-        ),
-        "evaluated_at": run.began_at,
-    }
+    row = _evaluation(run, week)
     in_force = run.warehouse.rows(
         statement("predictions_in_force"),
         {
@@ -504,6 +593,94 @@ def evaluate_week(run: Run, week: date) -> dict[str, Any]:
         **evaluation.quality(
             observed, threshold=use_case.threshold, seed=settings.seed
         ),
+    }
+
+
+def _evaluation(run: Run, week: date) -> dict[str, Any]:
+    """Return what all rows of a week begin with."""
+    is_final = run.timeframe.is_matured(week, today=run.as_of)
+    return {
+        "use_case": run.use_case.name,
+        "week": week,
+        "week_end": week + run.timeframe.horizon,
+        "status": "final" if is_final else "provisional",
+        "evaluated_at": run.began_at,
+    }
+
+
+def _evaluated_days(run: Run) -> list[dict[str, Any]]:
+    """Evaluate scores as they were given, by what was learned later."""
+    days = weeks_to_evaluate(run)
+    groups = run.warehouse.table(
+        run.use_case.statement("event_evaluation_rows"),
+        {**_event_window(run), "since": days[0], "days": days},
+    )
+    key = ["day", "model_version", "is_shadow"]
+    found = groups.group_by(key).aggregate([])
+    found = found.sort_by([(name, "ascending") for name in key])
+    rows = []
+    for one in found.to_pylist():
+        of_one = pc.and_(
+            pc.equal(groups["day"], one["day"]),
+            pc.and_(
+                pc.equal(groups["model_version"], one["model_version"]),
+                pc.equal(groups["is_shadow"], one["is_shadow"]),
+            ),
+        )
+        rows.append(
+            {
+                **_evaluation(run, one.pop("day")),
+                **one,
+                **_event_figures(run, groups.filter(of_one)),
+            }
+        )
+    without = sorted(set(days) - {row["week"] for row in rows})
+    rows += [
+        {
+            **_evaluation(run, day),
+            "model_version": -1,
+            "is_shadow": False,
+            "outcome": "no_predictions",
+        }
+        for day in without
+    ]
+    return sorted(rows, key=lambda row: (row["week"], row["model_version"]))
+
+
+def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
+    """
+    Return the figures of one version's scores of one day.
+
+    Args:
+        groups: Of distinct scores ``score`` (null for none), ``is_anomaly``, and how
+            many events had it: ``known``, ``conversions``, ``unknown`` and
+            ``conflicting``.
+    """
+    counted = {
+        f"{name}_outcomes": pc.sum(groups[name]).as_py() or 0
+        for name in ("unknown", "conflicting")
+    }
+    known = groups.filter(pc.greater(groups["known"], 0))
+    observed, unscored = outcomes_of(
+        known.select(["score", "known", "conversions"]).rename_columns(
+            ["probability", "users", "conversions"]
+        )
+    )
+    counted["unscored_converters"] = unscored
+    if groups["score"].null_count == len(groups):
+        return {**counted, "outcome": "no_predictions"}
+    is_anomaly = pc.any(groups["is_anomaly"]).as_py()
+    figures = (
+        evaluation.ranking(observed, seed=run.settings.seed)
+        if is_anomaly
+        else evaluation.quality(
+            observed, threshold=run.use_case.threshold, seed=run.settings.seed
+        )
+    )
+    return {
+        **counted,
+        "outcome": "evaluated" if observed.has_both_classes else "one_class",
+        **figures,
     }
 
 
@@ -549,8 +726,10 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
         },
     )
     clear_staging(run)
+    served = [row.get("roc_auc") for row in rows if not row.get("is_shadow")]
     run.noted.update(
         model_version=rows[-1]["model_version"],
+        roc_auc=next((value for value in reversed(served) if value is not None), None),
         rows_in=sum(row.get("users", 0) for row in rows),
         rows_out=len(rows),
     )

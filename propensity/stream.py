@@ -2,8 +2,9 @@
 From messages to rows: decode, validate, enrich, encode; a batch of messages at a time.
 
 Pure: what a message is comes from ``bus``, the postcode table from its loader, the time
-from the caller. A message either gives one row of ``stream_events`` and one enriched
-event, or is refused for a reason and goes to ``dead_letters`` as it came.
+from the caller. A message gives one row of ``stream_events`` and one enriched event;
+or, where it says what came of an earlier event, one row of ``truth_events``; or it is
+refused for a reason and goes to ``dead_letters`` as it came.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import filterfalse, product
 from typing import Any
 
@@ -27,6 +28,7 @@ from propensity import tables
 from propensity.events import (
     AMOUNT,
     EARLIEST,
+    EPOCH,
     MAXIMUM_DEPTH,
     MAXIMUM_ID_CHARACTERS,
     MOMENT,
@@ -37,13 +39,17 @@ from propensity.events import (
     amount_of,
     check_unread,
     checked_age,
+    instant_of,
     label_of,
     moment_of,
     number_of,
+    numerals_of,
+    truth_of,
 )
 from propensity.postcodes import PostcodeIndex
 
 EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
+TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
 DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 
 # A row with more would not fit in one append.
@@ -53,7 +59,6 @@ _STRING = pa.string()
 _UTC = pa.timestamp("us", "UTC")
 _MONEY = EVENT_SCHEMA.field("amount").type
 _MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1) // _MICROSECOND
 
 # A line for each event: money as most producers write it, or none.
@@ -109,13 +114,16 @@ class Accepted:
     What came of a batch.
 
     ``rows`` are of ``stream_events``; ``enriched`` has the event of each as JSON, its
-    original fields and what was found out, and ``places`` its message. ``refused`` has
-    the reason by message.
+    original fields and what was found out, and ``places`` its message. ``truths`` are
+    rows of ``truth_events``, and ``truth_places`` has the message of each. ``refused``
+    has the reason by message.
     """
 
     rows: pa.RecordBatch
     enriched: Sequence[bytes]
     places: Sequence[int]
+    truths: pa.RecordBatch
+    truth_places: Sequence[int]
     refused: Mapping[int, Refused]
     unknown_postcodes: int
 
@@ -130,7 +138,7 @@ class _Reading:
 
     __slots__ = (
         *("altered", "event_ids", "event_types", "events"),
-        *("places", "sparse", "use_cases"),
+        *("places", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
@@ -139,6 +147,7 @@ class _Reading:
         self.event_types: list[str] = []
         self.use_cases: list[Any] = []
         self.event_ids: list[Any] = []
+        self.user_ids: list[Any] = []
         # Rows that say more than an amount, and rows that are published with more
         # fields than they came with.
         self.sparse: list[int] = []
@@ -153,6 +162,7 @@ class _Reading:
         kept.event_types = [self.event_types[row] for row in rows]
         kept.use_cases = [self.use_cases[row] for row in rows]
         kept.event_ids = [self.event_ids[row] for row in rows]
+        kept.user_ids = [self.user_ids[row] for row in rows]
         kept.sparse = [moved[row] for row in self.sparse if row in moved]
         kept.altered = [moved[row] for row in self.altered if row in moved]
         return kept
@@ -167,7 +177,7 @@ def accept(
     rules: Rules,
 ) -> Accepted:
     """
-    Turn messages into rows and enriched events.
+    Turn messages into rows and enriched events, or into truths.
 
     Args:
         messages: In any order.
@@ -178,10 +188,21 @@ def accept(
     """
     refused: dict[int, Refused] = {}
     read = _read(messages, catalogue, rules, refused)
+    latest = received_at + rules.clock_skew
+    truths: pa.RecordBatch = _NO_TRUTHS
+    truth_places: Sequence[int] = ()
+    if not catalogue.truths.isdisjoint(read.event_types):
+        are_truths = [name in catalogue.truths for name in read.event_types]
+        told = read.only([row for row, is_one in enumerate(are_truths) if is_one])
+        read = read.only([row for row, is_one in enumerate(are_truths) if not is_one])
+        truths, truth_places = _truths(messages, told, refused, latest, received_at)
     readable = len(refused)
     amounts = _amounts(read, refused)
-    moments = _moments(read, refused, received_at + rules.clock_skew)
-    sparse, unknown = _sparse(read, moments, postcodes, rules, refused)
+    texts = [event.event_time for event in read.events]
+    moments = _moments(texts, ["event_time"] * len(texts), read.places, refused, latest)
+    sparse, unknown = _sparse(
+        read, moments, refused, postcodes=postcodes, rules=rules, latest=latest
+    )
     since = _microseconds(moments)
     count = len(read.places)
     is_all = count == len(messages)
@@ -189,7 +210,7 @@ def accept(
     columns: dict[str, Any] = {
         "use_case": pa.array(read.use_cases, _STRING),
         "event_id": pa.array(read.event_ids, _STRING),
-        "user_id": pa.array([event.user_id for event in read.events], _STRING),
+        "user_id": pa.array(read.user_ids, _STRING),
         "event_type": pa.array(read.event_types, _STRING),
         "event_time": moments,
         "event_date": pa.array((since // _DAY).astype(np.int32)).view(pa.date32()),
@@ -214,9 +235,55 @@ def accept(
         rows=rows,
         enriched=enriched,
         places=read.places,
+        truths=truths,
+        truth_places=truth_places,
         refused=refused,
         unknown_postcodes=unknown,
     )
+
+
+_NO_TRUTHS = pa.RecordBatch.from_pylist([], schema=TRUTH_SCHEMA)
+
+
+def _truths(
+    messages: Sequence[Message],
+    read: _Reading,
+    refused: dict[int, Refused],
+    latest: datetime,
+    received_at: datetime,
+) -> tuple[pa.RecordBatch, list[int]]:
+    """Return rows of ``truth_events`` and the messages that they are of."""
+    readable = len(refused)
+    texts, fields, labels = [], [], []
+    for place, event in zip(read.places, read.events, strict=True):
+        truth, truth_time = event.declared.truth
+        texts.append(getattr(event, truth_time))
+        fields.append(truth_time)
+        try:
+            labels.append(truth_of(getattr(event, truth), field=truth))
+        except Refused as error:
+            refused[place] = error
+            labels.append(0)
+    moments = _moments(texts, fields, read.places, refused, latest)
+    count = len(texts)
+    taken = [messages[place] for place in read.places]
+    columns: dict[str, Any] = {
+        "use_case": pa.array(read.use_cases, _STRING),
+        "event_id": pa.array(read.event_ids, _STRING),
+        "label": pa.array(labels, pa.int64()),
+        "truth_time": moments,
+        "message_id": pa.array([one.message_id for one in taken], _STRING),
+        "published_at": published(taken),
+        "received_at": pa.repeat(pa.scalar(received_at, _UTC), count),
+        "received_on": pa.repeat(pa.scalar(received_at.date(), pa.date32()), count),
+    }
+    rows = pa.RecordBatch.from_arrays(
+        [columns[name] for name in TRUTH_SCHEMA.names], schema=TRUTH_SCHEMA
+    )
+    if len(refused) == readable:
+        return rows, read.places
+    kept = [row for row, place in enumerate(read.places) if place not in refused]
+    return rows.take(pa.array(kept, pa.int64())), [read.places[row] for row in kept]
 
 
 def _read(
@@ -235,9 +302,14 @@ def _read(
     for first, run in _decode(messages, catalogue, rules, refused, first=0):
         events += run
         places += range(first, first + len(run))
+    undecoded = len(refused)
     types = read.event_types = [event.type_name for event in events]
     use_cases = read.use_cases = [event.use_case for event in events]
     event_ids = read.event_ids = [event.event_id for event in events]
+    read.user_ids = [event.user_id for event in events]
+    met = {*types}
+    if not catalogue.identities.keys().isdisjoint(met):
+        _identify(read, catalogue, refused)
     read.sparse = [row for row, event in enumerate(events) if not event.is_plain]
     read.altered = read.sparse
     if None in use_cases or None in event_ids:
@@ -253,8 +325,7 @@ def _read(
             event_ids[row] = (
                 event_ids[row] or given.get("event_id") or message.message_id
             )
-    readable = len(refused)
-    if not catalogue.taken.issuperset(product({*use_cases}, {*types})):
+    if not catalogue.taken.issuperset(product({*use_cases}, met)):
         for row, taken in enumerate(zip(use_cases, types, strict=True)):
             if taken not in catalogue.taken:
                 refused[places[row]] = catalogue.not_taken(*taken)
@@ -262,9 +333,22 @@ def _read(
         if len(event_ids[row]) > MAXIMUM_ID_CHARACTERS:
             too_long = Refused("bad_value", "too long", field="event_id")
             refused.setdefault(places[row], too_long)
-    if len(refused) == readable:
+    if len(refused) == undecoded:
         return read
     return read.only([row for row, place in enumerate(places) if place not in refused])
+
+
+def _identify(
+    read: _Reading, catalogue: Catalogue, refused: dict[int, Refused]
+) -> None:
+    """Let events with an identity go by it, whatever else they came under."""
+    for row, name in enumerate(read.event_types):
+        if (field := catalogue.identities.get(name)) is not None:
+            identity = str(getattr(read.events[row], field))
+            if len(identity) > MAXIMUM_ID_CHARACTERS:
+                too_long = Refused("bad_value", "too long", field=field)
+                refused[read.places[row]] = too_long
+            read.event_ids[row] = read.user_ids[row] = identity
 
 
 def _decode(
@@ -309,7 +393,13 @@ def _decoded(
     longest = max(map(len, payloads), default=0)
     if longest > rules.maximum_bytes:
         raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
-    events = [*map(catalogue.decode, payloads)]
+    try:
+        events = [*map(catalogue.decode, payloads)]
+    except msgspec.ValidationError as error:
+        if not catalogue.may_be_bare(error):
+            raise
+        # The type is looked for in each for itself.
+        events = [catalogue.read(one.data, one.attributes) for one in messages]
     # Short ASCII cannot be wrong where nobody reads it.
     for data in filterfalse(bytes.isascii, payloads):
         check_unread(data)
@@ -345,32 +435,46 @@ def _amounts(read: _Reading, refused: dict[int, Refused]) -> pa.Array:
     return pa.array(digits, _STRING, mask=has_none).cast(_MONEY)
 
 
-def _moments(read: _Reading, refused: dict[int, Refused], latest: datetime) -> pa.Array:
-    """Return the events' times; of one that is refused it is any."""
-    texts = [event.event_time for event in read.events]
+def _moments(
+    texts: Sequence[str],
+    fields: Sequence[str],
+    places: Sequence[int],
+    refused: dict[int, Refused],
+    latest: datetime,
+) -> pa.Array:
+    """
+    Return times; of one that is refused it is any.
+
+    Args:
+        texts: As they came.
+        fields: The name of each, for the error.
+        places: The message of each.
+        refused: Gets those that cannot be.
+        latest: The last moment that can.
+    """
     try:
         moments = pa.array(texts, _STRING).cast(_UTC)
     except pa.ArrowInvalid:
-        found = _each(texts)
+        found = _each(texts, fields)
         for row, one in found.items():
             if isinstance(one, Refused):
-                refused.setdefault(read.places[row], one)
-                found[row] = _EPOCH
+                refused.setdefault(places[row], one)
+                found[row] = EPOCH
         others = [None if row in found else text for row, text in enumerate(texts)]
         moments = pc.coalesce(
             pa.array(others, _STRING).cast(_UTC),
             pa.array([found.get(row) for row in range(len(texts))], _UTC),
         )
     since = _microseconds(moments)
-    is_early = since < (EARLIEST - _EPOCH) // _MICROSECOND
-    is_late = since > (latest - _EPOCH) // _MICROSECOND
+    is_early = since < (EARLIEST - EPOCH) // _MICROSECOND
+    is_late = since > (latest - EPOCH) // _MICROSECOND
     for row in np.flatnonzero(is_early | is_late).tolist():
         # Arrow has years that no datetime has; they are no moments here either.
-        moment = _moment(texts[row])
+        moment = _moment(texts[row], fields[row])
         if not isinstance(moment, Refused):
             detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
-            moment = Refused("bad_time", detail, field="event_time")
-        refused.setdefault(read.places[row], moment)
+            moment = Refused("bad_time", detail, field=fields[row])
+        refused.setdefault(places[row], moment)
     return moments
 
 
@@ -380,7 +484,7 @@ def _microseconds(moments: pa.Array) -> NDArray[np.int64]:
     return since
 
 
-def _each(texts: Sequence[str]) -> dict[int, datetime | Refused]:
+def _each(texts: Sequence[str], fields: Sequence[str]) -> dict[int, datetime | Refused]:
     """Return by row what Arrow may not read of times, each for itself."""
     odd = {row: text for row, text in enumerate(texts) if not MOMENT.fullmatch(text)}
     others = [text for row, text in enumerate(texts) if row not in odd]
@@ -388,12 +492,12 @@ def _each(texts: Sequence[str]) -> dict[int, datetime | Refused]:
         pa.array(others, _STRING).cast(_UTC)
     except pa.ArrowInvalid:  # one that looks like the others is in no calendar
         odd = dict(enumerate(texts))
-    return {row: _moment(text) for row, text in odd.items()}
+    return {row: _moment(text, fields[row]) for row, text in odd.items()}
 
 
-def _moment(text: str) -> datetime | Refused:
+def _moment(text: str, field: str) -> datetime | Refused:
     try:
-        return moment_of(text)
+        return moment_of(text, field=field)
     except Refused as error:
         return error
 
@@ -408,7 +512,7 @@ def published(messages: Sequence[Message]) -> pa.Array:
         # Nanoseconds may be given; BigQuery keeps microseconds.
         return given.cast(pa.timestamp("ns", "UTC")).cast(_UTC, safe=False)
     except pa.ArrowInvalid:
-        found = [None if text is None else _moment(text) for text in texts]
+        found = [None if text is None else _moment(text, "") for text in texts]
         return pa.array(
             [None if isinstance(one, Refused) else one for one in found], _UTC
         )
@@ -417,9 +521,11 @@ def published(messages: Sequence[Message]) -> pa.Array:
 def _sparse(
     read: _Reading,
     moments: pa.Array,
+    refused: dict[int, Refused],
+    *,
     postcodes: PostcodeIndex | None,
     rules: Rules,
-    refused: dict[int, Refused],
+    latest: datetime,
 ) -> tuple[dict[str, pa.Array], int]:
     """Return the columns that few events fill, and how many postcodes are unknown."""
     count = len(read.events)
@@ -430,8 +536,8 @@ def _sparse(
         if read.places[row] in refused:
             continue
         try:
-            moment = _EPOCH + int(since[row]) * _MICROSECOND
-            values = _details(read.events[row], moment, rules)
+            moment = EPOCH + int(since[row]) * _MICROSECOND
+            values = _details(read.events[row], moment, rules, latest)
         except Refused as error:
             refused[read.places[row]] = error
             continue
@@ -459,7 +565,9 @@ def _sparse(
     return columns, unknown
 
 
-def _details(event: Any, moment: datetime, rules: Rules) -> dict[str, Any]:
+def _details(
+    event: Any, moment: datetime, rules: Rules, latest: datetime
+) -> dict[str, Any]:
     """
     Return what an event says beyond its amount, by column.
 
@@ -467,13 +575,11 @@ def _details(event: Any, moment: datetime, rules: Rules) -> dict[str, Any]:
         Refused: A field's value cannot be.
     """
     values: dict[str, Any] = {}
-    further: dict[str, Any] = {}
+    further: dict[str, Any] = {**numerals_of(event), **_instants(event, latest)}
     age = getattr(event, "age", msgspec.UNSET)
     if age is not msgspec.UNSET:
         values["age"] = checked_age(age, field="age")
-    for name, kind in event.declared.fields.items():
-        if kind == "amount":
-            continue
+    for name, kind in event.declared.details:
         value = getattr(event, name)
         if kind in PERSONAL and value is msgspec.UNSET:
             if age is msgspec.UNSET:
@@ -494,6 +600,21 @@ def _details(event: Any, moment: datetime, rules: Rules) -> dict[str, Any]:
     return values
 
 
+def _instants(event: Any, latest: datetime) -> dict[str, str]:
+    """
+    Return the instants that an event has, in ISO 8601.
+
+    Raises:
+        Refused: One is no moment that can be.
+    """
+    given = {name: getattr(event, name) for name in event.declared.instants}
+    return {
+        name: instant_of(value, field=name, latest=latest).isoformat()
+        for name, value in given.items()
+        if value is not None and value is not msgspec.UNSET
+    }
+
+
 _ENRICHMENT = ("socioeconomic_idx", "age")
 
 # Values stay as they were written: a number read and written again may be another.
@@ -502,13 +623,16 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 def _enriched(read: _Reading, row: int, data: bytes, rows: pa.RecordBatch) -> bytes:
     """Return an event with its identity and with what was found out about it."""
-    added: dict[str, Any] = {
-        "event_id": read.event_ids[row],
-        "use_case": read.use_cases[row],
-    }
     event = read.events[row]
-    given = {"event_id": event.event_id, "use_case": event.use_case}
-    added = {name: value for name, value in added.items() if given[name] is None}
+    added: dict[str, Any] = {}
+    if event.event_id != read.event_ids[row]:
+        added["event_id"] = read.event_ids[row]
+    if event.use_case is None:
+        added["use_case"] = read.use_cases[row]
+    if event.user_id != read.user_ids[row]:
+        added["user_id"] = read.user_ids[row]
+    if event.is_bare:
+        added["event_type"] = event.type_name
     for name in _ENRICHMENT:
         if hasattr(event, name):
             added[name] = rows.column(name)[row].as_py()

@@ -56,7 +56,7 @@ _FOLDS = 5
 
 # Below so many rows the threads of OpenMP and BLAS wait for each other longer than
 # they work: one is as fast on an idle machine, and up to ten times on a shared one.
-_PARALLEL_ROWS = 200_000
+PARALLEL_ROWS = 200_000
 
 # A fall of ROC AUC beyond this is worse even where the rows are too few to prove it.
 _TOLERATED = 0.01
@@ -106,7 +106,13 @@ class Tried:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model that has been chosen, calibrated and measured, and how."""
+    """
+    A model that has been chosen, calibrated and measured, and how.
+
+    Of one that gives anomaly scores, ``is_anomaly``, ``probability`` holds these; they
+    are NaN unless ``is_warm``. ``alerts`` and ``outcomes``, how many rows were known
+    and how many were not, are of events.
+    """
 
     split: Split
     preprocessor: Any
@@ -122,8 +128,12 @@ class Trained:
     holdout: Slice
     probability: Floats
     rows: Mapping[str, int]
-    train_base_rate: float
+    train_base_rate: float | None
     sampling_rate: float
+    is_anomaly: bool = False
+    is_warm: bool = True
+    alerts: Sequence[Mapping[str, float | None]] = ()
+    outcomes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,18 +190,18 @@ def train(
         preprocessor = default_preprocessor(use_case)
     encoder = fitted(preprocessor, fitting, features)
     encoded = {
-        name: _encoded(encoder, part.rows, features)
+        name: transformed(encoder, part.rows, features)
         for name, part in (("fitting", fitting), ("choosing", choosing))
     }
     tried: list[Tried] = []
-    with threadpool_limits(None if len(fitting) > _PARALLEL_ROWS else 1):
+    with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
         for one in use_case.candidates:
-            tried.append(_tried(one, tried, encoded, fitting, choosing, seed=seed))
+            tried.append(tried_out(one, tried, encoded, fitting, choosing, seed=seed))
         best = max(tried, key=lambda one: one.figures["roc_auc"] or 0.0)
         later = encoded["choosing"]
-        calibrations = _calibration_losses(best.model, later, choosing, seed)
+        calibrations = calibration_losses(best.model, later, choosing, seed)
         calibration = min(calibrations, key=lambda name: calibrations[name])
-        model = _calibrated(best.model, calibration, later, choosing)
+        model = calibrated_model(best.model, calibration, later, choosing)
 
     scorer = Scorer.compile(encoder, model, features=_kinds(features))
     probability = scores(scorer, holdout.rows)
@@ -211,8 +221,8 @@ def train(
             negative_weight=float(holdout.weight.max()),
         ),
         curves=evaluation.curves(observed),
-        baselines=_baselines(use_case, holdout),
-        importance=_importance(scorer, features, holdout, seed=seed),
+        baselines=baselines(use_case, holdout),
+        importance=importance(scorer, features, holdout, seed=seed),
         holdout=holdout,
         probability=probability,
         rows={
@@ -356,7 +366,7 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
     part = Slice(rows=rows, label=label.astype(np.int8), weight=np.ones(count))
     features = dict(use_case.features)
     fit = fitted(preprocessor, part, features)
-    encoded = np.asarray(_encoded(fit, rows, features))
+    encoded = np.asarray(transformed(fit, rows, features))
     if encoded.ndim != 2 or encoded.shape[0] != count or encoded.shape[1] < 1:
         raise SchemaError(
             f"the preprocessor made {encoded.shape} of {count} rows; it must keep the "
@@ -372,7 +382,7 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
         for name, kind in features.items()
         if kind == CATEGORY
     }
-    _encoded(fit, pa.table({**columns, **unseen}), features)
+    transformed(fit, pa.table({**columns, **unseen}), features)
 
 
 def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
@@ -396,7 +406,7 @@ def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
     return fit
 
 
-def _encoded(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
+def transformed(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
     """Return what a fitted preprocessor makes of rows, dense as all models read it."""
     frame = _frame(rows, features)
     try:
@@ -526,7 +536,7 @@ def estimator(candidate: Candidate, earlier: Sequence[Tried], *, seed: int) -> A
     return model
 
 
-def _tried(
+def tried_out(
     candidate: Candidate,
     earlier: Sequence[Tried],
     encoded: Mapping[str, Any],
@@ -581,7 +591,7 @@ def _weights(part: Slice) -> dict[str, Floats]:
     return {} if np.ptp(part.weight) == 0 else {"sample_weight": part.weight}
 
 
-def _calibration_losses(
+def calibration_losses(
     model: Any, encoded: Any, part: Slice, seed: int
 ) -> dict[str, float]:
     """
@@ -612,7 +622,7 @@ def _calibration_losses(
             )
             if outside.conversions in (0, len(outside)):
                 break
-            calibrated = _calibrated(decisions, method, decision[~inside], outside)
+            calibrated = calibrated_model(decisions, method, decision[~inside], outside)
             probability[inside] = calibrated.predict_proba(decision[inside])[:, 1]
         else:
             seen = evaluation.outcomes(probability, part.label, weight=part.weight)
@@ -625,7 +635,7 @@ def _decided(model: Any) -> Any:
     return model if hasattr(model, "decision_function") else MeanOfModels([model])
 
 
-def _calibrated(model: Any, method: str, encoded: Any, part: Slice) -> Any:
+def calibrated_model(model: Any, method: str, encoded: Any, part: Slice) -> Any:
     if method == "none":
         return model
     calibrator = CalibratedClassifierCV(FrozenEstimator(_decided(model)), method=method)
@@ -637,7 +647,7 @@ def _calibrated(model: Any, method: str, encoded: Any, part: Slice) -> Any:
         return calibrator.fit(encoded, part.label, **_weights(part))
 
 
-def _baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
+def baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
     baseline = use_case.baseline
     values = pc.cast(holdout.rows[baseline.feature], pa.float64()).to_numpy()
     order = -values if baseline.ascending else values
@@ -648,7 +658,7 @@ def _baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
     return {f"{baseline.feature} alone": evaluation.roc_auc(seen)}
 
 
-def _importance(
+def importance(
     scorer: Scorer, features: dict[str, str], holdout: Slice, *, seed: int
 ) -> list[dict[str, Any]]:
     """

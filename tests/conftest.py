@@ -22,9 +22,29 @@ from google.cloud import bigquery, bigquery_storage, storage
 from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
     BigQueryReadGrpcTransport,
 )
+from hypothesis import settings
 
 from local.processes import free_ports
 from local.stack import EMULATOR_PORTS, Options, Stack, State
+
+# Machines are shared: how long an example takes says nothing of what it tests.
+settings.register_profile("propensity", deadline=None)
+settings.load_profile("propensity")
+
+# Files of these folders take longest. Begun first, none of them is waited for at the
+# end by a worker that has nothing else to do.
+LONGEST_FIRST = ("long", "functions", "local", "offline", "usecases")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order files by how long they take; each keeps the order of its own tests."""
+
+    def place(item: pytest.Item) -> int:
+        folder = item.path.parent.name
+        known = folder in LONGEST_FIRST
+        return LONGEST_FIRST.index(folder) if known else len(LONGEST_FIRST)
+
+    items.sort(key=place)
 
 
 @dataclass(frozen=True)

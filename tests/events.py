@@ -37,6 +37,9 @@ def use_case(
 
 
 CATALOGUE = Catalogue([use_case()])
+# All that are deployed together.
+DEPLOYED = Catalogue([usecases.load(name) for name in usecases.names()])
+FEATURES = tuple(usecases.load("card_fraud").features)
 
 
 def bet(**fields: Any) -> dict[str, Any]:
@@ -72,6 +75,31 @@ def registration(**fields: Any) -> dict[str, Any]:
             "affiliate_url": "https://example.org/a",
             "campaign": "spring",
             "label": 1,
+        },
+        fields,
+    )
+
+
+def transaction(**fields: Any) -> dict[str, Any]:
+    """Return a card transaction, bare; a field that is ``...`` is left out."""
+    return _with(
+        {
+            "transaction_id": "t1",
+            **{name: n / 8 for n, name in enumerate(FEATURES)},
+            "event_time": "2026-03-01T12:00:00Z",
+            "ingest_ts": "2026-03-01T12:00:00.5Z",
+        },
+        fields,
+    )
+
+
+def truth(**fields: Any) -> dict[str, Any]:
+    """Return what came of a transaction; a field that is ``...`` is left out."""
+    return _with(
+        {
+            "transaction_id": "t1",
+            "is_fraud": 1,
+            "truth_time": "2026-03-01T18:00:00Z",
         },
         fields,
     )
@@ -131,8 +159,15 @@ def row(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
     return dict(accepted.rows.to_pylist()[0])
 
 
+def told(event: Mapping[str, Any] | bytes, **how: Any) -> dict[str, Any]:
+    """Return the row of a truth that must be accepted."""
+    accepted = accept(message(event), **{"catalogue": DEPLOYED, **how})
+    assert not accepted.refused, accepted.refused[0].detail
+    return dict(accepted.truths.to_pylist()[0])
+
+
 def refusal(event: Mapping[str, Any] | bytes, **how: Any) -> tuple[str, str | None]:
     """Return reason and field of an event that must be refused."""
     accepted = accept(message(event), **how)
-    assert accepted.rows.num_rows == 0, "it was accepted"
+    assert accepted.rows.num_rows + accepted.truths.num_rows == 0, "it was accepted"
     return accepted.refused[0].reason, accepted.refused[0].field

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from local.processes import HOST, free_ports
-from propensity.artifacts import Artifacts, Stored, sha256
+from propensity.artifacts import UNCHANGED, Artifacts, Stored, sha256
 from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
 from propensity.settings import Settings
 from tests.proxy import Proxy
@@ -156,6 +156,30 @@ class TestRead:
         assert artifacts.find("nothing") is None
         with pytest.raises(ArtifactError, match="nothing does not exist"):
             artifacts.read("nothing")
+
+    def test_reads_what_has_changed(self, storage_emulator, through):
+        """Who knows the newest generation gets no bytes; an older one, or none, gets
+        the object; where it is gone, that is told."""
+        with Proxy(storage_emulator.url) as proxy:
+            artifacts = through(proxy)
+            first = artifacts.create("pointer", b"1")
+            assert artifacts.find_newer("pointer", than=0) == Stored(b"1", first)
+            assert artifacts.find_newer("pointer", than=first) is UNCHANGED
+            assert f"ifGenerationNotMatch={first}" in proxy.asked[-1].path
+            second = artifacts.replace("pointer", b"2", generation=first)
+            assert artifacts.find_newer("pointer", than=first) == Stored(b"2", second)
+            artifacts.delete("pointer")
+
+            assert artifacts.find_newer("pointer", than=second) is None
+            assert artifacts.find_newer("pointer", than=0) is None
+
+    def test_reads_what_has_changed_or_fails(self, storage_emulator, through):
+        """A service that is down has not said that nothing changed."""
+        with Proxy(storage_emulator.url, lambda _: 503) as proxy:
+            artifacts = through(proxy, deadline_s=1)
+
+            with pytest.raises(Unavailable):
+                artifacts.find_newer("pointer", than=1)
 
     def test_verifies_bytes(self, artifacts):
         """Bytes that are not those recorded are not returned."""

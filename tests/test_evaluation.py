@@ -466,3 +466,84 @@ class TestScoreShift:
 
         assert evaluation.score_shift(nothing, nothing) == 0
         assert np.isfinite(evaluation.score_shift(nothing, self.PERCENTILES))
+
+
+class TestRanking:
+    def test_says_nothing_of_probabilities(self):
+        """Areas, counts and lift are as of a probability; the rest is left out."""
+        generator = np.random.default_rng(8)
+        score = generator.random(500).round(2)
+        label = (generator.random(500) < score).astype(int)
+        seen = evaluation.outcomes(score, label)
+        whole = evaluation.quality(seen, threshold=0.5, seed=1)
+        found = evaluation.ranking(seen, seed=1)
+
+        assert {name: whole[name] for name in found if name != "lift"} == {
+            name: found[name] for name in found if name != "lift"
+        }
+        assert {"roc_auc_low", "pr_auc_high", "users", "base_rate"} <= set(found)
+        assert not {"brier", "log_loss", "precision", "mean_probability"} & set(found)
+        assert {part["mean_probability"] for part in found["lift"]} == {None}
+
+    def test_of_nothing_is_no_figure(self):
+        """Without a row there are counts of 0, and no crash."""
+        nothing = evaluation.outcomes(np.empty(0), np.empty(0))
+        found = evaluation.ranking(nothing, seed=1)
+
+        assert (found["users"], found["roc_auc"], found["lift"]) == (0, None, [])
+
+
+class TestAlerts:
+    def test_look_at_what_scores_highest(self):
+        """Of ten rows two are looked at: one fraud of 100 is found, 30 is missed."""
+        score = np.arange(10) / 10
+        label = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1])
+        amount = np.array([5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
+        [found] = evaluation.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
+
+        assert found == {
+            "rate": 0.2,
+            "alerts": 2.0,
+            "true_positives": 1.0,
+            "recall": 0.5,
+            "precision": 0.5,
+            "cost": 34.0,
+            "cost_without": 130.0,
+        }
+
+    def test_share_out_what_scores_the_same(self):
+        """The order of ties decides nothing: of one among four, half is looked at."""
+        label, amount = np.array([1, 0, 0, 0]), np.array([8.0, 1, 1, 1])
+        for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+            [found] = evaluation.alerts(
+                np.full(4, 0.5),
+                label[order],
+                amount[order],
+                review_cost=0.0,
+                rates=(0.5,),
+            )
+
+            assert (found["recall"], found["cost"]) == (0.5, 4.0)
+
+    def test_count_rows_by_their_weight(self):
+        """A row that stands for nine others is ten alerts."""
+        score, label = np.array([0.1, 0.9, 0.5]), np.array([0, 1, 0])
+        weight = np.array([10.0, 1.0, 10.0])
+        repeated = np.repeat(np.arange(3), weight.astype(int))
+        amount = np.ones(3)
+
+        assert evaluation.alerts(
+            score, label, amount, review_cost=1.0, weight=weight
+        ) == evaluation.alerts(
+            score[repeated], label[repeated], amount[repeated], review_cost=1.0
+        )
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_of_one_class_have_no_figure(self, label):
+        """There is nothing to find, or nothing else."""
+        found = evaluation.alerts(
+            np.arange(5) / 5, np.full(5, label), np.ones(5), review_cost=1.0
+        )
+
+        assert [entry["alerts"] for entry in found] == [0.005, 0.025, 0.05]
+        assert {entry[name] for entry in found for name in ("recall", "cost")} == {None}

@@ -22,6 +22,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
+    GradientBoostingClassifier,
     HistGradientBoostingClassifier,
     RandomForestClassifier,
     VotingClassifier,
@@ -44,9 +45,11 @@ from sklearn.preprocessing import (
 )
 
 from propensity import encoding
-from propensity.encoding import Encoder, to_frame
+from propensity.anomaly import AnomalyModel
+from propensity.encoding import Encoder, Rows, to_frame
 from propensity.errors import SchemaError
-from propensity.scoring import Scorer, score
+from propensity.half_space_trees import HalfSpaceTrees
+from propensity.scoring import MeanOfModels, Scorer, score
 
 NUMBERS = ("amount", "spend", "visits", "days", "member", "balance")
 CATEGORIES = ("source", "device", "country")
@@ -324,6 +327,122 @@ class TestScore:
 
         with pytest.raises(ValueError, match="must be positive"):
             scored([TRAINING], *fitted, **options)
+
+
+def rows_of(batch: pa.RecordBatch) -> Rows:
+    """The same rows as they come with a request: numbers as floats, texts as lists."""
+    frame = to_frame(batch, FEATURES)
+    return Rows(
+        frame[list(NUMBERS)].to_numpy(np.float64),
+        {name: place for place, name in enumerate(NUMBERS)},
+        {name: batch[name].cast(pa.string()).to_pylist() for name in CATEGORIES},
+    )
+
+
+def trees():
+    return AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
+
+
+class Averaged(BaseEstimator):
+    """The mean of a linear model, boosted trees and a forest, as training makes it."""
+
+    def fit(self, encoded, label):
+        members = [LogisticRegression(max_iter=50), boosted(), forest()]
+        return MeanOfModels([one.fit(encoded, label) for one in members])
+
+
+class TestProbabilities:
+    @settings(max_examples=25, deadline=None)
+    @given(
+        numbers=st.sampled_from(FOR_NUMBERS),
+        categories=st.sampled_from(FOR_CATEGORIES),
+        model=st.sampled_from((*MODELS, Averaged(), trees())),
+        count=st.integers(1, 20),
+        seed=st.integers(0, 50),
+    )
+    @pytest.mark.filterwarnings("ignore:Found unknown categories")
+    def test_of_a_few_rows_equal_the_pipeline(
+        self, numbers, categories, model, count, seed
+    ):
+        """
+        Rows of a request or of a small batch, any transformers, any model: each row
+        gets the pipeline's number, one alone too.
+        """
+        preprocessor = columns(numbers, categories, sparse_threshold=0.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = fit(preprocessor, model)
+        batch = users(count, seed=seed)
+        wanted = expected(batch, *fitted)
+        scorer = Scorer.compile(*fitted, features=FEATURES)
+
+        alone = [
+            scorer.probabilities(rows_of(batch.slice(row, 1)))[0]
+            for row in range(count)
+        ]
+
+        for found in (
+            scorer.probabilities(rows_of(batch)),
+            scorer.probabilities(batch),
+            alone,
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+
+    def test_of_no_rows(self):
+        """No rows, no scores, no error."""
+        scorer = Scorer.compile(
+            *fit(columns("passthrough", ordinal()), boosted()), features=FEATURES
+        )
+
+        assert scorer.probabilities(users(0, seed=1)).shape == (0,)
+
+    def test_name_the_missing_feature(self):
+        """Rows without a feature are refused by the feature's name."""
+        scorer = Scorer.compile(
+            *fit(columns("passthrough", ordinal()), boosted()), features=FEATURES
+        )
+        rows = Rows(np.zeros((1, 1)), {"amount": 0}, {"source": [None]})
+
+        with pytest.raises(SchemaError, match="'spend' is missing") as raised:
+            scorer.probabilities(rows)
+
+        assert raised.value.field == "spend"
+
+    def test_leave_the_rows_as_they_were(self):
+        """What a model is given is a copy: the log has what came."""
+        fitted = fit(
+            columns(imputed(StandardScaler()), one_hot()),
+            LogisticRegression(max_iter=1_000),
+        )
+        numbers = np.arange(12.0).reshape(2, 6)
+        places = {name: place for place, name in enumerate(NUMBERS)}
+        rows = Rows(numbers, places, {name: ["x", None] for name in CATEGORIES})
+
+        Scorer.compile(*fitted, features=FEATURES).probabilities(rows)
+
+        np.testing.assert_array_equal(numbers, np.arange(12.0).reshape(2, 6))
+
+    @pytest.mark.parametrize(
+        ("numbers", "model", "unfilled"),
+        [
+            (imputed(StandardScaler()), LogisticRegression(max_iter=1_000), set()),
+            ("passthrough", boosted(), set()),
+            ("passthrough", trees(), set()),
+            (LOG, GradientBoostingClassifier(n_estimators=2), set(NUMBERS)),
+        ],
+        ids=["imputed", "boosted", "half-space trees", "no gaps"],
+    )
+    def test_know_which_numbers_may_not_be_null(self, numbers, model, unfilled):
+        """Those whose gaps neither the preprocessor fills nor the model takes."""
+        preprocessor = columns(numbers, ordinal(encoded_missing_value=-2))
+        frame = to_frame(TRAINING, FEATURES)
+        if unfilled:
+            frame[list(NUMBERS)] = frame[list(NUMBERS)].fillna(0)
+        model.fit(preprocessor.fit_transform(frame), LABEL)
+
+        scorer = Scorer.compile(preprocessor, model, features=FEATURES)
+
+        assert scorer.unfilled == unfilled
 
 
 @pytest.fixture(scope="module")

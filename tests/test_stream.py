@@ -21,7 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propensity import stream
+from propensity import stream, usecases
 from propensity.events import (
     AMOUNT,
     MAXIMUM_AMOUNT,
@@ -36,12 +36,15 @@ from propensity.stream import Accepted, Message, dead_letters, with_fields
 from tests.events import (
     BASE,
     CATALOGUE,
+    FEATURES,
     NOW,
     accept,
     bet,
     message,
     registration,
     row,
+    transaction,
+    truth,
     use_case,
     written,
 )
@@ -52,7 +55,7 @@ QUICK = settings(deadline=None)
 POSTCODES = PostcodeIndex(
     np.array([b"AB101AB", b"AB10", b"M11AA"]), np.array([3.25, 2.5, 7.0])
 )
-# What changes an event's row no more than it must: two use cases, and a type of one.
+# What changes an event's row no more than it must: use cases with types of their own.
 SPIN = {
     "spin": {
         "stake": "amount",
@@ -64,7 +67,13 @@ SPIN = {
         "postcode": "text or null",
     }
 }
-BOTH = Catalogue([use_case(), use_case("slots", ["spin", "new_win"], SPIN)])
+BOTH = Catalogue(
+    [
+        use_case(),
+        use_case("slots", ["spin", "new_win"], SPIN),
+        usecases.load("card_fraud"),
+    ]
+)
 
 # Without a zone, as the strategies want them.
 FIRST_YEAR, LAST_YEAR = (
@@ -184,6 +193,37 @@ EVENTS = st.one_of(
         note=NOTES,
     ).map(lambda fields: written(spin(**fields))),
 )
+CARDS = st.one_of(
+    varied(
+        {"transaction_id": st.sampled_from(["t1", "é", 7]), "event_time": TIMES},
+        event_type=[None, "card_transaction"],
+        use_case=[None, "card_fraud"],
+        event_id=["e2"],
+        user_id=[None, "u1"],
+        V3=["1e5", -0.0, 7],
+        ingest_ts=[None, 1_772_366_400, "1772366400000", "2026-03-01"],
+        note=NOTES,
+    ).map(lambda fields: written(transaction(**fields))),
+    varied(
+        {"transaction_id": st.sampled_from(["t1", 7]), "truth_time": TIMES},
+        event_type=[None, "card_truth"],
+        is_fraud=[0, "1", False],
+        event_time=["soon", 5],
+        note=NOTES,
+    ).map(lambda fields: written(truth(**fields))),
+)
+NO_CARDS = st.one_of(
+    st.sampled_from(FEATURES).map(lambda name: written(transaction(**{name: ...}))),
+    st.sampled_from(['"x"', "null", "NaN", '"inf"', "1e400", "[1]"]).map(
+        lambda literal: written(transaction(), V9=literal)
+    ),
+    st.sampled_from(["2", '"x"', "null", "NaN"]).map(
+        lambda literal: written(truth(), is_fraud=literal)
+    ),
+    NO_TIMES.map(lambda text: written(truth(truth_time=text))),
+    NO_TIMES.map(lambda text: written(transaction(event_time=text))),
+    st.just(written({**transaction(), **truth()})),
+)
 NO_EVENTS = st.one_of(
     st.binary(max_size=20),
     st.builds(play, PLAYS, st.fixed_dictionaries(WHO), NO_AMOUNTS),
@@ -243,6 +283,8 @@ ATTRIBUTES = st.fixed_dictionaries(
     },
 )
 MESSAGES = st.one_of(
+    st.builds(Message, CARDS | NO_CARDS, IDS, ATTRIBUTES, PUBLISHED),
+    st.builds(Message, CARDS, IDS),
     st.builds(Message, EVENTS, IDS, ATTRIBUTES, PUBLISHED),
     st.builds(Message, EVENTS, IDS, ATTRIBUTES, PUBLISHED),
     st.builds(Message, EVENTS | NO_EVENTS, IDS, ATTRIBUTES, PUBLISHED),
@@ -270,6 +312,8 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Fate]:
     rows = accepted.rows.to_pylist()
     taken = zip(accepted.places, rows, accepted.enriched, strict=True)
     found |= {place: (one, enriched) for place, one, enriched in taken}
+    truths = zip(accepted.truth_places, accepted.truths.to_pylist(), strict=True)
+    found |= {place: (one, b"") for place, one in truths}
     return [found[place] for place in range(len(messages))]
 
 
@@ -296,10 +340,12 @@ class TestBatches:
     @QUICK
     @given(BATCHES)
     def test_lose_nothing(self, messages):
-        """Every message is taken or refused, and none is both."""
+        """Every message is an event, a truth or refused, and none is two of them."""
         accepted = accept(*messages, catalogue=BOTH, postcodes=POSTCODES)
 
-        assert sorted([*accepted.places, *accepted.refused]) == [*range(len(messages))]
+        every = [*accepted.places, *accepted.truth_places, *accepted.refused]
+        assert sorted(every) == [*range(len(messages))]
+        assert accepted.truths.num_rows == len(accepted.truth_places)
         assert accepted.rows.num_rows == len(accepted.enriched)
         assert accepted.reasons.total() == len(accepted.refused)
         assert set(accepted.reasons) <= set(REASONS)
@@ -311,6 +357,7 @@ class TestBatches:
         accepted = accept(*messages, catalogue=BOTH)
 
         assert list(accepted.places) == sorted(accepted.places)
+        assert list(accepted.truth_places) == sorted(accepted.truth_places)
 
     def test_may_be_empty(self):
         """Nothing gives no rows, of the table's columns."""
@@ -323,12 +370,16 @@ class TestBatches:
     @given(BATCHES)
     def test_are_rows_of_the_table(self, messages):
         """Columns, types and order are the table's, and what it requires is there."""
-        rows = accept(*messages, catalogue=BOTH).rows
+        accepted = accept(*messages, catalogue=BOTH)
 
-        rows.validate(full=True)
-        assert rows.schema == stream.EVENT_SCHEMA
-        for one in stream.EVENT_SCHEMA:
-            assert one.nullable or rows.column(one.name).null_count == 0
+        for rows, schema in (
+            (accepted.rows, stream.EVENT_SCHEMA),
+            (accepted.truths, stream.TRUTH_SCHEMA),
+        ):
+            rows.validate(full=True)
+            assert rows.schema == schema
+            for one in schema:
+                assert one.nullable or rows.column(one.name).null_count == 0
 
     @QUICK
     @given(BATCHES)

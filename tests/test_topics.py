@@ -17,6 +17,7 @@ from propensity.topics import (
     DEAD_LETTERS,
     ENRICHED,
     EVENTS,
+    MODEL_UPDATES,
     SCORES,
     SUBSCRIPTIONS,
     TOPICS,
@@ -39,7 +40,9 @@ class TestTopics:
 
     def test_are_all_made(self):
         """Each once."""
-        assert sorted(TOPICS) == sorted({EVENTS, ENRICHED, SCORES, DEAD_LETTERS})
+        named = {EVENTS, ENRICHED, SCORES, DEAD_LETTERS, MODEL_UPDATES}
+
+        assert sorted(TOPICS) == sorted(named)
 
     def test_are_those_that_the_functions_publish_to(self):
         """Where nothing else is set, a function's topics are those of set-up."""
@@ -47,6 +50,7 @@ class TestTopics:
 
         assert settings.enriched_topic == ENRICHED
         assert settings.scores_topic == SCORES
+        assert settings.model_updates_topic == MODEL_UPDATES
 
 
 class TestSubscriptions:

@@ -413,14 +413,14 @@ class TestCalibration:
         rows = snapshots(users=200)
         found = train(rows, candidates=(FOREST,))
         choosing = training.slice_of(rows, found.split.calibrate)
-        encoded = training._encoded(
+        encoded = training.transformed(
             found.preprocessor, choosing.rows, dict(SHOP.features)
         )
         (one,) = found.tried
         raw = one.model.predict_proba(encoded)[:, 1]
 
         for method in ("sigmoid", "temperature"):
-            model = training._calibrated(one.model, method, encoded, choosing)
+            model = training.calibrated_model(one.model, method, encoded, choosing)
             bent = model.predict_proba(encoded)[:, 1]
             assert np.all(np.diff(bent[np.argsort(raw, kind="stable")]) >= -1e-12)
 

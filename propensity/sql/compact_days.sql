@@ -20,6 +20,8 @@ USING
           received_on >= @since_day
           AND received_at >= @since
           AND event_date >= @first_month
+          AND
+-- include: measured_events.sql
         QUALIFY
           ROW_NUMBER() OVER (
             PARTITION BY use_case, user_id, event_date, event_id

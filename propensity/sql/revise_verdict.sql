@@ -2,8 +2,8 @@
 -- between the comparison and the promotion.
 -- Parameters: @use_case STRING; @training_date DATE; @model_version INT64;
 --   @promoted BOOL; @verdict STRING; @compared_version INT64; @is_compared BOOL, whether
---   the champion could be scored; @roc_auc and @log_loss ARRAY<FLOAT64>, each estimate,
---   low and high.
+--   the champion could be scored; @has_log_loss BOOL, whether both gave probabilities;
+--   @roc_auc and @log_loss ARRAY<FLOAT64>, each estimate, low and high.
 UPDATE
   ma_model_training_metadata
 SET
@@ -13,9 +13,9 @@ SET
   roc_auc_difference = IF(@is_compared, @roc_auc[OFFSET(0)], NULL),
   roc_auc_difference_low = IF(@is_compared, @roc_auc[OFFSET(1)], NULL),
   roc_auc_difference_high = IF(@is_compared, @roc_auc[OFFSET(2)], NULL),
-  log_loss_difference = IF(@is_compared, @log_loss[OFFSET(0)], NULL),
-  log_loss_difference_low = IF(@is_compared, @log_loss[OFFSET(1)], NULL),
-  log_loss_difference_high = IF(@is_compared, @log_loss[OFFSET(2)], NULL)
+  log_loss_difference = IF(@has_log_loss, @log_loss[OFFSET(0)], NULL),
+  log_loss_difference_low = IF(@has_log_loss, @log_loss[OFFSET(1)], NULL),
+  log_loss_difference_high = IF(@has_log_loss, @log_loss[OFFSET(2)], NULL)
 WHERE
   use_case = @use_case
   AND training_date = @training_date

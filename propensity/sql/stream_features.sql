@@ -1,4 +1,5 @@
--- The view stream_features: one row per use case and user, as things stand now.
+-- The view stream_features: one row per use case and user, as things stand now, of those
+--   with an event that is measured.
 -- Sources: stream_features_daily, and of stream_events what was received since the
 --   watermark, less what a tile has counted already. So it is exact whether or not, and
 --   however often, the compaction has run, and reads no more however long the history.
@@ -12,6 +13,8 @@ WITH
     WHERE
       received_on >= DATE '1970-01-01'
       AND received_at >= TIMESTAMP '1970-01-01 00:00:00+00:00'
+      AND
+-- include: measured_events.sql
     QUALIFY
       ROW_NUMBER() OVER (
         PARTITION BY use_case, user_id, event_date, event_id

@@ -12,6 +12,8 @@ WITH
       use_case = @use_case
       AND received_on >= @earliest
       AND event_time < @as_of
+      AND
+-- include: measured_events.sql
     QUALIFY
       ROW_NUMBER() OVER (
         PARTITION BY use_case, user_id, event_date, event_id

@@ -58,7 +58,8 @@ class UseCase:
     or "category", in the order of the model's input. ``events`` names the types of
     events that it takes from the stream, ``event_types`` declares those of its own.
     Of those, ``scored`` have the features as their own fields, so that a row is one
-    event and no user, and ``truths`` say what came of an earlier event.
+    event and no user, and ``truths`` say what came of an earlier event. ``amount`` is
+    the feature that a missed one costs, where there is one.
     ``span`` says what the outcome is foreseen from, where it is not the lookback.
     """
 
@@ -77,6 +78,7 @@ class UseCase:
     event_types: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     scored: Sequence[str] = ()
     truths: Sequence[str] = ()
+    amount: str = ""
     span: str = ""
 
     @property
@@ -90,6 +92,12 @@ class UseCase:
 
         Where a label is known only some days later, figures are not final before.
         """
+        if self.scores_events:
+            return Timeframe(
+                lookback_days=self.lookback_days,
+                horizon_days=self.horizon_days,
+                settle_days=settings.truth_delay_days,
+            )
         known = int(self.chosen(settings).get("label_known_days", 0))
         return Timeframe(
             lookback_days=self.lookback_days,
@@ -207,6 +215,9 @@ def parse(name: str, text: str) -> UseCase:
     baseline = Baseline(**read["baseline"])
     if features.get(baseline.feature) != NUMBER:
         raise ValueError(f"baseline {baseline.feature} is not a numeric feature")
+    amount = str(read.get("stream", {}).get("amount", ""))
+    if amount and features.get(amount) != NUMBER:
+        raise ValueError(f"amount {amount} is not a numeric feature")
     candidates = [Candidate(**entry) for entry in read["candidates"]]
     if len({candidate.name for candidate in candidates}) < max(1, len(candidates)):
         raise ValueError("candidates must be named, each differently")
@@ -234,6 +245,7 @@ def parse(name: str, text: str) -> UseCase:
         event_types=dict(read.get("events", {})),
         scored=tuple(read.get("stream", {}).get("scored", ())),
         truths=tuple(read.get("stream", {}).get("truths", ())),
+        amount=amount,
         span=str(read.get("span", "")),
     )
 

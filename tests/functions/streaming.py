@@ -66,6 +66,7 @@ TABLES = (
     tables.STREAM_FEATURES_DAILY,
     tables.POSTCODE_INDEX,
     tables.INFERENCE_LOG,
+    tables.TRUTH_EVENTS,
     tables.DEAD_LETTERS,
     tables.TRAINING_METADATA,
 )

@@ -372,7 +372,7 @@ class TestInTrouble:
             eventually(
                 lambda: (
                     instance.post(events[1]).status_code != 200
-                    or "champion not loaded" in instance.log()
+                    or "is refused as champion" in instance.log()
                 ),
                 "the pointer is read again",
             )

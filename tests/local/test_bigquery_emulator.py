@@ -864,7 +864,7 @@ class TestConcurrency:
         By REST and by the Storage Read API, while others do the same and old results
         are dropped by the hundred.
         """
-        clients, rounds = 8, 12
+        clients, rounds = 6, 6
         with emulator(tmp_path, "--keep-results", "20") as port:
             warehouse = client(port, "propensity-local")
             warehouse.create_dataset("d")

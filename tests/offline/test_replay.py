@@ -41,6 +41,7 @@ from propensity.postcodes import PostcodeIndex
 from propensity.settings import Settings
 from propensity.stream import Message, Rules
 from propensity.warehouse import Warehouse
+from tests.events import transaction, written
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 EVER = ("--from", "2020-01-01", "--to", "2030-01-01")
@@ -373,6 +374,25 @@ class TestStoredEvents:
 
         second = accepted(resent, known=known)
         assert not first.refused
+        assert facts(second.rows) == facts(first.rows)
+
+    def test_are_transactions_again(self):
+        """An event with an identity of its own has it, its numbers and its times."""
+        sent = [
+            transaction(transaction_id=f"t{number}", V3=number / 7, **times)
+            for number, times in enumerate(
+                [{}, {"ingest_ts": ...}, {"ingest_ts": 1_772_366_400.25}]
+            )
+        ]
+        messages = [
+            Message(written(one), f"m{number}") for number, one in enumerate(sent)
+        ]
+        first = accepted(messages)
+        resent, tally = again(first.rows.to_pylist(), catalogue())
+
+        second = accepted(resent)
+        assert not first.refused
+        assert not tally.left_out
         assert facts(second.rows) == facts(first.rows)
 
     def test_have_the_identity_that_they_had(self):

@@ -64,7 +64,9 @@ class TestLoad:
 
         assert found.name == name
         assert found.features
-        for statement in ("features", "labels", "first_day"):
+        of_users = ("features", "labels", "first_day")
+        of_events = ("event_training_rows", "event_evaluation_rows")
+        for statement in of_events if found.scores_events else of_users:
             assert found.statement(statement).startswith("--")
 
     @pytest.mark.parametrize(
@@ -130,6 +132,13 @@ class TestParse:
         with pytest.raises(ValueError, match=f"{name} can be no feature"):
             parsed(country=f'{name} = "number"')
 
+    def test_wants_the_amount_to_be_a_number(self):
+        """What a missed event costs is read of a numeric feature."""
+        text = TOML.replace("[features]", '[stream]\namount = "country"\n[features]')
+
+        with pytest.raises(ValueError, match="amount country"):
+            usecases.parse("toy", text)
+
     def test_wants_each_candidate_named_once(self):
         """Two candidates of one name could not be told apart in a card."""
         twice = TOML + '[[candidates]]\nname = "lr"\nalgorithm = "X"\n'
@@ -163,6 +172,16 @@ class TestStatement:
     def test_takes_only_parameters_that_a_run_gives(self, name):
         """Every @name in a statement is given by the window or by the run."""
         use_case = usecases.load(name)
+        if use_case.scores_events:
+            given = {"use_case", "as_of", "since", "truth_delay_days"}
+            for statement, more in (
+                ("event_training_rows", {"maximum_rows"}),
+                ("event_evaluation_rows", {"days"}),
+            ):
+                sql = re.sub("--.*", "", use_case.statement(statement))
+
+                assert set(re.findall(r"@(\w+)", sql)) == given | more
+            return
         given = set(use_case.window(Settings(project="p"), [date(2026, 3, 1)]))
         for statement, more in (
             ("features", set()),
@@ -214,6 +233,15 @@ class TestWindow:
 
         assert found["user_column"] == "user_id"
         assert found["label_event"] == "sign_up"
+
+    def test_waits_for_the_truth_where_a_row_is_an_event(self):
+        """Figures of a day are final once its last event without a truth is unknown."""
+        text = TOML.replace("[features]", '[stream]\nscored = ["payment"]\n[features]')
+        found = usecases.parse("toy", text)
+        settings = Settings(project="p", truth_delay_days=0, settle_days=3)
+
+        assert found.scores_events
+        assert found.timeframe(settings).settle_days == 0
 
     def test_measures_time_by_the_use_case_and_the_settings(self):
         """Lookback and horizon are the use case's, the wait is the deployment's."""

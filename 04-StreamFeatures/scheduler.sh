@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Let Cloud Scheduler call what of this folder is scheduled; after deploy.sh.
+#
+#   04-StreamFeatures/scheduler.sh --dry-run
+#   04-StreamFeatures/scheduler.sh [--settings FILE]
+set -euo pipefail
+# shellcheck source=deploy/python.sh
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
+plan schedule 04-StreamFeatures "$@"

@@ -1,0 +1,21 @@
+"""
+Run a scheduled function once, without HTTP: what a Cloud Run job of its image does.
+
+    python3 job.py model_training '{"use_case": "ga4_purchase"}'
+
+The request goes to the function in this process, as functions-framework would hand it
+over, and so through its lease, its log line and its errors. Exits with 0 only where the
+answer is 200.
+"""
+
+import sys
+
+import functions_framework
+
+target, body = sys.argv[1:]
+app = functions_framework.create_app(target, "main.py")  # type: ignore[no-untyped-call]
+client = app.test_client()
+answer = client.post("/", data=body, content_type="application/json")
+if answer.status_code != 200:  # noqa: PLR2004
+    print(answer.text, file=sys.stderr)
+sys.exit(answer.status_code != 200)  # noqa: PLR2004

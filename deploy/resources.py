@@ -1,0 +1,365 @@
+"""
+What functions share: the project's APIs, roles and accounts, and where data are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from deploy.access import project_right, right
+from deploy.deployment import Deployment
+from deploy.steps import Command, Step
+from deploy.words import (
+    BUILD,
+    NUMBER,
+    PUSH,
+    ROOT,
+    SCHEDULER,
+    bq,
+    gcloud,
+    late,
+    project,
+    query,
+    shown,
+    table_name,
+)
+from propensity import tables, topics
+from propensity.statements import statement
+
+LIFECYCLE = "deploy/lifecycle.json"
+MESSAGES_KEPT = "--message-retention-duration=7d"
+
+APIS = (
+    "artifactregistry",
+    "bigquery",
+    "bigquerystorage",
+    "cloudbuild",
+    "cloudfunctions",
+    "cloudscheduler",
+    "iam",
+    "logging",
+    "monitoring",
+    "pubsub",
+    "run",
+    "storage",
+)
+
+# The rights that no role of Google's holds alone.
+OWN_ROLES = {
+    "table_appender": (
+        "Add rows to a table and read none",
+        ("bigquery.tables.get", "bigquery.tables.updateData"),
+    ),
+    "table_writer": (
+        "Read and change the rows of a table",
+        (
+            "bigquery.tables.get",
+            "bigquery.tables.getData",
+            "bigquery.tables.updateData",
+        ),
+    ),
+    "view_keeper": (
+        "Replace the text of a view",
+        (
+            "bigquery.tables.create",
+            "bigquery.tables.get",
+            "bigquery.tables.getData",
+            "bigquery.tables.update",
+        ),
+    ),
+    "object_lister": ("List the names of objects", ("storage.objects.list",)),
+}
+BUILD_ROLES = ("roles/artifactregistry.writer", "roles/logging.logWriter")
+# Where Cloud Functions puts what it is to build; no other bucket is the builder's.
+UPLOADS = 'resource.name.startsWith("projects/_/buckets/gcf-v2-")'
+
+
+# -- the project ----------------------------------------------------------------------
+
+
+def apis(d: Deployment) -> Iterator[Step]:
+    """Yield the APIs that everything else needs."""
+    names = [f"{api}.googleapis.com" for api in APIS]
+
+    def enabled(found: list[dict[str, Any]]) -> bool:
+        return set(names) <= {one["config"]["name"] for one in found}
+
+    yield Step(
+        what="APIs (a teardown leaves them on: others may use them)",
+        look=gcloud("services list --enabled --format=json", project(d)),
+        holds=enabled,
+        create=(gcloud("services enable", *names, project(d)),),
+    )
+
+
+def roles(d: Deployment) -> Iterator[Step]:
+    """Yield the deployment's own roles."""
+    for name, (title, permissions) in OWN_ROLES.items():
+        role = f"{d.prefix}_{name}"
+        listed = f"--permissions={','.join(permissions)}"
+        words = (role, f"--title={title} ({d.prefix})", listed, "--stage=GA")
+        look = gcloud("iam roles describe", role, project(d), "--format=json")
+        # Removed by a teardown, a role stays for a week, and its name with it.
+        yield Step(
+            what=f"role {role}, if it was removed lately",
+            look=look,
+            holds=lambda found: not found.get("deleted"),
+            update=(gcloud("iam roles undelete", role, project(d)),),
+        )
+        yield Step(
+            what=f"role {role}: {title.lower()}",
+            look=look,
+            pick=lambda found: None if found.get("deleted") else found,
+            holds=_permits(permissions),
+            create=(gcloud("iam roles create", *words, project(d), "--quiet"),),
+            update=(gcloud("iam roles update", *words, project(d), "--quiet"),),
+            remove=(gcloud("iam roles delete", role, project(d)),),
+        )
+
+
+def _permits(permissions: tuple[str, ...]) -> Callable[[Any], bool]:
+    return lambda found: set(found.get("includedPermissions", ())) == set(permissions)
+
+
+def accounts(d: Deployment) -> Iterator[Step]:
+    """Yield the service accounts: one a function, and those that call and build."""
+    parts = [(one.target, f"runs {one.target}") for one in d.functions]
+    parts += [
+        (SCHEDULER, "calls what is scheduled"),
+        (PUSH, "pushes messages to functions"),
+        (BUILD, "builds functions"),
+    ]
+    for part, title in parts:
+        account, name = d.account(part), f"--display-name=Propensity {title}"
+        delete = gcloud("iam service-accounts delete", account, project(d), "--quiet")
+        look = gcloud("iam service-accounts describe", account, project(d))
+        yield Step(
+            what=f"service account {d.name(part)}: {title}",
+            look=(*look, "--format=json"),
+            create=(
+                gcloud("iam service-accounts create", d.name(part), name, project(d)),
+            ),
+            remove=(delete,),
+        )
+    for role in BUILD_ROLES:
+        yield project_right(d, d.account(BUILD), role)
+    yield right(
+        f"{d.name(BUILD)} may read what is uploaded to be built",
+        ("projects", d.project),
+        role="roles/storage.objectViewer",
+        member=f"serviceAccount:{d.account(BUILD)}",
+        condition=UPLOADS,
+        title="uploads of Cloud Functions",
+    )
+
+
+# -- BigQuery -------------------------------------------------------------------------
+
+
+def dataset(d: Deployment) -> Iterator[Step]:
+    """Yield the dataset, its tables and its views."""
+    name = f"{d.project}:{d.settings.dataset}"
+    location = f"--location={d.settings.location}"
+    yield Step(
+        what=f"dataset {d.settings.dataset} in {d.settings.location}",
+        look=shown(d, name),
+        create=(bq(d, location, "mk", "--dataset", "--description=Propensity", name),),
+        remove=(bq(d, "rm", "-r", "-f", "--dataset", name),),
+        is_data=True,
+    )
+    for table in tables.TABLES:
+        yield Step(
+            what=f"table {table.name}",
+            look=shown(d, table_name(d, table.name)),
+            holds=_has_columns(table),
+            create=(query(d, table.ddl()),),
+            update=(query(d, added_columns(table)),),
+        )
+    # The compaction gives it another text every day: only a missing one is made.
+    view = features_view(f"{d.project}.{d.settings.dataset}")
+    yield Step(
+        what="view stream_features",
+        look=shown(d, table_name(d, "stream_features")),
+        create=(_view(d, "mk", "stream_features", view),),
+    )
+    if not d.settings.ga4_dataset:
+        return
+    text = events_view(f"{d.project}.{d.settings.ga4_dataset}")
+    yield Step(
+        what=f"view ga_events of the export {d.settings.ga4_dataset}",
+        look=shown(d, table_name(d, "ga_events")),
+        holds=lambda found: found.get("view", {}).get("query", "").strip() == text,
+        create=(_view(d, "mk", "ga_events", text),),
+        update=(_view(d, "update", "ga_events", text),),
+        needs="the export has no daily table yet; run the set-up again once it has",
+    )
+
+
+def features_view(dataset: str) -> str:
+    """Return the view of the stream's features, before anything was compacted."""
+    # A view has no default dataset to find its tables in.
+    text = statement("stream_features")
+    return text.replace("`stream_", f"`{dataset}.stream_").strip()
+
+
+def events_view(export: str) -> str:
+    """Return the view of the export, of the dataset that it is in."""
+    return statement("ga_events").replace("`events_*`", f"`{export}.events_*`").strip()
+
+
+def _view(d: Deployment, verb: str, name: str, text: str) -> Command:
+    return bq(d, verb, "--use_legacy_sql=false", f"--view={text}", table_name(d, name))
+
+
+def _has_columns(table: tables.Table) -> Callable[[Any], bool]:
+    def holds(found: dict[str, Any]) -> bool:
+        there = {one["name"] for one in found.get("schema", {}).get("fields", ())}
+        expires = int(found.get("timePartitioning", {}).get("expirationMs", 0))
+        return {
+            column.name for column in table.columns
+        } <= there and expires == table.expiration_days * 24 * 3600 * 1000
+
+    return holds
+
+
+def added_columns(table: tables.Table) -> str:
+    """
+    Return the script that gives a table of an earlier version what it lacks.
+
+    BigQuery adds no required column to a table that is there.
+    """
+    columns = [
+        f"ADD COLUMN IF NOT EXISTS {column.name} {column.sql_type}"
+        for column in table.columns
+        if not column.required
+    ]
+    days = table.expiration_days or "NULL"
+    options = f"SET OPTIONS (partition_expiration_days = {days})"
+    changes = ([", ".join(columns)] if columns else []) + [options]
+    return ";\n".join(f"ALTER TABLE `{table.name}` {change}" for change in changes)
+
+
+# -- Cloud Storage --------------------------------------------------------------------
+
+
+def bucket(d: Deployment) -> Iterator[Step]:
+    """Yield the bucket of models, leases, archive and exports."""
+    url, location = f"gs://{d.settings.bucket}", f"--location={d.settings.location}"
+    private = ("--uniform-bucket-level-access", "--public-access-prevention")
+    kept = ("--versioning", f"--lifecycle-file={LIFECYCLE}")
+    rules = json.loads((ROOT / LIFECYCLE).read_text())["rule"]
+    update = gcloud("storage buckets update", url, *private, *kept)
+
+    def holds(found: dict[str, Any]) -> bool:
+        return (
+            bool(found.get("uniform_bucket_level_access"))
+            and found.get("public_access_prevention") == "enforced"
+            and bool(found.get("versioning_enabled"))
+            and found.get("lifecycle_config", {}).get("rule") == rules
+        )
+
+    yield Step(
+        what=f"bucket {d.settings.bucket}: uniform access, private, versioned",
+        look=gcloud("storage buckets describe", url, "--format=json"),
+        holds=holds,
+        create=(
+            gcloud("storage buckets create", url, location, *private, project(d)),
+            update,
+        ),
+        update=(update,),
+        remove=(gcloud("storage rm --recursive", url, "--quiet"),),
+        is_data=True,
+    )
+
+
+# -- Pub/Sub --------------------------------------------------------------------------
+
+
+def messages(d: Deployment) -> Iterator[Step]:
+    """Yield topics and subscriptions, and what Pub/Sub itself must be allowed."""
+    is_streaming = any(one.subscriptions for one in d.functions)
+    for topic in topics.TOPICS:
+        if not (is_streaming or any(topic in one.publishes for one in d.functions)):
+            continue
+        name = d.topic(topic)
+        create = gcloud("pubsub topics create", name, MESSAGES_KEPT, project(d))
+        look = gcloud("pubsub topics describe", name, project(d), "--format=json")
+        yield Step(
+            what=f"topic {name}",
+            look=look,
+            create=(create,),
+            remove=(gcloud("pubsub topics delete", name, project(d)),),
+            is_data=True,
+        )
+    if is_streaming:
+        yield from _subscriptions(d)
+
+
+def _subscriptions(d: Deployment) -> Iterator[Step]:
+    number = late(NUMBER)
+    agent = f"serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    yield right(
+        f"Pub/Sub may publish to {topics.DEAD_LETTERS}",
+        ("pubsub", "topics", d.topic(topics.DEAD_LETTERS)),
+        role="roles/pubsub.publisher",
+        member=agent,
+        where=(project(d),),
+    )
+    yield right(
+        f"Pub/Sub may push as {d.name(PUSH)}",
+        ("iam", "service-accounts", d.account(PUSH)),
+        role="roles/iam.serviceAccountTokenCreator",
+        member=agent,
+        where=(project(d),),
+    )
+    for one in topics.SUBSCRIPTIONS:
+        yield _subscription(d, one)
+        if one.function:
+            yield right(
+                f"Pub/Sub may take dead letters from {one.name}",
+                ("pubsub", "subscriptions", one.name),
+                role="roles/pubsub.subscriber",
+                member=agent,
+                where=(project(d),),
+            )
+
+
+def _subscription(d: Deployment, one: topics.Subscription) -> Step:
+    """Return a subscription, pulled at first: messages wait until it is pushed."""
+    words = [
+        f"--ack-deadline={one.acknowledge_s}",
+        MESSAGES_KEPT,
+        "--expiration-period=never",
+    ]
+    if one.function:
+        words += [
+            f"--min-retry-delay={one.minimum_backoff_s}s",
+            f"--max-retry-delay={one.maximum_backoff_s}s",
+            f"--dead-letter-topic={d.topic(topics.DEAD_LETTERS)}",
+            f"--dead-letter-topic-project={d.project}",
+            f"--max-delivery-attempts={one.attempts}",
+        ]
+
+    def holds(found: dict[str, Any]) -> bool:
+        retry, dead = found.get("retryPolicy", {}), found.get("deadLetterPolicy", {})
+        return found.get("ackDeadlineSeconds") == one.acknowledge_s and (
+            not one.function
+            or (
+                retry.get("minimumBackoff") == f"{one.minimum_backoff_s}s"
+                and retry.get("maximumBackoff") == f"{one.maximum_backoff_s}s"
+                and dead.get("maxDeliveryAttempts") == one.attempts
+            )
+        )
+
+    verb, topic = "pubsub subscriptions", f"--topic={d.topic(one.topic)}"
+    return Step(
+        what=f"subscription {one.name} of {d.topic(one.topic)}",
+        look=gcloud(f"{verb} describe", one.name, project(d), "--format=json"),
+        holds=holds,
+        create=(gcloud(f"{verb} create", one.name, topic, *words, project(d)),),
+        update=(gcloud(f"{verb} update", one.name, *words, project(d)),),
+        remove=(gcloud(f"{verb} delete", one.name, project(d)),),
+        is_data=True,
+    )

@@ -1,0 +1,331 @@
+"""
+A Cloud SDK that remembers: stands in for gcloud and bq on PATH, in a file of its own.
+
+``FAKE_CLOUD`` names a folder. ``calls`` in it gets every command line, one JSON array a
+line; ``state.json`` holds what there is. What there is not is not found, what is there
+already cannot be created again, and what nothing was granted on has an empty policy:
+as the services have it, so far as the plans look. ``FAKE_CLOUD_FAILS`` is a text: a
+command that has it fails.
+"""
+
+import base64
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+NUMBER = "123456789012"
+
+
+class Refused(Exception):
+    """What the service says no to."""
+
+
+def main():
+    program, *words = [Path(sys.argv[0]).name, *sys.argv[1:]]
+    home = Path(os.environ["FAKE_CLOUD"])
+    with (home / "calls").open("a") as calls:
+        calls.write(json.dumps([program, *words]) + "\n")
+    failing = os.environ.get("FAKE_CLOUD_FAILS")
+    file = home / "state.json"
+    state = json.loads(file.read_text()) if file.exists() else {}
+    try:
+        if failing and failing in " ".join(words):
+            raise Refused("PERMISSION_DENIED: the test says so")
+        answer = (gcloud if program == "gcloud" else bq)(state, words)
+    except Refused as error:
+        print(f"ERROR: {error}", file=sys.stderr)
+        sys.exit(1)
+    file.write_text(json.dumps(state))
+    if answer is not None:
+        print(answer if isinstance(answer, str) else json.dumps(answer))
+
+
+def flags_of(words):
+    """The flags by name, and what is none of them."""
+    flags, names = {}, []
+    for word in words:
+        if word.startswith("-"):
+            name, _, value = word.lstrip("-").partition("=")
+            flags[name] = value
+        else:
+            names.append(word)
+    return flags, names
+
+
+def existing(state, key):
+    if key not in state:
+        raise Refused(f"NOT_FOUND: {key}")
+    return state[key]
+
+
+def created(state, key, value):
+    if key in state:
+        raise Refused(f"ALREADY_EXISTS: {key}")
+    state[key] = value
+
+
+def bound(state, key, flags, *, verb):
+    """Read or change a policy."""
+    policy = state.setdefault(f"policy {key}", {"etag": "x", "bindings": []})
+    if verb == "get-iam-policy":
+        return policy
+    binding = {"role": flags["role"], "members": [flags["member"]]}
+    condition = flags.get("condition", "None")
+    if condition != "None":
+        expression, _, title = condition.removeprefix("expression=").rpartition(
+            ",title="
+        )
+        binding["condition"] = {"expression": expression, "title": title}
+    if verb == "add-iam-policy-binding":
+        policy["bindings"].append(binding)
+    else:
+        policy["bindings"].remove(binding)
+    return policy
+
+
+def gcloud(state, words):  # noqa: PLR0911, PLR0912 - a case for every command
+    flags, names = flags_of(words)
+    kinds = (
+        "services", "projects", "iam service-accounts", "iam roles",
+        "storage buckets", "storage rm", "pubsub topics", "pubsub subscriptions",
+        "functions", "run services", "run jobs", "scheduler jobs",
+        "beta monitoring channels", "alpha monitoring policies", "logging buckets",
+    )  # fmt: skip
+    line = " ".join(names)
+    kind = next((one for one in kinds if line.startswith(one + " ")), None)
+    if kind is None:
+        raise Refused(f"no such command: {line}")
+    verb, *rest = names[len(kind.split()) :]
+    if kind == "storage rm":
+        existing(state, f"storage buckets {verb}")
+        del state[f"storage buckets {verb}"]
+        return None
+    if kind == "services":
+        enabled = state.setdefault("services", [])
+        if verb == "enable":
+            enabled.extend(rest)
+        return [{"config": {"name": one}} for one in enabled]
+    if kind.endswith(("channels", "policies")):
+        return monitored(state, kind, verb, flags, rest)
+    if kind == "scheduler jobs" and rest[0] == "http":
+        rest = rest[1:]
+    # An account is created by its name and found by its address.
+    name = rest[0].partition("@")[0]
+    key = f"{kind} {name}"
+    if verb.endswith(("iam-policy", "iam-policy-binding")):
+        if kind != "projects":
+            existing(state, key)
+        return bound(state, key, flags, verb=verb)
+    if kind == "projects":
+        return NUMBER
+    if kind == "logging buckets":
+        state.setdefault(key, {"name": name})
+    if verb == "describe":
+        return described(existing(state, key), flags)
+    if verb == "delete" and kind == "iam roles":
+        existing(state, key)["deleted"] = True
+    elif verb == "delete":
+        existing(state, key)
+        del state[key]
+        if kind == "functions":
+            del state[f"run services {name}"]
+    elif verb == "undelete":
+        if not existing(state, key).pop("deleted", False):
+            raise Refused("FAILED_PRECONDITION: it is not deleted")
+    elif verb == "deploy":
+        state[key] = deployed(state, kind, name, flags)
+    elif verb == "create":
+        created(state, key, made(kind, flags))
+    elif verb in ("update", "modify-push-config"):
+        existing(state, key).update(made(kind, flags))
+    else:
+        raise Refused(f"no such command: {line}")
+    return None
+
+
+def described(found, flags):
+    form = flags.get("format", "")
+    if form == "value(status.url)":
+        return found["url"]
+    if form.startswith("value("):
+        return found["image"]
+    return found
+
+
+def deployed(state, kind, name, flags):
+    labels = flags.get("update-labels", flags.get("labels", "=")).split("=")
+    if kind == "run jobs":
+        return {"metadata": {"labels": dict([labels])}}
+    if not Path(flags["source"], "main.py").is_file():
+        raise Refused(f"no source in {flags['source']}")
+    url = f"https://{name}-abcdefghij-uc.a.run.app"
+    state[f"run services {name}"] = {"url": url, "image": f"us-docker.pkg.dev/x/{name}"}
+    return {"labels": dict([labels]), "state": "ACTIVE", "url": url}
+
+
+def made(kind, flags):
+    """What the service says of what was made with these flags."""
+    if kind == "iam roles":
+        return {"includedPermissions": flags["permissions"].split(",")}
+    if kind == "logging buckets":
+        return {"analyticsEnabled": "enable-analytics" in flags}
+    if kind == "storage buckets":
+        lifecycle = flags.get("lifecycle-file")
+        return {
+            "uniform_bucket_level_access": True,
+            "public_access_prevention": "enforced",
+            "versioning_enabled": "versioning" in flags,
+            "lifecycle_config": json.loads(
+                Path(lifecycle or os.devnull).read_text() or "{}"
+            ),
+        }
+    if kind == "scheduler jobs":
+        body = flags["message-body"].encode()
+        return {
+            "schedule": flags["schedule"],
+            "timeZone": flags["time-zone"],
+            "attemptDeadline": flags["attempt-deadline"],
+            "httpTarget": {
+                "uri": flags["uri"],
+                "body": base64.b64encode(body).decode(),
+            },
+            "retryConfig": {
+                "retryCount": int(flags["max-retry-attempts"]),
+                "minBackoffDuration": flags["min-backoff"],
+                "maxBackoffDuration": flags["max-backoff"],
+            },
+        }
+    if kind == "pubsub subscriptions":
+        return subscribed(flags)
+    return {"made": True}
+
+
+def subscribed(flags):
+    if "push-endpoint" in flags:
+        account = flags.get("push-auth-service-account")
+        token = {"serviceAccountEmail": account}
+        push = {"pushEndpoint": flags["push-endpoint"], "oidcToken": token}
+        return {"pushConfig": push if flags["push-endpoint"] else {}}
+    found = {"ackDeadlineSeconds": int(flags["ack-deadline"])}
+    if "dead-letter-topic" in flags:
+        found["deadLetterPolicy"] = {
+            "maxDeliveryAttempts": int(flags["max-delivery-attempts"])
+        }
+        found["retryPolicy"] = {
+            "minimumBackoff": flags["min-retry-delay"],
+            "maximumBackoff": flags["max-retry-delay"],
+        }
+    return found
+
+
+def monitored(state, kind, verb, flags, rest):
+    there = state.setdefault(kind, [])
+    if verb == "list" and "filter" in flags:
+        wanted = dict(re.findall(r'(?:userLabels\.)?(\w+)="([^"]+)"', flags["filter"]))
+        for one in there:
+            values = {
+                "displayName": one.get("displayName"),
+                **one.get("userLabels", {}),
+            }
+            if all(values.get(name) == value for name, value in wanted.items()):
+                return one["name"]
+        return ""
+    if verb == "list":
+        return there
+    if verb == "create":
+        name = f"{kind.split()[-1]}/{state.get('number', 0)}"
+        state["number"] = state.get("number", 0) + 1
+        there.append({"name": name, **watched(flags)})
+        return None
+    one = next((one for one in there if one["name"] == rest[0]), None)
+    if one is None:
+        raise Refused(f"NOT_FOUND: {rest[0]}")
+    if verb == "delete":
+        there.remove(one)
+    else:
+        one.update(watched(flags))
+    return None
+
+
+def watched(flags):
+    if "policy" in flags:
+        return json.loads(flags["policy"])
+    labels = flags.get("channel-labels", flags.get("update-channel-labels", "="))
+    found = {"labels": dict([labels.split("=")])}
+    if "display-name" in flags:
+        found["displayName"] = flags["display-name"]
+    return found
+
+
+def bq(state, words):
+    flags, names = flags_of([word for word in words if not word.startswith("\n")])
+    verb, name = names[0], names[-1]
+    key = f"bq {name}"
+    if verb == "show":
+        return existing(state, key)
+    if verb.endswith(("iam-policy", "iam-policy-binding")):
+        existing(state, key)
+        return bound(state, key, flags, verb=verb)
+    if verb == "mk":
+        dataset = name.rpartition(".")[0]
+        if "view" in flags:
+            existing(state, f"bq {dataset}")
+            missing = os.environ.get("FAKE_CLOUD_NO_EXPORT")
+            if missing and f"{missing}.events_" in flags["view"]:
+                raise Refused(f"Not found: {missing}")
+        created(state, key, {"view": {"query": flags.get("view", "")}, "access": []})
+    elif verb == "update":
+        existing(state, key)["view"] = {"query": flags["view"]}
+    elif verb == "rm":
+        existing(state, key)
+        for one in [one for one in state if one == key or one.startswith(f"{key}.")]:
+            del state[one]
+    elif verb == "query":
+        queried(state, name, flags["dataset_id"])
+    else:
+        raise Refused(f"no such command: {verb}")
+    return None
+
+
+def queried(state, sql, dataset):
+    if found := re.match(
+        r"CREATE TABLE IF NOT EXISTS `(\w+)` \((.*)\n\)\nPARTITION", sql, re.S
+    ):
+        existing(state, f"bq {dataset}")
+        columns = re.findall(r"^  (\w+) ", found[2], re.M)
+        days = re.search(r"partition_expiration_days = (\d+)", sql)
+        state[f"bq {dataset}.{found[1]}"] = {
+            "schema": {"fields": [{"name": one} for one in columns]},
+            "timePartitioning": {
+                "expirationMs": str(int(days[1]) * 86_400_000 if days else 0)
+            },
+        }
+    elif found := re.match(r"ALTER TABLE `(\w+)`", sql):
+        table = existing(state, f"bq {dataset}.{found[1]}")
+        columns = re.findall(r"ADD COLUMN IF NOT EXISTS (\w+) ", sql)
+        names = {one["name"] for one in table["schema"]["fields"]} | set(columns)
+        table["schema"]["fields"] = [{"name": one} for one in sorted(names)]
+        days = re.search(r"partition_expiration_days = (\d+|NULL)", sql)[1]
+        table["timePartitioning"] = {
+            "expirationMs": str(0 if days == "NULL" else int(days) * 86_400_000)
+        }
+    elif found := re.match(
+        r"(GRANT|REVOKE) `(\S+)` ON SCHEMA `(\S+)\.(\w+)` (?:TO|FROM) "
+        r'"serviceAccount:(\S+)"',
+        sql,
+    ):
+        verb, role, project, name, account = found.groups()
+        listed = "READER" if role == "roles/bigquery.dataViewer" else role
+        entry = {"role": listed, "userByEmail": account}
+        entries = state.setdefault(f"bq {project}:{name}", {"access": []})["access"]
+        if verb == "GRANT":
+            entries.append(entry)
+        else:
+            entries.remove(entry)
+    else:
+        raise Refused(f"no such statement: {sql[:80]}")
+
+
+main()

@@ -1,0 +1,189 @@
+"""
+The alert policies, specified: what their filters read is what the functions log.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import subprocess
+
+import pytest
+
+from deploy import alerting, deployment, functions
+from propensity import topics
+from tests.deploy.conftest import ROOT, SETTINGS
+from tests.deploy.test_scripts import SDK, sdk_python
+
+DEPLOYMENT = deployment.of(SETTINGS)
+POLICIES = alerting.policies(DEPLOYMENT)
+
+
+def filters() -> dict[str, str]:
+    """What each policy asks logs or metrics for."""
+    found = {}
+    for name, policy in POLICIES.items():
+        [condition] = policy["conditions"]
+        [asked] = [condition[key] for key in condition if key.startswith("condition")]
+        found[name] = asked.get("filter", asked.get("query"))
+    return found
+
+
+def logged() -> tuple[set[str], set[str]]:
+    """The fields that lines of the log have, and the functions they name, by the code.
+
+    Fields are the keys of a run's line, those that it notes, and those that are given
+    to ``log`` and to the tallies by name.
+    """
+    fields: set[str] = set()
+    names: set[str] = set()
+    for path in (ROOT / "propensity").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                if called.endswith(("log", "noted.update", "tally.add", "line.update")):
+                    fields |= {word.arg for word in node.keywords if word.arg}
+                if called in ("run", "answers_push") and node.args:
+                    names |= texts(node.args[0])
+            if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(
+                ("noted", "line")
+            ):
+                fields |= texts(node.slice)
+            if isinstance(node, ast.Dict):
+                keys = {text for key in node.keys if key for text in texts(key)}
+                if keys & {"severity", "bytes_billed"}:
+                    fields |= keys
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "name":
+                names |= texts(node.value)
+    for path in ROOT.glob("0*/main.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "run":
+                names |= texts(node.args[0])
+    return fields | {"outcome", "status"}, names
+
+
+def texts(node: ast.AST) -> set[str]:
+    is_text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    return {node.value} if is_text else set()
+
+
+class TestFilters:
+    def test_read_fields_that_are_logged(self):
+        """Every jsonPayload field, in filters and in SQL, is one that is written."""
+        fields, _ = logged()
+        read = {
+            field
+            for text in filters().values()
+            for field in re.findall(r"(?:jsonPayload|json_payload)\.(\w+)", text)
+        }
+
+        assert {"status", "outcome", "function", "roc_auc", "reasons"} <= read
+        assert read <= fields | {"function"}
+
+    def test_name_functions_as_they_name_themselves(self):
+        """Every function that a filter names logs under that name."""
+        _, names = logged()
+        named = {
+            name
+            for text in filters().values()
+            for group in re.findall(
+                r'(?:function=|function\) = )(\([^)]*\)|"\w+"|\'\w+\')', text
+            )
+            for name in re.findall(r"\w+", group)
+            if name != "OR"
+        }
+
+        assert {"modelTraining", "scoreStream", "compactFeatures"} <= named
+        assert named <= names
+
+    def test_name_every_scheduled_function(self):
+        """A run of each of them that fails is noticed."""
+        for one in functions.load():
+            if one.schedule:
+                assert f'"{alerting.logged_as(one.target)}"' in filters()["run_failed"]
+
+    def test_watch_every_subscription(self):
+        """Those that push for their lag, the one of dead letters for being empty."""
+        for one in topics.SUBSCRIPTIONS:
+            name = "stream_lag" if one.function else "dead_letters"
+            assert one.name in filters()[name]
+
+    def test_are_of_one_deployment(self):
+        """Policies of logs look at functions of their own prefix."""
+        for text in filters().values():
+            if "jsonPayload" in text:
+                assert 'service_name=~"^propensity-"' in text
+
+
+class TestPolicies:
+    def test_cover_what_should_be_noticed(self):
+        """Runs failed and missed, evaluations, dead letters, lag, cost and age."""
+        assert set(POLICIES) == {
+            "run_failed",
+            "run_missed_predictions",
+            "run_missed_model_evaluation",
+            "run_missed_compact_features",
+            "evaluation_missing",
+            "roc_auc",
+            "champion_age",
+            "bytes_billed_run",
+            "bytes_billed_day",
+            "events_refused",
+            "dead_letters",
+            "stream_lag",
+        }
+
+    def test_say_what_to_do(self):
+        """Each names the README whose runbook it is in."""
+        for policy in POLICIES.values():
+            content = policy["documentation"]["content"]
+            assert "README" in content
+            assert "Runbook" in content
+
+    def test_have_the_bounds_of_the_settings(self):
+        """A bound that is set is the one that is watched."""
+        d = deployment.of(
+            {**SETTINGS, "DEPLOY_ALERT_ROC_AUC": "0.7", "DEPLOY_ALERT_LAG_S": "99"}
+        )
+        found = json.dumps(alerting.policies(d))
+
+        assert "jsonPayload.roc_auc<0.7" in found
+        assert '"thresholdValue": 99' in found
+        assert "$" not in found.replace("$prefix", "")
+
+    def test_are_about_what_is_deployed(self):
+        """Without the stream nothing watches subscriptions."""
+        d = deployment.of({**SETTINGS, "DEPLOY_FUNCTIONS": "predictions"})
+
+        assert "stream_lag" not in alerting.policies(d)
+        assert "run_missed_predictions" in alerting.policies(d)
+
+    @pytest.mark.parametrize("name", sorted(POLICIES))
+    def test_are_policies_to_the_real_client(self, name):
+        """Google's own message class knows every field, and every type is right."""
+        program = (
+            "import json, sys; sys.path[:0] = sys.argv[1:]\n"
+            "from apitools.base.py import encoding\n"
+            "from googlecloudsdk.generated_clients.apis.monitoring.v3 import"
+            " monitoring_v3_messages as messages\n"
+            "def strange(message, path=''):\n"
+            "    for name in message.all_unrecognized_fields(): yield path + name\n"
+            "    for field in message.all_fields():\n"
+            "        value = getattr(message, field.name)\n"
+            "        for one in value if isinstance(value, list) else [value]:\n"
+            "            if hasattr(one, 'all_unrecognized_fields')"
+            " and field.name != 'userLabels':\n"
+            "                yield from strange(one, path + field.name + '.')\n"
+            "policy = encoding.JsonToMessage(messages.AlertPolicy, sys.stdin.read())\n"
+            "print(json.dumps(list(strange(policy))))\n"
+        )
+        lib = SDK / "lib"
+        done = subprocess.run(
+            [sdk_python(), "-c", program, lib, lib / "third_party"],
+            input=json.dumps(POLICIES[name]),
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout) == []

@@ -1,0 +1,160 @@
+"""
+functions.toml, specified: sound as Cloud Run has it, and as the code has it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+
+import pytest
+
+from deploy import functions, services
+from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
+from local.stack import FUNCTIONS as LOCAL_FUNCTIONS
+from propensity import topics
+from propensity.settings import Settings
+from tests.deploy.conftest import ROOT
+
+EVERY = functions.load()
+BY_TARGET = {one.target: one for one in EVERY}
+GIB = {"512Mi": 0.5, "1Gi": 1, "2Gi": 2, "4Gi": 4, "8Gi": 8}
+
+
+def of_main(folder: str) -> dict[str, bool]:
+    """The functions of a main.py, and whether each is asynchronous."""
+    module = ast.parse((ROOT / folder / "main.py").read_text())
+    return {
+        node.name: isinstance(node, ast.AsyncFunctionDef)
+        for node in module.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and any("functions_framework" in ast.unparse(d) for d in node.decorator_list)
+    }
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.target)
+class TestEveryFunction:
+    def test_is_one_of_its_main(self, one):
+        """Entry point and way of serving are those of the decorated function."""
+        assert of_main(one.folder)[one.target] == (one.serving == ASYNCHRONOUS)
+
+    def test_has_figures_that_cloud_run_takes(self, one):
+        """Memory above 4 GiB needs two processors and more, concurrency above one a
+        whole one; four processors need 2 GiB; a request has an hour at most."""
+        assert 1 <= one.concurrency <= 1000
+        assert one.cpu in (1, 2, 4)
+        assert GIB[one.memory] <= {1: 4, 2: 8, 4: 16}[one.cpu]
+        assert one.cpu < 4 or GIB[one.memory] >= 2
+        assert 1 <= one.timeout_s <= 3600
+        assert 0 <= one.min_instances <= one.max_instances <= 100
+
+    def test_has_as_many_threads_as_requests(self, one):
+        """THREADS is its concurrency where it is threaded, and not set where it is
+        asynchronous."""
+        from deploy import deployment
+        from tests.deploy.conftest import SETTINGS
+
+        made = services.environment(deployment.of(SETTINGS), one)
+
+        threads = str(one.concurrency) if one.serving == THREADED else None
+        assert made.get("THREADS") == threads
+        assert made["PROPENSITY_BUCKET"] == "my-bucket"
+        assert not [name for name in made if name.startswith("DEPLOY_")]
+
+    def test_answers_a_push_before_it_comes_again(self, one):
+        """It ends before Pub/Sub takes the message for lost."""
+        for subscription in one.subscriptions:
+            assert one.timeout_s <= subscription.acknowledge_s
+
+    def test_is_closed_to_networks_that_need_it_not(self, one):
+        """What the scheduler or Pub/Sub calls takes no request from outside."""
+        is_called = bool(one.schedule or one.subscriptions)
+        assert one.ingress == ("internal-only" if is_called else "all")
+
+
+class TestTogether:
+    def test_all_functions_are_there(self):
+        """Every decorated function of every folder, and all that local mode starts."""
+        found = {
+            name
+            for path in ROOT.glob("0*/main.py")
+            for name in of_main(path.parent.name)
+        }
+        assert set(BY_TARGET) == found
+        assert {one.target for one in LOCAL_FUNCTIONS} <= found
+        for one in LOCAL_FUNCTIONS:
+            here = BY_TARGET[one.target]
+            assert (here.folder, here.requirements) == (one.folder, one.requirements)
+            assert (here.serving == ASYNCHRONOUS) == one.is_asynchronous
+
+    def test_every_subscription_pushes_to_one(self):
+        """Those that name a function name one of these."""
+        named = {one.function for one in topics.SUBSCRIPTIONS if one.function}
+        assert named <= set(BY_TARGET)
+
+    def test_a_lease_outlives_every_run(self):
+        """No function that holds one may run longer."""
+        lease_s = 60 * Settings(project="p").lease_minutes
+        assert all(one.timeout_s < lease_s for one in EVERY if one.schedule)
+        assert services.JOB_TIMEOUT_S < 60 * services.JOB_LEASE_MINUTES
+
+    def test_predictions_come_after_evaluation_by_the_clock(self):
+        """On the same day, and when every attempt of the evaluation is over: each may
+        take as long as the scheduler waits, and pauses double up to the longest."""
+        first, then = (
+            BY_TARGET["model_evaluation"].schedule,
+            BY_TARGET["predictions"].schedule,
+        )
+        minute, hour, *day = first.cron.split()
+        later_minute, later_hour, *later_day = then.cron.split()
+        pauses_s = sum(
+            min(first.minimum_backoff_s * 2**attempt, first.maximum_backoff_s)
+            for attempt in range(first.retries)
+        )
+        longest_s = services.ATTEMPT_DEADLINE_S * (1 + first.retries) + pauses_s
+        gap_s = 3600 * (int(later_hour) - int(hour)) + 60 * (
+            int(later_minute) - int(minute)
+        )
+
+        assert day == later_day
+        assert longest_s <= gap_s
+
+    def test_retries_outlast_a_training(self):
+        """When the scheduler has given up waiting, it asks again until the training is
+        over: the lease answers 409 while it runs, and its result then."""
+        training = BY_TARGET["model_training"]
+        clock = training.schedule
+        asked_s = services.ATTEMPT_DEADLINE_S + sum(
+            min(clock.minimum_backoff_s * 2**attempt, clock.maximum_backoff_s)
+            for attempt in range(clock.retries)
+        )
+        assert asked_s > training.timeout_s
+
+
+class TestMistakes:
+    @pytest.mark.parametrize(
+        ("line", "told"),
+        [
+            ('reads = ["ma_prediction_table"]', "ma_prediction_table"),
+            ('publishes = ["event"]', "event"),
+            ('serving = "fast"', "fast"),
+            ('ingress = "open"', "open"),
+            ("colour = 1", "colour"),
+            (
+                'schedule = { cron = "* * * * *", retries = 9, minimum_backoff_s = 1, '
+                "maximum_backoff_s = 1 }",
+                "five times",
+            ),
+        ],
+    )
+    def test_are_named(self, tmp_path, line, told):
+        """A right on what there is not, or a word that nothing reads, is refused."""
+        text = functions.FILE.read_text()
+        name = line.partition(" ")[0]
+        lines = text.split("[predictions]")[0].splitlines()
+        kept = [one for one in lines if not re.match(rf"{name}\b", one)]
+        file = tmp_path / "functions.toml"
+        file.write_text("\n".join([*kept, line]))
+
+        with pytest.raises(FunctionsError, match=told):
+            functions.load(file)

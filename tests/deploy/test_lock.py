@@ -1,0 +1,171 @@
+"""
+Lock files, specified: of the requirements as they are, complete, with a hash each.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import pytest
+import requests
+
+from deploy import functions, lock, stage
+from deploy.functions import ASYNCHRONOUS
+from local.processes import HOST, free_ports, spawn, stop
+from tests.deploy.conftest import ROOT
+
+EVERY = functions.load()
+LOCKS = sorted({one.lock for one in EVERY})
+RUNS_HERE = sys.version_info[:2] == (3, 11) and sys.platform == "linux"
+
+
+def pins(text: str) -> dict[str, str]:
+    """Version by package, as a file of requirements pins them."""
+    return {
+        name.lower().replace("_", "-"): version
+        for name, version in re.findall(r"^([\w.-]+)==([\w.]+)", text, re.M)
+    }
+
+
+@pytest.mark.parametrize("one", EVERY, ids=lambda one: one.target)
+class TestLocks:
+    def test_are_of_the_requirements_as_they_are(self, one):
+        """A line that changed since is found; ``python -m deploy.lock`` writes anew."""
+        assert lock.is_current(one)
+
+    def test_have_what_is_required_and_tested(self, one):
+        """Every pin of the function, and of all else the versions that tests run on."""
+        locked = pins(one.lock.read_text())
+        required = pins((ROOT / one.folder / one.requirements).read_text())
+        tested = pins((ROOT / "requirements.txt").read_text())
+
+        assert required.items() <= locked.items()
+        different = {
+            name: (version, tested[name])
+            for name, version in locked.items()
+            if name in tested and tested[name] != version
+        }
+        assert different == {}
+
+    def test_have_a_hash_for_every_package(self, one):
+        """One wheel each: nothing is built when it is installed."""
+        text = one.lock.read_text()
+        lines = [line for line in text.splitlines() if not line.startswith("#")]
+
+        assert len(lines) == 2 * len(pins(text))
+        assert all(line.endswith(" \\") for line in lines[::2])
+        hashes = [
+            re.fullmatch(r" {4}--hash=sha256:[0-9a-f]{64}", h) for h in lines[1::2]
+        ]
+        assert all(hashes)
+
+
+class TestFingerprint:
+    def test_ignores_comments_and_order(self):
+        """Only what is installed counts."""
+        before = lock.fingerprint("a==1\nb==2\n")
+
+        assert lock.fingerprint("# why\nb==2\n\na==1  # because\n") == before
+        assert lock.fingerprint("a==1\nb==3\n") != before
+
+
+class TestStaged:
+    def test_a_deploy_stages_the_lock(self, tmp_path):
+        """In the place of the requirements; the rest is as in local mode."""
+        one = next(one for one in EVERY if one.requirements != "requirements.txt")
+        words = {"requirements": one.requirements}
+
+        plain = stage.stage(ROOT / one.folder, tmp_path / "plain", **words)
+        locked = stage.stage(
+            ROOT / one.folder, tmp_path / "locked", locked=True, **words
+        )
+
+        assert (locked / "requirements.txt").read_text() == one.lock.read_text()
+        assert {path.name for path in plain.iterdir()} == {
+            path.name for path in locked.iterdir()
+        }
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not RUNS_HERE, reason="locks are for CPython 3.11 on Linux")
+@pytest.mark.parametrize(
+    "lock_file", LOCKS, ids=lambda path: f"{path.parent.name}-{path.stem}"
+)
+class TestArchives:
+    def test_install_and_answer_with_nothing_else(self, lock_file, tmp_path):
+        """Unpacked into an empty folder, installed into an empty environment under hash
+        checking as the buildpack does, started by its command: every function of the
+        archive answers."""
+        ours = [one for one in EVERY if one.lock == lock_file]
+        bundle = stage.archive(
+            ROOT / ours[0].folder,
+            tmp_path / "source.zip",
+            requirements=ours[0].requirements,
+            locked=True,
+        )
+        folder = tmp_path / "empty"
+        with zipfile.ZipFile(bundle) as archive:
+            archive.extractall(folder)
+        venv = tmp_path / "venv"
+        pip = [sys.executable, "-m", "pip", "--python", str(venv / "bin" / "python")]
+        for command in (
+            [sys.executable, "-m", "venv", "--without-pip", str(venv)],
+            [
+                *(*pip, "install", "-q", "--require-hashes", "--only-binary=:all:"),
+                *("--requirement", "requirements.txt", "--no-input"),
+            ],
+            [*pip, "check"],
+            [str(venv / "bin" / "python"), "-m", "compileall", "-f", "-q", "."],
+        ):
+            done = subprocess.run(
+                command, check=False, capture_output=True, text=True, cwd=folder
+            )
+            assert done.returncode == 0, done.stdout + done.stderr
+
+        for one in ours:
+            status, error, server = answer_of(one, venv=venv, folder=folder)
+            assert (status, error) == (405, "method_not_allowed")
+            is_asynchronous = one.serving == ASYNCHRONOUS
+            assert server == ("uvicorn" if is_asynchronous else "gunicorn")
+
+
+def answer_of(one, *, venv: Path, folder: Path) -> tuple[int, str, str]:
+    """Start a function as the platform does, and ask it what it takes not."""
+    [port] = free_ports(1)
+    process = spawn(
+        one.target,
+        [str(venv / "bin" / "functions-framework")],
+        environment={
+            "PATH": os.environ["PATH"],
+            "FUNCTION_TARGET": one.target,
+            "FUNCTION_SIGNATURE_TYPE": "http",
+            "PORT": str(port),
+            "GOOGLE_CLOUD_PROJECT": "p",
+            "PROPENSITY_BUCKET": "bucket",
+            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
+            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
+            "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
+        },
+        folder=folder,
+        port=port,
+        log=folder.parent / f"{one.target}.log",
+    )
+    try:
+        while True:
+            try:
+                found = requests.put(f"http://{HOST}:{port}/", timeout=120)
+                break
+            except requests.ConnectionError:
+                assert process.is_running, Path(process.log).read_text()
+                time.sleep(0.1)
+    finally:
+        stop([process])
+    return found.status_code, json.loads(found.text)["error"], found.headers["server"]

@@ -1,0 +1,173 @@
+"""
+The start command of Google's Python buildpack, specified on the staged functions.
+
+It starts ``functions-framework`` without an argument: what to serve, and on which port,
+is in the environment. Whether a function is served asynchronously is then told by its
+decorator alone.
+
+Source: GoogleCloudPlatform/buildpacks, cmd/python/functions_framework/lib/lib.go.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from deploy import functions, stage
+from deploy.functions import ASYNCHRONOUS
+from local.processes import HOST, free_ports, spawn, stop
+from tests.deploy.conftest import ROOT
+
+EVERY = functions.load()
+TIMEOUT_S = 60
+WAITING = 12
+
+HALF = (
+    b"POST / HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    b"Content-Length: 1000\r\n\r\n{"
+)
+
+
+@pytest.fixture
+def started(request, tmp_path):
+    """A function as the platform starts it: its address, its log, and what it is."""
+    one = request.param
+    [port] = free_ports(1)
+    process = spawn(
+        one.target,
+        [str(Path(sys.executable).with_name("functions-framework"))],
+        environment={
+            "PATH": os.environ["PATH"],
+            # What the buildpack and the platform set.
+            "FUNCTION_TARGET": one.target,
+            "FUNCTION_SIGNATURE_TYPE": "http",
+            "PORT": str(port),
+            "K_SERVICE": one.target,
+            "LOG_EXECUTION_ID": "true",
+            "CLOUD_RUN_TIMEOUT_SECONDS": str(one.timeout_s),
+            # What is deployed with it. Nothing listens at these endpoints.
+            "THREADS": "1",
+            "GOOGLE_CLOUD_PROJECT": "p",
+            "PROPENSITY_BUCKET": "bucket",
+            "BIGQUERY_EMULATOR_HOST": "http://127.0.0.1:9",
+            "STORAGE_EMULATOR_HOST": "http://127.0.0.1:9",
+            "PUBSUB_EMULATOR_HOST": "127.0.0.1:9",
+        },
+        folder=stage.stage(
+            ROOT / one.folder,
+            tmp_path / "staged",
+            requirements=one.requirements,
+            locked=True,
+        ),
+        port=port,
+        log=tmp_path / "log",
+    )
+    url = f"http://{HOST}:{port}/"
+    try:
+        while True:
+            try:
+                requests.put(url, timeout=TIMEOUT_S)
+                break
+            except requests.ConnectionError:
+                assert process.is_running, Path(process.log).read_text()
+                time.sleep(0.1)
+        yield one, url, Path(process.log)
+    finally:
+        stop([process])
+
+
+def served(serving):
+    return [one for one in EVERY if (one.serving == ASYNCHRONOUS) == serving]
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        "started", served(True), indirect=True, ids=lambda one: one.target
+    )
+    def test_serves_asynchronously(self, started):
+        """While a dozen requests wait for their bodies, another is answered, although
+        there is one thread: by uvicorn, from one event loop."""
+        _, url, log = started
+        port = int(url.rpartition(":")[2].strip("/"))
+        half = [socket.create_connection((HOST, port)) for _ in range(WAITING)]
+        try:
+            for connection in half:
+                connection.sendall(HALF)
+            answer = requests.put(url, timeout=TIMEOUT_S)
+        finally:
+            for connection in half:
+                connection.close()
+
+        assert answer.status_code == 405
+        assert answer.headers["server"] == "uvicorn"
+        assert any("405" in line for line in lines_of(log))
+
+    @pytest.mark.parametrize(
+        "started", served(False), indirect=True, ids=lambda one: one.target
+    )
+    def test_serves_with_threads(self, started):
+        """The others are served by gunicorn, with as many threads as THREADS says; a
+        line of the log stays one of JSON with the platform's execution id in it."""
+        one, url, log = started
+
+        answer = requests.put(url, timeout=TIMEOUT_S)
+
+        assert answer.status_code == 405
+        assert answer.headers["server"] == "gunicorn"
+        [line, *_] = [json.loads(line) for line in lines_of(log) if "outcome" in line]
+        assert line["outcome"] == "method_not_allowed"
+        assert "logging.googleapis.com/labels" in line
+
+
+def lines_of(log: Path) -> list[str]:
+    return [line for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+class TestJob:
+    def test_runs_a_function_without_http(self, tmp_path):
+        """The program of a training job hands the request over and ends with 0 where
+        the answer is 200."""
+        (tmp_path / "main.py").write_text(
+            "import flask, functions_framework\n"
+            "@functions_framework.http\n"
+            "def train(request):\n"
+            "    print(request.method, request.get_json())\n"
+            "    return {}, request.get_json()['status']\n"
+        )
+
+        def run(status):
+            program = (ROOT / "deploy" / "job.py").read_text()
+            body = json.dumps({"status": status})
+            return subprocess.run(
+                [sys.executable, "-c", program, "train", body],
+                check=False, capture_output=True, text=True, cwd=tmp_path,
+            )  # fmt: skip
+
+        good, bad = run(200), run(409)
+
+        assert (good.returncode, bad.returncode) == (0, 1)
+        assert "POST {'status': 200}" in good.stdout
+
+    def test_fails_with_what_the_function_answers(self, tmp_path):
+        """A staged training without settings ends with its own error, as JSON."""
+        one = next(one for one in EVERY if one.target == "model_training")
+        program = (ROOT / "deploy" / "job.py").read_text()
+
+        done = subprocess.run(
+            [sys.executable, "-c", program, one.target, "{}"],
+            check=False, capture_output=True, text=True,
+            cwd=stage.stage(ROOT / one.folder, tmp_path / "staged"),
+            env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+
+        assert done.returncode == 1
+        assert '"error": "settings"' in done.stderr
+        assert "|" not in program

@@ -1,0 +1,513 @@
+"""
+Card transactions on the stream, specified: taken, scored by what serves, told of later.
+
+``stream_features`` and ``score_stream`` are served from their staged sources, as they
+are deployed. Between them and the Storage Write API is a proxy that can refuse.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import grpc
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.linear_model import LogisticRegression
+
+from propensity import tables, usecases
+from propensity.anomaly import AnomalyModel
+from propensity.encoding import to_frame
+from propensity.half_space_trees import HalfSpaceTrees
+from propensity.registry import ANYTHING, Registry, pickled
+from propensity.warehouse import record
+from tests.events import FEATURES, bet, transaction, truth, written
+from tests.functions.streaming import (
+    Instance,
+    Site,
+    WriteProxy,
+    eventually,
+    new_site,
+)
+
+USE_CASE = usecases.load("card_fraud")
+KINDS: dict[str, Any] = dict(USE_CASE.features)
+NOW = datetime.now(UTC)
+ROWS = np.random.default_rng(5).normal(size=(400, len(FEATURES)))
+
+
+@dataclass
+class Place:
+    """A site, the two functions, what is between them and BigQuery, and models."""
+
+    site: Site
+    intake: Instance
+    scoring: Instance
+    writes: WriteProxy
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.site.artifacts, USE_CASE.name)
+
+    def publish(self, model: Any) -> int:
+        """Store and record a fitted model, as training does; return its version."""
+        passing = ColumnTransformer([("numbers", "passthrough", [*FEATURES])])
+        passing.fit(to_frame(batch_of(ROWS), KINDS))
+        version = self.registry.claim(run_id="r", at=NOW)
+        stored = self.registry.publish(
+            version,
+            {
+                "model.joblib": (pickled(model), "application/octet-stream"),
+                "preprocessor.joblib": (pickled(passing), "application/octet-stream"),
+            },
+        )
+        row = {
+            "use_case": USE_CASE.name,
+            "model_version": version,
+            "training_date": NOW.date(),
+            "features": json.dumps(KINDS),
+        }
+        for part in ("model", "preprocessor"):
+            row[f"{part}_object"] = stored.objects[f"{part}.joblib"]
+            row[f"{part}_sha256"] = stored.checksums[f"{part}.joblib"]
+        self.site.warehouse.append(
+            tables.TRAINING_METADATA,
+            record(row, tables.TRAINING_METADATA),
+            job_id=f"m{uuid.uuid4().hex}",
+        )
+        return version
+
+    def promote(self, version: int) -> int:
+        """Let a version serve, wait until it does, and return the epoch."""
+        pointer = self.registry.promote(
+            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING
+        )
+        return self.followed(pointer.epoch)
+
+    def followed(self, epoch: int) -> int:
+        """Wait until the function follows the pointer of an epoch; return it."""
+
+        def is_followed() -> bool:
+            name = f"probe-{uuid.uuid4().hex}"
+            assert self.scoring.post(enriched(name)).status_code == 200
+            return {row["epoch"] for row in self.logged(name)} == {epoch}
+
+        eventually(is_followed, f"epoch {epoch} is followed")
+        return epoch
+
+    def logged(self, *names: str) -> list[dict[str, Any]]:
+        """Return what was inferred of transactions, champions before shadows."""
+        return self.site.rows(
+            "SELECT * FROM inference_log WHERE event_id IN UNNEST(@names) "
+            "ORDER BY event_id, is_shadow, scored_at",
+            names=[*names],
+        )
+
+
+def batch_of(rows: np.ndarray) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [pa.array(column) for column in rows.T], names=[*FEATURES]
+    )
+
+
+def forest(rows: int) -> AnomalyModel:
+    """Return trees that have seen some rows; they are warm from 100 on."""
+    trees = HalfSpaceTrees(n_trees=5, height=4, window_size=100, random_state=1)
+    return AnomalyModel(trees).fit(ROWS[:rows])
+
+
+def regression(flipped: bool = False) -> LogisticRegression:
+    label = ROWS[:, 0] > 0
+    return LogisticRegression().fit(ROWS, (~label if flipped else label).astype(int))
+
+
+def given(place: int) -> dict[str, float]:
+    """Return the features of a row as a transaction has them."""
+    return dict(zip(FEATURES, ROWS[place].tolist(), strict=True))
+
+
+def enriched(name: str, **fields: Any) -> dict[str, Any]:
+    """Return a transaction as stream_features publishes it."""
+    return transaction(
+        **{
+            "transaction_id": name,
+            "event_id": name,
+            "user_id": name,
+            "use_case": "card_fraud",
+            "event_type": "card_transaction",
+            "event_time": NOW.isoformat(),
+            "ingest_ts": (NOW - timedelta(seconds=1)).timestamp(),
+            **given(0),
+            **fields,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def place(emulators, tmp_path_factory) -> Iterator[Place]:
+    """Both functions as they are deployed."""
+    with contextlib.ExitStack() as undo:
+        site = undo.enter_context(new_site(emulators, PROPENSITY_CHAMPION_TTL_S="1"))
+        writes = undo.enter_context(WriteProxy(emulators.address("bigquery_storage")))
+        environment = {
+            **site.environment,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
+        }
+        instances = [
+            Instance(target, environment, tmp_path_factory.mktemp(target))
+            for target in ("stream_features", "score_stream")
+        ]
+        for instance in instances:
+            undo.callback(instance.stop)
+            instance.start(wait=False)
+        for instance in instances:
+            instance.wait()
+        yield Place(site, *instances, writes)
+
+
+@pytest.fixture
+def name() -> str:
+    """An identity of one test alone."""
+    return f"t-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(autouse=True)
+def sound(place) -> Iterator[None]:
+    """Whatever a test makes of the way to BigQuery, the next finds it sound."""
+    yield
+    place.writes.rule = lambda _: None
+
+
+@contextlib.contextmanager
+def pulled(site: Site, topic: str) -> Iterator[Any]:
+    """What comes to a topic from now on."""
+    subscription = site.subscribe(site.topic(topic))
+    try:
+        yield lambda count: site.pull(subscription, count)
+    finally:
+        site.unsubscribe(subscription)
+
+
+def of_event(site: Site, table: str, names: Sequence[str]) -> list[Mapping[str, Any]]:
+    return site.rows(
+        f"SELECT * FROM {table} WHERE event_id IN UNNEST(@names) ORDER BY event_id",
+        names=[*names],
+    )
+
+
+class TestIntake:
+    def test_takes_transactions_truths_and_all_others_together(self, place, name):
+        """
+        Each to its own table, and transactions to those who score.
+
+        A redelivery stores a row again, under the key that the first has.
+        """
+        names = [f"{name}-{n}" for n in range(10)]
+        sent = [
+            *(transaction(transaction_id=one, Amount="12.5") for one in names),
+            *(truth(transaction_id=one, is_fraud="0") for one in names),
+            *(bet(user_id=name, event_id=one, use_case=...) for one in names),
+            *(transaction(transaction_id=one, V3="NaN") for one in names),
+            *(truth(transaction_id=one, is_fraud=2) for one in names),
+        ]
+        with pulled(place.site, "enriched") as pull:
+            first = place.intake.post_all(sent)
+            again = place.intake.post_all(sent)
+            messages = pull(40)
+
+        for answers in (first, again):
+            assert {answer.status_code for answer in answers} == {200}
+            told = [answer.json().get("field") for answer in answers]
+            assert told == [*[None] * 30, *["V3"] * 10, *["is_fraud"] * 10]
+        stored = of_event(place.site, "stream_events", names)
+        assert {
+            (row["use_case"], row["event_type"], row["user_id"] == row["event_id"])
+            for row in stored
+        } == {
+            ("card_fraud", "card_transaction", True),
+            ("first_day_churn", "new_bet", False),
+        }
+        keys = ("use_case", "user_id", "event_date", "event_id")
+        assert len(stored) == 40
+        assert len({tuple(row[key] for key in keys) for row in stored}) == 20
+        truths = of_event(place.site, "truth_events", names)
+        assert [row["event_id"] for row in truths] == sorted([*names, *names])
+        assert {(row["label"], row["use_case"]) for row in truths} == {
+            (0, "card_fraud")
+        }
+        letters = place.site.rows("SELECT reason, field FROM dead_letters")
+        assert sorted((one["reason"], one["field"]) for one in letters) == [
+            *[("bad_value", "is_fraud")] * 20,
+            *[("not_finite", "V3")] * 20,
+        ]
+        published = [json.loads(one.data) for one in messages]
+        assert {one["event_type"] for one in published} == {
+            "card_transaction",
+            "new_bet",
+        }
+        cards = [one for one in published if one["event_type"] == "card_transaction"]
+        assert sorted(one["event_id"] for one in cards) == sorted([*names, *names])
+        assert {(one["Amount"], one["use_case"]) for one in cards} == {
+            ("12.5", "card_fraud")
+        }
+
+    def test_acknowledges_no_truth_that_is_not_stored(self, place, name):
+        """While truths cannot be stored they are delivered again."""
+        event = truth(transaction_id=name)
+        place.writes.rule = lambda one: (
+            grpc.StatusCode.UNAVAILABLE if one.table == "truth_events" else None
+        )
+
+        refused = place.intake.post(event)
+        place.writes.rule = lambda _: None
+        eventually(
+            lambda: place.intake.post(event).status_code == 200, "truths are stored"
+        )
+
+        assert (refused.status_code, refused.json()["retryable"]) == (503, True)
+        assert len(of_event(place.site, "truth_events", [name])) == 1
+
+    def test_buries_the_truth_that_the_table_refuses(self, place, name):
+        """It holds up nothing that came with it."""
+        place.writes.rule = lambda one: (
+            {
+                row: "no such partition"
+                for row, event_id in enumerate(one.rows["event_id"].to_pylist())
+                if event_id == name
+            }
+            or None
+            if one.table == "truth_events"
+            else None
+        )
+        others = [truth(transaction_id=f"{name}-{n}") for n in range(5)]
+
+        answers = place.intake.post_all([truth(transaction_id=name), *others])
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[0].json()["reason"] == "refused_by_table"
+        names = [name, *(one["transaction_id"] for one in others)]
+        stored = of_event(place.site, "truth_events", names)
+        assert [row["event_id"] for row in stored] == names[1:]
+
+
+class TestScores:
+    """In order: what serves changes from test to test."""
+
+    def test_are_none_while_nothing_serves(self, place, name):
+        """The transaction is logged all the same, and nothing is published."""
+        assert place.registry.find_champion() is None
+        with pulled(place.site, "scores") as pull:
+            answer = place.scoring.post(enriched(name))
+            place.promote(place.publish(forest(400)))
+            published = [json.loads(one.data) for one in pull(1)]
+
+        assert (answer.status_code, answer.json()) == (200, {"outcome": "scored"})
+        [row] = place.logged(name)
+        assert (row["model_version"], row["epoch"], row["source"]) == (-1, -1, "stream")
+        assert (row["probability"], row["anomaly_score"]) == (None, None)
+        assert (row["is_warm"], row["is_shadow"]) == (False, False)
+        assert json.loads(row["features"]) == given(0)
+        assert name not in {one["event_id"] for one in published}
+
+    def test_are_of_the_event_itself(self, place):
+        """
+        The champion's, of each transaction's own fields, published and logged.
+
+        The time that it took is counted from when the producer took the transaction.
+        """
+        model = forest(400)
+        epoch = place.promote(place.publish(model))
+        names = [f"own-{n}-{uuid.uuid4().hex[:6]}" for n in range(40)]
+        sent = [
+            enriched(one, **{k: str(v) for k, v in given(n).items()})
+            for n, one in enumerate(names)
+        ]
+        with pulled(place.site, "scores") as pull:
+            before = datetime.now(UTC)
+            answers = place.scoring.post_all(sent)
+            after = datetime.now(UTC)
+            published = {
+                one["event_id"]: one
+                for one in (json.loads(message.data) for message in pull(40))
+            }
+
+        assert {answer.status_code for answer in answers} == {200}
+        rows = {row["event_id"]: row for row in place.logged(*names)}
+        expected = model.predict_proba(ROWS[:40])[:, 1]
+        found = [rows[one]["anomaly_score"] for one in names]
+        assert found == pytest.approx(expected, abs=1e-12)
+        for one, row in rows.items():
+            assert (row["probability"], row["is_warm"]) == (None, True)
+            assert (row["epoch"], row["user_id"]) == (epoch, one)
+            assert row["event_time"] == NOW
+            since = before - (NOW - timedelta(seconds=1))
+            until = after - (NOW - timedelta(seconds=1))
+            assert since <= timedelta(milliseconds=row["latency_ms"]) <= until
+            told = published[one]
+            assert told["anomaly_score"] == row["anomaly_score"]
+            assert (told["probability"], told["is_warm"]) == (None, True)
+            assert told["model_version"] == row["model_version"]
+            assert told["inference_id"] == row["inference_id"]
+
+    def test_repeat_their_name_when_they_are_repeated(self, place, name):
+        """A redelivery is the same inference, by the same version."""
+        for _ in range(2):
+            assert place.scoring.post(enriched(name)).status_code == 200
+
+        rows = place.logged(name)
+        assert len(rows) == 2
+        assert len({(row["inference_id"], row["anomaly_score"]) for row in rows}) == 1
+
+    def test_wait_for_a_model_that_has_seen_enough(self, place, name):
+        """What is not warm says so, and has no score that could be taken for one."""
+        version = place.publish(forest(40))
+        place.promote(version)
+        with pulled(place.site, "scores") as pull:
+            assert place.scoring.post(enriched(name)).status_code == 200
+            place.promote(place.publish(regression()))
+            published = {json.loads(one.data)["event_id"] for one in pull(1)}
+
+        [row] = place.logged(name)
+        assert (row["model_version"], row["is_warm"]) == (version, False)
+        assert (row["probability"], row["anomaly_score"]) == (None, None)
+        assert name not in published
+
+    def test_of_a_shadow_are_logged_and_told_to_nobody(self, place, name):
+        """Both versions score, the champion answers."""
+        champion = place.registry.champion().version
+        shadow = place.publish(forest(400))
+        epoch = place.followed(place.registry.shadow(shadow).epoch)
+        eventually(
+            lambda: (
+                place.scoring.post(enriched(f"{name}-probe"))
+                and len(place.logged(f"{name}-probe")) > 1
+            ),
+            "the shadow scores",
+        )
+        with pulled(place.site, "scores") as pull:
+            assert place.scoring.post(enriched(name)).status_code == 200
+            assert place.scoring.post(enriched(f"{name}-last")).status_code == 200
+            published = [json.loads(one.data) for one in pull(2)]
+
+        first, second = place.logged(name)
+        assert (first["model_version"], first["is_shadow"]) == (champion, False)
+        assert (second["model_version"], second["is_shadow"]) == (shadow, True)
+        assert (first["anomaly_score"], second["probability"]) == (None, None)
+        assert 0 <= second["anomaly_score"] <= 1
+        assert {row["epoch"] for row in (first, second)} == {epoch}
+        assert first["inference_id"] != second["inference_id"]
+        of_both = [name, f"{name}-last"]
+        assert [(one["event_id"], one["model_version"]) for one in published] == [
+            (one, champion) for one in of_both
+        ]
+        assert published[0]["probability"] == first["probability"]
+        place.followed(place.registry.unshadow().epoch)
+
+    def test_are_of_one_version_each_while_versions_change(self, place, name):
+        """No transaction fails or is scored twice; a group has one version and one
+        epoch, and the last is what serves in the end."""
+        versions = [place.publish(regression(flipped)) for flipped in (False, True)]
+        sent: list[dict[str, Any]] = []
+        answers: list[Any] = []
+        is_over = threading.Event()
+
+        def post() -> None:
+            while not is_over.is_set():
+                more = [enriched(f"{name}-{len(sent) + n}") for n in range(32)]
+                sent.extend(more)
+                answers.extend(place.scoring.post_all(more))
+
+        posting = threading.Thread(target=post)
+        posting.start()
+        epochs = [place.promote(version) for version in (*versions, versions[0])]
+        is_over.set()
+        posting.join()
+
+        assert {answer.status_code for answer in answers} == {200}
+        rows = place.logged(*(one["event_id"] for one in sent))
+        assert len(rows) == len(sent)
+        assert len({row["inference_id"] for row in rows}) == len(sent)
+        assert {row["model_version"] for row in rows} >= {*versions}
+        groups: dict[datetime, set[tuple[int, int]]] = {}
+        for row in rows:
+            stood = (row["model_version"], row["epoch"])
+            groups.setdefault(row["scored_at"], set()).add(stood)
+        assert {len(stood) for stood in groups.values()} == {1}
+        of_epoch = {row["epoch"]: row["model_version"] for row in rows}
+        assert len({(row["epoch"], row["model_version"]) for row in rows}) == len(
+            of_epoch
+        )
+        assert epochs == sorted(epochs)
+
+    @pytest.mark.parametrize(
+        ("fields", "found"),
+        [
+            ({"V5": ...}, ("missing_field", "V5")),
+            ({"V5": "x"}, ("wrong_type", "V5")),
+            ({"V5": "inf"}, ("not_finite", "V5")),
+            ({"ingest_ts": "soon"}, ("bad_time", "ingest_ts")),
+        ],
+    )
+    def test_are_of_sound_events(self, place, name, fields, found):
+        """What cannot be scored is a dead letter, and takes nothing from others."""
+        wrong = enriched(name, **fields)
+        answers = place.scoring.post_all([wrong, enriched(f"{name}-sound")])
+
+        assert {answer.status_code for answer in answers} == {200}
+        told = answers[0].json()
+        assert (told["reason"], told["field"]) == found
+        assert place.logged(name) == []
+        assert len(place.logged(f"{name}-sound")) == 1
+
+
+class TestFromEndToEnd:
+    def test_a_transaction_is_scored_as_it_happens(self, place, name):
+        """From the topic of events, bare, through both functions to that of scores."""
+        site = place.site
+        with pulled(site, "scores") as pull:
+            pushed = [
+                site.subscribe(site.topic("events"), endpoint=place.intake.url),
+                site.subscribe(site.topic("enriched"), endpoint=place.scoring.url),
+            ]
+            event = written(transaction(transaction_id=name, ingest_ts=...))
+            site.publish(site.topic("events"), [{"data": event}])
+            [score] = [json.loads(one.data) for one in pull(1)]
+            for subscription in pushed:
+                site.unsubscribe(subscription)
+
+        assert (score["event_id"], score["use_case"]) == (name, "card_fraud")
+        assert 0 <= score["probability"] <= 1
+        [row] = place.logged(name)
+        assert row["latency_ms"] > 0
+        assert row["inference_id"] == score["inference_id"]
+
+
+class TestCompaction:
+    def test_has_no_tile_of_a_transaction_and_exports_it(self, place, name):
+        """Transactions are no users with features; their days are exported whole."""
+        player = f"player-{name}"
+        sent = [transaction(transaction_id=name), bet(user_id=player)]
+        assert {one.status_code for one in place.intake.post_all(sent)} == {200}
+        event = enriched(name, event_time="2026-03-01T12:00:00Z")
+        assert place.scoring.post(event).status_code == 200
+
+        before = place.site.features()[player]
+        place.site.compact(datetime.now(UTC), as_of=date(2027, 1, 1))
+        place.site.compact(datetime.now(UTC) + timedelta(hours=1))
+
+        assert place.site.features()[player] == before
+        assert {row["use_case"] for row in place.site.tiles()} == {"first_day_churn"}
+        views = place.site.rows("SELECT DISTINCT use_case FROM stream_features")
+        assert [row["use_case"] for row in views] == ["first_day_churn"]
+        for table in ("stream_events", "inference_log"):
+            exported = place.site.exported(table)["date=2026-03-01"]
+            [row] = [one for one in exported if one["event_id"] == name]
+            assert row["use_case"] == "card_fraud"

@@ -1,0 +1,279 @@
+"""
+Versions that change under load, specified over HTTP: nobody notices but by the version.
+
+The function ``score`` is served from its staged source and asked by several clients at
+once, always for the same transactions. What each version says of them is known, and no
+two say the same: so an answer proves by its scores, and not only by what it claims,
+that one version alone has given it.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+import requests
+from sklearn.compose import make_column_transformer
+from sklearn.linear_model import LogisticRegression
+
+from propensity import usecases
+from propensity.anomaly import AnomalyModel
+from propensity.half_space_trees import HalfSpaceTrees
+from propensity.registry import ANYTHING, Registry, pickled
+from propensity.tables import TRAINING_METADATA
+from propensity.warehouse import record
+from tests.functions.conftest import TRAINED
+from tests.functions.streaming import Instance, Site, eventually, new_site
+
+CARDS = usecases.load("card_fraud")
+NAMES = list(CARDS.features)
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+SWITCHES = 20
+CORRUPT_AFTER = 10
+CLIENTS = 6
+# Of one request. The scores of each are those of one version, or the test fails.
+INSTANCES = 4
+# A client's pause, so that the function and not its clients has the processor.
+PAUSE_S = 0.02
+
+SETTINGS = {
+    "PROPENSITY_CHAMPION_TTL_S": "1",
+    "PROPENSITY_USE_CASE": CARDS.name,
+}
+
+
+def transactions(count: int, *, seed: int) -> pd.DataFrame:
+    """Return features of transactions."""
+    rows = np.random.default_rng(seed).normal(size=(count, len(NAMES)))
+    return pd.DataFrame(rows.round(6), columns=NAMES)
+
+
+ASKED = transactions(INSTANCES, seed=0)
+
+
+@dataclass(frozen=True)
+class Versions:
+    """A site with versions that say different things of the same transactions."""
+
+    site: Site
+    expected: Mapping[int, Sequence[float]]
+    kinds: Mapping[int, str]
+
+    @property
+    def registry(self) -> Registry:
+        return Registry(self.site.artifacts, CARDS.name)
+
+    def promote(self, version: int) -> None:
+        self.registry.promote(
+            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING
+        )
+
+
+def publish(site: Site, count: int) -> Versions:
+    """Store models as training does: two classifiers, then trees, and so on."""
+    registry = Registry(site.artifacts, CARDS.name)
+    known = transactions(300, seed=1)
+    preprocessor = make_column_transformer(("passthrough", NAMES)).fit(known)
+    encoded = preprocessor.transform(known)
+    expected, kinds, recorded = {}, {}, []
+    for number in range(count):
+        model: Any = LogisticRegression().fit(encoded, known[NAMES[number]] > 0)
+        kinds[number] = "probability"
+        if number % 3 == 2:
+            trees = HalfSpaceTrees(5, 5, 50, random_state=number)
+            model = AnomalyModel(trees).fit(encoded)
+            kinds[number] = "anomaly_score"
+        version = registry.claim(run_id=f"r{number}", at=NOW)
+        assert version == number
+        published = registry.publish(
+            version,
+            {
+                "model.joblib": (pickled(model), ""),
+                "preprocessor.joblib": (pickled(preprocessor), ""),
+            },
+        )
+        row = {
+            "use_case": CARDS.name,
+            "model_version": version,
+            "training_date": date(2026, 3, 2),
+            "as_of": date(2026, 3, 2),
+            "algorithm": type(model).__name__,
+            "features": json.dumps(dict(CARDS.features)),
+        }
+        for part in ("model", "preprocessor"):
+            row[f"{part}_object"] = published.objects[f"{part}.joblib"]
+            row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
+        recorded.append(record(row, TRAINING_METADATA))
+        scores = model.predict_proba(preprocessor.transform(ASKED))[:, 1]
+        expected[version] = scores.tolist()
+    site.warehouse.append(
+        TRAINING_METADATA, pa.concat_tables(recorded), job_id=uuid.uuid4().hex
+    )
+    return Versions(site, expected, kinds)
+
+
+@pytest.fixture(scope="module")
+def versions(emulators) -> Iterator[Versions]:
+    """A site with a version for each switch, one to begin with, and one to corrupt."""
+    with new_site(emulators, **SETTINGS) as site:
+        yield publish(site, SWITCHES + 2)
+
+
+@dataclass
+class Load:
+    """Clients that ask without end, and what came of it."""
+
+    url: str
+    versions: Versions
+    requests: int = 0
+    failures: list[str] = field(default_factory=list)
+    mixed: list[str] = field(default_factory=list)
+    seen: Counter[int] = field(default_factory=Counter)
+    seconds: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+
+    def __enter__(self) -> Load:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _ask(self) -> None:
+        body = {"use_case": CARDS.name, "instances": ASKED.to_dict("records")}
+        with requests.Session() as session:
+            while not self._stop.wait(PAUSE_S):
+                began = time.perf_counter()
+                try:
+                    answer = session.post(self.url, json=body, timeout=60)
+                    self._judge(answer, time.perf_counter() - began)
+                except requests.RequestException as error:
+                    with self._lock:
+                        self.requests += 1
+                        self.failures.append(repr(error))
+
+    def _judge(self, answer: requests.Response, took_s: float) -> None:
+        with self._lock:
+            self.requests += 1
+            self.seconds.append(took_s)
+            if answer.status_code != 200:
+                self.failures.append(f"{answer.status_code} {answer.text}")
+                return
+            told = answer.json()
+            version = told["model_version"]
+            self.seen[version] += 1
+            kind = self.versions.kinds[version]
+            found = [one[kind] for one in told["predictions"]]
+            if not np.allclose(found, self.versions.expected[version], 0, 1e-9):
+                self.mixed.append(answer.text)
+
+
+REFUSED = "version {} is refused as champion"
+
+
+def switch(load: Load, version: int) -> None:
+    """Promote a version, and wait until it answers."""
+    load.versions.promote(version)
+    eventually(
+        lambda: load.seen[version] or load.failures, f"version {version} answers"
+    )
+
+
+def refuse(load: Load, corrupt: int, instance: Instance, *, serving: int) -> None:
+    """Promote a corrupt version, and check that the one that serves goes on."""
+    load.versions.promote(corrupt)
+    told = REFUSED.format(corrupt)
+    eventually(lambda: told in instance.log(), told)
+    before = Counter(load.seen)
+    eventually(lambda: (load.seen - before).total() > 50, "it goes on")
+
+    assert set(load.seen - before) == {serving}
+
+
+class TestTwentySwitches:
+    def test_fail_no_request_and_mix_no_versions(self, versions, tmp_path):
+        """
+        Through twenty promotions no request fails, and each answer is one version's.
+
+        In between a version whose file was altered is promoted: it is refused, and said
+        to be, and what served before goes on.
+        """
+        corrupt = SWITCHES + 1
+        model = f"models/{CARDS.name}/{corrupt}/model.joblib"
+        stored = versions.site.artifacts.find(model)
+        versions.site.artifacts.replace(
+            model, stored.data[:-1] + b"?", generation=stored.generation
+        )
+        versions.promote(0)
+        with Instance("score", versions.site.environment, tmp_path) as instance:
+            with Load(instance.url, versions) as load:
+                eventually(lambda: load.seen[0], "the first version answers")
+                # The first request of all has loaded the first version.
+                load.seconds.clear()
+                began = time.perf_counter()
+                for version in range(1, SWITCHES + 1):
+                    switch(load, version)
+                    if version == CORRUPT_AFTER:
+                        refuse(load, corrupt, instance, serving=version)
+                took_s = time.perf_counter() - began
+            lines = [one["message"] for one in instance.lines()]
+        seen = ", ".join(f"{one}: {load.seen[one]:,}" for one in sorted(load.seen))
+        half, most, longest = np.quantile(load.seconds, [0.5, 0.99, 1.0]) * 1e3
+        print(
+            f"\n{load.requests:,} requests of {INSTANCES} transactions by {CLIENTS} "
+            f"clients through {SWITCHES} switches in {took_s:.0f} s: "
+            f"{len(load.failures)} failures, {len(load.mixed)} answers of mixed "
+            f"versions; p50 {half:.0f} ms, p99 {most:.0f} ms, slowest "
+            f"{longest:.0f} ms; versions seen: {seen}; version {corrupt} was corrupt "
+            f"and answered {load.seen[corrupt]}"
+        )
+
+        assert load.failures == []
+        assert load.mixed == []
+        assert sorted(load.seen) == list(range(SWITCHES + 1))
+        assert sum(REFUSED.format(corrupt) in one for one in lines) == 1
+
+
+class TestTraining:
+    def test_tells_what_it_promotes(self, emulators, new_place):
+        """The first model of a place serves, and a message says so to others."""
+        topic = f"model-updates-{uuid.uuid4().hex[:10]}"
+        place = new_place(PROPENSITY_MODEL_UPDATES_TOPIC=topic)
+        site = Site(place.workplace, emulators.address("pubsub"))
+        site.create_topic(topic)
+        subscription = site.subscribe(topic)
+        answer = place.run("model_training", TRAINED)
+        [message] = site.pull(subscription, 1)
+        site.close()
+
+        assert answer["promoted"]
+        told = json.loads(message.data)
+        champion = place.registry.champion()
+        assert told == {
+            "use_case": "ga4_purchase",
+            "action": "promote",
+            "version": answer["model_version"],
+            "shadow": None,
+            "pinned": False,
+            "epoch": champion.epoch,
+            "at": told["at"],
+        }

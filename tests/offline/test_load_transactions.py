@@ -1,0 +1,242 @@
+"""
+Past transactions as the first data to train on, specified on files and the emulator.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import csv
+
+from offline import load_transactions
+from offline.load_transactions import main, read, transactions
+from propensity import usecases
+from propensity.errors import SchemaError
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse
+
+USE_CASE = usecases.load("card_fraud")
+START = datetime(2026, 3, 1, tzinfo=UTC)
+NOW = datetime(2026, 4, 1, tzinfo=UTC)
+N = 30
+
+
+def public(n: int = N, **replaced: Any) -> pa.Table:
+    """Return transactions in the public data set's columns; None leaves one out."""
+    generator = np.random.default_rng(2)
+    columns = {
+        "Time": np.arange(n) * 3_600,
+        **{name: generator.normal(size=n).round(3) for name in USE_CASE.features},
+        "Class": (np.arange(n) % 10 == 3).astype(np.int64),
+        **replaced,
+    }
+    return pa.table({key: one for key, one in columns.items() if one is not None})
+
+
+def own(**changed: Any) -> pa.Table:
+    """Return transactions in the columns of their events."""
+    return public(
+        **{
+            "Time": None,
+            "Class": None,
+            "transaction_id": [f"t{n}" for n in range(N)],
+            "event_time": [START + timedelta(hours=n) for n in range(N)],
+            "is_fraud": [n == 4 for n in range(N)],
+            **changed,
+        }
+    )
+
+
+def found(table: pa.Table, start: datetime | None = START) -> Any:
+    return transactions(table, USE_CASE, start=start, latest=NOW)
+
+
+def written(table: pa.Table, path: Path) -> Path:
+    if path.suffix == ".csv":
+        csv.write_csv(table, path)
+    else:
+        pq.write_table(table, path)
+    return path
+
+
+class TestFile:
+    @pytest.mark.parametrize("ending", ["csv", "parquet"])
+    def test_of_the_public_data_set_is_read(self, tmp_path, ending):
+        """Time counts from the start, Class says what is fraud."""
+        path = written(public(), tmp_path / f"cards.{ending}")
+        read_ = read(path, USE_CASE, start=START, now=NOW)
+
+        assert len(read_) == N
+        assert read_.days == (START.date(), (START + timedelta(hours=N - 1)).date())
+        assert read_.label.tolist() == public()["Class"].to_pylist()
+        assert read_.features[:, 0] == pytest.approx(public()["V1"].to_numpy())
+        assert "30 transactions" in str(read_)
+        assert "3 are fraud" in str(read_)
+
+    def test_of_our_own_events_is_read(self):
+        """With their ids and moments; a truth is found when it says."""
+        later = [None if n % 2 else START + timedelta(days=2) for n in range(N)]
+        read_ = found(own(truth_time=later), None)
+
+        assert list(read_.ids) == [f"t{n}" for n in range(N)]
+        assert read_.label.tolist() == [int(n == 4) for n in range(N)]
+        assert read_.truth_at[1] == read_.at[1]
+        assert read_.truth_at[0] - read_.at[0] == 2 * 24 * 3600 * 1_000_000
+
+    def test_may_write_moments_as_texts(self):
+        """In ISO 8601; without a zone they are UTC."""
+        texts = [f"2026-03-0{1 + n % 9}T10:00:00+02:00" for n in range(N)]
+        plain = [f"2026-03-0{1 + n % 9} 08:00:00" for n in range(N)]
+
+        assert (
+            found(own(event_time=texts)).at == found(own(event_time=plain)).at
+        ).all()
+
+    def test_may_lack_outcomes(self):
+        """Of all rows, or of some: what is not known is not 0."""
+        some = pa.array([None if n % 2 else 0 for n in range(N)], pa.int64())
+
+        assert set(found(public(Class=None)).label.tolist()) == {-1}
+        assert found(public(Class=some)).label.tolist() == [0, -1] * (N // 2)
+
+    def test_names_a_transaction_by_what_it_holds(self):
+        """Wherever it stands; of equal rows each is one."""
+        first, shorter = found(public()), found(public().slice(5))
+        equal = found(pa.concat_tables([public(1), public(1)]))
+
+        assert list(first.ids[5:]) == list(shorter.ids)
+        assert len(set(first.ids)) == N
+        assert len(set(equal.ids)) == 2
+
+    @pytest.mark.parametrize(
+        ("table", "start", "message"),
+        [
+            (public(0), START, "no transaction"),
+            (public(V7=None), START, "V7"),
+            (public(Time=None), START, "neither"),
+            (public(), None, "--start"),
+            (public(), NOW, "still to come"),
+            (public(V2=[np.nan, *[1.0] * (N - 1)]), START, "row 1.*V2"),
+            (public(V2=[*[1.0] * (N - 1), np.inf]), START, "row 30.*V2"),
+            (public(Amount=["a"] * N), START, "Amount"),
+            (public(Class=[2] * N), START, "row 1.*Class"),
+            (public(Class=[-1] * N), START, "row 1.*Class"),
+            (public(Time=[-1.0] * N), START, "negative"),
+            (own(transaction_id=["a"] * N), START, "several rows"),
+            (own(transaction_id=[None, *["a"] * (N - 1)]), START, "row 1"),
+            (own(event_time=["soon"] * N), START, "event_time"),
+        ],
+        ids=str,
+    )
+    def test_that_is_wrong_says_where(self, table, start, message):
+        """Column and row are named, and nothing is loaded."""
+        with pytest.raises(SchemaError, match=message):
+            found(table, start)
+
+    def test_that_is_none_says_so(self, tmp_path):
+        """A missing file, or one of something else."""
+        (tmp_path / "x.parquet").write_bytes(b"PAR1 and no more")
+        for name in ("x.parquet", "y.csv"):
+            with pytest.raises(SchemaError, match="can not be read"):
+                read(tmp_path / name, USE_CASE, start=START, now=NOW)
+
+    def test_is_of_events_only(self, tmp_path):
+        """A use case that scores users has no transactions."""
+        with pytest.raises(SchemaError, match="scores users"):
+            read(
+                tmp_path / "x",
+                usecases.load("ga4_purchase"),
+                start=START,
+                now=NOW,
+            )
+
+
+@pytest.fixture
+def warehouse(environment):
+    opened = Warehouse.open(Settings.from_environment())
+    yield opened
+    opened.close()
+
+
+def rows(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
+    found_ = warehouse.rows(f"SELECT * FROM {name} ORDER BY event_id")
+    return [dict(row.items()) for row in found_]
+
+
+class TestLoad:
+    def test_logs_what_nothing_has_scored(self, warehouse, tmp_path, capsys):
+        """As history: source loaded, version -1, and a truth of each."""
+        path = written(public(), tmp_path / "cards.csv")
+        status = main([str(path), "--start", "2026-03-01"])
+        log, truths = (rows(warehouse, t) for t in ("inference_log", "truth_events"))
+        said = capsys.readouterr().out
+
+        assert status == 0
+        assert (len(log), len(truths)) == (N, N)
+        assert {row["source"] for row in log} == {"loaded"}
+        assert {row["model_version"] for row in log} == {-1}
+        assert {row["probability"] for row in log} == {None}
+        assert {row["event_id"] for row in truths} == {row["event_id"] for row in log}
+        assert sum(row["label"] for row in truths) == 3
+        assert {(r["event_id"], r["event_time"]) for r in log} == {
+            (r["event_id"], r["truth_time"]) for r in truths
+        }
+        assert '"as_of": "2026-03-03"' in said
+
+    def test_adds_nothing_the_second_time(self, warehouse, tmp_path):
+        """And of a longer file only what is new."""
+        short = written(public().slice(0, 12), tmp_path / "a.parquet")
+        whole = written(public(), tmp_path / "b.csv")
+        arguments = ["--start", "2026-03-01"]
+        main([str(short), *arguments])
+        before = rows(warehouse, "inference_log"), rows(warehouse, "truth_events")
+        main([str(short), *arguments])
+        after = rows(warehouse, "inference_log"), rows(warehouse, "truth_events")
+        main([str(whole), *arguments])
+
+        assert after == before
+        assert len(before[0]) == len(before[1]) == 12
+        assert len(rows(warehouse, "inference_log")) == N
+        assert len(rows(warehouse, "truth_events")) == N
+
+    def test_loads_in_pieces(self, warehouse, monkeypatch):
+        """As many as fit in a job, and no row is lost between two."""
+        monkeypatch.setattr(load_transactions, "PIECE", 7)
+        loaded = load_transactions.load(warehouse, found(public()))
+
+        assert (loaded.transactions, loaded.truths) == (N, N)
+        assert len({row["event_id"] for row in rows(warehouse, "inference_log")}) == N
+
+    def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
+        """It reads and checks, and writes nothing."""
+        path = written(public(), tmp_path / "cards.csv")
+        status = main([str(path), "--start", "2026-03-01", "--dry-run", "--limit", "9"])
+
+        assert status == 0
+        said = capsys.readouterr().out
+        assert "9 transactions" in said
+        assert "Nothing was loaded" in said
+
+    def test_failure_is_a_line_and_a_status(self, tmp_path, capsys):
+        """No trace: what is wrong, and where."""
+        path = written(public(V3=None), tmp_path / "cards.csv")
+        status = main([str(path), "--start", "2026-03-01", "--dry-run"])
+
+        assert status == 1
+        assert "V3" in capsys.readouterr().err
+
+
+class TestRealCards:
+    def test_are_read(self, data_folder):
+        """The first day's first transactions, 25 of them fraud, each with its id."""
+        path = data_folder / "creditcard_day1.parquet"
+        read_ = read(path, USE_CASE, start=START, limit=6_942, now=NOW)
+
+        assert (len(read_), int((read_.label == 1).sum())) == (6_942, 25)
+        assert len(set(read_.ids)) == 6_942

@@ -1,0 +1,339 @@
+"""
+promote, specified: a person says what serves, of versions that are proven sound.
+
+The shipped model is loaded once; other versions are recorded with its files.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from offline import load_model, promote
+from propensity import updates, usecases
+from propensity.errors import (
+    ArtifactError,
+    NoChampion,
+    RequestError,
+    SchemaError,
+    UnknownVersion,
+)
+from propensity.registry import Champion, Registry
+from propensity.settings import Settings
+from tests.functions.conftest import entered
+from tests.functions.streaming import USE_CASE, Site, new_site
+
+AT = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+
+class Place:
+    """A site whose version 0 is the shipped model, and serves."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.topic = site.topic("model-updates")
+        self.environment = {
+            **site.environment,
+            "PROPENSITY_MODEL_UPDATES_TOPIC": self.topic,
+        }
+        site.create_topic(self.topic)
+        self.subscription = site.subscribe(self.topic)
+        self.registry = Registry(site.artifacts, USE_CASE)
+        load_model.load(site.warehouse, site.artifacts, site.settings)
+
+    def deployment(self) -> promote.Deployment:
+        return promote.Deployment(
+            settings=self.site.settings,
+            warehouse=self.site.warehouse,
+            artifacts=self.site.artifacts,
+            use_case=usecases.load(USE_CASE),
+        )
+
+    def record(self, **changed: Any) -> int:
+        """Record another version with the shipped model's files, or with others."""
+        version = self.registry.claim(run_id=uuid.uuid4().hex, at=AT)
+        values = {"model_version": version, **changed}
+        replaced = ", ".join(f"@{name} AS {name}" for name in values)
+        self.site.warehouse.execute(
+            "INSERT INTO ma_model_training_metadata "
+            f"SELECT * REPLACE ({replaced}) FROM ma_model_training_metadata "
+            "WHERE model_version = 0",
+            values,
+        )
+        return version
+
+    def run(self, *arguments: str) -> int:
+        with entered(self.environment):
+            return promote.main(arguments)
+
+    def change(self, action: str, **arguments: Any) -> promote.Outcome:
+        return promote.change(self.deployment(), action, at=AT, **arguments)
+
+    @property
+    def champion(self) -> Champion:
+        return self.registry.champion()
+
+    def published(self, count: int) -> list[dict[str, Any]]:
+        """Return this many messages that were published since last asked."""
+        found = self.site.pull(self.subscription, count)
+        return [
+            {**json.loads(one.data), "attributes": dict(one.attributes)}
+            for one in found
+        ]
+
+
+@pytest.fixture
+def place(emulators) -> Iterator[Place]:
+    with new_site(emulators) as site:
+        yield Place(site)
+
+
+class TestCommands:
+    def test_change_what_serves(self, place, capsys):
+        """Each does what it says, tells it, and tells everybody else."""
+        one, two = place.record(), place.record()
+        told = []
+        for command in (
+            ("promote", str(one)),
+            ("shadow", str(two)),
+            ("pin", str(two)),
+            ("rollback",),
+            ("unpin",),
+            ("shadow", str(two)),
+            ("unshadow",),
+            ("rollback",),
+        ):
+            assert place.run(*command, "--use-case", USE_CASE) == 0
+            found = place.champion
+            told.append((found.version, found.pinned, found.shadow, found.epoch))
+        published = place.published(8)
+
+        assert told == [
+            (one, False, None, 1),
+            (one, False, two, 2),
+            (two, True, None, 3),
+            (one, True, None, 4),
+            (one, False, None, 5),
+            (one, False, two, 6),
+            (one, False, None, 7),
+            (0, False, None, 8),
+        ]
+        assert [
+            (each["version"], each["pinned"], each["shadow"], each["epoch"])
+            for each in published
+        ] == told
+        assert [each["action"] for each in published] == [
+            "promote", "shadow", "pin", "rollback", "unpin", "shadow", "unshadow",
+            "rollback",
+        ]  # fmt: skip
+        assert {each["use_case"] for each in published} == {USE_CASE}
+        assert published[0]["attributes"] == {
+            "use_case": USE_CASE,
+            "action": "promote",
+        }
+        assert all(datetime.fromisoformat(each["at"]).tzinfo for each in published)
+        lines = capsys.readouterr().out.splitlines()
+        assert f"{USE_CASE}: version {one} serves; epoch 1." in lines
+        assert f"{USE_CASE}: version {two} serves, pinned; epoch 3." in lines
+        assert "Training may promote again; to keep it there, pin it." in lines
+
+    def test_that_find_their_work_done_change_nothing(self, place, capsys):
+        """And nobody is told of it."""
+        before = place.champion
+        for command in (("promote", "0"), ("unpin",), ("unshadow",)):
+            assert place.run(*command) == 0
+
+        assert place.champion == before
+        assert capsys.readouterr().out.count("Nothing to change") == 3
+        place.run("pin", "0")
+        assert [one["action"] for one in place.published(1)] == ["pin"]
+
+    def test_that_are_tried_write_nothing(self, place, capsys):
+        """A dry run checks and tells what would be; of what is refused it says that."""
+        version, before = place.record(), place.champion
+        corrupt = place.record(model_sha256="0" * 64)
+        assert place.run("promote", str(version), "--dry-run") == 0
+        told = capsys.readouterr().out
+        assert place.run("promote", str(corrupt), "--dry-run") == 1
+
+        assert f"version {version} serves; epoch 1." in told
+        assert "Nothing was written." in told
+        assert "not what was recorded" in capsys.readouterr().err
+        assert place.champion == before
+
+    def test_stand_when_nobody_can_be_told(self, place, capsys):
+        """A topic that is missing is said, and the functions follow all the same."""
+        place.site.publisher.delete_topic(topic=place.site.path(place.topic))
+
+        assert place.run("pin", "0") == 0
+        assert place.champion.pinned
+        told = capsys.readouterr().out
+        assert "It was not published" in told
+        [line] = [json.loads(one) for one in told.splitlines() if one[:1] == "{"]
+        assert line["severity"] == "WARNING"
+        assert "NotFound" in line["message"]
+
+
+class TestEpochs:
+    def test_that_are_old_change_nothing(self, place, capsys):
+        """It is said, is no failure, and not even the version is looked at."""
+        version = place.record()
+        assert place.run("promote", str(version), "--epoch", "7") == 0
+        before = place.champion
+        for epoch in ("7", "3"):
+            assert place.run("promote", "999", "--epoch", epoch) == 0
+
+        assert place.champion == before
+        told = capsys.readouterr().out
+        assert "Nothing was changed: the epoch is 7, and 3 is not above it." in told
+        assert place.run("unpin", "--epoch", "9") == 0
+        assert place.champion.epoch == 9
+
+    def test_that_are_no_numbers_are_refused(self, place):
+        """Before anything is opened."""
+        with pytest.raises(SystemExit):
+            promote.parse(["promote", "1", "--epoch", "soon"])
+        with pytest.raises(RequestError):
+            place.change("unpin", epoch=2**62 + 1)
+
+
+class TestVersions:
+    @pytest.mark.parametrize("action", ["promote", "pin", "shadow"])
+    @pytest.mark.parametrize("version", [7, -1, 2**64])
+    def test_that_were_never_recorded_are_unknown(self, place, action, version):
+        """A number that training gave to nothing serves nothing."""
+        before = place.champion
+        with pytest.raises(UnknownVersion, match=f"version {version} of"):
+            place.change(action, version=version)
+
+        assert place.champion == before
+
+    @pytest.mark.parametrize("action", ["promote", "pin", "shadow"])
+    @pytest.mark.parametrize(
+        ("changed", "error"),
+        [
+            ({"model_sha256": "0" * 64}, ArtifactError),
+            ({"preprocessor_sha256": "0" * 64}, ArtifactError),
+            ({"model_object": "models/gone.joblib"}, ArtifactError),
+            ({"features": '{"age": "number"}'}, SchemaError),
+        ],
+        ids=["model", "preprocessor", "missing", "features"],
+    )
+    def test_that_cannot_serve_are_refused(self, place, action, changed, error):
+        """They are loaded before anything changes."""
+        version, before = place.record(**changed), place.champion
+        with pytest.raises(error):
+            place.change(action, version=version)
+
+        assert place.champion == before
+
+    def test_that_served_before_must_still_be_sound(self, place):
+        """A roll back to a version whose files were altered is refused."""
+        place.change("promote", version=place.record())
+        before = place.champion
+        model = [
+            name
+            for name in place.site.artifacts.names(f"models/{USE_CASE}/0/")
+            if name.endswith("model.joblib")
+        ][0]
+        found = place.site.artifacts.read(model)
+        place.site.artifacts.replace(model, b"other", generation=found.generation)
+        with pytest.raises(ArtifactError):
+            place.change("rollback")
+
+        assert place.champion == before
+
+    def test_that_serve_are_no_shadow(self, place):
+        """The champion would score twice."""
+        with pytest.raises(RequestError, match="its own shadow"):
+            place.change("shadow", version=0)
+
+    def test_are_needed_to_roll_back(self, place, capsys):
+        """The first that serves has none before it."""
+        assert place.run("rollback") == 1
+        assert "Name one: promote VERSION" in capsys.readouterr().err
+        with pytest.raises(NoChampion):
+            place.change("rollback")
+
+
+class TestStatus:
+    def test_lists_versions_with_their_figures(self, place, capsys):
+        """Newest first, with what serves, what is pinned and what is in its shadow."""
+        one, two = place.record(), place.record()
+        place.site.warehouse.execute(
+            "UPDATE ma_model_training_metadata SET roc_auc = NULL "
+            "WHERE model_version = @version",
+            {"version": two},
+        )
+        place.change("pin", version=one)
+        place.change("shadow", version=two)
+        assert place.run("status", "--use-case", USE_CASE) == 0
+        told = capsys.readouterr().out.splitlines()
+        [row] = place.site.rows(
+            "SELECT roc_auc FROM ma_model_training_metadata WHERE model_version = 0"
+        )
+
+        assert told[0] == (
+            f"{USE_CASE}: version {one} serves, pinned, "
+            f"with version {two} in its shadow; epoch 2."
+        )
+        assert "served before: 0." in told[1]
+        assert told[2].split()[:3] == ["version", "as", "of"]
+        assert [line.split()[:2] for line in told[3:]] == [
+            ["shadow", str(two)],
+            ["pinned", str(one)],
+            ["0", told[5].split()[1]],
+        ]
+        assert f"{row['roc_auc']:.4f}" in told[-1]
+        assert told[3].split()[4] == "-"
+
+    def test_says_where_nothing_serves(self, place, capsys):
+        """A use case without a version has an empty list."""
+        assert place.run("status", "--use-case", "card_fraud") == 0
+        told = capsys.readouterr().out.splitlines()
+
+        assert told[0] == "card_fraud: nothing serves yet."
+        assert len(told) == 2
+
+
+class TestMessage:
+    def test_needs_no_client_to_fail_quietly(self, workplace, monkeypatch, capsys):
+        """Where the client is not installed the change stands, and a line says so."""
+        monkeypatch.setitem(sys.modules, "google.pubsub_v1", None)
+        settings = Settings.from_environment(workplace.environment)
+        champion = Champion(
+            version=0, epoch=0, model_sha256="", promoted_at="", previous=None
+        )
+
+        assert not updates.announce(settings, "u", "promote", champion, at=AT)
+        line = json.loads(capsys.readouterr().out)
+        assert (line["severity"], line["use_case"]) == ("WARNING", "u")
+        assert "ModuleNotFoundError" in line["message"]
+
+    def test_says_what_serves_after_the_change(self):
+        """All of the pointer that others may follow, and what was done to it."""
+        champion = Champion(
+            version=3,
+            epoch=9,
+            model_sha256="0" * 64,
+            promoted_at="",
+            previous=1,
+            pinned=True,
+            shadow=4,
+        )
+
+        assert updates.update("card_fraud", "pin", champion, at=AT) == {
+            "use_case": "card_fraud",
+            "action": "pin",
+            "version": 3,
+            "shadow": 4,
+            "pinned": True,
+            "epoch": 9,
+            "at": "2026-03-02T06:00:00+00:00",
+        }

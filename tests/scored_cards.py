@@ -1,0 +1,146 @@
+"""
+Card transactions as they stand in ``inference_log``, and truths about them.
+
+Small and drawn here: 28 components of which a fraud is far off in four, and an amount.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from propensity import tables, usecases
+from propensity.warehouse import Warehouse
+
+USE_CASE = usecases.load("card_fraud")
+START = datetime(2026, 3, 2, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cards:
+    """Transactions in time order: ids, moments, features (n, 29) and what is so."""
+
+    ids: list[str]
+    at: list[datetime]
+    features: np.ndarray
+    is_fraud: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def given(self, place: int) -> dict[str, float]:
+        """Return the features of one."""
+        return dict(zip(USE_CASE.features, self.features[place].tolist(), strict=True))
+
+
+def drawn(
+    n: int,
+    *,
+    seed: int = 1,
+    share: float = 0.05,
+    start: datetime = START,
+    days: float = 10,
+    prefix: str = "t",
+) -> Cards:
+    """Draw transactions, evenly over some days."""
+    generator = np.random.default_rng(seed)
+    is_fraud = generator.random(n) < share
+    features = generator.normal(size=(n, len(USE_CASE.features)))
+    features[:, :4] += 4 * is_fraud[:, np.newaxis]
+    features[:, -1] = np.round(np.exp(features[:, -1] + 3), 2)
+    at = [start + days * DAY * (place + 0.5) / n for place in range(n)]
+    return Cards([f"{prefix}{place:05}" for place in range(n)], at, features, is_fraud)
+
+
+def inference(
+    event_id: str,
+    at: datetime,
+    features: Mapping[str, Any] | None = None,
+    **changed: Any,
+) -> Row:
+    """Return a row of ``inference_log``, by default of its own moment, by nothing."""
+    version = changed.get("model_version", -1)
+    identity = f"{event_id}/{at}/{version}/{changed.get('is_shadow', False)}"
+    scored_at = changed.pop("scored_at", at)
+    given = dict.fromkeys(USE_CASE.features, 0.0) if features is None else features
+    return {
+        "use_case": "card_fraud",
+        "inference_id": hashlib.sha256(identity.encode()).hexdigest(),
+        "event_id": event_id,
+        "user_id": event_id,
+        "event_time": at,
+        "event_date": at.date(),
+        "model_version": version,
+        "is_warm": version >= 0,
+        "is_shadow": False,
+        "epoch": 0,
+        "source": "stream",
+        "features": json.dumps(given),
+        "scored_at": scored_at,
+        "scored_on": scored_at.date(),
+        **changed,
+    }
+
+
+def truth(event_id: str, at: datetime, label: int, **changed: Any) -> Row:
+    """Return a row of ``truth_events``, received as it was found."""
+    return {
+        "use_case": "card_fraud",
+        "event_id": event_id,
+        "label": label,
+        "truth_time": at,
+        "message_id": uuid.uuid4().hex,
+        "published_at": at,
+        "received_at": at,
+        "received_on": at.date(),
+        **changed,
+    }
+
+
+def store(
+    warehouse: Warehouse,
+    inferences: Iterable[Row] = (),
+    truths: Iterable[Row] = (),
+) -> None:
+    """Append rows to the log and to the truths."""
+    for table, rows in (
+        (tables.INFERENCE_LOG, inferences),
+        (tables.TRUTH_EVENTS, truths),
+    ):
+        made = pa.Table.from_pylist(list(rows), schema=table.arrow_schema())
+        if len(made):
+            warehouse.append(table, made, job_id=f"t{uuid.uuid4().hex}")
+
+
+def stored(
+    warehouse: Warehouse,
+    cards: Cards,
+    *,
+    delay: timedelta = DAY,
+    known: Iterable[int] | None = None,
+    **changed: Any,
+) -> None:
+    """Append transactions, and after a delay the truth of all or of some of them."""
+    places = range(len(cards)) if known is None else known
+    store(
+        warehouse,
+        [
+            inference(cards.ids[place], cards.at[place], cards.given(place), **changed)
+            for place in range(len(cards))
+        ],
+        [
+            truth(cards.ids[place], cards.at[place] + delay, int(cards.is_fraud[place]))
+            for place in places
+        ],
+    )

@@ -1,0 +1,365 @@
+"""
+Card fraud, specified: which truth counts, and what reaches a training row.
+
+Rows are written as the stream writes them, and the use case's statement is run on them
+by the emulator. Then the same on any rows: the statement is what plain Python says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from propensity import event_training, tables, usecases
+from propensity.half_space_trees import HalfSpaceTrees
+from propensity.settings import Settings
+from propensity.warehouse import Warehouse
+from tests.conftest import new_workplace
+from tests.scored_cards import DAY, START, Row, inference, store, truth
+
+USE_CASE = usecases.load("card_fraud")
+AS_OF = (START + 20 * DAY).date()
+MIDNIGHT = START + 20 * DAY
+DELAY = 7
+SECOND = timedelta(seconds=1)
+
+
+class Log:
+    """The two tables, and the training rows that are made of them."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self.warehouse = warehouse
+
+    def add(self, *rows: Row) -> None:
+        """Append rows, each to its table, in the order given."""
+        store(
+            self.warehouse,
+            [row for row in rows if "inference_id" in row],
+            [row for row in rows if "truth_time" in row],
+        )
+
+    def clear(self) -> None:
+        for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
+            self.warehouse.execute(f"DELETE FROM {table.name} WHERE TRUE")
+
+    def rows(self, **changed: Any) -> dict[str, Row]:
+        """Return training rows by event; there must be one an event."""
+        parameters = {
+            "use_case": USE_CASE.name,
+            "as_of": AS_OF,
+            "since": AS_OF - timedelta(days=USE_CASE.lookback_days),
+            "truth_delay_days": DELAY,
+            "maximum_rows": 1_000,
+            **changed,
+        }
+        sql = USE_CASE.statement("event_training_rows")
+        found = self.warehouse.table(sql, parameters).to_pylist()
+        by_event = {row["event_id"]: row for row in found}
+        assert len(by_event) == len(found)
+        return by_event
+
+    def label(self, *truths: Row) -> tuple[Any, bool, str]:
+        """Return label, conflict and state of event "a" that these are told of."""
+        self.add(inference("a", START), *truths)
+        row = self.rows()["a"]
+        return row["label"], row["is_conflicting"], row["state"]
+
+
+@pytest.fixture(scope="module")
+def opened(emulators, bigquery_emulator) -> Iterator[Warehouse]:
+    place = new_workplace(emulators, bigquery_emulator)
+    warehouse = Warehouse.open(Settings.from_environment(place.environment))
+    warehouse.create(tables.INFERENCE_LOG)
+    warehouse.create(tables.TRUTH_EVENTS)
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def log(opened) -> Log:
+    made = Log(opened)
+    made.clear()
+    return made
+
+
+def told(label: int, day: float, **changed: Any) -> Row:
+    """Return a truth about event "a", found so many days after the start."""
+    return truth("a", START + day * DAY, label, **changed)
+
+
+class TestTruth:
+    def test_is_joined_by_the_event(self, log):
+        """A truth is of its event and of no other."""
+        log.add(inference("a", START), inference("b", START), told(1, 1))
+        found = log.rows()
+
+        assert (found["a"]["label"], found["b"]["label"]) == (1, None)
+
+    @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["as found", "reversed"])
+    def test_that_is_the_latest_counts_in_any_order(self, log, order):
+        """What arrives last is not what was found last."""
+        both = [told(1, 1), told(0, 2)]
+
+        assert log.label(*(both[place] for place in order)) == (0, True, "known")
+
+    def test_of_one_moment_counts_as_fraud(self, log):
+        """Where two of one moment disagree, label 1 does, in whatever order."""
+        assert log.label(told(1, 1), told(0, 1)) == (1, True, "known")
+
+    def test_that_is_repeated_is_no_conflict(self, log):
+        """The same said twice, or again later, is said once."""
+        assert log.label(told(1, 1), told(1, 1), told(1, 3)) == (1, False, "known")
+
+    def test_of_another_use_case_is_another(self, log):
+        """Ids are of a use case."""
+        assert log.label(told(1, 1, use_case="other")) == (None, False, "unknown")
+
+    def test_that_never_comes_is_not_taken_for_no(self, log):
+        """After the delay the event is unknown; before it, it is pending."""
+        delay = DELAY * DAY
+        log.add(
+            inference("old", MIDNIGHT - delay),
+            inference("young", MIDNIGHT - delay + SECOND),
+        )
+        found = log.rows()
+
+        assert {key: (row["state"], row["label"]) for key, row in found.items()} == {
+            "old": ("unknown", None),
+            "young": ("pending", None),
+        }
+
+    def test_that_comes_late_makes_an_event_known_after_all(self, log):
+        """Unknown is what is so on a day, and not for ever."""
+        assert log.label(told(1, 15)) == (1, False, "known")
+
+    def test_may_be_found_before_its_event_is_logged(self, log):
+        """A truth that overtakes its transaction waits for it."""
+        log.add(told(1, 1))
+        assert log.rows() == {}
+
+        assert log.label() == (1, False, "known")
+
+
+class TestPointInTime:
+    def test_leaves_out_what_happens_later(self, log):
+        """The as-of date's midnight is the first moment that is later."""
+        log.add(inference("at midnight", MIDNIGHT), inference("b", MIDNIGHT - SECOND))
+
+        assert set(log.rows()) == {"b"}
+
+    def test_leaves_out_what_is_found_later(self, log):
+        """Of truths likewise: what the day did not know does not count, nor does it
+        make a conflict."""
+        assert log.label(told(0, 2), told(1, 20)) == (0, False, "known")
+        assert log.rows(as_of=AS_OF + DAY)["a"]["label"] == 1
+
+    def test_leaves_out_what_is_logged_later(self, log):
+        """What came on the as-of date itself is in, if it happened before."""
+        log.add(
+            inference("a", START, scored_at=MIDNIGHT + DAY - SECOND),
+            inference("b", START, scored_at=MIDNIGHT + DAY),
+        )
+
+        assert set(log.rows()) == {"a"}
+        assert set(log.rows(as_of=AS_OF + DAY)) == {"a", "b"}
+
+    def test_reaches_back_as_far_as_the_lookback(self, log):
+        """An event of before it is in no row."""
+        first = MIDNIGHT - USE_CASE.lookback_days * DAY
+        log.add(inference("a", first), inference("b", first - SECOND))
+
+        assert set(log.rows()) == {"a"}
+
+
+class TestRow:
+    def test_is_one_however_often_an_event_was_scored(self, log):
+        """By redelivery, by another version, by a shadow, online: the first counts."""
+        again = inference("a", START, {"V1": 1.0})
+        log.add(
+            again,
+            again,
+            inference("a", START, {"V1": 2.0}, scored_at=START + DAY, model_version=1),
+            inference("a", START, {"V1": 3.0}, model_version=2, is_shadow=True,
+                      scored_at=START + 2 * DAY),
+            inference("a", START, source="online", scored_at=START + 3 * DAY),
+        )  # fmt: skip
+        [row] = log.rows().values()
+
+        assert row["features"] == '{"V1": 1.0}'
+
+    def test_is_of_loaded_and_online_events_too(self, log):
+        """Where an event came from does not matter to what can be learned of it."""
+        sources = ("stream", "online", "loaded")
+        log.add(*(inference(source, START, source=source) for source in sources))
+
+        assert set(log.rows()) == set(sources)
+
+    def test_stands_for_those_left_out(self, log):
+        """Beyond the most rows, frauds stay; the others weigh what they stand for."""
+        log.add(*(inference(f"t{n}", START) for n in range(400)))
+        log.add(*(truth(f"t{n}", START + DAY, int(n < 20)) for n in range(200)))
+        found = log.rows(maximum_rows=120).values()
+        frauds = [row for row in found if row["label"] == 1]
+        others = [row for row in found if row["label"] != 1]
+
+        assert len(frauds) == 20
+        assert {row["weight"] for row in frauds} == {1.0}
+        assert 60 < len(others) < 140
+        assert sum(row["weight"] for row in others) == pytest.approx(380, rel=0.35)
+        assert set(log.rows(maximum_rows=120)) == {row["event_id"] for row in found}
+
+
+@st.composite
+def histories(draw: Any) -> tuple[list[Row], list[Row]]:
+    """Draw a few events, scored up to three times, and truths about them."""
+    days = st.sampled_from([0.0, 1.0, 12.5, 13.0, 19.9, 20.0, 21.0])
+    ids = st.sampled_from("abcd")
+    scored = [
+        inference(one, START + day * DAY, scored_at=START + (day + late) * DAY)
+        for one, day, late in draw(
+            st.lists(st.tuples(ids, days, st.sampled_from([0.0, 1.0, 9.0])), max_size=6)
+        )
+    ]
+    truths = [
+        truth(one, START + day * DAY, label, received_at=START + 30 * DAY,
+              received_on=(START + 30 * DAY).date())
+        for one, day, label in draw(
+            st.lists(st.tuples(ids, days, st.integers(0, 1)), max_size=10)
+        )
+    ]  # fmt: skip
+    return scored, truths
+
+
+def plainly(scored: Iterable[Row], truths: Iterable[Row]) -> dict[str, tuple]:
+    """Return state, label and conflict by event, as a person would say them."""
+    found: dict[str, tuple] = {}
+    first: dict[str, Row] = {}
+    for row in scored:
+        if row["event_time"] >= MIDNIGHT or row["scored_on"] > AS_OF:
+            continue
+        key = (row["scored_at"], row["inference_id"])
+        best = first.get(row["event_id"])
+        if best is None or key < (best["scored_at"], best["inference_id"]):
+            first[row["event_id"]] = row
+    for event_id, row in first.items():
+        told = [
+            (one["truth_time"], one["label"])
+            for one in truths
+            if one["event_id"] == event_id and one["truth_time"] < MIDNIGHT
+        ]
+        if told:
+            label, labels = max(told)[1], {label for _, label in told}
+            found[event_id] = ("known", label, len(labels) == 2)
+        elif row["event_time"] + DELAY * DAY <= MIDNIGHT:
+            found[event_id] = ("unknown", None, False)
+        else:
+            found[event_id] = ("pending", None, False)
+    return found
+
+
+class TestJoin:
+    @given(histories())
+    @settings(
+        max_examples=20,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture],
+    )
+    def test_is_what_plain_python_says(self, log, history):
+        """Of any events and truths, in any order, with repeats and contradictions."""
+        scored, truths = history
+        log.clear()
+        log.add(*scored, *truths)
+
+        found = {
+            key: (row["state"], row["label"], row["is_conflicting"])
+            for key, row in log.rows().items()
+        }
+        assert found == plainly(scored, truths)
+
+
+class TestUseCase:
+    def test_has_a_candidate_that_needs_no_truth(self):
+        """The first model is trained before any truth is known."""
+        first = USE_CASE.candidates[0]
+
+        assert first.algorithm == HalfSpaceTrees.__name__
+
+    def test_knows_what_a_missed_fraud_costs(self):
+        """The amount is a feature."""
+        assert USE_CASE.amount in USE_CASE.features
+
+    def test_is_final_once_the_truth_is_due(self):
+        """Figures of a day wait for the truths about its last transaction."""
+        waiting = USE_CASE.timeframe(Settings(project="p", truth_delay_days=0))
+
+        assert USE_CASE.timeframe(Settings(project="p")).settle_days == 7
+        assert waiting.settle_days == 0
+
+
+@pytest.fixture(scope="module")
+def real(data_folder) -> Callable[[str, int], pa.Table]:
+    """Return the first rows of a file of real cards, as the statement gives them."""
+
+    def joined(name: str, n: int) -> pa.Table:
+        read = pq.read_table(data_folder / name).slice(0, n).to_pylist()
+        moments = [START + row["Time"] * SECOND for row in read]
+        rows = [
+            {
+                **inference(
+                    f"{place:05}",
+                    at,
+                    {feature: row[feature] for feature in USE_CASE.features},
+                ),
+                "as_of": at.date(),
+                "label": row["Class"],
+                "truth_time": at,
+                "is_conflicting": False,
+                "state": "known",
+                "weight": 1.0,
+            }
+            for place, (row, at) in enumerate(zip(read, moments, strict=True))
+        ]
+        names = (
+            "event_id", "user_id", "event_time", "as_of", "features", "label",
+            "truth_time", "is_conflicting", "state", "weight",
+        )  # fmt: skip
+        return pa.Table.from_pylist(
+            [{name: row[name] for name in names} for row in rows]
+        )
+
+    return joined
+
+
+class TestRealCards:
+    def test_are_ranked_without_any_truth_learned(self, real):
+        """Half-Space Trees, 60 % of the rows learned, on the newest fifth and its 22
+        frauds: a ROC AUC of 0.98, where the amount alone has 0.14."""
+        rows = event_training.dataset(real("creditcard_day1.parquet", 6_942), USE_CASE)
+        found = event_training.train(
+            rows, USE_CASE, preprocessor=None, settings=Settings(project="p")
+        )
+
+        assert found.chosen.algorithm == "HalfSpaceTrees"
+        assert (found.quality["users"], found.quality["conversions"]) == (1_389, 22)
+        assert found.quality["roc_auc"] > 0.95
+        assert found.quality["roc_auc_low"] > 0.9
+
+    def test_of_one_class_have_no_figure(self, real):
+        """The first 3,972 have two frauds, and none among the newest fifth."""
+        rows = event_training.dataset(
+            real("creditcard_first3972.parquet", 3_972), USE_CASE
+        )
+        found = event_training.train(
+            rows, USE_CASE, preprocessor=None, settings=Settings(project="p")
+        )
+
+        assert found.is_warm
+        assert found.quality["roc_auc"] is None
+        assert {one["recall"] for one in found.alerts} == {None}
