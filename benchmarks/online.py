@@ -418,6 +418,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="wrk" if shutil.which("wrk") else "python",
         help="what makes the load; wrk where it is installed",
     )
+    parser.add_argument("--linger-ms", type=float, help="PROPENSITY_SCORE_LINGER_MS")
     given = parser.parse_args(arguments)
     names = [OWN, *(name for name in (ONE, RAY) if name in (given.only or (ONE, RAY)))]
     score_python = venvs.python_of(
@@ -442,6 +443,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "OMP_NUM_THREADS": "1",
             "BIGQUERY_STORAGE_EMULATOR_HOST": f"{HOST}:{service}",
         }
+        if given.linger_ms is not None:
+            environment["PROPENSITY_SCORE_LINGER_MS"] = str(given.linger_ms)
         write_requests(made, folder)
         for model in given.model or CANDIDATES:
             place = folder / model

@@ -17,8 +17,10 @@ from starlette.responses import Response
 
 from propensity.errors import (
     MethodNotAllowed,
+    MissingTable,
     PropensityError,
     RequestError,
+    SchemaError,
     TooLarge,
 )
 
@@ -129,7 +131,7 @@ def _failed(name: str, error: PropensityError, began: float) -> Response:
         seconds=time.monotonic() - began,
     )
     body = error.body()
-    if error.status >= 500:
+    if error.status >= 500 or isinstance(error, MissingTable | SchemaError):
         again = "; try again" if error.retryable else ""
         body["message"] = f"not answered; the function's log says why{again}"
     headers = []

@@ -85,13 +85,6 @@ _MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
 
 
-class UnknownUser(PropensityError):
-    """There are no features of the user now."""
-
-    status = 404
-    code = "unknown_user"
-
-
 class Counts:
     """Counts of an instance of the function, logged as one line every so often."""
 
@@ -742,17 +735,17 @@ def _told(
 
 def _unknown(question: Question) -> Json:
     """Answer that there are no features of a user now."""
-    error = UnknownUser(
-        "there are no features of this user now, or nobody is scored so late"
-    )
     body = {
         "use_case": question.use_case.name,
         "user_id": question.user_id,
-        "probability": None,
-        "anomaly_score": None,
         "model_version": None,
         "is_warm": None,
+        "probability": None,
+        "anomaly_score": None,
+        "event_id": None,
         "inference_id": None,
-        **error.body(),
+        "error": "unknown_user",
+        "message": "the stream has no features of this user now",
+        "retryable": False,
     }
-    return Json(_encode(body), status=error.status)
+    return Json(_encode(body), status=404)

@@ -16,7 +16,7 @@ import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass, fields
-from datetime import date
+from datetime import UTC, date, datetime
 from functools import cache
 from http import HTTPStatus
 from pathlib import Path
@@ -41,6 +41,7 @@ from propensity import (
     training,
     usecases,
 )
+from propensity.instances import Reader
 from propensity.registry import Published
 from propensity.settings import Settings
 from propensity.warehouse import Warehouse
@@ -583,7 +584,9 @@ class TestCommands:
     @pytest.mark.parametrize(("page", "command"), _curls())
     def test_a_curl_command_is_understood_by_its_function(self, page, command):
         """Its port is the function's, and the function reads its request."""
-        own = {path: target for target, path in FUNCTION_PAGES.items()}
+        own: dict[str, str] = {}
+        for target, path in FUNCTION_PAGES.items():
+            own.setdefault(path, target)
         ports = ports_from({})
         base = f"http://127.0.0.1:{ports[own[page]]}" if page in own else ""
         curl = Curl.of(command, base)
@@ -592,6 +595,11 @@ class TestCommands:
 
         if target == "get_proba":
             assert _question(curl).user_ids
+        elif target == "score":
+            asked = [usecases.load(name) for name in usecases.names()]
+            reader = Reader(asked, default="ga4_purchase", maximum_instances=9)
+            latest = datetime.max.replace(tzinfo=UTC)
+            assert reader.question(curl.body, latest=latest).instances
         elif target == "stream_features":
             pushed = bus.message(curl.body)
             read = _catalogue().decode(pushed.data)

@@ -499,7 +499,7 @@ class TestLog:
     def test_is_whole_after_a_stop(self, site, every, writes, tmp_path):
         """Told to end, the function ends once everything it answered is logged, also
         where the table is slow."""
-        writes.rule = lambda _: time.sleep(0.5)
+        writes.rule = lambda _: time.sleep(0.3)
         prefix = f"stop-{uuid.uuid4().hex[:8]}"
         rows = transactions(300, seed=11)
         with Instance("score", every[1].environment, tmp_path) as short:
