@@ -39,9 +39,8 @@ RUNTIME = "python311"
 # Cloud Scheduler waits no longer for an answer.
 ATTEMPT_DEADLINE_S = 1800
 
-# A training job: longer than a function may run, within the longest lease.
+# A training job: longer than a function may run.
 JOB_TIMEOUT_S = 23 * 3600
-JOB_LEASE_MINUTES = 24 * 60
 # What starts a process in an image of Google's buildpacks, with its paths set.
 LAUNCHER = "/cnb/lifecycle/launcher"
 
@@ -274,7 +273,6 @@ def training_jobs(
 
 def _training_job(d: Deployment, one: Function, name: str, *, body: str) -> Step:
     program = Path(__file__).with_name("job.py").read_text()
-    lease = {"PROPENSITY_LEASE_MINUTES": str(JOB_LEASE_MINUTES)}
     command = gcloud(
         "run jobs deploy",
         name,
@@ -288,7 +286,7 @@ def _training_job(d: Deployment, one: Function, name: str, *, body: str) -> Step
         f"--task-timeout={JOB_TIMEOUT_S}s",
         "--tasks=1",
         "--max-retries=1",
-        f"--set-env-vars={_assigned({**d.variables, **lease})}",
+        f"--set-env-vars={_assigned({**d.variables})}",
     )
     digest = short("\n".join((_digest(d, one), *command)))
 

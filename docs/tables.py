@@ -45,8 +45,8 @@ WRITTEN = {
         "04-StreamFeatures keeps it in memory.",
     ),
     "inference_log": (
-        "04-StreamFeatures appends one row for every event that it scores, 02-GetProba's "
-        "`score` one for every instance.",
+        "04-StreamFeatures appends one row for every event that it scores, `score` of "
+        "02-GetProba one for every instance.",
         "A redelivery repeats `inference_id`: count each once.",
         "Transactions that came while nothing served are here under version -1.",
     ),

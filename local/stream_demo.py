@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import requests
-from google.cloud import pubsub_v1
+from google.cloud.pubsub_v1 import PublisherClient
 from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
@@ -107,7 +107,7 @@ def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
     # Where the client looks for an emulator.
     os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
     project = stack.options.project
-    publisher = pubsub_v1.PublisherClient()
+    publisher = PublisherClient()
     topic = publisher.topic_path(project, EVENTS)
     waiting: list[Future[str]] = []
     with tqdm(total=len(deliveries), unit=" messages", desc="published") as bar:

@@ -143,12 +143,12 @@ def _alone(run: Run) -> Iterator[Lease]:
     )
     assert isinstance(lease, Lease)  # asked for again, so that it is not done
     try:
-        yield lease
+        with run.registry.kept(lease, clock=run.now):
+            yield lease
     finally:
         # What happened in the block is the news, not this; the lease ends by itself.
         with contextlib.suppress(PropensityError):
-            ended_at = run.began_at + timedelta(seconds=run.elapsed_s())
-            run.registry.finish(lease, {}, at=ended_at)
+            run.registry.finish(lease, {}, at=run.now())
 
 
 def _compacted(run: Run, lease: Lease) -> dict[str, Any]:

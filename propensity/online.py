@@ -191,7 +191,6 @@ class MicroBatches:
             self._timer = None
         group: list[_Waiting] = []
         count = 0
-        self._expected = len(self._queue)
         while self._queue:
             oldest = self._queue[0]
             if group and count + len(oldest.instances) > GROUP_INSTANCES:
@@ -201,6 +200,7 @@ class MicroBatches:
             if not oldest.done.cancelled():
                 group.append(oldest)
                 count += len(oldest.instances)
+        self._expected = len(group)
         self._counts.add(groups=1)
         if count <= THREAD_INSTANCES:
             self._told(group, _scored(group))
@@ -240,11 +240,13 @@ def _scored(group: Sequence[_Waiting]) -> list[Scored | Exception]:
     for place, one in enumerate(group):
         key = (id(one.standing.champion), id(one.standing.shadow))
         parts.setdefault(key, []).append(place)
-    if len(parts) == 1:
-        return _of_one_version(group)
     found: list[Any] = [None] * len(group)
     for places in parts.values():
-        scored = _of_one_version([group[place] for place in places])
+        part = [group[place] for place in places]
+        try:
+            scored = _of_one_version(part)
+        except Exception as error:  # whoever waits must be told
+            scored = [error for _ in part]
         for place, result in zip(places, scored, strict=True):
             found[place] = result
     return found
@@ -267,8 +269,6 @@ def _of_one_version(group: Sequence[_Waiting]) -> list[Scored | Exception]:
         if isinstance(error, RequestError) or len(every) > 1:
             return [_culprit(group[0], error)]
         return [_out_of_range(group[0])]
-    except Exception as error:  # whoever waits is told; see answers_failures
-        return [error for _ in group]
     beside = None if shadow is None else _beside(layout, shadow, every)
     at = datetime.now(UTC)
     found: list[Scored | Exception] = []

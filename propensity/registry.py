@@ -9,13 +9,15 @@ says who is at work.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import pickle
 import struct
+import threading
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import date, datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -27,6 +29,7 @@ from propensity.errors import (
     NoChampion,
     OldEpoch,
     Pinned,
+    PropensityError,
     RequestError,
     RunInProgress,
 )
@@ -63,6 +66,9 @@ _UNREADABLE = (
 
 # Of so many racing trainers one would have to lose every time to give up.
 _CLAIMS = 100
+
+# How often a lease is renewed within the time that it lasts.
+_RENEWALS = 5
 
 
 class Anything(Enum):
@@ -110,13 +116,30 @@ class Published:
     checksums: Mapping[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass
 class Lease:
-    """A run's right to be the only one of its kind and as-of date, for a while."""
+    """
+    A run's right to be the only one of its kind and as-of date, for a while.
+
+    ``Registry.kept`` renews it while the run works.
+    """
 
     name: str
     run_id: str
     generation: int
+    began_at: datetime
+    duration: timedelta
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def running(self, *, until: datetime) -> bytes:
+        """Return what the object says while the run works."""
+        note = {
+            "state": "running",
+            "run_id": self.run_id,
+            "began_at": _instant(self.began_at),
+            "expires_at": _instant(until),
+        }
+        return _json(note)
 
 
 @dataclass(frozen=True)
@@ -509,8 +532,8 @@ class Registry:
             kind: "train", "predict" or "evaluate".
             as_of: The run's as-of date.
             run_id: This run's own.
-            now: The lease ends at ``now + duration``: a run that died blocks no longer.
-            duration: Longer than a run can take.
+            now: The lease ends at ``now + duration``, unless it is ``kept``.
+            duration: For how long a run that died blocks others.
             again: Take it though the run is done: to run again.
 
         Raises:
@@ -528,21 +551,65 @@ class Registry:
                     f"{kind} of {self.use_case} for {as_of} is under way since "
                     f"{found.get('began_at')}; its lease ends at {ends}"
                 )
-        note = {
-            "state": "running",
-            "run_id": run_id,
-            "began_at": _instant(now),
-            "expires_at": _instant(now + duration),
-        }
+        lease = Lease(name, run_id, 0, began_at=now, duration=duration)
         try:
-            generation = self.artifacts.replace(
-                name, _json(note), generation=stored.generation if stored else 0
+            lease.generation = self.artifacts.replace(
+                name,
+                lease.running(until=now + duration),
+                generation=stored.generation if stored else 0,
             )
         except Conflict as error:
             raise RunInProgress(
                 f"{kind} of {self.use_case} for {as_of} has just begun elsewhere"
             ) from error
-        return Lease(name, run_id, generation)
+        return lease
+
+    @contextlib.contextmanager
+    def kept(self, lease: Lease, *, clock: Callable[[], datetime]) -> Iterator[None]:
+        """
+        Renew a lease while a block runs, as often as it takes to miss a few times.
+
+        So a run may take as long as it takes, and one that was killed blocks the next
+        for ``lease.duration`` at most. Who has lost the lease all the same learns it
+        from ``check``.
+
+        Args:
+            lease: As ``begin`` gave it.
+            clock: Says what time it is, in UTC.
+        """
+        stopped = threading.Event()
+
+        def renew() -> None:
+            pause = lease.duration.total_seconds() / _RENEWALS
+            while not stopped.wait(pause):
+                try:
+                    self.renew(lease, now=clock())
+                except Conflict:
+                    return
+                except PropensityError:
+                    continue
+
+        thread = threading.Thread(target=renew, name="lease", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stopped.set()
+            thread.join()
+
+    def renew(self, lease: Lease, *, now: datetime) -> None:
+        """
+        Let a lease last until ``now + duration``.
+
+        Raises:
+            Conflict: Another run has taken it.
+        """
+        with lease.lock:
+            lease.generation = self.artifacts.replace(
+                lease.name,
+                lease.running(until=now + lease.duration),
+                generation=lease.generation,
+            )
 
     def finish(self, lease: Lease, answer: Mapping[str, Any], *, at: datetime) -> None:
         """Say that a run is done, with its answer for whoever asks again."""
@@ -570,8 +637,10 @@ class Registry:
 
         To be asked before anything is published.
         """
-        stored = self.artifacts.find(lease.name)
-        if stored is None or stored.generation != lease.generation:
+        with lease.lock:
+            stored = self.artifacts.find(lease.name)
+            is_lost = stored is None or stored.generation != lease.generation
+        if is_lost:
             raise Conflict(
                 f"the lease {lease.name} has been taken over: this run was too slow, "
                 "and publishes nothing"

@@ -106,7 +106,7 @@ class Settings:
     minimum_training_rows: int = 200
     minimum_conversions: int = 20
     maximum_score_shift: float = 0.75
-    lease_minutes: int = 65
+    lease_minutes: int = 5
     query_timeout_s: int = 600
     retry_deadline_s: int = 30
     maximum_bytes_billed: int = 200 * GIB

@@ -366,6 +366,25 @@ class TestMicroBatches:
         assert found[0].shadow is None
         assert found[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
 
+    def test_fail_for_one_version_alone(self):
+        """A version that breaks fails those that asked for it, and leaves nobody
+        waiting."""
+
+        async def ask() -> list[Any]:
+            groups = Groups()
+            return await asyncio.gather(
+                groups.one(1, broken), groups.one(2), return_exceptions=True
+            )
+
+        broken = Standing(
+            champion=replace(FIRST, version=9, scorer=None), shadow=None, epoch=9
+        )
+
+        failed, other = run(ask())
+
+        assert isinstance(failed, AttributeError)
+        assert other.values == [alone(player(2))]
+
     def test_refuse_a_null_that_nothing_fills(self):
         """Only the question that has it; the field is named."""
 

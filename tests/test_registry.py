@@ -7,11 +7,12 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -701,6 +702,33 @@ class TestLeases:
             registry.release(old, error="late", at=NOW + HOUR)
         registry.finish(new, {"by": "new"}, at=NOW + HOUR)
         assert self.begin(registry, "three").answer == {"by": "new"}
+
+    def test_last_as_long_as_the_run_works(self, registry):
+        """A lease that is kept outlives its duration; one that died ends with it."""
+        now = datetime.now(UTC)
+        short = timedelta(seconds=0.5)
+        begun = registry.begin(
+            "train", AS_OF, run_id="one", now=now, duration=short, again=False
+        )
+        with registry.kept(begun, clock=partial(datetime.now, UTC)):
+            time.sleep(1.5)
+            with pytest.raises(RunInProgress):
+                self.begin(registry, "two", now=datetime.now(UTC))
+            registry.check(begun)
+        time.sleep(0.6)
+
+        assert isinstance(self.begin(registry, "two", now=datetime.now(UTC)), Lease)
+        with pytest.raises(Conflict):
+            registry.check(begun)
+
+    def test_that_were_taken_are_not_renewed(self, registry):
+        """Who was too slow does not get the lease back."""
+        old = self.begin(registry)
+        new = self.begin(registry, "two", now=NOW + HOUR)
+
+        with pytest.raises(Conflict):
+            registry.renew(old, now=NOW + HOUR)
+        registry.check(new)
 
     def test_answer_for_a_finished_run(self, registry):
         """The retry of a finished run gets its answer, unless it is to run again."""

@@ -13,7 +13,6 @@ from deploy import functions, services
 from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
 from local.stack import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
-from propensity.settings import Settings
 from tests.deploy.conftest import ROOT
 
 EVERY = functions.load()
@@ -91,12 +90,6 @@ class TestTogether:
         """Those that name a function name one of these."""
         named = {one.function for one in topics.SUBSCRIPTIONS if one.function}
         assert named <= set(BY_TARGET)
-
-    def test_a_lease_outlives_every_run(self):
-        """No function that holds one may run longer."""
-        lease_s = 60 * Settings(project="p").lease_minutes
-        assert all(one.timeout_s < lease_s for one in EVERY if one.schedule)
-        assert services.JOB_TIMEOUT_S < 60 * services.JOB_LEASE_MINUTES
 
     def test_predictions_come_after_evaluation_by_the_clock(self):
         """On the same day, and when every attempt of the evaluation is over: each may

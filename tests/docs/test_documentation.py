@@ -198,7 +198,9 @@ class TestSettings:
     def test_the_bounds_are_those_that_are_accepted(self, field):
         """Both ends are accepted, and nothing beyond them."""
         variable = _variable(field.name)
-        least, most = map(int, described("docs/settings.md")[variable][2].split(" to "))
+        kind = int if field.type == "int" else float
+        told = described("docs/settings.md")[variable][2].split(" to ")
+        least, most = map(kind, told)
 
         for number in (least, most):
             assert getattr(_read(variable, number), field.name) == number
@@ -631,6 +633,7 @@ class TestCommands:
         }
         known = {
             "PUBSUB",
+            "CARDS",
             "DATA",
             "STATE",
             "USER_COLUMN",
@@ -663,6 +666,7 @@ class TestCommands:
             "LABEL_EVENT=",
             "PROPENSITY_PORT_BAS",
             "PUBSUB=",
+            "CARDS=",
         ):
             assert variable in told
             assert variable in text("README.md")
