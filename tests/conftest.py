@@ -28,7 +28,7 @@ from local.processes import free_ports
 from local.stack import EMULATOR_PORTS, Options, Stack, State
 
 # Machines are shared: how long an example takes says nothing of what it tests.
-settings.register_profile("propensity", deadline=None)
+settings.register_profile("propensity", deadline=None, max_examples=40)
 settings.load_profile("propensity")
 
 # Files of these folders take longest. Begun first, none of them is waited for at the

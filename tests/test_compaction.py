@@ -184,7 +184,7 @@ class TestAnyHistory:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=5)
+    @settings(PROPERTY, max_examples=3)
     @given(drawn=deliveries())
     def test_gives_exact_features_at_any_moment(self, site, drawn):
         """
@@ -198,7 +198,7 @@ class TestAnyHistory:
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=60)
+    @settings(PROPERTY, max_examples=30)
     @given(drawn=deliveries())
     def test_gives_exact_features_in_many_more(self, site, drawn):
         """The same of histories that take minutes."""

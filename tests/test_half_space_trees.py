@@ -15,7 +15,7 @@ import random
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -203,7 +203,7 @@ class TestRiver:
         by_number = limits
         if limits is LIMITS:
             by_number = {NAMES.index(name): pair for name, pair in LIMITS.items()}
-        for n_trees, height, seed in product((1, 6), (1, 3, 8), (0, 42)):
+        for n_trees, height, seed in ((1, 8, 0), (6, 1, 42), (6, 3, 0), (5, 8, 42)):
             options = {"n_trees": n_trees, "height": height, "window_size": window_size}
             wanted, _ = river(
                 by_name,

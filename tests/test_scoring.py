@@ -211,7 +211,7 @@ MODELS = (
 
 
 class TestScore:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),

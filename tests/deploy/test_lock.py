@@ -120,6 +120,7 @@ class TestArchives:
             [sys.executable, "-m", "venv", "--without-pip", str(venv)],
             [
                 *(*pip, "install", "-q", "--require-hashes", "--only-binary=:all:"),
+                *("--no-deps", "--no-compile"),
                 *("--requirement", "requirements.txt", "--no-input"),
             ],
             [*pip, "check"],

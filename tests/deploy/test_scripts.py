@@ -175,6 +175,7 @@ class TestEverything:
         assert unchanged == []
         assert [call[5] for call in back] == [call[5] for call in by_clock]
 
+    @pytest.mark.long
     def test_the_real_parsers_take_every_command(self, whole, first, tmp_path):
         """gcloud and bq, asked without credentials, find no fault in any of them: those
         that look and create, those that change, and those that remove."""

@@ -210,6 +210,7 @@ def refuse(load: Load, corrupt: int, instance: Instance, *, serving: int) -> Non
 
 
 class TestTwentySwitches:
+    @pytest.mark.long
     def test_fail_no_request_and_mix_no_versions(self, versions, tmp_path):
         """
         Through twenty promotions no request fails, and each answer is one version's.

@@ -267,7 +267,7 @@ class TestStack:
         assert "Nothing was started" in message
         assert stack.state.record() is None
 
-    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_stops_with_its_program(self, project, tmp_path, number):
         """Ctrl-C, a termination and a closed terminal leave nothing behind."""
         program, state = start_program(project, tmp_path)
