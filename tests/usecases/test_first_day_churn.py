@@ -661,6 +661,7 @@ class TestLeak:
             "training_rows.sql",
             "replay_events.sql",
             "newest_truths.sql",
+            "known_truths.sql",
             "event_training_rows.sql",
             "event_evaluation_rows.sql",
             "first_scores.sql",
