@@ -46,8 +46,8 @@ status: ## say what is up, and where
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
-test-long: setup ## run the tests that take minutes: 100,000 events, and processes killed
-	@$(BIN)/python -m pytest -m long -s tests
+test-long: setup ## run the tests that take minutes: 100,000 events, processes killed, deploys
+	@$(BIN)/python -m pytest -m long -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
 
 check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/ruff format --check .

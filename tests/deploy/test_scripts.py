@@ -58,6 +58,7 @@ def first(whole):
     return dry.stdout, whole.calls()
 
 
+@pytest.mark.long
 class TestEverything:
     """One deployment of everything, from an empty project until it is gone again."""
 
@@ -217,6 +218,7 @@ def updates() -> list[list[str]]:
     return made + [list(one) for one in found.lookups.values()]
 
 
+@pytest.mark.long
 class TestTeardown:
     def test_asks_and_does_nothing_unless_answered(self, deployed):
         """Only the project's name, typed, goes on."""
@@ -269,6 +271,7 @@ class TestTeardown:
         assert "kept" in printed
 
 
+@pytest.mark.long
 class TestChanges:
     def test_only_what_differs_is_deployed_again(self, deployed):
         """A setting reaches every function, and tables and rights stay untouched."""

@@ -421,6 +421,7 @@ def mortal_run(site: Site, began_at: datetime, life: Life) -> Any:
     return site.run(began_at, warehouse=warehouse, registry=registry)
 
 
+@pytest.mark.long
 class TestKilled:
     @pytest.mark.parametrize(
         "stride",

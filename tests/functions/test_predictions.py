@@ -297,6 +297,7 @@ def published_before(place: Place) -> None:
         add(place, table, user_id="user.001", as_of=TRAINED)
 
 
+@pytest.mark.long
 class TestCrashes:
     def test_between_any_two_steps_leave_whole_tables(self, enthroned):
         """After each call of an edge there are the old tables, or the new ones."""

@@ -773,6 +773,7 @@ class TestTransactions:
         ]
 
 
+@pytest.mark.long
 class TestConcurrency:
     THREADS = 16
 
@@ -1018,6 +1019,7 @@ class TestResults:
         assert job.job_id in listed
 
 
+@pytest.mark.long
 class TestRestart:
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_keeps_every_project(self, tmp_path, number):

@@ -154,14 +154,13 @@ def players(events: int, *, seed: int) -> Games:
 
 
 @pytest.fixture
-def show(capsys) -> Callable[..., None]:
-    """Print figures, whether or not output is captured."""
+def show() -> Callable[..., None]:
+    """Print figures; ``make test-long`` shows them at its end."""
 
     def line(title: str, stream: Stream, seconds: float, **figures: int) -> None:
         told = ", ".join(f"{value:,} {name}" for name, value in figures.items())
         rate = len(stream.sent) / seconds
-        with capsys.disabled():
-            print(f"\n{title}: {told}; {seconds:.1f} s, {rate:,.0f} messages/s")
+        print(f"{title}: {told}; {seconds:.1f} s, {rate:,.0f} messages/s")
 
     return line
 

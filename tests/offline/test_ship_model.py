@@ -100,6 +100,7 @@ class TestFiles:
             ship_model.checked(large)
 
 
+@pytest.mark.long
 class TestCommand:
     def test_makes_the_same_model_again(self, files, tmp_path, capsys):
         """In emulators of its own, to the byte; it says what that is worth."""
