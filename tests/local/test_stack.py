@@ -202,6 +202,7 @@ class TestFunctions:
         assert folder == running.state.folder / "run" / "model_training"
 
 
+@pytest.mark.long
 class TestStack:
     def test_prepares_bucket_and_datasets(self, running):
         """What the functions expect to exist does, before they are asked anything."""
@@ -309,6 +310,7 @@ def start_program(project: Path, folder: Path) -> tuple[subprocess.Popen, State]
     return program, State("test", copy / ".local" / "states")
 
 
+@pytest.mark.long
 class TestCommandLine:
     """``up``, ``status`` and ``down``, in a copy of the project."""
 
