@@ -82,6 +82,7 @@ def scores(**probabilities):
     )
 
 
+@pytest.mark.long
 class TestStatements:
     def test_loads_parquet_into_new_and_existing_tables(self, warehouse):
         """A load makes the table it names; the next one appends or replaces."""
@@ -659,6 +660,7 @@ class TestParameters:
         assert found == [(NEXT_DAY,)]
 
 
+@pytest.mark.long
 class TestExports:
     EXPORT = """
         EXPORT DATA OPTIONS (
@@ -714,6 +716,7 @@ class TestExports:
             )
 
 
+@pytest.mark.long
 class TestTransactions:
     SCRIPT = """
         BEGIN TRANSACTION;
@@ -940,6 +943,7 @@ class TestErrors:
         assert time.monotonic() - began < 30
 
 
+@pytest.mark.long
 class TestResults:
     def test_of_old_queries_are_dropped(self, tmp_path):
         """A long-lived emulator keeps the newest results only, and keeps its speed."""
