@@ -11,7 +11,9 @@ SELECT
   model_object,
   model_sha256,
   preprocessor_object,
-  preprocessor_sha256
+  preprocessor_sha256,
+  is_warm,
+  libraries
 FROM
   ma_model_training_metadata
 WHERE

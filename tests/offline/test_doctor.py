@@ -1,0 +1,737 @@
+"""
+doctor, specified: what is healthy is left in peace, what is wrong is named.
+
+Everything is examined on the emulators: tables, objects, topics and a daily export as
+they are in a deployment. A fault is put in by hand, and nothing else may be found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+import sqlglot
+from google.api_core.exceptions import NotFound
+from google.cloud import bigquery
+from sqlglot import exp
+
+from deploy import functions
+from local import topics as local_topics
+from offline import doctor, load_model
+from propensity import steps, tables, usecases
+from propensity.artifacts import Artifacts
+from propensity.registry import Registry
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.warehouse import Warehouse
+from tests import shop
+from tests.conftest import Workplace, new_workplace
+from tests.functions.conftest import entered
+from tests.functions.streaming import USE_CASE, rows_of
+
+# A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
+NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
+MONDAY = date(2026, 3, 2)
+FIRST = NOW.date() - timedelta(days=35)
+EXPORT = [FIRST + timedelta(days=n) for n in range((NOW.date() - FIRST).days)]
+
+
+class Place:
+    """A deployment in the emulators, as healthy as can be."""
+
+    def __init__(self, workplace: Workplace, pubsub: str) -> None:
+        self.workplace = workplace
+        self.environment = {
+            **workplace.environment,
+            "PUBSUB_EMULATOR_HOST": pubsub,
+            "PROPENSITY_USE_CASE": USE_CASE,
+            "PROPENSITY_RETRY_DEADLINE_S": "5",
+        }
+        self.settings = Settings.from_environment(self.environment)
+        self.warehouse = Warehouse.open(self.settings)
+        client = workplace.storage.client()
+        bucket = client.bucket(workplace.bucket)
+        self.artifacts = Artifacts(bucket, deadline_s=5.0)
+
+    def prepare(self) -> None:
+        """Create everything, and let it have run when it was due."""
+        shop.load(self.workplace, [shop.event("ana", day) for day in EXPORT])
+        steps.prepare(self.warehouse, self.artifacts, self.settings)
+        load_model.load(self.warehouse, self.artifacts, self.settings)
+        self.promoted(NOW - timedelta(days=3))
+        self.create_topics()
+        self.ran("train", date(2026, 3, 1))
+        for kind in ("predict", "evaluate"):
+            self.ran(kind, MONDAY)
+        self.published(MONDAY)
+
+    def create_topics(self) -> None:
+        """Create topics and subscriptions, whose names all places share."""
+        names = {one.target: "http://127.0.0.1:9" for one in functions.load()}
+        local_topics.create(
+            self.settings.project, self.settings.pubsub_endpoint, endpoints=names
+        )
+
+    def promoted(self, at: datetime) -> None:
+        """Let the champion have been promoted at a moment."""
+        self.change(
+            f"models/{USE_CASE}/champion.json",
+            lambda pointer: {**pointer, "promoted_at": at.isoformat()},
+        )
+
+    def change(self, name: str, change: Any) -> None:
+        """Overwrite a JSON object."""
+        stored = self.artifacts.read(name)
+        changed = json.dumps(change(json.loads(stored.data))).encode()
+        self.artifacts.replace(name, changed, generation=stored.generation)
+
+    def overwrite(self, name: str, data: bytes) -> None:
+        stored = self.artifacts.find(name)
+        generation = stored.generation if stored else 0
+        self.artifacts.replace(name, data, generation=generation)
+
+    def begin(self, kind: str, as_of: date, *, at: datetime, scope: str = USE_CASE):
+        """Take the lease of a run."""
+        return Registry(self.artifacts, scope).begin(
+            kind,
+            as_of,
+            run_id=uuid.uuid4().hex,
+            now=at,
+            duration=timedelta(minutes=65),
+            again=True,
+        )
+
+    def ran(self, kind: str, as_of: date, scope: str = USE_CASE) -> None:
+        """Let a run have been done."""
+        at = datetime(as_of.year, as_of.month, as_of.day, 13, tzinfo=UTC)
+        lease = self.begin(kind, as_of, at=at, scope=scope)
+        Registry(self.artifacts, scope).finish(lease, {}, at=at)
+
+    def published(self, as_of: date) -> None:
+        """Let predictions and an evaluation have been published."""
+        self.warehouse.execute(
+            "INSERT INTO ma_predictions_history (use_case, user_id, as_of, probability,"
+            " model_version) VALUES (@use_case, 'ana', @as_of, 0.5, 0)",
+            {"use_case": USE_CASE, "as_of": as_of},
+        )
+        self.warehouse.execute(
+            "INSERT INTO ma_model_evaluation (use_case, week, week_end, model_version)"
+            " VALUES (@use_case, @week, @as_of, 0)",
+            {
+                "use_case": USE_CASE,
+                "as_of": as_of,
+                "week": as_of - timedelta(days=7),
+            },
+        )
+
+    def examination(self, **changed: Any) -> doctor.Examination:
+        return doctor.Examination(
+            **{
+                "settings": self.settings,
+                "now": NOW,
+                "use_cases": [usecases.load(USE_CASE)],
+                "zone": ZoneInfo("Etc/UTC"),
+                **changed,
+            }
+        )
+
+    def examine(self, **changed: Any) -> doctor.Report:
+        """Run every check."""
+        with entered(self.environment):
+            exam = self.examination(**changed)
+            try:
+                return doctor.examine(exam)
+            finally:
+                exam.close()
+
+    def run(self, *arguments: str, **extra: str) -> int:
+        """Run the command."""
+        with entered({**self.environment, **extra}):
+            return doctor.main(["--as-of", "2026-03-03", *arguments])
+
+    def rows(self, sql: str) -> list[Any]:
+        return self.warehouse.rows(sql)
+
+    def close(self) -> None:
+        self.warehouse.close()
+        self.artifacts.close()
+
+
+@pytest.fixture
+def place(emulators, bigquery_emulator) -> Iterator[Place]:
+    """A healthy deployment for one test alone."""
+    workplace = new_workplace(emulators, bigquery_emulator)
+    made = Place(workplace, emulators.address("pubsub"))
+    made.prepare()
+    yield made
+    made.close()
+    with _subscriber(made) as subscriber, contextlib.suppress(NotFound):
+        # What waits there would be found by the next test.
+        subscriber.delete_subscription(subscription=_path(made, "dead-letters-replay"))
+
+
+def told(report: doctor.Report) -> list[tuple[str, str]]:
+    """Return what was found, and that nothing failed."""
+    assert report.failed == []
+    return [(one.check, one.what) for one in report.findings]
+
+
+class TestHealthy:
+    def test_finds_nothing(self, place):
+        """Every check ran, found nothing, and says what it cannot see here."""
+        report = place.examine()
+
+        assert told(report) == []
+        assert report.checks == [*doctor.CHECKS]
+        assert report.status == 0
+        assert {one.check for one in report.not_checked} == {
+            "permissions",
+            "tables",
+            "export",
+        }
+
+    def test_by_the_command(self, place, capsys):
+        """It exits with 0, tells its progress apart, and says so."""
+        status = place.run()
+        written = capsys.readouterr()
+
+        assert status == 0, written.out
+        assert written.out.rstrip().endswith("stream: nothing is wrong.")
+        assert "looking at tables" in written.err
+
+    def test_events_that_are_scored_and_compacted_in_time(self, place):
+        """A stream that keeps up is healthy."""
+        _receive(place, NOW - timedelta(minutes=10))
+        _score(place, NOW - timedelta(minutes=9))
+        _compacted(place, NOW - timedelta(hours=11))
+
+        assert told(place.examine()) == []
+
+
+def _receive(place: Place, at: datetime, **further: Any) -> None:
+    """Store a registration that was received at a moment."""
+    from tests.events import registration
+
+    event = registration(
+        user_id="secret-user",
+        event_id=uuid.uuid4().hex,
+        event_time=at.isoformat(),
+        **further,
+    )
+    rows = rows_of([event], received_at=at)
+    place.warehouse.append(tables.STREAM_EVENTS, rows, job_id=uuid.uuid4().hex)
+
+
+def _score(place: Place, at: datetime) -> None:
+    place.warehouse.execute(
+        "INSERT INTO inference_log (use_case, inference_id, event_id, user_id,"
+        " event_time, event_date, model_version, source, scored_at, scored_on)"
+        " VALUES (@use_case, 'i', 'e', 'secret-user', @at, @day, 0, 'stream', @at,"
+        " @day)",
+        {"use_case": USE_CASE, "at": at, "day": at.date()},
+    )
+
+
+def _compacted(place: Place, until: datetime) -> None:
+    from propensity import compaction
+
+    place.ran("compact", NOW.date(), scope="stream")
+    view = compaction.view_of(place.warehouse, until)
+    place.warehouse.replace_view(compaction.VIEW, view)
+    note = json.dumps({"watermark": until.isoformat(), "open_days": {}}).encode()
+    place.overwrite(compaction.WATERMARK, note)
+
+
+# Faults: each puts one in, and says what must be found. -------------------------------
+
+
+def _rebuilt(place: Place, name: str, *, columns: str = "*", layout: str = "") -> None:
+    """Make a table anew from its own rows."""
+    place.warehouse.execute(
+        f"CREATE TABLE rebuilt {layout} AS SELECT {columns} FROM {name}"
+    )
+    place.warehouse.drop(name)
+    place.warehouse.execute(f"CREATE TABLE {name} {layout} AS SELECT * FROM rebuilt")
+    place.warehouse.drop("rebuilt")
+
+
+_PREDICTIONS = "PARTITION BY as_of CLUSTER BY use_case, user_id"
+
+
+def missing_table(place: Place) -> str:
+    place.warehouse.drop("postcode_index")
+    return r"tables: missing in \w+: postcode_index"
+
+
+def missing_column(place: Place) -> str:
+    _rebuilt(
+        place,
+        "ma_predictions_history",
+        columns="* EXCEPT (percentile)",
+        layout=_PREDICTIONS,
+    )
+    return r"tables: ma_predictions_history lacks the column percentile \(INT64\)"
+
+
+def wrong_type(place: Place) -> str:
+    _rebuilt(
+        place,
+        "ma_predictions_history",
+        columns="* REPLACE (CAST(percentile AS STRING) AS percentile)",
+        layout=_PREDICTIONS,
+    )
+    return r"tables: ma_predictions_history.percentile is STRING, and INT64 is written"
+
+
+def unpartitioned(place: Place) -> str:
+    _rebuilt(place, "ma_predictions_history")
+    return r"tables: ma_predictions_history is not partitioned, and not partitioned by"
+
+
+def another_view(place: Place) -> str:
+    query = f"SELECT * FROM `{place.workplace.ga4_dataset}.events_*`"
+    place.warehouse.replace_view("ga_events", query)
+    return "views: the view ga_events is not that of this version"
+
+
+def missing_days(place: Place) -> str:
+    for day in ("20260226", "20260227"):
+        _drop_export(place, day)
+    return (
+        "export: 2 days of the export are missing within the lookback of 7 days: "
+        "2026-02-26, 2026-02-27"
+    )
+
+
+def _drop_export(place: Place, day: str) -> None:
+    with place.workplace.bigquery.client() as client:
+        client.delete_table(f"{place.workplace.ga4_dataset}.events_{day}")
+    # The emulator knows a view again, whose table is gone, once it is read.
+    place.rows("SELECT COUNT(*) FROM ga_events")
+
+
+def late_export(place: Place) -> str:
+    for day in ("20260301", "20260302", "20260303"):
+        _drop_export(place, day)
+    return "export: the newest day of the export is 2026-02-28: 3 days are late"
+
+
+def changed_export(place: Place) -> str:
+    name = f"{place.workplace.ga4_dataset}.events_20260303"
+    with place.workplace.bigquery.client() as client:
+        table = client.get_table(name)
+        schema = [
+            bigquery.SchemaField("user_first_touch_timestamp", "STRING")
+            if one.name == "user_first_touch_timestamp"
+            else one
+            for one in table.schema
+            if one.name != "traffic_source"
+        ]
+        client.delete_table(name)
+        client.create_table(bigquery.Table(f"{place.settings.project}.{name}", schema))
+        client.insert_rows_json(client.get_table(name), [{"event_name": "page_view"}])
+    place.rows("SELECT COUNT(*) FROM ga_events")
+    return (
+        "export: the export's schema has changed: (traffic_source.source is missing|"
+        "user_first_touch_timestamp is STRING instead of INT64|"
+        "traffic_source.medium is missing)"
+    )
+
+
+def altered_model(place: Place) -> str:
+    place.overwrite(f"models/{USE_CASE}/0/model.joblib", b"other bytes")
+    return (
+        f"champions: {USE_CASE}: the champion, version 0, has a model whose bytes are "
+        "not those that were recorded"
+    )
+
+
+def lost_preprocessor(place: Place) -> str:
+    place.artifacts.delete(f"models/{USE_CASE}/0/preprocessor.joblib")
+    return f"champions: {USE_CASE}: the champion, version 0, has lost its preprocessor"
+
+
+def unrecorded(place: Place) -> str:
+    place.change(
+        f"models/{USE_CASE}/champion.json", lambda pointer: {**pointer, "version": 7}
+    )
+    return (
+        f"champions: {USE_CASE}: the champion, version 7, is not recorded in "
+        "ma_model_training_metadata"
+    )
+
+
+def damaged_pointer(place: Place) -> str:
+    place.overwrite(f"models/{USE_CASE}/champion.json", b"{")
+    return f"champions: {USE_CASE}: the pointer models/{USE_CASE}/champion.json is dam"
+
+
+def no_champion(place: Place) -> str:
+    place.artifacts.delete(f"models/{USE_CASE}/champion.json")
+    return f"champions: {USE_CASE}: no model serves"
+
+
+def old_champion(place: Place) -> str:
+    place.promoted(NOW - timedelta(days=60))
+    return f"champions: {USE_CASE}: version 0 has served for 60 days"
+
+
+def other_libraries(place: Place) -> str:
+    place.warehouse.execute(
+        "UPDATE ma_model_training_metadata SET libraries = @libraries WHERE TRUE",
+        {"libraries": json.dumps({"scikit-learn": "0.1"})},
+    )
+    return f"champions: {USE_CASE}: .* other libraries than .* scikit-learn 0.1 there"
+
+
+def missed_run(place: Place) -> str:
+    place.artifacts.delete(f"runs/{USE_CASE}/predict/{MONDAY}.json")
+    place.ran("predict", MONDAY - timedelta(days=7))
+    return (
+        f"runs: predictions of {USE_CASE} was missed: it was due on 2026-03-02 15:00, "
+        "and the last that succeeded is 2026-02-23"
+    )
+
+
+def failed_run(place: Place) -> str:
+    lease = place.begin("evaluate", MONDAY, at=NOW - timedelta(days=2))
+    Registry(place.artifacts, USE_CASE).release(lease, error="SchemaError", at=NOW)
+    return f"runs: model_evaluation of {USE_CASE} for 2026-03-02 failed: SchemaError"
+
+
+def stuck_run(place: Place) -> str:
+    place.begin("train", date(2026, 3, 1), at=NOW - timedelta(days=3))
+    return f"runs: model_training of {USE_CASE} for 2026-03-01 is stuck"
+
+
+def lost_predictions(place: Place) -> str:
+    place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+    return (
+        f"runs: {USE_CASE}: the run of 2026-03-02 is done, and ma_predictions_history "
+        "ends with nothing"
+    )
+
+
+def missing_subscription(place: Place) -> str:
+    with _subscriber(place) as subscriber:
+        subscriber.delete_subscription(
+            subscription=_path(place, "events-stream-features")
+        )
+    return "topics: the subscription events-stream-features is missing"
+
+
+def waiting_dead_letters(place: Place) -> str:
+    with _publisher(place) as publisher:
+        topic = f"projects/{place.settings.project}/topics/dead-letters"
+        publisher.publish(topic=topic, messages=[{"data": b"secret-user"}] * 3)
+    return "topics: 3 messages wait in dead-letters-replay"
+
+
+def unscored_events(place: Place) -> str:
+    _receive(place, NOW - timedelta(minutes=10))
+    _compacted(place, NOW - timedelta(hours=11))
+    return f"stream: {USE_CASE}: events came until 2026-03-04 11:50, and none"
+
+
+def lagging_scores(place: Place) -> str:
+    _receive(place, NOW - timedelta(minutes=10))
+    _score(place, NOW - timedelta(minutes=70))
+    _compacted(place, NOW - timedelta(hours=11))
+    return f"stream: {USE_CASE}: scores are 60 minutes behind the events"
+
+
+def old_watermark(place: Place) -> str:
+    _receive(place, NOW - timedelta(days=6))
+    _compacted(place, NOW - timedelta(days=5))
+    return "stream: the compaction is 5 days behind"
+
+
+def dead_letters(place: Place) -> str:
+    at = NOW - timedelta(hours=1)
+    for number in range(3):
+        place.warehouse.execute(
+            "INSERT INTO dead_letters (message_id, reason, raw, received_at,"
+            " received_on) VALUES (@id, 'bad_amount', b'secret-user', @at, @day)",
+            {"id": f"m{number}", "at": at, "day": at.date()},
+        )
+    return "stream: 3 events became dead letters within a day: bad_amount 3"
+
+
+def _subscriber(place: Place) -> Any:
+    channel = doctor._channel(place.settings)
+    return doctor.SubscriberClient(
+        transport=doctor.SubscriberGrpcTransport(channel=channel)
+    )
+
+
+def _publisher(place: Place) -> Any:
+    channel = doctor._channel(place.settings)
+    return doctor.PublisherClient(
+        transport=doctor.PublisherGrpcTransport(channel=channel)
+    )
+
+
+def _path(place: Place, name: str) -> str:
+    return f"projects/{place.settings.project}/subscriptions/{name}"
+
+
+# Faults that hide none of the others.
+TOGETHER = (
+    (
+        missing_table,
+        missing_column,
+        another_view,
+        missing_days,
+        altered_model,
+        missed_run,
+        missing_subscription,
+        dead_letters,
+    ),
+    (
+        wrong_type,
+        changed_export,
+        lost_preprocessor,
+        failed_run,
+        waiting_dead_letters,
+        lagging_scores,
+    ),
+    (unpartitioned, late_export, other_libraries, stuck_run, old_watermark),
+    (unrecorded, lost_predictions, unscored_events),
+    (damaged_pointer,),
+    (no_champion,),
+    (old_champion,),
+)
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        "faults", TOGETHER, ids=lambda faults: "-".join(one.__name__ for one in faults)
+    )
+    def test_are_named_each(self, place, faults):
+        """Whatever is wrong is found, with what to do, and nothing else is."""
+        wanted = [fault(place) for fault in faults]
+        report = place.examine()
+        found = [f"{check}: {what}" for check, what in told(report)]
+
+        assert [one for one in wanted if not any(re.match(one, f) for f in found)] == []
+        assert [f for f in found if not any(re.match(one, f) for one in wanted)] == []
+        assert report.status == 1
+        assert all(len(one.advice) > 10 for one in report.findings)
+        assert "secret-user" not in report.to_json()
+
+
+class TestCommand:
+    def test_prints_json_of_what_it_says(self, place, capsys):
+        """The same findings for a program, and the status of a fault."""
+        place.warehouse.drop("postcode_index")
+        status = place.run("--json")
+        report = json.loads(capsys.readouterr().out)
+
+        assert (status, report["status"]) == (1, 1)
+        [finding] = report["findings"]
+        assert finding["check"] == "tables"
+        assert finding["severity"] == "error"
+        assert "postcode_index" in finding["what"]
+        assert "deploy/setup.sh" in finding["advice"]
+
+    def test_says_what_is_wrong_with_the_settings(self, place, capsys):
+        """A setting that stops every function is found without asking anybody."""
+        status = place.run(PROPENSITY_NO_SUCH_SETTING="1")
+
+        assert status == 1
+        assert "unknown setting PROPENSITY_NO_SUCH_SETTING" in capsys.readouterr().out
+
+    def test_says_that_it_could_not_examine(self, place, capsys):
+        """Services that do not answer are no finding: nothing is known of them."""
+        status = place.run(
+            "--json",
+            BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9",
+            PROPENSITY_RETRY_DEADLINE_S="1",
+        )
+        report = json.loads(capsys.readouterr().out)
+
+        assert status == 2
+        assert {"tables", "views", "export"} <= {
+            one["check"] for one in report["failed"]
+        }
+        assert "Traceback" not in json.dumps(report)
+
+    def test_refuses_what_it_does_not_know(self, place, capsys):
+        """A use case or a function of no such name is told, and nothing is examined."""
+        assert place.run("--use-case", "no_such_use_case") == 2
+        assert "no_such_use_case" in capsys.readouterr().err
+
+    def test_wants_an_export_where_a_use_case_reads_one(self, place):
+        """Settings that do not go together are told."""
+        settings = replace(place.settings, ga4_dataset="")
+        ga4 = usecases.load("ga4_purchase")
+        exam = place.examination(settings=settings, use_cases=[ga4])
+        doctor.check_settings(exam)
+
+        [found] = exam.report.findings
+        assert "PROPENSITY_GA4_DATASET is not set, and ga4_purchase" in found.what
+
+
+class Google:
+    """Answers what an account may do, as Google Cloud does: all but what is denied."""
+
+    def __init__(self) -> None:
+        self.denied: set[tuple[str, str]] = set()
+        self.asked: dict[str, list[str]] = {}
+        google = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:  # noqa: N802
+                query = parse_qs(urlsplit(self.path).query)
+                self.reply(query["permissions"])
+
+            def do_POST(self) -> None:  # noqa: N802
+                length = int(self.headers["Content-Length"])
+                self.reply(json.loads(self.rfile.read(length))["permissions"])
+
+            def reply(self, asked: list[str]) -> None:
+                path = urlsplit(self.path).path
+                google.asked[path] = asked
+                resource = path.removesuffix("/iam/testPermissions").rpartition("/")[2]
+                resource = resource.partition(":")[0]
+                given = [one for one in asked if (resource, one) not in google.denied]
+                body = json.dumps({"permissions": given} if given else {}).encode()
+                self.send_response(200)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread.start()
+        url = f"http://127.0.0.1:{self._server.server_port}"
+        self.services = doctor.Services(*[f"{url}/{n}" for n in "pbsum"])
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def google() -> Iterator[Google]:
+    made = Google()
+    yield made
+    made.close()
+
+
+def _examined(function: str, google: Google) -> doctor.Examination:
+    settings = Settings(project="p", bucket="the-bucket", ga4_dataset="analytics_1")
+    exam = doctor.Examination(
+        settings=settings,
+        now=NOW,
+        use_cases=[usecases.load(USE_CASE)],
+        zone=ZoneInfo("Etc/UTC"),
+        function=function,
+    )
+    doctor.check_permissions(exam, google.services)
+    return exam
+
+
+class TestPermissions:
+    def test_that_are_there_are_no_finding(self, google):
+        """Every function's rights are asked for, on what functions.toml names."""
+        for one in functions.load():
+            assert _examined(one.target, google).report.findings == []
+        asked = google.asked[
+            "/b/p/datasets/propensity/tables/inference_log:testIamPermissions"
+        ]
+
+        assert set(asked) == {*doctor.READS_TABLE}
+        assert google.asked["/u/p/topics/scores:testIamPermissions"] == [
+            "pubsub.topics.publish"
+        ]
+
+    def test_that_are_missing_are_named(self, google):
+        """What the account lacks, on what, and what to do."""
+        google.denied = {
+            ("ma_predictions_table", "bigquery.tables.getData"),
+            ("p", "bigquery.jobs.create"),
+        }
+        found = [one.what for one in _examined("get_proba", google).report.findings]
+
+        assert found == [
+            "the account of get_proba lacks bigquery.jobs.create on project p",
+            "the account of get_proba lacks bigquery.tables.getData on table "
+            "ma_predictions_table",
+        ]
+
+    def test_of_an_examination_are_asked_for_without_a_function(self, google):
+        """Whoever examines needs to read tables, objects and topics."""
+        google.denied = {("the-bucket", "storage.objects.list")}
+        [found] = _examined("", google).report.findings
+
+        assert found.what == (
+            "this account lacks storage.objects.list on bucket the-bucket"
+        )
+
+    def test_on_single_prefixes_are_not_claimed(self, google):
+        """A right that holds for some objects cannot be seen on the bucket."""
+        exam = _examined("score", google)
+
+        assert "single prefixes" in exam.report.not_checked[0].why
+
+
+class TestExport:
+    def test_knows_every_column_that_the_view_reads(self):
+        """EXPORT_COLUMNS are those of ga_events.sql, no more and no less."""
+        tree = sqlglot.parse_one(statement("ga_events"), dialect="bigquery")
+        lists = {"p": "event_params", "i": "items"}
+        found = set()
+        for column in tree.find_all(exp.Column, exp.Dot):
+            if isinstance(column.parent, exp.Dot):
+                continue
+            head, *rest = column.sql(dialect="bigquery").split(".")
+            found.add(".".join([lists.get(head, head), *rest]))
+        found -= {"_TABLE_SUFFIX", *lists.values()}
+
+        assert found == {*doctor.EXPORT_COLUMNS}
+
+
+class TestSchedules:
+    @pytest.mark.parametrize(
+        ("cron", "zone", "due"),
+        [
+            ("0 8 1 * *", "Etc/UTC", datetime(2026, 3, 1, 8, tzinfo=UTC)),
+            ("0 15 * * 1", "Etc/UTC", datetime(2026, 3, 2, 15, tzinfo=UTC)),
+            ("30 1 * * *", "Etc/UTC", datetime(2026, 3, 4, 1, 30, tzinfo=UTC)),
+            ("30 12 * * *", "Etc/UTC", datetime(2026, 3, 3, 12, 30, tzinfo=UTC)),
+            ("0 21 * * *", "Asia/Tokyo", datetime(2026, 3, 4, 12, tzinfo=UTC)),
+            ("0 15 * * 0", "Etc/UTC", datetime(2026, 3, 1, 15, tzinfo=UTC)),
+        ],
+    )
+    def test_came_due_last(self, cron, zone, due):
+        """By the schedule's own clock, and never after now."""
+        found = doctor.last_due(cron, NOW, ZoneInfo(zone))
+
+        assert found.astimezone(UTC) == due
+
+    def test_of_every_function_can_be_told(self):
+        """What functions.toml says is of the form that is understood."""
+        for one in functions.load():
+            if one.schedule:
+                assert doctor.last_due(one.schedule.cron, NOW, ZoneInfo("UTC")) <= NOW
+
+    def test_of_another_form_is_refused(self):
+        """A schedule that is not understood is no reason to say that all is well."""
+        with pytest.raises(ValueError, match="schedule"):
+            doctor.last_due("*/5 * * * *", NOW, ZoneInfo("UTC"))
