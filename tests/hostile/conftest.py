@@ -1,0 +1,92 @@
+"""
+What the hostile tests share: the functions as they are deployed, and what no answer says.
+
+Each function is its staged source in a process of its own, with its own requirements,
+on the emulators. They serve one site: predictions of two users, a champion of first-day
+churn, a stream without events. No answer may be a 5xx, since nothing is broken here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from docs import openapi
+from offline import load_model
+from propensity import steps
+from tests.functions.streaming import Instance, Site, new_site
+
+TIMEOUT_S = 60
+
+# Nobody outside needs to know of modules, files, machines or classes.
+INTERNALS = re.compile(
+    r"Traceback|\.py\b|site-packages|File \\?\"|/(?:home|root|tmp|usr|opt|work|workspace)/"
+    r"|0x[0-9a-f]{6,}|<class |<function |object at |propensity\.[a-z]"
+    r"|\b(?:Value|Type|Key|Attribute|Index|Runtime|Unicode\w*|JSONDecode|Validation"
+    r"|Propensity|GoogleAPICall|MsgspecE?)Error\b|msgspec|werkzeug|starlette|uvicorn"
+    r"|gunicorn|duckdb|127\.0\.0\.1"
+)
+
+Serve = Callable[[str], Instance]
+
+
+@pytest.fixture(scope="session")
+def site(emulators) -> Iterator[Site]:
+    """Tables, bucket and topics, with something to be asked for."""
+    with new_site(emulators, PROPENSITY_LABEL_EVENT="purchase") as made:
+        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        load_model.load(made.warehouse, made.artifacts, made.settings)
+        made.warehouse.execute(
+            "INSERT INTO ma_predictions_table"
+            " (use_case, user_id, as_of, probability, percentile, model_version)"
+            " VALUES ('first_day_churn', 'ana', DATE '2026-03-01', 0.5, 50, 0),"
+            " ('first_day_churn', '0', DATE '2026-03-01', 0.25, 20, 0)"
+        )
+        yield made
+
+
+@pytest.fixture(scope="session")
+def serve(site, tmp_path_factory) -> Iterator[Serve]:
+    """Return a function's process; the first who asks for it starts it."""
+    started: dict[str, Instance] = {}
+
+    def of(target: str) -> Instance:
+        if target not in started:
+            home = tmp_path_factory.mktemp(target)
+            started[target] = Instance(target, site.environment, home).start()
+        return started[target]
+
+    yield of
+    for instance in started.values():
+        instance.stop()
+
+
+def described(target: str) -> dict[str, Any]:
+    """Return the description of one function, at the path that it serves."""
+    whole = openapi.description()
+    path = whole["paths"][openapi.path_of(target)]
+    return {**whole, "paths": {"/": path}, "servers": [{"url": "/"}]}
+
+
+def check_answer(answer: requests.Response, *, sent: str = "") -> None:
+    """Say that an answer is none of a failure, is JSON, and tells nothing of insides."""
+    asked = f"{answer.request.method} {answer.request.url}\n{sent}"
+    assert answer.status_code < 500, f"{asked}\n{answer.status_code} {answer.text}"
+    if answer.request.method != "HEAD" and answer.content:
+        assert answer.headers["Content-Type"].startswith("application/json"), asked
+        json.loads(answer.content)
+    found = INTERNALS.search(_unechoed(answer.text, sent))
+    assert found is None, f"{asked}\n{answer.text}"
+    for name in ("Server", "X-Powered-By", "Via"):
+        told = answer.headers.get(name, "")
+        assert not re.search(r"\d", told), f"{name}: {told}"
+
+
+def _unechoed(text: str, sent: str) -> str:
+    """Return an answer without what it only repeats of the request."""
+    return text if not sent or INTERNALS.search(sent) is None else ""
