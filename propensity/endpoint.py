@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 
 MAXIMUM_BODY = 64 * 1024
 
+# Of a body that is too large so much is read and let go: who is still sending might
+# miss the answer otherwise.
+LET_GO = 1024**2
+
 # Event time counts from 1970, and windows reach back from an as-of date by months.
 EARLIEST = date(1971, 1, 1)
 
@@ -149,6 +153,8 @@ def run(
             response = json_response(answer, status)
             if status == MethodNotAllowed.status:
                 response.headers["Allow"] = "POST"
+            if status == TooLarge.status:
+                _leave_rest(request, response)
             return response
 
         return answered
@@ -251,7 +257,8 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
         raise MethodNotAllowed(request.method, allowed=("POST",))
     data = _body(request)
     try:
-        body = json.loads(data) if data.strip() else {}
+        # JSON in other encodings, which Python reads as well, is nowhere else taken.
+        body = json.loads(data.decode()) if data.strip() else {}
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {error}", field="body") from error
     if not isinstance(body, dict):
@@ -282,6 +289,25 @@ def _body(request: flask.Request) -> bytes:
         if len(data) > MAXIMUM_BODY:
             raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
     return data
+
+
+def _leave_rest(request: flask.Request, response: flask.Response) -> None:
+    """
+    Keep the framework from reading a refused body into memory.
+
+    functions-framework reads a request to its end before it answers, however long that
+    is and takes, unless the answer is streamed.
+    """
+    if request.content_length is None:
+        left = LET_GO
+        while left > 0 and (part := request.stream.read(min(left, MAXIMUM_BODY))):
+            left -= len(part)
+    elif request.content_length <= LET_GO:
+        return
+    data = response.get_data()
+    response.response = iter([data])
+    response.headers["Content-Length"] = str(len(data))
+    response.headers["Connection"] = "close"
 
 
 def _as_of(value: object, today: date) -> date:

@@ -1,0 +1,529 @@
+"""
+Requests written by hand, as those write them who look for a way in.
+
+What reaches a function here has passed no load balancer: byte for byte, over a socket
+where a client library would tidy it up.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+import requests
+
+from docs import openapi
+from propensity import endpoint, lookup
+from tests.functions.streaming import USE_CASE
+from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
+
+HOST = "127.0.0.1"
+ASYNCHRONOUS = ("get_proba", "score", "stream_features")
+ALL = (*ASYNCHRONOUS, "model_evaluation")
+JSON = {"Content-Type": "application/json"}
+FUTURE = "2999-01-01"
+
+
+# Whoever waits for more of a request than there is says nothing within this.
+SILENCE_S = 2.0
+
+
+def dialogue(port: int, data: bytes, *, timeout_s: float = TIMEOUT_S) -> bytes:
+    """Send bytes as they are, and return all that is answered until the end."""
+    with socket.create_connection((HOST, port), timeout=timeout_s) as connection:
+        connection.sendall(data)
+        received = b""
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while part := connection.recv(65_536):
+                received += part
+    return received
+
+
+def raw(
+    method: str = "POST",
+    path: str = "/",
+    *,
+    headers: tuple[str, ...] = ("Content-Type: application/json",),
+    body: bytes = b"",
+    length: str | None = None,
+) -> bytes:
+    """Return a request, with headers in any number and order."""
+    told = f"Content-Length: {len(body) if length is None else length}"
+    lines = [f"{method} {path} HTTP/1.1", "Host: f", "Connection: close", *headers]
+    return "\r\n".join([*lines, told, "", ""]).encode("latin-1") + body
+
+
+def status_of(received: bytes) -> int:
+    """Return the status of the first answer; 0 where the connection was closed."""
+    return int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/") else 0
+
+
+def check_received(received: bytes) -> int:
+    """Check that raw bytes are no 5xx and leak nothing; return the status."""
+    status = status_of(received)
+    assert status < 500, received
+    # The platform's front end writes the header Server anew.
+    body = received.partition(b"\r\n\r\n")[2].decode("latin-1")
+    assert INTERNALS.search(body) is None, received
+    return status
+
+
+def valid_body(target: str) -> dict[str, Any]:
+    """Return a body that the function would take."""
+    if target == "get_proba":
+        return {"user_ids": ["ana"], "use_case": USE_CASE}
+    if target == "score":
+        return {"use_case": USE_CASE, "user_id": "nobody"}
+    if target == "stream_features":
+        return {"message": {"messageId": "1", "data": ""}}
+    return {"as_of": "2026-03-01", "use_case": USE_CASE}
+
+
+def post(serve, target: str, data: Any, **arguments: Any) -> requests.Response:
+    arguments = {"headers": JSON, "timeout": TIMEOUT_S, **arguments}
+    return requests.post(serve(target).url, data=data, **arguments)
+
+
+class TestBodies:
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize("is_declared", [True, False], ids=["length", "chunked"])
+    def test_over_the_limit_are_refused(self, serve, target, is_declared):
+        """Whether the length is told or only found out, with 413 and no more read."""
+        limit = openapi.MAXIMUM_BODIES.get(target, endpoint.MAXIMUM_BODY)
+        size = limit + 1
+        data = (
+            b" " * size if is_declared else iter([b" " * 65_536] * (size // 65_536 + 1))
+        )
+        try:
+            answer = post(serve, target, data)
+        except requests.ConnectionError:
+            # It hung up on what it would not read; it must go on serving.
+            answer = post(serve, target, json.dumps(valid_body(target)))
+            assert answer.status_code < 500
+        else:
+            assert answer.status_code == 413
+            check_answer(answer)
+            assert answer.json()["error"] == "too_large"
+
+    @pytest.mark.parametrize("target", ALL)
+    def test_that_claim_to_be_huge_are_refused_at_once(self, serve, target):
+        """A declared length is believed where it is too much; nothing is waited for."""
+        head = raw(length=str(10**15))
+        with socket.create_connection((HOST, serve(target).port), TIMEOUT_S) as link:
+            link.sendall(head)
+            received = link.recv(65_536)
+
+        assert check_received(received) == 413
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize("length", ["-1", "abc", "1e3", "0x10", "1, 1", ""])
+    def test_of_no_length_are_refused(self, serve, target, length):
+        """A length that is none is the caller's error."""
+        received = dialogue(
+            serve(target).port, raw(body=b"{}", length=length), timeout_s=SILENCE_S
+        )
+
+        assert check_received(received) in (0, 200, 400, 404, 409, 413, 415, 422)
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"[" * 30_000,
+            b'{"a":' * 10_000 + b"1" + b"}" * 10_000,
+            b'{"user_ids": ' + b"[" * 10_000 + b"]" * 10_000 + b"}",
+            b'{"message": {"messageId": "1", "data": ' + b"[" * 9_000,
+        ],
+        ids=["open", "objects", "within", "push"],
+    )
+    def test_that_are_deep_are_refused(self, serve, target, body):
+        """Nesting exhausts no stack."""
+        answer = post(serve, target, body)
+
+        assert answer.status_code == 400
+        check_answer(answer)
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b"\x00",
+            b'{"user_ids": ["\x00"]}',
+            b'{"as_of": "2026-03-01\\u0000"}',
+            b'{"use_case": "\\ud800"}',
+            b"\xff\xfe{}",
+            b'{"user_id": "\xff"}',
+            b"\xef\xbb\xbf{}",
+            '{"as_of": "2026-03-01"}'.encode("utf-16"),
+            b"null",
+            b"true",
+            b"1",
+            b'"x"',
+            b"[]",
+            b'{"a": 1',
+            b"NaN",
+            b"<x/>",
+        ],
+    )
+    def test_that_are_no_json_object_are_refused(self, serve, target, body):
+        """NUL, halves of surrogates, other encodings, other values."""
+        answer = post(serve, target, body)
+
+        assert answer.status_code == 400
+        check_answer(answer)
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "number",
+        ["1e400", "-1e400", "9" * 400, "9" * 5_000, "1e-5000", "0." + "1" * 5_000],
+        ids=["inf", "-inf", "long", "longer", "small", "precise"],
+    )
+    def test_with_numbers_beyond_all_bounds_are_refused(self, serve, target, number):
+        """A number that no computer holds is no reason to fall over."""
+        fields = ("as_of", "use_case", "version", "ingest_ts", "user_ids", "message")
+        for field in fields:
+            body = f'{{"{field}": {number}, "features": {{"age": {number}}}}}'
+            answer = post(serve, target, body.encode())
+
+            assert answer.status_code == 400, answer.text
+            check_answer(answer)
+
+    @pytest.mark.parametrize("target", ["get_proba", "score"])
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            "text/plain",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/xml",
+            "application/json-patch+json",
+            "application/json\x0b",
+            "",
+            "x" * 5_000,
+        ],
+    )
+    def test_of_another_type_are_refused(self, serve, target, content_type):
+        """A form that a browser would send across sites is no JSON."""
+        body = json.dumps(valid_body(target))
+        answer = post(serve, target, body, headers={"Content-Type": content_type})
+
+        assert answer.status_code in (400, 415)
+        if answer.status_code == 415:
+            check_answer(answer)
+
+    def test_with_a_field_twice_are_of_the_last(self, serve):
+        """As everywhere: no field is read once here and otherwise there."""
+        body = b'{"user_ids": ["nobody"], "use_case": "x", "user_ids": ["ana"]}'
+        answer = post(serve, "get_proba", body)
+
+        assert [one["user_id"] for one in answer.json()["predictions"]] == ["ana"]
+
+
+@pytest.fixture
+def slow(serve, request) -> Iterator[int]:
+    """Hold connections open that send a byte now and then; return their number."""
+    target, kind, count = request.param
+    port = serve(target).port
+    head = b"POST / HTTP/1.1\r\nHost: f\r\nContent-Type: application/json\r\n"
+    if kind == "body":
+        head += b"Content-Length: 1000\r\n\r\n"
+    links = [socket.create_connection((HOST, port), TIMEOUT_S) for _ in range(count)]
+    for link in links:
+        link.sendall(head)
+    yield count
+    for link in links:
+        link.close()
+
+
+def _drips(targets: tuple[str, ...], count: int) -> list[tuple[str, str, int]]:
+    return [(target, kind, count) for target in targets for kind in ("head", "body")]
+
+
+class TestSlowClients:
+    @pytest.mark.parametrize(
+        ("slow", "target"),
+        [(one, one[0]) for one in _drips(ASYNCHRONOUS, 100)],
+        indirect=["slow"],
+        ids=lambda value: (
+            value if isinstance(value, str) else "-".join(map(str, value))
+        ),
+    )
+    def test_hold_up_nobody(self, serve, slow, target):
+        """A hundred that never finish their head or body take no one's turn."""
+        body = json.dumps(valid_body(target))
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: post(serve, target, body), range(16)))
+
+        assert {answer.status_code for answer in answers} <= {200, 404, 409}
+
+    @pytest.mark.parametrize("target", ASYNCHRONOUS)
+    def test_that_drip_are_answered_in_the_end(self, serve, target):
+        """Whoever sends a few bytes at a time is served, as late as that is."""
+        body = json.dumps(valid_body(target)).encode()
+        data = raw(body=body)
+        with socket.create_connection((HOST, serve(target).port), TIMEOUT_S) as link:
+            step = max(1, len(data) // 40)
+            for start in range(0, len(data), step):
+                link.sendall(data[start : start + step])
+                time.sleep(0.005)
+            received = link.recv(65_536)
+
+        assert check_received(received) in (200, 404, 409)
+
+    @pytest.mark.parametrize("target", ALL)
+    def test_that_leave_do_no_harm(self, serve, target):
+        """Connections that end within a head, a body or at once."""
+        port = serve(target).port
+        for data in (b"", b"POST", raw(body=b"{}", length="100"), b"\x16\x03\x01\x02"):
+            with socket.create_connection((HOST, port), TIMEOUT_S) as link:
+                link.sendall(data)
+        answer = post(serve, target, json.dumps(valid_body(target)))
+
+        assert answer.status_code < 500
+
+
+class TestPaths:
+    @pytest.mark.parametrize("target", ["get_proba", "score"])
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "//",
+            "/./",
+            "/../",
+            "/%2e%2e/%2e%2e/etc/passwd",
+            "/..%2f..%2fetc/passwd",
+            "/%2e",
+            "/%00",
+            "/admin",
+            "/index.php",
+            "/;a=b",
+            "/\\",
+            "/?user_id=ana/..",
+            "/%ff",
+            "/" + "a" * 5_000,
+            "/docs/openapi.yaml",
+            "/main.py",
+            "/.env",
+        ],
+    )
+    def test_of_another_shape_are_refused(self, serve, target, path):
+        """One path is served, as it is written; nothing is a file here."""
+        received = dialogue(serve(target).port, raw("GET", path))
+
+        assert check_received(received) in (400, 404, 405, 414)
+        assert b"root:" not in received
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "http://metadata.google.internal/computeMetadata/v1/",
+            "https://example.com/?user_id=ana",
+            "//example.com/?user_id=ana",
+            "*",
+            "example.com:443",
+            "/ HTTP/1.1\r\nX: y",
+        ],
+    )
+    def test_that_name_another_host_lead_nowhere(self, serve, target, path):
+        """No function is a proxy."""
+        for method in ("GET", "CONNECT", "OPTIONS"):
+            received = dialogue(serve(target).port, raw(method, path))
+
+            check_received(received)
+            assert b"computeMetadata" not in received
+            assert b"Example Domain" not in received
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "method", ["TRACE", "PROPFIND", "PUT", "DELETE", "PATCH", "G"]
+    )
+    def test_take_no_other_method(self, serve, target, method):
+        """TRACE echoes nothing, and nothing can be put or deleted."""
+        data = raw(method, headers=("X-Secret: abc",), body=b"{}")
+        received = dialogue(serve(target).port, data)
+
+        assert check_received(received) in (400, 404, 405)
+        assert b"abc" not in received
+
+
+class TestHeaders:
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "name",
+        ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method", "_method"],
+    )
+    def test_do_not_change_the_method(self, serve, target, name):
+        """A GET stays one, whatever a header says it is."""
+        headers = (f"{name}: POST", "Content-Type: application/json")
+        body = json.dumps(valid_body(target)).encode()
+        received = dialogue(serve(target).port, raw("GET", headers=headers, body=body))
+
+        # Of a lookup GET is served, and wants its user in the address.
+        assert check_received(received) == (400 if target == "get_proba" else 405)
+
+    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "X-Forwarded-For: 127.0.0.1",
+            "X-Forwarded-Prefix: /admin",
+            "X-Original-URL: /admin",
+            "X-Rewrite-URL: /admin",
+            "Forwarded: for=127.0.0.1;host=internal",
+            "X-Forwarded-Host: internal",
+            "Host: internal",
+            "Transfer-Encoding: identity",
+            "Expect: 200-ok",
+            "Range: bytes=0-0",
+            "Cookie: " + "a=b; " * 500,
+            "Accept: ../../etc/passwd",
+            "Accept-Encoding: gzip;q=nan",
+            "traceparent: 00-00000000000000000000000000000000-zzz-01",
+            "X-Cloud-Trace-Context: '; DROP TABLE x; --/1;o=1",
+            "ce-type: x\x7f",
+            "Authorization: Bearer x.y.z",
+        ],
+    )
+    def test_of_any_kind_do_no_harm(self, serve, target, name):
+        """What proxies add may be forged, and means nothing."""
+        headers = (name, "Content-Type: application/json")
+        body = json.dumps(valid_body(target)).encode()
+
+        check_received(dialogue(serve(target).port, raw(headers=headers, body=body)))
+
+    @pytest.mark.parametrize("target", ALL)
+    def test_given_twice_do_not_split_a_request(self, serve, target):
+        """Two lengths, or a length and chunks, are refused, or read as one request."""
+        body = json.dumps(valid_body(target)).encode()
+        inner = b"GET /smuggled HTTP/1.1\r\nHost: f\r\n\r\n"
+        for headers in (
+            ("Content-Length: 0",),
+            (f"Content-Length: {len(body) + len(inner)}",),
+            ("Transfer-Encoding: chunked",),
+            ("Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
+            ("Transfer-Encoding: xchunked",),
+        ):
+            given = ("Content-Type: application/json", *headers)
+            data = raw(headers=given, body=body + inner)
+            received = dialogue(serve(target).port, data, timeout_s=SILENCE_S)
+
+            # 501: the server knows no such coding.
+            assert status_of(received) in (0, 200, 400, 404, 409, 501), received
+            assert b"smuggled" not in received
+            assert received.count(b"HTTP/1.1 ") <= 1, received
+
+    @pytest.mark.parametrize("target", ALL)
+    def test_that_are_too_many_or_too_long_are_refused(self, serve, target):
+        """Neither fills the memory of an instance."""
+        port = serve(target).port
+        for headers in (
+            tuple(f"X-{number}: y" for number in range(5_000)),
+            ("X-Long: " + "y" * 1_000_000,),
+        ):
+            received = b""
+            with contextlib.suppress(ConnectionError):
+                received = dialogue(port, raw(headers=headers))
+
+            assert check_received(received) in (0, 400, 413, 415, 431)
+
+    def test_of_the_scheduler_prove_nothing(self, serve):
+        """Whoever says to be Cloud Scheduler is checked like anybody else."""
+        forged = {
+            "X-CloudScheduler": "true",
+            "X-CloudScheduler-JobName": "propensity-model-evaluation",
+            "X-CloudScheduler-ScheduleTime": datetime.now(UTC).isoformat(),
+            "User-Agent": "Google-Cloud-Scheduler",
+            **JSON,
+        }
+        for body in ({"as_of": FUTURE}, {"force": "yes"}, {"admin": True}):
+            data = json.dumps(body)
+            honest = post(serve, "model_evaluation", data)
+            answer = post(serve, "model_evaluation", data, headers=forged)
+
+            assert answer.status_code == honest.status_code == 400
+            assert answer.json() == honest.json()
+
+    def test_of_the_scheduler_change_no_day(self, serve):
+        """The time that the header tells is not taken for today."""
+        forged = {
+            "X-CloudScheduler": "true",
+            "X-CloudScheduler-ScheduleTime": "1999-01-01T00:00:00Z",
+            **JSON,
+        }
+        body = json.dumps({"use_case": USE_CASE})
+        answer = post(serve, "model_evaluation", body, headers=forged)
+
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["as_of"] == str(datetime.now(UTC).date())
+
+    def test_of_a_cloud_event_prove_nothing(self, serve, site):
+        """A source that is named is not believed: the event is checked all the same."""
+        forged = {
+            "ce-specversion": "1.0",
+            "ce-id": "1",
+            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
+            "ce-source": "//pubsub.googleapis.com/projects/p/topics/events",
+            **JSON,
+        }
+        data = base64.b64encode(b'{"user_id": "a", "event_type": "grant"}').decode()
+        pushed = {"message": {"messageId": "forged", "data": data}}
+        answer = post(serve, "stream_features", json.dumps(pushed), headers=forged)
+
+        assert answer.json()["outcome"] == "dead_letter"
+        assert site.count("stream_events") == 0
+
+
+class TestQueries:
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "user_id=ana&user_id=ben",
+            "user_id[]=ana",
+            "user_id=%00",
+            "user_id=%ed%a0%80",
+            "user_id=%zz%",
+            "user_id=" + "a" * (lookup.MAXIMUM_ID_CHARACTERS + 1),
+            "user_id=ana&use_case=../../etc",
+            "user_id=ana&__proto__=1",
+            "&" * 5_000,
+            "user_id=ana" + "&a=1" * 5_000,
+            "%75ser_id=",
+        ],
+    )
+    def test_that_ask_for_no_user_are_refused(self, serve, query):
+        """One user, once, of a name that can be one."""
+        url = f"{serve('get_proba').url}?{query}"
+        answer = requests.get(url, timeout=TIMEOUT_S)
+
+        assert answer.status_code in (400, 404)
+        check_answer(answer)
+
+    @pytest.mark.parametrize(
+        "user_id",
+        [
+            "' OR 1=1 --",
+            '"; DROP TABLE ma_predictions_table; --',
+            "${jndi:ldap://x}",
+            "{{7*7}}",
+            "<script>alert(1)</script>",
+            "\u202eana",
+            "ana\u00ad",
+            "%61na",
+        ],
+    )
+    def test_that_hold_code_ask_for_that_very_name(self, serve, user_id):
+        """A name is a value: it is looked for as it is, and found nowhere."""
+        given = {"user_id": user_id, "use_case": USE_CASE}
+        answer = requests.get(serve("get_proba").url, params=given, timeout=TIMEOUT_S)
+
+        assert (answer.status_code, answer.json()["user_id"]) == (404, user_id)
+        assert answer.headers["Content-Type"] == "application/json"
