@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status test test-long check bench clean
+.PHONY: help setup demo up down status doctor test test-long check bench clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -42,6 +42,9 @@ down: ## stop what `make up` started
 
 status: ## say what is up, and where
 	@$(IF_SET_UP) $(BIN)/python -m local.stack status $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+
+doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
+	@$(BIN)/python -m offline.doctor --local $${STATE:+--state "$$STATE"} || exit $$?
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests

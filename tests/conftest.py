@@ -33,7 +33,7 @@ settings.load_profile("propensity")
 
 # Files of these folders take longest. Begun first, none of them is waited for at the
 # end by a worker that has nothing else to do.
-LONGEST_FIRST = ("long", "functions", "local", "offline", "usecases")
+LONGEST_FIRST = ("long", "functions", "hostile", "local", "offline", "usecases")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

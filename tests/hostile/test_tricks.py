@@ -33,7 +33,7 @@ FUTURE = "2999-01-01"
 
 
 # Whoever waits for more of a request than there is says nothing within this.
-SILENCE_S = 2.0
+SILENCE_S = 0.5
 
 
 def dialogue(port: int, data: bytes, *, timeout_s: float = TIMEOUT_S) -> bytes:

@@ -1,0 +1,227 @@
+"""
+The OpenAPI description, specified: it is of the code that serves, and says no less.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from datetime import date
+from functools import cache
+from typing import Any
+
+import flask
+import pytest
+import schemathesis
+import yaml
+
+from docs import openapi
+from local.stack import FUNCTIONS, ROOT
+from propensity import (
+    bus,
+    endpoint,
+    errors,
+    instances,
+    lookup,
+    modelcard,
+    online,
+    tables,
+    usecases,
+)
+from propensity.registry import Published
+from propensity.settings import Settings
+
+FOLDERS = {function.target: function.folder for function in FUNCTIONS}
+ROW = re.compile(r"^\| ([45]\d\d) \| ([^|]+) \|", re.MULTILINE)
+
+
+@cache
+def whole() -> dict[str, Any]:
+    """The description, as it lies in docs/."""
+    found: dict[str, Any] = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
+    return found
+
+
+def schema(name: str) -> dict[str, Any]:
+    return whole()["components"]["schemas"][name]
+
+
+def operations(target: str) -> list[dict[str, Any]]:
+    return [*whole()["paths"][openapi.path_of(target)].values()]
+
+
+def codes(answer: Any) -> set[str]:
+    """Return the words that an answer's schema allows for its error."""
+    if isinstance(answer, dict):
+        error = answer.get("error")
+        if isinstance(error, dict):
+            return {*error.get("enum", ()), *filter(None, [error.get("const")])}
+        return {one for part in answer.values() for one in codes(part)} | _named(answer)
+    if isinstance(answer, list):
+        return {one for part in answer for one in codes(part)}
+    return set()
+
+
+def _named(answer: dict[str, Any]) -> set[str]:
+    name = str(answer.get("$ref", "")).rpartition("/")[2]
+    return codes(schema(name)) if name and name != "Error" else set()
+
+
+def failures(target: str) -> dict[str, set[str]]:
+    """Return the errors that a function is described with, by status."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for operation in operations(target):
+        for status, answer in operation["responses"].items():
+            if status >= "400":
+                found[status] |= codes(answer)
+    return found
+
+
+class TestDescription:
+    def test_is_what_the_code_says_now(self):
+        """docs/openapi.yaml is what ``python -m docs.openapi`` writes."""
+        assert (ROOT / "docs/openapi.yaml").read_text("utf-8") == openapi.page()
+
+    def test_is_openapi(self):
+        """It is valid by OpenAPI 3.1's own schema."""
+        schemathesis.openapi.from_dict(whole()).validate()
+
+    def test_has_every_function(self):
+        """One path for each."""
+        assert {*whole()["paths"]} == {openapi.path_of(name) for name in FOLDERS}
+
+
+class TestErrors:
+    @pytest.mark.parametrize("folder", sorted({*FOLDERS.values()}))
+    def test_are_those_of_the_functions_page(self, folder):
+        """What a README lists is described with its status, and nothing else is."""
+        page = (ROOT / folder / "README.md").read_text("utf-8")
+        listed = {
+            (status, word)
+            for status, words in ROW.findall(page)
+            for word in re.findall(r"`([^`]+)`", words)
+        }
+        described = {
+            (status, word)
+            for target in FOLDERS
+            if FOLDERS[target] == folder
+            for status, words in failures(target).items()
+            for word in words
+        }
+        # What is behind a consumer is always 500: Pub/Sub shall come again.
+        again = {("500", one.code) for one in openapi.AGAIN}
+        scheduled = {("500", one.code) for one in openapi.BEHIND}
+
+        assert listed <= described
+        assert described - listed <= again | scheduled
+
+    def test_are_of_their_status(self):
+        """A word is described under the status of its class, or as a failure behind."""
+        known = {
+            (str(one.status), one.code)
+            for one in [*_descendants(errors.PropensityError)]
+        }
+        known |= {("404", "unknown_user")}
+        known |= {("500", one.code) for one in openapi.AGAIN}
+        described = {
+            (status, word)
+            for target in FOLDERS
+            for status, words in failures(target).items()
+            for word in words
+        }
+
+        assert described <= known
+
+
+def _descendants(error: type) -> list[type]:
+    return [
+        error,
+        *(one for sub in error.__subclasses__() for one in _descendants(sub)),
+    ]
+
+
+class TestFields:
+    def test_of_a_run_are_those_that_are_taken(self):
+        """The refusal of an unknown field lists the same."""
+        app = flask.Flask("f")
+        body = b'{"no_such_field": 1}'
+        with (
+            app.test_request_context("/", method="POST", data=body),
+            pytest.raises(errors.RequestError) as refused,
+        ):
+            endpoint.parse(flask.request, default_use_case="x", today=date(2026, 3, 1))
+        known = refused.value.message.partition("known are ")[2].split(", ")
+
+        assert [*schema("Run")["properties"]] == known
+
+    def test_of_a_training_are_those_of_its_answer(self):
+        """Every key of the answer, and no other."""
+        anything: Any = defaultdict(
+            lambda: None, quality=defaultdict(lambda: None), verdict=defaultdict(str)
+        )
+        anything["outcomes"] = {"x": 1}
+        made = modelcard.answer(
+            anything, Published(version=0, objects={}, checksums={})
+        )
+        around = {"use_case", "as_of", "bytes_billed", "repeated"}
+
+        assert {*schema("Training")["properties"]} == {*made} | around
+
+    def test_of_a_week_are_the_columns_of_its_table(self):
+        """As ma_model_evaluation has them."""
+        columns = {column.name for column in tables.EVALUATION.columns}
+
+        assert {*schema("EvaluatedWeek")["properties"]} == columns
+
+    def test_of_a_prediction_are_those_that_are_rendered(self):
+        """For a known user and for an unknown one."""
+        found = lookup.Prediction("u", 0.5, date(2026, 3, 1), 3, 1)
+        known = yaml.safe_load(lookup.rendered("u", found, oldest=0))
+        unknown = yaml.safe_load(lookup.rendered("u", None, oldest=0))
+
+        assert [*schema("Prediction")["properties"]] == [*known]
+        assert [*schema("UnpredictedUser")["properties"]] == [*unknown]
+
+    @pytest.mark.parametrize("name", usecases.names())
+    def test_of_features_are_those_of_the_use_case(self, name):
+        """Each feature, all of them required."""
+        made = schema("".join(part.title() for part in name.split("_")) + "Features")
+
+        assert {*made["required"]} == {*usecases.load(name).features}
+
+    def test_of_a_question_are_the_ways_to_ask(self):
+        """What is scored is said in one of the ways that are read."""
+        ways = [one["required"][0] for one in schema("Question")["anyOf"][:-1]]
+
+        assert ways == [*instances.WAYS]
+
+
+class TestLimits:
+    def test_of_bodies_are_those_of_the_code(self):
+        """Every operation with a body says how large it may be."""
+        told = {
+            target: operation["x-maximum-body-bytes"]
+            for target in FOLDERS
+            for operation in operations(target)
+            if "requestBody" in operation
+        }
+
+        assert told == {
+            **dict.fromkeys(FOLDERS, endpoint.MAXIMUM_BODY),
+            "get_proba": lookup.MAXIMUM_BODY_BYTES,
+            "score": online.MAXIMUM_BODY_BYTES,
+            **dict.fromkeys(openapi.CONSUMERS, bus.MAXIMUM_BODY_BYTES),
+        }
+
+    def test_of_lists_are_those_of_the_code(self):
+        """Users of a lookup, instances of a question, and the length of an id."""
+        users = schema("Lookup")["properties"]["user_ids"]
+        [several] = [
+            one["properties"]["instances"]
+            for one in schema("Question")["anyOf"]
+            if "instances" in one.get("properties", {})
+        ]
+
+        assert users["maxItems"] == lookup.MAXIMUM_USERS
+        assert several["maxItems"] == Settings(project="p").maximum_instances
+        assert schema("UserId")["maxLength"] == lookup.MAXIMUM_ID_CHARACTERS
