@@ -333,12 +333,6 @@ def check_settings(exam: Examination) -> None:
             f"PROPENSITY_GA4_DATASET is not set, and {', '.join(reading)} reads it",
             "set it to the dataset of the GA4 export, such as analytics_123456789",
         )
-    if settings.lease_minutes < 60 and not exam.is_emulated:
-        exam.warn(
-            f"PROPENSITY_LEASE_MINUTES is {settings.lease_minutes}, and a function may "
-            "run for 60: its lease could end, and a second run begin beside it",
-            "set it to 65",
-        )
     if exam.function and exam.function not in targets():
         raise RequestError(
             f"there is no function {exam.function}; there are {', '.join(targets())}"

@@ -66,7 +66,6 @@ class Place:
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
-        shop.load(self.workplace, [shop.event("ana", day) for day in EXPORT])
         steps.prepare(self.warehouse, self.artifacts, self.settings)
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.promoted(NOW - timedelta(days=3))
@@ -165,17 +164,49 @@ class Place:
         self.artifacts.close()
 
 
-@pytest.fixture
-def place(emulators, bigquery_emulator) -> Iterator[Place]:
-    """A healthy deployment for one test alone."""
-    workplace = new_workplace(emulators, bigquery_emulator)
-    made = Place(workplace, emulators.address("pubsub"))
+def export(workplace: Workplace) -> str:
+    """Load the export into a workplace; return its dataset."""
+    shop.load(workplace, [shop.event("ana", day) for day in EXPORT])
+    return workplace.ga4_dataset
+
+
+@pytest.fixture(scope="module")
+def shared_export(emulators, bigquery_emulator) -> str:
+    """The dataset of an export that nobody changes."""
+    return export(new_workplace(emulators, bigquery_emulator))
+
+
+@contextlib.contextmanager
+def prepared(emulators: Any, workplace: Workplace, ga4_dataset: str) -> Iterator[Place]:
+    environment = {**workplace.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
+    place = replace(workplace, environment=environment)
+    made = Place(place, emulators.address("pubsub"))
     made.prepare()
     yield made
     made.close()
     with _subscriber(made) as subscriber, contextlib.suppress(NotFound):
         # What waits there would be found by the next test.
         subscriber.delete_subscription(subscription=_path(made, "dead-letters-replay"))
+    made.create_topics()
+
+
+@pytest.fixture(scope="module")
+def healthy(emulators, bigquery_emulator, shared_export) -> Iterator[Place]:
+    """A healthy deployment that no test changes."""
+    workplace = new_workplace(emulators, bigquery_emulator)
+    with prepared(emulators, workplace, shared_export) as made:
+        yield made
+
+
+@pytest.fixture
+def place(emulators, bigquery_emulator, shared_export, request) -> Iterator[Place]:
+    """A healthy deployment for one test alone, with an export to change if it does."""
+    workplace = new_workplace(emulators, bigquery_emulator)
+    faults = getattr(request.node, "callspec", None)
+    is_changed = faults and {*faults.params["faults"]} & CHANGE_EXPORT
+    source = export(workplace) if is_changed else shared_export
+    with prepared(emulators, workplace, source) as made:
+        yield made
 
 
 def told(report: doctor.Report) -> list[tuple[str, str]]:
@@ -185,9 +216,9 @@ def told(report: doctor.Report) -> list[tuple[str, str]]:
 
 
 class TestHealthy:
-    def test_finds_nothing(self, place):
+    def test_finds_nothing(self, healthy):
         """Every check ran, found nothing, and says what it cannot see here."""
-        report = place.examine()
+        report = healthy.examine()
 
         assert told(report) == []
         assert report.checks == [*doctor.CHECKS]
@@ -198,9 +229,9 @@ class TestHealthy:
             "export",
         }
 
-    def test_by_the_command(self, place, capsys):
+    def test_by_the_command(self, healthy, capsys):
         """It exits with 0, tells its progress apart, and says so."""
-        status = place.run()
+        status = healthy.run()
         written = capsys.readouterr()
 
         assert status == 0, written.out
@@ -483,6 +514,8 @@ def _path(place: Place, name: str) -> str:
     return f"projects/{place.settings.project}/subscriptions/{name}"
 
 
+CHANGE_EXPORT = {missing_days, late_export, changed_export}
+
 # Faults that hide none of the others.
 TOGETHER = (
     (
@@ -542,16 +575,16 @@ class TestCommand:
         assert "postcode_index" in finding["what"]
         assert "deploy/setup.sh" in finding["advice"]
 
-    def test_says_what_is_wrong_with_the_settings(self, place, capsys):
+    def test_says_what_is_wrong_with_the_settings(self, healthy, capsys):
         """A setting that stops every function is found without asking anybody."""
-        status = place.run(PROPENSITY_NO_SUCH_SETTING="1")
+        status = healthy.run(PROPENSITY_NO_SUCH_SETTING="1")
 
         assert status == 1
         assert "unknown setting PROPENSITY_NO_SUCH_SETTING" in capsys.readouterr().out
 
-    def test_says_that_it_could_not_examine(self, place, capsys):
+    def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
-        status = place.run(
+        status = healthy.run(
             "--json",
             BIGQUERY_EMULATOR_HOST="http://127.0.0.1:9",
             PROPENSITY_RETRY_DEADLINE_S="1",
@@ -564,16 +597,16 @@ class TestCommand:
         }
         assert "Traceback" not in json.dumps(report)
 
-    def test_refuses_what_it_does_not_know(self, place, capsys):
+    def test_refuses_what_it_does_not_know(self, healthy, capsys):
         """A use case or a function of no such name is told, and nothing is examined."""
-        assert place.run("--use-case", "no_such_use_case") == 2
+        assert healthy.run("--use-case", "no_such_use_case") == 2
         assert "no_such_use_case" in capsys.readouterr().err
 
-    def test_wants_an_export_where_a_use_case_reads_one(self, place):
+    def test_wants_an_export_where_a_use_case_reads_one(self, healthy):
         """Settings that do not go together are told."""
-        settings = replace(place.settings, ga4_dataset="")
+        settings = replace(healthy.settings, ga4_dataset="")
         ga4 = usecases.load("ga4_purchase")
-        exam = place.examination(settings=settings, use_cases=[ga4])
+        exam = healthy.examination(settings=settings, use_cases=[ga4])
         doctor.check_settings(exam)
 
         [found] = exam.report.findings
