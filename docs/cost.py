@@ -77,7 +77,7 @@ CLOSING = """\
 
 - Lookups: ask for many users by one POST (`--lookups-a-query 1000`); a thousand cost as much as one.
 - Training: fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS`) read fewer days of the export.
-- Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of `deploy/settings.env`.
+- Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings.
 - The stream: events published many to a request count their own bytes and not 1,000 each; `max_instances` in `deploy/functions.toml` bounds what scoring queries can cost.
 - Keep less: partition expiry is the cheapest saving where history is not needed.
 """  # noqa: E501
