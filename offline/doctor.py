@@ -104,6 +104,15 @@ KINDS = {
     "compact_features": "compact",
 }
 
+# Of what publishes: column of newest_runs.sql, table, and the folder of the function.
+PUBLISHED = {
+    "predict": ("predicted", tables.PREDICTIONS_HISTORY, "01-Predictions"),
+    "evaluate": ("evaluated", tables.EVALUATION, "03-ModelEvaluation"),
+}
+
+# How long before its run an evaluated week may begin.
+EVALUATED = timedelta(days=120)
+
 # Columns of the export that ga_events.sql reads, by their types.
 EXPORT_COLUMNS: Mapping[str, str] = {
     "event_timestamp": "INT64",
@@ -219,6 +228,7 @@ class Examination:
     use_cases: Sequence[UseCase]
     zone: ZoneInfo
     function: str = ""
+    is_named: bool = False
     report: Report = field(default_factory=Report)
     check: str = ""
 
@@ -252,6 +262,10 @@ class Examination:
     def is_emulated(self) -> bool:
         """Whether BigQuery is an emulator's, which checks no rights."""
         return bool(self.settings.bigquery_endpoint)
+
+    def is_scheduled(self, use_case: UseCase) -> bool:
+        """Whether a use case must run by the clock, and does not only serve."""
+        return self.is_named or use_case.name == self.settings.use_case
 
     def error(self, what: str, advice: str) -> None:
         """Say that something does not work."""
@@ -709,7 +723,7 @@ def check_export(exam: Examination) -> None:
     ]
     if missing:
         exam.error(
-            f"{len(missing)} days of the export are missing within the lookback of "
+            f"days of the export are missing: {len(missing)} within the lookback of "
             f"{lookback} days: {_dates(missing)}",
             "GA4 fills no gap by itself: see whether the tables were deleted, and "
             "restore them (BigQuery keeps deleted tables for 7 days); features of "
@@ -946,7 +960,9 @@ def check_runs(exam: Examination) -> None:
                 if not (schedule.skips and getattr(use_case, schedule.skips)):
                     found = leases.get((use_case.name, kind), [])
                     who = f"{function.target} of {use_case.name}"
-                    _check_kind(exam, who, schedule.cron, found)
+                    # What serves a shipped model need not be trained by the clock.
+                    if found or exam.is_scheduled(use_case):
+                        _check_kind(exam, who, schedule.cron, found)
         elif ("stream", kind) in leases or _has_stream(exam):
             found = leases.get(("stream", kind), [])
             _check_kind(exam, function.target, schedule.cron, found)
@@ -1065,26 +1081,30 @@ def _check_published(
     leases: Mapping[tuple[str, str], Sequence[Lease]],
 ) -> None:
     """Compare what runs said they had published with what the tables have."""
-    since = exam.now.date() - timedelta(days=400)
-    [row] = exam.warehouse.rows(
-        statement("newest_runs"), {"use_case": use_case.name, "since": since}
-    )
-    for kind, column, table in (
-        ("predict", "predicted", tables.PREDICTIONS_HISTORY),
-        ("evaluate", "evaluated", tables.EVALUATION),
-    ):
-        done = [
+    done = {
+        kind: [
             one.as_of
             for one in leases.get((use_case.name, kind), ())
             if one.state == "done"
         ]
+        for kind in PUBLISHED
+    }
+    oldest = min((one for days in done.values() for one in days), default=None)
+    if oldest is None:
+        return
+    [row] = exam.warehouse.rows(
+        statement("newest_runs"),
+        # A week that is evaluated begins before its run.
+        {"use_case": use_case.name, "since": oldest - EVALUATED},
+    )
+    for kind, (column, table, folder) in PUBLISHED.items():
         there = row[column]
-        if done and (there is None or there < max(done)):
+        if done[kind] and (there is None or there < max(done[kind])):
             exam.error(
-                f"{use_case.name}: the run of {max(done)} is done, and {table.name} "
-                f"ends with {there or 'nothing'}",
+                f"{use_case.name}: the run of {max(done[kind])} is done, and "
+                f"{table.name} ends with {there or 'nothing'}",
                 "rows were deleted, or PROPENSITY_DATASET was changed: restore the "
-                f"table, or run {column.removesuffix('ed')} again with that as_of",
+                f"table, or run {folder} again with that as_of",
             )
 
 
@@ -1415,6 +1435,7 @@ def run(options: argparse.Namespace) -> Report:
         use_cases=[usecases.load(settings.use_case)],
         zone=options.time_zone,
         function=options.function or "",
+        is_named=bool(options.use_case),
     )
     with contextlib.closing(exam):
         if settings.bucket:
@@ -1422,7 +1443,26 @@ def run(options: argparse.Namespace) -> Report:
                 exam.use_cases = use_cases_of(
                     settings, options.use_case, exam.artifacts
                 )
+                if options.local and not options.as_of:
+                    exam.now = moment_of_play(exam)
         return examine(exam, tell=_progress)
+
+
+def moment_of_play(exam: Examination) -> datetime:
+    """
+    Return the moment that a local run has come to.
+
+    Locally nobody runs anything by the clock, and data may be of another year: it is
+    the day of the last run, and now where that was today.
+    """
+    days = [
+        leases[0].as_of
+        for (scope, _), leases in _leases(exam).items()
+        if scope == exam.settings.use_case
+    ]
+    newest = max(days, default=exam.now.date())
+    moment = datetime.combine(newest, datetime.min.time(), tzinfo=UTC)
+    return moment if newest < exam.now.date() else exam.now
 
 
 def _progress(name: str) -> None:

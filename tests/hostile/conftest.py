@@ -39,7 +39,8 @@ Serve = Callable[[str], Instance]
 @pytest.fixture(scope="session")
 def site(emulators) -> Iterator[Site]:
     """Tables, bucket and topics, with something to be asked for."""
-    with new_site(emulators, PROPENSITY_LABEL_EVENT="purchase") as made:
+    # Requests come one by one: nobody would come while another is waited for.
+    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0") as made:
         steps.prepare(made.warehouse, made.artifacts, made.settings)
         load_model.load(made.warehouse, made.artifacts, made.settings)
         made.warehouse.execute(

@@ -337,7 +337,7 @@ def missing_days(place: Place) -> str:
     for day in ("20260226", "20260227"):
         _drop_export(place, day)
     return (
-        "export: 2 days of the export are missing within the lookback of 7 days: "
+        "export: days of the export are missing: 2 within the lookback of 7 days: "
         "2026-02-26, 2026-02-27"
     )
 
