@@ -62,6 +62,8 @@ WRITTEN = {
     ),
     "dead_letters": (
         "04-StreamFeatures appends what it can never accept, and acknowledges it.",
+        "Names, street addresses and birth dates are left out of it, unless personal "
+        "fields are kept.",
         "A message that is delivered twice may be here twice, under one `message_id`.",
     ),
     "ma_model_training_metadata": (

@@ -57,6 +57,7 @@ from propensity.events import (
     numerals_of,
 )
 from propensity.postcodes import PostcodeIndex
+from propensity.redaction import personal_fields
 from propensity.refreshed import Refreshed
 from propensity.registry import PARQUET
 from propensity.serving import Champions, Serving, Standing
@@ -238,6 +239,12 @@ class Consumer(ABC):
         spare_the_collector()
         self.edges = edges
         self.tally = Tally(self.name)
+        # The fields that dead letters are stored without.
+        self._personal = (
+            {}
+            if edges.settings.keep_personal_fields
+            else personal_fields(edges.catalogue.types)
+        )
         # Without a key there is no list, and nothing to read.
         self._suppressed: Refreshed[Suppressed] | None = None
         if edges.settings.suppression_key:
@@ -354,7 +361,9 @@ class Consumer(ABC):
         refused: Mapping[int, Refused],
         received_at: datetime,
     ) -> None:
-        rows = stream.dead_letters(messages, refused, received_at=received_at)
+        rows = stream.dead_letters(
+            messages, refused, received_at=received_at, personal=self._personal
+        )
         await self.edges.appends.append(tables.DEAD_LETTERS, rows)
 
 

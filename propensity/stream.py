@@ -47,6 +47,7 @@ from propensity.events import (
     truth_of,
 )
 from propensity.postcodes import PostcodeIndex
+from propensity.redaction import redacted
 from propensity.suppression import Suppressed
 
 EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
@@ -725,14 +726,16 @@ def dead_letters(
     refused: Mapping[int, Refused],
     *,
     received_at: datetime,
+    personal: Mapping[str, str],
 ) -> pa.RecordBatch:
     """
-    Return rows of ``dead_letters``: what was refused, as it came.
+    Return rows of ``dead_letters``: what was refused, as it came but for persons.
 
     Args:
         messages: As given to ``accept``.
         refused: Why, by place in ``messages``.
         received_at: Now, in UTC.
+        personal: Kinds of the fields whose values are left out, by name.
     """
     chosen = [messages[place] for place in refused]
     reasons = list(refused.values())
@@ -742,7 +745,9 @@ def dead_letters(
         "reason": [one.reason for one in reasons],
         "field": [one.field for one in reasons],
         "detail": [one.detail for one in reasons],
-        "raw": [message.data[:MAXIMUM_RAW_BYTES] for message in chosen],
+        "raw": [
+            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in chosen
+        ],
         "raw_size": [len(message.data) for message in chosen],
         "attributes": [
             msgspec.json.encode(message.attributes).decode() for message in chosen

@@ -31,9 +31,11 @@ if TYPE_CHECKING:
 
 EVERYWHERE = ""
 
-# What an id can be in bytes that are no JSON: a text in quotes, or what stands between
-# signs that structure texts.
-_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|([^\s",:;=&{}\[\]]+)')
+# What an id can be in a text that is no JSON: what is in quotes, closed or not, and
+# what is between signs that structure texts. Each is found in one pass, whatever the
+# text.
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)', re.DOTALL)
+_BARE = re.compile(r'[^\s",:;=&{}\[\]\\]+')
 
 
 def user_hash(key: str, user_id: str) -> str:
@@ -121,6 +123,11 @@ class Suppressed:
         return any(_digest(self._key, one) in self._any for one in found)
 
 
+def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
+    """Return whether a message names one of some users; see ``is_mentioned``."""
+    return not user_ids.isdisjoint(chain(tokens(data), attributes))
+
+
 def tokens(data: bytes) -> Iterator[str]:
     """Yield every text that a user's id can be in a message, escaped or not."""
     # UTF-16 and UTF-32 have their ASCII between zero bytes.
@@ -128,11 +135,12 @@ def tokens(data: bytes) -> Iterator[str]:
     try:
         yield from _texts_of(json.loads(text, parse_int=str, parse_float=str))
     except (ValueError, RecursionError):
-        for found in _TOKEN.finditer(text):
-            quoted, bare = found.groups()
-            if bare is not None:
-                yield bare
-                continue
+        yield from _BARE.findall(text)
+        at = 0
+        while (found := _QUOTED.search(text, at)) is not None:
+            # What closes one text opens none.
+            at = found.end() + 1
+            quoted = found[1]
             yield quoted
             if "\\" in quoted:
                 try:

@@ -89,6 +89,13 @@ class TestWithout:
 
 
 class TestMentions:
+    @pytest.mark.parametrize("odd", [b'"\\"', b"\\", b'"', b"[", b'{"a":', b'"\\\\'])
+    def test_are_looked_for_in_one_pass(self, odd):
+        """Four megabytes of whatever takes long to take apart are taken apart."""
+        data = b"x" + odd * (4 * 1024**2 // len(odd))
+
+        assert not listed("anna").is_mentioned(data, {})
+
     @pytest.mark.parametrize(
         "data",
         [
@@ -99,6 +106,8 @@ class TestMentions:
             b'{"anna": 1}',
             b'"{\\"user_id\\": \\"anna\\"}"',
             b"user_id=anna&x=1",
+            b'{"user_id": "anna}',
+            b'{"x": "y, "user_id": "anna"}',
             b"anna",
             '{"user_id": "anna"}'.encode("utf-16"),
             b'\xff{"user_id": "anna", ',

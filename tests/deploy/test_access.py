@@ -49,11 +49,13 @@ class TestGrants:
                 assert "resource.name.startsWith" in one
 
     def test_let_a_lookup_read_one_table(self):
-        """get_proba runs queries, reads the current predictions, and that is all."""
+        """get_proba runs queries, reads the current predictions and whom it may say
+        nothing of, and that is all."""
         grants = granted("get_proba")
 
-        assert len(grants) == 3
+        assert len(grants) == 4
         assert sum("ma_predictions_table" in one for one in grants) == 1
+        assert sum("suppressed_users" in one for one in grants) == 1
         assert sum(one.startswith("gcloud projects") for one in grants) == 2
 
     def test_let_a_training_replace_nothing_but_pointers_and_leases(self):
@@ -65,13 +67,18 @@ class TestGrants:
         assert any("objects/runs/" in one for one in replaced)
 
     def test_let_an_appending_function_read_nothing_back(self):
-        """The archive adds dead letters and objects, and starts no query."""
+        """The archive adds dead letters and objects, starts no query, and reads whom
+        it must keep nothing of."""
         grants = granted("archive_events")
+        reading = [one for one in grants if "bigquery.dataViewer" in one]
 
         assert {re.search(r"--role=(\S+)", one)[1] for one in grants} == {
             "projects/my-project/roles/propensity_table_appender",
+            "roles/bigquery.dataViewer",
             "roles/storage.objectCreator",
         }
+        assert len(reading) == 1
+        assert "suppressed_users" in reading[0]
 
     def test_are_to_every_function_what_its_entry_says(self):
         """One grant for each table, prefix and topic, and one for each further need."""
