@@ -43,6 +43,7 @@ APIS = (
     "monitoring",
     "pubsub",
     "run",
+    "secretmanager",
     "storage",
 )
 

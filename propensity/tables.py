@@ -458,7 +458,9 @@ DEAD_LETTERS = Table(
         Column("reason", "STRING", "Such as malformed_json", required=True),
         Column("field", "STRING", "The field at fault, where there is one"),
         Column("detail", "STRING", "What was wanted and what was found"),
-        Column("raw", "BYTES", "The payload as it came; its start if it is huge"),
+        Column(
+            "raw", "BYTES", "The payload but for personal fields; its start if huge"
+        ),
         Column("raw_size", "INT64", "Bytes of the whole payload"),
         Column("attributes", "STRING", "The message's attributes, JSON"),
         Column("published_at", "TIMESTAMP", "When it was published"),

@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
-from deploy import access, deployment, functions, plan, resources
+import pytest
+
+from deploy import access, deployment, functions, plan, resources, services
 from propensity import compaction
 from propensity.compaction import EPOCH
 from propensity.statements import statement
@@ -92,6 +94,37 @@ class TestGrants:
                 + len(one.publishes)
             )
             assert len(granted(one.target)) == expected
+
+
+class TestSecret:
+    def test_is_given_to_those_who_read_the_list(self):
+        """Each gets the key from Secret Manager, and none finds it in its settings."""
+        d = deployment.of({**SETTINGS, "DEPLOY_SUPPRESSION_SECRET": "the-key"})
+        for one in d.functions:
+            flags = services.secrets(d, one)
+            assert bool(flags) == ("suppressed_users" in one.reads)
+            assert set(flags) <= {
+                "--set-secrets=PROPENSITY_SUPPRESSION_KEY=the-key:latest"
+            }
+        grants = [
+            " ".join(command)
+            for step in access.rights(d)
+            for command in step.create
+            if command[:2] == ("gcloud", "secrets")
+        ]
+
+        assert len(grants) == sum(
+            "suppressed_users" in one.reads for one in d.functions
+        )
+        assert all("roles/secretmanager.secretAccessor" in one for one in grants)
+
+    def test_is_in_no_file(self):
+        """A key among the settings would be in the configuration of every function."""
+        with pytest.raises(deployment.DeploymentError) as raised:
+            deployment.of({**SETTINGS, "PROPENSITY_SUPPRESSION_KEY": "k" * 40})
+
+        assert "DEPLOY_SUPPRESSION_SECRET" in str(raised.value)
+        assert "k" * 40 not in str(raised.value)
 
 
 class TestConditions:

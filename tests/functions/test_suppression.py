@@ -19,7 +19,8 @@ import requests
 
 from propensity import tables
 from propensity.suppression import EVERYWHERE, key_id, user_hash
-from tests.events import bet, registration, truth
+from tests.events import bet, registration, transaction, truth
+from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.streaming import (
     USE_CASE,
     Instance,
@@ -33,7 +34,7 @@ TTL_S = 1
 FORGOTTEN = "user-forgotten"
 
 
-def suppress(site: Site, user: str, *, use_case: str = EVERYWHERE) -> None:
+def suppress(site: Site | Place, user: str, *, use_case: str = EVERYWHERE) -> None:
     """Put a user on the list."""
     at = datetime.now(UTC)
     row = {
@@ -265,3 +266,87 @@ class TestLookups:
         suppress(site, user)
         eventually(lambda: status() == 404, "the user is unknown")
         assert user not in json.dumps(get_proba.lines())
+
+
+class TestScheduledRuns:
+    USER = "user.004"
+
+    @pytest.fixture
+    def shop_place(self, new_place, shop_rows) -> Place:
+        """A shop whose every fourth user is a regular; this one is suppressed."""
+        place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY)
+        assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
+        suppress(place, self.USER)
+        return place
+
+    def test_leave_the_user_out_of_training_predictions_and_evaluation(
+        self, shop_place, shop_rows
+    ):
+        """159 of 160 users are trained on and scored; the missing one is no converter
+        whom nobody had scored, whatever the user buys."""
+        trained = shop_place.run("model_training", TRAINED)
+        predicted = shop_place.run("predictions", TRAINED)
+        days = (f"{TRAINED:%Y%m%d}", f"{LATER:%Y%m%d}")
+        bought = {
+            row["user_pseudo_id"]
+            for row in shop_rows
+            if row["event_name"] == "purchase"
+            and days[0] <= row["event_date"] < days[1]
+        }
+        # Somebody who bought loses the score, and somebody who did is suppressed too.
+        unscored, forgotten = sorted(bought)[:2]
+        for user in (unscored, forgotten):
+            shop_place.warehouse.execute(
+                "DELETE FROM ma_predictions_history WHERE user_id = @user",
+                {"user": user},
+            )
+        suppress(shop_place, forgotten)
+        [week] = [
+            one
+            for one in shop_place.run("model_evaluation", LATER)["weeks"]
+            if one["week"] == f"{TRAINED}"
+        ]
+        scored = {
+            row["user_id"]
+            for row in shop_place.rows("SELECT user_id FROM ma_predictions_table")
+        }
+
+        assert sum(trained["rows"].values()) == 636
+        assert predicted["users"] == len(scored) == 159
+        assert self.USER not in scored
+        assert week["unscored_converters"] == 1
+
+    def test_refuse_where_the_key_is_lost(self, shop_place):
+        """Without a key they would take everybody on the list in again."""
+        keyless = shop_place.with_settings(PROPENSITY_SUPPRESSION_KEY="")
+        answer = keyless.post("model_training", {"as_of": TRAINED})
+
+        assert answer.status_code == 500
+        assert answer.json["field"] == "PROPENSITY_SUPPRESSION_KEY"
+
+
+class TestScoring:
+    @pytest.fixture
+    def score_stream(self, site, tmp_path) -> Iterator[Instance]:
+        """Scores enriched events, of which some were on their way."""
+        with Instance("score_stream", site.environment, tmp_path) as started:
+            yield started
+
+    def test_drops_what_was_on_its_way(self, site, score_stream):
+        """Neither a score nor a dead letter comes of it; others are logged."""
+        other = uuid.uuid4().hex[:8]
+        for user in (FORGOTTEN, other):
+            event = transaction(
+                transaction_id=user,
+                event_id=user,
+                user_id=user,
+                use_case="card_fraud",
+                event_type="card_transaction",
+            )
+            assert score_stream.post(event).status_code == 200
+            broken = json.dumps({"user_id": user}).encode()
+            assert score_stream.post(broken).status_code == 200
+
+        assert found(site, FORGOTTEN) == NOTHING
+        assert found(site, other)["inference_log"] == 1
+        assert found(site, other)["dead_letters"] == 1
