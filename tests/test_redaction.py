@@ -89,7 +89,7 @@ def test_twice_is_once():
     [b"\\", b'"', b'"name', b'"name":', b'"name": \\"', b'\\"', b"'name'=", b"[{"],
 )
 def test_is_one_pass(odd):
-    """Four megabytes of whatever takes long to search are searched."""
-    data = b"x" + odd * (4 * 1024**2 // len(odd))
+    """A megabyte of whatever takes long to search is searched."""
+    data = b"x" + odd * (1024**2 // len(odd))
 
     assert redacted(redacted(data, PERSONAL), PERSONAL) == redacted(data, PERSONAL)
