@@ -18,12 +18,13 @@ import pytest
 
 from offline import forget_user
 from offline.forget_user import Asked, Report
-from propensity import compaction, modelcard, suppression, tables
+from propensity import compaction, consent, modelcard, suppression, tables
 from propensity.appends import Appends
 from propensity.artifacts import sha256
 from propensity.errors import RunInProgress, SettingsError
 from propensity.registry import Registry
 from propensity.tables import TABLES, Table
+from tests import shop
 from tests.functions.streaming import Site, new_site
 
 KEY = "a key of the tests, long enough for one"
@@ -33,8 +34,9 @@ USE_CASE, OTHER = "first_day_churn", "ga4_purchase"
 
 
 @pytest.fixture
-def site(emulators) -> Iterator[Site]:
-    """All tables, and a bucket that keeps what is overwritten."""
+def site(emulators, monkeypatch) -> Iterator[Site]:
+    """All tables, a bucket that keeps what is overwritten, and the command's settings
+    in the environment."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
     with new_site(emulators, **extra) as made:
         for table in TABLES:
@@ -43,6 +45,8 @@ def site(emulators) -> Iterator[Site]:
             bucket = client.bucket(made.workplace.bucket)
             bucket.versioning_enabled = True
             bucket.patch()
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
         yield made
 
 
@@ -343,16 +347,9 @@ class TestCommand:
         ):
             forget(site)
 
-    @pytest.fixture
-    def set_up(self, site, monkeypatch) -> Site:
-        """The site's environment, for the command."""
-        for name, value in site.environment.items():
-            monkeypatch.setenv(name, value)
-        return site
-
-    def test_tells_what_it_did_and_names_nobody(self, set_up, capsys):
+    def test_tells_what_it_did_and_names_nobody(self, site, capsys):
         """Text for a person, JSON for a program; status 0 where nothing is left."""
-        fill(set_up)
+        fill(site)
         status = forget_user.main([GONE, "--json"])
         told = json.loads(capsys.readouterr().out)
         again = forget_user.main([GONE])
@@ -365,15 +362,15 @@ class TestCommand:
         assert GONE not in json.dumps(told) + text
         assert datetime.fromisoformat(told["run_again_at"]) > datetime.now(UTC)
 
-    def test_takes_users_off_the_list(self, set_up, capsys):
+    def test_takes_users_off_the_list(self, site, capsys):
         """Who comes back of their own will is taken in again."""
         forget_user.main([GONE])
-        assert suppression.read(set_up.warehouse).covers(GONE, USE_CASE)
+        assert suppression.read(site.warehouse).covers(GONE, USE_CASE)
         status = forget_user.main([GONE, "--allow-again"])
 
         assert status == 0
         assert "1 entries" in capsys.readouterr().out
-        assert not suppression.read(set_up.warehouse)
+        assert not suppression.read(site.warehouse)
 
     def test_reads_users_from_standard_input(self):
         """A line each, once; blank lines are none."""
@@ -382,20 +379,16 @@ class TestCommand:
             "b b",
         )
 
-    def test_says_how_the_export_is_cleared_by_its_owner(self, emulators, monkeypatch):
+    def test_says_how_the_export_is_cleared_by_its_owner(self, site):
         """Events of the export are counted; the statement has project and dataset."""
-        from propensity import consent
-        from tests import shop
-
-        with new_site(emulators, PROPENSITY_SUPPRESSION_KEY=KEY) as site:
-            place = site.workplace
-            shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
-            settings = replace(site.settings, ga4_dataset=place.ga4_dataset)
-            export = f"{settings.project}.{settings.ga4_dataset}"
-            text = consent.events_view(export, require="false")
-            site.warehouse.replace_view(consent.VIEW, text)
-            asked = Asked(user_ids=(GONE,), is_quiet=True)
-            report = forget_user.forget(settings, asked)
+        place = site.workplace
+        shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
+        settings = replace(site.settings, ga4_dataset=place.ga4_dataset)
+        export = f"{settings.project}.{settings.ga4_dataset}"
+        text = consent.events_view(export, require="false")
+        site.warehouse.replace_view(consent.VIEW, text)
+        asked = Asked(user_ids=(GONE,), is_quiet=True)
+        report = forget_user.forget(settings, asked)
 
         assert report.ga4_events == 3
         assert f"{export}.INFORMATION_SCHEMA.TABLES" in report.ga4_statement
