@@ -46,6 +46,14 @@ def rights(d: Deployment) -> Iterator[Step]:
             yield project_right(d, account, "roles/bigquery.jobUser")
             yield project_right(d, account, "roles/bigquery.readSessionUser")
         yield from _table_rights(d, one, account)
+        if d.suppression_secret and "suppressed_users" in one.reads:
+            yield right(
+                f"{name_of(account)} may read the secret {d.suppression_secret}",
+                ("secrets", d.suppression_secret),
+                role="roles/secretmanager.secretAccessor",
+                member=f"serviceAccount:{account}",
+                where=(project(d),),
+            )
         for verb, names in one.objects:
             yield _object_right(d, account, verb, names)
         for topic in one.publishes:

@@ -59,6 +59,8 @@ class Deployment:
     callers: tuple[str, ...] = ()
     producers: tuple[str, ...] = ()
     alerts: Alerts = field(default_factory=Alerts)
+    # In Secret Manager: what PROPENSITY_SUPPRESSION_KEY is read from.
+    suppression_secret: str = ""
 
     @property
     def project(self) -> str:
@@ -119,6 +121,12 @@ def of(variables: Mapping[str, str]) -> Deployment:
     for name, value in ours.items():
         if SEPARATOR in value:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
+    if settings.suppression_key:
+        raise DeploymentError(
+            "PROPENSITY_SUPPRESSION_KEY would be readable in every function's "
+            "configuration: keep it in Secret Manager, and set "
+            "DEPLOY_SUPPRESSION_SECRET to the secret's name"
+        )
     if not settings.bucket:
         raise DeploymentError("PROPENSITY_BUCKET is not set: the bucket to create")
     return _described(settings, ours, own)
@@ -180,6 +188,9 @@ def _described(
         use_cases=use_cases,
         callers=members("DEPLOY_CALLERS"),
         producers=members("DEPLOY_PRODUCERS"),
+        suppression_secret=take(
+            "DEPLOY_SUPPRESSION_SECRET", "", r"|[A-Za-z0-9_-]{1,255}"
+        ),
         alerts=Alerts(
             email=take("DEPLOY_ALERT_EMAIL", "", r"|[^@\s]+@[^@\s,|]+"),
             roc_auc=number("DEPLOY_ALERT_ROC_AUC", bounds.roc_auc, float),

@@ -15,6 +15,9 @@ from propensity import tables, topics
 
 FILE = Path(__file__).with_name("functions.toml")
 
+# Tables whose rows are listed as they are, without a query.
+LISTED = frozenset({"suppressed_users"})
+
 # The only things that are read and no table of tables.py.
 VIEWS = ("ga_events", "stream_features")
 
@@ -83,7 +86,7 @@ class Function:
     @property
     def runs_queries(self) -> bool:
         """Whether it starts jobs in BigQuery: reading or changing, not appending."""
-        return bool(self.reads or self.writes or self.views)
+        return bool({*self.reads} - LISTED or self.writes or self.views)
 
     @property
     def lock(self) -> Path:

@@ -25,7 +25,7 @@ from deploy.words import (
     shown,
     table_name,
 )
-from propensity import tables, topics
+from propensity import consent, tables, topics
 from propensity.statements import statement
 
 LIFECYCLE = "deploy/lifecycle.json"
@@ -43,6 +43,7 @@ APIS = (
     "monitoring",
     "pubsub",
     "run",
+    "secretmanager",
     "storage",
 )
 
@@ -169,7 +170,7 @@ def dataset(d: Deployment) -> Iterator[Step]:
         remove=(bq(d, "rm", "-r", "-f", "--dataset", name),),
         is_data=True,
     )
-    for table in tables.TABLES:
+    for table in tables.retained(d.settings.retention_days):
         yield Step(
             what=f"table {table.name}",
             look=shown(d, table_name(d, table.name)),
@@ -186,7 +187,9 @@ def dataset(d: Deployment) -> Iterator[Step]:
     )
     if not d.settings.ga4_dataset:
         return
-    text = events_view(f"{d.project}.{d.settings.ga4_dataset}")
+    text = events_view(
+        f"{d.project}.{d.settings.ga4_dataset}", require=d.settings.require_consent
+    )
     yield Step(
         what=f"view ga_events of the export {d.settings.ga4_dataset}",
         look=shown(d, table_name(d, "ga_events")),
@@ -204,9 +207,9 @@ def features_view(dataset: str) -> str:
     return text.replace("`stream_", f"`{dataset}.stream_").strip()
 
 
-def events_view(export: str) -> str:
+def events_view(export: str, *, require: str) -> str:
     """Return the view of the export, of the dataset that it is in."""
-    return statement("ga_events").replace("`events_*`", f"`{export}.events_*`").strip()
+    return consent.events_view(export, require=require).strip()
 
 
 def _view(d: Deployment, verb: str, name: str, text: str) -> Command:

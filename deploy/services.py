@@ -41,6 +41,8 @@ ATTEMPT_DEADLINE_S = 1800
 
 # A training job: longer than a function may run.
 JOB_TIMEOUT_S = 23 * 3600
+# Whoever reads it needs the key of its hashes.
+SUPPRESSED = "suppressed_users"
 # What starts a process in an image of Google's buildpacks, with its paths set.
 LAUNCHER = "/cnb/lifecycle/launcher"
 
@@ -79,8 +81,16 @@ def deploy_command(d: Deployment, one: Function) -> Command:
         f"--min-instances={one.min_instances}",
         f"--max-instances={one.max_instances}",
         f"--set-env-vars={_assigned(environment(d, one))}",
+        *secrets(d, one),
         "--quiet",
     )
+
+
+def secrets(d: Deployment, one: Function) -> Command:
+    """Return the flag that gives a function its secrets, none where it needs none."""
+    if not d.suppression_secret or SUPPRESSED not in one.reads:
+        return ()
+    return (f"--set-secrets=PROPENSITY_SUPPRESSION_KEY={d.suppression_secret}:latest",)
 
 
 def _assigned(variables: dict[str, str]) -> str:
@@ -287,6 +297,7 @@ def _training_job(d: Deployment, one: Function, name: str, *, body: str) -> Step
         "--tasks=1",
         "--max-retries=1",
         f"--set-env-vars={_assigned({**d.variables})}",
+        *secrets(d, one),
     )
     digest = short("\n".join((_digest(d, one), *command)))
 

@@ -29,6 +29,11 @@ they are now (`propensity/sql/stream_features.sql`).
 
 # What a table is for and how it is written, which its columns do not say.
 WRITTEN = {
+    "suppressed_users": (
+        "`python -m offline.forget_user` adds whom nothing may be kept of.",
+        "All functions leave these users out; an id is in no row, and without "
+        "`PROPENSITY_SUPPRESSION_KEY` nobody can tell who is here.",
+    ),
     "stream_events": (
         "04-StreamFeatures appends every accepted event through the Storage Write API.",
         "It is never updated: an event that was sent twice is here twice, and whoever "
@@ -57,6 +62,8 @@ WRITTEN = {
     ),
     "dead_letters": (
         "04-StreamFeatures appends what it can never accept, and acknowledges it.",
+        "Names, street addresses and birth dates are left out of it, unless personal "
+        "fields are kept.",
         "A message that is delivered twice may be here twice, under one `message_id`.",
     ),
     "ma_model_training_metadata": (

@@ -10,7 +10,9 @@ win. Here they hold, one request at a time:
   multipart, resumable, copy, rewrite, compose), on changes of metadata and on delete:
   412 when they fail. A resumable upload is checked when it starts and when it ends.
 - The same on reads: 412, and 304 for a conditional GET of an unchanged object.
-- ``generation`` names an object as it was. Only the newest is kept: 404 for another.
+- ``generation`` names an object as it was. Only the newest is kept, 404 for another:
+  unless the bucket has versioning, which keeps the others until they are deleted by
+  their generation, or the emulator ends. ``versions`` lists them.
 - Preconditions that are not enforced (on metagenerations, on the source of a copy,
   within a batch) are refused with 501, never ignored.
 
@@ -37,6 +39,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from http.server import ThreadingHTTPServer
@@ -132,6 +135,7 @@ class Conditions:
     named: int | None = None
     match: int | None = None
     not_match: int | None = None
+    versions: bool = False
 
     @classmethod
     def of(cls, method: str, query: Mapping[str, list[str]]) -> Conditions:
@@ -153,6 +157,7 @@ class Conditions:
             named=number("generation"),
             match=number("ifGenerationMatch"),
             not_match=number("ifGenerationNotMatch"),
+            versions=query.get("versions", [""])[0].lower() == "true",
         )
 
     def check(self, generation: int) -> None:
@@ -191,6 +196,9 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._conditions = Conditions()
         self.read: dict[str, Any] | None = None
+        # Of buckets with versioning, by bucket, name and generation; kept in memory.
+        self.noncurrent: dict[str, dict[str, dict[int, tuple[dict[str, Any], bytes]]]]
+        self.noncurrent = {}
         super().__init__(data_dir=str(folder.parent))
         self.soft_deleted: dict[str, Any] = {}
         self._folder = folder
@@ -227,6 +235,7 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         file_obj["generation"] = str(max(int(file_obj["generation"]), current + 1))
         # It names the port of today; clients make the address up without it.
         file_obj.pop("mediaLink", None)
+        self._keep_noncurrent(bucket_name, file_name)
         super().create_file(bucket_name, file_name, content or b"", file_obj, file_id)
 
     def create_resumable_upload(
@@ -239,6 +248,8 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
 
     def get_file_obj(self, bucket_name: str, file_name: str) -> dict[str, Any]:
         """Return an object's resource if the conditions of a read or patch hold."""
+        if (kept := self._noncurrent(bucket_name, file_name)) is not None:
+            return kept[0]
         resource: dict[str, Any] = super().get_file_obj(bucket_name, file_name)
         if self._conditions.method in ("GET", "PATCH"):
             generation = int(resource["generation"])
@@ -254,19 +265,66 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
     ) -> bytes:
         """Return an object's content; what the metadata does not name is no object."""
         if bucket_name != emulator_storage.RESUMABLE_DIR:
+            if (kept := self._noncurrent(bucket_name, file_name)) is not None:
+                return kept[1]
             self.get_file_obj(bucket_name, file_name)
         content: bytes = super().get_file(bucket_name, file_name, show_error)
         return content
 
     def delete_file(self, bucket_name: str, file_name: str) -> None:
         """Delete an object if the conditions hold, the metadata first."""
+        named = self._conditions.named
+        kept = self.noncurrent.get(bucket_name, {}).get(file_name, {})
+        if named is not None and kept.pop(named, None) is not None:
+            return
         current = self.generation(bucket_name, file_name)
         if current == NO_OBJECT or self._conditions.named not in (None, current):
             raise NotFound
         self._conditions.check(current)
+        if self._conditions.named is None:
+            # Whoever names the generation deletes it for good.
+            self._keep_noncurrent(bucket_name, file_name)
         del self.objects[bucket_name][file_name]
         self._write_config_to_file()
         self._delete_file(bucket_name, file_name)
+
+    def get_file_list(
+        self, bucket_name: str, prefix: str | None = None, *rest: Any, **named: Any
+    ) -> Any:
+        """List objects, and the generations before them where these are asked for."""
+        found, folders = super().get_file_list(bucket_name, prefix, *rest, **named)
+        if not self._conditions.versions:
+            return found, folders
+        older = [
+            resource
+            for name, generations in self.noncurrent.get(bucket_name, {}).items()
+            if name.startswith(prefix or "")
+            for resource, _ in generations.values()
+        ]
+        return [*found, *older], folders
+
+    def _keep_noncurrent(self, bucket: str, name: str) -> None:
+        """Keep an object that is overwritten or deleted, if its bucket does."""
+        versioning = self.buckets.get(bucket, {}).get("versioning") or {}
+        resource = self.objects.get(bucket, {}).get(name)
+        if not versioning.get("enabled") or resource is None:
+            return
+        content: bytes = super().get_file(bucket, name, False)
+        deleted = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+        kept = self.noncurrent.setdefault(bucket, {}).setdefault(name, {})
+        kept[int(resource["generation"])] = (
+            {**resource, "timeDeleted": deleted},
+            content,
+        )
+
+    def _noncurrent(
+        self, bucket: str, name: str
+    ) -> tuple[dict[str, Any], bytes] | None:
+        """Return the generation that the request names, where it is no more live."""
+        named = self._conditions.named
+        if named is None:
+            return None
+        return self.noncurrent.get(bucket, {}).get(name, {}).get(named)
 
     def _write_config_to_file(self) -> None:
         """Replace the metadata file by a new one, never by half of one."""

@@ -35,6 +35,15 @@ class Stored:
     generation: int
 
 
+@dataclass(frozen=True)
+class Generation:
+    """One generation of an object; of a versioned bucket those before it stay."""
+
+    name: str
+    generation: int
+    is_live: bool
+
+
 class Unchanged(Enum):
     """Says that an object still is what its reader knows."""
 
@@ -188,6 +197,44 @@ class Artifacts:
                 self._bucket, prefix=prefix, retry=self._retry, timeout=self._timeout
             )
             return sorted(blob.name for blob in blobs)
+
+    def generations(self, prefix: str = "") -> list[Generation]:
+        """Return every generation of the objects under ``prefix``, the oldest first."""
+        with self._translated(prefix):
+            blobs = self._bucket.client.list_blobs(
+                self._bucket,
+                prefix=prefix,
+                versions=True,
+                retry=self._retry,
+                timeout=self._timeout,
+            )
+            found = [
+                Generation(blob.name, int(blob.generation), blob.time_deleted is None)
+                for blob in blobs
+            ]
+        return sorted(found, key=lambda one: (one.name, one.generation))
+
+    def read_generation(self, one: Generation) -> bytes | None:
+        """Read a generation of an object; None where it has gone."""
+        blob = self._bucket.blob(one.name, generation=one.generation)
+        with self._translated(one.name):
+            try:
+                data: bytes = blob.download_as_bytes(
+                    retry=self._retry, timeout=self._timeout
+                )
+            except api.NotFound:
+                return None
+        return data
+
+    def delete_generation(self, one: Generation) -> None:
+        """Delete a generation for good; it need not exist."""
+        with self._translated(one.name), contextlib.suppress(api.NotFound):
+            self._bucket.delete_blob(
+                one.name,
+                generation=one.generation,
+                retry=self._retry,
+                timeout=self._timeout,
+            )
 
     def delete(self, name: str) -> None:
         """Delete an object; it need not exist."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity.errors import PropensityError
-from propensity.registry import Lease
+from propensity.registry import Lease, Registry
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from propensity.warehouse import Warehouse
 
 VIEW = "stream_features"
+SCOPE = "stream"
 WATERMARK = "stream/watermark.json"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -121,34 +122,54 @@ def compact(run: Run) -> dict[str, Any]:
         RunInProgress: Another run is under way, whatever its as-of date.
         Conflict: Another run has taken this one's place; nothing is lost.
     """
-    with _alone(run) as lease:
+    with alone(
+        run.registry,
+        run_id=run.run_id,
+        began_at=run.began_at,
+        minutes=run.settings.lease_minutes,
+        clock=run.now,
+    ) as lease:
         return _compacted(run, lease)
 
 
 @contextlib.contextmanager
-def _alone(run: Run) -> Iterator[Lease]:
+def alone(
+    registry: Registry,
+    *,
+    run_id: str,
+    began_at: datetime,
+    minutes: int,
+    clock: Callable[[], datetime],
+) -> Iterator[Lease]:
     """
     Hold the lease that all compactions share.
 
     A run's own is that of its as-of date. Of two statements that each insert the tile
     of a new day BigQuery would take both, since an insert conflicts with nothing.
+
+    Args:
+        registry: Of the scope SCOPE.
+        run_id: The run's own.
+        began_at: When it began.
+        minutes: For how long a run that died keeps others out.
+        clock: Says what time it is, in UTC.
     """
-    lease = run.registry.begin(
+    lease = registry.begin(
         "compact",
         EPOCH.date(),
-        run_id=run.run_id,
-        now=run.began_at,
-        duration=timedelta(minutes=run.settings.lease_minutes),
+        run_id=run_id,
+        now=began_at,
+        duration=timedelta(minutes=minutes),
         again=True,
     )
     assert isinstance(lease, Lease)  # asked for again, so that it is not done
     try:
-        with run.registry.kept(lease, clock=run.now):
+        with registry.kept(lease, clock=clock):
             yield lease
     finally:
         # What happened in the block is the news, not this; the lease ends by itself.
         with contextlib.suppress(PropensityError):
-            run.registry.finish(lease, {}, at=run.now())
+            registry.finish(lease, {}, at=clock())
 
 
 def _compacted(run: Run, lease: Lease) -> dict[str, Any]:

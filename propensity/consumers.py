@@ -25,8 +25,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from math import isnan
+from functools import cache, partial
+from math import inf, isnan
 from typing import Any
 
 import msgspec
@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import bus, stream, tables, usecases
+from propensity import bus, stream, suppression, tables, usecases
 from propensity.answers import Json, body_of, log
 from propensity.appends import Appends, RowsRefused
 from propensity.artifacts import Artifacts
@@ -57,11 +57,14 @@ from propensity.events import (
     numerals_of,
 )
 from propensity.postcodes import PostcodeIndex
+from propensity.redaction import personal_fields
+from propensity.refreshed import Refreshed
 from propensity.registry import PARQUET
 from propensity.serving import Champions, Serving, Standing
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.stream import Message, Rules
+from propensity.stream import Accepted, Message, Rules
+from propensity.suppression import Suppressed
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
@@ -80,9 +83,6 @@ SCORING_GROUPS = 2
 
 # Of a score that nothing gave, since nothing served.
 NO_VERSION = -1
-
-# After it could not be read, the postcode table is left alone for so long.
-POSTCODES_PAUSE_S = 1.0
 
 # Counts of an instance are logged this often: a line an event would cost more than it.
 LOG_EVERY_S = 10.0
@@ -239,6 +239,23 @@ class Consumer(ABC):
         spare_the_collector()
         self.edges = edges
         self.tally = Tally(self.name)
+        # The fields that dead letters are stored without.
+        self._personal = (
+            {}
+            if edges.settings.keep_personal_fields
+            else personal_fields(edges.catalogue.types)
+        )
+        # Without a key there is no list, and nothing to read.
+        self._suppressed: Refreshed[Suppressed] | None = None
+        if edges.settings.suppression_key:
+            ttl_s = edges.settings.suppression_ttl_s
+            self._suppressed = Refreshed(
+                partial(suppression.read, edges.warehouse),
+                ttl_s=ttl_s,
+                grace_s=ttl_s,
+                clock=time.monotonic,
+                tell=partial(self.warn, "suppressed users"),
+            )
         self._stored = Json(self.stored)
         self._group: GroupCommit[Message, Consumed] = GroupCommit(
             self._commit,
@@ -288,6 +305,35 @@ class Consumer(ABC):
             PropensityError: None of them counts as handled.
         """
 
+    def warn(self, what: str, error: BaseException) -> None:
+        """Log that something could not be read again."""
+        log("WARNING", f"{what} not read: {error}", function=self.name)
+
+    async def suppressed(self) -> Suppressed:
+        """
+        Return whom nothing may be kept of.
+
+        Raises:
+            PropensityError: It is not known.
+        """
+        if self._suppressed is None:
+            return suppression.NOBODY
+        return await self._suppressed.current()
+
+    async def unsuppressed(
+        self, accepted: Accepted, messages: Sequence[Message]
+    ) -> Accepted:
+        """Return what came of messages without that of suppressed users, counted."""
+        suppressed = await self.suppressed()
+        if not suppressed:
+            return accepted
+        kept, left_out = await asyncio.to_thread(
+            stream.unsuppressed, accepted, messages, suppressed
+        )
+        if left_out:
+            self.tally.add({}, suppressed=left_out)
+        return kept
+
     async def bury(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]
     ) -> None:
@@ -315,7 +361,9 @@ class Consumer(ABC):
         refused: Mapping[int, Refused],
         received_at: datetime,
     ) -> None:
-        rows = stream.dead_letters(messages, refused, received_at=received_at)
+        rows = stream.dead_letters(
+            messages, refused, received_at=received_at, personal=self._personal
+        )
         await self.edges.appends.append(tables.DEAD_LETTERS, rows)
 
 
@@ -326,7 +374,17 @@ class StreamFeatures(Consumer):
 
     def __init__(self, edges: Edges) -> None:
         super().__init__(edges)
-        self._postcodes = Postcodes(edges)
+        self._postcodes: Refreshed[PostcodeIndex] = Refreshed(
+            self._read_postcodes,
+            ttl_s=edges.settings.postcode_ttl_s,
+            grace_s=inf,
+            clock=time.monotonic,
+            tell=partial(self.warn, "postcodes"),
+        )
+
+    def _read_postcodes(self) -> PostcodeIndex:
+        warehouse = self.edges.warehouse.for_run()
+        return PostcodeIndex.of(warehouse.table(statement("postcodes")))
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Store a group, bury what is refused, then publish what was stored."""
@@ -338,6 +396,7 @@ class StreamFeatures(Consumer):
             received_at=datetime.now(UTC),
             rules=edges.rules,
         )
+        accepted = await self.unsuppressed(accepted, messages)
         refused = dict(accepted.refused)
         told = await self._append(
             tables.TRUTH_EVENTS, accepted.truths, accepted.truth_places, refused
@@ -409,52 +468,6 @@ def attributes_of(rows: pa.RecordBatch) -> list[dict[str, str]]:
     ]
 
 
-class Postcodes:
-    """The postcode table, kept in memory and read again once it is old."""
-
-    def __init__(self, edges: Edges) -> None:
-        self._edges = edges
-        self._found: PostcodeIndex | None = None
-        self._error: BaseException | None = None
-        self._expires = 0.0
-        self._reading: asyncio.Task[PostcodeIndex] | None = None
-
-    async def current(self) -> PostcodeIndex:
-        """
-        Return the table; an old one while the new one is read.
-
-        Raises:
-            PropensityError: It could not be read, and there is no old one.
-        """
-        if time.monotonic() >= self._expires and self._reading is None:
-            self._reading = asyncio.create_task(asyncio.to_thread(self._read))
-            self._reading.add_done_callback(self._finished)
-        if self._found is not None:
-            return self._found
-        if self._reading is None:
-            assert self._error is not None
-            raise self._error
-        return await asyncio.shield(self._reading)
-
-    def _read(self) -> PostcodeIndex:
-        warehouse = self._edges.warehouse.for_run()
-        return PostcodeIndex.of(warehouse.table(statement("postcodes")))
-
-    def _finished(self, reading: asyncio.Task[PostcodeIndex]) -> None:
-        self._reading = None
-        if reading.cancelled():
-            return
-        self._error = reading.exception()
-        if self._error is None:
-            self._found = reading.result()
-            self._expires = time.monotonic() + self._edges.settings.postcode_ttl_s
-        else:
-            # Without an old one everybody is told, until it is tried again.
-            self._expires = time.monotonic() + POSTCODES_PAUSE_S
-            text = f"postcodes not read: {self._error}"
-            log("WARNING", text, function="streamFeatures")
-
-
 class ArchiveEvents(Consumer):
     """Enriched events to Parquet files in the bucket, a folder for every day."""
 
@@ -472,6 +485,7 @@ class ArchiveEvents(Consumer):
             received_at=datetime.now(UTC),
             rules=self.edges.rules,
         )
+        accepted = await self.unsuppressed(accepted, messages)
         if accepted.refused:
             await self.bury(messages, accepted.refused)
         days = pc.unique(accepted.rows.column("event_date"))
@@ -564,6 +578,8 @@ class ScoreStream(Consumer):
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Score a group, the events of each use case together."""
+        suppressed = await self.suppressed()
+        left_out = 0
         refused: dict[int, Refused] = {}
         asked: dict[str, list[Scored]] = {}
         for place, message in enumerate(messages):
@@ -574,7 +590,18 @@ class ScoreStream(Consumer):
             except (msgspec.MsgspecError, ValueError, RecursionError) as error:
                 refused[place] = self.edges.catalogue.explain(message.data, error)
             else:
-                asked.setdefault(event.use_case, []).append(event)
+                if suppressed and suppressed.covers(event.user_id, event.use_case):
+                    left_out += 1
+                else:
+                    asked.setdefault(event.use_case, []).append(event)
+        if refused and suppressed:
+            told = await asyncio.to_thread(
+                stream.unmentioned, refused, messages, suppressed
+            )
+            left_out += len(refused) - len(told)
+            refused = told
+        if left_out:
+            self.tally.add({}, suppressed=left_out)
         if refused:
             await self.bury(messages, refused)
         loop = asyncio.get_running_loop()

@@ -38,8 +38,11 @@ from propensity.errors import (
     TooLarge,
     Unavailable,
 )
+from propensity.refreshed import Refreshed
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.suppression import NOBODY, Suppressed
+from propensity.suppression import read as read_suppressed
 from propensity.warehouse import Warehouse
 
 FUNCTION = "getProba"
@@ -266,6 +269,31 @@ def _check_use_case(use_case: object) -> None:
 
 # -- the answer -----------------------------------------------------------------------
 
+
+def suppressed_users(
+    warehouse: Warehouse, *, function: str
+) -> Refreshed[Suppressed] | None:
+    """
+    Return the list of users of whom nothing is said, None where there is no key to it.
+
+    Args:
+        warehouse: That it is read from, when somebody asks first.
+        function: In the log.
+    """
+    settings = warehouse.settings
+    if not settings.suppression_key:
+        return None
+    return Refreshed(
+        functools.partial(read_suppressed, warehouse),
+        ttl_s=settings.suppression_ttl_s,
+        grace_s=settings.suppression_ttl_s,
+        clock=time.monotonic,
+        tell=lambda error: log(
+            "WARNING", f"suppressed users not read: {error}", function=function
+        ),
+    )
+
+
 Key = tuple[str, str]
 
 
@@ -327,9 +355,18 @@ class Lookups:
         source: Source,
         settings: Settings,
         *,
+        suppressed: Refreshed[Suppressed] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """
+        Args:
+            source: Where predictions are read.
+            settings: Of the deployment.
+            suppressed: Whom nothing is said of; None where there is no list.
+            clock: Monotonic, in seconds.
+        """
         self._source = source
+        self._suppressed = suppressed
         self._settings = settings
         self._clock = clock
         self._cache = Cache(
@@ -343,7 +380,12 @@ class Lookups:
     @classmethod
     def open(cls, settings: Settings) -> Lookups:
         """Open the BigQuery client; nothing is sent yet."""
-        return cls(PredictionsTable(Warehouse.open(settings)), settings)
+        warehouse = Warehouse.open(settings)
+        return cls(
+            PredictionsTable(warehouse),
+            settings,
+            suppressed=suppressed_users(warehouse, function=FUNCTION),
+        )
 
     async def answer(self, asked: Question, *, today: date) -> Response:
         """
@@ -362,7 +404,7 @@ class Lookups:
             return Json(f'{{"predictions":[{predictions}]}}'.encode())
         user_id = asked.user_ids[0]
         is_known, prediction = self._cache.find((use_case, user_id), now=self._clock())
-        if not is_known:
+        if not is_known or (self._suppressed and await self._suppressed.current()):
             prediction = (await self.find(use_case, asked.user_ids))[user_id]
         body = rendered(user_id, prediction, oldest=oldest)
         if prediction is None:
@@ -378,10 +420,16 @@ class Lookups:
         Raises:
             PropensityError: The predictions could not be read.
         """
+        suppressed = NOBODY
+        if self._suppressed is not None:
+            suppressed = await self._suppressed.current()
         now = self._clock()
         found: dict[str, Prediction | None] = {}
         unknown: dict[str, None] = {}
         for user_id in user_ids:
+            if suppressed and suppressed.covers(user_id, use_case):
+                found[user_id] = None
+                continue
             is_known, prediction = self._cache.find((use_case, user_id), now=now)
             if is_known:
                 found[user_id] = prediction

@@ -16,11 +16,12 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from propensity import description, report
 from propensity.registry import HTML, JSON, PARQUET, Published, pickled
-from propensity.tables import TRAINING_METADATA
+from propensity.tables import EVENT, TRAINING_METADATA, USER
 
 if TYPE_CHECKING:
     from propensity.training import Trained, Verdict
@@ -142,11 +143,27 @@ def libraries() -> dict[str, str]:
     return {"python": platform.python_version(), **found}
 
 
+def nameless(rows: pa.Table) -> pa.Table:
+    """
+    Return rows with numbers in the place of users and events.
+
+    A snapshot stays as it is for as long as its version is there, so it holds nothing
+    that would have to be removed for a user. Rows of one user still have one number,
+    which means nothing outside the snapshot: no key leads back.
+    """
+    for name in (USER, EVENT):
+        if name in rows.column_names:
+            numbers = pc.dictionary_encode(rows[name].combine_chunks()).indices
+            place = rows.column_names.index(name)
+            rows = rows.set_column(place, name, numbers.cast(pa.int64()))
+    return rows
+
+
 def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes, str]]:
     """Return the files of a version: bytes and content type by name."""
     binary = "application/octet-stream"
     data = io.BytesIO()
-    pq.write_table(rows, data, compression="zstd")
+    pq.write_table(nameless(rows), data, compression="zstd")
     made = {
         MODEL: (pickled(trained.model), binary),
         PREPROCESSOR: (pickled(trained.preprocessor), binary),

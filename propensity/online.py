@@ -42,9 +42,11 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.instances import Instance, Layout, Question, Reader, Scored
-from propensity.lookup import NoSuchPath, UnsupportedType
+from propensity.lookup import NoSuchPath, UnsupportedType, suppressed_users
+from propensity.refreshed import Refreshed
 from propensity.serving import Champions, Serving, Standing
 from propensity.settings import Settings
+from propensity.suppression import NOBODY, Suppressed
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
@@ -485,8 +487,10 @@ class Online:
         warehouse: Warehouse,
         append: Callable[[pa.RecordBatch], Awaitable[None]],
         use_cases: Sequence[UseCase],
+        suppressed: Refreshed[Suppressed] | None = None,
     ) -> None:
         self._settings = settings
+        self._suppressed = suppressed
         self._champions = champions
         self._warehouse = warehouse
         self._counts = Counts()
@@ -532,6 +536,7 @@ class Online:
             warehouse=warehouse,
             append=append,
             use_cases=[usecases.load(name) for name in usecases.names()],
+            suppressed=suppressed_users(warehouse, function=FUNCTION),
         )
         # Garbage collection that walked through all that stays would halt requests.
         gc.collect()
@@ -558,8 +563,13 @@ class Online:
         standing = await self._standing(question)
         layout = self._reader.layouts[question.use_case.name]
         asked, prefixes = question.instances, question.prefixes
+        suppressed = NOBODY
+        if self._suppressed is not None:
+            suppressed = await self._suppressed.current()
         if question.user_id is not None:
-            found = await self._user(question, layout)
+            name = question.use_case.name
+            is_suppressed = suppressed and suppressed.covers(question.user_id, name)
+            found = None if is_suppressed else await self._user(question, layout)
             if found is None:
                 return _unknown(question)
             asked, prefixes = (found,), ("",)
@@ -577,16 +587,18 @@ class Online:
             else (scored.at - one.ingested_at) / _MILLISECOND
             for one in asked
         ]
-        self.log.add(
-            instances.logged(
-                question,
-                layout,
-                asked,
-                event_ids=event_ids,
-                scored=scored,
-                latencies_ms=latencies,
-            )
+        logged = instances.logged(
+            question,
+            layout,
+            asked,
+            event_ids=event_ids,
+            scored=scored,
+            latencies_ms=latencies,
         )
+        if suppressed:
+            # An instance's identity may be that of somebody on the list.
+            logged = [row for row in logged if not _is_of(suppressed, row)]
+        self.log.add(logged)
         self._counts.add(requests=1, scored=len(asked))
         told = _told(
             question,
@@ -671,6 +683,15 @@ class Online:
 
 def _tell(error: PropensityError) -> None:
     log("ERROR", error.message, function=FUNCTION, outcome=error.code)
+
+
+_USE_CASE, _USER = map(
+    tables.INFERENCE_LOG.arrow_schema().get_field_index, ("use_case", "user_id")
+)
+
+
+def _is_of(suppressed: Suppressed, row: Sequence[Any]) -> bool:
+    return suppressed.covers(row[_USER], row[_USE_CASE])
 
 
 def _check(request: Request) -> None:

@@ -11,9 +11,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
+from propensity import tables
 from propensity.errors import SettingsError
 
 PREFIX = "PROPENSITY_"
@@ -23,6 +24,15 @@ PREFIX = "PROPENSITY_"
 FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_[A-Z0-9_]+)")
 
 GIB = 1024**3
+
+MINIMUM_KEY_CHARACTERS = 32
+
+# What a user must have consented to for an event of the export to be read; true is
+# analytics_storage.
+CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
+
+# Settings whose values no message repeats.
+_SECRETS = frozenset({"suppression_key"})
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
@@ -82,6 +92,17 @@ def _text(text: str) -> str:
     return text
 
 
+def _key(text: str) -> str:
+    if len(text) < MINIMUM_KEY_CHARACTERS:
+        raise ValueError(f"must have {MINIMUM_KEY_CHARACTERS} characters or more")
+    return text
+
+
+def _retention(text: str) -> str:
+    tables.retention(text)
+    return text
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """
@@ -133,6 +154,10 @@ class Settings:
     truth_delay_days: int = 7
     alert_review_cost: float = 5.0
     fraud_prior: float = 0.0
+    suppression_key: str = field(default="", repr=False)
+    suppression_ttl_s: int = 300
+    require_consent: str = "false"
+    retention_days: str = ""
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -171,8 +196,9 @@ class Settings:
             try:
                 chosen[name] = _PARSERS[name](text)
             except ValueError as error:
+                said = "is set" if name in _SECRETS else f"is {text!r}"
                 raise SettingsError(
-                    f"{variable} is {text!r}, but it {error}", field=variable
+                    f"{variable} {said}, but it {error}", field=variable
                 ) from error
         if "project" not in chosen:
             raise SettingsError(
@@ -241,6 +267,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "truth_delay_days": _whole(0, 3650),
     "alert_review_cost": _real(0.0, 1e6),
     "fraud_prior": _real(0.0, 0.5),
+    "suppression_key": _key,
+    "suppression_ttl_s": _whole(1, 24 * 3600),
+    "require_consent": _one_of(*CONSENTS),
+    "retention_days": _retention,
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,

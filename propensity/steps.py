@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity import compaction, evaluation, tables
+from propensity import compaction, consent, evaluation, suppression, tables
 from propensity.errors import (
     ArtifactError,
     Conflict,
@@ -71,6 +71,7 @@ def training_rows(run: Run) -> pa.Table:
     """
     if run.use_case.scores_events:
         return _event_rows(run)
+    check_consent(run)
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
     found = run.warehouse.rows(use_case.statement("first_day"))
@@ -95,6 +96,7 @@ def training_rows(run: Run) -> pa.Table:
             "maximum_rows": settings.maximum_training_rows,
         },
     )
+    rows = suppression.read(run.warehouse).without(rows, use_case.name)
     run.noted["rows_in"] = len(rows)
     return checked(rows, use_case.features)
 
@@ -107,9 +109,16 @@ def _event_rows(run: Run) -> pa.Table:
         run.use_case.statement("event_training_rows"),
         {**_event_window(run), "maximum_rows": run.settings.maximum_training_rows},
     )
+    joined = suppression.read(run.warehouse).without(joined, run.use_case.name)
     rows = event_training.dataset(joined, run.use_case)
     run.noted.update(rows_in=len(rows), **event_training.counts(rows))
     return rows
+
+
+def check_consent(run: Run) -> None:
+    """Raise SettingsError where the export would be read without asked consent."""
+    if consent.VIEW in run.use_case.statement("features"):
+        consent.check_view(run.warehouse)
 
 
 def _event_window(run: Run) -> dict[str, Any]:
@@ -405,10 +414,13 @@ def stage(run: Run, model: Serving) -> Staged:
     Raises:
         NotEnoughData: There is no user to score.
     """
-    batches = run.warehouse.batches(
+    check_consent(run)
+    suppressed = suppression.read(run.warehouse)
+    read = run.warehouse.batches(
         run.use_case.statement("features"),
         run.use_case.window(run.settings, [run.as_of]),
     )
+    batches = (suppressed.without(batch, run.use_case.name) for batch in read)
     users, mass = 0, 0.0
     for part, rows in enumerate(_staged(run, model.scorer.score(batches))):
         users += len(rows)
@@ -563,6 +575,7 @@ def weeks_to_evaluate(run: Run) -> list[date]:
 
 def evaluate_week(run: Run, week: date) -> dict[str, Any]:
     """Return the week's row of ``ma_model_evaluation``."""
+    check_consent(run)
     use_case, settings = run.use_case, run.settings
     row = _evaluation(run, week)
     in_force = run.warehouse.rows(
@@ -575,15 +588,17 @@ def evaluate_week(run: Run, week: date) -> dict[str, Any]:
     )
     if not in_force:
         return {**row, "model_version": -1, "outcome": "no_predictions"}
-    groups = run.warehouse.table(
-        use_case.statement("evaluation_rows"),
-        {
-            **use_case.window(settings, [week], today=run.as_of),
-            "use_case": use_case.name,
-            "prediction_as_of": in_force[0]["as_of"],
-        },
-    )
+    asked = {
+        **use_case.window(settings, [week], today=run.as_of),
+        "use_case": use_case.name,
+        "prediction_as_of": in_force[0]["as_of"],
+    }
+    groups = run.warehouse.table(use_case.statement("evaluation_rows"), asked)
     observed, unscored = outcomes_of(groups)
+    if suppressed := suppression.read(run.warehouse):
+        # Whoever is forgotten has no probability, and is no converter who was missed.
+        missed = run.warehouse.table(use_case.statement("unscored_converters"), asked)
+        unscored = len(suppressed.without(missed, use_case.name))
     return {
         **row,
         "model_version": in_force[0]["model_version"],
@@ -742,18 +757,19 @@ def prepare(warehouse: Any, artifacts: Any, settings: Any) -> None:
     """
     Create the dataset, its tables and its views, where missing.
 
+    Tables that are there are kept from now on for as long as the settings say.
+
     Raises:
         MissingTable: The export has no table yet, so that its view can not be made.
             All else is there.
     """
     warehouse.create_dataset(settings.dataset)
-    for table in tables.TABLES:
+    for table in tables.retained(settings.retention_days):
         warehouse.create(table)
+        warehouse.keep(table)
     compaction.prepare_view(warehouse, artifacts)
     if not settings.ga4_dataset:
         return
     source = f"{settings.project}.{settings.ga4_dataset}"
-    warehouse.replace_view(
-        "ga_events",
-        statement("ga_events").replace("`events_*`", f"`{source}.events_*`"),
-    )
+    text = consent.events_view(source, require=settings.require_consent)
+    warehouse.replace_view(consent.VIEW, text)

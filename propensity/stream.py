@@ -13,7 +13,7 @@ import contextlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import filterfalse, product
 from typing import Any
@@ -47,6 +47,8 @@ from propensity.events import (
     truth_of,
 )
 from propensity.postcodes import PostcodeIndex
+from propensity.redaction import redacted
+from propensity.suppression import Suppressed
 
 EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
 TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
@@ -243,6 +245,71 @@ def accept(
 
 
 _NO_TRUTHS = pa.RecordBatch.from_pylist([], schema=TRUTH_SCHEMA)
+
+
+def unsuppressed(
+    accepted: Accepted, messages: Sequence[Message], suppressed: Suppressed
+) -> tuple[Accepted, int]:
+    """
+    Return what came of a batch without anything about users on the list.
+
+    A truth is about the user that its event is about: a type that tells truths has an
+    identity, which is both.
+
+    Args:
+        accepted: What ``accept`` returned.
+        messages: Of the batch.
+        suppressed: The list.
+
+    Returns:
+        What is left, and how many messages are not in it any more.
+    """
+    kept, told = (
+        [
+            row
+            for row, (user, use_case) in enumerate(zip(users, use_cases, strict=True))
+            if not suppressed.covers(user, use_case)
+        ]
+        for users, use_cases in (
+            (_texts(accepted.rows, "user_id"), _texts(accepted.rows, "use_case")),
+            (_texts(accepted.truths, "event_id"), _texts(accepted.truths, "use_case")),
+        )
+    )
+    refused = unmentioned(accepted.refused, messages, suppressed)
+    before = (accepted.places, accepted.truth_places, accepted.refused)
+    left_out = sum(map(len, before)) - sum(map(len, (kept, told, refused)))
+    if not left_out:
+        return accepted, 0
+    left = replace(
+        accepted,
+        rows=accepted.rows.take(pa.array(kept, pa.int64())),
+        enriched=[accepted.enriched[row] for row in kept],
+        places=[accepted.places[row] for row in kept],
+        truths=accepted.truths.take(pa.array(told, pa.int64())),
+        truth_places=[accepted.truth_places[row] for row in told],
+        refused=refused,
+    )
+    return left, left_out
+
+
+def _texts(rows: pa.RecordBatch, name: str) -> list[str]:
+    texts: list[str] = rows.column(name).to_pylist()
+    return texts
+
+
+def unmentioned(
+    refused: Mapping[int, Refused],
+    messages: Sequence[Message],
+    suppressed: Suppressed,
+) -> dict[int, Refused]:
+    """Return of what was refused the messages that name no user on the list."""
+    return {
+        place: reason
+        for place, reason in refused.items()
+        if not suppressed.is_mentioned(
+            messages[place].data[:MAXIMUM_RAW_BYTES], messages[place].attributes
+        )
+    }
 
 
 def _truths(
@@ -659,14 +726,16 @@ def dead_letters(
     refused: Mapping[int, Refused],
     *,
     received_at: datetime,
+    personal: Mapping[str, str],
 ) -> pa.RecordBatch:
     """
-    Return rows of ``dead_letters``: what was refused, as it came.
+    Return rows of ``dead_letters``: what was refused, as it came but for persons.
 
     Args:
         messages: As given to ``accept``.
         refused: Why, by place in ``messages``.
         received_at: Now, in UTC.
+        personal: Kinds of the fields whose values are left out, by name.
     """
     chosen = [messages[place] for place in refused]
     reasons = list(refused.values())
@@ -676,7 +745,9 @@ def dead_letters(
         "reason": [one.reason for one in reasons],
         "field": [one.field for one in reasons],
         "detail": [one.detail for one in reasons],
-        "raw": [message.data[:MAXIMUM_RAW_BYTES] for message in chosen],
+        "raw": [
+            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in chosen
+        ],
         "raw_size": [len(message.data) for message in chosen],
         "attributes": [
             msgspec.json.encode(message.attributes).decode() for message in chosen

@@ -8,7 +8,7 @@ to BigQuery.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -458,12 +458,29 @@ DEAD_LETTERS = Table(
         Column("reason", "STRING", "Such as malformed_json", required=True),
         Column("field", "STRING", "The field at fault, where there is one"),
         Column("detail", "STRING", "What was wanted and what was found"),
-        Column("raw", "BYTES", "The payload as it came; its start if it is huge"),
+        Column(
+            "raw", "BYTES", "The payload but for personal fields; its start if huge"
+        ),
         Column("raw_size", "INT64", "Bytes of the whole payload"),
         Column("attributes", "STRING", "The message's attributes, JSON"),
         Column("published_at", "TIMESTAMP", "When it was published"),
         Column("received_at", "TIMESTAMP", "When the function took it", required=True),
         Column("received_on", "DATE", "UTC day of received_at", required=True),
+    ),
+)
+
+SUPPRESSED_USERS = Table(
+    name="suppressed_users",
+    description="Users of whom nothing may be kept, by a keyed hash of their ids",
+    key=("use_case", "user_hash"),
+    partition="suppressed_on",
+    clustering=("use_case", "user_hash"),
+    columns=(
+        Column("use_case", "STRING", "Where it counts; empty: all", required=True),
+        Column("user_hash", "STRING", "HMAC-SHA256 of the id, in hex", required=True),
+        Column("key_id", "STRING", "Tells the hash's key from others", required=True),
+        Column("suppressed_at", "TIMESTAMP", "When it was added", required=True),
+        Column("suppressed_on", "DATE", "UTC day of suppressed_at", required=True),
     ),
 )
 
@@ -481,4 +498,65 @@ TABLES = (
     INFERENCE_LOG,
     TRUTH_EVENTS,
     DEAD_LETTERS,
+    SUPPRESSED_USERS,
 )
+
+
+MAXIMUM_RETENTION_DAYS = 36_500
+
+
+def retention(text: str) -> dict[str, int]:
+    """
+    Return the days that partitions are kept, by table; 0 is for ever.
+
+    Args:
+        text: ``table=days`` for each of some tables, between spaces or commas.
+
+    Raises:
+        ValueError: It is not. An entry of the list of suppressed users never expires:
+            the user would come back.
+    """
+    allowed = {table.name for table in TABLES} - {SUPPRESSED_USERS.name}
+    found: dict[str, int] = {}
+    for part in text.replace(",", " ").split():
+        name, _, days = part.partition("=")
+        if name not in allowed:
+            raise ValueError(
+                f"names {name!r}; it must be like stream_events=400 dead_letters=90, "
+                f"with tables of {', '.join(sorted(allowed))}"
+            )
+        if name in found:
+            raise ValueError(f"must name {name} once")
+        is_whole = days.isascii() and days.isdigit()
+        if not is_whole or int(days) > MAXIMUM_RETENTION_DAYS:
+            raise ValueError(
+                f"must give {name} a whole number of days up to "
+                f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
+            )
+        found[name] = int(days)
+    return found
+
+
+def retained(text: str) -> tuple[Table, ...]:
+    """Return all tables, kept as ``retention`` says; others as they are declared."""
+    days = retention(text)
+    return tuple(
+        replace(table, expiration_days=days.get(table.name, table.expiration_days))
+        for table in TABLES
+    )
+
+
+# What tells in a column whom a row is about: the user, by the user's id; an event of
+# the user, where nothing else does; or bytes that may say anything.
+USER, EVENT, RAW = "user_id", "event_id", "raw"
+
+
+def holding_users() -> dict[Table, str]:
+    """Return the tables that have rows about users, and the column that tells whom."""
+    found = {}
+    for table in TABLES:
+        names = {column.name for column in table.columns}
+        told = next((name for name in (USER, EVENT, RAW) if name in names), None)
+        if told is not None:
+            found[table] = told
+    return found

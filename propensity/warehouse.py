@@ -59,6 +59,8 @@ _RACE_WORDS = ("concurrent update", "Could not serialize access")
 # Of the Storage API, where trying again may help.
 _UNREACHABLE = (api.ServiceUnavailable, api.InternalServerError)
 
+_DAY_MS = 24 * 3600 * 1000
+
 # A page of a result read without the Storage API.
 _UNLIMITED = ("grpc.max_receive_message_length", -1)
 
@@ -203,6 +205,24 @@ class Warehouse:
             )
         return table if isinstance(table, pa.Table) else pa.table(table)
 
+    def listed(self, table: Table, columns: Sequence[str]) -> list[Any]:
+        """
+        Return columns of all rows of a small table; it bills nothing.
+
+        Raises:
+            MissingTable, Unavailable: As named.
+        """
+        chosen = [field for field in _schema(table) if field.name in columns]
+        with self._translated():
+            return list(
+                self.client.list_rows(
+                    bigquery.Table(self._named(table.name), schema=_schema(table)),
+                    selected_fields=chosen,
+                    retry=self._retry,
+                    timeout=self._request,
+                )
+            )
+
     def dry_run(self, sql: str, parameters: Parameters | None = None) -> int:
         """Return the bytes that the statement would scan; it is not run."""
         with self._translated():
@@ -220,6 +240,35 @@ class Warehouse:
             self.client.create_table(
                 reference, exists_ok=True, retry=self._retry, timeout=self._request
             )
+
+    def keep(self, table: Table) -> None:
+        """Have partitions of a table, which exists, expire as it says; 0 days never."""
+        wanted = table.expiration_days * _DAY_MS or None
+        with self._translated():
+            found = self.client.get_table(
+                self._named(table.name), retry=self._retry, timeout=self._request
+            )
+            partitioning = found.time_partitioning
+            if partitioning is None or partitioning.expiration_ms == wanted:
+                return
+            partitioning.expiration_ms = wanted
+            found.time_partitioning = partitioning
+            self.client.update_table(
+                found, ["time_partitioning"], retry=self._retry, timeout=self._request
+            )
+
+    def view_text(self, name: str) -> str:
+        """
+        Return the query of a view; it bills nothing.
+
+        Raises:
+            MissingTable: There is none.
+        """
+        with self._translated():
+            found = self.client.get_table(
+                self._named(name), retry=self._retry, timeout=self._request
+            )
+        return found.view_query or ""
 
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""

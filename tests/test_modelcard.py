@@ -189,10 +189,21 @@ class TestFiles:
         assert again.tobytes() == trained().probability.tobytes()
 
     def test_hold_the_rows(self):
-        """The data set snapshot is the table that training read."""
+        """The data set snapshot is the table that training read, but for its users."""
         found = pq.read_table(io.BytesIO(files()[modelcard.DATASET][0]))
 
-        assert found.equals(rows())
+        assert found.drop("user_id").equals(rows().drop("user_id"))
+
+    def test_hold_numbers_in_the_place_of_users(self):
+        """Rows of one user have one number, other users others; no id is in the file,
+        so that none has to be removed from what is never rewritten."""
+        data = files()[modelcard.DATASET][0]
+        numbers = pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
+        users = rows()["user_id"].to_pylist()
+
+        assert len(set(zip(users, numbers, strict=True))) == len(set(users))
+        assert set(numbers) == set(range(len(set(users))))
+        assert not [user for user in set(users) if user.encode() in data]
 
     def test_hold_the_card_as_it_is(self):
         """The stored card has the card's values."""

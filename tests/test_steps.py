@@ -73,6 +73,36 @@ class TestChecks:
 
 
 class TestPrepare:
+    def test_keeps_tables_for_as_long_as_the_settings_say(self, environment):
+        """Those that are there as well, from the next set-up on; and back."""
+
+        def expiring(text: str) -> dict[str, int]:
+            settings = Settings.from_environment(
+                {
+                    **environment,
+                    "PROPENSITY_GA4_DATASET": "",
+                    "PROPENSITY_RETENTION_DAYS": text,
+                }
+            )
+            warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+            steps.prepare(warehouse, artifacts, settings)
+            found = {}
+            for table in tables.TABLES:
+                name = f"{settings.project}.{settings.dataset}.{table.name}"
+                partitioning = warehouse.client.get_table(name).time_partitioning
+                if partitioning.expiration_ms:
+                    days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
+                    found[table.name] = days
+            warehouse.close()
+            artifacts.close()
+            return found
+
+        staged = {"ma_predictions_staging": 3, "ma_model_evaluation_staging": 3}
+
+        assert expiring("") == staged
+        assert expiring("stream_events=400") == {**staged, "stream_events": 400}
+        assert expiring("") == staged
+
     def test_makes_tables_and_views_and_keeps_what_is_there(
         self, workplace, environment
     ):

@@ -771,7 +771,7 @@ class TestDeadLetters:
             message(bet(bet_amount=-1), "m3"),
         ]
         accepted = accept(*messages)
-        letters = dead_letters(messages, accepted.refused, received_at=NOW)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
 
         assert letters.schema == stream.DEAD_LETTER_SCHEMA
         [first, second] = sorted(letters.to_pylist(), key=lambda one: one["message_id"])
@@ -794,7 +794,9 @@ class TestDeadLetters:
         """A row must fit in an append; how much there was is told."""
         huge = message(b"x" * (stream.MAXIMUM_RAW_BYTES + 1))
         refused = {0: Refused("too_large", "over the bound")}
-        [letter] = dead_letters([huge], refused, received_at=NOW).to_pylist()
+        [letter] = dead_letters(
+            [huge], refused, received_at=NOW, personal={}
+        ).to_pylist()
 
         assert len(letter["raw"]) == stream.MAXIMUM_RAW_BYTES
         assert letter["raw_size"] == stream.MAXIMUM_RAW_BYTES + 1
@@ -804,7 +806,9 @@ class TestDeadLetters:
         problem = Refused("wrong_encoding", "the payload is not base64")
         sent = Message(b"%%%", "m1", problem=problem)
         accepted = accept(sent)
-        [letter] = dead_letters([sent], accepted.refused, received_at=NOW).to_pylist()
+        [letter] = dead_letters(
+            [sent], accepted.refused, received_at=NOW, personal={}
+        ).to_pylist()
 
         assert (letter["reason"], letter["raw"]) == ("wrong_encoding", b"%%%")
 
@@ -813,7 +817,7 @@ class TestDeadLetters:
     def test_are_one_for_each_that_was_refused(self, messages):
         """Each in a valid row, whatever came."""
         accepted: Accepted = accept(*messages, catalogue=BOTH)
-        letters = dead_letters(messages, accepted.refused, received_at=NOW)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
 
         letters.validate(full=True)
         assert letters.num_rows == len(accepted.refused)

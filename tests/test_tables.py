@@ -150,6 +150,44 @@ class TestTables:
         assert "partition_expiration_days" not in tables.PREDICTIONS_HISTORY.ddl()
 
 
+class TestRetention:
+    def test_is_days_by_table(self):
+        """Between spaces or commas; all others are kept as they are declared."""
+        text = "stream_events=400, dead_letters=90 ma_predictions_staging=0"
+        days = {one.name: one.expiration_days for one in tables.retained(text)}
+
+        assert days["stream_events"] == 400
+        assert days["dead_letters"] == 90
+        assert days["ma_predictions_staging"] == 0
+        assert days["ma_model_evaluation_staging"] == 3
+        assert days["inference_log"] == 0
+
+    def test_is_in_the_statement_that_creates_a_table(self):
+        """The table expires from its first day on, and one for ever never does."""
+        kept = {one.name: one.ddl() for one in tables.retained("stream_events=400")}
+
+        assert "partition_expiration_days = 400" in kept["stream_events"]
+        assert "partition_expiration_days" not in kept["dead_letters"]
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("strem_events=4", "strem_events"),
+            ("stream_events", "400"),
+            ("stream_events=-1", "up to"),
+            ("stream_events=1.5", "up to"),
+            ("stream_events=36501", "up to"),
+            ("stream_events=1 stream_events=2", "once"),
+            ("suppressed_users=30", "suppressed_users"),
+        ],
+    )
+    def test_refuses_what_it_does_not_understand(self, text, told):
+        """A word for a table that there is not would keep it for ever; the list of
+        suppressed users must be kept."""
+        with pytest.raises(ValueError, match=told):
+            tables.retention(text)
+
+
 class TestColumn:
     def test_spells_nested_types(self):
         """A repeated record is an array of structs, in DDL and in Arrow."""

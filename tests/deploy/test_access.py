@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 from types import SimpleNamespace
 
-from deploy import access, deployment, functions, plan, resources
+import pytest
+
+from deploy import access, deployment, functions, plan, resources, services
 from propensity import compaction
 from propensity.compaction import EPOCH
 from propensity.statements import statement
@@ -49,11 +51,13 @@ class TestGrants:
                 assert "resource.name.startsWith" in one
 
     def test_let_a_lookup_read_one_table(self):
-        """get_proba runs queries, reads the current predictions, and that is all."""
+        """get_proba runs queries, reads the current predictions and whom it may say
+        nothing of, and that is all."""
         grants = granted("get_proba")
 
-        assert len(grants) == 3
+        assert len(grants) == 4
         assert sum("ma_predictions_table" in one for one in grants) == 1
+        assert sum("suppressed_users" in one for one in grants) == 1
         assert sum(one.startswith("gcloud projects") for one in grants) == 2
 
     def test_let_a_training_replace_nothing_but_pointers_and_leases(self):
@@ -65,13 +69,18 @@ class TestGrants:
         assert any("objects/runs/" in one for one in replaced)
 
     def test_let_an_appending_function_read_nothing_back(self):
-        """The archive adds dead letters and objects, and starts no query."""
+        """The archive adds dead letters and objects, starts no query, and reads whom
+        it must keep nothing of."""
         grants = granted("archive_events")
+        reading = [one for one in grants if "bigquery.dataViewer" in one]
 
         assert {re.search(r"--role=(\S+)", one)[1] for one in grants} == {
             "projects/my-project/roles/propensity_table_appender",
+            "roles/bigquery.dataViewer",
             "roles/storage.objectCreator",
         }
+        assert len(reading) == 1
+        assert "suppressed_users" in reading[0]
 
     def test_are_to_every_function_what_its_entry_says(self):
         """One grant for each table, prefix and topic, and one for each further need."""
@@ -85,6 +94,37 @@ class TestGrants:
                 + len(one.publishes)
             )
             assert len(granted(one.target)) == expected
+
+
+class TestSecret:
+    def test_is_given_to_those_who_read_the_list(self):
+        """Each gets the key from Secret Manager, and none finds it in its settings."""
+        d = deployment.of({**SETTINGS, "DEPLOY_SUPPRESSION_SECRET": "the-key"})
+        for one in d.functions:
+            flags = services.secrets(d, one)
+            assert bool(flags) == ("suppressed_users" in one.reads)
+            assert set(flags) <= {
+                "--set-secrets=PROPENSITY_SUPPRESSION_KEY=the-key:latest"
+            }
+        grants = [
+            " ".join(command)
+            for step in access.rights(d)
+            for command in step.create
+            if command[:2] == ("gcloud", "secrets")
+        ]
+
+        assert len(grants) == sum(
+            "suppressed_users" in one.reads for one in d.functions
+        )
+        assert all("roles/secretmanager.secretAccessor" in one for one in grants)
+
+    def test_is_in_no_file(self):
+        """A key among the settings would be in the configuration of every function."""
+        with pytest.raises(deployment.DeploymentError) as raised:
+            deployment.of({**SETTINGS, "PROPENSITY_SUPPRESSION_KEY": "k" * 40})
+
+        assert "DEPLOY_SUPPRESSION_SECRET" in str(raised.value)
+        assert "k" * 40 not in str(raised.value)
 
 
 class TestConditions:
@@ -127,7 +167,7 @@ class TestViews:
         made = compaction.view_of(warehouse, EPOCH)
 
         assert unspaced(resources.features_view("p.d")) == unspaced(made)
-        assert resources.events_view("p.ga") == export.strip()
+        assert resources.events_view("p.ga", require="false") == export.strip()
 
 
 def unspaced(text: str) -> str:

@@ -68,6 +68,7 @@ TABLES = (
     tables.INFERENCE_LOG,
     tables.TRUTH_EVENTS,
     tables.DEAD_LETTERS,
+    tables.SUPPRESSED_USERS,
     tables.TRAINING_METADATA,
 )
 

@@ -548,7 +548,7 @@ class TestRefused:
 
         async def bury() -> None:
             for chosen in (refused, {0: refused[0]}):
-                rows = stream.dead_letters(sent, chosen, received_at=NOW)
+                rows = stream.dead_letters(sent, chosen, received_at=NOW, personal={})
                 await appends.append(tables.DEAD_LETTERS, rows)
 
         asyncio.run(bury())

@@ -1,0 +1,10 @@
+-- One row: how many events of some users the export has, of those that we read.
+-- Parameters: @user_ids ARRAY<STRING>.
+-- Source: view ga_events, all days.
+SELECT
+  COUNT(*) AS events
+FROM
+  ga_events
+WHERE
+  table_suffix BETWEEN '00000000' AND '99999999'
+  AND (user_pseudo_id IN UNNEST(@user_ids) OR user_id IN UNNEST(@user_ids))

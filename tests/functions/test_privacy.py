@@ -1,0 +1,216 @@
+"""
+Privacy, specified end to end: nobody is named where nobody need be.
+
+A registration of somebody with a remarkable name goes through all functions, right and
+wrong, with events, scores, compaction, archive and exports, and the same user shops in
+a GA4 export, is trained on, scored and looked up. Then everything that was written is
+searched: every column of every table, every object, every line of every log.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import requests
+
+from offline import load_model
+from propensity import steps
+from tests.events import bet, registration, written
+from tests.functions.streaming import Instance, Site, eventually, new_site
+
+USER = "player-5f1c9e"
+# What nobody may find again; the year of the birth date is the age.
+PERSONAL = {
+    "name": "Zebediah Quillfeather",
+    "street_address": "77 Xylophone Crescent",
+    "date_of_birth": "1987-11-23",
+}
+FUNCTIONS = ("stream_features", "score_stream", "archive_events", "get_proba", "score")
+
+
+@dataclass
+class Searched:
+    """All that was written: texts by where they are."""
+
+    tables: Mapping[str, str]
+    objects: Mapping[str, bytes]
+    logs: Mapping[str, str]
+
+
+def cells(value: Any) -> str:
+    """A value as text, bytes as what they say."""
+    if isinstance(value, bytes):
+        return value.replace(b"\0", b"").decode("utf-8", "replace")
+    return str(value)
+
+
+def wrong_registrations() -> list[bytes]:
+    """Registrations of the same person that no function takes."""
+    right = registration(user_id=USER, **PERSONAL)
+    return [
+        written({**right, "label": "perhaps"}),
+        written({**right, "event_time": "at noon"}),
+        written({**right, "event_type": "new_regstration"}),
+        written({**right, "date_of_birth": "23.11.1987"}),
+        written(right)[:-1],
+        json.dumps([right]).encode(),
+        written(right).decode().encode("utf-16"),
+    ]
+
+
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Site]:
+    """Tables, topics and a bucket."""
+    with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.1") as made:
+        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def searched(site, tmp_path_factory) -> Searched:
+    """Everything after a run of it all."""
+    home = tmp_path_factory.mktemp("privacy")
+    now = datetime.now(UTC)
+    patch = pytest.MonkeyPatch()
+    for name, value in site.environment.items():
+        patch.setenv(name, value)
+    load_model.main([])
+    patch.undo()
+    started = [
+        Instance(name, site.environment, home / name).start(wait=False)
+        for name in FUNCTIONS
+    ]
+    by_name = dict(zip(FUNCTIONS, started, strict=True))
+    try:
+        for instance in started:
+            instance.wait()
+        site.subscribe(site.topic("enriched"), endpoint=by_name["archive_events"].url)
+        site.subscribe(site.topic("enriched"), endpoint=by_name["score_stream"].url)
+        at = f"{now - timedelta(minutes=5):%Y-%m-%dT%H:%M:%SZ}"
+        right = registration(user_id=USER, event_time=at, **PERSONAL)
+        for event in (right, bet(user_id=USER, event_time=at)):
+            by_name["stream_features"].post(event)
+        for data in wrong_registrations():
+            assert by_name["stream_features"].post(data).status_code == 200
+            assert by_name["score_stream"].post(data).status_code == 200
+            assert by_name["archive_events"].post(data).status_code == 200
+        eventually(lambda: site.artifacts.names("archive/"), "the archive is written")
+        eventually(lambda: site.count("inference_log"), "the bet is scored")
+        site.compact(now + timedelta(days=2), force=True)
+        for asked in ({"user_id": USER}, {"user_id": "nobody"}):
+            requests.get(by_name["get_proba"].url, asked, timeout=60)
+            requests.post(
+                by_name["score"].url,
+                json={**asked, "use_case": "first_day_churn"},
+                timeout=60,
+            )
+        requests.get(by_name["get_proba"].url, {USER: "x"}, timeout=60)
+        body = {"user_id": USER, "features": {}, USER: 1}
+        requests.post(by_name["score"].url, json=body, timeout=60)
+        scored = site.count("inference_log")
+        eventually(lambda: site.count("inference_log") >= scored, "scores are logged")
+    finally:
+        for instance in started:
+            instance.stop()
+    return Searched(
+        tables={
+            f"{table.table_id}.{name}": " ".join(cells(row[name]) for row in rows)
+            for table in site.warehouse.client.list_tables(site.settings.dataset)
+            if (rows := site.rows(f"SELECT * FROM {table.table_id}"))
+            for name in rows[0]
+        },
+        objects={
+            name: site.artifacts.read(name).data for name in site.artifacts.names("")
+        },
+        logs={instance.target: instance.log() for instance in started},
+    )
+
+
+def texts(data: bytes) -> str:
+    """What an object says, the columns of a Parquet file as well."""
+    if data[:4] == b"PAR1":
+        return str(pq.read_table(io.BytesIO(data)).to_pylist())
+    return data.decode("utf-8", "replace")
+
+
+class TestStream:
+    def test_was_searched_where_it_all_is(self, searched):
+        """The search would find: the user's id is in tables, archive and exports."""
+        holding = {name for name, text in searched.tables.items() if USER in text}
+        files = {
+            name.split("/")[0]
+            for name, data in searched.objects.items()
+            if USER in texts(data)
+        }
+
+        assert {
+            "stream_events.user_id",
+            "stream_features_daily.user_id",
+            "inference_log.user_id",
+            "dead_letters.raw",
+            "stream_features.user_id",
+        } <= holding
+        assert files == {"archive", "exports"}
+        assert set(searched.logs) == set(FUNCTIONS)
+        assert sum('"function"' in text for text in searched.logs.values()) > 1
+
+    @pytest.mark.parametrize("field", PERSONAL)
+    def test_stores_no_personal_field_in_any_table(self, searched, field):
+        """Not where it is accepted, and not where it is refused."""
+        said = {PERSONAL[field], PERSONAL[field].split()[-1]}
+        found = [
+            name
+            for name, text in searched.tables.items()
+            if any(one in text for one in said) or "23.11.1987" in text
+        ]
+
+        assert found == []
+
+    @pytest.mark.parametrize("field", PERSONAL)
+    def test_stores_no_personal_field_in_any_object(self, searched, field):
+        """Archive, exports, models and their files, leases."""
+        found = [
+            name
+            for name, data in searched.objects.items()
+            if PERSONAL[field] in texts(data) or PERSONAL[field].encode() in data
+        ]
+
+        assert found == []
+
+    @pytest.mark.parametrize("text", [*PERSONAL.values(), "Quillfeather", USER])
+    def test_logs_nobody(self, searched, text):
+        """Neither a personal field nor a user's id is in any line of our own."""
+        found = [
+            (name, line)
+            for name, log in searched.logs.items()
+            for line in log.splitlines()
+            if text in line
+        ]
+
+        assert found == []
+
+
+class TestShop:
+    def test_logs_nobody_and_keeps_ids_in_two_tables(self, enthroned, capsys):
+        """00, 01 and 03 name no user in a log, an answer or an object."""
+        from tests.functions.conftest import LATER, TRAINED
+
+        user = "user.004"
+        answers = [
+            enthroned.run("predictions", TRAINED),
+            enthroned.run("model_evaluation", LATER),
+            enthroned.run("model_training", LATER),
+        ]
+        artifacts = enthroned.registry.artifacts
+        names = artifacts.names("")
+
+        assert any(name.endswith(".parquet") for name in names)
+        assert not [n for n in names if user in texts(artifacts.read(n).data)]
+        assert user not in json.dumps(answers) + "".join(capsys.readouterr())

@@ -1,0 +1,352 @@
+"""
+Suppressed users, specified over HTTP: of them nothing is stored, published or told.
+
+The functions are served from their staged source with a key to the list. The list is
+filled before they start, or while they run.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import requests
+
+from propensity import tables
+from propensity.suppression import EVERYWHERE, key_id, user_hash
+from tests.events import bet, registration, transaction, truth
+from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.streaming import (
+    USE_CASE,
+    Instance,
+    Site,
+    eventually,
+    new_site,
+)
+
+KEY = "a key of the tests, long enough for one"
+TTL_S = 1
+FORGOTTEN = "user-forgotten"
+
+
+def suppress(site: Site | Place, user: str, *, use_case: str = EVERYWHERE) -> None:
+    """Put a user on the list."""
+    at = datetime.now(UTC)
+    row = {
+        "use_case": use_case,
+        "user_hash": user_hash(KEY, user),
+        "key_id": key_id(KEY),
+        "suppressed_at": at,
+        "suppressed_on": at.date(),
+    }
+    table = tables.SUPPRESSED_USERS
+    rows = pa.Table.from_pylist([row], schema=table.arrow_schema())
+    site.warehouse.append(table, rows, job_id=f"s{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Site]:
+    """Tables and topics with a user on the list."""
+    extra = {
+        "PROPENSITY_SUPPRESSION_KEY": KEY,
+        "PROPENSITY_SUPPRESSION_TTL_S": str(TTL_S),
+    }
+    with new_site(emulators, **extra) as made:
+        suppress(made, FORGOTTEN)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def stream_features(site, tmp_path_factory) -> Iterator[Instance]:
+    """The function as it is deployed."""
+    home = tmp_path_factory.mktemp("stream_features")
+    with Instance("stream_features", site.environment, home) as started:
+        yield started
+
+
+def found(site: Site, user: str) -> dict[str, int]:
+    """How many rows of each table name a user."""
+    sql = {
+        "stream_events": "user_id = @user",
+        "truth_events": "event_id = @user",
+        "inference_log": "user_id = @user",
+        "dead_letters": "STRPOS(SAFE_CONVERT_BYTES_TO_STRING(raw), @user) > 0"
+        " OR STRPOS(attributes, @user) > 0",
+    }
+    return {
+        table: site.rows(
+            f"SELECT COUNT(*) AS n FROM {table} WHERE {condition}", user=user
+        )[0]["n"]
+        for table, condition in sql.items()
+    }
+
+
+NOTHING = {
+    "stream_events": 0,
+    "truth_events": 0,
+    "inference_log": 0,
+    "dead_letters": 0,
+}
+
+
+class TestStreamFeatures:
+    @pytest.mark.parametrize(
+        "event",
+        [
+            bet(user_id=FORGOTTEN),
+            registration(user_id=FORGOTTEN),
+            bet(user_id=FORGOTTEN, bet_amount="much"),
+            bet(user_id=FORGOTTEN, event_type="unheard_of"),
+            f'{{"user_id": "{FORGOTTEN}", "event_type": '.encode(),
+            truth(transaction_id=FORGOTTEN),
+            truth(transaction_id=FORGOTTEN, truth_time="soon"),
+        ],
+        ids=[
+            *("bet", "registration", "bad amount", "unknown type", "broken", "truth"),
+            "bad truth",
+        ],
+    )
+    def test_drops_all_that_a_suppressed_user_sends(self, site, stream_features, event):
+        """Acknowledged, and neither stored nor published nor a dead letter."""
+        published = site.subscribe(site.topic("enriched"))
+        answer = stream_features.post(event)
+        # Published after what came before it would have been.
+        other = stream_features.post(bet(user_id="somebody else"))
+        [message] = site.pull(published, 1)
+        site.unsubscribe(published)
+
+        assert (answer.status_code, other.status_code) == (200, 200)
+        assert found(site, FORGOTTEN) == NOTHING
+        assert b"somebody else" in message.data
+
+    def test_drops_events_by_their_attributes(self, site, stream_features):
+        """What is no event may name the user beside its payload."""
+        answer = stream_features.post(b"{", attributes={"user": FORGOTTEN})
+
+        assert answer.status_code == 200
+        assert found(site, FORGOTTEN) == NOTHING
+
+    def test_keeps_those_of_everybody_else_in_the_same_group(
+        self, site, stream_features
+    ):
+        """Of events that arrive together only the suppressed user's are left out."""
+        users = [f"u{uuid.uuid4().hex[:6]}" for _ in range(8)]
+        events = [bet(user_id=user) for user in users]
+        events[3:3] = [bet(user_id=FORGOTTEN), b"{"] * 3
+
+        answers = stream_features.post_all(events)
+
+        assert {one.status_code for one in answers} == {200}
+        assert all(found(site, user)["stream_events"] == 1 for user in users)
+        assert found(site, FORGOTTEN) == NOTHING
+
+    def test_follows_the_list_within_its_time(self, site, stream_features):
+        """Whoever is put on the list is dropped twice the TTL later at the latest."""
+        user = f"u{uuid.uuid4().hex[:6]}"
+        stream_features.post(bet(user_id=user))
+        suppress(site, user)
+
+        def is_dropped() -> bool:
+            before = found(site, user)["stream_events"]
+            assert stream_features.post(bet(user_id=user)).status_code == 200
+            return found(site, user)["stream_events"] == before
+
+        eventually(is_dropped, "the user's events are dropped")
+
+    def test_counts_what_it_drops_and_names_nobody(self, site, stream_features):
+        """A line of counts has how many; no line has who."""
+        stream_features.post(bet(user_id=FORGOTTEN))
+
+        def counted() -> bool:
+            return any("suppressed" in line for line in stream_features.lines())
+
+        eventually(counted, "a line of counts has what was dropped")
+        assert FORGOTTEN not in stream_features.log()
+
+    def test_keeps_what_another_use_case_may_have(self, site, stream_features):
+        """An entry for one use case leaves the others alone."""
+        user = f"u{uuid.uuid4().hex[:6]}"
+        suppress(site, user, use_case="ga4_purchase")
+        eventually(
+            lambda: (
+                stream_features.post(bet(user_id=user)).status_code == 200
+                and found(site, user)["stream_events"]
+            ),
+            "the events are stored",
+        )
+
+
+class TestTroubledList:
+    def test_stops_the_stream_rather_than_letting_anybody_back(
+        self, site, tmp_path_factory
+    ):
+        """Under another key nobody can be told: nothing is acknowledged."""
+        environment = {**site.environment, "PROPENSITY_SUPPRESSION_KEY": "z" * 40}
+        home = tmp_path_factory.mktemp("other_key")
+        with Instance("stream_features", environment, home) as instance:
+            answer = instance.post(bet(user_id=FORGOTTEN))
+
+        assert answer.status_code == 500
+        assert found(site, FORGOTTEN) == NOTHING
+
+
+@pytest.fixture(scope="module")
+def get_proba(site, tmp_path_factory) -> Iterator[Instance]:
+    """The function, with predictions of two users, one of them suppressed."""
+    table = tables.PREDICTIONS
+    site.warehouse.create(table)
+    at = datetime.now(UTC)
+    rows = [
+        {
+            "use_case": USE_CASE,
+            "user_id": user,
+            "as_of": at.date(),
+            "probability": 0.5,
+            "percentile": 50,
+            "model_version": 0,
+            "scored_at": at,
+        }
+        for user in ("user-seen", FORGOTTEN)
+    ]
+    given = pa.Table.from_pylist(rows, schema=table.arrow_schema())
+    site.warehouse.append(table, given, job_id=f"p{uuid.uuid4().hex}")
+    home = tmp_path_factory.mktemp("get_proba")
+    with Instance("get_proba", site.environment, home) as started:
+        yield started
+
+
+class TestLookups:
+    def test_answer_as_for_an_unknown_user(self, get_proba):
+        """Nothing tells the user from one who was never there."""
+        answers = [
+            requests.get(get_proba.url, {"user_id": user}, timeout=60)
+            for user in (FORGOTTEN, "nobody")
+        ]
+        bodies: list[dict[str, Any]] = [one.json() for one in answers]
+        for body in bodies:
+            del body["user_id"]
+
+        assert [one.status_code for one in answers] == [404, 404]
+        assert bodies[0] == bodies[1]
+
+    def test_answer_for_others_in_the_same_question(self, get_proba):
+        """Of many users only those on the list are unknown."""
+        users = ["user-seen", FORGOTTEN, "nobody"]
+        answer = requests.post(get_proba.url, json={"user_ids": users}, timeout=60)
+        seen = {
+            one["user_id"]: one["probability"] for one in answer.json()["predictions"]
+        }
+
+        assert seen == {"user-seen": 0.5, FORGOTTEN: None, "nobody": None}
+
+    def test_forget_an_answer_that_was_cached(self, site, get_proba):
+        """The list is asked before the cache is."""
+        user = f"u{uuid.uuid4().hex[:6]}"
+        row = {
+            "use_case": USE_CASE,
+            "user_id": user,
+            "as_of": datetime.now(UTC).date(),
+            "probability": 0.25,
+            "model_version": 0,
+        }
+        table = tables.PREDICTIONS
+        given = pa.Table.from_pylist([row], schema=table.arrow_schema())
+        site.warehouse.append(table, given, job_id=f"p{uuid.uuid4().hex}")
+
+        def status() -> int:
+            asked = requests.get(get_proba.url, {"user_id": user}, timeout=60)
+            return asked.status_code
+
+        assert status() == 200
+        suppress(site, user)
+        eventually(lambda: status() == 404, "the user is unknown")
+        assert user not in json.dumps(get_proba.lines())
+
+
+class TestScheduledRuns:
+    USER = "user.004"
+
+    @pytest.fixture
+    def shop_place(self, new_place, shop_rows) -> Place:
+        """A shop whose every fourth user is a regular; this one is suppressed."""
+        place = new_place(PROPENSITY_SUPPRESSION_KEY=KEY)
+        assert self.USER in {row["user_pseudo_id"] for row in shop_rows}
+        suppress(place, self.USER)
+        return place
+
+    def test_leave_the_user_out_of_training_predictions_and_evaluation(
+        self, shop_place, shop_rows
+    ):
+        """159 of 160 users are trained on and scored; the missing one is no converter
+        whom nobody had scored, whatever the user buys."""
+        trained = shop_place.run("model_training", TRAINED)
+        predicted = shop_place.run("predictions", TRAINED)
+        days = (f"{TRAINED:%Y%m%d}", f"{LATER:%Y%m%d}")
+        bought = {
+            row["user_pseudo_id"]
+            for row in shop_rows
+            if row["event_name"] == "purchase"
+            and days[0] <= row["event_date"] < days[1]
+        }
+        # Somebody who bought loses the score, and somebody who did is suppressed too.
+        unscored, forgotten = sorted(bought)[:2]
+        for user in (unscored, forgotten):
+            shop_place.warehouse.execute(
+                "DELETE FROM ma_predictions_history WHERE user_id = @user",
+                {"user": user},
+            )
+        suppress(shop_place, forgotten)
+        [week] = [
+            one
+            for one in shop_place.run("model_evaluation", LATER)["weeks"]
+            if one["week"] == f"{TRAINED}"
+        ]
+        scored = {
+            row["user_id"]
+            for row in shop_place.rows("SELECT user_id FROM ma_predictions_table")
+        }
+
+        assert sum(trained["rows"].values()) == 636
+        assert predicted["users"] == len(scored) == 159
+        assert self.USER not in scored
+        assert week["unscored_converters"] == 1
+
+    def test_refuse_where_the_key_is_lost(self, shop_place):
+        """Without a key they would take everybody on the list in again."""
+        keyless = shop_place.with_settings(PROPENSITY_SUPPRESSION_KEY="")
+        answer = keyless.post("model_training", {"as_of": TRAINED})
+
+        assert answer.status_code == 500
+        assert answer.json["field"] == "PROPENSITY_SUPPRESSION_KEY"
+
+
+class TestScoring:
+    @pytest.fixture
+    def score_stream(self, site, tmp_path) -> Iterator[Instance]:
+        """Scores enriched events, of which some were on their way."""
+        with Instance("score_stream", site.environment, tmp_path) as started:
+            yield started
+
+    def test_drops_what_was_on_its_way(self, site, score_stream):
+        """Neither a score nor a dead letter comes of it; others are logged."""
+        other = uuid.uuid4().hex[:8]
+        for user in (FORGOTTEN, other):
+            event = transaction(
+                transaction_id=user,
+                event_id=user,
+                user_id=user,
+                use_case="card_fraud",
+                event_type="card_transaction",
+            )
+            assert score_stream.post(event).status_code == 200
+            broken = json.dumps({"user_id": user}).encode()
+            assert score_stream.post(broken).status_code == 200
+
+        assert found(site, FORGOTTEN) == NOTHING
+        assert found(site, other)["inference_log"] == 1
+        assert found(site, other)["dead_letters"] == 1

@@ -1,0 +1,395 @@
+"""
+forget_user, specified: of a user nothing is left, of all others everything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from offline import forget_user
+from offline.forget_user import Asked, Report
+from propensity import compaction, consent, modelcard, suppression, tables
+from propensity.appends import Appends
+from propensity.artifacts import sha256
+from propensity.errors import RunInProgress, SettingsError
+from propensity.registry import Registry
+from propensity.tables import TABLES, Table
+from tests import shop
+from tests.functions.streaming import Site, new_site
+
+KEY = "a key of the tests, long enough for one"
+GONE, KEPT = "player-1", "player-11"
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+USE_CASE, OTHER = "first_day_churn", "ga4_purchase"
+
+
+@pytest.fixture
+def site(emulators, monkeypatch) -> Iterator[Site]:
+    """All tables, a bucket that keeps what is overwritten, and the command's settings
+    in the environment."""
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
+    with new_site(emulators, **extra) as made:
+        for table in TABLES:
+            made.warehouse.create(table)
+        with made.workplace.storage.client() as client:
+            bucket = client.bucket(made.workplace.bucket)
+            bucket.versioning_enabled = True
+            bucket.patch()
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        yield made
+
+
+def value_of(kind: str, name: str, user: str) -> Any:
+    """Any value that a required column can have."""
+    if name == "user_id":
+        return user
+    if name == "event_id":
+        return f"event of {user}"
+    kinds = {
+        "STRING": f"{name} of {user}" if name == "message_id" else name,
+        "INT64": 1,
+        "FLOAT64": 0.5,
+        "DATE": NOW.date(),
+        "TIMESTAMP": NOW,
+    }
+    return kinds[kind]
+
+
+def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
+    """A row about a user: what must be there, and what a test says."""
+    row = {
+        column.name: value_of(column.type, column.name, user)
+        for column in table.columns
+        if column.required
+    }
+    if "use_case" in row:
+        row["use_case"] = USE_CASE
+    return {**row, **values}
+
+
+def append(site: Site, table: Table, *rows: dict[str, Any]) -> None:
+    """Store rows, as the stream does."""
+    given = pa.RecordBatch.from_pylist(list(rows), schema=table.arrow_schema())
+    asyncio.run(Appends(site.settings).append(table, given))
+
+
+def fill(site: Site) -> None:
+    """Put both users into every table that has users."""
+    for table, told_by in tables.holding_users().items():
+        for user in (GONE, KEPT):
+            values = {}
+            if told_by == "raw":
+                raw = f'{{"user_id": "{user}", "event_type": "unheard'
+                values = {"raw": raw.encode(), "attributes": "{}"}
+            append(site, table, row_of(table, user, **values))
+            append(site, table, row_of(table, user, **values))
+
+
+def counts(site: Site) -> dict[str, int]:
+    """Rows of every table that has users."""
+    return {table.name: site.count(table.name) for table in tables.holding_users()}
+
+
+def forget(site: Site, *users: str, **how: Any) -> Report:
+    """Run the command."""
+    asked = Asked(user_ids=users or (GONE,), is_quiet=True, **how)
+    return forget_user.forget(site.settings, asked)
+
+
+def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
+    """A file with a row for each user."""
+    table = tables.STREAM_EVENTS
+    rows = [row_of(table, user, use_case=use_case) for user in users]
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.arrow_schema()), file)
+    return file.getvalue()
+
+
+def users_in(data: bytes) -> list[str]:
+    """The users of a file."""
+    return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
+
+
+class TestTables:
+    def test_are_all_that_can_have_a_user(self):
+        """Every table with a user's id, an event's, or bytes as they came; and what
+        has neither is known to have neither."""
+        without = {table.name for table in TABLES} - {
+            table.name for table in tables.holding_users()
+        }
+
+        assert without == {
+            "ma_model_training_metadata",
+            "ma_model_evaluation",
+            "ma_model_evaluation_staging",
+            "ma_preprocessors",
+            "postcode_index",
+            "suppressed_users",
+        }
+
+    def test_have_no_row_of_the_user_afterwards(self, site):
+        """Two rows of each go, and those of a user whose id begins alike stay."""
+        fill(site)
+        report = forget(site)
+
+        assert {place.name: place.before for place in report.places} == {
+            table.name: 2 for table in tables.holding_users()
+        }
+        assert {place.after for place in report.places} == {0}
+        assert report.left == 0
+        assert counts(site) == dict.fromkeys(counts(site), 2)
+        for table, told_by in tables.holding_users().items():
+            if told_by == "user_id":
+                [row] = site.rows(f"SELECT DISTINCT user_id FROM {table.name}")
+                assert row["user_id"] == KEPT
+
+    def test_are_looked_at_again_in_vain(self, site):
+        """A second run finds nothing, and adds nothing to the list."""
+        fill(site)
+        forget(site)
+        again = forget(site)
+
+        assert {place.before for place in again.places} == {0}
+        assert site.count("suppressed_users") == 1
+
+    def test_stay_as_they_are_in_a_dry_run(self, site):
+        """It counts, and writes nothing, not even the list."""
+        fill(site)
+        before = counts(site)
+        report = forget(site, is_dry=True)
+
+        assert {place.before for place in report.places} == {2}
+        assert {place.after for place in report.places} == {None}
+        assert counts(site) == before
+        assert site.count("suppressed_users") == 0
+
+    def test_lose_what_another_run_has_left(self, site):
+        """Interrupted after some tables, the next run removes the rest."""
+        fill(site)
+        site.warehouse.execute(f"DELETE FROM truth_events WHERE event_id != '{KEPT}'")
+        site.warehouse.execute(f"DELETE FROM inference_log WHERE user_id = '{GONE}'")
+        report = forget(site)
+
+        assert report.left == 0
+        assert site.count("stream_events") == 2
+
+    def test_keep_other_use_cases_where_one_is_named(self, site):
+        """Rows of that use case go; the list has the user in it alone."""
+        append(
+            site,
+            tables.STREAM_EVENTS,
+            row_of(tables.STREAM_EVENTS, GONE),
+            row_of(tables.STREAM_EVENTS, GONE, use_case=OTHER),
+        )
+        forget(site, use_case=USE_CASE)
+        [row] = site.rows("SELECT use_case FROM stream_events")
+        listed = suppression.read(site.warehouse)
+
+        assert row["use_case"] == OTHER
+        assert listed.covers(GONE, USE_CASE)
+        assert not listed.covers(GONE, OTHER)
+
+    def test_lose_truths_by_the_user_s_events(self, site):
+        """A truth names no user: its event does, while it is there."""
+        append(
+            site,
+            tables.INFERENCE_LOG,
+            row_of(tables.INFERENCE_LOG, GONE, event_id="e7"),
+            row_of(tables.INFERENCE_LOG, KEPT, event_id="e8"),
+        )
+        for event_id in ("e7", "e8", GONE):
+            row = row_of(tables.TRUTH_EVENTS, GONE, event_id=event_id)
+            append(site, tables.TRUTH_EVENTS, row)
+        forget(site)
+        [left] = site.rows("SELECT event_id FROM truth_events")
+
+        assert left["event_id"] == "e8"
+
+    @pytest.mark.parametrize(
+        "raw",
+        [
+            b'{"user_id": "\\u0070layer-1"}',
+            '{"user_id": "player-1"'.encode("utf-16"),
+            b'[{"who": "player-1"}]',
+        ],
+    )
+    def test_lose_dead_letters_however_they_name_the_user(self, site, raw):
+        """Escaped, nested, or in an encoding that was refused."""
+        table = tables.DEAD_LETTERS
+        append(site, table, row_of(table, GONE, raw=raw, attributes="{}"))
+        forget(site)
+
+        assert site.count("dead_letters") == 0
+
+    def test_may_be_of_many_users(self, site):
+        """All users of a command go by the same statements."""
+        fill(site)
+        forget(site, GONE, KEPT)
+
+        assert set(counts(site).values()) == {0}
+
+
+class TestBucket:
+    EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
+    ARCHIVE = "archive/events/date=2026-03-01/abc.parquet"
+
+    def test_has_files_without_the_user(self, site):
+        """Exports and archive are written again; a file of nobody else is deleted."""
+        alone = self.ARCHIVE.replace("abc", "alone")
+        site.artifacts.create(self.EXPORT, parquet(GONE, KEPT, GONE))
+        site.artifacts.create(self.ARCHIVE, parquet(KEPT, GONE))
+        site.artifacts.create(alone, parquet(GONE))
+        report = forget(site)
+
+        assert users_in(site.artifacts.read(self.EXPORT).data) == [KEPT]
+        assert users_in(site.artifacts.read(self.ARCHIVE).data) == [KEPT]
+        assert site.artifacts.find(alone) is None
+        found = {
+            (place.what, place.name): (place.before, place.after)
+            for place in report.places
+        }
+        assert found["objects", "exports/stream_events/"] == (1, 0)
+        assert found["objects", "archive/events/"] == (2, 0)
+
+    def test_has_no_generation_with_the_user(self, site):
+        """A bucket with versioning keeps what is overwritten and deleted: not this."""
+        site.artifacts.create(self.EXPORT, parquet(GONE, KEPT))
+        first = site.artifacts.read(self.EXPORT)
+        site.artifacts.replace(
+            self.EXPORT, parquet(KEPT, GONE), generation=first.generation
+        )
+        site.artifacts.create(self.ARCHIVE, parquet(GONE))
+        site.artifacts.delete(self.ARCHIVE)
+        assert len(site.artifacts.generations("archive/")) == 1
+        forget(site)
+
+        left = [
+            site.artifacts.read_generation(one)
+            for folder in ("exports/", "archive/")
+            for one in site.artifacts.generations(folder)
+        ]
+        assert [users_in(data) for data in left] == [[KEPT]]
+
+    def test_keeps_files_of_others_as_they_are(self, site):
+        """What has no row of the user keeps its bytes and its generation."""
+        generation = site.artifacts.create(self.EXPORT, parquet(KEPT))
+        forget(site)
+
+        assert site.artifacts.read(self.EXPORT).generation == generation
+
+    def test_keeps_rows_of_other_use_cases_where_one_is_named(self, site):
+        """In files as in tables."""
+        site.artifacts.create(self.EXPORT, parquet(GONE, use_case=OTHER))
+        forget(site, use_case=USE_CASE)
+
+        assert users_in(site.artifacts.read(self.EXPORT).data) == [GONE]
+
+    def test_has_snapshots_of_numbers(self, site):
+        """A snapshot of an earlier version loses its ids, and its new checksum is
+        recorded; one with numbers is left alone."""
+        rows = pa.table({"user_id": [KEPT, GONE, KEPT], "n": [1, 2, 3]})
+        old, new = "models/x/0/dataset/rows.parquet", "models/x/1/dataset/rows.parquet"
+        file = io.BytesIO()
+        pq.write_table(rows, file)
+        site.artifacts.create(old, file.getvalue())
+        file = io.BytesIO()
+        pq.write_table(modelcard.nameless(rows), file)
+        generation = site.artifacts.create(new, file.getvalue())
+        table = tables.TRAINING_METADATA
+        append(site, table, row_of(table, GONE, dataset_object=old))
+        forget(site)
+
+        stored = site.artifacts.read(old).data
+        [row] = site.rows("SELECT dataset_sha256 FROM ma_model_training_metadata")
+        assert users_in(stored) == [0, 1, 0]
+        assert row["dataset_sha256"] == sha256(stored)
+        assert site.artifacts.read(new).generation == generation
+        assert len(site.artifacts.generations("models/")) == 2
+
+
+class TestCommand:
+    def test_needs_a_key_or_the_word_that_it_goes_without(self, site):
+        """Without the list they would come back; nothing is removed before that is
+        settled."""
+        fill(site)
+        keyless = replace(site.settings, suppression_key="")
+        with pytest.raises(SettingsError):
+            forget_user.forget(keyless, Asked(user_ids=(GONE,), is_quiet=True))
+        assert counts(site) == dict.fromkeys(counts(site), 4)
+        asked = Asked(user_ids=(GONE,), is_suppressing=False, is_quiet=True)
+        forget_user.forget(keyless, asked)
+
+        assert counts(site) == dict.fromkeys(counts(site), 2)
+        assert site.count("suppressed_users") == 0
+
+    def test_waits_for_no_compaction(self, site):
+        """One that is under way could write what it had read: run it again later."""
+        with (
+            compaction.alone(
+                Registry(site.artifacts, compaction.SCOPE),
+                run_id="another",
+                began_at=datetime.now(UTC),
+                minutes=5,
+                clock=lambda: datetime.now(UTC),
+            ),
+            pytest.raises(RunInProgress),
+        ):
+            forget(site)
+
+    def test_tells_what_it_did_and_names_nobody(self, site, capsys):
+        """Text for a person, JSON for a program; status 0 where nothing is left."""
+        fill(site)
+        status = forget_user.main([GONE, "--json"])
+        told = json.loads(capsys.readouterr().out)
+        again = forget_user.main([GONE])
+        text = capsys.readouterr().out
+
+        assert (status, again) == (0, 0)
+        assert told["left"] == 0
+        assert {place["before"] for place in told["places"]} == {2}
+        assert "A second search found nothing." in text
+        assert GONE not in json.dumps(told) + text
+        assert datetime.fromisoformat(told["run_again_at"]) > datetime.now(UTC)
+
+    def test_takes_users_off_the_list(self, site, capsys):
+        """Who comes back of their own will is taken in again."""
+        forget_user.main([GONE])
+        assert suppression.read(site.warehouse).covers(GONE, USE_CASE)
+        status = forget_user.main([GONE, "--allow-again"])
+
+        assert status == 0
+        assert "1 entries" in capsys.readouterr().out
+        assert not suppression.read(site.warehouse)
+
+    def test_reads_users_from_standard_input(self):
+        """A line each, once; blank lines are none."""
+        assert forget_user.users_of(["-"], ["a\n", "\n", "b b\r\n", "a\n"]) == (
+            "a",
+            "b b",
+        )
+
+    def test_says_how_the_export_is_cleared_by_its_owner(self, site):
+        """Events of the export are counted; the statement has project and dataset."""
+        place = site.workplace
+        shop.load(place, [shop.event(GONE, date(2026, 3, 1)) for _ in range(3)])
+        settings = replace(site.settings, ga4_dataset=place.ga4_dataset)
+        export = f"{settings.project}.{settings.ga4_dataset}"
+        text = consent.events_view(export, require="false")
+        site.warehouse.replace_view(consent.VIEW, text)
+        asked = Asked(user_ids=(GONE,), is_quiet=True)
+        report = forget_user.forget(settings, asked)
+
+        assert report.ga4_events == 3
+        assert f"{export}.INFORMATION_SCHEMA.TABLES" in report.ga4_statement
+        assert GONE not in str(report)
