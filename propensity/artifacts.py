@@ -13,9 +13,10 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
-import requests.exceptions
+import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud.storage import Bucket, Client
@@ -58,6 +59,13 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
+def _read_refusal(response: requests.Response, **kwargs: Any) -> None:
+    if response.status_code >= HTTPStatus.BAD_REQUEST:
+        with contextlib.suppress(requests.exceptions.RequestException):
+            _ = response.content
+        response.close()
+
+
 class Artifacts:
     """One bucket."""
 
@@ -70,6 +78,9 @@ class Artifacts:
     def open(cls, settings: Settings) -> Artifacts:
         """Open the client; nothing is sent yet."""
         client = Client(project=settings.project)
+        # A failed download is left unread, and its connection to the collector: one
+        # more connection each time that the service fails.
+        client._http.hooks["response"].append(_read_refusal)
         bucket = client.bucket(settings.required("bucket"))
         return cls(bucket, deadline_s=settings.retry_deadline_s)
 

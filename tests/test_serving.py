@@ -8,11 +8,9 @@ what is read of it, and can hold it or make it fail.
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import threading
 import uuid
-import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -170,10 +168,6 @@ def place(environment, storage_emulator, monkeypatch) -> Iterator[Place]:
         yield made
         made.warehouse.close()
         made.artifacts.close()
-    # The client leaves failed downloads unread, and their connections to the collector.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 def probabilities(serving: Serving | None) -> list[float]:
