@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,13 @@ def policies(d: Deployment) -> dict[str, dict[str, Any]]:
         if "$logged" in text:
             for one in d.functions:
                 if days := MISSED_AFTER_DAYS.get(one.target):
-                    of_one = {"logged": logged_as(one.target), "days": f"{days}"}
-                    filled = _filled(d, text, function=d.name(one.target), **of_one)
-                    found[f"{file.stem}_{one.target}"] = filled
+                    found[f"{file.stem}_{one.target}"] = _filled(
+                        d,
+                        text,
+                        function=d.name(one.target),
+                        logged=logged_as(one.target),
+                        days=days,
+                    )
         elif is_streaming or "$subscriptions" not in text:
             found[file.stem] = _filled(d, text)
     return found
@@ -66,24 +70,37 @@ def logged_as(target: str) -> str:
     return first + "".join(word.title() for word in others)
 
 
-def _filled(d: Deployment, text: str, **more: str) -> dict[str, Any]:
+def _filled(d: Deployment, text: str, **more: str | int) -> dict[str, Any]:
     bounds = d.alerts
     pushed = [one.name for one in topics.SUBSCRIPTIONS if one.function]
     letters = [one.name for one in topics.SUBSCRIPTIONS if not one.function]
-    filled = string.Template(text).substitute(
-        prefix=d.prefix,
-        project=d.project,
-        roc_auc=f"{bounds.roc_auc:g}",
-        champion_days=bounds.champion_days,
-        run_bytes=bounds.run_bytes,
-        day_bytes=bounds.day_bytes,
-        lag_s=bounds.lag_s,
-        subscriptions_pushed="|".join(pushed),
-        subscriptions_of_letters="|".join(letters),
+    words: dict[str, str | int | float] = {
+        "prefix": d.prefix,
+        "project": d.project,
+        "roc_auc": bounds.roc_auc,
+        "champion_days": bounds.champion_days,
+        "run_bytes": bounds.run_bytes,
+        "day_bytes": bounds.day_bytes,
+        "lag_s": bounds.lag_s,
+        "subscriptions_pushed": "|".join(pushed),
+        "subscriptions_of_letters": "|".join(letters),
         **more,
-    )
-    policy: dict[str, Any] = json.loads(filled)
+    }
+    policy: dict[str, Any] = _with(words, json.loads(text))
     return policy
+
+
+def _with(words: Mapping[str, str | int | float], value: Any) -> Any:
+    # A text that is nothing but a word is its value: "$lag_s" is a number then.
+    if isinstance(value, dict):
+        return {key: _with(words, each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with(words, each) for each in value]
+    if not isinstance(value, str):
+        return value
+    if value.startswith("$") and value[1:] in words:
+        return words[value[1:]]
+    return string.Template(value).substitute(words)
 
 
 def _channel(d: Deployment) -> Step:

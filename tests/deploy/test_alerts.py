@@ -141,6 +141,21 @@ class TestPolicies:
             assert "README" in content
             assert "Runbook" in content
 
+    def test_have_a_runbook(self):
+        """The README that a policy sends its reader to has the policy's name, under
+        Runbook; where it depends on the entry, that of every function it may be."""
+        scheduled = {one.folder for one in functions.load() if one.schedule}
+        for name, policy in POLICIES.items():
+            content = policy["documentation"]["content"]
+            folders = set(re.findall(r"(0\d-\w+)/README", content)) or (
+                {one.folder for one in functions.load() if name.endswith(one.target)}
+                or scheduled
+            )
+            for folder in folders:
+                page = (ROOT / folder / "README.md").read_text()
+                runbook = page.partition("\n## Runbook\n")[2].partition("\n## ")[0]
+                assert f"`{name}`" in runbook, (folder, name)
+
     def test_have_the_bounds_of_the_settings(self):
         """A bound that is set is the one that is watched."""
         d = deployment.of(

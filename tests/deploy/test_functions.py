@@ -47,6 +47,23 @@ class TestEveryFunction:
         assert 1 <= one.timeout_s <= 3600
         assert 0 <= one.min_instances <= one.max_instances <= 100
 
+    def test_has_its_figures_argued(self, one):
+        """The README of its folder has them as they are, and says why."""
+        page = (ROOT / one.folder / "README.md").read_text()
+        rows = [line for line in page.splitlines() if line.startswith("| `--")]
+        memory = one.memory.replace("Mi", " MiB").replace("Gi", " GiB")
+        told = {
+            "--cpu": f"{one.cpu}",
+            "--memory": memory,
+            "--concurrency": f"{one.concurrency}",
+            "--timeout": f"{one.timeout_s} s",
+            "--min-instances": f"{one.min_instances}",
+            "--max-instances": f"{one.max_instances}",
+        }
+        for flag, value in told.items():
+            [row] = [row for row in rows if f"`{flag}`" in row.split("|")[1]]
+            assert re.search(rf"\b{value}\b", row.partition("`" + flag)[2]), (flag, row)
+
     def test_has_as_many_threads_as_requests(self, one):
         """THREADS is its concurrency where it is threaded, and not set where it is
         asynchronous."""

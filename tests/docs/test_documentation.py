@@ -224,6 +224,13 @@ class TestSettings:
 
         assert set(re.findall(r"\bPROPENSITY_[A-Z0-9_]+\b", text(page))) <= known
 
+    def test_every_variable_of_a_deployment_is_described(self):
+        """docs/settings.md has those that deploy/ reads, and no others."""
+        read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/deployment.py")))
+        page = described("docs/settings.md")
+
+        assert {name for name in page if name.startswith("DEPLOY_")} == read
+
     def test_every_port_variable_is_described(self):
         """docs/settings.md has the variable of every service's port."""
         page = described("docs/settings.md")
