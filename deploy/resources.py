@@ -220,9 +220,11 @@ def _has_columns(table: tables.Table) -> Callable[[Any], bool]:
     def holds(found: dict[str, Any]) -> bool:
         there = {one["name"] for one in found.get("schema", {}).get("fields", ())}
         expires = int(found.get("timePartitioning", {}).get("expirationMs", 0))
-        return {
-            column.name for column in table.columns
-        } <= there and expires == table.expiration_days * 24 * 3600 * 1000
+        return (
+            {column.name for column in table.columns} <= there
+            and expires == table.expiration_days * 24 * 3600 * 1000
+            and bool(found.get("requirePartitionFilter")) == table.requires_filter
+        )
 
     return holds
 
@@ -239,7 +241,10 @@ def added_columns(table: tables.Table) -> str:
         if not column.required
     ]
     days = table.expiration_days or "NULL"
-    options = f"SET OPTIONS (partition_expiration_days = {days})"
+    options = (
+        f"SET OPTIONS (partition_expiration_days = {days}, "
+        f"require_partition_filter = {str(table.requires_filter).upper()})"
+    )
     changes = ([", ".join(columns)] if columns else []) + [options]
     return ";\n".join(f"ALTER TABLE `{table.name}` {change}" for change in changes)
 

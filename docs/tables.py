@@ -123,8 +123,11 @@ def section(table: Table) -> Iterator[str]:
     yield f"Key: {_code(table.key)}."
     yield (
         f"Partitioned by `{table.partition}`{kept}, clustered by "
-        f"{_code(table.clustering)}.\n"
+        f"{_code(table.clustering)}."
     )
+    if table.requires_filter:
+        yield f"BigQuery refuses a query that does not filter on `{table.partition}`."
+    yield ""
     yield "| column | type | |"
     yield "|---|---|---|"
     for column in table.columns:

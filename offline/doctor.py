@@ -599,6 +599,12 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
             f"{_kept(table.expiration_days)}",
             SET_UP,
         )
+    if table.requires_filter and not there.require_partition_filter:
+        exam.warn(
+            f"{table.name} can be queried without saying which days are meant: one "
+            "such query bills all of it",
+            SET_UP,
+        )
 
 
 def _layout(partition: str | None, clustering: Sequence[str]) -> str:

@@ -406,12 +406,7 @@ class Work:
         is_search: bool,
     ) -> int:
         name = "rows_about" if is_search else "delete_rows_about"
-        sql = (
-            statement(name)
-            .replace("some_condition", statement(condition))
-            .replace("some_table", table.name)
-            .replace("partition_day", table.partition)
-        )
+        sql = about(table, condition, statement(name))
         if is_search:
             return int(self.warehouse.rows(sql, parameters)[0]["found"])
         return self.warehouse.execute(sql, parameters)
@@ -595,6 +590,22 @@ def written(rows: pa.Table) -> bytes:
     file = io.BytesIO()
     pq.write_table(rows, file, compression="zstd")
     return file.getvalue()
+
+
+def about(table: Table, condition: str, text: str) -> str:
+    """
+    Return a statement about some rows of a table.
+
+    Args:
+        table: Which.
+        condition: Name of the statement that tells the rows.
+        text: The statement, with words in the place of table and condition.
+    """
+    return (
+        text.replace("some_condition", statement(condition))
+        .replace("some_table", table.name)
+        .replace("partition_day", table.partition)
+    )
 
 
 def pieces(values: Sequence[str]) -> Iterator[list[str]]:

@@ -23,6 +23,8 @@ from propensity.errors import (
     SchemaError,
     TooLarge,
 )
+from propensity.settings import project_here
+from propensity.tracing import trace_of
 
 
 class Json(Response):
@@ -86,6 +88,15 @@ def log(severity: str, message: str, *, function: str, **fields: object) -> None
     print(json.dumps(line, default=str), flush=True)
 
 
+def trace(request: Request) -> dict[str, str | bool]:
+    """Return what a log line says of the trace of its request."""
+    headers = (
+        (name.decode("latin-1"), value.decode("latin-1"))
+        for name, value in request.scope["headers"]
+    )
+    return trace_of(headers, project=project_here())
+
+
 Function = Callable[[Request], Awaitable[Response]]
 
 
@@ -109,18 +120,20 @@ def answers_failures(name: str) -> Callable[[Function], Function]:
             try:
                 return await function(request)
             except PropensityError as raised:
-                return _failed(name, raised, began)
+                return _failed(name, raised, began, request)
             except Exception as raised:  # the one place: the last before the caller
                 frames = "".join(traceback.format_tb(raised.__traceback__))
                 told = f"{type(raised).__name__}\n{frames}"
-                return _failed(name, PropensityError(told), began)
+                return _failed(name, PropensityError(told), began, request)
 
         return answered
 
     return decorate
 
 
-def _failed(name: str, error: PropensityError, began: float) -> Response:
+def _failed(
+    name: str, error: PropensityError, began: float, request: Request
+) -> Response:
     log(
         "ERROR" if error.status >= 500 else "WARNING",
         error.message,
@@ -129,6 +142,7 @@ def _failed(name: str, error: PropensityError, began: float) -> Response:
         status=error.status,
         field=error.field,
         seconds=time.monotonic() - began,
+        **trace(request),
     )
     body = error.body()
     if error.status >= 500 or isinstance(error, MissingTable | SchemaError):

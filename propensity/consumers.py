@@ -37,7 +37,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import bus, stream, suppression, tables, usecases
-from propensity.answers import Json, body_of, log
+from propensity.answers import Json, body_of, log, trace
 from propensity.appends import Appends, RowsRefused
 from propensity.artifacts import Artifacts
 from propensity.bus import Bus
@@ -148,9 +148,9 @@ def answers_push(name: str) -> Callable[[Take], Take]:
                     raise MethodNotAllowed(request.method, allowed=("POST",))
                 return await take(request)
             except PropensityError as raised:
-                return _refusal(name, raised)
+                return _refusal(name, raised, request)
             except Exception as raised:  # the one place: the last before the caller
-                return _unexpected(name, raised)
+                return _unexpected(name, raised, request)
 
         answered.__name__ = take.__name__
         return answered
@@ -158,22 +158,25 @@ def answers_push(name: str) -> Callable[[Take], Take]:
     return decorate
 
 
-def _unexpected(name: str, raised: Exception) -> Response:
+def _unexpected(name: str, raised: Exception, request: Request) -> Response:
     told = "".join(traceback.format_tb(raised.__traceback__))
     error = PropensityError("unexpected error; the log has its trace")
-    return _refusal(name, error, trace=f"\n{type(raised).__name__}\n{told}")
+    return _refusal(name, error, request, frames=f"\n{type(raised).__name__}\n{told}")
 
 
-def _refusal(name: str, error: PropensityError, *, trace: str = "") -> Response:
+def _refusal(
+    name: str, error: PropensityError, request: Request, *, frames: str = ""
+) -> Response:
     is_callers = isinstance(error, CALLERS)
     # A table or topic that is missing is nothing that the caller can mend.
     status = error.status if is_callers else max(error.status, 500)
     log(
         "WARNING" if is_callers else "ERROR",
-        f"{error.message}{trace}",
+        f"{error.message}{frames}",
         function=name,
         outcome=error.code,
         status=status,
+        **trace(request),
     )
     headers = [(b"allow", b"POST")] if isinstance(error, MethodNotAllowed) else []
     return Json(json.dumps(error.body()).encode(), status=status, headers=headers)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import sys
 import time
+import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -31,7 +31,8 @@ from propensity.errors import (
     TooLarge,
 )
 from propensity.registry import Finished, Lease, Registry
-from propensity.settings import Settings
+from propensity.settings import Settings, project_here
+from propensity.tracing import trace_of
 from propensity.warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -134,7 +135,8 @@ def run(
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
         def answered(request: flask.Request) -> flask.Response:
-            line: dict[str, Any] = {"function": function, **_UNKNOWN}
+            trace = trace_of(request.headers.items(), project=project_here())
+            line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
             began = time.perf_counter()
             try:
                 answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
@@ -142,10 +144,11 @@ def run(
             except PropensityError as error:
                 answer, status, outcome = error.body(), error.status, error.code
                 line["message"] = error.message
-            except Exception:
-                # The one place that catches everything: the trace goes to the log, and
-                # the caller learns no internals.
-                logging.getLogger(__name__).exception("unexpected error")
+            except Exception as raised:
+                # The one place that catches everything: the frames go to the log, and
+                # the caller learns no internals. What was raised may name a user.
+                frames = "".join(traceback.format_tb(raised.__traceback__))
+                line["message"] = f"unexpected error\n{type(raised).__name__}\n{frames}"
                 unexpected = PropensityError("unexpected error; the log has its trace")
                 answer, status, outcome = unexpected.body(), 500, unexpected.code
             line["seconds"] = round(time.perf_counter() - began, 3)
@@ -228,7 +231,13 @@ def _release(current: Run, lease: Lease, error: BaseException) -> None:
         )
     except PropensityError as second:
         if not isinstance(second, Conflict):
-            log({"severity": "WARNING", "message": f"lease not freed: {second}"})
+            log(
+                {
+                    "severity": "WARNING",
+                    "message": f"lease not freed: {second}",
+                    "function": current.function,
+                }
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

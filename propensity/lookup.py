@@ -29,7 +29,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.answers import Json, body_of, log
+from propensity.answers import Json, body_of, log, trace
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
@@ -595,6 +595,7 @@ def answers_json(function: Function) -> Function:
             status=error.status,
             seconds=time.monotonic() - began,
             bytes_billed=0,
+            **trace(request),
         )
         return _failure(error)
 

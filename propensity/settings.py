@@ -277,6 +277,15 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 }
 
 
+def project_here() -> str:
+    """
+    Return the project of this process, empty where none is set.
+
+    For log lines, which tell of settings that cannot be read as well.
+    """
+    return os.environ.get(_VARIABLES["project"], "")
+
+
 def _variable(name: str) -> str:
     """Return the environment variable that holds the setting ``name``."""
     return _VARIABLES.get(name, PREFIX + name.upper())

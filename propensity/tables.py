@@ -43,7 +43,8 @@ class Table:
 
     ``key`` names the columns that identify a row (BigQuery does not enforce it; the
     statements that write do). ``partition`` is a DATE column;
-    ``expiration_days`` is how long a partition is kept, 0 for ever.
+    ``expiration_days`` is how long a partition is kept, 0 for ever. Of a table that
+    ``requires_filter`` BigQuery refuses a query that does not say which days it means.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Table:
     partition: str
     clustering: tuple[str, ...]
     expiration_days: int = 0
+    requires_filter: bool = False
 
     def ddl(self) -> str:
         """Return the statement that creates the table where it is missing."""
@@ -65,6 +67,8 @@ class Table:
         options = f"description = {_literal(self.description)}"
         if self.expiration_days:
             options += f", partition_expiration_days = {self.expiration_days}"
+        if self.requires_filter:
+            options += ", require_partition_filter = TRUE"
         return (
             f"CREATE TABLE IF NOT EXISTS `{self.name}` (\n{lines}\n)\n"
             f"PARTITION BY {self.partition}\n"
@@ -234,6 +238,7 @@ PREDICTIONS_HISTORY = Table(
     key=("use_case", "as_of", "user_id"),
     partition="as_of",
     clustering=("use_case", "user_id"),
+    requires_filter=True,
     columns=_PREDICTION,
 )
 
@@ -314,6 +319,7 @@ STREAM_EVENTS = Table(
     key=("use_case", "user_id", "event_date", "event_id"),
     partition="received_on",
     clustering=("use_case", "user_id"),
+    requires_filter=True,
     columns=(
         Column("use_case", "STRING", "Use case", required=True),
         Column("event_id", "STRING", "The producer's, or the message's", required=True),
@@ -408,6 +414,7 @@ INFERENCE_LOG = Table(
     key=("inference_id",),
     partition="scored_on",
     clustering=("use_case", "user_id"),
+    requires_filter=True,
     columns=(
         Column("use_case", "STRING", "Use case", required=True),
         Column("inference_id", "STRING", "Of use case, event and model", required=True),
@@ -435,6 +442,7 @@ TRUTH_EVENTS = Table(
     key=("use_case", "event_id", "truth_time"),
     partition="received_on",
     clustering=("use_case", "event_id"),
+    requires_filter=True,
     columns=(
         Column("use_case", "STRING", "Use case", required=True),
         Column("event_id", "STRING", "The event that it is about", required=True),
@@ -453,6 +461,7 @@ DEAD_LETTERS = Table(
     key=("message_id",),
     partition="received_on",
     clustering=("reason",),
+    requires_filter=True,
     columns=(
         Column("message_id", "STRING", "Pub/Sub's", required=True),
         Column("reason", "STRING", "Such as malformed_json", required=True),

@@ -242,20 +242,27 @@ class Warehouse:
             )
 
     def keep(self, table: Table) -> None:
-        """Have partitions of a table, which exists, expire as it says; 0 days never."""
+        """Have a table, which exists, keep partitions and ask for them as it says."""
         wanted = table.expiration_days * _DAY_MS or None
         with self._translated():
             found = self.client.get_table(
                 self._named(table.name), retry=self._retry, timeout=self._request
             )
             partitioning = found.time_partitioning
-            if partitioning is None or partitioning.expiration_ms == wanted:
+            if partitioning is None:
                 return
-            partitioning.expiration_ms = wanted
-            found.time_partitioning = partitioning
-            self.client.update_table(
-                found, ["time_partitioning"], retry=self._retry, timeout=self._request
-            )
+            changed = []
+            if partitioning.expiration_ms != wanted:
+                partitioning.expiration_ms = wanted
+                found.time_partitioning = partitioning
+                changed.append("time_partitioning")
+            if bool(found.require_partition_filter) != table.requires_filter:
+                found.require_partition_filter = table.requires_filter
+                changed.append("require_partition_filter")
+            if changed:
+                self.client.update_table(
+                    found, changed, retry=self._retry, timeout=self._request
+                )
 
     def view_text(self, name: str) -> str:
         """

@@ -210,6 +210,20 @@ class TestLine:
             "status": 200,
         }
 
+    def test_names_the_trace_of_its_request(self, function):
+        """So that Cloud Logging shows it under the request."""
+        trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+        headers = {"traceparent": f"00-{trace}-{span}-01"}
+        function.post({"as_of": "2026-03-02"}, headers=headers)
+        function.post({"as_of": "nonsense"}, headers=headers)
+
+        for line in function.lines():
+            project = os.environ["GOOGLE_CLOUD_PROJECT"]
+            name = f"projects/{project}/traces/{trace}"
+            assert line["logging.googleapis.com/trace"] == name
+            assert line["logging.googleapis.com/spanId"] == span
+            assert line["logging.googleapis.com/trace_sampled"] is True
+
     def test_of_a_failure_says_why(self, function):
         """With the status, the error's name and its message."""
 
@@ -231,11 +245,13 @@ class TestLine:
         assert (line["outcome"], line["rows_in"]) == ("not_enough_data", 7)
         assert line["message"] == "7 rows are too few"
 
-    def test_of_what_nobody_foresaw_tells_the_caller_nothing(self, function, caplog):
-        """It is 500; the trace goes to the log, and the lease is free."""
+    def test_of_what_nobody_foresaw_tells_the_caller_nothing(self, function):
+        """It is 500; where it happened goes to the log, and not what was said, which
+        may name a user; and the lease is free."""
+        said = "".join(["password=", "secret"])
 
         def fail(run):
-            raise RuntimeError("password=secret")
+            raise RuntimeError(said)
 
         function.body = fail
         answer = function.post({"as_of": "2026-03-02"})
@@ -244,10 +260,11 @@ class TestLine:
 
         assert answer.status_code == 500
         assert answer.json["error"] == "internal"
-        assert "secret" not in answer.text
-        assert "secret" not in str(line)
+        assert "password=secret" not in answer.text
+        assert "password=secret" not in str(line)
         assert (line["outcome"], line["severity"]) == ("internal", "ERROR")
-        assert "RuntimeError" in caplog.text
+        assert "RuntimeError" in line["message"]
+        assert "in fail\n" in line["message"]
         assert function.post({"as_of": "2026-03-02"}).status_code == 200
 
 

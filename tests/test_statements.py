@@ -10,8 +10,11 @@ from importlib import resources
 
 import pytest
 
+from offline import forget_user
 from propensity import usecases
 from propensity.statements import statement
+from propensity.tables import TABLES
+from tests.partitions import REQUIRED, unfiltered
 
 FILES = sorted(
     file.name.removesuffix(".sql")
@@ -116,3 +119,77 @@ class TestStatement:
 
         with pytest.raises(FileNotFoundError, match=re.escape("no_such_part.sql")):
             statement("outer", own=folder)
+
+
+def every_statement() -> dict[str, str]:
+    """All that are complete, by use case and name; those of no use case once."""
+    found = {}
+    for use_case in usecases.names():
+        own = resources.files(usecases) / use_case
+        names = {file.name for file in own.iterdir() if file.name.endswith(".sql")}
+        for name in {*FILES, *(name.removesuffix(".sql") for name in names)}:
+            with suppress(FileNotFoundError):
+                found[f"{use_case}/{name}"] = statement(name, own=own)
+    return {
+        # A part of a statement is none; what it is a part of has it.
+        name: text
+        for name, text in found.items()
+        if re.match(r"(--.*\n|\s)*(SELECT|WITH|MERGE|DELETE|BEGIN|EXPORT)\b", text)
+    }
+
+
+class TestPartitionFilter:
+    """Large tables refuse a query that does not say which days it means."""
+
+    @pytest.mark.parametrize("name", sorted(every_statement()))
+    def test_is_in_every_statement(self, name):
+        """Of every table that asks for one, wherever the statement names it."""
+        assert unfiltered(every_statement()[name]) == []
+
+    def test_is_in_what_is_put_together(self):
+        """A search for a user, and what removes what it finds, in every table."""
+        for text in ("rows_about", "delete_rows_about"):
+            for condition in ("of_users", "of_users_in_use_case", "of_events"):
+                for table in TABLES:
+                    sql = forget_user.about(table, condition, statement(text))
+                    assert unfiltered(sql) == []
+                    assert table.name in sql
+
+    @pytest.mark.parametrize(
+        ("sql", "found"),
+        [
+            ("SELECT 1 FROM stream_events", ["stream_events"]),
+            ("SELECT 1 FROM stream_events WHERE user_id = @u", ["stream_events"]),
+            ("SELECT 1 FROM stream_events WHERE received_on >= @day", []),
+            ("SELECT 1 FROM stream_events WHERE a AND received_on = @day", []),
+            (
+                "SELECT 1 FROM stream_events WHERE a OR received_on = @d",
+                ["stream_events"],
+            ),
+            (
+                "SELECT 1 FROM stream_events WHERE received_on >= event_date",
+                ["stream_events"],
+            ),
+            ("DELETE FROM dead_letters WHERE TRUE", ["dead_letters"]),
+            ("INSERT INTO dead_letters (reason) SELECT 'x'", []),
+            ("INSERT INTO t SELECT reason FROM dead_letters", ["dead_letters"]),
+            (
+                "WITH a AS (SELECT 1 FROM inference_log) SELECT 1 FROM a",
+                ["inference_log"],
+            ),
+            ("SELECT 1 FROM postcode_index", []),
+        ],
+    )
+    def test_is_found_out(self, sql, found):
+        """What is looked for above is seen where it is missing."""
+        assert unfiltered(sql) == found
+
+    def test_is_asked_for_by_what_grows_with_events_and_weeks(self):
+        """Streams, their logs, and the history of all predictions."""
+        assert set(REQUIRED) == {
+            "stream_events",
+            "inference_log",
+            "truth_events",
+            "dead_letters",
+            "ma_predictions_history",
+        }

@@ -103,6 +103,38 @@ class TestPrepare:
         assert expiring("stream_events=400") == {**staged, "stream_events": 400}
         assert expiring("") == staged
 
+    def test_has_tables_ask_which_days_are_meant(self, environment):
+        """Those that were made by an earlier version as well, from this set-up on."""
+        settings = Settings.from_environment(
+            {**environment, "PROPENSITY_GA4_DATASET": ""}
+        )
+        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+
+        def asking() -> set[str]:
+            every = [
+                warehouse.client.get_table(
+                    f"{settings.project}.{settings.dataset}.{table.name}"
+                )
+                for table in tables.TABLES
+            ]
+            return {one.table_id for one in every if one.require_partition_filter}
+
+        steps.prepare(warehouse, artifacts, settings)
+        wanted = {one.name for one in tables.TABLES if one.requires_filter}
+        assert asking() == wanted
+        for name in ("inference_log", "postcode_index"):
+            is_large = name in wanted
+            warehouse.execute(
+                f"ALTER TABLE {name} SET OPTIONS "
+                f"(require_partition_filter = {not is_large})"
+            )
+        assert asking() != wanted
+
+        steps.prepare(warehouse, artifacts, settings)
+        assert asking() == wanted
+        warehouse.close()
+        artifacts.close()
+
     def test_makes_tables_and_views_and_keeps_what_is_there(
         self, workplace, environment
     ):

@@ -34,6 +34,7 @@ from propensity.warehouse import (
     record,
     translated,
 )
+from tests.partitions import of_all_days
 from tests.proxy import Proxy
 
 DAY = date(2026, 3, 2)
@@ -220,12 +221,12 @@ class TestTables:
         """Making a table twice is making it once; dropping it, too."""
         warehouse.create(PREDICTIONS_HISTORY)
         warehouse.create(PREDICTIONS_HISTORY)
-        assert warehouse.rows("SELECT * FROM ma_predictions_history") == []
+        assert warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history")) == []
 
         warehouse.drop("ma_predictions_history")
         warehouse.drop("ma_predictions_history")
         with pytest.raises(MissingTable, match="ma_predictions_history"):
-            warehouse.rows("SELECT * FROM ma_predictions_history")
+            warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history"))
 
     def test_may_expire(self, warehouse):
         """A table for a while has its end in its description."""

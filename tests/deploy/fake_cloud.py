@@ -301,6 +301,7 @@ def queried(state, sql, dataset):
             "timePartitioning": {
                 "expirationMs": str(int(days[1]) * 86_400_000 if days else 0)
             },
+            "requirePartitionFilter": "require_partition_filter = TRUE" in sql,
         }
     elif found := re.match(r"ALTER TABLE `(\w+)`", sql):
         table = existing(state, f"bq {dataset}.{found[1]}")
@@ -311,6 +312,7 @@ def queried(state, sql, dataset):
         table["timePartitioning"] = {
             "expirationMs": str(0 if days == "NULL" else int(days) * 86_400_000)
         }
+        table["requirePartitionFilter"] = "require_partition_filter = TRUE" in sql
     elif found := re.match(
         r"(GRANT|REVOKE) `(\S+)` ON SCHEMA `(\S+)\.(\w+)` (?:TO|FROM) "
         r'"serviceAccount:(\S+)"',

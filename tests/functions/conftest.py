@@ -26,6 +26,7 @@ from propensity.settings import Settings
 from propensity.warehouse import Warehouse
 from tests import shop
 from tests.conftest import Workplace, new_workplace
+from tests.partitions import of_all_days
 
 FOLDERS = {
     "model_training": "00-ModelTraining",
@@ -112,8 +113,8 @@ class Place:
         return dict(answer.json)
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Run a query in the place's dataset."""
-        found = self.warehouse.rows(sql, parameters)
+        """Run a query in the place's dataset, of all days."""
+        found = self.warehouse.rows(of_all_days(sql), parameters)
         return [dict(row.items()) for row in found]
 
     def table(self, name: str) -> list[tuple[Any, ...]]:

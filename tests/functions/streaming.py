@@ -56,6 +56,7 @@ from propensity.statements import statement
 from propensity.warehouse import Warehouse
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.events import CATALOGUE, RULES, written
+from tests.partitions import of_all_days
 
 USE_CASE = "first_day_churn"
 # A machine under load may be slow; nothing that works waits as long.
@@ -180,8 +181,9 @@ class Site:
     # Tables
 
     def rows(self, sql: str, **parameters: Any) -> list[dict[str, Any]]:
-        """Run a query in the site's dataset."""
-        return [dict(row.items()) for row in self.warehouse.rows(sql, parameters)]
+        """Run a query in the site's dataset, of all days."""
+        found = self.warehouse.rows(of_all_days(sql), parameters)
+        return [dict(row.items()) for row in found]
 
     def count(self, table: str) -> int:
         """Return how many rows a table has."""

@@ -25,7 +25,9 @@ import pytest
 
 from local import topics
 from local.synthesize_games import Delivery, Games, expected_features
+from propensity.redaction import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
+from tests.events import CATALOGUE
 from tests.functions.streaming import Instance, Site, eventually, new_site
 
 pytestmark = pytest.mark.timeout(3600)
@@ -116,9 +118,10 @@ class Stream:
         }
         assert found == identities
 
+        personal = personal_fields(CATALOGUE.types)
         letters = self.site.rows("SELECT message_id, reason, raw FROM dead_letters")
         broken = {
-            message: (one.reason, one.data)
+            message: (one.reason, redacted(one.data, personal))
             for message, one in self.sent.items()
             if one.event is None
         }

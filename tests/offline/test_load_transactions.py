@@ -20,6 +20,7 @@ from propensity import usecases
 from propensity.errors import SchemaError
 from propensity.settings import Settings
 from propensity.warehouse import Warehouse
+from tests.partitions import of_all_days
 
 USE_CASE = usecases.load("card_fraud")
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -165,7 +166,7 @@ def warehouse(environment):
 
 
 def rows(warehouse: Warehouse, name: str) -> list[dict[str, Any]]:
-    found_ = warehouse.rows(f"SELECT * FROM {name} ORDER BY event_id")
+    found_ = warehouse.rows(of_all_days(f"SELECT * FROM {name} ORDER BY event_id"))
     return [dict(row.items()) for row in found_]
 
 

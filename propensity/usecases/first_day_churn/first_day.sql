@@ -5,5 +5,6 @@ SELECT
 FROM
   stream_events
 WHERE
-  use_case = 'first_day_churn'
+  received_on >= DATE '1970-01-01'
+  AND use_case = 'first_day_churn'
   AND event_type = 'new_registration'
