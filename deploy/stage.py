@@ -168,8 +168,9 @@ def archive(
             entry = zipfile.ZipInfo(name, EPOCH)
             entry.create_system = 3  # Unix, whatever this machine is
             entry.external_attr = (0o100000 | FILE_MODE) << 16
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            bundle.writestr(entry, source.read_bytes(), compresslevel=9)
+            # Stored: what a compressor makes of it depends on its version.
+            entry.compress_type = zipfile.ZIP_STORED
+            bundle.writestr(entry, source.read_bytes())
     return partial.replace(file)
 
 
@@ -209,17 +210,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--locked", action="store_true", help="stage its lock, as a deploy does"
     )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="list the files, and write nothing"
+    )
     given = parser.parse_args(arguments)
     make = archive if given.target.suffix == ".zip" else stage
+    what = {"requirements": given.requirements, "locked": given.locked}
     try:
-        print(
-            make(
-                given.function_folder,
-                given.target,
-                requirements=given.requirements,
-                locked=given.locked,
-            )
-        )
+        if given.dry_run:
+            files = sources(given.function_folder, **what)
+            for name, source in files.items():
+                print(f"{source.stat().st_size:>9,}  {name}")
+            sha256 = digest(given.function_folder, **what)
+            print(f"{len(files)} files for {given.target}, SHA-256 {sha256}")
+        else:
+            print(make(given.function_folder, given.target, **what))
     except StageError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1

@@ -11,7 +11,16 @@ import zipfile
 
 import pytest
 
-from deploy.stage import EPOCH_S, ROOT, StageError, archive, digest, stage
+from deploy.stage import (
+    EPOCH_S,
+    ROOT,
+    StageError,
+    archive,
+    digest,
+    main,
+    sources,
+    stage,
+)
 
 
 @pytest.fixture
@@ -171,6 +180,19 @@ class TestCommandLine:
 
         assert done.stdout.strip() == str(tmp_path / "staged")
         assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
+
+    @pytest.mark.parametrize("target", ["staged", "staged.zip"])
+    def test_writes_nothing_in_a_dry_run(self, tmp_path, capsys, target):
+        """It lists every file, and what names the whole of them."""
+        folder, locked = ROOT / "02-GetProba", "--locked"
+        words = [str(folder), str(tmp_path / target), locked, "--dry-run"]
+
+        assert main(words) == 0
+        told = capsys.readouterr().out
+        files = sources(folder, locked=True)
+        assert [line.split()[-1] for line in told.splitlines()[:-1]] == list(files)
+        assert digest(folder, locked=True) in told
+        assert list(tmp_path.iterdir()) == []
 
     def test_says_what_is_wrong(self, tmp_path):
         """A mistake is one line on standard error and an exit status."""

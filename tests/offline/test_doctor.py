@@ -39,6 +39,7 @@ from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, rows_of
+from tests.partitions import of_all_days
 
 # A Wednesday, at noon: the week's runs were on Monday, the month's on the first.
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
@@ -286,15 +287,24 @@ def _compacted(place: Place, until: datetime) -> None:
 
 def _rebuilt(place: Place, name: str, *, columns: str = "*", layout: str = "") -> None:
     """Make a table anew from its own rows."""
-    place.warehouse.execute(
-        f"CREATE TABLE rebuilt {layout} AS SELECT {columns} FROM {name}"
-    )
+    rows = of_all_days(f"SELECT {columns} FROM {name}")
+    asking = "OPTIONS (require_partition_filter = TRUE)" if layout else ""
+    place.warehouse.execute(f"CREATE TABLE rebuilt AS {rows}")
     place.warehouse.drop(name)
-    place.warehouse.execute(f"CREATE TABLE {name} {layout} AS SELECT * FROM rebuilt")
+    place.warehouse.execute(
+        f"CREATE TABLE {name} {layout} {asking} AS SELECT * FROM rebuilt"
+    )
     place.warehouse.drop("rebuilt")
 
 
 _PREDICTIONS = "PARTITION BY as_of CLUSTER BY use_case, user_id"
+
+
+def unasked_days(place: Place) -> str:
+    place.warehouse.execute(
+        "ALTER TABLE stream_events SET OPTIONS (require_partition_filter = FALSE)"
+    )
+    return r"tables: stream_events can be queried without saying which days are meant"
 
 
 def missing_table(place: Place) -> str:
@@ -537,7 +547,7 @@ TOGETHER = (
         lagging_scores,
     ),
     (late_export, unpartitioned, other_libraries, stuck_run, old_watermark),
-    (unrecorded, lost_predictions, unscored_events),
+    (unrecorded, lost_predictions, unscored_events, unasked_days),
     (damaged_pointer,),
     (no_champion,),
     (old_champion,),
