@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 
+# An overwrite takes this right. Who may only create is refused for the lack of it where
+# there is an object already, before the generation that was asked for is looked at.
+_OVERWRITES = "storage.objects.delete"
+
+
 @dataclass(frozen=True)
 class Stored:
     """An object's bytes and the generation that they are of."""
@@ -129,13 +134,29 @@ class Artifacts:
                     retry=self._retry,
                     timeout=self._timeout,
                 )
-        except Conflict:
-            # The client retries a write whose answer was lost, and finds its own bytes.
-            found = self.find(name)
-            if found is None or found.data != data:
+        except PropensityError as error:
+            is_refused = not generation and isinstance(error.__cause__, api.Forbidden)
+            if not (is_refused or isinstance(error, Conflict)):
                 raise
-            return found.generation
+            try:
+                found = self.find(name)
+            except PropensityError as unread:
+                if not isinstance(unread.__cause__, api.Forbidden):
+                    raise
+                # Who may create and not read has only the words of the refusal.
+                if is_refused and _OVERWRITES in error.message:
+                    raise self._taken(name) from error
+                raise error from None
+            # The client retries a write whose answer was lost, and finds its own bytes.
+            if found is not None and found.data == data:
+                return found.generation
+            if is_refused and found is not None:
+                raise self._taken(name) from error
+            raise
         return int(blob.generation)
+
+    def _taken(self, name: str) -> Conflict:
+        return Conflict(f"gs://{self._bucket.name}/{name} was written by somebody else")
 
     def read(self, name: str) -> Stored:
         """
@@ -263,9 +284,7 @@ class Artifacts:
         except PropensityError:
             raise
         except api.PreconditionFailed as error:
-            raise Conflict(
-                f"gs://{self._bucket.name}/{name} was written by somebody else"
-            ) from error
+            raise self._taken(name) from error
         except api.NotFound as error:
             raise ArtifactError(
                 f"bucket gs://{self._bucket.name} is missing"

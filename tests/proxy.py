@@ -37,11 +37,14 @@ class Proxy:
 
     ``rule`` returns None to forward a request, a status to answer it with, and
     ``LOST`` to forward it and answer 503 all the same. It may also wait.
+    ``statuses`` has what was answered, by a request's number; a status and a body is
+    answered where the rule returns both.
     """
 
     upstream: str
     rule: Callable[[Asked], Any] = forward
     asked: list[Asked] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
 
     LOST = "lost"
 
@@ -59,7 +62,11 @@ class Proxy:
                     proxy.asked.append(asked)
                 decided = proxy.rule(asked)
                 if isinstance(decided, int):
-                    self.reply(decided, {}, b'{"error": {"message": "injected"}}')
+                    decided = decided, b'{"error": {"message": "injected"}}'
+                if isinstance(decided, tuple):
+                    status, text = decided
+                    proxy.statuses[asked.number] = status
+                    self.reply(status, {}, text)
                     return
                 headers = {
                     name: value
@@ -75,6 +82,7 @@ class Proxy:
                     allow_redirects=False,
                     timeout=60,
                 )
+                proxy.statuses[asked.number] = answer.status_code
                 if decided == Proxy.LOST:
                     self.reply(503, {}, b'{"error": {"message": "injected"}}')
                 else:

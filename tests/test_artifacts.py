@@ -106,6 +106,85 @@ class TestCreate:
             assert artifacts.read("lease.json") == Stored(b"mine", generation)
 
 
+class TestCreateOnly:
+    """With the right to create objects, without that to overwrite, and perhaps read."""
+
+    @staticmethod
+    def refusing(may_read: bool):
+        """Answer as Cloud Storage does: an overwrite takes the right to delete."""
+
+        def rule(asked):
+            if asked.method == "GET" and not may_read:
+                return refusal("storage.objects.get")
+            if asked.method == "POST" and b"taken" in asked.body:
+                return refusal("storage.objects.delete")
+            if asked.method == "POST" and b"elsewhere" in asked.body:
+                return refusal("storage.objects.create")
+            return None
+
+        return rule
+
+    @pytest.mark.parametrize("may_read", [True, False])
+    def test_learns_that_somebody_else_was_first(
+        self, artifacts, storage_emulator, through, may_read
+    ):
+        """Where there is an object the refusal is a conflict, as with all rights."""
+        artifacts.create("taken.json", b"first")
+
+        with (
+            Proxy(storage_emulator.url, self.refusing(may_read)) as proxy,
+            pytest.raises(Conflict, match="taken.json"),
+        ):
+            through(proxy).create("taken.json", b"second")
+
+        assert artifacts.read("taken.json").data == b"first"
+
+    def test_knows_its_own_write_again(self, artifacts, storage_emulator, through):
+        """Who may read finds the bytes that were written, and has succeeded."""
+        generation = artifacts.create("taken.json", b"mine")
+
+        with Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy:
+            assert through(proxy).create("taken.json", b"mine") == generation
+
+    @pytest.mark.parametrize(
+        ("name", "may_read"),
+        [("taken.json", True), ("elsewhere.json", True), ("elsewhere.json", False)],
+    )
+    def test_is_refused_where_there_is_no_object(
+        self, artifacts, storage_emulator, through, name, may_read
+    ):
+        """What may not be created at all is no conflict: the refusal is told."""
+        with (
+            Proxy(storage_emulator.url, self.refusing(may_read)) as proxy,
+            pytest.raises(PropensityError, match="refuses") as raised,
+        ):
+            through(proxy).create(name, b"mine")
+
+        assert not isinstance(raised.value, Conflict)
+        assert artifacts.find(name) is None
+
+    def test_is_refused_to_replace(self, artifacts, storage_emulator, through):
+        """A pointer that is there is overwritten by who may, or the refusal is told."""
+        first = artifacts.create("taken.json", b"first")
+
+        with (
+            Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy,
+            pytest.raises(PropensityError, match=r"storage\.objects\.delete") as raised,
+        ):
+            through(proxy).replace("taken.json", b"second", generation=first)
+
+        assert not isinstance(raised.value, Conflict)
+
+
+def refusal(permission: str) -> tuple[int, bytes]:
+    """Cloud Storage's answer to who lacks a permission."""
+    text = (
+        f"someone does not have {permission} access to the Google Cloud Storage "
+        f"object. Permission '{permission}' denied on resource (or it may not exist)."
+    )
+    return 403, json.dumps({"error": {"code": 403, "message": text}}).encode()
+
+
 class TestReplace:
     def test_changes_what_was_read(self, artifacts):
         """Whoever read the newest generation may overwrite it."""
