@@ -44,6 +44,7 @@ def rights(d: Deployment) -> Iterator[Step]:
         account = d.account(one.target)
         if one.runs_queries:
             yield project_right(d, account, "roles/bigquery.jobUser")
+        if one.large_results:
             yield project_right(d, account, "roles/bigquery.readSessionUser")
         yield from _table_rights(d, one, account)
         if d.suppression_secret and "suppressed_users" in one.reads:
@@ -152,9 +153,6 @@ def _table_rights(d: Deployment, one: Function, account: str) -> Iterator[Step]:
             yield _table_right(d, account, name, role=role, verb=verb)
     if one.reads_export and d.settings.ga4_dataset:
         yield _dataset_right(d, account, d.settings.ga4_dataset, READER)
-    if one.views:
-        # Where a view is replaced BigQuery asks for the right to create one.
-        yield _dataset_right(d, account, d.settings.dataset, own_role(d, "view_keeper"))
 
 
 def _table_right(

@@ -64,6 +64,7 @@ class Function:
     max_instances: int
     ingress: str
     schedule: Schedule | None = None
+    large_results: bool = False
     reads_export: bool = False
     reads: tuple[str, ...] = ()
     appends: tuple[str, ...] = ()

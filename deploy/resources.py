@@ -51,7 +51,7 @@ APIS = (
 OWN_ROLES = {
     "table_appender": (
         "Add rows to a table and read none",
-        ("bigquery.tables.get", "bigquery.tables.updateData"),
+        ("bigquery.tables.updateData",),
     ),
     "table_writer": (
         "Read and change the rows of a table",
@@ -63,12 +63,7 @@ OWN_ROLES = {
     ),
     "view_keeper": (
         "Replace the text of a view",
-        (
-            "bigquery.tables.create",
-            "bigquery.tables.get",
-            "bigquery.tables.getData",
-            "bigquery.tables.update",
-        ),
+        ("bigquery.tables.get", "bigquery.tables.update"),
     ),
     "object_lister": ("List the names of objects", ("storage.objects.list",)),
 }

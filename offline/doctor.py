@@ -377,10 +377,11 @@ class Services:
 GOOGLE = Services()
 
 READS_TABLE = ("bigquery.tables.get", "bigquery.tables.getData")
-APPENDS_TABLE = ("bigquery.tables.get", "bigquery.tables.updateData")
+APPENDS_TABLE = ("bigquery.tables.updateData",)
 WRITES_TABLE = (*READS_TABLE, "bigquery.tables.updateData")
-KEEPS_VIEW = (*READS_TABLE, "bigquery.tables.update")
-RUNS_QUERIES = ("bigquery.jobs.create", "bigquery.readsessions.create")
+KEEPS_VIEW = ("bigquery.tables.get", "bigquery.tables.update")
+RUNS_QUERIES = "bigquery.jobs.create"
+READS_STREAMS = "bigquery.readsessions.create"
 OBJECTS = {
     "read": ("storage.objects.get",),
     "create": ("storage.objects.create",),
@@ -438,7 +439,7 @@ def rights_of(
         named = [(one.name, READS_TABLE) for one in tables.TABLES]
         bucket |= EXAMINES
         published = [topic(name, "pubsub.topics.get") for name in topic_names(settings)]
-        queries = True
+        in_project: tuple[str, ...] = (RUNS_QUERIES,)
     else:
         named = [
             *((name, READS_TABLE) for name in function.reads),
@@ -454,11 +455,11 @@ def rights_of(
             topic(chosen_topic(settings, name), "pubsub.topics.publish")
             for name in function.publishes
         ]
-        queries = function.runs_queries
-    if queries:
-        permissions = ("bigquery.jobs.create",) if function is None else RUNS_QUERIES
+        in_project = (RUNS_QUERIES,) * function.runs_queries
+        in_project += (READS_STREAMS,) * function.large_results
+    if in_project:
         url = f"{services.projects}/{project}:testIamPermissions"
-        found.append(Right(f"project {project}", url, permissions))
+        found.append(Right(f"project {project}", url, in_project))
     found += [
         table(name, permissions)
         for name, permissions in named

@@ -287,16 +287,28 @@ class Warehouse:
             )
 
     def replace_view(self, name: str, sql: str) -> None:
-        """Create the view ``name``, or give it another query."""
+        """
+        Give the view ``name`` another query, or create it where it is missing.
+
+        In this order, so that who replaces a view need not be allowed to create one.
+        """
         view = bigquery.Table(self._named(name))
         view.view_query = sql
         with self._translated():
             try:
-                self.client.create_table(view, retry=self._retry, timeout=self._request)
-            except api.Conflict:
-                self.client.update_table(
-                    view, ["view_query"], retry=self._retry, timeout=self._request
-                )
+                self._give_query(view)
+            except api.NotFound:
+                try:
+                    self.client.create_table(
+                        view, retry=self._retry, timeout=self._request
+                    )
+                except api.Conflict:
+                    self._give_query(view)
+
+    def _give_query(self, view: bigquery.Table) -> None:
+        self.client.update_table(
+            view, ["view_query"], retry=self._retry, timeout=self._request
+        )
 
     def drop(self, name: str) -> None:
         """Drop a table; it need not exist."""

@@ -55,10 +55,10 @@ class TestGrants:
         nothing of, and that is all."""
         grants = granted("get_proba")
 
-        assert len(grants) == 4
+        assert len(grants) == 3
         assert sum("ma_predictions_table" in one for one in grants) == 1
         assert sum("suppressed_users" in one for one in grants) == 1
-        assert sum(one.startswith("gcloud projects") for one in grants) == 2
+        assert sum(one.startswith("gcloud projects") for one in grants) == 1
 
     def test_let_a_training_replace_nothing_but_pointers_and_leases(self):
         """Versions are created and read; with this account nobody rewrites one."""
@@ -86,10 +86,10 @@ class TestGrants:
         """One grant for each table, prefix and topic, and one for each further need."""
         for one in functions.load():
             expected = (
-                2 * one.runs_queries
+                one.runs_queries
+                + one.large_results
                 + len(one.reads + one.appends + one.writes + one.views)
                 + one.reads_export
-                + bool(one.views)
                 + len(one.objects)
                 + len(one.publishes)
             )
