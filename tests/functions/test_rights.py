@@ -1,0 +1,436 @@
+"""
+Least privilege, specified: a function is granted what it does, no more and no less.
+
+Every function is served from its staged source, behind endpoints of its own that record
+what it asks of BigQuery, Cloud Storage and Pub/Sub. They do all that they can do, for
+all use cases, by every path that touches another table, object or topic. What the calls
+need on Google Cloud is compared with what the deployment's commands grant.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pytest
+import requests
+
+from deploy import deployment
+from local.synthesize_games import DEFAULT_END, Games, encode
+from propensity import steps, tables, training, usecases
+from propensity.registry import Registry
+from propensity.warehouse import record
+from tests import rights, scored_cards
+from tests.events import bet, registration, transaction, truth
+from tests.functions.conftest import SMALL, TRAINED
+from tests.functions.streaming import Instance, Site, eventually, new_site, rows_of
+from tests.functions.test_model_evaluation import published
+from tests.functions.test_suppression import KEY, suppress
+from tests.recorder import GRPC, Call, Recorder
+from tests.rights import Grant, Need
+
+pytestmark = pytest.mark.timeout(600)
+
+FUNCTIONS = (
+    "model_training",
+    "predictions",
+    "get_proba",
+    "score",
+    "model_evaluation",
+    "stream_features",
+    "score_stream",
+    "archive_events",
+    "compact_features",
+)
+CARDS_KNOWN = date(2026, 3, 14)
+# More than are read with the answer to a query, of everything that is read whole.
+MANY = 1_200
+DAY = timedelta(days=1)
+
+
+@dataclass
+class Recorded:
+    """What each function asked, needs and is granted."""
+
+    deployment: deployment.Deployment
+    calls: Mapping[str, Sequence[Call]]
+    needed: Mapping[str, Mapping[Need, Call]]
+
+    def granted(self, **changed: Any) -> dict[str, list[Grant]]:
+        """Return all grants; with one function changed, those that it would have."""
+        d = self.deployment
+        [(target, change)] = changed.items() or [("", None)]
+        every = tuple(
+            replace(one, **change) if one.target == target else one
+            for one in d.functions
+        )
+        changed_ = replace(d, functions=every)
+        return {one.target: rights.grants(changed_, one.target) for one in every}
+
+
+class Run:
+    """The functions at work in a site."""
+
+    def __init__(self, site: Site, instances: Mapping[str, Instance]) -> None:
+        self.site = site
+        self.instances = instances
+
+    def ask(self, target: str, status: int = 200, **body: object) -> Any:
+        """Call a function by POST, and return its answer, of a status."""
+        data = json.dumps(body, default=str)
+        answer = requests.post(
+            self.instances[target].url,
+            data=data,
+            headers={"content-type": "application/json"},
+            timeout=240,
+        )
+        assert answer.status_code == status, (target, body, answer.text)
+        return answer.json()
+
+    def push(self, target: str, *events: Any) -> None:
+        """Push messages to a function; each is stored, or is a dead letter."""
+        for event in events:
+            answer = self.instances[target].post(event)
+            assert answer.status_code == 200, (target, answer.text)
+
+
+def card(name: str, at: datetime) -> dict[str, Any]:
+    """A transaction, enriched."""
+    return transaction(
+        transaction_id=name,
+        event_id=name,
+        user_id=name,
+        use_case="card_fraud",
+        event_type="card_transaction",
+        event_time=at.isoformat(),
+    )
+
+
+def stream(run: Run) -> None:
+    """Events and truths, good and bad, on two days; nothing serves yet."""
+    now = datetime.now(UTC)
+    days = [now - DAY, now - 2 * DAY]
+    for day in days:
+        player = {"user_id": f"p{day:%d}", "event_time": day.isoformat()}
+        events = [registration(**player), bet(**player), card(f"c{day:%d}", day)]
+        run.push("stream_features", *events[:2], transaction(transaction_id="t2"))
+        run.push("stream_features", truth(transaction_id="t2"), b"{")
+        run.push("score_stream", *events, b"{")
+        run.push("archive_events", *events, b"{")
+        # Delivered again it is found to be there.
+        run.push("archive_events", events[1])
+    run.ask("score", 409, use_case="card_fraud", features=features())
+    run.ask("score", 409, use_case="first_day_churn", user_id="p")
+    run.ask("predictions", 409, use_case="ga4_purchase", as_of=TRAINED)
+
+
+def compaction(run: Run) -> None:
+    """Tiles, and exports of the two days; again, over what was exported before."""
+    # What came before is younger than what may be on its way still.
+    for _ in range(2):
+        told = run.ask("compact_features", force=True)
+        assert told["tiles"] or told["exported_days"]["stream_events"]
+
+
+def features() -> dict[str, float]:
+    """Of a transaction."""
+    return dict.fromkeys(usecases.load("card_fraud").features, 0.5)
+
+
+def history(run: Run) -> None:
+    """What a deployment has collected when it trains."""
+    site = run.site
+    games = Games(users=500, days=56, maximum_events=8)
+    events = [encode(one) for one in games.events()]
+    site.append(rows_of(events, received_at=DEFAULT_END))
+    scored_cards.stored(site.warehouse, scored_cards.drawn(MANY))
+    week = TRAINED - timedelta(days=7)
+    published(site, week, {f"u{n}": n / MANY for n in range(MANY)})
+    for name in ("ga4_purchase", "first_day_churn"):
+        use_case, registry = usecases.load(name), Registry(site.artifacts, name)
+        made = training.default_preprocessor(use_case)
+        object_name, checksum = registry.upload_preprocessor(made)
+        row = {
+            "use_case": name,
+            "uploaded_on": date(2026, 1, 1),
+            "uploaded_at": datetime(2026, 1, 1, tzinfo=UTC),
+            "object": object_name,
+            "sha256": checksum,
+            "features": json.dumps(dict(use_case.features)),
+            "is_default": False,
+        }
+        table = tables.PREPROCESSORS
+        site.warehouse.append(table, record(row, table), job_id=uuid.uuid4().hex)
+
+
+def batch(run: Run) -> None:
+    """Training, predictions and evaluation of all use cases."""
+    played = DEFAULT_END.date()
+    run.ask("model_training", use_case="ga4_purchase", as_of=TRAINED)
+    run.ask("model_training", use_case="first_day_churn", as_of=played)
+    first = run.ask("model_training", use_case="card_fraud", as_of=CARDS_KNOWN)
+    run.ask("model_training", use_case="card_fraud", as_of=CARDS_KNOWN, force=True)
+    assert first["promoted"]
+    run.ask("predictions", use_case="ga4_purchase", as_of=TRAINED, force=True)
+    # The week before is scored to be evaluated: by a model that was trained later.
+    for as_of in (played - timedelta(days=7), played):
+        run.ask("predictions", use_case="first_day_churn", as_of=as_of)
+    run.ask("predictions", 400, use_case="card_fraud", as_of=TRAINED)
+    run.ask("model_evaluation", use_case="ga4_purchase", as_of=TRAINED)
+    run.ask("model_evaluation", use_case="first_day_churn", as_of=played)
+    run.ask("model_evaluation", use_case="card_fraud", as_of=CARDS_KNOWN)
+
+
+def serving(run: Run) -> None:
+    """Lookups, scores and the stream, now that something serves."""
+    url = run.instances["get_proba"].url
+    asked = {"user_id": "user.001", "use_case": "ga4_purchase"}
+    assert requests.get(url, asked, timeout=60).status_code == 200
+    run.ask("get_proba", use_case="ga4_purchase", user_ids=["user.002", "nobody"])
+    now = datetime.now(UTC)
+    event = {"user_id": "late", "event_time": now.isoformat()}
+    run.push("stream_features", registration(**event), bet(**event))
+
+    def scored() -> bool:
+        by_card = {"use_case": "card_fraud", "features": features()}
+        by_user = {"use_case": "first_day_churn", "user_id": "late"}
+        url = run.instances["score"].url
+        answers = [
+            requests.post(url, json=one, timeout=60) for one in (by_card, by_user)
+        ]
+        return [one.status_code for one in answers] == [200, 200]
+
+    eventually(scored, "the champions score")
+    name = f"c{uuid.uuid4().hex}"
+
+    def is_of_champion() -> bool:
+        run.push("score_stream", card(name, now), bet(**event))
+        found = run.site.rows(
+            "SELECT use_case FROM inference_log "
+            "WHERE model_version >= 0 AND user_id IN (@card, 'late')",
+            card=name,
+        )
+        return {row["use_case"] for row in found} == {"card_fraud", "first_day_churn"}
+
+    eventually(is_of_champion, "the champions score the stream")
+
+
+@pytest.fixture(scope="module")
+def site(emulators, shop_dataset) -> Iterator[Site]:
+    """All tables, topics and the bucket, over the small shop's export."""
+    topic = f"model-updates-{uuid.uuid4().hex[:8]}"
+    with new_site(
+        emulators,
+        **SMALL,
+        PROPENSITY_GA4_DATASET=shop_dataset,
+        PROPENSITY_SUPPRESSION_KEY=KEY,
+        PROPENSITY_MODEL_UPDATES_TOPIC=topic,
+        PROPENSITY_CHAMPION_TTL_S="1",
+        PROPENSITY_ARCHIVE_LINGER_S="0.01",
+        PROPENSITY_LOOKUP_TIMEOUT_S="60",
+    ) as made:
+        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        made.create_topic(topic)
+        suppress(made, "user.004")
+        codes = [
+            {
+                "postcode": f"QA{number}",
+                "socioeconomic_idx": 5.0,
+                "is_outward": False,
+                "loaded_on": date(2026, 1, 1),
+            }
+            for number in range(MANY)
+        ]
+        table = tables.POSTCODE_INDEX
+        rows = pa.Table.from_pylist(codes, schema=table.arrow_schema())
+        made.warehouse.append(table, rows, job_id=uuid.uuid4().hex)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def recorded(site, tmp_path_factory) -> Recorded:
+    """All calls of a run of everything, and what they need."""
+    with contextlib.ExitStack() as undo:
+        recorders = {
+            target: undo.enter_context(Recorder(site.environment))
+            for target in FUNCTIONS
+        }
+        instances = {
+            target: Instance(target, one.environment, tmp_path_factory.mktemp(target))
+            for target, one in recorders.items()
+        }
+        for instance in instances.values():
+            undo.callback(instance.stop)
+            instance.start(wait=False)
+        for instance in instances.values():
+            instance.wait()
+        run = Run(site, instances)
+        for part in (stream, compaction, history, batch, serving):
+            part(run)
+        for instance in instances.values():
+            instance.stop()
+        calls = {target: one.calls for target, one in recorders.items()}
+    where = rights.Site(
+        project=site.workplace.project,
+        dataset=site.settings.dataset,
+        export=site.settings.ga4_dataset,
+        bucket=site.workplace.bucket,
+        views={
+            name: site.warehouse.view_text(name)
+            for name in ("ga_events", "stream_features")
+        },
+    )
+    return Recorded(
+        deployed(site),
+        calls,
+        {target: rights.needs(each, where) for target, each in calls.items()},
+    )
+
+
+def deployed(site: Site) -> deployment.Deployment:
+    """The deployment whose names are the site's."""
+    given = {
+        name: value
+        for name, value in site.environment.items()
+        if name.startswith("PROPENSITY_") and name != "PROPENSITY_SUPPRESSION_KEY"
+    }
+    return deployment.of(
+        {
+            **given,
+            "GOOGLE_CLOUD_PROJECT": site.workplace.project,
+            "DEPLOY_REGION": "us-central1",
+        }
+    )
+
+
+def without(recorded: Recorded, target: str, field: str, right: Any) -> list[str]:
+    """What a function lacks once a right is taken from a line of its entry."""
+    [one] = [each for each in recorded.deployment.functions if each.target == target]
+    left = tuple(each for each in getattr(one, field) if each != right)
+    granted = recorded.granted(**{target: {field: left}})[target]
+    return rights.narrower(recorded.needed[target], granted)
+
+
+class TestRights:
+    def test_are_of_every_function_that_is_deployed(self, recorded):
+        """None is left out, and each has asked for something."""
+        assert {one.target for one in recorded.deployment.functions} == {*FUNCTIONS}
+        assert all(recorded.calls[target] for target in FUNCTIONS)
+
+    @pytest.mark.parametrize("target", FUNCTIONS)
+    def test_are_not_narrower_than_what_is_done(self, recorded, target):
+        """Every call of a function finds all permissions that Google asks for it."""
+        granted = recorded.granted()[target]
+
+        assert rights.narrower(recorded.needed[target], granted) == []
+
+    @pytest.mark.parametrize("target", FUNCTIONS)
+    def test_are_not_wider_than_what_is_done(self, recorded, target):
+        """Without a grant, by a weaker role or a longer prefix some call would fail."""
+        granted = recorded.granted()[target]
+
+        assert rights.wider(recorded.needed[target], granted) == []
+
+    def test_of_own_roles_are_all_used(self, recorded):
+        """A role of the deployment's own permits what somebody does with it."""
+        assert rights.unused(recorded.needed, recorded.granted()) == {}
+
+    def test_to_create_tables_and_views_are_nobodys(self, recorded):
+        """No function makes a table, a view, a bucket or a topic: the set-up does."""
+        asked = Counter(
+            need.permission for found in recorded.needed.values() for need in found
+        )
+
+        assert not [name for name in asked if name.endswith("tables.create")]
+        assert asked["bigquery.tables.update"] == 1
+
+
+class TestTheProof:
+    def test_has_seen_every_service(self, recorded):
+        """A function that appends or publishes was seen to over gRPC."""
+        for one in recorded.deployment.functions:
+            over_grpc = [
+                call for call in recorded.calls[one.target] if call.api == GRPC
+            ]
+            assert bool(over_grpc) == bool(
+                one.appends or one.publishes or one.large_results
+            )
+
+    @pytest.mark.parametrize("field", ["reads", "appends", "writes", "views"])
+    def test_misses_every_table_that_is_taken_away(self, recorded, field):
+        """Whichever it is, the table, the permission and its line are told."""
+        for one in recorded.deployment.functions:
+            for table in getattr(one, field):
+                missing = without(recorded, one.target, field, table)
+                assert missing, (one.target, table)
+                assert any(f".{table} is not granted (" in text for text in missing)
+                assert all(field in text for text in missing)
+
+    @pytest.mark.parametrize("field", ["objects", "publishes"])
+    def test_misses_every_object_and_topic_that_is_taken_away(self, recorded, field):
+        """Whichever it is, the object or topic and its line are told."""
+        for one in recorded.deployment.functions:
+            for right in getattr(one, field):
+                name = right if isinstance(right, str) else right[1].partition("*")[0]
+                missing = without(recorded, one.target, field, right)
+                assert missing, (one.target, right)
+                assert all(f"({field}" in text for text in missing)
+                assert all(name in text for text in missing)
+
+    @pytest.mark.parametrize("field", ["reads_export", "large_results"])
+    def test_misses_what_is_taken_away_as_a_whole(self, recorded, field):
+        """The export's dataset, and the streams of results."""
+        for one in recorded.deployment.functions:
+            granted = recorded.granted(**{one.target: {field: False}})[one.target]
+            missing = rights.narrower(recorded.needed[one.target], granted)
+            assert bool(missing) == getattr(one, field)
+            assert all(field in text for text in missing)
+
+    @pytest.mark.parametrize(
+        ("target", "field", "more", "told"),
+        [
+            ("get_proba", "reads", "stream_events", "may read stream_events"),
+            ("score", "appends", "truth_events", "may append to truth_events"),
+            (
+                "predictions",
+                "writes",
+                "ma_model_evaluation",
+                "may change ma_model_eval",
+            ),
+            ("score", "objects", ("replace", "models/"), "may replace objects models/"),
+            ("stream_features", "publishes", "scores", "may publish to scores"),
+            ("get_proba", "large_results", True, "is bigquery.readSessionUser"),
+            ("compact_features", "reads_export", True, "has bigquery.dataViewer on"),
+        ],
+    )
+    def test_finds_every_right_that_is_given_beside(
+        self, recorded, target, field, more, told
+    ):
+        """A table, an object, a topic or a project's role too many is named."""
+        [one] = [f for f in recorded.deployment.functions if f.target == target]
+        given = more if more is True else (*getattr(one, field), more)
+        granted = recorded.granted(**{target: {field: given}})[target]
+        found = rights.wider(recorded.needed[target], granted)
+
+        name = recorded.deployment.name(target)
+        assert any(text.startswith(name) and told in text for text in found), found
+
+    def test_finds_what_could_be_less(self, recorded):
+        """A weaker role, a longer prefix."""
+        target, changed = "archive_events", {"objects": (("create", "archive/"),)}
+        granted = recorded.granted(**{target: changed})[target]
+        [longer] = rights.wider(recorded.needed[target], granted)
+
+        target, changed = "score", {"appends": (), "writes": ("inference_log",)}
+        granted = recorded.granted(**{target: changed})[target]
+        [weaker] = rights.wider(recorded.needed[target], granted)
+
+        assert longer.endswith("objects archive/: only archive/events/ was touched")
+        assert weaker.endswith("may change inference_log: table_appender would do")

@@ -1,0 +1,194 @@
+"""
+Endpoints of one function's own in front of the emulators, which record what it asks.
+
+A function's process is pointed at them by the variables that name the emulators, and
+its code knows nothing of it. So every call is known to be of one function.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from contextlib import ExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import grpc
+from google.cloud.bigquery_storage_v1 import types as storage_types
+from google.pubsub_v1.types import PublishRequest
+
+from local.processes import HOST
+from tests.proxy import Asked, Proxy
+
+BIGQUERY, STORAGE, GRPC = "bigquery", "storage", "grpc"
+
+
+@dataclass(frozen=True)
+class Call:
+    """
+    One request, over HTTP or gRPC.
+
+    Args:
+        api: BIGQUERY and STORAGE are HTTP, with method, path and body as they came and
+            the status that was answered; GRPC is a method's path and what it names.
+    """
+
+    api: str
+    method: str
+    path: str
+    body: bytes = b""
+    status: int = 200
+
+
+# Which field of a method's first request names what it is about.
+NAMED = {
+    "/google.cloud.bigquery.storage.v1.BigQueryRead/CreateReadSession": (
+        storage_types.CreateReadSessionRequest,
+        lambda asked: asked.read_session.table,
+    ),
+    "/google.cloud.bigquery.storage.v1.BigQueryRead/ReadRows": (
+        storage_types.ReadRowsRequest,
+        lambda asked: asked.read_stream,
+    ),
+    "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows": (
+        storage_types.AppendRowsRequest,
+        lambda asked: asked.write_stream,
+    ),
+    "/google.pubsub.v1.Publisher/Publish": (PublishRequest, lambda asked: asked.topic),
+}
+
+
+class GrpcProxy(grpc.GenericRpcHandler):
+    """Forward every method to the emulator that serves it, and note what it names."""
+
+    def __init__(self, storage: str, pubsub: str) -> None:
+        self.calls: list[Call] = []
+        self._upstreams = {"google.cloud.bigquery": storage, "google.pubsub": pubsub}
+
+    def __enter__(self) -> GrpcProxy:
+        unlimited = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        self._channels = {
+            name: grpc.insecure_channel(address, options=unlimited)
+            for name, address in self._upstreams.items()
+        }
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(32), handlers=[self], options=unlimited
+        )
+        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stop(0).wait()
+        for channel in self._channels.values():
+            channel.close()
+
+    def service(self, details: Any) -> Any:
+        """Return what serves a method: the emulator, behind a note."""
+        method = details.method
+
+        def serve(sent: Iterator[bytes], context: Any) -> Iterator[bytes]:
+            [channel] = [
+                channel
+                for name, channel in self._channels.items()
+                if method.startswith(f"/{name}.")
+            ]
+            kept = [
+                (key, value)
+                for key, value in context.invocation_metadata()
+                if key == "x-goog-request-params"
+            ]
+            call = channel.stream_stream(method)(
+                self._noted(method, sent), metadata=kept
+            )
+            context.add_callback(call.cancel)
+            try:
+                yield from call
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details())
+
+        return grpc.stream_stream_rpc_method_handler(serve)
+
+    def _noted(self, method: str, sent: Iterator[bytes]) -> Iterator[bytes]:
+        noted: set[str] = set()
+        try:
+            for data in sent:
+                kind, name_of = NAMED.get(method, (None, None))
+                name = name_of(kind.pb().FromString(data)) if kind else ""
+                # Later requests of a call name nothing: they go where the first went.
+                if name not in noted and (name or not noted):
+                    noted.add(name)
+                    self.calls.append(Call(GRPC, method, name))
+                yield data
+        except Exception:  # the client has gone, and what it had asked is noted
+            return
+
+
+class Recorder:
+    """What stands between a function and the emulators; a context in which it does."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        """
+        Args:
+            environment: Of the function, with the emulators' own addresses.
+        """
+        self._given = environment
+        self._bigquery = Proxy(environment["BIGQUERY_EMULATOR_HOST"])
+        self._storage = Proxy(environment["STORAGE_EMULATOR_HOST"], _refused)
+        self._grpc = GrpcProxy(
+            environment["BIGQUERY_STORAGE_EMULATOR_HOST"],
+            environment["PUBSUB_EMULATOR_HOST"],
+        )
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Recorder:
+        for one in (self._bigquery, self._storage, self._grpc):
+            self._stack.enter_context(one)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The function's variables, with the recorder's addresses."""
+        return {
+            **self._given,
+            "BIGQUERY_EMULATOR_HOST": self._bigquery.url,
+            "STORAGE_EMULATOR_HOST": self._storage.url,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": self._grpc.address,
+            "PUBSUB_EMULATOR_HOST": self._grpc.address,
+        }
+
+    @property
+    def calls(self) -> list[Call]:
+        """All that was asked; of each service in its order."""
+        return [
+            *_http(BIGQUERY, self._bigquery),
+            *_http(STORAGE, self._storage),
+            *self._grpc.calls,
+        ]
+
+
+def _refused(asked: Asked) -> tuple[int, bytes] | None:
+    """Refuse to tell of the bucket itself: the client asks, and nobody needs it."""
+    if re.fullmatch(r"/storage/v1/b/[^/?]+(\?.*)?", asked.path):
+        return 403, b'{"error": {"code": 403, "message": "storage.buckets.get"}}'
+    return None
+
+
+def _http(api: str, proxy: Proxy) -> Iterator[Call]:
+    for asked in list(proxy.asked):
+        # A client that has gone was answered nothing.
+        status = proxy.statuses.get(asked.number, 0)
+        yield Call(api, asked.method, asked.path, asked.body, status)

@@ -1,0 +1,508 @@
+"""
+What recorded calls need on Google Cloud, and whether what is granted is just that.
+
+``needs`` makes of every call the permissions that Google asks for, each on one
+resource. ``grants`` reads the commands of a deployment that bind an account to roles.
+``narrower`` are needs that no grant covers, ``wider`` the grants, or parts of them,
+without which nothing would be missing. A call that no rule knows is an error: what is
+not understood is not proved.
+
+Sources:
+    https://cloud.google.com/bigquery/docs/access-control, permissions and roles;
+    https://cloud.google.com/bigquery/docs/running-queries, required permissions;
+    https://cloud.google.com/bigquery/docs/batch-loading-data, the same, which names
+    bigquery.tables.create and bigquery.tables.update as well: for tables that a load
+    creates or whose schema it changes, which CREATE_NEVER and WRITE_APPEND do not;
+    https://cloud.google.com/bigquery/docs/exporting-data, the same;
+    https://cloud.google.com/bigquery/docs/updating-views, the same;
+    https://cloud.google.com/bigquery/docs/write-api, the same;
+    https://cloud.google.com/storage/docs/access-control/iam-json, of each method;
+    https://cloud.google.com/storage/docs/access-control/iam-roles;
+    https://cloud.google.com/pubsub/docs/access-control.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from os.path import commonprefix
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import sqlglot
+from sqlglot import exp
+
+from deploy import access
+from deploy.deployment import Deployment
+from deploy.resources import OWN_ROLES
+from tests.recorder import BIGQUERY, GRPC, STORAGE, Call
+
+PROJECT, DATASET, TABLE, BUCKET, OBJECT, TOPIC = (
+    "project", "dataset", "table", "bucket", "object", "topic",
+)  # fmt: skip
+
+# Of Google's roles, the permissions that a call here can need.
+ROLES = {
+    "roles/bigquery.jobUser": {"bigquery.jobs.create"},
+    "roles/bigquery.readSessionUser": {
+        "bigquery.readsessions.create",
+        "bigquery.readsessions.getData",
+    },
+    "roles/bigquery.dataViewer": {
+        "bigquery.tables.export",
+        "bigquery.tables.get",
+        "bigquery.tables.getData",
+    },
+    "roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
+    "roles/storage.objectCreator": {"storage.objects.create"},
+    "roles/storage.objectUser": {
+        "storage.objects.create",
+        "storage.objects.delete",
+        "storage.objects.get",
+        "storage.objects.list",
+        "storage.objects.update",
+    },
+    "roles/pubsub.publisher": {"pubsub.topics.publish"},
+}
+
+# Of each role, those that let somebody do less.
+WEAKER = {
+    "table_writer": ("table_appender", "roles/bigquery.dataViewer"),
+    "roles/storage.objectUser": (
+        "roles/storage.objectViewer",
+        "roles/storage.objectCreator",
+    ),
+}
+
+
+# What a line of functions.toml gives, by the permission that is missing.
+LINES = {
+    "bigquery.jobs.create": "reads",
+    "bigquery.readsessions.create": "large_results",
+    "bigquery.readsessions.getData": "large_results",
+    "bigquery.tables.export": "reads",
+    "bigquery.tables.get": "reads, writes or views",
+    "bigquery.tables.getData": "reads, reads_export or writes",
+    "bigquery.tables.update": "views",
+    "bigquery.tables.updateData": "appends or writes",
+    "pubsub.topics.publish": "publishes",
+    "storage.objects.create": "objects: create or replace",
+    "storage.objects.delete": "objects: replace",
+    "storage.objects.get": "objects: read or replace",
+    "storage.objects.list": "objects: list",
+}
+
+
+class NoRule(Exception):
+    """Nothing here knows what a call needs."""
+
+
+@dataclass(frozen=True, order=True)
+class Need:
+    """A permission that a call needs, on one resource."""
+
+    permission: str
+    kind: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.permission} on {self.kind} {self.name}".rstrip()
+
+
+@dataclass(frozen=True)
+class Site:
+    """
+    Where the calls were made: what belongs to it has a name of its own.
+
+    ``views`` are the texts of views by their names: who reads one reads its tables.
+    """
+
+    project: str
+    dataset: str
+    export: str
+    bucket: str
+    views: Mapping[str, str]
+
+    def table(self, dataset: str, name: str) -> tuple[str, str]:
+        """Return kind and name of a table; of the export, its dataset as a whole."""
+        if dataset == self.export:
+            return DATASET, dataset
+        return TABLE, f"{dataset}.{name}"
+
+
+# -- what calls need ------------------------------------------------------------------
+
+
+def needs(calls: Iterable[Call], site: Site) -> dict[Need, Call]:
+    """
+    Return what calls of one function need, each with the first call that does.
+
+    Raises:
+        NoRule: One is of no kind that is known here.
+    """
+    found: dict[Need, Call] = {}
+    taken: set[str] = set()
+    for call in calls:
+        for need in sorted(set(_of(call, site, taken))):
+            found.setdefault(need, call)
+    return found
+
+
+def _of(call: Call, site: Site, taken: set[str]) -> Iterator[Need]:
+    if call.api == GRPC:
+        yield from _of_grpc(call, site)
+    elif call.api == BIGQUERY:
+        yield from _of_bigquery(call, site)
+    elif call.api == STORAGE:
+        yield from _of_storage(call, site, taken)
+    else:
+        raise NoRule(call.api)
+
+
+def _of_grpc(call: Call, site: Site) -> Iterator[Need]:
+    method, parts = call.method.rpartition("/")[2], call.path.split("/")
+    if method == "Publish":
+        yield Need("pubsub.topics.publish", TOPIC, parts[-1])
+    elif method == "AppendRows":
+        yield Need("bigquery.tables.updateData", *site.table(parts[3], parts[5]))
+    elif method == "CreateReadSession":
+        yield Need("bigquery.readsessions.create", PROJECT, "")
+        yield from _data(site, parts[3], parts[5])
+    elif method == "ReadRows":
+        yield Need("bigquery.readsessions.getData", PROJECT, "")
+    else:
+        raise NoRule(call.method)
+
+
+def _data(site: Site, dataset: str, name: str) -> Iterator[Need]:
+    # A result is in a hidden dataset, and belongs to whoever ran the query.
+    if not dataset.startswith("_"):
+        yield Need("bigquery.tables.getData", *site.table(dataset, name))
+
+
+def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:
+    path = urlsplit(call.path).path
+    if path.startswith("/upload/"):
+        # What follows an upload's first request is of the job that this one starts.
+        if call.method == "POST":
+            yield from _of_job(_json_of(call.body)["configuration"], site)
+        return
+    parts = [unquote(one) for one in path.removeprefix("/bigquery/v2").split("/")[3:]]
+    match call.method, parts:
+        case "POST", ["jobs"]:
+            yield from _of_job(json.loads(call.body)["configuration"], site)
+        case "POST", ["queries"]:
+            yield from _of_job({"query": json.loads(call.body)}, site)
+        case "GET", ["jobs" | "queries", _]:
+            # Whoever has started a job may look at it.
+            return
+        case "GET", ["datasets", dataset, "tables", name, "data"]:
+            yield from _data(site, dataset, name)
+        case "GET", ["datasets", dataset, "tables", name]:
+            yield Need("bigquery.tables.get", *site.table(dataset, name))
+        case "PATCH", ["datasets", dataset, "tables", name]:
+            yield Need("bigquery.tables.get", *site.table(dataset, name))
+            yield Need("bigquery.tables.update", *site.table(dataset, name))
+            # Whoever gives a view its text must be able to run it.
+            text = json.loads(call.body).get("view", {}).get("query", "")
+            yield from of_sql(text, dataset, site)
+        case "POST", ["datasets", dataset, "tables"]:
+            yield Need("bigquery.tables.create", DATASET, dataset)
+        case _:
+            raise NoRule(f"{call.method} {call.path}")
+
+
+def _of_job(job: Mapping[str, Any], site: Site) -> Iterator[Need]:
+    yield Need("bigquery.jobs.create", PROJECT, "")
+    if "query" in job:
+        asked = job["query"]
+        dataset = asked.get("defaultDataset", {}).get("datasetId", "")
+        yield from of_sql(asked["query"], dataset, site)
+    elif "load" in job:
+        load = job["load"]
+        how = load["createDisposition"], load["writeDisposition"]
+        if how != ("CREATE_NEVER", "WRITE_APPEND"):
+            raise NoRule(f"a load job with {' and '.join(how)}")
+        into = load["destinationTable"]
+        table = site.table(into["datasetId"], into["tableId"])
+        # What is loaded is compared with the table's schema.
+        yield Need("bigquery.tables.get", *table)
+        yield Need("bigquery.tables.updateData", *table)
+    else:
+        raise NoRule(f"a job of {', '.join(job)}")
+
+
+def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:
+    """
+    Yield what the tables of a script need.
+
+    Args:
+        text: Statements of GoogleSQL.
+        dataset: Of tables that are named without one.
+        site: Whose views are read as the tables that they read.
+    """
+    for one in sqlglot.parse(text, dialect="bigquery"):
+        if one is None or isinstance(one, exp.Transaction | exp.Commit):
+            continue
+        target = None
+        if isinstance(one, exp.Insert | exp.Update | exp.Delete | exp.Merge):
+            target = one.this.this if isinstance(one.this, exp.Schema) else one.this
+            place = target.db or dataset, target.name
+            yield Need("bigquery.tables.updateData", *site.table(*place))
+            if not isinstance(one, exp.Insert):
+                yield Need("bigquery.tables.getData", *site.table(*place))
+        elif isinstance(one, exp.Export):
+            yield from _exported(one, site)
+        elif not isinstance(one, exp.Query):
+            raise NoRule(f"the statement {type(one).__name__.upper()}")
+        for table in one.find_all(exp.Table):
+            if table is target or _is_of_with(table) or not table.name:
+                continue
+            place = table.db or dataset, table.name
+            read = "export" if isinstance(one, exp.Export) else "getData"
+            for permission in {read, "getData"}:
+                yield Need(f"bigquery.tables.{permission}", *site.table(*place))
+            if place[0] == site.dataset and place[1] in site.views:
+                yield from of_sql(site.views[place[1]], dataset, site)
+
+
+def _is_of_with(table: exp.Table) -> bool:
+    """Tell whether a name is that of a WITH that the table is in."""
+    if table.db:
+        return False
+    above = table.parent
+    while above is not None:
+        clause = above.args.get("with_") or above.args.get("with")
+        if clause and table.name in {one.alias for one in clause.expressions}:
+            return True
+        above = above.parent
+    return False
+
+
+def _exported(one: exp.Export, site: Site) -> Iterator[Need]:
+    options = {
+        option.name: option.args["value"]
+        for option in one.args["options"].expressions
+        if isinstance(option, exp.Property) and isinstance(option.this, exp.Var)
+    }
+    bucket, _, name = options["uri"].name.removeprefix("gs://").partition("/")
+    if bucket != site.bucket:
+        raise NoRule(f"an export to {bucket}")
+    yield Need("storage.objects.create", OBJECT, name)
+    if options.get("overwrite") == exp.true():
+        yield Need("storage.objects.delete", OBJECT, name)
+
+
+def _of_storage(call: Call, site: Site, taken: set[str]) -> Iterator[Need]:
+    """
+    Yield what a call of Cloud Storage needs.
+
+    Args:
+        call: The call.
+        site: With the only bucket.
+        taken: Names that a create has found taken; changed here.
+    """
+    split = urlsplit(call.path)
+    query = {name: values[0] for name, values in parse_qs(split.query).items()}
+    is_upload = split.path.startswith("/upload/")
+    path = re.sub("^/(upload|download)", "", split.path).removeprefix("/storage/v1/b/")
+    bucket, _, rest = path.partition("/")
+    if call.method == "GET" and (bucket, rest) == (site.bucket, ""):
+        # The client asks for the bucket's place in a thread of its own, to name it in
+        # traces, and lives with being refused, as the recorder does.
+        return
+    if bucket != site.bucket or rest.partition("/")[0] != "o":
+        raise NoRule(f"{call.method} {call.path}")
+    name = unquote(rest.removeprefix("o").removeprefix("/"))
+    match call.method, is_upload, bool(name):
+        case "PUT", True, _:
+            # The rest of an upload that has been allowed.
+            return
+        case "POST", True, False:
+            name = query.get("name") or _json_of(call.body)["name"]
+            yield Need("storage.objects.create", OBJECT, name)
+            if query.get("ifGenerationMatch") != "0":
+                yield Need("storage.objects.delete", OBJECT, name)
+            elif call.status in (403, 412):
+                taken.add(name)
+        case "GET", False, False:
+            yield Need("storage.objects.list", BUCKET, "")
+        case "GET", False, True:
+            if name in taken:
+                # Artifacts asks whether the object is its own, and copes with a refusal
+                # (TestCreateOnly in tests/test_artifacts.py).
+                taken.discard(name)
+                return
+            yield Need("storage.objects.get", OBJECT, name)
+            if call.status == 404:
+                # Only who may list is told that there is nothing; others are refused.
+                yield Need("storage.objects.list", BUCKET, "")
+        case "DELETE", False, True:
+            yield Need("storage.objects.delete", OBJECT, name)
+        case _:
+            raise NoRule(f"{call.method} {call.path}")
+
+
+def _json_of(body: bytes) -> dict[str, Any]:
+    """Return the JSON that an upload begins with, alone or as its first part."""
+    start = body.index(b"{")
+    found, _ = json.JSONDecoder().raw_decode(body[start:].decode("utf-8", "replace"))
+    return dict(found)
+
+
+# -- what is granted ------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Grant:
+    """A binding of a function's account to a role, on what it is for."""
+
+    what: str
+    role: str
+    kind: str
+    prefix: str = ""
+    suffix: str = ""
+
+    @property
+    def permissions(self) -> set[str]:
+        """What the role permits, of what a call here can need."""
+        return permissions_of(self.role)
+
+    def covers(self, need: Need) -> bool:
+        """Tell whether a need is met by it."""
+        if need.permission not in self.permissions:
+            return False
+        if self.kind == OBJECT:
+            return (
+                need.kind == OBJECT
+                and need.name.startswith(self.prefix)
+                and need.name.endswith(self.suffix)
+            )
+        if self.kind == DATASET and need.kind == TABLE:
+            return need.name.startswith(f"{self.prefix}.")
+        return (self.kind, self.prefix) == (need.kind, need.name)
+
+
+def permissions_of(role: str) -> set[str]:
+    """Return what a role permits: one of Google's, or of the deployment's own."""
+    if role in ROLES:
+        return ROLES[role]
+    return set(OWN_ROLES[_own(role)][1])
+
+
+def _own(role: str) -> str:
+    return role.rpartition("/")[2].partition("_")[2]
+
+
+def grants(d: Deployment, target: str) -> list[Grant]:
+    """Return what a deployment grants to a function, by the commands that do."""
+    account = d.account(target)
+    return [
+        _granted(step.what, command)
+        for step in access.rights(d)
+        for command in step.create
+        if any(f":{account}" in word for word in command) and "secrets" not in command
+    ]
+
+
+def _granted(what: str, command: Sequence[str]) -> Grant:
+    words = " ".join(command)
+    if statement := re.search(r"GRANT `(\S+)` ON SCHEMA `[^.`]+\.(\w+)`", words):
+        return Grant(what, statement[1], DATASET, statement[2])
+    role = re.search(r"--role=(\S+)", words)[1]
+    if command[0] == "bq":
+        return Grant(what, role, TABLE, command[-1].partition(":")[2])
+    kind = command[1]
+    if kind == "projects":
+        return Grant(what, role, PROJECT)
+    if kind == "pubsub":
+        return Grant(what, role, TOPIC, command[4])
+    if kind != "storage":
+        raise NoRule(words)
+    condition = next((one for one in command if one.startswith("--condition")), "")
+    begins = re.search(
+        r'startsWith\("projects/_/buckets/[^/]+/objects/([^"]*)"', condition
+    )
+    ends = re.search(r'endsWith\("([^"]*)"\)', condition)
+    if begins is None:
+        return Grant(what, role, BUCKET)
+    return Grant(what, role, OBJECT, begins[1], ends[1] if ends else "")
+
+
+# -- whether it is just that ----------------------------------------------------------
+
+
+def narrower(needed: Mapping[Need, Call], granted: Sequence[Grant]) -> list[str]:
+    """Return what is needed and not granted, with the call that needs it."""
+    return [
+        f"{need} is not granted ({LINES.get(need.permission, 'no line gives it')}), "
+        f"and {call.method} {call.path[:120]} needs it"
+        for need, call in sorted(needed.items())
+        if not any(grant.covers(need) for grant in granted)
+    ]
+
+
+def wider(needed: Mapping[Need, Call], granted: Sequence[Grant]) -> list[str]:
+    """Return what is granted and not needed, or not all of it."""
+    found = []
+    for grant in granted:
+        others = [one for one in granted if one is not grant]
+        own = [
+            need
+            for need in needed
+            if grant.covers(need) and not any(one.covers(need) for one in others)
+        ]
+        if not own:
+            found.append(f"{grant.what}: nothing that was done needs it")
+            continue
+        found += [
+            f"{grant.what}: {role} would do"
+            for role in WEAKER.get(_short(grant.role), ())
+            if {need.permission for need in own} <= permissions_of(_like(grant, role))
+        ]
+        if grant.kind == OBJECT:
+            folder = _folder([need.name for need in needed if grant.covers(need)])
+            if not grant.prefix.startswith(folder):
+                found.append(f"{grant.what}: only {folder} was touched")
+    return found
+
+
+def _short(role: str) -> str:
+    return role if role in ROLES else _own(role)
+
+
+def _like(grant: Grant, role: str) -> str:
+    """Return a role's whole name, of the deployment that a grant is of."""
+    return role if role in ROLES else grant.role.replace(_own(grant.role), role)
+
+
+def _folder(names: Sequence[str]) -> str:
+    """Return the folder that names are in, or the only name."""
+    common = commonprefix(names)
+    return common if len(set(names)) == 1 else common[: common.rfind("/") + 1]
+
+
+def unused(
+    needed: Mapping[str, Mapping[Need, Call]], granted: Mapping[str, Sequence[Grant]]
+) -> dict[str, list[str]]:
+    """
+    Return what the deployment's own roles permit and nobody used.
+
+    Args:
+        needed: By function.
+        granted: By function.
+    """
+    used: dict[str, set[str]] = {name: set() for name in OWN_ROLES}
+    for target, found in needed.items():
+        for grant in granted[target]:
+            if grant.role not in ROLES:
+                used[_own(grant.role)] |= {
+                    need.permission for need in found if grant.covers(need)
+                }
+    left = {
+        name: sorted(set(permissions) - used[name])
+        for name, (_, permissions) in OWN_ROLES.items()
+    }
+    return {name: permissions for name, permissions in left.items() if permissions}
