@@ -49,6 +49,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from deploy import functions
+from deploy.resources import OWN_ROLES
 from propensity import compaction, tables, topics, usecases
 from propensity.artifacts import Artifacts, sha256
 from propensity.errors import (
@@ -377,9 +378,9 @@ class Services:
 GOOGLE = Services()
 
 READS_TABLE = ("bigquery.tables.get", "bigquery.tables.getData")
-APPENDS_TABLE = ("bigquery.tables.updateData",)
-WRITES_TABLE = (*READS_TABLE, "bigquery.tables.updateData")
-KEEPS_VIEW = ("bigquery.tables.get", "bigquery.tables.update")
+APPENDS_TABLE = OWN_ROLES["table_appender"][1]
+WRITES_TABLE = OWN_ROLES["table_writer"][1]
+KEEPS_VIEW = OWN_ROLES["view_keeper"][1]
 RUNS_QUERIES = "bigquery.jobs.create"
 READS_STREAMS = "bigquery.readsessions.create"
 OBJECTS = {

@@ -27,6 +27,9 @@ import pytest
 import sqlglot
 from starlette.requests import Request
 
+from deploy import functions
+from deploy.resources import OWN_ROLES
+from docs import security as security_page
 from docs import tables as tables_page
 from local import demo
 from local.stack import FUNCTIONS, ROOT, ports_from
@@ -269,6 +272,54 @@ class TestTables:
             inner = {f"{c.name}.{f.name}" for c in table.columns for f in c.fields}
 
             assert {column.name for column in table.columns} | inner <= named
+
+
+class TestSecurity:
+    def test_the_page_is_written_from_the_rights(self):
+        """docs/security.md is what ``python -m docs.security`` writes now."""
+        assert text("docs/security.md") == security_page.page()
+
+    def test_every_right_is_in_it(self):
+        """Each right of functions.toml is in the row of its resource and the column of
+        its function, and nothing else is."""
+        [columns] = [row for row in rows("docs/security.md") if "`score`" in row]
+        told = {
+            (row[0].removeprefix("topic ").strip("`"), target.strip("`"), right)
+            for row in rows("docs/security.md")
+            if len(row) == len(columns)
+            for target, cell in zip(columns[1:], row[1:], strict=True)
+            for right in filter(None, cell.split(", "))
+            if target.strip("`") != right.strip("`") and set(right) != {"-"}
+        }
+        given = {
+            (name, one.target, right)
+            for one in functions.load()
+            for right, names in (
+                ("read", one.reads),
+                ("append", one.appends),
+                ("change", one.writes),
+                ("replace text", one.views),
+                ("publish", one.publishes),
+                ("run queries", ["project"] * one.runs_queries),
+                ("read streams", ["project"] * one.large_results),
+                ("read", ["the GA4 export"] * one.reads_export),
+                *(
+                    ("list names", ["bucket"]) if verb == "list" else (verb, [names])
+                    for verb, names in one.objects
+                ),
+            )
+            for name in names
+        }
+
+        assert told == given
+
+    def test_every_own_role_is_in_it_with_its_permissions(self):
+        """What a right permits is what the deployment's roles are made of."""
+        described_ = described("docs/security.md")
+        for name, (_, permissions) in OWN_ROLES.items():
+            [row] = [r for r in rows("docs/security.md") if f"_{name}`" in r[1]]
+            assert CODE.findall(row[2]) == [*permissions]
+        assert "propensity-scheduler" in described_
 
 
 class TestErrors:

@@ -1,0 +1,294 @@
+"""
+Write the page on security, its tables from the one place where rights are given.
+
+    python -m docs.security > docs/security.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+
+from deploy import functions
+from deploy.access import OBJECT_ROLES, READER
+from deploy.functions import Function
+from deploy.resources import OWN_ROLES
+from propensity import topics
+from propensity.tables import TABLES
+
+OPENING = """\
+# Security
+
+<!-- Written by `python -m docs.security > docs/security.md`; edit docs/security.py. -->
+
+Who may do what, why no more, and how that is known.
+Rights are given from `deploy/functions.toml` and from nothing else; the tables of \
+this page are written from it.
+None of this has been run against Google Cloud: [what that leaves open](#not-proved) \
+is below.
+
+## Identities
+
+Every function runs as a service account of its own, `propensity-<function>`, with the \
+rights below and no other: not the project's default account, and no key of any \
+account is ever made.
+Three accounts run nothing:
+
+| account | may |
+|---|---|
+| `propensity-scheduler` | call the functions that have a schedule, and start the \
+training jobs |
+| `propensity-push` | call the functions that Pub/Sub pushes to; Pub/Sub may sign \
+as it, and nobody else |
+| `propensity-build` | write images to Artifact Registry and lines to the log, and \
+read what was uploaded to be built (`gcf-v2-*`), no other bucket |
+
+Pub/Sub's own account may publish to `dead-letters` and take what could not be \
+delivered from our subscriptions.
+`DEPLOY_PRODUCERS` names who may publish to `events`; all else that comes there has \
+come from them.
+
+## Who may call
+
+Every function is deployed `--no-allow-unauthenticated`: without the invoker's role \
+Cloud Run answers 403 before any code of ours runs, and the token must be made out for \
+that very function.
+What only Cloud Scheduler and Pub/Sub call takes no request from outside the project's \
+network at all (`--ingress-settings=internal-only`).
+The one stated exception are `get_proba` and `score`: they can be reached from any \
+network, by those whom `DEPLOY_CALLERS` names, and by nobody where it names nobody.
+`allUsers` and `allAuthenticatedUsers` cannot be named.
+A header of a request, such as those that Cloud Scheduler sets, is never taken as \
+proof of who sent it.
+"""
+
+TABLE_PROSE = """\
+## Function, resource, right
+
+A right is given on the smallest thing that it can be given on: a table, the objects \
+whose names begin so, a topic.
+In the project itself functions may only run queries, and read large results as a \
+stream, which BigQuery asks for there; a query reads what its account may read.
+No function may create a table, a view, a bucket or a topic, delete one, or change who \
+may do what: the set-up does.
+The bucket's names may be listed by those who look for an object that may not be \
+there: to others Cloud Storage does not say whether it is missing or refused.
+"""
+
+ROLES_PROSE = """\
+## What a right permits
+
+`append` lets nobody read a row, `create` lets nobody overwrite an object or read one.
+`propensity_*` are roles of the deployment's own, with these permissions and no other; \
+of Google's roles those are named that are used.
+"""
+
+PROOF = """\
+## How rights are proved
+
+`tests/functions/test_rights.py` serves every function from its staged source, behind \
+endpoints of its own that record what it asks of BigQuery, Cloud Storage and Pub/Sub, \
+over HTTP and gRPC.
+They do what they can do, for all three use cases: train twice and promote, score, \
+publish, evaluate, be refused, look up, score online, take events and truths, bury \
+what is broken, archive, compact, export twice, each with a user on the list of \
+suppressed ones.
+`tests/rights.py` makes of every call the permissions that Google's documentation asks \
+for it, each on one resource: SQL is parsed for the tables that it reads and writes, a \
+view is read as the tables behind it, an upload that must not overwrite creates, any \
+other overwrites.
+A call that no rule knows fails the test.
+What is granted is read from the very commands that a deployment runs.
+
+The test fails where a call needs what is not granted, and names function, resource, \
+permission and the line of `functions.toml`.
+It fails, too, where no call needs a binding, where a weaker role would do, where all \
+objects that were touched lie deeper than the prefix, and where a role of our own has \
+a permission that nobody used.
+Taking any right away from any function is noticed, and so is one too many: that is \
+tested as well.
+A run records some 470 calls, which need 215 permissions on single resources, of {n} \
+bindings (`.venv/bin/python -m pytest tests/functions/test_rights.py`).
+
+## Code that is loaded
+
+A model is a pickle, and a pickle is a program.
+It is loaded only if its bytes have the SHA-256 that `ma_model_training_metadata` \
+records, and a preprocessor only by that of `ma_preprocessors`: whoever can write to \
+the bucket, and to no table, cannot run code in a function.
+Versions are created and never overwritten; the bucket keeps old generations.
+What is uploaded to be built holds every package by version and SHA-256 \
+(`deploy/locks/`), and is the same to the byte for the same commit.
+
+## Secrets
+
+There is one: the key of the hashes in `suppressed_users`.
+It is kept in Secret Manager, may be read by the functions that read the list and no \
+other, and is in no file, no setting and no log line; without it nobody can tell who \
+is on the list ([privacy](privacy.md)).
+All else is done by short-lived tokens of the service accounts.
+
+## What is not protected
+
+- Against who administers the project: they can give themselves any right.
+- Against who has the account of `model_training`: it writes models and their \
+checksums, and so decides what `predictions`, `score` and `score_stream` run.
+  Of the functions nobody else writes both.
+- Between use cases and between users: a function that reads a table reads all of it.
+- Leases of scheduled functions from each other: their names begin with the use case, \
+so that one prefix, `runs/`, is that of all; `compact_features` has a folder of its own.
+- Rows from who appends: BigQuery has one right to add rows and to overwrite all, \
+`bigquery.tables.updateData`; who may run queries too could replace a table by a load.
+- Rows from who changes a table: a condition on rows is not to be had for DML.
+- Names of objects from who may list them: they have use cases, versions and days, and \
+no user.
+- What Google's own roles permit beyond what is used: `bigquery.dataViewer` also \
+exports and snapshots what it reads, `storage.objectUser` also changes an object's \
+metadata.
+- Against a function that sends elsewhere what it may read: egress is open, and no \
+VPC Service Controls are set up.
+- Keys of encryption are Google's, not the customer's.
+
+## Audit
+
+- `deploy/deploy_all.sh --dry-run` prints every binding as the command that makes it.
+- What is taken out of `functions.toml` stays granted where it was: the set-up adds, \
+and takes nothing away but in a teardown.
+  Compare `gcloud asset search-all-iam-policies` with the table after such a change.
+- `python -m offline.doctor --function=NAME`, run as a function's account, asks Google \
+Cloud whether it may do what it must.
+- BigQuery's audit log is always on: `principalEmail` is the function; its jobs have \
+the label `application: propensity`.
+  Switch on the Data Access logs of Cloud Storage and Pub/Sub to see the rest.
+- The IAM recommender names permissions that nobody used for ninety days; by this page \
+there are none but those of Google's own roles.
+- A refusal is 403 in these logs and an error in the function's: either is worth an \
+alert, since in this design none is normal, but for the client of Cloud Storage, which \
+asks once an instance for the bucket itself and lives with the refusal.
+
+## Not proved
+
+No right was tried on Google Cloud, and the emulators let everybody do everything.
+What the documentation leaves open, and is taken so here:
+
+- a load job with `CREATE_NEVER` and `WRITE_APPEND` needs `bigquery.tables.get` and \
+`bigquery.tables.updateData`; the page on loading also names what it takes to create a \
+table and to change its schema;
+- an object that is missing is told as such, and not as refused, to who may list;
+- a create that finds an object is refused for want of `storage.objects.delete`: this \
+counts as a lost race, and so does the failed precondition that it may be instead.
+"""
+
+RIGHTS = {
+    "reads": "read",
+    "appends": "append",
+    "writes": "change",
+    "views": "replace text",
+}
+
+
+def page(every: Sequence[Function] | None = None) -> str:
+    """Return the page as Markdown."""
+    every = functions.load() if every is None else every
+    cells = [cell for one in every for cell in rights_of(one)]
+    return "\n".join(
+        [
+            OPENING,
+            TABLE_PROSE,
+            *matrix(every),
+            "",
+            ROLES_PROSE,
+            *roles(),
+            "",
+            PROOF.format(n=len(cells)).rstrip("\n"),
+            "",
+        ]
+    )
+
+
+def rights_of(one: Function) -> Iterator[tuple[str, str]]:
+    """Yield what a function may do: resources as the table names them, and rights."""
+    if one.runs_queries:
+        yield "project", "run queries"
+    if one.large_results:
+        yield "project", "read streams"
+    if one.reads_export:
+        yield "the GA4 export", "read"
+    for field, right in RIGHTS.items():
+        for name in getattr(one, field):
+            yield f"`{name}`", right
+    for right, names in one.objects:
+        place = "bucket" if right == "list" else f"`{names}`"
+        yield place, "list names" if right == "list" else right
+    for topic in one.publishes:
+        yield f"topic `{topic}`", "publish"
+
+
+def matrix(every: Sequence[Function]) -> Iterator[str]:
+    """Yield the table: a row for every resource, a column for every function."""
+    found: dict[str, dict[str, list[str]]] = {}
+    for one in every:
+        for resource, right in rights_of(one):
+            of_one = found.setdefault(resource, {}).setdefault(one.target, [])
+            of_one.append(right)
+    yield f"| | {' | '.join(f'`{one.target}`' for one in every)} |"
+    yield "|---" * (len(every) + 1) + "|"
+    for resource in sorted(found, key=_place):
+        cells = [", ".join(found[resource].get(one.target, ())) for one in every]
+        yield f"| {resource} | {' | '.join(cells)} |"
+
+
+def _place(resource: str) -> tuple[int, str]:
+    tables = [f"`{table.name}`" for table in TABLES]
+    kinds = [
+        resource == "project",
+        resource == "the GA4 export",
+        resource.strip("`") in functions.VIEWS,
+        resource in tables,
+        resource == "bucket",
+        not resource.startswith("topic"),
+        resource.removeprefix("topic ").strip("`") in topics.TOPICS,
+    ]
+    return kinds.index(True), resource
+
+
+def roles() -> Iterator[str]:
+    """Yield the table of rights, the role that each is, and what it permits."""
+    own = {
+        name: f"`{'`, `'.join(permissions)}`"
+        for name, (_, permissions) in OWN_ROLES.items()
+    }
+    rows = [
+        ("run queries", "roles/bigquery.jobUser", "`bigquery.jobs.create`"),
+        (
+            "read streams",
+            "roles/bigquery.readSessionUser",
+            "`bigquery.readsessions.create`, `bigquery.readsessions.getData`",
+        ),
+        (
+            "read a table, a view or the export",
+            READER,
+            "`bigquery.tables.get`, `bigquery.tables.getData`, "
+            "`bigquery.tables.export`",
+        ),
+        ("append", "propensity_table_appender", own["table_appender"]),
+        ("change", "propensity_table_writer", own["table_writer"]),
+        ("replace text", "propensity_view_keeper", own["view_keeper"]),
+        ("read objects", OBJECT_ROLES["read"], "`storage.objects.get`"),
+        ("create objects", OBJECT_ROLES["create"], "`storage.objects.create`"),
+        (
+            "replace objects",
+            OBJECT_ROLES["replace"],
+            "`storage.objects.get`, `storage.objects.create`, `storage.objects.delete`",
+        ),
+        ("list names", "propensity_object_lister", own["object_lister"]),
+        ("publish", "roles/pubsub.publisher", "`pubsub.topics.publish`"),
+    ]
+    yield "| right | role | permits |"
+    yield "|---|---|---|"
+    for right, role, permissions in rows:
+        yield f"| {right} | `{role}` | {permissions} |"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
