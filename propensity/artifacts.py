@@ -146,7 +146,7 @@ class Artifacts:
                 # Who may create and not read has only the words of the refusal.
                 if is_refused and _OVERWRITES in error.message:
                     raise self._taken(name) from error
-                raise error from None
+                raise error from error.__cause__
             # The client retries a write whose answer was lost, and finds its own bytes.
             if found is not None and found.data == data:
                 return found.generation
