@@ -72,7 +72,7 @@ stream, which BigQuery asks for there; a query reads what its account may read.
 No function may create a table, a view, a bucket or a topic, delete one, or change who \
 may do what: the set-up does.
 The bucket's names may be listed by those who look for an object that may not be \
-there: to others Cloud Storage does not say whether it is missing or refused.
+there: to others Cloud Storage need not say whether it is missing or refused.
 """
 
 ROLES_PROSE = """\

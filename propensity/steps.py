@@ -526,15 +526,10 @@ def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
             "edges": [float(edge) for edge in staged.quantiles[1:PERCENTILES]],
         },
     )
-    clear_staged(run, statement("clear_staged_predictions"))
+    run.warehouse.execute(statement("clear_staged_predictions"), _staged_key(run))
     run.noted.update(
         model_version=model.version, rows_in=staged.users, rows_out=staged.users
     )
-
-
-def clear_staged(run: Run, sql: str) -> None:
-    """Remove what the run staged, by the statement of its own staging table."""
-    run.warehouse.execute(sql, _staged_key(run))
 
 
 # -- 03-ModelEvaluation ---------------------------------------------------------------
@@ -740,7 +735,7 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
             "model_versions": sorted({row["model_version"] for row in rows}),
         },
     )
-    clear_staged(run, statement("clear_staged_evaluations"))
+    run.warehouse.execute(statement("clear_staged_evaluations"), _staged_key(run))
     served = [row.get("roc_auc") for row in rows if not row.get("is_shadow")]
     run.noted.update(
         model_version=rows[-1]["model_version"],
