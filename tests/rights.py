@@ -214,6 +214,18 @@ def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:
             raise NoRule(f"{call.method} {call.path}")
 
 
+def queries(calls: Iterable[Call]) -> Iterator[Mapping[str, Any]]:
+    """Yield what was asked of BigQuery as a query: its text, bounds and parameters."""
+    for call in calls:
+        if call.api == BIGQUERY and call.method == "POST" and call.body:
+            body = json.loads(call.body)
+            asked = body.get("configuration", body).get("query")
+            if isinstance(asked, str):
+                yield body
+            elif asked:
+                yield asked
+
+
 def _of_job(job: Mapping[str, Any], site: Site) -> Iterator[Need]:
     yield Need("bigquery.jobs.create", PROJECT, "")
     if "query" in job:

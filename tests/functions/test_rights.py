@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from deploy import deployment
+from deploy import deployment, functions
 from local.synthesize_games import DEFAULT_END, Games, encode
 from propensity import steps, tables, training, usecases
 from propensity.registry import Registry
@@ -33,6 +33,7 @@ from tests.functions.conftest import SMALL, TRAINED
 from tests.functions.streaming import Instance, Site, eventually, new_site, rows_of
 from tests.functions.test_model_evaluation import published
 from tests.functions.test_suppression import KEY, suppress
+from tests.partitions import unfiltered
 from tests.recorder import GRPC, Call, Recorder
 from tests.rights import Grant, Need
 
@@ -53,6 +54,11 @@ CARDS_KNOWN = date(2026, 3, 14)
 # More than are read with the answer to a query, of everything that is read whole.
 MANY = 1_200
 DAY = timedelta(days=1)
+
+
+def runs_queries(target: str) -> bool:
+    """Return whether a function asks BigQuery, beside reading and appending rows."""
+    return {one.target: one for one in functions.load()}[target].runs_queries
 
 
 @dataclass
@@ -350,6 +356,18 @@ class TestRights:
 
         assert not [name for name in asked if name.endswith("tables.create")]
         assert asked["bigquery.tables.update"] == 1
+
+
+class TestCost:
+    @pytest.mark.parametrize("target", [one for one in FUNCTIONS if runs_queries(one)])
+    def test_of_every_query_is_bounded(self, recorded, target):
+        """BigQuery refuses what would bill more, and reads the days that are meant of
+        every large table."""
+        asked = list(rights.queries(recorded.calls[target]))
+
+        assert asked
+        assert [one for one in asked if int(one.get("maximumBytesBilled", 0)) < 1] == []
+        assert [one for one in asked if unfiltered(one["query"])] == []
 
 
 class TestTheProof:
