@@ -63,6 +63,7 @@ class Function:
     min_instances: int
     max_instances: int
     ingress: str
+    keeps_cpu: bool = False
     schedule: Schedule | None = None
     large_results: bool = False
     reads_export: bool = False

@@ -34,6 +34,7 @@ from deploy.words import (
 from propensity import topics, usecases
 
 STAGED = ".local/deploy"
+THROTTLING = "run.googleapis.com/cpu-throttling"
 RUNTIME = "python311"
 
 # Cloud Scheduler waits no longer for an answer.
@@ -122,6 +123,7 @@ def deployed(d: Deployment, one: Function) -> Iterator[Step]:
         create=(staged, (*deploy_command(d, one), label)),
         remove=(gcloud("functions delete", name, "--gen2", *place(d), "--quiet"),),
     )
+    yield _processor(d, one)
     callers = [f"serviceAccount:{d.account(SCHEDULER)}"] if one.schedule else []
     callers += [f"serviceAccount:{d.account(PUSH)}"] if one.subscriptions else []
     callers += d.callers if one.ingress == "all" else ()
@@ -135,6 +137,29 @@ def deployed(d: Deployment, one: Function) -> Iterator[Step]:
         )
     for subscription in one.subscriptions:
         yield _pushed(d, one, subscription)
+
+
+def _processor(d: Deployment, one: Function) -> Step:
+    """Return the step that says when a function has its processor: functions have no
+    flag for it, the service behind them has."""
+    name, verb = d.name(one.target), "run services"
+    wanted = "false" if one.keeps_cpu else "true"
+    flag = "--no-cpu-throttling" if one.keeps_cpu else "--cpu-throttling"
+    when = "between requests, too" if one.keeps_cpu else "while it has requests"
+
+    def holds(found: dict[str, Any]) -> bool:
+        template = found.get("spec", {}).get("template", {}).get("metadata", {})
+        told = template.get("annotations", {}).get(THROTTLING, "true")
+        return bool(told == wanted)
+
+    change = gcloud(f"{verb} update", name, flag, *place(d), "--quiet")
+    return Step(
+        what=f"{name} has its processor {when}",
+        look=gcloud(f"{verb} describe", name, *place(d), "--format=json"),
+        holds=holds,
+        create=(change,),
+        update=(change,),
+    )
 
 
 def _pushed(d: Deployment, one: Function, subscription: topics.Subscription) -> Step:

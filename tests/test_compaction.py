@@ -198,7 +198,7 @@ class TestAnyHistory:
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=30)
+    @settings(PROPERTY, max_examples=20)
     @given(drawn=deliveries())
     def test_gives_exact_features_in_many_more(self, site, drawn):
         """The same of histories that take minutes."""

@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 NUMBER = "123456789012"
+THROTTLING = "run.googleapis.com/cpu-throttling"
 
 
 class Refused(Exception):
@@ -199,7 +200,12 @@ def made(kind, flags):
         }
     if kind == "pubsub subscriptions":
         return subscribed(flags)
-    return {"made": True}
+    return served(flags) if kind == "run services" else {"made": True}
+
+
+def served(flags):
+    throttled = {THROTTLING: "false" if "no-cpu-throttling" in flags else "true"}
+    return {"spec": {"template": {"metadata": {"annotations": throttled}}}}
 
 
 def subscribed(flags):

@@ -143,6 +143,17 @@ class TestEverything:
         assert "allAuthenticatedUsers" not in every
         assert "--allow-unauthenticated" not in every
 
+    def test_who_works_behind_its_answers_has_its_processor(self, first):
+        """Functions have no flag for it: the service behind each is told."""
+        told = {
+            call[4]: call[5]
+            for call in first[1]
+            if call[:4] == ["gcloud", "run", "services", "update"]
+        }
+
+        assert told.pop("propensity-score") == "--no-cpu-throttling"
+        assert set(told.values()) == {"--cpu-throttling"}
+
     def test_there_is_all_that_the_code_names(self, whole, first):
         """Every table, topic and subscription, as tables.py and topics.py have them."""
         there = whole.state()

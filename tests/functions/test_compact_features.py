@@ -423,20 +423,17 @@ def mortal_run(site: Site, began_at: datetime, life: Life) -> Any:
 
 @pytest.mark.long
 class TestKilled:
-    @pytest.mark.parametrize(
-        "stride",
-        [3, pytest.param(1, marks=[pytest.mark.long, pytest.mark.timeout(900)])],
-    )
-    def test_at_any_step_a_run_is_completed_by_the_next(self, site, stride):
+    @pytest.mark.timeout(900)
+    def test_at_any_step_a_run_is_completed_by_the_next(self, site):
         """
         A run that dies before any of its steps, then a whole one.
 
         The view is exact when it has died, and afterwards all is as if it had not:
-        tiles, and exports of each event once. (Each step in its turn is a long test.)
+        tiles, and exports of each event once.
         """
         events: list[dict[str, Any]] = []
         clock = NOW
-        for step in range(1, 100, stride):
+        for step in range(1, 100):
             clock += LEASE
             # For a tile that there is, for one that is new, and a score.
             events += [

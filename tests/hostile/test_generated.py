@@ -26,7 +26,7 @@ from tests.hostile.conftest import TIMEOUT_S, Serve, check_answer, described
 
 # Requests of each operation and kind: in every run, and in the long one.
 FEW = 30
-MANY = 400
+MANY = 250
 # A run of a scheduled function takes longer than an answer.
 RUNS = {"model_evaluation", "model_training", "predictions", "compact_features"}
 
