@@ -152,6 +152,17 @@ class TestPages:
             sqlglot.parse_one(block, dialect="bigquery")
 
     @pytest.mark.parametrize("page", pages())
+    def test_tables_are_tables(self, page):
+        """Each has its line of dashes, and as many cells in every row."""
+        prose = FENCE.sub("", text(page))
+        for table in re.findall(r"(?:^\|.*\n)+", prose + "\n", re.MULTILINE):
+            rows = table.splitlines()
+            cells = [len(re.findall(r"(?<!\\)\|", row)) for row in rows]
+
+            assert re.fullmatch(r"(\|[ :-]+)+\|", rows[1]), rows[0]
+            assert set(cells) == {cells[0]}, rows[0]
+
+    @pytest.mark.parametrize("page", pages())
     def test_one_sentence_a_line(self, page):
         """Prose has one sentence a line, so that a change shows as one."""
         prose = [
