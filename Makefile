@@ -10,7 +10,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt)
 FUNCTION_STAMP := .local/venvs/.set-up
-WORKERS ?= 2
+# Tests also wait, for processes and clocks: one more than two processors fills that.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.

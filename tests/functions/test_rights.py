@@ -37,7 +37,7 @@ from tests.partitions import unfiltered
 from tests.recorder import GRPC, Call, Recorder
 from tests.rights import Grant, Need
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
 FUNCTIONS = (
     "model_training",

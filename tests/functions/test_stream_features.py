@@ -537,6 +537,7 @@ def assert_exact(site: Site, events: list[dict[str, Any]]) -> None:
         assert {name: view[user][name] for name in row} == row
 
 
+@pytest.mark.long
 class TestInTrouble:
     @pytest.mark.parametrize(
         "code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
@@ -759,6 +760,7 @@ def releasing(held: threading.Event) -> Iterator[None]:
         held.set()
 
 
+@pytest.mark.long
 class TestStalled:
     MESSAGE = 1_000_000
 

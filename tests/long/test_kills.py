@@ -220,14 +220,8 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(
     show(f"{events:,} events", stream, seconds, **figures, kills=instance.starts - 1)
 
 
-@pytest.mark.parametrize(
-    "events",
-    [
-        pytest.param(1_000, id="1k"),
-        pytest.param(20_000, id="20k", marks=pytest.mark.long),
-    ],
-)
-def test_several_instances_give_what_one_gives(site, tmp_path, show, events):
+@pytest.mark.long
+def test_several_instances_give_what_one_gives(site, tmp_path, show, events=20_000):
     """
     Two instances at once, then six, one of them killed: as one that never is.
 

@@ -554,6 +554,7 @@ TOGETHER = (
 )
 
 
+@pytest.mark.long
 class TestFaults:
     @pytest.mark.parametrize(
         "faults", TOGETHER, ids=lambda faults: "-".join(one.__name__ for one in faults)

@@ -121,6 +121,7 @@ def users_in(data: bytes) -> list[str]:
     return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
 
 
+@pytest.mark.long
 class TestTables:
     def test_are_all_that_can_have_a_user(self):
         """Every table with a user's id, an event's, or bytes as they came; and what
@@ -240,6 +241,7 @@ class TestTables:
         assert set(counts(site).values()) == {0}
 
 
+@pytest.mark.long
 class TestBucket:
     EXPORT = "exports/stream_events/date=2026-03-01/run=a/part-000000000000.parquet"
     ARCHIVE = "archive/events/date=2026-03-01/abc.parquet"
