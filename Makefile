@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt)
 FUNCTION_STAMP := .local/venvs/.set-up
-# Tests also wait, for processes and clocks: one more than two processors fills that.
+# Tests also wait, for processes and clocks: a third worker fills two processors.
 WORKERS ?= 3
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };

@@ -221,12 +221,13 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(
 
 
 @pytest.mark.long
-def test_several_instances_give_what_one_gives(site, tmp_path, show, events=20_000):
+def test_several_instances_give_what_one_gives(site, tmp_path, show):
     """
     Two instances at once, then six, one of them killed: as one that never is.
 
     Duplicates reach different instances, and every instance has its own appends.
     """
+    events = 20_000
     with ExitStack() as running:
         instances = [
             Instance("stream_features", site.environment, tmp_path / str(number))
