@@ -60,6 +60,8 @@ DEFAULT_PORT_BASE = 8080
 READY_S = 90.0
 POLL_S = 0.05
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+# A key is the user's own: functions get it, and nothing that is printed or kept has it.
+SECRET = ("PROPENSITY_SUPPRESSION_KEY", "PROPENSITY_SUPPRESSION_TTL_S")
 NO_SUCH_USER = "SOME_USER"
 # Which Pub/Sub emulator serves: the project's own, or Google's where it is installed.
 OURS = "ours"
@@ -563,6 +565,7 @@ class Stack:
             ],
             environment=self._clean_environment()
             | self.environment
+            | {name: os.environ[name] for name in SECRET if name in os.environ}
             | {"XDG_RUNTIME_DIR": str(runtime)},
             folder=staged,
         )

@@ -242,7 +242,12 @@ class Warehouse:
             )
 
     def keep(self, table: Table) -> None:
-        """Have a table, which exists, keep partitions and ask for them as it says."""
+        """
+        Have a table, which exists, be as it says: its columns, how long partitions are
+        kept, and whether a query must name them.
+
+        A column that is missing is added at the end, unless it is required.
+        """
         wanted = table.expiration_days * _DAY_MS or None
         with self._translated():
             found = self.client.get_table(
@@ -252,6 +257,15 @@ class Warehouse:
             if partitioning is None:
                 return
             changed = []
+            there = {field.name for field in found.schema}
+            missing = [
+                field
+                for field in _schema(table)
+                if field.name not in there and field.mode != "REQUIRED"
+            ]
+            if missing:
+                found.schema = [*found.schema, *missing]
+                changed.append("schema")
             if partitioning.expiration_ms != wanted:
                 partitioning.expiration_ms = wanted
                 found.time_partitioning = partitioning

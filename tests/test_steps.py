@@ -103,6 +103,34 @@ class TestPrepare:
         assert expiring("stream_events=400") == {**staged, "stream_events": 400}
         assert expiring("") == staged
 
+    def test_adds_columns_that_are_missing(self, environment):
+        """A table of an earlier version gets them at its end, and keeps its rows."""
+        settings = Settings.from_environment(
+            {**environment, "PROPENSITY_GA4_DATASET": ""}
+        )
+        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+        steps.prepare(warehouse, artifacts, settings)
+        name = "ma_model_evaluation"
+        warehouse.execute(
+            f"INSERT INTO {name} (use_case, week, model_version) "
+            "VALUES ('ga4_purchase', DATE '2026-03-02', 1)"
+        )
+        for column in ("lift", "roc_auc"):
+            warehouse.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
+
+        steps.prepare(warehouse, artifacts, settings)
+        found = warehouse.client.get_table(
+            f"{settings.project}.{settings.dataset}.{name}"
+        )
+        [row] = warehouse.rows(f"SELECT * FROM {name}")
+        warehouse.close()
+        artifacts.close()
+
+        assert {field.name for field in found.schema} == {
+            column.name for column in tables.EVALUATION.columns
+        }
+        assert (row["model_version"], row["roc_auc"], row["lift"]) == (1, None, [])
+
     def test_has_tables_ask_which_days_are_meant(self, environment):
         """Those that were made by an earlier version as well, from this set-up on."""
         settings = Settings.from_environment(

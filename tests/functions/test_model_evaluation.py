@@ -161,6 +161,31 @@ class TestFigures:
         assert place.table("ma_model_evaluation_staging") == []
 
 
+class TestColumns:
+    @pytest.mark.parametrize(
+        "table", ["ma_model_evaluation", "ma_model_evaluation_staging"]
+    )
+    def test_are_told_by_their_names(self, shop_of, scores, converters, table):
+        """A table that was mended has a column at its end that others have within."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY, scores)
+        partition = "week" if table == "ma_model_evaluation" else "staged_on"
+        place.warehouse.execute(
+            f"CREATE TABLE mended PARTITION BY {partition} AS "
+            f"SELECT * EXCEPT (roc_auc), roc_auc FROM {table}"
+        )
+        place.warehouse.drop(table)
+        place.warehouse.execute(
+            f"CREATE TABLE {table} PARTITION BY {partition} AS SELECT * FROM mended"
+        )
+
+        answer = place.run("model_evaluation", MONDAY + WEEK)
+        [row] = evaluations(place)
+
+        assert row["roc_auc"] == answer["weeks"][0]["roc_auc"]
+        assert row["pr_auc"] != row["roc_auc"]
+
+
 class TestMaturity:
     def test_is_provisional_then_final(self, shop_of, scores):
         """Defect: labels closed before GA4 did. Late rows still change the figures."""

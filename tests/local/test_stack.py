@@ -137,15 +137,19 @@ def project(tmp_path_factory):
     return make_project(tmp_path_factory.mktemp("project"))
 
 
+KEY = "a-key-of-the-user-and-of-nobody-else"
+
+
 @pytest.fixture(scope="module")
 def running(project):
     """Two functions that run, beside an environment that is none of their business."""
     os.environ["PROPENSITY_STRANGER"] = "1"
+    os.environ["PROPENSITY_SUPPRESSION_KEY"] = KEY
     try:
         with project_stack(project, FACTS_FUNCTION, ASYNCHRONOUS_FUNCTION) as stack:
             yield stack
     finally:
-        del os.environ["PROPENSITY_STRANGER"]
+        del os.environ["PROPENSITY_STRANGER"], os.environ["PROPENSITY_SUPPRESSION_KEY"]
 
 
 @pytest.fixture(scope="module")
@@ -188,6 +192,14 @@ class TestFunctions:
         assert running.environment.items() <= given.items()
         assert "PROPENSITY_STRANGER" not in given
         assert not {"VIRTUAL_ENV", "PYTHONPATH", "PYTEST_CURRENT_TEST"} & set(given)
+
+    def test_get_the_key_of_suppressed_users(self, running, facts):
+        """It is the user's own; nothing that is printed or kept has it."""
+        kept = [file for file in running.state.folder.rglob("*") if file.is_file()]
+
+        assert facts["environment"]["PROPENSITY_SUPPRESSION_KEY"] == KEY
+        assert "PROPENSITY_SUPPRESSION_KEY" not in running.environment
+        assert [file for file in kept if KEY.encode() in file.read_bytes()] == []
 
     def test_that_are_asynchronous_are_served_so(self, running):
         """An asynchronous function is served by ASGI, as it deploys."""
