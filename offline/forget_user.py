@@ -380,7 +380,12 @@ class Work:
 
     def _bar(self, things: Sequence[Any], what: str) -> Iterator[Any]:
         yield from tqdm(
-            things, what, file=sys.stderr, leave=False, disable=self.asked.is_quiet
+            things,
+            what,
+            file=sys.stderr,
+            leave=False,
+            # None: where nobody watches, a bar is only noise in a log.
+            disable=True if self.asked.is_quiet else None,
         )
 
     # Tables
@@ -560,9 +565,9 @@ class Work:
             )
         kept = (
             "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) "
-            "and 7 days more, the bucket what its soft delete policy says, Pub/Sub "
-            "undelivered messages for 7 days; "
-            f"instances of get_proba answers for {settings.lookup_ttl_s} s."
+            "and 7 days more, the bucket removed files as long as its soft delete "
+            "policy says, and Pub/Sub undelivered messages for 7 days. An instance of "
+            f"get_proba keeps its answers for {settings.lookup_ttl_s} s."
         )
         report.notes.insert(0, kept)
 
