@@ -12,7 +12,9 @@ bytes. What is stored follows from rows and their retention, what is computed fr
 builds, the GA4 export's own storage and data that leave the region are left out.
 
 Every estimate is on the high side where it has to guess: nobody shares a query or an
-instance unless ``--lookups-a-query`` says so. Reads no environment and asks nobody.
+instance unless ``--lookups-a-query`` says so, and what is billed while it is up stays
+up as long as the platform lets it. After the tables it says which default limits are
+too low for the size, and what to set. Reads no environment and asks nobody.
 """
 
 from __future__ import annotations
@@ -22,15 +24,17 @@ import json
 import math
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from functools import cache
 from pathlib import Path
 
 from deploy import functions
+from deploy.deployment import Alerts
 from propensity import usecases
-from propensity.settings import Settings
+from propensity.lookup import MAXIMUM_USERS
+from propensity.settings import PREFIX, Settings
 
 PRICES = Path(__file__).with_name("prices.toml")
 
@@ -88,6 +92,16 @@ CAPACITY = {
 }
 PEAK = 3
 
+# With keeps_cpu an instance is billed as long as it is up: while it starts and ends,
+# and for so long at most after its last request, by
+# https://cloud.google.com/run/docs/about-instance-autoscaling.
+IDLE_S = 15 * 60
+START_S = 20
+
+# What a limit should leave above what is computed, and what it is rounded up to.
+HEADROOM = 1.5
+STEP = 10 * GIB
+
 PARQUET_SHARE = 0.3
 LOG_LINE = 600
 POINTER_READ_S = 60
@@ -132,6 +146,37 @@ class Line:
     function: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """
+    What the queries of one function read.
+
+    ``scanned`` bytes a run, by ``queries`` of about the same size; ``runs`` are those
+    of a month, ``daily`` those of its busiest day.
+    """
+
+    function: str
+    what: str
+    scanned: float
+    runs: float = 1.0
+    daily: float = 1.0
+    queries: int = 1
+
+    @property
+    def billed(self) -> float:
+        """Return the bytes that a run is billed: no fewer than a query's least."""
+        return max(self.scanned, LEAST_BILLED)
+
+    def line(self) -> Line:
+        """Return what a month's runs use."""
+        return Line(
+            price="query_tib",
+            what=self.what,
+            amount=self.billed * self.runs / TIB,
+            function=self.function,
+        )
+
+
 @cache
 def prices(file: Path = PRICES) -> Mapping[str, Price]:
     """Return the list prices by name."""
@@ -145,7 +190,7 @@ def prices(file: Path = PRICES) -> Mapping[str, Price]:
 def usage(size: Size) -> list[Line]:
     """Return all that a deployment of a size uses in a month."""
     return [
-        *_scanned(size),
+        *(scan.line() for scan in scans(size)),
         *_stored(size),
         *_streamed(size),
         *_computed(size),
@@ -179,63 +224,80 @@ def shards(as_ofs: int) -> tuple[int, int]:
     )
 
 
-def _query(function: str, what: str, scanned: float, runs: float = 1.0) -> Line:
-    """Return the bytes of queries; each bills 10 MiB at least."""
-    billed = max(scanned, LEAST_BILLED) * runs
-    return Line(price="query_tib", what=what, amount=billed / TIB, function=function)
+def scans(size: Size) -> Iterator[Scan]:
+    """Yield what the queries of a deployment of a size read."""
+    if size.events_a_day:
+        yield from _scheduled_scans(size)
+    if size.lookups:
+        asked, queries = size.lookups_a_query, size.lookups / size.lookups_a_query
+        yield Scan(
+            function="get_proba",
+            what=f"a query for {asked:,} lookup{'s' * (asked > 1)}",
+            scanned=LEAST_BILLED,
+            runs=queries,
+            daily=queries / DAYS,
+        )
+    streamed = size.stream_events_a_day
+    asking = {"score": size.scorings, "score_stream": streamed * DAYS}
+    for function, scored in asking.items():
+        if scored and size.scores_users:
+            # Those that come while a query is under way share the next one.
+            queries = min(scored, MONTH_S)
+            yield Scan(
+                function=function,
+                what="features of users",
+                scanned=2 * LEAST_BILLED,
+                runs=queries,
+                daily=queries / DAYS,
+            )
+    if streamed:
+        yield Scan(
+            function="compact_features",
+            what="a day's events and the tiles of their month",
+            scanned=streamed * (3 * EVENT_BYTES + DAYS * EVENT_ID_BYTES)
+            + streamed * INFERENCE_BYTES,
+            runs=DAYS,
+        )
 
 
-def _scanned(size: Size) -> Iterator[Line]:
+def _scheduled_scans(size: Size) -> Iterator[Scan]:
     daily = size.events_a_day
     table = size.users * PREDICTION_BYTES
     features, labels = shards(Settings(project="p").training_snapshots)
-    if daily:
-        yield _query(
-            "model_training",
-            f"{features} days of features, {labels} of labels",
-            daily * (features * FEATURE_BYTES + labels * LABEL_BYTES),
-            size.use_cases,
-        )
-        lookback, week = shards(1)
-        yield _query(
-            "predictions",
-            f"{lookback} days of features, a week apart",
-            daily * lookback * FEATURE_BYTES,
-            WEEKS * size.use_cases,
-        )
-        yield _query(
-            "predictions",
-            "compare, publish and clear",
-            PUBLISHED_READS * table,
-            WEEKS * size.use_cases,
-        )
-        # Who is in a week's cohort is read of its lookback.
-        yield _query(
-            "model_evaluation",
-            f"{EVALUATED_WEEKS} weeks' outcomes and probabilities",
-            EVALUATED_WEEKS * (daily * (lookback + week) * LABEL_BYTES + table),
-            WEEKS * size.use_cases,
-        )
-    if size.lookups:
-        yield _query(
-            "get_proba",
-            f"a query for {size.lookups_a_query} lookups",
-            LEAST_BILLED,
-            size.lookups / size.lookups_a_query,
-        )
-    if size.stream_events_a_day:
-        streamed = size.stream_events_a_day
-        if size.scores_users:
-            # Events that come while a query is under way share the next one.
-            queries = min(streamed * DAYS, MONTH_S)
-            yield _query("score_stream", "features of users", 2 * LEAST_BILLED, queries)
-        yield _query(
-            "compact_features",
-            "a day's events and the tiles of their month",
-            streamed * (3 * EVENT_BYTES + DAYS * EVENT_ID_BYTES)
-            + streamed * INFERENCE_BYTES,
-            DAYS,
-        )
+    # The first of a month can be a Monday: then all of them run.
+    weekly = WEEKS * size.use_cases
+    yield Scan(
+        function="model_training",
+        what=f"{features} days of features, {labels} of labels",
+        scanned=daily * (features * FEATURE_BYTES + labels * LABEL_BYTES),
+        runs=size.use_cases,
+        daily=size.use_cases,
+    )
+    lookback, week = shards(1)
+    yield Scan(
+        function="predictions",
+        what=f"{lookback} days of features, a week apart",
+        scanned=daily * lookback * FEATURE_BYTES,
+        runs=weekly,
+        daily=size.use_cases,
+    )
+    yield Scan(
+        function="predictions",
+        what="compare, publish and clear",
+        scanned=PUBLISHED_READS * table,
+        queries=PUBLISHED_READS,
+        runs=weekly,
+        daily=size.use_cases,
+    )
+    # Who is in a week's cohort is read of its lookback.
+    yield Scan(
+        function="model_evaluation",
+        what=f"{EVALUATED_WEEKS} weeks' outcomes and probabilities",
+        scanned=EVALUATED_WEEKS * (daily * (lookback + week) * LABEL_BYTES + table),
+        queries=EVALUATED_WEEKS,
+        runs=weekly,
+        daily=size.use_cases,
+    )
 
 
 def _stored(size: Size) -> Iterator[Line]:
@@ -316,6 +378,27 @@ def instance_s(requests: float, capacity: int) -> float:
     return min(requests * LEAST_BILLED_S, MONTH_S * instances)
 
 
+def kept_s(requests: float, capacity: int) -> float:
+    """
+    Return the seconds in which instances are up that are billed while they are.
+
+    Requests are spread as evenly as can be, which keeps an instance up longer than any
+    other way in which they can come; beside it those of the busiest hour, never fewer.
+    """
+    instances = max(1, math.ceil(PEAK * requests / MONTH_S / capacity))
+    return instances * min(MONTH_S, requests * (START_S + IDLE_S))
+
+
+def up_s(size: Size) -> dict[str, float]:
+    """Return the seconds that each function is up which is billed while it is."""
+    asked = {"score": size.scorings}
+    return {
+        one.target: kept_s(asked[one.target], CAPACITY[one.target])
+        for one in functions.load()
+        if one.keeps_cpu and asked[one.target]
+    }
+
+
 def _computed(size: Size) -> Iterator[Line]:
     scheduled = bool(size.events_a_day)
     streamed = size.stream_events_a_day * DAYS
@@ -331,36 +414,41 @@ def _computed(size: Size) -> Iterator[Line]:
     }
     served: Sequence[tuple[str, float]] = (
         ("get_proba", size.lookups),
-        ("score", size.scorings),
         ("stream_features", streamed),
         ("score_stream", streamed),
         ("archive_events", streamed),
     )
     for target, requests in served:
         seconds[target] = (requests, instance_s(requests, CAPACITY[target]))
-    known = {one.target: one for one in functions.load()}
     for target, (requests, busy) in seconds.items():
         if not requests:
             continue
-        one = known[target]
-        yield Line(
-            price="vcpu_s",
-            what=f"{one.cpu} vCPU",
-            amount=busy * one.cpu,
-            function=target,
-        )
-        yield Line(
-            price="gib_s",
-            what=one.memory,
-            amount=busy * gib_of(one.memory),
-            function=target,
-        )
+        yield from _instances(target, busy)
         yield Line(
             price="request_million",
             what="requests",
             amount=requests / 1e6,
             function=target,
         )
+    for target, up in up_s(size).items():
+        # Their requests cost nothing beside.
+        yield from _instances(target, up, of="kept_")
+
+
+def _instances(target: str, seconds: float, *, of: str = "") -> Iterator[Line]:
+    [one] = [one for one in functions.load() if one.target == target]
+    yield Line(
+        price=f"{of}vcpu_s",
+        what=f"{one.cpu} vCPU",
+        amount=seconds * one.cpu,
+        function=target,
+    )
+    yield Line(
+        price=f"{of}gib_s",
+        what=one.memory,
+        amount=seconds * gib_of(one.memory),
+        function=target,
+    )
 
 
 def gib_of(memory: str) -> float:
@@ -405,6 +493,73 @@ def _others(size: Size) -> Iterator[Line]:
         what="a line of ours or of the platform's a request",
         amount=lines * LOG_LINE / GIB,
     )
+
+
+# -- what it must be allowed -----------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """A limit whose default is too low, all in bytes, and what comes of that."""
+
+    setting: str
+    default: int
+    needed: float
+    set_to: int
+    what: str
+    otherwise: str
+
+
+def limits(size: Size) -> list[Limit]:
+    """Return the settings that must be raised from their defaults."""
+    every = list(scans(size))
+    runs: dict[str, float] = {}
+    for scan in every:
+        runs[scan.function] = runs.get(scan.function, 0.0) + scan.billed
+    # Queries of these have a limit of their own, far above the least that is billed.
+    own = ("get_proba", "score", "score_stream")
+    queries = [
+        (scan.billed / scan.queries, f"a query of `{scan.function}`")
+        for scan in every
+        if scan.function not in own
+    ]
+    day = sum(scan.billed * scan.daily for scan in every)
+    settings, alerts = Settings(project="p"), Alerts()
+    found = (
+        (
+            f"{PREFIX}MAXIMUM_BYTES_BILLED",
+            settings.maximum_bytes_billed,
+            max(queries, default=(0.0, "")),
+            "it is refused",
+        ),
+        (
+            "DEPLOY_ALERT_RUN_BYTES",
+            alerts.run_bytes,
+            max(
+                ((bytes_, f"a run of `{name}`") for name, bytes_ in runs.items()),
+                default=(0.0, ""),
+            ),
+            "an alert at each",
+        ),
+        (
+            "DEPLOY_ALERT_DAY_BYTES",
+            alerts.day_bytes,
+            (day, "the busiest day"),
+            "an alert on it",
+        ),
+    )
+    return [
+        Limit(
+            setting=setting,
+            default=default,
+            needed=needed,
+            set_to=math.ceil(needed * HEADROOM / STEP) * STEP,
+            what=what,
+            otherwise=otherwise,
+        )
+        for setting, default, (needed, what), otherwise in found
+        if needed > default
+    ]
 
 
 # -- what it costs ---------------------------------------------------------------------
@@ -455,6 +610,8 @@ UNITS = {
     "read_tib": "TiB read",
     "vcpu_s": "vCPU-seconds",
     "gib_s": "GiB-seconds",
+    "kept_vcpu_s": "vCPU-seconds up",
+    "kept_gib_s": "GiB-seconds up",
     "request_million": "million requests",
     "message_tib": "TiB of messages",
     "object_gib_month": "GiB of objects",
@@ -478,22 +635,49 @@ def told(size: Size) -> str:
             for one in found
         ),
     ]
-    scans = [
-        "| function | scans a month | GiB |",
-        "|---|---|--:|",
-        *(
-            f"| `{line.function}` | {line.what} | {shown(line.amount * 1024)} |"
-            for line in lines
-            if line.price == "query_tib"
-        ),
+    scanned = [
+        f"| `{line.function}` | {line.what} | {shown(line.amount * 1024)} |"
+        for line in lines
+        if line.price == "query_tib"
     ]
+    if scanned:
+        scanned = ["", "| function | scans a month | GiB |", "|---|---|--:|", *scanned]
     services = by_service(found)
     total = sum(services.values())
     summary = ", ".join(
         f"{name} {usd:,.2f}" for name, usd in services.items() if usd >= 0.005
     )
     sums = f"**{total:,.2f} USD a month**" + (f": {summary}." if summary else ".")
-    return "\n".join([sums, "", *rows, "", *scans])
+    ups = [told_of_up(target, up) for target, up in up_s(size).items()]
+    return "\n".join([sums, "", *rows, *scanned, *ups, "", *told_of_limits(size)])
+
+
+def told_of_up(target: str, up: float) -> str:
+    """Return what is billed of a function whether or not it has requests."""
+    return (
+        f"\n`{target}` is billed while an instance of it is up, idle or not: taken to "
+        f"be {up / 3600:,.0f} hours of the month's {MONTH_S / 3600:,.0f}, "
+        f"{IDLE_S // 60} minutes beyond each request.\n"
+        f"This is for who uses `{target}`: without scorings nothing is up."
+    )
+
+
+def told_of_limits(size: Size) -> list[str]:
+    """Return which settings must be raised, and to what, as lines of Markdown."""
+    found = limits(size)
+    if not found:
+        return ["No default limit on bytes is too low for this."]
+    return [
+        "Raise these before the first run, to half as much again as is computed:",
+        "",
+        "| setting | default, GiB | exceeded by | GiB | otherwise | set to, bytes |",
+        "|---|--:|---|--:|---|--:|",
+        *(
+            f"| `{one.setting}` | {shown(one.default / GIB)} | {one.what} "
+            f"| {shown(one.needed / GIB)} | {one.otherwise} | {one.set_to} |"
+            for one in found
+        ),
+    ]
 
 
 def shown(amount: float) -> str:
@@ -510,11 +694,7 @@ def shown(amount: float) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
-    size = parse(arguments)
-    if isinstance(size, str):
-        print(f"cost: {size}", file=sys.stderr)
-        return 1
-    chosen, is_json = size
+    chosen, is_json = parse(arguments)
     if is_json:
         found = charges(usage(chosen))
         report = {
@@ -523,6 +703,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "charges": [asdict(one) for one in found],
             "usd_by_service": by_service(found),
             "usd": sum(one.usd for one in found),
+            "seconds_up": up_s(chosen),
+            "limits": [asdict(one) for one in limits(chosen)],
         }
         print(json.dumps(report, indent=2))
     else:
@@ -530,32 +712,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> tuple[Size, bool] | str:
-    """Read the command line; return what is wrong with it as a text."""
+def parse(arguments: Sequence[str] | None) -> tuple[Size, bool]:
+    """Read the command line; end with status 2 and what is wrong with it."""
     parser = argparse.ArgumentParser(
         prog="python -m offline.cost",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     least = Size(users=0, events_a_day=0)
+    some, one = _whole(0), _whole(1)
     add = parser.add_argument
-    add("--users", type=int, required=True, help="with an event in the lookback")
-    add("--events-a-day", type=int, required=True, help="of the GA4 export; 0 for none")
-    add("--lookups", type=int, default=0, help="a month, not cached")
-    add("--scorings", type=int, default=0, help="online, a month")
-    add("--stream-events-a-day", type=int, default=0)
-    add("--use-cases", type=int, default=least.use_cases, help="on the GA4 export")
-    add("--retention-days", type=int, default=least.retention_days)
+    add("--users", type=some, required=True, help="with an event in the lookback")
+    add(
+        "--events-a-day", type=some, required=True, help="of the GA4 export; 0 for none"
+    )
+    add("--lookups", type=some, default=0, help="a month, not cached")
+    add(
+        "--scorings",
+        type=some,
+        default=0,
+        help="online, a month; instances of score are billed while they are up, idle "
+        "or not, and without scorings none is",
+    )
+    add("--stream-events-a-day", type=some, default=0)
+    add("--use-cases", type=one, default=least.use_cases, help="on the GA4 export")
+    add("--retention-days", type=one, default=least.retention_days)
     add(
         "--lookups-a-query",
-        type=int,
+        type=_whole(1, MAXIMUM_USERS),
         default=least.lookups_a_query,
-        help="1,000 where users are asked for by POST",
+        help=f"up to {MAXIMUM_USERS:,}, where users are asked for by POST",
     )
     add(
         "--stream-scores-events",
         action="store_true",
-        help="events are scored by their own fields, without a query",
+        help="events are scored by their own fields, without a query, online as well",
     )
     add("--json", action="store_true", help="print all figures as JSON")
     options = vars(parser.parse_args(arguments))
@@ -563,15 +754,23 @@ def parse(arguments: Sequence[str] | None) -> tuple[Size, bool] | str:
     size = replace(
         least, scores_users=not options.pop("stream_scores_events"), **options
     )
-    wrong = [name for name, value in options.items() if value < 0]
-    wrong += [
-        name
-        for name in ("use_cases", "retention_days", "lookups_a_query")
-        if options[name] == 0
-    ]
-    if wrong:
-        return f"--{wrong[0].replace('_', '-')} is {options[wrong[0]]}: too little"
     return size, is_json
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return what reads a number within bounds."""
+    bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise argparse.ArgumentTypeError(f"{text} is not a whole number, {bounds}")
+        return value
+
+    return read
 
 
 if __name__ == "__main__":

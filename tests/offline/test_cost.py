@@ -5,6 +5,7 @@ cost, specified: what is used follows from the code, what it costs from one tabl
 from __future__ import annotations
 
 import json
+import math
 import re
 from dataclasses import fields, replace
 from datetime import UTC, date, datetime
@@ -13,11 +14,14 @@ import pytest
 
 from benchmarks.features import size_of
 from deploy import functions
+from deploy.deployment import Alerts
 from docs import cost as cost_page
 from local.stack import ROOT
 from offline import cost
 from offline.cost import Size
 from propensity import tables, usecases
+from propensity.lookup import MAXIMUM_USERS
+from propensity.settings import Settings
 from tests.events import bet, registration
 from tests.functions.streaming import rows_of
 
@@ -174,10 +178,118 @@ class TestCharges:
         size = Size(users=10, events_a_day=10, lookups=10, scorings=10,
                     stream_events_a_day=10)  # fmt: skip
         computed = {
-            line.function for line in cost.usage(size) if line.price == "vcpu_s"
+            line.function
+            for line in cost.usage(size)
+            if line.price in ("vcpu_s", "kept_vcpu_s")
         }
 
         assert computed == {one.target for one in functions.load()}
+
+
+class TestInstances:
+    ONLINE = Size(users=50_000, events_a_day=0, scorings=100_000)
+
+    def test_are_billed_while_up_where_they_keep_their_processor(self):
+        """What has a processor between requests is charged idle, too."""
+        [score] = [one for one in functions.load() if one.keeps_cpu]
+        used = {
+            line.price: line.amount
+            for line in cost.usage(self.ONLINE)
+            if line.function == score.target
+        }
+        price = cost.prices()["kept_vcpu_s"]
+
+        assert used["kept_vcpu_s"] == cost.MONTH_S * score.cpu
+        assert used["kept_gib_s"] == cost.MONTH_S * cost.gib_of(score.memory)
+        # Neither by request, nor for requests.
+        assert not used.keys() & {"vcpu_s", "gib_s", "request_million"}
+        assert (
+            usd(self.ONLINE)
+            > price.usd * (used["kept_vcpu_s"] - price.free)
+            == pytest.approx(90.35, abs=0.01)
+        )
+
+    @pytest.mark.parametrize("requests", [1, 100, 1_000, 2_900, 10**5, 10**7, 10**9])
+    def test_are_up_no_less_than_chance_keeps_them(self, requests):
+        """Requests of a Poisson process keep one up no longer, by its own formula."""
+        by_chance = cost.MONTH_S * -math.expm1(-requests / cost.MONTH_S * cost.IDLE_S)
+        instances = cost.PEAK * requests / cost.MONTH_S / 150
+
+        assert cost.kept_s(requests, 150) >= max(1.0, instances) * by_chance
+        assert cost.kept_s(requests, 150) <= math.ceil(instances) * cost.MONTH_S
+
+    def test_are_up_only_where_there_are_scorings(self, capsys):
+        """Who does not use score pays nothing for it, and who does is told."""
+        without = replace(self.ONLINE, scorings=0)
+
+        assert cost.up_s(without) == {}
+        assert not [one for one in cost.usage(without) if one.function == "score"]
+        assert "is billed while" not in cost.told(without)
+        assert "`score` is billed while an instance of it is up" in cost.told(
+            self.ONLINE
+        )
+        assert "without scorings nothing is up" in cost.told(self.ONLINE)
+
+    def test_of_score_ask_for_features_of_users(self):
+        """Each scoring pays a query, unless events are scored by their own fields."""
+        by_event = replace(self.ONLINE, scores_users=False)
+
+        assert scanned(self.ONLINE, "score") == 100_000 * 20 * 1024**2
+        assert scanned(by_event, "score") == 0
+
+
+class TestLimits:
+    MIDDLE = Size(users=2_000_000, events_a_day=5_000_000, use_cases=2)
+
+    def test_are_told_where_a_default_is_too_low(self):
+        """A query that is refused, a run and a day that alert, and what to set."""
+        found = {one.setting: one for one in cost.limits(self.MIDDLE)}
+        query = found["PROPENSITY_MAXIMUM_BYTES_BILLED"]
+
+        assert query.default == Settings(project="p").maximum_bytes_billed
+        assert query.needed == scanned(self.MIDDLE, "model_training") / 2
+        assert found["DEPLOY_ALERT_RUN_BYTES"].default == Alerts().run_bytes
+        assert found["DEPLOY_ALERT_DAY_BYTES"].default == Alerts().day_bytes
+        # All that is scheduled, on a first of the month that is a Monday.
+        assert found["DEPLOY_ALERT_DAY_BYTES"].needed > 2 * query.needed
+
+    def test_are_settings_that_would_be_taken(self):
+        """What is told can be set as it stands, and is enough."""
+        for one in cost.limits(self.MIDDLE):
+            assert one.set_to > one.needed > one.default
+            assert f"| `{one.setting}` |" in cost.told(self.MIDDLE)
+            assert f"| {one.set_to} |" in cost.told(self.MIDDLE)
+            if one.setting.startswith("PROPENSITY_"):
+                settings = Settings.from_environment(
+                    {"GOOGLE_CLOUD_PROJECT": "project", one.setting: str(one.set_to)}
+                )
+                assert settings.maximum_bytes_billed == one.set_to
+            else:
+                example = (ROOT / "deploy/settings.env.example").read_text("utf-8")
+                assert f"#{one.setting}={one.default}\n" in example
+
+    def test_of_a_run_count_all_its_queries(self):
+        """Predictions alert by the sum of what their queries read."""
+        weekly = replace(self.MIDDLE, users=500_000_000, events_a_day=1, use_cases=1)
+        [run] = [
+            one
+            for one in cost.limits(weekly)
+            if one.setting == "DEPLOY_ALERT_RUN_BYTES"
+        ]
+
+        assert run.what == "a run of `predictions`"
+        assert run.needed * cost.WEEKS == pytest.approx(scanned(weekly, "predictions"))
+
+    def test_of_a_day_count_the_stream(self):
+        """Scores of the stream pass the bound of a day, and that of no run."""
+        game = Size(users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000)
+
+        assert [one.setting for one in cost.limits(game)] == ["DEPLOY_ALERT_DAY_BYTES"]
+
+    def test_are_none_for_a_small_site(self):
+        """Then that is said."""
+        assert cost.limits(SMALL) == []
+        assert "No default limit on bytes is too low" in cost.told(SMALL)
 
 
 class TestPrices:
@@ -222,9 +334,45 @@ class TestCommand:
         assert cost.main(arguments) == 0
         report = json.loads(capsys.readouterr().out)
         assert report["usd"] == pytest.approx(sum(report["usd_by_service"].values()))
+        assert (report["limits"], report["seconds_up"]) == ([], {})
 
-    @pytest.mark.parametrize("option", ["--users=-1", "--use-cases=0"])
-    def test_refuses_what_cannot_be(self, option, capsys):
-        """A size is no less than nothing."""
-        assert cost.main(["--users=1", "--events-a-day=1", option]) == 1
-        assert "too little" in capsys.readouterr().err
+    def test_prints_limits_and_time_up_as_json(self, capsys):
+        """What must be raised and what is up, for a program, too."""
+        arguments = ["--users=9", "--events-a-day=9000000", "--scorings=9000", "--json"]
+
+        assert cost.main(arguments) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["limits"][0]["setting"] == "PROPENSITY_MAXIMUM_BYTES_BILLED"
+        assert report["limits"][0]["set_to"] > report["limits"][0]["needed"]
+        assert report["seconds_up"] == {"score": cost.MONTH_S}
+
+    @pytest.mark.parametrize(
+        ("option", "told"),
+        [
+            ("--users=-5", "-5 is not a whole number, at least 0"),
+            ("--use-cases=0", "0 is not a whole number, at least 1"),
+            ("--retention-days=x", "x is not a whole number, at least 1"),
+            ("--lookups-a-query=5000", "5000 is not a whole number, 1 to 1,000"),
+        ],
+    )
+    def test_refuses_what_cannot_be(self, option, told, capsys):
+        """A value out of bounds ends as a wrong option does, with the bound."""
+        with pytest.raises(SystemExit) as ended:
+            cost.main(["--users=1", "--events-a-day=1", option])
+
+        assert ended.value.code == 2
+        assert told in capsys.readouterr().err
+
+    def test_takes_as_many_lookups_a_query_as_the_function(self, capsys):
+        """The largest POST is one that can be asked about."""
+        words = ["--users=1", "--events-a-day=0", "--lookups=1000"]
+
+        assert cost.main([*words, f"--lookups-a-query={MAXIMUM_USERS}"]) == 0
+        assert "a query for 1,000 lookups |" in capsys.readouterr().out
+        assert cost.main(words) == 0
+        assert "a query for 1 lookup |" in capsys.readouterr().out
+
+    def test_prints_no_table_of_scans_without_scans(self, capsys):
+        """A head with nothing below it says nothing."""
+        assert cost.main(["--users=50000", "--events-a-day=0"]) == 0
+        assert "scans a month" not in capsys.readouterr().out
