@@ -77,7 +77,7 @@ $(STAMP): requirements.txt local/requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu:" >&2; \
 	  echo "    sudo apt-get install python3-venv" >&2; exit 1; }
-	@echo "· setting up .venv with $$($(PYTHON) -V), once; this takes a minute or two …"
+	@echo "· setting up .venv with $$($(PYTHON) -V), once; with the functions' own it takes two to five minutes …"
 	@[ -x $(BIN)/python ] && $(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
 	@echo "· installing $$(grep -c == requirements.txt) packages of requirements.txt …"
 	@$(PIP) -r requirements.txt

@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     stream_demo.play(stack, warehouse, say=say)
                 if not options.data:
                     cards_demo.play(stack, warehouse, say=say, cards=options.cards)
+                    say(f"\n{stream_demo.archived(stack, warehouse)}")
     except EXPECTED as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

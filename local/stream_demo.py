@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import requests
 from google.cloud.pubsub_v1 import PublisherClient
 from sklearn.metrics import roc_auc_score
@@ -24,6 +26,7 @@ from local.processes import LocalError
 from local.stack import Stack
 from local.synthesize_games import USE_CASE, Delivery, Games, postcodes
 from offline import check_features, load_postcodes
+from propensity import tables
 from propensity.statements import statement
 from propensity.topics import EVENTS
 from propensity.warehouse import Warehouse
@@ -36,6 +39,7 @@ POLL_S = 0.5
 # Scoring is over once this long no score has come.
 QUIET_S = 3.0
 TIMEOUT_S = 600.0
+IDENTITY = ("use_case", "user_id", "event_date", "event_id")
 
 Say = Callable[[str], None]
 
@@ -176,6 +180,37 @@ def told_counts(
         f"{counts['scores']:>9,} scores\n"
         f"{seconds:>9,.0f} s from the first message to the last score"
     )
+
+
+def archived(stack: Stack, warehouse: Warehouse) -> str:
+    """
+    Wait until the archive has every event that is stored; return a line on it.
+
+    Raises:
+        LocalError: It takes too long.
+    """
+    first = datetime(1970, 1, 1, tzinfo=UTC)
+    window = {"since": first, "since_day": first.date()}
+    [row] = warehouse.rows(statement("stream_counts"), window)
+    folder = stack.bucket_folder / "archive" / "events"
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        files = sorted(folder.rglob("*.parquet"))
+        parts = (
+            pq.read_table(file, columns=[*IDENTITY], partitioning=None)
+            for file in files
+        )
+        none = tables.STREAM_EVENTS.arrow_schema().empty_table().select([*IDENTITY])
+        events = pa.concat_tables([none, *parts])
+        count = events.group_by([*IDENTITY]).aggregate([]).num_rows
+        if count >= row["events"]:
+            return f"{count:,} events are archived in {len(files):,} Parquet files"
+        if time.monotonic() > deadline:
+            raise LocalError(
+                f"after {TIMEOUT_S:.0f} s {count:,} of {row['events']:,} events are in "
+                "the archive"
+            )
+        time.sleep(POLL_S)
 
 
 def told_user(warehouse: Warehouse, games: Games) -> str:

@@ -491,19 +491,22 @@ class ArchiveEvents(Consumer):
         accepted = await self.unsuppressed(accepted, messages)
         if accepted.refused:
             await self.bury(messages, accepted.refused)
-        days = pc.unique(accepted.rows.column("event_date"))
-        for day in days.to_pylist():
-            of_day = pc.equal(accepted.rows.column("event_date"), pa.scalar(day))
-            await asyncio.to_thread(self._write, day, accepted.rows.filter(of_day))
+        rows = accepted.rows
+        days = pc.unique(rows.column("event_date"))
+        # Late events make many days of a group, and each waits for the bucket.
+        await asyncio.gather(
+            *(asyncio.to_thread(self._write, day, rows) for day in days.to_pylist())
+        )
         self.tally.add(
             accepted.reasons,
             rows_in=len(messages),
-            rows_out=accepted.rows.num_rows,
+            rows_out=rows.num_rows,
             objects=len(days),
         )
         return accepted.refused
 
-    def _write(self, day: date, rows: pa.RecordBatch) -> None:
+    def _write(self, day: date, group: pa.RecordBatch) -> None:
+        rows = group.filter(pc.equal(group.column("event_date"), pa.scalar(day)))
         # Named for what it holds: the same group, delivered again, is the same object.
         digest = hashlib.sha256()
         keys = zip(
