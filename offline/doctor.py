@@ -11,7 +11,8 @@ Looks at settings, permissions, tables, views, the GA4 export, what serves, the 
 runs, topics and subscriptions, and the stream. It reads and changes nothing, and what
 it says names no user. What can not be looked at where it runs is listed as not checked.
 
-Exit status: 0 nothing is wrong, 1 something is, 2 something could not be examined.
+Exit status: 0 nothing is wrong, 1 something is, 2 nothing wrong was found and something
+could not be examined.
 
 Permissions are those of the account that runs it. To see those of a function, take on
 its account (``gcloud auth application-default login --impersonate-service-account=…``)
@@ -34,7 +35,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -50,11 +51,10 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from deploy import functions
 from deploy.resources import OWN_ROLES
-from propensity import compaction, tables, topics, usecases
+from propensity import compaction, errors, tables, topics, usecases
 from propensity.artifacts import Artifacts, sha256
 from propensity.errors import (
     ArtifactError,
-    MissingTable,
     PropensityError,
     RequestError,
     SettingsError,
@@ -152,7 +152,26 @@ _LEASE = re.compile(
 )
 _MOMENT = re.compile(r"(DATE|TIMESTAMP) '[^']*'")
 
-SET_UP = "run deploy/setup.sh again (locally: `make up`)"
+SET_UP = (
+    "run deploy/setup.sh again (locally: `make down && make up`, with STATE where it "
+    "has another name than demo)"
+)
+
+RESTORE = (
+    "restore the object's earlier generation, where the bucket keeps them (the local "
+    "one does not)"
+)
+
+# By the name of its class, as a lease has it: the word that docs/errors.md goes by.
+CODES = {
+    name: one.code
+    for name, one in vars(errors).items()
+    if isinstance(one, type) and issubclass(one, PropensityError)
+}
+
+
+# What reading the watermark raises where it is no watermark.
+DAMAGED = (ArtifactError, ValueError, KeyError, TypeError, AttributeError)
 
 
 # -- what is found ---------------------------------------------------------------------
@@ -190,9 +209,9 @@ class Report:
     @property
     def status(self) -> int:
         """The exit status."""
-        if self.failed:
-            return 2
-        return 1 if self.findings else 0
+        if self.findings:
+            return 1
+        return 2 if self.failed else 0
 
     def to_json(self) -> str:
         """Return it as JSON."""
@@ -211,10 +230,10 @@ class Report:
         if self.not_checked:
             lines += ["", "Not checked here:"]
             lines += [f"  {one.check}: {one.why}" for one in self.not_checked]
-        errors = sum(one.severity == ERROR for one in self.findings)
-        warnings = len(self.findings) - errors
-        told = "nothing is wrong" if not self.findings else ""
-        told = told or f"errors: {errors}, warnings: {warnings}"
+        wrong = sum(one.severity == ERROR for one in self.findings)
+        told = f"errors: {wrong}, warnings: {len(self.findings) - wrong}"
+        if not self.findings:
+            told = "nothing wrong was found" if self.failed else "nothing is wrong"
         if self.failed:
             told += f", not examined: {len(self.failed)}"
         return "\n".join([*lines, "", f"{', '.join(self.checks)}: {told}."])
@@ -556,19 +575,43 @@ def check_tables(exam: Examination) -> None:
     for table, there in zip(tables.TABLES, found, strict=True):
         if there is not None:
             _compare(exam, table, there)
+            if table is tables.POSTCODE_INDEX and not there.num_rows:
+                _lack_postcodes(exam)
     if exam.is_emulated:
         exam.skip("how long partitions are kept: an emulator keeps them for ever")
 
 
+def _lack_postcodes(exam: Examination) -> None:
+    index = "socioeconomic_idx"
+    reading = [one.name for one in exam.use_cases if index in one.features]
+    if reading:
+        exam.warn(
+            f"{tables.POSTCODE_INDEX.name} is empty: {index}, which "
+            f"{', '.join(reading)} reads, is null in every event",
+            "load the postcodes: python -m offline.load_postcodes FILE",
+        )
+
+
 def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
+    required = {one.name for one in table.columns if one.required}
+    rebuild = (
+        f"copy the rows of {table.name} elsewhere, drop it, {SET_UP}, and load "
+        "the rows again"
+    )
+    # Another order of columns is no fault: whatever writes or reads names them.
     for place, wanted, found in differing(table.columns, there.schema):
         if found is None:
-            exam.error(f"{table.name} lacks the column {place} ({wanted})", SET_UP)
+            exam.error(
+                f"{table.name} lacks the column {place} ({wanted})",
+                f"{rebuild} with values in {place}: it is required, and BigQuery adds "
+                "no such column to a table that is there"
+                if place in required
+                else f"{SET_UP}: it adds the column, empty, to the rows that are there",
+            )
         else:
             exam.error(
                 f"{table.name}.{place} is {found}, and {wanted} is written to it",
-                f"copy the rows of {table.name} elsewhere, drop it, {SET_UP}, and load "
-                "the rows again: BigQuery changes no column to another type",
+                f"{rebuild}: BigQuery changes no column to another type",
             )
     unwanted = [
         one.name
@@ -721,7 +764,9 @@ def check_export(exam: Examination) -> None:
         )
         return
     _check_newest(exam, days[-1])
-    lookback = max((one.lookback_days for one in exam.use_cases), default=60)
+    # How far other use cases look back is no matter of the export.
+    reading = [one for one in exam.use_cases if reads_export(one)] or exam.use_cases
+    lookback = max((one.lookback_days for one in reading), default=60)
     # What the next run will read: from the lookback's first shard on.
     first = max(days[0], _day_of(first_suffix(exam.now.date(), days=lookback)))
     missing = [
@@ -838,8 +883,8 @@ def check_champions(exam: Examination) -> None:
         except ArtifactError as error:
             exam.error(
                 f"{use_case.name}: the pointer {pointer} is damaged: {error.message}",
-                "restore its previous version in the bucket (it is versioned), or "
-                "delete it and promote: python -m offline.promote promote N",
+                f"{RESTORE}, or delete it and promote: "
+                "python -m offline.promote promote N",
             )
             continue
         if champion is None:
@@ -889,18 +934,22 @@ def _check_version(
         )
         return
     for part in ("model", "preprocessor"):
-        stored = exam.artifacts.find(recorded[f"{part}_object"])
-        if stored is None:
+        try:
+            stored = exam.artifacts.find(recorded[f"{part}_object"])
+            found = sha256(stored.data) if stored else ""
+        except ArtifactError:
+            # Not even those that Cloud Storage took a checksum of.
+            found = "damaged"
+        if not found:
             exam.error(
                 f"{name} has lost its {part}: {recorded[f'{part}_object']} is gone",
-                "restore the object (the bucket is versioned), or promote another "
-                "version",
+                f"{RESTORE}, or promote another version, or train again",
             )
-        elif sha256(stored.data) != recorded[f"{part}_sha256"]:
+        elif found != recorded[f"{part}_sha256"]:
             exam.error(
                 f"{name} has a {part} whose bytes are not those that were recorded; "
                 "no function loads it",
-                "find out who wrote to the bucket; restore the object's first "
+                f"find out who wrote to the bucket; {RESTORE}, or promote another "
                 "version, or train again",
             )
     if json.loads(recorded["features"]) != dict(use_case.features):
@@ -950,6 +999,7 @@ def _other_libraries(recorded: Mapping[str, str]) -> list[str]:
 class Lease:
     """What the lease of a run says."""
 
+    name: str
     as_of: date
     state: str
     expires_at: str = ""
@@ -970,10 +1020,12 @@ def check_runs(exam: Examination) -> None:
                     who = f"{function.target} of {use_case.name}"
                     # What serves a shipped model need not be trained by the clock.
                     if found or exam.is_scheduled(use_case):
-                        _check_kind(exam, who, schedule.cron, found)
+                        published = partial(_published, exam, use_case, kind)
+                        _check_kind(exam, who, schedule.cron, found, published)
         elif ("stream", kind) in leases or _has_stream(exam):
             found = leases.get(("stream", kind), [])
-            _check_kind(exam, function.target, schedule.cron, found)
+            cron, counted = schedule.cron, partial(_compacted, exam)
+            _check_kind(exam, function.target, cron, found, counted)
     for use_case in exam.use_cases:
         _check_published(exam, use_case, leases)
 
@@ -1002,15 +1054,19 @@ def _leases(exam: Examination) -> dict[tuple[str, str], list[Lease]]:
 
 
 def _lease(exam: Examination, name: str) -> Lease | None:
-    stored = exam.artifacts.find(name)
     match = _LEASE.fullmatch(name)
-    if stored is None or match is None:
-        return None
+    assert match is not None
     try:
+        stored = exam.artifacts.find(name)
+        if stored is None:
+            return None
         note = json.loads(stored.data)
-    except ValueError:
+    except (ArtifactError, ValueError):
+        note = None
+    if not isinstance(note, dict):
         note = {}
     return Lease(
+        name=name,
         as_of=date.fromisoformat(match["as_of"]),
         state=str(note.get("state", "damaged")),
         expires_at=str(note.get("expires_at", "")),
@@ -1019,8 +1075,23 @@ def _lease(exam: Examination, name: str) -> Lease | None:
 
 
 def _check_kind(
-    exam: Examination, who: str, cron: str, leases: Sequence[Lease]
+    exam: Examination,
+    who: str,
+    cron: str,
+    leases: Sequence[Lease],
+    published: Callable[[date], date | None],
 ) -> None:
+    """
+    Look at the runs of one kind.
+
+    Args:
+        exam: Told what is found.
+        who: The function, and the use case where it has one.
+        cron: Its schedule.
+        leases: Newest first.
+        published: Returns the newest date, of those since one, that a run is known to
+            have been done for by what it left: a repeat overwrites its lease.
+    """
     now = exam.now.isoformat(timespec="microseconds")
     for lease in leases:
         if lease.state == "running" and lease.expires_at < now:
@@ -1035,23 +1106,85 @@ def _check_kind(
         exam.warn(f"{who} has never run", "call it once, and run scheduler.sh")
         return
     newest = dated[0]
+    known = [
+        one.as_of
+        for one in dated
+        if one.state == "done" or (one.state == "running" and one.expires_at >= now)
+    ]
+    if newest.as_of not in known:
+        # Where tables can not be read the leases are told all the same.
+        with contextlib.suppress(PropensityError):
+            left = published(dated[-1].as_of)
+            known += [left] if left else []
+    succeeded = max(known, default=None)
     if newest.state == "failed":
-        exam.error(
-            f"{who} for {newest.as_of} failed: {newest.error or 'no reason is given'}",
-            "docs/errors.md says what to do about it; its log line has the message",
-        )
+        is_repeat = succeeded is not None and succeeded >= newest.as_of
+        _tell_failure(exam, who, newest, is_repeat=is_repeat)
     if newest.state == "damaged":
-        exam.error(f"{who}: the lease of {newest.as_of} is damaged", "delete it")
+        exam.error(
+            f"{who}: the lease of {newest.as_of} is damaged",
+            f"delete {newest.name} in the bucket: no run for that date begins before",
+        )
     due = last_due(cron, exam.now - RUN_LATE, exam.zone)
-    succeeded = [one.as_of for one in dated if one.state in ("done", "running")]
     if newest.as_of < due.astimezone(UTC).date():
-        last = max(succeeded, default=None)
         exam.error(
             f"{who} was missed: it was due on {due:%Y-%m-%d %H:%M}, and the last that "
-            f"succeeded is {last or 'none'}",
+            f"succeeded is {succeeded or 'none'}",
             "see in Cloud Scheduler whether its job is there, not paused, and what it "
             "was answered; then call the function",
         )
+
+
+def _tell_failure(
+    exam: Examination, who: str, lease: Lease, *, is_repeat: bool
+) -> None:
+    code = CODES.get(lease.error)
+    why = code or lease.error or "no reason is given"
+    log = f"see the log of {who.partition(' ')[0]} of that run"
+    advice = (
+        f"docs/errors.md says what to do about {code}; its log line has the message"
+        if code
+        else f"{log}: it is no error that the project foresees"
+    )
+    if is_repeat:
+        exam.warn(
+            f"{who} for {lease.as_of} failed: {why}; what a run for that date has left "
+            "before is there",
+            advice,
+        )
+    else:
+        exam.error(f"{who} for {lease.as_of} failed: {why}", advice)
+
+
+def _published(
+    exam: Examination, use_case: UseCase, kind: str, since: date
+) -> date | None:
+    """Return the newest date since one that a use case's tables have a run of."""
+    if kind == "train":
+        rows = exam.warehouse.rows(
+            statement("recorded_versions"),
+            {"use_case": use_case.name, "at_most": LEASES},
+        )
+        # Version 0 came with the code, and no run has trained it.
+        trained = (row["as_of"] for row in rows if row["model_version"])
+        return max(trained, default=None)
+    [row] = exam.warehouse.rows(
+        statement("newest_runs"),
+        # A week that is evaluated begins before its run.
+        {"use_case": use_case.name, "since": since - EVALUATED},
+    )
+    newest: date | None = row[PUBLISHED[kind][0]]
+    return newest
+
+
+def _compacted(exam: Examination, since: date) -> date | None:
+    """Return the day of the last compaction since one, by the watermark."""
+    try:
+        moment = compaction.read_watermark(exam.artifacts).moment
+    except DAMAGED:
+        return None
+    began = (moment + compaction.IN_FLIGHT).date()
+    return began if began >= since else None
 
 
 def last_due(cron: str, now: datetime, zone: ZoneInfo) -> datetime:
@@ -1100,14 +1233,11 @@ def _check_published(
     oldest = min((one for days in done.values() for one in days), default=None)
     if oldest is None:
         return
-    [row] = exam.warehouse.rows(
-        statement("newest_runs"),
-        # A week that is evaluated begins before its run.
-        {"use_case": use_case.name, "since": oldest - EVALUATED},
-    )
-    for kind, (column, table, folder) in PUBLISHED.items():
-        there = row[column]
-        if done[kind] and (there is None or there < max(done[kind])):
+    for kind, (_, table, folder) in PUBLISHED.items():
+        if not done[kind]:
+            continue
+        there = _published(exam, use_case, kind, oldest)
+        if there is None or there < max(done[kind]):
             exam.error(
                 f"{use_case.name}: the run of {max(done[kind])} is done, and "
                 f"{table.name} ends with {there or 'nothing'}",
@@ -1291,7 +1421,7 @@ def check_stream(exam: Examination) -> None:
         if last is None:
             exam.error(
                 f"{name}: events came until {scorable:%Y-%m-%d %H:%M}, and none "
-                "of the last day has a score",
+                f"has had a score since {since:%Y-%m-%d %H:%M}",
                 "see the log of score_stream, and whether its subscription pushes",
             )
         elif scorable - last > LAG:
@@ -1306,7 +1436,7 @@ def check_stream(exam: Examination) -> None:
         told = ", ".join(f"{row['reason']} {row['messages']:,}" for row in letters)
         total = sum(row["messages"] for row in letters)
         exam.warn(
-            f"{total:,} events became dead letters within a day: {told}",
+            f"{total:,} events became dead letters since {_moment(since)}: {told}",
             "see detail and field in dead_letters, correct the producer, and replay "
             "what can be: python -m offline.replay --help",
         )
@@ -1315,11 +1445,10 @@ def check_stream(exam: Examination) -> None:
 def _check_watermark(exam: Examination) -> None:
     try:
         watermark = compaction.read_watermark(exam.artifacts).moment
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except DAMAGED:
         exam.error(
             f"{compaction.WATERMARK} is damaged",
-            "restore its previous version in the bucket, or delete it and run the "
-            "compaction with force",
+            f"{RESTORE}, or delete it and run the compaction with force",
         )
         return
     if watermark == compaction.EPOCH:
@@ -1364,19 +1493,25 @@ def examine(
     report = exam.report
     settings = exam.settings
     report.place = f"{settings.project}.{settings.dataset}"
-    report.as_of = f"{exam.now:%Y-%m-%d %H:%M} UTC"
+    report.as_of = _moment(exam.now)
     for name, check in CHECKS.items():
         tell(name)
         exam.check = name
         report.checks.append(name)
         try:
             check(exam)
-        except MissingTable as error:
-            # Tables and views are looked at by name: what is missing has been told.
-            report.failed.append(Unknown(check=name, why=error.message))
         except PropensityError as error:
             report.failed.append(Unknown(check=name, why=error.message))
+        except Exception as error:
+            # The one place that catches everything: what nobody foresaw in one check
+            # is no reason to keep to oneself what the others find.
+            why = f"{type(error).__name__}: {error}".partition("\n")[0]
+            report.failed.append(Unknown(check=name, why=why))
     return report
+
+
+def _moment(at: datetime) -> str:
+    return f"{at:%Y-%m-%d %H:%M} UTC"
 
 
 def use_cases_of(
@@ -1391,12 +1526,15 @@ def use_cases_of(
     if named:
         return [usecases.load(name) for name in dict.fromkeys(named)]
     serving = set()
+    # Where the bucket does not answer, the checks say so.
     with contextlib.suppress(PropensityError, auth.GoogleAuthError):
-        serving = {
-            name
-            for name in usecases.names()
-            if Registry(artifacts, name).find_champion() is not None
-        }
+        for name in usecases.names():
+            try:
+                if Registry(artifacts, name).find_champion() is not None:
+                    serving.add(name)
+            except ArtifactError:
+                # What has a damaged pointer is to serve as well.
+                serving.add(name)
     return [usecases.load(name) for name in sorted({settings.use_case, *serving})]
 
 
@@ -1410,7 +1548,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         found = Finding(
             check="settings", severity=ERROR, what=error.message, advice=advice
         )
-        report = Report(place="settings", checks=["settings"], findings=[found])
+        report = Report(
+            place="the settings of this environment",
+            as_of=_moment(datetime.now(UTC)),
+            checks=["settings"],
+            findings=[found],
+        )
     except PropensityError as error:
         print(f"doctor: {error.message}", file=sys.stderr)
         return 2
@@ -1451,7 +1594,9 @@ def run(options: argparse.Namespace) -> Report:
                 exam.use_cases = use_cases_of(
                     settings, options.use_case, exam.artifacts
                 )
-                if options.local and not options.as_of:
+            if options.local and not options.as_of:
+                # What can not be read here is told by the check that reads it.
+                with contextlib.suppress(PropensityError):
                     exam.now = moment_of_play(exam)
         return examine(exam, tell=_progress)
 
@@ -1510,6 +1655,15 @@ def _zone(name: str) -> ZoneInfo:
         raise argparse.ArgumentTypeError(f"there is no time zone {name}") from error
 
 
+def _day(text: str) -> date:
+    try:
+        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no date as YYYY-MM-DD"
+        ) from error
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(
@@ -1533,7 +1687,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--as-of",
-        type=date.fromisoformat,
+        type=_day,
         metavar="DATE",
         help="look as if that day (UTC) had just ended (default: now)",
     )

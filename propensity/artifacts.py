@@ -20,6 +20,7 @@ import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud.storage import Bucket, Client
+from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
@@ -163,7 +164,7 @@ class Artifacts:
         Read an object.
 
         Raises:
-            ArtifactError: It does not exist.
+            ArtifactError: It does not exist, or its bytes are damaged.
         """
         found = self.find(name)
         if found is None:
@@ -171,7 +172,12 @@ class Artifacts:
         return found
 
     def find(self, name: str) -> Stored | None:
-        """Read an object, or return None where there is none."""
+        """
+        Read an object, or return None where there is none.
+
+        Raises:
+            ArtifactError: Its bytes are damaged: they are not those of its checksum.
+        """
         blob = self._bucket.blob(name)
         with self._translated(name):
             try:
@@ -288,6 +294,11 @@ class Artifacts:
         except api.NotFound as error:
             raise ArtifactError(
                 f"bucket gs://{self._bucket.name} is missing"
+            ) from error
+        except DataCorruption as error:
+            raise ArtifactError(
+                f"the bytes of gs://{self._bucket.name}/{name} are not those of the "
+                "checksum that Cloud Storage has of them. They were not loaded"
             ) from error
         except (api.Forbidden, api.Unauthorized, api.BadRequest) as error:
             raise PropensityError(

@@ -263,6 +263,26 @@ class TestRead:
         with pytest.raises(ArtifactError, match="not what was recorded"):
             artifacts.read_verified("model", checksum=sha256(b"other"))
 
+    def test_refuses_bytes_that_are_damaged(self, artifacts, emulators, environment):
+        """However they are read, bytes that are not those of their checksum are an
+        error of the artifact."""
+        generation = artifacts.create("model", b"model")
+        [live] = artifacts.generations("model")
+        bucket = emulators.state.folder / "storage" / environment["PROPENSITY_BUCKET"]
+        (bucket / "model").write_bytes(b"modem")
+
+        for read in (
+            lambda: artifacts.find("model"),
+            lambda: artifacts.read("model"),
+            lambda: artifacts.find_newer("model", than=generation - 1),
+            lambda: artifacts.read_verified("model", checksum=sha256(b"model")),
+            lambda: artifacts.read_generation(live),
+        ):
+            with pytest.raises(
+                ArtifactError, match="/model are not those of the check"
+            ):
+                read()
+
     def test_lists_names_under_a_prefix(self, artifacts):
         """Names come sorted, and those of the prefix only."""
         for name in ("m/2/x", "m/10/x", "n/1"):

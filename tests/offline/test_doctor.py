@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
@@ -29,12 +30,12 @@ from sqlglot import exp
 from deploy import functions
 from local import topics as local_topics
 from offline import doctor, load_model
-from propensity import steps, tables, usecases
+from propensity import compaction, steps, tables, usecases
 from propensity.artifacts import Artifacts
 from propensity.registry import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
+from propensity.warehouse import Warehouse, record
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import entered
@@ -51,8 +52,9 @@ EXPORT = [FIRST + timedelta(days=n) for n in range((NOW.date() - FIRST).days)]
 class Place:
     """A deployment in the emulators, as healthy as can be."""
 
-    def __init__(self, workplace: Workplace, pubsub: str) -> None:
+    def __init__(self, workplace: Workplace, pubsub: str, storage: Path) -> None:
         self.workplace = workplace
+        self.bucket_folder = storage / workplace.bucket
         self.environment = {
             **workplace.environment,
             "PUBSUB_EMULATOR_HOST": pubsub,
@@ -70,6 +72,10 @@ class Place:
         steps.prepare(self.warehouse, self.artifacts, self.settings)
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.promoted(NOW - timedelta(days=3))
+        self.warehouse.execute(
+            "INSERT INTO postcode_index (postcode, socioeconomic_idx, loaded_on)"
+            " VALUES ('AB1 2CD', 3.5, DATE '2026-03-01')"
+        )
         self.create_topics()
         self.ran("train", date(2026, 3, 1))
         for kind in ("predict", "evaluate"):
@@ -100,6 +106,18 @@ class Place:
         stored = self.artifacts.find(name)
         generation = stored.generation if stored else 0
         self.artifacts.replace(name, data, generation=generation)
+
+    def flip(self, name: str) -> None:
+        """Flip a bit of an object's first byte, behind the service's back."""
+        file = self.bucket_folder / name
+        first, *rest = file.read_bytes()
+        file.write_bytes(bytes([first ^ 1, *rest]))
+
+    def failed(self, kind: str, as_of: date, error: str) -> None:
+        """Let a run have failed."""
+        at = datetime(as_of.year, as_of.month, as_of.day, 14, tzinfo=UTC)
+        lease = self.begin(kind, as_of, at=at)
+        Registry(self.artifacts, USE_CASE).release(lease, error=error, at=at)
 
     def begin(self, kind: str, as_of: date, *, at: datetime, scope: str = USE_CASE):
         """Take the lease of a run."""
@@ -155,6 +173,16 @@ class Place:
             finally:
                 exam.close()
 
+    def checked(self, check: doctor.Check, **changed: Any) -> list[doctor.Finding]:
+        """Run one check."""
+        with entered(self.environment):
+            exam = self.examination(**changed)
+            try:
+                check(exam)
+            finally:
+                exam.close()
+        return exam.report.findings
+
     def run(self, *arguments: str, **extra: str) -> int:
         """Run the command."""
         with entered({**self.environment, **extra}):
@@ -181,7 +209,8 @@ def shared_export(emulators, bigquery_emulator) -> str:
 def prepared(emulators: Any, workplace: Workplace, ga4_dataset: str) -> Iterator[Place]:
     environment = {**workplace.environment, "PROPENSITY_GA4_DATASET": ga4_dataset}
     place = replace(workplace, environment=environment)
-    made = Place(place, emulators.address("pubsub"))
+    storage = emulators.state.folder / "storage"
+    made = Place(place, emulators.address("pubsub"), storage)
     made.prepare()
     yield made
     made.close()
@@ -204,7 +233,9 @@ def place(emulators, bigquery_emulator, shared_export, request) -> Iterator[Plac
     """A healthy deployment for one test alone, with an export to change if it does."""
     workplace = new_workplace(emulators, bigquery_emulator)
     faults = getattr(request.node, "callspec", None)
-    is_changed = faults and {*faults.params["faults"]} & CHANGE_EXPORT
+    is_changed = request.cls is TestExport or (
+        faults and {*faults.params["faults"]} & CHANGE_EXPORT
+    )
     source = export(workplace) if is_changed else shared_export
     with prepared(emulators, workplace, source) as made:
         yield made
@@ -273,8 +304,6 @@ def _score(place: Place, at: datetime) -> None:
 
 
 def _compacted(place: Place, until: datetime) -> None:
-    from propensity import compaction
-
     place.ran("compact", NOW.date(), scope="stream")
     view = compaction.view_of(place.warehouse, until)
     place.warehouse.replace_view(compaction.VIEW, view)
@@ -330,6 +359,14 @@ def wrong_type(place: Place) -> str:
         layout=_PREDICTIONS,
     )
     return r"tables: ma_predictions_history.percentile is STRING, and INT64 is written"
+
+
+def no_postcodes(place: Place) -> str:
+    place.warehouse.execute("DELETE FROM postcode_index WHERE TRUE")
+    return (
+        "tables: postcode_index is empty: socioeconomic_idx, which first_day_churn "
+        "reads, is null"
+    )
 
 
 def unpartitioned(place: Place) -> str:
@@ -395,6 +432,14 @@ def altered_model(place: Place) -> str:
     )
 
 
+def flipped_model(place: Place) -> str:
+    place.flip(f"models/{USE_CASE}/0/model.joblib")
+    return (
+        f"champions: {USE_CASE}: the champion, version 0, has a model whose bytes are "
+        "not those that were recorded"
+    )
+
+
 def lost_preprocessor(place: Place) -> str:
     place.artifacts.delete(f"models/{USE_CASE}/0/preprocessor.joblib")
     return f"champions: {USE_CASE}: the champion, version 0, has lost its preprocessor"
@@ -443,9 +488,22 @@ def missed_run(place: Place) -> str:
 
 
 def failed_run(place: Place) -> str:
-    lease = place.begin("evaluate", MONDAY, at=NOW - timedelta(days=2))
-    Registry(place.artifacts, USE_CASE).release(lease, error="SchemaError", at=NOW)
-    return f"runs: model_evaluation of {USE_CASE} for 2026-03-02 failed: SchemaError"
+    place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
+    place.failed("evaluate", MONDAY, "SchemaError")
+    return f"runs: model_evaluation of {USE_CASE} for 2026-03-02 failed: schema$"
+
+
+def failed_repeat(place: Place) -> str:
+    place.failed("predict", MONDAY, "DataCorruption")
+    return (
+        f"runs: predictions of {USE_CASE} for 2026-03-02 failed: DataCorruption; what "
+        "a run for that date has left before is there"
+    )
+
+
+def damaged_lease(place: Place) -> str:
+    place.flip(f"runs/{USE_CASE}/train/2026-03-01.json")
+    return f"runs: model_training of {USE_CASE}: the lease of 2026-03-01 is damaged"
 
 
 def stuck_run(place: Place) -> str:
@@ -503,7 +561,9 @@ def dead_letters(place: Place) -> str:
             " received_on) VALUES (@id, 'bad_amount', b'secret-user', @at, @day)",
             {"id": f"m{number}", "at": at, "day": at.date()},
         )
-    return "stream: 3 events became dead letters within a day: bad_amount 3"
+    return (
+        "stream: 3 events became dead letters since 2026-03-03 12:00 UTC: bad_amount 3"
+    )
 
 
 def _subscriber(place: Place) -> Any:
@@ -543,11 +603,13 @@ TOGETHER = (
         changed_export,
         lost_preprocessor,
         failed_run,
+        failed_repeat,
         waiting_dead_letters,
         lagging_scores,
     ),
     (late_export, unpartitioned, other_libraries, stuck_run, old_watermark),
-    (unrecorded, lost_predictions, unscored_events, unasked_days),
+    (unrecorded, lost_predictions, unscored_events, unasked_days, no_postcodes),
+    (flipped_model, damaged_lease),
     (damaged_pointer,),
     (no_champion,),
     (old_champion,),
@@ -572,6 +634,120 @@ class TestFaults:
         assert "secret-user" not in report.to_json()
 
 
+class TestTables:
+    def test_may_have_their_columns_in_another_order(self, place):
+        """What writes names its columns, so that one added at the end is no fault."""
+        _rebuilt(
+            place,
+            "ma_predictions_history",
+            columns="* EXCEPT (use_case, percentile), percentile, use_case",
+            layout=_PREDICTIONS,
+        )
+        row = {
+            "use_case": USE_CASE,
+            "user_id": "bo",
+            "as_of": MONDAY,
+            "probability": 0.25,
+            "percentile": 7,
+            "model_version": 3,
+        }
+        rows = record(row, tables.PREDICTIONS_HISTORY)
+        job = uuid.uuid4().hex
+        place.warehouse.append(tables.PREDICTIONS_HISTORY, rows, job_id=job)
+
+        assert told(place.examine()) == []
+        [found] = place.warehouse.rows(
+            "SELECT * EXCEPT (scored_at) FROM ma_predictions_history"
+            " WHERE as_of >= '2026-01-01' AND user_id = 'bo'"
+        )
+        assert dict(found) == row
+
+    def test_get_advice_by_what_set_up_adds(self, place):
+        """Set-up adds a column that may be null, and no required one."""
+        _rebuilt(
+            place,
+            "ma_predictions_history",
+            columns="* EXCEPT (percentile, model_version)",
+            layout=_PREDICTIONS,
+        )
+        found = place.checked(doctor.check_tables)
+        advice = {one.what.split()[4]: one.advice for one in found}
+
+        assert advice["percentile"].startswith("run deploy/setup.sh")
+        assert "`make down && make up`" in advice["percentile"]
+        assert advice["model_version"].startswith("copy the rows")
+
+        steps.prepare(place.warehouse, place.artifacts, place.settings)
+        found = place.checked(doctor.check_tables)
+        assert [one.what.split()[4] for one in found] == ["model_version"]
+
+    def test_need_postcodes_where_they_are_read(self, place):
+        """A use case that reads no postcode is not told of their table."""
+        no_postcodes(place)
+        cards = [usecases.load("card_fraud")]
+
+        assert place.checked(doctor.check_tables, use_cases=cards) == []
+
+
+class TestRuns:
+    def test_that_failed_are_told_by_the_word_of_the_documents(self, place):
+        """What errors.md does not know is looked for in the log."""
+        place.failed("evaluate", MONDAY, "SchemaError")
+        place.failed("predict", MONDAY, "ZeroDivisionError")
+        predicted, evaluated = place.checked(doctor.check_runs)
+
+        assert "failed: schema;" in evaluated.what
+        assert evaluated.advice.startswith(
+            "docs/errors.md says what to do about schema"
+        )
+        assert "failed: ZeroDivisionError;" in predicted.what
+        assert predicted.advice.startswith("see the log of predictions of that run")
+
+    def test_that_failed_again_have_been_done_all_the_same(self, place):
+        """A repeat overwrites the lease of its date, and not what it has published."""
+        place.failed("predict", MONDAY, "SchemaError")
+        repeat, *others = place.checked(doctor.check_runs)
+        assert (repeat.severity, others) == (doctor.WARNING, [])
+
+        later = place.checked(doctor.check_runs, now=NOW + timedelta(days=7))
+        [missed] = [one for one in later if "predictions" in one.what and one != repeat]
+        assert missed.what.endswith("and the last that succeeded is 2026-03-02")
+
+    def test_that_failed_and_published_nothing_are_errors(self, place):
+        """The last that succeeded is that of the week before."""
+        place.ran("predict", MONDAY - timedelta(days=7))
+        place.failed("predict", MONDAY, "SchemaError")
+        place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
+        failed = place.checked(doctor.check_runs)[0]
+        assert (failed.severity, failed.what) == (
+            doctor.ERROR,
+            f"predictions of {USE_CASE} for 2026-03-02 failed: schema",
+        )
+
+        later = place.checked(doctor.check_runs, now=NOW + timedelta(days=7))
+        assert any(
+            one.what.endswith("and the last that succeeded is 2026-02-23")
+            for one in later
+        )
+
+
+class TestUnforeseen:
+    def test_errors_of_one_check_keep_no_other_from_being_told(self, place, capsys):
+        """Named with type and message; what was found decides the exit status."""
+        place.overwrite(compaction.WATERMARK, b"{")
+        assert place.run("--json") == 2
+        report = json.loads(capsys.readouterr().out)
+        assert [one["check"] for one in report["failed"]] == ["views"]
+        assert report["failed"][0]["why"].startswith("JSONDecodeError: Expecting")
+        assert report["checks"] == [*doctor.CHECKS]
+
+        place.warehouse.drop("postcode_index")
+        assert place.run() == 1
+        written = capsys.readouterr().out
+        assert "missing in" in written
+        assert "Could not be examined:\n  views: JSONDecodeError" in written
+
+
 class TestCommand:
     def test_prints_json_of_what_it_says(self, place, capsys):
         """The same findings for a program, and the status of a fault."""
@@ -591,7 +767,24 @@ class TestCommand:
         status = healthy.run(PROPENSITY_NO_SUCH_SETTING="1")
 
         assert status == 1
-        assert "unknown setting PROPENSITY_NO_SUCH_SETTING" in capsys.readouterr().out
+        written = capsys.readouterr().out
+        assert "unknown setting PROPENSITY_NO_SUCH_SETTING" in written
+        assert re.match(
+            r"the settings of this environment, 20\S+ \d\d:\d\d UTC\n", written
+        )
+
+    def test_looks_at_what_has_a_damaged_pointer(self, place, capsys):
+        """Whatever use case the settings name: the other is to serve, and does not."""
+        place.flip(f"models/{USE_CASE}/champion.json")
+        place.run(PROPENSITY_USE_CASE="ga4_purchase")
+
+        assert "champion.json is damaged: the bytes of gs://" in capsys.readouterr().out
+
+    def test_says_how_a_date_is_written(self, healthy, capsys):
+        """Whoever writes another is told."""
+        with pytest.raises(SystemExit):
+            doctor.main(["--as-of", "soon"])
+        assert "'soon' is no date as YYYY-MM-DD" in capsys.readouterr().err
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
         """Services that do not answer are no finding: nothing is known of them."""
@@ -733,6 +926,17 @@ class TestPermissions:
 
 
 class TestExport:
+    def test_looks_back_as_far_as_what_reads_it(self, place):
+        """A use case that lives on the stream alone has no say in it."""
+        _drop_export(place, "20260227")
+        names = ("ga4_purchase", "card_fraud")
+        found = place.checked(
+            doctor.check_export, use_cases=[usecases.load(name) for name in names]
+        )
+
+        [missing] = [one for one in found if "missing" in one.what]
+        assert "1 within the lookback of 60 days: 2026-02-27" in missing.what
+
     def test_knows_every_column_that_the_view_reads(self):
         """EXPORT_COLUMNS are those of ga_events.sql, no more and no less."""
         tree = sqlglot.parse_one(statement("ga_events"), dialect="bigquery")
