@@ -8,6 +8,7 @@ The command line of a deployment; the shell scripts call it.
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -17,10 +18,41 @@ from deploy import deployment, plan
 from deploy.deployment import Deployment, DeploymentError
 from deploy.functions import Function, FunctionsError
 from deploy.stage import StageError
-from deploy.steps import Plan, Runner, StepFailed, printed, printed_removal
+from deploy.steps import (
+    LEGEND,
+    NotOurs,
+    Plan,
+    Runner,
+    StepFailed,
+    printed,
+    printed_removal,
+    total,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
-CHOICES = ("setup", "deploy", "schedule", "all", "training-job", "teardown")
+
+# By verb: the script that calls it, and what it does.
+SCRIPTS = {
+    "setup": ("deploy/setup.sh", "Create all that functions need."),
+    "deploy": ("deploy.sh", "Deploy the functions of a folder."),
+    "schedule": ("scheduler.sh", "Let Cloud Scheduler call the functions of a folder."),
+    "all": (
+        "deploy/deploy_all.sh",
+        "Set up, deploy every function, schedule what is scheduled.",
+    ),
+    "training-job": (
+        "deploy/training_job.sh",
+        "Make trainings Cloud Run jobs, which may take longer than a function.",
+    ),
+    "teardown": ("deploy/teardown.sh", "Remove what the other scripts created."),
+}
+OF_A_FOLDER = ("deploy", "schedule")
+
+# Printed before a plan.
+READ_ON = (
+    "# What this costs: docs/cost.md. Who may do what: docs/security.md.",
+    "# Nothing was called for this, and nothing is changed by it.",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -31,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given.verb == "teardown":
             return teardown(d, given)
         return carry_out(plans(d, given), given)
-    except (DeploymentError, FunctionsError, StageError) as error:
+    except (DeploymentError, FunctionsError, NotOurs, StageError) as error:
         print(f"deploy: {error}", file=sys.stderr)
     except StepFailed as error:
         print(
@@ -39,19 +71,42 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"mended:\n{error}",
             file=sys.stderr,
         )
+    except BrokenPipeError:
+        # Whoever reads this, such as head, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
+    """Read the command line: each verb's under the name of the script that calls it."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    folder = next(iter(given[1:2]), "")
     parser = argparse.ArgumentParser(
         "python -m deploy",
         description="Put Propensity on Google Cloud, or take it off.",
     )
-    parser.add_argument("verb", choices=CHOICES)
-    parser.add_argument(
-        "folder", nargs="?", default="", help="of functions; all of them without it"
-    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, (script, text) in SCRIPTS.items():
+        is_of_folder = verb in OF_A_FOLDER
+        is_script = not is_of_folder or (ROOT / folder / script).is_file()
+        name = f"{folder}/{script}" if is_of_folder else script
+        one = verbs.add_parser(
+            verb,
+            prog=name if is_script else f"python -m deploy {verb}",
+            help=text,
+            description=text,
+        )
+        if is_of_folder:
+            # The scripts say it themselves.
+            told = argparse.SUPPRESS if is_script else "of functions; default: all"
+            one.add_argument("folder", nargs="?", default="", help=told)
+        _options(one, verb)
+    return parser.parse_args(given)
+
+
+def _options(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add what a verb takes."""
+    parser.set_defaults(folder="", with_model=False, postcodes=None)
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -64,31 +119,35 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="FILE",
         help="default: deploy/settings.env",
     )
-    parser.add_argument(
-        "--with-model",
-        action="store_true",
-        help="setup: load the pre-trained model of first_day_churn",
-    )
-    parser.add_argument(
-        "--postcodes", type=Path, metavar="FILE", help="setup: load the postcode index"
-    )
-    parser.add_argument(
-        "--schedule",
-        action="store_true",
-        help="training-job: let the clock start it in the place of the function",
-    )
-    parser.add_argument(
-        "--delete-data",
-        action="store_true",
-        help="teardown: dataset, bucket and waiting messages as well",
-    )
-    parser.add_argument("--yes", action="store_true", help="teardown: do not ask")
-    return parser.parse_args(arguments)
+    if verb in ("setup", "all"):
+        parser.add_argument(
+            "--with-model",
+            action="store_true",
+            help="load the pre-trained model of first_day_churn",
+        )
+        parser.add_argument(
+            "--postcodes", type=Path, metavar="FILE", help="load the postcode index"
+        )
+    if verb == "training-job":
+        parser.add_argument(
+            "--schedule",
+            action="store_true",
+            help="let the clock start it in the place of the function",
+        )
+    if verb == "teardown":
+        parser.add_argument(
+            "--delete-data",
+            action="store_true",
+            help="dataset, bucket and waiting messages as well",
+        )
+        parser.add_argument("--yes", action="store_true", help="do not ask")
 
 
 def plans(d: Deployment, given: argparse.Namespace) -> list[tuple[str, Plan]]:
     """Return what is asked for, each part under its title, in order."""
     wanted = chosen(d, given.folder)
+    if given.postcodes and not given.postcodes.is_file():
+        raise DeploymentError(f"there is no {given.postcodes.resolve()} to load")
     loads = plan.loads(d, model=given.with_model, postcodes=given.postcodes)
     parts: dict[str, Callable[[], list[tuple[str, Plan]]]] = {
         "setup": lambda: [("Setup", plan.setup(d)), ("Loads", loads)],
@@ -121,8 +180,10 @@ def chosen(d: Deployment, folder: str) -> list[Function]:
 def carry_out(parts: list[tuple[str, Plan]], given: argparse.Namespace) -> int:
     """Print the plans, or do what of them is not done yet."""
     if given.dry_run:
+        print(*legend("look", "create", "update", "run"), sep="\n")
         for title, part in parts:
             print(f"\n## {title}", *printed(part), sep="\n")
+        print("", total([part for _, part in parts]), sep="\n")
         return 0
     installed("gcloud", "bq")
     changed = 0
@@ -137,21 +198,32 @@ def teardown(d: Deployment, given: argparse.Namespace) -> int:
     """Print what would be removed, or ask and remove it."""
     whole = plan.everything(d)
     if given.dry_run:
+        print(*legend("look", "remove"), sep="\n")
         print(*printed_removal(whole, with_data=given.delete_data), sep="\n")
         return 0
     data = [step.what for step in whole.steps if step.is_data]
     fate = "DELETED, with all that is in it" if given.delete_data else "kept"
-    print(f"Everything of {d.prefix!r} in project {d.project} is removed.")
+    print(f"Everything of {d.prefix!r} in project {d.project} is going to be removed.")
     print("\n".join(f"  {fate}: {what}" for what in data))
     if not given.yes:
-        answer = input(f"Type the project's name, {d.project}, to go on: ")
+        try:
+            answer = input(f"Type the project's name, {d.project}, to go on: ")
+        except EOFError:
+            answer = ""
+            print()
         if answer.strip() != d.project:
             print("nothing was removed")
             return 1
     installed("gcloud", "bq")
     changed = Runner(whole, say, ROOT).take_back(with_data=given.delete_data)
-    print(f"{changed} things removed")
+    left = "" if given.delete_data else "; what holds data was kept"
+    print(f"{changed} things of {d.prefix!r} removed from {d.project}{left}")
     return 0
+
+
+def legend(*labels: str) -> list[str]:
+    """Return what is printed before a plan: what its words mean, where to read on."""
+    return [f"# {label:<7} {LEGEND[label]}" for label in labels] + list(READ_ON)
 
 
 def installed(*programs: str) -> None:

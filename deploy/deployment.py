@@ -8,22 +8,52 @@ here. ``DEPLOY_*`` are for the deployment alone.
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import zoneinfo
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from deploy import functions
 from deploy.functions import Function
-from propensity import usecases
+from propensity import consent, usecases
 from propensity.errors import PropensityError
-from propensity.settings import Settings
+from propensity.settings import FOREIGN, PREFIX, Settings
 
 FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
 _MEMBER = re.compile(r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+")
+
+# Where BigQuery has data: in several regions, or in one.
+_LOCATION = re.compile(r"us|eu|[a-z]+-[a-z]+[0-9]+", re.IGNORECASE)
+
+KNOWN = frozenset(
+    {
+        "DEPLOY_REGION",
+        "DEPLOY_TIME_ZONE",
+        "DEPLOY_PREFIX",
+        "DEPLOY_FUNCTIONS",
+        "DEPLOY_USE_CASES",
+        "DEPLOY_CALLERS",
+        "DEPLOY_PRODUCERS",
+        "DEPLOY_SUPPRESSION_SECRET",
+        "DEPLOY_ALERT_EMAIL",
+        "DEPLOY_ALERT_ROC_AUC",
+        "DEPLOY_ALERT_CHAMPION_DAYS",
+        "DEPLOY_ALERT_RUN_BYTES",
+        "DEPLOY_ALERT_DAY_BYTES",
+        "DEPLOY_ALERT_LAG_S",
+        "GOOGLE_CLOUD_PROJECT",
+        *(
+            f"{PREFIX}{one.name.upper()}"
+            for one in fields(Settings)
+            if one.name != "project" and not one.name.endswith("_endpoint")
+        ),
+    }
+)
 
 # gcloud takes no value apart that is joined by this, and no setting may hold it.
 SEPARATOR = "|"
@@ -105,19 +135,17 @@ def of(variables: Mapping[str, str]) -> Deployment:
     Raises:
         DeploymentError: One is unknown, malformed or missing.
     """
+    if unknown := sorted(
+        name for name in variables if name not in KNOWN and not FOREIGN.fullmatch(name)
+    ):
+        # Those that reach emulators, too, have no place on Google Cloud.
+        raise DeploymentError("; ".join(_unknown(name) for name in unknown))
     ours = {name: value for name, value in variables.items() if value}
     own = {name: ours.pop(name) for name in list(ours) if name.startswith("DEPLOY_")}
     try:
         settings = Settings.from_environment(ours)
     except PropensityError as error:
         raise DeploymentError(error.message) from error
-    if strays := sorted(
-        name
-        for name in ours
-        if not name.startswith("PROPENSITY_") and name != "GOOGLE_CLOUD_PROJECT"
-    ):
-        # Those that reach emulators, too, have no place on Google Cloud.
-        raise DeploymentError(f"unknown setting {', '.join(strays)}")
     for name, value in ours.items():
         if SEPARATOR in value:
             raise DeploymentError(f"{name} must not contain {SEPARATOR!r}")
@@ -129,6 +157,11 @@ def of(variables: Mapping[str, str]) -> Deployment:
         )
     if not settings.bucket:
         raise DeploymentError("PROPENSITY_BUCKET is not set: the bucket to create")
+    if not _LOCATION.fullmatch(settings.location):
+        raise DeploymentError(
+            f"PROPENSITY_LOCATION is {settings.location!r}, but it must be US, EU or a "
+            "region such as europe-west2"
+        )
     return _described(settings, ours, own)
 
 
@@ -145,12 +178,17 @@ def _described(
             )
         return value
 
-    def number(name: str, default: float, kind: Callable[[str], float]) -> float:
-        text = take(name, f"{default}", r"[0-9]+(\.[0-9]+)?")
-        try:
-            return kind(text)
-        except ValueError as error:
-            raise DeploymentError(f"{name} must be a whole number") from error
+    def whole(name: str, default: int) -> int:
+        value = int(take(name, f"{default}", "[0-9]+"))
+        if not value:
+            raise DeploymentError(f"{name} is 0, but it must be 1 or more")
+        return value
+
+    def share(name: str, default: float) -> float:
+        value = float(take(name, f"{default}", r"[0-9]+(\.[0-9]+)?"))
+        if value > 1:
+            raise DeploymentError(f"{name} is {value:g}, but it must be from 0 to 1")
+        return value
 
     def members(name: str) -> tuple[str, ...]:
         found = tuple(own.pop(name, "").replace(",", " ").split())
@@ -181,9 +219,11 @@ def _described(
     made = Deployment(
         settings=settings,
         variables=dict(variables),
-        region=take("DEPLOY_REGION", "", r"[a-z]+-[a-z]+[0-9]"),
+        region=take("DEPLOY_REGION", "", r"[a-z]+-[a-z]+[0-9]+"),
         prefix=take("DEPLOY_PREFIX", "propensity", r"[a-z][a-z0-9]{0,11}"),
-        time_zone=take("DEPLOY_TIME_ZONE", "Etc/UTC", r"[A-Za-z0-9_+-]+(/[A-Za-z_]+)*"),
+        time_zone=_time_zone(
+            take("DEPLOY_TIME_ZONE", "Etc/UTC", r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
+        ),
         functions=tuple(one for name, one in every.items() if name in wanted),
         use_cases=use_cases,
         callers=members("DEPLOY_CALLERS"),
@@ -193,18 +233,58 @@ def _described(
         ),
         alerts=Alerts(
             email=take("DEPLOY_ALERT_EMAIL", "", r"|[^@\s]+@[^@\s,|]+"),
-            roc_auc=number("DEPLOY_ALERT_ROC_AUC", bounds.roc_auc, float),
-            champion_days=int(
-                number("DEPLOY_ALERT_CHAMPION_DAYS", bounds.champion_days, int)
-            ),
-            run_bytes=int(number("DEPLOY_ALERT_RUN_BYTES", bounds.run_bytes, int)),
-            day_bytes=int(number("DEPLOY_ALERT_DAY_BYTES", bounds.day_bytes, int)),
-            lag_s=int(number("DEPLOY_ALERT_LAG_S", bounds.lag_s, int)),
+            roc_auc=share("DEPLOY_ALERT_ROC_AUC", bounds.roc_auc),
+            champion_days=whole("DEPLOY_ALERT_CHAMPION_DAYS", bounds.champion_days),
+            run_bytes=whole("DEPLOY_ALERT_RUN_BYTES", bounds.run_bytes),
+            day_bytes=whole("DEPLOY_ALERT_DAY_BYTES", bounds.day_bytes),
+            lag_s=whole("DEPLOY_ALERT_LAG_S", bounds.lag_s),
         ),
     )
-    if own:
-        raise DeploymentError(f"unknown setting {', '.join(sorted(own))}")
+    _require_what_is_read(made)
     return made
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name, KNOWN, n=1, cutoff=0.75)
+    return f"unknown setting {name}" + (f": is it {near[0]}?" if near else "")
+
+
+def _time_zone(name: str) -> str:
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError) as error:
+        # Where this machine knows no time zone at all, its form has to do.
+        if zoneinfo.available_timezones():
+            raise DeploymentError(
+                f"DEPLOY_TIME_ZONE is {name!r}, which is no time zone; such as "
+                "Europe/London"
+            ) from error
+    return name
+
+
+def _require_what_is_read(d: Deployment) -> None:
+    """Raise DeploymentError where the clock would call what can only answer 424."""
+    if d.settings.ga4_dataset:
+        return
+    called = [
+        one.target for one in d.functions if one.schedule and one.schedule.per_use_case
+    ]
+    without = [name for name in d.use_cases if _reads_export(name)]
+    if called and without:
+        stream = [one.target for one in functions.load() if one.target not in called]
+        others = [name for name in usecases.names() if not _reads_export(name)]
+        raise DeploymentError(
+            f"{', '.join(called)} would be called for {', '.join(without)}, which "
+            "reads the export of GA4, and there is none: set PROPENSITY_GA4_DATASET; "
+            "or, for the stream only, "
+            f'DEPLOY_USE_CASES="{" ".join(others)}" (or one of them) or '
+            f'DEPLOY_FUNCTIONS="{" ".join(stream)}"'
+        )
+
+
+def _reads_export(use_case: str) -> bool:
+    folder = Path(usecases.__file__).parent / use_case
+    return any(consent.VIEW in file.read_text() for file in folder.glob("*.sql"))
 
 
 def _variables(text: str, *, name: str) -> dict[str, str]:

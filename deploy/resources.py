@@ -10,7 +10,7 @@ from typing import Any
 
 from deploy.access import project_right, right
 from deploy.deployment import Deployment
-from deploy.steps import Command, Step
+from deploy.steps import OWNER, Command, Step
 from deploy.words import (
     BUILD,
     NUMBER,
@@ -20,6 +20,7 @@ from deploy.words import (
     bq,
     gcloud,
     late,
+    own_subscription,
     project,
     query,
     shown,
@@ -43,9 +44,9 @@ APIS = (
     "monitoring",
     "pubsub",
     "run",
-    "secretmanager",
     "storage",
 )
+SECRETS_API = "secretmanager"
 
 # The rights that no role of Google's holds alone.
 OWN_ROLES = {
@@ -77,7 +78,8 @@ UPLOADS = 'resource.name.startsWith("projects/_/buckets/gcf-v2-")'
 
 def apis(d: Deployment) -> Iterator[Step]:
     """Yield the APIs that everything else needs."""
-    names = [f"{api}.googleapis.com" for api in APIS]
+    wanted = (*APIS, SECRETS_API) if d.suppression_secret else APIS
+    names = [f"{api}.googleapis.com" for api in wanted]
 
     def enabled(found: list[dict[str, Any]]) -> bool:
         return set(names) <= {one["config"]["name"] for one in found}
@@ -158,12 +160,20 @@ def dataset(d: Deployment) -> Iterator[Step]:
     """Yield the dataset, its tables and its views."""
     name = f"{d.project}:{d.settings.dataset}"
     location = f"--location={d.settings.location}"
+    made = (
+        "mk",
+        "--dataset",
+        "--description=Propensity",
+        f"--label={OWNER}:{d.prefix}",
+    )
     yield Step(
         what=f"dataset {d.settings.dataset} in {d.settings.location}",
         look=shown(d, name),
-        create=(bq(d, location, "mk", "--dataset", "--description=Propensity", name),),
+        create=(bq(d, location, *made, name),),
         remove=(bq(d, "rm", "-r", "-f", "--dataset", name),),
         is_data=True,
+        owner=d.prefix,
+        adopt=bq(d, "update", f"--set_label={OWNER}:{d.prefix}", name),
     )
     for table in tables.retained(d.settings.retention_days):
         yield Step(
@@ -253,7 +263,8 @@ def bucket(d: Deployment) -> Iterator[Step]:
     private = ("--uniform-bucket-level-access", "--public-access-prevention")
     kept = ("--versioning", f"--lifecycle-file={LIFECYCLE}")
     rules = json.loads((ROOT / LIFECYCLE).read_text())["rule"]
-    update = gcloud("storage buckets update", url, *private, *kept)
+    owned = f"--update-labels={OWNER}={d.prefix}"
+    update = gcloud("storage buckets update", url, *private, *kept, owned)
 
     def holds(found: dict[str, Any]) -> bool:
         return (
@@ -274,6 +285,8 @@ def bucket(d: Deployment) -> Iterator[Step]:
         update=(update,),
         remove=(gcloud("storage rm --recursive", url, "--quiet"),),
         is_data=True,
+        owner=d.prefix,
+        adopt=gcloud("storage buckets update", url, owned),
     )
 
 
@@ -287,7 +300,10 @@ def messages(d: Deployment) -> Iterator[Step]:
         if not (is_streaming or any(topic in one.publishes for one in d.functions)):
             continue
         name = d.topic(topic)
-        create = gcloud("pubsub topics create", name, MESSAGES_KEPT, project(d))
+        label = f"{OWNER}={d.prefix}"
+        words = (name, MESSAGES_KEPT, f"--labels={label}", project(d))
+        create = gcloud("pubsub topics create", *words)
+        adopt = gcloud("pubsub topics update", name, f"--update-labels={label}")
         look = gcloud("pubsub topics describe", name, project(d), "--format=json")
         yield Step(
             what=f"topic {name}",
@@ -295,6 +311,8 @@ def messages(d: Deployment) -> Iterator[Step]:
             create=(create,),
             remove=(gcloud("pubsub topics delete", name, project(d)),),
             is_data=True,
+            owner=d.prefix,
+            adopt=(*adopt, project(d)),
         )
     if is_streaming:
         yield from _subscriptions(d)
@@ -357,12 +375,15 @@ def _subscription(d: Deployment, one: topics.Subscription) -> Step:
         )
 
     verb, topic = "pubsub subscriptions", f"--topic={d.topic(one.topic)}"
+    label = f"--labels={OWNER}={d.prefix}"
     return Step(
         what=f"subscription {one.name} of {d.topic(one.topic)}",
         look=gcloud(f"{verb} describe", one.name, project(d), "--format=json"),
         holds=holds,
-        create=(gcloud(f"{verb} create", one.name, topic, *words, project(d)),),
+        create=(gcloud(f"{verb} create", one.name, topic, *words, label, project(d)),),
         update=(gcloud(f"{verb} update", one.name, *words, project(d)),),
         remove=(gcloud(f"{verb} delete", one.name, project(d)),),
         is_data=True,
+        owner=d.prefix,
+        adopt=own_subscription(d, one.name),
     )

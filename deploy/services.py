@@ -25,6 +25,7 @@ from deploy.words import (
     joined,
     late,
     name_of,
+    own_subscription,
     place,
     project,
     python,
@@ -187,6 +188,8 @@ def _pushed(d: Deployment, one: Function, subscription: topics.Subscription) -> 
         remove=(
             gcloud(f"{verb} modify-push-config", name, "--push-endpoint=", project(d)),
         ),
+        owner=d.prefix,
+        adopt=own_subscription(d, name),
     )
 
 

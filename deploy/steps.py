@@ -14,6 +14,7 @@ import re
 import shlex
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,12 +32,37 @@ LINES_OF_ERROR = 20
 
 # What was just created is not known everywhere at once: a command that does not find it
 # is tried again after these pauses.
-UNKNOWN_YET = re.compile(r"does not exist|NOT_FOUND|Not found", re.IGNORECASE)
+MISSING = re.compile(
+    r"does not exist|not[ _]found|cannot find|Unknown service account", re.IGNORECASE
+)
+# Somebody without the right is told that it "may not exist": nobody knows.
+DENIED = re.compile(r"denied", re.IGNORECASE)
+# What a new project answers before the plan has switched an API on.
+API_OFF = re.compile(r"SERVICE_DISABLED|has not been used in|not enabled on project")
 PAUSES_S = (2.0, 5.0, 10.0)
+
+# The label of what has one name in a project, or in the world: whose it is.
+OWNER = "deployment"
 
 
 class StepFailed(Exception):
     """A command failed; the message holds it and what it printed."""
+
+
+class LookFailed(StepFailed):
+    """A look failed, so that nobody knows what is there."""
+
+
+class ApiOff(LookFailed):
+    """A look failed since its API is not on: nothing of it was created yet."""
+
+
+class Missing(StepFailed):
+    """A look found that it is not there."""
+
+
+class NotOurs(Exception):
+    """Something is there that is not this deployment's; the message names it."""
 
 
 def there(_: Any) -> bool:
@@ -58,7 +84,8 @@ class Step:
     about. Where ``look`` fails or there is nothing, ``create`` is run; where ``holds``
     is false of it, ``update``. ``remove`` takes it back. Without ``look`` a step is
     always run. ``needs`` says what must be there first, where a failure is no failure
-    of the whole.
+    of the whole. ``owner`` is the deployment whose label it must have where it is
+    there, and ``adopt`` the command that gives it this label.
     """
 
     what: str
@@ -70,6 +97,8 @@ class Step:
     remove: tuple[Command, ...] = ()
     is_data: bool = False
     needs: str = ""
+    owner: str = ""
+    adopt: Command = ()
 
 
 @dataclass(frozen=True)
@@ -79,6 +108,16 @@ class Plan:
     steps: tuple[Step, ...]
     lookups: Mapping[str, Command] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+
+
+# What the words before a printed command mean.
+LEGEND = {
+    "look": "asks what is there, and changes nothing; first of its step, always",
+    "create": "run where the look finds nothing",
+    "update": "run where what it finds differs",
+    "remove": "run where the look finds it",
+    "run": "run every time",
+}
 
 
 # -- printed --------------------------------------------------------------------------
@@ -103,16 +142,29 @@ def printed(plan: Plan) -> list[str]:
         lines += ["", f"# {number}. {step.what}"]
         if step.needs:
             lines.append(f"#    (goes on without it: {step.needs})")
-        commands = [
-            ("look", [step.look] if step.look else []),
-            ("create" if step.look else "run", step.create),
-            ("update", step.update if step.update != step.create else []),
-        ]
+        commands = _labelled(step)
         lines += _late_lines([one for _, some in commands for one in some], plan, told)
         lines += [
             f"{label:<7} {shown(one)}" for label, some in commands for one in some
         ]
     return lines
+
+
+def _labelled(step: Step) -> list[tuple[str, Sequence[Command]]]:
+    """Return the commands of a step, under what they are for."""
+    return [
+        ("look", [step.look] if step.look else []),
+        ("create" if step.look else "run", step.create),
+        ("update", step.update if step.update != step.create else []),
+    ]
+
+
+def total(plans: Sequence[Plan]) -> str:
+    """Return how many steps there are, and how many of them do what."""
+    steps = [step for plan in plans for step in plan.steps]
+    counts = Counter(label for step in steps for label, some in _labelled(step) if some)
+    told = ", ".join(f"{counts[one]} {one}" for one in LEGEND if counts[one])
+    return f"# {len(steps)} steps: {told}"
 
 
 def printed_removal(plan: Plan, *, with_data: bool) -> list[str]:
@@ -127,7 +179,10 @@ def printed_removal(plan: Plan, *, with_data: bool) -> list[str]:
         lines += [f"remove  {shown(one)}" for one in step.remove]
     if kept:
         lines += ["", "# kept, as it holds data:", *(f"#    {what}" for what in kept)]
-    return lines
+    steps = removed(plan, with_data=with_data)
+    looks = sum(bool(step.look) for step in steps)
+    counts = f"{looks} look, {len(steps)} remove, {len(kept)} kept"
+    return [*lines, "", f"# {len(steps) + len(kept)} steps: {counts}"]
 
 
 def _late_lines(commands: Sequence[Command], plan: Plan, told: set[str]) -> list[str]:
@@ -166,12 +221,18 @@ class Runner:
         Run what is needed, and return how many steps changed something.
 
         Raises:
+            NotOurs: Something of it is another deployment's; nothing was changed.
             StepFailed: A command failed. What was done before stays done, and running
                 the plan again goes on from there.
         """
+        self._vet(is_new=True)
         changed = 0
         for step in self.plan.steps:
-            found = self.look(step)
+            try:
+                found = self.look(step)
+            except LookFailed:
+                # Its create fails, too, and says why.
+                found = None
             if found is None:
                 done, commands = "created", step.create
             elif not step.holds(found):
@@ -193,7 +254,15 @@ class Runner:
         return changed
 
     def take_back(self, *, with_data: bool) -> int:
-        """Remove what is there, from the end, and return how many steps did."""
+        """
+        Remove what is there, from the end, and return how many steps did.
+
+        Raises:
+            NotOurs: Something of it is another deployment's; nothing was removed.
+            StepFailed: A command failed, or a look did, so that nobody knows whether
+                something is left. What was removed before stays removed.
+        """
+        self._vet(is_new=False)
         changed = 0
         for step in removed(self.plan, with_data=with_data):
             # A step that is always run says by ``remove`` alone how it is undone.
@@ -206,23 +275,71 @@ class Runner:
         return changed
 
     def look(self, step: Step) -> Any:
-        """Return what is there, None where nothing is."""
+        """
+        Return what is there, None where nothing is.
+
+        Raises:
+            LookFailed: Nobody knows: no permission, no credentials, no connection.
+        """
+        found = self._shown(step)
+        return None if found is None else step.pick(found)
+
+    def _shown(self, step: Step) -> Any:
+        """Return all that a step's look prints, None where nothing is there."""
         if not step.look:
             return None
         try:
             command = self._resolved(step.look)
-        except StepFailed:
+        except Missing:
             # What it is looked up by is not there either.
             return None
         if command not in self._seen:
-            self._seen[command] = self._found(command)
-        found = self._seen[command]
-        return None if found is None else step.pick(found)
+            try:
+                self._seen[command] = self._found(command)
+            except Missing:
+                self._seen[command] = None
+        return self._seen[command]
+
+    def _vet(self, *, is_new: bool) -> None:
+        """Raise NotOurs where something is there without this deployment's label."""
+        strange: dict[Command, str] = {}
+        adopt: list[Command] = []
+        for step in self.plan.steps:
+            if not step.owner or step.look in strange:
+                continue
+            try:
+                found = self._shown(step)
+            except ApiOff:
+                if is_new:
+                    continue
+                raise
+            if found is None:
+                continue
+            theirs = (found.get("labels") or {}).get(OWNER, "")
+            if theirs == step.owner:
+                continue
+            whose = f"of the deployment {theirs!r}" if theirs else "without a label"
+            strange[step.look] = f"    {step.what}: {whose}"
+            adopt += [] if theirs else [step.adopt]
+        if not strange:
+            return
+        owner = next(step.owner for step in self.plan.steps if step.owner)
+        lines = [
+            f"nothing was changed: this is there, and not labelled {OWNER}={owner}:",
+            *strange.values(),
+            "A second deployment belongs into a project of its own; docs/deploy.md.",
+        ]
+        if adopt:
+            lines.append(f"What is of {owner!r} all the same is told so by:")
+            lines += [f"    {shown(one)}" for one in adopt]
+        raise NotOurs("\n".join(lines))
 
     def _found(self, command: Command) -> Any:
         done = self._started(command)
         text = done.stdout.strip()
-        if done.returncode or not text:
+        if done.returncode:
+            raise _look_failed(command, done)
+        if not text:
             return None
         try:
             return json.loads(text) or None
@@ -236,14 +353,13 @@ class Runner:
             resolved = self._resolved(command)
             done = self._started(resolved)
             for pause in () if step.needs else self.pauses_s:
-                if not (done.returncode and UNKNOWN_YET.search(done.stderr)):
+                # bq says on its output what went wrong.
+                if not (done.returncode and MISSING.search(_told(done))):
                     break
                 time.sleep(pause)
                 done = self._started(resolved)
             if done.returncode:
-                lines = (done.stderr or done.stdout).strip().splitlines()
-                told = "\n".join(f"    {line}" for line in lines[-LINES_OF_ERROR:])
-                raise StepFailed(f"    {shown(resolved)}\n{told}")
+                raise StepFailed(_message(resolved, done))
         if step.look:
             self._seen.pop(self._resolved(step.look), None)
 
@@ -257,9 +373,10 @@ class Runner:
             command = self._resolved(self.plan.lookups[name])
             done = self._started(command)
             value = done.stdout.strip()
-            if done.returncode or not value:
-                told = (done.stderr or "it printed nothing").strip()
-                raise StepFailed(f"    {shown(command)}\n    {told}")
+            if done.returncode:
+                raise _look_failed(command, done)
+            if not value:
+                raise Missing(f"    {shown(command)}\n    it printed nothing")
             self._late[name] = value
         return self._late[name]
 
@@ -279,6 +396,28 @@ class Runner:
                 f"    {command[0]} is not installed: "
                 "https://cloud.google.com/sdk/docs/install"
             ) from error
+
+
+def _told(done: subprocess.CompletedProcess[str]) -> str:
+    return f"{done.stdout}\n{done.stderr}".strip()
+
+
+def _message(command: Command, done: subprocess.CompletedProcess[str]) -> str:
+    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+    told = "\n".join(f"    {line}" for line in lines[-LINES_OF_ERROR:])
+    return f"    {shown(command)}\n{told}"
+
+
+def _look_failed(
+    command: Command, done: subprocess.CompletedProcess[str]
+) -> StepFailed:
+    """Return what a look's failure says: that nothing is there, or less."""
+    told, message = _told(done), _message(command, done)
+    if API_OFF.search(told):
+        return ApiOff(message)
+    if MISSING.search(told) and not DENIED.search(told):
+        return Missing(message)
+    return LookFailed(message)
 
 
 def removed(plan: Plan, *, with_data: bool) -> list[Step]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from deploy.deployment import SEPARATOR, Deployment
-from deploy.steps import Command
+from deploy.steps import OWNER, Command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -60,6 +60,12 @@ def place(d: Deployment) -> Command:
 
 def own_role(d: Deployment, name: str) -> str:
     return f"projects/{d.project}/roles/{d.prefix}_{name}"
+
+
+def own_subscription(d: Deployment, name: str) -> Command:
+    """Return the command that labels a subscription as this deployment's."""
+    label = f"--update-labels={OWNER}={d.prefix}"
+    return gcloud("pubsub subscriptions update", name, label, project(d))
 
 
 def late(name: str) -> str:

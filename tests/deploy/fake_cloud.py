@@ -5,7 +5,7 @@ A Cloud SDK that remembers: stands in for gcloud and bq on PATH, in a file of it
 line; ``state.json`` holds what there is. What there is not is not found, what is there
 already cannot be created again, and what nothing was granted on has an empty policy:
 as the services have it, so far as the plans look. ``FAKE_CLOUD_FAILS`` is a text: a
-command that has it fails.
+command that has it fails. ``FAKE_CLOUD_SIGNED_OUT``: every command does.
 """
 
 import base64
@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 
 NUMBER = "123456789012"
+PUBSUB = "pubsub.googleapis.com"
 THROTTLING = "run.googleapis.com/cpu-throttling"
 
 
@@ -32,11 +33,15 @@ def main():
     file = home / "state.json"
     state = json.loads(file.read_text()) if file.exists() else {}
     try:
+        if os.environ.get("FAKE_CLOUD_SIGNED_OUT"):
+            raise Refused("You do not currently have an active account selected.")
         if failing and failing in " ".join(words):
             raise Refused("PERMISSION_DENIED: the test says so")
         answer = (gcloud if program == "gcloud" else bq)(state, words)
     except Refused as error:
-        print(f"ERROR: {error}", file=sys.stderr)
+        # bq says on its output what a service refused.
+        to = sys.stdout if program == "bq" else sys.stderr
+        print(f"ERROR: {error}", file=to)
         sys.exit(1)
     file.write_text(json.dumps(state))
     if answer is not None:
@@ -57,7 +62,9 @@ def flags_of(words):
 
 def existing(state, key):
     if key not in state:
-        raise Refused(f"NOT_FOUND: {key}")
+        kind, _, name = key.rpartition(" ")
+        told = f"Cannot find {kind}" if kind.startswith("run ") else "NOT_FOUND:"
+        raise Refused(f"{told} {name}")
     return state[key]
 
 
@@ -99,6 +106,11 @@ def gcloud(state, words):  # noqa: PLR0911, PLR0912 - a case for every command
     if kind is None:
         raise Refused(f"no such command: {line}")
     verb, *rest = names[len(kind.split()) :]
+    if kind.startswith("pubsub") and PUBSUB not in state.get("services", ()):
+        raise Refused(
+            "PERMISSION_DENIED: Cloud Pub/Sub API has not been used in project "
+            f"{NUMBER} before or it is disabled. reason: SERVICE_DISABLED"
+        )
     if kind == "storage rm":
         existing(state, f"storage buckets {verb}")
         del state[f"storage buckets {verb}"]
@@ -138,9 +150,12 @@ def gcloud(state, words):  # noqa: PLR0911, PLR0912 - a case for every command
     elif verb == "deploy":
         state[key] = deployed(state, kind, name, flags)
     elif verb == "create":
-        created(state, key, made(kind, flags))
+        created(state, key, made(kind, flags) | labelled(flags))
     elif verb in ("update", "modify-push-config"):
-        existing(state, key).update(made(kind, flags))
+        there = existing(state, key)
+        # Only what the flags are about changes.
+        told = {"made": True} if set(flags) <= {"update-labels", "project"} else {}
+        there.update((told or made(kind, flags)) | labelled(flags))
     else:
         raise Refused(f"no such command: {line}")
     return None
@@ -164,6 +179,12 @@ def deployed(state, kind, name, flags):
     url = f"https://{name}-abcdefghij-uc.a.run.app"
     state[f"run services {name}"] = {"url": url, "image": f"us-docker.pkg.dev/x/{name}"}
     return {"labels": dict([labels]), "state": "ACTIVE", "url": url}
+
+
+def labelled(flags):
+    """The labels that are put on something, none where none are."""
+    text = flags.get("labels", flags.get("update-labels"))
+    return {"labels": dict([text.split("=")])} if text else {}
 
 
 def made(kind, flags):
@@ -281,7 +302,12 @@ def bq(state, words):
             missing = os.environ.get("FAKE_CLOUD_NO_EXPORT")
             if missing and f"{missing}.events_" in flags["view"]:
                 raise Refused(f"Not found: {missing}")
-        created(state, key, {"view": {"query": flags.get("view", "")}, "access": []})
+        made = {"view": {"query": flags.get("view", "")}, "access": []}
+        if "label" in flags:
+            made["labels"] = dict([flags["label"].split(":")])
+        created(state, key, made)
+    elif verb == "update" and "set_label" in flags:
+        existing(state, key)["labels"] = dict([flags["set_label"].split(":")])
     elif verb == "update":
         existing(state, key)["view"] = {"query": flags["view"]}
     elif verb == "rm":

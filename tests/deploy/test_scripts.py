@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import functions
+from deploy import deployment, functions
 from propensity import tables, topics
-from tests.deploy.conftest import ROOT, changes
+from tests.deploy.conftest import ROOT, SETTINGS, changes
 
 SCRIPTS = sorted(
     path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
@@ -215,8 +215,7 @@ class TestEverything:
 
 def updates() -> list[list[str]]:
     """The commands that change what is there already, with what they look up."""
-    from deploy import deployment, plan
-    from tests.deploy.conftest import SETTINGS
+    from deploy import plan
 
     d = deployment.of(SETTINGS)
     found = plan.everything(d)
@@ -227,7 +226,8 @@ def updates() -> list[list[str]]:
         return re.sub(r"\$\{[A-Z_]+\}", "1234", word)
 
     made = [[plain(word) for word in one] for one in commands]
-    return made + [list(one) for one in found.lookups.values()]
+    adopted = [list(step.adopt) for step in found.steps if step.adopt]
+    return made + adopted + [list(one) for one in found.lookups.values()]
 
 
 @pytest.mark.long
@@ -273,6 +273,32 @@ class TestTeardown:
         bound = [v for name, v in state.items() if name.startswith("policy projects")]
         assert all(one["bindings"] == [] for one in bound)
 
+    def test_says_before_what_is_going_to_be_removed_and_after_what_was(self, deployed):
+        """Nobody reads that something is removed which is still there."""
+        told = deployed.run("deploy/teardown.sh", "--yes").stdout
+
+        assert told.startswith("Everything of 'propensity' in project my-project is go")
+        assert re.search(
+            r"^\d\d+ things of 'propensity' removed from my-project; what holds data "
+            "was kept$",
+            told,
+            re.M,
+        )
+
+    @pytest.mark.parametrize("data", [(), ("--delete-data",)])
+    def test_stops_where_a_look_is_denied(self, deployed, data):
+        """What it may not see may still be there: the command and its message are
+        printed, and the exit status is 1."""
+        done = deployed.run(
+            "deploy/teardown.sh", "--yes", *data, FAKE_CLOUD_FAILS="functions describe"
+        )
+
+        assert done.returncode == 1
+        assert "functions describe propensity-archive-events" in done.stderr
+        assert "PERMISSION_DENIED: the test says so" in done.stderr
+        assert "things of" not in done.stdout
+        assert "functions propensity-archive-events" in deployed.state()
+
     def test_prints_what_it_would_do(self, cloud):
         """A dry run calls nothing, and names what is kept."""
         printed = cloud.run("deploy/teardown.sh", "--dry-run").stdout
@@ -281,6 +307,136 @@ class TestTeardown:
         assert "gcloud functions delete propensity-get-proba" in printed
         assert "gcloud storage rm" not in printed
         assert "kept" in printed
+
+
+class TestTeardownOfNothing:
+    def test_stops_without_credentials(self, cloud):
+        """No look succeeds: nothing is said to be removed, and gcloud's own message
+        is."""
+        done = cloud.run("deploy/teardown.sh", "--yes", FAKE_CLOUD_SIGNED_OUT="1")
+
+        assert done.returncode == 1
+        assert "You do not currently have an active account selected" in done.stderr
+        assert "is removed" not in done.stdout
+        assert "things" not in done.stdout
+        assert len(cloud.calls()) == 1
+
+    def test_stops_at_the_end_of_input(self, cloud):
+        """Where nobody can answer, nothing is removed."""
+        done = cloud.run("deploy/teardown.sh", told="")
+
+        assert done.returncode == 1
+        assert "nothing was removed" in done.stdout
+        assert done.stderr == ""
+        assert cloud.calls() == []
+
+
+class TestOwners:
+    """What has one name in a project is of one deployment, by its label."""
+
+    LABELLED = (
+        "bq my-project:propensity",
+        "pubsub topics dead-letters",
+        "pubsub subscriptions enriched-archive-events",
+        "storage buckets gs://my-bucket",
+    )
+
+    @pytest.mark.parametrize("name", LABELLED)
+    @pytest.mark.parametrize(
+        "command",
+        [("setup.sh",), ("deploy_all.sh",), ("teardown.sh", "--yes", "--delete-data")],
+        ids=lambda command: command[0],
+    )
+    def test_refuse_what_is_another_deployments(self, cloud, name, command):
+        """Nothing is changed, created or removed: each of the four kinds is enough."""
+        cloud.put(
+            {
+                "services": ["pubsub.googleapis.com"],
+                name: {"labels": {"deployment": "shop"}},
+            }
+        )
+
+        done = cloud.run(f"deploy/{command[0]}", *command[1:])
+
+        assert done.returncode == 1
+        assert "nothing was changed" in done.stderr
+        assert "of the deployment 'shop'" in done.stderr
+        assert "a project of its own" in done.stderr
+        assert "--update-labels" not in done.stderr
+        assert changes(cloud.calls()) == []
+        assert name in cloud.state()
+
+    def test_refuse_to_take_over_who_is_pushed_to(self, cloud):
+        """deploy.sh alone makes no subscription of another deployment push here."""
+        cloud.put(
+            {
+                "services": ["pubsub.googleapis.com"],
+                "pubsub subscriptions enriched-archive-events": {
+                    "labels": {"deployment": "shop"},
+                    "pushConfig": {"pushEndpoint": "https://shop-archive-events-x"},
+                },
+            }
+        )
+
+        done = cloud.run("04-StreamFeatures/deploy.sh")
+
+        assert done.returncode == 1
+        assert "enriched-archive-events pushes to propensity" in done.stderr
+        assert changes(cloud.calls()) == []
+
+    @pytest.mark.parametrize("name", LABELLED)
+    def test_refuse_what_has_no_label_until_it_is_given_one(self, cloud, name):
+        """The message holds the command that says whose it is."""
+        cloud.put({"services": ["pubsub.googleapis.com"], name: {"there": True}})
+
+        done = cloud.run("deploy/setup.sh")
+        [adopt] = [
+            line.split()
+            for line in done.stderr.splitlines()
+            if "update-labels" in line or "set_label" in line
+        ]
+        subprocess.run(
+            [cloud.folder / "bin" / adopt[0], *adopt[1:]],
+            check=True,
+            env={"FAKE_CLOUD": str(cloud.folder / "home")},
+        )
+        cloud.calls()
+        again = cloud.run("deploy/setup.sh", FAKE_CLOUD_FAILS="services enable")
+
+        assert done.returncode == 1
+        assert "without a label" in done.stderr
+        assert cloud.state()[name]["labels"] == {"deployment": "propensity"}
+        assert "nothing was changed" not in again.stderr
+        assert changes(cloud.calls())[0][1:3] == ["services", "enable"]
+
+    @pytest.mark.long
+    def test_are_named_by_all_that_a_set_up_creates(self, deployed):
+        """A second deployment in the same project is refused, whole."""
+        there = deployed.state()
+        labels = {
+            name: one["labels"]
+            for name, one in there.items()
+            if re.match(r"pubsub|storage|bq my-project:propensity$", name)
+        }
+        deployed.settings["DEPLOY_PREFIX"] = "shop"
+        deployed.calls()
+
+        done = deployed.run("deploy/setup.sh")
+
+        assert len(labels) == 2 + len(topics.TOPICS) + len(topics.SUBSCRIPTIONS)
+        assert all(one == {"deployment": "propensity"} for one in labels.values())
+        assert done.returncode == 1
+        assert done.stderr.count("of the deployment 'propensity'") == len(labels)
+        assert changes(deployed.calls()) == []
+
+    def test_are_not_known_where_nothing_can_be_looked_at(self, cloud):
+        """A set-up that may not see what is there stops before it has changed
+        anything; one whose API is not on yet goes on."""
+        done = cloud.run("deploy/setup.sh", FAKE_CLOUD_FAILS="buckets describe")
+
+        assert done.returncode == 1
+        assert "PERMISSION_DENIED" in done.stderr
+        assert changes(cloud.calls()) == []
 
 
 @pytest.mark.long
@@ -328,8 +484,7 @@ class TestChanges:
         state = deployed.state()
         table = state["bq my-project:propensity.inference_log"]
         table["schema"]["fields"] = table["schema"]["fields"][:5]
-        (deployed.folder / "home" / "state.json").write_text(json.dumps(state))
-        deployed.calls()
+        deployed.put(state)
 
         done = deployed.run("deploy/setup.sh")
         [change] = changes(deployed.calls())
@@ -354,6 +509,15 @@ class TestWrongSettings:
             ("DEPLOY_ALERT_EMAIL", "nobody", "DEPLOY_ALERT_EMAIL"),
             ("DEPLOY_COLOUR", "blue", "DEPLOY_COLOUR"),
             ("PATH", "/tmp", "PATH"),
+            ("DEPLOY_TIMEZONE", "Etc/UTC", "is it DEPLOY_TIME_ZONE?"),
+            ("PROPENSITY_LOOKUP_TTL", "60", "is it PROPENSITY_LOOKUP_TTL_S?"),
+            ("PROPENSITY_LOCATION", "MARS", "PROPENSITY_LOCATION"),
+            ("PROPENSITY_LOCATION", "europe", "europe-west2"),
+            ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
+            ("DEPLOY_ALERT_ROC_AUC", "7", "DEPLOY_ALERT_ROC_AUC"),
+            ("DEPLOY_ALERT_CHAMPION_DAYS", "0", "DEPLOY_ALERT_CHAMPION_DAYS"),
+            ("DEPLOY_ALERT_RUN_BYTES", "1.5", "DEPLOY_ALERT_RUN_BYTES"),
+            ("DEPLOY_ALERT_LAG_S", "0", "DEPLOY_ALERT_LAG_S"),
         ],
     )
     def test_stop_before_anything_is_called(self, cloud, name, value, told):
@@ -365,6 +529,50 @@ class TestWrongSettings:
         assert done.returncode == 1
         assert told in done.stderr
         assert cloud.calls() == []
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("PROPENSITY_LOCATION", "eu"),
+            ("PROPENSITY_LOCATION", "europe-west2"),
+            ("PROPENSITY_LOCATION", "northamerica-northeast1"),
+            ("DEPLOY_REGION", "europe-west12"),
+            ("DEPLOY_TIME_ZONE", "America/Argentina/Buenos_Aires"),
+            ("DEPLOY_TIME_ZONE", "Etc/GMT+5"),
+            ("DEPLOY_ALERT_ROC_AUC", "1"),
+        ],
+    )
+    def test_are_not_taken_for_right_ones(self, name, value):
+        """What Google has is accepted."""
+        assert deployment.of({**SETTINGS, name: value})
+
+    def test_a_file_that_is_not_there_stops_before_anything_is_called(self, cloud):
+        """The postcode index is loaded at the end: it is looked for at the start."""
+        for words in (("--dry-run",), ()):
+            done = cloud.run("deploy/setup.sh", "--postcodes", "/nope.csv", *words)
+
+            assert done.returncode == 1
+            assert "there is no /nope.csv" in done.stderr
+            assert cloud.calls() == []
+
+    def test_no_export_stops_what_can_only_answer_that_there_is_none(self, cloud):
+        """The message says both remedies, and each is one."""
+        del cloud.settings["DEPLOY_FUNCTIONS"]
+        cloud.settings["PROPENSITY_GA4_DATASET"] = ""
+
+        done = cloud.run("deploy/deploy_all.sh")
+
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "set PROPENSITY_GA4_DATASET" in line
+        assert cloud.calls() == []
+        remedies = re.findall(r'(DEPLOY_\w+)="([^"]+)"', line)
+        assert [name for name, _ in remedies] == [
+            "DEPLOY_USE_CASES",
+            "DEPLOY_FUNCTIONS",
+        ]
+        for name, value in remedies:
+            assert deployment.of({**cloud.settings, name: value})
 
     def test_the_example_is_one_to_deploy_from(self, cloud):
         """Every line of it is known, those too that are commented out."""
@@ -378,6 +586,71 @@ class TestWrongSettings:
         )  # fmt: skip
 
         assert done.returncode == 0, done.stderr
+
+    def test_the_example_has_what_deploys_the_stream_only(self, cloud):
+        """Without an export, with the line that it has for that."""
+        text = (ROOT / "deploy" / "settings.env.example").read_text()
+        text = re.sub(r"^(PROPENSITY_GA4_DATASET=).*", r"\1", text, flags=re.M)
+        file = cloud.folder / "example.env"
+
+        def answered(settings):
+            file.write_text(settings)
+            return subprocess.run(
+                [ROOT / "deploy/deploy_all.sh", "--dry-run", f"--settings={file}"],
+                check=False, capture_output=True, text=True,
+            )  # fmt: skip
+
+        refused = answered(text)
+        done = answered(re.sub(r"^# (?=DEPLOY_USE_CASES=)", "", text, flags=re.M))
+
+        assert refused.returncode == 1
+        assert done.returncode == 0, done.stderr
+        assert "schedule propensity-model-training-first-day-churn" in done.stdout
+        assert "ga4-purchase" not in done.stdout
+
+
+class TestPrinted:
+    def test_begins_with_its_words_and_ends_with_its_totals(self, cloud):
+        """Each word before a command is explained; the last line counts the steps."""
+        told = cloud.run("deploy/deploy_all.sh", "--dry-run").stdout
+        lines = told.splitlines()
+        steps = [line for line in lines if re.match(r"# \d+\. ", line)]
+        words = {one.split()[0] for one in lines if re.match(r"[a-z]{3,6}  ", one)}
+
+        head = "\n".join(lines[: lines.index("## Setup")])
+        assert {word for word in words if f"# {word} " in head} == words
+        assert "docs/cost.md" in head
+        assert "docs/security.md" in head
+        assert lines[-1].startswith(f"# {len(steps)} steps: ")
+        removal = cloud.run("deploy/teardown.sh", "--dry-run").stdout
+        assert "# remove  run where the look finds it" in removal
+        assert re.search(r"^# \d+ steps: .* remove, \d+ kept$", removal, re.M)
+
+    @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+    def test_help_is_of_the_script(self, script):
+        """Its own name and its own options, and no verb."""
+        if script.name == "python.sh":
+            pytest.skip("it is sourced")
+
+        told = subprocess.run(
+            [script, "--help"], check=True, capture_output=True, text=True
+        ).stdout
+
+        assert told.startswith(f"usage: {script.relative_to(ROOT)} [-h] ")
+        assert "{" not in told
+        assert ("--delete-data" in told) == (script.name == "teardown.sh")
+        assert ("--postcodes" in told) == (script.name in ("setup.sh", "deploy_all.sh"))
+
+    def test_may_be_cut_short(self):
+        """Whoever has read enough, such as head, gets no traceback."""
+        example = ROOT / "deploy" / "settings.env.example"
+        done = subprocess.run(
+            f"{ROOT}/deploy/deploy_all.sh --dry-run --settings={example} | head -1",
+            shell=True, check=True, capture_output=True, text=True,
+        )  # fmt: skip
+
+        assert done.stdout.startswith("# look")
+        assert done.stderr == ""
 
 
 class TestShell:
