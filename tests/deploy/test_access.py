@@ -118,6 +118,14 @@ class TestSecret:
         )
         assert all("roles/secretmanager.secretAccessor" in one for one in grants)
 
+    @pytest.mark.parametrize("secret", ["", "the-key"])
+    def test_switches_its_api_on_where_there_is_one(self, secret):
+        """Without one, Secret Manager is left as it is."""
+        d = deployment.of({**SETTINGS, "DEPLOY_SUPPRESSION_SECRET": secret})
+        [[enable]] = [step.create for step in resources.apis(d)]
+
+        assert ("secretmanager.googleapis.com" in enable) == bool(secret)
+
     def test_is_in_no_file(self):
         """A key among the settings would be in the configuration of every function."""
         with pytest.raises(deployment.DeploymentError) as raised:
