@@ -523,6 +523,10 @@ def limits(size: Size) -> list[Limit]:
         for scan in every
         if scan.function not in own
     ]
+    # The limit is compared with an upper bound, in which clustering does not count:
+    # https://cloud.google.com/bigquery/docs/best-practices-costs
+    current = float(size.users * size.use_cases * PREDICTION_BYTES)
+    lookup = current if size.lookups else 0.0
     day = sum(scan.billed * scan.daily for scan in every)
     settings, alerts = Settings(project="p"), Alerts()
     found = (
@@ -530,6 +534,12 @@ def limits(size: Size) -> list[Limit]:
             f"{PREFIX}MAXIMUM_BYTES_BILLED",
             settings.maximum_bytes_billed,
             max(queries, default=(0.0, "")),
+            "it is refused",
+        ),
+        (
+            f"{PREFIX}LOOKUP_MAXIMUM_BYTES_BILLED",
+            settings.lookup_maximum_bytes_billed,
+            (lookup, "what BigQuery holds a query of `get_proba` to read at most"),
             "it is refused",
         ),
         (

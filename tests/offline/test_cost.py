@@ -336,6 +336,15 @@ class TestCommand:
         assert report["usd"] == pytest.approx(sum(report["usd_by_service"].values()))
         assert (report["limits"], report["seconds_up"]) == ([], {})
 
+    def test_knows_that_clustering_does_not_count_for_a_limit(self, capsys):
+        """A lookup reads a few blocks, and is refused by the size of the table."""
+        few = ["--events-a-day=9000", "--lookups=1000"]
+
+        for users, is_told in ((10_000_000, False), (30_000_000, True)):
+            assert cost.main([f"--users={users}", *few]) == 0
+            told = capsys.readouterr().out
+            assert ("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED" in told) == is_told
+
     def test_prints_limits_and_time_up_as_json(self, capsys):
         """What must be raised and what is up, for a program, too."""
         arguments = ["--users=9", "--events-a-day=9000000", "--scorings=9000", "--json"]
