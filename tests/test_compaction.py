@@ -184,7 +184,7 @@ class TestAnyHistory:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=3)
+    @settings(PROPERTY, max_examples=2)
     @given(drawn=deliveries())
     def test_gives_exact_features_at_any_moment(self, site, drawn):
         """

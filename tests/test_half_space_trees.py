@@ -221,7 +221,9 @@ class TestRiver:
                     np.testing.assert_array_equal(scores, wanted)
 
     @pytest.mark.parametrize("limits", ["minmax", None, "quantiles"])
-    @pytest.mark.parametrize("file", ["first_cards", "day_of_cards"])
+    @pytest.mark.parametrize(
+        "file", ["first_cards", pytest.param("day_of_cards", marks=pytest.mark.long)]
+    )
     def test_gives_the_same_scores_of_real_cards(self, river, request, file, limits):
         """As above, on real transactions in their order, at usual sizes."""
         rows, _ = request.getfixturevalue(file)

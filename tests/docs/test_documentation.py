@@ -740,6 +740,7 @@ class TestCommands:
             assert variable in told
             assert variable in text("README.md")
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "module",
         sorted(

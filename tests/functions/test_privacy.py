@@ -140,6 +140,7 @@ def texts(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+@pytest.mark.long
 class TestStream:
     def test_was_searched_where_it_all_is(self, searched):
         """The search would find: the user's id is in tables, archive and exports."""
@@ -197,6 +198,7 @@ class TestStream:
         assert found == []
 
 
+@pytest.mark.long
 class TestShop:
     def test_logs_nobody_and_keeps_ids_in_two_tables(self, enthroned, capsys):
         """00, 01 and 03 name no user in a log, an answer or an object."""

@@ -94,6 +94,7 @@ NOTHING = {
 }
 
 
+@pytest.mark.long
 class TestStreamFeatures:
     @pytest.mark.parametrize(
         "event",
@@ -268,6 +269,7 @@ class TestLookups:
         assert user not in json.dumps(get_proba.lines())
 
 
+@pytest.mark.long
 class TestScheduledRuns:
     USER = "user.004"
 
