@@ -118,9 +118,17 @@ _COLUMNS = Rewrite(
     'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
 )
 _TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
+# The functions of geography need an extension of DuckDB that is in no package: it would be
+# downloaded at every first start. Nothing here uses them.
+_FUNCTIONS = Rewrite(
+    """(pathlib.Path(__file__).parent / "functions").glob("*.sql")""",
+    """set((pathlib.Path(__file__).parent / "functions").glob("*.sql")) """
+    """- {pathlib.Path(__file__).parent / "functions/geography.sql"}""",
+)
 REWRITES = {
     "local_bigquery.catalog.tables": (_COLUMNS,),
     "local_bigquery.engine.results": (_COLUMNS,),
+    "local_bigquery.sql.dialect": (_FUNCTIONS,),
     # Only a session can have temporary tables yet; to look for them is to read all.
     "local_bigquery.jobs.query": (
         Rewrite(_TEMPORARY, f"{_TEMPORARY} if session else \"SELECT '' WHERE false\""),
