@@ -47,7 +47,7 @@ def rights(d: Deployment) -> Iterator[Step]:
         if one.large_results:
             yield project_right(d, account, "roles/bigquery.readSessionUser")
         yield from _table_rights(d, one, account)
-        if d.suppression_secret and "suppressed_users" in one.reads:
+        if d.suppression_secret and one.needs_key:
             yield right(
                 f"{name_of(account)} may read the secret {d.suppression_secret}",
                 ("secrets", d.suppression_secret),

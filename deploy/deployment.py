@@ -18,7 +18,7 @@ from pathlib import Path
 
 from deploy import functions
 from deploy.functions import Function
-from propensity import consent, usecases
+from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, PREFIX, Settings
 
@@ -269,10 +269,12 @@ def _require_what_is_read(d: Deployment) -> None:
     called = [
         one.target for one in d.functions if one.schedule and one.schedule.per_use_case
     ]
-    without = [name for name in d.use_cases if _reads_export(name)]
+    without = [name for name in d.use_cases if usecases.load(name).reads_export]
     if called and without:
         stream = [one.target for one in functions.load() if one.target not in called]
-        others = [name for name in usecases.names() if not _reads_export(name)]
+        others = [
+            name for name in usecases.names() if not usecases.load(name).reads_export
+        ]
         raise DeploymentError(
             f"{', '.join(called)} would be called for {', '.join(without)}, which "
             "reads the export of GA4, and there is none: set PROPENSITY_GA4_DATASET; "
@@ -280,11 +282,6 @@ def _require_what_is_read(d: Deployment) -> None:
             f'DEPLOY_USE_CASES="{" ".join(others)}" (or one of them) or '
             f'DEPLOY_FUNCTIONS="{" ".join(stream)}"'
         )
-
-
-def _reads_export(use_case: str) -> bool:
-    folder = Path(usecases.__file__).parent / use_case
-    return any(consent.VIEW in file.read_text() for file in folder.glob("*.sql"))
 
 
 def _variables(text: str, *, name: str) -> dict[str, str]:

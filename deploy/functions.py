@@ -16,7 +16,7 @@ from propensity import tables, topics
 FILE = Path(__file__).with_name("functions.toml")
 
 # Tables whose rows are listed as they are, without a query.
-LISTED = frozenset({"suppressed_users"})
+LISTED = frozenset({tables.SUPPRESSED_USERS.name})
 
 # The only things that are read and no table of tables.py.
 VIEWS = ("ga_events", "stream_features")
@@ -89,6 +89,11 @@ class Function:
     def runs_queries(self) -> bool:
         """Whether it starts jobs in BigQuery: reading or changing, not appending."""
         return bool({*self.reads} - LISTED or self.writes or self.views)
+
+    @property
+    def needs_key(self) -> bool:
+        """Whether it reads the list of suppressed users, which has hashes by a key."""
+        return tables.SUPPRESSED_USERS.name in self.reads
 
     @property
     def lock(self) -> Path:

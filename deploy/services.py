@@ -43,8 +43,6 @@ ATTEMPT_DEADLINE_S = 1800
 
 # A training job: longer than a function may run.
 JOB_TIMEOUT_S = 23 * 3600
-# Whoever reads it needs the key of its hashes.
-SUPPRESSED = "suppressed_users"
 # What starts a process in an image of Google's buildpacks, with its paths set.
 LAUNCHER = "/cnb/lifecycle/launcher"
 
@@ -90,7 +88,7 @@ def deploy_command(d: Deployment, one: Function) -> Command:
 
 def secrets(d: Deployment, one: Function) -> Command:
     """Return the flag that gives a function its secrets, none where it needs none."""
-    if not d.suppression_secret or SUPPRESSED not in one.reads:
+    if not d.suppression_secret or not one.needs_key:
         return ()
     return (f"--set-secrets=PROPENSITY_SUPPRESSION_KEY={d.suppression_secret}:latest",)
 

@@ -51,7 +51,7 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from deploy import functions
 from deploy.resources import OWN_ROLES
-from propensity import compaction, errors, tables, topics, usecases
+from propensity import compaction, consent, errors, tables, topics, usecases
 from propensity.artifacts import Artifacts, sha256
 from propensity.errors import (
     ArtifactError,
@@ -356,7 +356,7 @@ def reaching(service: str) -> Iterator[None]:
 def check_settings(exam: Examination) -> None:
     """Whether what is set goes together, beyond what every function checks itself."""
     settings = exam.settings
-    reading = [one.name for one in exam.use_cases if reads_export(one)]
+    reading = [one.name for one in exam.use_cases if one.reads_export]
     if not settings.bucket:
         exam.error(
             "PROPENSITY_BUCKET is not set, and every function but get_proba needs it",
@@ -371,11 +371,6 @@ def check_settings(exam: Examination) -> None:
         raise RequestError(
             f"there is no function {exam.function}; there are {', '.join(targets())}"
         )
-
-
-def reads_export(use_case: UseCase) -> bool:
-    """Tell whether a use case's features are made of the GA4 export."""
-    return not use_case.scores_events and "ga_events" in use_case.statement("features")
 
 
 def targets() -> list[str]:
@@ -563,19 +558,18 @@ def granted(asking: requests.Session, right: Right) -> set[str]:
 
 def check_tables(exam: Examination) -> None:
     """Whether every table is there, with columns and layout of ``tables.py``."""
+    every = tables.retained(exam.settings.retention_days)
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(exam.table, [one.name for one in tables.TABLES]))
+        found = list(pool.map(exam.table, [one.name for one in every]))
     missing = [
-        one.name
-        for one, there in zip(tables.TABLES, found, strict=True)
-        if there is None
+        one.name for one, there in zip(every, found, strict=True) if there is None
     ]
     if missing:
         exam.error(f"missing in {exam.settings.dataset}: {', '.join(missing)}", SET_UP)
-    for table, there in zip(tables.TABLES, found, strict=True):
+    for table, there in zip(every, found, strict=True):
         if there is not None:
             _compare(exam, table, there)
-            if table is tables.POSTCODE_INDEX and not there.num_rows:
+            if table.name == tables.POSTCODE_INDEX.name and not there.num_rows:
                 _lack_postcodes(exam)
     if exam.is_emulated:
         exam.skip("how long partitions are kept: an emulator keeps them for ever")
@@ -712,9 +706,8 @@ def check_views(exam: Examination) -> None:
             )
     if not settings.ga4_dataset:
         return
-    events = exam.table("ga_events")
-    source = f"`{settings.ga4_dataset}.events_*`"
-    wanted = statement("ga_events").replace("`events_*`", source)
+    events = exam.table(consent.VIEW)
+    wanted = consent.events_view(settings.ga4_dataset, require=settings.require_consent)
     if events is None or events.view_query is None:
         exam.error("the view ga_events is missing", f"once the export began, {SET_UP}")
     elif _text(settings, wanted) != _text(settings, events.view_query):
@@ -765,7 +758,7 @@ def check_export(exam: Examination) -> None:
         return
     _check_newest(exam, days[-1])
     # How far other use cases look back is no matter of the export.
-    reading = [one for one in exam.use_cases if reads_export(one)] or exam.use_cases
+    reading = [one for one in exam.use_cases if one.reads_export] or exam.use_cases
     lookback = max((one.lookback_days for one in reading), default=60)
     # What the next run will read: from the lookback's first shard on.
     first = max(days[0], _day_of(first_suffix(exam.now.date(), days=lookback)))

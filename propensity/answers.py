@@ -11,10 +11,12 @@ import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity import suppression
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
@@ -23,8 +25,13 @@ from propensity.errors import (
     SchemaError,
     TooLarge,
 )
+from propensity.refreshed import Refreshed
 from propensity.settings import project_here
+from propensity.suppression import Suppressed
 from propensity.tracing import trace_of
+
+if TYPE_CHECKING:
+    from propensity.warehouse import Warehouse
 
 
 class Json(Response):
@@ -95,6 +102,40 @@ def trace(request: Request) -> dict[str, str | bool]:
         for name, value in request.scope["headers"]
     )
     return trace_of(headers, project=project_here())
+
+
+def suppressed_users(
+    warehouse: Warehouse, *, function: str
+) -> Refreshed[Suppressed] | None:
+    """
+    Return the list of users of whom nothing is said, None where there is no key to it.
+
+    Args:
+        warehouse: That it is read from, when somebody asks first.
+        function: In the log.
+    """
+    settings = warehouse.settings
+    if not settings.suppression_key:
+        return None
+    return Refreshed(
+        functools.partial(suppression.read, warehouse),
+        ttl_s=settings.suppression_ttl_s,
+        grace_s=settings.suppression_ttl_s,
+        clock=time.monotonic,
+        tell=lambda error: log(
+            "WARNING", f"suppressed users not read: {error}", function=function
+        ),
+    )
+
+
+async def suppressed_now(listed: Refreshed[Suppressed] | None) -> Suppressed:
+    """
+    Return whom nothing is said or kept of; nobody where there is no list.
+
+    Raises:
+        PropensityError: It is not known.
+    """
+    return suppression.NOBODY if listed is None else await listed.current()
 
 
 Function = Callable[[Request], Awaitable[Response]]

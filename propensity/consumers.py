@@ -25,7 +25,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, partial
+from functools import cache
 from math import inf, isnan
 from typing import Any
 
@@ -36,8 +36,15 @@ import pyarrow.parquet as pq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import bus, stream, suppression, tables, usecases
-from propensity.answers import Json, body_of, log, trace
+from propensity import bus, stream, tables, usecases
+from propensity.answers import (
+    Json,
+    body_of,
+    log,
+    suppressed_now,
+    suppressed_users,
+    trace,
+)
 from propensity.appends import Appends, RowsRefused
 from propensity.artifacts import Artifacts
 from propensity.bus import Bus
@@ -248,17 +255,7 @@ class Consumer(ABC):
             if edges.settings.keep_personal_fields
             else personal_fields(edges.catalogue.types)
         )
-        # Without a key there is no list, and nothing to read.
-        self._suppressed: Refreshed[Suppressed] | None = None
-        if edges.settings.suppression_key:
-            ttl_s = edges.settings.suppression_ttl_s
-            self._suppressed = Refreshed(
-                partial(suppression.read, edges.warehouse),
-                ttl_s=ttl_s,
-                grace_s=ttl_s,
-                clock=time.monotonic,
-                tell=partial(self.warn, "suppressed users"),
-            )
+        self._suppressed = suppressed_users(edges.warehouse, function=self.name)
         self._stored = Json(self.stored)
         self._group: GroupCommit[Message, Consumed] = GroupCommit(
             self._commit,
@@ -308,10 +305,6 @@ class Consumer(ABC):
             PropensityError: None of them counts as handled.
         """
 
-    def warn(self, what: str, error: BaseException) -> None:
-        """Log that something could not be read again."""
-        log("WARNING", f"{what} not read: {error}", function=self.name)
-
     async def suppressed(self) -> Suppressed:
         """
         Return whom nothing may be kept of.
@@ -319,9 +312,7 @@ class Consumer(ABC):
         Raises:
             PropensityError: It is not known.
         """
-        if self._suppressed is None:
-            return suppression.NOBODY
-        return await self._suppressed.current()
+        return await suppressed_now(self._suppressed)
 
     async def unsuppressed(
         self, accepted: Accepted, messages: Sequence[Message]
@@ -382,7 +373,9 @@ class StreamFeatures(Consumer):
             ttl_s=edges.settings.postcode_ttl_s,
             grace_s=inf,
             clock=time.monotonic,
-            tell=partial(self.warn, "postcodes"),
+            tell=lambda error: log(
+                "WARNING", f"postcodes not read: {error}", function=self.name
+            ),
         )
 
     def _read_postcodes(self) -> PostcodeIndex:

@@ -29,7 +29,14 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.answers import Json, body_of, log, trace
+from propensity.answers import (
+    Json,
+    body_of,
+    log,
+    suppressed_now,
+    suppressed_users,
+    trace,
+)
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
@@ -41,8 +48,7 @@ from propensity.errors import (
 from propensity.refreshed import Refreshed
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.suppression import NOBODY, Suppressed
-from propensity.suppression import read as read_suppressed
+from propensity.suppression import Suppressed
 from propensity.warehouse import Warehouse
 
 FUNCTION = "getProba"
@@ -269,31 +275,6 @@ def _check_use_case(use_case: object) -> None:
 
 # -- the answer -----------------------------------------------------------------------
 
-
-def suppressed_users(
-    warehouse: Warehouse, *, function: str
-) -> Refreshed[Suppressed] | None:
-    """
-    Return the list of users of whom nothing is said, None where there is no key to it.
-
-    Args:
-        warehouse: That it is read from, when somebody asks first.
-        function: In the log.
-    """
-    settings = warehouse.settings
-    if not settings.suppression_key:
-        return None
-    return Refreshed(
-        functools.partial(read_suppressed, warehouse),
-        ttl_s=settings.suppression_ttl_s,
-        grace_s=settings.suppression_ttl_s,
-        clock=time.monotonic,
-        tell=lambda error: log(
-            "WARNING", f"suppressed users not read: {error}", function=function
-        ),
-    )
-
-
 Key = tuple[str, str]
 
 
@@ -420,9 +401,7 @@ class Lookups:
         Raises:
             PropensityError: The predictions could not be read.
         """
-        suppressed = NOBODY
-        if self._suppressed is not None:
-            suppressed = await self._suppressed.current()
+        suppressed = await suppressed_now(self._suppressed)
         now = self._clock()
         found: dict[str, Prediction | None] = {}
         unknown: dict[str, None] = {}

@@ -28,7 +28,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import instances, tables, usecases
-from propensity.answers import Json, body_of, log
+from propensity.answers import Json, body_of, log, suppressed_now, suppressed_users
 from propensity.appends import Appends, RowsRefused
 from propensity.artifacts import Artifacts
 from propensity.commit import GroupCommit
@@ -42,11 +42,11 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.instances import Instance, Layout, Question, Reader, Scored
-from propensity.lookup import NoSuchPath, UnsupportedType, suppressed_users
+from propensity.lookup import NoSuchPath, UnsupportedType
 from propensity.refreshed import Refreshed
 from propensity.serving import Champions, Serving, Standing
 from propensity.settings import Settings
-from propensity.suppression import NOBODY, Suppressed
+from propensity.suppression import Suppressed
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
@@ -563,9 +563,7 @@ class Online:
         standing = await self._standing(question)
         layout = self._reader.layouts[question.use_case.name]
         asked, prefixes = question.instances, question.prefixes
-        suppressed = NOBODY
-        if self._suppressed is not None:
-            suppressed = await self._suppressed.current()
+        suppressed = await suppressed_now(self._suppressed)
         if question.user_id is not None:
             name = question.use_case.name
             is_suppressed = suppressed and suppressed.covers(question.user_id, name)

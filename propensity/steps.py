@@ -117,7 +117,7 @@ def _event_rows(run: Run) -> pa.Table:
 
 def check_consent(run: Run) -> None:
     """Raise SettingsError where the export would be read without asked consent."""
-    if consent.VIEW in run.use_case.statement("features"):
+    if run.use_case.reads_export:
         consent.check_view(run.warehouse)
 
 

@@ -212,12 +212,12 @@ class Warehouse:
         Raises:
             MissingTable, Unavailable: As named.
         """
-        chosen = [field for field in _schema(table) if field.name in columns]
+        schema = _schema(table)
         with self._translated():
             return list(
                 self.client.list_rows(
-                    bigquery.Table(self._named(table.name), schema=_schema(table)),
-                    selected_fields=chosen,
+                    bigquery.Table(self._named(table.name), schema=schema),
+                    selected_fields=[one for one in schema if one.name in columns],
                     retry=self._retry,
                     timeout=self._request,
                 )

@@ -19,6 +19,7 @@ from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from propensity import consent
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
@@ -104,6 +105,11 @@ class UseCase:
             horizon_days=self.horizon_days,
             settle_days=max(settings.settle_days, known - self.horizon_days),
         )
+
+    @property
+    def reads_export(self) -> bool:
+        """Whether its features are made of the GA4 export."""
+        return not self.scores_events and consent.VIEW in self.statement("features")
 
     def statement(self, name: str) -> str:
         """

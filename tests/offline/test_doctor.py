@@ -30,7 +30,7 @@ from sqlglot import exp
 from deploy import functions
 from local import topics as local_topics
 from offline import doctor, load_model
-from propensity import compaction, steps, tables, usecases
+from propensity import compaction, consent, steps, tables, usecases
 from propensity.artifacts import Artifacts
 from propensity.registry import Registry
 from propensity.settings import Settings
@@ -761,6 +761,20 @@ class TestCommand:
         assert finding["severity"] == "error"
         assert "postcode_index" in finding["what"]
         assert "deploy/setup.sh" in finding["advice"]
+
+    def test_expects_the_view_of_the_consent_that_is_asked(self, place, capsys):
+        """A view that leaves out whoever did not consent is right, and is not."""
+        export = f"{place.workplace.project}.{place.workplace.ga4_dataset}"
+        text = consent.events_view(export, require="true")
+        place.warehouse.replace_view(consent.VIEW, text)
+
+        found = {}
+        for require in ("true", "false"):
+            place.run("--json", PROPENSITY_REQUIRE_CONSENT=require)
+            report = json.loads(capsys.readouterr().out)
+            found[require] = [one["check"] for one in report["findings"]]
+
+        assert found == {"true": [], "false": ["views"]}
 
     def test_says_what_is_wrong_with_the_settings(self, healthy, capsys):
         """A setting that stops every function is found without asking anybody."""
