@@ -118,8 +118,8 @@ _COLUMNS = Rewrite(
     'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
 )
 _TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
-# The functions of geography need an extension of DuckDB that is in no package: it would be
-# downloaded at every first start. Nothing here uses them.
+# The functions of geography need an extension of DuckDB that is in no package: every
+# first start would download it. Nothing here uses them.
 _FUNCTIONS = Rewrite(
     """(pathlib.Path(__file__).parent / "functions").glob("*.sql")""",
     """set((pathlib.Path(__file__).parent / "functions").glob("*.sql")) """
