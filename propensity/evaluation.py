@@ -214,7 +214,13 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     Return ten equal parts of the users, highest probability first.
 
     Users who share a probability are shared out between the parts in proportion, so
-    that the order of ties decides nothing.
+    that the order of ties decides nothing. Sizes and conversions are fractions for
+    that: a conversion is divided by the size that it was shared out with, and never by
+    a rounded one, so that no rate is above 1.
+
+    Returns:
+        ``decile``, 1 the highest; ``users`` and ``conversions``, fractions whose sums
+        are the totals; ``mean_probability``; ``lift``, the rate over the base rate.
     """
     total, positives = observed.users.sum(), observed.conversions.sum()
     if total <= 0:
@@ -227,9 +233,10 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
         running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
         return np.asarray(np.interp(edges, ends, running), dtype=np.float64)
 
-    conversions = np.diff(until(observed.conversions))
-    mass = np.diff(until(observed.probability * observed.users))
     size = total / BINS
+    # Rounding in the sums must not make a part of more conversions than users.
+    conversions = np.clip(np.diff(until(observed.conversions)), 0.0, size)
+    mass = np.diff(until(observed.probability * observed.users))
     return [
         {
             "decile": decile + 1,
@@ -288,10 +295,7 @@ def quality(
         "mean_probability": _ratio(float(mass), users),
         "threshold": threshold,
         **confusion(observed, threshold=threshold),
-        "lift": [
-            {**part, "users": round(part["users"] or 0)}
-            for part in lift_by_decile(observed)
-        ],
+        "lift": lift_by_decile(observed),
     }
     for count in ("positives", "negatives"):
         for call in ("true", "false"):

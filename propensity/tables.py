@@ -8,6 +8,7 @@ to BigQuery.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,40 @@ class Table:
             f"OPTIONS ({options})"
         )
 
+    def copied(self, name: str) -> str:
+        """Return the statement that copies the rows of the table into another."""
+        return (
+            f"CREATE OR REPLACE TABLE `{name}`\n"
+            "OPTIONS (expiration_timestamp = "
+            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
+            f"AS SELECT * FROM `{self.name}`\n"
+            f"WHERE {self.partition} >= DATE '1970-01-01'"
+        )
+
+    def rewritten(self, source: str, *, widened: Collection[str]) -> str:
+        """
+        Return the statement that fills the table anew from a copy of its rows, and
+        gives it today's types.
+
+        It replaces the table as a whole, so that readers see the old one or the new.
+
+        Args:
+            source: A table that ``copied`` has made.
+            widened: Columns to cast; each is a scalar or an array of structs of scalars.
+
+        Source:
+            No other statement changes a field within an array of structs:
+            https://cloud.google.com/bigquery/docs/managing-table-schemas.
+        """
+        selected = ",\n".join(
+            f"  {_cast(column)}" if column.name in widened else f"  {column.name}"
+            for column in self.columns
+        )
+        created = self.ddl().removeprefix("CREATE TABLE IF NOT EXISTS")
+        return (
+            f"CREATE OR REPLACE TABLE{created}\nAS SELECT\n{selected}\nFROM `{source}`"
+        )
+
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""
         import pyarrow as pa  # noqa: PLC0415 - a lookup never needs Arrow
@@ -86,6 +121,20 @@ class Table:
                 for column in self.columns
             ]
         )
+
+
+def _cast(column: Column) -> str:
+    """Return the expression that casts a column to its type, under its own name."""
+    if not column.fields:
+        return f"CAST({column.name} AS {column.sql_type}) AS {column.name}"
+    parts = ", ".join(
+        f"CAST(part.{one.name} AS {one.sql_type}) AS {one.name}"
+        for one in column.fields
+    )
+    return (
+        f"ARRAY(SELECT AS STRUCT {parts} FROM UNNEST({column.name}) AS part "
+        f"WITH OFFSET AS place ORDER BY place) AS {column.name}"
+    )
 
 
 def _literal(text: str) -> str:
@@ -152,7 +201,7 @@ _QUALITY = (
         repeated=True,
         fields=(
             Column("decile", "INT64", "1 is the highest scores"),
-            Column("users", "INT64", "Rows in it"),
+            Column("users", "FLOAT64", "A tenth of the rows; ties are shared out"),
             Column("conversions", "FLOAT64", "Label 1 in it; ties are shared out"),
             Column("mean_probability", "FLOAT64", "Mean of its probabilities"),
             Column("lift", "FLOAT64", "Its rate of label 1 over the base rate"),
@@ -182,6 +231,7 @@ TRAINING_METADATA = Table(
         Column("calibration_rows", "INT64", "Rows chosen and calibrated on"),
         Column("train_base_rate", "FLOAT64", "Share of label 1 in training"),
         Column("negative_sampling_rate", "FLOAT64", "Share of label 0 rows read"),
+        Column("positive_sampling_rate", "FLOAT64", "Share of label 1 rows read"),
         Column("algorithm", "STRING", "The candidate that was chosen"),
         Column("parameters", "STRING", "Its parameters, JSON"),
         Column("calibration", "STRING", "none, sigmoid, isotonic or temperature"),
@@ -258,7 +308,7 @@ EVALUATION = Table(
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
         *_QUALITY,
-        Column("unscored_converters", "INT64", "Converted without a probability"),
+        Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),
         Column("is_shadow", "BOOL", "Whether the model was scored to compare only"),

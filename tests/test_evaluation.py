@@ -176,6 +176,35 @@ class TestLift:
         )
         assert np.mean([part["lift"] for part in found]) == pytest.approx(1)
 
+    @QUICK
+    @given(scored(), st.integers(0, 100))
+    def test_divides_what_it_shares_out_by_what_it_shares_out(self, rows, seed):
+        """As it is stored: no part has more conversions than users, sizes and
+        conversions add up to the totals, and a lift is of just these two."""
+        observed = rows.outcomes
+        found = evaluation.quality(observed, threshold=0.5, seed=seed)["lift"]
+        users = np.array([part["users"] for part in found])
+        conversions = np.array([part["conversions"] for part in found])
+        total, positives = observed.users.sum(), observed.conversions.sum()
+
+        assert np.all(conversions / users <= 1)
+        assert users.sum() == pytest.approx(total)
+        assert conversions.sum() == pytest.approx(positives)
+        assert [part["lift"] * positives / total * part["users"] for part in found] == (
+            pytest.approx(list(conversions))
+        )
+
+    def test_of_a_size_that_is_no_whole_number_is_at_most_all(self):
+        """703 users, the highest 100 of whom convert: 70.3 of the first 70.3."""
+        probability = np.arange(703) / 703
+        found = evaluation.quality(
+            outcomes(probability, np.arange(703) >= 603), threshold=0.5, seed=1
+        )["lift"][0]
+
+        assert (found["users"], found["conversions"]) == pytest.approx((70.3, 70.3))
+        assert found["conversions"] / found["users"] == pytest.approx(1.0, abs=1e-12)
+        assert found["conversions"] <= found["users"]
+
     def test_puts_the_highest_probabilities_first(self):
         """Where only the top tenth converts, its lift is 10 and the others' 0."""
         probability = np.arange(100) / 100

@@ -26,7 +26,7 @@ from propensity.errors import (
 )
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import PREDICTIONS_HISTORY, PREDICTIONS_STAGING
+from propensity.tables import EVALUATION, PREDICTIONS_HISTORY, PREDICTIONS_STAGING
 from propensity.warehouse import (
     Warehouse,
     concatenated,
@@ -243,6 +243,57 @@ class TestTables:
         for number in (1, 2):
             warehouse.replace_view("ga_events", f"SELECT {number} AS n")
             assert warehouse.rows("SELECT n FROM ga_events")[0]["n"] == number
+
+
+class TestKept:
+    def test_casts_whole_numbers_that_have_become_fractions(self, settings):
+        """A table of before, with its rows, takes the sizes of deciles as they are."""
+        with_whole = replace(
+            EVALUATION,
+            columns=tuple(
+                replace(
+                    column,
+                    fields=tuple(
+                        replace(one, type="INT64") if one.name == "users" else one
+                        for one in column.fields
+                    ),
+                )
+                for column in EVALUATION.columns
+            ),
+        )
+
+        def week(number: int, users: float) -> pa.Table:
+            deciles = [
+                {"decile": one, "users": users + one, "conversions": 1.5}
+                for one in (2, 1)
+            ]
+            row = {"use_case": "u", "week": DAY + timedelta(days=7 * number)}
+            table = with_whole if number == 0 else EVALUATION
+            return record({**row, "model_version": 3, "lift": deciles}, table)
+
+        warehouse = Warehouse.open(settings)
+        try:
+            warehouse.create(with_whole)
+            warehouse.append(with_whole, week(0, 60), job_id="kept-0")
+            for _ in range(2):
+                warehouse.keep(EVALUATION)
+            warehouse.append(EVALUATION, week(1, 60.25), job_id="kept-1")
+            table = warehouse.client.get_table(
+                f"{settings.project}.{settings.dataset}.{EVALUATION.name}"
+            )
+            found = warehouse.rows(
+                of_all_days(f"SELECT week, lift FROM {EVALUATION.name} ORDER BY week")
+            )
+        finally:
+            warehouse.close()
+
+        [lift] = [field for field in table.schema if field.name == "lift"]
+        assert {one.name: one.field_type for one in lift.fields}["users"] == "FLOAT"
+        assert table.time_partitioning.field == EVALUATION.partition
+        assert tuple(table.clustering_fields) == EVALUATION.clustering
+        assert [
+            [(part["decile"], part["users"]) for part in row["lift"]] for row in found
+        ] == [[(2, 62.0), (1, 61.0)], [(2, 62.25), (1, 61.25)]]
 
 
 class TestErrors:
