@@ -87,7 +87,8 @@ def card(
         },
         "rows": dict(trained.rows),
         "train_base_rate": trained.train_base_rate,
-        "negative_sampling_rate": trained.sampling_rate,
+        "negative_sampling_rate": trained.sampling[0],
+        "positive_sampling_rate": trained.sampling[1],
         "algorithm": trained.chosen.algorithm,
         "parameters": dict(trained.chosen.parameters),
         "is_anomaly": trained.is_anomaly,
@@ -202,10 +203,11 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "calibration_rows": full["rows"]["calibrate"],
         "train_base_rate": full["train_base_rate"],
         "negative_sampling_rate": full["negative_sampling_rate"],
+        # A model that is shipped may come with an earlier card.
+        "positive_sampling_rate": full.get("positive_sampling_rate", 1.0),
         "algorithm": full["algorithm"],
         "parameters": json.dumps(full["parameters"]),
         "calibration": full["calibration"],
-        # A model that is shipped may come with an earlier card.
         "is_warm": full.get("is_warm", True),
         "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),

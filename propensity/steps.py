@@ -21,6 +21,7 @@ from propensity import compaction, consent, evaluation, suppression, tables
 from propensity.errors import (
     ArtifactError,
     Conflict,
+    NoChampion,
     NotEnoughData,
     Pinned,
     RequestError,
@@ -230,8 +231,10 @@ def champion_as_of(run: Run) -> Serving:
     Raises:
         NoChampion, ArtifactError, SchemaError: As ``serving``.
     """
-    version = run.registry.champion().version
-    metadata = recorded(run.warehouse, run.use_case, version)
+    champion = run.registry.find_champion()
+    if champion is None:
+        raise NoChampion(why_nothing_serves(run))
+    metadata = recorded(run.warehouse, run.use_case, champion.version)
     if metadata["as_of"] <= run.as_of:
         run.noted["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return loaded(
@@ -253,6 +256,20 @@ def champion_as_of(run: Run) -> Serving:
             chosen=run.use_case.chosen(run.settings),
         )
     return serving(run, found[0]["model_version"])
+
+
+def why_nothing_serves(run: Run) -> str:
+    """Say what is to be done where nothing serves: train, or read the verdict."""
+    found = run.warehouse.rows(
+        statement("recorded_versions"), {"use_case": run.use_case.name, "at_most": 1}
+    )
+    if not found:
+        return f"{run.use_case.name} has no champion yet: run modelTraining first"
+    newest = found[0]
+    return (
+        f"{run.use_case.name} has no champion: version {newest['model_version']}, "
+        f"trained as of {newest['as_of']}, was not promoted. {newest['verdict']}"
+    )
 
 
 def serving(run: Run, version: int) -> Serving:

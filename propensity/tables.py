@@ -96,7 +96,7 @@ class Table:
 
         Args:
             source: A table that ``copied`` has made.
-            widened: Columns to cast; each is a scalar or an array of structs of scalars.
+            widened: Columns to cast: a scalar or an array of structs each.
 
         Source:
             No other statement changes a field within an array of structs:
