@@ -498,7 +498,7 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class _Measure:
-    """A metric as the page shows it."""
+    """A metric as the page shows it; ``{outcome}`` stands for the use case's own."""
 
     key: str
     name: str
@@ -510,7 +510,7 @@ _MEASURES = (
     _Measure(
         "roc_auc",
         "ROC AUC",
-        "Chance that a user who converted is ranked above one who did not. "
+        "Chance that one of those who {outcome} is ranked above one of the others. "
         "0.5 is a coin, 1 is perfect.",
         decimals(3),
     ),
@@ -541,13 +541,13 @@ _MEASURES = (
     _Measure(
         "precision",
         "Precision",
-        "Share of the users above the threshold who converted.",
+        "Share of the users above the threshold who {outcome}.",
         decimals(3),
     ),
     _Measure(
         "recall",
         "Recall",
-        "Share of the converters who are above the threshold.",
+        "Share of those who {outcome} who are above the threshold.",
         decimals(3),
     ),
     _Measure("f1", "F1", "Harmonic mean of precision and recall.", decimals(3)),
@@ -581,19 +581,20 @@ def training_page(card: Card) -> str:
         version=text(card.get("model_version", _DASH)),
         trained_at=text(_moment(card.get("trained_at"))),
         headline=_headline(card, quality, best),
-        ranking=_ranking(quality),
-        promise=_promise(quality),
+        ranking=_ranking(card, quality),
+        promise=_promise(card, quality),
         verdict="Promoted" if promoted else "Not promoted",
         verdict_class="good" if promoted else "wait",
         verdict_reason=_sentence(verdict.get("reason")),
         tiles=_tiles(quality, best),
         holdout_users=_plural(quality.get("users"), "user"),
         holdout_dates=_dates(_part(card, "split").get("holdout")),
-        metrics=_metrics(quality),
-        confusion=_confusion(quality),
+        metrics=_metrics(card, quality),
+        confusion=_confusion(card, quality),
         comparison=_comparison(verdict),
         lift_chart=_lift_chart(quality),
-        lift_table=_lift_table(quality),
+        lift_table=_lift_table(card, quality),
+        outcome=text(_outcome(card)),
         curves=_curves(card, quality),
         candidates=_candidates(card),
         calibrations=_calibrations(card),
@@ -653,9 +654,9 @@ def _reason(quality: Card, key: str) -> str:
     ):
         return "no user is above the threshold"
     if conversions == 0:
-        return "nobody in the holdout converted"
+        return "nobody in the holdout is of label 1"
     if conversions == users:
-        return "everybody in the holdout converted"
+        return "everybody in the holdout is of label 1"
     return "not measured"
 
 
@@ -678,8 +679,8 @@ def _ratio(part: Number, whole: Number) -> float | None:
 
 
 def _outcome(card: Card) -> str:
-    """Name what users are expected to do, after *to*."""
-    return str(card.get("outcome") or "convert")
+    """Name what users are expected to do, after *to* or *who*."""
+    return str(card.get("outcome") or "have label 1")
 
 
 def _question(card: Card) -> str:
@@ -707,23 +708,23 @@ def _headline(card: Card, quality: Card, best: Card) -> str:
     )
 
 
-def _ranking(quality: Card) -> str:
+def _ranking(card: Card, quality: Card) -> str:
     auc = quality.get("roc_auc")
     if not _present(auc):
         return ""
     return (
-        "Of one user who converts and one who does not, it ranks the right one higher "
-        f"{100 * auc:.0f} times in 100."
+        f"Of one of those who {text(_outcome(card))} and one of the others, it ranks "
+        f"the right one higher {100 * auc:.0f} times in 100."
     )
 
 
-def _promise(quality: Card) -> str:
+def _promise(card: Card, quality: Card) -> str:
     promised, came = quality.get("mean_probability"), quality.get("base_rate")
     if not (_present(promised) and _present(came)):
         return ""
     return (
-        f"On average it promised {percent(promised)} to convert, and {percent(came)} "
-        "did."
+        f"On average it promised that {percent(promised)} {text(_outcome(card))}; it "
+        f"was {percent(came)}."
     )
 
 
@@ -763,7 +764,7 @@ def _interval(figures: Card, key: str, places: int = 3) -> str:
 
 
 def _metrics(
-    quality: Card, measures: Sequence[_Measure] = _MEASURES, *, why: str = ""
+    card: Card, quality: Card, measures: Sequence[_Measure] = _MEASURES, *, why: str = ""
 ) -> str:
     rows = []
     for measure in measures:
@@ -771,7 +772,7 @@ def _metrics(
         places = 4 if measure.write(0.0) == "0.0000" else 3
         rows.append(
             (
-                f"{measure.name}<small>{measure.meaning}</small>",
+                f"{measure.name}<small>{_meaning(card, measure)}</small>",
                 measure.write(value)
                 if _present(value)
                 else f'{_DASH}<br><span class="reason">'
@@ -786,7 +787,11 @@ def _metrics(
     )
 
 
-def _confusion(quality: Card) -> str:
+def _meaning(card: Card, measure: _Measure) -> str:
+    return measure.meaning.replace("{outcome}", text(_outcome(card)))
+
+
+def _confusion(card: Card, quality: Card) -> str:
     threshold = quality.get("threshold")
     yes = quality.get("true_positives"), quality.get("false_negatives")
     no = quality.get("false_positives"), quality.get("true_negatives")
@@ -795,8 +800,8 @@ def _confusion(quality: Card) -> str:
         f"{compact(threshold)}: a probability from there on counts as a yes.",
         ("", "Above", "Below"),
         [
-            ("Converted", count(yes[0]), count(yes[1])),
-            ("Did not", count(no[0]), count(no[1])),
+            (f"Those who {text(_outcome(card))}", count(yes[0]), count(yes[1])),
+            ("The others", count(no[0]), count(no[1])),
         ],
     )
 
@@ -853,24 +858,35 @@ def _lift_chart(quality: Card) -> str:
     )
 
 
-def _lift_table(quality: Card) -> str:
+def _lift_table(card: Card, quality: Card) -> str:
     if not _list(quality, "lift"):
         return ""
     return table(
         "The same groups in numbers.",
-        ("Group", "Users", "Promised", "Converted", "Rate", "Lift"),
+        (
+            *("Group", "Users", "Promised"),
+            f"Who {text(_outcome(card))}",
+            *("Rate", "Lift"),
+        ),
         [
             (
                 text(d.get("decile")),
-                count(d.get("users")),
+                _shared(d.get("users")),
                 percent(d.get("mean_probability")),
-                count(d.get("conversions")),
+                _shared(d.get("conversions")),
                 percent(_ratio(d.get("conversions"), d.get("users"))),
                 decimals(2)(d.get("lift")),
             )
             for d in _deciles(quality)
         ],
     )
+
+
+def _shared(value: Number) -> str:
+    """Write a count that may be a fraction: whole, or of one decimal below a thousand."""
+    if not _present(value) or value >= 1000 or abs(value - round(value)) < 1e-9:
+        return count(value)
+    return decimals(1)(value)
 
 
 def _points(points: Iterable[Sequence[Number]]) -> list[tuple[float, float]]:
@@ -895,11 +911,11 @@ def _curves(card: Card, quality: Card) -> str:
                 [Line([(0, 0), (1, 1)], "guide"), Line(roc)],
                 title="ROC curve",
                 description=(
-                    "Converters found against others disturbed, over all thresholds; "
+                    f"Those who {_outcome(card)} against the others, over all thresholds; "
                     f"area {decimals(3)(quality.get('roc_auc'))}."
                 ),
-                x_label="Share of the others contacted",
-                y_label="Share of the converters found",
+                x_label="Share of the others who are above",
+                y_label=f"Share of those who {_outcome(card)}",
                 x_range=unit,
                 y_range=unit,
             ),
@@ -919,11 +935,11 @@ def _curves(card: Card, quality: Card) -> str:
                 [*guides, Line(pr)],
                 title="Precision against recall",
                 description=(
-                    "Share of the contacted who convert against share of the "
-                    f"converters found; area {decimals(3)(quality.get('pr_auc'))}."
+                    f"Share of those above who {_outcome(card)} against share of those "
+                    f"who {_outcome(card)} who are above; area {decimals(3)(quality.get('pr_auc'))}."
                 ),
-                x_label="Share of the converters found (recall)",
-                y_label="Share of the contacted who convert (precision)",
+                x_label=f"Share of those who {_outcome(card)} (recall)",
+                y_label=f"Share who {_outcome(card)} (precision)",
                 x_range=unit,
                 y_range=unit,
             ),
@@ -946,7 +962,7 @@ def _curves(card: Card, quality: Card) -> str:
                 title="Calibration curve",
                 description=f"What was promised and what came: {listed}.",
                 x_label="Promised (mean probability)",
-                y_label="Came (share who converted)",
+                y_label=f"Came (share who {_outcome(card)})",
                 x_range=(0.0, reach),
                 y_range=(0.0, reach),
             ),
@@ -1094,8 +1110,8 @@ def _dataset(card: Card, dataset: Card) -> str:
     numbers, categories = _list(dataset, "numbers"), _list(dataset, "categories")
     rows = _part(card, "rows")
     weighted = (
-        " Rows are weighted: some of the users who did not convert were left out, and "
-        "those kept stand for them. Shares, means and rates are those of all users."
+        " Rows are weighted: some of the users were left out, and those kept stand for "
+        "them. Shares, means and rates are those of all users."
         if dataset.get("is_weighted")
         else ""
     )
@@ -1113,8 +1129,8 @@ def _dataset(card: Card, dataset: Card) -> str:
         f"<p>{count(dataset.get('rows'))} rows of "
         f"{_plural(dataset.get('users'), 'user')}, one for each user and date, with "
         f"{_plural(len(numbers) + len(categories), 'feature')}. "
-        f"{count(dataset.get('conversions'))} rows are conversions: a base rate of "
-        f"{percent(dataset.get('base_rate'))}.{used}{weighted}</p>"
+        f"{count(dataset.get('conversions'))} rows are of users who "
+        f"{text(_outcome(card))}: a base rate of {percent(dataset.get('base_rate'))}.{used}{weighted}</p>"
     )
     ranked = _ranked(card, numbers)
     return (

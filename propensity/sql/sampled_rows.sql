@@ -2,7 +2,7 @@
 -- Parameters: @maximum_rows INT64.
 -- ``labelled`` has as_of, label (0, 1 or null) and sampled_by: rows of one sampled_by, a
 -- user, are all read or all left out, by a hash, so that a rerun reads the same ones.
--- Users are of two kinds: those with a row of label 1, and all others. Each kind gets half
+-- Users are of two kinds: those with a row of label 1, and all others. Each kind has a part
 -- of the rows, and what one does not need goes to the other (sampling_cuts.sql).
 -- A row stands for the rows of its date, its kind of user and its label that were left
 -- out: of every date, weighted counts of both labels are the true ones
