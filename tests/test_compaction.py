@@ -440,13 +440,13 @@ class TestRun:
         run = empty.run(NOW + DAY)
 
         class Overtaken(Warehouse):
-            def execute(self, sql: str, parameters: Any = None) -> int:
+            def rows(self, sql: str, parameters: Any = None) -> list[Any]:
                 if sql == statement("compact_days"):
                     received = rows_of(
                         [old, {**old, "event_id": "new"}], received_at=NOW + DAY
                     )
                     empty.append(received)
-                return super().execute(sql, parameters)
+                return super().rows(sql, parameters)
 
         run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
         compaction.compact(run)

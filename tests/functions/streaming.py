@@ -65,6 +65,7 @@ POLL_S = 0.05
 TABLES = (
     tables.STREAM_EVENTS,
     tables.STREAM_FEATURES_DAILY,
+    tables.STREAM_USERS,
     tables.POSTCODE_INDEX,
     tables.INFERENCE_LOG,
     tables.TRUTH_EVENTS,
