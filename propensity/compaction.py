@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -201,18 +200,12 @@ def _rebuilt(warehouse: Warehouse, watermark: Watermark, *, at: datetime) -> Wat
     return replace(watermark, users_since=first)
 
 
-def compact(
-    run: Run, *, clock: Callable[[], float] = time.monotonic
-) -> dict[str, Any]:
+def compact(run: Run) -> dict[str, Any]:
     """
     Bring tiles, users and exports up to date, and move the watermark.
 
     Forced, a run looks at all events from the first one on: it makes the users anew,
     counts what a tile has missed, and exports every closed day again.
-
-    Args:
-        run: As asked for.
-        clock: Seconds, by which the run ends in time.
 
     Raises:
         Unfinished: There was more to do than one run has time for; the next goes on.
@@ -226,7 +219,7 @@ def compact(
         minutes=run.settings.lease_minutes,
         clock=run.now,
     ) as lease:
-        return _Work(run, lease, clock).done()
+        return _Work(run, lease).done()
 
 
 @contextlib.contextmanager
@@ -272,7 +265,7 @@ def alone(
 class _Work:
     """One run: how far the compaction is, and what the run has done to it."""
 
-    def __init__(self, run: Run, lease: Lease, clock: Callable[[], float]) -> None:
+    def __init__(self, run: Run, lease: Lease) -> None:
         self.run = run
         self.lease = lease
         self.artifacts = run.registry.artifacts
@@ -280,8 +273,7 @@ class _Work:
         self.days: set[date] = set()
         self.tiles = 0
         self.exported = dict.fromkeys(EXPORTED, 0)
-        self._clock = clock
-        self._ends_at = clock() + ATTEMPT_S - run.settings.query_timeout_s
+        self._ends_at = run.clock() + ATTEMPT_S - run.settings.query_timeout_s
         self._taken = 0
         self._has_looked = False
 
@@ -311,8 +303,8 @@ class _Work:
         if begins_forced or self.watermark.users_since != first:
             self._take()
             self.watermark = _rebuilt(run.warehouse, self.watermark, at=run.began_at)
-            if begins_forced:
-                self._look(EPOCH)
+            if not self.watermark.steps:
+                self._look(EPOCH if begins_forced else self.watermark.moment)
             self._keep()
 
     # Counting
@@ -422,7 +414,7 @@ class _Work:
         Raises:
             Unfinished: There is none.
         """
-        if self._taken and self._clock() >= self._ends_at:
+        if self._taken and self.run.clock() >= self._ends_at:
             left = {table: len(self._closed(table)) for table in EXPORTED}
             raise Unfinished(
                 f"stopped in time, with {len(self.watermark.steps)} steps of counting "

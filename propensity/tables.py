@@ -414,8 +414,8 @@ STREAM_FEATURES_DAILY = Table(
     ),
 )
 
-# A partition each, of 4,000 that one job may change: of ten million users a look-up
-# reads ten thousand rows, and of fifty million still no more than BigQuery bills anyway.
+# A partition each, of the 4,000 that one job may change. Of fifty million users one has
+# fifty thousand: less than BigQuery bills in any case.
 USER_BUCKETS = 1_000
 
 
