@@ -591,8 +591,8 @@ def _of_scores() -> Schema:
         },
         instances.EVENT_ID: {"anyOf": [_ref("UserId"), _NOTHING]},
         instances.INGESTED: {
-            "type": ["string", "number", "null"],
-            "description": "ISO 8601, or (milli)seconds since 1970; not in the future",
+            "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
+            "else, latency_ms is null",
         },
     }
     result: Schema = {
@@ -600,7 +600,7 @@ def _of_scores() -> Schema:
         "anomaly_score": _NO_SHARE,
         "event_id": _TEXT,
         "inference_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "latency_ms": _NUMBER,
+        "latency_ms": {"type": ["number", "null"]},
     }
     model: Schema = {
         "use_case": _TEXT,
