@@ -80,13 +80,13 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
     "compact_features": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,
-        errors.QueryTooExpensive, errors.MissingTable, lookup.NoSuchPath,
+        errors.QueryTooExpensive, errors.MissingTable, errors.NoSuchPath,
         lookup.UnsupportedType, errors.Unavailable,
     ),
     "score": (
         *REQUEST, errors.PropensityError, errors.SettingsError, errors.ArtifactError,
         errors.SchemaError, errors.NoChampion, errors.UnknownVersion,
-        errors.MissingTable, lookup.NoSuchPath, lookup.UnsupportedType,
+        errors.MissingTable, errors.NoSuchPath, lookup.UnsupportedType,
         errors.Unavailable,
     ),
 }  # fmt: skip
@@ -225,7 +225,7 @@ def _lookups() -> Schema:
     failures = FAILURES["get_proba"]
     unknown = _json(
         "No probability has been published for the user, or the path is not /",
-        {"anyOf": [_ref("UnknownUser"), _error([lookup.NoSuchPath])]},
+        {"anyOf": [_ref("UnknownUser"), _error([errors.NoSuchPath])]},
     )
     parameters = [
         {
@@ -278,7 +278,7 @@ def _lookups() -> Schema:
 
 def _scoring() -> Schema:
     failures = FAILURES["score"]
-    not_found = [errors.UnknownVersion, lookup.NoSuchPath]
+    not_found = [errors.UnknownVersion, errors.NoSuchPath]
     return {
         "operationId": "score",
         "summary": "Score features, users or lists of instances, here and now",

@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import bus, stream, tables, usecases
+from propensity import bus, protocol, stream, tables, usecases
 from propensity.answers import (
     Json,
     body_of,
@@ -145,6 +145,8 @@ def answers_push(name: str) -> Callable[[Take], Take]:
     Args:
         name: Of the function, in the log.
     """
+
+    protocol.install()
 
     def decorate(take: Take) -> Take:
         async def answered(request: Request) -> Response:

@@ -50,6 +50,13 @@ class RequestError(PropensityError):
     code = "bad_request"
 
 
+class NoSuchPath(PropensityError):
+    """Nothing is served at this path."""
+
+    status = 404
+    code = "no_such_path"
+
+
 class MethodNotAllowed(PropensityError):
     """The method is not served at this address."""
 
@@ -72,6 +79,14 @@ class SettingsError(PropensityError):
     """A setting is missing, unknown or malformed: nothing has been done."""
 
     code = "settings"
+
+    def of_variable(self) -> SettingsError:
+        """Return what may be told outside: the variable's name, and not its value."""
+        return SettingsError(
+            f"{self.field or 'a setting'} is not set, unknown or malformed; the "
+            "function's log says more",
+            field=self.field,
+        )
 
 
 class UseCaseError(PropensityError):

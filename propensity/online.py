@@ -37,13 +37,14 @@ from propensity.errors import (
     ArtifactError,
     MethodNotAllowed,
     NoChampion,
+    NoSuchPath,
     PropensityError,
     RequestError,
     SchemaError,
     Unavailable,
 )
 from propensity.instances import Instance, Layout, Question, Reader, Scored
-from propensity.lookup import NoSuchPath, UnsupportedType
+from propensity.lookup import UnsupportedType
 from propensity.refreshed import Refreshed
 from propensity.serving import Champions, Serving, Standing
 from propensity.settings import Settings
