@@ -190,9 +190,8 @@ def _failed(
         **trace(request),
     )
     body = error.body()
-    if isinstance(error, SettingsError):
-        body = error.of_variable().body()
-    elif error.status >= 500 or isinstance(error, MissingTable | SchemaError):
+    is_untold = error.status >= 500 or isinstance(error, MissingTable | SchemaError)
+    if is_untold and not (isinstance(error, SettingsError) and error.is_missing):
         again = "; try again" if error.retryable else ""
         body["message"] = f"not answered; the function's log says why{again}"
     headers = []

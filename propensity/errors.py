@@ -80,13 +80,18 @@ class SettingsError(PropensityError):
 
     code = "settings"
 
-    def of_variable(self) -> SettingsError:
-        """Return what may be told outside: the variable's name, and not its value."""
-        return SettingsError(
-            f"{self.field or 'a setting'} is not set, unknown or malformed; the "
-            "function's log says more",
-            field=self.field,
-        )
+    def __init__(
+        self, message: str, *, field: str | None = None, is_missing: bool = False
+    ) -> None:
+        """
+        Args:
+            message: Names the variable.
+            field: The variable.
+            is_missing: Whether it must be set and is not. That much may be told
+                outside: there is no value to keep.
+        """
+        super().__init__(message, field=field)
+        self.is_missing = is_missing
 
 
 class UseCaseError(PropensityError):

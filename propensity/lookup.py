@@ -580,9 +580,8 @@ def answers_json(function: Function) -> Function:
 
 def _failure(error: PropensityError) -> Response:
     body = error.body()
-    if isinstance(error, SettingsError):
-        body = error.of_variable().body()
-    elif not isinstance(error, _TOLD):
+    is_missing = isinstance(error, SettingsError) and error.is_missing
+    if not isinstance(error, _TOLD) and not is_missing:
         message = _UNTOLD.get(type(error), "the lookup failed; its log says why")
         body = type(error)(message).body()
     headers = []
