@@ -54,8 +54,16 @@ from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
 STATUS = "status"
-WITH_VERSION = ("promote", "pin", "shadow")
-WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
+WITH_VERSION = {
+    "promote": "let a version serve, whatever training thinks of it",
+    "pin": "let a version serve and keep it there, whatever is trained",
+    "shadow": "let a version score beside the champion, for the log alone",
+}
+WITHOUT_VERSION = {
+    "rollback": "let the version serve that did before",
+    "unpin": "let training promote again",
+    "unshadow": "let no version score beside the champion",
+}
 
 # Versions that status shows.
 SHOWN = 50
@@ -132,11 +140,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
     commands.add_parser(STATUS, parents=[shared], help="versions, and what serves")
-    for action in WITH_VERSION:
-        command = commands.add_parser(action, parents=[changing])
+    for action, meaning in WITH_VERSION.items():
+        command = commands.add_parser(
+            action, parents=[changing], help=meaning, description=f"{meaning}."
+        )
         command.add_argument("version", type=int, metavar="VERSION")
-    for action in WITHOUT_VERSION:
-        commands.add_parser(action, parents=[changing])
+    for action, meaning in WITHOUT_VERSION.items():
+        commands.add_parser(
+            action, parents=[changing], help=meaning, description=f"{meaning}."
+        )
     return parser.parse_args(arguments)
 
 
