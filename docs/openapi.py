@@ -80,13 +80,13 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
     "compact_features": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,
-        errors.QueryTooExpensive, errors.MissingTable, lookup.NoSuchPath,
+        errors.QueryTooExpensive, errors.MissingTable, errors.NoSuchPath,
         lookup.UnsupportedType, errors.Unavailable,
     ),
     "score": (
         *REQUEST, errors.PropensityError, errors.SettingsError, errors.ArtifactError,
         errors.SchemaError, errors.NoChampion, errors.UnknownVersion,
-        errors.MissingTable, lookup.NoSuchPath, lookup.UnsupportedType,
+        errors.MissingTable, errors.NoSuchPath, lookup.UnsupportedType,
         errors.Unavailable,
     ),
 }  # fmt: skip
@@ -225,7 +225,7 @@ def _lookups() -> Schema:
     failures = FAILURES["get_proba"]
     unknown = _json(
         "No probability has been published for the user, or the path is not /",
-        {"anyOf": [_ref("UnknownUser"), _error([lookup.NoSuchPath])]},
+        {"anyOf": [_ref("UnknownUser"), _error([errors.NoSuchPath])]},
     )
     parameters = [
         {
@@ -278,7 +278,7 @@ def _lookups() -> Schema:
 
 def _scoring() -> Schema:
     failures = FAILURES["score"]
-    not_found = [errors.UnknownVersion, lookup.NoSuchPath]
+    not_found = [errors.UnknownVersion, errors.NoSuchPath]
     return {
         "operationId": "score",
         "summary": "Score features, users or lists of instances, here and now",
@@ -591,8 +591,8 @@ def _of_scores() -> Schema:
         },
         instances.EVENT_ID: {"anyOf": [_ref("UserId"), _NOTHING]},
         instances.INGESTED: {
-            "type": ["string", "number", "null"],
-            "description": "ISO 8601, or (milli)seconds since 1970; not in the future",
+            "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
+            "else, latency_ms is null",
         },
     }
     result: Schema = {
@@ -600,7 +600,7 @@ def _of_scores() -> Schema:
         "anomaly_score": _NO_SHARE,
         "event_id": _TEXT,
         "inference_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "latency_ms": _NUMBER,
+        "latency_ms": {"type": ["number", "null"]},
     }
     model: Schema = {
         "use_case": _TEXT,

@@ -351,6 +351,11 @@ class Stack:
         return f"{HOST}:{self.ports[service]}"
 
     @property
+    def pauses(self) -> bool:
+        """Whether the Pub/Sub emulator can be told when to push again what failed."""
+        return self.options.pubsub != GOOGLE
+
+    @property
     def bucket_folder(self) -> Path:
         """Folder of the bucket's objects, which can be opened as they are."""
         return self.state.folder / "storage" / self.options.bucket
@@ -399,6 +404,7 @@ class Stack:
             settings.project,
             settings.pubsub_endpoint,
             endpoints={one.target: self.url(one.target) for one in self.functions},
+            pauses=self.pauses,
         )
 
     # -- starting ---------------------------------------------------------------------

@@ -22,7 +22,9 @@ from google.pubsub_v1.types import Subscription as Created
 from propensity.topics import DEAD_LETTERS, SUBSCRIPTIONS, TOPICS, Subscription
 
 
-def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
+def create(
+    project: str, address: str, *, endpoints: Mapping[str, str], pauses: bool = True
+) -> None:
     """
     Create what is missing.
 
@@ -31,6 +33,9 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
         address: Of the emulator, HOST:PORT.
         endpoints: URL by function. A subscription of a function that does not run here
             is left out: its messages would only pile up.
+        pauses: Whether what failed is pushed again after the pauses that the
+            subscription wants. Google's emulator (0.8.20) never pushes it again where
+            a subscription wants any; without, it pauses as it likes.
     """
     channel = grpc.insecure_channel(address)
     publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
@@ -41,7 +46,7 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
     for subscription in SUBSCRIPTIONS:
         if subscription.function and subscription.function not in endpoints:
             continue
-        wanted = created(subscription, project, endpoints)
+        wanted = created(subscription, project, endpoints, pauses=pauses)
         try:
             subscriber.create_subscription(wanted)
         except AlreadyExists:
@@ -53,20 +58,25 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
 
 
 def created(
-    subscription: Subscription, project: str, endpoints: Mapping[str, str]
+    subscription: Subscription,
+    project: str,
+    endpoints: Mapping[str, str],
+    *,
+    pauses: bool,
 ) -> Created:
-    """Return a subscription as Pub/Sub's API has it."""
+    """Return a subscription as Pub/Sub's API has it; see ``create``."""
     topic = f"projects/{project}/topics/{subscription.topic}"
     made = Created(
         name=f"projects/{project}/subscriptions/{subscription.name}",
         topic=topic,
         ack_deadline_seconds=subscription.acknowledge_s,
     )
-    if subscription.function:
+    if subscription.function and pauses:
         made.retry_policy = RetryPolicy(
             minimum_backoff=Duration(seconds=subscription.minimum_backoff_s),
             maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
         )
+    if subscription.function:
         # As Eventarc's subscriptions say it: deliver as a CloudEvent.
         mode = quote(f"CUSTOM_PUBSUB_{topic}", safe="")
         url = endpoints[subscription.function]

@@ -57,10 +57,18 @@ from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
 STATUS = "status"
-WITH_VERSION = ("promote", "pin", "shadow")
+WITH_VERSION = {
+    "promote": "let a version serve, whatever training thinks of it",
+    "pin": "let a version serve and keep it there, whatever is trained",
+    "shadow": "let a version score beside the champion, for the log alone",
+}
 # Of those, what makes a version the champion.
 SERVING = ("promote", "pin")
-WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
+WITHOUT_VERSION = {
+    "rollback": "let the version serve that did before",
+    "unpin": "let training promote again",
+    "unshadow": "let no version score beside the champion",
+}
 
 # Versions that status shows.
 SHOWN = 50
@@ -137,8 +145,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
     commands.add_parser(STATUS, parents=[shared], help="versions, and what serves")
-    for action in WITH_VERSION:
-        command = commands.add_parser(action, parents=[changing])
+    for action, meaning in WITH_VERSION.items():
+        command = commands.add_parser(
+            action, parents=[changing], help=meaning, description=f"{meaning}."
+        )
         command.add_argument("version", type=int, metavar="VERSION")
         if action in SERVING:
             command.add_argument(
@@ -146,8 +156,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
                 action="store_true",
                 help="even a first version that is no better than chance",
             )
-    for action in WITHOUT_VERSION:
-        commands.add_parser(action, parents=[changing])
+    for action, meaning in WITHOUT_VERSION.items():
+        commands.add_parser(
+            action, parents=[changing], help=meaning, description=f"{meaning}."
+        )
     return parser.parse_args(arguments)
 
 

@@ -954,6 +954,9 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
             event[name] = None if amount is None else amount.quantize(CENT)
         elif kind == "identity":
             event[name] = row["event_id"]
+        elif kind == "instant":
+            if name in further:
+                event[name] = further[name]
         elif kind not in PERSONAL:
             event[name] = row[name] if name in row else further.get(name)
         elif row.get(name) is not None:

@@ -20,12 +20,16 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import flask
+import functions_framework
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.artifacts import Artifacts
 from propensity.errors import (
     Conflict,
     MethodNotAllowed,
+    NoSuchPath,
     PropensityError,
     RequestError,
     TooLarge,
@@ -158,10 +162,10 @@ def run(
             response = json_response(answer, status)
             if status == MethodNotAllowed.status:
                 response.headers["Allow"] = "POST"
-            if status == TooLarge.status:
-                _leave_rest(request, response)
-            return response
+            return _without_rest(request, response)
 
+        functions_framework.errorhandler(HTTPException)(_framework_failure)
+        functions_framework.errorhandler(500)(_framework_failure)
         return answered
 
     return decorate
@@ -295,30 +299,70 @@ def _body(request: flask.Request) -> bytes:
     if (request.content_length or 0) > MAXIMUM_BODY:
         raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
     data = b""
-    while part := request.stream.read(MAXIMUM_BODY + 1 - len(data)):
+    while part := _part(request, MAXIMUM_BODY + 1 - len(data)):
         data += part
         if len(data) > MAXIMUM_BODY:
             raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    # A server may take the end of the connection for that of the body.
+    if len(data) < (request.content_length or 0):
+        raise _cut_short()
     return data
 
 
-def _leave_rest(request: flask.Request, response: flask.Response) -> None:
+def _part(request: flask.Request, size: int) -> bytes:
     """
-    Keep the framework from reading a refused body into memory.
+    Read on in the body; nothing is its end.
+
+    Raises:
+        RequestError: It ends too early, or is in chunks that are none. A server says
+            so in ways of its own: as a failure of the connection, of its parser
+            (gunicorn), or of the framework (werkzeug).
+    """
+    try:
+        return request.stream.read(size)
+    except (OSError, ParseException, HTTPException) as error:
+        raise _cut_short() from error
+
+
+def _cut_short() -> RequestError:
+    told = "the body is cut short, or its chunks are malformed"
+    return RequestError(told, field="body")
+
+
+def _without_rest(request: flask.Request, response: flask.Response) -> flask.Response:
+    """
+    Return an answer for which the framework reads no more of the body.
 
     functions-framework reads a request to its end before it answers, however long that
-    is and takes, unless the answer is streamed.
+    is and takes, and falls over one that is broken, unless the answer is streamed.
     """
-    if request.content_length is None:
-        left = LET_GO
-        while left > 0 and (part := request.stream.read(min(left, MAXIMUM_BODY))):
-            left -= len(part)
-    elif request.content_length <= LET_GO:
-        return
+    left = LET_GO
+    try:
+        if (request.content_length or 0) <= LET_GO:
+            while part := _part(request, min(left, MAXIMUM_BODY)):
+                left -= len(part)
+                if left <= 0:
+                    break
+            else:
+                return response
+    except RequestError:
+        pass  # it is answered already, or was refused for something else
     data = response.get_data()
     response.response = iter([data])
     response.headers["Content-Length"] = str(len(data))
     response.headers["Connection"] = "close"
+    return response
+
+
+def _framework_failure(error: HTTPException) -> flask.Response:
+    """Answer in JSON what the framework refuses before a function is asked."""
+    status = error.code or PropensityError.status
+    told = PropensityError("unexpected error; the log has its trace")
+    if status == NoSuchPath.status:
+        told = NoSuchPath("nothing is served at this path")
+    elif status < PropensityError.status:
+        told = RequestError(error.name)
+    return _without_rest(flask.request, json_response(told.body(), status))
 
 
 def _as_of(value: object, today: date) -> date:

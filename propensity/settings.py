@@ -205,6 +205,7 @@ class Settings:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
                 field="GOOGLE_CLOUD_PROJECT",
+                is_missing=True,
             )
         return cls(**chosen)
 
@@ -215,6 +216,7 @@ class Settings:
             raise SettingsError(
                 f"{_variable(name)} is not set, and this function needs it",
                 field=_variable(name),
+                is_missing=True,
             )
         return value
 

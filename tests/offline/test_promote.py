@@ -7,6 +7,7 @@ The shipped model is loaded once; other versions are recorded with its files.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -92,6 +93,26 @@ class Place:
 def place(emulators) -> Iterator[Place]:
     with new_site(emulators) as site:
         yield Place(site)
+
+
+COMMANDS = ("status", "promote", "pin", "shadow", "rollback", "unpin", "unshadow")
+
+
+class TestHelp:
+    def test_has_a_line_for_each_command(self, capsys):
+        """All seven, with what each does, and each has a page of its own."""
+        with pytest.raises(SystemExit) as ended:
+            promote.parse(["--help"])
+        whole = capsys.readouterr().out.partition("positional arguments:")[2]
+
+        assert ended.value.code == 0
+        lines = re.findall(r"^    (\w+) +(\S.*)$", whole, re.MULTILINE)
+        assert sorted(name for name, _ in lines) == sorted(COMMANDS)
+        for name, meaning in lines:
+            with pytest.raises(SystemExit):
+                promote.parse([name, "--help"])
+            if name != "status":
+                assert f"\n{meaning}." in capsys.readouterr().out
 
 
 class TestCommands:
