@@ -22,8 +22,8 @@ help: ## list the targets
 	@echo
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
 	@echo "make demo DATA=online-retail   a public data set, downloaded"
-	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4"
+	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
 	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
 	@echo "make up PUBSUB=gcloud          with Google's own Pub/Sub emulator, where it and Java are installed"
