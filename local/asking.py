@@ -9,6 +9,7 @@ from typing import Any
 import requests
 
 from local.processes import LocalError
+from local.progress import step
 from local.stack import Stack
 
 TIMEOUT_S = 900
@@ -21,7 +22,8 @@ def call(stack: Stack, function: str, asked: Mapping[str, Any]) -> dict[str, Any
     Raises:
         LocalError: It did not answer 200.
     """
-    answer = requests.post(stack.url(function), json=asked, timeout=TIMEOUT_S)
+    with step(f"{function} as of {asked.get('as_of', 'today')}"):
+        answer = requests.post(stack.url(function), json=asked, timeout=TIMEOUT_S)
     try:
         body: dict[str, Any] = answer.json()
     except ValueError:

@@ -20,8 +20,8 @@ from propensity.errors import SettingsError
 PREFIX = "PROPENSITY_"
 
 # Read by the tests and by local mode alone; a function that inherits them ignores them:
-# the folder of real data, and the ports of local services.
-FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_[A-Z0-9_]+)")
+# the folder of real data, how long local services may take, and their ports.
+FOREIGN = re.compile(r"PROPENSITY_(DATA|LOCAL_READY_S|PORT_[A-Z0-9_]+)")
 
 GIB = 1024**3
 

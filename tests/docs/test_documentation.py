@@ -32,7 +32,7 @@ from deploy.resources import OWN_ROLES
 from docs import security as security_page
 from docs import tables as tables_page
 from local import demo
-from local.stack import FUNCTIONS, ROOT, ports_from
+from local.stack import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
 from propensity import (
     bus,
     endpoint,
@@ -235,6 +235,7 @@ class TestSettings:
         known = {_variable(field.name) for field in fields(Settings)}
         ports = {f"PROPENSITY_PORT_{name.upper()}" for name in ports_from({})}
         known |= ports | {"PROPENSITY_DATA", "PROPENSITY_PORT_BASE"}
+        known.add(READY_VARIABLE)
 
         assert set(re.findall(r"\bPROPENSITY_[A-Z0-9_]+\b", text(page))) <= known
 
@@ -707,7 +708,11 @@ class TestCommands:
             "STATE",
             "USER_COLUMN",
             "LABEL_EVENT",
+            "WEEKS",
+            "PYTHON",
+            "VENV",
             "PROPENSITY_DATA",
+            "PROPENSITY_PORT_BASE",
         }
 
         assert {"make demo", "make test", "make up", "make down"} <= typed
@@ -733,6 +738,7 @@ class TestCommands:
             "DATA=",
             "USER_COLUMN=",
             "LABEL_EVENT=",
+            "WEEKS=",
             "PROPENSITY_PORT_BAS",
             "PUBSUB=",
             "CARDS=",

@@ -326,7 +326,9 @@ class TestFailures:
                 job_config=bigquery.LoadJobConfig(
                     source_format="PARQUET",
                     parquet_options=options,
-                    schema=[one for one in ga4_export.SCHEMA if one.name != "geo"],
+                    schema=[
+                        one for one in ga4_export.bigquery_schema() if one.name != "geo"
+                    ],
                 ),
             ).result()
         project = serving.settings.project
