@@ -21,6 +21,9 @@ from google.pubsub_v1.types import Subscription as Created
 
 from propensity.topics import DEAD_LETTERS, SUBSCRIPTIONS, TOPICS, Subscription
 
+# Pub/Sub allows no more.
+MOST_ATTEMPTS = 100
+
 
 def create(
     project: str, address: str, *, endpoints: Mapping[str, str], pauses: bool = True
@@ -35,7 +38,8 @@ def create(
             is left out: its messages would only pile up.
         pauses: Whether what failed is pushed again after the pauses that the
             subscription wants. Google's emulator (0.8.20) never pushes it again where
-            a subscription wants any; without, it pauses as it likes.
+            a subscription wants any; without, it tries once a second, so it gets as
+            many attempts as Pub/Sub allows.
     """
     channel = grpc.insecure_channel(address)
     publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
@@ -86,6 +90,6 @@ def created(
     if subscription.topic != DEAD_LETTERS:
         made.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=f"projects/{project}/topics/{DEAD_LETTERS}",
-            max_delivery_attempts=subscription.attempts,
+            max_delivery_attempts=subscription.attempts if pauses else MOST_ATTEMPTS,
         )
     return made

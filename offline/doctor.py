@@ -69,7 +69,7 @@ from propensity.timeframe import first_suffix
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse, translated
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, INFORMATION = "error", "warning", "info"
 
 DAY = timedelta(days=1)
 
@@ -157,6 +157,9 @@ SET_UP = (
     "has another name than demo)"
 )
 
+# What gives a local state an export.
+DATA = "make demo, or make demo DATA=FILE for your own rows of the export"
+
 RESTORE = (
     "restore the object's earlier generation, where the bucket keeps them (the local "
     "one does not)"
@@ -203,6 +206,7 @@ class Report:
     as_of: str = ""
     checks: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    information: list[Finding] = field(default_factory=list)
     not_checked: list[Unknown] = field(default_factory=list)
     failed: list[Unknown] = field(default_factory=list)
 
@@ -224,6 +228,9 @@ class Report:
                 if one.severity == severity:
                     lines += ["", f"{severity.upper():8}{one.check}: {one.what}"]
                     lines += [f"        What to do: {one.advice}"]
+        for one in self.information:
+            lines += ["", f"{INFORMATION.upper():8}{one.check}: {one.what}"]
+            lines += [f"        What to do: {one.advice}"]
         if self.failed:
             lines += ["", "Could not be examined:"]
             lines += [f"  {one.check}: {one.why}" for one in self.failed]
@@ -249,6 +256,8 @@ class Examination:
     zone: ZoneInfo
     function: str = ""
     is_named: bool = False
+    # Of a local run the address of each function, by its target; of others nothing.
+    addresses: Mapping[str, str] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
     check: str = ""
 
@@ -294,6 +303,38 @@ class Examination:
     def warn(self, what: str, advice: str) -> None:
         """Say that something will not work for long, or not well."""
         self._found(WARNING, what, advice)
+
+    def lack(
+        self, what: str, advice: str, *, locally: str, severity: str = ERROR
+    ) -> None:
+        """
+        Say that nothing has made something so far.
+
+        Where a schedule should have, that is a fault. Locally there is no schedule, and
+        it is information: nobody has asked for it yet.
+
+        Args:
+            what: In words.
+            advice: What to do about it where there is a schedule.
+            locally: What makes it locally.
+            severity: Where there is a schedule.
+        """
+        if not self.addresses:
+            self._found(severity, what, advice)
+            return
+        told = Finding(
+            check=self.check, severity=INFORMATION, what=what, advice=locally
+        )
+        self.report.information.append(told)
+
+    def call(self, target: str, **body: str) -> str:
+        """Return the command that calls a function locally; nothing elsewhere."""
+        if target not in self.addresses:
+            return ""
+        command = f"curl -X POST {self.addresses[target]}"
+        if not body:
+            return command
+        return f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
 
     def skip(self, why: str) -> None:
         """Say that something was not looked at."""
@@ -579,10 +620,13 @@ def _lack_postcodes(exam: Examination) -> None:
     index = "socioeconomic_idx"
     reading = [one.name for one in exam.use_cases if index in one.features]
     if reading:
-        exam.warn(
+        load = "python -m offline.load_postcodes FILE"
+        exam.lack(
             f"{tables.POSTCODE_INDEX.name} is empty: {index}, which "
             f"{', '.join(reading)} reads, is null in every event",
-            "load the postcodes: python -m offline.load_postcodes FILE",
+            f"load the postcodes: {load}",
+            locally=load,
+            severity=WARNING,
         )
 
 
@@ -721,7 +765,11 @@ def check_views(exam: Examination) -> None:
     events = exam.table(consent.VIEW)
     wanted = consent.events_view(settings.ga4_dataset, require=settings.require_consent)
     if events is None or events.view_query is None:
-        exam.error("the view ga_events is missing", f"once the export began, {SET_UP}")
+        exam.lack(
+            "the view ga_events is missing",
+            f"once the export began, {SET_UP}",
+            locally=DATA,
+        )
     elif _text(settings, wanted) != _text(settings, events.view_query):
         exam.error("the view ga_events is not that of this version", SET_UP)
 
@@ -762,10 +810,11 @@ def check_export(exam: Examination) -> None:
         if (match := _SHARD.fullmatch(one.table_id))
     )
     if not days:
-        exam.error(
+        exam.lack(
             f"{settings.ga4_dataset} has no daily table events_YYYYMMDD",
             "switch on the daily export in GA4 (Admin, BigQuery links); streaming "
             "export alone makes none",
+            locally=DATA,
         )
         return
     _check_newest(exam, days[-1])
@@ -893,10 +942,14 @@ def check_champions(exam: Examination) -> None:
             )
             continue
         if champion is None:
-            exam.error(
+            as_of = exam.now.date().isoformat()
+            exam.lack(
                 f"{use_case.name}: no model serves",
                 f"run 00-ModelTraining with use_case {use_case.name}, or load the "
                 "shipped model: python -m offline.load_model",
+                locally=exam.call(
+                    "model_training", use_case=use_case.name, as_of=as_of
+                ),
             )
             continue
         serving = [("the champion", champion.version)]
@@ -918,11 +971,16 @@ def _check_pointer(exam: Examination, use_case: UseCase, champion: Champion) -> 
     with contextlib.suppress(ValueError):
         promoted = datetime.fromisoformat(champion.promoted_at)
         if exam.now - promoted > CHAMPION_OLD and not champion.pinned:
-            exam.warn(
+            as_of = exam.now.date().isoformat()
+            exam.lack(
                 f"{use_case.name}: version {champion.version} has served for "
                 f"{(exam.now - promoted).days} days",
                 "see in ma_model_training_metadata why newer versions were not "
                 "promoted, or whether training still runs",
+                locally=exam.call(
+                    "model_training", use_case=use_case.name, as_of=as_of
+                ),
+                severity=WARNING,
             )
 
 
@@ -1026,11 +1084,19 @@ def check_runs(exam: Examination) -> None:
                     # What serves a shipped model need not be trained by the clock.
                     if found or exam.is_scheduled(use_case):
                         published = partial(_published, exam, use_case, kind)
-                        _check_kind(exam, who, schedule.cron, found, published)
+                        call = exam.call(
+                            function.target,
+                            use_case=use_case.name,
+                            as_of=exam.now.date().isoformat(),
+                        )
+                        _check_kind(
+                            exam, who, schedule.cron, found, published, call=call
+                        )
         elif ("stream", kind) in leases or _has_stream(exam):
             found = leases.get(("stream", kind), [])
             cron, counted = schedule.cron, partial(_compacted, exam)
-            _check_kind(exam, function.target, cron, found, counted)
+            call = exam.call(function.target)
+            _check_kind(exam, function.target, cron, found, counted, call=call)
     for use_case in exam.use_cases:
         _check_published(exam, use_case, leases)
 
@@ -1085,6 +1151,8 @@ def _check_kind(
     cron: str,
     leases: Sequence[Lease],
     published: Callable[[date], date | None],
+    *,
+    call: str,
 ) -> None:
     """
     Look at the runs of one kind.
@@ -1096,6 +1164,7 @@ def _check_kind(
         leases: Newest first.
         published: Returns the newest date, of those since one, that a run is known to
             have been done for by what it left: a repeat overwrites its lease.
+        call: The command that runs it locally.
     """
     now = exam.now.isoformat(timespec="microseconds")
     for lease in leases:
@@ -1108,7 +1177,12 @@ def _check_kind(
             )
     dated = [one for one in leases if one.as_of != compaction.EPOCH.date()]
     if not dated:
-        exam.warn(f"{who} has never run", "call it once, and run scheduler.sh")
+        exam.lack(
+            f"{who} has never run",
+            "call it once, and run scheduler.sh",
+            locally=call,
+            severity=WARNING,
+        )
         return
     newest = dated[0]
     known = [
@@ -1132,11 +1206,14 @@ def _check_kind(
         )
     due = last_due(cron, exam.now - RUN_LATE, exam.zone)
     if newest.as_of < due.astimezone(UTC).date():
-        exam.error(
-            f"{who} was missed: it was due on {due:%Y-%m-%d %H:%M}, and the last that "
-            f"succeeded is {succeeded or 'none'}",
+        exam.lack(
+            f"{who} was last run for {newest.as_of}; no schedule runs it here"
+            if exam.addresses
+            else f"{who} was missed: it was due on {due:%Y-%m-%d %H:%M}, and the last "
+            f"that succeeded is {succeeded or 'none'}",
             "see in Cloud Scheduler whether its job is there, not paused, and what it "
             "was answered; then call the function",
+            locally=call,
         )
 
 
@@ -1461,10 +1538,11 @@ def _check_watermark(exam: Examination) -> None:
         return
     age = exam.now - watermark
     if age > WATERMARK_OLD:
-        exam.error(
+        exam.lack(
             f"the compaction is {age.days} days behind: the view of the features "
             "stays exact, and reads more every day",
             "see the log of compact_features, and call it",
+            locally=exam.call("compact_features"),
         )
 
 
@@ -1575,8 +1653,7 @@ def run(options: argparse.Namespace) -> Report:
         RequestError: An option is.
     """
     now = datetime.now(UTC)
-    if options.local:
-        use_local_state(options.state)
+    addresses = use_local_state(options.state) if options.local else {}
     if options.as_of:
         now = datetime.combine(options.as_of + DAY, datetime.min.time(), tzinfo=UTC)
     chosen = Settings.from_environment()
@@ -1592,6 +1669,7 @@ def run(options: argparse.Namespace) -> Report:
         zone=options.time_zone,
         function=options.function or "",
         is_named=bool(options.use_case),
+        addresses=addresses,
     )
     with contextlib.closing(exam):
         if settings.bucket:
@@ -1627,9 +1705,12 @@ def _progress(name: str) -> None:
     print(f"· looking at {name} …", file=sys.stderr, flush=True)
 
 
-def use_local_state(name: str | None) -> None:
+def use_local_state(name: str | None) -> Mapping[str, str]:
     """
     Take the environment of a local state that is up.
+
+    Returns:
+        The address of each of its functions, by target.
 
     Raises:
         RequestError: None is, or the one named is not.
@@ -1651,6 +1732,7 @@ def use_local_state(name: str | None) -> None:
     for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
         del os.environ[variable]
     os.environ.update(stack.environment)
+    return {one.target: stack.url(one.target) for one in stack.functions}
 
 
 def _zone(name: str) -> ZoneInfo:
