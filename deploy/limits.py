@@ -168,7 +168,7 @@ def _runs(
     return daily * often, float(daily), math.inf
 
 
-# -- limits ------------------------------------------------------------------------------
+# -- limits ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,9 +204,7 @@ def limits(
         run_bytes, day_bytes: Bounds of the alerts.
     """
     lookups = [one for one in readings(size, settings) if _is_looked_up(one, size)]
-    others = [
-        one for one in readings(size, settings) if not one.statement.is_lookup
-    ]
+    others = [one for one in readings(size, settings) if not one.statement.is_lookup]
     found = [
         Limit(
             setting=f"{PREFIX}MAXIMUM_BYTES_BILLED",

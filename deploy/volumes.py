@@ -11,12 +11,12 @@ of a table that is clustered by them: ``billed``.
 package but the project's own is needed, and nothing is asked of Google Cloud.
 
 Sources:
-    https://cloud.google.com/bigquery/docs/estimate-costs: bytes of each type, and that
-        the estimate of a clustered table is an upper bound.
-    https://cloud.google.com/bigquery/pricing: 10 MiB of each table at least; and of DML,
-        the columns that are read and all columns of the partitions that are changed.
-    https://cloud.google.com/bigquery/docs/clustered-tables: tables and partitions under
-        64 MB gain nothing by clusters.
+    https://cloud.google.com/bigquery/docs/estimate-costs: bytes of each type, and
+        that the estimate of a clustered table is an upper bound.
+    https://cloud.google.com/bigquery/pricing: 10 MiB of each table at least; and,
+        where rows are changed, the columns that are read and all columns of the partitions that change.
+    https://cloud.google.com/bigquery/docs/clustered-tables: tables and partitions
+        under 64 MB gain nothing by clusters.
 """
 
 from __future__ import annotations
@@ -70,10 +70,10 @@ class Size:
         days_kept: Age of the history, in all tables without an expiry.
         late_days: How long after it happened an event of the stream may come.
         use_cases: Those on the GA4 export.
-        returning: Share of the users of one lookback who are there in the next one, too.
-            The rest stay in ``ma_predictions_table``, and new ones come.
-        scores_users: Whether the stream's events are scored by features of their users,
-            and not by their own fields.
+        returning: Share of a lookback's users who are there in the next one, too. The
+            rest stay in ``ma_predictions_table``, and new ones come.
+        scores_users: Whether the stream's events are scored by features of their
+            users, and not by their own fields.
         lookups, scorings: Requests a month, of ``get_proba`` and of ``score``.
         lookups_a_query: Users that a lookup asks for.
     """
@@ -93,7 +93,7 @@ class Size:
 
 @dataclass(frozen=True, kw_only=True)
 class Read:
-    """What a statement reads of one table: ``columns`` of the partitions of ``days``."""
+    """What a statement reads of a table: ``columns`` of the partitions of ``days``."""
 
     table: str
     columns: tuple[str, ...] = ()
@@ -159,7 +159,6 @@ class Reading:
             by_table[part.table] = by_table.get(part.table, 0.0) + read
         return sum(max(LEAST_BILLED, read) for read in by_table.values() if read)
 
-
     @property
     def least(self) -> float:
         """Return what is billed at the very least: the minimum of each table."""
@@ -203,7 +202,7 @@ def statements(file: Path = FILE) -> tuple[Statement, ...]:
     )
 
 
-# -- rows --------------------------------------------------------------------------------
+# -- rows ------------------------------------------------------------------------------
 
 
 def days(size: Size, settings: Settings) -> dict[str, int]:
@@ -329,7 +328,7 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
 }
 
 
-# -- bytes of a row ----------------------------------------------------------------------
+# -- bytes of a row --------------------------------------------------------------------
 
 # https://cloud.google.com/bigquery/docs/estimate-costs; a null has none.
 SIZES = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "DATE": 8, "TIMESTAMP": 8, "BOOL": 1}
@@ -366,7 +365,6 @@ TEXTS = {
     "ma_predictions_staging.user_id": 23,
     "run_id": 34,
     "event_id": 38,
-    "event_ids": 38,
     "message_id": 24,
     "inference_id": 66,
     "event_type": 10,
@@ -386,13 +384,17 @@ REGISTERED = {
 }
 REGISTRATIONS = 0.1
 # JSON of a transaction's fields, with the event and with the score.
-FIELDS = 770
+FIELDS = 770.0
 # A JSON of few rows: features, candidates, parameters.
-OTHER_JSON = 2_000
+OTHER_JSON = 2_000.0
 # Empty where personal fields are not kept.
-PERSONAL = ("name", "street_address", "date_of_birth")
-# An inference has one of the two.
-SCORES = ("probability", "anomaly_score")
+PERSONAL = (
+    "stream_events.name",
+    "stream_events.street_address",
+    "stream_events.date_of_birth",
+)
+# Of an evaluation; and about so many dates of a training.
+DECILES = 10
 
 
 def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
@@ -418,34 +420,41 @@ def _declared(name: str) -> tables.Table:
 
 
 def _column_bytes(table: str, column: Column, size: Size) -> float:
-    name = column.name
-    if table == "stream_events":
-        if name in PERSONAL:
-            return 0.0
-        if name == "attributes":
-            return 0.0 if size.scores_users else FIELDS
-        if name in REGISTERED:
-            return REGISTERED[name] * REGISTRATIONS if size.scores_users else 0.0
-        if name == "amount":
-            return 16.0 if size.scores_users else 0.0
-    if table == "inference_log":
-        if name == "features":
-            return FIELDS
-        if name in SCORES:
-            return 4.0
-    if name == "event_ids":
-        return TEXTS[name] * size.stream_events_a_day / max(1, players(size))
+    own = _of_size(size).get(f"{table}.{column.name}")
+    if own is not None:
+        return own
     if column.fields:
         # Deciles of an evaluation; or the one registration of a tile.
-        many = 10 if column.repeated else REGISTRATIONS
+        many = DECILES if column.repeated else REGISTRATIONS
         return many * sum(_column_bytes(table, one, size) for one in column.fields)
     if column.type in SIZES:
-        return SIZES[column.type] * (10 if column.repeated else 1)
-    text = TEXTS.get(f"{table}.{name}", TEXTS.get(name, REGISTERED.get(name)))
-    return OTHER_JSON if text is None else text
+        return float(SIZES[column.type] * (DECILES if column.repeated else 1))
+    texts = {**REGISTERED, **TEXTS}
+    return texts.get(f"{table}.{column.name}", texts.get(column.name, OTHER_JSON))
 
 
-# -- statements --------------------------------------------------------------------------
+@cache
+def _of_size(size: Size) -> Mapping[str, float]:
+    """Return bytes that depend on what a deployment streams, by table and column."""
+    registered = {
+        f"stream_events.{name}": bytes_ * REGISTRATIONS * size.scores_users
+        for name, bytes_ in REGISTERED.items()
+    }
+    tile = size.stream_events_a_day / max(1, players(size))
+    return {
+        **registered,
+        **dict.fromkeys(PERSONAL, 0.0),
+        "stream_events.amount": 16.0 * size.scores_users,
+        "stream_events.attributes": 0.0 if size.scores_users else FIELDS,
+        "stream_features_daily.event_ids": TEXTS["event_id"] * tile,
+        "inference_log.features": FIELDS,
+        # One of the two.
+        "inference_log.probability": 4.0,
+        "inference_log.anomaly_score": 4.0,
+    }
+
+
+# -- statements ------------------------------------------------------------------------
 
 
 def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
