@@ -14,7 +14,8 @@ Sources:
     https://cloud.google.com/bigquery/docs/estimate-costs: bytes of each type, and
         that the estimate of a clustered table is an upper bound.
     https://cloud.google.com/bigquery/pricing: 10 MiB of each table at least; and,
-        where rows are changed, the columns that are read and all columns of the partitions that change.
+        where rows are changed, the columns that are read, and all columns of the
+        partitions that change.
     https://cloud.google.com/bigquery/docs/clustered-tables: tables and partitions
         under 64 MB gain nothing by clusters.
 """
@@ -24,7 +25,7 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -409,7 +410,8 @@ def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
         name, _, part = path.partition(".")
         column = declared[name]
         if part:
-            [column] = [one for one in column.fields if one.name == part]
+            only = tuple(one for one in column.fields if one.name == part)
+            column = replace(column, fields=only)
         total += _column_bytes(table, column, size)
     return total
 

@@ -304,14 +304,10 @@ def _computed(size: Size) -> Iterator[Line]:
         "model_evaluation": (runs * WEEKS, RUN_S * WEEKS * runs),
         "compact_features": (DAYS, RUN_S * DAYS) if streamed else (0, 0.0),
     }
-    served: Sequence[tuple[str, float]] = (
-        ("get_proba", size.lookups),
-        ("stream_features", streamed),
-        ("score_stream", streamed),
-        ("archive_events", streamed),
-    )
-    for target, asked in served:
-        seconds[target] = (asked, instance_s(asked, CAPACITY[target]))
+    kept = {one.target for one in functions.load() if one.keeps_cpu}
+    for target, asked in requests(size).items():
+        if target not in kept:
+            seconds[target] = (asked, instance_s(asked, CAPACITY[target]))
     for target, (asked, busy) in seconds.items():
         if not asked:
             continue
