@@ -10,7 +10,7 @@ more (``WRITERS``); a request that comes alone pays a query of its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -193,7 +193,12 @@ class Limit:
 
 
 def limits(
-    size: Size, settings: Settings, *, run_bytes: int, day_bytes: int
+    size: Size,
+    settings: Settings,
+    *,
+    run_bytes: int,
+    day_bytes: int,
+    only: Collection[str] | None = None,
 ) -> list[Limit]:
     """
     Return every limit on bytes, with what a size needs of it.
@@ -202,9 +207,13 @@ def limits(
         size: Of the deployment.
         settings: That hold, or the defaults.
         run_bytes, day_bytes: Bounds of the alerts.
+        only: The functions that are deployed; all where None.
     """
-    lookups = [one for one in readings(size, settings) if _is_looked_up(one, size)]
-    others = [one for one in readings(size, settings) if not one.statement.is_lookup]
+    every = [
+        one for one in readings(size, settings) if only is None or one.function in only
+    ]
+    lookups = [one for one in every if _is_looked_up(one, size)]
+    others = [one for one in every if not one.statement.is_lookup]
     found = [
         Limit(
             setting=f"{PREFIX}MAXIMUM_BYTES_BILLED",
@@ -223,9 +232,11 @@ def limits(
         for function in WRITERS
         if any(one.function == function for one in lookups)
     ]
-    every = list(scans(size, settings))
+    scanned = [
+        one for one in scans(size, settings) if only is None or one.function in only
+    ]
     runs: dict[str, float] = {}
-    for scan in every:
+    for scan in scanned:
         if scan.function not in WRITERS:
             times = TIMES.get(scan.reading.statement.name, 1)
             runs[scan.function] = runs.get(scan.function, 0.0) + scan.billed * times
@@ -241,7 +252,8 @@ def limits(
         Limit(
             setting="DEPLOY_ALERT_DAY_BYTES",
             value=day_bytes,
-            needed=sum(scan.billed * scan.daily for scan in every),
+            # An alert is for what is more than expected: the least is what must pass.
+            needed=sum(scan.least * scan.daily for scan in scanned),
             what="the busiest day",
             otherwise="an alert on it",
         ),
