@@ -12,11 +12,12 @@ of all, of 35 features. What BigQuery computes itself (features, percentiles, th
 publication) takes no time here: ``docs/scale.md`` has its bytes.
 
 Seconds are from the first request to the answer, without the start of the process;
-memory is how far the process rises above what it has before the run.
+those of a processor are what grows or not, whatever else the machine does. Memory is
+how far the process rises above what it has before the run.
 
-Exit code 1 if seconds or memory a user grow by more than 10% from one step to the next,
-or if ten million users, from the last step on, would not be done within the time and
-memory that the function is deployed with.
+Exit code 1 if processor seconds or memory a user grow by more than 10% from one step
+to the next, or if ten million users, from the last step on, would not be done within
+the time and memory that the function is deployed with.
 """
 
 from __future__ import annotations
@@ -236,7 +237,7 @@ class Reader:
         self.users = users
         batches = [_batch(seed) for seed in range(DISTINCT_BATCHES)]
         self._schema = batches[0].schema.serialize().to_pybytes()
-        self._messages = [batch.serialize().to_pybytes() for batch in batches]
+        self._messages = [_compressed(batch) for batch in batches]
 
     def create_read_session(self, **_: Any) -> ReadSession:
         """Begin a session of one stream."""
@@ -258,8 +259,7 @@ class Reader:
         for message in islice(cycle(self._messages), whole):
             yield self._message(message, BATCH_ROWS)
         if rest:
-            last = _batch(0).slice(0, rest).serialize().to_pybytes()
-            yield self._message(last, rest)
+            yield self._message(_compressed(_batch(0).slice(0, rest)), rest)
 
     def _message(self, data: bytes, rows: int) -> ReadRowsResponse:
         return ReadRowsResponse(
@@ -267,6 +267,18 @@ class Reader:
             arrow_record_batch=ArrowRecordBatch(serialized_record_batch=data),
             row_count=rows,
         )
+
+
+def _compressed(batch: pa.RecordBatch) -> bytes:
+    """Return a batch as BigQuery sends it to its client: columns by LZ4."""
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression="lz4")
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as stream:
+        stream.write_batch(batch)
+    messages = pa.ipc.MessageReader.open_stream(sink.getvalue())
+    messages.read_next_message()  # the schema
+    data: bytes = messages.read_next_message().serialize().to_pybytes()
+    return data
 
 
 def _batch(seed: int) -> pa.RecordBatch:
@@ -370,12 +382,14 @@ def measured(file: Path, users: int) -> dict[str, float]:
     # Forgets the peak so far.
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before, began = _status_mb("VmRSS"), time.perf_counter()
+    used = time.process_time()
     answer = function(run)
-    seconds = time.perf_counter() - began
+    seconds, used = time.perf_counter() - began, time.process_time() - used
     assert answer["users"] == users, answer
     assert cloud.staged > users, f"{cloud.staged} bytes were loaded"
     return {
         "seconds": seconds,
+        "cpu_s": used,
         "rise_mb": _status_mb("VmHWM") - before,
         "peak_mb": _status_mb("VmHWM"),
     }
@@ -398,10 +412,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.joblib"
         train(file)
-        found = {
-            rows: [_in_process(file, rows) for _ in range(options.repeats)]
-            for rows in options.rows
-        }
+        found: dict[int, list[dict[str, float]]] = {rows: [] for rows in options.rows}
+        # In turn, so that whatever else the machine does meets all of them.
+        for _ in range(options.repeats):
+            for rows, several in found.items():
+                several.append(_in_process(file, rows))
     return report(
         {
             rows: {name: median(one[name] for one in several) for name in several[0]}
@@ -430,12 +445,13 @@ def report(found: dict[int, dict[str, float]]) -> int:
     memory_mb = float(one.memory.removesuffix("Gi")) * 1024
     missed = []
     print(
-        "| users | seconds | µs a user | of the step before | MB above the start "
-        "| KB a user | of the step before |\n|--:|--:|--:|--:|--:|--:|--:|"
+        "| users | seconds | of a processor | µs a user | of the step before "
+        "| MB above the start | KB a user | of the step before |\n"
+        "|--:|--:|--:|--:|--:|--:|--:|--:|"
     )
     before: dict[str, float] = {}
     for rows, figures in found.items():
-        a_user = {name: figures[name] / rows for name in ("seconds", "rise_mb")}
+        a_user = {name: figures[name] / rows for name in ("cpu_s", "rise_mb")}
         growth = {
             name: value / before[name] for name, value in a_user.items() if before
         }
@@ -444,13 +460,14 @@ def report(found: dict[int, dict[str, float]]) -> int:
                 missed.append(f"{name} a user grow {times:.2f} times up to {rows:,}")
         shown = {name: f"{times:.2f}" for name, times in growth.items()}
         print(
-            f"| {rows:,} | {figures['seconds']:.2f} | {a_user['seconds'] * 1e6:.1f} "
-            f"| {shown.get('seconds', '')} | {figures['rise_mb']:.0f} "
-            f"| {a_user['rise_mb'] * 1024:.2f} | {shown.get('rise_mb', '')} |"
+            f"| {rows:,} | {figures['seconds']:.2f} | {figures['cpu_s']:.2f} "
+            f"| {a_user['cpu_s'] * 1e6:.1f} | {shown.get('cpu_s', '')} "
+            f"| {figures['rise_mb']:.0f} | {a_user['rise_mb'] * 1024:.2f} "
+            f"| {shown.get('rise_mb', '')} |"
         )
         before = a_user
     last = max(found)
-    seconds = before["seconds"] * TARGET_USERS
+    seconds = found[last]["seconds"] / last * TARGET_USERS
     allowed = one.timeout_s * SHARE_OF_TIME
     # What a step holds at once does not grow beyond it; at worst it would.
     print(

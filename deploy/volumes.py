@@ -123,7 +123,8 @@ class Part:
         rows: In the partitions that are read.
         bytes: Of the columns that are read, of all these rows.
         partitions: Rows of each partition that is read.
-        share: Of the bytes of whole rows that the columns have.
+        share: Of the bytes of whole rows that the columns have; 0 where the names of
+            tables alone are read, which costs nothing.
     """
 
     table: str
@@ -156,14 +157,16 @@ class Reading:
         """
         by_table: dict[str, float] = {}
         for part in self.parts:
+            if not part.share:
+                continue
             read = _clustered(part, users) if self.statement.is_lookup else part.bytes
             by_table[part.table] = by_table.get(part.table, 0.0) + read
-        return sum(max(LEAST_BILLED, read) for read in by_table.values() if read)
+        return sum(max(LEAST_BILLED, read) for read in by_table.values())
 
     @property
     def least(self) -> float:
         """Return what is billed at the very least: the minimum of each table."""
-        return LEAST_BILLED * len({part.table for part in self.parts if part.bytes})
+        return LEAST_BILLED * len({part.table for part in self.parts if part.share})
 
 
 def _clustered(part: Part, users: float) -> float:
@@ -526,7 +529,7 @@ def _part(
     rows = sum(partitions)
     row = row_bytes(read.table, read.columns, size) if rows else 0.0
     if read.table == EXPORT and not read.columns:
-        return Part(table=EXPORT, rows=rows, bytes=0.0, partitions=(), share=1.0)
+        return Part(table=EXPORT, rows=rows, bytes=0.0, partitions=(), share=0.0)
     whole = (
         sum(EXPORTED.values())
         if read.table == EXPORT

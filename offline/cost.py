@@ -156,7 +156,7 @@ def usage(size: Size) -> list[Line]:
 def _scanned(size: Size) -> Iterator[Line]:
     for scan in scans(size):
         one = scan.reading.statement
-        users = f" for {scan.users:,.3g} users" if one.is_lookup else ""
+        users = f" for {_counted(scan.users)} users" if one.is_lookup else ""
         yield Line(
             price="query_tib",
             what=f"{_counted(scan.runs)} × `{one.name}`{users}",

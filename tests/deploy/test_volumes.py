@@ -18,6 +18,7 @@ from benchmarks.features import size_of
 from deploy import functions, limits, volumes
 from deploy.limits import queries, scans
 from deploy.volumes import GIB, KEPT, MIB, Size, readings, statements
+from docs import scale as scale_page
 from propensity import tables, usecases
 from propensity.settings import Settings
 from tests.deploy.reading import DIALECT, EXPORTED, read_by
@@ -380,6 +381,39 @@ class TestBounds:
         assert bound(LARGE, "first_day", "model_training") == 0
 
 
+class TestPage:
+    def test_is_what_is_computed(self):
+        """docs/scale.md has the bytes of today's statements, for every size."""
+        page = (ROOT / "docs/scale.md").read_text("utf-8")
+
+        assert page == scale_page.page(), "python -m docs.scale > docs/scale.md"
+        assert len(scale_page.SIZES) >= 3
+
+    def test_has_every_statement(self):
+        """None is left out."""
+        page = (ROOT / "docs/scale.md").read_text("utf-8")
+
+        for one in statements():
+            name = f"{one.use_case}/{one.name}" if one.use_case else one.name
+            for function in one.functions:
+                assert f"| `{function}` | `{name}` |" in page
+
+    def test_says_from_which_size_a_limit_is_exceeded(self):
+        """Just below it is not, and a tenth above it is."""
+        for setting, part in (
+            ("PROPENSITY_MAXIMUM_BYTES_BILLED", ""),
+            ("DEPLOY_ALERT_RUN_BYTES", "a run"),
+        ):
+            users = scale_page.exceeded_from(setting, part)
+            for factor, is_exceeded in ((0.9, False), (1.1, True)):
+                [one] = [
+                    one
+                    for one in scale_page.limits_of(scale_page.of(int(users * factor)))
+                    if one.setting == setting
+                ]
+                assert one.is_exceeded == is_exceeded
+
+
 class TestBilled:
     def test_is_the_least_of_each_table(self):
         """Ten MiB, however little is read."""
@@ -387,7 +421,7 @@ class TestBilled:
         for one in readings(tiny):
             if one.statement.name == "postcodes":
                 continue
-            tables_read = {part.table for part in one.parts if part.bytes}
+            tables_read = {part.table for part in one.parts if part.share}
             assert one.billed(1) == len(tables_read) * 10 * MIB
 
     @pytest.mark.parametrize("users", [10_000, 300_000, 700_000])
