@@ -220,7 +220,12 @@ def made(stack: Stack, days: int) -> History:
     settings = Settings.from_environment(stack.environment | changed)
     warehouse = Warehouse.open(settings)
     warehouse.create_dataset(settings.dataset)
-    for table in (_EVENTS, tables.STREAM_FEATURES_DAILY, tables.INFERENCE_LOG):
+    for table in (
+        _EVENTS,
+        tables.STREAM_FEATURES_DAILY,
+        tables.STREAM_USERS,
+        tables.INFERENCE_LOG,
+    ):
         warehouse.create(table)
     objects = StorageClient(
         project=settings.project,

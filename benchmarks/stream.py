@@ -299,6 +299,7 @@ def acceptance() -> Accept:
     rules = Rules(
         maximum_bytes=256 * 1024,
         clock_skew=timedelta(seconds=600),
+        lateness=timedelta(days=30),
         keeps_personal=False,
     )
     at = datetime.now(UTC)

@@ -245,11 +245,12 @@ def added_columns(table: tables.Table) -> str:
         for column in table.columns
         if not column.required
     ]
-    days = table.expiration_days or "NULL"
-    options = (
-        f"SET OPTIONS (partition_expiration_days = {days}, "
-        f"require_partition_filter = {str(table.requires_filter).upper()})"
-    )
+    options = f"require_partition_filter = {str(table.requires_filter).upper()}"
+    if not table.buckets:
+        # Only days expire.
+        days = table.expiration_days or "NULL"
+        options = f"partition_expiration_days = {days}, {options}"
+    options = f"SET OPTIONS ({options})"
     changes = ([", ".join(columns)] if columns else []) + [options]
     return ";\n".join(f"ALTER TABLE `{table.name}` {change}" for change in changes)
 

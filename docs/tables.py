@@ -39,11 +39,24 @@ WRITTEN = {
         "It is never updated: an event that was sent twice is here twice, and whoever "
         "reads it takes one row for each key.",
         "Partitions are days of arrival, which never change once they are over.",
+        "An event that is more than `PROPENSITY_MAXIMUM_LATENESS_DAYS` late is marked "
+        "`is_late`: it counts in the features from the next compaction on, and is in "
+        "no export.",
     ),
     "stream_features_daily": (
         "04-StreamFeatures' compaction merges what has arrived since its watermark.",
         "A row lists the events that it has counted, so that none counts twice; "
-        "partitions are months.",
+        "partitions are months, and only those of the events that came are read.",
+    ),
+    "stream_users": (
+        "04-StreamFeatures' compaction adds to a user's row what it adds to the tiles, "
+        "in one transaction; forced, it makes all rows anew from the tiles.",
+        "The view `stream_features`, training and scoring read a user's history here, "
+        "so that what they read does not grow with its age.",
+        "`user_bucket` is the first four bytes of SHA-256 of `user_id`, as a number, "
+        "modulo 1,000: a query that names it as a constant, or as a parameter, reads "
+        "the users of that bucket and no others "
+        "(`propensity/sql/user_bucket.sql`, `tables.user_bucket`).",
     ),
     "postcode_index": (
         "`offline/load_postcodes.py` replaces it as a whole.",
@@ -122,7 +135,7 @@ def section(table: Table) -> Iterator[str]:
     kept = f"; kept {table.expiration_days} days" if table.expiration_days else ""
     yield f"Key: {_code(table.key)}."
     yield (
-        f"Partitioned by `{table.partition}`{kept}, clustered by "
+        f"Partitioned by `{table.partitioning}`{kept}, clustered by "
         f"{_code(table.clustering)}."
     )
     if table.requires_filter:

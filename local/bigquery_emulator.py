@@ -23,6 +23,7 @@ the running process, and nothing is changed on disk:
   emulator would make a table of that name.
 - Views are looked up anew by every query, so that one over ``events_*`` has the tables
   that came after it; a wildcard keeps equal rows, and takes columns by their name.
+- A table may be partitioned by a range of integers.
 - MERGE works within a transaction. EXECUTE IMMEDIATE may give a parameter the name of
   one of its job's. EXPORT DATA writes to buckets only.
 - A job id is accepted once, also when two requests bring it at the same time.
@@ -466,6 +467,33 @@ def union_wildcards() -> None:
     rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
 
 
+def know_ranges() -> None:
+    """
+    Let a table be partitioned by ranges of integers.
+
+    The emulator has put its own functions in the place of BigQuery's by the time that
+    it looks for RANGE_BUCKET, and takes the range for a day.
+    """
+    from local_bigquery.catalog import ddl
+    from sqlglot import exp
+
+    partitioning = ddl._partitioning
+
+    def of_range(node: Any) -> dict[str, Any]:
+        call = node.this
+        if not isinstance(call, exp.Anonymous) or not str(call.this).endswith(
+            "range_bucket"
+        ):
+            return dict(partitioning(node))
+        column, array = call.expressions
+        bounds = [one.name for one in array.expressions]
+        names = ("start", "end", "interval")
+        range_ = dict(zip(names, bounds, strict=True))
+        return {"rangePartitioning": {"field": column.name, "range": range_}}
+
+    ddl._partitioning = of_range
+
+
 def merge_in_transactions() -> None:
     """
     Let MERGE join the transaction that its script has begun.
@@ -753,6 +781,7 @@ def serve(
     follow_views()
     union_wildcards()
     merge_in_transactions()
+    know_ranges()
     bigquery_numbers.calculate_exactly()
     bind_inner_parameters()
     export_to_buckets_only()

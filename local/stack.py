@@ -336,6 +336,8 @@ class Stack:
             "PROPENSITY_USE_CASE": given.use_case,
             # Whoever plays with it does not want to wait a minute for a new version.
             "PROPENSITY_CHAMPION_TTL_S": "1",
+            # What is played here happened long ago.
+            "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
             # The emulator has 256 messages under way, which all wait for that long.
             "PROPENSITY_ARCHIVE_LINGER_S": "0.2",
         }

@@ -618,19 +618,16 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
             "row would be refused",
             "relax the column to NULLABLE, or drop it",
         )
-    partition: Any = there.time_partitioning
-    laid_out = (
-        partition.field if partition else None,
-        tuple(there.clustering_fields or ()),
-    )
-    if laid_out != (table.partition, table.clustering):
+    laid_out = (_partitioning(there), tuple(there.clustering_fields or ()))
+    if laid_out != (table.partitioning, table.clustering):
         exam.error(
             f"{table.name} is {_layout(*laid_out)}, and not "
-            f"{_layout(table.partition, table.clustering)}: queries read all of it",
+            f"{_layout(table.partitioning, table.clustering)}: queries read all of it",
             f"copy it into a table of another name, drop it, {SET_UP}, and copy back",
         )
         return
-    days = (partition.expiration_ms or 0) / (24 * 3600 * 1000)
+    partition: Any = there.time_partitioning
+    days = (partition.expiration_ms or 0) / (24 * 3600 * 1000) if partition else 0
     # The emulator keeps everything, and forgets what was wished.
     if days != table.expiration_days and not exam.is_emulated:
         exam.warn(
@@ -644,6 +641,19 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
             "such query bills all of it",
             SET_UP,
         )
+
+
+def _partitioning(there: bigquery.Table) -> str | None:
+    """Return what a table is partitioned by, as DDL spells it; None for nothing."""
+    by_time: Any = there.time_partitioning
+    by_range: Any = there.range_partitioning
+    if by_range:
+        bounds = by_range.range_
+        return (
+            f"RANGE_BUCKET({by_range.field}, "
+            f"GENERATE_ARRAY({bounds.start}, {bounds.end}, {bounds.interval}))"
+        )
+    return by_time.field if by_time else None
 
 
 def _layout(partition: str | None, clustering: Sequence[str]) -> str:

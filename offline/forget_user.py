@@ -609,7 +609,7 @@ def about(table: Table, condition: str, text: str) -> str:
     return (
         text.replace("some_condition", statement(condition))
         .replace("some_table", table.name)
-        .replace("partition_day", table.partition)
+        .replace("every_partition", table.every_partition)
     )
 
 

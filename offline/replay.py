@@ -28,6 +28,12 @@ is counted here; and a dead letter without an event_id that was stored before it
 since Pub/Sub gives dead letters ids of their own. Every subscription of a topic gets
 what is sent to it: what returns to ``enriched`` is scored and archived anew.
 
+An event that is replayed is received now. Where its day is further back than
+PROPENSITY_MAXIMUM_LATENESS_DAYS it counts as late: one that is stored already stays in
+features and exports as it was; one that is not, as in an empty dataset, is in the
+features once the compaction has run, and in no export by day. To rebuild exports from
+old events, raise the setting for stream_features and compact_features meanwhile.
+
 Ctrl-C stops after what is on its way, and says how to go on. Exits with 1 where
 something could not be sent, with 130 after Ctrl-C. Times are UTC, and periods hold
 their beginning and not their end.

@@ -220,6 +220,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     rules = Rules(
         maximum_bytes=settings.maximum_event_bytes,
         clock_skew=timedelta(seconds=settings.maximum_clock_skew_s),
+        lateness=timedelta(days=settings.maximum_lateness_days),
         keeps_personal=False,
     )
     messages = [

@@ -214,6 +214,7 @@ class Edges:
             rules=Rules(
                 maximum_bytes=settings.maximum_event_bytes,
                 clock_skew=timedelta(seconds=settings.maximum_clock_skew_s),
+                lateness=timedelta(days=settings.maximum_lateness_days),
                 keeps_personal=settings.keep_personal_fields,
             ),
         )
@@ -700,12 +701,11 @@ class ScoreStream(Consumer):
         moments = [moment_of(event.event_time) for event in events]
         found = self.edges.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
-            {
-                **use_case.chosen(self.edges.settings),
-                "use_case": use_case.name,
-                "user_ids": sorted({event.user_id for event in events}),
-                "first_event_day": min(moments).date(),
-            },
+            use_case.serving(
+                self.edges.settings,
+                {event.user_id for event in events},
+                first_event_day=min(moments).date(),
+            ),
         )[0]
         features = {row["user_id"]: dict(row.items()) for row in found}
         wanted = []

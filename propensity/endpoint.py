@@ -81,6 +81,8 @@ class Run:
     registry: Registry
     lease: Lease | None = None
     noted: dict[str, Any] = field(default_factory=dict)
+    # Seconds, of a clock that only goes forward: a run may bound itself by it.
+    clock: Callable[[], float] = time.monotonic
 
     @property
     def timeframe(self) -> Timeframe:

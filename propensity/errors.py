@@ -166,6 +166,14 @@ class Unavailable(PropensityError):
     retryable = True
 
 
+class Unfinished(PropensityError):
+    """A run had more to do than time; what it did is kept, and the next goes on."""
+
+    status = 503
+    code = "unfinished"
+    retryable = True
+
+
 class QueryTooExpensive(PropensityError):
     """A query would scan more than ``maximum_bytes_billed``; it was not run."""
 

@@ -669,12 +669,7 @@ class Online:
     ) -> Sequence[Mapping[str, Any]]:
         rows, _ = self._warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
-            {
-                **use_case.chosen(self._settings),
-                "use_case": use_case.name,
-                "user_ids": sorted(user_ids),
-                "first_event_day": now.date(),
-            },
+            use_case.serving(self._settings, user_ids, first_event_day=now.date()),
         )
         return [dict(row.items()) for row in rows]
 

@@ -143,6 +143,7 @@ class Settings:
     keep_personal_fields: bool = False
     maximum_event_bytes: int = 256 * 1024
     maximum_clock_skew_s: int = 600
+    maximum_lateness_days: int = 30
     postcode_ttl_s: int = 3600
     champion_ttl_s: int = 60
     score_linger_ms: float = 2.0
@@ -256,6 +257,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "keep_personal_fields": _flag,
     "maximum_event_bytes": _whole(1024, 8 * 1024**2),
     "maximum_clock_skew_s": _whole(0, 24 * 3600),
+    "maximum_lateness_days": _whole(1, 36_500),
     "postcode_ttl_s": _whole(1, 7 * 24 * 3600),
     "champion_ttl_s": _whole(1, 24 * 3600),
     "score_linger_ms": _real(0.0, 100.0),

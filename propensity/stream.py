@@ -107,6 +107,7 @@ class Rules:
 
     maximum_bytes: int
     clock_skew: timedelta
+    lateness: timedelta
     keeps_personal: bool
 
 
@@ -205,7 +206,8 @@ def accept(
     sparse, unknown = _sparse(
         read, moments, refused, postcodes=postcodes, rules=rules, latest=latest
     )
-    since = _microseconds(moments)
+    days = (_microseconds(moments) // _DAY).astype(np.int32)
+    first_day = (received_at - EPOCH - rules.lateness) // timedelta(days=1)
     count = len(read.places)
     is_all = count == len(messages)
     taken = messages if is_all else [messages[place] for place in read.places]
@@ -215,9 +217,10 @@ def accept(
         "user_id": pa.array(read.user_ids, _STRING),
         "event_type": pa.array(read.event_types, _STRING),
         "event_time": moments,
-        "event_date": pa.array((since // _DAY).astype(np.int32)).view(pa.date32()),
+        "event_date": pa.array(days).view(pa.date32()),
         "amount": amounts,
         **sparse,
+        "is_late": pa.array(days < first_day),
         "message_id": pa.array([one.message_id for one in taken], _STRING),
         "published_at": published(taken),
         "received_at": pa.repeat(pa.scalar(received_at, _UTC), count),

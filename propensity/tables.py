@@ -8,6 +8,7 @@ to BigQuery.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -42,9 +43,11 @@ class Table:
     One table of the dataset.
 
     ``key`` names the columns that identify a row (BigQuery does not enforce it; the
-    statements that write do). ``partition`` is a DATE column;
-    ``expiration_days`` is how long a partition is kept, 0 for ever. Of a table that
-    ``requires_filter`` BigQuery refuses a query that does not say which days it means.
+    statements that write do). ``partition`` is a DATE column, whose days are the
+    partitions; with ``buckets`` it is an INT64 column with values from 0 up to that
+    number, each a partition. ``expiration_days`` is how long a day is kept, 0 for ever.
+    Of a table that ``requires_filter`` BigQuery refuses a query that does not say which
+    days it means.
     """
 
     name: str
@@ -53,8 +56,22 @@ class Table:
     key: tuple[str, ...]
     partition: str
     clustering: tuple[str, ...]
+    buckets: int = 0
     expiration_days: int = 0
     requires_filter: bool = False
+
+    @property
+    def partitioning(self) -> str:
+        """What the table is partitioned by, as DDL spells it."""
+        if not self.buckets:
+            return self.partition
+        return f"RANGE_BUCKET({self.partition}, GENERATE_ARRAY(0, {self.buckets}, 1))"
+
+    @property
+    def every_partition(self) -> str:
+        """A condition that holds for every row, and says so of the partition."""
+        first = "0" if self.buckets else "DATE '1970-01-01'"
+        return f"{self.partition} >= {first}"
 
     def ddl(self) -> str:
         """Return the statement that creates the table where it is missing."""
@@ -71,7 +88,7 @@ class Table:
             options += ", require_partition_filter = TRUE"
         return (
             f"CREATE TABLE IF NOT EXISTS `{self.name}` (\n{lines}\n)\n"
-            f"PARTITION BY {self.partition}\n"
+            f"PARTITION BY {self.partitioning}\n"
             f"CLUSTER BY {', '.join(self.clustering)}\n"
             f"OPTIONS ({options})"
         )
@@ -340,6 +357,7 @@ STREAM_EVENTS = Table(
         Column("street_address", "STRING", "Only where personal fields are kept"),
         Column("date_of_birth", "DATE", "Only where personal fields are kept"),
         Column("attributes", "STRING", "Further fields that a use case declares, JSON"),
+        Column("is_late", "BOOL", "Received more days after event_date than allowed"),
         Column("message_id", "STRING", "Pub/Sub's id of the delivered message"),
         Column("published_at", "TIMESTAMP", "When it was published"),
         Column("received_at", "TIMESTAMP", "When the function took it", required=True),
@@ -348,6 +366,20 @@ STREAM_EVENTS = Table(
 )
 
 MEASURES = ("purchase", "bet", "win")
+
+_SUMS = tuple(
+    column
+    for measure in MEASURES
+    for column in (
+        Column(f"{measure}_count", "INT64", f"Events: {measure}"),
+        Column(f"{measure}_sum", "NUMERIC", f"Exact sum of {measure} amounts"),
+        Column(
+            f"{measure}_sum_squares",
+            "NUMERIC",
+            f"Exact sum of squared {measure} amounts",
+        ),
+    )
+)
 
 _REGISTRATION = (
     Column("registration_time", "TIMESTAMP", "Of the user's first registration"),
@@ -370,19 +402,7 @@ STREAM_FEATURES_DAILY = Table(
         Column("user_id", "STRING", "The user", required=True),
         Column("day", "DATE", "UTC day of the events", required=True),
         Column("month", "DATE", "First day of the day's month", required=True),
-        *(
-            column
-            for measure in MEASURES
-            for column in (
-                Column(f"{measure}_count", "INT64", f"Events: {measure}"),
-                Column(f"{measure}_sum", "NUMERIC", f"Exact sum of {measure} amounts"),
-                Column(
-                    f"{measure}_sum_squares",
-                    "NUMERIC",
-                    f"Exact sum of squared {measure} amounts",
-                ),
-            )
-        ),
+        *_SUMS,
         Column(
             "registration",
             "STRUCT",
@@ -390,6 +410,39 @@ STREAM_FEATURES_DAILY = Table(
             fields=_REGISTRATION,
         ),
         Column("event_ids", "STRING", "Events counted in this row", repeated=True),
+        Column("compacted_at", "TIMESTAMP", "When the row was last written"),
+    ),
+)
+
+# A partition each, of the 4,000 that one job may change. Of fifty million users one has
+# fifty thousand: less than BigQuery bills in any case.
+USER_BUCKETS = 1_000
+
+
+def user_bucket(user_id: str) -> int:
+    """Return the partition of ``stream_users`` that a user is in, as its SQL does."""
+    digest = hashlib.sha256(user_id.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % USER_BUCKETS
+
+
+STREAM_USERS = Table(
+    name="stream_users",
+    description="One row per user: the sums of all of the user's days",
+    key=("use_case", "user_id"),
+    partition="user_bucket",
+    buckets=USER_BUCKETS,
+    clustering=("use_case", "user_id"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("user_bucket", "INT64", "Hash of user_id, 0 to 999", required=True),
+        *_SUMS,
+        Column(
+            "registration",
+            "STRUCT",
+            "The user's first registration; null without one",
+            fields=_REGISTRATION,
+        ),
         Column("compacted_at", "TIMESTAMP", "When the row was last written"),
     ),
 )
@@ -503,6 +556,7 @@ TABLES = (
     PREPROCESSORS,
     STREAM_EVENTS,
     STREAM_FEATURES_DAILY,
+    STREAM_USERS,
     POSTCODE_INDEX,
     INFERENCE_LOG,
     TRUTH_EVENTS,
@@ -523,9 +577,11 @@ def retention(text: str) -> dict[str, int]:
 
     Raises:
         ValueError: It is not. An entry of the list of suppressed users never expires:
-            the user would come back.
+            the user would come back. Buckets of users do not either; what is in them
+            follows the tiles.
     """
-    allowed = {table.name for table in TABLES} - {SUPPRESSED_USERS.name}
+    allowed = {table.name for table in TABLES if not table.buckets}
+    allowed.remove(SUPPRESSED_USERS.name)
     found: dict[str, int] = {}
     for part in text.replace(",", " ").split():
         name, _, days = part.partition("=")

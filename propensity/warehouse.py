@@ -253,9 +253,6 @@ class Warehouse:
             found = self.client.get_table(
                 self._named(table.name), retry=self._retry, timeout=self._request
             )
-            partitioning = found.time_partitioning
-            if partitioning is None:
-                return
             changed = []
             there = {field.name for field in found.schema}
             missing = [
@@ -266,7 +263,8 @@ class Warehouse:
             if missing:
                 found.schema = [*found.schema, *missing]
                 changed.append("schema")
-            if partitioning.expiration_ms != wanted:
+            partitioning = found.time_partitioning
+            if partitioning is not None and partitioning.expiration_ms != wanted:
                 partitioning.expiration_ms = wanted
                 found.time_partitioning = partitioning
                 changed.append("time_partitioning")

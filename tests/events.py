@@ -21,7 +21,10 @@ from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 RULES = Rules(
-    maximum_bytes=256 * 1024, clock_skew=timedelta(seconds=600), keeps_personal=False
+    maximum_bytes=256 * 1024,
+    clock_skew=timedelta(seconds=600),
+    lateness=timedelta(days=36_500),
+    keeps_personal=False,
 )
 BASE = ("new_registration", "new_purchases", "new_bet", "new_win")
 

@@ -255,11 +255,16 @@ def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:
         dataset: Of tables that are named without one.
         site: Whose views are read as the tables that they read.
     """
+    temporary: set[str] = set()
     for one in sqlglot.parse(text, dialect="bigquery"):
         if one is None or isinstance(one, exp.Transaction | exp.Commit):
             continue
         target = None
-        if isinstance(one, exp.Insert | exp.Update | exp.Delete | exp.Merge):
+        if isinstance(one, exp.Create) and one.find(exp.TemporaryProperty):
+            # It is in a hidden dataset, and belongs to whoever runs the script.
+            target = one.this
+            temporary.add(target.name)
+        elif isinstance(one, exp.Insert | exp.Update | exp.Delete | exp.Merge):
             target = one.this.this if isinstance(one.this, exp.Schema) else one.this
             place = target.db or dataset, target.name
             yield Need("bigquery.tables.updateData", *site.table(*place))
@@ -271,6 +276,8 @@ def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:
             raise NoRule(f"the statement {type(one).__name__.upper()}")
         for table in one.find_all(exp.Table):
             if table is target or _is_of_with(table) or not table.name:
+                continue
+            if not table.db and table.name in temporary:
                 continue
             place = table.db or dataset, table.name
             read = "export" if isinstance(one, exp.Export) else "getData"

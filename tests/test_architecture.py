@@ -222,7 +222,9 @@ class TestSql:
         its tables are marked, and set-up puts their place before them."""
         views = {
             "ga_events": {"`events_*`"},
-            "stream_features": {"`stream_events`", "`stream_features_daily`"},
+            "stream_features": {
+                *("`stream_events`", "`stream_features_daily`", "`stream_users`"),
+            },
         }
         body = re.sub(r"--[^\n]*", "", path.read_text("utf-8"))
 

@@ -9,6 +9,7 @@ what one clean SQL computation says.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import random
@@ -22,15 +23,24 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local.synthesize_games import encode, expected_features
-from propensity import compaction
+from propensity import compaction, tables
 from propensity.errors import Conflict, RunInProgress
 from propensity.statements import statement
 from propensity.warehouse import Warehouse
 from tests.events import bet, registration
-from tests.functions.streaming import Site, new_site, rows_of
+from tests.functions.streaming import (
+    Died,
+    Life,
+    Site,
+    mortal_run,
+    new_site,
+    rows_of,
+)
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+# A lease outlives a run that died; the next run may begin then.
+LEASE = timedelta(minutes=66)
 REGISTERED = (
     *("age", "city", "country", "affiliate_url", "campaign", "socioeconomic_idx"),
 )
@@ -49,6 +59,24 @@ def site(emulators) -> Iterator[Site]:
 def empty(emulators) -> Iterator[Site]:
     """Tables for one test alone."""
     with new_site(emulators) as made:
+        yield made
+
+
+BOUND = 30 * DAY
+BOUNDED = {"PROPENSITY_MAXIMUM_LATENESS_DAYS": "30"}
+
+
+@pytest.fixture(scope="module")
+def bounded(emulators) -> Iterator[Site]:
+    """Tables where an event may be thirty days late, for tests with their own users."""
+    with new_site(emulators, **BOUNDED) as made:
+        yield made
+
+
+@pytest.fixture
+def strict(emulators) -> Iterator[Site]:
+    """The same for one test alone."""
+    with new_site(emulators, **BOUNDED) as made:
         yield made
 
 
@@ -259,6 +287,325 @@ class TestAnyHistory:
         assert before["u1"]["bet_count"] == 3_000
 
 
+# Events that are late -----------------------------------------------------------------
+
+# Days before receipt: within the bound, its last, the first beyond, and longer ago than
+# anybody plays.
+AGES = (0, 1, 29, 30, 31, 32, 400, 20_000)
+
+
+@st.composite
+def late_deliveries(draw) -> tuple[list[Any], int]:
+    """
+    Draw what happens: events that are new or sent before, and what follows each batch.
+
+    A step is events by user, number and age, how long ago they were received, how long
+    after the step before, and what follows: nothing, a compaction, a forced one, or one
+    that dies before one of its requests. The number seeds the rest.
+    """
+    events = st.tuples(st.integers(0, 3), st.integers(0, 5), st.sampled_from(AGES))
+    steps = draw(
+        st.lists(
+            st.tuples(
+                st.lists(events, max_size=8),
+                st.sampled_from([0 * MINUTE, 15 * MINUTE]),
+                st.sampled_from([MINUTE, DAY, 20 * DAY, 45 * DAY]),
+                st.sampled_from(["", "", "compact", "compact", "force", "die"]),
+            ),
+            min_size=2,
+            max_size=6,
+        )
+    )
+    return steps, draw(st.integers(0, 2**32))
+
+
+class TestLateEvents:
+    clock = NOW
+    numbers = itertools.count()
+
+    @settings(PROPERTY, max_examples=6)
+    @given(drawn=late_deliveries())
+    def test_count_once_and_the_others_at_once(self, bounded, drawn):
+        """
+        Whatever is late, early, repeated, replayed, compacted or killed, and when.
+
+        After every step the view has all events that came within the bound at any time,
+        and of the others those that a compaction has seen; each once, exactly. In the
+        end it has every event, and so has a clean computation.
+        """
+        self.follow(bounded, *drawn)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(3600)
+    @settings(PROPERTY, max_examples=60)
+    @given(drawn=late_deliveries())
+    def test_count_once_in_many_more_histories(self, bounded, drawn):
+        """The same of histories that take minutes."""
+        self.follow(bounded, *drawn)
+
+    def follow(self, site: Site, steps: list[Any], seed: int) -> None:
+        """Do what was drawn, for users of its own."""
+        cls, prefix = type(self), f"late {next(self.numbers)}/"
+        chance = random.Random(seed)
+        sent: dict[Any, dict[str, Any]] = {}
+        counted: set[Any] = set()
+        unsure: set[str] = set()
+        for batch, ago, wait, follows in steps:
+            cls.clock += wait
+            received_at = cls.clock - ago
+            events = [self.event(prefix, *one, received_at) for one in batch]
+            # Some of what was sent before comes again, however old it is by now.
+            events += chance.sample(list(sent.values()), min(3, len(sent)))
+            for one in events:
+                key = (one["user_id"], one["event_time"][:10], one["event_id"])
+                sent.setdefault(key, one)
+                day = date.fromisoformat(key[1])
+                if day >= received_at.date() - BOUND:
+                    counted.add(key)
+            if events:
+                rows = rows_of(
+                    [encode(one) for one in events],
+                    received_at=received_at,
+                    lateness=BOUND,
+                )
+                site.append(rows)
+            if follows == "die":
+                life = Life(chance.randint(3, 14))
+                changed = {"as_of": LONG_AGO}
+                with contextlib.suppress(Died):
+                    compaction.compact(mortal_run(site, cls.clock, life, **changed))
+                # Whether it has counted what was late depends on when it died.
+                unsure = {key[0] for key in set(sent) - counted}
+                cls.clock += LEASE
+            elif follows:
+                force = follows == "force"
+                site.compact(cls.clock, as_of=LONG_AGO, force=force)
+                counted, unsure = set(sent), set()
+            sure = {k: one for k, one in sent.items() if k[0] not in unsure}
+            must = [one for key, one in sure.items() if key in counted]
+            found = of_users(site.features(), list(sure.values()))
+            assert found == expected(must)
+        site.compact(cls.clock, as_of=LONG_AGO)
+        every = list(sent.values())
+        assert of_users(site.features(), every) == expected(every)
+        assert of_users(site.clean_features(), every) == expected(every)
+        cls.clock += DAY
+
+    @staticmethod
+    def event(
+        prefix: str, user: int, number: int, age: int, at: datetime
+    ) -> dict[str, Any]:
+        """Return an event of a user, as old as a number of days."""
+        day = max(date(1971, 1, 1), at.date() - age * DAY)
+        cents = 10 * user + number
+        return {
+            "event_id": f"e{number}",
+            "use_case": "first_day_churn",
+            "user_id": f"{prefix}{user}",
+            "event_time": f"{day}T00:00:00Z",
+            "event_type": "new_bet",
+            "bet_amount": Decimal(cents).scaleb(-2),
+        }
+
+    def test_are_not_in_the_view_before_a_compaction(self, strict):
+        """The view reads the tiles of a few months, where their own may not be."""
+        rows = [bet(event_id="old", event_time="2026-02-17T12:00:00Z")]
+        strict.append(rows_of(rows, received_at=NOW, lateness=BOUND))
+        before = strict.features()
+
+        strict.compact(NOW + HOUR)
+
+        assert before == {}
+        assert strict.features()["u1"]["bet_count"] == 1
+
+    def test_of_the_last_day_within_the_bound_are_not_late(self, strict):
+        """Thirty days before the day of receipt, whatever the hour."""
+        rows = [bet(event_time="2026-02-18T00:00:00Z")]
+
+        strict.append(rows_of(rows, received_at=NOW, lateness=BOUND))
+
+        assert strict.features()["u1"]["bet_count"] == 1
+
+    def test_cost_the_tiles_of_their_own_months(self, strict):
+        """One clock of 1971 has BigQuery read that month, and none between."""
+        events = [bet(), bet(event_id="e2", event_time="1971-05-06T12:00:00Z")]
+        strict.append(rows_of(events, received_at=NOW, lateness=BOUND))
+        months: list[Any] = []
+
+        class Watched(Warehouse):
+            def rows(self, sql: str, parameters: Any = None) -> list[Any]:
+                if sql == statement("compact_days"):
+                    months.append(parameters["months"])
+                return super().rows(sql, parameters)
+
+        watched = Watched(strict.settings, client=strict.warehouse.client)
+        strict.compact(NOW + HOUR, warehouse=watched)
+
+        assert months == [[date(1971, 5, 1), date(2026, 3, 1)]]
+        assert [row["day"] for row in strict.tiles()] == [
+            date(1971, 5, 6),
+            date(2026, 3, 1),
+        ]
+        assert strict.features()["u1"]["bet_count"] == 2
+
+    def test_leave_what_the_view_reads_as_it_is(self, strict):
+        """Two months of tiles, a moment of arrival, and a row a user: all constants."""
+        old = bet(event_time="1971-05-06T12:00:00Z")
+        strict.append(rows_of([old], received_at=NOW, lateness=BOUND))
+        strict.compact(NOW)
+
+        text = strict.warehouse.view_text("stream_features")
+
+        assert "\n      month >= DATE '2026-02-01'\n" in text
+        assert "AND event_date >= DATE '2026-02-01'\n" in text
+        assert "received_on >= DATE '2026-03-20'\n" in text
+        assert "1970" not in text
+
+    def test_count_once_where_the_bound_was_another_before(self, strict):
+        """A row of an instance that has an older, larger bound is left to a run."""
+        old = bet(event_time="2025-12-24T12:00:00Z")
+        for received in (NOW - 60 * DAY, NOW):
+            strict.append(rows_of([old], received_at=received, lateness=90 * DAY))
+            strict.compact(received + HOUR)
+        again = rows_of([old], received_at=NOW + DAY, lateness=90 * DAY)
+        strict.append(again)
+
+        assert strict.features() == expected([old])
+
+
+class TestUsers:
+    def test_have_a_row_each_of_all_their_tiles(self, empty):
+        """Sums and first registration are those of the days together."""
+        events = [
+            registration(event_time="2026-03-03T12:00:00Z", city="Zwolle"),
+            registration(event_id="r2", event_time="2026-02-03T12:00:00Z"),
+            bet(event_id="e1", event_time="2026-02-04T12:00:00Z", bet_amount=1.25),
+            bet(event_id="e2", event_time="2026-03-04T12:00:00Z", bet_amount=2.5),
+            bet(user_id="u2", event_id="e1"),
+        ]
+        for part in (events[:3], events[2:]):
+            empty.append(rows_of(part, received_at=NOW))
+            empty.compact(NOW + HOUR)
+
+        first, second = empty.users()
+        assert (first["bet_count"], first["bet_sum"]) == (2, Decimal("3.75"))
+        assert first["bet_sum_squares"] == Decimal("7.8125")
+        assert first["registration"]["city"] == "Aberdeen"
+        assert (second["user_id"], second["bet_count"]) == ("u2", 1)
+
+    def test_are_in_the_bucket_that_python_says(self, empty):
+        """Whoever looks a user up passes the partition, which SQL has computed."""
+        users = ["u1", "", " ", "Zoë Ægir", "用户", "🂡", "'; DROP", "a" * 256, "\\x00"]
+        events = [bet(user_id=user) for user in users if user]
+        empty.append(rows_of(events, received_at=NOW))
+
+        empty.compact(NOW)
+
+        found = {row["user_id"]: row["user_bucket"] for row in empty.users()}
+        assert found == {user: tables.user_bucket(user) for user in users if user}
+
+    def test_are_made_anew_by_a_forced_run(self, empty):
+        """Whatever has happened to their rows, they are what the tiles say."""
+        events = [bet(user_id=f"u{n}") for n in range(3)]
+        empty.append(rows_of(events, received_at=NOW))
+        empty.compact(NOW)
+        users = empty.users()
+        empty.warehouse.execute("DELETE FROM stream_users WHERE user_id = 'u1'")
+        empty.warehouse.execute("UPDATE stream_users SET bet_count = 9 WHERE TRUE")
+
+        empty.compact(NOW + DAY, force=True)
+
+        assert empty.users() == users
+        assert empty.features() == expected(events)
+
+    @pytest.mark.parametrize("by", ["set-up", "compaction"])
+    def test_are_made_of_the_tiles_of_an_earlier_version(self, empty, by):
+        """A deployment that has compacted before there were such rows loses nothing."""
+        events = [bet(user_id=f"u{n}") for n in range(3)]
+        empty.append(rows_of(events, received_at=NOW))
+        empty.compact(NOW)
+        empty.warehouse.execute("DELETE FROM stream_users WHERE TRUE")
+        found = empty.artifacts.read(compaction.WATERMARK)
+        note = {"watermark": json.loads(found.data)["watermark"], "open_days": {}}
+        empty.artifacts.replace(
+            compaction.WATERMARK,
+            json.dumps(note).encode(),
+            generation=found.generation,
+        )
+
+        if by == "set-up":
+            compaction.prepare_view(empty.warehouse, empty.artifacts)
+        else:
+            empty.compact(NOW + DAY)
+
+        assert empty.features() == expected(events)
+        empty.compact(NOW + 2 * DAY)
+        assert empty.features() == expected(events)
+
+    def test_forget_what_tiles_are_not_kept_of(self, emulators):
+        """A month whose tiles have expired leaves the sums, and never comes back."""
+        kept = {"PROPENSITY_RETENTION_DAYS": "stream_features_daily=60"}
+        events = [
+            bet(event_id=f"e{month}", event_time=f"2026-{month}-15T12:00:00Z")
+            for month in ("01", "02", "03")
+        ]
+        with new_site(emulators, **kept) as site:
+            site.append(rows_of(events, received_at=NOW))
+            site.compact(NOW)
+            first = site.features()["u1"]["bet_count"]
+
+            site.append(rows_of(events, received_at=NOW + 20 * DAY))
+            site.compact(NOW + 20 * DAY)
+
+        assert first == 2  # January's have expired on the second of March
+        assert site.features()["u1"]["bet_count"] == 1
+
+    def test_of_a_fresh_deployment_are_none(self, empty):
+        """Set-up computes nothing where nothing was compacted."""
+        compaction.prepare_view(empty.warehouse, empty.artifacts)
+
+        assert empty.users() == []
+        assert empty.artifacts.find(compaction.WATERMARK) is None
+
+
+class TestSteps:
+    DAYS = [date(2026, 1, 1) + n * DAY for n in range(400)]
+
+    def test_are_of_a_week_of_arrivals_each(self):
+        """A pause of 400 days is counted in weeks, each with its months."""
+        touched = [(day, day - n * DAY) for day in self.DAYS for n in (0, 30)]
+        since = datetime(2026, 1, 1, 9, tzinfo=UTC)
+        steps = compaction.steps_of(touched, since=since, first_month=LONG_AGO)
+
+        assert len(steps) == 58
+        assert steps[0].since == since
+        assert [one.until for one in steps[:-1]] == [one.since for one in steps[1:]]
+        assert steps[-1].until == compaction.FOREVER
+        assert max(len(one.months) for one in steps) <= 3
+
+    def test_are_of_half_a_year_of_tiles_each(self):
+        """A clock that is anywhere costs small steps, and no large one."""
+        arrived = date(2026, 3, 20)
+        days = [date(1971 + n // 12, 1 + n % 12, 9) for n in range(100)]
+        steps = compaction.steps_of(
+            [(arrived, day) for day in days], since=NOW, first_month=LONG_AGO
+        )
+
+        assert [len(one.months) for one in steps] == [6] * 16 + [4]
+        assert {one.since for one in steps} == {NOW}
+        assert {month for one in steps for month in one.months} == {
+            day.replace(day=1) for day in days
+        }
+
+    def test_are_none_without_events(self):
+        """Nor of months whose tiles are not kept."""
+        touched = [(date(2026, 3, 20), date(2026, 1, 20))]
+        march = date(2026, 3, 1)
+
+        assert compaction.steps_of([], since=NOW, first_month=march) == []
+        assert compaction.steps_of(touched, since=NOW, first_month=march) == []
+
+
 class TestTiles:
     def test_change_where_late_events_belong_and_nowhere_else(self, empty):
         """A late event changes the tile of its user's day; others are not written."""
@@ -440,13 +787,13 @@ class TestRun:
         run = empty.run(NOW + DAY)
 
         class Overtaken(Warehouse):
-            def execute(self, sql: str, parameters: Any = None) -> int:
+            def rows(self, sql: str, parameters: Any = None) -> list[Any]:
                 if sql == statement("compact_days"):
                     received = rows_of(
                         [old, {**old, "event_id": "new"}], received_at=NOW + DAY
                     )
                     empty.append(received)
-                return super().execute(sql, parameters)
+                return super().rows(sql, parameters)
 
         run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
         compaction.compact(run)

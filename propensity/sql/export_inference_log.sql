@@ -1,14 +1,9 @@
--- Export the scores given to a day's events, each once, to Parquet files.
--- Parameters: @day DATE; @earliest DATE, the first day on which an event of that day can
---   have been scored. An option takes no parameter, so that the compaction puts its own
---   target in the place of the uri.
+-- Choose the scores given to the events of some days, each once, for export_day.sql.
+-- Parameters: @days ARRAY<DATE>; @earliest, @latest DATE, the first and the last day on
+--   which an event of these days can have been scored; @lateness_days INT64.
 -- Source: inference_log.
-EXPORT DATA
-OPTIONS (
-  uri = 'gs://bucket/folder/part-*.parquet',
-  format = 'PARQUET',
-  overwrite = TRUE
-)
+CREATE TEMP TABLE chosen
+PARTITION BY event_date
 AS
 SELECT
   *
@@ -16,6 +11,8 @@ FROM
   inference_log
 WHERE
   scored_on >= @earliest
-  AND event_date = @day
+  AND scored_on <= @latest
+  AND event_date IN UNNEST(@days)
+  AND event_date >= DATE_SUB(scored_on, INTERVAL @lateness_days DAY)
 QUALIFY
-  ROW_NUMBER() OVER (PARTITION BY inference_id ORDER BY scored_at) = 1
+  ROW_NUMBER() OVER (PARTITION BY inference_id ORDER BY scored_at) = 1;

@@ -1,24 +1,22 @@
--- Export a day's events, each once, to Parquet files.
--- Parameters: @day DATE; @earliest DATE, the first day on which an event of that day can
---   have been received. An option takes no parameter, so that the compaction puts its own
---   target in the place of the uri.
+-- Choose the events of some days that were not late, each once, for export_day.sql.
+-- Parameters: @days ARRAY<DATE>; @earliest, @latest DATE, the first and the last day on
+--   which an event of these days can have been received; @lateness_days INT64.
 -- Source: stream_events.
-EXPORT DATA
-OPTIONS (
-  uri = 'gs://bucket/folder/part-*.parquet',
-  format = 'PARQUET',
-  overwrite = TRUE
-)
+CREATE TEMP TABLE chosen
+PARTITION BY event_date
 AS
 SELECT
-  *
+  * EXCEPT (is_late)
 FROM
   stream_events
 WHERE
   received_on >= @earliest
-  AND event_date = @day
+  AND received_on <= @latest
+  AND event_date IN UNNEST(@days)
+  AND event_date >= DATE_SUB(received_on, INTERVAL @lateness_days DAY)
+  AND is_late IS NOT TRUE
 QUALIFY
   ROW_NUMBER() OVER (
     PARTITION BY use_case, user_id, event_date, event_id
     ORDER BY received_at, message_id
-  ) = 1
+  ) = 1;

@@ -1,5 +1,5 @@
 -- Part of a condition: some messages.
--- Parameters: @message_ids ARRAY<STRING>. The program puts a table's partition in the
---   place of partition_day.
-partition_day >= DATE '1970-01-01'
+-- Parameters: @message_ids ARRAY<STRING>. The program says in the place of
+--   every_partition that all are meant.
+every_partition
 AND message_id IN UNNEST(@message_ids)

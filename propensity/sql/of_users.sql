@@ -1,5 +1,5 @@
 -- Part of a condition: rows about some users, in whatever use case.
--- Parameters: @user_ids ARRAY<STRING>. The program puts a table's partition in the place
---   of partition_day.
-partition_day >= DATE '1970-01-01'
+-- Parameters: @user_ids ARRAY<STRING>. The program says in the place of every_partition
+--   that all are meant.
+every_partition
 AND user_id IN UNNEST(@user_ids)

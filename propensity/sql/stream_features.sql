@@ -1,9 +1,12 @@
 -- The view stream_features: one row per use case and user, as things stand now, of those
 --   with an event that is measured.
--- Sources: stream_features_daily, and of stream_events what was received since the
---   watermark, less what a tile has counted already. So it is exact whether or not, and
---   however often, the compaction has run, and reads no more however long the history.
--- The compaction puts its watermark in the place of the two literals.
+-- Sources: stream_users, and of stream_events what was received since the watermark, less
+--   what a tile of stream_features_daily has counted already. So it is exact whether or
+--   not, and however often, the compaction has run, and reads no more however long the
+--   history. An event that is late counts once the compaction has run: its tile may be of
+--   any month.
+-- The compaction puts its watermark, and the first month of events that are not late, in
+-- the place of the literals.
 WITH
   received AS (
     SELECT
@@ -13,6 +16,8 @@ WITH
     WHERE
       received_on >= DATE '1970-01-01'
       AND received_at >= TIMESTAMP '1970-01-01 00:00:00+00:00'
+      AND event_date >= DATE '1970-01-01'
+      AND is_late IS NOT TRUE
       AND
 -- include: measured_events.sql
     QUALIFY
@@ -21,13 +26,24 @@ WITH
         ORDER BY received_at, message_id
       ) = 1
   ),
+  tiles AS (
+    SELECT
+      use_case,
+      user_id,
+      day,
+      event_ids
+    FROM
+      `stream_features_daily`
+    WHERE
+      month >= DATE '1970-01-01'
+  ),
   uncounted AS (
     SELECT
       r.*
     FROM
       received AS r
     LEFT JOIN
-      `stream_features_daily` AS d
+      tiles AS d
       ON d.use_case = r.use_case AND d.user_id = r.user_id AND d.day = r.event_date
     WHERE
       d.user_id IS NULL
@@ -37,18 +53,9 @@ WITH
     SELECT
       use_case,
       user_id,
-      purchase_count,
-      purchase_sum,
-      purchase_sum_squares,
-      bet_count,
-      bet_sum,
-      bet_sum_squares,
-      win_count,
-      win_sum,
-      win_sum_squares,
-      registration
+-- include: sums.sql
     FROM
-      `stream_features_daily`
+      `stream_users`
     UNION ALL
     SELECT
       use_case,
@@ -64,20 +71,7 @@ WITH
     SELECT
       use_case,
       user_id,
-      SUM(purchase_count) AS purchase_count,
-      SUM(purchase_sum) AS purchase_sum,
-      SUM(purchase_sum_squares) AS purchase_sum_squares,
-      SUM(bet_count) AS bet_count,
-      SUM(bet_sum) AS bet_sum,
-      SUM(bet_sum_squares) AS bet_sum_squares,
-      SUM(win_count) AS win_count,
-      SUM(win_sum) AS win_sum,
-      SUM(win_sum_squares) AS win_sum_squares,
-      ARRAY_AGG(
-        registration
-        IGNORE NULLS
-        ORDER BY registration.registration_time, TO_JSON_STRING(registration)
-      )[SAFE_OFFSET(0)] AS registration
+-- include: merged_sums.sql
     FROM
       parts
     GROUP BY

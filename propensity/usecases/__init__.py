@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cache
@@ -19,7 +19,7 @@ from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from propensity import consent
+from propensity import consent, tables
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
@@ -163,6 +163,26 @@ class UseCase:
         return {
             name: type(default)(getattr(settings, name, "") or default)
             for name, default in self.parameters.items()
+        }
+
+    def serving(
+        self, settings: Settings, user_ids: Collection[str], *, first_event_day: date
+    ) -> dict[str, Any]:
+        """
+        Return the parameters of the use case's ``stream_rows``.
+
+        Args:
+            settings: As in ``window``.
+            user_ids: Whose features are read; one or more.
+            first_event_day: Of the oldest event to be scored.
+        """
+        return {
+            **self.chosen(settings),
+            "use_case": self.name,
+            "user_ids": sorted(user_ids),
+            # Constants, without which BigQuery would read the rows of all users.
+            "user_buckets": sorted({tables.user_bucket(one) for one in user_ids}),
+            "first_event_day": first_event_day,
         }
 
     @property

@@ -101,13 +101,31 @@ class TestSql:
 
     def test_of_an_export_names_its_objects(self):
         """What is exported is read, and objects are created, and overwritten."""
-        sql = statement("export_inference_log").replace("gs://bucket/", "gs://b/")
+        script = statement("export_inference_log") + statement("export_day")
 
-        assert of_sql(sql) == {
-            ("export", "d.inference_log"),
+        assert of_sql(script.replace("gs://bucket/", "gs://b/")) == {
             ("getData", "d.inference_log"),
             ("create", "folder/part-*.parquet"),
             ("delete", "folder/part-*.parquet"),
+        }
+        assert of_sql("EXPORT DATA OPTIONS (uri = 'gs://b/f') AS SELECT a FROM t") == {
+            ("export", "d.t"),
+            ("getData", "d.t"),
+            ("create", "f"),
+        }
+
+    def test_needs_nothing_for_what_a_script_makes_for_itself(self):
+        """A temporary table is nobody else's; what it is made of is read."""
+        script = """
+        CREATE TEMP TABLE x PARTITION BY day AS SELECT a, day FROM t;
+        MERGE u USING x ON u.a = x.a WHEN NOT MATCHED THEN INSERT (a) VALUES (a);
+        SELECT COUNT(*) FROM x
+        """
+
+        assert of_sql(script) == {
+            ("getData", "d.t"),
+            ("updateData", "d.u"),
+            ("getData", "d.u"),
         }
 
     @pytest.mark.parametrize(

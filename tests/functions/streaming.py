@@ -24,7 +24,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent import futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -65,6 +65,7 @@ POLL_S = 0.05
 TABLES = (
     tables.STREAM_EVENTS,
     tables.STREAM_FEATURES_DAILY,
+    tables.STREAM_USERS,
     tables.POSTCODE_INDEX,
     tables.INFERENCE_LOG,
     tables.TRUTH_EVENTS,
@@ -89,9 +90,13 @@ def eventually(
 
 
 def rows_of(
-    events: Iterable[bytes | Mapping[str, Any]], *, received_at: datetime
+    events: Iterable[bytes | Mapping[str, Any]],
+    *,
+    received_at: datetime,
+    lateness: timedelta = RULES.lateness,
 ) -> pa.Table:
     """Return events as the rows that the stream stores of them; all are accepted."""
+    rules = replace(RULES, lateness=lateness)
     numbers = itertools.count()
     messages = [
         stream.Message(
@@ -101,7 +106,7 @@ def rows_of(
         for one in events
     ]
     accepted = stream.accept(
-        messages, CATALOGUE, None, received_at=received_at, rules=RULES
+        messages, CATALOGUE, None, received_at=received_at, rules=rules
     )
     assert not accepted.refused, accepted.refused
     return pa.Table.from_batches([accepted.rows])
@@ -225,6 +230,15 @@ class Site:
                 del row["compacted_at"]
         keys = [(row["use_case"], row["user_id"], row["day"]) for row in found]
         assert len(keys) == len(set(keys)), "a user's day has more than one tile"
+        return found
+
+    def users(self) -> list[dict[str, Any]]:
+        """Return the rows of users, in order, without when they were written."""
+        found = self.rows("SELECT * FROM stream_users ORDER BY use_case, user_id")
+        for row in found:
+            del row["compacted_at"]
+        keys = [(row["use_case"], row["user_id"]) for row in found]
+        assert len(keys) == len(set(keys)), "a user has more than one row"
         return found
 
     def run(self, began_at: datetime, **changed: Any) -> Run:
@@ -353,6 +367,78 @@ def another(site: Site, **extra: str) -> Site:
     for name in ("warehouse", "artifacts", "channel"):
         vars(made)[name] = getattr(site, name)
     return made
+
+
+# Runs that die ------------------------------------------------------------------------
+
+
+class Died(BaseException):
+    """The process has ended; nothing it does after that happens."""
+
+
+class Life:
+    """Counts what a process asks of others, until it dies before one of them."""
+
+    def __init__(self, ends_at: int) -> None:
+        self.ends_at = ends_at
+        self.asked = 0
+
+    def step(self) -> None:
+        """Go on, or die; who is dead stays so."""
+        self.asked += 1
+        if self.asked >= self.ends_at:
+            raise Died
+
+
+class MortalWarehouse(Warehouse):
+    """BigQuery, for a process that may die."""
+
+    life: Life
+
+    def rows(self, *arguments: Any) -> Any:
+        self.life.step()
+        return super().rows(*arguments)
+
+    def execute(self, *arguments: Any) -> int:
+        self.life.step()
+        return super().execute(*arguments)
+
+    def replace_view(self, name: str, sql: str) -> None:
+        self.life.step()
+        super().replace_view(name, sql)
+
+
+class MortalArtifacts(Artifacts):
+    """Cloud Storage, for a process that may die."""
+
+    life: Life
+
+    def find(self, name: str) -> Any:
+        self.life.step()
+        return super().find(name)
+
+    def _write(self, *arguments: Any, **named: Any) -> int:
+        self.life.step()
+        return super()._write(*arguments, **named)
+
+    def names(self, prefix: str) -> list[str]:
+        self.life.step()
+        return super().names(prefix)
+
+    def delete(self, name: str) -> None:
+        self.life.step()
+        super().delete(name)
+
+
+def mortal_run(site: Site, began_at: datetime, life: Life, **changed: Any) -> Run:
+    """Return a run that ends when its life does."""
+    warehouse = MortalWarehouse(site.settings, client=site.warehouse.client)
+    with site.workplace.storage.client() as client:
+        bucket = client.bucket(site.workplace.bucket)
+        artifacts = MortalArtifacts(bucket, deadline_s=30.0)
+    warehouse.life = artifacts.life = life
+    registry = Registry(artifacts, "stream")
+    return site.run(began_at, warehouse=warehouse, registry=registry, **changed)
 
 
 # Instances ----------------------------------------------------------------------------

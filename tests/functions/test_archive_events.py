@@ -6,16 +6,19 @@ It is one of several consumers of the topic ``enriched``, and knows of no other.
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
+from local.stack import ROOT
 from propensity import tables
 from tests.events import bet, registration, written
 from tests.functions.streaming import (
@@ -153,6 +156,32 @@ class TestArchives:
             assert instance.post(bet(user_id=user)).status_code == 200
 
         assert len(archived(user)) == 1
+
+    def test_an_event_as_often_as_it_comes_with_others(
+        self, emulators, site, instance, archived, user
+    ):
+        """And the README says by which statement each is read once."""
+        events = [bet(user_id=user, event_id=f"e{n}") for n in range(4)]
+        for others in (events[:2], events[1:], events):
+            instance.post_all(others)
+        [distinct] = re.findall(
+            r"```sql\n(SELECT.*?archived_events.*?)```",
+            (ROOT / "04-StreamFeatures/README.md").read_text("utf-8"),
+            re.DOTALL,
+        )
+        files = emulators.state.folder / "storage" / site.workplace.bucket / FOLDER
+
+        with duckdb.connect() as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            connection.execute(
+                "CREATE VIEW archived_events AS SELECT * "
+                f"FROM read_parquet('{files}/*/*.parquet', hive_partitioning = true) "
+                f"WHERE user_id = '{user}'"
+            )
+            rows = connection.execute(distinct).fetch_arrow_table().to_pylist()
+
+        assert len(archived(user)) > len(events)
+        assert sorted(row["event_id"] for row in rows) == ["e0", "e1", "e2", "e3"]
 
     def test_what_can_never_be_an_event_as_a_dead_letter(
         self, site, instance, archived, user

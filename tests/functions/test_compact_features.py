@@ -23,16 +23,18 @@ import requests
 
 from local.synthesize_games import expected_features
 from propensity import tables
-from propensity.artifacts import Artifacts
-from propensity.compaction import compact
+from propensity.compaction import DAYS_AT_ONCE, compact, read_watermark
+from propensity.errors import Unfinished
 from propensity.registry import Registry
-from propensity.warehouse import Warehouse
 from tests.events import bet, registration
 from tests.functions.streaming import (
     DEADLINE_S,
+    Died,
     Instance,
+    Life,
     Site,
     eventually,
+    mortal_run,
     new_site,
     rows_of,
 )
@@ -245,6 +247,15 @@ class TestExports:
         assert answer["exported_days"]["stream_events"] == 2
         assert exported(site) == identities(events)
 
+    def test_hold_once_what_was_delivered_twice(self, site):
+        """Unlike the archive, which holds an event as often as it came."""
+        event = bet(event_time="2026-03-01T08:00:00Z")
+        for received in (NOW, NOW + DAY):
+            site.append(rows_of([event, event], received_at=received))
+            site.compact(received + HOUR)
+
+        assert exported(site) == identities([event])
+
     def test_hold_no_personal_field(self, site):
         """Name, street and date of birth are in no file; the age is."""
         site.append(rows_of([registration()], received_at=NOW))
@@ -352,73 +363,198 @@ class TestExports:
         ]
 
 
-class Died(BaseException):
-    """The process has ended; nothing it does after that happens."""
+class TestLate:
+    BOUND = timedelta(days=30)
+
+    @pytest.fixture
+    def strict(self, emulators) -> Iterator[Site]:
+        """Tables where an event may be thirty days late."""
+        with new_site(emulators, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as made:
+            yield made
+
+    def test_events_are_left_out_of_the_exports(self, strict):
+        """Those within the bound are exported by day; a bad clock exports nothing."""
+        days = ("1971-05-06", "2026-02-17", "2026-02-18", "2026-03-19")
+        events = [bet(event_time=f"{day}T08:00:00Z") for day in days]
+        strict.append(rows_of(events, received_at=NOW, lateness=self.BOUND))
+        for day in days:
+            score(strict, "u1", "e1", day, NOW)
+
+        answer = strict.compact(NOW + HOUR)
+
+        assert [str(day) for day in answer["days"]] == list(days)
+        assert answer["exported_days"] == {"stream_events": 2, "inference_log": 2}
+        for table in ("stream_events", "inference_log"):
+            assert [*exported(strict, table)] == [f"date={day}" for day in days[2:]]
+        assert strict.features()["u1"]["bet_count"] == 4
+        assert strict.compact(NOW + DAY)["exported_days"] == {
+            "stream_events": 0,
+            "inference_log": 0,
+        }
+
+    def test_copies_take_nothing_out_of_an_export(self, strict):
+        """An event that comes again when it is late stays where it was."""
+        first = bet(event_id="first", event_time="2026-03-01T08:00:00Z")
+        second = {**first, "event_id": "second"}
+        strict.append(rows_of([first], received_at=NOW, lateness=self.BOUND))
+        strict.compact(NOW + HOUR)
+        later = NOW + 60 * DAY
+        strict.append(rows_of([first, second], received_at=later, lateness=self.BOUND))
+        strict.compact(later + HOUR)
+        between = exported(strict)
+
+        strict.compact(later + DAY, force=True)
+
+        assert between == exported(strict) == identities([first])
+        assert strict.features()["u1"]["bet_count"] == 2
+
+    def test_events_are_marked_in_the_table_and_not_in_the_files(self, strict):
+        """An export has the columns that it had; the mark would be the same in all."""
+        events = [bet(), bet(event_id="e2", event_time="1971-05-06T08:00:00Z")]
+        strict.append(rows_of(events, received_at=NOW, lateness=self.BOUND))
+        strict.compact(NOW)
+
+        marks = strict.rows("SELECT event_id, is_late FROM stream_events")
+        assert {row["event_id"]: row["is_late"] for row in marks} == {
+            "e1": False,
+            "e2": True,
+        }
+        [[row]] = strict.exported("stream_events").values()
+        assert "is_late" not in row
 
 
-class Life:
-    """Counts what a process asks of others, until it dies before one of them."""
+class Hours:
+    """A clock that is an hour later each time that a run looks at it."""
 
-    def __init__(self, ends_at: int) -> None:
-        self.ends_at = ends_at
-        self.asked = 0
+    def __init__(self) -> None:
+        self.seconds = 0.0
 
-    def step(self) -> None:
-        """Go on, or die; who is dead stays so."""
-        self.asked += 1
-        if self.asked >= self.ends_at:
-            raise Died
+    def __call__(self) -> float:
+        self.seconds += 3_600.0
+        return self.seconds
 
 
-class MortalWarehouse(Warehouse):
-    """BigQuery, for a process that may die."""
+class TestCutOff:
+    """More to do than a run has time for."""
 
-    life: Life
+    @staticmethod
+    def events(days: int) -> list[dict[str, Any]]:
+        """Return an event of each of so many days."""
+        return [
+            bet(
+                user_id=f"u{n % 7}",
+                event_id=f"e{n}",
+                event_time=f"{date(2025, 2, 10) + n * DAY}T12:00:00Z",
+            )
+            for n in range(days)
+        ]
 
-    def rows(self, *arguments: Any) -> Any:
-        self.life.step()
-        return super().rows(*arguments)
+    def fill(self, site: Site, days: int) -> list[dict[str, Any]]:
+        """Store them as they came in over forty days, and a score; return them."""
+        events = self.events(days)
+        for part in range(4):
+            rows = rows_of(events[part::4], received_at=NOW + 10 * part * DAY)
+            site.append(rows)
+        score(site, "u1", "e1", "2025-02-11", NOW)
+        return events
 
-    def execute(self, *arguments: Any) -> int:
-        self.life.step()
-        return super().execute(*arguments)
+    def state(self, site: Site) -> Any:
+        """Return all that runs have led to, but for when."""
+        watermark = read_watermark(site.artifacts)
+        return (
+            site.tiles(when=False),
+            site.users(),
+            site.features(),
+            exported(site),
+            exported(site, "inference_log"),
+            (watermark.moment, watermark.open_days, watermark.steps),
+        )
 
-    def replace_view(self, name: str, sql: str) -> None:
-        self.life.step()
-        super().replace_view(name, sql)
+    @pytest.mark.timeout(600)
+    @pytest.mark.parametrize(
+        ("days", "force"),
+        [
+            (30, False),
+            (30, True),
+            pytest.param(400, False, marks=pytest.mark.long),
+        ],
+    )
+    def test_runs_come_to_what_one_run_does(self, emulators, days, force):
+        """
+        30 or 400 days are touched, and every run has time for one step.
 
+        Each gets further, says what it has left, and the next goes on there; whoever
+        asks by force again does not begin anew.
+        """
+        with new_site(emulators) as one:
+            self.fill(one, days)
+            one.compact(NOW + 41 * DAY)
+            whole = self.state(one)
+        with new_site(emulators) as site:
+            self.fill(site, days)
+            if force:
+                site.compact(NOW + 41 * DAY)
+            left = [*self.cut_off(site, force=force)]
 
-class MortalArtifacts(Artifacts):
-    """Cloud Storage, for a process that may die."""
+            assert self.state(site) == whole
+        assert len(left) > days // DAYS_AT_ONCE
+        assert left == sorted(set(left), reverse=True)
 
-    life: Life
+    @staticmethod
+    def cut_off(site: Site, **changed: Any) -> Iterator[tuple[int, int]]:
+        """Run until all is done, and yield what each run has left."""
+        while True:
+            try:
+                site.compact(NOW + 41 * DAY, clock=Hours(), **changed)
+            except Unfinished as error:
+                detail: Any = error.detail
+                yield detail["steps_left"], sum(detail["days_left"].values())
+            else:
+                return
 
-    def find(self, name: str) -> Any:
-        self.life.step()
-        return super().find(name)
+    def test_moves_the_watermark_while_it_counts(self, site):
+        """What is counted is not read again, and the view is exact all the while."""
+        events = self.fill(site, 200)
+        moments = []
+        for _ in self.cut_off(site, as_of=date(1971, 1, 1)):
+            moments.append(read_watermark(site.artifacts).moment)
+            assert view(site) == features(events)
 
-    def _write(self, *arguments: Any, **named: Any) -> int:
-        self.life.step()
-        return super()._write(*arguments, **named)
+        assert moments == sorted(moments)
+        assert len(set(moments)) > 3
 
-    def names(self, prefix: str) -> list[str]:
-        self.life.step()
-        return super().names(prefix)
+    def test_counts_what_comes_between(self, site):
+        """Events that come after a run was cut off are counted, and exported, once."""
+        events = self.fill(site, 20)
+        with pytest.raises(Unfinished):
+            site.compact(NOW + 41 * DAY, clock=Hours())
+        events += [
+            bet(user_id="new", event_time="2026-04-29T12:00:00Z"),
+            bet(user_id="u1", event_id="new", event_time="2025-02-10T12:00:00Z"),
+        ]
+        site.append(rows_of(events[-2:], received_at=NOW + 41 * DAY + HOUR))
+        between = view(site)
 
-    def delete(self, name: str) -> None:
-        self.life.step()
-        super().delete(name)
+        site.compact(NOW + 42 * DAY)
 
+        assert between == view(site) == features(events)
+        assert exported(site) == identities(events)
 
-def mortal_run(site: Site, began_at: datetime, life: Life) -> Any:
-    """Return a run that ends when its life does."""
-    warehouse = MortalWarehouse(site.settings, client=site.warehouse.client)
-    with site.workplace.storage.client() as client:
-        bucket = client.bucket(site.workplace.bucket)
-        artifacts = MortalArtifacts(bucket, deadline_s=30.0)
-    warehouse.life = artifacts.life = life
-    registry = Registry(artifacts, "stream")
-    return site.run(began_at, warehouse=warehouse, registry=registry)
+    def test_run_answers_what_is_left(self, emulators, tmp_path):
+        """503, to be tried again; the log has the same."""
+        settings = {"PROPENSITY_QUERY_TIMEOUT_S": "1800"}
+        with new_site(emulators, **settings) as made:
+            self.fill(made, 20)
+            with Instance("compact_features", made.environment, tmp_path) as instance:
+                answer = requests.post(instance.url, timeout=DEADLINE_S)
+                line = eventually(instance.lines, "a line is written")[-1]
+
+        assert answer.status_code == 503
+        body = answer.json()
+        assert (body["error"], body["retryable"]) == ("unfinished", True)
+        assert body["detail"]["days_left"] == {"stream_events": 20, "inference_log": 1}
+        assert body["detail"]["steps_left"] == 4
+        assert (line["outcome"], line["status"]) == ("unfinished", 503)
 
 
 @pytest.mark.long

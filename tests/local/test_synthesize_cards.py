@@ -442,7 +442,10 @@ class TestDeliveries:
             None,
             received_at=datetime(2026, 8, 1, tzinfo=UTC),
             rules=Rules(
-                maximum_bytes=2**18, clock_skew=timedelta(0), keeps_personal=False
+                maximum_bytes=2**18,
+                clock_skew=timedelta(0),
+                lateness=timedelta(days=36_500),
+                keeps_personal=False,
             ),
         )
         refused = {place: one.reason for place, one in accepted.refused.items()}

@@ -56,8 +56,8 @@ def check(site, capsys) -> Any:
 
 @pytest.fixture
 def damaged(site) -> Iterator[str]:
-    """A user whose tile is not what the events say."""
-    change = "UPDATE stream_features_daily SET bet_sum = bet_sum + CAST(@by AS NUMERIC)"
+    """A user whose row is not what the events say."""
+    change = "UPDATE stream_users SET bet_sum = bet_sum + CAST(@by AS NUMERIC)"
     statement = f"{change} WHERE user_id = 'cem'"
     site.warehouse.execute(statement, {"by": "0.01"})
     yield "cem"
@@ -86,11 +86,10 @@ class TestCheck:
         assert "bet_count" not in shown
         assert damaged not in out
 
-    def test_finds_a_tile_that_is_lost(self, check, site):
-        """Its user lacks events that came; a forced compaction counts them again."""
-        site.warehouse.execute(
-            "DELETE FROM stream_features_daily WHERE user_id = 'ben'"
-        )
+    def test_finds_a_user_who_is_lost(self, check, site):
+        """Events that came are missing; a forced compaction counts them again."""
+        for table in ("stream_users", "stream_features_daily"):
+            site.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'ben'")
 
         found = check_features.compare(
             site.warehouse, "first_day_churn", now=datetime.now(UTC)

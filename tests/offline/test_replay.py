@@ -104,6 +104,7 @@ def accepted(
         rules=Rules(
             maximum_bytes=256 * 1024,
             clock_skew=timedelta(minutes=10),
+            lateness=timedelta(days=36_500),
             keeps_personal=keeps_personal,
         ),
     )
@@ -415,7 +416,10 @@ class TestStoredEvents:
             None,
             received_at=NOW,
             rules=Rules(
-                maximum_bytes=10**6, clock_skew=timedelta(), keeps_personal=False
+                maximum_bytes=10**6,
+                clock_skew=timedelta(),
+                lateness=timedelta(days=36_500),
+                keeps_personal=False,
             ),
         )
         assert facts(archived.rows) == facts(first.rows)

@@ -155,12 +155,7 @@ class Stream(Site):
         """Return what serving reads of users whose events are of a day or later."""
         rows = self.warehouse.lookup(
             USE_CASE.statement("stream_rows"),
-            {
-                **USE_CASE.chosen(self.settings),
-                "use_case": USE_CASE.name,
-                "user_ids": sorted(users),
-                "first_event_day": since,
-            },
+            USE_CASE.serving(self.settings, {*users}, first_event_day=since),
         )[0]
         found = {row["user_id"]: dict(row.items()) for row in rows}
         assert len(found) == len(rows)
@@ -191,7 +186,7 @@ def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., S
             stack.callback(made.close)
             if is_new:
                 made.warehouse.create(tables.STREAM_EVENTS)
-                made.warehouse.create(tables.STREAM_FEATURES_DAILY)
+                made.warehouse.create(tables.STREAM_USERS)
             return made
 
         yield make

@@ -1,6 +1,6 @@
 -- Part of a statement: events of the use case, each once, and the first registration of
 -- each of their users. Needs ``chosen``, rows of stream_events, and ``earlier``, the
--- registrations that the tiles know, however old: who had registered before the rows of
+-- registrations that are compacted, however old: who had registered before the rows of
 -- ``chosen`` begin is no new player. So that this holds, the compaction must have run
 -- since those days; before it has, ``chosen`` alone says who is new.
 events AS (
