@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deploy import deployment, plan
+from deploy import deployment, limits, plan
 from deploy.deployment import Deployment, DeploymentError
 from deploy.functions import Function, FunctionsError
 from deploy.stage import StageError
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         d = deployment.read(given.settings)
         if given.verb == "teardown":
             return teardown(d, given)
-        return carry_out(plans(d, given), given)
+        return carry_out(plans(d, given), given, too_low(d))
     except (DeploymentError, FunctionsError, NotOurs, StageError) as error:
         print(f"deploy: {error}", file=sys.stderr)
     except StepFailed as error:
@@ -177,16 +177,42 @@ def chosen(d: Deployment, folder: str) -> list[Function]:
     return wanted
 
 
-def carry_out(parts: list[tuple[str, Plan]], given: argparse.Namespace) -> int:
-    """Print the plans, or do what of them is not done yet."""
+def too_low(d: Deployment) -> list[str]:
+    """Return which limits on bytes the size of the deployment would exceed."""
+    if d.size is None:
+        return [
+            "limits on bytes were compared with no size: DEPLOY_USERS is not set, nor "
+            "how many events a day there are (python -m offline.cost does the same)"
+        ]
+    found = limits.limits(
+        d.size,
+        d.settings,
+        run_bytes=d.alerts.run_bytes,
+        day_bytes=d.alerts.day_bytes,
+        only=[one.target for one in d.functions],
+    )
+    size = f"{d.size.users:,} users, {d.size.events_a_day:,} events a day"
+    if d.size.stream_events_a_day:
+        size += f", {d.size.stream_events_a_day:,} on the stream"
+    told = limits.told(found)
+    return told or [f"no limit on bytes is too low for {size}"]
+
+
+def carry_out(
+    parts: list[tuple[str, Plan]], given: argparse.Namespace, told: list[str]
+) -> int:
+    """Print the plans, or do what of them is not done yet; and what limits lack."""
     if given.dry_run:
         print(*legend("look", "create", "update", "run"), sep="\n")
+        print(*(f"# {line}" for line in told), sep="\n")
         for title, part in parts:
             print(f"\n## {title}", *printed(part), sep="\n")
         print("", total([part for _, part in parts]), sep="\n")
         return 0
     installed("gcloud", "bq")
     changed = 0
+    if given.verb in ("setup", "all"):
+        print(*told, sep="\n", flush=True)
     for title, part in parts:
         print(title, flush=True)
         changed += Runner(part, say, ROOT).carry_out()

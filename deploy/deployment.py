@@ -18,6 +18,7 @@ from pathlib import Path
 
 from deploy import functions
 from deploy.functions import Function
+from deploy.volumes import Size
 from propensity import usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, PREFIX, Settings
@@ -46,6 +47,10 @@ KNOWN = frozenset(
         "DEPLOY_ALERT_RUN_BYTES",
         "DEPLOY_ALERT_DAY_BYTES",
         "DEPLOY_ALERT_LAG_S",
+        "DEPLOY_USERS",
+        "DEPLOY_EVENTS_A_DAY",
+        "DEPLOY_STREAM_EVENTS_A_DAY",
+        "DEPLOY_DAYS_KEPT",
         "GOOGLE_CLOUD_PROJECT",
         *(
             f"{PREFIX}{one.name.upper()}"
@@ -91,6 +96,8 @@ class Deployment:
     alerts: Alerts = field(default_factory=Alerts)
     # In Secret Manager: what PROPENSITY_SUPPRESSION_KEY is read from.
     suppression_secret: str = ""
+    # What limits on bytes are compared with; None where nobody has said.
+    size: Size | None = None
 
     @property
     def project(self) -> str:
@@ -178,6 +185,9 @@ def _described(
             )
         return value
 
+    def count(name: str, default: int) -> int:
+        return int(take(name, f"{default}", "[0-9]{1,15}"))
+
     def whole(name: str, default: int) -> int:
         value = int(take(name, f"{default}", "[0-9]+"))
         if not value:
@@ -216,6 +226,21 @@ def _described(
             f"{', '.join(usecases.names())}"
         )
     bounds = Alerts()
+    size = None
+    if users := count("DEPLOY_USERS", 0):
+        size = Size(
+            users=users,
+            events_a_day=count("DEPLOY_EVENTS_A_DAY", 0),
+            stream_events_a_day=count("DEPLOY_STREAM_EVENTS_A_DAY", 0),
+            days_kept=whole("DEPLOY_DAYS_KEPT", 365),
+            use_cases=len([one for one in use_cases if _reads_export(one)]) or 1,
+            scores_users=any(
+                usecases.load(one).has_statement("stream_rows") for one in use_cases
+            ),
+            # Enough to say that they are there: a limit is of one query.
+            lookups=int("get_proba" in wanted),
+            scorings=int("score" in wanted),
+        )
     made = Deployment(
         settings=settings,
         variables=dict(variables),
@@ -239,9 +264,14 @@ def _described(
             day_bytes=whole("DEPLOY_ALERT_DAY_BYTES", bounds.day_bytes),
             lag_s=whole("DEPLOY_ALERT_LAG_S", bounds.lag_s),
         ),
+        size=size,
     )
     _require_what_is_read(made)
     return made
+
+
+def _reads_export(use_case: str) -> bool:
+    return usecases.load(use_case).reads_export
 
 
 def _unknown(name: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import sys
 
+from deploy import limits
 from offline import cost
 from offline.cost import Size
 
@@ -26,21 +27,35 @@ For a size of your own:
 .venv/bin/python -m offline.cost --help
 ```
 
-Where it has to guess it guesses high: every lookup pays a query of its own, every \
-request a tenth of a second of an instance of its own, and every event of the stream \
-four requests of Pub/Sub.
+No set-up is needed: `python3 -m offline.cost`, with Python 3.11 and nothing else, \
+does the same.
+
+Bytes scanned are those of every statement of every function, by \
+[deploy/volumes.py](scale.md), times how often the code runs it.
+A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
+is what it really was.
+Lookups and scorings by user pay for queries: who comes alone pays one of his own; \
+where many come, an instance has {get_proba} (`get_proba`), {score} (`score`) or \
+{score_stream} (`score_stream`) under way at once, each of about a second, and all who \
+wait share the next one.
+A query for a few users bills the blocks of a clustered table in which they lie: all \
+of it where the table or a partition is under 64 MB, which clusters cannot help; \
+beyond, a block of 64 MB for each user and partition, which nobody documents.
+So where that matters two sums are given: the lower one takes the least that BigQuery \
+bills, 10 MiB a table.
+Real bills lie between the two; a dry run does not tell, `total_bytes_billed` of a \
+job does.
+
+Elsewhere it guesses high as well: every request pays a tenth of a second of an \
+instance of its own, and every event of the stream four requests of Pub/Sub.
+Every push writes a line of the platform's log, three an event; topics keep what was \
+published for {days} days; each alert condition and the images of functions are \
+counted.
 `score` works behind its answers, so an instance of it is billed as long as it is up, \
 idle or not: [{idle} minutes at most]({idle_source}) after its last request.
 It is taken to stay that long, with requests spread evenly over the month: from \
 {requests:,} a month on one is always up, which alone costs {always:,.0f} USD.
 That is for who uses `score`: without scorings nothing is up.
-Bytes scanned follow from the statements: the daily tables between a use case's \
-bounds, times the bytes of the columns that are read, which on real rows of GA4 are \
-{features} bytes an event for features and {labels} for labels.
-A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
-is what it really was.
-A query of lookups is taken to bill the least that BigQuery bills, ten MiB: the table \
-is clustered by user, and BigQuery promises no more than to read few of its blocks.
 The free tiers are those of a billing account: where it has other projects, they may \
 be used up.
 The default limits on bytes are for a small site: below each size stands which of them \
@@ -80,16 +95,59 @@ SIZES = (
     ),
 )
 
+EXAMPLE = """\
+## By hand
+
+Some lines of the large game, as anybody can compute them; a test does it again.
+"""
+
+# Of the third size: what is computed, how, and the price that it is charged at.
+BY_HAND = (
+    ("days of a month", "365.25 / 12", ""),
+    ("log: a line of 600 bytes a push, GiB", "20e6 * 30.4375 * 3 * 600 / 2**30", ""),
+    (
+        "log: that, and of a million scorings and of the counts that three functions "
+        "write, every 10 s an instance: 1, 1 and 2 of the stream, 1 of `score`, GiB",
+        "(20e6 * 30.4375 * 3 + 1e6 + 5 * 30.4375 * 86400 / 10) * 600 / 2**30",
+        "log_gib",
+    ),
+    (
+        "messages: 4 alone of 1,000 bytes and 2 together of 500 an event, TiB",
+        "20e6 * 30.4375 * (4 * 1000 + 2 * 500) / 2**40",
+        "message_tib",
+    ),
+    (
+        "messages kept: 3 of 500 bytes an event, 7 days, GiB",
+        "20e6 * 7 * 3 * 500 / 2**30",
+        "kept_message_gib_month",
+    ),
+    ("requests: 3 pushes an event, millions", "20e6 * 30.4375 * 3 / 1e6", ""),
+    (
+        "requests: those, one compaction a day, weekly runs and a training, millions",
+        "(20e6 * 30.4375 * 3 + 30.4375) / 1e6",
+        "request_million",
+    ),
+    ("`score`, always up on 2 processors, s", "30.4375 * 86400 * 2", "kept_vcpu_s"),
+    ("events a second", "20e6 / 86400", ""),
+    (
+        "`score_stream`: 2 instances, each with 2 queries a second, queries a month",
+        "2 * 2 * 30.4375 * 86400",
+        "",
+    ),
+    ("alert conditions", "12", "condition_month"),
+)
+
 AUTOSCALING = "https://cloud.google.com/run/docs/about-instance-autoscaling"
 
 CLOSING = """\
 ## What to do about it
 
-- Lookups: ask for many users by one POST (`--lookups-a-query 1000`); a thousand cost as much as one.
+- Lookups: ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one. Let old rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`): each week that is kept is a partition that a lookup reads.
 - Training: fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS`) read fewer days of the export.
 - Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings; the calculator says which are too low for a size.
 - Scorings online: what is scored on the stream needs no `score`; a few requests an hour keep an instance up as well as many do.
-- The stream: events published many to a request count their own bytes and not 1,000 each; `max_instances` in `deploy/functions.toml` bounds what scoring queries can cost.
+- Scoring the stream by features of users: from some ten thousand events a day on it costs more than all else; score events by their own fields (`--stream-scores-events`), or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro), which bills no bytes.
+- The stream: exclude the platform's lines of requests from the log (an exclusion filter of the sink `_Default`); events published many to a request count their own bytes and not 1,000 each; `max_instances` in `deploy/functions.toml` bounds what scoring queries can cost.
 - Keep less: partition expiry is the cheapest saving where history is not needed.
 """  # noqa: E501
 
@@ -97,8 +155,8 @@ CLOSING = """\
 def page() -> str:
     """Return the page as Markdown."""
     opening = OPENING.format(
-        features=cost.FEATURE_BYTES,
-        labels=cost.LABEL_BYTES,
+        days=cost.days_retained(),
+        **limits.WRITERS,
         idle=cost.IDLE_S // 60,
         idle_source=AUTOSCALING,
         requests=always_up(),
@@ -107,9 +165,31 @@ def page() -> str:
     parts = [opening]
     for title, about, size in SIZES:
         parts.append(f"## {title}\n\n{about}\n\n{cost.told(size)}\n")
+    parts.append("\n".join([EXAMPLE, *_example(), ""]))
     parts.append(CLOSING)
     parts.append("\n".join(["## Prices", "", *prices()]))
     return "\n".join(parts) + "\n"
+
+
+def _example() -> list[str]:
+    """Return the example as a table: expression, value, and what it costs."""
+    rows = ["| what | by hand | | USD |", "|---|---|--:|--:|"]
+    for what, expression, name in BY_HAND:
+        value = computed(expression)
+        usd = ""
+        if name:
+            price = cost.prices()[name]
+            charged = max(0.0, value - price.free) * price.usd
+            free = f" - {cost.shown(price.free)}" if price.free else ""
+            usd = f"({cost.shown(value)}{free}) × {price.usd:.10g} = {charged:,.2f}"
+        rows.append(f"| {what} | `{expression}` | {cost.shown(value)} | {usd} |")
+    return rows
+
+
+def computed(expression: str) -> float:
+    """Return the value of an expression of numbers."""
+    value: float = eval(expression, {"__builtins__": {}})  # noqa: S307 - our own
+    return value
 
 
 def always_up() -> int:

@@ -5,16 +5,15 @@ Say what a deployment costs a month, before there is one.
     python -m offline.cost --users 2000000 --events-a-day 0 --stream-events-a-day 500000
     python -m offline.cost --users 50000 --events-a-day 200000 --json
 
-What is scanned follows from the statements: the daily tables between the bounds that
-a use case gives them, and the bytes of the columns that they read, as BigQuery counts
-bytes. What is stored follows from rows and their retention, what is computed from
+What is scanned follows from ``deploy/statements.toml`` and ``deploy/limits.py``, what
+is stored from rows and their retention, what is computed from
 ``deploy/functions.toml``, list prices from ``offline/prices.toml``. Taxes, discounts,
 builds, the GA4 export's own storage and data that leave the region are left out.
 
-Every estimate is on the high side where it has to guess: nobody shares a query or an
-instance unless ``--lookups-a-query`` says so, and what is billed while it is up stays
-up as long as the platform lets it. After the tables it says which default limits are
-too low for the size, and what to set. Reads no environment and asks nobody.
+Every estimate is on the high side where it has to guess. What a query for a few users
+reads of a clustered table nobody documents: where that matters, two sums are printed.
+After the tables it says which default limits are too low for the size, and what to set.
+Reads no environment, asks nobody, and needs no package: Python 3.11 alone runs it.
 """
 
 from __future__ import annotations
@@ -25,72 +24,52 @@ import math
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import date
 from functools import cache
 from pathlib import Path
 
-from deploy import functions
-from deploy.deployment import Alerts
-from propensity import usecases
-from propensity.lookup import MAXIMUM_USERS
-from propensity.settings import PREFIX, Settings
+from deploy import alerting, functions, volumes
+from deploy.deployment import Alerts, Deployment
+from deploy.limits import (
+    CAPACITY,
+    DAYS,
+    MONTH_S,
+    PEAK,
+    QUERY_USERS,
+    WEEKS,
+    Limit,
+    instances,
+    limits,
+    requests,
+    scans,
+)
+from deploy.resources import MESSAGES_KEPT
+from deploy.volumes import Size, players, row_bytes
+from propensity import topics
+from propensity.settings import Settings
 
 PRICES = Path(__file__).with_name("prices.toml")
 
-KIB, MIB, GIB, TIB = 1024, 1024**2, 1024**3, 1024**4
+MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 
-DAYS = 365.25 / 12
-WEEKS = DAYS / 7
-MONTH_S = DAYS * 24 * 3600
-
-# A month is like any other, and so is its first day.
-TODAY = date(2026, 3, 1)
-
-# What BigQuery bills of a table at least, whatever a query reads of it.
-LEAST_BILLED = 10 * MIB
 # From then on data that do not change cost half.
 LONG_TERM_DAYS = 90
-
-# Bytes as BigQuery counts them, by tests/offline/test_cost.py: of a GA4 event what
-# features.sql and labels.sql read (the mean of real rows), and of rows of our own.
-FEATURE_BYTES = 413
-LABEL_BYTES = 41
-PREDICTION_BYTES = 77
-EVENT_BYTES = 180
-INFERENCE_BYTES = 920
-# A tile's sums, and the id of each event that it has counted.
-TILE_BYTES = 250
-EVENT_ID_BYTES = 38
-
-# Weeks that a usual evaluation looks at: the newest, and the one that became final.
-EVALUATED_WEEKS = 2
-# How often a publication reads each of the users' rows: to compare, to merge, to clear.
-PUBLISHED_READS = 6
 
 # Of Pub/Sub: what a request counts at least, and a message that comes in a full one.
 LEAST_REQUEST = 1_000
 BATCHED_MESSAGE = 500
-# An event is published, pushed, published enriched, and pushed to two functions.
-SINGLE_REQUESTS = 4
+# An event is published by its producer and pushed, alone each time; enriched it is
+# published many to a request, and so is its score.
 BATCHED_MESSAGES = 2
 
 # Seconds of a run on the processors of functions.toml, and users scored a second: well
 # above what docs/benchmarks.md has measured.
 RUN_S = 120.0
 TRAINING_S = 600.0
-USERS_A_SECOND = 100_000
+USERS_A_SECOND = 50_000
 # An instance is billed by 100 ms in which it serves somebody.
 LEAST_BILLED_S = 0.1
-# Requests a second beyond which an instance gets company, as measured, halved.
-CAPACITY = {
-    "get_proba": 500,
-    "score": 150,
-    "stream_features": 300,
-    "score_stream": 150,
-    "archive_events": 300,
-}
-PEAK = 3
 
 # With keeps_cpu an instance is billed as long as it is up: while it starts and ends,
 # and for so long at most after its last request, by
@@ -98,29 +77,30 @@ PEAK = 3
 IDLE_S = 15 * 60
 START_S = 20
 
-# What a limit should leave above what is computed, and what it is rounded up to.
-HEADROOM = 1.5
-STEP = 10 * GIB
-
 PARQUET_SHARE = 0.3
+# A line of the log as Cloud Logging counts it: the platform's of a request, or ours.
 LOG_LINE = 600
+# Every so often an instance that serves the stream or scores writes its counts.
+COUNTS_EVERY_S = 10.0
 POINTER_READ_S = 60
 MODEL_BYTES = 50 * MIB
 
+# A function's image: its installed packages (230 to 630 MB), compressed to a third, on
+# a base that all share. Revisions that are kept, one a deploy.
+IMAGE_BYTES = {
+    "00-ModelTraining": 210 * MIB,
+    "01-Predictions": 210 * MIB,
+    "02-GetProba": 210 * MIB,
+    "03-ModelEvaluation": 120 * MIB,
+    "04-StreamFeatures": 210 * MIB,
+}
+BASE_IMAGE_BYTES = 250 * MIB
+REVISIONS = 3
 
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """How large a deployment is."""
-
-    users: int
-    events_a_day: int
-    lookups: int = 0
-    scorings: int = 0
-    stream_events_a_day: int = 0
-    use_cases: int = 1
-    retention_days: int = 365
-    lookups_a_query: int = 1
-    scores_users: bool = True
+# A condition on a metric is evaluated twice a minute, over a few time series.
+METRIC_CONDITIONS = frozenset({"conditionThreshold", "conditionAbsent"})
+EVALUATIONS = DAYS * 24 * 3600 / 30
+SERIES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,43 +118,18 @@ class Price:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One thing that is used in a month: how much of it, and what for."""
+    """
+    One thing that is used in a month: how much of it, and what for.
+
+    ``least`` is what it would be if clusters spared all that they can; elsewhere the
+    amount.
+    """
 
     price: str
     what: str
     amount: float
     function: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scan:
-    """
-    What the queries of one function read.
-
-    ``scanned`` bytes a run, by ``queries`` of about the same size; ``runs`` are those
-    of a month, ``daily`` those of its busiest day.
-    """
-
-    function: str
-    what: str
-    scanned: float
-    runs: float = 1.0
-    daily: float = 1.0
-    queries: int = 1
-
-    @property
-    def billed(self) -> float:
-        """Return the bytes that a run is billed: no fewer than a query's least."""
-        return max(self.scanned, LEAST_BILLED)
-
-    def line(self) -> Line:
-        """Return what a month's runs use."""
-        return Line(
-            price="query_tib",
-            what=self.what,
-            amount=self.billed * self.runs / TIB,
-            function=self.function,
-        )
+    least: float | None = None
 
 
 @cache
@@ -190,7 +145,7 @@ def prices(file: Path = PRICES) -> Mapping[str, Price]:
 def usage(size: Size) -> list[Line]:
     """Return all that a deployment of a size uses in a month."""
     return [
-        *(scan.line() for scan in scans(size)),
+        *_scanned(size),
         *_stored(size),
         *_streamed(size),
         *_computed(size),
@@ -198,126 +153,36 @@ def usage(size: Size) -> list[Line]:
     ]
 
 
-def shards(as_ofs: int) -> tuple[int, int]:
-    """
-    Return how many daily tables features and labels read for a number of snapshots.
-
-    By the bounds that the use case of the export gives its statements.
-    """
-    use_case, settings = usecases.load("ga4_purchase"), Settings(project="p")
-    if as_ofs > 1:
-        chosen = use_case.timeframe(settings).snapshots(
-            today=TODAY, earliest=date(1971, 1, 1), at_most=as_ofs
-        )
-    else:
-        chosen = (TODAY,)
-    window = use_case.window(settings, chosen)
-
-    def days(first: str, last: str) -> int:
-        ends = (date.fromisoformat(window[name]) for name in (first, last))
-        begun, ended = ends
-        return (ended - begun).days + 1
-
-    return (
-        days("first_suffix", "last_suffix"),
-        days("first_label_suffix", "last_label_suffix"),
-    )
-
-
-def scans(size: Size) -> Iterator[Scan]:
-    """Yield what the queries of a deployment of a size read."""
-    if size.events_a_day:
-        yield from _scheduled_scans(size)
-    if size.lookups:
-        asked, queries = size.lookups_a_query, size.lookups / size.lookups_a_query
-        yield Scan(
-            function="get_proba",
-            what=f"a query for {asked:,} lookup{'s' * (asked > 1)}",
-            scanned=LEAST_BILLED,
-            runs=queries,
-            daily=queries / DAYS,
-        )
-    streamed = size.stream_events_a_day
-    asking = {"score": size.scorings, "score_stream": streamed * DAYS}
-    for function, scored in asking.items():
-        if scored and size.scores_users:
-            # Those that come while a query is under way share the next one.
-            queries = min(scored, MONTH_S)
-            yield Scan(
-                function=function,
-                what="features of users",
-                scanned=2 * LEAST_BILLED,
-                runs=queries,
-                daily=queries / DAYS,
-            )
-    if streamed:
-        yield Scan(
-            function="compact_features",
-            what="a day's events and the tiles of their month",
-            scanned=streamed * (3 * EVENT_BYTES + DAYS * EVENT_ID_BYTES)
-            + streamed * INFERENCE_BYTES,
-            runs=DAYS,
+def _scanned(size: Size) -> Iterator[Line]:
+    for scan in scans(size):
+        one = scan.reading.statement
+        users = f" for {_counted(scan.users)} users" if one.is_lookup else ""
+        yield Line(
+            price="query_tib",
+            what=f"{_counted(scan.runs)} × `{one.name}`{users}",
+            amount=scan.billed * scan.runs / TIB,
+            least=scan.least * scan.runs / TIB,
+            function=scan.function,
         )
 
 
-def _scheduled_scans(size: Size) -> Iterator[Scan]:
-    daily = size.events_a_day
-    table = size.users * PREDICTION_BYTES
-    features, labels = shards(Settings(project="p").training_snapshots)
-    # The first of a month can be a Monday: then all of them run.
-    weekly = WEEKS * size.use_cases
-    yield Scan(
-        function="model_training",
-        what=f"{features} days of features, {labels} of labels",
-        scanned=daily * (features * FEATURE_BYTES + labels * LABEL_BYTES),
-        runs=size.use_cases,
-        daily=size.use_cases,
-    )
-    lookback, week = shards(1)
-    yield Scan(
-        function="predictions",
-        what=f"{lookback} days of features, a week apart",
-        scanned=daily * lookback * FEATURE_BYTES,
-        runs=weekly,
-        daily=size.use_cases,
-    )
-    yield Scan(
-        function="predictions",
-        what="compare, publish and clear",
-        scanned=PUBLISHED_READS * table,
-        queries=PUBLISHED_READS,
-        runs=weekly,
-        daily=size.use_cases,
-    )
-    # Who is in a week's cohort is read of its lookback.
-    yield Scan(
-        function="model_evaluation",
-        what=f"{EVALUATED_WEEKS} weeks' outcomes and probabilities",
-        scanned=EVALUATED_WEEKS * (daily * (lookback + week) * LABEL_BYTES + table),
-        queries=EVALUATED_WEEKS,
-        runs=weekly,
-        daily=size.use_cases,
-    )
+def _counted(runs: float) -> str:
+    return f"{runs:,.0f}" if runs >= 10 else f"{runs:.2g}"
 
 
 def _stored(size: Size) -> Iterator[Line]:
-    kept = size.retention_days
-    tiles = min(size.stream_events_a_day, size.users)
-    daily = {
-        "probabilities of every week": (
-            size.users * PREDICTION_BYTES * size.use_cases / 7
-            if size.events_a_day
-            else 0.0
-        ),
-        "events of the stream": float(size.stream_events_a_day * EVENT_BYTES),
-        "scores with their features": (
-            (size.stream_events_a_day + size.scorings / DAYS) * INFERENCE_BYTES
-        ),
-        "tiles": float(tiles * TILE_BYTES + size.stream_events_a_day * EVENT_ID_BYTES),
-    }
+    kept, streamed = size.days_kept, size.stream_events_a_day
+    prediction = row_bytes("ma_predictions_table", (), size) * size.use_cases
+    daily: dict[str, float] = {}
+    if size.events_a_day:
+        daily["probabilities of every week"] = size.users * prediction / 7
+    if streamed:
+        daily["events of the stream"] = streamed * row_bytes("stream_events", (), size)
+    if streamed and size.scores_users:
+        daily["tiles"] = players(size) * row_bytes("stream_features_daily", (), size)
+    if scored := streamed + size.scorings / DAYS:
+        daily["scores"] = scored * row_bytes("inference_log", (), size)
     for what, added in daily.items():
-        if not added:
-            continue
         young = min(kept, LONG_TERM_DAYS)
         yield Line(price="table_gib_month", what=what, amount=added * young / GIB)
         if kept > young:
@@ -327,19 +192,33 @@ def _stored(size: Size) -> Iterator[Line]:
                 amount=added * (kept - young) / GIB,
             )
     if size.events_a_day:
+        rows = sum(volumes.PARTITIONS["ma_predictions_table"](size, kept))
         yield Line(
             price="table_gib_month",
             what="newest probabilities",
-            amount=size.users * PREDICTION_BYTES * size.use_cases / GIB,
+            amount=rows * prediction / size.use_cases / GIB,
         )
+
+
+def pushes() -> int:
+    """Return how often an event is pushed to a function."""
+    return sum(1 for one in topics.SUBSCRIPTIONS if one.function)
+
+
+def days_retained() -> int:
+    """Return the days that a topic keeps messages, by the set-up's own option."""
+    return int(MESSAGES_KEPT.rpartition("=")[2].removesuffix("d"))
 
 
 def _streamed(size: Size) -> Iterator[Line]:
     monthly = size.stream_events_a_day * DAYS
+    event, score = (
+        row_bytes(table, (), size) for table in ("stream_events", "inference_log")
+    )
     rows = {
-        "stream_features": monthly * EVENT_BYTES,
-        "score_stream": monthly * INFERENCE_BYTES,
-        "score": size.scorings * INFERENCE_BYTES,
+        "stream_features": monthly * event,
+        "score_stream": monthly * score,
+        "score": size.scorings * score,
     }
     for function, appended in rows.items():
         if appended:
@@ -350,11 +229,20 @@ def _streamed(size: Size) -> Iterator[Line]:
                 function=function,
             )
     if monthly:
-        each = SINGLE_REQUESTS * LEAST_REQUEST + BATCHED_MESSAGES * BATCHED_MESSAGE
+        # Published alone by its producer, and pushed alone.
+        alone = (1 + pushes()) * LEAST_REQUEST
         yield Line(
             price="message_tib",
             what="published and delivered",
-            amount=monthly * each / TIB,
+            amount=monthly * (alone + BATCHED_MESSAGES * BATCHED_MESSAGE) / TIB,
+        )
+        # The event, enriched, and its score: each topic keeps what was published.
+        days = days_retained()
+        kept = size.stream_events_a_day * days * (1 + BATCHED_MESSAGES)
+        yield Line(
+            price="kept_message_gib_month",
+            what=f"messages that topics keep for {days} days",
+            amount=kept * BATCHED_MESSAGE / GIB,
         )
     if size.events_a_day:
         # One row of features for each user, of some forty columns.
@@ -374,8 +262,12 @@ def instance_s(requests: float, capacity: int) -> float:
     Alone, a request bills 100 ms. Where they come close together they share them, and
     an instance is billed all the time, as are those beside it at the busiest hour.
     """
-    instances = max(1, math.ceil(PEAK * requests / MONTH_S / capacity))
-    return min(requests * LEAST_BILLED_S, MONTH_S * instances)
+    several = _instances_of(requests, capacity)
+    return min(requests * LEAST_BILLED_S, MONTH_S * several)
+
+
+def _instances_of(requests: float, capacity: int) -> int:
+    return max(1, math.ceil(PEAK * requests / MONTH_S / capacity))
 
 
 def kept_s(requests: float, capacity: int) -> float:
@@ -385,8 +277,8 @@ def kept_s(requests: float, capacity: int) -> float:
     Requests are spread as evenly as can be, which keeps an instance up longer than any
     other way in which they can come; beside it those of the busiest hour, never fewer.
     """
-    instances = max(1, math.ceil(PEAK * requests / MONTH_S / capacity))
-    return instances * min(MONTH_S, requests * (START_S + IDLE_S))
+    several = _instances_of(requests, capacity)
+    return several * min(MONTH_S, requests * (START_S + IDLE_S))
 
 
 def up_s(size: Size) -> dict[str, float]:
@@ -412,22 +304,18 @@ def _computed(size: Size) -> Iterator[Line]:
         "model_evaluation": (runs * WEEKS, RUN_S * WEEKS * runs),
         "compact_features": (DAYS, RUN_S * DAYS) if streamed else (0, 0.0),
     }
-    served: Sequence[tuple[str, float]] = (
-        ("get_proba", size.lookups),
-        ("stream_features", streamed),
-        ("score_stream", streamed),
-        ("archive_events", streamed),
-    )
-    for target, requests in served:
-        seconds[target] = (requests, instance_s(requests, CAPACITY[target]))
-    for target, (requests, busy) in seconds.items():
-        if not requests:
+    kept = {one.target for one in functions.load() if one.keeps_cpu}
+    for target, asked in requests(size).items():
+        if target not in kept:
+            seconds[target] = (asked, instance_s(asked, CAPACITY[target]))
+    for target, (asked, busy) in seconds.items():
+        if not asked:
             continue
         yield from _instances(target, busy)
         yield Line(
             price="request_million",
             what="requests",
-            amount=requests / 1e6,
+            amount=asked / 1e6,
             function=target,
         )
     for target, up in up_s(size).items():
@@ -463,8 +351,11 @@ def _others(size: Size) -> Iterator[Line]:
     objects: float = MODEL_BYTES * size.use_cases * 12
     if streamed:
         # The archive of enriched events, and the exports of events and scores.
-        per_event = (2 * EVENT_BYTES + INFERENCE_BYTES) * PARQUET_SHARE
-        objects += per_event * size.stream_events_a_day * size.retention_days
+        event, score = (
+            row_bytes(table, (), size) for table in ("stream_events", "inference_log")
+        )
+        per_event = (2 * event + score) * PARQUET_SHARE
+        objects += per_event * size.stream_events_a_day * size.days_kept
         linger = Settings(project="p").archive_linger_s
         yield Line(
             price="object_write_thousand",
@@ -485,91 +376,71 @@ def _others(size: Size) -> Iterator[Line]:
         )
     jobs: float = 3 * size.use_cases * bool(size.events_a_day) + bool(streamed)
     yield Line(price="job_month", what="schedules", amount=jobs)
-    lines = (
-        size.lookups / size.lookups_a_query + size.lookups + size.scorings + streamed
-    )
+    yield from _logged(size)
+    watched = conditions(is_streaming=bool(streamed))
+    yield Line(price="condition_month", what="alert conditions", amount=len(watched))
+    series = sum(SERIES for one in watched if one in METRIC_CONDITIONS)
     yield Line(
-        price="log_gib",
-        what="a line of ours or of the platform's a request",
-        amount=lines * LOG_LINE / GIB,
+        price="series_million",
+        what="time series that they look at",
+        amount=series * EVALUATIONS / 1e6,
     )
+    images = sum(IMAGE_BYTES[one.folder] for one in functions.load())
+    yield Line(
+        price="image_gib_month",
+        what=f"images of functions, {REVISIONS} of each",
+        amount=(BASE_IMAGE_BYTES + REVISIONS * images) / GIB,
+    )
+
+
+def conditions(*, is_streaming: bool) -> list[str]:
+    """Return the kind of every alert condition that the set-up creates."""
+    every = functions.load()
+    some = tuple(one for one in every if is_streaming or not one.subscriptions)
+    made = Deployment(
+        settings=Settings(project="p"), variables={}, region="-", functions=some
+    )
+    return [
+        next(key for key in one if key.startswith("condition"))
+        for policy in alerting.policies(made).values()
+        for one in policy["conditions"]
+    ]
+
+
+def _logged(size: Size) -> Iterator[Line]:
+    """Yield the lines of a request, by the platform, and our own."""
+    asked = requests(size)
+    several = {
+        "a line a lookup, by the platform": asked["get_proba"],
+        "a line a query of lookups": asked["get_proba"],
+        "a line a scoring": asked["score"],
+        f"a line a push, {pushes()} an event": sum(
+            asked[one.function] for one in topics.SUBSCRIPTIONS if one.function
+        ),
+        "counts of instances": sum(
+            min(asked[name], instances(name, size) * MONTH_S / COUNTS_EVERY_S)
+            for name in asked
+            if name != "get_proba"
+        ),
+    }
+    for what, lines in several.items():
+        if lines:
+            yield Line(price="log_gib", what=what, amount=lines * LOG_LINE / GIB)
 
 
 # -- what it must be allowed -----------------------------------------------------------
 
 
-@dataclass(frozen=True, kw_only=True)
-class Limit:
-    """A limit whose default is too low, all in bytes, and what comes of that."""
-
-    setting: str
-    default: int
-    needed: float
-    set_to: int
-    what: str
-    otherwise: str
-
-
-def limits(size: Size) -> list[Limit]:
+def exceeded(size: Size) -> list[Limit]:
     """Return the settings that must be raised from their defaults."""
-    every = list(scans(size))
-    runs: dict[str, float] = {}
-    for scan in every:
-        runs[scan.function] = runs.get(scan.function, 0.0) + scan.billed
-    # Queries of these have a limit of their own, far above the least that is billed.
-    own = ("get_proba", "score", "score_stream")
-    queries = [
-        (scan.billed / scan.queries, f"a query of `{scan.function}`")
-        for scan in every
-        if scan.function not in own
-    ]
-    # The limit is compared with an upper bound, in which clustering does not count:
-    # https://cloud.google.com/bigquery/docs/best-practices-costs
-    current = float(size.users * size.use_cases * PREDICTION_BYTES)
-    lookup = current if size.lookups else 0.0
-    day = sum(scan.billed * scan.daily for scan in every)
-    settings, alerts = Settings(project="p"), Alerts()
-    found = (
-        (
-            f"{PREFIX}MAXIMUM_BYTES_BILLED",
-            settings.maximum_bytes_billed,
-            max(queries, default=(0.0, "")),
-            "it is refused",
-        ),
-        (
-            f"{PREFIX}LOOKUP_MAXIMUM_BYTES_BILLED",
-            settings.lookup_maximum_bytes_billed,
-            (lookup, "what BigQuery holds a query of `get_proba` to read at most"),
-            "it is refused",
-        ),
-        (
-            "DEPLOY_ALERT_RUN_BYTES",
-            alerts.run_bytes,
-            max(
-                ((bytes_, f"a run of `{name}`") for name, bytes_ in runs.items()),
-                default=(0.0, ""),
-            ),
-            "an alert at each",
-        ),
-        (
-            "DEPLOY_ALERT_DAY_BYTES",
-            alerts.day_bytes,
-            (day, "the busiest day"),
-            "an alert on it",
-        ),
+    alerts = Alerts()
+    every = limits(
+        size,
+        Settings(project="p"),
+        run_bytes=alerts.run_bytes,
+        day_bytes=alerts.day_bytes,
     )
-    return [
-        Limit(
-            setting=setting,
-            default=default,
-            needed=needed,
-            set_to=math.ceil(needed * HEADROOM / STEP) * STEP,
-            what=what,
-            otherwise=otherwise,
-        )
-        for setting, default, (needed, what), otherwise in found
-        if needed > default
-    ]
+    return [one for one in every if one.is_exceeded]
 
 
 # -- what it costs ---------------------------------------------------------------------
@@ -586,11 +457,21 @@ class Charge:
     usd: float
 
 
-def charges(lines: Sequence[Line]) -> list[Charge]:
-    """Return what is charged, one for each price, in the order of ``prices.toml``."""
+def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
+    """
+    Return what is charged, one for each price, in the order of ``prices.toml``.
+
+    Args:
+        lines: What is used.
+        is_least: Where clusters spare all that they can.
+    """
     found = []
     for name, price in prices().items():
-        amount = sum(line.amount for line in lines if line.price == name)
+        amount = sum(
+            line.amount if line.least is None or not is_least else line.least
+            for line in lines
+            if line.price == name
+        )
         billed = max(0.0, amount - price.free)
         found.append(
             Charge(
@@ -624,11 +505,15 @@ UNITS = {
     "kept_gib_s": "GiB-seconds up",
     "request_million": "million requests",
     "message_tib": "TiB of messages",
+    "kept_message_gib_month": "GiB of messages kept",
     "object_gib_month": "GiB of objects",
     "object_write_thousand": "thousand writes",
     "object_read_thousand": "thousand reads",
     "job_month": "schedules",
     "log_gib": "GiB of logs",
+    "condition_month": "alert conditions",
+    "series_million": "million time series looked at",
+    "image_gib_month": "GiB of images",
 }
 
 
@@ -645,10 +530,11 @@ def told(size: Size) -> str:
             for one in found
         ),
     ]
+    # What comes to less than a cent is left out.
     scanned = [
         f"| `{line.function}` | {line.what} | {shown(line.amount * 1024)} |"
         for line in lines
-        if line.price == "query_tib"
+        if line.price == "query_tib" and line.amount * prices()["query_tib"].usd > 0.01
     ]
     if scanned:
         scanned = ["", "| function | scans a month | GiB |", "|---|---|--:|", *scanned]
@@ -657,9 +543,21 @@ def told(size: Size) -> str:
     summary = ", ".join(
         f"{name} {usd:,.2f}" for name, usd in services.items() if usd >= 0.005
     )
-    sums = f"**{total:,.2f} USD a month**" + (f": {summary}." if summary else ".")
+    least = sum(one.usd for one in charges(lines, is_least=True))
+    is_range = total - least >= 0.005
+    both = f"{least:,.2f} to {total:,.2f}" if is_range else f"{total:,.2f}"
+    sums = f"**{both} USD a month**" + (f": {summary}." if summary else ".")
+    if is_range:
+        sums += f"\n{RANGE}"
     ups = [told_of_up(target, up) for target, up in up_s(size).items()]
     return "\n".join([sums, "", *rows, *scanned, *ups, "", *told_of_limits(size)])
+
+
+RANGE = (
+    "The lower sum is for queries for a few users that bill the least that BigQuery "
+    "bills; the higher one, and all that follows, for the blocks of 64 MB that they "
+    "lie in."
+)
 
 
 def told_of_up(target: str, up: float) -> str:
@@ -674,7 +572,7 @@ def told_of_up(target: str, up: float) -> str:
 
 def told_of_limits(size: Size) -> list[str]:
     """Return which settings must be raised, and to what, as lines of Markdown."""
-    found = limits(size)
+    found = exceeded(size)
     if not found:
         return ["No default limit on bytes is too low for this."]
     return [
@@ -683,11 +581,19 @@ def told_of_limits(size: Size) -> list[str]:
         "| setting | default, GiB | exceeded by | GiB | otherwise | set to, bytes |",
         "|---|--:|---|--:|---|--:|",
         *(
-            f"| `{one.setting}` | {shown(one.default / GIB)} | {one.what} "
-            f"| {shown(one.needed / GIB)} | {one.otherwise} | {one.set_to} |"
+            f"| `{one.setting}` | {shown(one.value / GIB)} | {one.what} "
+            f"| {shown(one.needed / GIB)}{' *' * one.grows} "
+            f"| {one.otherwise} | {one.set_to} |"
             for one in found
         ),
+        *(["", GROWS] if any(one.grows for one in found) else []),
     ]
+
+
+GROWS = (
+    "\\* grows with the age of the history: `PROPENSITY_RETENTION_DAYS` "
+    "(such as `ma_predictions_table=90`) ends that."
+)
 
 
 def shown(amount: float) -> str:
@@ -713,8 +619,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "charges": [asdict(one) for one in found],
             "usd_by_service": by_service(found),
             "usd": sum(one.usd for one in found),
+            "usd_least": sum(one.usd for one in charges(usage(chosen), is_least=True)),
             "seconds_up": up_s(chosen),
-            "limits": [asdict(one) for one in limits(chosen)],
+            "limits": [
+                {**asdict(one), "set_to": one.set_to} for one in exceeded(chosen)
+            ],
         }
         print(json.dumps(report, indent=2))
     else:
@@ -746,12 +655,30 @@ def parse(arguments: Sequence[str] | None) -> tuple[Size, bool]:
     )
     add("--stream-events-a-day", type=some, default=0)
     add("--use-cases", type=one, default=least.use_cases, help="on the GA4 export")
-    add("--retention-days", type=one, default=least.retention_days)
+    add(
+        "--days-kept",
+        type=one,
+        default=least.days_kept,
+        help="age of the history, where nothing expires",
+    )
+    add(
+        "--late-days",
+        type=some,
+        default=least.late_days,
+        help="that an event of the stream may come after it happened",
+    )
+    add(
+        "--returning",
+        type=_share,
+        default=least.returning,
+        help="share of a lookback's users who are there in the next one, 0 to 1; the "
+        "others stay in the table of predictions",
+    )
     add(
         "--lookups-a-query",
-        type=_whole(1, MAXIMUM_USERS),
+        type=_whole(1, QUERY_USERS),
         default=least.lookups_a_query,
-        help=f"up to {MAXIMUM_USERS:,}, where users are asked for by POST",
+        help=f"up to {QUERY_USERS:,}, where users are asked for by POST",
     )
     add(
         "--stream-scores-events",
@@ -761,10 +688,18 @@ def parse(arguments: Sequence[str] | None) -> tuple[Size, bool]:
     add("--json", action="store_true", help="print all figures as JSON")
     options = vars(parser.parse_args(arguments))
     is_json = options.pop("json")
-    size = replace(
-        least, scores_users=not options.pop("stream_scores_events"), **options
-    )
-    return size, is_json
+    scores_users = not options.pop("stream_scores_events")
+    return Size(scores_users=scores_users, **options), is_json
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share, 0 to 1")
+    return value
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:

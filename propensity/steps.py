@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -438,13 +439,15 @@ def stage(run: Run, model: Serving) -> Staged:
         run.use_case.window(run.settings, [run.as_of]),
     )
     batches = (suppressed.without(batch, run.use_case.name) for batch in read)
-    users, mass = 0, 0.0
-    for part, rows in enumerate(_staged(run, model.scorer.score(batches))):
+    users, mass, parts = 0, 0.0, count()
+    for rows in _staged(run, model.scorer.score(batches)):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.append(
-            tables.PREDICTIONS_STAGING, rows, job_id=f"stage-{run.run_id}-{part}"
+            tables.PREDICTIONS_STAGING, rows, job_id=f"stage-{run.run_id}-{next(parts)}"
         )
+        # The next million is gathered while nothing holds this one.
+        del rows
     if not users:
         raise NotEnoughData(
             f"no user has an event in the {run.use_case.lookback_days} days before "

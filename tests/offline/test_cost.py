@@ -6,24 +6,21 @@ from __future__ import annotations
 
 import json
 import math
-import re
+import subprocess
+import sys
 from dataclasses import fields, replace
-from datetime import UTC, date, datetime
+from datetime import date
 
 import pytest
 
-from benchmarks.features import size_of
-from deploy import functions
+from deploy import functions, limits, volumes
 from deploy.deployment import Alerts
 from docs import cost as cost_page
 from local.stack import ROOT
 from offline import cost
 from offline.cost import Size
-from propensity import tables, usecases
 from propensity.lookup import MAXIMUM_USERS
 from propensity.settings import Settings
-from tests.events import bet, registration
-from tests.functions.streaming import rows_of
 
 SMALL = Size(users=50_000, events_a_day=100_000, lookups=30_000)
 
@@ -40,103 +37,59 @@ def scanned(size: Size, function: str) -> float:
     )
 
 
-def bytes_of(table: tables.Table, row) -> int:
-    return sum(size_of(row.get(column.name), column) for column in table.columns)
+class TestUse:
+    def test_scans_are_those_of_the_statements(self):
+        """What is scanned is what deploy/volumes.py says of each statement."""
+        [training] = [
+            one
+            for one in volumes.readings(SMALL)
+            if (one.statement.name, one.function) == ("training_rows", "model_training")
+        ]
+        others = 4 * 10 * volumes.MIB
 
-
-class TestBytes:
-    def test_of_a_training_are_those_of_its_windows(self):
-        """Features and labels each read the shards between their own bounds."""
-        features, labels = cost.shards(26)
-
-        # Twenty-five weeks between snapshots, the lookback, and a day at each end.
-        assert features == 25 * 7 + 60 + 2
-        assert labels == 25 * 7 + 7 + 2
-        assert scanned(SMALL, "model_training") == 100_000 * (
-            features * cost.FEATURE_BYTES + labels * cost.LABEL_BYTES
+        assert scanned(SMALL, "model_training") == pytest.approx(
+            training.bound, abs=others
         )
 
-    def test_of_a_lookup_are_the_least_that_is_billed(self):
-        """Ten MiB a query; many users asked for together share one."""
-        shared = replace(SMALL, lookups_a_query=1_000)
+    def test_of_a_lookup_is_the_table_where_clusters_spare_nothing(self):
+        """A table under 64 MB is read whole; many users share one query."""
+        size = replace(SMALL, returning=1.0)
+        shared = replace(size, lookups_a_query=1_000)
+        table = 50_000 * (80 - 8)
 
-        assert scanned(SMALL, "get_proba") == 30_000 * 10 * 1024**2
-        assert scanned(shared, "get_proba") == 30 * 10 * 1024**2
+        assert scanned(size, "get_proba") == 30_000 * max(table, 10 * volumes.MIB)
+        large = replace(size, users=700_000)
+        assert scanned(large, "get_proba") == 30_000 * 700_000 * (80 - 8)
+        assert scanned(shared, "get_proba") == 30 * 10 * volumes.MIB
 
-    def test_of_rows_are_those_that_are_written(self):
-        """What the calculator takes for a row is what the code makes of one."""
-        at = datetime(2026, 3, 2, tzinfo=UTC)
-        events = [
-            make(
-                user_id="0b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d11",
-                event_id="5b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d12",
-                event_time="2026-03-01T12:00:00Z",
-            )
-            for make in (*[bet] * 9, registration)
+    def test_logs_are_a_line_a_push(self):
+        """An event is pushed to three functions, and each push is logged."""
+        game = Size(users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000)
+        usd = {one.price: one.usd for one in cost.charges(cost.usage(game))}
+
+        assert cost.pushes() == 3
+        assert usd["log_gib"] == pytest.approx(485, abs=3)
+
+    def test_topics_keep_what_is_published(self):
+        """Events, enriched events and scores, for the days that the set-up says."""
+        game = Size(users=5, events_a_day=0, stream_events_a_day=20_000_000)
+        [kept] = [
+            one for one in cost.usage(game) if one.price == "kept_message_gib_month"
         ]
-        stored = [
-            bytes_of(tables.STREAM_EVENTS, row)
-            for row in rows_of(events, received_at=at).to_pylist()
-        ]
-        prediction = {
-            "use_case": "ga4_purchase",
-            "user_id": "1234567890.1234567890",
-            "as_of": at.date(),
-            "probability": 0.1,
-            "percentile": 3,
-            "model_version": 3,
-            "scored_at": at,
-        }
-        features = dict.fromkeys(usecases.load("card_fraud").features, -1.359807133673)
-        inference = {
-            "use_case": "card_fraud",
-            "inference_id": "0" * 64,
-            "event_id": "5b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d12",
-            "user_id": "5b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d12",
-            "event_time": at,
-            "event_date": at.date(),
-            "model_version": 3,
-            "probability": 0.1,
-            "is_warm": True,
-            "is_shadow": False,
-            "epoch": 4,
-            "source": "stream",
-            "features": json.dumps(features),
-            "scored_at": at,
-            "scored_on": at.date(),
-            "latency_ms": 3.0,
-        }
 
-        assert sum(stored) / 10 == pytest.approx(cost.EVENT_BYTES, rel=0.1)
-        assert bytes_of(tables.PREDICTIONS, prediction) == cost.PREDICTION_BYTES
-        assert bytes_of(tables.INFERENCE_LOG, inference) == cost.INFERENCE_BYTES
+        assert cost.days_retained() == 7
+        assert kept.amount == 20_000_000 * 7 * 3 * 500 / 2**30
 
-    def test_of_an_event_are_those_of_real_rows(self, data_folder):
-        """The columns that ga_events reads, of a real export, as BigQuery counts."""
-        import orjson
-        import zstandard
+    def test_alerts_are_those_of_the_set_up(self):
+        """Each policy's conditions count, with those of the stream where it is."""
+        everything = cost.conditions(is_streaming=True)
 
-        from offline.doctor import EXPORT_COLUMNS
+        assert len(everything) >= len([*(ROOT / "deploy/alerts").glob("*.json")])
+        assert len(cost.conditions(is_streaming=False)) < len(everything)
 
-        data = (data_folder / "ga4_sample.ndjson.zst").read_bytes()
-        reader = zstandard.ZstdDecompressor().stream_reader(data)
-        rows = [orjson.loads(line) for line in reader.read().splitlines()]
-
-        def size(value, path):
-            if isinstance(value, list):
-                return sum(size(one, path) for one in value)
-            if not path:
-                if isinstance(value, str):
-                    is_text = not re.fullmatch(r"event_timestamp|user_first.*", name)
-                    return 2 + len(value.encode()) if is_text else 8
-                return 8 if value is not None else 0
-            return size(value.get(path[0]), path[1:]) if value else 0
-
-        total = 0
-        for name in EXPORT_COLUMNS:
-            total += sum(size(row, name.split(".")) for row in rows)
-
-        assert total / len(rows) == pytest.approx(cost.FEATURE_BYTES, rel=0.1)
+    def test_images_are_of_every_folder(self):
+        """No function is without an image."""
+        assert {*cost.IMAGE_BYTES} == {one.folder for one in functions.load()}
 
 
 class TestCharges:
@@ -157,7 +110,8 @@ class TestCharges:
         tiny = Size(users=100, events_a_day=100)
         found = cost.charges(cost.usage(tiny))
 
-        assert sum(one.usd for one in found) < 0.05
+        without = {"Cloud Monitoring", "Cloud Storage", "Artifact Registry"}
+        assert {one.service for one in found if one.usd >= 0.005} <= without
         assert all(one.usd == 0 for one in found if one.amount <= one.free)
 
     def test_begin_where_the_free_tier_ends(self):
@@ -234,8 +188,8 @@ class TestInstances:
         """Each scoring pays a query, unless events are scored by their own fields."""
         by_event = replace(self.ONLINE, scores_users=False)
 
-        assert scanned(self.ONLINE, "score") == 100_000 * 20 * 1024**2
-        assert scanned(by_event, "score") == 0
+        assert scanned(self.ONLINE, "score") >= 100_000 * 20 * 1024**2
+        assert scanned(by_event, "score") < 20 * 1024**3
 
 
 class TestLimits:
@@ -243,20 +197,20 @@ class TestLimits:
 
     def test_are_told_where_a_default_is_too_low(self):
         """A query that is refused, a run and a day that alert, and what to set."""
-        found = {one.setting: one for one in cost.limits(self.MIDDLE)}
+        found = {one.setting: one for one in cost.exceeded(self.MIDDLE)}
         query = found["PROPENSITY_MAXIMUM_BYTES_BILLED"]
 
-        assert query.default == Settings(project="p").maximum_bytes_billed
-        assert query.needed == scanned(self.MIDDLE, "model_training") / 2
-        assert found["DEPLOY_ALERT_RUN_BYTES"].default == Alerts().run_bytes
-        assert found["DEPLOY_ALERT_DAY_BYTES"].default == Alerts().day_bytes
+        assert query.value == Settings(project="p").maximum_bytes_billed
+        assert "`training_rows.sql` of `model_training`" in query.what
+        assert found["DEPLOY_ALERT_RUN_BYTES"].value == Alerts().run_bytes
+        assert found["DEPLOY_ALERT_DAY_BYTES"].value == Alerts().day_bytes
         # All that is scheduled, on a first of the month that is a Monday.
         assert found["DEPLOY_ALERT_DAY_BYTES"].needed > 2 * query.needed
 
     def test_are_settings_that_would_be_taken(self):
         """What is told can be set as it stands, and is enough."""
-        for one in cost.limits(self.MIDDLE):
-            assert one.set_to > one.needed > one.default
+        for one in cost.exceeded(self.MIDDLE):
+            assert one.set_to > one.needed > one.value
             assert f"| `{one.setting}` |" in cost.told(self.MIDDLE)
             assert f"| {one.set_to} |" in cost.told(self.MIDDLE)
             if one.setting.startswith("PROPENSITY_"):
@@ -266,29 +220,21 @@ class TestLimits:
                 assert settings.maximum_bytes_billed == one.set_to
             else:
                 example = (ROOT / "deploy/settings.env.example").read_text("utf-8")
-                assert f"#{one.setting}={one.default}\n" in example
+                assert f"#{one.setting}={one.value}\n" in example
 
-    def test_of_a_run_count_all_its_queries(self):
-        """Predictions alert by the sum of what their queries read."""
-        weekly = replace(self.MIDDLE, users=500_000_000, events_a_day=1, use_cases=1)
-        [run] = [
-            one
-            for one in cost.limits(weekly)
-            if one.setting == "DEPLOY_ALERT_RUN_BYTES"
-        ]
+    def test_are_of_score_and_score_stream_too(self):
+        """Features of users are read under the limit of lookups."""
+        game = Size(
+            users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000, scorings=9
+        )
+        told = cost.told(game)
 
-        assert run.what == "a run of `predictions`"
-        assert run.needed * cost.WEEKS == pytest.approx(scanned(weekly, "predictions"))
-
-    def test_of_a_day_count_the_stream(self):
-        """Scores of the stream pass the bound of a day, and that of no run."""
-        game = Size(users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000)
-
-        assert [one.setting for one in cost.limits(game)] == ["DEPLOY_ALERT_DAY_BYTES"]
+        assert "`stream_rows.sql` of `score` |" in told
+        assert "`stream_rows.sql` of `score_stream` |" in told
 
     def test_are_none_for_a_small_site(self):
         """Then that is said."""
-        assert cost.limits(SMALL) == []
+        assert cost.exceeded(SMALL) == []
         assert "No default limit on bytes is too low" in cost.told(SMALL)
 
 
@@ -327,6 +273,27 @@ class TestCommand:
             assert cost.main(words) == 0
             assert capsys.readouterr().out.strip() in page
 
+    def test_comes_to_what_is_computed_by_hand(self):
+        """The worked example on the page, computed again from what stands there, is
+        what the calculator says of the same size."""
+        page = (ROOT / "docs/cost.md").read_text("utf-8")
+        [(_, _, game)] = [one for one in cost_page.SIZES if one[0] == "A large game"]
+        charged = {one.price: one for one in cost.charges(cost.usage(game))}
+        by_hand = {name: what for what, _, name in cost_page.BY_HAND if name}
+        rows = [
+            [cell.strip() for cell in line.strip("|").split("|")]
+            for line in page.splitlines()
+            if line.count("|") == 5 and "`" in line
+        ]
+        usd = {row[0]: row[3].rpartition("= ")[2] for row in rows if row[3:]}
+        values = {row[0]: eval(row[1].strip("`")) for row in rows if row[0] in usd}
+
+        for name, what in by_hand.items():
+            assert values[what] == pytest.approx(charged[name].amount, rel=1e-4)
+            assert usd[what] == f"{charged[name].usd:,.2f}"
+        queries = [value for what, value in values.items() if "queries a month" in what]
+        assert queries == [limits.queries("score_stream", game)[0]]
+
     def test_prints_json(self, capsys):
         """All figures, for a program."""
         arguments = ["--users", "50000", "--events-a-day", "100000", "--json"]
@@ -338,7 +305,7 @@ class TestCommand:
 
     def test_knows_that_clustering_does_not_count_for_a_limit(self, capsys):
         """A lookup reads a few blocks, and is refused by the size of the table."""
-        few = ["--events-a-day=9000", "--lookups=1000"]
+        few = ["--events-a-day=9000", "--lookups=1000", "--returning=1"]
 
         for users, is_told in ((10_000_000, False), (30_000_000, True)):
             assert cost.main([f"--users={users}", *few]) == 0
@@ -351,8 +318,12 @@ class TestCommand:
 
         assert cost.main(arguments) == 0
         report = json.loads(capsys.readouterr().out)
-        assert report["limits"][0]["setting"] == "PROPENSITY_MAXIMUM_BYTES_BILLED"
-        assert report["limits"][0]["set_to"] > report["limits"][0]["needed"]
+        [query] = [
+            one
+            for one in report["limits"]
+            if one["setting"] == "PROPENSITY_MAXIMUM_BYTES_BILLED"
+        ]
+        assert query["set_to"] > query["needed"]
         assert report["seconds_up"] == {"score": cost.MONTH_S}
 
     @pytest.mark.parametrize(
@@ -360,7 +331,8 @@ class TestCommand:
         [
             ("--users=-5", "-5 is not a whole number, at least 0"),
             ("--use-cases=0", "0 is not a whole number, at least 1"),
-            ("--retention-days=x", "x is not a whole number, at least 1"),
+            ("--days-kept=x", "x is not a whole number, at least 1"),
+            ("--returning=2", "2 is no share, 0 to 1"),
             ("--lookups-a-query=5000", "5000 is not a whole number, 1 to 1,000"),
         ],
     )
@@ -374,12 +346,26 @@ class TestCommand:
 
     def test_takes_as_many_lookups_a_query_as_the_function(self, capsys):
         """The largest POST is one that can be asked about."""
-        words = ["--users=1", "--events-a-day=0", "--lookups=1000"]
+        words = ["--users=1", "--events-a-day=1", "--lookups=1000000"]
 
         assert cost.main([*words, f"--lookups-a-query={MAXIMUM_USERS}"]) == 0
-        assert "a query for 1,000 lookups |" in capsys.readouterr().out
+        assert "× `lookup` for 1,000 users |" in capsys.readouterr().out
         assert cost.main(words) == 0
-        assert "a query for 1 lookup |" in capsys.readouterr().out
+        assert "× `lookup` for 1 users |" in capsys.readouterr().out
+
+    def test_runs_where_nothing_is_set_up(self):
+        """Python 3.11 alone runs it: no package is there, nor the environment."""
+        command = [sys.executable, "-S", "-E", "-m", "offline.cost"]
+        done = subprocess.run(
+            [*command, "--users=50000", "--events-a-day=100000"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert "USD a month" in done.stdout
 
     def test_prints_no_table_of_scans_without_scans(self, capsys):
         """A head with nothing below it says nothing."""

@@ -1,0 +1,308 @@
+"""
+Write what every statement reads, for four sizes, and the limits that follow.
+
+    python -m docs.scale > docs/scale.md
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+from deploy import limits, volumes
+from deploy.deployment import Alerts
+from deploy.limits import Limit
+from deploy.volumes import GIB, KEPT, LATE, Reading, Size, readings, row_bytes
+from propensity.settings import Settings
+
+SETTINGS = Settings(project="p")
+ALERTS = Alerts()
+
+
+def of(users: int) -> Size:
+    """Return a size: two events a day of each user, and as many on the stream."""
+    return Size(
+        users=users,
+        events_a_day=2 * users,
+        stream_events_a_day=2 * users,
+        lookups=1,
+        scorings=1,
+    )
+
+
+SIZES = {
+    "small": of(50_000),
+    "middle": of(1_000_000),
+    "large": of(10_000_000),
+    "outlook": of(50_000_000),
+}
+
+OPENING = """\
+# Scale
+
+<!-- Written by `python -m docs.scale > docs/scale.md`; edit docs/scale.py. -->
+
+How many bytes each statement of each function reads, by arithmetic, and which limits that exceeds.
+Nothing here has run on Google Cloud; `deploy/volumes.py` computes it from `deploy/statements.toml`, and a test holds that file against the statements: tables, columns, and the condition on partitions.
+
+BigQuery compares `maximum_bytes_billed` with an [estimate](https://cloud.google.com/bigquery/docs/estimate-costs) that it makes before a query runs.
+The estimate knows the columns that a statement names and the partitions that its constants leave, and not what clusters will spare: it is rows × bytes of the columns.
+A text counts its UTF-8 bytes and 2, `NUMERIC` 16, `BOOL` 1, every other value 8, a null nothing.
+Where a statement changes rows, all columns of the partitions that change count as well.
+
+For a size of your own, and what it costs:
+
+```
+python3 -m offline.cost --users 1000000 --events-a-day 2000000 --stream-events-a-day 2000000
+```
+
+The deploy says the same in `deploy/setup.sh` and in a dry run, with `DEPLOY_USERS`, `DEPLOY_EVENTS_A_DAY` and `DEPLOY_STREAM_EVENTS_A_DAY` in its [settings](settings.md#for-the-deployment).
+
+## Four sizes
+"""  # noqa: E501
+
+GROWING = """\
+Bounds with a star grow with the age of the history, here {kept} days:
+
+- `ma_predictions_table` keeps users who were never scored again. Counted is the worst: nobody of a lookback is there in the next one (`--returning 0`); with 0.5 half as many rows are added. `PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"` ends the growth, and a user who was last scored earlier is then unknown to a lookup.
+- `stream_features_daily` has a row for each user and day with an event; whoever reads it without a month reads all of them.
+- `first_day.sql` of `first_day_churn` looks for the first registration in all of `stream_events`; an expiry of that table bounds it.
+
+Bounds of `score_stream` and of the compaction count an event that is {late} days late (`--late-days`): one such event in a group has all days since then read.
+"""  # noqa: E501
+
+FIFTY = """\
+## Fifty million users
+
+Settings are enough, and the bill is the limit before any bound is:
+
+{needed}
+
+- 01-Predictions: `python -m benchmarks.predictions` measures the seconds a user, [here](benchmarks.md#predictions); at the pace of a million users fifty millions take half of the function's hour on two processors, and its memory stays what it is at a million, since rows are loaded by the million.
+  Where that is too near, raise `cpu` of `predictions` in `deploy/functions.toml`; scoring in BigQuery itself is not there yet.
+- Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
+- `score_stream` by features of users bills most of the day's partitions for each group: score events by their own fields, or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro) instead of bytes.
+"""  # noqa: E501
+
+
+def page() -> str:
+    """Return the page as Markdown."""
+    late, kept = SIZES["large"].late_days, SIZES["large"].days_kept
+    return "\n".join(
+        [
+            OPENING,
+            *_sizes(),
+            "",
+            "Upper bounds, in GiB:",
+            "",
+            *_bounds(),
+            "",
+            GROWING.format(kept=kept, late=late),
+            "## What is billed of a query for users",
+            "",
+            BILLED,
+            *_billed(),
+            "",
+            "## Limits",
+            "",
+            LIMITS,
+            *_limits(),
+            "",
+            FIFTY.format(needed="\n".join(_needed(SIZES["outlook"]))),
+            "## Rows",
+            "",
+            "Mean bytes of a row, all columns, of the middle size; tests measure them "
+            "on rows that the functions write, and on a real export.",
+            "",
+            *_rows(),
+            "",
+        ]
+    )
+
+
+BILLED = """\
+What is billed knows clusters: 10 MiB of each table at least, and of a table that is clustered by user the blocks in which the users lie.
+How large a block is nobody documents, but that [clusters spare nothing in partitions under 64 MB](https://cloud.google.com/bigquery/docs/clustered-tables): so one of that size is read whole, and of a larger one a block of 64 MB for each user, until all are read.
+In GiB a query:
+"""  # noqa: E501
+
+LIMITS = """\
+A default is exceeded from so many users on, with two events a day each, in the export and on the stream, and a history of a year:
+"""  # noqa: E501
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    names = list(head)
+    right = [
+        "--:" if name in SIZES or name.endswith("GiB") else "---" for name in names
+    ]
+    lines = [names, right, *rows]
+    return ["| " + " | ".join(line) + " |" for line in lines]
+
+
+def _sizes() -> list[str]:
+    def row(what: str, value: Callable[[Size], int]) -> list[str]:
+        return [what, *(f"{value(size):,}" for size in SIZES.values())]
+
+    return _table(
+        ["", *SIZES],
+        [
+            row("users", lambda size: size.users),
+            row("events a day, of the export", lambda size: size.events_a_day),
+            row("events a day, on the stream", lambda size: size.stream_events_a_day),
+            row("days of history", lambda size: size.days_kept),
+        ],
+    )
+
+
+def _all() -> Iterable[tuple[Reading, ...]]:
+    """Yield each reading at all sizes; those of card_fraud where events are scored."""
+    players = [readings(size) for size in SIZES.values()]
+    cards = [readings(replace(size, scores_users=False)) for size in SIZES.values()]
+    yield from zip(*players, strict=True)
+    for several in zip(*cards, strict=True):
+        if several[0].statement.use_case == "card_fraud":
+            yield several
+
+
+def _bounds() -> list[str]:
+    spans = volumes.days(SIZES["large"], SETTINGS)
+    rows = []
+    for several in sorted(_all(), key=_order):
+        one = several[0].statement
+        read = []
+        for part in one.reads:
+            name = LATE.get((several[0].function, part.days), part.days)
+            whole = "all days" if name == KEPT else f"{spans[name]} d"
+            text = f"`{part.table}` {whole}{', changed' * part.changes}"
+            if text not in read:
+                read.append(text)
+        rows.append(
+            [
+                f"`{several[0].function}`",
+                f"`{one.use_case + '/' if one.use_case else ''}{one.name}`",
+                ", ".join(read),
+                *(starred(reading) for reading in several),
+            ]
+        )
+    return _table(["function", "statement", "reads", *SIZES], rows)
+
+
+def starred(reading: Reading) -> str:
+    """Return a bound, with a star where it grows with the history."""
+    star = r" \*" if reading.grows and reading.bound else ""
+    return gib(reading.bound) + star
+
+
+def _order(several: tuple[Reading, ...]) -> tuple[str, str, str]:
+    one = several[0]
+    return one.function, one.statement.use_case, one.statement.name
+
+
+def _billed() -> list[str]:
+    rows = []
+    for several in sorted(_all(), key=_order):
+        if several[0].statement.is_lookup:
+            for users in (1, 10, 1_000):
+                rows.append(
+                    [
+                        f"`{several[0].function}`",
+                        f"`{several[0].statement.name}`",
+                        f"{users:,}",
+                        *(gib(reading.billed(users)) for reading in several),
+                    ]
+                )
+    return _table(["function", "statement", "users asked for", *SIZES], rows)
+
+
+def limits_of(size: Size) -> list[Limit]:
+    """Return all limits, as they are by default."""
+    return limits.limits(
+        size, SETTINGS, run_bytes=ALERTS.run_bytes, day_bytes=ALERTS.day_bytes
+    )
+
+
+def exceeded_from(setting: str, what: str) -> int | None:
+    """Return the users from which on a limit's default is too low, to two digits."""
+
+    def is_exceeded(users: int) -> bool:
+        return any(
+            one.is_exceeded
+            for one in limits_of(of(users))
+            if (one.setting, _part(one)) == (setting, what)
+        )
+
+    low, high = 1, 10**10
+    if not is_exceeded(high):
+        return None
+    while high / low > 1.005:
+        middle = round((low * high) ** 0.5)
+        low, high = (low, middle) if is_exceeded(middle) else (middle, high)
+    digits = 10 ** max(0, len(f"{high}") - 2)
+    return high // digits * digits
+
+
+def _limits() -> list[str]:
+    seen: dict[tuple[str, str], None] = {}
+    for size in SIZES.values():
+        for one in limits_of(size):
+            seen[one.setting, _part(one)] = None
+    rows = []
+    for setting, part in seen:
+        needed = []
+        value = 0
+        for size in SIZES.values():
+            [one] = [
+                one
+                for one in limits_of(size)
+                if (one.setting, _part(one)) == (setting, part)
+            ] or [None]
+            needed.append(gib(one.needed) if one else "")
+            value = one.value if one else value
+        users = exceeded_from(setting, part)
+        rows.append(
+            [
+                f"`{setting}`",
+                part or "all other queries",
+                gib(value),
+                f"{users:,} users" if users else "never",
+                *needed,
+            ]
+        )
+    head = ["setting", "of", "default, GiB", "exceeded from"]
+    return _table([*head, *SIZES], rows)
+
+
+def _part(one: Limit) -> str:
+    """Return what a limit is about, where a setting is about several things."""
+    if "LOOKUP" in one.setting:
+        return one.what
+    if one.setting.startswith("DEPLOY_"):
+        return "the busiest day, at the least" if "DAY" in one.setting else "a run"
+    return ""
+
+
+def _needed(size: Size) -> list[str]:
+    return [f"- {line}." for line in limits.told(limits_of(size))]
+
+
+def _rows() -> list[str]:
+    size = SIZES["middle"]
+    names = [name for name in volumes.PARTITIONS if name != volumes.EXPORT]
+    export = tuple(volumes.EXPORTED)
+    rows = [[f"`{volumes.EXPORT}`", f"{row_bytes(volumes.EXPORT, export, size):,.0f}"]]
+    rows += [[f"`{name}`", f"{row_bytes(name, (), size):,.0f}"] for name in names]
+    return _table(["table", "bytes"], rows)
+
+
+def gib(value: float) -> str:
+    """Return bytes in GiB, with three digits that matter."""
+    amount = value / GIB
+    if amount >= 100:
+        return f"{amount:,.0f}"
+    return "0" if not amount else f"{amount:.3g}" if amount >= 0.001 else "< 0.001"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
