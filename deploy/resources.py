@@ -56,11 +56,7 @@ OWN_ROLES = {
     ),
     "table_writer": (
         "Read and change the rows of a table",
-        (
-            "bigquery.tables.get",
-            "bigquery.tables.getData",
-            "bigquery.tables.updateData",
-        ),
+        ("bigquery.tables.getData", "bigquery.tables.updateData"),
     ),
     "view_keeper": (
         "Replace the text of a view",

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Rows of one load job into staging: a hundred million users in a hundred jobs.
+# Rows that are staged at once: what waits for it is in memory.
 STAGED_ROWS = 1_000_000
 
 PERCENTILES = 100
@@ -304,11 +304,7 @@ def publish_model(
     )
     published = run.registry.publish(version, modelcard.files(card, trained, rows))
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
-    run.warehouse.append(
-        tables.TRAINING_METADATA,
-        record(row, tables.TRAINING_METADATA),
-        job_id=f"train-{run.use_case.name}-{version}-{run.run_id}",
-    )
+    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
     final = _promoted(run, trained, verdict, row=row, champion=champion)
     if final is not verdict:
         _revise(run, final, row)
@@ -422,12 +418,10 @@ def stage(run: Run, model: Serving) -> Staged:
     )
     batches = (suppressed.without(batch, run.use_case.name) for batch in read)
     users, mass = 0, 0.0
-    for part, rows in enumerate(_staged(run, model.scorer.score(batches))):
+    for rows in _staged(run, model.scorer.score(batches)):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
-        run.warehouse.append(
-            tables.PREDICTIONS_STAGING, rows, job_id=f"stage-{run.run_id}-{part}"
-        )
+        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
     if not users:
         raise NotEnoughData(
             f"no user has an event in the {run.use_case.lookback_days} days before "
@@ -441,7 +435,7 @@ def stage(run: Run, model: Serving) -> Staged:
 def _staged(
     run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
 ) -> Iterator[pa.Table]:
-    """Gather scored batches into tables of one load job each."""
+    """Gather scored batches into tables that are staged at once each."""
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch, probability in scored:
@@ -723,9 +717,7 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
             for row in rows
         ]
     )
-    run.warehouse.append(
-        tables.EVALUATION_STAGING, staged, job_id=f"evaluate-{run.run_id}"
-    )
+    run.warehouse.write(tables.EVALUATION_STAGING, staged)
     run.warehouse.execute(
         statement("publish_evaluation"),
         {
