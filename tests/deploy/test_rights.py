@@ -312,7 +312,8 @@ class TestGrants:
         assert found["is bigquery.jobUser in the project"].kind == "project"
         assert found["may read stream_events"].prefix == "propensity.stream_events"
         assert found["has bigquery.dataViewer on dataset analytics_1"].kind == "dataset"
-        assert found["may publish to model-updates"].prefix == "model-updates"
+        updates = "propensity-model-updates"
+        assert found[f"may publish to {updates}"].prefix == updates
         assert found["may list the names in the bucket"].kind == "bucket"
         pointers = found["may replace objects models/*/champion.json"]
         assert (pointers.prefix, pointers.suffix) == ("models/", "/champion.json")
