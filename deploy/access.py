@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from deploy.deployment import Deployment
@@ -48,19 +49,20 @@ def rights(d: Deployment) -> Iterator[Step]:
             yield project_right(d, account, "roles/bigquery.readSessionUser")
         yield from _table_rights(d, one, account)
         if d.suppression_secret and one.needs_key:
-            yield right(
+            secret = right(
                 f"{name_of(account)} may read the secret {d.suppression_secret}",
                 ("secrets", d.suppression_secret),
                 role="roles/secretmanager.secretAccessor",
                 member=f"serviceAccount:{account}",
                 where=(project(d),),
             )
+            yield replace(secret, given=(d.suppression_secret,))
         for verb, names in one.objects:
             yield _object_right(d, account, verb, names)
         for topic in one.publishes:
             yield _publisher(d, f"serviceAccount:{account}", d.topic(topic))
     for member in d.producers:
-        yield _publisher(d, member, topics.EVENTS)
+        yield _publisher(d, member, d.topic(topics.EVENTS))
 
 
 def binding(

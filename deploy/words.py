@@ -68,6 +68,16 @@ def own_subscription(d: Deployment, name: str) -> Command:
     return gcloud("pubsub subscriptions update", name, label, project(d))
 
 
+def repository(d: Deployment) -> str:
+    """Return the whole name of the deployment's repository of images."""
+    return f"projects/{d.project}/locations/{d.region}/repositories/{d.repository}"
+
+
+def agent(service: str) -> str:
+    """Return the account that a service of Google's acts as in the project."""
+    return f"serviceAccount:service-{late(NUMBER)}@{service}.iam.gserviceaccount.com"
+
+
 def late(name: str) -> str:
     """Return the part of an argument that is looked up when a plan is carried out."""
     return f"${{{name}}}"

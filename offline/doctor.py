@@ -508,7 +508,7 @@ def rights_of(
             if not names:
                 bucket.update(OBJECTS[verb])
         published = [
-            topic(chosen_topic(settings, name), "pubsub.topics.publish")
+            topic(topics.topic_name(settings, name), "pubsub.topics.publish")
             for name in function.publishes
         ]
         in_project = (RUNS_QUERIES,) * function.runs_queries
@@ -1331,19 +1331,9 @@ def _check_published(
 # -- topics and subscriptions ----------------------------------------------------------
 
 
-def chosen_topic(settings: Settings, name: str) -> str:
-    """Return what a topic of ``topics.py`` is called in this deployment."""
-    chosen = {
-        topics.ENRICHED: settings.enriched_topic,
-        topics.SCORES: settings.scores_topic,
-        topics.MODEL_UPDATES: settings.model_updates_topic,
-    }
-    return chosen.get(name, name)
-
-
 def topic_names(settings: Settings) -> list[str]:
     """Return the topics of this deployment."""
-    return [chosen_topic(settings, name) for name in topics.TOPICS]
+    return [topics.topic_name(settings, name) for name in topics.TOPICS]
 
 
 def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
@@ -1374,15 +1364,16 @@ def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
         made = {"transport": SubscriberGrpcTransport(channel=channel)}
     with reaching("Pub/Sub"), SubscriberClient(**made) as subscriber:
         for one in topics.SUBSCRIPTIONS:
-            path = f"projects/{project}/subscriptions/{one.name}"
+            called = topics.subscription_name(settings, one)
+            path = f"projects/{project}/subscriptions/{called}"
             try:
                 found = subscriber.get_subscription(
                     subscription=path, retry=None, timeout=PATIENCE_S
                 )
             except api.NotFound:
                 exam.error(
-                    f"the subscription {one.name} is missing: what is published to "
-                    f"{chosen_topic(settings, one.topic)} is lost to it",
+                    f"the subscription {called} is missing: what is published to "
+                    f"{topics.topic_name(settings, one.topic)} is lost to it",
                     SET_UP,
                 )
                 continue
@@ -1391,7 +1382,7 @@ def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
                 waiting = _waiting(exam, subscriber, path, services)
                 if waiting:
                     exam.error(
-                        f"{waiting} messages wait in {one.name}: they could not be "
+                        f"{waiting} messages wait in {called}: they could not be "
                         f"delivered {topics.SUBSCRIPTIONS[0].attempts} times",
                         "see the log of stream_features and score_stream for why, then "
                         "bring them back: python -m offline.replay dead-letters",
@@ -1408,10 +1399,11 @@ def _check_subscription(
     exam: Examination, wanted: topics.Subscription, found: Any
 ) -> None:
     settings, project = exam.settings, exam.settings.project
-    topic = f"projects/{project}/topics/{chosen_topic(settings, wanted.topic)}"
+    called = topics.subscription_name(settings, wanted)
+    topic = f"projects/{project}/topics/{topics.topic_name(settings, wanted.topic)}"
     if found.topic != topic:
         exam.error(
-            f"the subscription {wanted.name} is of {found.topic.rpartition('/')[2]}, "
+            f"the subscription {called} is of {found.topic.rpartition('/')[2]}, "
             f"and not of {topic.rpartition('/')[2]}",
             f"delete it, and {SET_UP}",
         )
@@ -1419,14 +1411,15 @@ def _check_subscription(
         return
     if not found.push_config.push_endpoint:
         exam.warn(
-            f"the subscription {wanted.name} pushes to nobody: its messages wait, for "
+            f"the subscription {called} pushes to nobody: its messages wait, for "
             "seven days at most",
             f"deploy {wanted.function}: its deploy.sh lets the subscription push to it",
         )
-    letters = f"projects/{project}/topics/{topics.DEAD_LETTERS}"
+    given_up = topics.topic_name(settings, topics.DEAD_LETTERS)
+    letters = f"projects/{project}/topics/{given_up}"
     if found.dead_letter_policy.dead_letter_topic != letters:
         exam.error(
-            f"the subscription {wanted.name} has no dead-letter topic: a message that "
+            f"the subscription {called} has no dead-letter topic: a message that "
             "never succeeds is delivered again for ever",
             SET_UP,
         )

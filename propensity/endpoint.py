@@ -97,6 +97,10 @@ class Run:
         """Return the time; only leases depend on it."""
         return datetime.now(UTC)
 
+    def say(self, line: Mapping[str, Any]) -> None:
+        """Write a log line beside the run's own."""
+        log({"function": self.function, **line})
+
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
         return (datetime.now(UTC) - self.began_at).total_seconds()

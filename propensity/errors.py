@@ -194,6 +194,12 @@ class Unfinished(PropensityError):
     retryable = True
 
 
+class AccessDenied(PropensityError):
+    """The function's account lacks a right; the message names it, and on what."""
+
+    code = "access_denied"
+
+
 class QueryTooExpensive(PropensityError):
     """A query would scan more than ``maximum_bytes_billed``; it was not run."""
 

@@ -137,6 +137,7 @@ class Settings:
     lookup_cache_users: int = 100_000
     stale_after_days: int = 8
     seed: int = 42
+    topic_prefix: str = ""
     enriched_topic: str = "enriched"
     scores_topic: str = "scores"
     model_updates_topic: str = "model-updates"
@@ -253,6 +254,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "lookup_cache_users": _whole(0, 10_000_000),
     "stale_after_days": _whole(1, 3650),
     "seed": _whole(0, 2**31 - 1),
+    "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
     "enriched_topic": _matching(_TOPIC),
     "scores_topic": _matching(_TOPIC),
     "model_updates_topic": _matching(_TOPIC),

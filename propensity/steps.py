@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,7 +41,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Rows of one load job into staging: a hundred million users in a hundred jobs.
+# Rows that are staged at once: what waits for it is in memory.
 STAGED_ROWS = 1_000_000
 
 PERCENTILES = 100
@@ -322,11 +321,7 @@ def publish_model(
     )
     published = run.registry.publish(version, modelcard.files(card, trained, rows))
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
-    run.warehouse.append(
-        tables.TRAINING_METADATA,
-        record(row, tables.TRAINING_METADATA),
-        job_id=f"train-{run.use_case.name}-{version}-{run.run_id}",
-    )
+    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
     final = _promoted(run, trained, verdict, row=row, champion=champion)
     if final is not verdict:
         _revise(run, final, row)
@@ -439,13 +434,11 @@ def stage(run: Run, model: Serving) -> Staged:
         run.use_case.window(run.settings, [run.as_of]),
     )
     batches = (suppressed.without(batch, run.use_case.name) for batch in read)
-    users, mass, parts = 0, 0.0, count()
+    users, mass = 0, 0.0
     for rows in _staged(run, model.scorer.score(batches)):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
-        run.warehouse.append(
-            tables.PREDICTIONS_STAGING, rows, job_id=f"stage-{run.run_id}-{next(parts)}"
-        )
+        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
         # The next million is gathered while nothing holds this one.
         del rows
     if not users:
@@ -461,7 +454,7 @@ def stage(run: Run, model: Serving) -> Staged:
 def _staged(
     run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
 ) -> Iterator[pa.Table]:
-    """Gather scored batches into tables of one load job each."""
+    """Gather scored batches into tables that are staged at once each."""
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch, probability in scored:
@@ -743,9 +736,7 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
             for row in rows
         ]
     )
-    run.warehouse.append(
-        tables.EVALUATION_STAGING, staged, job_id=f"evaluate-{run.run_id}"
-    )
+    run.warehouse.write(tables.EVALUATION_STAGING, staged)
     run.warehouse.execute(
         statement("publish_evaluation"),
         {

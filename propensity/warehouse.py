@@ -31,6 +31,7 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
+from propensity.rights import denied
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -348,11 +349,32 @@ class Warehouse:
                 timeout=self._request,
             )
 
+    def write(self, table: Table, rows: pa.Table) -> None:
+        """
+        Append rows to a table through the Storage Write API: all of them or none.
+
+        What functions append by: it needs no right but to change the table's rows.
+
+        Args:
+            rows: In ``table.arrow_schema()``, columns in any order.
+
+        Raises:
+            SchemaError, MissingTable, AccessDenied, Unavailable: As ``writes.write``.
+        """
+        from propensity import writes  # noqa: PLC0415
+
+        given = _conforming(rows, table)
+        # A run writes a few times, minutes apart: a connection for each.
+        with self._translated(), writes.open_client(self.settings) as client:
+            writes.write(client, self.settings, table=table.name, rows=given)
+
     def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
         Append rows to a table by one load job, exactly once per ``job_id``.
 
-        BigQuery refuses a second job of the same id, so a retried run adds nothing.
+        What people append by, whose rights are wide: BigQuery asks for the permission
+        to create tables and to alter them, too. It refuses a second job of the same
+        id, so that a load that is run again adds nothing.
 
         Args:
             rows: In ``table.arrow_schema()``, columns in any order.
@@ -504,7 +526,9 @@ class Warehouse:
         except PropensityError:
             raise
         except (api.GoogleAPICallError, api.RetryError, *_TRANSPORT) as error:
-            raise translated(error) from error
+            raise translated(
+                error, getattr(self.client, "_credentials", None)
+            ) from error
 
 
 _TRANSPORT = (
@@ -522,8 +546,14 @@ _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
 _LISTS.enable_list_inference = True
 
 
-def translated(error: Exception) -> PropensityError:
-    """Return the project's error for one of the BigQuery client's."""
+def translated(error: Exception, credentials: Any = None) -> PropensityError:  # noqa: PLR0911
+    """
+    Return the project's error for one of the BigQuery client's.
+
+    Args:
+        error: As the client raised it.
+        credentials: The client's; an error of rights names their account.
+    """
     # The client appends the reason, the message again, and on further lines the job.
     text = str(getattr(error, "message", "") or error)
     text = text.partition("\n")[0].partition("; reason: ")[0]
@@ -540,7 +570,9 @@ def translated(error: Exception) -> PropensityError:
         return Conflict(f"another run wrote the same table meanwhile: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
         return SchemaError(f"a table lacks what the statement reads: {text}")
-    if isinstance(error, (api.BadRequest, api.Forbidden, api.Unauthorized)):
+    if isinstance(error, (api.Forbidden, api.Unauthorized)):
+        return denied(text, service="BigQuery", credentials=credentials)
+    if isinstance(error, api.BadRequest):
         return PropensityError(f"BigQuery refuses the statement: {text}")
     return Unavailable(f"BigQuery did not answer in time: {type(error).__name__}")
 

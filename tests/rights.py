@@ -10,9 +10,8 @@ not understood is not proved.
 Sources:
     https://cloud.google.com/bigquery/docs/access-control, permissions and roles;
     https://cloud.google.com/bigquery/docs/running-queries, required permissions;
-    https://cloud.google.com/bigquery/docs/batch-loading-data, the same, which names
-    bigquery.tables.create and bigquery.tables.update as well: for tables that a load
-    creates or whose schema it changes, which CREATE_NEVER and WRITE_APPEND do not;
+    https://cloud.google.com/bigquery/docs/batch-loading-data, the same, whatever the
+    load's dispositions are;
     https://cloud.google.com/bigquery/docs/exporting-data, the same;
     https://cloud.google.com/bigquery/docs/updating-views, the same;
     https://cloud.google.com/bigquery/docs/write-api, the same;
@@ -83,7 +82,7 @@ LINES = {
     "bigquery.readsessions.create": "large_results",
     "bigquery.readsessions.getData": "large_results",
     "bigquery.tables.export": "reads",
-    "bigquery.tables.get": "reads, writes or views",
+    "bigquery.tables.get": "reads or views",
     "bigquery.tables.getData": "reads, reads_export or writes",
     "bigquery.tables.update": "views",
     "bigquery.tables.updateData": "appends or writes",
@@ -165,7 +164,12 @@ def _of_grpc(call: Call, site: Site) -> Iterator[Need]:
     method, parts = call.method.rpartition("/")[2], call.path.split("/")
     if method == "Publish":
         yield Need("pubsub.topics.publish", TOPIC, parts[-1])
-    elif method == "AppendRows":
+    elif method in (
+        "AppendRows",
+        "BatchCommitWriteStreams",
+        "CreateWriteStream",
+        "FinalizeWriteStream",
+    ):
         yield Need("bigquery.tables.updateData", *site.table(parts[3], parts[5]))
     elif method == "CreateReadSession":
         yield Need("bigquery.readsessions.create", PROJECT, "")
@@ -233,14 +237,11 @@ def _of_job(job: Mapping[str, Any], site: Site) -> Iterator[Need]:
         dataset = asked.get("defaultDataset", {}).get("datasetId", "")
         yield from of_sql(asked["query"], dataset, site)
     elif "load" in job:
-        load = job["load"]
-        how = load["createDisposition"], load["writeDisposition"]
-        if how != ("CREATE_NEVER", "WRITE_APPEND"):
-            raise NoRule(f"a load job with {' and '.join(how)}")
-        into = load["destinationTable"]
+        into = job["load"]["destinationTable"]
         table = site.table(into["datasetId"], into["tableId"])
-        # What is loaded is compared with the table's schema.
-        yield Need("bigquery.tables.get", *table)
+        # The page asks for all of them to append to a table that is there, too.
+        yield Need("bigquery.tables.create", DATASET, into["datasetId"])
+        yield Need("bigquery.tables.update", *table)
         yield Need("bigquery.tables.updateData", *table)
     else:
         raise NoRule(f"a job of {', '.join(job)}")

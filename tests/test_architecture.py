@@ -24,7 +24,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # The modules that reach outside the process, and the one that reads the environment.
 EDGES = {
     "answers", "appends", "artifacts", "bus", "consumers", "endpoint", "lookup",
-    "online", "updates", "warehouse",
+    "online", "updates", "warehouse", "writes",
 }  # fmt: skip
 SETTINGS = "settings"
 

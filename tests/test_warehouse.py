@@ -17,6 +17,7 @@ from google.api_core import exceptions as api
 
 import propensity
 from propensity.errors import (
+    AccessDenied,
     Conflict,
     MissingTable,
     PropensityError,
@@ -350,7 +351,7 @@ class TestErrors:
                 True,
             ),
             (api.BadRequest("Syntax error"), PropensityError, False),
-            (api.Forbidden("Access Denied"), PropensityError, False),
+            (api.Forbidden("Access Denied"), AccessDenied, False),
             (api.ServiceUnavailable("down"), Unavailable, True),
             (api.InternalServerError("oops"), Unavailable, True),
             (api.RetryError("deadline", None), Unavailable, True),

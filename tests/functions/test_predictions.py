@@ -201,13 +201,13 @@ class TestPublishing:
     def test_needs_memory_for_one_part_only(self, published, monkeypatch):
         """Bounded parts are staged one by one, and are the whole."""
         before, parts = state(published), []
-        append = Warehouse.append
+        write = Warehouse.write
 
-        def noted(self, table, rows, *, job_id):
+        def noted(self, table, rows):
             parts.append(len(rows))
-            append(self, table, rows, job_id=job_id)
+            write(self, table, rows)
 
-        monkeypatch.setattr(Warehouse, "append", noted)
+        monkeypatch.setattr(Warehouse, "write", noted)
         monkeypatch.setattr(steps, "STAGED_ROWS", 40)
         batches = Warehouse.batches
 
