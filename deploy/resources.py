@@ -290,6 +290,14 @@ def dataset(d: Deployment) -> Iterator[Step]:
             create=(query(d, table.ddl()),),
             update=(query(d, added_columns(table)),),
         )
+        if any(column.fields for column in table.columns):
+            # A step of its own: a column that is missing rewrites no table.
+            yield Step(
+                what=f"types of the table {table.name}",
+                look=shown(d, table_name(d, table.name)),
+                holds=_has_types(table),
+                update=(query(d, table.rewritten()),),
+            )
     # The compaction gives it another text every day: only a missing one is made.
     view = features_view(f"{d.project}.{d.settings.dataset}")
     yield Step(
@@ -341,6 +349,13 @@ def _has_columns(table: tables.Table) -> Callable[[Any], bool]:
             and expires == table.expiration_days * 24 * 3600 * 1000
             and bool(found.get("requirePartitionFilter")) == table.requires_filter
         )
+
+    return holds
+
+
+def _has_types(table: tables.Table) -> Callable[[Any], bool]:
+    def holds(found: dict[str, Any]) -> bool:
+        return not table.is_narrower(found.get("schema", {}).get("fields", ()))
 
     return holds
 

@@ -26,12 +26,13 @@ import requests
 from numpy.typing import NDArray
 
 from local import cards_demo, comparison, ga4_export, stream_demo
-from local.asking import TIMEOUT_S, aligned, call
+from local.asking import TIMEOUT_S, Refused, aligned, call
 from local.processes import UnusableData
 from local.progress import say, step
 from local.stack import ROOT, Stack
 from local.synthesize import Shop
 from propensity import usecases
+from propensity.errors import NoChampion
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
@@ -117,8 +118,14 @@ def play(stack: Stack, warehouse: Warehouse, options: argparse.Namespace) -> Pla
         evaluated = call(stack, "model_evaluation", asked)
         say(told_evaluation(evaluated))
         # Scores of the day on which the data end are those that a lookup finds.
-        predicted = call(stack, "predictions", asked)
-        say(told_prediction(predicted))
+        say(predicted(stack, asked))
+    if not any(trained["promoted"] for trained in trainings):
+        newest = trainings[-1]
+        report = relative(stack.bucket_folder / newest["objects"]["report.html"])
+        raise LocalError(
+            f"no model was promoted, so that nothing was published: "
+            f"{newest['verdict']}. What it was trained on is in {report}"
+        )
     return Played(source, weeks, trainings, warehouse, settings, use_case)
 
 
@@ -229,6 +236,16 @@ def told_evaluation(answer: Mapping[str, Any]) -> str:
     return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
 
 
+def predicted(stack: Stack, asked: Mapping[str, Any]) -> str:
+    """Call 01-Predictions; return a line on what it did, or why nothing serves yet."""
+    try:
+        return told_prediction(call(stack, "predictions", asked))
+    except Refused as refused:
+        if refused.error != NoChampion.code:
+            raise
+        return f"{asked['as_of']}  predict   nothing: {refused.why}"
+
+
 def told_prediction(answer: Mapping[str, Any]) -> str:
     """Return a line on a prediction run."""
     missing = answer["evaluation_missing"]
@@ -256,7 +273,7 @@ def show(stack: Stack, played: Played) -> None:
             versions=[trained["model_version"] for trained in played.trainings],
             bucket=stack.bucket_folder,
         )
-    say("\n" + pooled_table(pooled))
+    say("\n" + pooled_table(pooled, outcome=played.use_case.outcome))
     if played.source.shop is not None:
         truth = played.source.shop.true_probabilities(played.weeks)
         say("\n" + told_truth(comparison.distance(pooled.rows, truth)))
@@ -303,7 +320,7 @@ def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return aligned(cells)
 
 
-def pooled_table(pooled: comparison.Pooled) -> str:
+def pooled_table(pooled: comparison.Pooled, *, outcome: str) -> str:
     """Return all weeks together, beside what simpler scores reach on the same rows."""
     cells = [["all weeks together", "ROC AUC", "PR AUC", "calib. error", "mean prob."]]
     for name, found in pooled.figures.items():
@@ -321,7 +338,7 @@ def pooled_table(pooled: comparison.Pooled) -> str:
                 ),
             ]
         )
-    base = f"{pooled.base_rate:.4f} of {pooled.users:,} rows converted"
+    base = f"{pooled.base_rate:.4f} of {pooled.users:,} rows are of users who {outcome}"
     return aligned(cells) + f"\n{base}"
 
 

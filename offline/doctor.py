@@ -650,7 +650,7 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
             exam.error(
                 f"{table.name}.{place} is {found}, and {wanted} is written to it",
                 f"{SET_UP}: it casts the column, and keeps the rows"
-                if (found, wanted) == ("INT64", "FLOAT64")
+                if "." in place and (found, wanted) == ("INT64", "FLOAT64")
                 else f"{rebuild}: BigQuery changes no column to another type",
             )
     unwanted = [
@@ -946,7 +946,8 @@ def check_champions(exam: Examination) -> None:
             exam.lack(
                 f"{use_case.name}: no model serves",
                 f"run 00-ModelTraining with use_case {use_case.name}, or load the "
-                "shipped model: python -m offline.load_model",
+                "shipped model: python -m offline.load_model. Where one was trained, "
+                "python -m offline.promote status says why it was not promoted",
                 locally=exam.call(
                     "model_training", use_case=use_case.name, as_of=as_of
                 ),

@@ -764,7 +764,11 @@ def _interval(figures: Card, key: str, places: int = 3) -> str:
 
 
 def _metrics(
-    card: Card, quality: Card, measures: Sequence[_Measure] = _MEASURES, *, why: str = ""
+    card: Card,
+    quality: Card,
+    measures: Sequence[_Measure] = _MEASURES,
+    *,
+    why: str = "",
 ) -> str:
     rows = []
     for measure in measures:
@@ -883,7 +887,7 @@ def _lift_table(card: Card, quality: Card) -> str:
 
 
 def _shared(value: Number) -> str:
-    """Write a count that may be a fraction: whole, or of one decimal below a thousand."""
+    """Write a count that may be a fraction: of one decimal where it is small."""
     if not _present(value) or value >= 1000 or abs(value - round(value)) < 1e-9:
         return count(value)
     return decimals(1)(value)
@@ -911,11 +915,11 @@ def _curves(card: Card, quality: Card) -> str:
                 [Line([(0, 0), (1, 1)], "guide"), Line(roc)],
                 title="ROC curve",
                 description=(
-                    f"Those who {_outcome(card)} against the others, over all thresholds; "
-                    f"area {decimals(3)(quality.get('roc_auc'))}."
+                    f"Those who {_outcome(card)} against the others, over all "
+                    f"thresholds; area {decimals(3)(quality.get('roc_auc'))}."
                 ),
-                x_label="Share of the others who are above",
-                y_label=f"Share of those who {_outcome(card)}",
+                x_label="Share above, of the others",
+                y_label=f"Share above, of those who {_outcome(card)}",
                 x_range=unit,
                 y_range=unit,
             ),
@@ -936,7 +940,8 @@ def _curves(card: Card, quality: Card) -> str:
                 title="Precision against recall",
                 description=(
                     f"Share of those above who {_outcome(card)} against share of those "
-                    f"who {_outcome(card)} who are above; area {decimals(3)(quality.get('pr_auc'))}."
+                    f"who {_outcome(card)} who are above; area "
+                    f"{decimals(3)(quality.get('pr_auc'))}."
                 ),
                 x_label=f"Share of those who {_outcome(card)} (recall)",
                 y_label=f"Share who {_outcome(card)} (precision)",
@@ -1130,17 +1135,18 @@ def _dataset(card: Card, dataset: Card) -> str:
         f"{_plural(dataset.get('users'), 'user')}, one for each user and date, with "
         f"{_plural(len(numbers) + len(categories), 'feature')}. "
         f"{count(dataset.get('conversions'))} rows are of users who "
-        f"{text(_outcome(card))}: a base rate of {percent(dataset.get('base_rate'))}.{used}{weighted}</p>"
+        f"{text(_outcome(card))}: a base rate of "
+        f"{percent(dataset.get('base_rate'))}.{used}{weighted}</p>"
     )
     ranked = _ranked(card, numbers)
     return (
         intro
         + _snapshots(card, dataset)
         + _missing(numbers, categories)
-        + _histograms(ranked)
+        + _histograms(ranked, noun="user", yes=f"those who {text(_outcome(card))}")
         + _numbers(numbers)
-        + _categories(categories, dataset)
-        + _correlations(ranked, dataset)
+        + _categories(card, categories, dataset)
+        + _correlations(card, ranked, dataset)
     )
 
 
@@ -1177,12 +1183,12 @@ def _snapshots(card: Card, dataset: Card) -> str:
             [Line(points, has_dots=last < 40)],
             title="Base rate by date",
             description=(
-                "Share of users who converted, by the date their features are true "
-                f"for, from {text(dates[0].get('as_of'))} to "
+                f"Share of users who {_outcome(card)}, by the date their features are "
+                f"true for, from {text(dates[0].get('as_of'))} to "
                 f"{text(dates[last].get('as_of'))}."
             ),
             x_label="Date that features are true for",
-            y_label="Share who converted",
+            y_label=f"Share who {_outcome(card)}",
             x_range=(0, last) if last else (-1, 1),
             y_range=(0, _round_up(highest)),
             x_ticks=ticks,
@@ -1192,7 +1198,7 @@ def _snapshots(card: Card, dataset: Card) -> str:
     )
     listed = table(
         "Rows by date, and what they were used for.",
-        ("Date", "Used to", "Rows", "Converted", "Base rate"),
+        ("Date", "Used to", "Rows", f"Who {text(_outcome(card))}", "Base rate"),
         [
             (
                 f'<span class="date">{text(d.get("as_of"))}</span>',
@@ -1244,9 +1250,7 @@ _SCALES = {
 }
 
 
-def _histograms(
-    numbers: Sequence[Card], *, noun: str = "user", yes: str = "converted"
-) -> str:
+def _histograms(numbers: Sequence[Card], *, noun: str, yes: str) -> str:
     if not numbers:
         return ""
     drawn = numbers[:DRAWN_FEATURES]
@@ -1285,10 +1289,10 @@ def _histograms(
         else ""
     )
     return (
-        _heading(f"Numbers, by whether the {noun} {yes}")
+        _heading(f"Numbers, of {yes} and of the others")
         + f'<p><span class="key yes"></span>{yes} '
-        '<span class="key no"></span>not. Each adds up to 100%; the number above '
-        f"a chart is its highest bar.{left_out}</p>"
+        '<span class="key no"></span>the others. Each adds up to 100%; the number '
+        f"above a chart is its highest bar.{left_out}</p>"
         + f'<div class="cards">{"".join(cards)}</div>'
     )
 
@@ -1321,7 +1325,7 @@ def _numbers(numbers: Sequence[Card]) -> str:
     )
 
 
-def _categories(categories: Sequence[Card], dataset: Card) -> str:
+def _categories(card: Card, categories: Sequence[Card], dataset: Card) -> str:
     if not categories:
         return ""
     tables = []
@@ -1350,7 +1354,7 @@ def _categories(categories: Sequence[Card], dataset: Card) -> str:
             + table(
                 f"{_plural(c.get('n_values'), 'value')}, "
                 f"{percent(c.get('missing'))} missing.",
-                ("Value", "Rows", "Share", "Converted"),
+                ("Value", "Rows", "Share", f"Who {text(_outcome(card))}"),
                 rows,
             )
             + "</div>"
@@ -1366,14 +1370,15 @@ def _categories(categories: Sequence[Card], dataset: Card) -> str:
     )
 
 
-def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
+def _correlations(card: Card, ranked: Sequence[Card], dataset: Card) -> str:
     found = _part(dataset, "correlations")
     place = {name: i for i, name in enumerate(_list(found, "features"))}
     matrix = _list(found, "matrix")
     shown = [n for n in ranked if n.get("feature") in place][:MAPPED_FEATURES]
     if len(place) < 2 or len(matrix) != len(place) or not shown:
         return ""
-    names = ["converted", *(str(n["feature"]) for n in shown)]
+    label = f"who {_outcome(card)}"
+    names = [label, *(str(n["feature"]) for n in shown)]
     rows: list[list[Number]] = [[1.0, *(n.get("label_correlation") for n in shown)]]
     for n in shown:
         at = matrix[place[n["feature"]]]
@@ -1396,7 +1401,7 @@ def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
         rows,
         title="Rank correlations of the numeric features",
         description=(
-            "Each feature with each other one and with converting. Closest: "
+            f"Each feature with each other one and with {label}. Closest: "
             + "; ".join(f"{a} and {b} {decimals(2)(r)}" for r, a, b in pairs)
             + "."
         ),
@@ -1426,20 +1431,20 @@ def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
 
 
 def _provenance(card: Card) -> str:
-    split, sampled = _part(card, "split"), card.get("negative_sampling_rate")
+    split = _part(card, "split")
     windows = (
         f"features of {_plural(card.get('lookback_days'), 'day')}, labels of "
         f"{_plural(card.get('horizon_days'), 'day')}, complete after "
         f"{_plural(card.get('settle_days'), 'more day')}"
     )
-    of = "users who did not convert"
+    of = "rows of users who"
     if card.get("outcomes"):
         windows = (
             f"events of the {_plural(card.get('lookback_days'), 'day')} before; one "
             "without a truth is unknown after "
             f"{_plural(card.get('settle_days'), 'day')}"
         )
-        of = "rows that are not label 1"
+        of = "rows that"
     facts = [
         ("Trained", text(_moment(card.get("trained_at")))),
         ("As of", text(card.get("as_of", _DASH))),
@@ -1453,11 +1458,7 @@ def _provenance(card: Card) -> str:
             f"{_parameters(_part(card, 'parameters'))}",
         ),
         ("Calibration", text(card.get("calibration") or "none")),
-        *(
-            [("Sampling", f"{percent(sampled)} of the {of}")]
-            if _present(sampled) and sampled < 1
-            else []
-        ),
+        *([("Sampling", _sampling(card, of))] if _sampling(card, of) else []),
         ("Cost", _cost(card)),
         (
             "Libraries",
@@ -1487,6 +1488,18 @@ def _provenance(card: Card) -> str:
         else ""
     )
     return f'{_definitions(facts)}<div class="closest">{listed}</div>'
+
+
+def _sampling(card: Card, of: str) -> str:
+    """Say which share of the rows of either class was read, where it was not all."""
+    positive = card.get("positive_sampling_rate", 1.0)
+    negative = card.get("negative_sampling_rate")
+    if not (_present(positive) and _present(negative)) or min(positive, negative) >= 1:
+        return ""
+    return (
+        f"{percent(positive)} of the {of} {text(_outcome(card))}, {percent(negative)} "
+        "of the others"
+    )
 
 
 def _cost(card: Card) -> str:
@@ -1551,6 +1564,7 @@ def _events_page(card: Card) -> str:
         holdout=_plural(quality.get("users"), text(noun)),
         holdout_dates=_dates(_part(card, "split").get("holdout")),
         metrics=_metrics(
+            card,
             quality,
             _RANKING_MEASURES if is_anomaly else _EVENT_MEASURES,
             why=_event_reason(card),
@@ -1720,6 +1734,6 @@ def _events(card: Card, noun: str) -> str:
     return (
         intro
         + _missing(numbers, categories)
-        + _histograms(ranked, noun=text(noun), yes="is label 1")
+        + _histograms(ranked, noun=text(noun), yes=f"those that {text(_outcome(card))}")
         + _numbers(numbers)
     )

@@ -9,7 +9,7 @@ to BigQuery.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -94,38 +94,40 @@ class Table:
             f"OPTIONS ({options})"
         )
 
-    def copied(self, name: str) -> str:
-        """Return the statement that copies the rows of the table into another."""
-        return (
-            f"CREATE OR REPLACE TABLE `{name}`\n"
-            "OPTIONS (expiration_timestamp = "
-            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
-            f"AS SELECT * FROM `{self.name}`\n"
-            f"WHERE {self.partition} >= DATE '1970-01-01'"
-        )
-
-    def rewritten(self, source: str, *, widened: Collection[str]) -> str:
+    def is_narrower(self, fields: Iterable[Mapping[str, Any]]) -> bool:
         """
-        Return the statement that fills the table anew from a copy of its rows, and
-        gives it today's types.
-
-        It replaces the table as a whole, so that readers see the old one or the new.
+        Tell whether a table that is there has whole numbers in the place of fractions.
 
         Args:
-            source: A table that ``copied`` has made.
-            widened: Columns to cast: a scalar or an array of structs each.
+            fields: Its schema as the API describes it: ``name``, ``type`` and, of a
+                struct, ``fields``.
+        """
+        return any(_is_narrower(column, fields) for column in self.columns)
+
+    def rewritten(self) -> str:
+        """
+        Return the script that gives structs of a table, which exists, today's types.
+
+        Its rows are copied, cast, and put into a table that replaces it as a whole, so
+        that readers see the old one or the new. If the script fails between, the rows
+        are in the copy as well, which expires after a week.
 
         Source:
             No other statement changes a field within an array of structs:
             https://cloud.google.com/bigquery/docs/managing-table-schemas.
         """
-        selected = ",\n".join(
-            f"  {_cast(column)}" if column.name in widened else f"  {column.name}"
-            for column in self.columns
-        )
+        copy = f"{self.name}_before"
+        selected = ",\n".join(f"  {_cast(column)}" for column in self.columns)
         created = self.ddl().removeprefix("CREATE TABLE IF NOT EXISTS")
         return (
-            f"CREATE OR REPLACE TABLE{created}\nAS SELECT\n{selected}\nFROM `{source}`"
+            f"CREATE OR REPLACE TABLE `{copy}`\n"
+            "OPTIONS (expiration_timestamp = "
+            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
+            f"AS SELECT * FROM `{self.name}`\n"
+            f"WHERE {self.partition} >= DATE '1970-01-01';\n"
+            f"CREATE OR REPLACE TABLE{created}\n"
+            f"AS SELECT\n{selected}\nFROM `{copy}`;\n"
+            f"DROP TABLE `{copy}`"
         )
 
     def arrow_schema(self) -> pa.Schema:
@@ -140,10 +142,22 @@ class Table:
         )
 
 
+# Types as the API spells them, and as SQL does.
+_WHOLE = frozenset({"INTEGER", "INT64"})
+
+
+def _is_narrower(column: Column, fields: Iterable[Mapping[str, Any]]) -> bool:
+    found = next((one for one in fields if one["name"] == column.name), {})
+    if column.fields:
+        inside = found.get("fields", ())
+        return any(_is_narrower(one, inside) for one in column.fields)
+    return column.type == "FLOAT64" and found.get("type") in _WHOLE
+
+
 def _cast(column: Column) -> str:
-    """Return the expression that casts a column to its type, under its own name."""
+    """Return a column, the fields of its structs cast to their types."""
     if not column.fields:
-        return f"CAST({column.name} AS {column.sql_type}) AS {column.name}"
+        return column.name
     parts = ", ".join(
         f"CAST(part.{one.name} AS {one.sql_type}) AS {one.name}"
         for one in column.fields

@@ -565,11 +565,7 @@ def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
     dates = sorted(pc.unique(part.rows["as_of"]).to_pylist())
     days = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     missing = 0 if part.conversions else 1
-    of = (
-        f"users who {use_case.outcome}"
-        if missing
-        else f"users who do not {use_case.outcome}"
-    )
+    of = f"{'none is' if missing else 'all are'} of users who {use_case.outcome}"
     counts = f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0"
     if part.weight.max() > 1:
         advice = (

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -247,8 +247,8 @@ class Warehouse:
         Have a table, which exists, be as it says: its columns, how long partitions are
         kept, and whether a query must name them.
 
-        A column that is missing is added at the end, unless it is required. A column of
-        whole numbers that has become one of fractions is cast; other types stay.
+        A column that is missing is added at the end, unless it is required. Whole
+        numbers in a struct that have become fractions are cast; other types stay.
         """
         wanted = table.expiration_days * _DAY_MS or None
         with self._translated():
@@ -277,21 +277,9 @@ class Warehouse:
                 self.client.update_table(
                     found, changed, retry=self._retry, timeout=self._request
                 )
-            widened = _widened(found.schema, _schema(table))
-        if widened:
-            self._rewrite(table, widened)
-
-    def _rewrite(self, table: Table, widened: Collection[str]) -> None:
-        """
-        Give columns of a table their type of today, and keep its rows.
-
-        By way of a copy, which is dropped at the end: until the table is replaced the
-        rows are where they were, and if this fails between they are in both.
-        """
-        copy = f"{table.name}_before"
-        self.execute(table.copied(copy))
-        self.execute(table.rewritten(copy, widened=widened))
-        self.drop(copy)
+            there_now = [field.to_api_repr() for field in found.schema]
+        if table.is_narrower(there_now):
+            self.execute(table.rewritten())
 
     def view_text(self, name: str) -> str:
         """
@@ -538,10 +526,6 @@ _TRANSPORT = (
     TimeoutError,
 )
 
-# Types as the API spells them, and as SQL does.
-_WHOLE = frozenset({"INTEGER", "INT64"})
-_FRACTION = frozenset({"FLOAT", "FLOAT64"})
-
 _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
 _LISTS.enable_list_inference = True
 
@@ -625,24 +609,6 @@ def _schema(table: Table) -> Sequence[bigquery.SchemaField]:
         )
 
     return [field(column) for column in table.columns]
-
-
-def _widened(
-    found: Sequence[bigquery.SchemaField], wanted: Sequence[bigquery.SchemaField]
-) -> list[str]:
-    """Return the columns in which whole numbers have become fractions, at any depth."""
-    there = {field.name: field for field in found}
-
-    def is_widened(field: bigquery.SchemaField, before: Any) -> bool:
-        if before is None or field.mode != before.mode:
-            return False
-        kinds = before.field_type, field.field_type
-        if kinds[0] in _WHOLE and kinds[1] in _FRACTION:
-            return True
-        inside = {one.name: one for one in before.fields}
-        return any(is_widened(one, inside.get(one.name)) for one in field.fields)
-
-    return [field.name for field in wanted if is_widened(field, there.get(field.name))]
 
 
 def _conforming(rows: pa.Table, table: Table) -> pa.Table:

@@ -480,6 +480,8 @@ class TestPage:
         words = page[page.index("<main>") :].lower()
 
         assert "user" not in words
+        assert "conver" not in words
+        assert f"those that {use_case.outcome}" in words
         assert "transaction" in words
         assert "alert" in words
         assert ("could not be measured" in page) == (label is not None)

@@ -517,7 +517,7 @@ class TestNotEnoughData:
         counts = f"{200 * label} of label 1, {200 - 200 * label} of label 0, of 200"
 
         assert f"lack one class, label {1 - label}" in message
-        assert ("users who do not buy" if label else "users who buy") in message
+        assert ("all are" if label else "none is") + " of users who buy" in message
         assert counts in message
         assert "too few" not in message
 

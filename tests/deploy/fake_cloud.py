@@ -406,6 +406,9 @@ def queried(state, sql, dataset):
             },
             "requirePartitionFilter": "require_partition_filter = TRUE" in sql,
         }
+    elif found := re.search(r"CREATE OR REPLACE TABLE `(\w+)` \(", sql):
+        for one in existing(state, f"bq {dataset}.{found[1]}")["schema"]["fields"]:
+            one.pop("fields", None)
     elif found := re.match(r"ALTER TABLE `(\w+)`", sql):
         table = existing(state, f"bq {dataset}.{found[1]}")
         columns = re.findall(r"ADD COLUMN IF NOT EXISTS (\w+) ", sql)

@@ -518,6 +518,23 @@ class TestChanges:
         assert "ADD COLUMN IF NOT EXISTS latency_ms FLOAT64" in change[-1]
         assert "inference_log" in done.stdout
 
+    def test_a_table_of_an_earlier_version_gets_its_types(self, deployed):
+        """Sizes that were whole numbers become fractions, by way of a copy."""
+        state = deployed.state()
+        table = state["bq my-project:propensity.ma_model_evaluation"]
+        for one in table["schema"]["fields"]:
+            if one["name"] == "lift":
+                one["fields"] = [{"name": "users", "type": "INTEGER"}]
+        deployed.put(state)
+
+        done = deployed.run("deploy/setup.sh")
+        [change] = changes(deployed.calls())
+
+        assert done.returncode == 0
+        assert "CAST(part.users AS FLOAT64) AS users" in change[-1]
+        assert "CREATE OR REPLACE TABLE `ma_model_evaluation`" in change[-1]
+        assert "changed          types of the table ma_model_evaluation" in done.stdout
+
 
 class TestWrongSettings:
     @pytest.mark.parametrize(

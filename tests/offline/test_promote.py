@@ -115,6 +115,34 @@ class TestHelp:
                 assert f"\n{meaning}." in capsys.readouterr().out
 
 
+class TestForce:
+    @pytest.mark.parametrize("action", ["promote", "pin"])
+    def test_takes_a_first_version_that_is_no_better_than_chance(self, place, action):
+        """Training did not let it serve; a person may, who says so."""
+        version = place.record(promoted=False, verdict="not shown to be better")
+
+        with pytest.raises(RequestError, match="not shown to be better.*--force"):
+            place.change(action, version=version)
+        assert place.champion.version == 0
+
+        place.change(action, version=version, force=True)
+
+        assert place.champion.version == version
+        # What serves need not be forced again.
+        assert place.change(action, version=version).is_changed is False
+
+    def test_is_not_needed_for_a_challenger_that_lost(self, place):
+        """It was compared with a champion, and is known to be worth something."""
+        lost = place.record(promoted=False, verdict="worse", compared_version=0)
+
+        assert place.change("promote", version=lost).champion.version == lost
+
+    def test_is_no_part_of_the_other_commands(self, place, capsys):
+        """A shadow does not answer, and what served before has served."""
+        with pytest.raises(SystemExit):
+            place.run("shadow", "0", "--force")
+
+
 class TestCommands:
     def test_change_what_serves(self, place, capsys):
         """Each does what it says, tells it, and tells everybody else."""
