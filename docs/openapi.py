@@ -77,7 +77,9 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
         errors.NotEnoughData, errors.ArtifactError, errors.Unavailable,
     ),
     "model_evaluation": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
-    "compact_features": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
+    "compact_features": (
+        *REQUEST, *BEHIND, *RUN, errors.Unfinished, errors.Unavailable,
+    ),
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,
         errors.QueryTooExpensive, errors.MissingTable, errors.NoSuchPath,

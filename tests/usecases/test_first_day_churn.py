@@ -498,15 +498,18 @@ class TestHours:
 
 class TestLongAgo:
     def test_a_registration_is_known_however_old(self, opened):
-        """Who registers anew after two months is no new player: the tiles know."""
+        """Who registers anew after two months is no new player: it is compacted."""
         place = opened()
+        place.warehouse.create(tables.STREAM_FEATURES_DAILY)
         place.add(registration("old", ago(days=63)), received_at=ago(days=63))
         place.warehouse.execute(
             statement("compact_days"),
             {
                 "since": EPOCH,
                 "since_day": EPOCH.date(),
-                "first_month": EPOCH.date(),
+                "until": MIDNIGHT,
+                "until_day": MIDNIGHT.date(),
+                "months": [ago(days=63).date().replace(day=1)],
                 "now": MIDNIGHT,
             },
         )
