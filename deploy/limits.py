@@ -41,9 +41,8 @@ CAPACITY = {
 PEAK = 3
 
 # Of a usual evaluation: the newest week, and the one that became final. Of a usual
-# compaction: the day that has closed, and one that late events have opened again.
+# compaction: a statement for the days that have closed.
 EVALUATED_WEEKS = 2
-EXPORTED_DAYS = 2
 # What is billed on a usual day: events that come within a day.
 USUALLY_LATE_DAYS = 1
 
@@ -51,12 +50,12 @@ USUALLY_LATE_DAYS = 1
 TIMES = {
     "predictions_in_force": EVALUATED_WEEKS,
     "evaluation_rows": EVALUATED_WEEKS,
-    "export_stream_events": EXPORTED_DAYS,
-    "export_inference_log": EXPORTED_DAYS,
 }
 # Run only where something is odd: suppressed users, another champion meanwhile, a rerun
-# of a past week.
-SELDOM = frozenset({"unscored_converters", "revise_verdict", "champion_as_of"})
+# of a past week, users who are made anew.
+SELDOM = frozenset(
+    {"unscored_converters", "revise_verdict", "champion_as_of", "rebuild_users"}
+)
 # Run where an instance loads a version, and not by request.
 BY_VERSION = "model_metadata"
 # A query an hour and instance, by PROPENSITY_POSTCODE_TTL_S.

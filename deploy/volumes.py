@@ -57,6 +57,9 @@ KEPT = "kept"
 
 # What a run of 03 looks back for, of steps.CATCH_UP; held by a test.
 CATCH_UP = timedelta(weeks=13)
+# Days that one statement of the compaction takes on; held by a test.
+AT_ONCE = 7
+MONTH = 31
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +128,7 @@ class Part:
         partitions: Rows of each partition that is read.
         share: Of the bytes of whole rows that the columns have; 0 where the names of
             tables alone are read, which costs nothing.
+        is_hashed: Whether partitions are buckets of users, which the query names.
     """
 
     table: str
@@ -132,6 +136,7 @@ class Part:
     bytes: float
     partitions: tuple[float, ...]
     share: float
+    is_hashed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,11 +179,15 @@ def _clustered(part: Part, users: float) -> float:
     Return the bytes that a query for some users reads of a table.
 
     They lie in blocks by chance, in each partition: of B blocks, B (1 - (1 - 1/B)^n)
-    hold one of n users. A partition of one block is read whole.
+    hold one of n users. A partition of one block is read whole. Where partitions are
+    buckets of users, the same holds of these, and each is one block.
     """
     if not part.rows:
         return 0.0
     row = part.bytes / part.rows
+    if part.is_hashed and not math.isinf(users):
+        buckets = len(part.partitions)
+        return part.bytes * (1 - (1 - 1 / buckets) ** max(1.0, users))
     read = 0.0
     for rows in part.partitions:
         blocks = math.ceil(rows * row / part.share / BLOCK) or 1
@@ -245,6 +254,7 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
     cards = usecases.load("card_fraud")
     day = TODAY - cards.timeframe(settings).horizon
     late = TODAY - timedelta(days=size.late_days)
+    months = 12 * (TODAY.year - late.year) + TODAY.month - late.month + 1
     lookback = max(usecases.load(name).lookback_days for name in usecases.names())
     return {
         KEPT: size.days_kept,
@@ -258,8 +268,14 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         "catch_up": CATCH_UP.days + 1,
         # The watermark is of the run before, a day ago.
         "since_watermark": since(TODAY - timedelta(days=1)),
-        "touched_months": since(late.replace(day=1)),
-        "exported": since(late - timedelta(days=1)),
+        # A step of the compaction, after a while in which it did not run.
+        "counted": AT_ONCE,
+        # Of today's events and of those that are late. One of another month costs that
+        # month's tiles, those of six months in a step at most.
+        "touched_months": MONTH * months,
+        # The day before, for a wrong clock; so many days, and how late they can come.
+        "exported": 1 + min(AT_ONCE, size.late_days) + size.late_days,
+        "buckets": tables.USER_BUCKETS,
         "first_day": since(TODAY - timedelta(days=(hours + 47) // 24)),
         "first_day_late": since(late - timedelta(days=(hours + 47) // 24)),
         "players_trained": since(
@@ -296,6 +312,14 @@ def _predicted(size: Size, kept: float) -> tuple[float, ...]:
     return (scored, *[gone] * (weeks if gone else 0))
 
 
+def _known(size: Size, _: float) -> tuple[float, ...]:
+    """Return the rows of ``stream_users``, of all who ever played, in each bucket."""
+    lookback = usecases.load("ga4_purchase").lookback_days
+    left = (1 - size.returning) * max(0, size.days_kept - lookback) / lookback
+    known = size.users * (1 + left) * bool(size.scores_users)
+    return (known / tables.USER_BUCKETS,) * tables.USER_BUCKETS
+
+
 def _daily(rows: Callable[[Size], float]) -> Callable[[Size, float], tuple[float, ...]]:
     return lambda size, days: (rows(size),) * math.ceil(days)
 
@@ -319,8 +343,9 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     "ma_model_evaluation_staging": _daily(lambda size: 2 * size.use_cases),
     "stream_events": _daily(lambda size: size.stream_events_a_day),
     "stream_features_daily": _every(
-        31, lambda size: 31.0 * players(size) if size.scores_users else 0
+        MONTH, lambda size: float(MONTH) * players(size) if size.scores_users else 0
     ),
+    "stream_users": _known,
     "inference_log": _daily(lambda size: size.stream_events_a_day + size.scorings / 30),
     # What came of each event, at most.
     "truth_events": _daily(
@@ -483,7 +508,8 @@ def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
                 for read in one.reads
             )
             grows = any(
-                read.days == KEPT and read.table in GROWING for read in one.reads
+                read.days in (KEPT, "buckets") and read.table in GROWING
+                for read in one.reads
             )
             found.append(
                 Reading(statement=one, function=function, parts=parts, grows=grows)
@@ -493,7 +519,13 @@ def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
 
 # Tables that grow by users or events for as long as nothing expires in them.
 GROWING = frozenset(
-    {"ma_predictions_table", "stream_events", "stream_features_daily", "inference_log"}
+    {
+        "ma_predictions_table",
+        "stream_events",
+        "stream_features_daily",
+        "stream_users",
+        "inference_log",
+    }
 )
 
 
@@ -541,4 +573,5 @@ def _part(
         bytes=rows * row,
         partitions=partitions,
         share=row / whole if whole and row else 1.0,
+        is_hashed=read.days == "buckets",
     )

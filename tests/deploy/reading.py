@@ -79,8 +79,12 @@ def read_by(name: str, use_case: str = "") -> list[Reads]:
     """Return what a statement reads, complete with what it includes."""
     text = usecases.load(use_case).statement(name) if use_case else statement(name)
     found: dict[tuple[str, str, bool], set[str]] = {}
+    # What a script has put into tables of its own was read before.
+    made: dict[str, dict[str, str]] = {}
     for one in sqlglot.parse(text, read=DIALECT):
-        for read in _of_statement(one):
+        for read in _of_statement(one, made):
+            if read.table in made:
+                continue
             key = (read.table, read.where, read.changes)
             found.setdefault(key, set()).update(read.columns)
     return sorted(_named(*key, columns) for key, columns in found.items())
@@ -91,19 +95,28 @@ def _named(table: str, where: str, changes: bool, columns: set[str]) -> Reads:
         paths = frozenset().union(*(EXPORTED[column] for column in columns))
         table, columns = EXPORT, set(paths - {"_TABLE_SUFFIX"})
         where = where.replace("table_suffix", "_TABLE_SUFFIX")
-    return Reads(table, where, tuple(sorted(columns)), changes)
+    # A part of what is read whole is no more.
+    whole = {one for one in columns if one.partition(".")[0] not in columns - {one}}
+    return Reads(table, where, tuple(sorted(whole)), changes)
 
 
-def _of_statement(one: exp.Expression | None) -> Iterator[Reads]:
+def _of_statement(
+    one: exp.Expression | None, made: dict[str, dict[str, str]]
+) -> Iterator[Reads]:
     match one:
         case exp.Query():
-            yield from _of_query(one)
+            yield from _of_query(one, made)
         case exp.Export():
-            yield from _of_query(one.this)
+            yield from _of_query(one.this, made)
+        case exp.Create():
+            query = one.expression
+            yield from _of_query(query, made)
+            columns = _qualified(query, made).named_selects
+            made[one.find(exp.Table).name] = dict.fromkeys(columns, "STRING")
         case exp.Insert():
-            yield from _of_query(one.expression)
+            yield from _of_query(one.expression, made)
         case exp.Merge():
-            yield from _of_query(one.args["using"].this)
+            yield from _of_query(one.args["using"].this, made)
             alias = one.this.alias_or_name
             written = {
                 id(pair.this)
@@ -121,7 +134,7 @@ def _of_statement(one: exp.Expression | None) -> Iterator[Reads]:
             yield from _changed(
                 one.this.name, "", where, list(where.find_all(exp.Column))
             )
-        case exp.Transaction() | exp.Commit():
+        case exp.Transaction() | exp.Commit() | None:
             return
         case _:
             raise AssertionError(f"what does {type(one).__name__} read?")
@@ -135,19 +148,27 @@ def _changed(
     yield Reads(table, where, (), changes=True)
 
 
-def _of_query(query: exp.Expression) -> Iterator[Reads]:
-    query = pushdown_projections(
+def _qualified(
+    query: exp.Expression, made: dict[str, dict[str, str]]
+) -> exp.Expression:
+    return pushdown_projections(
         qualify(
             query.copy(),
-            schema=SCHEMA,
+            schema={**SCHEMA, **made},
             dialect=DIALECT,
             quote_identifiers=False,
             validate_qualify_columns=False,
         )
     )
+
+
+def _of_query(
+    query: exp.Expression, made: dict[str, dict[str, str]]
+) -> Iterator[Reads]:
+    query = _qualified(query, made)
     for scope in traverse_scope(query):
         for alias, source in scope.sources.items():
-            if isinstance(source, exp.Table):
+            if isinstance(source, exp.Table) and source.name not in made:
                 columns = tuple(
                     path_of(column).removeprefix(f"{alias}.")
                     for column in scope.source_columns(alias)
