@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -45,6 +46,10 @@ SCRIPTS = {
         "deploy/training_job.sh",
         "Make trainings Cloud Run jobs, which may take longer than a function.",
     ),
+    "environment": (
+        "python -m deploy environment",
+        "Print the settings of a deployment as its functions have them.",
+    ),
     "teardown": ("deploy/teardown.sh", "Remove what the other scripts created."),
 }
 OF_A_FOLDER = ("deploy", "schedule")
@@ -66,6 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         d = deployment.read(given.settings)
         if given.verb == "teardown":
             return teardown(d, given)
+        if given.verb == "environment":
+            for name, value in d.variables.items():
+                print(f"export {name}={shlex.quote(value)}")
+            return 0
         return carry_out(d, plans(d, given), given)
     except (
         DeploymentError,
@@ -129,7 +138,7 @@ def _options(parser: argparse.ArgumentParser, verb: str) -> None:
         metavar="FILE",
         help="default: deploy/settings.env",
     )
-    if verb != "teardown":
+    if verb not in ("teardown", "environment"):
         parser.add_argument(
             "--wait",
             type=float,

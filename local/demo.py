@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from local import cards_demo, comparison, ga4_export, stream_demo
 from local.asking import TIMEOUT_S, Refused, aligned, call
-from local.processes import UnusableData
+from local.processes import LocalError, UnusableData
 from local.progress import say, step
 from local.stack import ROOT, Stack
 from local.synthesize import Shop

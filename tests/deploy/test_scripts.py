@@ -767,7 +767,7 @@ class TestFunctions:
         assert not [call for call in calls if "scheduler jobs" in call]
 
     def test_wait_for_the_rights_of_who_builds_them(self, cloud):
-        """A refusal of just granted rights passes, and a line says what is waited for."""
+        """A refusal passes once rights hold; a line says what is waited for."""
         done = cloud.run(
             "deploy/deploy_all.sh",
             "--wait=2",
@@ -810,3 +810,26 @@ class TestWatching:
         cloud.settings["DEPLOY_FUNCTIONS"] = "predictions compact_features"
         dry = cloud.run("deploy/deploy_all.sh", "--dry-run")
         assert "nothing would notice" not in dry.stdout
+
+
+class TestEnvironment:
+    def test_is_what_functions_have(self, cloud):
+        """A shell that takes it over has the names of this deployment; nothing is
+        called for it."""
+        cloud.settings["DEPLOY_PREFIX"] = "shop"
+        file = cloud.folder / "settings.env"
+        file.write_text("\n".join(f"{n}={v}" for n, v in cloud.settings.items()))
+
+        told = subprocess.run(
+            ["bash", "-c", f'eval "$({sys.executable} -m deploy environment '
+             f'--settings {file})"; env'],
+            check=True, capture_output=True, text=True, cwd=ROOT,
+        ).stdout  # fmt: skip
+        found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+
+        assert found["PROPENSITY_TOPIC_PREFIX"] == "shop"
+        assert found["PROPENSITY_DATASET"] == "shop"
+        assert found["PROPENSITY_ENRICHED_TOPIC"] == "shop-enriched"
+        assert found["GOOGLE_CLOUD_PROJECT"] == "my-project"
+        assert not [name for name in found if name.startswith("DEPLOY_")]
+        assert cloud.calls() == []
