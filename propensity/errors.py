@@ -166,6 +166,22 @@ class Unavailable(PropensityError):
     retryable = True
 
 
+class ExportLate(Unavailable):
+    """Days of the export that the run would read are not there yet; they may come."""
+
+    code = "export_late"
+
+    def __init__(self, message: str, *, retry_after_s: int, detail: object) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
+
+
+class AccessDenied(PropensityError):
+    """BigQuery denies the account that runs something that it must be allowed."""
+
+    code = "access_denied"
+
+
 class QueryTooExpensive(PropensityError):
     """A query would scan more than ``maximum_bytes_billed``; it was not run."""
 

@@ -172,6 +172,7 @@ TRAINING_METADATA = Table(
         Column("training_date", "DATE", "UTC day of the run", required=True),
         Column("trained_at", "TIMESTAMP", "When the run began"),
         Column("as_of", "DATE", "The run's as-of date: nothing after it was read"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         Column("lookback_days", "INT64", "Days of events behind a feature"),
         Column("horizon_days", "INT64", "Days of outcome in a label"),
         Column("settle_days", "INT64", "Days waited for late rows of the export"),
@@ -221,6 +222,7 @@ _PREDICTION = (
     Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
     Column("model_version", "INT64", "Model that scored", required=True),
     Column("scored_at", "TIMESTAMP", "When the run began"),
+    Column("data_until", "DATE", "Day before which the GA4 export was all there"),
 )
 
 PREDICTIONS = Table(
@@ -257,6 +259,7 @@ EVALUATION = Table(
         Column("status", "STRING", "provisional, or final once labels are mature"),
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         *_QUALITY,
         Column("unscored_converters", "INT64", "Converted without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
