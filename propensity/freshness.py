@@ -163,7 +163,7 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
     begin = max(window.first, min(shards.days))
     newest, late = window.last, []
     while newest >= begin and not _is_there(newest, shards, window, rows=rows):
-        if newest in shards.days or _is_expected(newest, shards):
+        if newest in shards.days or is_expected(newest, shards):
             late.append(newest)
         newest -= DAY
     read = [begin + n * DAY for n in range((newest - begin).days + 1)]
@@ -174,7 +174,7 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
         data_until=window.until_without(min(late)) if late else window.until,
         late=tuple(sorted(late)),
         missing=tuple(
-            one for one in read if one not in shards.days and _is_expected(one, shards)
+            one for one in read if one not in shards.days and is_expected(one, shards)
         ),
         streamed=tuple(streamed),
         is_awaited=any(
@@ -204,13 +204,17 @@ def _is_whole(day: date, shards: Shards, *, rows: Callable[[date], int]) -> bool
     return rows(day) >= WHOLE * median(rows(one) for one in compared)
 
 
-def _is_expected(day: date, shards: Shards) -> bool:
-    """Tell whether a day should have a table: whether its weekday usually has one."""
+def is_expected(day: date, shards: Shards) -> bool:
+    """
+    Tell whether a day should have a table: whether its weekday usually has one.
+
+    Of an export of less than a week nobody knows what is usual.
+    """
     first, last = min(shards.days), max(shards.days)
+    if last - first < WEEK:
+        return False
     weeks = [day + n * WEEK for n in range(-HABIT_WEEKS, HABIT_WEEKS + 1) if n]
     known = [one for one in weeks if first <= one <= last]
-    if not known:
-        return True
     return sum(one in shards.days for one in known) >= BUSY * len(known)
 
 

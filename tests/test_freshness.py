@@ -112,11 +112,12 @@ class TestLook:
         assert late.data_until == saturday
         assert late.late == (saturday,)
 
-    def test_of_an_export_that_has_just_begun_misses_nothing_before(self):
-        """Days before the first table are no gap."""
-        new = {AS_OF - DAY, AS_OF - 2 * DAY}
+    def test_of_an_export_that_has_just_begun_misses_nothing(self):
+        """Days before the first table are no gap, and a habit takes a week to know."""
+        new = {AS_OF - n * DAY for n in range(2, 9)}
 
         assert look(new) == Freshness(data_until=AS_OF)
+        assert look({*new, AS_OF - 9 * DAY}).late == (AS_OF - DAY,)
 
     def test_of_nothing_in_the_window_says_nothing(self):
         """The statements that read it say what is wrong."""
