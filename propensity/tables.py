@@ -496,6 +496,38 @@ SUPPRESSED_USERS = Table(
     ),
 )
 
+# Columns of the view ga_events, which ga_events.sql makes of the export; a test holds
+# that. No table: nothing here creates it.
+GA_EVENTS = (
+    Column("table_suffix", "STRING", "Local day of the table, YYYYMMDD; prunes"),
+    Column("event_timestamp", "INT64", "Microseconds since 1970, UTC"),
+    Column("event_time", "TIMESTAMP", "The same as a moment"),
+    Column("event_name", "STRING", "Such as page_view or purchase"),
+    Column("user_pseudo_id", "STRING", "Browser or device; null without consent"),
+    Column("user_id", "STRING", "The site's own id; null before a login"),
+    Column("user_first_touch_timestamp", "INT64", "First visit, as event_timestamp"),
+    Column("ga_session_id", "INT64", "Session of the browser or device"),
+    Column("engagement_ms", "INT64", "Milliseconds on screen"),
+    Column("event_value", "NUMERIC", "Parameter value, in the event's currency"),
+    Column("event_value_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("currency", "STRING", "Parameter currency, in capitals, such as EUR"),
+    Column("purchase_revenue", "NUMERIC", "Of a purchase, in the event's currency"),
+    Column("purchase_revenue_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("refund_value", "NUMERIC", "Of a refund, in the event's currency"),
+    Column("refund_value_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("transaction_id", "STRING", "Of a purchase or refund, as the shop sends it"),
+    Column("n_items", "INT64", "Sum of the items' quantities; null without items"),
+    Column("n_distinct_items", "INT64", "Different item ids among the items"),
+    Column("source", "STRING", "Where the user first came from; null if streamed"),
+    Column("medium", "STRING", "How the user first came; null if streamed"),
+    Column("device_category", "STRING", "desktop, mobile or tablet"),
+    Column("operating_system", "STRING", "Such as Android"),
+    Column("country", "STRING", "By the user's address"),
+    Column(
+        "params_digest", "STRING", "MD5 of all parameters: tells equal events apart"
+    ),
+)
+
 TABLES = (
     TRAINING_METADATA,
     PREDICTIONS,

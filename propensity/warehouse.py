@@ -589,7 +589,8 @@ def _told(error: Exception) -> str:
 
 def _is_denied(error: api.Forbidden) -> bool:
     """Tell a permission that is missing from a quota that is used up."""
-    reasons = {str(one.get("reason", "")) for one in error.errors or () if one}
+    told = [one for one in error.errors or () if isinstance(one, Mapping)]
+    reasons = {str(one.get("reason", "")) for one in told}
     return "accessDenied" in reasons or "Access Denied" in _told(error)
 
 

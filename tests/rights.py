@@ -16,6 +16,7 @@ Sources:
     https://cloud.google.com/bigquery/docs/exporting-data, the same;
     https://cloud.google.com/bigquery/docs/updating-views, the same;
     https://cloud.google.com/bigquery/docs/write-api, the same;
+    https://cloud.google.com/bigquery/docs/information-schema-tables, the same;
     https://cloud.google.com/storage/docs/access-control/iam-json, of each method;
     https://cloud.google.com/storage/docs/access-control/iam-roles;
     https://cloud.google.com/pubsub/docs/access-control.
@@ -51,9 +52,13 @@ ROLES = {
         "bigquery.readsessions.getData",
     },
     "roles/bigquery.dataViewer": {
+        "bigquery.datasets.get",
+        "bigquery.routines.get",
+        "bigquery.routines.list",
         "bigquery.tables.export",
         "bigquery.tables.get",
         "bigquery.tables.getData",
+        "bigquery.tables.list",
     },
     "roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
     "roles/storage.objectCreator": {"storage.objects.create"},
@@ -77,14 +82,26 @@ WEAKER = {
 }
 
 
+# What INFORMATION_SCHEMA.TABLES of a dataset asks for.
+METADATA = (
+    "bigquery.routines.get",
+    "bigquery.routines.list",
+    "bigquery.tables.get",
+    "bigquery.tables.list",
+)
+
 # What a line of functions.toml gives, by the permission that is missing.
 LINES = {
     "bigquery.jobs.create": "reads",
     "bigquery.readsessions.create": "large_results",
     "bigquery.readsessions.getData": "large_results",
+    "bigquery.datasets.get": "reads_export",
+    "bigquery.routines.get": "reads_export",
+    "bigquery.routines.list": "reads_export",
     "bigquery.tables.export": "reads",
     "bigquery.tables.get": "reads, writes or views",
     "bigquery.tables.getData": "reads, reads_export or writes",
+    "bigquery.tables.list": "reads_export",
     "bigquery.tables.update": "views",
     "bigquery.tables.updateData": "appends or writes",
     "pubsub.topics.publish": "publishes",
@@ -198,6 +215,10 @@ def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:
         case "GET", ["jobs" | "queries", _]:
             # Whoever has started a job may look at it.
             return
+        case "GET", ["datasets", dataset]:
+            yield Need("bigquery.datasets.get", DATASET, dataset)
+        case "GET", ["datasets", dataset, "tables"]:
+            yield Need("bigquery.tables.list", DATASET, dataset)
         case "GET", ["datasets", dataset, "tables", name, "data"]:
             yield from _data(site, dataset, name)
         case "GET", ["datasets", dataset, "tables", name]:
@@ -271,6 +292,10 @@ def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:
             raise NoRule(f"the statement {type(one).__name__.upper()}")
         for table in one.find_all(exp.Table):
             if table is target or _is_of_with(table) or not table.name:
+                continue
+            if table.name.upper().startswith("INFORMATION_SCHEMA."):
+                for permission in METADATA:
+                    yield Need(permission, DATASET, table.db)
                 continue
             place = table.db or dataset, table.name
             read = "export" if isinstance(one, exp.Export) else "getData"

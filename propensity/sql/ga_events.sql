@@ -16,7 +16,8 @@ SELECT
   event_timestamp,
   TIMESTAMP_MICROS(event_timestamp) AS event_time,
   event_name,
-  NULLIF(user_pseudo_id, '') AS user_pseudo_id,
+  IF(user_pseudo_id IN ('', '(not set)', '(data deleted)'), NULL, user_pseudo_id)
+    AS user_pseudo_id,
   IF(user_id IN ('', '(not set)', '(data deleted)'), NULL, user_id) AS user_id,
   user_first_touch_timestamp,
   (
@@ -64,8 +65,19 @@ SELECT
     WHERE
       p.key = 'value'
   ) AS event_value,
+  SAFE_CAST(event_value_in_usd AS NUMERIC) AS event_value_in_usd,
+  (
+    SELECT
+      MAX(UPPER(NULLIF(p.value.string_value, '')))
+    FROM
+      UNNEST(event_params) AS p
+    WHERE
+      p.key = 'currency'
+  ) AS currency,
   SAFE_CAST(ecommerce.purchase_revenue AS NUMERIC) AS purchase_revenue,
+  SAFE_CAST(ecommerce.purchase_revenue_in_usd AS NUMERIC) AS purchase_revenue_in_usd,
   SAFE_CAST(ecommerce.refund_value AS NUMERIC) AS refund_value,
+  SAFE_CAST(ecommerce.refund_value_in_usd AS NUMERIC) AS refund_value_in_usd,
   IF(
     ecommerce.transaction_id IN ('', '(not set)', '(data deleted)'),
     NULL,
