@@ -19,6 +19,7 @@ from deploy.steps import Command, Step
 from deploy.words import (
     NUMBER,
     bq,
+    dataset_name,
     gcloud,
     late,
     name_of,
@@ -154,7 +155,7 @@ def _table_rights(d: Deployment, one: Function, account: str) -> Iterator[Step]:
         if name != "ga_events" or d.settings.ga4_dataset:
             yield _table_right(d, account, name, role=role, verb=verb)
     if one.reads_export and d.settings.ga4_dataset:
-        yield _dataset_right(d, account, d.settings.ga4_dataset, READER)
+        yield _export_right(d, account, READER)
 
 
 def _table_right(
@@ -173,14 +174,23 @@ def _table_right(
     )
 
 
-def _dataset_right(d: Deployment, account: str, dataset: str, role: str) -> Step:
-    words = f"`{role}` ON SCHEMA `{d.project}.{dataset}`"
+def _export_right(d: Deployment, account: str, role: str) -> Step:
+    """
+    Return the step that lets an account read the export and see its tables.
+
+    On the dataset, since tables come every day. In a project of others only its owner
+    may grant that: what was left out names the command for them.
+    """
+    export, is_foreign = d.settings.export, "." in d.settings.ga4_dataset
+    words = f"`{role}` ON SCHEMA `{export}`"
+    told = d.settings.ga4_dataset
     return Step(
-        what=f"{name_of(account)} has {role.rpartition('/')[2]} on dataset {dataset}",
-        look=shown(d, f"{d.project}:{dataset}"),
+        what=f"{name_of(account)} has {role.rpartition('/')[2]} on dataset {told}",
+        look=shown(d, dataset_name(export)),
         pick=_dataset_entry(account, role),
         create=(query(d, f'GRANT {words} TO "serviceAccount:{account}"'),),
         remove=(query(d, f'REVOKE {words} FROM "serviceAccount:{account}"'),),
+        needs="who owns the dataset must run this" if is_foreign else "",
     )
 
 

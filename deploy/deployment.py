@@ -323,6 +323,7 @@ def _described(
     )
     _require_what_is_read(made)
     _require_places(made)
+    _require_patience(made)
     return made
 
 
@@ -394,6 +395,21 @@ def _time_zone(name: str) -> str:
                 "Europe/London"
             ) from error
     return name
+
+
+def _require_patience(d: Deployment) -> None:
+    """Raise DeploymentError where a run would still wait at its last attempt."""
+    for one in d.functions:
+        if not (one.reads_export and one.schedule and d.settings.ga4_dataset):
+            continue
+        minutes = one.schedule.patience_s // 60
+        if d.settings.export_wait_minutes >= minutes:
+            raise DeploymentError(
+                "PROPENSITY_EXPORT_WAIT_MINUTES is "
+                f"{d.settings.export_wait_minutes}, but it must be less than "
+                f"{minutes}: for so long Cloud Scheduler calls {one.target} again "
+                "(deploy/functions.toml), and its last call must not wait any more"
+            )
 
 
 def _require_what_is_read(d: Deployment) -> None:

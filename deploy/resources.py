@@ -20,6 +20,7 @@ from deploy.words import (
     SCHEDULER,
     agent,
     bq,
+    dataset_name,
     gcloud,
     late,
     own_subscription,
@@ -307,16 +308,41 @@ def dataset(d: Deployment) -> Iterator[Step]:
     )
     if not d.settings.ga4_dataset:
         return
-    text = events_view(
-        f"{d.project}.{d.settings.ga4_dataset}", require=d.settings.require_consent
-    )
+    yield _export_location(d)
+    text = events_view(d.settings.export, require=d.settings.require_consent)
     yield Step(
         what=f"view ga_events of the export {d.settings.ga4_dataset}",
         look=shown(d, table_name(d, "ga_events")),
         holds=lambda found: found.get("view", {}).get("query", "").strip() == text,
         create=(_view(d, "mk", "ga_events", text),),
         update=(_view(d, "update", "ga_events", text),),
-        needs="the export has no daily table yet; run the set-up again once it has",
+        needs="the export has no daily table yet, or you may not read it; run the "
+        "set-up again once that has changed",
+    )
+
+
+def _export_location(d: Deployment) -> Step:
+    """Return the step that sees to it that one query can read export and dataset."""
+    settings = d.settings
+    look = shown(d, dataset_name(settings.export))
+
+    def refuses(found: dict[str, Any]) -> str:
+        there = str(found.get("location", ""))
+        if there.casefold() in ("", settings.location.casefold()):
+            return ""
+        return (
+            f"the export {settings.export} is in {there}, and the dataset "
+            f"{d.project}.{settings.dataset} would be in {settings.location}: no query "
+            f"reads both. Set PROPENSITY_LOCATION={there}, with a new dataset where "
+            "there is one already, or link GA4 to another location"
+        )
+
+    return Step(
+        what=f"export {settings.export} is in {settings.location}",
+        look=look,
+        refuses=refuses,
+        create=(look,),
+        needs="it is not there yet, or you may not see it",
     )
 
 

@@ -78,9 +78,18 @@ class NotOurs(Exception):
     """Something is there that is not this deployment's; the message names it."""
 
 
+class Refused(NotOurs):
+    """Something is there that cannot be worked with; the message says why."""
+
+
 def there(_: Any) -> bool:
     """Accept whatever is there."""
     return True
+
+
+def nothing_against(_: Any) -> str:
+    """Say nothing against whatever is there."""
+    return ""
 
 
 def whole(found: Any) -> Any:
@@ -96,7 +105,8 @@ class Step:
     ``look`` prints what is there as JSON, and ``pick`` finds in it what the step is
     about. Where ``look`` fails or there is nothing, ``create`` is run; where ``holds``
     is false of it, ``update``. ``remove`` takes it back. Without ``look`` a step is
-    always run.
+    always run. ``refuses`` says why nothing can be done with what is there, and then
+    nothing is begun.
 
     ``needs`` says what must be there first, where a failure is no failure of the whole.
     ``waits_for`` names the right, granted a moment ago perhaps, without which the step
@@ -110,6 +120,7 @@ class Step:
     look: Command = ()
     pick: Callable[[Any], Any] = whole
     holds: Callable[[Any], bool] = there
+    refuses: Callable[[Any], str] = nothing_against
     create: tuple[Command, ...] = ()
     update: tuple[Command, ...] = ()
     remove: tuple[Command, ...] = ()
@@ -335,7 +346,14 @@ class Runner:
         changed = 0
         for step in removed(self.plan, with_data=with_data):
             # A step that is always run says by ``remove`` alone how it is undone.
-            found = self.look(step) if step.look else {}
+            try:
+                found = self.look(step) if step.look else {}
+            except LookFailed as error:
+                if not step.needs:
+                    raise
+                # Not ours to see, so not ours to remove.
+                self.say(f"  left             {step.what}: {step.needs}\n{error}")
+                continue
             if found is None:
                 continue
             self._run(step, step.remove)
@@ -373,6 +391,8 @@ class Runner:
         """Raise NotOurs where something is there without this deployment's label."""
         strange: dict[Command, str] = {}
         adopt: list[Command] = []
+        for step in self.plan.steps if is_new else ():
+            self._accept(step)
         for step in self.plan.steps:
             if not step.owner or step.look in strange:
                 continue
@@ -404,6 +424,18 @@ class Runner:
             lines.append(f"What is of {owner!r} all the same is told so by:")
             lines += [f"    {shown(one)}" for one in adopt]
         raise NotOurs("\n".join(lines))
+
+    def _accept(self, step: Step) -> None:
+        """Raise Refused where a step cannot be with what is there."""
+        if step.refuses is nothing_against:
+            return
+        try:
+            found = self._shown(step)
+        except LookFailed:
+            # Nobody knows; its own step says so.
+            return
+        if found is not None and (why := step.refuses(found)):
+            raise Refused(f"nothing was changed: {why}")
 
     def _found(self, command: Command) -> Any:
         done = self._started(command)

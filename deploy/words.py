@@ -50,6 +50,11 @@ def table_name(d: Deployment, name: str) -> str:
     return f"{d.project}:{d.settings.dataset}.{name}"
 
 
+def dataset_name(named: str) -> str:
+    """Return ``project.dataset`` as bq takes it."""
+    return ":".join(named.rsplit(".", 1))
+
+
 def project(d: Deployment) -> str:
     return f"--project={d.project}"
 

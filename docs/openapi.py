@@ -61,6 +61,7 @@ REQUEST = (errors.RequestError, errors.MethodNotAllowed, errors.TooLarge)
 BEHIND = (
     errors.PropensityError,
     errors.SettingsError,
+    errors.AccessDenied,
     errors.UseCaseError,
     errors.QueryTooExpensive,
 )
@@ -70,13 +71,16 @@ RUN = (errors.RunInProgress, errors.Conflict, errors.SchemaError, errors.Missing
 FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
     "model_training": (
         *REQUEST, *BEHIND, *RUN, errors.NotEnoughData, errors.ArtifactError,
-        errors.Unavailable,
+        errors.ExportLate, errors.Unavailable,
     ),
     "predictions": (
         *REQUEST, *BEHIND, *RUN, errors.NoChampion, errors.ScoreShift,
-        errors.NotEnoughData, errors.ArtifactError, errors.Unavailable,
+        errors.NotEnoughData, errors.ArtifactError, errors.ExportLate,
+        errors.Unavailable,
     ),
-    "model_evaluation": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
+    "model_evaluation": (
+        *REQUEST, *BEHIND, *RUN, errors.ExportLate, errors.Unavailable,
+    ),
     "compact_features": (
         *REQUEST, *BEHIND, *RUN, errors.Unfinished, errors.Unavailable,
     ),
@@ -97,6 +101,7 @@ CONSUMERS = ("stream_features", "score_stream", "archive_events")
 AGAIN = (
     errors.PropensityError,
     errors.SettingsError,
+    errors.AccessDenied,
     errors.ArtifactError,
     errors.SchemaError,
     errors.MissingTable,
@@ -344,6 +349,8 @@ def _failures(classes: Iterable[type[PropensityError]]) -> Schema:
         answer = _json(told, _error(of_status))
         if status == 405:
             answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
+        if any(issubclass(one, errors.ExportLate) for one in of_status):
+            answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         found[str(status)] = answer
     return found
 
@@ -417,6 +424,14 @@ def _of_runs() -> Schema:
         "bytes_billed": _WHOLE,
         "repeated": _FLAG,
     }
+    listed: Schema = {"type": "array", "items": _DATE}
+    # Of the export, where the use case reads it.
+    of_export: Schema = {
+        "data_until": _DATE,
+        "late_days": listed,
+        "missing_days": listed,
+        "streamed_days": listed,
+    }
     counts: Schema = {"type": "object", "additionalProperties": _NUMBER}
     days: Schema = {
         "type": "object",
@@ -438,6 +453,13 @@ def _of_runs() -> Schema:
         "holdout": figures,
         "objects": texts,
     }
+    publication: Schema = {
+        "model_version": _WHOLE,
+        "users": _WHOLE,
+        "mean_probability": _NO_SHARE,
+        "score_shift": {"type": ["number", "null"]},
+        "evaluation_missing": _FLAG,
+    }
     # Of a use case whose rows are events.
     of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "outcomes": {}}
     return {
@@ -457,20 +479,19 @@ def _of_runs() -> Schema:
             required=(),
         ),
         "Training": _object(
-            {**around, **training, **of_events}, required=[*around, *training]
+            {**around, **training, **of_events, **of_export},
+            required=[*around, *training],
         ),
         "Publication": _object(
-            {
-                **around,
-                "model_version": _WHOLE,
-                "users": _WHOLE,
-                "mean_probability": _NO_SHARE,
-                "score_shift": {"type": ["number", "null"]},
-                "evaluation_missing": _FLAG,
-            }
+            {**around, **publication, **of_export}, required=[*around, *publication]
         ),
         "Evaluation": _object(
-            {**around, "weeks": {"type": "array", "items": _ref("EvaluatedWeek")}}
+            {
+                **around,
+                "weeks": {"type": "array", "items": _ref("EvaluatedWeek")},
+                **of_export,
+            },
+            required=[*around, "weeks"],
         ),
         "EvaluatedWeek": _object(
             {one.name: _column(one) for one in tables.EVALUATION.columns},

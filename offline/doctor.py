@@ -54,18 +54,21 @@ from deploy.resources import OWN_ROLES
 from propensity import compaction, consent, errors, tables, topics, usecases
 from propensity.artifacts import Artifacts, sha256
 from propensity.errors import (
+    AccessDenied,
     ArtifactError,
+    MissingTable,
     PropensityError,
     RequestError,
     SettingsError,
     Unavailable,
 )
+from propensity.freshness import Shards, is_expected
 from propensity.registry import Champion, Registry
 from propensity.serving import find_recorded
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
-from propensity.timeframe import first_suffix
+from propensity.timeframe import day_of, first_suffix
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse, translated
 
@@ -121,13 +124,16 @@ EXPORT_COLUMNS: Mapping[str, str] = {
     "user_pseudo_id": "STRING",
     "user_id": "STRING",
     "user_first_touch_timestamp": "INT64",
+    "event_value_in_usd": "FLOAT64",
     "event_params.key": "STRING",
     "event_params.value.string_value": "STRING",
     "event_params.value.int_value": "INT64",
     "event_params.value.float_value": "FLOAT64",
     "event_params.value.double_value": "FLOAT64",
     "ecommerce.purchase_revenue": "FLOAT64",
+    "ecommerce.purchase_revenue_in_usd": "FLOAT64",
     "ecommerce.refund_value": "FLOAT64",
+    "ecommerce.refund_value_in_usd": "FLOAT64",
     "ecommerce.transaction_id": "STRING",
     "items.quantity": "INT64",
     "items.item_id": "STRING",
@@ -146,7 +152,6 @@ _STANDARD = {
     "RECORD": "STRUCT",
 }
 
-_SHARD = re.compile(r"events_(\d{8})")
 _LEASE = re.compile(
     r"runs/(?P<scope>[^/]+)/(?P<kind>[^/]+)/(?P<as_of>\d{4}-\d\d-\d\d)\.json"
 )
@@ -346,9 +351,15 @@ class Examination:
         )
 
     def table(self, name: str, dataset: str = "") -> bigquery.Table | None:
-        """Return what BigQuery says of a table, None where there is none."""
+        """
+        Return what BigQuery says of a table, None where there is none.
+
+        Args:
+            name: Of the table.
+            dataset: With its project; the settings' own where it is empty.
+        """
         settings = self.settings
-        path = f"{settings.project}.{dataset or settings.dataset}.{name}"
+        path = f"{dataset or f'{settings.project}.{settings.dataset}'}.{name}"
         with reaching("BigQuery"):
             try:
                 return self.warehouse.client.get_table(
@@ -763,7 +774,7 @@ def check_views(exam: Examination) -> None:
     if not settings.ga4_dataset:
         return
     events = exam.table(consent.VIEW)
-    wanted = consent.events_view(settings.ga4_dataset, require=settings.require_consent)
+    wanted = consent.events_view(settings.export, require=settings.require_consent)
     if events is None or events.view_query is None:
         exam.lack(
             "the view ga_events is missing",
@@ -790,30 +801,27 @@ def check_export(exam: Examination) -> None:
         return
     with reaching("BigQuery"):
         try:
-            listed = list(
-                exam.warehouse.client.list_tables(
-                    f"{settings.project}.{settings.ga4_dataset}",
-                    retry=bigquery.DEFAULT_RETRY.with_timeout(exam.patience_s),
-                    timeout=exam.patience_s,
-                )
-            )
-        except api.NotFound:
+            exam.warehouse.check_location(settings.export)
+            shards = Shards.of(exam.warehouse.table_names(settings.export))
+        except MissingTable:
             exam.error(
                 f"there is no dataset {settings.ga4_dataset}",
                 "correct PROPENSITY_GA4_DATASET, or link GA4 to BigQuery (Admin, "
                 "BigQuery links)",
             )
             return
-    days = sorted(
-        datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC).date()
-        for one in listed
-        if (match := _SHARD.fullmatch(one.table_id))
-    )
+        except SettingsError as error:
+            exam.error(error.message, "correct PROPENSITY_LOCATION, or move one of two")
+            return
+        except AccessDenied as error:
+            exam.error(error.message, "have its owner grant the role on the dataset")
+            return
+    days = sorted(shards.days)
     if not days:
         exam.lack(
-            f"{settings.ga4_dataset} has no daily table events_YYYYMMDD",
-            "switch on the daily export in GA4 (Admin, BigQuery links); streaming "
-            "export alone makes none",
+            f"{settings.ga4_dataset} has no table events_YYYYMMDD",
+            "switch on the daily export in GA4 (Admin, BigQuery links), or streaming "
+            "for a property of over a million events a day",
             locally=DATA,
         )
         return
@@ -826,7 +834,7 @@ def check_export(exam: Examination) -> None:
     missing = [
         first + n * DAY
         for n in range((days[-1] - first).days)
-        if first + n * DAY not in set(days)
+        if first + n * DAY not in shards.days and is_expected(first + n * DAY, shards)
     ]
     if missing:
         exam.error(
@@ -836,7 +844,7 @@ def check_export(exam: Examination) -> None:
             "restore them (BigQuery keeps deleted tables for 7 days); features of "
             "these days are wrong until the lookback has passed them",
         )
-    _check_shards(exam, [day for day in days if day >= first])
+    _check_shards(exam, shards, [day for day in days if day >= first])
 
 
 def _day_of(suffix: str) -> date:
@@ -856,13 +864,15 @@ def _check_newest(exam: Examination, newest: date) -> None:
         )
 
 
-def _check_shards(exam: Examination, days: Sequence[date]) -> None:
-    """Look at the columns and the rows of daily tables."""
-    dataset = exam.settings.ga4_dataset
+def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> None:
+    """Look at the columns and the rows of the tables that are read of days."""
+
+    def read(day: date) -> bigquery.Table | None:
+        kind = "" if day in shards.daily else "intraday_"
+        return exam.table(f"events_{kind}{day:%Y%m%d}", exam.settings.export)
+
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(
-            pool.map(lambda day: exam.table(f"events_{day:%Y%m%d}", dataset), days)
-        )
+        found = list(pool.map(read, days))
     lacking: dict[str, list[date]] = {}
     empty, slow = [], []
     settled = timedelta(days=1 + exam.settings.settle_days)
@@ -1738,7 +1748,7 @@ def _zone(name: str) -> ZoneInfo:
 
 def _day(text: str) -> date:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        return day_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no date as YYYY-MM-DD"

@@ -28,6 +28,7 @@ from propensity import usecases
 from propensity.artifacts import Artifacts
 from propensity.errors import (
     Conflict,
+    ExportLate,
     MethodNotAllowed,
     NoSuchPath,
     PropensityError,
@@ -36,6 +37,7 @@ from propensity.errors import (
 )
 from propensity.registry import Finished, Lease, Registry
 from propensity.settings import Settings, project_here
+from propensity.timeframe import day_of
 from propensity.tracing import trace_of
 from propensity.warehouse import Warehouse
 
@@ -70,8 +72,10 @@ class Run:
     """
     One run of a scheduled function: what was asked, and the edges to do it with.
 
-    ``noted`` collects what the log line says beside the request: rows in and out, model
-    version.
+    ``as_of`` is an earlier date than the request's once the export turned out to end
+    before: the run ``is_cut_short`` then. ``data_until`` says up to when the export was
+    read. ``noted`` collects what the log line says beside the request: rows in and out,
+    model version.
     """
 
     function: str
@@ -84,6 +88,8 @@ class Run:
     warehouse: Warehouse
     registry: Registry
     lease: Lease | None = None
+    data_until: date | None = None
+    is_cut_short: bool = False
     noted: dict[str, Any] = field(default_factory=dict)
     # Seconds, of a clock that only goes forward: a run may bound itself by it.
     clock: Callable[[], float] = time.monotonic
@@ -148,12 +154,16 @@ def run(
             trace = trace_of(request.headers.items(), project=project_here())
             line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
             began = time.perf_counter()
+            retry_after_s = 0
             try:
                 answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
                 status, outcome = 200, "ok"
             except PropensityError as error:
                 answer, status, outcome = error.body(), error.status, error.code
                 line["message"] = error.message
+                if isinstance(error, ExportLate):
+                    retry_after_s = error.retry_after_s
+                    line["severity"] = "WARNING"
             except Exception as raised:
                 # The one place that catches everything: the frames go to the log, and
                 # the caller learns no internals. What was raised may name a user.
@@ -164,6 +174,8 @@ def run(
             line["seconds"] = round(time.perf_counter() - began, 3)
             log({**line, "outcome": outcome, "status": status})
             response = json_response(answer, status)
+            if retry_after_s:
+                response.headers["Retry-After"] = str(retry_after_s)
             if status == MethodNotAllowed.status:
                 response.headers["Allow"] = "POST"
             return _without_rest(request, response)
@@ -375,7 +387,7 @@ def _as_of(value: object, today: date) -> date:
     try:
         if not isinstance(value, str):
             raise ValueError("it is not a string")
-        as_of = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        as_of = day_of(value)
     except ValueError as error:
         raise RequestError(
             f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"

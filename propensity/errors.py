@@ -194,6 +194,16 @@ class Unfinished(PropensityError):
     retryable = True
 
 
+class ExportLate(Unavailable):
+    """Days of the export that the run would read are not there yet; they may come."""
+
+    code = "export_late"
+
+    def __init__(self, message: str, *, retry_after_s: int, detail: object) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
+
+
 class AccessDenied(PropensityError):
     """The function's account lacks a right; the message names it, and on what."""
 

@@ -46,6 +46,7 @@ def card(
     version: int,
     rows: pa.Table,
     as_of: date,
+    data_until: date | None,
     settle_days: int,
     chosen: Mapping[str, Any],
     trained_at: datetime,
@@ -61,6 +62,7 @@ def card(
         version: Claimed for it.
         rows: The snapshots that it was trained and tested on.
         as_of: The run's as-of date.
+        data_until: Up to when the export was read; None for another source.
         settle_days: Days waited for late rows.
         chosen: The use case's own parameters, as they were set.
         trained_at: When the run began.
@@ -76,6 +78,7 @@ def card(
         "model_version": version,
         "trained_at": trained_at.isoformat(timespec="seconds"),
         "as_of": as_of,
+        "data_until": data_until,
         "lookback_days": use_case.lookback_days,
         "horizon_days": use_case.horizon_days,
         "settle_days": settle_days,
@@ -193,6 +196,8 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
     plain = ("use_case", "model_version", "as_of", "lookback_days", "horizon_days")
     return {
         **{name: full[name] for name in plain},
+        # A model that is shipped was trained on another source.
+        "data_until": full.get("data_until"),
         "settle_days": full["settle_days"],
         "training_date": trained_at.date(),
         "trained_at": trained_at,

@@ -26,7 +26,13 @@ REMEDY = (
 
 
 def denied(
-    text: str, *, service: str, credentials: Any = None, needs: str = "", on: str = ""
+    text: str,
+    *,
+    service: str,
+    credentials: Any = None,
+    needs: str = "",
+    on: str = "",
+    remedy: str = REMEDY,
 ) -> AccessDenied:
     """
     Return the error for a refusal.
@@ -37,12 +43,13 @@ def denied(
         credentials: Of the client; theirs is the account that is named.
         needs: The permission that the call asks for, where the text may not say it.
         on: The resource, likewise.
+        remedy: What to do about it.
     """
     missing = permission(text) or needs
     where = f" on {on}" if on else ""
     return AccessDenied(
         f"{service} refuses {account(credentials)}, which lacks "
-        f"{missing or 'a permission'}{where}. It says: {text}. {REMEDY}",
+        f"{missing or 'a permission'}{where}. It says: {text}. {remedy}",
         detail={"permission": missing, "resource": on},
     )
 

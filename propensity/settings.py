@@ -36,6 +36,7 @@ _SECRETS = frozenset({"suppression_key"})
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
+_EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -117,6 +118,8 @@ class Settings:
     bucket: str = ""
     dataset: str = "propensity"
     ga4_dataset: str = ""
+    export_wait_minutes: int = 120
+    property_utc_offset_hours: int = 0
     location: str = "US"
     use_case: str = "ga4_purchase"
     user_column: str = ""
@@ -210,6 +213,12 @@ class Settings:
             )
         return cls(**chosen)
 
+    @property
+    def export(self) -> str:
+        """Project and dataset of the GA4 export, ``project.dataset``; empty if none."""
+        named = "." in self.ga4_dataset or not self.ga4_dataset
+        return self.ga4_dataset if named else f"{self.project}.{self.ga4_dataset}"
+
     def required(self, name: str) -> str:
         """Return the text setting ``name``, or raise SettingsError if it is empty."""
         value = str(getattr(self, name))
@@ -233,7 +242,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "project": _matching(_PROJECT),
     "bucket": _matching(_BUCKET),
     "dataset": _matching(_DATASET),
-    "ga4_dataset": _matching(_DATASET),
+    "ga4_dataset": _matching(_EXPORT),
+    "export_wait_minutes": _whole(0, 7 * 24 * 60),
+    "property_utc_offset_hours": _whole(-12, 14),
     "location": _matching(re.compile(r"[A-Za-z0-9-]{2,40}")),
     "use_case": _matching(_NAME),
     "user_column": _one_of("user_pseudo_id", "user_id"),

@@ -252,6 +252,7 @@ TRAINING_METADATA = Table(
         Column("training_date", "DATE", "UTC day of the run", required=True),
         Column("trained_at", "TIMESTAMP", "When the run began"),
         Column("as_of", "DATE", "The run's as-of date: nothing after it was read"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         Column("lookback_days", "INT64", "Days of events behind a feature"),
         Column("horizon_days", "INT64", "Days of outcome in a label"),
         Column("settle_days", "INT64", "Days waited for late rows of the export"),
@@ -302,6 +303,7 @@ _PREDICTION = (
     Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
     Column("model_version", "INT64", "Model that scored", required=True),
     Column("scored_at", "TIMESTAMP", "When the run began"),
+    Column("data_until", "DATE", "Day before which the GA4 export was all there"),
 )
 
 PREDICTIONS = Table(
@@ -338,6 +340,7 @@ EVALUATION = Table(
         Column("status", "STRING", "provisional, or final once labels are mature"),
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         *_QUALITY,
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
@@ -611,6 +614,38 @@ SUPPRESSED_USERS = Table(
         Column("key_id", "STRING", "Tells the hash's key from others", required=True),
         Column("suppressed_at", "TIMESTAMP", "When it was added", required=True),
         Column("suppressed_on", "DATE", "UTC day of suppressed_at", required=True),
+    ),
+)
+
+# Columns of the view ga_events, which ga_events.sql makes of the export; a test holds
+# that. No table: nothing here creates it.
+GA_EVENTS = (
+    Column("table_suffix", "STRING", "Local day of the table, YYYYMMDD; prunes"),
+    Column("event_timestamp", "INT64", "Microseconds since 1970, UTC"),
+    Column("event_time", "TIMESTAMP", "The same as a moment"),
+    Column("event_name", "STRING", "Such as page_view or purchase"),
+    Column("user_pseudo_id", "STRING", "Browser or device; null without consent"),
+    Column("user_id", "STRING", "The site's own id; null before a login"),
+    Column("user_first_touch_timestamp", "INT64", "First visit, as event_timestamp"),
+    Column("ga_session_id", "INT64", "Session of the browser or device"),
+    Column("engagement_ms", "INT64", "Milliseconds on screen"),
+    Column("event_value", "NUMERIC", "Parameter value, in the event's currency"),
+    Column("event_value_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("currency", "STRING", "Parameter currency, in capitals, such as EUR"),
+    Column("purchase_revenue", "NUMERIC", "Of a purchase, in the event's currency"),
+    Column("purchase_revenue_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("refund_value", "NUMERIC", "Of a refund, in the event's currency"),
+    Column("refund_value_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("transaction_id", "STRING", "Of a purchase or refund, as the shop sends it"),
+    Column("n_items", "INT64", "Sum of the items' quantities; null without items"),
+    Column("n_distinct_items", "INT64", "Different item ids among the items"),
+    Column("source", "STRING", "Where the user first came from; null if streamed"),
+    Column("medium", "STRING", "How the user first came; null if streamed"),
+    Column("device_category", "STRING", "desktop, mobile or tablet"),
+    Column("operating_system", "STRING", "Such as Android"),
+    Column("country", "STRING", "By the user's address"),
+    Column(
+        "params_digest", "STRING", "MD5 of all parameters: tells equal events apart"
     ),
 )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
@@ -23,15 +24,17 @@ from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from propensity import rights
 from propensity.errors import (
+    AccessDenied,
     Conflict,
     MissingTable,
     PropensityError,
     QueryTooExpensive,
     SchemaError,
+    SettingsError,
     Unavailable,
 )
-from propensity.rights import denied
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +70,9 @@ _UNLIMITED = ("grpc.max_receive_message_length", -1)
 
 # Read as JSON with the answer; more are read as Arrow through the Storage API.
 _SMALL_ROWS = 1_000
+
+# Names of tables in one answer: the most that BigQuery gives.
+_TABLES_PAGE = 1_000
 
 
 class Warehouse:
@@ -294,6 +300,53 @@ class Warehouse:
             )
         return found.view_query or ""
 
+    def check_location(self, dataset: str) -> None:
+        """
+        Make sure that a dataset is where queries run; it bills nothing.
+
+        Args:
+            dataset: As ``project.dataset``.
+
+        Raises:
+            SettingsError: It is elsewhere: a query does not cross locations.
+            MissingTable, AccessDenied, Unavailable: As named.
+        """
+        with self._translated(dataset):
+            found = self.client.get_dataset(
+                dataset, retry=self._retry, timeout=self._request
+            )
+        wanted, there = self.settings.location, found.location or ""
+        if there and there.casefold() != wanted.casefold():
+            raise SettingsError(
+                f"the dataset {dataset} is in {there}, and queries run in {wanted} "
+                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Put "
+                f"{self.settings.project}.{self.settings.dataset} where the export "
+                "is, or copy the export",
+                field="PROPENSITY_LOCATION",
+            )
+
+    def table_names(self, dataset: str) -> list[str]:
+        """Return the names of the tables of ``project.dataset``; it bills nothing."""
+        with self._translated(dataset):
+            listed = self.client.list_tables(
+                dataset,
+                page_size=_TABLES_PAGE,
+                retry=self._retry,
+                timeout=self._request,
+            )
+            return [str(one.table_id) for one in listed]
+
+    def row_count(self, dataset: str, table: str) -> int:
+        """Return the rows of a table, 0 where there is none; it bills nothing."""
+        with self._translated(dataset):
+            try:
+                found = self.client.get_table(
+                    f"{dataset}.{table}", retry=self._retry, timeout=self._request
+                )
+            except api.NotFound:
+                return 0
+            return int(found.num_rows or 0)
+
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""
         dataset = bigquery.Dataset(f"{self.settings.project}.{name}")
@@ -508,15 +561,41 @@ class Warehouse:
         return float(self.settings.retry_deadline_s)
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, dataset: str = "") -> Iterator[None]:
         try:
             yield
         except PropensityError:
             raise
+        except api.Forbidden as error:
+            if not _is_denied(error):
+                raise translated(error) from error
+            raise self._denied(error, dataset) from error
         except (api.GoogleAPICallError, api.RetryError, *_TRANSPORT) as error:
-            raise translated(
-                error, getattr(self.client, "_credentials", None)
-            ) from error
+            raise translated(error, self._credentials) from error
+
+    def _denied(self, error: api.Forbidden, dataset: str) -> AccessDenied:
+        """Return the error that says who lacks what, and on which dataset."""
+        text = _told(error)
+        named = _NAMED.search(text)
+        found = dataset or (f"{named[1]}.{named[2]}" if named else "")
+        remedy = rights.REMEDY
+        if found and found == self.settings.export:
+            remedy = f"Grant it roles/bigquery.dataViewer on the dataset {found}"
+            if not found.startswith(f"{self.settings.project}."):
+                remedy += (
+                    ", which is for its owner to do; docs/deploy.md has the command"
+                )
+        return rights.denied(
+            text,
+            service="BigQuery",
+            credentials=self._credentials,
+            on=found,
+            remedy=remedy,
+        )
+
+    @property
+    def _credentials(self) -> Any:
+        return getattr(self.client, "_credentials", None)
 
 
 _TRANSPORT = (
@@ -530,6 +609,23 @@ _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
 _LISTS.enable_list_inference = True
 
 
+# What BigQuery says of a permission: the dataset, of itself or of a table in it.
+_NAMED = re.compile(r"(?:Dataset|Table) ([a-z0-9.:-]+):([A-Za-z0-9_]+)")
+
+
+def _told(error: Exception) -> str:
+    # The client appends the reason, the message again, and on further lines the job.
+    text = str(getattr(error, "message", "") or error)
+    return text.partition("\n")[0].partition("; reason: ")[0]
+
+
+def _is_denied(error: api.Forbidden) -> bool:
+    """Tell a permission that is missing from a quota that is used up."""
+    told = [one for one in error.errors or () if isinstance(one, Mapping)]
+    reasons = {str(one.get("reason", "")) for one in told}
+    return "accessDenied" in reasons or "Access Denied" in _told(error)
+
+
 def translated(error: Exception, credentials: Any = None) -> PropensityError:  # noqa: PLR0911
     """
     Return the project's error for one of the BigQuery client's.
@@ -538,9 +634,7 @@ def translated(error: Exception, credentials: Any = None) -> PropensityError:  #
         error: As the client raised it.
         credentials: The client's; an error of rights names their account.
     """
-    # The client appends the reason, the message again, and on further lines the job.
-    text = str(getattr(error, "message", "") or error)
-    text = text.partition("\n")[0].partition("; reason: ")[0]
+    text = _told(error)
     if isinstance(error, api.NotFound) or "does not match any table" in text:
         return MissingTable(
             f"BigQuery does not find a table or dataset: {text}. "
@@ -554,9 +648,11 @@ def translated(error: Exception, credentials: Any = None) -> PropensityError:  #
         return Conflict(f"another run wrote the same table meanwhile: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
         return SchemaError(f"a table lacks what the statement reads: {text}")
-    if isinstance(error, (api.Forbidden, api.Unauthorized)):
-        return denied(text, service="BigQuery", credentials=credentials)
-    if isinstance(error, api.BadRequest):
+    if isinstance(error, api.Unauthorized) or (
+        isinstance(error, api.Forbidden) and _is_denied(error)
+    ):
+        return rights.denied(text, service="BigQuery", credentials=credentials)
+    if isinstance(error, (api.BadRequest, api.Forbidden)):
         return PropensityError(f"BigQuery refuses the statement: {text}")
     return Unavailable(f"BigQuery did not answer in time: {type(error).__name__}")
 

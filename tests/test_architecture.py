@@ -221,7 +221,7 @@ class TestSql:
         """Where tables lie is the deployment's choice. A view has no default dataset:
         its tables are marked, and set-up puts their place before them."""
         views = {
-            "ga_events": {"`events_*`"},
+            "ga_events": {"`events_*`", "`INFORMATION_SCHEMA.TABLES`"},
             "stream_features": {
                 *("`stream_events`", "`stream_features_daily`", "`stream_users`"),
             },

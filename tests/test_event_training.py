@@ -470,6 +470,7 @@ class TestPage:
             compare(found, None, version=None, seed=1),
             version=0,
             rows=rows,
+            data_until=None,
             as_of=START.date(),
             settle_days=7,
             chosen={},

@@ -6,6 +6,7 @@ of our own.
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,6 +17,7 @@ import pytest
 from google.api_core import exceptions as api
 
 import propensity
+from propensity import warehouse as warehouse_module
 from propensity.errors import (
     AccessDenied,
     Conflict,
@@ -377,3 +379,64 @@ class TestErrors:
 
         assert row["one"] == 1
         assert len(proxy.asked) >= 2
+
+
+class TestDenied:
+    ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
+
+    @pytest.fixture
+    def denying(self, settings, bigquery_emulator) -> Iterator[Warehouse]:
+        """A warehouse that BigQuery denies everything about datasets."""
+        told = {
+            "error": {
+                "code": 403,
+                "message": "Access Denied: Dataset theirs:analytics_1: Permission "
+                "bigquery.tables.list denied on dataset theirs:analytics_1 (or it may "
+                "not exist).",
+                "errors": [{"reason": "accessDenied", "message": "Access Denied"}],
+                "status": "PERMISSION_DENIED",
+            }
+        }
+        denied = (403, json.dumps(told).encode())
+        with Proxy(bigquery_emulator.url, lambda _: denied) as proxy:
+            opened = Warehouse.open(
+                replace(
+                    settings,
+                    bigquery_endpoint=proxy.url,
+                    ga4_dataset="theirs.analytics_1",
+                )
+            )
+            yield opened
+            opened.close()
+
+    def test_names_account_dataset_and_role(self, denying):
+        """Whoever reads the error knows what to grant, to whom, and who can."""
+        vars(denying.client._credentials)["service_account_email"] = self.ACCOUNT
+
+        for ask in (denying.table_names, denying.check_location):
+            with pytest.raises(AccessDenied) as raised:
+                ask("theirs.analytics_1")
+
+            assert f"service account {self.ACCOUNT}" in raised.value.message
+            assert "theirs.analytics_1" in raised.value.message
+            assert "roles/bigquery.dataViewer" in raised.value.message
+            assert "its owner" in raised.value.message
+            assert (raised.value.status, raised.value.retryable) == (500, False)
+
+    def test_of_a_query_names_the_dataset_that_it_reads(self, denying):
+        """The view is ours, and what it reads is theirs."""
+        with pytest.raises(AccessDenied) as raised:
+            denying.rows("SELECT 1 FROM ga_events")
+
+        assert "roles/bigquery.dataViewer on the dataset theirs.analytics_1" in str(
+            raised.value
+        )
+        assert "the account that runs this" in str(raised.value)
+
+    def test_of_a_quota_is_something_else(self):
+        """A quota that is used up is 403, too, and no permission."""
+        error = api.Forbidden(
+            "Quota exceeded", errors=[{"reason": "quotaExceeded", "message": "x"}]
+        )
+
+        assert not warehouse_module._is_denied(error)
