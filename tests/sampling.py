@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from google.cloud import bigquery
 
@@ -31,7 +32,7 @@ FIRST = date(2026, 1, 5)
 MAXIMUM = Settings(project="p").maximum_training_rows
 
 # As sampled_rows.sql has it.
-BUCKETS = 32_768
+BUCKETS = 8_192
 
 BASE_RATES = (0.001, 0.01, 0.055, 0.15, 0.4)
 ROWS = (100_000, 10_400_000, 100_000_000)
@@ -54,9 +55,9 @@ class Population:
     def users(self) -> int:
         return self.rows // SNAPSHOTS
 
-    def counts(self) -> tuple[dict[bool, np.ndarray], np.ndarray]:
+    def counts(self) -> pa.Table:
         """
-        Return users by kind and bucket, and rows of label 1 by date.
+        Return rows by kind of user, bucket, date and class.
 
         A bucket is the fourth root of a hash, so that the later ones hold more.
         """
@@ -64,25 +65,45 @@ class Population:
         buyers = max(0.2, 1.25 * self.base_rate)
         chance = self.base_rate / buyers
         has_positive = buyers * (1 - (1 - chance) ** SNAPSHOTS)
-        users = int(random.binomial(self.users, has_positive))
-        edges = np.linspace(0, 1, BUCKETS + 1) ** 4
-        share = np.diff(edges)
-        by_bucket = {
-            True: random.multinomial(users, share),
-            False: random.multinomial(self.users - users, share),
-        }
-        positives = np.maximum(
-            1, random.binomial(self.users, self.base_rate, SNAPSHOTS)
-        )
-        return by_bucket, np.minimum(positives, users)
+        count = int(random.binomial(self.users, has_positive))
+        share = np.diff(np.linspace(0, 1, BUCKETS + 1) ** 4)
+        buying = random.multinomial(count, share)
+        other = random.multinomial(self.users - count, share)
+        parts = []
+        for number in range(SNAPSHOTS):
+            positives = min(count, int(random.binomial(self.users, self.base_rate)))
+            # Which bucket a user is in does not depend on who buys at a date.
+            hits = random.multivariate_hypergeometric(
+                buying, positives, method="marginals"
+            )
+            for kind, label, rows in (
+                (True, 1, hits),
+                (True, 0, buying - hits),
+                (False, 0, other),
+            ):
+                there = np.flatnonzero(rows)
+                parts.append(
+                    pa.table(
+                        {
+                            "has_positive": np.full(len(there), kind),
+                            "bucket": there,
+                            "as_of": pa.array(
+                                [FIRST + timedelta(weeks=number)] * len(there),
+                                pa.date32(),
+                            ),
+                            "class": np.full(len(there), label),
+                            "row_count": rows[there],
+                        }
+                    )
+                )
+        return pa.concat_tables(parts)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the statements read of a population, and the weights they give."""
+    """What the statement reads of a population, and the weights it gives."""
 
     rows: int
-    users: int
     kept: dict[int, int]
     weighted: dict[int, float]
     totals: dict[int, int]
@@ -112,83 +133,50 @@ def load(warehouse: Warehouse, name: str, rows: pa.Table) -> None:
 def sample(
     warehouse: Warehouse, population: Population, *, maximum: int = MAXIMUM
 ) -> Sample:
-    """Run the statements that decide on counts of a population."""
-    by_bucket, positives = population.counts()
-    load(
-        warehouse,
-        "buckets",
-        pa.table(
-            {
-                "has_positive": np.repeat([True, False], BUCKETS),
-                "bucket": np.tile(np.arange(BUCKETS), 2),
-                "row_count": SNAPSHOTS
-                * np.concatenate([by_bucket[True], by_bucket[False]]),
-            }
-        ),
+    """Run the statement that decides on counts of a population."""
+    counts = population.counts()
+    load(warehouse, "buckets", counts)
+    found = warehouse.table(
+        f"WITH {statement('sampling_weights')} SELECT * FROM weights",
+        {"maximum_rows": maximum},
     )
-    cuts = {
-        row["has_positive"]: row["last_bucket"]
-        for row in warehouse.rows(
-            f"WITH {statement('sampling_cuts')} SELECT * FROM cuts",
-            {"maximum_rows": maximum},
-        )
-    }
-    read = {
-        kind: int(users[: cuts[kind] + 1].sum()) for kind, users in by_bucket.items()
-    }
-    random = np.random.default_rng(population.seed)
-    kinds = {kind: int(users.sum()) for kind, users in by_bucket.items()}
-    cells = []
-    for number, count in enumerate(positives.tolist()):
-        # Which users are read does not depend on who buys at a date.
-        hits = int(random.hypergeometric(count, kinds[True] - count, read[True]))
-        for kind, label, total, kept in (
-            (True, 1, count, hits),
-            (True, 0, kinds[True] - count, read[True] - hits),
-            (False, 0, kinds[False], read[False]),
-        ):
-            if total:
-                cells.append(
-                    {
-                        "as_of": FIRST + timedelta(weeks=number),
-                        "has_positive": kind,
-                        "class": label,
-                        "last_bucket": cuts[kind],
-                        "row_count": total,
-                        "kept": kept,
-                    }
-                )
-    load(warehouse, "cells", pa.Table.from_pylist(cells))
-    found = warehouse.rows(
-        f"WITH {statement('sampling_weights')} SELECT * FROM weights", {}
+    key = ["as_of", "has_positive", "class"]
+    # What the statement decides is applied here once more, row by row of the counts.
+    rows = counts.join(found, key)
+    is_kept = pc.less_equal(rows["bucket"], rows["last_bucket"])
+    rows = rows.append_column(
+        "kept", pc.multiply(rows["row_count"], pc.cast(is_kept, pa.int64()))
     )
-    weight = {
-        (row["as_of"], row["has_positive"], row["class"]): row["weight"]
-        for row in found
-    }
-    return _summed(cells, weight, population)
+    rows = rows.append_column(
+        "weighted", pc.multiply(rows["kept"], pc.fill_null(rows["weight"], 0.0))
+    )
+    cells = rows.group_by(key).aggregate(
+        [
+            ("row_count", "sum"),
+            ("kept", "sum"),
+            ("weighted", "sum"),
+            ("weight", "max"),
+        ]
+    )
+    return _summed(cells.to_pylist())
 
 
-def _summed(
-    cells: list[dict[str, Any]], weight: dict[Any, float], population: Population
-) -> Sample:
+def _summed(cells: list[dict[str, Any]]) -> Sample:
     kept, totals, weighted = {0: 0, 1: 0}, {0: 0, 1: 0}, {0: 0.0, 1: 0.0}
     by_date: dict[tuple[date, int], list[float]] = {}
     largest: dict[str, float] = {}
     for cell in cells:
         label = cell["class"]
-        given = weight[cell["as_of"], cell["has_positive"], label] or 0.0
-        kept[label] += cell["kept"]
-        totals[label] += cell["row_count"]
-        weighted[label] += cell["kept"] * given
+        kept[label] += cell["kept_sum"]
+        totals[label] += cell["row_count_sum"]
+        weighted[label] += cell["weighted_sum"]
         sums = by_date.setdefault((cell["as_of"], label), [0.0, 0.0])
-        sums[0] += cell["kept"] * given
-        sums[1] += cell["row_count"]
+        sums[0] += cell["weighted_sum"]
+        sums[1] += cell["row_count_sum"]
         name = f"{'buyer' if cell['has_positive'] else 'other'} {label}"
-        largest[name] = max(largest.get(name, 0.0), given)
+        largest[name] = max(largest.get(name, 0.0), cell["weight_max"] or 0.0)
     return Sample(
         rows=sum(totals.values()),
-        users=population.users,
         kept=kept,
         weighted=weighted,
         totals=totals,

@@ -2,14 +2,10 @@
 -- Parameters: @maximum_rows INT64.
 -- ``labelled`` has as_of, label (0, 1 or null) and sampled_by: rows of one sampled_by, a
 -- user, are all read or all left out, by a hash, so that a rerun reads the same ones.
--- Users are of two kinds: those with a row of label 1, and all others. Each kind has a part
--- of the rows, and what one does not need goes to the other (sampling_cuts.sql).
--- A row stands for the rows of its date, its kind of user and its label that were left
--- out: of every date, weighted counts of both labels are the true ones
--- (sampling_weights.sql). Without a row left out all weights are 1.
+-- Users are of two kinds: those with a row of label 1, and all others.
 -- A bucket is the fourth root of the hash's share of its range: however few of however
--- many users are read, the last bucket holds less than a hundredth of them. A square root
--- is rounded alike everywhere, as a logarithm need not be.
+-- many users are read, the last bucket holds about a hundredth of them at most. A square
+-- root is rounded alike everywhere, as a logarithm need not be.
   marked AS (
     SELECT
       l.*,
@@ -17,7 +13,7 @@
       COALESCE(l.label, -1) AS class,
       CAST(
         FLOOR(
-          32768
+          8192
           * SQRT(SQRT(0.5 + FARM_FINGERPRINT(l.sampled_by) / 1.8446744073709552e19))
         ) AS INT64
       ) AS bucket
@@ -28,33 +24,16 @@
     SELECT
       has_positive,
       bucket,
+      as_of,
+      class,
       COUNT(*) AS row_count
     FROM
       marked
     GROUP BY
       has_positive,
-      bucket
-  ),
--- include: sampling_cuts.sql
-  ,
-  cells AS (
-    SELECT
-      m.as_of,
-      m.has_positive,
-      m.class,
-      c.last_bucket,
-      COUNT(*) AS row_count,
-      COUNTIF(m.bucket <= c.last_bucket) AS kept
-    FROM
-      marked AS m
-    INNER JOIN
-      cuts AS c
-      ON c.has_positive = m.has_positive
-    GROUP BY
-      m.as_of,
-      m.has_positive,
-      m.class,
-      c.last_bucket
+      bucket,
+      as_of,
+      class
   ),
 -- include: sampling_weights.sql
 SELECT
