@@ -38,7 +38,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import joblib
@@ -250,10 +250,10 @@ class Reader:
     def read_rows(self, name: str, **_: Any) -> reader.ReadRowsStream:
         """Read a stream, by the client's own class."""
         gapic = SimpleNamespace(read_rows=self._responses)
-        stream: Any = reader.ReadRowsStream
-        stream = stream(gapic, name, 0, {})
+        kind: Any = reader.ReadRowsStream
+        stream = kind(gapic, name, 0, {})
         stream._reconnect()  # noqa: SLF001 - as BigQueryReadClient.read_rows
-        return stream
+        return cast(reader.ReadRowsStream, stream)
 
     def _responses(self, **_: Any) -> Iterator[ReadRowsResponse]:
         whole, rest = divmod(self.users, BATCH_ROWS)
