@@ -4,7 +4,8 @@
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
-PYTHON ?= python3
+# The one that the environment has, where there is a whole one.
+PYTHON ?= $(if $(and $(wildcard $(BIN)/uv),$(realpath $(BIN)/python)),$(BIN)/python,python3)
 # Another folder for another Python: make test PYTHON=python3.13 VENV=.venv-3.13
 VENV ?= .venv
 BIN := $(VENV)/bin

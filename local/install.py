@@ -43,22 +43,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     functions = parts.add_parser("functions")
     functions.add_argument("--folder", type=Path, default=ROOT / ".local" / "venvs")
     given = parser.parse_args(arguments)
+    is_inside = Path(sys.prefix).resolve() == given.folder.resolve()
     try:
         with Progress(sys.stderr) as progress:
             if given.part == "functions":
                 install_functions(progress, given.folder)
-            elif Path(sys.prefix).resolve() == given.folder.resolve():
+            elif is_inside:
                 install_development(progress)
             else:
                 check_python()
-                begin(progress, given.folder.resolve())
+                begin(progress, given.folder)
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nset-up: stopped; the same command goes on", file=sys.stderr)
         return 130
-    if given.part == "development" and Path(sys.prefix) != given.folder.resolve():
+    if given.part == "development" and not is_inside:
         # The rest is for the environment's own Python, with its uv.
         python = str(given.folder / "bin" / "python")
         words = ["-m", "local.install", "development", str(given.folder)]
@@ -103,6 +104,7 @@ def begin(progress: Progress, folder: Path) -> None:
     Raises:
         LocalError: One of them failed; the last lines say why.
     """
+    folder = folder.absolute()
     version = ".".join(map(str, sys.version_info[:3]))
     python = folder / "bin" / "python"
     pin = next(
