@@ -121,8 +121,8 @@ MAXIMUM_VALUE_BYTES = 1024
 # Of a line: base64 and the attributes make more of a message.
 MAXIMUM_LINE_BYTES = 16 * 1024**2
 
-# The one that is pulled.
-[_PULLED] = [one for one in topics.SUBSCRIPTIONS if not one.function]
+# The one that is pulled; in a deployment behind its prefix.
+[SUBSCRIPTION] = [one.name for one in topics.SUBSCRIPTIONS if not one.function]
 # What Pub/Sub adds to the attributes of a dead letter.
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
@@ -700,7 +700,7 @@ class DeadLetters:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._client = SubscriberClient()
-        self._name = topics.subscription_name(settings, _PULLED)
+        self._name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
         self._path = f"projects/{settings.project}/subscriptions/{self._name}"
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 

@@ -34,7 +34,7 @@ def made(d: Deployment) -> set[str]:
                 found.add(f"bq {command[-1]}")
             if display := re.search(r'"displayName": "([^"]+)"', words):
                 found.add(f"policy {display[1]}")
-            if display := re.search(r"channels create --display-name=(\S+)", words):
+            if display := re.search(r"channels create .*--display-name=(\S+)", words):
                 found.add(f"channel {display[1]}")
     return found
 

@@ -818,7 +818,7 @@ class TestEnvironment:
         called for it."""
         cloud.settings["DEPLOY_PREFIX"] = "shop"
         file = cloud.folder / "settings.env"
-        file.write_text("\n".join(f"{n}={v}" for n, v in cloud.settings.items()))
+        file.write_text("\n".join(f'{n}="{v}"' for n, v in cloud.settings.items()))
 
         told = subprocess.run(
             ["bash", "-c", f'eval "$({sys.executable} -m deploy environment '
