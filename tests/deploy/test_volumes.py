@@ -212,8 +212,10 @@ def days_left(where: str, constants: dict[str, object]) -> int:
     day = "strftime(day, '%Y%m%d')" if column == "_TABLE_SUFFIX" else "day"
     months = column == "month"
     first = "date_trunc('month', day)::DATE" if months else day
-    # The export has tables of the days to come, too, as far as a query can ask.
-    last = volumes.TODAY + timedelta(days=400 if column == "_TABLE_SUFFIX" else 0)
+    # The export has tables of the days to come, too, as far as a query can ask, and the
+    # tiles of a month are its whole partition.
+    to_come = {"_TABLE_SUFFIX": 400, "month": 30}.get(column, 0)
+    last = volumes.TODAY + timedelta(days=to_come)
     [(count,)] = duckdb.sql(
         f'SELECT COUNT(*) FROM (SELECT day::DATE AS day, {first} AS "{column}" FROM '
         f"range(DATE '2020-01-01', DATE '{last}' + 1, INTERVAL 1 DAY) AS r(day)) "
