@@ -1,28 +1,29 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-long check bench clean
+.PHONY: help setup demo up down status doctor test test-install test-long check bench clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 PYTHON ?= python3
-VENV := .venv
+# Another folder for another Python: make test PYTHON=python3.13 VENV=.venv-3.13
+VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt)
-FUNCTION_STAMP := .local/venvs/.set-up
+FUNCTION_REQUIREMENTS := $(wildcard 0*/requirements*.txt) benchmarks/requirements-river.txt
+FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 # Tests also wait, for processes and clocks: a third worker fills two processors.
 WORKERS ?= 3
-PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA CARDS USER_COLUMN LABEL_EVENT STATE PUBSUB
+export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS STATE PUBSUB
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "make demo DATA=FILE_OR_FOLDER  your own GA4 export rows (NDJSON, .gz, .zst, Parquet)"
 	@echo "make demo DATA=online-retail   a public data set, downloaded"
-	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up"
+	@echo "     USER_COLUMN=user_id  LABEL_EVENT=sign_up  WEEKS=4"
+	@echo "make demo STATE=second PROPENSITY_PORT_BASE=9080   a second one, beside the first"
 	@echo "make demo CARDS=FILE           your own card transactions: Time, V1 to V28, Amount, Class (Parquet, CSV)"
 	@echo "make up STATE=…                what that demo produced, as it says at its end; PROPENSITY_PORT_BASE=9080 for other ports"
 	@echo "make up PUBSUB=gcloud          with Google's own Pub/Sub emulator, where it and Java are installed"
@@ -30,8 +31,8 @@ help: ## list the targets
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=… or CARDS=…
-	@$(BIN)/python -m local.demo $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
-	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} \
+	@$(BIN)/python -m local.play $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
+	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} $${WEEKS:+--weeks "$$WEEKS"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"}
 
 up: setup ## start emulators and functions, and leave them running
@@ -50,8 +51,11 @@ doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
 
+test-install: setup ## run the tests that install packages, from the package index
+	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
+
 test-long: setup ## run the tests that take minutes: 100,000 events, processes killed, deploys
-	@$(BIN)/python -m pytest -m long -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
+	@$(BIN)/python -m pytest -m "long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
 
 check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/ruff format --check .
@@ -74,17 +78,10 @@ $(STAMP): requirements.txt local/requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Propensity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-	  echo "'$(PYTHON)' cannot make virtual environments. On Debian and Ubuntu:" >&2; \
-	  echo "    sudo apt-get install python3-venv" >&2; exit 1; }
-	@echo "· setting up .venv with $$($(PYTHON) -V), once; with the functions' own it takes two to five minutes …"
-	@[ -x $(BIN)/python ] && $(BIN)/python -c '' 2>/dev/null || { rm -rf $(VENV); $(PYTHON) -m venv $(VENV); }
-	@echo "· installing $$(grep -c == requirements.txt) packages of requirements.txt …"
-	@$(PIP) -r requirements.txt
-	@echo "· installing the BigQuery emulator …"
-	@$(PIP) --no-deps --ignore-requires-python -r local/requirements.txt
+	@echo "· setting up, once; that takes less than a minute where the package index is near" >&2
+	@$(PYTHON) -m local.install development $(VENV)
 	@touch $@
 
 $(FUNCTION_STAMP): $(STAMP) $(FUNCTION_REQUIREMENTS)
-	@$(BIN)/python -m local.stack install
+	@$(BIN)/python -m local.install functions
 	@mkdir -p $(@D) && touch $@

@@ -9,7 +9,7 @@ Writes    ma_predictions_history, the as-of date's rows as a whole, and
           ma_predictions_table: re-scored users overwritten, new added, others kept
 Answers   200 what was published; 400 a use case that scores events; 409 no champion,
           other features, or scores that jumped (unless forced); 424 a table is missing;
-          503 try again
+          503 try again, or the export's newest day is awaited
 """
 
 import functions_framework
@@ -24,6 +24,7 @@ def predictions(current: Run) -> Answer:
     """Score and publish; where any step fails, what was published before stays."""
     steps.check_scores_users(current)
     evaluation_missing = not steps.is_evaluated(current)
+    days = steps.wait_for_days(current)
     model = steps.champion_as_of(current)
     staged = steps.stage(current, model)
     shift = steps.score_shift(current, staged)
@@ -34,4 +35,5 @@ def predictions(current: Run) -> Answer:
         "mean_probability": staged.mean_probability,
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,
+        **days,
     }

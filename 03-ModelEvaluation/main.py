@@ -10,7 +10,7 @@ Reads     the use case's source and ma_predictions_history (BigQuery), or
 Writes    ma_model_evaluation: the week that ends with the as-of date, and every earlier
           one whose figures are not final yet
 Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
-          503 try again
+          503 try again, or the export's newest day is awaited
 """
 
 import functions_framework
@@ -23,6 +23,7 @@ from propensity.endpoint import Answer, Run, run
 @run("modelEvaluation", kind="evaluate", once=False)
 def model_evaluation(current: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, gets a row saying so."""
+    days = steps.wait_for_days(current)
     rows = steps.evaluations(current)
     steps.publish_evaluations(current, rows)
-    return {"weeks": rows}
+    return {"weeks": rows, **days}

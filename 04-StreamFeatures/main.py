@@ -24,7 +24,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import compaction, consumers
+from propensity import ages, compaction, consumers
 from propensity.endpoint import Answer, Run, run
 from propensity.settings import Settings
 
@@ -56,5 +56,5 @@ async def archive_events(request: Request) -> Response:
 @functions_framework.http
 @run("compactFeatures", kind="compact", once=False, scope="stream")
 def compact_features(current: Run) -> Answer:
-    """Bring tiles and exports up to date; whatever dies, a rerun completes."""
-    return compaction.compact(current)
+    """Bring tiles and exports up to date, and log the ages of what is published."""
+    return ages.logged(current, compaction.compact(current))

@@ -65,6 +65,7 @@ USER = "user-007"
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 # A day is exported once it is closed, which here none ever is.
 NEVER_CLOSED = date(1971, 1, 1)
+LATENESS = timedelta(days=30)
 LEAST_BILLED_BYTES = 10 * 1024**2
 MIB = 1024**2
 
@@ -216,6 +217,8 @@ def made(stack: Stack, days: int) -> History:
         "PROPENSITY_DATASET": f"days_{days}",
         "PROPENSITY_BUCKET": f"days-{days}",
         "PROPENSITY_GA4_DATASET": "",
+        # As deployed: local mode takes events of any day.
+        "PROPENSITY_MAXIMUM_LATENESS_DAYS": str(LATENESS.days),
     }
     settings = Settings.from_environment(stack.environment | changed)
     warehouse = Warehouse.open(settings)
@@ -308,9 +311,11 @@ def reading(
 def readings(history: History) -> dict[str, list[Reading]]:
     """Return what each of the two ways must read."""
     view = compaction.view_of(history.warehouse, history.watermark)
+    first_month = (history.watermark - LATENESS).date().replace(day=1)
     return {
         VIEWED: [
-            reading(history, tables.STREAM_FEATURES_DAILY, view),
+            reading(history, tables.STREAM_USERS, view),
+            reading(history, tables.STREAM_FEATURES_DAILY, view, since=first_month),
             reading(history, _EVENTS, view, since=history.watermark.date()),
         ],
         RAW: [reading(history, _EVENTS, WITHOUT_TILES, since=history.first_day)],

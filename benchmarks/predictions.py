@@ -250,7 +250,8 @@ class Reader:
     def read_rows(self, name: str, **_: Any) -> reader.ReadRowsStream:
         """Read a stream, by the client's own class."""
         gapic = SimpleNamespace(read_rows=self._responses)
-        stream = reader.ReadRowsStream(gapic, name, 0, {})
+        stream: Any = reader.ReadRowsStream
+        stream = stream(gapic, name, 0, {})
         stream._reconnect()  # noqa: SLF001 - as BigQueryReadClient.read_rows
         return stream
 

@@ -110,6 +110,7 @@ def whole_training(use_case: UseCase, rows: pa.Table, settings: Settings) -> flo
         version=1,
         rows=rows,
         as_of=date(2026, 3, 12),
+        data_until=None,
         settle_days=settings.settle_days,
         chosen=use_case.chosen(settings),
         trained_at=datetime(2026, 3, 12, tzinfo=UTC),

@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from deploy import deployment, limits, plan
+from deploy import alerting, deployment, limits, permissions, plan
 from deploy.deployment import Deployment, DeploymentError
 from deploy.functions import Function, FunctionsError
 from deploy.stage import StageError
 from deploy.steps import (
     LEGEND,
+    PATIENCE_S,
     NotOurs,
     Plan,
     Runner,
@@ -44,9 +46,16 @@ SCRIPTS = {
         "deploy/training_job.sh",
         "Make trainings Cloud Run jobs, which may take longer than a function.",
     ),
+    "environment": (
+        "python -m deploy environment",
+        "Print the settings of a deployment as its functions have them.",
+    ),
     "teardown": ("deploy/teardown.sh", "Remove what the other scripts created."),
 }
 OF_A_FOLDER = ("deploy", "schedule")
+
+# The exit status where all is done but some of what watches.
+UNWATCHED = 3
 
 # Printed before a plan.
 READ_ON = (
@@ -62,8 +71,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         d = deployment.read(given.settings)
         if given.verb == "teardown":
             return teardown(d, given)
-        return carry_out(plans(d, given), given, too_low(d))
-    except (DeploymentError, FunctionsError, NotOurs, StageError) as error:
+        if given.verb == "environment":
+            for name, value in d.variables.items():
+                print(f"export {name}={shlex.quote(value)}")
+            return 0
+        return carry_out(d, plans(d, given), given)
+    except (
+        DeploymentError,
+        FunctionsError,
+        NotOurs,
+        StageError,
+        permissions.Lacking,
+    ) as error:
         print(f"deploy: {error}", file=sys.stderr)
     except StepFailed as error:
         print(
@@ -119,6 +138,15 @@ def _options(parser: argparse.ArgumentParser, verb: str) -> None:
         metavar="FILE",
         help="default: deploy/settings.env",
     )
+    if verb not in ("teardown", "environment"):
+        parser.add_argument(
+            "--wait",
+            type=float,
+            default=PATIENCE_S,
+            metavar="SECONDS",
+            help="how long to wait for rights and names that were just made to be "
+            "known everywhere; default: %(default)g",
+        )
     if verb in ("setup", "all"):
         parser.add_argument(
             "--with-model",
@@ -151,13 +179,18 @@ def plans(d: Deployment, given: argparse.Namespace) -> list[tuple[str, Plan]]:
     loads = plan.loads(d, model=given.with_model, postcodes=given.postcodes)
     parts: dict[str, Callable[[], list[tuple[str, Plan]]]] = {
         "setup": lambda: [("Setup", plan.setup(d)), ("Loads", loads)],
+        "watch": lambda: [("Watching", plan.watch(d))],
         "deploy": lambda: [("Functions", plan.deploy(d, wanted))],
         "schedule": lambda: [("Schedules", plan.schedule(d, wanted))],
         "training-job": lambda: [
             ("Training jobs", plan.training_job(d, is_scheduled=given.schedule))
         ],
     }
-    verbs = ("setup", "deploy", "schedule") if given.verb == "all" else (given.verb,)
+    # What watches comes last: nothing waits for it, and nothing fails with it.
+    verbs = {
+        "all": ("setup", "deploy", "schedule", "watch"),
+        "setup": ("setup", "watch"),
+    }.get(given.verb, (given.verb,))
     return [part for verb in verbs for part in parts[verb]() if part[1].steps]
 
 
@@ -199,25 +232,48 @@ def too_low(d: Deployment) -> list[str]:
 
 
 def carry_out(
-    parts: list[tuple[str, Plan]], given: argparse.Namespace, told: list[str]
+    d: Deployment, parts: list[tuple[str, Plan]], given: argparse.Namespace
 ) -> int:
-    """Print the plans, or do what of them is not done yet; and what limits lack."""
+    """Print the plans, or do what of them is not done yet; return the exit status."""
     if given.dry_run:
         print(*legend("look", "create", "update", "run"), sep="\n")
-        print(*(f"# {line}" for line in told), sep="\n")
+        print(*(f"# {line}" for line in too_low(d)), sep="\n")
         for title, part in parts:
             print(f"\n## {title}", *printed(part), sep="\n")
-        print("", total([part for _, part in parts]), sep="\n")
+        print("", *notes(d, parts), total([part for _, part in parts]), sep="\n")
         return 0
     installed("gcloud", "bq")
-    changed = 0
+    permissions.check(d, say)
     if given.verb in ("setup", "all"):
-        print(*told, sep="\n", flush=True)
+        print(*too_low(d), sep="\n", flush=True)
+    changed, left_out = 0, []
     for title, part in parts:
         print(title, flush=True)
-        changed += Runner(part, say, ROOT).carry_out()
+        runner = Runner(part, say, ROOT, patience_s=given.wait)
+        changed += runner.carry_out()
+        left_out += runner.left_out
+    print(*notes(d, parts), sep="\n", end="\n" if notes(d, parts) else "")
     print(f"{changed} of {sum(len(part.steps) for _, part in parts)} steps changed")
-    return 0
+    if not left_out:
+        return 0
+    names = "".join(f"\n  {one.partition(chr(10))[0]}" for one in left_out)
+    print(
+        f"deploy: all else is done, but {len(left_out)} of what watches could not be "
+        f"made, for the reasons above; deploy/setup.sh tries again:{names}",
+        file=sys.stderr,
+    )
+    return UNWATCHED
+
+
+def notes(d: Deployment, parts: list[tuple[str, Plan]]) -> list[str]:
+    """Return what is worth knowing of a plan and is no step of it."""
+    missing = alerting.unwatched(d)
+    if not missing or all(title != "Watching" for title, _ in parts):
+        return []
+    return [
+        f"# nothing would notice a missed run of {', '.join(missing)}: "
+        f"{alerting.WATCHER}, which looks every day, is not among DEPLOY_FUNCTIONS"
+    ]
 
 
 def teardown(d: Deployment, given: argparse.Namespace) -> int:

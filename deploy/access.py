@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from deploy.deployment import Deployment
@@ -18,6 +19,7 @@ from deploy.steps import Command, Step
 from deploy.words import (
     NUMBER,
     bq,
+    dataset_name,
     gcloud,
     late,
     name_of,
@@ -48,19 +50,20 @@ def rights(d: Deployment) -> Iterator[Step]:
             yield project_right(d, account, "roles/bigquery.readSessionUser")
         yield from _table_rights(d, one, account)
         if d.suppression_secret and one.needs_key:
-            yield right(
+            secret = right(
                 f"{name_of(account)} may read the secret {d.suppression_secret}",
                 ("secrets", d.suppression_secret),
                 role="roles/secretmanager.secretAccessor",
                 member=f"serviceAccount:{account}",
                 where=(project(d),),
             )
+            yield replace(secret, given=(d.suppression_secret,))
         for verb, names in one.objects:
             yield _object_right(d, account, verb, names)
         for topic in one.publishes:
             yield _publisher(d, f"serviceAccount:{account}", d.topic(topic))
     for member in d.producers:
-        yield _publisher(d, member, topics.EVENTS)
+        yield _publisher(d, member, d.topic(topics.EVENTS))
 
 
 def binding(
@@ -152,7 +155,7 @@ def _table_rights(d: Deployment, one: Function, account: str) -> Iterator[Step]:
         if name != "ga_events" or d.settings.ga4_dataset:
             yield _table_right(d, account, name, role=role, verb=verb)
     if one.reads_export and d.settings.ga4_dataset:
-        yield _dataset_right(d, account, d.settings.ga4_dataset, READER)
+        yield _export_right(d, account, READER)
 
 
 def _table_right(
@@ -171,14 +174,23 @@ def _table_right(
     )
 
 
-def _dataset_right(d: Deployment, account: str, dataset: str, role: str) -> Step:
-    words = f"`{role}` ON SCHEMA `{d.project}.{dataset}`"
+def _export_right(d: Deployment, account: str, role: str) -> Step:
+    """
+    Return the step that lets an account read the export and see its tables.
+
+    On the dataset, since tables come every day. In a project of others only its owner
+    may grant that: what was left out names the command for them.
+    """
+    export, is_foreign = d.settings.export, "." in d.settings.ga4_dataset
+    words = f"`{role}` ON SCHEMA `{export}`"
+    told = d.settings.ga4_dataset
     return Step(
-        what=f"{name_of(account)} has {role.rpartition('/')[2]} on dataset {dataset}",
-        look=shown(d, f"{d.project}:{dataset}"),
+        what=f"{name_of(account)} has {role.rpartition('/')[2]} on dataset {told}",
+        look=shown(d, dataset_name(export)),
         pick=_dataset_entry(account, role),
         create=(query(d, f'GRANT {words} TO "serviceAccount:{account}"'),),
         remove=(query(d, f'REVOKE {words} FROM "serviceAccount:{account}"'),),
+        needs="who owns the dataset must run this" if is_foreign else "",
     )
 
 

@@ -6,62 +6,110 @@ from __future__ import annotations
 
 import json
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploy.deployment import Deployment
+from deploy.services import clocked
 from deploy.steps import Step
 from deploy.words import CHANNEL, gcloud, late, policy_of, project, short
 from propensity import topics
 
 ALERTS = Path(__file__).with_name("alerts")
 
-# Days within which a scheduled run must have succeeded once. A missed training is
-# noticed by the age of the champion: the log reaches back no further than a month.
-MISSED_AFTER_DAYS = {"predictions": 8, "model_evaluation": 8, "compact_features": 2}
+# Of each kind of run: the field of the compaction's log line that says how many days
+# ago the newest was done, and how many there may be. A week or a month has passed when
+# the next run is due, later on the same day than the compaction.
+AGES = {
+    "model_training": ("training_age_days", 31),
+    "predictions": ("publication_age_days", 7),
+    "model_evaluation": ("evaluation_age_days", 7),
+}
+WATCHER = "compact_features"
 
 
 def alerts(d: Deployment) -> Iterator[Step]:
     """Yield the policies, and what they need."""
-    # run_missed asks the log by SQL, which only a bucket with analytics answers.
-    bucket = "_Default --location=global"
-    yield Step(
-        what="log bucket _Default answers SQL (a teardown leaves it so)",
-        look=gcloud(f"logging buckets describe {bucket} --format=json", project(d)),
-        pick=lambda found: found if found.get("analyticsEnabled") else None,
-        create=(
-            gcloud(
-                f"logging buckets update {bucket} --enable-analytics --quiet",
-                project(d),
-            ),
-        ),
-    )
+    if _is_watched(d):
+        yield _counter(d)
     if d.alerts.email:
         yield _channel(d)
     for name, policy in policies(d).items():
         yield _alert(d, name, policy)
 
 
+def unwatched(d: Deployment) -> list[str]:
+    """Return the functions whose missed runs nobody would notice."""
+    if _is_watched(d):
+        return []
+    return [one.target for one in d.functions if one.schedule]
+
+
+def _is_watched(d: Deployment) -> bool:
+    return any(one.target == WATCHER for one in d.functions)
+
+
 def policies(d: Deployment) -> dict[str, dict[str, Any]]:
     """Return the policies by name, their bounds filled in."""
     is_streaming = any(one.subscriptions for one in d.functions)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for file in sorted(ALERTS.glob("*.json")):
         text = file.read_text()
-        if "$logged" in text:
-            for one in d.functions:
-                if days := MISSED_AFTER_DAYS.get(one.target):
-                    found[f"{file.stem}_{one.target}"] = _filled(
-                        d,
-                        text,
-                        function=d.name(one.target),
-                        logged=logged_as(one.target),
-                        days=days,
-                    )
+        if "$field" in text:
+            found |= _missed(d, file.stem, text)
+        elif "$compactions" in text and not _is_watched(d):
+            continue
         elif is_streaming or "$subscriptions" not in text:
-            found[file.stem] = _filled(d, text)
+            found[file.stem] = _filled(d, text, use_cases=_any_of(d.use_cases))
     return found
+
+
+def _missed(d: Deployment, stem: str, text: str) -> dict[str, dict[str, Any]]:
+    """Return a policy for each function whose runs the compaction knows the age of."""
+    found = {}
+    for one in d.functions if _is_watched(d) else ():
+        called = clocked(d, one)
+        if one.target in AGES and called:
+            field, days = AGES[one.target]
+            found[f"{stem}_{one.target}"] = _filled(
+                d,
+                text,
+                function=d.name(one.target),
+                target=one.target,
+                use_cases=_any_of(called),
+                field=field,
+                days=days,
+            )
+    return found
+
+
+def _any_of(names: Iterable[str]) -> str:
+    return " OR ".join(f'"{name}"' for name in names)
+
+
+def _counter(d: Deployment) -> Step:
+    """Return the metric that counts the compactions that were done."""
+    name = compactions(d)
+    line = (
+        f'resource.labels.service_name="{d.name(WATCHER)}" AND '
+        f'jsonPayload.function="{logged_as(WATCHER)}" AND jsonPayload.outcome="ok"'
+    )
+    words = ("--description=Compactions that were done", f"--log-filter={line}")
+    verb = "logging metrics"
+    return Step(
+        what=f"metric {name} of the log: compactions that were done",
+        look=gcloud(f"{verb} describe", name, project(d), "--format=json"),
+        holds=lambda found: found.get("filter") == line,
+        create=(gcloud(f"{verb} create", name, *words, project(d)),),
+        update=(gcloud(f"{verb} update", name, *words, project(d)),),
+        remove=(gcloud(f"{verb} delete", name, project(d), "--quiet"),),
+    )
+
+
+def compactions(d: Deployment) -> str:
+    """Return the name of the metric that counts compactions."""
+    return f"{d.prefix}-compactions"
 
 
 def logged_as(target: str) -> str:
@@ -72,8 +120,9 @@ def logged_as(target: str) -> str:
 
 def _filled(d: Deployment, text: str, **more: str | int) -> dict[str, Any]:
     bounds = d.alerts
-    pushed = [one.name for one in topics.SUBSCRIPTIONS if one.function]
-    letters = [one.name for one in topics.SUBSCRIPTIONS if not one.function]
+    every = [(d.subscription(one), one.function) for one in topics.SUBSCRIPTIONS]
+    pushed = [name for name, function in every if function]
+    letters = [name for name, function in every if not function]
     words: dict[str, str | int | float] = {
         "prefix": d.prefix,
         "project": d.project,
@@ -84,6 +133,8 @@ def _filled(d: Deployment, text: str, **more: str | int) -> dict[str, Any]:
         "lag_s": bounds.lag_s,
         "subscriptions_pushed": "|".join(pushed),
         "subscriptions_of_letters": "|".join(letters),
+        "letters": d.topic(topics.DEAD_LETTERS),
+        "compactions": compactions(d),
         **more,
     }
     policy: dict[str, Any] = _with(words, json.loads(text))

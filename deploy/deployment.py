@@ -19,7 +19,7 @@ from pathlib import Path
 from deploy import functions
 from deploy.functions import Function
 from deploy.volumes import Size
-from propensity import usecases
+from propensity import topics, usecases
 from propensity.errors import PropensityError
 from propensity.settings import FOREIGN, PREFIX, Settings
 
@@ -27,6 +27,16 @@ FILE = Path(__file__).with_name("settings.env")
 EXAMPLE = Path(__file__).with_name("settings.env.example")
 
 _MEMBER = re.compile(r"(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+")
+
+_REGION = r"[a-z]+-[a-z]+[0-9]+"
+_KEY = (
+    r"projects/[a-z0-9.:-]+/locations/[a-z0-9-]+/keyRings/[A-Za-z0-9_-]{1,63}"
+    r"/cryptoKeys/[A-Za-z0-9_-]{1,63}"
+)
+_CONNECTOR = (
+    r"[a-z][a-z0-9-]{0,23}|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+"
+    r"/connectors/[a-z][a-z0-9-]{0,23}"
+)
 
 # Where BigQuery has data: in several regions, or in one.
 _LOCATION = re.compile(r"us|eu|[a-z]+-[a-z]+[0-9]+", re.IGNORECASE)
@@ -41,6 +51,12 @@ KNOWN = frozenset(
         "DEPLOY_CALLERS",
         "DEPLOY_PRODUCERS",
         "DEPLOY_SUPPRESSION_SECRET",
+        "DEPLOY_INGRESS",
+        "DEPLOY_KMS_KEY",
+        "DEPLOY_FUNCTIONS_KMS_KEY",
+        "DEPLOY_REPOSITORY",
+        "DEPLOY_VPC_CONNECTOR",
+        "DEPLOY_VPC_EGRESS",
         "DEPLOY_ALERT_EMAIL",
         "DEPLOY_ALERT_ROC_AUC",
         "DEPLOY_ALERT_CHAMPION_DAYS",
@@ -81,6 +97,26 @@ class Alerts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Network:
+    """How functions are reached, and how they reach what is not Google's."""
+
+    # Of those that people and other systems call.
+    ingress: str = "all"
+    connector: str = ""
+    egress: str = "private-ranges-only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keys:
+    """The customer's keys in Cloud KMS, by their whole names; empty for Google's."""
+
+    # Of dataset, bucket and topics.
+    data: str = ""
+    # Of the sources, images and instances of functions, and of their repository.
+    functions: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """What is deployed where."""
 
@@ -98,6 +134,10 @@ class Deployment:
     suppression_secret: str = ""
     # What limits on bytes are compared with; None where nobody has said.
     size: Size | None = None
+    network: Network = field(default_factory=Network)
+    keys: Keys = field(default_factory=Keys)
+    # In Artifact Registry: where images of functions are; empty for Google's own.
+    repository: str = ""
 
     @property
     def project(self) -> str:
@@ -113,12 +153,11 @@ class Deployment:
 
     def topic(self, name: str) -> str:
         """Return what a topic of ``topics.py`` is called here."""
-        chosen = {
-            "enriched": self.settings.enriched_topic,
-            "scores": self.settings.scores_topic,
-            "model-updates": self.settings.model_updates_topic,
-        }
-        return chosen.get(name, name)
+        return topics.topic_name(self.settings, name)
+
+    def subscription(self, one: topics.Subscription) -> str:
+        """Return what a subscription of ``topics.py`` is called here."""
+        return topics.subscription_name(self.settings, one)
 
 
 def read(file: Path) -> Deployment:
@@ -241,11 +280,15 @@ def _described(
             lookups=int("get_proba" in wanted),
             scorings=int("score" in wanted),
         )
+    region = take("DEPLOY_REGION", "", _REGION)
+    prefix = take("DEPLOY_PREFIX", "propensity", r"[a-z][a-z0-9]{0,11}")
+    variables = {**variables, **_prefixed(prefix, variables)}
+    settings = Settings.from_environment(variables)
     made = Deployment(
         settings=settings,
-        variables=dict(variables),
-        region=take("DEPLOY_REGION", "", r"[a-z]+-[a-z]+[0-9]+"),
-        prefix=take("DEPLOY_PREFIX", "propensity", r"[a-z][a-z0-9]{0,11}"),
+        variables=variables,
+        region=region,
+        prefix=prefix,
         time_zone=_time_zone(
             take("DEPLOY_TIME_ZONE", "Etc/UTC", r"[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*")
         ),
@@ -256,6 +299,18 @@ def _described(
         suppression_secret=take(
             "DEPLOY_SUPPRESSION_SECRET", "", r"|[A-Za-z0-9_-]{1,255}"
         ),
+        network=Network(
+            ingress=take("DEPLOY_INGRESS", "all", "all|internal-and-gclb"),
+            connector=take("DEPLOY_VPC_CONNECTOR", "", f"|{_CONNECTOR}"),
+            egress=take(
+                "DEPLOY_VPC_EGRESS", "private-ranges-only", "private-ranges-only|all"
+            ),
+        ),
+        keys=Keys(
+            data=take("DEPLOY_KMS_KEY", "", f"|{_KEY}"),
+            functions=take("DEPLOY_FUNCTIONS_KMS_KEY", "", f"|{_KEY}"),
+        ),
+        repository=take("DEPLOY_REPOSITORY", "", r"|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
         alerts=Alerts(
             email=take("DEPLOY_ALERT_EMAIL", "", r"|[^@\s]+@[^@\s,|]+"),
             roc_auc=share("DEPLOY_ALERT_ROC_AUC", bounds.roc_auc),
@@ -267,11 +322,61 @@ def _described(
         size=size,
     )
     _require_what_is_read(made)
+    _require_places(made)
+    _require_patience(made)
     return made
 
 
 def _reads_export(use_case: str) -> bool:
     return usecases.load(use_case).reads_export
+
+
+def _prefixed(prefix: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """Return the settings that have the deployment's prefix where nothing is set."""
+    named = {
+        "DATASET": prefix,
+        "TOPIC_PREFIX": prefix,
+        **{
+            f"{name.upper().replace('-', '_')}_TOPIC": topics.prefixed(prefix, name)
+            for name in (topics.ENRICHED, topics.SCORES, topics.MODEL_UPDATES)
+        },
+    }
+    wanted = {f"{PREFIX}{name}": value for name, value in named.items()}
+    if variables.get(f"{PREFIX}TOPIC_PREFIX", prefix) != prefix:
+        raise DeploymentError(
+            f"{PREFIX}TOPIC_PREFIX is {variables[f'{PREFIX}TOPIC_PREFIX']!r}, but in a "
+            f"deployment it is DEPLOY_PREFIX, {prefix!r}: leave it out"
+        )
+    return {name: value for name, value in wanted.items() if name not in variables}
+
+
+def _require_places(d: Deployment) -> None:
+    """Raise DeploymentError where a key or a connector is elsewhere than its use."""
+    for name, key, wanted in (
+        ("DEPLOY_KMS_KEY", d.keys.data, d.settings.location),
+        ("DEPLOY_FUNCTIONS_KMS_KEY", d.keys.functions, d.region),
+    ):
+        there = key and key.split("/")[3]
+        # The key of a dataset in EU is in the multi-region europe.
+        meant = {"eu": "europe"}.get(wanted.lower(), wanted.lower())
+        if key and there != meant:
+            raise DeploymentError(
+                f"{name} is a key in {there}, but what it is for is in {wanted}: it "
+                f"must be one of projects/.../locations/{meant}/..."
+            )
+    if d.keys.functions and not d.repository:
+        raise DeploymentError(
+            "DEPLOY_FUNCTIONS_KMS_KEY needs DEPLOY_REPOSITORY: images that are "
+            "encrypted with a key of yours are in a repository of yours"
+        )
+    connector = d.network.connector
+    if "/" in connector and connector.split("/")[3] != d.region:
+        raise DeploymentError(
+            f"DEPLOY_VPC_CONNECTOR is in {connector.split('/')[3]}, but functions are "
+            f"in {d.region}: a connector serves its own region"
+        )
+    if d.network.egress != Network.egress and not connector:
+        raise DeploymentError("DEPLOY_VPC_EGRESS needs DEPLOY_VPC_CONNECTOR")
 
 
 def _unknown(name: str) -> str:
@@ -290,6 +395,21 @@ def _time_zone(name: str) -> str:
                 "Europe/London"
             ) from error
     return name
+
+
+def _require_patience(d: Deployment) -> None:
+    """Raise DeploymentError where a run would still wait at its last attempt."""
+    for one in d.functions:
+        if not (one.reads_export and one.schedule and d.settings.ga4_dataset):
+            continue
+        minutes = one.schedule.patience_s // 60
+        if d.settings.export_wait_minutes >= minutes:
+            raise DeploymentError(
+                "PROPENSITY_EXPORT_WAIT_MINUTES is "
+                f"{d.settings.export_wait_minutes}, but it must be less than "
+                f"{minutes}: for so long Cloud Scheduler calls {one.target} again "
+                "(deploy/functions.toml), and its last call must not wait any more"
+            )
 
 
 def _require_what_is_read(d: Deployment) -> None:

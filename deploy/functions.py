@@ -47,6 +47,12 @@ class Schedule:
         if not 0 <= self.retries <= 5:
             raise FunctionsError("Cloud Scheduler tries again five times at most")
 
+    @property
+    def patience_s(self) -> int:
+        """From the first attempt to the last, where each fails at once."""
+        pauses = (self.minimum_backoff_s * 2**n for n in range(self.retries))
+        return sum(min(pause, self.maximum_backoff_s) for pause in pauses)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Function:

@@ -9,6 +9,7 @@ them out and takes them back.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from deploy import access, alerting, resources, services
@@ -31,20 +32,26 @@ TRAINING = "model_training"
 
 
 def setup(d: Deployment) -> Plan:
-    """Return all that functions need, and all that watches them; no function yet."""
+    """Return all that functions need; no function yet."""
     return _plan(
         d,
         [
             *resources.apis(d),
             *resources.roles(d),
             *resources.accounts(d),
+            *resources.keys(d),
+            *resources.images(d),
             *resources.dataset(d),
             *resources.bucket(d),
             *resources.messages(d),
             *access.rights(d),
-            *alerting.alerts(d),
         ],
     )
+
+
+def watch(d: Deployment) -> Plan:
+    """Return all that watches functions: last, and nothing else fails with it."""
+    return replace(_plan(d, alerting.alerts(d)), may_fail=True)
 
 
 def loads(d: Deployment, *, model: bool, postcodes: Path | None) -> Plan:
@@ -90,6 +97,7 @@ def everything(d: Deployment) -> Plan:
         deploy(d, d.functions),
         schedule(d, d.functions),
         training_job(d, is_scheduled=False),
+        watch(d),
     )
     return _plan(d, [step for plan in plans for step in plan.steps])
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from deploy.access import project_right, right
@@ -17,7 +18,9 @@ from deploy.words import (
     PUSH,
     ROOT,
     SCHEDULER,
+    agent,
     bq,
+    dataset_name,
     gcloud,
     late,
     own_subscription,
@@ -47,6 +50,8 @@ APIS = (
     "storage",
 )
 SECRETS_API = "secretmanager"
+KEYS_API = "cloudkms"
+NETWORK_API = "vpcaccess"
 
 # The rights that no role of Google's holds alone.
 OWN_ROLES = {
@@ -56,11 +61,7 @@ OWN_ROLES = {
     ),
     "table_writer": (
         "Read and change the rows of a table",
-        (
-            "bigquery.tables.get",
-            "bigquery.tables.getData",
-            "bigquery.tables.updateData",
-        ),
+        ("bigquery.tables.getData", "bigquery.tables.updateData"),
     ),
     "view_keeper": (
         "Replace the text of a view",
@@ -68,7 +69,20 @@ OWN_ROLES = {
     ),
     "object_lister": ("List the names of objects", ("storage.objects.list",)),
 }
-BUILD_ROLES = ("roles/artifactregistry.writer", "roles/logging.logWriter")
+IMAGE_WRITER = "roles/artifactregistry.writer"
+BUILD_ROLES = (IMAGE_WRITER, "roles/logging.logWriter")
+KEY_USER = "roles/cloudkms.cryptoKeyEncrypterDecrypter"
+# Whose agents encrypt what is in a dataset, a bucket and topics, and what functions
+# are made of; https://cloud.google.com/functions/docs/securing/cmek.
+ENCRYPTS_DATA = ("bigquery", "storage", "pubsub")
+ENCRYPTS_FUNCTIONS = ("cloudfunctions", "run", "artifactregistry", "storage")
+AGENTS = {
+    "artifactregistry": "gcp-sa-artifactregistry",
+    "cloudfunctions": "gcf-admin-robot",
+    "pubsub": "gcp-sa-pubsub",
+    "run": "serverless-robot-prod",
+    "storage": "gs-project-accounts",
+}
 # Where Cloud Functions puts what it is to build; no other bucket is the builder's.
 UPLOADS = 'resource.name.startsWith("projects/_/buckets/gcf-v2-")'
 
@@ -78,7 +92,10 @@ UPLOADS = 'resource.name.startsWith("projects/_/buckets/gcf-v2-")'
 
 def apis(d: Deployment) -> Iterator[Step]:
     """Yield the APIs that everything else needs."""
-    wanted = (*APIS, SECRETS_API) if d.suppression_secret else APIS
+    wanted = [*APIS]
+    wanted += [SECRETS_API] if d.suppression_secret else []
+    wanted += [KEYS_API] if d.keys.data or d.keys.functions else []
+    wanted += [NETWORK_API] if d.network.connector else []
     names = [f"{api}.googleapis.com" for api in wanted]
 
     def enabled(found: list[dict[str, Any]]) -> bool:
@@ -142,6 +159,8 @@ def accounts(d: Deployment) -> Iterator[Step]:
             remove=(delete,),
         )
     for role in BUILD_ROLES:
+        if role == IMAGE_WRITER and d.repository:
+            continue
         yield project_right(d, d.account(BUILD), role)
     yield right(
         f"{d.name(BUILD)} may read what is uploaded to be built",
@@ -150,6 +169,88 @@ def accounts(d: Deployment) -> Iterator[Step]:
         member=f"serviceAccount:{d.account(BUILD)}",
         condition=UPLOADS,
         title="uploads of Cloud Functions",
+    )
+
+
+# -- keys and images ------------------------------------------------------------------
+
+
+def keys(d: Deployment) -> Iterator[Step]:
+    """
+    Yield what lets Google's services use the customer's keys, before anything does.
+
+    A teardown leaves these rights: without them what is kept could not be read.
+    """
+    wanted = [(d.keys.data, service) for service in ENCRYPTS_DATA]
+    wanted += [(d.keys.functions, service) for service in ENCRYPTS_FUNCTIONS]
+    for key, service in dict.fromkeys(one for one in wanted if one[0]):
+        granted = right(
+            f"{service} may use the key {key.rpartition('/')[2]}",
+            ("kms", "keys", key),
+            role=KEY_USER,
+            member=_encrypter(service),
+        )
+        # The service's own account is there once somebody has asked for it.
+        create = (_identity(d, service), *granted.create)
+        yield replace(granted, create=create, remove=(), given=(key,))
+
+
+def _identity(d: Deployment, service: str) -> Command:
+    """Return the command that makes the account of a service where it is missing."""
+    if service == "bigquery":
+        return bq(d, "show", "--encryption_service_account")
+    if service == "storage":
+        return gcloud("storage service-agent", project(d))
+    name = f"--service={service}.googleapis.com"
+    return gcloud("beta services identity create", name, project(d))
+
+
+def _encrypter(service: str) -> str:
+    if service == "bigquery":
+        name = f"bq-{late(NUMBER)}@bigquery-encryption.iam.gserviceaccount.com"
+        return f"serviceAccount:{name}"
+    return agent(AGENTS[service])
+
+
+def _uses(key: str, service: str) -> str:
+    """Return what a step waits for whose resource is encrypted with a key."""
+    return f"the right of {service} to use {key.rpartition('/')[2]}" if key else ""
+
+
+def images(d: Deployment) -> Iterator[Step]:
+    """Yield the repository of the functions' images, where it is the deployment's."""
+    if not d.repository:
+        return
+    where = (f"--location={d.region}", project(d))
+    verb, label = "artifacts repositories", f"{OWNER}={d.prefix}"
+    key = (f"--kms-key={d.keys.functions}",) if d.keys.functions else ()
+    yield Step(
+        what=f"repository {d.repository} of images",
+        look=gcloud(f"{verb} describe", d.repository, *where, "--format=json"),
+        create=(
+            gcloud(
+                f"{verb} create",
+                d.repository,
+                "--repository-format=docker",
+                *key,
+                f"--labels={label}",
+                *where,
+            ),
+        ),
+        remove=(gcloud(f"{verb} delete", d.repository, *where, "--quiet"),),
+        owner=d.prefix,
+        adopt=gcloud(
+            f"{verb} update", d.repository, f"--update-labels={label}", *where
+        ),
+        waits_for=_uses(d.keys.functions, "artifactregistry"),
+        given=(d.keys.functions,),
+    )
+    yield right(
+        f"{d.name(BUILD)} may write images to {d.repository}",
+        ("artifacts", "repositories", d.repository),
+        role=IMAGE_WRITER,
+        member=f"serviceAccount:{d.account(BUILD)}",
+        where=where,
     )
 
 
@@ -166,10 +267,17 @@ def dataset(d: Deployment) -> Iterator[Step]:
         "--description=Propensity",
         f"--label={OWNER}:{d.prefix}",
     )
+    key = d.keys.data
+    encrypted = (f"--default_kms_key={key}",) if key else ()
     yield Step(
         what=f"dataset {d.settings.dataset} in {d.settings.location}",
         look=shown(d, name),
-        create=(bq(d, location, *made, name),),
+        holds=lambda found: not key or _default_key(found) == key,
+        create=(bq(d, location, *made, *encrypted, name),),
+        # Of tables that are there, those that are made anew.
+        update=(bq(d, "update", *encrypted, name),) if key else (),
+        waits_for=_uses(key, "bigquery"),
+        given=(key,),
         remove=(bq(d, "rm", "-r", "-f", "--dataset", name),),
         is_data=True,
         owner=d.prefix,
@@ -183,6 +291,14 @@ def dataset(d: Deployment) -> Iterator[Step]:
             create=(query(d, table.ddl()),),
             update=(query(d, added_columns(table)),),
         )
+        if any(column.fields for column in table.columns):
+            # A step of its own: a column that is missing rewrites no table.
+            yield Step(
+                what=f"types of the table {table.name}",
+                look=shown(d, table_name(d, table.name)),
+                holds=_has_types(table),
+                update=(query(d, table.rewritten()),),
+            )
     # The compaction gives it another text every day: only a missing one is made.
     view = features_view(f"{d.project}.{d.settings.dataset}")
     yield Step(
@@ -192,17 +308,46 @@ def dataset(d: Deployment) -> Iterator[Step]:
     )
     if not d.settings.ga4_dataset:
         return
-    text = events_view(
-        f"{d.project}.{d.settings.ga4_dataset}", require=d.settings.require_consent
-    )
+    yield _export_location(d)
+    text = events_view(d.settings.export, require=d.settings.require_consent)
     yield Step(
         what=f"view ga_events of the export {d.settings.ga4_dataset}",
         look=shown(d, table_name(d, "ga_events")),
         holds=lambda found: found.get("view", {}).get("query", "").strip() == text,
         create=(_view(d, "mk", "ga_events", text),),
         update=(_view(d, "update", "ga_events", text),),
-        needs="the export has no daily table yet; run the set-up again once it has",
+        needs="the export has no daily table yet, or you may not read it; run the "
+        "set-up again once that has changed",
     )
+
+
+def _export_location(d: Deployment) -> Step:
+    """Return the step that sees to it that one query can read export and dataset."""
+    settings = d.settings
+    look = shown(d, dataset_name(settings.export))
+
+    def refuses(found: dict[str, Any]) -> str:
+        there = str(found.get("location", ""))
+        if there.casefold() in ("", settings.location.casefold()):
+            return ""
+        return (
+            f"the export {settings.export} is in {there}, and the dataset "
+            f"{d.project}.{settings.dataset} would be in {settings.location}: no query "
+            f"reads both. Set PROPENSITY_LOCATION={there}, with a new dataset where "
+            "there is one already, or link GA4 to another location"
+        )
+
+    return Step(
+        what=f"export {settings.export} is in {settings.location}",
+        look=look,
+        refuses=refuses,
+        create=(look,),
+        needs="it is not there yet, or you may not see it",
+    )
+
+
+def _default_key(found: dict[str, Any]) -> str:
+    return str(found.get("defaultEncryptionConfiguration", {}).get("kmsKeyName", ""))
 
 
 def features_view(dataset: str) -> str:
@@ -230,6 +375,13 @@ def _has_columns(table: tables.Table) -> Callable[[Any], bool]:
             and expires == table.expiration_days * 24 * 3600 * 1000
             and bool(found.get("requirePartitionFilter")) == table.requires_filter
         )
+
+    return holds
+
+
+def _has_types(table: tables.Table) -> Callable[[Any], bool]:
+    def holds(found: dict[str, Any]) -> bool:
+        return not table.is_narrower(found.get("schema", {}).get("fields", ()))
 
     return holds
 
@@ -265,11 +417,14 @@ def bucket(d: Deployment) -> Iterator[Step]:
     kept = ("--versioning", f"--lifecycle-file={LIFECYCLE}")
     rules = json.loads((ROOT / LIFECYCLE).read_text())["rule"]
     owned = f"--update-labels={OWNER}={d.prefix}"
-    update = gcloud("storage buckets update", url, *private, *kept, owned)
+    key = d.keys.data
+    encrypted = (f"--default-encryption-key={key}",) if key else ()
+    update = gcloud("storage buckets update", url, *private, *kept, *encrypted, owned)
 
     def holds(found: dict[str, Any]) -> bool:
         return (
-            bool(found.get("uniform_bucket_level_access"))
+            (not key or found.get("default_kms_key") == key)
+            and bool(found.get("uniform_bucket_level_access"))
             and found.get("public_access_prevention") == "enforced"
             and bool(found.get("versioning_enabled"))
             and found.get("lifecycle_config", {}).get("rule") == rules
@@ -280,10 +435,19 @@ def bucket(d: Deployment) -> Iterator[Step]:
         look=gcloud("storage buckets describe", url, "--format=json"),
         holds=holds,
         create=(
-            gcloud("storage buckets create", url, location, *private, project(d)),
+            gcloud(
+                "storage buckets create",
+                url,
+                location,
+                *private,
+                *encrypted,
+                project(d),
+            ),
             update,
         ),
         update=(update,),
+        waits_for=_uses(key, "storage"),
+        given=(key,),
         remove=(gcloud("storage rm --recursive", url, "--quiet"),),
         is_data=True,
         owner=d.prefix,
@@ -302,7 +466,9 @@ def messages(d: Deployment) -> Iterator[Step]:
             continue
         name = d.topic(topic)
         label = f"{OWNER}={d.prefix}"
-        words = (name, MESSAGES_KEPT, f"--labels={label}", project(d))
+        key = d.keys.data
+        encrypted = (f"--topic-encryption-key={key}",) if key else ()
+        words = (name, MESSAGES_KEPT, *encrypted, f"--labels={label}", project(d))
         create = gcloud("pubsub topics create", *words)
         adopt = gcloud("pubsub topics update", name, f"--update-labels={label}")
         look = gcloud("pubsub topics describe", name, project(d), "--format=json")
@@ -312,6 +478,8 @@ def messages(d: Deployment) -> Iterator[Step]:
             create=(create,),
             remove=(gcloud("pubsub topics delete", name, project(d)),),
             is_data=True,
+            waits_for=_uses(key, "pubsub"),
+            given=(key,),
             owner=d.prefix,
             adopt=(*adopt, project(d)),
         )
@@ -320,30 +488,29 @@ def messages(d: Deployment) -> Iterator[Step]:
 
 
 def _subscriptions(d: Deployment) -> Iterator[Step]:
-    number = late(NUMBER)
-    agent = f"serviceAccount:service-{number}@gcp-sa-pubsub.iam.gserviceaccount.com"
+    pubsub, letters = agent(AGENTS["pubsub"]), d.topic(topics.DEAD_LETTERS)
     yield right(
-        f"Pub/Sub may publish to {topics.DEAD_LETTERS}",
-        ("pubsub", "topics", d.topic(topics.DEAD_LETTERS)),
+        f"Pub/Sub may publish to {letters}",
+        ("pubsub", "topics", letters),
         role="roles/pubsub.publisher",
-        member=agent,
+        member=pubsub,
         where=(project(d),),
     )
     yield right(
         f"Pub/Sub may push as {d.name(PUSH)}",
         ("iam", "service-accounts", d.account(PUSH)),
         role="roles/iam.serviceAccountTokenCreator",
-        member=agent,
+        member=pubsub,
         where=(project(d),),
     )
     for one in topics.SUBSCRIPTIONS:
         yield _subscription(d, one)
         if one.function:
             yield right(
-                f"Pub/Sub may take dead letters from {one.name}",
-                ("pubsub", "subscriptions", one.name),
+                f"Pub/Sub may take dead letters from {d.subscription(one)}",
+                ("pubsub", "subscriptions", d.subscription(one)),
                 role="roles/pubsub.subscriber",
-                member=agent,
+                member=pubsub,
                 where=(project(d),),
             )
 
@@ -376,15 +543,15 @@ def _subscription(d: Deployment, one: topics.Subscription) -> Step:
         )
 
     verb, topic = "pubsub subscriptions", f"--topic={d.topic(one.topic)}"
-    label = f"--labels={OWNER}={d.prefix}"
+    label, name = f"--labels={OWNER}={d.prefix}", d.subscription(one)
     return Step(
-        what=f"subscription {one.name} of {d.topic(one.topic)}",
-        look=gcloud(f"{verb} describe", one.name, project(d), "--format=json"),
+        what=f"subscription {name} of {d.topic(one.topic)}",
+        look=gcloud(f"{verb} describe", name, project(d), "--format=json"),
         holds=holds,
-        create=(gcloud(f"{verb} create", one.name, topic, *words, label, project(d)),),
-        update=(gcloud(f"{verb} update", one.name, *words, project(d)),),
-        remove=(gcloud(f"{verb} delete", one.name, project(d)),),
+        create=(gcloud(f"{verb} create", name, topic, *words, label, project(d)),),
+        update=(gcloud(f"{verb} update", name, *words, project(d)),),
+        remove=(gcloud(f"{verb} delete", name, project(d)),),
         is_data=True,
         owner=d.prefix,
-        adopt=own_subscription(d, one.name),
+        adopt=own_subscription(d, name),
     )

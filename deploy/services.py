@@ -7,6 +7,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from deploy.words import (
     place,
     project,
     python,
+    repository,
     short,
     url_of,
 )
@@ -71,7 +73,8 @@ def deploy_command(d: Deployment, one: Function) -> Command:
         f"--entry-point={one.target}",
         "--trigger-http",
         "--no-allow-unauthenticated",
-        f"--ingress-settings={one.ingress}",
+        f"--ingress-settings={ingress(d, one)}",
+        *network(d),
         f"--service-account={d.account(one.target)}",
         f"--build-service-account={builder}",
         f"--concurrency={one.concurrency}",
@@ -82,8 +85,31 @@ def deploy_command(d: Deployment, one: Function) -> Command:
         f"--max-instances={one.max_instances}",
         f"--set-env-vars={_assigned(environment(d, one))}",
         *secrets(d, one),
+        *images(d),
         "--quiet",
     )
+
+
+def ingress(d: Deployment, one: Function) -> str:
+    """Return from where a function takes requests."""
+    return d.network.ingress if one.ingress == "all" else one.ingress
+
+
+def network(d: Deployment) -> Command:
+    """Return the flags that send what a function sends through a VPC."""
+    if not d.network.connector:
+        return ()
+    return (
+        f"--vpc-connector={d.network.connector}",
+        f"--egress-settings={d.network.egress}",
+    )
+
+
+def images(d: Deployment) -> Command:
+    """Return the flags that say where a function's image is, and by what encrypted."""
+    flags = (f"--docker-repository={repository(d)}",) if d.repository else ()
+    key = d.keys.functions
+    return (*flags, f"--kms-key={key}") if key else flags
 
 
 def secrets(d: Deployment, one: Function) -> Command:
@@ -121,19 +147,23 @@ def deployed(d: Deployment, one: Function) -> Iterator[Step]:
         holds=same,
         create=(staged, (*deploy_command(d, one), label)),
         remove=(gcloud("functions delete", name, "--gen2", *place(d), "--quiet"),),
+        waits_for=f"the rights of {d.name(BUILD)}, which builds it",
+        given=(d.network.connector, d.suppression_secret, d.keys.functions),
+        group=name,
     )
     yield _processor(d, one)
     callers = [f"serviceAccount:{d.account(SCHEDULER)}"] if one.schedule else []
     callers += [f"serviceAccount:{d.account(PUSH)}"] if one.subscriptions else []
     callers += d.callers if one.ingress == "all" else ()
     for member in callers:
-        yield right(
+        called = right(
             f"{name_of(member)} may call {name}",
             ("run", "services", name),
             role="roles/run.invoker",
             member=member,
             where=place(d),
         )
+        yield replace(called, group=name)
     for subscription in one.subscriptions:
         yield _pushed(d, one, subscription)
 
@@ -158,12 +188,13 @@ def _processor(d: Deployment, one: Function) -> Step:
         holds=holds,
         create=(change,),
         update=(change,),
+        group=name,
     )
 
 
 def _pushed(d: Deployment, one: Function, subscription: topics.Subscription) -> Step:
     """Return the step that makes a subscription push to a function, as somebody."""
-    name, url = subscription.name, late(url_of(one.target))
+    name, url = d.subscription(subscription), late(url_of(one.target))
     verb = "pubsub subscriptions"
     ways = (
         f"--push-endpoint={url}",
@@ -188,6 +219,7 @@ def _pushed(d: Deployment, one: Function, subscription: topics.Subscription) -> 
         ),
         owner=d.prefix,
         adopt=own_subscription(d, name),
+        group=d.name(one.target),
     )
 
 
@@ -202,7 +234,7 @@ def _is_of(d: Deployment, one: Function, url: str) -> bool:
 def scheduled(d: Deployment, one: Function) -> Iterator[Step]:
     """Yield the jobs of Cloud Scheduler that call a function."""
     url = late(url_of(one.target))
-    for use_case in _clocked(d, one):
+    for use_case in clocked(d, one):
         yield _clock(
             d,
             one,
@@ -217,7 +249,7 @@ def scheduled(d: Deployment, one: Function) -> Iterator[Step]:
         )
 
 
-def _clocked(d: Deployment, one: Function) -> list[str]:
+def clocked(d: Deployment, one: Function) -> list[str]:
     """Return the use cases that a function is called for; an empty name is all."""
     if one.schedule is None:
         return []
@@ -293,7 +325,7 @@ def training_jobs(
     d: Deployment, one: Function, *, is_scheduled: bool
 ) -> Iterator[Step]:
     """Yield trainings as Cloud Run jobs, one a use case, and perhaps their clock."""
-    for use_case in _clocked(d, one):
+    for use_case in clocked(d, one):
         name = _job_name(d, "training-job", use_case)
         yield _training_job(d, one, name, body=json.dumps({"use_case": use_case}))
         yield right(
@@ -324,6 +356,8 @@ def _training_job(d: Deployment, one: Function, name: str, *, body: str) -> Step
         "--max-retries=1",
         f"--set-env-vars={_assigned({**d.variables})}",
         *secrets(d, one),
+        *_job_network(d),
+        *((f"--key={d.keys.functions}",) if d.keys.functions else ()),
     )
     digest = short("\n".join((_digest(d, one), *command)))
 
@@ -338,6 +372,14 @@ def _training_job(d: Deployment, one: Function, name: str, *, body: str) -> Step
         create=((*command, f"--labels=source={digest}"),),
         remove=(gcloud("run jobs delete", name, *place(d), "--quiet"),),
     )
+
+
+def _job_network(d: Deployment) -> Command:
+    """Return ``network`` in the words that jobs have for it."""
+    if not d.network.connector:
+        return ()
+    every = "all-traffic" if d.network.egress == "all" else d.network.egress
+    return (f"--vpc-connector={d.network.connector}", f"--vpc-egress={every}")
 
 
 def _started(d: Deployment, one: Function, name: str, use_case: str) -> Step:

@@ -8,6 +8,7 @@ Taken back, it is undone from its end, and what holds data stays unless told oth
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -15,7 +16,8 @@ import shlex
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ PROMPTLESS = {"CLOUDSDK_CORE_DISABLE_PROMPTS": "1"}
 LINES_OF_ERROR = 20
 
 # What was just created is not known everywhere at once: a command that does not find it
-# is tried again after these pauses.
+# is tried again.
 MISSING = re.compile(
     r"does not exist|not[ _]found|cannot find|Unknown service account", re.IGNORECASE
 )
@@ -39,7 +41,18 @@ MISSING = re.compile(
 DENIED = re.compile(r"denied", re.IGNORECASE)
 # What a new project answers before the plan has switched an API on.
 API_OFF = re.compile(r"SERVICE_DISABLED|has not been used in|not enabled on project")
-PAUSES_S = (2.0, 5.0, 10.0)
+# What says that a right is missing, which may have been granted a moment ago.
+REFUSED = re.compile(
+    r"denied|forbidden|not authorized|does not have|lacks", re.IGNORECASE
+)
+# A change of a policy holds everywhere within two minutes as a rule, within seven or
+# more at times; a metric of the log can be watched after ten.
+# https://cloud.google.com/iam/docs/access-change-propagation
+PATIENCE_S = 600.0
+PAUSES_S = (2.0, 5.0, 10.0, 15.0, 30.0)
+
+# Builds that are under way at once.
+SIDE_BY_SIDE = 10
 
 # The label of what has one name in a project, or in the world: whose it is.
 OWNER = "deployment"
@@ -65,9 +78,18 @@ class NotOurs(Exception):
     """Something is there that is not this deployment's; the message names it."""
 
 
+class Refused(NotOurs):
+    """Something is there that cannot be worked with; the message says why."""
+
+
 def there(_: Any) -> bool:
     """Accept whatever is there."""
     return True
+
+
+def nothing_against(_: Any) -> str:
+    """Say nothing against whatever is there."""
+    return ""
 
 
 def whole(found: Any) -> Any:
@@ -83,31 +105,46 @@ class Step:
     ``look`` prints what is there as JSON, and ``pick`` finds in it what the step is
     about. Where ``look`` fails or there is nothing, ``create`` is run; where ``holds``
     is false of it, ``update``. ``remove`` takes it back. Without ``look`` a step is
-    always run. ``needs`` says what must be there first, where a failure is no failure
-    of the whole. ``owner`` is the deployment whose label it must have where it is
-    there, and ``adopt`` the command that gives it this label.
+    always run. ``refuses`` says why nothing can be done with what is there, and then
+    nothing is begun.
+
+    ``needs`` says what must be there first, where a failure is no failure of the whole.
+    ``waits_for`` names the right, granted a moment ago perhaps, without which the step
+    is refused; ``given`` are names of things that somebody has made before, for which
+    nobody waits. Steps of one ``group`` are done in their order, and groups beside each
+    other. ``owner`` is the deployment whose label it must have where it is there, and
+    ``adopt`` the command that gives it this label.
     """
 
     what: str
     look: Command = ()
     pick: Callable[[Any], Any] = whole
     holds: Callable[[Any], bool] = there
+    refuses: Callable[[Any], str] = nothing_against
     create: tuple[Command, ...] = ()
     update: tuple[Command, ...] = ()
     remove: tuple[Command, ...] = ()
     is_data: bool = False
     needs: str = ""
+    waits_for: str = ""
+    given: tuple[str, ...] = ()
+    group: str = ""
     owner: str = ""
     adopt: Command = ()
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Steps in order, and the look-ups whose results their commands hold."""
+    """
+    Steps in order, and the look-ups whose results their commands hold.
+
+    Of a plan that ``may_fail`` a step that does is left out, and the others are done.
+    """
 
     steps: tuple[Step, ...]
     lookups: Mapping[str, Command] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
+    may_fail: bool = False
 
 
 # What the words before a printed command mean.
@@ -203,7 +240,7 @@ def _late_lines(commands: Sequence[Command], plan: Plan, told: set[str]) -> list
 @dataclass
 class Runner:
     """
-    Runs commands of a plan, one after the other.
+    Runs commands of a plan: one after the other, those of groups beside each other.
 
     What a look printed is kept until a step of the same look changes something: dozens
     of grants look at the same policy.
@@ -212,7 +249,10 @@ class Runner:
     plan: Plan
     say: Callable[[str], None]
     folder: Path
-    pauses_s: Sequence[float] = PAUSES_S
+    patience_s: float = PATIENCE_S
+    sleep: Callable[[float], None] = time.sleep
+    # What a plan that may fail left out, with the command and what it printed.
+    left_out: list[str] = field(default_factory=list)
     _late: dict[str, str] = field(default_factory=dict)
     _seen: dict[Command, Any] = field(default_factory=dict)
 
@@ -227,31 +267,71 @@ class Runner:
         """
         self._vet(is_new=True)
         changed = 0
-        for step in self.plan.steps:
-            try:
-                found = self.look(step)
-            except LookFailed:
-                # Its create fails, too, and says why.
-                found = None
-            if found is None:
-                done, commands = "created", step.create
-            elif not step.holds(found):
-                done, commands = "changed", step.update or step.create
-            else:
-                done, commands = "", ()
-            if not commands:
-                self.say(f"  as it should be  {step.what}")
-                continue
-            try:
-                self._run(step, commands)
-            except StepFailed as error:
-                if not step.needs:
-                    raise
-                self.say(f"  left out         {step.what}: {step.needs}\n{error}")
-                continue
-            changed += 1
-            self.say(f"  {done if step.look else 'done':<15}  {step.what}")
+        for is_grouped, some in itertools.groupby(
+            self.plan.steps, key=lambda step: bool(step.group)
+        ):
+            run = self._side_by_side if is_grouped else self._in_order
+            changed += run(list(some))
         return changed
+
+    def _side_by_side(self, steps: Sequence[Step]) -> int:
+        """Do the groups of steps at once; one that fails ends no other."""
+        groups: dict[str, list[Step]] = {}
+        for step in steps:
+            groups.setdefault(step.group, []).append(step)
+        with futures.ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            started = {
+                name: pool.submit(self._in_order, group)
+                for name, group in groups.items()
+            }
+        errors = {name: one.exception() for name, one in started.items()}
+        failed = {name: error for name, error in errors.items() if error is not None}
+        for error in failed.values():
+            if not isinstance(error, StepFailed):
+                raise error
+        if failed:
+            done = len(groups) - len(failed)
+            told = "\n".join(f"  {name}:\n{error}" for name, error in failed.items())
+            raise StepFailed(
+                f"{told}\n    {done} of {len(groups)} others are done; these failed: "
+                f"{', '.join(failed)}"
+                if done
+                else told
+            )
+        return sum(one.result() for one in started.values())
+
+    def _in_order(self, steps: Sequence[Step]) -> int:
+        return sum(self._carried_out(step) for step in steps)
+
+    def _carried_out(self, step: Step) -> bool:
+        """Do a step where it is needed, and return whether it changed something."""
+        try:
+            found = self.look(step)
+        except LookFailed:
+            # Its create fails, too, and says why.
+            found = None
+        if found is None:
+            done, commands = "created", step.create
+        elif not step.holds(found):
+            done, commands = "changed", step.update or step.create
+        else:
+            done, commands = "", ()
+        if not commands:
+            self.say(f"  as it should be  {step.what}")
+            return False
+        try:
+            self._run(step, commands)
+        except StepFailed as error:
+            if step.needs:
+                self.say(f"  left out         {step.what}: {step.needs}\n{error}")
+                return False
+            if not self.plan.may_fail:
+                raise
+            self.left_out.append(f"{step.what}\n{error}")
+            self.say(f"  LEFT OUT         {step.what}\n{error}")
+            return False
+        self.say(f"  {done if step.look else 'done':<15}  {step.what}")
+        return True
 
     def take_back(self, *, with_data: bool) -> int:
         """
@@ -266,7 +346,14 @@ class Runner:
         changed = 0
         for step in removed(self.plan, with_data=with_data):
             # A step that is always run says by ``remove`` alone how it is undone.
-            found = self.look(step) if step.look else {}
+            try:
+                found = self.look(step) if step.look else {}
+            except LookFailed as error:
+                if not step.needs:
+                    raise
+                # Not ours to see, so not ours to remove.
+                self.say(f"  left             {step.what}: {step.needs}\n{error}")
+                continue
             if found is None:
                 continue
             self._run(step, step.remove)
@@ -304,6 +391,8 @@ class Runner:
         """Raise NotOurs where something is there without this deployment's label."""
         strange: dict[Command, str] = {}
         adopt: list[Command] = []
+        for step in self.plan.steps if is_new else ():
+            self._accept(step)
         for step in self.plan.steps:
             if not step.owner or step.look in strange:
                 continue
@@ -327,12 +416,26 @@ class Runner:
         lines = [
             f"nothing was changed: this is there, and not labelled {OWNER}={owner}:",
             *strange.values(),
-            "A second deployment belongs into a project of its own; docs/deploy.md.",
+            "A second deployment needs a DEPLOY_PREFIX of its own, and a bucket (and a "
+            "dataset, where PROPENSITY_DATASET is set), or a project of its own; "
+            "docs/deploy.md.",
         ]
         if adopt:
             lines.append(f"What is of {owner!r} all the same is told so by:")
             lines += [f"    {shown(one)}" for one in adopt]
         raise NotOurs("\n".join(lines))
+
+    def _accept(self, step: Step) -> None:
+        """Raise Refused where a step cannot be with what is there."""
+        if step.refuses is nothing_against:
+            return
+        try:
+            found = self._shown(step)
+        except LookFailed:
+            # Nobody knows; its own step says so.
+            return
+        if found is not None and (why := step.refuses(found)):
+            raise Refused(f"nothing was changed: {why}")
 
     def _found(self, command: Command) -> Any:
         done = self._started(command)
@@ -352,11 +455,18 @@ class Runner:
         for command in commands:
             resolved = self._resolved(command)
             done = self._started(resolved)
-            for pause in () if step.needs else self.pauses_s:
-                # bq says on its output what went wrong.
-                if not (done.returncode and MISSING.search(_told(done))):
+            waited = 0.0
+            for pause in pauses(0.0 if step.needs else self.patience_s):
+                reason = _passing(step, done)
+                if not reason:
                     break
-                time.sleep(pause)
+                self.say(
+                    f"  waiting          {step.what}: {reason}; {waited:.0f} of up to "
+                    f"{self.patience_s:.0f} s, as rights and names take minutes to be "
+                    f"known\n    {_last_line(done)}"
+                )
+                self.sleep(pause)
+                waited += pause
                 done = self._started(resolved)
             if done.returncode:
                 raise StepFailed(_message(resolved, done))
@@ -396,6 +506,33 @@ class Runner:
                 f"    {command[0]} is not installed: "
                 "https://cloud.google.com/sdk/docs/install"
             ) from error
+
+
+def pauses(patience_s: float) -> Iterator[float]:
+    """Yield the pauses between tries, longer and longer, until patience ends."""
+    left = patience_s
+    for pause in itertools.chain(PAUSES_S, itertools.repeat(60.0)):
+        if left <= 0:
+            return
+        yield min(pause, left)
+        left -= pause
+
+
+def _passing(step: Step, done: subprocess.CompletedProcess[str]) -> str:
+    """Return what may be all that a command lacks yet, empty where nothing is."""
+    told = _told(done)
+    if not done.returncode:
+        return ""
+    if REFUSED.search(told):
+        return step.waits_for
+    if MISSING.search(told) and not any(one and one in told for one in step.given):
+        return "something that was just made is not found"
+    return ""
+
+
+def _last_line(done: subprocess.CompletedProcess[str]) -> str:
+    lines = _told(done).splitlines()
+    return lines[-1].strip()[:200] if lines else "it printed nothing"
 
 
 def _told(done: subprocess.CompletedProcess[str]) -> str:

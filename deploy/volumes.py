@@ -187,7 +187,7 @@ def _clustered(part: Part, users: float) -> float:
     row = part.bytes / part.rows
     if part.is_hashed and not math.isinf(users):
         buckets = len(part.partitions)
-        return part.bytes * (1 - (1 - 1 / buckets) ** max(1.0, users))
+        return float(part.bytes * (1 - (1 - 1 / buckets) ** max(1.0, users)))
     read = 0.0
     for rows in part.partitions:
         blocks = math.ceil(rows * row / part.share / BLOCK) or 1

@@ -50,6 +50,11 @@ def table_name(d: Deployment, name: str) -> str:
     return f"{d.project}:{d.settings.dataset}.{name}"
 
 
+def dataset_name(named: str) -> str:
+    """Return ``project.dataset`` as bq takes it."""
+    return ":".join(named.rsplit(".", 1))
+
+
 def project(d: Deployment) -> str:
     return f"--project={d.project}"
 
@@ -66,6 +71,16 @@ def own_subscription(d: Deployment, name: str) -> Command:
     """Return the command that labels a subscription as this deployment's."""
     label = f"--update-labels={OWNER}={d.prefix}"
     return gcloud("pubsub subscriptions update", name, label, project(d))
+
+
+def repository(d: Deployment) -> str:
+    """Return the whole name of the deployment's repository of images."""
+    return f"projects/{d.project}/locations/{d.region}/repositories/{d.repository}"
+
+
+def agent(service: str) -> str:
+    """Return the account that a service of Google's acts as in the project."""
+    return f"serviceAccount:service-{late(NUMBER)}@{service}.iam.gserviceaccount.com"
 
 
 def late(name: str) -> str:

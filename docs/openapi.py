@@ -61,6 +61,7 @@ REQUEST = (errors.RequestError, errors.MethodNotAllowed, errors.TooLarge)
 BEHIND = (
     errors.PropensityError,
     errors.SettingsError,
+    errors.AccessDenied,
     errors.UseCaseError,
     errors.QueryTooExpensive,
 )
@@ -70,23 +71,28 @@ RUN = (errors.RunInProgress, errors.Conflict, errors.SchemaError, errors.Missing
 FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
     "model_training": (
         *REQUEST, *BEHIND, *RUN, errors.NotEnoughData, errors.ArtifactError,
-        errors.Unavailable,
+        errors.ExportLate, errors.Unavailable,
     ),
     "predictions": (
         *REQUEST, *BEHIND, *RUN, errors.NoChampion, errors.ScoreShift,
-        errors.NotEnoughData, errors.ArtifactError, errors.Unavailable,
+        errors.NotEnoughData, errors.ArtifactError, errors.ExportLate,
+        errors.Unavailable,
     ),
-    "model_evaluation": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
-    "compact_features": (*REQUEST, *BEHIND, *RUN, errors.Unavailable),
+    "model_evaluation": (
+        *REQUEST, *BEHIND, *RUN, errors.ExportLate, errors.Unavailable,
+    ),
+    "compact_features": (
+        *REQUEST, *BEHIND, *RUN, errors.Unfinished, errors.Unavailable,
+    ),
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,
-        errors.QueryTooExpensive, errors.MissingTable, lookup.NoSuchPath,
+        errors.QueryTooExpensive, errors.MissingTable, errors.NoSuchPath,
         lookup.UnsupportedType, errors.Unavailable,
     ),
     "score": (
         *REQUEST, errors.PropensityError, errors.SettingsError, errors.ArtifactError,
         errors.SchemaError, errors.NoChampion, errors.UnknownVersion,
-        errors.MissingTable, lookup.NoSuchPath, lookup.UnsupportedType,
+        errors.MissingTable, errors.NoSuchPath, lookup.UnsupportedType,
         errors.Unavailable,
     ),
 }  # fmt: skip
@@ -95,6 +101,7 @@ CONSUMERS = ("stream_features", "score_stream", "archive_events")
 AGAIN = (
     errors.PropensityError,
     errors.SettingsError,
+    errors.AccessDenied,
     errors.ArtifactError,
     errors.SchemaError,
     errors.MissingTable,
@@ -225,7 +232,7 @@ def _lookups() -> Schema:
     failures = FAILURES["get_proba"]
     unknown = _json(
         "No probability has been published for the user, or the path is not /",
-        {"anyOf": [_ref("UnknownUser"), _error([lookup.NoSuchPath])]},
+        {"anyOf": [_ref("UnknownUser"), _error([errors.NoSuchPath])]},
     )
     parameters = [
         {
@@ -278,7 +285,7 @@ def _lookups() -> Schema:
 
 def _scoring() -> Schema:
     failures = FAILURES["score"]
-    not_found = [errors.UnknownVersion, lookup.NoSuchPath]
+    not_found = [errors.UnknownVersion, errors.NoSuchPath]
     return {
         "operationId": "score",
         "summary": "Score features, users or lists of instances, here and now",
@@ -342,6 +349,8 @@ def _failures(classes: Iterable[type[PropensityError]]) -> Schema:
         answer = _json(told, _error(of_status))
         if status == 405:
             answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
+        if any(issubclass(one, errors.ExportLate) for one in of_status):
+            answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
         found[str(status)] = answer
     return found
 
@@ -415,6 +424,14 @@ def _of_runs() -> Schema:
         "bytes_billed": _WHOLE,
         "repeated": _FLAG,
     }
+    listed: Schema = {"type": "array", "items": _DATE}
+    # Of the export, where the use case reads it.
+    of_export: Schema = {
+        "data_until": _DATE,
+        "late_days": listed,
+        "missing_days": listed,
+        "streamed_days": listed,
+    }
     counts: Schema = {"type": "object", "additionalProperties": _NUMBER}
     days: Schema = {
         "type": "object",
@@ -436,6 +453,13 @@ def _of_runs() -> Schema:
         "holdout": figures,
         "objects": texts,
     }
+    publication: Schema = {
+        "model_version": _WHOLE,
+        "users": _WHOLE,
+        "mean_probability": _NO_SHARE,
+        "score_shift": {"type": ["number", "null"]},
+        "evaluation_missing": _FLAG,
+    }
     # Of a use case whose rows are events.
     of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "outcomes": {}}
     return {
@@ -455,20 +479,19 @@ def _of_runs() -> Schema:
             required=(),
         ),
         "Training": _object(
-            {**around, **training, **of_events}, required=[*around, *training]
+            {**around, **training, **of_events, **of_export},
+            required=[*around, *training],
         ),
         "Publication": _object(
-            {
-                **around,
-                "model_version": _WHOLE,
-                "users": _WHOLE,
-                "mean_probability": _NO_SHARE,
-                "score_shift": {"type": ["number", "null"]},
-                "evaluation_missing": _FLAG,
-            }
+            {**around, **publication, **of_export}, required=[*around, *publication]
         ),
         "Evaluation": _object(
-            {**around, "weeks": {"type": "array", "items": _ref("EvaluatedWeek")}}
+            {
+                **around,
+                "weeks": {"type": "array", "items": _ref("EvaluatedWeek")},
+                **of_export,
+            },
+            required=[*around, "weeks"],
         ),
         "EvaluatedWeek": _object(
             {one.name: _column(one) for one in tables.EVALUATION.columns},
@@ -591,8 +614,8 @@ def _of_scores() -> Schema:
         },
         instances.EVENT_ID: {"anyOf": [_ref("UserId"), _NOTHING]},
         instances.INGESTED: {
-            "type": ["string", "number", "null"],
-            "description": "ISO 8601, or (milli)seconds since 1970; not in the future",
+            "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
+            "else, latency_ms is null",
         },
     }
     result: Schema = {
@@ -600,7 +623,7 @@ def _of_scores() -> Schema:
         "anomaly_score": _NO_SHARE,
         "event_id": _TEXT,
         "inference_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "latency_ms": _NUMBER,
+        "latency_ms": {"type": ["number", "null"]},
     }
     model: Schema = {
         "use_case": _TEXT,

@@ -43,10 +43,13 @@ as it, and nobody else |
 | `propensity-build` | write images to Artifact Registry and lines to the log, and \
 read what was uploaded to be built (`gcf-v2-*`), no other bucket |
 
-Pub/Sub's own account may publish to `dead-letters` and take what could not be \
-delivered from our subscriptions.
-`DEPLOY_PRODUCERS` names who may publish to `events`; all else that comes there has \
-come from them.
+Pub/Sub's own account may publish to `propensity-dead-letters` and take what could not \
+be delivered from our subscriptions.
+With `DEPLOY_REPOSITORY` the builder may write images to that repository, and nowhere \
+else; with `DEPLOY_KMS_KEY` and `DEPLOY_FUNCTIONS_KMS_KEY` Google's services may use \
+these keys, each by the account that it has in the project.
+`DEPLOY_PRODUCERS` names who may publish to `propensity-events`; all else that comes \
+there has come from them.
 
 ## Who may call
 
@@ -56,7 +59,8 @@ that very function.
 What only Cloud Scheduler and Pub/Sub call takes no request from outside the project's \
 network at all (`--ingress-settings=internal-only`).
 The one stated exception are `get_proba` and `score`: they can be reached from any \
-network, by those whom `DEPLOY_CALLERS` names, and by nobody where it names nobody.
+network, by those whom `DEPLOY_CALLERS` names, and by nobody where it names nobody; \
+with `DEPLOY_INGRESS=internal-and-gclb` through a load balancer only.
 `allUsers` and `allAuthenticatedUsers` cannot be named.
 A header of a request, such as those that Cloud Scheduler sets, is never taken as \
 proof of who sent it.
@@ -138,7 +142,8 @@ checksums, and so decides what `predictions`, `score` and `score_stream` run.
 - Leases of scheduled functions from each other: their names begin with the use case, \
 so that one prefix, `runs/`, is that of all; `compact_features` has a folder of its own.
 - Rows from who appends: BigQuery has one right to add rows and to overwrite all, \
-`bigquery.tables.updateData`; who may run queries too could replace a table by a load.
+`bigquery.tables.updateData`; an account that may start jobs, too, may be able to \
+overwrite a table that way.
 - Rows from who changes a table: a condition on rows is not to be had for DML.
 - Names of objects from who may list them: they have use cases, versions and days, and \
 no user.
@@ -147,7 +152,8 @@ exports and snapshots what it reads, `storage.objectUser` also changes an object
 metadata.
 - Against a function that sends elsewhere what it may read: egress is open, and no \
 VPC Service Controls are set up.
-- Keys of encryption are Google's, not the customer's.
+- Keys of encryption are Google's unless `DEPLOY_KMS_KEY` is set; results of queries, \
+which BigQuery keeps for a day, and the log are under Google's in any case.
 
 ## Audit
 
@@ -171,9 +177,13 @@ asks once an instance for the bucket itself and lives with the refusal.
 No right was tried on Google Cloud, and the emulators let everybody do everything.
 What the documentation leaves open, and is taken so here:
 
-- a load job with `CREATE_NEVER` and `WRITE_APPEND` needs `bigquery.tables.get` and \
-`bigquery.tables.updateData`; the page on loading also names what it takes to create a \
-table and to change its schema;
+- rows go into tables by the Storage Write API, for which \
+[its page](https://cloud.google.com/bigquery/docs/write-api#required_permissions) asks \
+for `bigquery.tables.updateData` alone; no function starts a load job, for which [the \
+page on loading](https://cloud.google.com/bigquery/docs/batch-loading-data) asks for \
+the rights to create and to alter tables, too;
+- rows that were just written so may be changed and deleted at once, as [the page on \
+DML](https://cloud.google.com/bigquery/docs/data-manipulation-language) has it;
 - an object that is missing is told as such, and not as refused, to who may list;
 - a create that finds an object is refused for want of `storage.objects.delete`: this \
 counts as a lost race, and so does the failed precondition that it may be instead.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from propensity.tables import TABLES, Column, Table
+from propensity.tables import GA_EVENTS, TABLES, Column, Table
 
 OPENING = """\
 # Tables
@@ -21,10 +21,29 @@ All of them are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
 from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
 Beside the tables lie two views.
-`ga_events` is the daily GA4 export in the types that use cases read, and the only \
-statement that names the sharded export (`propensity/sql/ga_events.sql`).
+[`ga_events`](#ga_events) is the GA4 export in the types that use cases read, and the \
+only statement that names the sharded export (`propensity/sql/ga_events.sql`).
 `stream_features` has the features of the stream, one row per use case and user, as \
 they are now (`propensity/sql/stream_features.sql`).
+"""
+
+EXPORT = """\
+## ga_events
+
+The view of the GA4 export: one row per event.
+
+A day is read from its daily table, and where there is none from its intraday table; \
+never from both.
+Bound `table_suffix` by constants in every query, or BigQuery reads all days.
+Google's words for a value that it does not know, such as `(not set)`, are null here; \
+what is no number, or beyond the type, is null, too.
+Money is `NUMERIC`, exact in sums: a feature must be cast, as in \
+`CAST(SUM(purchase_revenue) AS FLOAT64)`.
+Amounts in the event's currency do not add up where a shop takes several; those in US \
+dollars do.
+
+| column | type | |
+|---|---|---|
 """
 
 # What a table is for and how it is written, which its columns do not say.
@@ -123,6 +142,7 @@ def page(tables: Sequence[Table] = TABLES) -> str:
     parts = [OPENING]
     for table in tables:
         parts.append("\n".join(section(table)))
+    parts.append(EXPORT + "".join(f"{row}\n" for row in export_rows()))
     return "\n".join(parts)
 
 
@@ -146,6 +166,11 @@ def section(table: Table) -> Iterator[str]:
     for column in table.columns:
         yield from rows(column)
     yield ""
+
+
+def export_rows() -> list[str]:
+    """Return a row for each column of the view ga_events."""
+    return [row for column in GA_EVENTS for row in rows(column)]
 
 
 def rows(column: Column, *, prefix: str = "") -> Iterator[str]:

@@ -9,9 +9,19 @@ from typing import Any
 import requests
 
 from local.processes import LocalError
+from local.progress import step
 from local.stack import Stack
 
 TIMEOUT_S = 900
+
+
+class Refused(LocalError):
+    """A function refused a call: ``error`` is its answer's code, ``why`` its text."""
+
+    def __init__(self, message: str, *, error: str, why: str) -> None:
+        super().__init__(message)
+        self.error = error
+        self.why = why
 
 
 def call(stack: Stack, function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,17 +29,21 @@ def call(stack: Stack, function: str, asked: Mapping[str, Any]) -> dict[str, Any
     Call a function as the scheduler does.
 
     Raises:
-        LocalError: It did not answer 200.
+        Refused: It did not answer 200.
     """
-    answer = requests.post(stack.url(function), json=asked, timeout=TIMEOUT_S)
+    with step(f"{function} as of {asked.get('as_of', 'today')}"):
+        answer = requests.post(stack.url(function), json=asked, timeout=TIMEOUT_S)
     try:
         body: dict[str, Any] = answer.json()
     except ValueError:
         body = {"message": answer.text[:500]}
     if answer.status_code != requests.codes.ok:
-        raise LocalError(
+        why = str(body.get("message"))
+        raise Refused(
             f"{function} answered {answer.status_code} to {json.dumps(dict(asked))}: "
-            f"{body.get('message')}\nIts log: {stack.state.logs}/{function}.log"
+            f"{why}\nIts log: {stack.state.logs}/{function}.log",
+            error=str(body.get("error")),
+            why=why,
         )
     return body
 

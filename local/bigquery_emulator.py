@@ -443,6 +443,9 @@ def union_wildcards() -> None:
             found = star(column)
             if found is not None and not found.args.get("except_"):
                 found.set("except_", [exp.column("_TABLE_SUFFIX")])
+        if query is not None and isinstance(query.parent, exp.Union):
+            # In BigQuery both parts have the columns of the newest table of all.
+            query.parent.set("by_name", True)
 
         def rows(name: str) -> Any:
             suffix = exp.Literal.string(name[len(prefix) :])
@@ -776,6 +779,7 @@ def serve(
     bigquery_shortcuts.keep_metadata_in_memory(catalog)
     bigquery_shortcuts.keep_results_in_memory()
     bigquery_shortcuts.remember_texts(catalog)
+    bigquery_shortcuts.list_tables_at_once()
     bigquery_shortcuts.page_cheaply()
     bigquery_shortcuts.join_array_parameters()
     follow_views()

@@ -14,6 +14,7 @@ are the same answers by shorter ways, patched into the running process:
 - ``events_*`` is the shards that the query's bounds of ``_TABLE_SUFFIX`` allow, also
   where the bounds are parameters and reach it through a view. BigQuery prunes so, too.
 - ``x IN UNNEST(@xs)`` is a join, however long the array.
+- INFORMATION_SCHEMA.TABLES is a list of names, and no look into each table.
 - Rows of a page are put together here, and none is made for a client that only waits.
 """
 
@@ -408,6 +409,55 @@ class Translations:
         return stored is not None and stored.expirationTime is not None
 
 
+# What INFORMATION_SCHEMA.TABLES says of one table, in a line of texts between tabs.
+_LISTED = """
+SELECT
+    split_part(line, chr(9), 1) AS table_catalog,
+    split_part(line, chr(9), 2) AS table_schema,
+    split_part(line, chr(9), 3) AS table_name,
+    split_part(line, chr(9), 4) AS table_type,
+    split_part(line, chr(9), 5) AS is_insertable_into,
+    'NO' AS is_typed,
+    make_timestamp(CAST(split_part(line, chr(9), 6) AS BIGINT) * 1000) AS creation_time
+FROM (SELECT unnest(string_split({lines}, chr(10))) AS line)
+WHERE line <> ''
+"""
+
+
+def list_tables_at_once() -> None:
+    """
+    Answer INFORMATION_SCHEMA.TABLES of a dataset by names, as its list has them.
+
+    The emulator loads every table, counts its rows, and translates a row of constants
+    for each: seconds for a year of days.
+    """
+    import sqlglot
+    from local_bigquery.catalog import tables
+    from local_bigquery.sql.rules import information_schema as rule
+    from sqlglot import exp
+
+    values = rule._values
+
+    def listed(project: str, dataset: str | None) -> Any:
+        if dataset is None:
+            return rule.table_list(project, dataset)
+        lines = []
+        for table in tables.list_(project, dataset):
+            kind = rule.TABLE_TYPES.get(table.type, table.type)
+            can_insert = "YES" if table.type == "TABLE" else "NO"
+            name = table.tableReference.tableId
+            created = table.creationTime or "0"
+            lines.append("\t".join((project, dataset, name, kind, can_insert, created)))
+        text = exp.Literal.string("\n".join(lines)).sql("duckdb")
+        return sqlglot.parse_one(_LISTED.format(lines=text), dialect="duckdb"), None
+
+    def values_or_listed(columns: Any, rows: Any) -> Any:
+        return columns if rows is None else values(columns, rows)
+
+    rule.VIEWS["TABLES"] = listed
+    rule._values = values_or_listed
+
+
 def page_cheaply() -> None:
     """Make JSON rows of small pages here, and no rows where none are asked for."""
     from local_bigquery.engine import results, types
@@ -539,7 +589,8 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
 
     Conditions are those conjuncts of WHERE that compare ``_TABLE_SUFFIX`` with string
     constants or parameters: of the query that reads the wildcard, and of queries around
-    it that get the suffix under some name from a subquery which only selects.
+    it that get the suffix under some name, or the end of it, from a subquery which only
+    selects, or from a UNION ALL of such.
 
     Args:
         table: The wildcard, in a statement whose parameters still stand.
@@ -550,6 +601,7 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
     bounds: list[Bound] = []
     name: str | None = _SUFFIX
     source = table
+    skipped = 0
     query = table.find_ancestor(exp.Select)
     while query is not None and name is not None:
         if not _reads(query, source):
@@ -558,16 +610,38 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
         for condition in _conjuncts(where.this) if where is not None else ():
             bound = _bound(condition, name, source.alias_or_name, context)
             if bound is not None:
-                bounds.append(bound)
-        outer = query.parent
+                bounds.append(functools.partial(_of_end, skipped, bound))
+        outer, first = _united(query)
         is_plain = isinstance(outer, exp.Subquery) and not any(
             value for key, value in outer.args.items() if key not in ("this", "alias")
         )
         if not is_plain or not _only_selects(query):
             break
-        name = _passed_on(query, name, source.alias_or_name)
+        name, more = _passed_on(query, first, name, source.alias_or_name)
+        skipped += more
         source, query = outer, outer.find_ancestor(exp.Select)
     return bounds
+
+
+def _of_end(skipped: int, bound: Bound, suffix: str) -> bool:
+    return bound(suffix[skipped:])
+
+
+def _united(query: Any) -> tuple[Any, Any]:
+    """Return what a query is in, and the SELECT that names the columns there."""
+    from sqlglot import exp
+
+    outer, first = query.parent, query
+    harmless = {"this", "expression", "distinct", "by_name"}
+    while isinstance(outer, exp.Union):
+        is_all = not outer.args.get("distinct")
+        if not is_all or any(v for k, v in outer.args.items() if k not in harmless):
+            break
+        first = outer.left
+        while isinstance(first, exp.Union):
+            first = first.left
+        outer = outer.parent
+    return outer, first
 
 
 def _reads(query: Any, source: Any) -> bool:
@@ -613,15 +687,35 @@ def _is_suffix(node: Any, name: str, source: str) -> bool:
     )
 
 
-def _passed_on(query: Any, name: str, source: str) -> str | None:
-    """Return the name under which ``query`` selects the suffix, None if it does not."""
+def _passed_on(
+    query: Any, first: Any, name: str, source: str
+) -> tuple[str | None, int]:
+    """
+    Return the name under which ``query`` selects the suffix, None if it does not, and
+    how many characters of it are left out at the beginning.
+
+    Args:
+        query: A SELECT.
+        first: The SELECT that names its columns: of a union, the first.
+        name: Of the suffix in what the query reads.
+        source: By what name it reads that.
+    """
     from sqlglot import exp
 
-    for column in query.expressions:
+    for position, column in enumerate(query.expressions):
+        if column.is_star and first is not query:
+            break
         inner = column.this if isinstance(column, exp.Alias) else column
-        if _is_suffix(inner, name, source):
-            return str(column.alias_or_name).casefold()
-    return None
+        begin = 1
+        if isinstance(inner, exp.Substring) and not inner.args.get("length"):
+            start = inner.args.get("start")
+            if not (isinstance(start, exp.Literal) and start.is_int):
+                continue
+            begin, inner = int(start.this), inner.this
+        if begin >= 1 and _is_suffix(inner, name, source):
+            named = first.expressions[position]
+            return str(named.alias_or_name).casefold(), begin - 1
+    return None, 0
 
 
 def _constant(node: Any, context: Any) -> str | None:

@@ -14,8 +14,10 @@ The emulator makes JSON of every row of a Storage Write request and parses it ag
 - Requests that wait for the same table, behind each other or behind another writer,
   share one commit.
 
-Batches for streams that a client commits later, and requests in protocol buffers, take
-the emulator's way.
+- Batches of a pending stream wait as they came, and are stored at once when the stream
+  is committed; of a stream that was committed before, a commit says so.
+
+Batches of buffered streams, and requests in protocol buffers, take the emulator's way.
 """
 
 from __future__ import annotations
@@ -99,6 +101,10 @@ class Appends:
         append = Append(reference, batch)
         self._waiting.put(append)
         return append.problems.result()
+
+    def problems(self, reference: Reference, batch: Any) -> list[RowError]:
+        """Return what is wrong with rows that are not stored yet; empty for nothing."""
+        return explain(self._layout(reference), batch)
 
     def _write(self) -> NoReturn:
         while True:
@@ -335,20 +341,23 @@ def _misfits(
         yield row, f"Cannot convert value to {wanted} (bad value): {value}"
 
 
-def append_directly(catalog: Catalog, lock: threading.RLock) -> None:
-    """Have AppendRows store Arrow batches through ``Appends``."""
+def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: PLR0915
+    """Have streams store Arrow batches through ``Appends``."""
     import pyarrow as pa
     from google.cloud.bigquery_storage_v1 import types
     from local_bigquery.errors import BigQueryError
     from local_bigquery.grpc import server, write
 
     appends = Appends(catalog, lock)
-    insert_rows = write._insert
+    waiting: dict[str, list[Any]] = {}
+    # Of two connections that send the same rows of a stream one is later.
+    in_turn = threading.Lock()
+    insert_rows, commit_streams = write._insert, write.commit
 
     def insert(stream: Any, rows: Any) -> list[RowError]:
         if isinstance(rows, pa.RecordBatch):
             return appends.append(stream.table, rows)
-        found: list[RowError] = insert_rows(stream, rows)
+        found: list[RowError] = insert_rows(stream, rows) if rows else []
         return found
 
     def batch(request: Any, schema: Any) -> Any:
@@ -362,6 +371,18 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:
                 "invalid", f"Unreadable record batch: {error}"
             ) from error
 
+    def keep(stream: Any, rows: Any, offset: int | None) -> Any:
+        """Let a batch wait for its stream's commit, once it is known to fit."""
+        with in_turn:
+            answer = write._append(stream, [], offset)
+            if answer.error.code:
+                return answer
+            if problems := appends.problems(stream.table, rows):
+                return _refusal(stream, problems)
+            waiting.setdefault(stream.name, []).append(rows)
+            stream.count += len(rows)
+        return answer
+
     def append(requests: Iterator[Any]) -> Iterator[Any]:
         name = schema = None
         decode: Any = None
@@ -371,13 +392,39 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:
             stream = write._stream(name)
             if serialized := raw.arrow_rows.writer_schema.serialized_schema:
                 schema = pa.ipc.read_schema(pa.py_buffer(serialized))
-            if raw.HasField("arrow_rows") and stream.type == write.Type.COMMITTED:
+            offset = raw.offset.value if raw.HasField("offset") else None
+            is_arrow = raw.HasField("arrow_rows")
+            if is_arrow and stream.type == write.Type.PENDING:
+                yield keep(stream, batch(raw, schema), offset)
+                continue
+            if is_arrow and stream.type == write.Type.COMMITTED:
                 rows = batch(raw, schema)
             else:
                 decode = write._decoder(request) or decode
                 rows = decode(request, write.tables.columns(*stream.table))
-            offset = raw.offset.value if raw.HasField("offset") else None
             yield write._append(stream, rows, offset)
+
+    def commit(request: Any) -> Any:
+        streams = [write._stream(name) for name in request.write_streams]
+        before = [stream for stream in streams if stream.committed]
+        if before:
+            code = types.StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
+            return types.BatchCommitWriteStreamsResponse(
+                stream_errors=[
+                    types.StorageError(
+                        code=code,
+                        entity=stream.name,
+                        error_message="Stream is already committed",
+                    )
+                    for stream in before
+                ]
+            )
+        if all(stream.finalized for stream in streams):
+            for stream in streams:
+                if batches := waiting.pop(stream.name, []):
+                    rows = pa.Table.from_batches(batches).combine_chunks()
+                    appends.append(stream.table, rows.to_batches()[0])
+        return commit_streams(request)
 
     write._insert = insert
     write_service = server.SERVICES["google.cloud.bigquery.storage.v1.BigQueryWrite"]
@@ -387,3 +434,28 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:
         types.AppendRowsResponse,
         bidirectional=True,
     )
+    write_service["BatchCommitWriteStreams"] = server._unary(
+        commit,
+        types.BatchCommitWriteStreamsRequest,
+        types.BatchCommitWriteStreamsResponse,
+    )
+
+
+def _refusal(stream: Any, problems: list[RowError]) -> Any:
+    """Return what answers a batch that its table cannot take."""
+    import grpc
+    from google.cloud.bigquery_storage_v1 import types
+    from local_bigquery.grpc import write
+
+    answer = types.AppendRowsResponse(write_stream=stream.name)
+    invalid = grpc.StatusCode.INVALID_ARGUMENT
+    answer.error = write._status(invalid, "Rows are invalid")
+    answer.row_errors = [
+        types.RowError(
+            index=one["index"],
+            code=types.RowError.RowErrorCode.FIELDS_ERROR,
+            message=one["errors"][0]["message"],
+        )
+        for one in problems
+    ]
+    return answer

@@ -33,10 +33,10 @@ import numpy as np
 import requests
 from google.cloud.pubsub_v1 import PublisherClient
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from local.asking import TIMEOUT_S, aligned, call
 from local.processes import LocalError
+from local.progress import Progress, bar, say, step
 from local.stack import Options, Stack, State
 from local.synthesize_cards import (
     FEATURES,
@@ -445,11 +445,12 @@ class _Demo:
         window = window_of(self._played)
         deadline = time.monotonic() + SETTLE_S
         total = wanted.transactions + wanted.truths + wanted.broken
-        with tqdm(total=total, unit=" messages", desc="handled") as bar:
+        with bar("handled", total=total, unit=" messages") as counted:
             while True:
                 [row] = self._warehouse.rows(statement("card_counts"), window)
                 stored, truths = row["stored_rows"], row["truths"]
-                bar.update(min(stored + truths + row["dead_letters"], total) - bar.n)
+                handled = min(stored + truths + row["dead_letters"], total)
+                counted.update(handled - counted.n)
                 if (
                     stored >= wanted.transactions
                     and truths >= wanted.truths
@@ -493,7 +494,8 @@ class _Demo:
                 leaving.callback(online.stop)
             executor = leaving.enter_context(ThreadPoolExecutor(1))
             training = executor.submit(self._trained)
-            paced = self._paced(part, training)
+            with step("sending while a model is trained"):
+                paced = self._paced(part, training)
             self._tell(training.result())
             paced_until = datetime.now(UTC)
             self.publish(part[paced:])
@@ -795,11 +797,6 @@ def told_switch(
 # The command line --------------------------------------------------------------------
 
 
-def say_at_once(text: str = "") -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the fraud part alone; return the exit status."""
     parser = argparse.ArgumentParser("python -m local.cards_demo")
@@ -807,10 +804,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", default="cards", help="name of the local state")
     given = parser.parse_args(arguments)
     try:
-        with Stack(State(given.state), options=Options(), say=say_at_once) as stack:
+        with (
+            Progress(),
+            Stack(State(given.state), options=Options(), say=say) as stack,
+        ):
             warehouse = Warehouse.open(Settings.from_environment(stack.environment))
             with contextlib.closing(warehouse):
-                play(stack, warehouse, say=say_at_once, cards=given.cards)
+                play(stack, warehouse, say=say, cards=given.cards)
     except (LocalError, CardsError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -1,10 +1,7 @@
 """
 The demo: load an export, play the scheduler over its last weeks, and show the result.
 
-    python -m local.demo                    a generated shop, nothing downloaded
-    python -m local.demo --data PATH        your own export rows: NDJSON or Parquet
-    python -m local.demo --data online-retail    a public data set, downloaded
-    python -m local.demo --cards FILE            card transactions alone, your own
+``local/play.py`` has the command.
 
 Train monthly, evaluate and predict weekly, look users up: through the functions, by
 HTTP, as the scheduler and a client would. The generated shop's export grows as a real
@@ -16,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,28 +25,19 @@ import pyarrow as pa
 import requests
 from numpy.typing import NDArray
 
-from local import cards_demo, comparison, ga4_export, online_retail, stream_demo
-from local.asking import TIMEOUT_S, aligned, call
-from local.processes import LocalError
-from local.stack import LOCAL, ROOT, Options, Stack, State
+from local import cards_demo, comparison, ga4_export, stream_demo
+from local.asking import TIMEOUT_S, Refused, aligned, call
+from local.processes import LocalError, UnusableData
+from local.progress import say, step
+from local.stack import ROOT, Stack
 from local.synthesize import Shop
-from local.synthesize_cards import CardsError
 from propensity import usecases
+from propensity.errors import NoChampion
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
-WEEKS = 8
-ONLINE_RETAIL = "online-retail"
 DAY = timedelta(days=1)
-
-# What a user can mend: a sentence says it, and no trace.
-EXPECTED = (
-    LocalError,
-    CardsError,
-    ga4_export.ExportError,
-    online_retail.DownloadError,
-)
 
 
 @dataclass(frozen=True)
@@ -62,86 +49,24 @@ class Source:
     shop: Shop | None = None
 
 
-def say(text: str = "") -> None:
-    """Print a line at once, also into a pipe."""
-    print(text, flush=True)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit status."""
-    options = parse(arguments)
-    began = time.monotonic()
-    chosen = Options(user_column=options.user_column, label_event=options.label_event)
-    try:
-        state = state_of(options, chosen)
-        with Stack(state, options=chosen, say=say) as stack:
-            warehouse = Warehouse.open(Settings.from_environment(stack.environment))
-            with contextlib.closing(warehouse):
-                if not options.cards:
-                    show(stack, play(stack, warehouse, options))
-                if not options.cards and not options.data:
-                    stream_demo.play(stack, warehouse, say=say)
-                if not options.data:
-                    cards_demo.play(stack, warehouse, say=say, cards=options.cards)
-                    say(f"\n{stream_demo.archived(stack, warehouse)}")
-    except EXPECTED as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: stopped", file=sys.stderr)
-        return 130
-    say(f"\nThat took {time.monotonic() - began:.0f} s. To go on:")
-    which = "" if state.name == State().name else f" STATE={state.name}"
-    say(f"  make up{which}     serves what the demo produced; it prints addresses")
-    return 0
-
-
-def state_of(options: argparse.Namespace, chosen: Options) -> State:
+def run(stack: Stack, options: argparse.Namespace) -> None:
     """
-    Return the state to play in: one for each data set, user column and label event.
+    Play and show what was chosen, on a stack that is up.
 
     Raises:
-        LocalError: There is no such file or folder.
+        LocalError: A function or the data did not do.
     """
-    if options.state:
-        return State(options.state)
-    data = options.cards or options.data
-    if data and data != ONLINE_RETAIL and not Path(data).expanduser().exists():
-        raise LocalError(f"there is no file or folder {data}")
-    name = State.of_data(data).name
-    for given, usual in (
-        (chosen.user_column, Options.user_column),
-        (chosen.label_event, Options.label_event),
-    ):
-        name += "" if given == usual else f"-{given}"
-    return State(name[:64])
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--data", help="file or folder of GA4 export rows, or online-retail"
-    )
-    source.add_argument(
-        "--cards",
-        help="card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class",
-    )
-    parser.add_argument(
-        "--user-column",
-        default="user_pseudo_id",
-        choices=("user_pseudo_id", "user_id"),
-        help="who a user is (default: user_pseudo_id)",
-    )
-    parser.add_argument(
-        "--label-event", default="purchase", help="what to predict (default: purchase)"
-    )
-    parser.add_argument(
-        "--weeks", type=int, default=WEEKS, help=f"weeks to play (default: {WEEKS})"
-    )
-    parser.add_argument("--state", help="name of the local state to play in")
-    return parser.parse_args(arguments)
+    warehouse = Warehouse.open(Settings.from_environment(stack.environment))
+    with contextlib.closing(warehouse):
+        if not options.cards:
+            show(stack, play(stack, warehouse, options))
+        if not options.cards and not options.data:
+            stream_demo.play(stack, warehouse, say=say)
+        if not options.data:
+            cards_demo.play(stack, warehouse, say=say, cards=options.cards)
+            with step("waiting for the archive"):
+                told = stream_demo.archived(stack, warehouse)
+            say(f"\n{told}")
 
 
 @dataclass(frozen=True)
@@ -165,13 +90,15 @@ def play(stack: Stack, warehouse: Warehouse, options: argparse.Namespace) -> Pla
     if source.shop is not None:
         # What had arrived on the eve of the first run; the rest follows week by week.
         eve = weeks[0] - DAY
-        tables = [
-            (name, rows)
-            for name, rows in source.shop.shards(seen_on=eve)
-            if name <= f"events_{eve:%Y%m%d}"
-        ]
+        with step("generating"):
+            tables = [
+                (name, rows)
+                for name, rows in source.shop.shards(seen_on=eve)
+                if name <= f"events_{eve:%Y%m%d}"
+            ]
         ga4_export.load_tables(warehouse.client, settings.ga4_dataset, tables)
-    stack.prepare()
+    with step("creating tables and views"):
+        stack.prepare()
 
     end = weeks[-1] + use_case_week(use_case)
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
@@ -179,7 +106,8 @@ def play(stack: Stack, warehouse: Warehouse, options: argparse.Namespace) -> Pla
     trained_month = None
     for day in [*weeks, end]:
         if source.shop is not None and day > weeks[0]:
-            arrive(warehouse, settings, source.shop, day, use_case)
+            with step(f"loading what had arrived by {day}"):
+                arrive(warehouse, settings, source.shop, day, use_case)
         asked = {"use_case": use_case.name, "as_of": day.isoformat()}
         is_last = day > weeks[-1]
         if not is_last and (day.year, day.month) != trained_month:
@@ -190,8 +118,14 @@ def play(stack: Stack, warehouse: Warehouse, options: argparse.Namespace) -> Pla
         evaluated = call(stack, "model_evaluation", asked)
         say(told_evaluation(evaluated))
         # Scores of the day on which the data end are those that a lookup finds.
-        predicted = call(stack, "predictions", asked)
-        say(told_prediction(predicted))
+        say(predicted(stack, asked))
+    if not any(trained["promoted"] for trained in trainings):
+        newest = trainings[-1]
+        report = relative(stack.bucket_folder / newest["objects"]["report.html"])
+        raise LocalError(
+            f"no model was promoted, so that nothing was published: "
+            f"{newest['verdict']}. What it was trained on is in {report}"
+        )
     return Played(source, weeks, trainings, warehouse, settings, use_case)
 
 
@@ -208,13 +142,13 @@ def opened(
         shop = Shop()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
         return Source(shop.first_date, shop.last_date, shop)
-    path = (
-        online_retail.fetch(LOCAL / "downloads")
-        if options.data == ONLINE_RETAIL
-        else Path(options.data).expanduser()
-    )
     say(f"Loading {options.data} …")
-    summary = ga4_export.load_export(warehouse.client, settings.ga4_dataset, path)
+    try:
+        summary = ga4_export.load_export(
+            warehouse.client, settings.ga4_dataset, options.path
+        )
+    except ga4_export.ExportError as error:
+        raise UnusableData(str(error)) from error
     say(
         f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
         f"{summary.first_date} to {summary.last_date}"
@@ -223,7 +157,7 @@ def opened(
         names = ", ".join(list(summary.ignored)[:8])
         say(f"Fields that the export's schema does not know were left out: {names}")
     if settings.label_event and settings.label_event not in summary.events:
-        raise LocalError(
+        raise UnusableData(
             f"no event of the data is a {settings.label_event!r}; LABEL_EVENT can be "
             f"one of {', '.join(sorted(summary.events))}"
         )
@@ -237,7 +171,7 @@ def chosen_weeks(
     Return the as-of dates to predict on: the last whose outcomes the data hold.
 
     Raises:
-        LocalError: The data are too short to train before the first of them.
+        UnusableData: The data are too short to train before the first of them.
     """
     allowed = ga4_export.weeks_allowed(
         source.first_date,
@@ -251,7 +185,7 @@ def chosen_weeks(
     weeks = allowed[needed:][-count:]
     if not weeks:
         days = use_case.lookback_days + use_case.horizon_days * (needed + 1)
-        raise LocalError(
+        raise UnusableData(
             f"the data are from {source.first_date} to {source.last_full_day}: too "
             f"short to train on and to evaluate after. About {days} days are needed, "
             f"{use_case.lookback_days} of them before the first snapshot"
@@ -302,6 +236,16 @@ def told_evaluation(answer: Mapping[str, Any]) -> str:
     return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
 
 
+def predicted(stack: Stack, asked: Mapping[str, Any]) -> str:
+    """Call 01-Predictions; return a line on what it did, or why nothing serves yet."""
+    try:
+        return told_prediction(call(stack, "predictions", asked))
+    except Refused as refused:
+        if refused.error != NoChampion.code:
+            raise
+        return f"{asked['as_of']}  predict   nothing: {refused.why}"
+
+
 def told_prediction(answer: Mapping[str, Any]) -> str:
     """Return a line on a prediction run."""
     missing = answer["evaluation_missing"]
@@ -320,15 +264,16 @@ def show(stack: Stack, played: Played) -> None:
     """Print the weeks, what they are worth together, lookups, and where all is."""
     rows = comparison.evaluations(played.warehouse, played.use_case, played.weeks)
     say("\n" + week_table(rows))
-    pooled = comparison.pooled(
-        played.warehouse,
-        played.settings,
-        played.use_case,
-        played.weeks,
-        versions=[trained["model_version"] for trained in played.trainings],
-        bucket=stack.bucket_folder,
-    )
-    say("\n" + pooled_table(pooled))
+    with step("comparing all weeks with simpler scores"):
+        pooled = comparison.pooled(
+            played.warehouse,
+            played.settings,
+            played.use_case,
+            played.weeks,
+            versions=[trained["model_version"] for trained in played.trainings],
+            bucket=stack.bucket_folder,
+        )
+    say("\n" + pooled_table(pooled, outcome=played.use_case.outcome))
     if played.source.shop is not None:
         truth = played.source.shop.true_probabilities(played.weeks)
         say("\n" + told_truth(comparison.distance(pooled.rows, truth)))
@@ -375,7 +320,7 @@ def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return aligned(cells)
 
 
-def pooled_table(pooled: comparison.Pooled) -> str:
+def pooled_table(pooled: comparison.Pooled, *, outcome: str) -> str:
     """Return all weeks together, beside what simpler scores reach on the same rows."""
     cells = [["all weeks together", "ROC AUC", "PR AUC", "calib. error", "mean prob."]]
     for name, found in pooled.figures.items():
@@ -393,7 +338,7 @@ def pooled_table(pooled: comparison.Pooled) -> str:
                 ),
             ]
         )
-    base = f"{pooled.base_rate:.4f} of {pooled.users:,} rows converted"
+    base = f"{pooled.base_rate:.4f} of {pooled.users:,} rows are of users who {outcome}"
     return aligned(cells) + f"\n{base}"
 
 
@@ -422,7 +367,3 @@ def lookups(stack: Stack, rows: pa.Table) -> Iterator[str]:
         took = (time.perf_counter() - began) * 1000
         yield f"  curl '{answer.url}'"
         yield f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}"
-
-
-if __name__ == "__main__":
-    sys.exit(main())

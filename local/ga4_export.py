@@ -17,19 +17,21 @@ Source: "[GA4] BigQuery Export schema", https://support.google.com/analytics/ans
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
+import itertools
 import math
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import orjson
 import pyarrow as pa
@@ -37,10 +39,12 @@ import pyarrow.compute as pc
 import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import zstandard
-from google.api_core.retry import Retry
-from google.cloud import bigquery
-from google.cloud.bigquery import SchemaField
-from tqdm import tqdm
+
+from local.progress import bar as progress_bar
+
+if TYPE_CHECKING:
+    from google.api_core.retry import Retry
+    from google.cloud import bigquery
 
 Row = dict[str, Any]
 
@@ -56,8 +60,7 @@ SPOOL_BYTES = 32 * 2**20
 # A row must fit into a block of the JSON reader; BigQuery's own limit is 100 MB.
 BLOCK_BYTES = 8 * 2**20
 PARQUET_BATCH = 2_000
-# An emulator's 500 is retried by the client: without a deadline, for ten minutes.
-LOAD_RETRY = Retry(initial=0.2, maximum=2.0, timeout=30.0)
+CHECKED_ROWS = 100
 LOAD_TIMEOUT_S = 300
 LOAD_WORKERS = 4
 
@@ -70,15 +73,29 @@ class ExportError(ValueError):
     """Rows that are not a GA4 export's, with where, what was wanted and what found."""
 
 
-def _leaves(kind: str, *names: str) -> tuple[SchemaField, ...]:
-    return tuple(SchemaField(name, kind) for name in names)
+@dataclass(frozen=True)
+class Column:
+    """
+    A column of the export, as BigQuery's client describes it.
+
+    The client itself takes seconds to import, and whoever reads rows does without.
+    """
+
+    name: str
+    field_type: str
+    mode: str = "NULLABLE"
+    fields: tuple[Column, ...] = ()
 
 
-def _record(name: str, *fields: SchemaField, mode: str = "NULLABLE") -> SchemaField:
-    return SchemaField(name, "RECORD", mode=mode, fields=fields)
+def _leaves(kind: str, *names: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind) for name in names)
 
 
-def _keyed(name: str, *extra: SchemaField) -> SchemaField:
+def _record(name: str, *fields: Column, mode: str = "NULLABLE") -> Column:
+    return Column(name, "RECORD", mode=mode, fields=fields)
+
+
+def _keyed(name: str, *extra: Column) -> Column:
     """Return GA4's list of ``{key, value{one of four types}}``."""
     value = (
         *_leaves("STRING", "string_value"),
@@ -87,13 +104,13 @@ def _keyed(name: str, *extra: SchemaField) -> SchemaField:
         *extra,
     )
     return _record(
-        name, SchemaField("key", "STRING"), _record("value", *value), mode="REPEATED"
+        name, Column("key", "STRING"), _record("value", *value), mode="REPEATED"
     )
 
 
 # Left out: session_traffic_source_last_click (some seventy columns of ad platforms)
 # and publisher (ad revenue of apps). The emulator's every shard pays for each column.
-SCHEMA: tuple[SchemaField, ...] = (
+SCHEMA: tuple[Column, ...] = (
     *_leaves("STRING", "event_date"),
     *_leaves("INTEGER", "event_timestamp"),
     *_leaves("STRING", "event_name"),
@@ -106,11 +123,9 @@ SCHEMA: tuple[SchemaField, ...] = (
         "privacy_info",
         *_leaves("STRING", "analytics_storage", "ads_storage", "uses_transient_token"),
     ),
-    _keyed("user_properties", SchemaField("set_timestamp_micros", "INTEGER")),
+    _keyed("user_properties", Column("set_timestamp_micros", "INTEGER")),
     *_leaves("INTEGER", "user_first_touch_timestamp"),
-    _record(
-        "user_ltv", SchemaField("revenue", "FLOAT"), SchemaField("currency", "STRING")
-    ),
+    _record("user_ltv", Column("revenue", "FLOAT"), Column("currency", "STRING")),
     _record(
         "device",
         *_leaves(
@@ -127,7 +142,7 @@ SCHEMA: tuple[SchemaField, ...] = (
             "language",
             "is_limited_ad_tracking",
         ),
-        SchemaField("time_zone_offset_seconds", "INTEGER"),
+        Column("time_zone_offset_seconds", "INTEGER"),
         *_leaves("STRING", "browser", "browser_version"),
         _record(
             "web_info", *_leaves("STRING", "browser", "browser_version", "hostname")
@@ -152,10 +167,10 @@ SCHEMA: tuple[SchemaField, ...] = (
     ),
     _record("traffic_source", *_leaves("STRING", "name", "medium", "source")),
     *_leaves("STRING", "stream_id", "platform"),
-    _record("event_dimensions", SchemaField("hostname", "STRING")),
+    _record("event_dimensions", Column("hostname", "STRING")),
     _record(
         "ecommerce",
-        SchemaField("total_item_quantity", "INTEGER"),
+        Column("total_item_quantity", "INTEGER"),
         *_leaves(
             "FLOAT",
             "purchase_revenue_in_usd",
@@ -167,8 +182,8 @@ SCHEMA: tuple[SchemaField, ...] = (
             "tax_value_in_usd",
             "tax_value",
         ),
-        SchemaField("unique_items", "INTEGER"),
-        SchemaField("transaction_id", "STRING"),
+        Column("unique_items", "INTEGER"),
+        Column("transaction_id", "STRING"),
     ),
     _record(
         "items",
@@ -185,7 +200,7 @@ SCHEMA: tuple[SchemaField, ...] = (
             "item_category5",
         ),
         *_leaves("FLOAT", "price_in_usd", "price"),
-        SchemaField("quantity", "INTEGER"),
+        Column("quantity", "INTEGER"),
         *_leaves(
             "FLOAT",
             "item_revenue_in_usd",
@@ -227,7 +242,7 @@ SCHEMA: tuple[SchemaField, ...] = (
             "srsltid",
         ),
     ),
-    SchemaField("is_active_user", "BOOLEAN"),
+    Column("is_active_user", "BOOLEAN"),
     *_leaves("INTEGER", "batch_event_index", "batch_page_id", "batch_ordering_id"),
 )
 
@@ -239,12 +254,27 @@ _ARROW_LEAF = {
 }
 
 
-def _arrow_type(column: SchemaField) -> pa.DataType:
+def _arrow_type(column: Column) -> pa.DataType:
     if column.field_type == "RECORD":
         kind = pa.struct([(inner.name, _arrow_type(inner)) for inner in column.fields])
     else:
         kind = _ARROW_LEAF[column.field_type]
     return pa.list_(kind) if column.mode == "REPEATED" else kind
+
+
+def bigquery_schema(columns: Iterable[Column] = SCHEMA) -> list[bigquery.SchemaField]:
+    """Return the export's columns for BigQuery's client."""
+    from google.cloud.bigquery import SchemaField
+
+    return [
+        SchemaField(
+            column.name,
+            column.field_type,
+            mode=column.mode,
+            fields=bigquery_schema(column.fields),
+        )
+        for column in columns
+    ]
 
 
 ARROW_SCHEMA = pa.schema([(column.name, _arrow_type(column)) for column in SCHEMA])
@@ -333,7 +363,7 @@ def _is_nothing(value: object) -> bool:
 
 
 def _fits(
-    columns: Iterable[SchemaField], ignored: Counter[str], prefix: str = ""
+    columns: Iterable[Column], ignored: Counter[str], prefix: str = ""
 ) -> Callable[[Any], Row]:
     """Compile columns into a function that fits one object into them."""
     known = {column.name: _fit(column, ignored, prefix) for column in columns}
@@ -355,9 +385,7 @@ def _fits(
     return fit
 
 
-def _fit(
-    column: SchemaField, ignored: Counter[str], prefix: str
-) -> Callable[[Any], object]:
+def _fit(column: Column, ignored: Counter[str], prefix: str) -> Callable[[Any], object]:
     one: Callable[[Any], object] = (
         _fits(column.fields, ignored, f"{prefix}{column.name}.")
         if column.field_type == "RECORD"
@@ -540,7 +568,7 @@ def _parquet_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any
 
 def read_rows(
     source: Path, *, ignored: Counter[str], progress: bool = True
-) -> Iterator[Row]:
+) -> Generator[Row]:
     """
     Read anyone's export rows, one at a time, fitted into ``SCHEMA``.
 
@@ -554,12 +582,12 @@ def read_rows(
     """
     fit = row_fitter(ignored)
     files = export_files(source)
-    with tqdm(
-        desc="reading",
+    with progress_bar(
+        "reading",
         total=sum(path.stat().st_size for path in files),
         unit="B",
         unit_scale=True,
-        disable=None if progress else True,
+        is_shown=progress,
     ) as bar:
         for path in files:
             objects = _parquet_objects if _kind(path) == PARQUET else _ndjson_objects
@@ -570,6 +598,19 @@ def read_rows(
                     raise ExportError(
                         f"{path}, {where}: {mismatch.sentence()}"
                     ) from None
+
+
+def check(source: Path) -> None:
+    """
+    Refuse what is no export by its first rows, which takes no time.
+
+    Raises:
+        ExportError: A row is not an export's, or there is none.
+    """
+    rows = read_rows(source, ignored=Counter(), progress=False)
+    with contextlib.closing(rows):
+        if not any(True for _ in itertools.islice(rows, CHECKED_ROWS)):
+            raise ExportError(f"{source}: wanted rows of a GA4 export, found none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -784,6 +825,13 @@ def _parquet_of_table(table: pa.Table) -> io.BytesIO:
     return file
 
 
+def _load_retry() -> Retry:
+    """An emulator's 500 is retried by the client: with no deadline, for ten minutes."""
+    from google.api_core.retry import Retry
+
+    return Retry(initial=0.2, maximum=2.0, timeout=30.0)
+
+
 def _load(
     client: bigquery.Client,
     dataset: str,
@@ -794,9 +842,11 @@ def _load(
     workers: int,
     progress: bool,
 ) -> None:
-    client.create_dataset(dataset, exists_ok=True, retry=LOAD_RETRY)
+    from google.cloud import bigquery
+
+    client.create_dataset(dataset, exists_ok=True, retry=_load_retry())
     config = bigquery.LoadJobConfig(
-        schema=SCHEMA,
+        schema=bigquery_schema(),
         source_format=bigquery.SourceFormat.PARQUET,
         write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
     )
@@ -814,16 +864,11 @@ def _load(
                 size=file.seek(0, io.SEEK_END),
                 job_config=config,
             )
-            job.result(retry=LOAD_RETRY, timeout=LOAD_TIMEOUT_S)
+            job.result(retry=_load_retry(), timeout=LOAD_TIMEOUT_S)
 
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(
-            desc="loading",
-            total=total,
-            unit="day",
-            disable=None if progress else True,
-        ) as bar,
+        progress_bar("loading", total=total, unit=" days", is_shown=progress) as bar,
     ):
         for _ in pool.map(load, shards):
             bar.update()
@@ -833,7 +878,7 @@ def loaded_dates(client: bigquery.Client, dataset: str) -> tuple[date, date] | N
     """Return the first and last date of the daily shards, or None without any."""
     dates = sorted(
         _day(match[1])
-        for table in client.list_tables(dataset, retry=LOAD_RETRY)
+        for table in client.list_tables(dataset, retry=_load_retry())
         if (match := _SHARD.fullmatch(table.table_id))
     )
     return (dates[0], dates[-1]) if dates else None

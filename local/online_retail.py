@@ -45,7 +45,8 @@ from zoneinfo import ZoneInfo
 import openpyxl
 import orjson
 import zstandard
-from tqdm import tqdm
+
+from local.progress import bar as progress_bar
 
 Row = dict[str, Any]
 
@@ -151,13 +152,13 @@ def _append(url: str, part: Path, have: int, *, progress: bool) -> None:
         total = have + int(length) if length else None
         with (
             part.open("ab" if have else "wb") as file,
-            tqdm(
-                desc="downloading",
+            progress_bar(
+                "downloading",
                 total=total,
-                initial=have,
                 unit="B",
+                is_shown=progress,
+                initial=have,
                 unit_scale=True,
-                disable=None if progress else True,
             ) as bar,
         ):
             while chunk := answer.read(CHUNK_BYTES):
@@ -224,20 +225,15 @@ def _lines(workbook: Path, *, rows: int | None, progress: bool) -> Iterator[_Lin
                 f"{', '.join(map(str, header)) or 'none'}"
             )
         number = 0
-        for number, cells in enumerate(
-            tqdm(
-                sheet,
-                desc="converting",
-                total=rows,
-                unit="row",
-                disable=None if progress else True,
-            ),
-            start=1,
-        ):
-            # Empty cells at a row's end may be left out.
-            whole = (*cells, *[None] * len(COLUMNS))[: len(COLUMNS)]
-            if whole[COLUMNS.index("CustomerID")] is not None:
-                yield _line(whole, f"{workbook}, row {number + 1}")
+        with progress_bar(
+            "converting", total=rows, unit=" rows", is_shown=progress
+        ) as bar:
+            for number, cells in enumerate(sheet, start=1):
+                bar.update()
+                # Empty cells at a row's end may be left out.
+                whole = (*cells, *[None] * len(COLUMNS))[: len(COLUMNS)]
+                if whole[COLUMNS.index("CustomerID")] is not None:
+                    yield _line(whole, f"{workbook}, row {number + 1}")
         if rows is not None and number != rows:
             raise WorkbookError(f"{workbook}: wanted {rows:,} rows, found {number:,}")
     finally:

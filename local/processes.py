@@ -16,7 +16,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,10 @@ POLL_S = 0.02
 
 class LocalError(Exception):
     """Local mode cannot do what was asked; the message says why and what to do."""
+
+
+class UnusableData(LocalError):
+    """The data that were named cannot be played; nothing is to be left of them."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,80 @@ def start_time(pid: int) -> str | None:
     )
     state, _, started = answer.stdout.strip().partition(" ")
     return started.strip() if started and not state.startswith("Z") else None
+
+
+def cpu_s(process: Process) -> float:
+    """
+    Return the seconds of a processor that a process and those it started have used.
+
+    Those that have ended count for as long as one of them has not.
+    """
+    if not Path("/proc/self/stat").exists():
+        return _cpu_s_by_ps(process.pid)
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            # Of its group: itself in user and system mode, and its ended children.
+            if int(fields[2]) == process.pid:
+                ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _cpu_s_by_ps(group: int) -> float:
+    answer = subprocess.run(
+        ["ps", "-A", "-o", "pgid=,time="],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "LC_ALL": "C"},
+    )
+    seconds = 0.0
+    for line in answer.stdout.splitlines():
+        number, _, clock = line.strip().partition(" ")
+        if number == str(group):
+            days, _, clock = clock.strip().rpartition("-")
+            parts = [float(part) for part in clock.split(":")]
+            seconds += sum(part * 60**n for n, part in enumerate(reversed(parts)))
+            seconds += int(days or 0) * 86_400
+    return seconds
+
+
+class Work:
+    """
+    Tells a process that works, however slowly, from one that hangs.
+
+    It works while its log grows or it uses a processor: a hundredth of one, since one
+    that waits wakes up now and then, and a busy machine leaves little.
+
+    Args:
+        process: Which one.
+        clock: Seconds that only grow.
+    """
+
+    SHARE = 0.01
+
+    def __init__(
+        self, process: Process, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._process = process
+        self._clock = clock
+        self._seen = self._state()
+        self._since = clock()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since it was last seen to have worked; look at it now and then."""
+        now, (cpu, size) = self._clock(), self._state()
+        known_cpu, known_size = self._seen
+        enough = max(self.SHARE * (now - self._since), 0.02)
+        if size != known_size or cpu - known_cpu >= enough:
+            self._seen, self._since = (cpu, size), now
+        return now - self._since
+
+    def _state(self) -> tuple[float, int]:
+        log = Path(self._process.log)
+        return cpu_s(self._process), log.stat().st_size if log.exists() else 0
 
 
 def spawn(

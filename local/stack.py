@@ -24,6 +24,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -34,8 +35,8 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -46,6 +47,7 @@ from local.processes import (
     HOST,
     LocalError,
     Process,
+    Work,
     is_free,
     last_lines,
     spawn,
@@ -57,8 +59,12 @@ ROOT = Path(__file__).resolve().parent.parent
 LOCAL = ROOT / ".local"
 DEFAULT_STATE = "demo"
 DEFAULT_PORT_BASE = 8080
-READY_S = 90.0
+READY_S = 90
+READY_VARIABLE = "PROPENSITY_LOCAL_READY_S"
+DAY_S = 86_400
 POLL_S = 0.05
+# How often a process that is waited for is looked at, which reads the list of all.
+WORK_POLL_S = 1.0
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = ("PROPENSITY_SUPPRESSION_KEY", "PROPENSITY_SUPPRESSION_TTL_S")
@@ -275,6 +281,22 @@ def ports_from(
     return chosen
 
 
+def ready_s_from(environment: Mapping[str, str]) -> int:
+    """
+    Return for how many seconds a process may neither answer nor work as it starts.
+
+    Raises:
+        LocalError: It is no number of seconds.
+    """
+    given = environment.get(READY_VARIABLE) or str(READY_S)
+    if not (given.isascii() and given.isdigit() and 0 < int(given) <= DAY_S):
+        raise LocalError(
+            f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not "
+            f"{given!r}"
+        )
+    return int(given)
+
+
 class Stack:
     """
     The emulators and functions of one state, started and stopped together.
@@ -313,6 +335,7 @@ class Stack:
         self._root = root
         self._venv_folder = venv_folder
         self._say = say
+        self._ready_s = ready_s_from(os.environ)
         self._record: Record | None = None
         self._undo = contextlib.ExitStack()
 
@@ -349,6 +372,11 @@ class Stack:
     def address(self, service: str) -> str:
         """Return host and port of an emulator that speaks gRPC."""
         return f"{HOST}:{self.ports[service]}"
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the Pub/Sub emulator can be told when to push again what failed."""
+        return self.options.pubsub != GOOGLE
 
     @property
     def bucket_folder(self) -> Path:
@@ -399,6 +427,7 @@ class Stack:
             settings.project,
             settings.pubsub_endpoint,
             endpoints={one.target: self.url(one.target) for one in self.functions},
+            pauses=self.pauses,
         )
 
     # -- starting ---------------------------------------------------------------------
@@ -477,19 +506,34 @@ class Stack:
         from local import pubsub_emulator
 
         began = time.monotonic()
+        count = len(self.functions)
+        functions = f" and {count} functions" if count else ""
+        self._say(f"starting 3 emulators{functions} …")
         pubsub = self.address("pubsub")
         self._start_emulators(stay=stay)
         for function in self.functions:
             self._start_function(function, pythons[function.target])
-        self._wait("bigquery", f"/bigquery/v2/projects/{self.options.project}/datasets")
-        self._wait("storage", "/")
-        self._wait_for("pubsub", lambda: pubsub_emulator.is_serving(pubsub))
+        datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
+        self._wait_for(
+            {
+                "bigquery": lambda: answers(self.url("bigquery") + datasets),
+                "storage": lambda: answers(self.url("storage") + "/"),
+                "pubsub": lambda: pubsub_emulator.is_serving(pubsub),
+            },
+            began=began,
+        )
         self.prepare()
-        for function in self.functions:
-            # The framework answers this path itself once it has loaded the function.
-            self._wait(function.target, "/robots.txt")
-        count = len(self.functions)
-        functions = f" and {count} functions" if count else ""
+        # The framework answers this path itself once it has loaded the function; a
+        # client error is an answer too.
+        self._wait_for(
+            {
+                function.target: partial(
+                    answers, self.url(function.target) + "/robots.txt"
+                )
+                for function in self.functions
+            },
+            began=began,
+        )
         seconds = time.monotonic() - began
         self._say(f"emulators{functions} answer after {seconds:.1f} s")
 
@@ -601,25 +645,55 @@ class Stack:
             self._record.processes.append(process)
             self._write_record()
 
-    def _wait(self, name: str, path: str) -> None:
-        """Wait until a service answers; a client error is an answer too."""
-        self._wait_for(name, lambda: answers(self.url(name) + path))
+    def _wait_for(
+        self, ready: Mapping[str, Callable[[], bool]], *, began: float
+    ) -> None:
+        """
+        Wait until services answer, as long as those that do not live and work.
 
-    def _wait_for(self, name: str, is_ready: Callable[[], bool]) -> None:
+        Args:
+            ready: Whether a service answers, by its name.
+            began: When their start began, on the monotonic clock.
+
+        Raises:
+            LocalError: A process ended, or has neither answered nor worked for so long.
+        """
         assert self._record is not None
-        deadline = time.monotonic() + READY_S
-        while not is_ready():
+        waiting = dict(ready)
+        works = {one.name: Work(one) for one in self._record.processes}
+        looked = time.monotonic()
+        while True:
+            up = [name for name, is_ready in waiting.items() if is_ready()]
+            for name in up:
+                del waiting[name]
+            if up:
+                seconds = time.monotonic() - began
+                self._say(f"  {', '.join(up)} up after {seconds:.1f} s")
+            if not waiting:
+                return
             for process in self._record.ended:
                 raise LocalError(
                     f"{process.name} ended while it was starting. {end_of(process)}"
                 )
-            if time.monotonic() > deadline:
-                process = next(p for p in self._record.processes if p.name == name)
-                raise LocalError(
-                    f"{name} did not answer on port {process.port} within "
-                    f"{READY_S:.0f} s. {end_of(process)}"
-                )
+            if time.monotonic() - looked >= WORK_POLL_S:
+                looked = time.monotonic()
+                self._refuse_idle({name: works[name] for name in waiting})
             time.sleep(POLL_S)
+
+    def _refuse_idle(self, works: Mapping[str, Work]) -> None:
+        """Refuse to wait for a process that has done nothing for too long."""
+        assert self._record is not None
+        for process in self._record.processes:
+            work = works.get(process.name)
+            if work is not None and work.idle_s > self._ready_s:
+                raise LocalError(
+                    f"{process.name} does not answer on port {process.port}, and has "
+                    f"done nothing for {self._ready_s} s: it used no processor and "
+                    f"wrote nothing. {end_of(process)}\n"
+                    "Mend what its log names, if anything, and start again; where this "
+                    f"machine is only slow, set {READY_VARIABLE} to more seconds "
+                    f"(such as {READY_VARIABLE}={self._ready_s * 4})."
+                )
 
     def _refuse_running(self) -> None:
         record = self.state.record()
@@ -627,14 +701,25 @@ class Stack:
             return
         if record.owner and record.owner.is_running:
             raise LocalError(
-                f"state {self.state.name!r} is in use by process {record.owner.pid}; "
-                "wait for it, or name another state"
+                f"state {self.state.name!r} is in use by process {record.owner.pid}. "
+                f"Wait for it, or stop it (kill {record.owner.pid}), or play beside "
+                "it, in another state and on other ports:\n"
+                f"    make demo STATE={self._other_name()} "
+                f"PROPENSITY_PORT_BASE={min(record.ports.values()) + 1000}"
             )
         if record.owner is None and record.running:
             raise LocalError(f"state {self.state.name!r} is up; `make down` stops it")
         # Its program was killed, so that it could not stop them itself.
         stop(record.running)
         self.state.record_file.unlink(missing_ok=True)
+
+    def _other_name(self) -> str:
+        """Return the name of a state that there is not yet."""
+        known = {state.name for state in states(self.state.home)}
+        name = self.state.name[:60]
+        return next(
+            other for n in itertools.count(2) if (other := f"{name}-{n}") not in known
+        )
 
     def _check_ports(self) -> None:
         names = [*EMULATOR_PORTS, *(function.target for function in self.functions)]
@@ -967,26 +1052,6 @@ def status(chosen: Sequence[State]) -> int:
     return code
 
 
-def install() -> int:
-    """
-    Make the virtual environments of all functions, before they are needed.
-
-    An installation keeps one processor busy, so they are made side by side.
-    """
-    files = {
-        file
-        for function in FUNCTIONS
-        if (file := ROOT / function.folder / function.requirements).exists()
-    }
-
-    def make(file: Path) -> None:
-        venvs.python_of(file, folder=LOCAL / "venvs", say=progress)
-
-    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as makers:
-        list(makers.map(make, sorted(files)))
-    return 0
-
-
 def progress(line: str) -> None:
     """Tell the user what is going on; apart from the answer, which may be piped."""
     print(f"· {line}", file=sys.stderr, flush=True)
@@ -1003,12 +1068,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "up": "start everything, and leave it running",
         "down": "stop what `up` started (in every state, unless one is named)",
         "status": "say what runs (in every state, unless one is named)",
-        "install": "make the functions' virtual environments",
     }
     for name, description in descriptions.items():
         command = commands.add_parser(name, help=description, description=description)
-        if name == "install":
-            continue
         which = command.add_mutually_exclusive_group()
         which.add_argument("--state", metavar="NAME", help="name of the local state")
         which.add_argument(
@@ -1052,8 +1114,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status."""
     given = parse(arguments)
     try:
-        if given.command == "install":
-            return install()
         one = State(given.state) if given.state else State.of_data(given.data)
         named = bool(given.state or given.data)
         if given.command == "down":

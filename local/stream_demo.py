@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 import requests
 from google.cloud.pubsub_v1 import PublisherClient
 from sklearn.metrics import roc_auc_score
-from tqdm import tqdm
 
 from local.processes import LocalError
+from local.progress import bar, step
 from local.stack import Stack
 from local.synthesize_games import USE_CASE, Delivery, Games, postcodes
 from offline import check_features, load_postcodes
@@ -37,8 +37,9 @@ MAXIMUM_EVENTS = 40
 # The producer stops while so many messages wait for Pub/Sub's answer.
 IN_FLIGHT = 1_000
 POLL_S = 0.5
-# Scoring is over once this long no score has come.
+# Scoring is over once this long no score has come; the first one loads the model.
 QUIET_S = 3.0
+FIRST_SCORE_S = 60.0
 TIMEOUT_S = 600.0
 
 Say = Callable[[str], None]
@@ -74,9 +75,10 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
     Raises:
         LocalError: It did not come through.
     """
-    games = Games(users=USERS, maximum_events=MAXIMUM_EVENTS)
-    load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
-    deliveries = games.deliveries()
+    with step("generating players"):
+        games = Games(users=USERS, maximum_events=MAXIMUM_EVENTS)
+        load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
+        deliveries = games.deliveries()
     say(
         f"\nStreaming {len(deliveries):,} messages of {USERS} players, 10% of them "
         "duplicates, 5% late by days, 1% broken …"
@@ -87,7 +89,10 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
     counts = settled(warehouse, sent)
     seconds = time.monotonic() - began
     say(told_counts(warehouse, sent, counts, seconds))
-    answer = requests.post(stack.url("compact_features"), json={}, timeout=TIMEOUT_S)
+    with step("compacting"):
+        answer = requests.post(
+            stack.url("compact_features"), json={}, timeout=TIMEOUT_S
+        )
     if answer.status_code != requests.codes.ok:
         raise LocalError(
             f"compact_features answered {answer.status_code}: {answer.text}"
@@ -97,7 +102,8 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
         f"compacted {len(compacted['days'])} days into {compacted['tiles']:,} tiles, "
         f"{compacted['exported_days']['stream_events']} days exported to Parquet"
     )
-    compared = check_features.compare(warehouse, USE_CASE, now=datetime.now(UTC))
+    with step("comparing features with a clean computation"):
+        compared = check_features.compare(warehouse, USE_CASE, now=datetime.now(UTC))
     say(
         f"features of {compared.users:,} users against a clean computation over all "
         f"events: {len(compared.differing)} differ"
@@ -114,12 +120,12 @@ def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
     publisher = PublisherClient()
     topic = publisher.topic_path(project, EVENTS)
     waiting: list[Future[str]] = []
-    with tqdm(total=len(deliveries), unit=" messages", desc="published") as bar:
+    with bar("published", total=len(deliveries), unit=" messages") as counted:
         for one in deliveries:
             waiting.append(publisher.publish(topic, one.data, **one.attributes))
             if len(waiting) >= IN_FLIGHT:
-                bar.update(_done(waiting))
-        bar.update(_done(waiting))
+                counted.update(_done(waiting))
+        counted.update(_done(waiting))
     publisher.stop()
     publisher.transport.close()
 
@@ -141,18 +147,20 @@ def settled(warehouse: Warehouse, sent: Sent) -> Mapping[str, int]:
     """
     deadline = time.monotonic() + TIMEOUT_S
     scores, quiet_since = -1, time.monotonic()
-    with tqdm(total=len(sent.deliveries), unit=" messages", desc="handled") as bar:
+    total = len(sent.deliveries)
+    with bar("handled", total=total, unit=" messages") as counted:
         while True:
             [row] = warehouse.rows(statement("stream_counts"), sent.window)
             counts = dict(row.items())
             handled = counts["stored_rows"] + counts["dead_letters"]
-            bar.update(min(handled, len(sent.deliveries)) - bar.n)
+            counted.update(min(handled, total) - counted.n)
             now = time.monotonic()
             if counts["scores"] != scores:
                 scores, quiet_since = counts["scores"], now
             is_stored = counts["stored_rows"] >= sent.accepted
             is_buried = counts["dead_letters"] >= sent.broken
-            if is_stored and is_buried and now - quiet_since >= QUIET_S:
+            enough_s = QUIET_S if scores > 0 else FIRST_SCORE_S
+            if is_stored and is_buried and now - quiet_since >= enough_s:
                 return counts
             if now > deadline:
                 raise LocalError(

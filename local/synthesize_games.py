@@ -59,7 +59,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from pyarrow import csv
-from tqdm import tqdm
 
 from local.drawing import (
     DAY_MS,
@@ -79,6 +78,7 @@ from local.drawing import (
     shuffled,
     uuids,
 )
+from local.progress import bar
 
 Event = dict[str, Any]
 
@@ -1131,10 +1131,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with given.out.open("wb") as file:
         lines = _lines(games, faults=given.faults)
         total = None if given.faults else games.n_events
-        for line in tqdm(
-            lines, desc="writing", unit=" lines", total=total, disable=None
-        ):
-            file.write(line + b"\n")
+        with bar("writing", unit=" lines", total=total) as counted:
+            for line in lines:
+                file.write(line + b"\n")
+                counted.update()
 
 
 if __name__ == "__main__":

@@ -21,8 +21,13 @@ from google.pubsub_v1.types import Subscription as Created
 
 from propensity.topics import DEAD_LETTERS, SUBSCRIPTIONS, TOPICS, Subscription
 
+# Pub/Sub allows no more.
+MOST_ATTEMPTS = 100
 
-def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
+
+def create(
+    project: str, address: str, *, endpoints: Mapping[str, str], pauses: bool = True
+) -> None:
     """
     Create what is missing.
 
@@ -31,6 +36,10 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
         address: Of the emulator, HOST:PORT.
         endpoints: URL by function. A subscription of a function that does not run here
             is left out: its messages would only pile up.
+        pauses: Whether what failed is pushed again after the pauses that the
+            subscription wants. Google's emulator (0.8.20) never pushes it again where
+            a subscription wants any; without, it tries once a second, so it gets as
+            many attempts as Pub/Sub allows.
     """
     channel = grpc.insecure_channel(address)
     publisher = PublisherClient(transport=PublisherGrpcTransport(channel=channel))
@@ -41,7 +50,7 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
     for subscription in SUBSCRIPTIONS:
         if subscription.function and subscription.function not in endpoints:
             continue
-        wanted = created(subscription, project, endpoints)
+        wanted = created(subscription, project, endpoints, pauses=pauses)
         try:
             subscriber.create_subscription(wanted)
         except AlreadyExists:
@@ -53,20 +62,25 @@ def create(project: str, address: str, *, endpoints: Mapping[str, str]) -> None:
 
 
 def created(
-    subscription: Subscription, project: str, endpoints: Mapping[str, str]
+    subscription: Subscription,
+    project: str,
+    endpoints: Mapping[str, str],
+    *,
+    pauses: bool,
 ) -> Created:
-    """Return a subscription as Pub/Sub's API has it."""
+    """Return a subscription as Pub/Sub's API has it; see ``create``."""
     topic = f"projects/{project}/topics/{subscription.topic}"
     made = Created(
         name=f"projects/{project}/subscriptions/{subscription.name}",
         topic=topic,
         ack_deadline_seconds=subscription.acknowledge_s,
     )
-    if subscription.function:
+    if subscription.function and pauses:
         made.retry_policy = RetryPolicy(
             minimum_backoff=Duration(seconds=subscription.minimum_backoff_s),
             maximum_backoff=Duration(seconds=subscription.maximum_backoff_s),
         )
+    if subscription.function:
         # As Eventarc's subscriptions say it: deliver as a CloudEvent.
         mode = quote(f"CUSTOM_PUBSUB_{topic}", safe="")
         url = endpoints[subscription.function]
@@ -76,6 +90,6 @@ def created(
     if subscription.topic != DEAD_LETTERS:
         made.dead_letter_policy = DeadLetterPolicy(
             dead_letter_topic=f"projects/{project}/topics/{DEAD_LETTERS}",
-            max_delivery_attempts=subscription.attempts,
+            max_delivery_attempts=subscription.attempts if pauses else MOST_ATTEMPTS,
         )
     return made

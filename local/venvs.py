@@ -4,18 +4,24 @@ Virtual environments of the functions: each holds a function's requirements, no 
 They lie in ``.local/venvs/<hash of requirements and Python>``, are made on demand and
 shared by functions whose requirements are equal. Processes that need the same one at
 the same time wait for the first to make it; one that was interrupted is made anew.
+
+uv makes them, which ``make setup`` installs into ``.venv``: from a cache beside it, by
+hard links, so that a package that several of them hold is stored once.
 """
 
 from __future__ import annotations
 
+import ast
 import fcntl
+import functools
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,7 +29,8 @@ from local.processes import LocalError
 
 COMPLETE = "complete"
 KEY_LENGTH = 12
-PIP_LINES = 12
+SHOWN_LINES = 12
+CACHE = "uv-cache"
 
 
 def packages(requirements: str) -> list[str]:
@@ -63,7 +70,7 @@ def python_of(
         say: Told what is being made, as that takes a while.
 
     Raises:
-        LocalError: pip could not install them; its last lines are in the message.
+        LocalError: They could not be installed; uv's last lines are in the message.
     """
     requirements = requirements_file.read_text()
     environment = folder / key(requirements)
@@ -82,28 +89,105 @@ def _make(environment: Path, requirements: Path, say: Callable[[str], None]) -> 
     say(f"installing what {label} names ({count} lines), once …")
     shutil.rmtree(environment, ignore_errors=True)
     python = environment / "bin" / "python"
-    for command in (
-        [sys.executable, "-m", "venv", "--without-pip", str(environment)],
-        [
-            *(sys.executable, "-m", "pip", "--python", str(python), "install"),
-            *("-qq", "--disable-pip-version-check", "--no-input"),
-            *("--requirement", str(requirements)),
-        ],
-    ):
-        done = subprocess.run(
-            command,
-            check=False,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    try:
+        uv("venv", "--python", sys.executable, str(environment))
+        # Not `sync`: that installs what is listed, and these do not list what they
+        # depend on.
+        uv(
+            "pip",
+            "install",
+            "--python",
+            str(python),
+            "--requirement",
+            str(requirements),
         )
-        if done.returncode:
-            shutil.rmtree(environment, ignore_errors=True)
-            lines = [f"    {line}" for line in done.stdout.splitlines()[-PIP_LINES:]]
-            raise LocalError(
-                f"cannot install what {label} names:\n"
-                + "\n".join(lines)
-                + "\nIs the package index reachable? Then try again."
-            )
+    except LocalError as error:
+        shutil.rmtree(environment, ignore_errors=True)
+        raise LocalError(f"cannot install what {label} names:\n{error}") from None
     (environment / COMPLETE).write_text(requirements.read_text())
+
+
+# -- uv -------------------------------------------------------------------------------
+
+
+def uv(*arguments: str) -> None:
+    """
+    Run uv, the one of this Python's environment.
+
+    Raises:
+        LocalError: It failed; the message has its last lines, and what to do.
+    """
+    program = Path(sys.executable).with_name("uv")
+    if not program.exists():
+        raise LocalError(f"there is no {program}. `make setup` installs it")
+    done = subprocess.run(
+        [str(program), "--quiet", *arguments],
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=uv_environment(os.environ),
+    )
+    if done.returncode:
+        lines = [f"    {line}" for line in done.stdout.splitlines()[-SHOWN_LINES:]]
+        raise LocalError(
+            "\n".join(lines) + "\nIs the package index reachable? Then try again."
+        )
+
+
+def uv_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return the environment that uv runs in: pip's package index, and a cache near by.
+
+    Hard links need the cache on the file system of what is made from it, and the home
+    folder may be on another one, read-only or missing.
+    """
+    return {
+        "UV_CACHE_DIR": str(Path(sys.prefix) / CACHE),
+        "UV_LINK_MODE": "hardlink",
+        # The user's Python, and no other.
+        "UV_PYTHON_DOWNLOADS": "never",
+        **indexes(pip_configuration()),
+        **environment,
+    }
+
+
+@functools.cache
+def pip_configuration() -> dict[str, str]:
+    """Return how pip is set for ``install``: by its files, then by variables."""
+    done = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "list"],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    for section, name, value in re.findall(
+        r"^(global|install|:env:)\.([\w-]+)=(.+)$", done.stdout, re.MULTILINE
+    ):
+        found[section][name] = str(ast.literal_eval(value))
+    return {**found["global"], **found["install"], **found[":env:"]}
+
+
+def indexes(pip: Mapping[str, str]) -> dict[str, str]:
+    """
+    Return what makes uv take packages from where pip takes them.
+
+    uv reads none of pip's files, and a company's own index is often set in these.
+    """
+    given = {
+        variable: " ".join(pip[name].split())
+        for name, variable in (
+            ("index-url", "UV_DEFAULT_INDEX"),
+            ("extra-index-url", "UV_INDEX"),
+            ("trusted-host", "UV_INSECURE_HOST"),
+            ("cert", "SSL_CERT_FILE"),
+        )
+        if pip.get(name)
+    }
+    if pip.get("find-links"):
+        given["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
+    if "UV_INDEX" in given:
+        # As pip does: the best version of all indexes, not of the first that has any.
+        given["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return given

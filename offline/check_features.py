@@ -4,10 +4,12 @@ Check the streamed features against one clean computation over all events.
     python -m offline.check_features
     python -m offline.check_features --use-case first_day_churn --show 20
 
-The view ``stream_features`` is made of daily tiles and what came since; this computes
-every user anew from ``stream_events``, each event once, and compares all columns. They
-must be the same to the last digit, whatever was duplicated, late or compacted when.
-Exits with 1 where a user differs. Reads all events of the use case, which is billed.
+The view ``stream_features`` is made of a row for each user and what came since; this
+computes every user anew from ``stream_events``, each event once, and compares all
+columns. They must be the same to the last digit, whatever was duplicated, reordered or
+compacted when. Users who differ by an event that came too late to count before the next
+compaction are counted for themselves. Exits with 1 where another differs. Reads all
+events of the use case, which is billed.
 
 Reads the same environment as the functions (``docs/settings.md``).
 """
@@ -15,13 +17,14 @@ Reads the same environment as the functions (``docs/settings.md``).
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from propensity import usecases
+from propensity import compaction, usecases
 from propensity.errors import PropensityError
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -31,13 +34,21 @@ from propensity.warehouse import Warehouse
 AHEAD = timedelta(days=2)
 SHOWN = 10
 
+_SINCE = re.compile(r"received_at >= TIMESTAMP '([^']*)'")
+
 
 @dataclass(frozen=True)
 class Compared:
-    """How many users were compared, and the columns in which some differ."""
+    """
+    How many users were compared, and the columns in which some differ.
+
+    ``waiting`` is how many differ for now: a late event of theirs has come since the
+    last compaction, and the next counts it.
+    """
 
     users: int
     differing: Mapping[str, Mapping[str, tuple[Any, Any]]]
+    waiting: int = 0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"check_features: {error.message}", file=sys.stderr)
         return 2
     print(f"{use_case}: {found.users:,} users, {len(found.differing):,} differ")
+    if found.waiting:
+        print(f"  {found.waiting:,} more wait for the next compaction, by late events")
     for columns in list(found.differing.values())[: options.show]:
         # Users are personal data: their features say which rows to look at.
         told = (
@@ -104,7 +117,22 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
         }
         if columns:
             differing[user] = columns
-    return Compared(users=len(view.keys() | clean.keys()), differing=differing)
+    waiting = differing.keys() & _late_users(warehouse, use_case) if differing else ()
+    return Compared(
+        users=len(view.keys() | clean.keys()),
+        differing={
+            user: columns for user, columns in differing.items() if user not in waiting
+        },
+        waiting=len(waiting),
+    )
+
+
+def _late_users(warehouse: Warehouse, use_case: str) -> set[str]:
+    """Return users with late events since the moment that the view reads from."""
+    found = _SINCE.search(warehouse.view_text(compaction.VIEW))
+    since = datetime.fromisoformat(found[1]) if found else compaction.EPOCH
+    parameters = {"use_case": use_case, "since": since, "since_day": since.date()}
+    return {*_by_user(warehouse, "late_users", parameters)}
 
 
 def _by_user(

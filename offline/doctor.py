@@ -54,22 +54,25 @@ from deploy.resources import OWN_ROLES
 from propensity import compaction, consent, errors, tables, topics, usecases
 from propensity.artifacts import Artifacts, sha256
 from propensity.errors import (
+    AccessDenied,
     ArtifactError,
+    MissingTable,
     PropensityError,
     RequestError,
     SettingsError,
     Unavailable,
 )
+from propensity.freshness import Shards, is_expected
 from propensity.registry import Champion, Registry
 from propensity.serving import find_recorded
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
-from propensity.timeframe import first_suffix
+from propensity.timeframe import day_of, first_suffix
 from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse, translated
 
-ERROR, WARNING = "error", "warning"
+ERROR, WARNING, INFORMATION = "error", "warning", "info"
 
 DAY = timedelta(days=1)
 
@@ -121,13 +124,16 @@ EXPORT_COLUMNS: Mapping[str, str] = {
     "user_pseudo_id": "STRING",
     "user_id": "STRING",
     "user_first_touch_timestamp": "INT64",
+    "event_value_in_usd": "FLOAT64",
     "event_params.key": "STRING",
     "event_params.value.string_value": "STRING",
     "event_params.value.int_value": "INT64",
     "event_params.value.float_value": "FLOAT64",
     "event_params.value.double_value": "FLOAT64",
     "ecommerce.purchase_revenue": "FLOAT64",
+    "ecommerce.purchase_revenue_in_usd": "FLOAT64",
     "ecommerce.refund_value": "FLOAT64",
+    "ecommerce.refund_value_in_usd": "FLOAT64",
     "ecommerce.transaction_id": "STRING",
     "items.quantity": "INT64",
     "items.item_id": "STRING",
@@ -146,7 +152,6 @@ _STANDARD = {
     "RECORD": "STRUCT",
 }
 
-_SHARD = re.compile(r"events_(\d{8})")
 _LEASE = re.compile(
     r"runs/(?P<scope>[^/]+)/(?P<kind>[^/]+)/(?P<as_of>\d{4}-\d\d-\d\d)\.json"
 )
@@ -156,6 +161,9 @@ SET_UP = (
     "run deploy/setup.sh again (locally: `make down && make up`, with STATE where it "
     "has another name than demo)"
 )
+
+# What gives a local state an export.
+DATA = "make demo, or make demo DATA=FILE for your own rows of the export"
 
 RESTORE = (
     "restore the object's earlier generation, where the bucket keeps them (the local "
@@ -203,6 +211,7 @@ class Report:
     as_of: str = ""
     checks: list[str] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    information: list[Finding] = field(default_factory=list)
     not_checked: list[Unknown] = field(default_factory=list)
     failed: list[Unknown] = field(default_factory=list)
 
@@ -224,6 +233,9 @@ class Report:
                 if one.severity == severity:
                     lines += ["", f"{severity.upper():8}{one.check}: {one.what}"]
                     lines += [f"        What to do: {one.advice}"]
+        for one in self.information:
+            lines += ["", f"{INFORMATION.upper():8}{one.check}: {one.what}"]
+            lines += [f"        What to do: {one.advice}"]
         if self.failed:
             lines += ["", "Could not be examined:"]
             lines += [f"  {one.check}: {one.why}" for one in self.failed]
@@ -249,6 +261,8 @@ class Examination:
     zone: ZoneInfo
     function: str = ""
     is_named: bool = False
+    # Of a local run the address of each function, by its target; of others nothing.
+    addresses: Mapping[str, str] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
     check: str = ""
 
@@ -295,6 +309,38 @@ class Examination:
         """Say that something will not work for long, or not well."""
         self._found(WARNING, what, advice)
 
+    def lack(
+        self, what: str, advice: str, *, locally: str, severity: str = ERROR
+    ) -> None:
+        """
+        Say that nothing has made something so far.
+
+        Where a schedule should have, that is a fault. Locally there is no schedule, and
+        it is information: nobody has asked for it yet.
+
+        Args:
+            what: In words.
+            advice: What to do about it where there is a schedule.
+            locally: What makes it locally.
+            severity: Where there is a schedule.
+        """
+        if not self.addresses:
+            self._found(severity, what, advice)
+            return
+        told = Finding(
+            check=self.check, severity=INFORMATION, what=what, advice=locally
+        )
+        self.report.information.append(told)
+
+    def call(self, target: str, **body: str) -> str:
+        """Return the command that calls a function locally; nothing elsewhere."""
+        if target not in self.addresses:
+            return ""
+        command = f"curl -X POST {self.addresses[target]}"
+        if not body:
+            return command
+        return f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
     def skip(self, why: str) -> None:
         """Say that something was not looked at."""
         self.report.not_checked.append(Unknown(check=self.check, why=why))
@@ -305,9 +351,15 @@ class Examination:
         )
 
     def table(self, name: str, dataset: str = "") -> bigquery.Table | None:
-        """Return what BigQuery says of a table, None where there is none."""
+        """
+        Return what BigQuery says of a table, None where there is none.
+
+        Args:
+            name: Of the table.
+            dataset: With its project; the settings' own where it is empty.
+        """
         settings = self.settings
-        path = f"{settings.project}.{dataset or settings.dataset}.{name}"
+        path = f"{dataset or f'{settings.project}.{settings.dataset}'}.{name}"
         with reaching("BigQuery"):
             try:
                 return self.warehouse.client.get_table(
@@ -467,7 +519,7 @@ def rights_of(
             if not names:
                 bucket.update(OBJECTS[verb])
         published = [
-            topic(chosen_topic(settings, name), "pubsub.topics.publish")
+            topic(topics.topic_name(settings, name), "pubsub.topics.publish")
             for name in function.publishes
         ]
         in_project = (RUNS_QUERIES,) * function.runs_queries
@@ -579,10 +631,13 @@ def _lack_postcodes(exam: Examination) -> None:
     index = "socioeconomic_idx"
     reading = [one.name for one in exam.use_cases if index in one.features]
     if reading:
-        exam.warn(
+        load = "python -m offline.load_postcodes FILE"
+        exam.lack(
             f"{tables.POSTCODE_INDEX.name} is empty: {index}, which "
             f"{', '.join(reading)} reads, is null in every event",
-            "load the postcodes: python -m offline.load_postcodes FILE",
+            f"load the postcodes: {load}",
+            locally=load,
+            severity=WARNING,
         )
 
 
@@ -605,7 +660,9 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
         else:
             exam.error(
                 f"{table.name}.{place} is {found}, and {wanted} is written to it",
-                f"{rebuild}: BigQuery changes no column to another type",
+                f"{SET_UP}: it casts the column, and keeps the rows"
+                if "." in place and (found, wanted) == ("INT64", "FLOAT64")
+                else f"{rebuild}: BigQuery changes no column to another type",
             )
     unwanted = [
         one.name
@@ -717,9 +774,13 @@ def check_views(exam: Examination) -> None:
     if not settings.ga4_dataset:
         return
     events = exam.table(consent.VIEW)
-    wanted = consent.events_view(settings.ga4_dataset, require=settings.require_consent)
+    wanted = consent.events_view(settings.export, require=settings.require_consent)
     if events is None or events.view_query is None:
-        exam.error("the view ga_events is missing", f"once the export began, {SET_UP}")
+        exam.lack(
+            "the view ga_events is missing",
+            f"once the export began, {SET_UP}",
+            locally=DATA,
+        )
     elif _text(settings, wanted) != _text(settings, events.view_query):
         exam.error("the view ga_events is not that of this version", SET_UP)
 
@@ -740,30 +801,28 @@ def check_export(exam: Examination) -> None:
         return
     with reaching("BigQuery"):
         try:
-            listed = list(
-                exam.warehouse.client.list_tables(
-                    f"{settings.project}.{settings.ga4_dataset}",
-                    retry=bigquery.DEFAULT_RETRY.with_timeout(exam.patience_s),
-                    timeout=exam.patience_s,
-                )
-            )
-        except api.NotFound:
+            exam.warehouse.check_location(settings.export)
+            shards = Shards.of(exam.warehouse.table_names(settings.export))
+        except MissingTable:
             exam.error(
                 f"there is no dataset {settings.ga4_dataset}",
                 "correct PROPENSITY_GA4_DATASET, or link GA4 to BigQuery (Admin, "
                 "BigQuery links)",
             )
             return
-    days = sorted(
-        datetime.strptime(match[1], "%Y%m%d").replace(tzinfo=UTC).date()
-        for one in listed
-        if (match := _SHARD.fullmatch(one.table_id))
-    )
+        except SettingsError as error:
+            exam.error(error.message, "correct PROPENSITY_LOCATION, or move one of two")
+            return
+        except AccessDenied as error:
+            exam.error(error.message, "have its owner grant the role on the dataset")
+            return
+    days = sorted(shards.days)
     if not days:
-        exam.error(
-            f"{settings.ga4_dataset} has no daily table events_YYYYMMDD",
-            "switch on the daily export in GA4 (Admin, BigQuery links); streaming "
-            "export alone makes none",
+        exam.lack(
+            f"{settings.ga4_dataset} has no table events_YYYYMMDD",
+            "switch on the daily export in GA4 (Admin, BigQuery links), or streaming "
+            "for a property of over a million events a day",
+            locally=DATA,
         )
         return
     _check_newest(exam, days[-1])
@@ -775,7 +834,7 @@ def check_export(exam: Examination) -> None:
     missing = [
         first + n * DAY
         for n in range((days[-1] - first).days)
-        if first + n * DAY not in set(days)
+        if first + n * DAY not in shards.days and is_expected(first + n * DAY, shards)
     ]
     if missing:
         exam.error(
@@ -785,7 +844,7 @@ def check_export(exam: Examination) -> None:
             "restore them (BigQuery keeps deleted tables for 7 days); features of "
             "these days are wrong until the lookback has passed them",
         )
-    _check_shards(exam, [day for day in days if day >= first])
+    _check_shards(exam, shards, [day for day in days if day >= first])
 
 
 def _day_of(suffix: str) -> date:
@@ -805,13 +864,15 @@ def _check_newest(exam: Examination, newest: date) -> None:
         )
 
 
-def _check_shards(exam: Examination, days: Sequence[date]) -> None:
-    """Look at the columns and the rows of daily tables."""
-    dataset = exam.settings.ga4_dataset
+def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> None:
+    """Look at the columns and the rows of the tables that are read of days."""
+
+    def read(day: date) -> bigquery.Table | None:
+        kind = "" if day in shards.daily else "intraday_"
+        return exam.table(f"events_{kind}{day:%Y%m%d}", exam.settings.export)
+
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(
-            pool.map(lambda day: exam.table(f"events_{day:%Y%m%d}", dataset), days)
-        )
+        found = list(pool.map(read, days))
     lacking: dict[str, list[date]] = {}
     empty, slow = [], []
     settled = timedelta(days=1 + exam.settings.settle_days)
@@ -891,10 +952,15 @@ def check_champions(exam: Examination) -> None:
             )
             continue
         if champion is None:
-            exam.error(
+            as_of = exam.now.date().isoformat()
+            exam.lack(
                 f"{use_case.name}: no model serves",
                 f"run 00-ModelTraining with use_case {use_case.name}, or load the "
-                "shipped model: python -m offline.load_model",
+                "shipped model: python -m offline.load_model. Where one was trained, "
+                "python -m offline.promote status says why it was not promoted",
+                locally=exam.call(
+                    "model_training", use_case=use_case.name, as_of=as_of
+                ),
             )
             continue
         serving = [("the champion", champion.version)]
@@ -916,11 +982,16 @@ def _check_pointer(exam: Examination, use_case: UseCase, champion: Champion) -> 
     with contextlib.suppress(ValueError):
         promoted = datetime.fromisoformat(champion.promoted_at)
         if exam.now - promoted > CHAMPION_OLD and not champion.pinned:
-            exam.warn(
+            as_of = exam.now.date().isoformat()
+            exam.lack(
                 f"{use_case.name}: version {champion.version} has served for "
                 f"{(exam.now - promoted).days} days",
                 "see in ma_model_training_metadata why newer versions were not "
                 "promoted, or whether training still runs",
+                locally=exam.call(
+                    "model_training", use_case=use_case.name, as_of=as_of
+                ),
+                severity=WARNING,
             )
 
 
@@ -1024,11 +1095,19 @@ def check_runs(exam: Examination) -> None:
                     # What serves a shipped model need not be trained by the clock.
                     if found or exam.is_scheduled(use_case):
                         published = partial(_published, exam, use_case, kind)
-                        _check_kind(exam, who, schedule.cron, found, published)
+                        call = exam.call(
+                            function.target,
+                            use_case=use_case.name,
+                            as_of=exam.now.date().isoformat(),
+                        )
+                        _check_kind(
+                            exam, who, schedule.cron, found, published, call=call
+                        )
         elif ("stream", kind) in leases or _has_stream(exam):
             found = leases.get(("stream", kind), [])
             cron, counted = schedule.cron, partial(_compacted, exam)
-            _check_kind(exam, function.target, cron, found, counted)
+            call = exam.call(function.target)
+            _check_kind(exam, function.target, cron, found, counted, call=call)
     for use_case in exam.use_cases:
         _check_published(exam, use_case, leases)
 
@@ -1083,6 +1162,8 @@ def _check_kind(
     cron: str,
     leases: Sequence[Lease],
     published: Callable[[date], date | None],
+    *,
+    call: str,
 ) -> None:
     """
     Look at the runs of one kind.
@@ -1094,6 +1175,7 @@ def _check_kind(
         leases: Newest first.
         published: Returns the newest date, of those since one, that a run is known to
             have been done for by what it left: a repeat overwrites its lease.
+        call: The command that runs it locally.
     """
     now = exam.now.isoformat(timespec="microseconds")
     for lease in leases:
@@ -1106,7 +1188,12 @@ def _check_kind(
             )
     dated = [one for one in leases if one.as_of != compaction.EPOCH.date()]
     if not dated:
-        exam.warn(f"{who} has never run", "call it once, and run scheduler.sh")
+        exam.lack(
+            f"{who} has never run",
+            "call it once, and run scheduler.sh",
+            locally=call,
+            severity=WARNING,
+        )
         return
     newest = dated[0]
     known = [
@@ -1130,11 +1217,14 @@ def _check_kind(
         )
     due = last_due(cron, exam.now - RUN_LATE, exam.zone)
     if newest.as_of < due.astimezone(UTC).date():
-        exam.error(
-            f"{who} was missed: it was due on {due:%Y-%m-%d %H:%M}, and the last that "
-            f"succeeded is {succeeded or 'none'}",
+        exam.lack(
+            f"{who} was last run for {newest.as_of}; no schedule runs it here"
+            if exam.addresses
+            else f"{who} was missed: it was due on {due:%Y-%m-%d %H:%M}, and the last "
+            f"that succeeded is {succeeded or 'none'}",
             "see in Cloud Scheduler whether its job is there, not paused, and what it "
             "was answered; then call the function",
+            locally=call,
         )
 
 
@@ -1252,19 +1342,9 @@ def _check_published(
 # -- topics and subscriptions ----------------------------------------------------------
 
 
-def chosen_topic(settings: Settings, name: str) -> str:
-    """Return what a topic of ``topics.py`` is called in this deployment."""
-    chosen = {
-        topics.ENRICHED: settings.enriched_topic,
-        topics.SCORES: settings.scores_topic,
-        topics.MODEL_UPDATES: settings.model_updates_topic,
-    }
-    return chosen.get(name, name)
-
-
 def topic_names(settings: Settings) -> list[str]:
     """Return the topics of this deployment."""
-    return [chosen_topic(settings, name) for name in topics.TOPICS]
+    return [topics.topic_name(settings, name) for name in topics.TOPICS]
 
 
 def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
@@ -1295,15 +1375,16 @@ def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
         made = {"transport": SubscriberGrpcTransport(channel=channel)}
     with reaching("Pub/Sub"), SubscriberClient(**made) as subscriber:
         for one in topics.SUBSCRIPTIONS:
-            path = f"projects/{project}/subscriptions/{one.name}"
+            called = topics.subscription_name(settings, one)
+            path = f"projects/{project}/subscriptions/{called}"
             try:
                 found = subscriber.get_subscription(
                     subscription=path, retry=None, timeout=PATIENCE_S
                 )
             except api.NotFound:
                 exam.error(
-                    f"the subscription {one.name} is missing: what is published to "
-                    f"{chosen_topic(settings, one.topic)} is lost to it",
+                    f"the subscription {called} is missing: what is published to "
+                    f"{topics.topic_name(settings, one.topic)} is lost to it",
                     SET_UP,
                 )
                 continue
@@ -1312,7 +1393,7 @@ def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
                 waiting = _waiting(exam, subscriber, path, services)
                 if waiting:
                     exam.error(
-                        f"{waiting} messages wait in {one.name}: they could not be "
+                        f"{waiting} messages wait in {called}: they could not be "
                         f"delivered {topics.SUBSCRIPTIONS[0].attempts} times",
                         "see the log of stream_features and score_stream for why, then "
                         "bring them back: python -m offline.replay dead-letters",
@@ -1329,10 +1410,11 @@ def _check_subscription(
     exam: Examination, wanted: topics.Subscription, found: Any
 ) -> None:
     settings, project = exam.settings, exam.settings.project
-    topic = f"projects/{project}/topics/{chosen_topic(settings, wanted.topic)}"
+    called = topics.subscription_name(settings, wanted)
+    topic = f"projects/{project}/topics/{topics.topic_name(settings, wanted.topic)}"
     if found.topic != topic:
         exam.error(
-            f"the subscription {wanted.name} is of {found.topic.rpartition('/')[2]}, "
+            f"the subscription {called} is of {found.topic.rpartition('/')[2]}, "
             f"and not of {topic.rpartition('/')[2]}",
             f"delete it, and {SET_UP}",
         )
@@ -1340,14 +1422,15 @@ def _check_subscription(
         return
     if not found.push_config.push_endpoint:
         exam.warn(
-            f"the subscription {wanted.name} pushes to nobody: its messages wait, for "
+            f"the subscription {called} pushes to nobody: its messages wait, for "
             "seven days at most",
             f"deploy {wanted.function}: its deploy.sh lets the subscription push to it",
         )
-    letters = f"projects/{project}/topics/{topics.DEAD_LETTERS}"
+    given_up = topics.topic_name(settings, topics.DEAD_LETTERS)
+    letters = f"projects/{project}/topics/{given_up}"
     if found.dead_letter_policy.dead_letter_topic != letters:
         exam.error(
-            f"the subscription {wanted.name} has no dead-letter topic: a message that "
+            f"the subscription {called} has no dead-letter topic: a message that "
             "never succeeds is delivered again for ever",
             SET_UP,
         )
@@ -1459,10 +1542,11 @@ def _check_watermark(exam: Examination) -> None:
         return
     age = exam.now - watermark
     if age > WATERMARK_OLD:
-        exam.error(
+        exam.lack(
             f"the compaction is {age.days} days behind: the view of the features "
             "stays exact, and reads more every day",
             "see the log of compact_features, and call it",
+            locally=exam.call("compact_features"),
         )
 
 
@@ -1573,8 +1657,7 @@ def run(options: argparse.Namespace) -> Report:
         RequestError: An option is.
     """
     now = datetime.now(UTC)
-    if options.local:
-        use_local_state(options.state)
+    addresses = use_local_state(options.state) if options.local else {}
     if options.as_of:
         now = datetime.combine(options.as_of + DAY, datetime.min.time(), tzinfo=UTC)
     chosen = Settings.from_environment()
@@ -1590,6 +1673,7 @@ def run(options: argparse.Namespace) -> Report:
         zone=options.time_zone,
         function=options.function or "",
         is_named=bool(options.use_case),
+        addresses=addresses,
     )
     with contextlib.closing(exam):
         if settings.bucket:
@@ -1625,9 +1709,12 @@ def _progress(name: str) -> None:
     print(f"· looking at {name} …", file=sys.stderr, flush=True)
 
 
-def use_local_state(name: str | None) -> None:
+def use_local_state(name: str | None) -> Mapping[str, str]:
     """
     Take the environment of a local state that is up.
+
+    Returns:
+        The address of each of its functions, by target.
 
     Raises:
         RequestError: None is, or the one named is not.
@@ -1649,6 +1736,7 @@ def use_local_state(name: str | None) -> None:
     for variable in [one for one in os.environ if one.startswith("PROPENSITY_")]:
         del os.environ[variable]
     os.environ.update(stack.environment)
+    return {one.target: stack.url(one.target) for one in stack.functions}
 
 
 def _zone(name: str) -> ZoneInfo:
@@ -1660,7 +1748,7 @@ def _zone(name: str) -> ZoneInfo:
 
 def _day(text: str) -> date:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        return day_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
             f"{text!r} is no date as YYYY-MM-DD"

@@ -551,8 +551,8 @@ class Work:
             return
         self.report.ga4_events = int(found[0]["events"])
         if self.report.ga4_events:
-            export = f"{settings.project}.{settings.ga4_dataset}"
-            text = statement("forget_ga4_export").replace("export_dataset", export)
+            text = statement("forget_ga4_export")
+            text = text.replace("export_dataset", settings.export)
             self.report.ga4_statement = text.strip()
 
     def _note(self) -> None:

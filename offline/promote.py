@@ -3,6 +3,7 @@ Say which version serves: promote, roll back, pin, or let one score in the shado
 
     python -m offline.promote status
     python -m offline.promote promote 3
+    python -m offline.promote promote 0 --force
     python -m offline.promote rollback
     python -m offline.promote pin 2
     python -m offline.promote unpin
@@ -11,7 +12,9 @@ Say which version serves: promote, roll back, pin, or let one score in the shado
 
 Functions that serve follow within PROPENSITY_CHAMPION_TTL_S, without a restart.
 
-``promote`` lets a version serve, whatever training thinks of it. ``rollback`` lets the
+``promote`` lets a version serve, whatever training thinks of it. One that was the first
+and was not shown to be better than chance and the use case's baseline takes ``--force``
+for that, with ``pin`` as well. ``rollback`` lets the
 version serve that did before, as if the last never had: a second one goes one further
 back. Training may promote again after both; ``pin`` lets a version serve and keeps it
 there until ``unpin``, while training goes on to record new ones. Where a version is
@@ -54,8 +57,18 @@ from propensity.usecases import UseCase
 from propensity.warehouse import Warehouse
 
 STATUS = "status"
-WITH_VERSION = ("promote", "pin", "shadow")
-WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
+WITH_VERSION = {
+    "promote": "let a version serve, whatever training thinks of it",
+    "pin": "let a version serve and keep it there, whatever is trained",
+    "shadow": "let a version score beside the champion, for the log alone",
+}
+# Of those, what makes a version the champion.
+SERVING = ("promote", "pin")
+WITHOUT_VERSION = {
+    "rollback": "let the version serve that did before",
+    "unpin": "let training promote again",
+    "unshadow": "let no version score beside the champion",
+}
 
 # Versions that status shows.
 SHOWN = 50
@@ -132,11 +145,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     commands = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
     commands.add_parser(STATUS, parents=[shared], help="versions, and what serves")
-    for action in WITH_VERSION:
-        command = commands.add_parser(action, parents=[changing])
+    for action, meaning in WITH_VERSION.items():
+        command = commands.add_parser(
+            action, parents=[changing], help=meaning, description=f"{meaning}."
+        )
         command.add_argument("version", type=int, metavar="VERSION")
-    for action in WITHOUT_VERSION:
-        commands.add_parser(action, parents=[changing])
+        if action in SERVING:
+            command.add_argument(
+                "--force",
+                action="store_true",
+                help="even a first version that is no better than chance",
+            )
+    for action, meaning in WITHOUT_VERSION.items():
+        commands.add_parser(
+            action, parents=[changing], help=meaning, description=f"{meaning}."
+        )
     return parser.parse_args(arguments)
 
 
@@ -165,6 +188,7 @@ def run(options: argparse.Namespace) -> str:
             version=getattr(options, "version", None),
             epoch=options.epoch,
             at=at,
+            force=getattr(options, "force", False),
         )
     finally:
         warehouse.close()
@@ -187,6 +211,7 @@ def change(
     version: int | None = None,
     epoch: int | None = None,
     at: datetime,
+    force: bool = False,
 ) -> Outcome:
     """
     Change what serves.
@@ -197,12 +222,13 @@ def change(
         version: Whom it is about; None for those without.
         epoch: The command's own, or None for the next.
         at: Now.
+        force: Whether a first version may serve that is no better than chance.
 
     Raises:
         UnknownVersion, ArtifactError, SchemaError: The version can not serve.
         NoChampion: There is nothing to change, or nothing to go back to.
         Conflict: Another command was quicker.
-        RequestError: The champion is to be its own shadow.
+        RequestError: The champion is to be its own shadow, or the version takes force.
     """
     registry = deployment.registry
     before = registry.find_champion()
@@ -219,9 +245,10 @@ def change(
                     "shadow",
                     field="version",
                 )
-            champion = _with_version(
-                registry, action, verified(deployment, version, notes), epoch, at
-            )
+            serving = verified(deployment, version, notes)
+            if action in SERVING and not force:
+                _check_proved(serving, before)
+            champion = _with_version(registry, action, serving, epoch, at)
         elif action == "rollback":
             if before is None or before.previous is None:
                 raise NoChampion(
@@ -252,6 +279,18 @@ def change(
         )
     told = "\n".join([described(registry.use_case, champion), *notes])
     return Outcome(champion=champion, is_changed=True, told=told)
+
+
+def _check_proved(serving: Serving, before: Champion | None) -> None:
+    """Raise RequestError for a first version that training did not let serve."""
+    metadata = serving.metadata
+    is_first = metadata["promoted"] is False and metadata["compared_version"] is None
+    if is_first and not (before and before.version == serving.version):
+        raise RequestError(
+            f"version {serving.version} was the first and was not promoted: "
+            f"{metadata['verdict']}. To let it serve all the same, add --force",
+            field="force",
+        )
 
 
 def _too_old(champion: Champion, epoch: int) -> Outcome:

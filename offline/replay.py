@@ -121,7 +121,8 @@ MAXIMUM_VALUE_BYTES = 1024
 # Of a line: base64 and the attributes make more of a message.
 MAXIMUM_LINE_BYTES = 16 * 1024**2
 
-SUBSCRIPTION = "dead-letters-replay"
+# The one that is pulled.
+[_PULLED] = [one for one in topics.SUBSCRIPTIONS if not one.function]
 # What Pub/Sub adds to the attributes of a dead letter.
 ADDED = "CloudPubSubDeadLetter"
 ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
@@ -417,7 +418,7 @@ def opened(
         SchemaError: There is no such file.
         PropensityError: BigQuery could not be read.
     """
-    topic = options.topic or topics.EVENTS
+    topic = options.topic or topics.topic_name(settings, topics.EVENTS)
     if options.source == "file":
         with lines_of(options.path, skip=options.skip, topic=topic, tally=tally) as one:
             yield one
@@ -699,7 +700,8 @@ class DeadLetters:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._client = SubscriberClient()
-        self._path = f"projects/{settings.project}/subscriptions/{SUBSCRIPTION}"
+        self._name = topics.subscription_name(settings, _PULLED)
+        self._path = f"projects/{settings.project}/subscriptions/{self._name}"
         self._held: dict[str, str] = {}  # id for acknowledgement, by message id
 
     def pull(self, count: int, *, seconds: float) -> list[Any]:
@@ -716,7 +718,7 @@ class DeadLetters:
         except api.DeadlineExceeded:
             return []
         except api.GoogleAPIError as error:
-            raise translated(error, f"subscription {SUBSCRIPTION}") from error
+            raise translated(error, f"subscription {self._name}") from error
         new = {}
         for one in answer.received_messages:
             if one.message.message_id not in self._held:
@@ -736,7 +738,7 @@ class DeadLetters:
             for ids in _pieces([self._held[one] for one in done]):
                 self._client.acknowledge(subscription=self._path, ack_ids=ids)
         except api.GoogleAPIError as error:
-            raise translated(error, f"subscription {SUBSCRIPTION}") from error
+            raise translated(error, f"subscription {self._name}") from error
         for one in done:
             del self._held[one]
 
@@ -832,14 +834,14 @@ def returned(
     Returns:
         None if it comes from a subscription that nobody here knows.
     """
-    named = {
-        topics.ENRICHED: settings.enriched_topic,
-        topics.SCORES: settings.scores_topic,
+    known = {
+        topics.subscription_name(settings, one): topics.topic_name(settings, one.topic)
+        for one in topics.SUBSCRIPTIONS
     }
-    known = {one.name: named.get(one.topic, one.topic) for one in topics.SUBSCRIPTIONS}
     origin = message.attributes.get(ORIGIN)
     # Without an origin somebody put it there by hand.
-    to = topic or (topics.EVENTS if origin is None else known.get(origin))
+    by_hand = topics.topic_name(settings, topics.EVENTS)
+    to = topic or (by_hand if origin is None else known.get(origin))
     if to is None:
         return None
     kept = {
@@ -954,6 +956,9 @@ def event_of(row: Mapping[str, Any], declared: EventType) -> bytes:
             event[name] = None if amount is None else amount.quantize(CENT)
         elif kind == "identity":
             event[name] = row["event_id"]
+        elif kind == "instant":
+            if name in further:
+                event[name] = further[name]
         elif kind not in PERSONAL:
             event[name] = row[name] if name in row else further.get(name)
         elif row.get(name) is not None:

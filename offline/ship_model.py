@@ -178,6 +178,7 @@ def shipped(
         version=0,
         rows=rows,
         as_of=run.as_of,
+        data_until=None,
         settle_days=run.timeframe.settle_days,
         chosen=use_case.chosen(run.settings),
         trained_at=at,

@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import suppression
+from propensity import protocol, suppression
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
     PropensityError,
     RequestError,
     SchemaError,
+    SettingsError,
     TooLarge,
 )
 from propensity.refreshed import Refreshed
@@ -79,7 +80,8 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     while is_more:
         received = await request.receive()
         if received["type"] == "http.disconnect":
-            raise RequestError("the connection was closed within the body")
+            told = "the connection was closed within the body"
+            raise RequestError(told, field="body")
         chunk = received.get("body", b"")
         chunks.append(chunk)
         size += len(chunk)
@@ -152,6 +154,8 @@ def answers_failures(name: str) -> Callable[[Function], Function]:
         name: Of the function, in the log.
     """
 
+    protocol.install()
+
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
@@ -186,7 +190,8 @@ def _failed(
         **trace(request),
     )
     body = error.body()
-    if error.status >= 500 or isinstance(error, MissingTable | SchemaError):
+    is_untold = error.status >= 500 or isinstance(error, MissingTable | SchemaError)
+    if is_untold and not (isinstance(error, SettingsError) and error.is_missing):
         again = "; try again" if error.retryable else ""
         body["message"] = f"not answered; the function's log says why{again}"
     headers = []

@@ -29,6 +29,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 
 from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
+from propensity.rights import denied
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,6 +47,10 @@ _TRANSIENT = {
     grpc.StatusCode.UNAVAILABLE.value[0],
     grpc.StatusCode.UNKNOWN.value[0],
 }
+
+
+# What the API asks for, on the table.
+UPDATES = "bigquery.tables.updateData"
 
 
 class RowsRefused(PropensityError):
@@ -127,11 +132,11 @@ class TableAppends:
             # Answers come in order: one that is late holds up all behind it.
             connection.close(Unavailable("BigQuery did not acknowledge rows in time"))
             raise Unavailable("BigQuery did not acknowledge rows in time") from None
-        check(answer)
+        check(answer, on=self._stream.partition("/streams/")[0])
 
 
-def check(answer: Any) -> None:
-    """Raise what an AppendRowsResponse says went wrong, if anything."""
+def check(answer: Any, *, on: str = "") -> None:
+    """Raise what an AppendRowsResponse says went wrong, if anything, on which table."""
     if answer.row_errors:
         raise RowsRefused({one.index: one.message for one in answer.row_errors})
     code, text = answer.error.code, answer.error.message
@@ -139,6 +144,8 @@ def check(answer: Any) -> None:
         return
     if code in _TRANSIENT:
         raise Unavailable(f"BigQuery did not take rows: {text}")
+    if code == grpc.StatusCode.PERMISSION_DENIED.value[0]:
+        raise denied(text, service="BigQuery", needs=UPDATES, on=on)
     if code == grpc.StatusCode.NOT_FOUND.value[0]:
         raise MissingTable(f"BigQuery does not find the table: {text}")
     raise SchemaError(f"BigQuery refuses rows: {text}")
@@ -187,7 +194,15 @@ class Connection:
                     answered.set_result(answer)
         except api.NotFound as raised:
             error = MissingTable(f"BigQuery does not find the table: {raised.message}")
-        except (api.InvalidArgument, api.PermissionDenied) as raised:
+        except api.PermissionDenied as raised:
+            error = denied(
+                raised.message,
+                service="BigQuery",
+                credentials=getattr(client.transport, "_credentials", None),
+                needs=UPDATES,
+                on=stream.partition("/streams/")[0],
+            )
+        except api.InvalidArgument as raised:
             error = PropensityError(f"BigQuery refuses rows: {raised.message}")
         except (api.GoogleAPICallError, grpc.RpcError, OSError) as raised:
             error = Unavailable(f"BigQuery did not take rows: {type(raised).__name__}")

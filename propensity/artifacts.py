@@ -24,6 +24,7 @@ from google.cloud.storage.exceptions import DataCorruption
 from google.cloud.storage.retry import DEFAULT_RETRY
 
 from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
+from propensity.rights import denied
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -300,7 +301,14 @@ class Artifacts:
                 f"the bytes of gs://{self._bucket.name}/{name} are not those of the "
                 "checksum that Cloud Storage has of them. They were not loaded"
             ) from error
-        except (api.Forbidden, api.Unauthorized, api.BadRequest) as error:
+        except (api.Forbidden, api.Unauthorized) as error:
+            raise denied(
+                error.message,
+                service="Cloud Storage",
+                credentials=getattr(self._bucket.client, "_credentials", None),
+                on=f"gs://{self._bucket.name}/{name}",
+            ) from error
+        except api.BadRequest as error:
             raise PropensityError(
                 f"Cloud Storage refuses gs://{self._bucket.name}/{name}: "
                 f"{error.message}"

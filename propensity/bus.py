@@ -28,6 +28,7 @@ from google.pubsub_v1.types import PublishRequest
 
 from propensity.errors import MissingTable, PropensityError, RequestError, Unavailable
 from propensity.events import Refused
+from propensity.rights import denied
 from propensity.stream import Message
 
 if TYPE_CHECKING:
@@ -184,7 +185,15 @@ class Bus:
             )
         except api.NotFound as error:
             raise MissingTable(f"Pub/Sub does not find {request.topic}") from error
-        except (api.InvalidArgument, api.PermissionDenied) as error:
+        except api.PermissionDenied as error:
+            raise denied(
+                error.message,
+                service="Pub/Sub",
+                credentials=getattr(self._client.transport, "_credentials", None),
+                needs="pubsub.topics.publish",
+                on=request.topic,
+            ) from error
+        except api.InvalidArgument as error:
             raise PropensityError(
                 f"Pub/Sub refuses messages: {error.message}"
             ) from error

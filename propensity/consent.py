@@ -41,7 +41,10 @@ def events_view(export: str, *, require: str) -> str:
         export: Project and dataset of the export.
         require: The setting ``require_consent``.
     """
-    parts = [statement("ga_events").replace("`events_*`", f"`{export}.events_*`")]
+    text = statement("ga_events")
+    for name in ("events_*", "INFORMATION_SCHEMA.TABLES"):
+        text = text.replace(f"`{name}`", f"`{export}.{name}`")
+    parts = [text]
     parts += _conditions(require)
     return "\n".join(part.rstrip("\n") for part in parts) + "\n"
 

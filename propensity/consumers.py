@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import bus, stream, tables, usecases
+from propensity import bus, protocol, stream, tables, usecases
 from propensity.answers import (
     Json,
     body_of,
@@ -59,7 +59,7 @@ from propensity.errors import (
 from propensity.events import (
     Catalogue,
     Refused,
-    instant_of,
+    instants_of,
     moment_of,
     numerals_of,
 )
@@ -145,6 +145,8 @@ def answers_push(name: str) -> Callable[[Take], Take]:
     Args:
         name: Of the function, in the log.
     """
+
+    protocol.install()
 
     def decorate(take: Take) -> Take:
         async def answered(request: Request) -> Response:
@@ -526,6 +528,8 @@ class Scored(msgspec.Struct, gc=False):
 
     ``features`` and ``ingested_at``, where the event has such, are those of an event
     that is scored by its own fields; ``message`` is set once it is known to be one.
+    ``ingested_at`` is UNSET where the event does not say it, None where what it says
+    makes no sense.
     """
 
     user_id: str
@@ -533,7 +537,7 @@ class Scored(msgspec.Struct, gc=False):
     event_id: str
     use_case: str
     features: Any = None
-    ingested_at: Any = None
+    ingested_at: Any = msgspec.UNSET
     message: Any = None
 
 
@@ -717,22 +721,21 @@ class ScoreStream(Consumer):
         return wanted
 
 
-# Whether it lies in the future was asked when the event came in.
+# Whether it lies in the future is asked once there is a score.
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
-def _ingested_at(event: Any) -> datetime | None:
-    """
-    Return when a producer took a decoded event, None where it does not say.
+def _ingested_at(event: Any) -> datetime | None | msgspec.UnsetType:
+    """Return when a producer took a decoded event; see ``Scored``."""
+    told = [*instants_of(event, latest=_LATEST).values()]
+    return next(filter(None, told), None) if told else msgspec.UNSET
 
-    Raises:
-        Refused: What it says is no moment.
-    """
-    for name in event.declared.instants:
-        value = getattr(event, name)
-        if value is not None and value is not msgspec.UNSET:
-            return instant_of(value, field=name, latest=_LATEST)
-    return None
+
+def latency_ms(since: datetime | None, at: datetime) -> float | None:
+    """Return the milliseconds from a moment to a score, None where it came later."""
+    if since is None or since > at:
+        return None
+    return (at - since) / timedelta(milliseconds=1)
 
 
 def _schema(use_case: UseCase) -> pa.Schema:
@@ -791,11 +794,10 @@ def inferences(
         "scored_at": [at] * len(events),
         "scored_on": [at.date()] * len(events),
         "latency_ms": [
-            None if since is None else (at - since) / timedelta(milliseconds=1)
-            for since in (
-                event.ingested_at or one
-                for event, one in zip(events, published, strict=True)
+            latency_ms(
+                one if event.ingested_at is msgspec.UNSET else event.ingested_at, at
             )
+            for event, one in zip(events, published, strict=True)
         ],
     }
     return pa.RecordBatch.from_pydict(

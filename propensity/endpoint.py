@@ -20,18 +20,24 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import flask
+import functions_framework
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.artifacts import Artifacts
 from propensity.errors import (
     Conflict,
+    ExportLate,
     MethodNotAllowed,
+    NoSuchPath,
     PropensityError,
     RequestError,
     TooLarge,
 )
 from propensity.registry import Finished, Lease, Registry
 from propensity.settings import Settings, project_here
+from propensity.timeframe import day_of
 from propensity.tracing import trace_of
 from propensity.warehouse import Warehouse
 
@@ -66,8 +72,10 @@ class Run:
     """
     One run of a scheduled function: what was asked, and the edges to do it with.
 
-    ``noted`` collects what the log line says beside the request: rows in and out, model
-    version.
+    ``as_of`` is an earlier date than the request's once the export turned out to end
+    before: the run ``is_cut_short`` then. ``data_until`` says up to when the export was
+    read. ``noted`` collects what the log line says beside the request: rows in and out,
+    model version.
     """
 
     function: str
@@ -80,6 +88,8 @@ class Run:
     warehouse: Warehouse
     registry: Registry
     lease: Lease | None = None
+    data_until: date | None = None
+    is_cut_short: bool = False
     noted: dict[str, Any] = field(default_factory=dict)
     # Seconds, of a clock that only goes forward: a run may bound itself by it.
     clock: Callable[[], float] = time.monotonic
@@ -92,6 +102,10 @@ class Run:
     def now(self) -> datetime:
         """Return the time; only leases depend on it."""
         return datetime.now(UTC)
+
+    def say(self, line: Mapping[str, Any]) -> None:
+        """Write a log line beside the run's own."""
+        log({"function": self.function, **line})
 
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
@@ -140,12 +154,16 @@ def run(
             trace = trace_of(request.headers.items(), project=project_here())
             line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
             began = time.perf_counter()
+            retry_after_s = 0
             try:
                 answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
                 status, outcome = 200, "ok"
             except PropensityError as error:
                 answer, status, outcome = error.body(), error.status, error.code
                 line["message"] = error.message
+                if isinstance(error, ExportLate):
+                    retry_after_s = error.retry_after_s
+                    line["severity"] = "WARNING"
             except Exception as raised:
                 # The one place that catches everything: the frames go to the log, and
                 # the caller learns no internals. What was raised may name a user.
@@ -156,12 +174,14 @@ def run(
             line["seconds"] = round(time.perf_counter() - began, 3)
             log({**line, "outcome": outcome, "status": status})
             response = json_response(answer, status)
+            if retry_after_s:
+                response.headers["Retry-After"] = str(retry_after_s)
             if status == MethodNotAllowed.status:
                 response.headers["Allow"] = "POST"
-            if status == TooLarge.status:
-                _leave_rest(request, response)
-            return response
+            return _without_rest(request, response)
 
+        functions_framework.errorhandler(HTTPException)(_framework_failure)
+        functions_framework.errorhandler(500)(_framework_failure)
         return answered
 
     return decorate
@@ -295,30 +315,70 @@ def _body(request: flask.Request) -> bytes:
     if (request.content_length or 0) > MAXIMUM_BODY:
         raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
     data = b""
-    while part := request.stream.read(MAXIMUM_BODY + 1 - len(data)):
+    while part := _part(request, MAXIMUM_BODY + 1 - len(data)):
         data += part
         if len(data) > MAXIMUM_BODY:
             raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    # A server may take the end of the connection for that of the body.
+    if len(data) < (request.content_length or 0):
+        raise _cut_short()
     return data
 
 
-def _leave_rest(request: flask.Request, response: flask.Response) -> None:
+def _part(request: flask.Request, size: int) -> bytes:
     """
-    Keep the framework from reading a refused body into memory.
+    Read on in the body; nothing is its end.
+
+    Raises:
+        RequestError: It ends too early, or is in chunks that are none. A server says
+            so in ways of its own: as a failure of the connection, of its parser
+            (gunicorn), or of the framework (werkzeug).
+    """
+    try:
+        return request.stream.read(size)
+    except (OSError, ParseException, HTTPException) as error:
+        raise _cut_short() from error
+
+
+def _cut_short() -> RequestError:
+    told = "the body is cut short, or its chunks are malformed"
+    return RequestError(told, field="body")
+
+
+def _without_rest(request: flask.Request, response: flask.Response) -> flask.Response:
+    """
+    Return an answer for which the framework reads no more of the body.
 
     functions-framework reads a request to its end before it answers, however long that
-    is and takes, unless the answer is streamed.
+    is and takes, and falls over one that is broken, unless the answer is streamed.
     """
-    if request.content_length is None:
-        left = LET_GO
-        while left > 0 and (part := request.stream.read(min(left, MAXIMUM_BODY))):
-            left -= len(part)
-    elif request.content_length <= LET_GO:
-        return
+    left = LET_GO
+    try:
+        if (request.content_length or 0) <= LET_GO:
+            while part := _part(request, min(left, MAXIMUM_BODY)):
+                left -= len(part)
+                if left <= 0:
+                    break
+            else:
+                return response
+    except RequestError:
+        pass  # it is answered already, or was refused for something else
     data = response.get_data()
     response.response = iter([data])
     response.headers["Content-Length"] = str(len(data))
     response.headers["Connection"] = "close"
+    return response
+
+
+def _framework_failure(error: HTTPException) -> flask.Response:
+    """Answer in JSON what the framework refuses before a function is asked."""
+    status = error.code or PropensityError.status
+    told = PropensityError("unexpected error; the log has its trace")
+    if status == NoSuchPath.status:
+        told = NoSuchPath("nothing is served at this path")
+    elif status < PropensityError.status:
+        told = RequestError(error.name)
+    return _without_rest(flask.request, json_response(told.body(), status))
 
 
 def _as_of(value: object, today: date) -> date:
@@ -327,7 +387,7 @@ def _as_of(value: object, today: date) -> date:
     try:
         if not isinstance(value, str):
             raise ValueError("it is not a string")
-        as_of = datetime.strptime(value, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        as_of = day_of(value)
     except ValueError as error:
         raise RequestError(
             f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"

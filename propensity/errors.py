@@ -50,6 +50,13 @@ class RequestError(PropensityError):
     code = "bad_request"
 
 
+class NoSuchPath(PropensityError):
+    """Nothing is served at this path."""
+
+    status = 404
+    code = "no_such_path"
+
+
 class MethodNotAllowed(PropensityError):
     """The method is not served at this address."""
 
@@ -72,6 +79,19 @@ class SettingsError(PropensityError):
     """A setting is missing, unknown or malformed: nothing has been done."""
 
     code = "settings"
+
+    def __init__(
+        self, message: str, *, field: str | None = None, is_missing: bool = False
+    ) -> None:
+        """
+        Args:
+            message: Names the variable.
+            field: The variable.
+            is_missing: Whether it must be set and is not. That much may be told
+                outside: there is no value to keep.
+        """
+        super().__init__(message, field=field)
+        self.is_missing = is_missing
 
 
 class UseCaseError(PropensityError):
@@ -172,6 +192,22 @@ class Unfinished(PropensityError):
     status = 503
     code = "unfinished"
     retryable = True
+
+
+class ExportLate(Unavailable):
+    """Days of the export that the run would read are not there yet; they may come."""
+
+    code = "export_late"
+
+    def __init__(self, message: str, *, retry_after_s: int, detail: object) -> None:
+        super().__init__(message, detail=detail)
+        self.retry_after_s = retry_after_s
+
+
+class AccessDenied(PropensityError):
+    """The function's account lacks a right; the message names it, and on what."""
+
+    code = "access_denied"
 
 
 class QueryTooExpensive(PropensityError):

@@ -214,7 +214,13 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     Return ten equal parts of the users, highest probability first.
 
     Users who share a probability are shared out between the parts in proportion, so
-    that the order of ties decides nothing.
+    that the order of ties decides nothing. Sizes and conversions are fractions for
+    that: a conversion is divided by the size that it was shared out with, and never by
+    a rounded one, so that no rate is above 1.
+
+    Returns:
+        ``decile``, 1 the highest; ``users`` and ``conversions``, fractions whose sums
+        are the totals; ``mean_probability``; ``lift``, the rate over the base rate.
     """
     total, positives = observed.users.sum(), observed.conversions.sum()
     if total <= 0:
@@ -227,9 +233,10 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
         running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
         return np.asarray(np.interp(edges, ends, running), dtype=np.float64)
 
-    conversions = np.diff(until(observed.conversions))
-    mass = np.diff(until(observed.probability * observed.users))
     size = total / BINS
+    # Rounding in the sums must not make a part of more conversions than users.
+    conversions = np.clip(np.diff(until(observed.conversions)), 0.0, size)
+    mass = np.diff(until(observed.probability * observed.users))
     return [
         {
             "decile": decile + 1,
@@ -253,8 +260,42 @@ _INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
 _CALLS = ("precision", "recall", "f1")
 
 
+@dataclass(frozen=True)
+class Expansion:
+    """How many rows one that was read stands for, on average, by its label."""
+
+    positive: float = 1.0
+    negative: float = 1.0
+
+
+EACH_ITSELF = Expansion()
+
+
+def expansion(label: NDArray[Any], weight: Floats) -> Expansion:
+    """
+    Return for how many rows of either label one row stands, as resampling needs it.
+
+    Where weights of one label differ, it is the sum of their squares over their sum:
+    so many rows, of one weight, give a sum of weights the same variance.
+
+    Source:
+        Kish, "Survey Sampling", 1965, section 11.7: the effective number of rows.
+    """
+
+    def of(chosen: Floats) -> float:
+        total = float(chosen.sum())
+        return float((chosen**2).sum()) / total if total > 0 else 1.0
+
+    positive = np.asarray(label) == 1
+    return Expansion(of(weight[positive]), of(weight[~positive]))
+
+
 def quality(
-    observed: Outcomes, *, threshold: float, seed: int, negative_weight: float = 1.0
+    observed: Outcomes,
+    *,
+    threshold: float,
+    seed: int,
+    expansion: Expansion = EACH_ITSELF,
 ) -> dict[str, Any]:
     """
     Return every figure of a score, under its column's name.
@@ -269,8 +310,8 @@ def quality(
         observed: The outcomes.
         threshold: Probability from which a row counts as positive.
         seed: Of the resampling.
-        negative_weight: Users that one row of label 0 stands for, where the others
-            were left out. Fewer rows make wider intervals.
+        expansion: For how many users a row stands, where the others were left out.
+            Fewer rows make wider intervals.
 
     Source:
         Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
@@ -288,17 +329,14 @@ def quality(
         "mean_probability": _ratio(float(mass), users),
         "threshold": threshold,
         **confusion(observed, threshold=threshold),
-        "lift": [
-            {**part, "users": round(part["users"] or 0)}
-            for part in lift_by_decile(observed)
-        ],
+        "lift": lift_by_decile(observed),
     }
     for count in ("positives", "negatives"):
         for call in ("true", "false"):
             figures[f"{call}_{count}"] = round(figures[f"{call}_{count}"])
     figures.update({name: measure(observed) for name, measure in _INTERVALS.items()})
     drawn, if_calibrated = _resampled(
-        observed, threshold=threshold, seed=seed, negative_weight=negative_weight
+        observed, threshold=threshold, seed=seed, expansion=expansion
     )
     for name, resamples in drawn.items():
         low, high = _interval(resamples)
@@ -321,7 +359,7 @@ _RANKING = frozenset(
 
 
 def ranking(
-    observed: Outcomes, *, seed: int, negative_weight: float = 1.0
+    observed: Outcomes, *, seed: int, expansion: Expansion = EACH_ITSELF
 ) -> dict[str, Any]:
     """
     Return the figures of a score that ranks and is no probability, as ``quality`` does.
@@ -329,7 +367,7 @@ def ranking(
     What reads the score as a probability is left out: calibration, Brier score, log
     loss, means, and calls at a threshold.
     """
-    found = quality(observed, threshold=1.0, seed=seed, negative_weight=negative_weight)
+    found = quality(observed, threshold=1.0, seed=seed, expansion=expansion)
     return {
         **{name: figure for name, figure in found.items() if name in _RANKING},
         "lift": [{**part, "mean_probability": None} for part in found["lift"]],
@@ -395,7 +433,7 @@ def alerts(
 
 
 def _resampled(
-    observed: Outcomes, *, threshold: float, seed: int, negative_weight: float
+    observed: Outcomes, *, threshold: float, seed: int, expansion: Expansion
 ) -> tuple[dict[str, list[float]], list[float]]:
     """
     Return the figures of resamples, and the calibration errors of calibrated ones.
@@ -406,8 +444,9 @@ def _resampled(
     generator = np.random.default_rng(seed)
 
     def sample(conversions: Floats, negatives: Floats) -> Outcomes:
-        positive = generator.poisson(conversions).astype(np.float64)
-        rest = negative_weight * generator.poisson(negatives / negative_weight)
+        drawn_positive = generator.poisson(conversions / expansion.positive)
+        positive = expansion.positive * drawn_positive.astype(np.float64)
+        rest = expansion.negative * generator.poisson(negatives / expansion.negative)
         return Outcomes(coarse.probability, positive + rest, positive)
 
     drawn: dict[str, list[float]] = {name: [] for name in (*_INTERVALS, *_CALLS)}

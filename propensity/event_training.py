@@ -142,7 +142,7 @@ def train(
         SchemaError: The rows or the preprocessor do not fit the use case.
         UseCaseError: A candidate is wrong.
     """
-    sampling_rate = float(1 / pc.max(rows["weight"]).as_py())
+    sampling = training.sampling(rows)
     rows = with_prior(rows, settings.fraud_prior)
     choose, hold = _split(rows, minimum=settings.minimum_conversions)
     fitting, choosing, holding = (
@@ -196,7 +196,9 @@ def train(
             "holdout": len(holdout),
         },
         train_base_rate=learning.base_rate if len(learning) else None,
-        sampling_rate=sampling_rate,
+        sampling=sampling,
+        baseline_score=np.empty(0),
+        is_measured=False,
         is_anomaly=is_anomaly,
         is_warm=not is_anomaly or model.is_warm,
         outcomes=counts(rows),
@@ -210,10 +212,11 @@ def compare(
     """
     Decide whether a challenger becomes champion, by ROC AUC alone.
 
-    It does unless it is worse: the 95% interval of the difference lies wholly below
-    zero, or ROC AUC falls by more than a hundredth. An anomaly score has no log loss.
-    Where the held-out rows are of one class nothing can be compared, and the champion
-    stays. But where nothing gives scores, anything that is warm is better.
+    Where nothing serves ``_first_verdict`` decides. Else it does unless it is worse:
+    the 95% interval of the difference lies wholly below zero, or ROC AUC falls by more
+    than a hundredth. An anomaly score has no log loss. Where the held-out rows are of
+    one class nothing can be compared, and the champion stays. But where nothing gives
+    scores, anything that is warm is better.
 
     Args:
         trained: The challenger.
@@ -223,8 +226,7 @@ def compare(
         seed: Of the resampling.
     """
     if version is None:
-        known = "" if trained.is_warm else "; it is not warm yet, and gives no scores"
-        return Verdict(promoted=True, reason=f"the first model of this use case{known}")
+        return _first_verdict(trained, seed=seed)
     if not trained.is_warm:
         return Verdict(
             promoted=False,
@@ -262,6 +264,44 @@ def compare(
         f"version {version} on the same {len(holdout)} events",
         compared_version=version,
         differences={"roc_auc": area},
+    )
+
+
+def _first_verdict(trained: Trained, *, seed: int) -> Verdict:
+    """
+    Decide whether a model serves where nothing does yet.
+
+    It must be better than chance and than the use case's baseline, where that can be
+    measured. Half-Space Trees need no truth, so that they can serve before one is
+    known: they do where the rows held out have fewer truths of label 1 than
+    ``PROPENSITY_MINIMUM_CONVERSIONS``, and the reason says that nothing is proved yet.
+    A model that has learned from truths does not serve unproved.
+    """
+    if not trained.is_warm:
+        return Verdict(
+            promoted=True,
+            reason="the first model of this use case; it is not warm yet, and gives no "
+            "scores",
+        )
+    holdout = trained.holdout
+    has_both = 0 < holdout.conversions < len(holdout)
+    if has_both and (trained.is_measured or not trained.is_anomaly):
+        return training.first_verdict(trained, seed=seed)
+    known = (
+        f"{holdout.conversions} of the {len(holdout)} rows held out whose truth is "
+        "known are label 1"
+    )
+    if not trained.is_anomaly:
+        return Verdict(
+            promoted=False,
+            reason=f"not shown to be better than chance: {known}, which measures "
+            f"nothing. Nothing serves before a model is: wait for more truths, or "
+            f"{training.BY_HAND}",
+        )
+    return Verdict(
+        promoted=True,
+        reason="the first model of this use case; it has learned without truths, and "
+        f"too few are known to say what it is worth: {known}",
     )
 
 
@@ -375,13 +415,13 @@ def _forest(
 
 def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     """
-    Return rows less those frauds that are too many, by their weight among the others.
+    Return rows less those that are too many, by their weight among the others.
 
     Trees count rows and know no weights: where all frauds were kept of a sample, they
-    would be taken for usual.
+    would be taken for usual. What weighs as most rows of label 0 do, or more, stays.
     """
     weight, others = rows["weight"].to_numpy(), _labels(rows) != 1
-    chance = weight / weight[others].max(initial=0.0) if others.any() else weight
+    chance = weight / np.median(weight[others]) if others.any() else weight
     if chance.min(initial=1.0) >= 1:
         return rows
     drawn = np.random.default_rng(seed).random(len(rows))
@@ -429,13 +469,13 @@ def _measured(trained: Trained, use_case: UseCase, settings: Settings) -> Traine
         return replace(trained, probability=score, quality=unscored)
     observed = evaluation.outcomes(score, holdout.label, weight=holdout.weight)
     curves = evaluation.curves(observed)
-    weight = float(holdout.weight[holdout.label == 0].max(initial=1.0))
+    expansion = evaluation.expansion(holdout.label, holdout.weight)
     if trained.is_anomaly:
-        quality = evaluation.ranking(observed, seed=seed, negative_weight=weight)
+        quality = evaluation.ranking(observed, seed=seed, expansion=expansion)
         curves["calibration"] = []
     else:
         quality = evaluation.quality(
-            observed, threshold=use_case.threshold, seed=seed, negative_weight=weight
+            observed, threshold=use_case.threshold, seed=seed, expansion=expansion
         )
     amount = (
         np.nan_to_num(_floats(holdout.rows[use_case.amount]))
@@ -455,6 +495,9 @@ def _measured(trained: Trained, use_case: UseCase, settings: Settings) -> Traine
             weight=holdout.weight,
         ),
         baselines=training.baselines(use_case, holdout),
+        baseline_score=training.baseline_score(use_case, holdout),
+        is_measured=observed.has_both_classes
+        and holdout.conversions >= settings.minimum_conversions,
         importance=training.importance(scorer, features, holdout, seed=seed)
         if observed.has_both_classes
         else [],

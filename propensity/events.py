@@ -108,7 +108,7 @@ _TYPES: Mapping[str, Any] = {
     "label": int | bool | _Unset | None,
     "identity": _Id | int,
     "numeral": float | str,
-    "instant": float | str | _Unset | None,
+    "instant": msgspec.Raw,
     "truth": bool | int | str,
     "truth time": str,
 }
@@ -689,6 +689,49 @@ def instant_of(value: float | str, *, field: str, latest: datetime) -> datetime:
     if moment > latest:
         raise Refused("bad_time", "in the future", field=field)
     return moment
+
+
+def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
+    """
+    Return the moment that ``instant_of`` reads, None where there is none in a value.
+
+    For what only a latency is counted from: an event is as good without it.
+
+    Args:
+        value: Anything that JSON holds.
+        latest: The last moment that can be.
+    """
+    if type(value) not in {float, int, str}:
+        return None
+    assert isinstance(value, float | int | str)
+    try:
+        return instant_of(value, field="instant", latest=latest)
+    except (Refused, OverflowError):
+        return None
+
+
+_decode_any = msgspec.json.Decoder().decode
+
+
+def instants_of(event: Any, *, latest: datetime) -> dict[str, datetime | None]:
+    """
+    Return the instants that a decoded event tells, by name; None for a senseless one.
+
+    Args:
+        event: Of ``Catalogue.read``.
+        latest: The last moment that can be.
+    """
+    told: dict[str, datetime | None] = {}
+    for name in event.declared.instants:
+        written = getattr(event, name)
+        if written is msgspec.UNSET:
+            continue
+        try:
+            value = _decode_any(written)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            value = None  # a number that no float holds, or a text that is not UTF-8
+        told[name] = sensible_instant(value, latest=latest)
+    return told
 
 
 def truth_of(value: bool | int | str, *, field: str) -> int:

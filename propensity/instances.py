@@ -15,12 +15,13 @@ import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pyarrow as pa
+from msgspec import UNSET, UnsetType
 
 from propensity import tables
 from propensity.encoding import Rows
@@ -29,8 +30,8 @@ from propensity.events import (
     MAXIMUM_ID_CHARACTERS,
     MAXIMUM_TEXT_CHARACTERS,
     Refused,
-    instant_of,
     numeral_of,
+    sensible_instant,
 )
 from propensity.usecases import NUMBER, UseCase
 
@@ -49,6 +50,9 @@ _HALF = re.compile(r"[\ud800-\udfff]")
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _PLAIN = frozenset({float, int})
 _LARGEST = 2**63 - 1
+# Python refuses whole numbers of more digits.
+_MOST_DIGITS = 4_300
+_MILLISECOND = timedelta(milliseconds=1)
 
 _decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
@@ -64,14 +68,30 @@ class Instance:
         texts: Values of the categories, likewise.
         nulls: Names of the numbers that are null.
         event_id: The identity that it was given; None for none.
-        ingested_at: When it came into being for us, in UTC, where that is told.
+        ingested_at: When it came into being for us, in UTC; UNSET where that is not
+            told, None where what is told makes no sense.
     """
 
     numbers: Sequence[float]
     texts: Sequence[str | None]
     nulls: Sequence[str] = ()
     event_id: str | None = None
-    ingested_at: datetime | None = None
+    ingested_at: datetime | None | UnsetType = UNSET
+
+    def latency_ms(self, at: datetime) -> float | None | UnsetType:
+        """
+        Return the milliseconds from ``ingested_at`` to a score.
+
+        Args:
+            at: When it was scored, in UTC.
+
+        Returns:
+            UNSET where it is not told since when, None where that makes no sense.
+        """
+        since = self.ingested_at
+        if not isinstance(since, datetime):
+            return since
+        return None if since > at else (at - since) / _MILLISECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +116,7 @@ class Question:
     user_id: str | None = None
     is_single: bool = True
     event_id: str | None = None
-    ingested_at: datetime | None = None
+    ingested_at: datetime | None | UnsetType = UNSET
 
 
 class Layout:
@@ -132,7 +152,7 @@ class Layout:
         Args:
             given: Its features by name; others are ignored.
             prefix: Of its fields, for errors.
-            latest: The last moment that ``ingest_ts`` can be.
+            latest: The last moment that ``ingest_ts`` makes sense for.
             beside: Where identity and ``ingest_ts`` are looked for first.
 
         Raises:
@@ -156,10 +176,11 @@ class Layout:
             values, nulls = self._each(values, prefix)
         texts = [_text(given, name, prefix) for name in self.texts]
         event_id = self.event_id(given, prefix)
-        ingested_at = _ingested_at(given, prefix, latest)
+        ingested_at = _ingested_at(given, latest)
         if beside is not None:
             event_id = self.event_id(beside, "") or event_id
-            ingested_at = _ingested_at(beside, "", latest) or ingested_at
+            outer = _ingested_at(beside, latest)
+            ingested_at = ingested_at if outer is UNSET else outer
         return Instance(values, texts, nulls, event_id, ingested_at)
 
     def _each(
@@ -238,7 +259,7 @@ class Reader:
 
         Args:
             body: JSON.
-            latest: The last moment that ``ingest_ts`` can be.
+            latest: The last moment that ``ingest_ts`` makes sense for.
 
         Raises:
             RequestError: It is no question; the field at fault is named.
@@ -272,7 +293,7 @@ class Reader:
                 version,
                 user_id=user_id,
                 event_id=layout.event_id(given, ""),
-                ingested_at=_ingested_at(given, "", latest),
+                ingested_at=_ingested_at(given, latest),
             )
         if way == "features":
             if type(asked) is not dict:
@@ -347,12 +368,17 @@ def _object(body: bytes) -> dict[str, Any]:
         # What Python reads beyond JSON, such as NaN, is refused where it stands, by
         # its name.
         try:
-            given = json.loads(body.decode())
+            given = json.loads(body.decode(), parse_int=_integer)
         except (ValueError, RecursionError):
             raise RequestError("the body is not JSON in UTF-8", field="body") from None
     if type(given) is not dict:
         raise RequestError("the body must be a JSON object", field="body")
     return given
+
+
+def _integer(digits: str) -> int | float:
+    """Return a whole number; one with more digits than Python reads is infinite."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _version(value: Any) -> int | None:
@@ -420,20 +446,12 @@ def identity(value: Any, field: str) -> str:
 
 
 def _ingested_at(
-    given: Mapping[str, Any], prefix: str, latest: datetime
-) -> datetime | None:
-    value = given.get(INGESTED)
-    if value is None:
-        return None
-    field = prefix + INGESTED
-    if type(value) not in {float, int, str}:
-        raise RequestError(f"{field} must be a text or a number", field=field)
-    try:
-        return instant_of(value, field=field, latest=latest)
-    except Refused as error:
-        raise RequestError(f"{field}: {error.detail}", field=field) from None
-    except OverflowError:
-        raise RequestError(f"{field}: no time since 1970", field=field) from None
+    given: Mapping[str, Any], latest: datetime
+) -> datetime | None | UnsetType:
+    """Return when an instance came into being; whatever it says, it is scored."""
+    if INGESTED not in given:
+        return UNSET
+    return sensible_instant(given[INGESTED], latest=latest)
 
 
 def _missing(name: str, prefix: str) -> RequestError:
@@ -482,7 +500,7 @@ def logged(
     *,
     event_ids: Sequence[str],
     scored: Scored,
-    latencies_ms: Sequence[float],
+    latencies_ms: Sequence[float | None],
 ) -> list[tuple[Any, ...]]:
     """
     Return what is logged of a question: values of each row, in the log's order.
@@ -493,7 +511,7 @@ def logged(
         instances: What was scored.
         event_ids: Of each.
         scored: What came of them.
-        latencies_ms: Of each, to the score.
+        latencies_ms: Of each, to the score; None where nobody can tell.
     """
     standing, at = scored.standing, scored.at
     features = [layout.written(one) for one in instances]
@@ -506,7 +524,8 @@ def logged(
             continue
         for place, value in enumerate(values):
             event_id = event_ids[place]
-            event_time = instances[place].ingested_at or at
+            since = instances[place].ingested_at
+            event_time = since if isinstance(since, datetime) else at
             known = None if math.isnan(value) else value
             found.append(
                 (

@@ -29,6 +29,7 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity import protocol
 from propensity.answers import (
     Json,
     body_of,
@@ -40,8 +41,10 @@ from propensity.answers import (
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
+    NoSuchPath,
     PropensityError,
     RequestError,
+    SettingsError,
     TooLarge,
     Unavailable,
 )
@@ -72,13 +75,6 @@ _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
 _JSON_TYPE = "application/json"
 _USE_CASE_KEY = "propensity.use_case"
-
-
-class NoSuchPath(PropensityError):
-    """Only the root path is served."""
-
-    status = 404
-    code = "no_such_path"
 
 
 class UnsupportedType(PropensityError):
@@ -553,6 +549,7 @@ _UNTOLD: dict[type[PropensityError], str] = {
 
 def answers_json(function: Function) -> Function:
     """Turn whatever the function raises into JSON, and log it by one line."""
+    protocol.install()
 
     @functools.wraps(function)
     async def answered(request: Request) -> Response:
@@ -583,7 +580,8 @@ def answers_json(function: Function) -> Function:
 
 def _failure(error: PropensityError) -> Response:
     body = error.body()
-    if not isinstance(error, _TOLD):
+    is_missing = isinstance(error, SettingsError) and error.is_missing
+    if not isinstance(error, _TOLD) and not is_missing:
         message = _UNTOLD.get(type(error), "the lookup failed; its log says why")
         body = type(error)(message).body()
     headers = []

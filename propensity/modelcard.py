@@ -46,6 +46,7 @@ def card(
     version: int,
     rows: pa.Table,
     as_of: date,
+    data_until: date | None,
     settle_days: int,
     chosen: Mapping[str, Any],
     trained_at: datetime,
@@ -61,6 +62,7 @@ def card(
         version: Claimed for it.
         rows: The snapshots that it was trained and tested on.
         as_of: The run's as-of date.
+        data_until: Up to when the export was read; None for another source.
         settle_days: Days waited for late rows.
         chosen: The use case's own parameters, as they were set.
         trained_at: When the run began.
@@ -76,6 +78,7 @@ def card(
         "model_version": version,
         "trained_at": trained_at.isoformat(timespec="seconds"),
         "as_of": as_of,
+        "data_until": data_until,
         "lookback_days": use_case.lookback_days,
         "horizon_days": use_case.horizon_days,
         "settle_days": settle_days,
@@ -87,7 +90,8 @@ def card(
         },
         "rows": dict(trained.rows),
         "train_base_rate": trained.train_base_rate,
-        "negative_sampling_rate": trained.sampling_rate,
+        "negative_sampling_rate": trained.sampling[0],
+        "positive_sampling_rate": trained.sampling[1],
         "algorithm": trained.chosen.algorithm,
         "parameters": dict(trained.chosen.parameters),
         "is_anomaly": trained.is_anomaly,
@@ -192,6 +196,8 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
     plain = ("use_case", "model_version", "as_of", "lookback_days", "horizon_days")
     return {
         **{name: full[name] for name in plain},
+        # A model that is shipped was trained on another source.
+        "data_until": full.get("data_until"),
         "settle_days": full["settle_days"],
         "training_date": trained_at.date(),
         "trained_at": trained_at,
@@ -202,10 +208,11 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "calibration_rows": full["rows"]["calibrate"],
         "train_base_rate": full["train_base_rate"],
         "negative_sampling_rate": full["negative_sampling_rate"],
+        # A model that is shipped may come with an earlier card.
+        "positive_sampling_rate": full.get("positive_sampling_rate", 1.0),
         "algorithm": full["algorithm"],
         "parameters": json.dumps(full["parameters"]),
         "calibration": full["calibration"],
-        # A model that is shipped may come with an earlier card.
         "is_warm": full.get("is_warm", True),
         "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),

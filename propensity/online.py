@@ -18,12 +18,13 @@ import traceback
 import uuid
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pyarrow as pa
+from msgspec import UNSET
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -36,13 +37,14 @@ from propensity.errors import (
     ArtifactError,
     MethodNotAllowed,
     NoChampion,
+    NoSuchPath,
     PropensityError,
     RequestError,
     SchemaError,
     Unavailable,
 )
 from propensity.instances import Instance, Layout, Question, Reader, Scored
-from propensity.lookup import NoSuchPath, UnsupportedType
+from propensity.lookup import UnsupportedType
 from propensity.refreshed import Refreshed
 from propensity.serving import Champions, Serving, Standing
 from propensity.settings import Settings
@@ -83,7 +85,6 @@ COUNTS_EVERY_S = 10.0
 COLLECT_AFTER = 50_000
 
 _JSON_TYPE = b"application/json"
-_MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -570,7 +571,8 @@ class Online:
             found = None if is_suppressed else await self._user(question, layout)
             if found is None:
                 return _unknown(question)
-            asked, prefixes = (found,), ("",)
+            timed = replace(found, ingested_at=question.ingested_at)
+            asked, prefixes = (timed,), ("",)
         rows = len(asked) * (1 if standing.shadow is None else 2)
         self.log.reserve(rows)
         try:
@@ -580,9 +582,7 @@ class Online:
         event_ids = _event_ids(question, asked)
         request_ms = (time.perf_counter() - began) * 1e3
         latencies = [
-            request_ms
-            if one.ingested_at is None
-            else (scored.at - one.ingested_at) / _MILLISECOND
+            request_ms if (since := one.latency_ms(scored.at)) is UNSET else since
             for one in asked
         ]
         logged = instances.logged(
@@ -722,7 +722,7 @@ def _told(
     scored: Scored,
     *,
     event_ids: Sequence[str],
-    latencies_ms: Sequence[float],
+    latencies_ms: Sequence[float | None],
     request_ms: float,
 ) -> dict[str, Any]:
     """Return the answer to a question."""
@@ -733,7 +733,7 @@ def _told(
             **instances.score_of(serving, value),
             "event_id": event_id,
             "inference_id": instances.inference_id(name, event_id, serving.version),
-            "latency_ms": round(latency, 3),
+            "latency_ms": None if latency is None else round(latency, 3),
         }
         for value, event_id, latency in zip(
             scored.values, event_ids, latencies_ms, strict=True

@@ -121,7 +121,9 @@ class Lease:
     """
     A run's right to be the only one of its kind and as-of date, for a while.
 
-    ``Registry.kept`` renews it while the run works.
+    ``Registry.kept`` renews it while the run works. ``waiting_since`` is when a run of
+    this date first found that it had to wait for data; it outlives the runs that gave
+    up, and ends with the one that is done.
     """
 
     name: str
@@ -129,6 +131,7 @@ class Lease:
     generation: int
     began_at: datetime
     duration: timedelta
+    waiting_since: datetime | None = None
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def running(self, *, until: datetime) -> bytes:
@@ -139,7 +142,12 @@ class Lease:
             "began_at": _instant(self.began_at),
             "expires_at": _instant(until),
         }
-        return _json(note)
+        return _json({**note, **self.waiting()})
+
+    def waiting(self) -> dict[str, str]:
+        """Return what the object says of the wait, nothing where there is none."""
+        since = self.waiting_since
+        return {} if since is None else {"waiting_since": _instant(since)}
 
 
 @dataclass(frozen=True)
@@ -541,8 +549,10 @@ class Registry:
         """
         name = f"runs/{self.use_case}/{kind}/{as_of.isoformat()}.json"
         stored = self.artifacts.find(name)
+        since = None
         if stored is not None:
             found = _object_of(stored, name)
+            since = found.get("waiting_since")
             state, ends = found.get("state"), str(found.get("expires_at", ""))
             if state == "done" and "answer" in found and not again:
                 return Finished(found["answer"], found.get("run_id", ""))
@@ -552,6 +562,7 @@ class Registry:
                     f"{found.get('began_at')}; its lease ends at {ends}"
                 )
         lease = Lease(name, run_id, 0, began_at=now, duration=duration)
+        lease.waiting_since = datetime.fromisoformat(since) if since else None
         try:
             lease.generation = self.artifacts.replace(
                 name,
@@ -628,6 +639,7 @@ class Registry:
             "run_id": lease.run_id,
             "ended_at": _instant(at),
             "error": error,
+            **lease.waiting(),
         }
         self.artifacts.replace(lease.name, _json(note), generation=lease.generation)
 

@@ -498,7 +498,7 @@ def _definitions(pairs: Iterable[tuple[str, str]]) -> str:
 
 @dataclass(frozen=True)
 class _Measure:
-    """A metric as the page shows it."""
+    """A metric as the page shows it; ``{outcome}`` stands for the use case's own."""
 
     key: str
     name: str
@@ -510,7 +510,7 @@ _MEASURES = (
     _Measure(
         "roc_auc",
         "ROC AUC",
-        "Chance that a user who converted is ranked above one who did not. "
+        "Chance that one of those who {outcome} is ranked above one of the others. "
         "0.5 is a coin, 1 is perfect.",
         decimals(3),
     ),
@@ -541,13 +541,13 @@ _MEASURES = (
     _Measure(
         "precision",
         "Precision",
-        "Share of the users above the threshold who converted.",
+        "Share of the users above the threshold who {outcome}.",
         decimals(3),
     ),
     _Measure(
         "recall",
         "Recall",
-        "Share of the converters who are above the threshold.",
+        "Share of those who {outcome} who are above the threshold.",
         decimals(3),
     ),
     _Measure("f1", "F1", "Harmonic mean of precision and recall.", decimals(3)),
@@ -581,19 +581,20 @@ def training_page(card: Card) -> str:
         version=text(card.get("model_version", _DASH)),
         trained_at=text(_moment(card.get("trained_at"))),
         headline=_headline(card, quality, best),
-        ranking=_ranking(quality),
-        promise=_promise(quality),
+        ranking=_ranking(card, quality),
+        promise=_promise(card, quality),
         verdict="Promoted" if promoted else "Not promoted",
         verdict_class="good" if promoted else "wait",
         verdict_reason=_sentence(verdict.get("reason")),
         tiles=_tiles(quality, best),
         holdout_users=_plural(quality.get("users"), "user"),
         holdout_dates=_dates(_part(card, "split").get("holdout")),
-        metrics=_metrics(quality),
-        confusion=_confusion(quality),
+        metrics=_metrics(card, quality),
+        confusion=_confusion(card, quality),
         comparison=_comparison(verdict),
         lift_chart=_lift_chart(quality),
-        lift_table=_lift_table(quality),
+        lift_table=_lift_table(card, quality),
+        outcome=text(_outcome(card)),
         curves=_curves(card, quality),
         candidates=_candidates(card),
         calibrations=_calibrations(card),
@@ -653,9 +654,9 @@ def _reason(quality: Card, key: str) -> str:
     ):
         return "no user is above the threshold"
     if conversions == 0:
-        return "nobody in the holdout converted"
+        return "nobody in the holdout is of label 1"
     if conversions == users:
-        return "everybody in the holdout converted"
+        return "everybody in the holdout is of label 1"
     return "not measured"
 
 
@@ -678,8 +679,8 @@ def _ratio(part: Number, whole: Number) -> float | None:
 
 
 def _outcome(card: Card) -> str:
-    """Name what users are expected to do, after *to*."""
-    return str(card.get("outcome") or "convert")
+    """Name what users are expected to do, after *to* or *who*."""
+    return str(card.get("outcome") or "have label 1")
 
 
 def _question(card: Card) -> str:
@@ -707,23 +708,23 @@ def _headline(card: Card, quality: Card, best: Card) -> str:
     )
 
 
-def _ranking(quality: Card) -> str:
+def _ranking(card: Card, quality: Card) -> str:
     auc = quality.get("roc_auc")
     if not _present(auc):
         return ""
     return (
-        "Of one user who converts and one who does not, it ranks the right one higher "
-        f"{100 * auc:.0f} times in 100."
+        f"Of one of those who {text(_outcome(card))} and one of the others, it ranks "
+        f"the right one higher {100 * auc:.0f} times in 100."
     )
 
 
-def _promise(quality: Card) -> str:
+def _promise(card: Card, quality: Card) -> str:
     promised, came = quality.get("mean_probability"), quality.get("base_rate")
     if not (_present(promised) and _present(came)):
         return ""
     return (
-        f"On average it promised {percent(promised)} to convert, and {percent(came)} "
-        "did."
+        f"On average it promised that {percent(promised)} {text(_outcome(card))}; it "
+        f"was {percent(came)}."
     )
 
 
@@ -763,7 +764,11 @@ def _interval(figures: Card, key: str, places: int = 3) -> str:
 
 
 def _metrics(
-    quality: Card, measures: Sequence[_Measure] = _MEASURES, *, why: str = ""
+    card: Card,
+    quality: Card,
+    measures: Sequence[_Measure] = _MEASURES,
+    *,
+    why: str = "",
 ) -> str:
     rows = []
     for measure in measures:
@@ -771,7 +776,7 @@ def _metrics(
         places = 4 if measure.write(0.0) == "0.0000" else 3
         rows.append(
             (
-                f"{measure.name}<small>{measure.meaning}</small>",
+                f"{measure.name}<small>{_meaning(card, measure)}</small>",
                 measure.write(value)
                 if _present(value)
                 else f'{_DASH}<br><span class="reason">'
@@ -786,7 +791,11 @@ def _metrics(
     )
 
 
-def _confusion(quality: Card) -> str:
+def _meaning(card: Card, measure: _Measure) -> str:
+    return measure.meaning.replace("{outcome}", text(_outcome(card)))
+
+
+def _confusion(card: Card, quality: Card) -> str:
     threshold = quality.get("threshold")
     yes = quality.get("true_positives"), quality.get("false_negatives")
     no = quality.get("false_positives"), quality.get("true_negatives")
@@ -795,8 +804,8 @@ def _confusion(quality: Card) -> str:
         f"{compact(threshold)}: a probability from there on counts as a yes.",
         ("", "Above", "Below"),
         [
-            ("Converted", count(yes[0]), count(yes[1])),
-            ("Did not", count(no[0]), count(no[1])),
+            (f"Those who {text(_outcome(card))}", count(yes[0]), count(yes[1])),
+            ("The others", count(no[0]), count(no[1])),
         ],
     )
 
@@ -853,24 +862,35 @@ def _lift_chart(quality: Card) -> str:
     )
 
 
-def _lift_table(quality: Card) -> str:
+def _lift_table(card: Card, quality: Card) -> str:
     if not _list(quality, "lift"):
         return ""
     return table(
         "The same groups in numbers.",
-        ("Group", "Users", "Promised", "Converted", "Rate", "Lift"),
+        (
+            *("Group", "Users", "Promised"),
+            f"Who {text(_outcome(card))}",
+            *("Rate", "Lift"),
+        ),
         [
             (
                 text(d.get("decile")),
-                count(d.get("users")),
+                _shared(d.get("users")),
                 percent(d.get("mean_probability")),
-                count(d.get("conversions")),
+                _shared(d.get("conversions")),
                 percent(_ratio(d.get("conversions"), d.get("users"))),
                 decimals(2)(d.get("lift")),
             )
             for d in _deciles(quality)
         ],
     )
+
+
+def _shared(value: Number) -> str:
+    """Write a count that may be a fraction: of one decimal where it is small."""
+    if not _present(value) or value >= 1000 or abs(value - round(value)) < 1e-9:
+        return count(value)
+    return decimals(1)(value)
 
 
 def _points(points: Iterable[Sequence[Number]]) -> list[tuple[float, float]]:
@@ -895,11 +915,11 @@ def _curves(card: Card, quality: Card) -> str:
                 [Line([(0, 0), (1, 1)], "guide"), Line(roc)],
                 title="ROC curve",
                 description=(
-                    "Converters found against others disturbed, over all thresholds; "
-                    f"area {decimals(3)(quality.get('roc_auc'))}."
+                    f"Those who {_outcome(card)} against the others, over all "
+                    f"thresholds; area {decimals(3)(quality.get('roc_auc'))}."
                 ),
-                x_label="Share of the others contacted",
-                y_label="Share of the converters found",
+                x_label="Share above, of the others",
+                y_label=f"Share above, of those who {_outcome(card)}",
                 x_range=unit,
                 y_range=unit,
             ),
@@ -919,11 +939,12 @@ def _curves(card: Card, quality: Card) -> str:
                 [*guides, Line(pr)],
                 title="Precision against recall",
                 description=(
-                    "Share of the contacted who convert against share of the "
-                    f"converters found; area {decimals(3)(quality.get('pr_auc'))}."
+                    f"Share of those above who {_outcome(card)} against share of those "
+                    f"who {_outcome(card)} who are above; area "
+                    f"{decimals(3)(quality.get('pr_auc'))}."
                 ),
-                x_label="Share of the converters found (recall)",
-                y_label="Share of the contacted who convert (precision)",
+                x_label=f"Share of those who {_outcome(card)} (recall)",
+                y_label=f"Share who {_outcome(card)} (precision)",
                 x_range=unit,
                 y_range=unit,
             ),
@@ -946,7 +967,7 @@ def _curves(card: Card, quality: Card) -> str:
                 title="Calibration curve",
                 description=f"What was promised and what came: {listed}.",
                 x_label="Promised (mean probability)",
-                y_label="Came (share who converted)",
+                y_label=f"Came (share who {_outcome(card)})",
                 x_range=(0.0, reach),
                 y_range=(0.0, reach),
             ),
@@ -1094,8 +1115,8 @@ def _dataset(card: Card, dataset: Card) -> str:
     numbers, categories = _list(dataset, "numbers"), _list(dataset, "categories")
     rows = _part(card, "rows")
     weighted = (
-        " Rows are weighted: some of the users who did not convert were left out, and "
-        "those kept stand for them. Shares, means and rates are those of all users."
+        " Rows are weighted: some of the users were left out, and those kept stand for "
+        "them. Shares, means and rates are those of all users."
         if dataset.get("is_weighted")
         else ""
     )
@@ -1113,7 +1134,8 @@ def _dataset(card: Card, dataset: Card) -> str:
         f"<p>{count(dataset.get('rows'))} rows of "
         f"{_plural(dataset.get('users'), 'user')}, one for each user and date, with "
         f"{_plural(len(numbers) + len(categories), 'feature')}. "
-        f"{count(dataset.get('conversions'))} rows are conversions: a base rate of "
+        f"{count(dataset.get('conversions'))} rows are of users who "
+        f"{text(_outcome(card))}: a base rate of "
         f"{percent(dataset.get('base_rate'))}.{used}{weighted}</p>"
     )
     ranked = _ranked(card, numbers)
@@ -1121,10 +1143,10 @@ def _dataset(card: Card, dataset: Card) -> str:
         intro
         + _snapshots(card, dataset)
         + _missing(numbers, categories)
-        + _histograms(ranked)
+        + _histograms(ranked, noun="user", yes=f"those who {text(_outcome(card))}")
         + _numbers(numbers)
-        + _categories(categories, dataset)
-        + _correlations(ranked, dataset)
+        + _categories(card, categories, dataset)
+        + _correlations(card, ranked, dataset)
     )
 
 
@@ -1161,12 +1183,12 @@ def _snapshots(card: Card, dataset: Card) -> str:
             [Line(points, has_dots=last < 40)],
             title="Base rate by date",
             description=(
-                "Share of users who converted, by the date their features are true "
-                f"for, from {text(dates[0].get('as_of'))} to "
+                f"Share of users who {_outcome(card)}, by the date their features are "
+                f"true for, from {text(dates[0].get('as_of'))} to "
                 f"{text(dates[last].get('as_of'))}."
             ),
             x_label="Date that features are true for",
-            y_label="Share who converted",
+            y_label=f"Share who {_outcome(card)}",
             x_range=(0, last) if last else (-1, 1),
             y_range=(0, _round_up(highest)),
             x_ticks=ticks,
@@ -1176,7 +1198,7 @@ def _snapshots(card: Card, dataset: Card) -> str:
     )
     listed = table(
         "Rows by date, and what they were used for.",
-        ("Date", "Used to", "Rows", "Converted", "Base rate"),
+        ("Date", "Used to", "Rows", f"Who {text(_outcome(card))}", "Base rate"),
         [
             (
                 f'<span class="date">{text(d.get("as_of"))}</span>',
@@ -1228,9 +1250,7 @@ _SCALES = {
 }
 
 
-def _histograms(
-    numbers: Sequence[Card], *, noun: str = "user", yes: str = "converted"
-) -> str:
+def _histograms(numbers: Sequence[Card], *, noun: str, yes: str) -> str:
     if not numbers:
         return ""
     drawn = numbers[:DRAWN_FEATURES]
@@ -1269,10 +1289,10 @@ def _histograms(
         else ""
     )
     return (
-        _heading(f"Numbers, by whether the {noun} {yes}")
+        _heading(f"Numbers, of {yes} and of the others")
         + f'<p><span class="key yes"></span>{yes} '
-        '<span class="key no"></span>not. Each adds up to 100%; the number above '
-        f"a chart is its highest bar.{left_out}</p>"
+        '<span class="key no"></span>the others. Each adds up to 100%; the number '
+        f"above a chart is its highest bar.{left_out}</p>"
         + f'<div class="cards">{"".join(cards)}</div>'
     )
 
@@ -1305,7 +1325,7 @@ def _numbers(numbers: Sequence[Card]) -> str:
     )
 
 
-def _categories(categories: Sequence[Card], dataset: Card) -> str:
+def _categories(card: Card, categories: Sequence[Card], dataset: Card) -> str:
     if not categories:
         return ""
     tables = []
@@ -1334,7 +1354,7 @@ def _categories(categories: Sequence[Card], dataset: Card) -> str:
             + table(
                 f"{_plural(c.get('n_values'), 'value')}, "
                 f"{percent(c.get('missing'))} missing.",
-                ("Value", "Rows", "Share", "Converted"),
+                ("Value", "Rows", "Share", f"Who {text(_outcome(card))}"),
                 rows,
             )
             + "</div>"
@@ -1350,14 +1370,15 @@ def _categories(categories: Sequence[Card], dataset: Card) -> str:
     )
 
 
-def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
+def _correlations(card: Card, ranked: Sequence[Card], dataset: Card) -> str:
     found = _part(dataset, "correlations")
     place = {name: i for i, name in enumerate(_list(found, "features"))}
     matrix = _list(found, "matrix")
     shown = [n for n in ranked if n.get("feature") in place][:MAPPED_FEATURES]
     if len(place) < 2 or len(matrix) != len(place) or not shown:
         return ""
-    names = ["converted", *(str(n["feature"]) for n in shown)]
+    label = f"who {_outcome(card)}"
+    names = [label, *(str(n["feature"]) for n in shown)]
     rows: list[list[Number]] = [[1.0, *(n.get("label_correlation") for n in shown)]]
     for n in shown:
         at = matrix[place[n["feature"]]]
@@ -1380,7 +1401,7 @@ def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
         rows,
         title="Rank correlations of the numeric features",
         description=(
-            "Each feature with each other one and with converting. Closest: "
+            f"Each feature with each other one and with {label}. Closest: "
             + "; ".join(f"{a} and {b} {decimals(2)(r)}" for r, a, b in pairs)
             + "."
         ),
@@ -1410,20 +1431,20 @@ def _correlations(ranked: Sequence[Card], dataset: Card) -> str:
 
 
 def _provenance(card: Card) -> str:
-    split, sampled = _part(card, "split"), card.get("negative_sampling_rate")
+    split = _part(card, "split")
     windows = (
         f"features of {_plural(card.get('lookback_days'), 'day')}, labels of "
         f"{_plural(card.get('horizon_days'), 'day')}, complete after "
         f"{_plural(card.get('settle_days'), 'more day')}"
     )
-    of = "users who did not convert"
+    of = "rows of users who"
     if card.get("outcomes"):
         windows = (
             f"events of the {_plural(card.get('lookback_days'), 'day')} before; one "
             "without a truth is unknown after "
             f"{_plural(card.get('settle_days'), 'day')}"
         )
-        of = "rows that are not label 1"
+        of = "rows that"
     facts = [
         ("Trained", text(_moment(card.get("trained_at")))),
         ("As of", text(card.get("as_of", _DASH))),
@@ -1437,11 +1458,7 @@ def _provenance(card: Card) -> str:
             f"{_parameters(_part(card, 'parameters'))}",
         ),
         ("Calibration", text(card.get("calibration") or "none")),
-        *(
-            [("Sampling", f"{percent(sampled)} of the {of}")]
-            if _present(sampled) and sampled < 1
-            else []
-        ),
+        *([("Sampling", _sampling(card, of))] if _sampling(card, of) else []),
         ("Cost", _cost(card)),
         (
             "Libraries",
@@ -1471,6 +1488,18 @@ def _provenance(card: Card) -> str:
         else ""
     )
     return f'{_definitions(facts)}<div class="closest">{listed}</div>'
+
+
+def _sampling(card: Card, of: str) -> str:
+    """Say which share of the rows of either class was read, where it was not all."""
+    positive = card.get("positive_sampling_rate", 1.0)
+    negative = card.get("negative_sampling_rate")
+    if not (_present(positive) and _present(negative)) or min(positive, negative) >= 1:
+        return ""
+    return (
+        f"{percent(positive)} of the {of} {text(_outcome(card))}, {percent(negative)} "
+        "of the others"
+    )
 
 
 def _cost(card: Card) -> str:
@@ -1535,6 +1564,7 @@ def _events_page(card: Card) -> str:
         holdout=_plural(quality.get("users"), text(noun)),
         holdout_dates=_dates(_part(card, "split").get("holdout")),
         metrics=_metrics(
+            card,
             quality,
             _RANKING_MEASURES if is_anomaly else _EVENT_MEASURES,
             why=_event_reason(card),
@@ -1704,6 +1734,6 @@ def _events(card: Card, noun: str) -> str:
     return (
         intro
         + _missing(numbers, categories)
-        + _histograms(ranked, noun=text(noun), yes="is label 1")
+        + _histograms(ranked, noun=text(noun), yes=f"those that {text(_outcome(card))}")
         + _numbers(numbers)
     )

@@ -20,8 +20,8 @@ from propensity.errors import SettingsError
 PREFIX = "PROPENSITY_"
 
 # Read by the tests and by local mode alone; a function that inherits them ignores them:
-# the folder of real data, and the ports of local services.
-FOREIGN = re.compile(r"PROPENSITY_(DATA|PORT_[A-Z0-9_]+)")
+# the folder of real data, how long local services may take, and their ports.
+FOREIGN = re.compile(r"PROPENSITY_(DATA|LOCAL_READY_S|PORT_[A-Z0-9_]+)")
 
 GIB = 1024**3
 
@@ -36,6 +36,7 @@ _SECRETS = frozenset({"suppression_key"})
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
+_EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
@@ -117,6 +118,8 @@ class Settings:
     bucket: str = ""
     dataset: str = "propensity"
     ga4_dataset: str = ""
+    export_wait_minutes: int = 120
+    property_utc_offset_hours: int = 0
     location: str = "US"
     use_case: str = "ga4_purchase"
     user_column: str = ""
@@ -137,6 +140,7 @@ class Settings:
     lookup_cache_users: int = 100_000
     stale_after_days: int = 8
     seed: int = 42
+    topic_prefix: str = ""
     enriched_topic: str = "enriched"
     scores_topic: str = "scores"
     model_updates_topic: str = "model-updates"
@@ -205,8 +209,15 @@ class Settings:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
                 field="GOOGLE_CLOUD_PROJECT",
+                is_missing=True,
             )
         return cls(**chosen)
+
+    @property
+    def export(self) -> str:
+        """Project and dataset of the GA4 export, ``project.dataset``; empty if none."""
+        named = "." in self.ga4_dataset or not self.ga4_dataset
+        return self.ga4_dataset if named else f"{self.project}.{self.ga4_dataset}"
 
     def required(self, name: str) -> str:
         """Return the text setting ``name``, or raise SettingsError if it is empty."""
@@ -215,6 +226,7 @@ class Settings:
             raise SettingsError(
                 f"{_variable(name)} is not set, and this function needs it",
                 field=_variable(name),
+                is_missing=True,
             )
         return value
 
@@ -230,7 +242,9 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "project": _matching(_PROJECT),
     "bucket": _matching(_BUCKET),
     "dataset": _matching(_DATASET),
-    "ga4_dataset": _matching(_DATASET),
+    "ga4_dataset": _matching(_EXPORT),
+    "export_wait_minutes": _whole(0, 7 * 24 * 60),
+    "property_utc_offset_hours": _whole(-12, 14),
     "location": _matching(re.compile(r"[A-Za-z0-9-]{2,40}")),
     "use_case": _matching(_NAME),
     "user_column": _one_of("user_pseudo_id", "user_id"),
@@ -251,6 +265,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "lookup_cache_users": _whole(0, 10_000_000),
     "stale_after_days": _whole(1, 3650),
     "seed": _whole(0, 2**31 - 1),
+    "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
     "enriched_topic": _matching(_TOPIC),
     "scores_topic": _matching(_TOPIC),
     "model_updates_topic": _matching(_TOPIC),

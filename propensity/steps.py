@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
-from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,10 +17,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity import compaction, consent, evaluation, suppression, tables
+from propensity import (
+    compaction,
+    consent,
+    evaluation,
+    freshness,
+    suppression,
+    tables,
+)
 from propensity.errors import (
     ArtifactError,
     Conflict,
+    ExportLate,
+    NoChampion,
     NotEnoughData,
     Pinned,
     RequestError,
@@ -34,14 +42,14 @@ from propensity.statements import statement
 from propensity.warehouse import record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from propensity.endpoint import Run
     from propensity.training import Trained, Verdict
 
 Floats = NDArray[np.float64]
 
-# Rows of one load job into staging: a hundred million users in a hundred jobs.
+# Rows that are staged at once: what waits for it is in memory.
 STAGED_ROWS = 1_000_000
 
 PERCENTILES = 100
@@ -57,6 +65,116 @@ class Staged:
     users: int
     mean_probability: float | None
     quantiles: Floats
+
+
+# -- The export -----------------------------------------------------------------------
+
+
+def wait_for_training_days(run: Run) -> dict[str, Any]:
+    """Do as ``wait_for_days`` with the days that a training reads."""
+    timeframe, count = run.timeframe, run.settings.training_snapshots
+    newest = timeframe.newest_matured(today=run.as_of)
+    oldest = newest - (count - 1) * timeframe.horizon
+    return wait_for_days(
+        run,
+        since=oldest - timedelta(days=timeframe.lookback_days),
+        until=newest + timeframe.horizon,
+    )
+
+
+def wait_for_days(
+    run: Run, *, since: date | None = None, until: date | None = None
+) -> dict[str, Any]:
+    """
+    See that the days of the export are there, or go on with those that are.
+
+    While the newest may still come the run ends here and is called again. Once that
+    has lasted as long as it may, or where it will not come any more, the run goes on as
+    of the newest date whose days are all there: a missing day would make every user
+    less recent.
+
+    Args:
+        since: The first day (UTC) that is read; None for the lookback's.
+        until: The day after the last; None for the as-of date.
+
+    Returns:
+        What the answer says: ``data_until`` and, where there are some, ``late_days``,
+        ``missing_days`` and ``streamed_days``. Nothing for a use case without export.
+
+    Raises:
+        ExportLate: The newest day is not there, and may come.
+        MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
+    """
+    export = run.settings.export
+    if not (run.use_case.reads_export and export):
+        return {}
+    until = until or run.as_of
+    run.warehouse.check_location(export)
+    found = freshness.look(
+        freshness.Shards.of(run.warehouse.table_names(export)),
+        freshness.Window(
+            since=since or run.as_of - timedelta(days=run.use_case.lookback_days),
+            until=until,
+            now=run.now(),
+            utc_offset_hours=run.settings.property_utc_offset_hours,
+        ),
+        rows=lambda day: run.warehouse.row_count(export, f"events_{day:%Y%m%d}"),
+    )
+    if found.is_awaited and not run.force:
+        _wait(run, found)
+    run.is_cut_short = found.data_until < until
+    run.as_of -= until - found.data_until
+    run.data_until = found.data_until
+    told = {
+        "data_until": found.data_until,
+        **{
+            f"{name}_days": list(days)
+            for name in ("late", "missing", "streamed")
+            if (days := getattr(found, name))
+        },
+    }
+    run.noted.update(told)
+    if found.late or found.missing:
+        run.noted.update(severity="WARNING", message=_told_days(found, until))
+    return told
+
+
+def _wait(run: Run, found: freshness.Freshness) -> None:
+    """Raise ExportLate, unless this date's runs have waited as long as they may."""
+    lease, now = run.lease, run.now()
+    since = (lease.waiting_since if lease else None) or now
+    wait_s = freshness.retry_after_s(now - since, run.settings)
+    if not wait_s:
+        return
+    if lease is not None:
+        lease.waiting_since = since
+    ends = since + timedelta(minutes=run.settings.export_wait_minutes)
+    days = _listed(found.late or found.streamed[-1:])
+    raise ExportLate(
+        f"the export {run.settings.export} is not whole yet: {days} is missing, still "
+        f"being loaded, or only streamed. Call again in {wait_s} s or later; from "
+        f"{ends:%Y-%m-%d %H:%M} UTC on (PROPENSITY_EXPORT_WAIT_MINUTES), or with "
+        f"force, the run goes on as of {found.data_until}",
+        retry_after_s=wait_s,
+        detail={"late_days": [str(day) for day in found.late]},
+    )
+
+
+def _told_days(found: freshness.Freshness, until: date) -> str:
+    parts = []
+    if found.late:
+        parts.append(
+            f"the export lacks {_listed(found.late)}: went on with what happened "
+            f"before {found.data_until} instead of {until}"
+        )
+    if found.missing:
+        parts.append(f"days of the export never came: {_listed(found.missing)}")
+    return "; ".join(parts)
+
+
+def _listed(days: Sequence[date], shown: int = 5) -> str:
+    more = f" and {len(days) - shown} more" if len(days) > shown else ""
+    return ", ".join(map(str, days[:shown])) + more
 
 
 # -- 00-ModelTraining -----------------------------------------------------------------
@@ -231,8 +349,10 @@ def champion_as_of(run: Run) -> Serving:
     Raises:
         NoChampion, ArtifactError, SchemaError: As ``serving``.
     """
-    version = run.registry.champion().version
-    metadata = recorded(run.warehouse, run.use_case, version)
+    champion = run.registry.find_champion()
+    if champion is None:
+        raise NoChampion(why_nothing_serves(run))
+    metadata = recorded(run.warehouse, run.use_case, champion.version)
     if metadata["as_of"] <= run.as_of:
         run.noted["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return loaded(
@@ -254,6 +374,20 @@ def champion_as_of(run: Run) -> Serving:
             chosen=run.use_case.chosen(run.settings),
         )
     return serving(run, found[0]["model_version"])
+
+
+def why_nothing_serves(run: Run) -> str:
+    """Say what is to be done where nothing serves: train, or read the verdict."""
+    found = run.warehouse.rows(
+        statement("recorded_versions"), {"use_case": run.use_case.name, "at_most": 1}
+    )
+    if not found:
+        return f"{run.use_case.name} has no champion yet: run modelTraining first"
+    newest = found[0]
+    return (
+        f"{run.use_case.name} has no champion: version {newest['model_version']}, "
+        f"trained as of {newest['as_of']}, was not promoted. {newest['verdict']}"
+    )
 
 
 def serving(run: Run, version: int) -> Serving:
@@ -298,6 +432,7 @@ def publish_model(
         version=version,
         rows=rows,
         as_of=run.as_of,
+        data_until=run.data_until,
         settle_days=run.timeframe.settle_days,
         chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
@@ -305,11 +440,7 @@ def publish_model(
     )
     published = run.registry.publish(version, modelcard.files(card, trained, rows))
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
-    run.warehouse.append(
-        tables.TRAINING_METADATA,
-        record(row, tables.TRAINING_METADATA),
-        job_id=f"train-{run.use_case.name}-{version}-{run.run_id}",
-    )
+    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
     final = _promoted(run, trained, verdict, row=row, champion=champion)
     if final is not verdict:
         _revise(run, final, row)
@@ -422,13 +553,11 @@ def stage(run: Run, model: Serving) -> Staged:
         run.use_case.window(run.settings, [run.as_of]),
     )
     batches = (suppressed.without(batch, run.use_case.name) for batch in read)
-    users, mass, parts = 0, 0.0, count()
+    users, mass = 0, 0.0
     for rows in _staged(run, model.scorer.score(batches)):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
-        run.warehouse.append(
-            tables.PREDICTIONS_STAGING, rows, job_id=f"stage-{run.run_id}-{next(parts)}"
-        )
+        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
         # The next million is gathered while nothing holds this one.
         del rows
     if not users:
@@ -444,7 +573,7 @@ def stage(run: Run, model: Serving) -> Staged:
 def _staged(
     run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
 ) -> Iterator[pa.Table]:
-    """Gather scored batches into tables of one load job each."""
+    """Gather scored batches into tables that are staged at once each."""
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch, probability in scored:
@@ -524,6 +653,8 @@ def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
             **_staged_key(run),
             "use_case": run.use_case.name,
             "as_of": run.as_of,
+            "reads_export": run.data_until is not None,
+            "data_until": run.data_until or run.as_of,
             "model_version": model.version,
             "scored_at": run.began_at,
             "edges": [float(edge) for edge in staged.quantiles[1:PERCENTILES]],
@@ -555,7 +686,9 @@ def weeks_to_evaluate(run: Run) -> list[date]:
     Return the weeks whose outcomes are over and whose figures are not final.
 
     The week that ends with the as-of date is always among them: without predictions it
-    gets a row that says so. For events a week is a day, and goes by their scores.
+    gets a row that says so. Not so where the export ends before that date: the week is
+    evaluated once its days are there. For events a week is a day, and goes by their
+    scores.
     """
     timeframe = run.timeframe
     newest = run.as_of - timeframe.horizon
@@ -568,7 +701,8 @@ def weeks_to_evaluate(run: Run) -> list[date]:
             "until": newest,
         },
     )
-    return sorted({row["week"] for row in found} | {newest})
+    ends = set() if run.is_cut_short else {newest}
+    return sorted({row["week"] for row in found} | ends)
 
 
 def evaluate_week(run: Run, week: date) -> dict[str, Any]:
@@ -618,6 +752,7 @@ def _evaluation(run: Run, week: date) -> dict[str, Any]:
         "week_end": week + run.timeframe.horizon,
         "status": "final" if is_final else "provisional",
         "evaluated_at": run.began_at,
+        "data_until": run.data_until,
     }
 
 
@@ -716,8 +851,10 @@ def outcomes_of(groups: pa.Table) -> tuple[evaluation.Outcomes, int]:
 
 
 def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
-    """Replace the rows of the evaluated weeks in one statement."""
+    """Replace the rows of the evaluated weeks in one statement; there may be none."""
     run.check_lease()
+    if not rows:
+        return
     key = _staged_key(run)
     billed = run.warehouse.bytes_billed
     staged = pa.concat_tables(
@@ -726,9 +863,7 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
             for row in rows
         ]
     )
-    run.warehouse.append(
-        tables.EVALUATION_STAGING, staged, job_id=f"evaluate-{run.run_id}"
-    )
+    run.warehouse.write(tables.EVALUATION_STAGING, staged)
     run.warehouse.execute(
         statement("publish_evaluation"),
         {
@@ -760,6 +895,7 @@ def prepare(warehouse: Any, artifacts: Any, settings: Any) -> None:
     Raises:
         MissingTable: The export has no table yet, so that its view can not be made.
             All else is there.
+        SettingsError: The export is in another location. All else is there.
     """
     warehouse.create_dataset(settings.dataset)
     for table in tables.retained(settings.retention_days):
@@ -768,6 +904,6 @@ def prepare(warehouse: Any, artifacts: Any, settings: Any) -> None:
     compaction.prepare_view(warehouse, artifacts)
     if not settings.ga4_dataset:
         return
-    source = f"{settings.project}.{settings.ga4_dataset}"
-    text = consent.events_view(source, require=settings.require_consent)
+    warehouse.check_location(settings.export)
+    text = consent.events_view(settings.export, require=settings.require_consent)
     warehouse.replace_view(consent.VIEW, text)

@@ -39,7 +39,7 @@ from propensity.events import (
     amount_of,
     check_unread,
     checked_age,
-    instant_of,
+    instants_of,
     label_of,
     moment_of,
     number_of,
@@ -670,18 +670,11 @@ def _details(
     return values
 
 
-def _instants(event: Any, latest: datetime) -> dict[str, str]:
-    """
-    Return the instants that an event has, in ISO 8601.
-
-    Raises:
-        Refused: One is no moment that can be.
-    """
-    given = {name: getattr(event, name) for name in event.declared.instants}
+def _instants(event: Any, latest: datetime) -> dict[str, str | None]:
+    """Return the instants that an event tells, in ISO 8601; a senseless one is null."""
     return {
-        name: instant_of(value, field=name, latest=latest).isoformat()
-        for name, value in given.items()
-        if value is not None and value is not msgspec.UNSET
+        name: None if moment is None else moment.isoformat()
+        for name, moment in instants_of(event, latest=latest).items()
     }
 
 

@@ -9,6 +9,7 @@ to BigQuery.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -93,6 +94,42 @@ class Table:
             f"OPTIONS ({options})"
         )
 
+    def is_narrower(self, fields: Iterable[Mapping[str, Any]]) -> bool:
+        """
+        Tell whether a table that is there has whole numbers in the place of fractions.
+
+        Args:
+            fields: Its schema as the API describes it: ``name``, ``type`` and, of a
+                struct, ``fields``.
+        """
+        return any(_is_narrower(column, fields) for column in self.columns)
+
+    def rewritten(self) -> str:
+        """
+        Return the script that gives structs of a table, which exists, today's types.
+
+        Its rows are copied, cast, and put into a table that replaces it as a whole, so
+        that readers see the old one or the new. If the script fails between, the rows
+        are in the copy as well, which expires after a week.
+
+        Source:
+            No other statement changes a field within an array of structs:
+            https://cloud.google.com/bigquery/docs/managing-table-schemas.
+        """
+        copy = f"{self.name}_before"
+        selected = ",\n".join(f"  {_cast(column)}" for column in self.columns)
+        created = self.ddl().removeprefix("CREATE TABLE IF NOT EXISTS")
+        return (
+            f"CREATE OR REPLACE TABLE `{copy}`\n"
+            "OPTIONS (expiration_timestamp = "
+            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
+            f"AS SELECT * FROM `{self.name}`\n"
+            f"WHERE {self.partition} >= DATE '1970-01-01';\n"
+            f"CREATE OR REPLACE TABLE{created}\n"
+            f"AS SELECT\n{selected}\nFROM `{copy}`;\n"
+            f"DROP TABLE `{copy}`"
+        )
+
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""
         import pyarrow as pa  # noqa: PLC0415 - a lookup never needs Arrow
@@ -103,6 +140,32 @@ class Table:
                 for column in self.columns
             ]
         )
+
+
+# Types as the API spells them, and as SQL does.
+_WHOLE = frozenset({"INTEGER", "INT64"})
+
+
+def _is_narrower(column: Column, fields: Iterable[Mapping[str, Any]]) -> bool:
+    found = next((one for one in fields if one["name"] == column.name), {})
+    if column.fields:
+        inside = found.get("fields", ())
+        return any(_is_narrower(one, inside) for one in column.fields)
+    return column.type == "FLOAT64" and found.get("type") in _WHOLE
+
+
+def _cast(column: Column) -> str:
+    """Return a column, the fields of its structs cast to their types."""
+    if not column.fields:
+        return column.name
+    parts = ", ".join(
+        f"CAST(part.{one.name} AS {one.sql_type}) AS {one.name}"
+        for one in column.fields
+    )
+    return (
+        f"ARRAY(SELECT AS STRUCT {parts} FROM UNNEST({column.name}) AS part "
+        f"WITH OFFSET AS place ORDER BY place) AS {column.name}"
+    )
 
 
 def _literal(text: str) -> str:
@@ -169,7 +232,7 @@ _QUALITY = (
         repeated=True,
         fields=(
             Column("decile", "INT64", "1 is the highest scores"),
-            Column("users", "INT64", "Rows in it"),
+            Column("users", "FLOAT64", "A tenth of the rows; ties are shared out"),
             Column("conversions", "FLOAT64", "Label 1 in it; ties are shared out"),
             Column("mean_probability", "FLOAT64", "Mean of its probabilities"),
             Column("lift", "FLOAT64", "Its rate of label 1 over the base rate"),
@@ -189,6 +252,7 @@ TRAINING_METADATA = Table(
         Column("training_date", "DATE", "UTC day of the run", required=True),
         Column("trained_at", "TIMESTAMP", "When the run began"),
         Column("as_of", "DATE", "The run's as-of date: nothing after it was read"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         Column("lookback_days", "INT64", "Days of events behind a feature"),
         Column("horizon_days", "INT64", "Days of outcome in a label"),
         Column("settle_days", "INT64", "Days waited for late rows of the export"),
@@ -199,6 +263,7 @@ TRAINING_METADATA = Table(
         Column("calibration_rows", "INT64", "Rows chosen and calibrated on"),
         Column("train_base_rate", "FLOAT64", "Share of label 1 in training"),
         Column("negative_sampling_rate", "FLOAT64", "Share of label 0 rows read"),
+        Column("positive_sampling_rate", "FLOAT64", "Share of label 1 rows read"),
         Column("algorithm", "STRING", "The candidate that was chosen"),
         Column("parameters", "STRING", "Its parameters, JSON"),
         Column("calibration", "STRING", "none, sigmoid, isotonic or temperature"),
@@ -238,6 +303,7 @@ _PREDICTION = (
     Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
     Column("model_version", "INT64", "Model that scored", required=True),
     Column("scored_at", "TIMESTAMP", "When the run began"),
+    Column("data_until", "DATE", "Day before which the GA4 export was all there"),
 )
 
 PREDICTIONS = Table(
@@ -274,8 +340,9 @@ EVALUATION = Table(
         Column("status", "STRING", "provisional, or final once labels are mature"),
         Column("outcome", "STRING", "evaluated, no_predictions or one_class"),
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         *_QUALITY,
-        Column("unscored_converters", "INT64", "Converted without a probability"),
+        Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),
         Column("is_shadow", "BOOL", "Whether the model was scored to compare only"),
@@ -485,7 +552,11 @@ INFERENCE_LOG = Table(
         Column("features", "STRING", "What the model was given, JSON"),
         Column("scored_at", "TIMESTAMP", "When it was scored", required=True),
         Column("scored_on", "DATE", "UTC day of scored_at", required=True),
-        Column("latency_ms", "FLOAT64", "From ingestion or publication to the score"),
+        Column(
+            "latency_ms",
+            "FLOAT64",
+            "From ingest_ts or publication to the score; null where that is senseless",
+        ),
     ),
 )
 
@@ -543,6 +614,38 @@ SUPPRESSED_USERS = Table(
         Column("key_id", "STRING", "Tells the hash's key from others", required=True),
         Column("suppressed_at", "TIMESTAMP", "When it was added", required=True),
         Column("suppressed_on", "DATE", "UTC day of suppressed_at", required=True),
+    ),
+)
+
+# Columns of the view ga_events, which ga_events.sql makes of the export; a test holds
+# that. No table: nothing here creates it.
+GA_EVENTS = (
+    Column("table_suffix", "STRING", "Local day of the table, YYYYMMDD; prunes"),
+    Column("event_timestamp", "INT64", "Microseconds since 1970, UTC"),
+    Column("event_time", "TIMESTAMP", "The same as a moment"),
+    Column("event_name", "STRING", "Such as page_view or purchase"),
+    Column("user_pseudo_id", "STRING", "Browser or device; null without consent"),
+    Column("user_id", "STRING", "The site's own id; null before a login"),
+    Column("user_first_touch_timestamp", "INT64", "First visit, as event_timestamp"),
+    Column("ga_session_id", "INT64", "Session of the browser or device"),
+    Column("engagement_ms", "INT64", "Milliseconds on screen"),
+    Column("event_value", "NUMERIC", "Parameter value, in the event's currency"),
+    Column("event_value_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("currency", "STRING", "Parameter currency, in capitals, such as EUR"),
+    Column("purchase_revenue", "NUMERIC", "Of a purchase, in the event's currency"),
+    Column("purchase_revenue_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("refund_value", "NUMERIC", "Of a refund, in the event's currency"),
+    Column("refund_value_in_usd", "NUMERIC", "The same in US dollars"),
+    Column("transaction_id", "STRING", "Of a purchase or refund, as the shop sends it"),
+    Column("n_items", "INT64", "Sum of the items' quantities; null without items"),
+    Column("n_distinct_items", "INT64", "Different item ids among the items"),
+    Column("source", "STRING", "Where the user first came from; null if streamed"),
+    Column("medium", "STRING", "How the user first came; null if streamed"),
+    Column("device_category", "STRING", "desktop, mobile or tablet"),
+    Column("operating_system", "STRING", "Such as Android"),
+    Column("country", "STRING", "By the user's address"),
+    Column(
+        "params_digest", "STRING", "MD5 of all parameters: tells equal events apart"
     ),
 )
 

@@ -9,10 +9,27 @@ to three days. Nothing here, or deeper, asks what time it is.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 
 DAY = timedelta(days=1)
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+def day_of(text: str) -> date:
+    """
+    Read a date: ``YYYY-MM-DD``, in ASCII digits and nothing else.
+
+    Python's own readers take 2025-7-1, 20250701 and digits of other scripts as well.
+
+    Raises:
+        ValueError: It is not one, or there is no such day.
+    """
+    if not _DAY.fullmatch(text):
+        raise ValueError(f"{text[:32]!r} is not four, two and two digits with dashes")
+    return date.fromisoformat(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,10 @@ to Pub/Sub.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
 
 EVENTS = "events"
 ENRICHED = "enriched"
@@ -48,3 +52,29 @@ SUBSCRIPTIONS = (
     ),
     Subscription(name="dead-letters-replay", topic=DEAD_LETTERS),
 )
+
+
+def prefixed(prefix: str, name: str) -> str:
+    """Return what a topic or a subscription is called in a deployment of a prefix."""
+    return f"{prefix}-{name}" if prefix else name
+
+
+def topic_name(settings: Settings, name: str) -> str:
+    """
+    Return what a topic is called where the settings are from.
+
+    Args:
+        settings: Which name three topics; the others have their prefix.
+        name: Of TOPICS.
+    """
+    chosen = {
+        ENRICHED: settings.enriched_topic,
+        SCORES: settings.scores_topic,
+        MODEL_UPDATES: settings.model_updates_topic,
+    }
+    return chosen.get(name) or prefixed(settings.topic_prefix, name)
+
+
+def subscription_name(settings: Settings, one: Subscription) -> str:
+    """Return what a subscription is called where the settings are from."""
+    return prefixed(settings.topic_prefix, one.name)

@@ -64,6 +64,9 @@ _TOLERATED = 0.01
 # Values rarer than this share of the training rows are one value together.
 _RARE = 0.01
 
+# How a version comes to serve that training has not promoted.
+BY_HAND = "promote it by hand: python -m offline.promote promote VERSION --force"
+
 _ALGORITHMS: Mapping[str, type] = {
     "LogisticRegression": LogisticRegression,
     "HistGradientBoostingClassifier": HistGradientBoostingClassifier,
@@ -109,6 +112,9 @@ class Trained:
     """
     A model that has been chosen, calibrated and measured, and how.
 
+    ``sampling`` has by label the share of its rows that were read, ``baseline_score``
+    what the use case's baseline gives the rows held out, in [0, 1]. ``is_measured``
+    says whether these rows hold truths enough to judge a first model by.
     Of one that gives anomaly scores, ``is_anomaly``, ``probability`` holds these; they
     are NaN unless ``is_warm``. ``alerts`` and ``outcomes``, how many rows were known
     and how many were not, are of events.
@@ -129,7 +135,9 @@ class Trained:
     probability: Floats
     rows: Mapping[str, int]
     train_base_rate: float | None
-    sampling_rate: float
+    sampling: Mapping[int, float]
+    baseline_score: Floats
+    is_measured: bool = True
     is_anomaly: bool = False
     is_warm: bool = True
     alerts: Sequence[Mapping[str, float | None]] = ()
@@ -177,11 +185,9 @@ def train(
         for as_ofs in (split.train, split.calibrate, split.holdout)
     )
     _check_enough(
-        fitting,
-        choosing,
-        holdout,
-        settings.minimum_training_rows,
-        settings.minimum_conversions,
+        {"train on": fitting, "choose on": choosing, "hold out": holdout},
+        use_case,
+        settings,
     )
     seed = settings.seed
 
@@ -218,7 +224,7 @@ def train(
             observed,
             threshold=use_case.threshold,
             seed=seed,
-            negative_weight=float(holdout.weight.max()),
+            expansion=evaluation.expansion(holdout.label, holdout.weight),
         ),
         curves=evaluation.curves(observed),
         baselines=baselines(use_case, holdout),
@@ -231,7 +237,8 @@ def train(
             "holdout": len(holdout),
         },
         train_base_rate=fitting.base_rate,
-        sampling_rate=float(1 / fitting.weight.max()),
+        sampling=sampling(rows),
+        baseline_score=baseline_score(use_case, holdout),
     )
 
 
@@ -241,11 +248,11 @@ def compare(
     """
     Decide whether a challenger becomes champion.
 
-    It does unless it is worse: the 95% interval of the difference in ROC AUC or in log
-    loss lies wholly on the wrong side, or ROC AUC falls by more than a hundredth,
-    however wide the interval. A difference within the noise goes to the challenger,
-    which has seen newer data. Comparing on the same rows takes out what made the week
-    easy or hard for both.
+    Where nothing serves ``first_verdict`` decides. Else it does unless it is worse: the
+    95% interval of the difference in ROC AUC or in log loss lies wholly on the wrong
+    side, or ROC AUC falls by more than a hundredth, however wide the interval. A
+    difference within the noise goes to the challenger, which has seen newer data.
+    Comparing on the same rows takes out what made the week easy or hard for both.
 
     Args:
         trained: The challenger.
@@ -255,7 +262,7 @@ def compare(
         seed: Of the resampling.
     """
     if version is None:
-        return Verdict(promoted=True, reason="the first model of this use case")
+        return first_verdict(trained, seed=seed)
     if champion is None:
         return Verdict(
             promoted=True,
@@ -281,6 +288,53 @@ def compare(
         reason=("worse: " if is_worse else "not worse: ") + told,
         compared_version=version,
         differences=found,
+    )
+
+
+def first_verdict(trained: Trained, *, seed: int) -> Verdict:
+    """
+    Decide whether a model serves where nothing does yet.
+
+    It must rank better than chance, and better than the use case's baseline: the 95%
+    intervals of both differences in ROC AUC lie above zero, on the rows held out, which
+    have both classes. Log loss decides nothing here: a baseline gives no probability.
+
+    Args:
+        trained: The model.
+        seed: Of the resampling.
+    """
+    holdout = trained.holdout
+    [baseline] = trained.baselines
+    rivals = {
+        "chance": np.full(len(holdout), 0.5),
+        baseline: trained.baseline_score,
+    }
+    compared, beaten_by = [], []
+    for name, rival in rivals.items():
+        area = evaluation.paired_differences(
+            trained.probability,
+            rival,
+            holdout.label,
+            weight=holdout.weight,
+            seed=seed,
+        )["roc_auc"]
+        compared.append(
+            f"{area.estimate:+.4f} ({area.low:+.4f} to {area.high:+.4f}) against {name}"
+        )
+        if area.low <= 0:
+            beaten_by.append(name)
+    told = f"ROC AUC {', '.join(compared)}, on {len(holdout)} rows held out"
+    if beaten_by:
+        return Verdict(
+            promoted=False,
+            reason=f"not shown to be better than {' and '.join(beaten_by)}: {told}. "
+            "Nothing serves before a model is: wait for more data, give it features "
+            f"that tell more, or {BY_HAND}",
+        )
+    return Verdict(
+        promoted=True,
+        reason=f"the first model of this use case, and better than chance and "
+        f"{baseline}: {told}",
     )
 
 
@@ -459,32 +513,72 @@ def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
     )
 
 
+def sampling(rows: pa.Table) -> dict[int, float]:
+    """
+    Return by label, 0 and 1, the share of its rows that were read.
+
+    Args:
+        rows: ``label`` (0, 1 or null) and ``weight``, the rows that one stands for.
+    """
+    label = pc.cast(rows["label"], pa.float64()).to_numpy()
+    weight = rows["weight"].to_numpy()
+    found = {}
+    for value in (0, 1):
+        chosen = weight[label == value]
+        found[value] = float(len(chosen) / chosen.sum()) if len(chosen) else 1.0
+    return found
+
+
 def _check_enough(
-    fitting: Slice, choosing: Slice, holdout: Slice, rows: int, conversions: int
+    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
 ) -> None:
-    if len(fitting) < rows:
-        raise NotEnoughData(
-            f"{len(fitting)} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
-            f"ROWS is {rows}. Wait for more weeks of events, or lower it"
-        )
-    for name, part in (
-        ("train on", fitting),
-        ("choose on", choosing),
-        ("hold out", holdout),
-    ):
+    """Raise NotEnoughData for a class that is missing first: it is the worse fault."""
+    for name, part in parts.items():
         if part.conversions in (0, len(part)):
-            raise NotEnoughData(
-                f"the {len(part)} rows to {name} are of one class only "
-                f"(label {1 if part.conversions else 0}). Is PROPENSITY_LABEL_EVENT "
-                "the event that the export has?"
+            raise NotEnoughData(_one_class(name, part, use_case))
+    least = settings.minimum_training_rows
+    if (count := len(parts["train on"])) < least:
+        raise NotEnoughData(
+            f"{count} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
+            f"ROWS is {least}. Wait for more weeks of events, or lower it"
+        )
+    least = settings.minimum_conversions
+    for name, part in parts.items():
+        if part.conversions < least:
+            more = (
+                ", choose a more frequent PROPENSITY_LABEL_EVENT"
+                if "label_event" in use_case.parameters
+                else ""
             )
-        if part.conversions < conversions:
             raise NotEnoughData(
-                f"{part.conversions} conversions among the {len(part)} rows to {name} "
-                f"are too few: PROPENSITY_MINIMUM_CONVERSIONS is {conversions}. Wait "
-                "for more weeks of events, choose a more frequent PROPENSITY_LABEL_"
-                "EVENT, or lower it"
+                f"{part.conversions} of the {len(part)} rows to {name} are of users "
+                f"who {use_case.outcome} (label 1), which is too few: PROPENSITY_"
+                f"MINIMUM_CONVERSIONS is {least}. Wait for more weeks of "
+                f"events{more}, or lower it"
             )
+
+
+def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
+    """Say which class a slice lacks, how many rows it has, and what may be why."""
+    if not len(part):
+        return f"there are no rows to {name}"
+    dates = sorted(pc.unique(part.rows["as_of"]).to_pylist())
+    days = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    missing = 0 if part.conversions else 1
+    of = f"{'none is' if missing else 'all are'} of users who {use_case.outcome}"
+    counts = f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0"
+    if part.weight.max() > 1:
+        advice = (
+            "They are a sample of more rows: raise PROPENSITY_MAXIMUM_TRAINING_ROWS"
+        )
+    elif missing and "label_event" in use_case.parameters:
+        advice = "Is PROPENSITY_LABEL_EVENT the event that the source has?"
+    else:
+        advice = "Wait for more weeks of events"
+    return (
+        f"the rows to {name} ({days}) lack one class, label {missing}, {of}: {counts}, "
+        f"of {len(part)}. {advice}"
+    )
 
 
 def _frame(rows: pa.Table, features: dict[str, str]) -> Any:
@@ -647,15 +741,21 @@ def calibrated_model(model: Any, method: str, encoded: Any, part: Slice) -> Any:
         return calibrator.fit(encoded, part.label, **_weights(part))
 
 
-def baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
+def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:
+    """Return ranks in [0, 1] by the baseline's feature; a missing value is last."""
     baseline = use_case.baseline
     values = pc.cast(holdout.rows[baseline.feature], pa.float64()).to_numpy()
     order = -values if baseline.ascending else values
     order = np.where(np.isnan(order), -np.inf, order)
     _, rank = np.unique(order, return_inverse=True)
-    score = rank / max(1, rank.max())
+    return np.asarray(rank / max(1, rank.max(initial=0)), dtype=np.float64)
+
+
+def baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
+    """Return the ROC AUC of simpler rankings of the rows held out, by name."""
+    score = baseline_score(use_case, holdout)
     seen = evaluation.outcomes(score, holdout.label, weight=holdout.weight)
-    return {f"{baseline.feature} alone": evaluation.roc_auc(seen)}
+    return {f"{use_case.baseline.feature} alone": evaluation.roc_auc(seen)}
 
 
 def importance(
@@ -669,10 +769,10 @@ def importance(
     """
     generator = np.random.default_rng(seed)
     count = min(_IMPORTANCE_ROWS, len(holdout))
-    # Conversions are few: half the sample is theirs. ROC AUC does not depend on it.
+    # Label 1 is rare: half the sample is of it. ROC AUC does not depend on it.
     chosen = _balanced(holdout.label, count, generator)
     rows = holdout.rows.select(list(features)).take(pa.array(chosen)).combine_chunks()
-    label, weight = holdout.label[chosen], np.ones(len(chosen))
+    label, weight = holdout.label[chosen], holdout.weight[chosen]
     whole = _area(scores(scorer, rows), label, weight)
     repeated = pa.concat_tables([rows] * _IMPORTANCE_REPEATS).combine_chunks()
     found = []

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import date, datetime
 from functools import cached_property
@@ -23,12 +24,15 @@ from google.auth import exceptions as auth
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from propensity import rights
 from propensity.errors import (
+    AccessDenied,
     Conflict,
     MissingTable,
     PropensityError,
     QueryTooExpensive,
     SchemaError,
+    SettingsError,
     Unavailable,
 )
 
@@ -66,6 +70,9 @@ _UNLIMITED = ("grpc.max_receive_message_length", -1)
 
 # Read as JSON with the answer; more are read as Arrow through the Storage API.
 _SMALL_ROWS = 1_000
+
+# Names of tables in one answer: the most that BigQuery gives.
+_TABLES_PAGE = 1_000
 
 
 class Warehouse:
@@ -246,7 +253,8 @@ class Warehouse:
         Have a table, which exists, be as it says: its columns, how long partitions are
         kept, and whether a query must name them.
 
-        A column that is missing is added at the end, unless it is required.
+        A column that is missing is added at the end, unless it is required. Whole
+        numbers in a struct that have become fractions are cast; other types stay.
         """
         wanted = table.expiration_days * _DAY_MS or None
         with self._translated():
@@ -275,6 +283,9 @@ class Warehouse:
                 self.client.update_table(
                     found, changed, retry=self._retry, timeout=self._request
                 )
+            there_now = [field.to_api_repr() for field in found.schema]
+        if table.is_narrower(there_now):
+            self.execute(table.rewritten())
 
     def view_text(self, name: str) -> str:
         """
@@ -288,6 +299,53 @@ class Warehouse:
                 self._named(name), retry=self._retry, timeout=self._request
             )
         return found.view_query or ""
+
+    def check_location(self, dataset: str) -> None:
+        """
+        Make sure that a dataset is where queries run; it bills nothing.
+
+        Args:
+            dataset: As ``project.dataset``.
+
+        Raises:
+            SettingsError: It is elsewhere: a query does not cross locations.
+            MissingTable, AccessDenied, Unavailable: As named.
+        """
+        with self._translated(dataset):
+            found = self.client.get_dataset(
+                dataset, retry=self._retry, timeout=self._request
+            )
+        wanted, there = self.settings.location, found.location or ""
+        if there and there.casefold() != wanted.casefold():
+            raise SettingsError(
+                f"the dataset {dataset} is in {there}, and queries run in {wanted} "
+                "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Put "
+                f"{self.settings.project}.{self.settings.dataset} where the export "
+                "is, or copy the export",
+                field="PROPENSITY_LOCATION",
+            )
+
+    def table_names(self, dataset: str) -> list[str]:
+        """Return the names of the tables of ``project.dataset``; it bills nothing."""
+        with self._translated(dataset):
+            listed = self.client.list_tables(
+                dataset,
+                page_size=_TABLES_PAGE,
+                retry=self._retry,
+                timeout=self._request,
+            )
+            return [str(one.table_id) for one in listed]
+
+    def row_count(self, dataset: str, table: str) -> int:
+        """Return the rows of a table, 0 where there is none; it bills nothing."""
+        with self._translated(dataset):
+            try:
+                found = self.client.get_table(
+                    f"{dataset}.{table}", retry=self._retry, timeout=self._request
+                )
+            except api.NotFound:
+                return 0
+            return int(found.num_rows or 0)
 
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""
@@ -332,11 +390,32 @@ class Warehouse:
                 timeout=self._request,
             )
 
+    def write(self, table: Table, rows: pa.Table) -> None:
+        """
+        Append rows to a table through the Storage Write API: all of them or none.
+
+        What functions append by: it needs no right but to change the table's rows.
+
+        Args:
+            rows: In ``table.arrow_schema()``, columns in any order.
+
+        Raises:
+            SchemaError, MissingTable, AccessDenied, Unavailable: As ``writes.write``.
+        """
+        from propensity import writes  # noqa: PLC0415
+
+        given = _conforming(rows, table)
+        # A run writes a few times, minutes apart: a connection for each.
+        with self._translated(), writes.open_client(self.settings) as client:
+            writes.write(client, self.settings, table=table.name, rows=given)
+
     def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
         Append rows to a table by one load job, exactly once per ``job_id``.
 
-        BigQuery refuses a second job of the same id, so a retried run adds nothing.
+        What people append by, whose rights are wide: BigQuery asks for the permission
+        to create tables and to alter them, too. It refuses a second job of the same
+        id, so that a load that is run again adds nothing.
 
         Args:
             rows: In ``table.arrow_schema()``, columns in any order.
@@ -482,13 +561,41 @@ class Warehouse:
         return float(self.settings.retry_deadline_s)
 
     @contextlib.contextmanager
-    def _translated(self) -> Iterator[None]:
+    def _translated(self, dataset: str = "") -> Iterator[None]:
         try:
             yield
         except PropensityError:
             raise
+        except api.Forbidden as error:
+            if not _is_denied(error):
+                raise translated(error) from error
+            raise self._denied(error, dataset) from error
         except (api.GoogleAPICallError, api.RetryError, *_TRANSPORT) as error:
-            raise translated(error) from error
+            raise translated(error, self._credentials) from error
+
+    def _denied(self, error: api.Forbidden, dataset: str) -> AccessDenied:
+        """Return the error that says who lacks what, and on which dataset."""
+        text = _told(error)
+        named = _NAMED.search(text)
+        found = dataset or (f"{named[1]}.{named[2]}" if named else "")
+        remedy = rights.REMEDY
+        if found and found == self.settings.export:
+            remedy = f"Grant it roles/bigquery.dataViewer on the dataset {found}"
+            if not found.startswith(f"{self.settings.project}."):
+                remedy += (
+                    ", which is for its owner to do; docs/deploy.md has the command"
+                )
+        return rights.denied(
+            text,
+            service="BigQuery",
+            credentials=self._credentials,
+            on=found,
+            remedy=remedy,
+        )
+
+    @property
+    def _credentials(self) -> Any:
+        return getattr(self.client, "_credentials", None)
 
 
 _TRANSPORT = (
@@ -502,11 +609,32 @@ _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
 _LISTS.enable_list_inference = True
 
 
-def translated(error: Exception) -> PropensityError:
-    """Return the project's error for one of the BigQuery client's."""
+# What BigQuery says of a permission: the dataset, of itself or of a table in it.
+_NAMED = re.compile(r"(?:Dataset|Table) ([a-z0-9.:-]+):([A-Za-z0-9_]+)")
+
+
+def _told(error: Exception) -> str:
     # The client appends the reason, the message again, and on further lines the job.
     text = str(getattr(error, "message", "") or error)
-    text = text.partition("\n")[0].partition("; reason: ")[0]
+    return text.partition("\n")[0].partition("; reason: ")[0]
+
+
+def _is_denied(error: api.Forbidden) -> bool:
+    """Tell a permission that is missing from a quota that is used up."""
+    told = [one for one in error.errors or () if isinstance(one, Mapping)]
+    reasons = {str(one.get("reason", "")) for one in told}
+    return "accessDenied" in reasons or "Access Denied" in _told(error)
+
+
+def translated(error: Exception, credentials: Any = None) -> PropensityError:  # noqa: PLR0911
+    """
+    Return the project's error for one of the BigQuery client's.
+
+    Args:
+        error: As the client raised it.
+        credentials: The client's; an error of rights names their account.
+    """
+    text = _told(error)
     if isinstance(error, api.NotFound) or "does not match any table" in text:
         return MissingTable(
             f"BigQuery does not find a table or dataset: {text}. "
@@ -520,7 +648,11 @@ def translated(error: Exception) -> PropensityError:
         return Conflict(f"another run wrote the same table meanwhile: {text}")
     if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
         return SchemaError(f"a table lacks what the statement reads: {text}")
-    if isinstance(error, (api.BadRequest, api.Forbidden, api.Unauthorized)):
+    if isinstance(error, api.Unauthorized) or (
+        isinstance(error, api.Forbidden) and _is_denied(error)
+    ):
+        return rights.denied(text, service="BigQuery", credentials=credentials)
+    if isinstance(error, (api.BadRequest, api.Forbidden)):
         return PropensityError(f"BigQuery refuses the statement: {text}")
     return Unavailable(f"BigQuery did not answer in time: {type(error).__name__}")
 

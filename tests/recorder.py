@@ -56,6 +56,17 @@ NAMED = {
         storage_types.AppendRowsRequest,
         lambda asked: asked.write_stream,
     ),
+    **{
+        f"/google.cloud.bigquery.storage.v1.BigQueryWrite/{name}": (
+            getattr(storage_types, f"{name}Request"),
+            named,
+        )
+        for name, named in (
+            ("CreateWriteStream", lambda asked: asked.parent),
+            ("FinalizeWriteStream", lambda asked: asked.name),
+            ("BatchCommitWriteStreams", lambda asked: asked.parent),
+        )
+    },
     "/google.pubsub.v1.Publisher/Publish": (PublishRequest, lambda asked: asked.topic),
 }
 

@@ -10,12 +10,12 @@ not understood is not proved.
 Sources:
     https://cloud.google.com/bigquery/docs/access-control, permissions and roles;
     https://cloud.google.com/bigquery/docs/running-queries, required permissions;
-    https://cloud.google.com/bigquery/docs/batch-loading-data, the same, which names
-    bigquery.tables.create and bigquery.tables.update as well: for tables that a load
-    creates or whose schema it changes, which CREATE_NEVER and WRITE_APPEND do not;
+    https://cloud.google.com/bigquery/docs/batch-loading-data, the same, whatever the
+    load's dispositions are;
     https://cloud.google.com/bigquery/docs/exporting-data, the same;
     https://cloud.google.com/bigquery/docs/updating-views, the same;
     https://cloud.google.com/bigquery/docs/write-api, the same;
+    https://cloud.google.com/bigquery/docs/information-schema-tables, the same;
     https://cloud.google.com/storage/docs/access-control/iam-json, of each method;
     https://cloud.google.com/storage/docs/access-control/iam-roles;
     https://cloud.google.com/pubsub/docs/access-control.
@@ -51,9 +51,13 @@ ROLES = {
         "bigquery.readsessions.getData",
     },
     "roles/bigquery.dataViewer": {
+        "bigquery.datasets.get",
+        "bigquery.routines.get",
+        "bigquery.routines.list",
         "bigquery.tables.export",
         "bigquery.tables.get",
         "bigquery.tables.getData",
+        "bigquery.tables.list",
     },
     "roles/storage.objectViewer": {"storage.objects.get", "storage.objects.list"},
     "roles/storage.objectCreator": {"storage.objects.create"},
@@ -77,14 +81,26 @@ WEAKER = {
 }
 
 
+# What INFORMATION_SCHEMA.TABLES of a dataset asks for.
+METADATA = (
+    "bigquery.routines.get",
+    "bigquery.routines.list",
+    "bigquery.tables.get",
+    "bigquery.tables.list",
+)
+
 # What a line of functions.toml gives, by the permission that is missing.
 LINES = {
     "bigquery.jobs.create": "reads",
     "bigquery.readsessions.create": "large_results",
     "bigquery.readsessions.getData": "large_results",
+    "bigquery.datasets.get": "reads_export",
+    "bigquery.routines.get": "reads_export",
+    "bigquery.routines.list": "reads_export",
     "bigquery.tables.export": "reads",
-    "bigquery.tables.get": "reads, writes or views",
+    "bigquery.tables.get": "reads or views",
     "bigquery.tables.getData": "reads, reads_export or writes",
+    "bigquery.tables.list": "reads_export",
     "bigquery.tables.update": "views",
     "bigquery.tables.updateData": "appends or writes",
     "pubsub.topics.publish": "publishes",
@@ -165,7 +181,12 @@ def _of_grpc(call: Call, site: Site) -> Iterator[Need]:
     method, parts = call.method.rpartition("/")[2], call.path.split("/")
     if method == "Publish":
         yield Need("pubsub.topics.publish", TOPIC, parts[-1])
-    elif method == "AppendRows":
+    elif method in (
+        "AppendRows",
+        "BatchCommitWriteStreams",
+        "CreateWriteStream",
+        "FinalizeWriteStream",
+    ):
         yield Need("bigquery.tables.updateData", *site.table(parts[3], parts[5]))
     elif method == "CreateReadSession":
         yield Need("bigquery.readsessions.create", PROJECT, "")
@@ -198,6 +219,10 @@ def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:
         case "GET", ["jobs" | "queries", _]:
             # Whoever has started a job may look at it.
             return
+        case "GET", ["datasets", dataset]:
+            yield Need("bigquery.datasets.get", DATASET, dataset)
+        case "GET", ["datasets", dataset, "tables"]:
+            yield Need("bigquery.tables.list", DATASET, dataset)
         case "GET", ["datasets", dataset, "tables", name, "data"]:
             yield from _data(site, dataset, name)
         case "GET", ["datasets", dataset, "tables", name]:
@@ -233,20 +258,17 @@ def _of_job(job: Mapping[str, Any], site: Site) -> Iterator[Need]:
         dataset = asked.get("defaultDataset", {}).get("datasetId", "")
         yield from of_sql(asked["query"], dataset, site)
     elif "load" in job:
-        load = job["load"]
-        how = load["createDisposition"], load["writeDisposition"]
-        if how != ("CREATE_NEVER", "WRITE_APPEND"):
-            raise NoRule(f"a load job with {' and '.join(how)}")
-        into = load["destinationTable"]
+        into = job["load"]["destinationTable"]
         table = site.table(into["datasetId"], into["tableId"])
-        # What is loaded is compared with the table's schema.
-        yield Need("bigquery.tables.get", *table)
+        # The page asks for all of them to append to a table that is there, too.
+        yield Need("bigquery.tables.create", DATASET, into["datasetId"])
+        yield Need("bigquery.tables.update", *table)
         yield Need("bigquery.tables.updateData", *table)
     else:
         raise NoRule(f"a job of {', '.join(job)}")
 
 
-def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:
+def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:  # noqa: PLR0912
     """
     Yield what the tables of a script need.
 
@@ -278,6 +300,10 @@ def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:
             if table is target or _is_of_with(table) or not table.name:
                 continue
             if not table.db and table.name in temporary:
+                continue
+            if table.name.upper().startswith("INFORMATION_SCHEMA."):
+                for permission in METADATA:
+                    yield Need(permission, DATASET, table.db)
                 continue
             place = table.db or dataset, table.name
             read = "export" if isinstance(one, exp.Export) else "getData"

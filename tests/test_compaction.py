@@ -483,9 +483,9 @@ class TestUsers:
             bet(event_id="e2", event_time="2026-03-04T12:00:00Z", bet_amount=2.5),
             bet(user_id="u2", event_id="e1"),
         ]
-        for part in (events[:3], events[2:]):
-            empty.append(rows_of(part, received_at=NOW))
-            empty.compact(NOW + HOUR)
+        for received, part in ((NOW, events[:3]), (NOW + DAY, events[2:])):
+            empty.append(rows_of(part, received_at=received))
+            empty.compact(received + HOUR)
 
         first, second = empty.users()
         assert (first["bet_count"], first["bet_sum"]) == (2, Decimal("3.75"))

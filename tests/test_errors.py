@@ -54,7 +54,7 @@ class TestTree:
         """The scheduler delivers again where nobody has to do anything first."""
         retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
 
-        assert retryable == {"RunInProgress", "Conflict", "Unavailable"}
+        assert retryable == {"RunInProgress", "Conflict", "Unavailable", "Unfinished"}
 
     @pytest.mark.parametrize(
         ("name", "status"),
@@ -69,6 +69,7 @@ class TestTree:
             ("NotEnoughData", 422),
             ("MissingTable", 424),
             ("Unavailable", 503),
+            ("Unfinished", 503),
             ("SettingsError", 500),
             ("UseCaseError", 500),
         ],

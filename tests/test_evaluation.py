@@ -7,7 +7,7 @@ probabilities are true.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -16,7 +16,13 @@ from hypothesis import strategies as st
 from sklearn import metrics
 
 from propensity import evaluation
-from propensity.evaluation import Outcomes, grouped, outcomes, paired_differences
+from propensity.evaluation import (
+    Expansion,
+    Outcomes,
+    grouped,
+    outcomes,
+    paired_differences,
+)
 
 # Examples enough to meet ties, weights and single classes; no limit on their time.
 QUICK = settings(deadline=None, max_examples=50)
@@ -54,7 +60,7 @@ def calibrated(count: int, *, seed: int) -> Rows:
     return Rows(probability, label.astype(int), np.ones(count))
 
 
-def quality(rows: Rows, **more: float) -> dict:
+def quality(rows: Rows, **more: Any) -> dict:
     """Every figure of rows, at threshold 0.5."""
     return evaluation.quality(rows.outcomes, threshold=0.5, seed=0, **more)
 
@@ -175,6 +181,35 @@ class TestLift:
             rows.weight @ rows.label
         )
         assert np.mean([part["lift"] for part in found]) == pytest.approx(1)
+
+    @QUICK
+    @given(scored(), st.integers(0, 100))
+    def test_divides_what_it_shares_out_by_what_it_shares_out(self, rows, seed):
+        """As it is stored: no part has more conversions than users, sizes and
+        conversions add up to the totals, and a lift is of just these two."""
+        observed = rows.outcomes
+        found = evaluation.quality(observed, threshold=0.5, seed=seed)["lift"]
+        users = np.array([part["users"] for part in found])
+        conversions = np.array([part["conversions"] for part in found])
+        total, positives = observed.users.sum(), observed.conversions.sum()
+
+        assert np.all(conversions / users <= 1)
+        assert users.sum() == pytest.approx(total)
+        assert conversions.sum() == pytest.approx(positives)
+        assert [part["lift"] * positives / total * part["users"] for part in found] == (
+            pytest.approx(list(conversions))
+        )
+
+    def test_of_a_size_that_is_no_whole_number_is_at_most_all(self):
+        """703 users, the highest 100 of whom convert: 70.3 of the first 70.3."""
+        probability = np.arange(703) / 703
+        found = evaluation.quality(
+            outcomes(probability, np.arange(703) >= 603), threshold=0.5, seed=1
+        )["lift"][0]
+
+        assert (found["users"], found["conversions"]) == pytest.approx((70.3, 70.3))
+        assert found["conversions"] / found["users"] == pytest.approx(1.0, abs=1e-12)
+        assert found["conversions"] <= found["users"]
 
     def test_puts_the_highest_probabilities_first(self):
         """Where only the top tenth converts, its lift is 10 and the others' 0."""
@@ -315,7 +350,7 @@ class TestQuality:
         high = rows._replace(probability=np.minimum(rows.probability * 1.5, 1.0))
 
         drawn, _ = evaluation._resampled(
-            high.outcomes, threshold=0.5, seed=0, negative_weight=1.0
+            high.outcomes, threshold=0.5, seed=0, expansion=Expansion()
         )
         found = quality(high)
         low = 2 * found["calibration_error"] - np.quantile(
@@ -339,10 +374,41 @@ class TestQuality:
         def width(found: dict, name: str) -> float:
             return found[f"{name}_high"] - found[f"{name}_low"]
 
-        naive, right = quality(sampled), quality(sampled, negative_weight=50.0)
+        naive, right = (
+            quality(sampled),
+            quality(sampled, expansion=Expansion(negative=50.0)),
+        )
 
         assert right["brier"] == naive["brier"]
         assert width(right, "roc_auc") > 1.5 * width(naive, "roc_auc")
+
+    def test_rows_stand_for_others_by_their_label(self):
+        """Of one weight each, for as many; of several, for as many as give a sum of
+        weights its variance."""
+        label = np.array([1, 1, 0, 0, 0])
+        alike = evaluation.expansion(label, np.array([3.0, 3.0, 7.0, 7.0, 7.0]))
+        mixed = evaluation.expansion(label, np.array([1.0, 3.0, 2.0, 2.0, 8.0]))
+        alone = evaluation.expansion(np.ones(2), np.ones(2))
+
+        assert alike == Expansion(positive=3.0, negative=7.0)
+        assert mixed == Expansion(positive=10 / 4, negative=72 / 12)
+        assert alone == Expansion()
+
+    def test_intervals_know_that_rows_of_both_classes_were_left_out(self):
+        """Of a tenth of the users, who stand for all, they are those of a tenth."""
+        rows = calibrated(20_000, seed=8)
+        tenth = Rows(*(column[::10] for column in rows))
+        sampled = tenth._replace(weight=np.full(2_000, 10.0))
+
+        few = quality(tenth)
+        found = quality(sampled, expansion=Expansion(10.0, 10.0))
+        for name in ("roc_auc", "brier", "log_loss"):
+            width = found[f"{name}_high"] - found[f"{name}_low"]
+
+            assert found[name] == pytest.approx(few[name])
+            assert width == pytest.approx(
+                few[f"{name}_high"] - few[f"{name}_low"], rel=0.25
+            )
 
     def test_is_the_same_twice(self):
         """The seed decides all that is random."""

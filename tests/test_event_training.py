@@ -21,7 +21,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
-from propensity import event_training, modelcard, report
+from propensity import event_training, modelcard, report, training
 from propensity.anomaly import AnomalyModel
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.event_training import STATES, compare, with_prior
@@ -359,14 +359,63 @@ class TestPrior:
 
 
 class TestCompare:
-    def test_promotes_the_first(self):
-        """Warm or not: nothing serves, and a row of version 0 says what is known."""
-        assert compare(forest(), None, version=None, seed=1).promoted
+    def test_promotes_a_first_that_beats_chance_and_the_baseline(self):
+        """By ROC AUC, of probabilities and of anomaly scores."""
+        for found in (trained(), forest()):
+            first = compare(found, None, version=None, seed=1)
+
+            assert first.promoted
+            assert "better than chance and Amount alone" in first.reason
+
+    def test_promotes_a_first_that_is_not_warm(self):
+        """It gives no scores, and says so."""
         cold = train(joined(drawn(100)), ALONE)
         first = compare(cold, None, version=None, seed=1)
 
         assert first.promoted
         assert "not warm" in first.reason
+
+    @pytest.mark.parametrize("use_case", [SMALL, ALONE], ids=["classifier", "trees"])
+    def test_refuses_a_first_that_is_a_coin(self, use_case):
+        """Truths enough, which no feature tells: nothing serves."""
+        cards = drawn(2_000)
+        random = np.random.default_rng(4)
+        found = train(joined(cards, (random.random(2_000) < 0.1).astype(int)), use_case)
+        first = compare(found, None, version=None, seed=1)
+
+        assert found.is_measured
+        assert not first.promoted
+        assert "not shown to be better than chance" in first.reason
+        assert first.compared_version is None
+
+    @pytest.mark.parametrize("frauds", [0, 4])
+    def test_promotes_trees_before_truths_are_known(self, frauds):
+        """They need none, and serve first; that nothing is proved is said."""
+        cards = drawn(600)
+        labels: list[int | None] = [None if n % 5 else 0 for n in range(600)]
+        labels[600 - 5 * frauds :: 5] = [1] * frauds
+        found = train(joined(cards, labels), ALONE)
+        first = compare(found, None, version=None, seed=1)
+
+        assert first.promoted
+        assert "too few are known" in first.reason
+        assert f"{found.holdout.conversions} of the" in first.reason
+
+    def test_refuses_a_first_that_learned_from_truths_and_cannot_be_measured(self):
+        """A model of truths does not serve unproved."""
+        rows = trained().holdout.rows
+        one_class = replace(
+            trained(),
+            holdout=training.Slice(
+                rows=rows,
+                label=np.zeros(len(rows), np.int8),
+                weight=np.ones(len(rows)),
+            ),
+        )
+        first = compare(one_class, None, version=None, seed=1)
+
+        assert not first.promoted
+        assert "measures nothing" in first.reason
 
     def test_promotes_what_is_not_worse(self):
         """By ROC AUC on the same rows; log loss means nothing to an anomaly score."""
@@ -421,6 +470,7 @@ class TestPage:
             compare(found, None, version=None, seed=1),
             version=0,
             rows=rows,
+            data_until=None,
             as_of=START.date(),
             settle_days=7,
             chosen={},
@@ -431,6 +481,8 @@ class TestPage:
         words = page[page.index("<main>") :].lower()
 
         assert "user" not in words
+        assert "conver" not in words
+        assert f"those that {use_case.outcome}" in words
         assert "transaction" in words
         assert "alert" in words
         assert ("could not be measured" in page) == (label is not None)

@@ -21,6 +21,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import UNSET
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import GradientBoostingClassifier
 from sklearn.linear_model import LogisticRegression
@@ -151,14 +152,38 @@ class TestQuestions:
             ("transaction_id", "x" * 257),
             ("transaction_id", "a\nb"),
             ("transaction_id", "\ud800"),
-            ("ingest_ts", True),
-            ("ingest_ts", "soon"),
-            ("ingest_ts", 10**400),
-            ("ingest_ts", LATEST.timestamp() + 1),
         ):
             inner[name] = wrong
             assert refused(given) == prefix + name
             inner.update(told)
+
+    @pytest.mark.parametrize(
+        "moment",
+        [1, 0, -5, 10**400, math.nan, True, None, "", "soon", [1], {}]
+        + [LATEST.timestamp() + 1, "1970-12-31", "2999-01-01"],
+    )
+    def test_are_scored_whatever_their_moment_is(self, moment):
+        """It is for the latency alone: of a senseless one there is none."""
+        [one] = read(CARD | {"ingest_ts": moment}).instances
+        [outer] = read(
+            {"features": CARD | {"ingest_ts": NOW.isoformat()}, "ingest_ts": moment}
+        ).instances
+        asked = read({"use_case": PLAYERS.name, "user_id": "u", "ingest_ts": moment})
+
+        assert one.ingested_at is None
+        assert one.latency_ms(NOW) is None
+        assert outer.ingested_at is None
+        assert asked.ingested_at is None
+
+    def test_have_a_latency_from_their_moment_on(self):
+        """None of it is below zero: a moment after the score makes no sense."""
+        [told] = read(CARD | {"ingest_ts": NOW.timestamp()}).instances
+        [untold] = read(CARD).instances
+
+        assert told.latency_ms(NOW + timedelta(seconds=2)) == 2_000
+        assert told.latency_ms(NOW) == 0
+        assert told.latency_ms(NOW - timedelta(milliseconds=1)) is None
+        assert untold.latency_ms(NOW) is UNSET
 
     def test_have_an_identity_beside_features(self):
         """What stands beside the features comes before what stands among them."""

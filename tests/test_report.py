@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from propensity import report
+from propensity import report, usecases
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LARGEST_PAGE = 300_000
@@ -348,7 +348,32 @@ def test_the_page_begins_with_the_answer() -> None:
         "3.1 times the average.</h1>"
     ) in page
     assert "it ranks the right one higher 72 times in 100" in page
-    assert "On average it promised 10.2% to convert, and 10.4% did." in page
+    assert "On average it promised that 10.2% buy; it was 10.4%." in page
+
+
+@pytest.mark.parametrize("name", ["ga4_purchase", "first_day_churn"])
+def test_the_page_speaks_of_the_use_case_s_outcome(name: str) -> None:
+    """Users buy or leave; nobody "converts" who does not."""
+    use_case = usecases.load(name)
+    card = model_card(title=use_case.title, outcome=use_case.outcome)
+    sampled = {"positive_sampling_rate": 0.5, "negative_sampling_rate": 0.1}
+    page = report.training_page(card | sampled)
+    words = " ".join(parse(page).words)
+
+    assert "conver" not in page.lower()
+    assert f"Who {use_case.outcome}" in words
+    assert f"those who {use_case.outcome}" in words
+    assert f"50.0% of the rows of users who {use_case.outcome}" in words
+
+
+def test_sizes_of_groups_are_written_as_they_are() -> None:
+    """A tenth of 703 users is 70.3, and a rate is of that."""
+    card = model_card()
+    card["quality"]["lift"][0] |= {"users": 70.3, "conversions": 70.3}
+    words = parse(report.training_page(card)).words
+
+    assert words.count("70.3") == 2
+    assert "100.0%" in words
 
 
 def test_the_top_group_is_the_one_with_the_highest_probabilities() -> None:
@@ -458,9 +483,9 @@ def test_a_holdout_of_one_class_says_why_figures_are_missing() -> None:
     card["curves"] = {"roc": [], "pr": [], "calibration": []}
     page = report.training_page(card)
 
-    assert "could not be measured: nobody in the holdout converted" in page
+    assert "could not be measured: nobody in the holdout is of label 1" in page
     assert "no user is above the threshold" in page
-    assert "No curve: nobody in the holdout converted" in page
+    assert "No curve: nobody in the holdout is of label 1" in page
     assert "nan" not in page.lower().split()
 
 

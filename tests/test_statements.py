@@ -172,7 +172,7 @@ class TestPartitionFilter:
 
         assert readers == {
             "compact_days": ["      month IN UNNEST(@months)"],
-            "rebuild_users": [],
+            "rebuild_users": ["  month >= @first_month"],
             "stream_features": ["      month >= DATE '1970-01-01'"],
         }
         assert "t.month IN UNNEST(@months)" in every["compact_days"]

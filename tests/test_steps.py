@@ -90,7 +90,7 @@ class TestPrepare:
             for table in tables.TABLES:
                 name = f"{settings.project}.{settings.dataset}.{table.name}"
                 partitioning = warehouse.client.get_table(name).time_partitioning
-                if partitioning.expiration_ms:
+                if partitioning and partitioning.expiration_ms:
                     days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
                     found[table.name] = days
             warehouse.close()

@@ -201,7 +201,7 @@ CARDS = st.one_of(
         event_id=["e2"],
         user_id=[None, "u1"],
         V3=["1e5", -0.0, 7],
-        ingest_ts=[None, 1_772_366_400, "1772366400000", "2026-03-01"],
+        ingest_ts=[None, 1, "soon", 1_772_366_400, "1772366400000", "2026-03-01"],
         note=NOTES,
     ).map(lambda fields: written(transaction(**fields))),
     varied(

@@ -221,7 +221,7 @@ class TestColumn:
         part = tables.EVALUATION.arrow_schema().field("lift").type
 
         assert lift.sql_type == (
-            "ARRAY<STRUCT<decile INT64, users INT64, conversions FLOAT64, "
+            "ARRAY<STRUCT<decile INT64, users FLOAT64, conversions FLOAT64, "
             "mean_probability FLOAT64, lift FLOAT64>>"
         )
         assert pa.types.is_list(part)

@@ -446,7 +446,7 @@ class TestSampling:
 
         assert np.mean(sampled["label"].to_numpy()) > 3 * base_rate
         assert mean == pytest.approx(base_rate, rel=0.1)
-        assert found.sampling_rate == pytest.approx(0.1)
+        assert found.sampling == {0: pytest.approx(0.1), 1: 1.0}
         assert found.train_base_rate == pytest.approx(base_rate, rel=0.1)
         assert found.quality["base_rate"] == pytest.approx(base_rate, rel=0.25)
 
@@ -476,7 +476,7 @@ class TestSampling:
 
     def test_of_nothing_is_a_rate_of_one(self):
         """Where all rows were read the rate says so."""
-        assert trained().sampling_rate == 1
+        assert trained().sampling == {0: 1.0, 1: 1.0}
 
 
 class TestNotEnoughData:
@@ -509,27 +509,58 @@ class TestNotEnoughData:
 
     @pytest.mark.parametrize("label", [0, 1])
     def test_says_that_there_is_one_class(self, label):
-        """Where nobody, or everybody, converts the label event may be misspelt."""
+        """Where nobody, or everybody, does: the class that is missing, and counts; and
+        not that rows were too few, which they may be as well."""
         columns = drawn(4, 100, seed=8)
-        message = self.refused(table(columns, np.full(400, float(label))))
+        rows = table(columns, np.full(400, float(label)))
+        message = self.refused(rows, minimum_training_rows=10_000)
+        counts = f"{200 * label} of label 1, {200 - 200 * label} of label 0, of 200"
 
-        assert f"one class only (label {label})" in message
-        assert "PROPENSITY_LABEL_EVENT" in message
+        assert f"lack one class, label {1 - label}" in message
+        assert ("all are" if label else "none is") + " of users who buy" in message
+        assert counts in message
+        assert "too few" not in message
+
+    def test_names_the_label_event_only_where_there_is_one(self):
+        """Nobody buys where the event is misspelt; whose label comes another way has no
+        such setting, and it is no cause where nobody does not buy."""
+        columns = drawn(4, 100, seed=8)
+
+        def message(label: float, **parameters: str) -> str:
+            with pytest.raises(NotEnoughData) as refused:
+                train(table(columns, np.full(400, label)), parameters=parameters)
+            return refused.value.message
+
+        event = "PROPENSITY_LABEL_EVENT"
+        assert event in message(0.0, label_event="purchase")
+        assert event not in message(1.0, label_event="purchase")
+        assert event not in message(0.0)
+        with pytest.raises(NotEnoughData) as refused:
+            train(snapshots(4, 100), settings={"minimum_conversions": 90})
+        assert event not in refused.value.message
+
+    def test_says_that_rows_are_a_sample(self):
+        """A class that has no row among those that were read may have some."""
+        columns = drawn(4, 100, seed=8)
+        message = self.refused(table(columns, np.zeros(400), weight=50.0))
+
+        assert "PROPENSITY_MAXIMUM_TRAINING_ROWS" in message
 
     def test_says_which_part_has_one_class(self):
-        """A holdout without a conversion could measure nothing."""
+        """A holdout of users who do not buy could measure nothing."""
         columns = drawn(4, 100, seed=9)
         chance = np.where(columns["week"] == 3, 0.0, propensity(columns))
+        message = self.refused(table(columns, chance))
 
-        assert "rows to hold out are of one class" in self.refused(
-            table(columns, chance)
-        )
+        assert "the rows to hold out (2026-01-22) lack one class, label 1" in message
+        assert "0 of label 1, 100 of label 0" in message
 
     def test_says_how_many_conversions_are_needed(self):
-        """Few conversions decide nothing: the setting is named, and what to do."""
+        """Few of label 1 decide nothing: the setting is named, and what to do."""
         message = self.refused(snapshots(4, 100), minimum_conversions=90)
 
         assert "PROPENSITY_MINIMUM_CONVERSIONS is 90" in message
+        assert "users who buy" in message
         assert "Wait for more weeks" in message
 
 
@@ -683,12 +714,56 @@ class TestCompare:
         noise = np.random.default_rng(2).normal(0, sd, len(p))
         return 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
 
-    def test_promotes_the_first_model(self):
-        """Where nothing serves, anything that could be trained does."""
+    def test_promotes_a_first_model_that_beats_chance_and_the_baseline(self):
+        """By the intervals of both differences; the reason has the figures."""
         verdict = self.against(None, version=None)
 
         assert verdict.promoted
         assert verdict.compared_version is None
+        assert "better than chance and recency_days alone" in verdict.reason
+        assert "500 rows" in verdict.reason
+
+    @pytest.mark.parametrize("seed", range(4))
+    def test_refuses_a_first_model_that_is_a_coin(self, seed):
+        """Labels that no feature tells: nothing serves, and the reason says so."""
+        columns = drawn(6, 400, seed=100 + seed)
+        found = train(table(columns, np.full(2_400, 0.2)))
+        verdict = training.compare(found, None, version=None, seed=0)
+
+        assert not verdict.promoted
+        assert verdict.compared_version is None
+        assert "not shown to be better than chance" in verdict.reason
+        assert "promote VERSION --force" in verdict.reason
+
+    def test_refuses_a_first_model_that_is_the_baseline(self):
+        """Beyond chance by far, and no better than the one rule."""
+        holdout = trained().holdout
+        order = training.baseline_score(SHOP, holdout)
+        alike = replace(trained(), probability=order / 2)
+        verdict = training.compare(alike, None, version=None, seed=0)
+
+        assert not verdict.promoted
+        assert "better than recency_days alone:" in verdict.reason
+
+    def test_refuses_a_first_model_that_is_better_by_chance(self):
+        """An estimate above a half whose interval holds a half proves nothing."""
+        label = np.tile([0, 1], 30)
+        score = np.linspace(0.3, 0.7, 60)
+        score[label == 1] += 0.02
+        part = training.slice_of(trained().holdout.rows, trained().split.holdout)
+        rows = part.rows.slice(0, 60)
+        small = training.Slice(rows=rows, label=label, weight=np.ones(60))
+        found = replace(
+            trained(),
+            holdout=small,
+            probability=score,
+            baseline_score=np.zeros(60),
+        )
+        seen = evaluation.outcomes(score, label)
+        verdict = training.compare(found, None, version=None, seed=0)
+
+        assert (evaluation.roc_auc(seen) or 0) > 0.5
+        assert not verdict.promoted
 
     def test_promotes_over_a_champion_that_cannot_score(self):
         """A champion of other features, or lost, cannot serve either."""

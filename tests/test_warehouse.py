@@ -6,6 +6,7 @@ of our own.
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -16,7 +17,9 @@ import pytest
 from google.api_core import exceptions as api
 
 import propensity
+from propensity import warehouse as warehouse_module
 from propensity.errors import (
+    AccessDenied,
     Conflict,
     MissingTable,
     PropensityError,
@@ -26,7 +29,7 @@ from propensity.errors import (
 )
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import PREDICTIONS_HISTORY, PREDICTIONS_STAGING
+from propensity.tables import EVALUATION, PREDICTIONS_HISTORY, PREDICTIONS_STAGING
 from propensity.warehouse import (
     Warehouse,
     concatenated,
@@ -245,6 +248,57 @@ class TestTables:
             assert warehouse.rows("SELECT n FROM ga_events")[0]["n"] == number
 
 
+class TestKept:
+    def test_casts_whole_numbers_that_have_become_fractions(self, settings):
+        """A table of before, with its rows, takes the sizes of deciles as they are."""
+        with_whole = replace(
+            EVALUATION,
+            columns=tuple(
+                replace(
+                    column,
+                    fields=tuple(
+                        replace(one, type="INT64") if one.name == "users" else one
+                        for one in column.fields
+                    ),
+                )
+                for column in EVALUATION.columns
+            ),
+        )
+
+        def week(number: int, users: float) -> pa.Table:
+            deciles = [
+                {"decile": one, "users": users + one, "conversions": 1.5}
+                for one in (2, 1)
+            ]
+            row = {"use_case": "u", "week": DAY + timedelta(days=7 * number)}
+            table = with_whole if number == 0 else EVALUATION
+            return record({**row, "model_version": 3, "lift": deciles}, table)
+
+        warehouse = Warehouse.open(settings)
+        try:
+            warehouse.create(with_whole)
+            warehouse.append(with_whole, week(0, 60), job_id="kept-0")
+            for _ in range(2):
+                warehouse.keep(EVALUATION)
+            warehouse.append(EVALUATION, week(1, 60.25), job_id="kept-1")
+            table = warehouse.client.get_table(
+                f"{settings.project}.{settings.dataset}.{EVALUATION.name}"
+            )
+            found = warehouse.rows(
+                of_all_days(f"SELECT week, lift FROM {EVALUATION.name} ORDER BY week")
+            )
+        finally:
+            warehouse.close()
+
+        [lift] = [field for field in table.schema if field.name == "lift"]
+        assert {one.name: one.field_type for one in lift.fields}["users"] == "FLOAT"
+        assert table.time_partitioning.field == EVALUATION.partition
+        assert tuple(table.clustering_fields) == EVALUATION.clustering
+        assert [
+            [(part["decile"], part["users"]) for part in row["lift"]] for row in found
+        ] == [[(2, 62.0), (1, 61.0)], [(2, 62.25), (1, 61.25)]]
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("sql", "error"),
@@ -299,7 +353,7 @@ class TestErrors:
                 True,
             ),
             (api.BadRequest("Syntax error"), PropensityError, False),
-            (api.Forbidden("Access Denied"), PropensityError, False),
+            (api.Forbidden("Access Denied"), AccessDenied, False),
             (api.ServiceUnavailable("down"), Unavailable, True),
             (api.InternalServerError("oops"), Unavailable, True),
             (api.RetryError("deadline", None), Unavailable, True),
@@ -325,3 +379,64 @@ class TestErrors:
 
         assert row["one"] == 1
         assert len(proxy.asked) >= 2
+
+
+class TestDenied:
+    ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
+
+    @pytest.fixture
+    def denying(self, settings, bigquery_emulator) -> Iterator[Warehouse]:
+        """A warehouse that BigQuery denies everything about datasets."""
+        told = {
+            "error": {
+                "code": 403,
+                "message": "Access Denied: Dataset theirs:analytics_1: Permission "
+                "bigquery.tables.list denied on dataset theirs:analytics_1 (or it may "
+                "not exist).",
+                "errors": [{"reason": "accessDenied", "message": "Access Denied"}],
+                "status": "PERMISSION_DENIED",
+            }
+        }
+        denied = (403, json.dumps(told).encode())
+        with Proxy(bigquery_emulator.url, lambda _: denied) as proxy:
+            opened = Warehouse.open(
+                replace(
+                    settings,
+                    bigquery_endpoint=proxy.url,
+                    ga4_dataset="theirs.analytics_1",
+                )
+            )
+            yield opened
+            opened.close()
+
+    def test_names_account_dataset_and_role(self, denying):
+        """Whoever reads the error knows what to grant, to whom, and who can."""
+        vars(denying.client._credentials)["service_account_email"] = self.ACCOUNT
+
+        for ask in (denying.table_names, denying.check_location):
+            with pytest.raises(AccessDenied) as raised:
+                ask("theirs.analytics_1")
+
+            assert f"service account {self.ACCOUNT}" in raised.value.message
+            assert "theirs.analytics_1" in raised.value.message
+            assert "roles/bigquery.dataViewer" in raised.value.message
+            assert "its owner" in raised.value.message
+            assert (raised.value.status, raised.value.retryable) == (500, False)
+
+    def test_of_a_query_names_the_dataset_that_it_reads(self, denying):
+        """The view is ours, and what it reads is theirs."""
+        with pytest.raises(AccessDenied) as raised:
+            denying.rows("SELECT 1 FROM ga_events")
+
+        assert "roles/bigquery.dataViewer on the dataset theirs.analytics_1" in str(
+            raised.value
+        )
+        assert "the account that runs this" in str(raised.value)
+
+    def test_of_a_quota_is_something_else(self):
+        """A quota that is used up is 403, too, and no permission."""
+        error = api.Forbidden(
+            "Quota exceeded", errors=[{"reason": "quotaExceeded", "message": "x"}]
+        )
+
+        assert not warehouse_module._is_denied(error)

@@ -4,8 +4,8 @@
 -- Source: inference_log, however often an event was scored, and truth_events.
 -- An event is known by its newest truth; unknown, if none has come in @truth_delay_days;
 -- else pending. The label of the latter two is null, and never taken for 0.
--- Beyond @maximum_rows those that are not label 1 are left out by a hash of the event, so
--- that a rerun leaves out the same; those that stay weigh as many as they stand for.
+-- Beyond @maximum_rows the events of a user are all read or all left out, but for users
+-- with more than a hundredth of these rows, whose events go each by themselves.
 WITH
   events AS (
     SELECT
@@ -47,30 +47,18 @@ WITH
       ) AS t
       ON t.event_id = e.event_id
   ),
-  totals AS (
+  labelled AS (
     SELECT
-      COUNTIF(COALESCE(label, 0) = 0) AS others,
-      COUNTIF(label = 1) AS positives
+      *,
+      COALESCE(
+        IF(
+          COUNT(*) OVER (PARTITION BY user_id) <= DIV(@maximum_rows, 100),
+          user_id,
+          event_id
+        ),
+        event_id
+      ) AS sampled_by
     FROM
       joined
   ),
-  sampling AS (
-    SELECT
-      LEAST(
-        1e0,
-        GREATEST(1, @maximum_rows - positives) / GREATEST(1, others)
-      ) AS rate
-    FROM
-      totals
-  )
-SELECT
-  j.*,
-  IF(j.label = 1, 1e0, 1e0 / s.rate) AS weight
-FROM
-  joined AS j
-CROSS JOIN
-  sampling AS s
-WHERE
-  j.label = 1
-  OR s.rate >= 1
-  OR ABS(MOD(FARM_FINGERPRINT(j.event_id), 1000000)) < s.rate * 1000000
+-- include: sampled_rows.sql

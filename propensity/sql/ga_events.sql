@@ -1,18 +1,23 @@
--- View ga_events: one row per event of the daily GA4 export, in the types that the
--- use cases read. The only statement that names the sharded tables.
--- Source: events_YYYYMMDD of the property's export. The digits-only bounds leave out
--- events_intraday_* and events_fresh_*, whose rows the daily tables replace.
--- Readers bound table_suffix by constants, so that BigQuery prunes the days unread. The
--- length leaves out copies that people make, such as events_20260301_backup.
+-- View ga_events: one row per event of the GA4 export, in the types that the use cases
+-- read. The only statement that names the sharded tables.
+-- Source: events_YYYYMMDD of the property's export, and events_intraday_YYYYMMDD of the
+-- days that have no daily table: a property that only streams has no other, and a
+-- standard property's daily export stops at a million events a day. Never both.
+-- Copies that people make, such as events_20260301_backup, and events_fresh_* are out.
+-- Readers bound table_suffix, the day, by constants, so that BigQuery prunes the days
+-- unread: each part of the union compares its own suffix with constants, and only the
+-- second, of few tables where there is a daily export, has a condition of names beside.
+-- Both name events_*, since a wildcard that matches no table is an error.
 -- Numbers arrive in any of four fields of a parameter, and as text in some; what is no
 -- number, or out of its type's range, is null. Google's words for a value that it does
 -- not know are null, too; <Other>, its pool of rare values, is a value.
 SELECT
-  _TABLE_SUFFIX AS table_suffix,
+  table_suffix,
   event_timestamp,
   TIMESTAMP_MICROS(event_timestamp) AS event_time,
   event_name,
-  NULLIF(user_pseudo_id, '') AS user_pseudo_id,
+  IF(user_pseudo_id IN ('', '(not set)', '(data deleted)'), NULL, user_pseudo_id)
+    AS user_pseudo_id,
   IF(user_id IN ('', '(not set)', '(data deleted)'), NULL, user_id) AS user_id,
   user_first_touch_timestamp,
   (
@@ -60,8 +65,19 @@ SELECT
     WHERE
       p.key = 'value'
   ) AS event_value,
+  SAFE_CAST(event_value_in_usd AS NUMERIC) AS event_value_in_usd,
+  (
+    SELECT
+      MAX(UPPER(NULLIF(p.value.string_value, '')))
+    FROM
+      UNNEST(event_params) AS p
+    WHERE
+      p.key = 'currency'
+  ) AS currency,
   SAFE_CAST(ecommerce.purchase_revenue AS NUMERIC) AS purchase_revenue,
+  SAFE_CAST(ecommerce.purchase_revenue_in_usd AS NUMERIC) AS purchase_revenue_in_usd,
   SAFE_CAST(ecommerce.refund_value AS NUMERIC) AS refund_value,
+  SAFE_CAST(ecommerce.refund_value_in_usd AS NUMERIC) AS refund_value_in_usd,
   IF(
     ecommerce.transaction_id IN ('', '(not set)', '(data deleted)'),
     NULL,
@@ -101,7 +117,30 @@ SELECT
   ) AS country,
   TO_HEX(MD5(TO_JSON_STRING(event_params))) AS params_digest
 FROM
-  `events_*`
+  (
+    SELECT
+      _TABLE_SUFFIX AS table_suffix,
+      d.*
+    FROM
+      `events_*` AS d
+    WHERE
+      _TABLE_SUFFIX BETWEEN '00000000' AND '99999999'
+      AND LENGTH(_TABLE_SUFFIX) = 8
+    UNION ALL
+    SELECT
+      SUBSTR(_TABLE_SUFFIX, 10) AS table_suffix,
+      i.*
+    FROM
+      `events_*` AS i
+    WHERE
+      _TABLE_SUFFIX BETWEEN 'intraday_00000000' AND 'intraday_99999999'
+      AND LENGTH(_TABLE_SUFFIX) = 17
+      AND CONCAT('events_', SUBSTR(_TABLE_SUFFIX, 10)) NOT IN (
+        SELECT
+          table_name
+        FROM
+          `INFORMATION_SCHEMA.TABLES`
+      )
+  ) AS e
 WHERE
-  _TABLE_SUFFIX BETWEEN '00000000' AND '99999999'
-  AND LENGTH(_TABLE_SUFFIX) = 8
+  TRUE

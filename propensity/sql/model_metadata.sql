@@ -13,6 +13,9 @@ SELECT
   preprocessor_object,
   preprocessor_sha256,
   is_warm,
+  promoted,
+  compared_version,
+  verdict,
   libraries
 FROM
   ma_model_training_metadata

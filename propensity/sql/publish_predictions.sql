@@ -1,7 +1,8 @@
 -- Publish one run's staged scores: all of it or, where any step fails, nothing.
 -- Parameters: @run_id STRING and @staged_on DATE, the staged rows; @use_case STRING;
 --   @as_of DATE; @model_version INT64; @scored_at TIMESTAMP; @edges ARRAY<FLOAT64>, the
---   99 inner percentiles of the staged probabilities, ascending.
+--   99 inner percentiles of the staged probabilities, ascending; @reads_export BOOL and
+--   @data_until DATE, up to when the export was read, if it was.
 -- Source: ma_predictions_staging.
 -- The week's history is replaced as a whole. In the current table re-scored users are
 -- overwritten, new ones added and the others kept; a rerun of an older week takes the
@@ -16,7 +17,16 @@ WHERE
 
 INSERT INTO
   ma_predictions_history
-  (use_case, user_id, as_of, probability, percentile, model_version, scored_at)
+  (
+    use_case,
+    user_id,
+    as_of,
+    probability,
+    percentile,
+    model_version,
+    scored_at,
+    data_until
+  )
 SELECT
   @use_case,
   user_id,
@@ -24,7 +34,8 @@ SELECT
   probability,
   1 + RANGE_BUCKET(probability, @edges),
   @model_version,
-  @scored_at
+  @scored_at,
+  IF(@reads_export, @data_until, NULL)
 FROM
   ma_predictions_staging
 WHERE
@@ -42,7 +53,8 @@ USING
       probability,
       percentile,
       model_version,
-      scored_at
+      scored_at,
+      data_until
     FROM
       ma_predictions_history
     WHERE
@@ -57,9 +69,19 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     probability = s.probability,
     percentile = s.percentile,
     model_version = s.model_version,
-    scored_at = s.scored_at
+    scored_at = s.scored_at,
+    data_until = s.data_until
 WHEN NOT MATCHED THEN
-  INSERT (use_case, user_id, as_of, probability, percentile, model_version, scored_at)
+  INSERT (
+    use_case,
+    user_id,
+    as_of,
+    probability,
+    percentile,
+    model_version,
+    scored_at,
+    data_until
+  )
   VALUES (
     s.use_case,
     s.user_id,
@@ -67,7 +89,8 @@ WHEN NOT MATCHED THEN
     s.probability,
     s.percentile,
     s.model_version,
-    s.scored_at
+    s.scored_at,
+    s.data_until
   );
 
 COMMIT TRANSACTION;

@@ -24,8 +24,9 @@ SETTINGS = {
     "DEPLOY_REGION": "us-central1",
     "DEPLOY_ALERT_EMAIL": "team@example.com",
 }
+KEY = "projects/keys/locations/us-central1/keyRings/data/cryptoKeys/propensity"
 LOOKS = {
-    "describe", "list", "show", "get-iam-policy",
+    "describe", "list", "show", "get-iam-policy", "print-access-token",
 }  # fmt: skip
 
 
@@ -61,6 +62,10 @@ class Cloud:
                 ),
                 "HOME": str(self.folder),
                 "FAKE_CLOUD": str(self.folder / "home"),
+                # Nobody answers there: what who deploys may do is not known.
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": (
+                    "http://127.0.0.1:9/"
+                ),
                 **environment,
             },
         )
@@ -140,4 +145,11 @@ def whole(tmp_path_factory, project) -> Cloud:
         DEPLOY_USE_CASES="ga4_purchase first_day_churn card_fraud",
         DEPLOY_CALLERS="group:website@example.com",
         DEPLOY_PRODUCERS="serviceAccount:shop@other.iam.gserviceaccount.com",
+        PROPENSITY_LOCATION="us-central1",
+        DEPLOY_INGRESS="internal-and-gclb",
+        DEPLOY_KMS_KEY=KEY,
+        DEPLOY_FUNCTIONS_KMS_KEY=KEY,
+        DEPLOY_REPOSITORY="propensity",
+        DEPLOY_VPC_CONNECTOR="to-the-office",
+        DEPLOY_VPC_EGRESS="all",
     )

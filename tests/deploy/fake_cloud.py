@@ -5,14 +5,19 @@ A Cloud SDK that remembers: stands in for gcloud and bq on PATH, in a file of it
 line; ``state.json`` holds what there is. What there is not is not found, what is there
 already cannot be created again, and what nothing was granted on has an empty policy:
 as the services have it, so far as the plans look. ``FAKE_CLOUD_FAILS`` is a text: a
-command that has it fails. ``FAKE_CLOUD_SIGNED_OUT``: every command does.
+command that has it fails, so often as ``FAKE_CLOUD_FAILS_TIMES`` says (always without
+it), and says what ``FAKE_CLOUD_SAYS`` is. ``FAKE_CLOUD_SIGNED_OUT``: every command
+does. Deploys of functions wait for so many at once as ``FAKE_CLOUD_TOGETHER`` says.
+Commands may come at once: each has the state for itself.
 """
 
 import base64
+import fcntl
 import json
 import os
 import re
 import sys
+import time
 from pathlib import Path
 
 NUMBER = "123456789012"
@@ -27,6 +32,9 @@ class Refused(Exception):
 def main():
     program, *words = [Path(sys.argv[0]).name, *sys.argv[1:]]
     home = Path(os.environ["FAKE_CLOUD"])
+    together(home, words)
+    lock = (home / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     with (home / "calls").open("a") as calls:
         calls.write(json.dumps([program, *words]) + "\n")
     failing = os.environ.get("FAKE_CLOUD_FAILS")
@@ -35,8 +43,11 @@ def main():
     try:
         if os.environ.get("FAKE_CLOUD_SIGNED_OUT"):
             raise Refused("You do not currently have an active account selected.")
-        if failing and failing in " ".join(words):
-            raise Refused("PERMISSION_DENIED: the test says so")
+        if failing and failing in " ".join(words) and is_left(home):
+            said = os.environ.get(
+                "FAKE_CLOUD_SAYS", "PERMISSION_DENIED: the test says so"
+            )
+            raise Refused(said)
         answer = (gcloud if program == "gcloud" else bq)(state, words)
     except Refused as error:
         # bq says on its output what a service refused.
@@ -46,6 +57,30 @@ def main():
     file.write_text(json.dumps(state))
     if answer is not None:
         print(answer if isinstance(answer, str) else json.dumps(answer))
+
+
+def is_left(home):
+    """Whether what is to fail has not failed often enough."""
+    times = int(os.environ.get("FAKE_CLOUD_FAILS_TIMES", "1000"))
+    with (home / "failures").open("a+") as failures:
+        failures.seek(0)
+        if len(failures.read()) >= times:
+            return False
+        failures.write("x")
+    return True
+
+
+def together(home, words):
+    """Let a deploy of a function wait for as many as FAKE_CLOUD_TOGETHER says."""
+    wanted = int(os.environ.get("FAKE_CLOUD_TOGETHER", "0"))
+    if wanted and words[:2] == ["functions", "deploy"]:
+        (home / f"arrived {words[2]}").touch()
+        began = time.monotonic()
+        while len(list(home.glob("arrived *"))) < wanted:
+            if time.monotonic() - began > 60:
+                print("ERROR: the others did not come", file=sys.stderr)
+                sys.exit(1)
+            time.sleep(0.02)
 
 
 def flags_of(words):
@@ -93,15 +128,22 @@ def bound(state, key, flags, *, verb):
     return policy
 
 
-def gcloud(state, words):  # noqa: PLR0911, PLR0912 - a case for every command
+def gcloud(state, words):  # noqa: PLR0911, PLR0912, PLR0915 - a case for each
     flags, names = flags_of(words)
     kinds = (
         "services", "projects", "iam service-accounts", "iam roles",
         "storage buckets", "storage rm", "pubsub topics", "pubsub subscriptions",
         "functions", "run services", "run jobs", "scheduler jobs",
-        "beta monitoring channels", "alpha monitoring policies", "logging buckets",
+        "beta monitoring channels", "alpha monitoring policies", "logging metrics",
+        "kms keys", "artifacts repositories",
     )  # fmt: skip
     line = " ".join(names)
+    if line == "auth print-access-token":
+        return "a-token"
+    if line in ("beta services identity create", "storage service-agent"):
+        made_by = flags.get("service", "storage.googleapis.com")
+        state.setdefault("agents", []).append(made_by.partition(".")[0])
+        return None
     kind = next((one for one in kinds if line.startswith(one + " ")), None)
     if kind is None:
         raise Refused(f"no such command: {line}")
@@ -128,13 +170,13 @@ def gcloud(state, words):  # noqa: PLR0911, PLR0912 - a case for every command
     name = rest[0].partition("@")[0]
     key = f"{kind} {name}"
     if verb.endswith(("iam-policy", "iam-policy-binding")):
-        if kind != "projects":
+        if kind == "kms keys":
+            known(state, flags.get("member", ""))
+        elif kind != "projects":
             existing(state, key)
         return bound(state, key, flags, verb=verb)
     if kind == "projects":
         return NUMBER
-    if kind == "logging buckets":
-        state.setdefault(key, {"name": name})
     if verb == "describe":
         return described(existing(state, key), flags)
     if verb == "delete" and kind == "iam roles":
@@ -159,6 +201,23 @@ def gcloud(state, words):  # noqa: PLR0911, PLR0912 - a case for every command
     else:
         raise Refused(f"no such command: {line}")
     return None
+
+
+AGENTS = {
+    "bigquery-encryption": "bigquery",
+    "gcf-admin-robot": "cloudfunctions",
+    "gcp-sa-artifactregistry": "artifactregistry",
+    "gcp-sa-pubsub": "pubsub",
+    "gs-project-accounts": "storage",
+    "serverless-robot-prod": "run",
+}
+
+
+def known(state, member):
+    """Refuse a service's account that nobody has asked for yet."""
+    for part, service in AGENTS.items():
+        if part in member and service not in state.get("agents", ()):
+            raise Refused(f"INVALID_ARGUMENT: Service account {member} does not exist")
 
 
 def described(found, flags):
@@ -191,14 +250,15 @@ def made(kind, flags):
     """What the service says of what was made with these flags."""
     if kind == "iam roles":
         return {"includedPermissions": flags["permissions"].split(",")}
-    if kind == "logging buckets":
-        return {"analyticsEnabled": "enable-analytics" in flags}
+    if kind == "logging metrics":
+        return {"filter": flags["log-filter"]}
     if kind == "storage buckets":
         lifecycle = flags.get("lifecycle-file")
         return {
             "uniform_bucket_level_access": True,
             "public_access_prevention": "enforced",
             "versioning_enabled": "versioning" in flags,
+            "default_kms_key": flags.get("default-encryption-key"),
             "lifecycle_config": json.loads(
                 Path(lifecycle or os.devnull).read_text() or "{}"
             ),
@@ -286,10 +346,13 @@ def watched(flags):
     return found
 
 
-def bq(state, words):
+def bq(state, words):  # noqa: PLR0912 - a case for each
     flags, names = flags_of([word for word in words if not word.startswith("\n")])
     verb, name = names[0], names[-1]
     key = f"bq {name}"
+    if verb == "show" and "encryption_service_account" in flags:
+        state.setdefault("agents", []).append("bigquery")
+        return "bq-123456789012@bigquery-encryption.iam.gserviceaccount.com"
     if verb == "show":
         return existing(state, key)
     if verb.endswith(("iam-policy", "iam-policy-binding")):
@@ -303,11 +366,19 @@ def bq(state, words):
             if missing and f"{missing}.events_" in flags["view"]:
                 raise Refused(f"Not found: {missing}")
         made = {"view": {"query": flags.get("view", "")}, "access": []}
+        if "default_kms_key" in flags:
+            made["defaultEncryptionConfiguration"] = {
+                "kmsKeyName": flags["default_kms_key"]
+            }
         if "label" in flags:
             made["labels"] = dict([flags["label"].split(":")])
         created(state, key, made)
     elif verb == "update" and "set_label" in flags:
         existing(state, key)["labels"] = dict([flags["set_label"].split(":")])
+    elif verb == "update" and "default_kms_key" in flags:
+        existing(state, key)["defaultEncryptionConfiguration"] = {
+            "kmsKeyName": flags["default_kms_key"]
+        }
     elif verb == "update":
         existing(state, key)["view"] = {"query": flags["view"]}
     elif verb == "rm":
@@ -335,6 +406,9 @@ def queried(state, sql, dataset):
             },
             "requirePartitionFilter": "require_partition_filter = TRUE" in sql,
         }
+    elif found := re.search(r"CREATE OR REPLACE TABLE `(\w+)` \(", sql):
+        for one in existing(state, f"bq {dataset}.{found[1]}")["schema"]["fields"]:
+            one.pop("fields", None)
     elif found := re.match(r"ALTER TABLE `(\w+)`", sql):
         table = existing(state, f"bq {dataset}.{found[1]}")
         columns = re.findall(r"ADD COLUMN IF NOT EXISTS (\w+) ", sql)

@@ -52,6 +52,8 @@ def bq_parser(sdk):
             for name in own:
                 own[name].unparse()
             known.unparse_flags()
+        if "--encryption_service_account" in rest:
+            return
         if len(names) != 1:
             raise ValueError(f"one name is wanted, not {names}")
 

@@ -171,6 +171,8 @@ class TestViews:
         settings = SimpleNamespace(project="p", dataset="d")
         warehouse = SimpleNamespace(settings=settings)
         export = statement("ga_events").replace("`events_*`", "`p.ga.events_*`")
+        tables = "INFORMATION_SCHEMA.TABLES`"
+        export = export.replace(f"`{tables}", f"`p.ga.{tables}")
 
         made = compaction.view_of(warehouse, EPOCH)
 

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from deploy import alerting, deployment, functions
-from propensity import topics
+from propensity import ages, topics
 from tests.deploy.conftest import ROOT, SETTINGS
 from tests.deploy.test_scripts import SDK, sdk_python
 
@@ -60,7 +60,7 @@ def logged() -> tuple[set[str], set[str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "run":
                 names |= texts(node.args[0])
-    return fields | {"outcome", "status"}, names
+    return fields | {"outcome", "status", ages.CHAMPION, *ages.FIELDS.values()}, names
 
 
 def texts(node: ast.AST) -> set[str]:
@@ -114,6 +114,9 @@ class TestFilters:
         for text in filters().values():
             if "jsonPayload" in text:
                 assert 'service_name=~"^propensity-"' in text
+        other = deployment.of({**SETTINGS, "DEPLOY_PREFIX": "shop"})
+        texts = json.dumps(alerting.policies(other))
+        assert "propensity-" not in texts
 
 
 class TestPolicies:
@@ -121,6 +124,7 @@ class TestPolicies:
         """Runs failed and missed, evaluations, dead letters, lag, cost and age."""
         assert set(POLICIES) == {
             "run_failed",
+            "run_missed_model_training",
             "run_missed_predictions",
             "run_missed_model_evaluation",
             "run_missed_compact_features",
@@ -168,11 +172,64 @@ class TestPolicies:
         assert "$" not in found.replace("$prefix", "")
 
     def test_are_about_what_is_deployed(self):
-        """Without the stream nothing watches subscriptions."""
-        d = deployment.of({**SETTINGS, "DEPLOY_FUNCTIONS": "predictions"})
+        """Without the stream nothing watches subscriptions, and without the compaction
+        nobody knows how old what is published is."""
+        wanted = "predictions compact_features"
+        d = deployment.of({**SETTINGS, "DEPLOY_FUNCTIONS": wanted})
+        without = deployment.of({**SETTINGS, "DEPLOY_FUNCTIONS": "predictions"})
 
         assert "stream_lag" not in alerting.policies(d)
         assert "run_missed_predictions" in alerting.policies(d)
+        assert "run_missed_model_training" not in alerting.policies(d)
+        assert alerting.unwatched(d) == []
+        assert not [n for n in alerting.policies(without) if "missed" in n]
+        assert alerting.unwatched(without) == ["predictions"]
+
+    def test_are_of_the_use_cases_that_are_called(self):
+        """What was once tried and is called no more is never missed; a use case whose
+        events are scored has no predictions to miss."""
+        d = deployment.of({**SETTINGS, "DEPLOY_USE_CASES": "ga4_purchase card_fraud"})
+        found = {
+            name: policy["conditions"][0]["conditionMatchedLog"]["filter"]
+            for name, policy in alerting.policies(d).items()
+            if name.startswith("run_missed_m") or name == "run_missed_predictions"
+        }
+
+        assert '("ga4_purchase" OR "card_fraud")' in found["run_missed_model_training"]
+        assert 'use_case=("ga4_purchase")' in found["run_missed_predictions"]
+
+    def test_need_nothing_that_is_no_general_product(self):
+        """No condition asks the log by SQL: that is a preview, and needs a linked
+        dataset. Those that watch for what is absent look back 25 hours at most."""
+        for policy in POLICIES.values():
+            [condition] = policy["conditions"]
+            assert {*condition} - {"displayName"} <= {
+                "conditionThreshold",
+                "conditionAbsent",
+                "conditionMatchedLog",
+            }
+            if absent := condition.get("conditionAbsent"):
+                [aggregation] = absent["aggregations"]
+                duration = int(absent["duration"].removesuffix("s"))
+                period = int(aggregation["alignmentPeriod"].removesuffix("s"))
+                assert duration <= 23.5 * 3600
+                assert duration + period <= 25 * 3600
+
+    def test_of_absence_watch_a_metric_that_is_made(self):
+        """The metric counts what the compaction logs when it was done, in its own
+        service, and is made before the policy."""
+        steps = list(alerting.alerts(DEPLOYMENT))
+        [metric] = [one for one in steps if one.what.startswith("metric ")]
+        create = " ".join(metric.create[0])
+        asked = filters()["run_missed_compact_features"]
+
+        assert (
+            'metric.type="logging.googleapis.com/user/propensity-compactions"' in asked
+        )
+        assert "metrics create propensity-compactions" in create
+        assert 'jsonPayload.function="compactFeatures"' in create
+        assert 'service_name="propensity-compact-features"' in create
+        assert steps.index(metric) == 0
 
     @pytest.mark.parametrize("name", sorted(POLICIES))
     def test_are_policies_to_the_real_client(self, name):

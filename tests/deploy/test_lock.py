@@ -93,7 +93,7 @@ class TestStaged:
         }
 
 
-@pytest.mark.long
+@pytest.mark.installs
 @pytest.mark.timeout(1800)
 @pytest.mark.skipif(not RUNS_HERE, reason="locks are for CPython 3.11 on Linux")
 @pytest.mark.parametrize(

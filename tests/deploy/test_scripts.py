@@ -16,7 +16,7 @@ import pytest
 
 from deploy import deployment, functions
 from propensity import tables, topics
-from tests.deploy.conftest import ROOT, SETTINGS, changes
+from tests.deploy.conftest import KEY, ROOT, SETTINGS, changes
 
 SCRIPTS = sorted(
     path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
@@ -24,6 +24,12 @@ SCRIPTS = sorted(
 SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
 PYTHON = SDK / "platform" / "bundledpythonunix" / "bin" / "python3"
 PARSER = Path(__file__).with_name("parse_commands.py")
+# The longest first: a name may begin with another.
+NAMES = sorted(
+    (f"propensity-{one.target.replace('_', '-')}" for one in functions.load()),
+    key=len,
+    reverse=True,
+)
 
 
 def sdk_python() -> str:
@@ -84,11 +90,14 @@ class TestEverything:
             return re.sub(r"[\s'\"\\]", "", text)
 
         every = plain(printed)
-        position = 0
+        position: dict[str, int] = {}
         for call in changes(calls):
-            found = every.find(plain("".join(call)), position)
+            # Functions are deployed beside each other, each in its own order.
+            words = [word for word in call if "env-vars" not in word]
+            one = next((n for n in NAMES if any(n in word for word in words)), "")
+            found = every.find(plain("".join(call)), position.get(one, 0))
             assert found >= 0, call
-            position = found + 1
+            position[one] = found + 1
 
     def test_the_order_is_that_of_what_needs_what(self, first):
         """Accounts before rights, tables before rights on them, subscriptions before
@@ -111,11 +120,17 @@ class TestEverything:
             < place("jobs create http propensity-predictions-ga4-purchase")
         )
         assert (
-            place("topics create events")
-            < place("subscriptions create events-stream-features")
+            place("functions deploy propensity-compact-features")
+            < place("jobs create http propensity-compact-features")
+            < place("logging metrics create")
+            < place("monitoring policies create")
+        )
+        assert (
+            place("topics create propensity-events")
+            < place("subscriptions create propensity-events-stream-features")
             < place("functions deploy propensity-stream-features")
             < place("run services add-iam-policy-binding propensity-stream-features")
-            < place("modify-push-config events-stream-features")
+            < place("modify-push-config propensity-events-stream-features")
         )
 
     def test_a_second_run_changes_nothing(self, whole, first):
@@ -161,9 +176,11 @@ class TestEverything:
         for table in tables.TABLES:
             fields = there[f"bq my-project:propensity.{table.name}"]["schema"]["fields"]
             assert [one["name"] for one in fields] == [c.name for c in table.columns]
-        assert {f"pubsub topics {name}" for name in topics.TOPICS} <= {*there}
+        assert {f"pubsub topics propensity-{name}" for name in topics.TOPICS} <= {
+            *there
+        }
         for one in topics.SUBSCRIPTIONS:
-            found = there[f"pubsub subscriptions {one.name}"]
+            found = there[f"pubsub subscriptions propensity-{one.name}"]
             assert found["ackDeadlineSeconds"] == one.acknowledge_s
             assert bool(found.get("pushConfig")) == bool(one.function)
 
@@ -217,7 +234,7 @@ def updates() -> list[list[str]]:
     """The commands that change what is there already, with what they look up."""
     from deploy import plan
 
-    d = deployment.of(SETTINGS)
+    d = deployment.of({**SETTINGS, "DEPLOY_KMS_KEY": KEY.replace("us-central1", "us")})
     found = plan.everything(d)
     commands = [one for step in found.steps for one in step.update]
 
@@ -336,8 +353,8 @@ class TestOwners:
 
     LABELLED = (
         "bq my-project:propensity",
-        "pubsub topics dead-letters",
-        "pubsub subscriptions enriched-archive-events",
+        "pubsub topics propensity-dead-letters",
+        "pubsub subscriptions propensity-enriched-archive-events",
         "storage buckets gs://my-bucket",
     )
 
@@ -371,7 +388,7 @@ class TestOwners:
         cloud.put(
             {
                 "services": ["pubsub.googleapis.com"],
-                "pubsub subscriptions enriched-archive-events": {
+                "pubsub subscriptions propensity-enriched-archive-events": {
                     "labels": {"deployment": "shop"},
                     "pushConfig": {"pushEndpoint": "https://shop-archive-events-x"},
                 },
@@ -381,7 +398,7 @@ class TestOwners:
         done = cloud.run("04-StreamFeatures/deploy.sh")
 
         assert done.returncode == 1
-        assert "enriched-archive-events pushes to propensity" in done.stderr
+        assert "propensity-enriched-archive-events pushes to propensity" in done.stderr
         assert changes(cloud.calls()) == []
 
     @pytest.mark.parametrize("name", LABELLED)
@@ -411,7 +428,8 @@ class TestOwners:
 
     @pytest.mark.long
     def test_are_named_by_all_that_a_set_up_creates(self, deployed):
-        """A second deployment in the same project is refused, whole."""
+        """A second deployment with the same bucket is refused, whole; with one of its
+        own it is beside the first."""
         there = deployed.state()
         labels = {
             name: one["labels"]
@@ -421,13 +439,20 @@ class TestOwners:
         deployed.settings["DEPLOY_PREFIX"] = "shop"
         deployed.calls()
 
-        done = deployed.run("deploy/setup.sh")
+        shared = deployed.run("deploy/setup.sh")
+        refused = changes(deployed.calls())
+        deployed.settings["PROPENSITY_BUCKET"] = "another-bucket"
+        own = deployed.run("deploy/setup.sh")
 
         assert len(labels) == 2 + len(topics.TOPICS) + len(topics.SUBSCRIPTIONS)
         assert all(one == {"deployment": "propensity"} for one in labels.values())
-        assert done.returncode == 1
-        assert done.stderr.count("of the deployment 'propensity'") == len(labels)
-        assert changes(deployed.calls()) == []
+        assert shared.returncode == 1
+        # The bucket is all that both would have: it is named in the settings.
+        assert shared.stderr.count("of the deployment 'propensity'") == 1
+        assert refused == []
+        assert own.returncode == 0, own.stderr
+        assert "pubsub topics shop-events" in deployed.state()
+        assert "pubsub topics propensity-events" in deployed.state()
 
     def test_are_not_known_where_nothing_can_be_looked_at(self, cloud):
         """A set-up that may not see what is there stops before it has changed
@@ -449,9 +474,9 @@ class TestChanges:
         made = changes(deployed.calls())
 
         assert done.returncode == 0, done.stderr
-        assert [call[1:4] for call in made] == [
-            ["functions", "deploy", "propensity-get-proba"],
+        assert sorted(call[1:4] for call in made) == [
             ["functions", "deploy", "propensity-archive-events"],
+            ["functions", "deploy", "propensity-get-proba"],
         ]
 
     def test_what_failed_is_taken_up_where_it_stopped(self, cloud):
@@ -493,6 +518,23 @@ class TestChanges:
         assert "ADD COLUMN IF NOT EXISTS latency_ms FLOAT64" in change[-1]
         assert "inference_log" in done.stdout
 
+    def test_a_table_of_an_earlier_version_gets_its_types(self, deployed):
+        """Sizes that were whole numbers become fractions, by way of a copy."""
+        state = deployed.state()
+        table = state["bq my-project:propensity.ma_model_evaluation"]
+        for one in table["schema"]["fields"]:
+            if one["name"] == "lift":
+                one["fields"] = [{"name": "users", "type": "INTEGER"}]
+        deployed.put(state)
+
+        done = deployed.run("deploy/setup.sh")
+        [change] = changes(deployed.calls())
+
+        assert done.returncode == 0
+        assert "CAST(part.users AS FLOAT64) AS users" in change[-1]
+        assert "CREATE OR REPLACE TABLE `ma_model_evaluation`" in change[-1]
+        assert "changed          types of the table ma_model_evaluation" in done.stdout
+
 
 class TestWrongSettings:
     @pytest.mark.parametrize(
@@ -518,6 +560,19 @@ class TestWrongSettings:
             ("DEPLOY_ALERT_CHAMPION_DAYS", "0", "DEPLOY_ALERT_CHAMPION_DAYS"),
             ("DEPLOY_ALERT_RUN_BYTES", "1.5", "DEPLOY_ALERT_RUN_BYTES"),
             ("DEPLOY_ALERT_LAG_S", "0", "DEPLOY_ALERT_LAG_S"),
+            ("DEPLOY_INGRESS", "everybody", "DEPLOY_INGRESS"),
+            ("DEPLOY_KMS_KEY", "my-key", "DEPLOY_KMS_KEY"),
+            ("DEPLOY_KMS_KEY", KEY, "locations/us/"),
+            ("DEPLOY_FUNCTIONS_KMS_KEY", KEY, "DEPLOY_REPOSITORY"),
+            ("DEPLOY_REPOSITORY", "My_Images", "DEPLOY_REPOSITORY"),
+            ("DEPLOY_VPC_CONNECTOR", "projects/p/vpc", "DEPLOY_VPC_CONNECTOR"),
+            (
+                "DEPLOY_VPC_CONNECTOR",
+                "projects/p/locations/europe-west2/connectors/c",
+                "us-central1",
+            ),
+            ("DEPLOY_VPC_EGRESS", "all", "DEPLOY_VPC_CONNECTOR"),
+            ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),
         ],
     )
     def test_stop_before_anything_is_called(self, cloud, name, value, told):
@@ -683,3 +738,98 @@ class TestShell:
         if script.name != "python.sh":
             assert "\nset -euo pipefail\n" in script.read_text()
             assert os.access(script, os.X_OK)
+
+
+class TestFunctions:
+    def test_are_built_side_by_side(self, cloud):
+        """Both deploys are under way at once: each waits until the other has begun."""
+        done = cloud.run("deploy/deploy_all.sh", FAKE_CLOUD_TOGETHER="2")
+
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "created          function propensity-get-proba" in done.stdout
+        assert "created          function propensity-archive-events" in done.stdout
+
+    def test_that_fail_are_named_and_the_others_are_finished(self, cloud):
+        """The message names the function, its command and what it said."""
+        done = cloud.run(
+            "deploy/deploy_all.sh",
+            "--wait=0",
+            FAKE_CLOUD_FAILS="functions deploy propensity-get-proba",
+        )
+        calls = [" ".join(call) for call in cloud.calls()]
+
+        assert done.returncode == 1
+        assert "propensity-get-proba:" in done.stderr
+        assert "PERMISSION_DENIED" in done.stderr
+        assert "functions propensity-archive-events" in cloud.state()
+        assert any("modify-push-config" in call for call in calls)
+        # What comes after all functions has not begun.
+        assert not [call for call in calls if "scheduler jobs" in call]
+
+    def test_wait_for_the_rights_of_who_builds_them(self, cloud):
+        """A refusal passes once rights hold; a line says what is waited for."""
+        done = cloud.run(
+            "deploy/deploy_all.sh",
+            "--wait=2",
+            FAKE_CLOUD_FAILS="functions deploy propensity-get-proba",
+            FAKE_CLOUD_FAILS_TIMES="1",
+        )
+
+        assert done.returncode == 0, done.stderr
+        [line] = [line for line in done.stdout.splitlines() if "  waiting " in line]
+        assert "function propensity-get-proba" in line
+        assert "the rights of propensity-build" in line
+        assert "0 of up to 2 s" in line
+
+
+class TestWatching:
+    def test_that_fails_fails_nothing_else(self, cloud):
+        """Everything else is done; what was not made is named at the end, the exit
+        status is one of its own, and a second run makes up for it."""
+        done = cloud.run(
+            "deploy/deploy_all.sh",
+            FAKE_CLOUD_FAILS="monitoring policies create",
+        )
+        there = cloud.state()
+        again = cloud.run("deploy/setup.sh")
+
+        assert done.returncode == 3
+        assert "functions propensity-get-proba" in there
+        assert "alert run_failed" in done.stderr
+        assert "deploy/setup.sh" in done.stderr
+        assert "PERMISSION_DENIED" in done.stdout
+        assert again.returncode == 0, again.stderr
+        assert "created          alert run_failed" in again.stdout
+
+    def test_says_what_nobody_watches(self, cloud):
+        """Without the compaction nothing notices a run that is never begun."""
+        cloud.settings["DEPLOY_FUNCTIONS"] = "predictions"
+        dry = cloud.run("deploy/deploy_all.sh", "--dry-run")
+
+        assert "nothing would notice a missed run of predictions" in dry.stdout
+        cloud.settings["DEPLOY_FUNCTIONS"] = "predictions compact_features"
+        dry = cloud.run("deploy/deploy_all.sh", "--dry-run")
+        assert "nothing would notice" not in dry.stdout
+
+
+class TestEnvironment:
+    def test_is_what_functions_have(self, cloud):
+        """A shell that takes it over has the names of this deployment; nothing is
+        called for it."""
+        cloud.settings["DEPLOY_PREFIX"] = "shop"
+        file = cloud.folder / "settings.env"
+        file.write_text("\n".join(f"{n}={v}" for n, v in cloud.settings.items()))
+
+        told = subprocess.run(
+            ["bash", "-c", f'eval "$({sys.executable} -m deploy environment '
+             f'--settings {file})"; env'],
+            check=True, capture_output=True, text=True, cwd=ROOT,
+        ).stdout  # fmt: skip
+        found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+
+        assert found["PROPENSITY_TOPIC_PREFIX"] == "shop"
+        assert found["PROPENSITY_DATASET"] == "shop"
+        assert found["PROPENSITY_ENRICHED_TOPIC"] == "shop-enriched"
+        assert found["GOOGLE_CLOUD_PROJECT"] == "my-project"
+        assert not [name for name in found if name.startswith("DEPLOY_")]
+        assert cloud.calls() == []

@@ -164,6 +164,7 @@ class TestFields:
             anything, Published(version=0, objects={}, checksums={})
         )
         around = {"use_case", "as_of", "bytes_billed", "repeated"}
+        around |= {"data_until", "late_days", "missing_days", "streamed_days"}
 
         assert {*schema("Training")["properties"]} == {*made} | around
 

@@ -209,7 +209,7 @@ class Site:
             statement("stream_features_as_of"),
             {
                 "use_case": USE_CASE,
-                "as_of": datetime.now(UTC) + timedelta(days=2),
+                "as_of": datetime(2999, 1, 1, tzinfo=UTC),
                 "earliest": datetime(1970, 1, 1, tzinfo=UTC).date(),
             },
         )

@@ -178,7 +178,7 @@ class TestArchives:
                 f"FROM read_parquet('{files}/*/*.parquet', hive_partitioning = true) "
                 f"WHERE user_id = '{user}'"
             )
-            rows = connection.execute(distinct).fetch_arrow_table().to_pylist()
+            rows = connection.execute(distinct).to_arrow_table().to_pylist()
 
         assert len(archived(user)) > len(events)
         assert sorted(row["event_id"] for row in rows) == ["e0", "e1", "e2", "e3"]

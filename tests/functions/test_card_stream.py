@@ -453,7 +453,6 @@ class TestScores:
             ({"V5": ...}, ("missing_field", "V5")),
             ({"V5": "x"}, ("wrong_type", "V5")),
             ({"V5": "inf"}, ("not_finite", "V5")),
-            ({"ingest_ts": "soon"}, ("bad_time", "ingest_ts")),
         ],
     )
     def test_are_of_sound_events(self, place, name, fields, found):
@@ -466,6 +465,30 @@ class TestScores:
         assert (told["reason"], told["field"]) == found
         assert place.logged(name) == []
         assert len(place.logged(f"{name}-sound")) == 1
+
+    def test_are_given_whatever_the_moment_of_a_transaction_is(self, place, name):
+        """It is for the latency alone: stored, scored, and the latency null."""
+        place.promote(place.publish(regression()))
+        moments = [1, -5, 4e9, None, True, "soon", [1], {"a": 1}, "2999-01-01"]
+        names = [f"{name}-{number}" for number in range(len(moments))]
+        pairs = [*zip(names, moments, strict=True)]
+
+        taken = place.intake.post_all(
+            transaction(transaction_id=one, ingest_ts=moment) for one, moment in pairs
+        )
+        scored = place.scoring.post_all(
+            enriched(one, ingest_ts=moment) for one, moment in pairs
+        )
+
+        assert {one.text for one in taken} == {'{"outcome":"stored"}\n'}
+        assert {one.text for one in scored} == {'{"outcome":"scored"}\n'}
+        stored = of_event(place.site, "stream_events", names)
+        told = [json.loads(row["attributes"])["ingest_ts"] for row in stored]
+        assert told == [None] * len(names)
+        for one in names:
+            [row] = place.logged(one)
+            assert row["probability"] is not None
+            assert row["latency_ms"] is None
 
 
 class TestFromEndToEnd:

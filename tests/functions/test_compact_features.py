@@ -141,6 +141,32 @@ class TestServed:
         assert site.tiles() == tiles
         assert view(site)["served"] == features(events)["served"]
 
+    def test_logs_how_old_what_is_published_is(self, served):
+        """A line for each use case that ever ran, beside the run's own."""
+        site, instance = served
+        registry = Registry(site.artifacts, "first_day_churn")
+        now = datetime.now(UTC)
+        lease = registry.begin(
+            "predict",
+            now.date() - 9 * DAY,
+            run_id="r",
+            now=now,
+            duration=HOUR,
+            again=True,
+        )
+        registry.finish(lease, {}, at=now)
+
+        run(instance)
+        lines = [line for line in instance.lines() if "publication_age_days" in line]
+
+        assert lines[-1] == {
+            "severity": "INFO",
+            "message": "ages of first_day_churn",
+            "function": "compactFeatures",
+            "use_case": "first_day_churn",
+            "publication_age_days": 9,
+        }
+
     def test_counts_late_events_of_a_day_that_is_counted(self, served):
         """A day whose events came, and were compacted, takes one that comes later."""
         site, instance = served

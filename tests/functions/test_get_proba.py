@@ -501,6 +501,21 @@ class TestFailures:
         assert "PROPENSITY" not in answer.text
         assert "PROPENSITY_LOOKUP_TTL" in capfd.readouterr().out
 
+    def test_of_a_project_that_is_not_set_name_the_variable(self, workplace, capfd):
+        """Nothing of it is secret, and whoever has just started it must know."""
+        with serving({**workplace.environment, "GOOGLE_CLOUD_PROJECT": ""}) as url:
+            answers = [ask(url, user_id="ana.1"), post(url, {"user_ids": ["ana.1"]})]
+
+        for answer in answers:
+            assert answer.status_code == 500
+            assert answer.json() == {
+                "error": "settings",
+                "message": "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
+                "retryable": False,
+                "field": "GOOGLE_CLOUD_PROJECT",
+            }
+        assert "GOOGLE_CLOUD_PROJECT" in capfd.readouterr().out
+
     def test_nobody_foresaw_are_json_too(self, workplace, capfd):
         """What another table's columns hold by accident is 500, its place logged."""
         withdraw(workplace)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from google.cloud import bigquery
@@ -93,7 +94,7 @@ class TestVersion:
             160,
             160,
         )
-        assert row["negative_sampling_rate"] == 1
+        assert row["negative_sampling_rate"] == row["positive_sampling_rate"] == 1
         assert json.loads(row["features"]) == dict(USE_CASE.features)
         assert {one["algorithm"] for one in json.loads(row["candidates"])} >= {
             "LogisticRegression",
@@ -274,8 +275,8 @@ class TestFailures:
         ("settings", "says"),
         [
             ({"PROPENSITY_MINIMUM_TRAINING_ROWS": "100000"}, "320 rows"),
-            ({"PROPENSITY_MINIMUM_CONVERSIONS": "1000"}, "conversions"),
-            ({"PROPENSITY_LABEL_EVENT": "refund"}, "one class"),
+            ({"PROPENSITY_MINIMUM_CONVERSIONS": "1000"}, "users who buy (label 1)"),
+            ({"PROPENSITY_LABEL_EVENT": "refund"}, "one class, label 1"),
         ],
         ids=["rows", "conversions", "classes"],
     )
@@ -325,7 +326,9 @@ class TestFailures:
                 job_config=bigquery.LoadJobConfig(
                     source_format="PARQUET",
                     parquet_options=options,
-                    schema=[one for one in ga4_export.SCHEMA if one.name != "geo"],
+                    schema=[
+                        one for one in ga4_export.bigquery_schema() if one.name != "geo"
+                    ],
                 ),
             ).result()
         project = serving.settings.project
@@ -364,8 +367,8 @@ def serving(new_place, enthrone) -> Place:
 
 
 class TestSampling:
-    def test_leaves_out_negatives_and_weighs_the_others(self, trained):
-        """Beyond the bound rows of label 0 stand for several; rates stay right."""
+    def test_leaves_users_out_and_weighs_the_others(self, trained):
+        """Beyond the bound rows stand for several; counts of both labels stay right."""
         place, _ = trained
         as_ofs = [TRAINED - timedelta(days=10)]
         window = USE_CASE.window(place.settings, as_ofs)
@@ -376,13 +379,14 @@ class TestSampling:
             )
 
         whole, some = rows(10_000), rows(80)
-        positives = sum(whole["label"].to_pylist())
+
+        def weighed(found: pa.Table, label: int) -> float:
+            chosen = found.filter(pc.equal(found["label"], label))
+            return pc.sum(chosen["weight"]).as_py()
 
         assert set(whole["weight"].to_pylist()) == {1.0}
-        assert sum(some["label"].to_pylist()) == positives
-        assert len(some) < 0.75 * len(whole)
+        assert 75 <= len(some) <= 80
         assert set(some["user_id"].to_pylist()) < set(whole["user_id"].to_pylist())
-        # A hash keeps each row with the same chance: half of 130, give or take four
-        # standard deviations.
-        assert sum(some["weight"].to_pylist()) == pytest.approx(len(whole), rel=0.35)
+        for label in (0, 1):
+            assert weighed(some, label) == pytest.approx(weighed(whole, label))
         assert some.sort_by("user_id") == rows(80).sort_by("user_id")

@@ -22,12 +22,14 @@ import requests
 
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack import ROOT
+from offline import promote
 from propensity import steps, tables, usecases
 from propensity.artifacts import Artifacts
 from propensity.encoding import to_frame
 from propensity.registry import pickled, unpickled
 from propensity.warehouse import Warehouse
-from tests.functions.conftest import LATER, TRAINED, Place
+from tests import shop
+from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.proxy import Proxy
 from tests.shop import WEEK
 from tests.test_registry import Malicious, overwrite
@@ -201,13 +203,13 @@ class TestPublishing:
     def test_needs_memory_for_one_part_only(self, published, monkeypatch):
         """Bounded parts are staged one by one, and are the whole."""
         before, parts = state(published), []
-        append = Warehouse.append
+        write = Warehouse.write
 
-        def noted(self, table, rows, *, job_id):
+        def noted(self, table, rows):
             parts.append(len(rows))
-            append(self, table, rows, job_id=job_id)
+            write(self, table, rows)
 
-        monkeypatch.setattr(Warehouse, "append", noted)
+        monkeypatch.setattr(Warehouse, "write", noted)
         monkeypatch.setattr(steps, "STAGED_ROWS", 40)
         batches = Warehouse.batches
 
@@ -498,6 +500,39 @@ class TestRefusals:
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "modelTraining" in answer.json["message"]
+
+    def test_to_score_while_no_model_was_good_enough(self, new_export, make_place):
+        """Defect: a first model that is a coin was promoted, and published. Buyers who
+        are drawn by lot: nothing is promoted, the answer, the row and the report say
+        why, 409 says it again, and a person can promote it all the same."""
+        export = new_export(shop.weekly(FIRST, WEEKS, regulars=1))
+        place = make_place(export.ga4_dataset)
+        told = place.run("model_training", TRAINED)
+        refused = place.post("predictions", {"as_of": TRAINED})
+        [row] = place.rows("SELECT * FROM ma_model_training_metadata")
+        page = place.registry.artifacts.read(told["objects"]["report.html"]).data
+
+        assert told["promoted"] is row["promoted"] is False
+        assert "not shown to be better than chance" in told["verdict"]
+        assert row["verdict"] == told["verdict"]
+        assert row["compared_version"] is None
+        assert b"Not promoted." in page
+        assert b"ot shown to be better than chance" in page
+        assert place.registry.find_champion() is None
+        assert (refused.status_code, refused.json["error"]) == (409, "no_champion")
+        assert refused.json["retryable"] is False
+        assert "version 0" in refused.json["message"]
+        assert told["verdict"] in refused.json["message"]
+        assert "offline.promote promote" in refused.json["message"]
+        assert place.rows("SELECT * FROM ma_predictions_history") == []
+
+        with entered(place.environment):
+            without = promote.main(["promote", "0"])
+            forced = promote.main(["promote", "0", "--force"])
+        published = place.run("predictions", TRAINED)
+
+        assert (without, forced) == (1, 0)
+        assert (published["model_version"], published["users"]) == (0, 160)
 
     def test_a_missing_export(self, serving):
         """The view's missing tables are named."""

@@ -194,6 +194,11 @@ def batch(run: Run) -> None:
     run.ask("model_evaluation", use_case="card_fraud", as_of=CARDS_KNOWN)
 
 
+def aged(run: Run) -> None:
+    """Another compaction, now that there are runs and champions to tell the age of."""
+    run.ask("compact_features")
+
+
 def serving(run: Run) -> None:
     """Lookups, scores and the stream, now that something serves."""
     url = run.instances["get_proba"].url
@@ -278,7 +283,7 @@ def recorded(site, tmp_path_factory) -> Recorded:
         for instance in instances.values():
             instance.wait()
         run = Run(site, instances)
-        for part in (stream, compaction, history, batch, serving):
+        for part in (stream, compaction, history, batch, aged, serving):
             part(run)
         for instance in instances.values():
             instance.stop()

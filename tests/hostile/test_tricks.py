@@ -21,6 +21,7 @@ import pytest
 import requests
 
 from docs import openapi
+from local.stack import FUNCTIONS
 from propensity import endpoint, lookup
 from tests.functions.streaming import USE_CASE
 from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
@@ -28,6 +29,7 @@ from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
 HOST = "127.0.0.1"
 ASYNCHRONOUS = ("get_proba", "score", "stream_features")
 ALL = (*ASYNCHRONOUS, "model_evaluation")
+THREADED = [one.target for one in FUNCTIONS if not one.is_asynchronous]
 JSON = {"Content-Type": "application/json"}
 FUTURE = "2999-01-01"
 
@@ -225,6 +227,87 @@ class TestBodies:
         answer = post(serve, "get_proba", body)
 
         assert [one["user_id"] for one in answer.json()["predictions"]] == ["ana"]
+
+
+def broken(
+    port: int, body: bytes, *, method: str, headers: tuple[str, ...]
+) -> tuple[int, dict[str, str], bytes]:
+    """Send a body that is wrong or ends too early; return status, headers and body."""
+    given = ("Content-Type: application/json", *headers)
+    head = "\r\n".join([f"{method} / HTTP/1.1", "Host: f", *given, "", ""])
+    with socket.create_connection((HOST, port), timeout=TIMEOUT_S) as link:
+        link.sendall(head.encode() + body)
+        link.shutdown(socket.SHUT_WR)
+        received = b""
+        with contextlib.suppress(ConnectionResetError):
+            while part := link.recv(65_536):
+                received += part
+    top, _, rest = received.partition(b"\r\n\r\n")
+    lines = [line.partition(": ") for line in top.decode().split("\r\n")[1:]]
+    return (
+        status_of(received),
+        {name.lower(): value for name, _, value in lines},
+        rest,
+    )
+
+
+CHUNKED = ("Transfer-Encoding: chunked",)
+BROKEN = {
+    "no size": (CHUNKED, b"ZZ\r\n"),
+    "no size after a chunk": (CHUNKED, b"2\r\n{}\r\nZZ\r\n"),
+    "a size below zero": (CHUNKED, b"-1\r\n{}\r\n0\r\n\r\n"),
+    "a size beyond all": (CHUNKED, b"F" * 20 + b"\r\n{}\r\n"),
+    "a chunk longer than its size": (CHUNKED, b"2\r\n{} and more\r\n0\r\n\r\n"),
+    "a chunk cut short": (CHUNKED, b"5\r\nab"),
+    "no last chunk": (CHUNKED, b"2\r\n{}\r\n"),
+    "nothing": (CHUNKED, b""),
+    "less than its length": (("Content-Length: 10",), b"{}"),
+}
+
+
+class TestBrokenBodies:
+    @pytest.mark.parametrize("target", [function.target for function in FUNCTIONS])
+    @pytest.mark.parametrize("method", ["POST", "GET"])
+    def test_are_the_callers_fault(self, serve, target, method):
+        """Chunks that are none or end too early: 400 and JSON, and no trace logged."""
+        instance = serve(target)
+        for case, (headers, body) in BROKEN.items():
+            status, found, answer = broken(
+                instance.port, body, method=method, headers=headers
+            )
+
+            # Where the method alone is refused the body need not be read.
+            assert status in ((400,) if method == "POST" else (400, 405)), case
+            assert found["content-type"] == "application/json", case
+            told = json.loads(answer)
+            assert told["error"] in ("bad_request", "method_not_allowed"), case
+            assert told["retryable"] is False, case
+            if method == "POST":
+                assert told["field"] == "body", case
+        assert "Traceback" not in instance.log()
+        # And it goes on.
+        answer = post(serve, target, b"[]")
+        assert answer.status_code == 400
+        check_answer(answer)
+
+    @pytest.mark.parametrize("target", THREADED)
+    @pytest.mark.parametrize("path", ["/robots.txt", "/favicon.ico"])
+    def test_are_none_of_the_frameworks_own_pages(self, serve, target, path):
+        """What functions-framework refuses by itself is JSON, too, whatever follows."""
+        for headers, body in [((), b""), *BROKEN.values()]:
+            told = "\r\n".join([f"GET {path} HTTP/1.1", "Host: f", *headers, "", ""])
+            data = told.encode() + body
+            with socket.create_connection((HOST, serve(target).port)) as link:
+                link.sendall(data)
+                link.shutdown(socket.SHUT_WR)
+                received = b""
+                while part := link.recv(65_536):
+                    received += part
+
+            assert check_received(received) == 404
+            answer = json.loads(received.partition(b"\r\n\r\n")[2])
+            assert answer["error"] == "no_such_path"
+        assert "Traceback" not in serve(target).log()
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet as pq
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from local import cards_demo, demo
+from local import cards_demo, play
 from local.cards_demo import (
     ALERTS,
     Counts,
@@ -401,21 +401,21 @@ class TestOptions:
         """As a data set has."""
         file = tmp_path / "cards.csv"
         file.write_text("Time")
-        options = demo.parse(["--cards", str(file)])
+        options = play.parse(["--cards", str(file)])
 
-        assert demo.state_of(options, Options()).name.startswith("cards-")
-        assert demo.state_of(options, Options()) == State.of_data(str(file))
+        assert play.state_of(options, Options()).name.startswith("cards-")
+        assert play.state_of(options, Options()) == State.of_data(str(file))
 
     def test_a_file_that_is_not_there_is_named(self, tmp_path):
         """Before anything is started."""
-        options = demo.parse(["--cards", str(tmp_path / "no.csv")])
+        options = play.parse(["--cards", str(tmp_path / "no.csv")])
 
         with pytest.raises(LocalError, match=r"no file or folder .*no\.csv"):
-            demo.state_of(options, Options())
+            play.state_of(options, Options())
 
     def test_cards_and_an_export_are_two_demos(self, capsys):
         """One at a time."""
         with pytest.raises(SystemExit):
-            demo.parse(["--cards", "a.csv", "--data", "b.ndjson"])
+            play.parse(["--cards", "a.csv", "--data", "b.ndjson"])
 
         assert "not allowed with" in capsys.readouterr().err

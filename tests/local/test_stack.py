@@ -25,6 +25,8 @@ from local import venvs
 from local.processes import (
     LocalError,
     Process,
+    Work,
+    cpu_s,
     free_ports,
     is_free,
     spawn,
@@ -35,6 +37,7 @@ from local.stack import (
     FUNCTIONS,
     LOCAL,
     PORT_OFFSETS,
+    READY_VARIABLE,
     ROOT,
     Function,
     Options,
@@ -43,6 +46,7 @@ from local.stack import (
     State,
     answers,
     ports_from,
+    ready_s_from,
 )
 
 REQUIREMENTS = ROOT / "02-GetProba" / "requirements.txt"
@@ -69,6 +73,14 @@ async def {target}(request):
     return {{"server": type(request).__module__}}
 """
 BROKEN = "raise RuntimeError('no champion in sight')\n"
+# Works for three seconds and more before it answers, and for longer where it is slow.
+SLOW = """
+import time
+began = time.process_time()
+while time.process_time() - began < 3:
+    pass
+"""
+HANGING = "import time\nprint('waiting for Godot', flush=True)\ntime.sleep(600)\n"
 PROGRAM = """
 import sys, time
 from pathlib import Path
@@ -264,6 +276,37 @@ class TestStack:
         assert "predictions ended while it was starting" in str(caught.value)
         assert all(is_free(port) for port in stack.ports.values())
         assert stack.state.record() is None
+
+    def test_waits_for_a_function_that_works(self, project, tmp_path, monkeypatch):
+        """However little patience there is, what uses a processor is waited for."""
+        slow = shutil.copytree(project, tmp_path / "p", ignore=lambda *_: [".local"])
+        main = slow / FACTS_FUNCTION.folder / "main.py"
+        main.write_text(SLOW + main.read_text())
+        monkeypatch.setenv(READY_VARIABLE, "2")
+        told = []
+
+        with project_stack(slow, *PLAIN, say=told.append) as stack:
+            assert answers(stack.url("model_training"))
+
+        assert any("model_training up after" in line for line in told)
+
+    def test_gives_up_on_a_function_that_hangs(self, project, tmp_path, monkeypatch):
+        """What neither answers nor works is named, with its log and what to do."""
+        stuck = shutil.copytree(project, tmp_path / "p", ignore=lambda *_: [".local"])
+        (stuck / BROKEN_FUNCTION.folder / "main.py").write_text(HANGING)
+        monkeypatch.setenv(READY_VARIABLE, "5")
+        stack = project_stack(stuck, *PLAIN, BROKEN_FUNCTION)
+
+        with pytest.raises(LocalError) as caught:
+            stack.start()
+
+        message = str(caught.value)
+        port = stack.ports["predictions"]
+        assert f"predictions does not answer on port {port}" in message
+        assert "done nothing for 5 s" in message
+        assert "waiting for Godot" in message
+        assert "PROPENSITY_LOCAL_READY_S=20" in message
+        assert all(is_free(port) for port in stack.ports.values())
 
     def test_names_a_taken_port(self, project, running):
         """Nothing is started when a port is taken; the message says how to go on."""
@@ -494,6 +537,82 @@ class TestPorts:
         """What is wrong with a port is said by the name of what set it."""
         with pytest.raises(LocalError, match=message):
             ports_from(environment)
+
+
+class TestPatience:
+    def test_has_a_default(self):
+        """Seconds in which a process must answer or work."""
+        assert ready_s_from({}) == ready_s_from({READY_VARIABLE: ""}) == 90
+        assert ready_s_from({READY_VARIABLE: "300"}) == 300
+
+    @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "٩", "86401"])
+    def test_is_a_number_of_seconds(self, value):
+        """Anything else is refused by its name."""
+        with pytest.raises(LocalError, match=f"{READY_VARIABLE} must be a number"):
+            ready_s_from({READY_VARIABLE: value})
+
+
+class TestWork:
+    """By a clock that is given, on real processes."""
+
+    @pytest.fixture
+    def started(self, tmp_path):
+        """Start a program of Python; it is stopped after the test."""
+        processes = []
+
+        def start(program: str) -> Process:
+            processes.append(
+                spawn(
+                    "program",
+                    [sys.executable, "-u", "-c", program],
+                    environment={"PATH": os.environ["PATH"]},
+                    folder=tmp_path,
+                    port=1,
+                    log=tmp_path / "log",
+                )
+            )
+            return processes[-1]
+
+        yield start
+        stop(processes)
+
+    def test_is_seen_by_the_processor(self, started):
+        """Also that of a process which the first has started."""
+        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
+        process = started(program.format("while True: pass"))
+        now = [0.0]
+        work = Work(process, clock=lambda: now[0])
+        used = cpu_s(process)
+        wait_until(lambda: cpu_s(process) > used + 1.5)
+
+        now[0] = 100.0
+
+        assert work.idle_s == 0
+
+    def test_is_seen_by_the_log(self, started):
+        """Whoever writes works."""
+        process = started("import time\ntime.sleep(600)")
+        now = [0.0]
+        work = Work(process, clock=lambda: now[0])
+        Path(process.log).write_text("half way through")
+
+        now[0] = 100.0
+
+        assert work.idle_s == 0
+
+    def test_of_a_process_that_hangs_is_none(self, started):
+        """The seconds since it last did something are counted."""
+        process = started("print('ready')\nimport time\ntime.sleep(600)")
+        wait_until(lambda: Path(process.log).read_text())
+        wait_until(lambda: "S" in Path(f"/proc/{process.pid}/stat").read_text())
+        now = [0.0]
+        work = Work(process, clock=lambda: now[0])
+
+        now[0] = 50.0
+        first = work.idle_s
+        now[0] = 100.0
+
+        assert (first, work.idle_s) == (50, 100)
 
 
 class TestState:

@@ -101,6 +101,24 @@ class TestCheck:
         assert found.differing["ben"]["city"] == (None, "Aberdeen")
         assert check()[0] == 0
 
+    def test_tells_late_events_from_faults(self, site, check, damaged):
+        """What the next compaction counts is told, and is no difference."""
+        now = datetime.now(UTC)
+        old = bet(user_id="ana", event_id="old", event_time="1999-01-01T12:00:00Z")
+        lateness = timedelta(days=30)
+        site.append(rows_of([old], received_at=now, lateness=lateness))
+
+        before = check()
+        site.compact(now + timedelta(minutes=1))
+        after = check("--show", "0")
+
+        assert before[0] == 1
+        assert before[1].splitlines()[:2] == [
+            "first_day_churn: 3 users, 1 differ",
+            "  1 more wait for the next compaction, by late events",
+        ]
+        assert after[:2] == (1, "first_day_churn: 3 users, 1 differ\n")
+
     def test_shows_no_more_than_it_is_asked_to(self, check, damaged):
         """Users who differ are counted in any case."""
         status, out, _ = check("--show", "0")

@@ -13,7 +13,7 @@ import re
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -279,6 +279,82 @@ class TestHealthy:
         assert told(place.examine()) == []
 
 
+LOCAL = {
+    one.target: f"http://127.0.0.1:{9000 + number}"
+    for number, one in enumerate(functions.load())
+}
+
+
+class TestLocally:
+    """Nothing runs by a clock there."""
+
+    def test_what_was_not_run_is_information(self, place):
+        """With the call to make; by a schedule the same is a fault."""
+        later = NOW + timedelta(days=60)
+        _receive(place, later - timedelta(days=10))
+        _compacted(place, later - timedelta(days=9))
+        for name in place.artifacts.names(f"runs/{USE_CASE}/evaluate/"):
+            (place.bucket_folder / name).unlink()
+        checks = (doctor.check_runs, doctor.check_champions, doctor.check_stream)
+
+        scheduled = [
+            one.what for each in checks for one in place.checked(each, now=later)
+        ]
+        reports = []
+        for each in checks:
+            with entered(place.environment):
+                exam = place.examination(now=later, addresses=LOCAL)
+                with contextlib.closing(exam):
+                    each(exam)
+            reports.append(exam.report)
+
+        assert [report.findings for report in reports] == [[], [], []]
+        assert [report.status for report in reports] == [0, 0, 0]
+        told = [one for report in reports for one in report.information]
+        assert {one.severity for one in told} == {"info"}
+        assert "Scheduler" not in str([*map(str, reports)])
+        assert sum("was missed" in one for one in scheduled) == 3
+        calls = {
+            one.what.partition(" ")[0]: one.advice for one in told if "run" in one.what
+        }
+        body = json.dumps({"use_case": USE_CASE, "as_of": str(later.date())})
+        for target in ("model_training", "predictions", "model_evaluation"):
+            assert calls[target] == (
+                f"curl -X POST {LOCAL[target]} "
+                f"-H 'Content-Type: application/json' -d '{body}'"
+            )
+        assert calls["compact_features"] == f"curl -X POST {LOCAL['compact_features']}"
+        assert [one.what for one in told if "never run" in one.what] == [
+            f"model_evaluation of {USE_CASE} has never run"
+        ]
+
+    def test_what_failed_is_a_fault_all_the_same(self, place):
+        """Somebody ran it, and has to know."""
+        place.failed("predict", NOW.date(), "MissingTable")
+
+        found = place.checked(doctor.check_runs, addresses=LOCAL)
+
+        assert [(one.severity, "missing_table" in one.what) for one in found] == [
+            ("error", True)
+        ]
+
+    def test_information_is_told_and_is_no_failure(self):
+        """In words and as JSON, with exit status 0."""
+        one = doctor.Finding(
+            check="runs",
+            severity="info",
+            what="predictions has never run",
+            advice="curl -X POST http://127.0.0.1:9001",
+        )
+        report = doctor.Report(place="p", as_of="d", checks=["runs"], information=[one])
+
+        assert report.status == 0
+        assert "INFO    runs: predictions has never run\n" in str(report)
+        assert "What to do: curl -X POST http://127.0.0.1:9001" in str(report)
+        assert str(report).endswith("runs: nothing is wrong.")
+        assert json.loads(report.to_json())["information"] == [asdict(one)]
+
+
 def _receive(place: Place, at: datetime, **further: Any) -> None:
     """Store a registration that was received at a moment."""
     from tests.events import registration
@@ -482,7 +558,7 @@ def missed_run(place: Place) -> str:
     place.artifacts.delete(f"runs/{USE_CASE}/predict/{MONDAY}.json")
     place.ran("predict", MONDAY - timedelta(days=7))
     return (
-        f"runs: predictions of {USE_CASE} was missed: it was due on 2026-03-02 15:00, "
+        f"runs: predictions of {USE_CASE} was missed: it was due on 2026-03-02 17:00, "
         "and the last that succeeded is 2026-02-23"
     )
 
@@ -660,7 +736,7 @@ class TestTables:
             "SELECT * EXCEPT (scored_at) FROM ma_predictions_history"
             " WHERE as_of >= '2026-01-01' AND user_id = 'bo'"
         )
-        assert dict(found) == row
+        assert {**dict(found)} == {**row, "data_until": None}
 
     def test_get_advice_by_what_set_up_adds(self, place):
         """Set-up adds a column that may be null, and no required one."""
@@ -961,7 +1037,8 @@ class TestExport:
                 continue
             head, *rest = column.sql(dialect="bigquery").split(".")
             found.add(".".join([lists.get(head, head), *rest]))
-        found -= {"_TABLE_SUFFIX", *lists.values()}
+        found -= {"_TABLE_SUFFIX", "table_suffix", "table_name", "d.*", "i.*"}
+        found -= {*lists.values()}
 
         assert found == {*doctor.EXPORT_COLUMNS}
 

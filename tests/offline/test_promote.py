@@ -7,6 +7,7 @@ The shipped model is loaded once; other versions are recorded with its files.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import uuid
 from collections.abc import Iterator
@@ -92,6 +93,54 @@ class Place:
 def place(emulators) -> Iterator[Place]:
     with new_site(emulators) as site:
         yield Place(site)
+
+
+COMMANDS = ("status", "promote", "pin", "shadow", "rollback", "unpin", "unshadow")
+
+
+class TestHelp:
+    def test_has_a_line_for_each_command(self, capsys):
+        """All seven, with what each does, and each has a page of its own."""
+        with pytest.raises(SystemExit) as ended:
+            promote.parse(["--help"])
+        whole = capsys.readouterr().out.partition("positional arguments:")[2]
+
+        assert ended.value.code == 0
+        lines = re.findall(r"^    (\w+) +(\S.*)$", whole, re.MULTILINE)
+        assert sorted(name for name, _ in lines) == sorted(COMMANDS)
+        for name, meaning in lines:
+            with pytest.raises(SystemExit):
+                promote.parse([name, "--help"])
+            if name != "status":
+                assert f"\n{meaning}." in capsys.readouterr().out
+
+
+class TestForce:
+    @pytest.mark.parametrize("action", ["promote", "pin"])
+    def test_takes_a_first_version_that_is_no_better_than_chance(self, place, action):
+        """Training did not let it serve; a person may, who says so."""
+        version = place.record(promoted=False, verdict="not shown to be better")
+
+        with pytest.raises(RequestError, match="not shown to be better.*--force"):
+            place.change(action, version=version)
+        assert place.champion.version == 0
+
+        place.change(action, version=version, force=True)
+
+        assert place.champion.version == version
+        # What serves need not be forced again.
+        assert place.change(action, version=version).is_changed is False
+
+    def test_is_not_needed_for_a_challenger_that_lost(self, place):
+        """It was compared with a champion, and is known to be worth something."""
+        lost = place.record(promoted=False, verdict="worse", compared_version=0)
+
+        assert place.change("promote", version=lost).champion.version == lost
+
+    def test_is_no_part_of_the_other_commands(self, place, capsys):
+        """A shadow does not answer, and what served before has served."""
+        with pytest.raises(SystemExit):
+            place.run("shadow", "0", "--force")
 
 
 class TestCommands:

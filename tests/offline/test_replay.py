@@ -382,7 +382,12 @@ class TestStoredEvents:
         sent = [
             transaction(transaction_id=f"t{number}", V3=number / 7, **times)
             for number, times in enumerate(
-                [{}, {"ingest_ts": ...}, {"ingest_ts": 1_772_366_400.25}]
+                [
+                    {},
+                    {"ingest_ts": ...},
+                    {"ingest_ts": 1},
+                    {"ingest_ts": 1_772_366_400.25},
+                ]
             )
         ]
         messages = [

@@ -498,15 +498,18 @@ class TestHours:
 
 class TestLongAgo:
     def test_a_registration_is_known_however_old(self, opened):
-        """Who registers anew after two months is no new player: the tiles know."""
+        """Who registers anew after two months is no new player: it is compacted."""
         place = opened()
+        place.warehouse.create(tables.STREAM_FEATURES_DAILY)
         place.add(registration("old", ago(days=63)), received_at=ago(days=63))
         place.warehouse.execute(
             statement("compact_days"),
             {
                 "since": EPOCH,
                 "since_day": EPOCH.date(),
-                "first_month": EPOCH.date(),
+                "until": MIDNIGHT,
+                "until_day": MIDNIGHT.date(),
+                "months": [ago(days=63).date().replace(day=1)],
                 "now": MIDNIGHT,
             },
         )
@@ -604,7 +607,7 @@ class TestLabel:
 
 class TestSample:
     def test_leaves_out_the_same_users_again(self, generated):
-        """Beyond the bound both labels are left out alike; who stays weighs one."""
+        """Beyond the bound users of both labels are, and who stays stands for them."""
         window = USE_CASE.window(generated.settings, WEEKS, today=LATER)
 
         def rows(most: int) -> dict[str, Row]:
@@ -613,13 +616,18 @@ class TestSample:
             )
             return {row["user_id"]: row for row in found.to_pylist()}
 
-        whole, some = rows(100_000), rows(len(GAMES.user_ids) // 2)
+        most = len(GAMES.user_ids) // 2
+        whole, some = rows(100_000), rows(most)
 
-        assert some.items() < whole.items()
-        assert some == rows(len(GAMES.user_ids) // 2)
-        # A hash keeps each of 150 with the same chance, give or take four deviations.
-        assert abs(len(some) - len(whole) / 2) < 25
-        assert {row["weight"] for row in some.values()} == {1.0}
+        def weighed(found: dict[str, Row], label: int) -> float:
+            return sum(row["weight"] for row in found.values() if row["label"] == label)
+
+        assert {row["weight"] for row in whole.values()} == {1.0}
+        assert some == rows(most)
+        assert all({**row, "weight": 1.0} == whole[user] for user, row in some.items())
+        assert 0.9 * most <= len(some) <= most
+        for label in (0, 1):
+            assert weighed(some, label) == pytest.approx(weighed(whole, label))
 
 
 # No leak ------------------------------------------------------------------------------
@@ -650,10 +658,12 @@ class TestLeak:
                 ), one.name
 
         # The shared training_rows.sql, which makes labels of events, is not used here.
-        # A replay reads whole events, to send them again. The others read truths, which
-        # are of another table and other use cases.
+        # A sample reads the labels of rows that have one. A replay reads whole events,
+        # to send them again. The others read truths, which are of another table and
+        # other use cases.
         others = {
             "training_rows.sql",
+            "sampled_rows.sql",
             "replay_events.sql",
             "newest_truths.sql",
             "known_truths.sql",

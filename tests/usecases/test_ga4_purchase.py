@@ -578,7 +578,8 @@ class TestSchemas:
                 file = io.BytesIO()
                 pq.write_table(table, file)
                 file.seek(0)
-                known = {column.name: column for column in ga4_export.SCHEMA}
+                schema = ga4_export.bigquery_schema()
+                known = {column.name: column for column in schema}
                 options = bigquery.ParquetOptions()
                 options.enable_list_inference = True
                 client.load_table_from_file(

@@ -1,10 +1,8 @@
 -- One row: the day of the first registration, null without any.
--- Source: stream_events.
+-- Source: view stream_features, which reads a row for each user, and not every event.
 SELECT
-  MIN(event_date) AS first_day
+  DATE(MIN(registration_time)) AS first_day
 FROM
-  stream_events
+  stream_features
 WHERE
-  received_on >= DATE '1970-01-01'
-  AND use_case = 'first_day_churn'
-  AND event_type = 'new_registration'
+  use_case = 'first_day_churn'

@@ -16,7 +16,9 @@ WITH
       UNNEST(@as_ofs) AS as_of
   ),
   -- A re-exported event is equal in every field and falls out here. An amount beyond a
-  -- trillion is a mistake of the shop's page, and sums must stay within NUMERIC.
+  -- trillion is a mistake of the shop's page, and sums must stay within NUMERIC. Amounts
+  -- add up in US dollars, which the export gives beside the currency of the event; where
+  -- it gives none, as for a shop that sends no currency, they are taken as they are.
   events AS (
     SELECT DISTINCT
       IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
@@ -27,14 +29,15 @@ WITH
         AS session_key,
       user_first_touch_timestamp,
       IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
-      CASE
-        WHEN
-          ABS(COALESCE(refund_value, purchase_revenue, event_value)) > NUMERIC '1e12'
-          THEN NULL
-        WHEN event_name = 'refund'
-          THEN ABS(COALESCE(refund_value, purchase_revenue, event_value))
-        WHEN event_name = 'purchase' THEN COALESCE(purchase_revenue, event_value)
-      END AS amount,
+      CASE event_name
+        WHEN 'refund' THEN COALESCE(refund_value, purchase_revenue, event_value)
+        WHEN 'purchase' THEN COALESCE(purchase_revenue, event_value)
+      END AS charged,
+      CASE event_name
+        WHEN 'refund'
+          THEN COALESCE(refund_value_in_usd, purchase_revenue_in_usd, event_value_in_usd)
+        WHEN 'purchase' THEN COALESCE(purchase_revenue_in_usd, event_value_in_usd)
+      END AS charged_in_usd,
       -- Shops that send no transaction id still have their purchases told apart by time.
       IFNULL(transaction_id, CAST(event_timestamp AS STRING)) AS transaction_id,
       n_items,
@@ -50,6 +53,21 @@ WITH
     WHERE
       table_suffix BETWEEN @first_suffix AND @last_suffix
       AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+  ),
+  amounts AS (
+    SELECT
+      *,
+      IF(event_name = 'refund', ABS(charged), charged) AS same_charge,
+      CASE
+        WHEN ABS(charged) > NUMERIC '1e12' OR ABS(charged_in_usd) > NUMERIC '1e12'
+          THEN NULL
+        WHEN event_name = 'refund' THEN ABS(COALESCE(charged_in_usd, charged))
+        ELSE COALESCE(charged_in_usd, charged)
+      END AS amount
+    FROM
+      events
+    WHERE
+      event_name IN ('purchase', 'refund')
   ),
   user_days AS (
     SELECT
@@ -82,14 +100,16 @@ WITH
       day
   ),
   -- A reload of the thank-you page sends the same purchase again, at another time and,
-  -- where a tab was left open, on another day: the first in the window counts.
+  -- where a tab was left open, on another day, at another rate of the dollar: the first
+  -- in the window counts.
   transactions AS (
     SELECT
       s.as_of,
       e.user_id,
       e.event_name,
       e.transaction_id,
-      e.amount,
+      ARRAY_AGG(e.amount ORDER BY e.event_timestamp, e.amount LIMIT 1)[OFFSET(0)]
+        AS amount,
       e.n_items,
       e.n_distinct_items,
       MIN(e.day) AS day,
@@ -97,16 +117,14 @@ WITH
     FROM
       snapshots AS s
     INNER JOIN
-      events AS e
+      amounts AS e
       ON e.day >= s.first_day AND e.day < s.as_of
-    WHERE
-      e.event_name IN ('purchase', 'refund')
     GROUP BY
       s.as_of,
       e.user_id,
       e.event_name,
       e.transaction_id,
-      e.amount,
+      e.same_charge,
       e.n_items,
       e.n_distinct_items
   ),

@@ -1,0 +1,204 @@
+"""
+Set-up: everything that development and local mode need, from the package index.
+
+    python3 -m local.install development FOLDER    requirements.txt, into FOLDER
+    FOLDER/bin/python -m local.install functions   the functions' own environments
+
+``make setup`` calls both. The first begins with any Python and the standard library
+alone: it makes the environment, installs uv into it by pip, and goes on with that.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from local import venvs
+from local.processes import LocalError
+from local.progress import Progress, Step
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIREMENTS = ROOT / "requirements.txt"
+EMULATOR = ROOT / "local" / "requirements.txt"
+# What a test compares the project's own trees with.
+COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
+ROOT_FILE = "propensity-root.pth"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a part of the set-up; return the exit status."""
+    parser = argparse.ArgumentParser("python -m local.install", description=__doc__)
+    parts = parser.add_subparsers(dest="part", required=True)
+    development = parts.add_parser("development")
+    development.add_argument("folder", type=Path)
+    functions = parts.add_parser("functions")
+    functions.add_argument("--folder", type=Path, default=ROOT / ".local" / "venvs")
+    given = parser.parse_args(arguments)
+    try:
+        with Progress(sys.stderr) as progress:
+            if given.part == "functions":
+                install_functions(progress, given.folder)
+            elif Path(sys.prefix).resolve() == given.folder.resolve():
+                install_development(progress)
+            else:
+                check_python()
+                begin(progress, given.folder.resolve())
+    except LocalError as error:
+        print(f"\nset-up: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nset-up: stopped; the same command goes on", file=sys.stderr)
+        return 130
+    if given.part == "development" and Path(sys.prefix) != given.folder.resolve():
+        # The rest is for the environment's own Python, with its uv.
+        python = str(given.folder / "bin" / "python")
+        words = ["-m", "local.install", "development", str(given.folder)]
+        os.execv(python, [python, *words])
+    return 0
+
+
+@contextlib.contextmanager
+def timed(
+    progress: Progress, label: str, *, total: int | None = None
+) -> Iterator[Step]:
+    """Say what is done now, and at its end how long it took."""
+    began = time.monotonic()
+    if not progress.is_terminal:
+        progress.say(f"· {label} …")
+    with progress.step(label, total=total) as step:
+        yield step
+    progress.say(f"· {label}: {time.monotonic() - began:.1f} s")
+
+
+def check_python() -> None:
+    """
+    Refuse a Python that is too old, or that cannot make environments.
+
+    Raises:
+        LocalError: Says what to do.
+    """
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError:
+        raise LocalError(
+            f"'{sys.executable}' cannot make virtual environments. On Debian and "
+            "Ubuntu:\n    sudo apt-get install python3-venv"
+        ) from None
+
+
+def begin(progress: Progress, folder: Path) -> None:
+    """
+    Make the environment, and install uv into it by pip.
+
+    Raises:
+        LocalError: One of them failed; the last lines say why.
+    """
+    version = ".".join(map(str, sys.version_info[:3]))
+    python = folder / "bin" / "python"
+    pin = next(
+        line
+        for line in venvs.packages(REQUIREMENTS.read_text())
+        if line.startswith("uv==")
+    )
+    with timed(progress, f"{shown(folder)} with Python {version}"):
+        if not is_usable(python):
+            shutil.rmtree(folder, ignore_errors=True)
+            run(sys.executable, "-m", "venv", str(folder))
+    with timed(progress, f"{pin.replace('==', ' ')}, which installs the rest"):
+        run(
+            *(str(python), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"),
+            *("--disable-pip-version-check", pin),
+        )
+
+
+def is_usable(python: Path) -> bool:
+    """Say whether an environment is there, and of the Python that this one is."""
+    program = "import pip, sys; print(sys.version_info[:3])"
+    if not python.exists():
+        return False
+    done = subprocess.run(
+        [str(python), "-c", program], check=False, capture_output=True, text=True
+    )
+    return done.stdout.strip() == str(sys.version_info[:3])
+
+
+def run(*command: str) -> None:
+    """Run a program; its last lines are in the message where it fails."""
+    done = subprocess.run(
+        command,
+        check=False,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    if done.returncode:
+        lines = done.stdout.splitlines()[-venvs.SHOWN_LINES :]
+        raise LocalError(
+            f"`{' '.join(command)}` failed:\n"
+            + "\n".join(f"    {line}" for line in lines)
+            + "\nIs the package index reachable? Then try again."
+        )
+
+
+def install_development(progress: Progress) -> None:
+    """
+    Install requirements.txt and the BigQuery emulator into this environment.
+
+    Raises:
+        LocalError: uv failed; the message has its last lines.
+    """
+    count = len(venvs.packages(REQUIREMENTS.read_text()))
+    with timed(progress, f"{count} packages of requirements.txt"):
+        venvs.uv("pip", "sync", "--python", sys.executable, str(REQUIREMENTS))
+    with timed(progress, "the BigQuery emulator"):
+        # It asks for a newer Python and a newer DuckDB than it needs. uv cannot be told
+        # to look past the first; it can be told that the packages are for another
+        # Python, and this one is of Python alone.
+        venvs.uv(
+            *("pip", "install", "--python", sys.executable, "--no-deps"),
+            *("--python-version", "3.13", "--requirement", str(EMULATOR)),
+        )
+    # functions-framework loads a function from its folder, and the function imports
+    # the package from here.
+    packages = Path(sysconfig.get_path("purelib"))
+    (packages / ROOT_FILE).write_text(f"{ROOT}\n")
+
+
+def install_functions(progress: Progress, folder: Path) -> None:
+    """
+    Make the environments of all functions, before they are needed, side by side.
+
+    Raises:
+        LocalError: Requirements could not be installed.
+    """
+    files = [*sorted(ROOT.glob("0*/requirements*.txt")), COMPARED]
+
+    def make(file: Path) -> None:
+        venvs.python_of(file, folder=folder)
+        step.update()
+
+    with (
+        timed(progress, "the functions' own environments", total=len(files)) as step,
+        ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as makers,
+    ):
+        list(makers.map(make, files))
+
+
+def shown(path: Path) -> str:
+    """Return a path as the user would type it from the project's folder."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""
+The plain command of each function's README, typed as it stands there.
+
+From the project's folder it runs in the environment of `make setup`; from a staged
+folder in one with the function's own requirements and no more. A function that answers
+a GET has been loaded and served: no server answers so by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+
+from deploy import stage
+from local.processes import HOST, Process, free_ports, spawn, stop
+from local.stack import FUNCTIONS, ROOT
+from tests.functions.streaming import DEADLINE_S, python_of
+
+TARGETS = {function.target: function for function in FUNCTIONS}
+# Of a lookup GET is served, and wants a user.
+ANSWERS = {target: 400 if target == "get_proba" else 405 for target in TARGETS}
+
+
+def readme(folder: str) -> str:
+    return (ROOT / folder / "README.md").read_text()
+
+
+def first_block(folder: str) -> list[str]:
+    """Return the lines of the first block of commands in a function's README."""
+    [first, *_] = re.findall(r"^```\n(.*?)^```$", readme(folder), re.M | re.S)
+    return str(first).splitlines()
+
+
+def typed(target: str) -> list[str]:
+    """Return the words of the command that starts a function, as its README has it."""
+    [line] = [
+        line
+        for line in first_block(TARGETS[target].folder)
+        if line.startswith(f"functions-framework --target={target} ")
+    ]
+    return shlex.split(line)
+
+
+@pytest.fixture(scope="module", params=["from the root", "staged"])
+def started(request, new_place, tmp_path_factory) -> Iterator[dict[str, Process]]:
+    """Every function, started by its command; where it listens is said by ``PORT``."""
+    environment = new_place().environment
+    ports = dict(zip(TARGETS, free_ports(len(TARGETS)), strict=True))
+    processes = {}
+    try:
+        for target, port in ports.items():
+            home = tmp_path_factory.mktemp(target)
+            function = TARGETS[target]
+            command, folder = typed(target), ROOT
+            binaries = ROOT / ".venv" / "bin"
+            if request.param == "staged":
+                command = [one for one in command if not one.startswith("--source")]
+                folder = stage.stage(
+                    ROOT / function.folder,
+                    home / "staged",
+                    requirements=function.requirements,
+                )
+                binaries = python_of(target).parent
+            program = str(binaries / command[0])
+            processes[target] = spawn(
+                target,
+                [program, *command[1:]],
+                environment={
+                    "PATH": os.environ["PATH"],
+                    "HOME": str(home),
+                    "HOST": HOST,
+                    "PORT": str(port),
+                    **environment,
+                },
+                folder=folder,
+                port=port,
+                log=home / "log",
+            )
+        yield processes
+    finally:
+        stop(list(processes.values()))
+
+
+@pytest.fixture
+def answer(started) -> Callable[[str], requests.Response]:
+    """Ask a function until it answers, or has ended."""
+
+    def ask(target: str) -> requests.Response:
+        process = started[target]
+        until = time.monotonic() + DEADLINE_S
+        while True:
+            try:
+                return requests.get(f"http://{HOST}:{process.port}/", timeout=60)
+            except requests.ConnectionError:
+                assert process.is_running, Path(process.log).read_text()
+                assert time.monotonic() < until, Path(process.log).read_text()
+                time.sleep(0.1)
+
+    return ask
+
+
+class TestCommands:
+    @pytest.mark.parametrize("target", TARGETS)
+    def test_start_the_function(self, answer, target):
+        """As everybody types it; its own answer comes back."""
+        found = answer(target)
+
+        assert found.status_code == ANSWERS[target], found.text
+        assert found.headers["content-type"].startswith("application/json")
+        assert found.json()["error"] in ("bad_request", "method_not_allowed")
+
+    @pytest.mark.parametrize("folder", sorted({one.folder for one in FUNCTIONS}))
+    def test_stand_at_the_beginning_with_what_they_need(self, folder):
+        """Before anything else in the README, with the variables that must be set."""
+        first, *commands = first_block(folder)
+
+        assert first.startswith("export GOOGLE_CLOUD_PROJECT=")
+        assert "PROPENSITY_BUCKET=" in first
+        assert {shlex.split(one)[1] for one in commands} == {
+            f"--target={one.target}" for one in FUNCTIONS if one.folder == folder
+        }
+        beginning = readme(folder).partition("functions-framework")[0]
+        assert "\n## " not in beginning
+
+    @pytest.mark.parametrize("folder", sorted({one.folder for one in FUNCTIONS}))
+    def test_find_the_package_through_a_link(self, folder):
+        """The one package is linked beside ``main.py``, where the framework looks."""
+        link = ROOT / folder / "propensity"
+
+        assert link.is_symlink()
+        assert link.readlink() == Path("../propensity")
+        assert link.resolve() == ROOT / "propensity"

@@ -1,0 +1,345 @@
+"""
+Days of the GA4 export that are missing, half loaded, streamed, or in another project.
+
+The shop has visits every day, the last of them yesterday: a run of today finds out
+whether yesterday's table is there, and may wait for it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from propensity import tables
+from tests import shop
+from tests.conftest import Workplace, new_workplace
+from tests.functions.conftest import Place
+from tests.shop import DAY, event, purchase
+
+USERS = 12
+# Enough to predict on: a lookback, and the weekdays to compare with.
+DAYS = 64
+
+
+def today() -> date:
+    return datetime.now(UTC).date()
+
+
+def visits(day: date) -> list[shop.Row]:
+    """Everybody looks in every day, at noon; one of them buys on each."""
+    noon = shop.microseconds(day) + 12 * 3600 * 1_000_000
+    rows = [event(f"user.{n}", noon + n) for n in range(USERS)]
+    return [*rows, purchase(f"user.{day.toordinal() % USERS}", noon + 60_000_000)]
+
+
+@pytest.fixture(scope="module")
+def as_of() -> date:
+    """Today: a test that runs over midnight keeps the day that it began on."""
+    return today()
+
+
+@pytest.fixture(scope="module")
+def daily(emulators, bigquery_emulator, as_of) -> Workplace:
+    """The shop's export, whole; tests take copies of it."""
+    workplace = new_workplace(emulators, bigquery_emulator)
+    days = [as_of - n * DAY for n in range(1, DAYS + 1)]
+    shop.load(workplace, [row for day in days for row in visits(day)])
+    return workplace
+
+
+@pytest.fixture
+def copied(daily, bigquery_emulator) -> Iterator[Callable[..., str]]:
+    """Copy the shop's export into a dataset of its own, of any project."""
+    made: list[tuple[str, str]] = []
+
+    def copy(*, project: str | None = None, streamed: bool = False) -> str:
+        name = f"copy_{datetime.now(UTC):%H%M%S%f}"
+        with bigquery_emulator.client(project) as client:
+            made.append((client.project, name))
+            client.create_dataset(name)
+            for table in client.list_tables(f"{daily.project}.{daily.ga4_dataset}"):
+                kind = "events_intraday_" if streamed else "events_"
+                target = table.table_id.replace("events_", kind)
+                client.query_and_wait(
+                    f"CREATE TABLE `{client.project}.{name}.{target}` AS SELECT * FROM "
+                    f"`{daily.project}.{daily.ga4_dataset}.{table.table_id}`"
+                )
+        return name
+
+    yield copy
+    for project, name in made:
+        with bigquery_emulator.client(project) as client:
+            client.delete_dataset(name, delete_contents=True)
+
+
+def dropped(place: Place, *days: date, kind: str = "events_") -> None:
+    """Remove tables of days."""
+    client = place.warehouse.client
+    for day in days:
+        client.delete_table(f"{place.settings.export}.{kind}{day:%Y%m%d}")
+
+
+def loaded(place: Place, day: date, rows: list[shop.Row]) -> None:
+    """Load a day's table anew."""
+    [(name, table)] = shop.shards(rows)
+    assert name == f"events_{day:%Y%m%d}"
+    shop.load_shards(place.workplace, [(name, table)])
+
+
+@pytest.fixture
+def late(copied, make_place, enthrone, as_of) -> Place:
+    """A place with a champion, over an export that lacks yesterday."""
+    place = enthrone(make_place(copied()))
+    dropped(place, as_of - DAY)
+    return place
+
+
+def days_of(place: Place, name: str) -> set[tuple[Any, Any]]:
+    return {
+        (row["as_of"], row["data_until"])
+        for row in place.rows(f"SELECT DISTINCT as_of, data_until FROM {name}")
+    }
+
+
+PUBLISHED = (tables.PREDICTIONS.name, tables.PREDICTIONS_HISTORY.name)
+
+
+class TestTheNewestDay:
+    def test_is_waited_for(self, late, as_of, logged):
+        """503 with Retry-After, a warning and no error in the log, nothing written."""
+        answer = late.post("predictions", {"as_of": as_of})
+
+        assert answer.status_code == 503
+        assert 1 <= int(answer.headers["Retry-After"]) <= 600
+        assert answer.json["error"] == "export_late"
+        assert answer.json["retryable"]
+        assert answer.json["detail"] == {"late_days": [str(as_of - DAY)]}
+        assert str(as_of - DAY) in answer.json["message"]
+        [line] = [one for one in logged() if one["function"] == "predictions"]
+        assert line["severity"] == "WARNING"
+        assert line["outcome"] == "export_late"
+        assert not any(late.rows(f"SELECT 1 AS x FROM {name}") for name in PUBLISHED)
+
+    def test_is_given_up_after_a_while_counted_from_the_first_attempt(
+        self, late, as_of, logged
+    ):
+        """Then the run goes on as of the newest date whose days are there, and says so
+        in answer, log and rows."""
+        assert late.post("predictions", {"as_of": as_of}).status_code == 503
+        assert late.post("predictions", {"as_of": as_of}).status_code == 503
+        began_earlier(late, "predict", as_of, by=timedelta(minutes=121))
+        logged()
+        answer = late.run("predictions", as_of)
+        before = as_of - DAY
+
+        assert answer["as_of"] == str(as_of)
+        assert answer["data_until"] == str(before)
+        assert answer["late_days"] == [str(before)]
+        assert answer["users"] == USERS
+        [line] = [one for one in logged() if one["function"] == "predictions"]
+        assert line["severity"] == "WARNING"
+        assert line["data_until"] == str(before)
+        assert f"lacks {before}" in line["message"]
+        assert all(days_of(late, name) == {(before, before)} for name in PUBLISHED)
+
+    def test_leaves_no_trace_once_it_has_come(self, late, as_of):
+        """A run of the date then has all days, and its own rows."""
+        late.with_settings(PROPENSITY_EXPORT_WAIT_MINUTES="0").run("predictions", as_of)
+        loaded(late, as_of - DAY, visits(as_of - DAY))
+        answer = late.run("predictions", as_of)
+
+        assert answer["data_until"] == str(as_of)
+        assert "late_days" not in answer
+        assert days_of(late, PUBLISHED[0]) == {(as_of, as_of)}
+        assert days_of(late, PUBLISHED[1]) == {
+            (as_of, as_of),
+            (as_of - DAY, as_of - DAY),
+        }
+
+    def test_gives_the_features_of_the_date_that_is_read(self, late, as_of):
+        """Probabilities are those of a run of that date: nobody is less recent."""
+        late.run("predictions", as_of, force=True)
+        sql = (
+            "SELECT user_id, probability FROM ma_predictions_history WHERE as_of = @day"
+        )
+        went_on = late.rows(sql, day=as_of - DAY)
+        late.run("predictions", as_of - DAY)
+
+        def by_user(rows: list[dict[str, Any]]) -> dict[str, float]:
+            return {row["user_id"]: row["probability"] for row in rows}
+
+        assert by_user(late.rows(sql, day=as_of - DAY)) == by_user(went_on)
+
+    def test_half_loaded_is_late_and_loaded_anew_is_there(self, late, as_of):
+        """A table with a third of the rows that its weekday has is not the day yet."""
+        yesterday = as_of - DAY
+        loaded(late, yesterday, visits(yesterday)[:4])
+        half = late.post("predictions", {"as_of": as_of})
+        loaded(late, yesterday, visits(yesterday))
+        whole = late.run("predictions", as_of)
+
+        assert half.status_code == 503
+        assert half.json["detail"] == {"late_days": [str(yesterday)]}
+        assert whole["data_until"] == str(as_of)
+
+    def test_is_waited_for_by_an_evaluation(self, late, as_of):
+        """It goes on without the week that ends with the date: six days are no week."""
+        assert late.post("model_evaluation", {"as_of": as_of}).status_code == 503
+        went_on = late.run("model_evaluation", as_of, force=True)
+        loaded(late, as_of - DAY, visits(as_of - DAY))
+        whole = late.run("model_evaluation", as_of)
+
+        assert went_on["weeks"] == []
+        assert went_on["data_until"] == str(as_of - DAY)
+        assert [week["week"] for week in whole["weeks"]] == [str(as_of - 7 * DAY)]
+        assert whole["weeks"][0]["data_until"] == str(as_of)
+
+    def test_is_no_matter_of_a_training(self, late, as_of):
+        """Labels settle for three days: it reads no day that is younger."""
+        answer = late.post("model_training", {"as_of": as_of})
+
+        # The shop is too young to train on; its days are there.
+        assert answer.status_code == 422
+
+    def test_of_a_past_date_is_not_waited_for(self, late, as_of):
+        """A date whose days are all there runs at once, and one that lacks a day."""
+        past = as_of - 10 * DAY
+        whole = late.run("predictions", past)
+        dropped(late, past - DAY)
+        cut = late.run("predictions", past)
+
+        assert whole["data_until"] == str(past)
+        assert cut["data_until"] == str(past - DAY)
+
+    def test_older_days_are_told_and_not_waited_for(self, late, as_of):
+        """A day that never came is a warning in answer and log."""
+        past, gap = as_of - 2 * DAY, as_of - 20 * DAY
+        dropped(late, gap)
+        answer = late.run("predictions", past)
+
+        assert answer["missing_days"] == [str(gap)]
+        assert answer["data_until"] == str(past)
+
+
+def began_earlier(place: Place, kind: str, as_of: date, *, by: timedelta) -> None:
+    """Have the first attempt of a date have been longer ago."""
+    artifacts, name = place.registry.artifacts, f"runs/ga4_purchase/{kind}/{as_of}.json"
+    stored = artifacts.find(name)
+    note = json.loads(stored.data)
+    since = datetime.fromisoformat(note["waiting_since"]) - by
+    note["waiting_since"] = since.isoformat(timespec="microseconds")
+    artifacts.replace(name, json.dumps(note).encode(), generation=stored.generation)
+
+
+class TestStreamedDays:
+    def test_are_read_where_there_is_no_daily_table(
+        self, copied, make_place, enthrone, as_of
+    ):
+        """A property that only streams has the rows, the users and the probabilities
+        of one that has the same events in daily tables."""
+        place = enthrone(make_place(copied(streamed=True)))
+        other = enthrone(make_place(copied()))
+        past = as_of - 3 * DAY
+        answer = place.run("predictions", past)
+        other.run("predictions", past)
+        sql = "SELECT user_id, probability FROM ma_predictions_table ORDER BY user_id"
+
+        assert answer["data_until"] == str(past)
+        assert len(answer["streamed_days"]) == 60
+        assert place.rows(sql) == other.rows(sql)
+
+    def test_are_never_read_beside_the_daily_table(self, copied, make_place, as_of):
+        """While both are there, each event of the day is there once."""
+        place = make_place(copied())
+        day = as_of - 5 * DAY
+        client = place.warehouse.client
+        for kind, of in (("intraday_", day), ("fresh_", day)):
+            client.query_and_wait(
+                f"CREATE TABLE `{place.settings.export}.events_{kind}{of:%Y%m%d}` AS "
+                f"SELECT * FROM `{place.settings.export}.events_{of:%Y%m%d}`"
+            )
+        sql = "SELECT COUNT(*) AS n FROM ga_events WHERE table_suffix = @suffix"
+        suffix = f"{day:%Y%m%d}"
+        [both] = place.rows(sql, suffix=suffix)
+        dropped(place, day)
+        [streamed] = place.rows(sql, suffix=suffix)
+        dropped(place, day, kind="events_intraday_")
+        [neither] = place.rows(sql, suffix=suffix)
+
+        assert (both["n"], streamed["n"], neither["n"]) == (USERS + 1, USERS + 1, 0)
+
+    def test_of_a_property_with_daily_tables_are_waited_with(self, late, as_of):
+        """The daily table has more of a user; where it does not come, the streamed one
+        has the day."""
+        yesterday = as_of - DAY
+        loaded(late, yesterday, visits(yesterday))
+        late.warehouse.client.query_and_wait(
+            f"CREATE TABLE `{late.settings.export}.events_intraday_{yesterday:%Y%m%d}` "
+            f"AS SELECT * FROM `{late.settings.export}.events_{yesterday:%Y%m%d}`"
+        )
+        dropped(late, yesterday)
+        waiting = late.post("predictions", {"as_of": as_of})
+        answer = late.run("predictions", as_of, force=True)
+        is_early = datetime.now(UTC).hour < 3
+
+        assert waiting.status_code == 503
+        if not is_early:
+            assert answer["data_until"] == str(as_of)
+            assert answer["streamed_days"] == [str(yesterday)]
+
+
+class TestAnotherProject:
+    def test_holds_the_export(self, copied, make_place, enthrone, as_of):
+        """Training's statements, predictions and evaluation read it there."""
+        name = copied(project="their-project")
+        place = enthrone(make_place(f"their-project.{name}"))
+        past = as_of - 3 * DAY
+        answer = place.run("predictions", past)
+        evaluated = place.run("model_evaluation", past)
+
+        assert place.settings.export == f"their-project.{name}"
+        assert answer["users"] == USERS
+        assert answer["data_until"] == str(past)
+        assert evaluated["weeks"][0]["outcome"] == "no_predictions"
+        view = place.warehouse.view_text("ga_events")
+        assert f"`their-project.{name}.events_*`" in view
+
+    def test_in_another_location_is_refused_by_name(self, make_place, daily, as_of):
+        """No query reads both: the message has the two locations and the dataset."""
+        place = make_place(daily.ga4_dataset)
+        elsewhere = place.with_settings(PROPENSITY_LOCATION="europe-west2")
+        answer = elsewhere.post("predictions", {"as_of": as_of})
+
+        assert answer.status_code == 500
+        assert answer.json["error"] == "settings"
+        assert answer.json["field"] == "PROPENSITY_LOCATION"
+        assert "is in US" in answer.json["message"]
+        assert "europe-west2" in answer.json["message"]
+        assert daily.ga4_dataset in answer.json["message"]
+
+    def test_that_is_not_there_is_told(self, make_place, daily, as_of):
+        """A dataset that nobody has created is a missing table."""
+        place = make_place(daily.ga4_dataset)
+        gone = place.with_settings(PROPENSITY_GA4_DATASET="their-project.gone")
+        answer = gone.post("predictions", {"as_of": as_of})
+
+        assert answer.status_code == 424
+
+
+def test_the_view_has_the_columns_that_are_documented(make_place, daily):
+    """Names, order and types of ``tables.GA_EVENTS``."""
+    place = make_place(daily.ga4_dataset)
+    rows = place.warehouse.client.query_and_wait(
+        f"SELECT * FROM `{place.workplace.dataset}.ga_events` LIMIT 0"
+    )
+    kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+    found = [
+        (field.name, kinds.get(field.field_type, field.field_type))
+        for field in rows.schema
+    ]
+
+    assert found == [(column.name, column.type) for column in tables.GA_EVENTS]

@@ -1,0 +1,187 @@
+"""
+``.ci/run``, specified by what its steps find: a bare machine, and most of it offline.
+
+``make`` is a program of the test's own here, that writes down what it was called with.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import pytest
+
+from local.stack import ROOT
+from tests.local.test_bare_machine import CONNECT
+
+MAKE = """#!{python}
+import json, os, socket, subprocess, sys
+from pathlib import Path
+words = sys.argv[1:]
+call = {{
+    "words": [word for word in words if not word.startswith("PYTHON=")],
+    "python": [word for word in words if word.startswith("PYTHON=")],
+    "networks": sorted(name for _, name in socket.if_nameindex()),
+    "home": [path.name for path in Path.home().iterdir()],
+    "is_root": Path.home() == Path({home!r}),
+    "files": sorted(path.name for path in Path.cwd().iterdir()),
+    "variables": sorted(os.environ),
+}}
+with open({calls!r}, "a") as file:
+    file.write(json.dumps(call) + "\\n")
+if words[0] == {failing!r}:
+    sys.exit(subprocess.run([sys.executable, "-c", {program!r}]).returncode)
+"""
+
+
+@dataclass
+class Checked:
+    """What a run of the check printed, and what its steps found."""
+
+    done: subprocess.CompletedProcess[str]
+    calls: list[dict]
+
+    @property
+    def steps(self) -> list[str]:
+        """The first words, in their order."""
+        return [call["words"][0] for call in self.calls]
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Run the check in a small clone whose ``make`` does what the test says."""
+
+    def run(*, failing: str = "", program: str = "", **environment: str) -> Checked:
+        clone, programs = tmp_path / "clone", tmp_path / "programs"
+        shutil.copytree(ROOT / ".ci", clone / ".ci")
+        (clone / "tracked").touch()
+        (clone / ".gitignore").write_text("/.venv*/\n")
+        (clone / ".venv").mkdir()
+        (clone / ".venv" / "left-over").touch()
+        subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
+        programs.mkdir()
+        calls = tmp_path / "calls"
+        (programs / "make").write_text(
+            MAKE.format(
+                python=sys.executable,
+                home=os.environ.get("HOME", ""),
+                calls=str(calls),
+                failing=failing,
+                program=program,
+            )
+        )
+        (programs / "make").chmod(0o755)
+        done = subprocess.run(
+            [clone / ".ci" / "run"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={
+                **os.environ,
+                "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+                "UV_CACHE_DIR": "/a/cache",
+                "PIP_CACHE_DIR": "/another",
+                "PYTHONPATH": "/of/mine",
+                **environment,
+            },
+        )
+        lines = calls.read_text().splitlines() if calls.exists() else []
+        found = Checked(done, [json.loads(line) for line in lines])
+        if "NOT CHECKED" in done.stdout:
+            pytest.skip(done.stdout.partition("\n\n")[0])
+        return found
+
+    return run
+
+
+class TestSteps:
+    def test_are_the_commands_of_the_readme(self, check):
+        """Set-up, what installs, and then both commands of README.md and the rest; on
+        every further Python its set-up and a demo."""
+        checked = check()
+
+        assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
+        assert checked.steps[:6] == [
+            "setup", "check", "test-install", "demo", "test", "test-long",
+        ]  # fmt: skip
+        rest = checked.calls[6:]
+        assert {call["words"][0] for call in rest} <= {"setup", "demo"}
+        for call in rest:
+            assert any(word.startswith("VENV=.venv-3.") for word in call["words"])
+
+    def test_find_a_bare_machine(self, check):
+        """A home of their own, with nothing in it, no cache, nothing that git ignores,
+        and no variable but those that say where packages come from."""
+        checked = check()
+
+        for call in checked.calls:
+            assert call["home"] == []
+            assert not call["is_root"]
+            assert call["files"] == [".ci", ".gitignore", "tracked"]
+            assert not {"UV_CACHE_DIR", "PIP_CACHE_DIR", "PYTHONPATH"} & {
+                *call["variables"]
+            }
+
+    def test_have_loopback_only_after_set_up(self, check):
+        """Only what installs has a network."""
+        checked = check()
+
+        online = {"setup", "test-install"}
+        for call in checked.calls:
+            if call["words"][0] not in online:
+                assert "lo" in call["networks"]
+                assert not [n for n in call["networks"] if n.startswith(("e", "w"))]
+
+    def test_say_how_long_they_took(self, check):
+        """At the end, each step and its seconds."""
+        told = check().done.stdout.partition("-- time of each step")[2]
+
+        assert "make test\n" in told
+        assert "make demo\n" in told
+        assert "all of it\n" in told
+
+
+class TestFailures:
+    @pytest.mark.parametrize("step", ["check", "demo", "test", "test-long"])
+    def test_are_whatever_downloads(self, check, step):
+        """A step that reaches for anything outside fails, and all of it with it."""
+        checked = check(failing=step, program=CONNECT)
+
+        assert checked.done.returncode != 0
+        assert checked.steps[-1] == step
+        assert "Network is unreachable" in checked.done.stderr
+        assert f"make {step}" in checked.done.stdout.rpartition("failed: ")[2]
+
+    def test_of_any_step_are_failures(self, check):
+        """Also of those that have a network."""
+        checked = check(failing="setup", program="raise SystemExit(3)")
+
+        assert (checked.done.returncode, checked.steps) == (3, ["setup"])
+
+
+class TestWithoutNamespaces:
+    def test_it_runs_and_says_so_loudly(self, tmp_path):
+        """At the beginning and at the end: what was not checked."""
+        clone, programs = tmp_path / "clone", tmp_path / "programs"
+        shutil.copytree(ROOT / ".ci", clone / ".ci")
+        subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
+        programs.mkdir()
+        for name, code in (("unshare", 1), ("make", 0)):
+            (programs / name).write_text(f"#!/bin/sh\nexit {code}\n")
+            (programs / name).chmod(0o755)
+        path = os.pathsep.join([str(programs), os.environ["PATH"]])
+
+        done = subprocess.run(
+            [clone / ".ci" / "run"],
+            check=False,
+            capture_output=True,
+            text=True,
+            env={**os.environ, "PATH": path},
+        )
+
+        assert done.returncode == 0
+        assert done.stdout.count("NOT CHECKED: that nothing downloads") == 2

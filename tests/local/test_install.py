@@ -1,0 +1,135 @@
+"""
+Set-up, specified: what is installed is whole and pinned, from where pip takes it.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib.metadata import distributions, version
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+
+from local import install, venvs
+from local.stack import ROOT
+
+# Runs on an older Python and an older DuckDB than it asks for, without the rest.
+WITHOUT_DEPENDENCIES = {"local-bigquery"}
+
+
+def pins(file: Path) -> dict[str, str]:
+    found = [line.split("==") for line in venvs.packages(file.read_text())]
+    return {name.lower().replace("_", "-"): version for name, version in found}
+
+
+class TestRequirements:
+    def test_are_installed_as_they_are_pinned(self):
+        """All of them are in the environment, and none in another version."""
+        wanted = pins(install.REQUIREMENTS) | pins(install.EMULATOR)
+        found = {
+            one.name.lower().replace("_", "-").replace(".", "-"): one.version
+            for one in distributions()
+        }
+
+        assert wanted.items() <= found.items()
+
+    def test_name_what_they_depend_on(self):
+        """Whatever a package needs on this Python is pinned as well: set-up installs
+        what is listed, and looks for nothing."""
+        wanted = pins(install.REQUIREMENTS)
+        missing = []
+        for name in wanted:
+            for one in distribution_requires(name):
+                found = wanted.get(one.name.lower().replace("_", "-"))
+                if found is None or not one.specifier.contains(found, prereleases=True):
+                    missing.append(f"{name} needs {one}, found {found}")
+
+        assert missing == []
+
+
+def distribution_requires(name: str) -> list[Requirement]:
+    from importlib.metadata import requires
+
+    wanted = map(Requirement, requires(name) or [])
+    return [
+        one
+        for one in wanted
+        if one.marker is None or one.marker.evaluate({"extra": ""})
+    ]
+
+
+class TestEnvironment:
+    def test_finds_the_project_from_anywhere(self, tmp_path):
+        """functions-framework loads a function from its folder; the package is found
+        from there by the environment alone."""
+        done = subprocess.run(
+            [sys.executable, "-c", "import propensity; print(propensity.__file__)"],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=tmp_path,
+            env={},
+        )
+
+        assert Path(done.stdout.strip()).parent == ROOT / "propensity"
+
+    def test_has_uv_of_the_pin(self):
+        """As any other package."""
+        assert version("uv") == pins(install.REQUIREMENTS)["uv"]
+
+    def test_of_a_function_is_stored_once(self):
+        """uv links files from its cache, beside which they lie."""
+        python = venvs.python_of(
+            ROOT / "02-GetProba" / "requirements.txt", folder=ROOT / ".local" / "venvs"
+        )
+        [file] = python.parent.parent.glob("lib/python*/site-packages/flask/app.py")
+
+        assert file.stat().st_nlink > 1
+
+
+class TestIndexes:
+    def test_are_those_of_pip(self):
+        """A company's index, set for pip alone, is where uv looks, too."""
+        given = venvs.indexes(
+            {
+                "index-url": "https://pypi.example.com/simple",
+                "extra-index-url": "https://a.example.com\nhttps://b.example.com",
+                "trusted-host": "pypi.example.com",
+                "find-links": "/wheels /more",
+                "cert": "/etc/ssl/company.pem",
+                "timeout": "180",
+            }
+        )
+
+        assert given == {
+            "UV_DEFAULT_INDEX": "https://pypi.example.com/simple",
+            "UV_INDEX": "https://a.example.com https://b.example.com",
+            "UV_INDEX_STRATEGY": "unsafe-best-match",
+            "UV_INSECURE_HOST": "pypi.example.com",
+            "UV_FIND_LINKS": "/wheels,/more",
+            "SSL_CERT_FILE": "/etc/ssl/company.pem",
+        }
+
+    def test_of_uv_come_first(self):
+        """Whoever has set uv has set uv."""
+        given = venvs.uv_environment({"UV_DEFAULT_INDEX": "https://mine.example.com"})
+
+        assert given["UV_DEFAULT_INDEX"] == "https://mine.example.com"
+        assert Path(given["UV_CACHE_DIR"]) == Path(sys.prefix) / "uv-cache"
+
+
+class TestPythons:
+    @pytest.mark.parametrize(
+        "page", ["README.md", "CONTRIBUTING.md", "requirements.txt", "pyproject.toml"]
+    )
+    def test_that_are_tried_are_those_that_are_named(self, page):
+        """What is promised is what .ci/run tries: 3.11, 3.12 and 3.13."""
+        tried = re.search(
+            r"^PYTHONS=\((.+)\)$", (ROOT / ".ci" / "run").read_text(), re.M
+        )
+
+        assert tried[1].split() == ["3.11", "3.12", "3.13"]
+        assert "3.11 to 3.13" in (ROOT / page).read_text()

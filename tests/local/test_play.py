@@ -1,0 +1,242 @@
+"""
+The demo's command, specified through ``make demo``: what it refuses, and how soon.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+
+import pytest
+
+from local import play
+from local.processes import LocalError, UnusableData, free_ports, is_free
+from local.stack import PORT_OFFSETS, ROOT, Options, State
+
+STATES = ROOT / ".local" / "states"
+COLUMNS = ["Time", *(f"V{n}" for n in range(1, 29)), "Amount", "Class"]
+
+
+def make(*words: str) -> list[str]:
+    """Return the user's command, in the environment that is set up already."""
+    return ["make", "-o", "setup", f"VENV={sys.prefix}", *words]
+
+
+def demo(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the demo to its end."""
+    return subprocess.run(
+        make("demo", *words),
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+
+
+@pytest.fixture
+def name():
+    """Name of a state that nobody has; it is gone after the test."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    yield name
+    shutil.rmtree(STATES / name, ignore_errors=True)
+
+
+def empty(folder: Path) -> Path:
+    file = folder / "export.ndjson"
+    file.touch()
+    return file
+
+
+def written(text: str, name: str = "export.json"):
+    def write(folder: Path) -> Path:
+        file = folder / name
+        file.write_text(text)
+        return file
+
+    return write
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("write", "message"),
+        [
+            (written("a,b\n1,2\n", "export.csv"), "wanted .ndjson, .jsonl, .json"),
+            (empty, "wanted rows of a GA4 export, found none"),
+            (written('{"hello": 1}\n'), "event_timestamp: wanted a value"),
+            (written("[\n  1\n]\n"), "wanted one JSON object a line"),
+            (written("PAR1", "export.parquet"), "wanted a Parquet file"),
+            (written("not gzip", "export.ndjson.gz"), "cannot be decompressed"),
+            (lambda folder: folder, "none of these in the folder"),
+            (lambda folder: folder / "missing.ndjson", "there is no file or folder"),
+        ],
+        ids=["csv", "empty", "shape", "list", "parquet", "gzip", "folder", "missing"],
+    )
+    def test_come_before_anything_is_started(self, tmp_path, write, message):
+        """Data that are no export are refused by their beginning: no process is
+        started, and no state is left."""
+        path = write(tmp_path)
+
+        done = demo(f"DATA={path}")
+
+        assert done.returncode == 2
+        assert "demo: " in done.stderr
+        assert message in done.stderr
+        assert str(path) in done.stderr
+        assert "Traceback" not in done.stderr
+        assert "starting" not in done.stdout
+        assert not State.of_data(str(path)).folder.exists()
+
+    @pytest.mark.parametrize(
+        ("write", "message"),
+        [
+            (written("a,b\n1,2\n", "cards.csv"), "lacks Time"),
+            (written(",".join(COLUMNS) + "\n", "cards.csv"), "holds no transactions"),
+            (written("", "cards.csv"), "cannot be read as Parquet or CSV"),
+            (lambda folder: folder / "missing.csv", "there is no file or folder"),
+        ],
+        ids=["columns", "header", "empty", "missing"],
+    )
+    def test_are_the_same_for_cards(self, tmp_path, write, message):
+        """What is not card transactions is refused as early."""
+        path = write(tmp_path)
+
+        done = demo(f"CARDS={path}")
+
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "starting" not in done.stdout
+        assert not State.of_data(str(path)).folder.exists()
+
+    def test_read_no_more_than_the_beginning(self, tmp_path, monkeypatch):
+        """However large an export is, its beginning says what it is; and nothing that
+        takes seconds to import is needed for it."""
+        file = tmp_path / "export.ndjson"
+        row = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
+        file.write_text(row * 100 + "broken\n")
+        program = (
+            "import sys; from local import play; "
+            "play.check(play.parse(['--data', sys.argv[1]])); "
+            "print({'pandas', 'sklearn', 'google.cloud.bigquery'} & {*sys.modules})"
+        )
+
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(file)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+        assert done.stdout == "set()\n"
+
+    @pytest.mark.parametrize("number", ["x", "0", "-1", "1.5", "٤", "1000"])
+    def test_name_the_number_of_weeks(self, number):
+        """WEEKS is a whole number from 1 on."""
+        done = demo(f"WEEKS={number}")
+
+        assert done.returncode == 2
+        assert f"WEEKS must be a whole number from 1 to 999, not '{number}'" in (
+            done.stderr
+        )
+
+    def test_of_later_rows_leave_no_state_either(self, name, tmp_path, monkeypatch):
+        """Where only a later row gives the data away, what was made for them goes."""
+        file = tmp_path / "export.ndjson"
+        row = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
+        file.write_text(row * 200)
+        state = State(name)
+        options = play.parse(["--data", str(file), "--state", name])
+        ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
+        for service, port in ports.items():
+            monkeypatch.setenv(f"PROPENSITY_PORT_{service.upper()}", str(port))
+
+        with pytest.raises(UnusableData, match="no event of the data is a 'purchase'"):
+            play.play(state, Options(), options)
+
+        assert not state.folder.exists()
+        assert all(is_free(port) for port in ports.values())
+
+
+class TestWeeks:
+    def test_pass_through_make(self):
+        """``make demo WEEKS=4`` plays four."""
+        told = subprocess.run(
+            make("-n", "demo", "WEEKS=4"),
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+        assert '${WEEKS:+--weeks "$WEEKS"}' in told
+        assert play.parse(["--weeks", "4"]).weeks == 4
+        assert play.parse([]).weeks == play.WEEKS
+
+
+class TestSecondDemo:
+    def test_is_told_the_command_that_works(self, name):
+        """While one plays, another of the same clone gets the whole command with which
+        it plays beside it; the first goes on, and nothing of it is left at its end."""
+        [base] = free_ports(1)
+        words = [f"STATE={name}", f"PROPENSITY_PORT_BASE={base}"]
+        first = subprocess.Popen(
+            make("demo", *words),
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            lines = iter(first.stdout.readline, "")
+            assert any("emulators and 9 functions answer" in line for line in lines)
+            second = demo(*words)
+            told = re.search(r"make demo (\S+) (\S+)$", second.stderr, re.MULTILINE)
+
+            assert second.returncode == 2
+            assert f"state '{name}' is in use" in second.stderr
+            assert told.groups() == (
+                f"STATE={name}-2",
+                f"PROPENSITY_PORT_BASE={base + 1000}",
+            )
+            assert first.poll() is None
+        finally:
+            os.killpg(first.pid, signal.SIGINT)
+            with first.stdout as rest:
+                rest.read()
+            first.wait(timeout=60)
+        assert all(is_free(base + offset) for offset in PORT_OFFSETS.values())
+
+
+class TestFirstLine:
+    def test_needs_nothing_that_takes_long(self):
+        """What is printed first is printed before a library is imported, so that it
+        comes at once on any machine."""
+        program = (
+            "import sys; from local import play; "
+            "play.say = lambda _: sys.exit(repr(sorted(LONG & {*sys.modules}))); "
+            "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
+            "play.main([])"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.stderr == "[]\n"
+
+    def test_of_a_state_that_cannot_be_is_its_refusal(self):
+        """A state that would lead out of the folder of states."""
+        with pytest.raises(LocalError, match="cannot name a local state"):
+            play.state_of(play.parse(["--state", "../x"]), Options())

@@ -1,0 +1,222 @@
+"""
+Populations to sample from, as counts: who has a row of label 1, and in which bucket.
+
+    python -m tests.sampling    prints what the statements make of each
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from google.cloud import bigquery
+
+from local.processes import free_ports
+from local.stack import EMULATOR_PORTS, Options, Stack, State
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.warehouse import Warehouse
+
+SNAPSHOTS = 26
+FIRST = date(2026, 1, 5)
+MAXIMUM = Settings(project="p").maximum_training_rows
+
+# As sampled_rows.sql has it.
+BUCKETS = 8_192
+
+BASE_RATES = (0.001, 0.01, 0.055, 0.15, 0.4)
+ROWS = (100_000, 10_400_000, 100_000_000)
+
+
+@dataclass(frozen=True)
+class Population:
+    """
+    Users with a row at each of 26 dates, of which a share is label 1.
+
+    A fifth of the users (more, where they must be) buys, each at every date with the
+    same chance; the others never do. Counts are drawn; no row is made.
+    """
+
+    rows: int
+    base_rate: float
+    seed: int = 1
+
+    @property
+    def users(self) -> int:
+        return self.rows // SNAPSHOTS
+
+    def counts(self) -> pa.Table:
+        """
+        Return rows by kind of user, bucket, date and class.
+
+        A bucket is the fourth root of a hash, so that the later ones hold more.
+        """
+        random = np.random.default_rng(self.seed)
+        buyers = max(0.2, 1.25 * self.base_rate)
+        chance = self.base_rate / buyers
+        has_positive = buyers * (1 - (1 - chance) ** SNAPSHOTS)
+        count = int(random.binomial(self.users, has_positive))
+        share = np.diff(np.linspace(0, 1, BUCKETS + 1) ** 4)
+        buying = random.multinomial(count, share)
+        other = random.multinomial(self.users - count, share)
+        parts = []
+        for number in range(SNAPSHOTS):
+            positives = min(count, int(random.binomial(self.users, self.base_rate)))
+            # Which bucket a user is in does not depend on who buys at a date.
+            hits = random.multivariate_hypergeometric(
+                buying, positives, method="marginals"
+            )
+            for kind, label, rows in (
+                (True, 1, hits),
+                (True, 0, buying - hits),
+                (False, 0, other),
+            ):
+                there = np.flatnonzero(rows)
+                parts.append(
+                    pa.table(
+                        {
+                            "has_positive": np.full(len(there), kind),
+                            "bucket": there,
+                            "as_of": pa.array(
+                                [FIRST + timedelta(weeks=number)] * len(there),
+                                pa.date32(),
+                            ),
+                            "class": np.full(len(there), label),
+                            "row_count": rows[there],
+                        }
+                    )
+                )
+        return pa.concat_tables(parts)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the statement reads of a population, and the weights it gives."""
+
+    rows: int
+    kept: dict[int, int]
+    weighted: dict[int, float]
+    totals: dict[int, int]
+    weights: dict[str, float]
+    worst_date: float
+
+    @property
+    def kept_rows(self) -> int:
+        return sum(self.kept.values())
+
+
+def load(warehouse: Warehouse, name: str, rows: pa.Table) -> None:
+    """Put rows into a table of the dataset, in the place of what it held."""
+    file = io.BytesIO()
+    pq.write_table(rows, file)
+    file.seek(0)
+    settings = warehouse.settings
+    warehouse.client.load_table_from_file(
+        file,
+        f"{settings.project}.{settings.dataset}.{name}",
+        job_config=bigquery.LoadJobConfig(
+            source_format="PARQUET", write_disposition="WRITE_TRUNCATE"
+        ),
+    ).result()
+
+
+def sample(
+    warehouse: Warehouse, population: Population, *, maximum: int = MAXIMUM
+) -> Sample:
+    """Run the statement that decides on counts of a population."""
+    counts = population.counts()
+    load(warehouse, "buckets", counts)
+    found = warehouse.table(
+        f"WITH {statement('sampling_weights')} SELECT * FROM weights",
+        {"maximum_rows": maximum},
+    )
+    key = ["as_of", "has_positive", "class"]
+    # What the statement decides is applied here once more, row by row of the counts.
+    rows = counts.join(found, key)
+    is_kept = pc.less_equal(rows["bucket"], rows["last_bucket"])
+    rows = rows.append_column(
+        "kept", pc.multiply(rows["row_count"], pc.cast(is_kept, pa.int64()))
+    )
+    rows = rows.append_column(
+        "weighted", pc.multiply(rows["kept"], pc.fill_null(rows["weight"], 0.0))
+    )
+    cells = rows.group_by(key).aggregate(
+        [
+            ("row_count", "sum"),
+            ("kept", "sum"),
+            ("weighted", "sum"),
+            ("weight", "max"),
+        ]
+    )
+    return _summed(cells.to_pylist())
+
+
+def _summed(cells: list[dict[str, Any]]) -> Sample:
+    kept, totals, weighted = {0: 0, 1: 0}, {0: 0, 1: 0}, {0: 0.0, 1: 0.0}
+    by_date: dict[tuple[date, int], list[float]] = {}
+    largest: dict[str, float] = {}
+    for cell in cells:
+        label = cell["class"]
+        kept[label] += cell["kept_sum"]
+        totals[label] += cell["row_count_sum"]
+        weighted[label] += cell["weighted_sum"]
+        sums = by_date.setdefault((cell["as_of"], label), [0.0, 0.0])
+        sums[0] += cell["weighted_sum"]
+        sums[1] += cell["row_count_sum"]
+        name = f"{'buyer' if cell['has_positive'] else 'other'} {label}"
+        largest[name] = max(largest.get(name, 0.0), cell["weight_max"] or 0.0)
+    return Sample(
+        rows=sum(totals.values()),
+        kept=kept,
+        weighted=weighted,
+        totals=totals,
+        weights=largest,
+        worst_date=max(abs(got / true - 1) for got, true in by_date.values()),
+    )
+
+
+@contextmanager
+def emulated() -> Iterator[Warehouse]:
+    """Start the emulators for a while, with an empty dataset."""
+    with tempfile.TemporaryDirectory() as folder:
+        ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
+        state = State("sampling", Path(folder))
+        with Stack(state, options=Options(), ports=ports, functions=()) as stack:
+            warehouse = Warehouse.open(Settings.from_environment(stack.environment))
+            warehouse.create_dataset(warehouse.settings.dataset)
+            yield warehouse
+            warehouse.close()
+
+
+def main() -> None:
+    """Print a line for every population."""
+    print(
+        "| rows | base rate | label 1 | rows read | of label 1 | of label 0 | "
+        "weighted base rate | largest weight 1 / 0 |\n|---|---|---|---|---|---|---|---|"
+    )
+    with emulated() as warehouse:
+        for rows in ROWS:
+            for base_rate in BASE_RATES:
+                found = sample(warehouse, Population(rows, base_rate))
+                rate = found.weighted[1] / sum(found.weighted.values())
+                negative = max(found.weights["buyer 0"], found.weights["other 0"])
+                print(
+                    f"| {found.rows:,} | {base_rate:.1%} | {found.totals[1]:,} | "
+                    f"{found.kept_rows:,} | {found.kept[1]:,} | {found.kept[0]:,} | "
+                    f"{rate:.4%} of {found.totals[1] / found.rows:.4%} | "
+                    f"{found.weights['buyer 1']:.1f} / {negative:.1f} |"
+                )
+
+
+if __name__ == "__main__":
+    main()
