@@ -134,7 +134,11 @@ BY_HAND = (
         "2 * 2 * 30.4375 * 86400",
         "",
     ),
-    ("alert conditions", "12", "condition_month"),
+    (
+        "alert conditions, of the policies that the set-up makes",
+        f"{len(cost.conditions(is_streaming=True))} * 1",
+        "condition_month",
+    ),
 )
 
 AUTOSCALING = "https://cloud.google.com/run/docs/about-instance-autoscaling"

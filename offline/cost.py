@@ -46,7 +46,7 @@ from deploy.limits import (
 )
 from deploy.resources import MESSAGES_KEPT
 from deploy.volumes import Size, players, row_bytes
-from propensity import topics
+from propensity import topics, usecases
 from propensity.settings import Settings
 
 PRICES = Path(__file__).with_name("prices.toml")
@@ -398,7 +398,15 @@ def conditions(*, is_streaming: bool) -> list[str]:
     every = functions.load()
     some = tuple(one for one in every if is_streaming or not one.subscriptions)
     made = Deployment(
-        settings=Settings(project="p"), variables={}, region="-", functions=some
+        settings=Settings(project="p"),
+        variables={},
+        region="-",
+        functions=some,
+        use_cases=tuple(
+            name
+            for name in usecases.names()
+            if is_streaming or usecases.load(name).reads_export
+        ),
     )
     return [
         next(key for key in one if key.startswith("condition"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 
 import sqlglot
 from sqlglot import exp
@@ -22,6 +23,12 @@ from propensity.statements import statement
 
 DIALECT = "bigquery"
 VIEW = "ga_events"
+FEATURES = "stream_features"
+# In the place of what the compaction puts into that view.
+BOUNDS = {
+    "received_on >= DATE '1970-01-01'": "received_on >= @watermark_day",
+    "month >= DATE '1970-01-01'": "month >= @watermark_month",
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -81,7 +88,8 @@ def read_by(name: str, use_case: str = "") -> list[Reads]:
     found: dict[tuple[str, str, bool], set[str]] = {}
     # What a script has put into tables of its own was read before.
     made: dict[str, dict[str, str]] = {}
-    for one in sqlglot.parse(text, read=DIALECT):
+    for parsed in sqlglot.parse(text, read=DIALECT):
+        one = exp.expand(parsed, {FEATURES: _features()}) if parsed else None
         for read in _of_statement(one, made):
             if read.table in made:
                 continue
@@ -90,10 +98,21 @@ def read_by(name: str, use_case: str = "") -> list[Reads]:
     return sorted(_named(*key, columns) for key, columns in found.items())
 
 
+@cache
+def _features() -> exp.Query:
+    """Return the view of the features, as the compaction has bounded it."""
+    text = statement(FEATURES)
+    for literal, bound in BOUNDS.items():
+        text = text.replace(literal, bound)
+    view = sqlglot.parse_one(text, read=DIALECT)
+    assert isinstance(view, exp.Query)
+    return view
+
+
 def _named(table: str, where: str, changes: bool, columns: set[str]) -> Reads:
     if table == VIEW:
         paths = frozenset().union(*(EXPORTED[column] for column in columns))
-        table, columns = EXPORT, set(paths - {"_TABLE_SUFFIX"})
+        table, columns = EXPORT, set(paths - {"table_suffix"})
         where = where.replace("table_suffix", "_TABLE_SUFFIX")
     # A part of what is read whole is no more.
     whole = {one for one in columns if one.partition(".")[0] not in columns - {one}}
