@@ -14,8 +14,8 @@ Answers   200 what was trained; 409 the same run is under way; 422 too little da
 
 import functions_framework
 
-from propensity import steps
-from propensity.endpoint import Answer, Run, run
+from propensity.runs import steps
+from propensity.runs.endpoint import Answer, Run, run
 
 
 @functions_framework.http

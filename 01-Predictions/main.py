@@ -14,8 +14,8 @@ Answers   200 what was published; 400 a use case that scores events; 409 no cham
 
 import functions_framework
 
-from propensity import steps
-from propensity.endpoint import Answer, Run, run
+from propensity.runs import steps
+from propensity.runs.endpoint import Answer, Run, run
 
 
 @functions_framework.http

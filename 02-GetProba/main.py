@@ -21,12 +21,12 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import lookup
-from propensity.answers import answers_failures
+from propensity.edges.asgi import answers_failures
+from propensity.online import lookup
 from propensity.settings import Settings
 
 if TYPE_CHECKING:
-    from propensity.online import Online
+    from propensity.online.score import Online
 
 
 @cache
@@ -49,7 +49,7 @@ async def get_proba(request: Request) -> Response:
 @cache
 def online() -> "Online":
     """Open it on the first request; a lookup has none of what it imports."""
-    from propensity.online import Online
+    from propensity.online.score import Online
 
     return Online.open(Settings.from_environment())
 

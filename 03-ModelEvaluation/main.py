@@ -15,8 +15,8 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 
 import functions_framework
 
-from propensity import steps
-from propensity.endpoint import Answer, Run, run
+from propensity.runs import steps
+from propensity.runs.endpoint import Answer, Run, run
 
 
 @functions_framework.http

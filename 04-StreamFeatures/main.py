@@ -24,9 +24,10 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity import ages, compaction, consumers
-from propensity.endpoint import Answer, Run, run
+from propensity.runs import ages, compaction
+from propensity.runs.endpoint import Answer, Run, run
 from propensity.settings import Settings
+from propensity.stream import consumers
 
 
 @cache

@@ -46,14 +46,15 @@ from google.cloud.storage import Client as StorageClient
 
 from local.processes import free_ports
 from local.stack import EMULATOR_PORTS, Stack, State
-from propensity import compaction, tables, usecases
-from propensity.artifacts import Artifacts
-from propensity.endpoint import Run
-from propensity.registry import Registry
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.registry.versions import Registry
+from propensity.runs import compaction
+from propensity.runs.endpoint import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
-from propensity.warehouse import Warehouse
 
 DAYS = (1, 10, 100)
 MOST_OF_ONE_DAY = 1.5

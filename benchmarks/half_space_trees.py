@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 
 from local import venvs
 from local.stack import LOCAL, ROOT
-from propensity.half_space_trees import HalfSpaceTrees
+from propensity.models.half_space_trees import HalfSpaceTrees
 
 REQUIREMENTS = ROOT / "benchmarks" / "requirements-river.txt"
 FEATURES = tuple(f"V{number}" for number in range(1, 29))

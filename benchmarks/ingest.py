@@ -70,9 +70,9 @@ from local.processes import HOST, Process, free_ports, spawn, stop, stop_with
 from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
 from local.synthesize_games import Games, postcodes
 from propensity import tables
-from propensity.postcodes import normalised
+from propensity.edges.warehouse import Warehouse
+from propensity.events.postcodes import normalised
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 
 FUNCTION = ROOT / "04-StreamFeatures"
 OWN = "stream_features"

@@ -62,13 +62,14 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
-from propensity import training, usecases
-from propensity.artifacts import Artifacts
-from propensity.encoding import to_frame
-from propensity.registry import ANYTHING, Registry, pickled
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse, record
+from propensity.learning import training
+from propensity.models.encoding import to_frame
+from propensity.registry.versions import ANYTHING, Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
-from propensity.warehouse import Warehouse, record
 
 FUNCTION = ROOT / "02-GetProba"
 HERE = Path(__file__).resolve().parent

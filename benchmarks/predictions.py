@@ -61,15 +61,16 @@ from requests.adapters import BaseAdapter
 from benchmarks.scoring import _status_mb
 from benchmarks.training import made
 from deploy import functions
-from propensity import training, usecases
-from propensity.encoding import to_frame
-from propensity.endpoint import Run
-from propensity.scoring import MeanOfModels
+from propensity import usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.learning import training
+from propensity.models.encoding import to_frame
+from propensity.models.scoring import MeanOfModels
+from propensity.runs.endpoint import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import temporal_split
 from propensity.usecases import CATEGORY
-from propensity.warehouse import Warehouse
 
 ROOT = Path(__file__).parent.parent
 USE_CASE = "ga4_purchase"

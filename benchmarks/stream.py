@@ -48,11 +48,12 @@ import pyarrow.compute as pc
 from local import venvs
 from local.stack import LOCAL
 from local.synthesize_games import Games, postcodes
-from propensity import stream, usecases
-from propensity.consumers import GROUP_MESSAGES
-from propensity.events import Catalogue
-from propensity.postcodes import PostcodeIndex, normalised
-from propensity.stream import Message, Rules
+from propensity import usecases
+from propensity.events import reading
+from propensity.events.postcodes import PostcodeIndex, normalised
+from propensity.events.reading import Message, Rules
+from propensity.events.types import Catalogue
+from propensity.stream.consumers import GROUP_MESSAGES
 
 HERE = Path(__file__).resolve().parent
 LEAST_OF_STOREY = 10.0
@@ -287,7 +288,7 @@ def pin() -> None:
 # -- ours ------------------------------------------------------------------------------
 
 
-Accept = Callable[[Sequence[Message]], stream.Accepted]
+Accept = Callable[[Sequence[Message]], reading.Accepted]
 
 
 def acceptance() -> Accept:
@@ -304,8 +305,8 @@ def acceptance() -> Accept:
     )
     at = datetime.now(UTC)
 
-    def accept(messages: Sequence[Message]) -> stream.Accepted:
-        return stream.accept(messages, catalogue, index, received_at=at, rules=rules)
+    def accept(messages: Sequence[Message]) -> reading.Accepted:
+        return reading.accept(messages, catalogue, index, received_at=at, rules=rules)
 
     return accept
 

@@ -28,9 +28,10 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
-from propensity import modelcard, training, usecases
-from propensity.encoding import to_frame
-from propensity.scoring import MeanOfModels
+from propensity import usecases
+from propensity.learning import modelcard, training
+from propensity.models.encoding import to_frame
+from propensity.models.scoring import MeanOfModels
 from propensity.settings import Settings
 from propensity.timeframe import temporal_split
 from propensity.usecases import CATEGORY, UseCase

@@ -29,7 +29,8 @@ from deploy.words import (
     shown,
     table_name,
 )
-from propensity import consent, tables, topics
+from propensity import tables, topics
+from propensity.privacy import consent
 from propensity.statements import statement
 
 LIFECYCLE = "deploy/lifecycle.json"

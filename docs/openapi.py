@@ -16,18 +16,12 @@ from typing import Any
 
 import yaml
 
-from propensity import (
-    bus,
-    endpoint,
-    errors,
-    events,
-    instances,
-    lookup,
-    online,
-    tables,
-    usecases,
-)
+from propensity import errors, tables, usecases
+from propensity.edges import pubsub
 from propensity.errors import PropensityError
+from propensity.events import types
+from propensity.online import instances, lookup, score
+from propensity.runs import endpoint
 from propensity.settings import Settings
 from propensity.tables import Column
 from propensity.usecases import NUMBER, UseCase
@@ -50,10 +44,10 @@ CLOUD_EVENT = "application/cloudevents+json"
 # What a body may hold at most; of scheduled functions where none is named.
 MAXIMUM_BODIES = {
     "get_proba": lookup.MAXIMUM_BODY_BYTES,
-    "score": online.MAXIMUM_BODY_BYTES,
-    "stream_features": bus.MAXIMUM_BODY_BYTES,
-    "score_stream": bus.MAXIMUM_BODY_BYTES,
-    "archive_events": bus.MAXIMUM_BODY_BYTES,
+    "score": score.MAXIMUM_BODY_BYTES,
+    "stream_features": pubsub.MAXIMUM_BODY_BYTES,
+    "score_stream": pubsub.MAXIMUM_BODY_BYTES,
+    "archive_events": pubsub.MAXIMUM_BODY_BYTES,
 }
 
 # Errors of every request, of what is behind a function, and of every run.
@@ -583,7 +577,7 @@ def _features(use_case: UseCase) -> Schema:
     }
     text: Schema = {
         "type": ["string", "null"],
-        "maxLength": events.MAXIMUM_TEXT_CHARACTERS,
+        "maxLength": types.MAXIMUM_TEXT_CHARACTERS,
     }
     return _object(
         {

@@ -47,11 +47,11 @@ from local.synthesize_cards import (
     read_cards,
 )
 from local.synthesize_games import Delivery
-from propensity import evaluation
+from propensity.edges.warehouse import Warehouse
+from propensity.learning import evaluation
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.topics import EVENTS
-from propensity.warehouse import Warehouse
 
 TRANSACTIONS = 8_000
 # The real rate is a sixth of a percent: measured, it would take far more transactions.

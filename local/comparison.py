@@ -18,14 +18,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from propensity import evaluation
-from propensity.artifacts import sha256
+from propensity.edges.artifacts import sha256
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
-from propensity.registry import unpickled
+from propensity.learning import evaluation
+from propensity.learning.training import slice_of
+from propensity.registry.versions import unpickled
 from propensity.settings import Settings
-from propensity.training import slice_of
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse
 
 Floats = NDArray[np.float64]
 _FIGURES = {
@@ -134,7 +134,7 @@ def _logistic(
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
 
-    from propensity.encoding import to_frame
+    from propensity.models.encoding import to_frame
 
     features: Any = dict(use_case.features)
     found = np.full(len(rows), np.nan)

@@ -32,10 +32,10 @@ from local.progress import say, step
 from local.stack import ROOT, Stack
 from local.synthesize import Shop
 from propensity import usecases
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import NoChampion
 from propensity.settings import Settings
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse
 
 DAY = timedelta(days=1)
 

@@ -396,11 +396,11 @@ class Stack:
 
         from local import topics
         from offline import load_model
-        from propensity import steps
-        from propensity.artifacts import Artifacts
+        from propensity.edges.artifacts import Artifacts
+        from propensity.edges.warehouse import Warehouse
         from propensity.errors import MissingTable, PropensityError
+        from propensity.runs import steps
         from propensity.settings import Settings
-        from propensity.warehouse import Warehouse
 
         settings = Settings.from_environment(self.environment)
         warehouse = Warehouse.open(settings)

@@ -28,9 +28,9 @@ from local.stack import Stack
 from local.synthesize_games import USE_CASE, Delivery, Games, postcodes
 from offline import check_features, load_postcodes
 from propensity import tables
+from propensity.edges.warehouse import Warehouse
 from propensity.statements import statement
 from propensity.topics import EVENTS
-from propensity.warehouse import Warehouse
 
 USERS = 400
 MAXIMUM_EVENTS = 40

@@ -28,13 +28,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from propensity import tables, training, usecases
-from propensity.artifacts import Artifacts
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse, record
 from propensity.errors import PropensityError, SchemaError
-from propensity.registry import Registry, pickled, unpickled
+from propensity.learning import training
+from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse, record
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

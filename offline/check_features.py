@@ -24,11 +24,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from propensity import compaction, usecases
+from propensity import usecases
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
+from propensity.runs import compaction
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
 
 # Events may be dated some minutes ahead of the clock.
 AHEAD = timedelta(days=2)

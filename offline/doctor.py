@@ -51,8 +51,9 @@ from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransp
 
 from deploy import functions
 from deploy.resources import OWN_ROLES
-from propensity import compaction, consent, errors, tables, topics, usecases
-from propensity.artifacts import Artifacts, sha256
+from propensity import errors, tables, topics, usecases
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.warehouse import Warehouse, translated
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
@@ -63,14 +64,15 @@ from propensity.errors import (
     Unavailable,
 )
 from propensity.freshness import Shards, is_expected
-from propensity.registry import Champion, Registry
-from propensity.serving import find_recorded
+from propensity.privacy import consent
+from propensity.registry.serving import find_recorded
+from propensity.registry.versions import Champion, Registry
+from propensity.runs import compaction
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
 from propensity.timeframe import day_of, first_suffix
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse, translated
 
 ERROR, WARNING, INFORMATION = "error", "warning", "info"
 
@@ -569,8 +571,8 @@ def session(exam: Examination, services: Services) -> requests.Session:
     """Open a session that is signed with the account in use."""
     if services is not GOOGLE:
         return requests.Session()
-    from google.auth import default  # noqa: PLC0415 - the emulators need none
-    from google.auth.transport.requests import AuthorizedSession  # noqa: PLC0415
+    from google.auth import default  # the emulators need none
+    from google.auth.transport.requests import AuthorizedSession
 
     with reaching("Google Cloud"):
         credentials, _ = default(
@@ -1719,7 +1721,7 @@ def use_local_state(name: str | None) -> Mapping[str, str]:
     Raises:
         RequestError: None is, or the one named is not.
     """
-    from local.stack import Stack, State, states  # noqa: PLC0415 - here alone
+    from local.stack import Stack, State, states  # here alone
 
     found = [State(name)] if name else states()
     up = [one for one in found if (record := one.record()) and record.running]

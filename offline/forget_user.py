@@ -46,8 +46,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from propensity import compaction, modelcard, suppression, tables, usecases
-from propensity.artifacts import Artifacts, Generation, sha256
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts, Generation, sha256
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     Conflict,
     MissingTable,
@@ -55,13 +56,15 @@ from propensity.errors import (
     RequestError,
     SettingsError,
 )
-from propensity.events import MAXIMUM_ID_CHARACTERS
-from propensity.registry import PARQUET, Registry
+from propensity.events.types import MAXIMUM_ID_CHARACTERS
+from propensity.learning import modelcard
+from propensity.privacy import suppression
+from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.registry.versions import PARQUET, Registry
+from propensity.runs import compaction
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.suppression import EVERYWHERE, key_id, user_hash
 from propensity.tables import EVENT, RAW, USER, Table
-from propensity.warehouse import Warehouse
 
 LEFT_OVER = 3
 ENDING = ".parquet"

@@ -30,13 +30,13 @@ from pathlib import Path
 from typing import Any
 
 from propensity import tables, usecases
-from propensity.artifacts import Artifacts, sha256
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.warehouse import Warehouse, record
 from propensity.errors import ArtifactError, Conflict, PropensityError, SchemaError
-from propensity.registry import HTML, JSON, Registry, unpickled
+from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import PREFIX, Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse, record
 
 MODELS = Path(__file__).resolve().parent / "models"
 USE_CASE = "first_day_churn"
@@ -172,8 +172,8 @@ def load(
             told=f"version {champion.version} serves; the shipped model was not loaded",
         )
     shipped = checked(read(use_case, folder), settings)
-    from propensity import modelcard  # noqa: PLC0415 - most loads end above
-    from propensity.report import training_page  # noqa: PLC0415
+    from propensity.learning import modelcard  # most loads end above
+    from propensity.learning.report import training_page
 
     card = shipped.card
     # The page is made here, and so it is part of what the version is claimed for.
@@ -247,7 +247,7 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
             f"the shipped model was made with scikit-learn {made_with}, here is {here}"
             ". Make it again: python -m offline.ship_model"
         )
-    from propensity.scoring import Scorer  # noqa: PLC0415 - most loads need no sklearn
+    from propensity.models.scoring import Scorer  # most loads need no sklearn
 
     features: Any = dict(use_case.features)
     Scorer.compile(

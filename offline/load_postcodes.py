@@ -42,10 +42,10 @@ from pyarrow import csv
 from tqdm import tqdm
 
 from propensity import tables
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError, SchemaError
-from propensity.postcodes import normalised, outward
+from propensity.events.postcodes import normalised, outward
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 
 POSTCODE, INDEX = "postcode", "socioeconomic_idx"
 

@@ -47,11 +47,11 @@ from pyarrow import csv
 from tqdm import tqdm
 
 from propensity import tables, usecases
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError, SchemaError
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse
 
 USE_CASE = "card_fraud"
 SOURCE = "loaded"

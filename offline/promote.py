@@ -40,8 +40,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from propensity import updates, usecases
-from propensity.artifacts import Artifacts
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     NoChampion,
     OldEpoch,
@@ -49,12 +50,12 @@ from propensity.errors import (
     RequestError,
     UnknownVersion,
 )
-from propensity.registry import ANYTHING, Champion, Registry
-from propensity.serving import Serving, find_recorded, loaded
+from propensity.registry import announcements
+from propensity.registry.serving import Serving, find_recorded, loaded
+from propensity.registry.versions import ANYTHING, Champion, Registry
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
-from propensity.warehouse import Warehouse
 
 STATUS = "status"
 WITH_VERSION = {
@@ -195,7 +196,7 @@ def run(options: argparse.Namespace) -> str:
         artifacts.close()
     if is_dry:
         return f"{outcome.told}\nNothing was written."
-    if outcome.is_changed and not updates.announce(
+    if outcome.is_changed and not announcements.announce(
         settings, use_case.name, options.action, outcome.champion, at=at
     ):
         return (

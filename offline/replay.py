@@ -81,16 +81,16 @@ from tqdm import tqdm
 
 from offline.load_postcodes import decompressed
 from propensity import topics, usecases
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     MissingTable,
     PropensityError,
     SchemaError,
     Unavailable,
 )
-from propensity.events import CENT, PERSONAL, REASONS, Catalogue, EventType
+from propensity.events.types import CENT, PERSONAL, REASONS, Catalogue, EventType
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
 
 RATE = 1000.0
 # What may be sent at once after a pause, in seconds of the rate.

@@ -37,18 +37,21 @@ from local.stack import EMULATOR_PORTS, Stack, State
 from local.synthesize_games import USE_CASE, Games, postcodes
 from offline import load_postcodes
 from offline.load_model import CARD, FILES, METADATA, MODELS
-from propensity import modelcard, steps, stream, tables, training, usecases
-from propensity.artifacts import Artifacts, sha256
-from propensity.endpoint import Run
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError
-from propensity.events import Catalogue
-from propensity.postcodes import PostcodeIndex
-from propensity.registry import Registry
+from propensity.events import reading
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.reading import Message, Rules
+from propensity.events.types import Catalogue
+from propensity.learning import modelcard, training
+from propensity.learning.training import Trained, Verdict
+from propensity.registry.versions import Registry
+from propensity.runs import steps
+from propensity.runs.endpoint import Run
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.stream import Message, Rules
-from propensity.training import Trained, Verdict
-from propensity.warehouse import Warehouse
 
 # Other players than those of the demo and the tests, and earlier ones: a model must not
 # be younger than what it is to score.
@@ -230,7 +233,7 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     ]
     batches = []
     for first in range(0, len(messages), BATCH):
-        found = stream.accept(
+        found = reading.accept(
             messages[first : first + BATCH],
             catalogue,
             index,

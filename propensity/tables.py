@@ -132,7 +132,7 @@ class Table:
 
     def arrow_schema(self) -> pa.Schema:
         """Return the Arrow schema of the table's rows."""
-        import pyarrow as pa  # noqa: PLC0415 - a lookup never needs Arrow
+        import pyarrow as pa  # a lookup never needs Arrow
 
         return pa.schema(
             [
@@ -173,7 +173,7 @@ def _literal(text: str) -> str:
 
 
 def _arrow(column: Column) -> Any:
-    import pyarrow as pa  # noqa: PLC0415
+    import pyarrow as pa
 
     kinds = {
         "STRING": pa.string(),

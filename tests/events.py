@@ -13,10 +13,11 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from propensity import stream, usecases
-from propensity.events import Catalogue
-from propensity.postcodes import PostcodeIndex
-from propensity.stream import Accepted, Message, Rules
+from propensity import usecases
+from propensity.events import reading
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.reading import Accepted, Message, Rules
+from propensity.events.types import Catalogue
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -146,7 +147,7 @@ def accept(
     **rules: Any,
 ) -> Accepted:
     """Return what comes of messages that are received at ``NOW``."""
-    return stream.accept(
+    return reading.accept(
         messages,
         catalogue,
         postcodes,

@@ -377,7 +377,7 @@ def _of_storage(call: Call, site: Site, taken: set[str]) -> Iterator[Need]:
         case "GET", False, True:
             if name in taken:
                 # Artifacts asks whether the object is its own, and copes with a refusal
-                # (TestCreateOnly in tests/test_artifacts.py).
+                # (TestCreateOnly in tests/propensity/edges/test_artifacts.py).
                 taken.discard(name)
                 return
             yield Need("storage.objects.get", OBJECT, name)

@@ -23,9 +23,9 @@ from google.cloud import bigquery
 
 from local.processes import free_ports
 from local.stack import EMULATOR_PORTS, Options, Stack, State
+from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
 
 SNAPSHOTS = 26
 FIRST = date(2026, 1, 5)

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from propensity import tables, usecases
-from propensity.warehouse import Warehouse
+from propensity.edges.warehouse import Warehouse
 
 USE_CASE = usecases.load("card_fraud")
 START = datetime(2026, 3, 2, tzinfo=UTC)

@@ -20,13 +20,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from propensity import training
-from propensity.scoring import Scorer
+from propensity.edges.warehouse import Warehouse
+from propensity.learning import training
+from propensity.models.scoring import Scorer
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import Timeframe
 from propensity.usecases import Baseline, Candidate, UseCase
-from propensity.warehouse import Warehouse
 from tests.sampling import BASE_RATES, MAXIMUM, ROWS, Population, sample
 
 SAMPLED = f"WITH\n{statement('sampled_rows')}"

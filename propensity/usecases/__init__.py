@@ -19,8 +19,9 @@ from importlib import resources
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from propensity import consent, tables
+from propensity import tables
 from propensity.errors import RequestError, UseCaseError
+from propensity.privacy import consent
 from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
 

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from deploy import access, deployment, functions, plan, resources, services
-from propensity import compaction
-from propensity.compaction import EPOCH
+from propensity.runs import compaction
+from propensity.runs.compaction import EPOCH
 from propensity.statements import statement
 from tests.deploy.conftest import SETTINGS
 

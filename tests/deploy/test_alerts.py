@@ -12,7 +12,8 @@ import subprocess
 import pytest
 
 from deploy import alerting, deployment, functions
-from propensity import ages, topics
+from propensity import topics
+from propensity.runs import ages
 from tests.deploy.conftest import ROOT, SETTINGS
 from tests.deploy.test_scripts import SDK, sdk_python
 

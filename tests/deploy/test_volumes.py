@@ -507,7 +507,10 @@ class TestQueries:
 
     def test_are_written_by_as_many_writers_as_the_code_has(self):
         """The constants are those of the functions."""
-        from propensity import compaction, consumers, lookup, online, steps
+        from propensity.online import lookup
+        from propensity.online import score as online
+        from propensity.runs import compaction, steps
+        from propensity.stream import consumers
 
         assert limits.WRITERS == {
             "get_proba": lookup.CONCURRENT_QUERIES,

@@ -33,21 +33,16 @@ from docs import security as security_page
 from docs import tables as tables_page
 from local import demo
 from local.stack import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
-from propensity import (
-    bus,
-    endpoint,
-    errors,
-    events,
-    lookup,
-    modelcard,
-    tables,
-    training,
-    usecases,
-)
-from propensity.instances import Reader
-from propensity.registry import Published
+from propensity import errors, tables, usecases
+from propensity.edges import pubsub
+from propensity.edges.warehouse import Warehouse
+from propensity.events import types
+from propensity.learning import modelcard, training
+from propensity.online import lookup
+from propensity.online.instances import Reader
+from propensity.registry.versions import Published
+from propensity.runs import endpoint
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 
 OURS = ("docs", "local", "deploy", "offline", "benchmarks")
 SKIPPED = {"node_modules", "__pycache__"}
@@ -655,8 +650,8 @@ def _question(curl: Curl) -> lookup.Question:
     return asyncio.run(lookup.question(Request(scope, receive)))
 
 
-def _catalogue() -> events.Catalogue:
-    return events.Catalogue([usecases.load(name) for name in usecases.names()])
+def _catalogue() -> types.Catalogue:
+    return types.Catalogue([usecases.load(name) for name in usecases.names()])
 
 
 def _curls() -> list[tuple[str, str]]:
@@ -698,7 +693,7 @@ class TestCommands:
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(curl.body, latest=latest).instances
         elif target == "stream_features":
-            pushed = bus.message(curl.body)
+            pushed = pubsub.message(curl.body)
             read = _catalogue().decode(pushed.data)
             assert read.user_id
             assert pushed.message_id

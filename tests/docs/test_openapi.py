@@ -17,18 +17,12 @@ import yaml
 
 from docs import openapi
 from local.stack import FUNCTIONS, ROOT
-from propensity import (
-    bus,
-    endpoint,
-    errors,
-    instances,
-    lookup,
-    modelcard,
-    online,
-    tables,
-    usecases,
-)
-from propensity.registry import Published
+from propensity import errors, tables, usecases
+from propensity.edges import pubsub
+from propensity.learning import modelcard
+from propensity.online import instances, lookup, score
+from propensity.registry.versions import Published
+from propensity.runs import endpoint
 from propensity.settings import Settings
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
@@ -210,8 +204,8 @@ class TestLimits:
         assert told == {
             **dict.fromkeys(FOLDERS, endpoint.MAXIMUM_BODY),
             "get_proba": lookup.MAXIMUM_BODY_BYTES,
-            "score": online.MAXIMUM_BODY_BYTES,
-            **dict.fromkeys(openapi.CONSUMERS, bus.MAXIMUM_BODY_BYTES),
+            "score": score.MAXIMUM_BODY_BYTES,
+            **dict.fromkeys(openapi.CONSUMERS, pubsub.MAXIMUM_BODY_BYTES),
         }
 
     def test_of_lists_are_those_of_the_code(self):

@@ -19,11 +19,11 @@ import functions_framework
 import pytest
 
 from local.stack import ROOT
-from propensity import endpoint, steps
-from propensity.artifacts import Artifacts
-from propensity.registry import Registry
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.registry.versions import Registry
+from propensity.runs import endpoint, steps
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.partitions import of_all_days

@@ -46,14 +46,15 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack import FUNCTIONS, LOCAL, ROOT, Stack
-from propensity import stream, tables, usecases
-from propensity.artifacts import Artifacts
-from propensity.compaction import compact, prepare_view
-from propensity.endpoint import Run
-from propensity.registry import Registry
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.events import reading
+from propensity.registry.versions import Registry
+from propensity.runs.compaction import compact, prepare_view
+from propensity.runs.endpoint import Run
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.events import CATALOGUE, RULES, written
 from tests.partitions import of_all_days
@@ -99,13 +100,13 @@ def rows_of(
     rules = replace(RULES, lateness=lateness)
     numbers = itertools.count()
     messages = [
-        stream.Message(
+        reading.Message(
             one if isinstance(one, bytes) else written(one),
             f"{received_at:%Y%m%d%H%M%S%f}-{next(numbers)}",
         )
         for one in events
     ]
-    accepted = stream.accept(
+    accepted = reading.accept(
         messages, CATALOGUE, None, received_at=received_at, rules=rules
     )
     assert not accepted.refused, accepted.refused

@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.anomaly import AnomalyModel
-from propensity.registry import Registry
+from propensity.models.anomaly import AnomalyModel
+from propensity.registry.versions import Registry
 from tests.functions.conftest import Place
 from tests.scored_cards import DAY, START, Cards, drawn, store, stored, truth
 

@@ -1,7 +1,7 @@
 """
 compact_features, specified: over HTTP as it is deployed, and killed at every step.
 
-What the tiles hold is the matter of ``tests/test_compaction.py``; here it is that a run
+What the tiles hold is the matter of ``tests/propensity/runs/test_compaction.py``; here it is that a run
 can be repeated, die anywhere and exclude others, and what it exports.
 """
 
@@ -23,9 +23,9 @@ import requests
 
 from local.synthesize_games import expected_features
 from propensity import tables
-from propensity.compaction import DAYS_AT_ONCE, compact, read_watermark
 from propensity.errors import Unfinished
-from propensity.registry import Registry
+from propensity.registry.versions import Registry
+from propensity.runs.compaction import DAYS_AT_ONCE, compact, read_watermark
 from tests.events import bet, registration
 from tests.functions.streaming import (
     DEADLINE_S,

@@ -31,7 +31,8 @@ from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack import LOCAL, ROOT
-from propensity import lookup, tables
+from propensity import tables
+from propensity.online import lookup
 from propensity.statements import statement
 
 FOLDER = ROOT / "02-GetProba"
@@ -536,7 +537,7 @@ class TestFailures:
             "retryable": False,
         }
         logged = capfd.readouterr().out
-        assert "propensity/lookup.py" in logged
+        assert "propensity/online/lookup.py" in logged
         assert "ana.1" not in logged
 
     def test_are_logged_by_one_line_without_the_user(self, workplace, capfd):
@@ -612,7 +613,7 @@ class TestStaged:
         """pandas, pyarrow and sklearn are absent; the Storage API is not imported."""
         program = (
             "import importlib.util, json, sys, main; "
-            "from propensity import warehouse; "
+            "from propensity.edges import warehouse; "
             "names = ['pandas', 'pyarrow', 'sklearn', 'numpy', "
             "'google.cloud.bigquery_storage', 'google.cloud.bigquery_storage_v1']; "
             "print(json.dumps([name for name in names if name in sys.modules "

@@ -21,14 +21,14 @@ from sklearn.compose import ColumnTransformer
 
 from local import ga4_export
 from propensity import tables, usecases
-from propensity.artifacts import sha256
-from propensity.registry import pickled
+from propensity.edges.artifacts import sha256
+from propensity.edges.warehouse import record
+from propensity.registry.versions import pickled
 from propensity.statements import statement
-from propensity.warehouse import record
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
+from tests.propensity.registry.test_versions import Malicious
 from tests.shop import WEEK
-from tests.test_registry import Malicious
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {

@@ -23,16 +23,17 @@ import requests
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack import ROOT
 from offline import promote
-from propensity import steps, tables, usecases
-from propensity.artifacts import Artifacts
-from propensity.encoding import to_frame
-from propensity.registry import pickled, unpickled
-from propensity.warehouse import Warehouse
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.models.encoding import to_frame
+from propensity.registry.versions import pickled, unpickled
+from propensity.runs import steps
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
+from tests.propensity.registry.test_versions import Malicious, overwrite
 from tests.proxy import Proxy
 from tests.shop import WEEK
-from tests.test_registry import Malicious, overwrite
 
 USE_CASE = usecases.load("ga4_purchase")
 PUBLISHED = ("ma_predictions_table", "ma_predictions_history")

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from offline import load_model
-from propensity import steps
+from propensity.runs import steps
 from tests.events import bet, registration, written
 from tests.functions.streaming import Instance, Site, eventually, new_site
 

@@ -24,9 +24,11 @@ import requests
 
 from deploy import deployment, functions
 from local.synthesize_games import DEFAULT_END, Games, encode
-from propensity import steps, tables, training, usecases
-from propensity.registry import Registry
-from propensity.warehouse import record
+from propensity import tables, usecases
+from propensity.edges.warehouse import record
+from propensity.learning import training
+from propensity.registry.versions import Registry
+from propensity.runs import steps
 from tests import rights, scored_cards
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED

@@ -33,11 +33,11 @@ from sklearn.preprocessing import StandardScaler
 
 from offline import load_model
 from propensity import usecases
-from propensity.anomaly import AnomalyModel
-from propensity.half_space_trees import HalfSpaceTrees
-from propensity.registry import ANYTHING, Registry, pickled
+from propensity.edges.warehouse import record
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.registry.versions import ANYTHING, Registry, pickled
 from propensity.tables import TRAINING_METADATA
-from propensity.warehouse import record
 from tests.events import bet, registration
 from tests.functions.streaming import (
     DEADLINE_S,
@@ -110,7 +110,7 @@ def transactions(count: int, *, seed: int = 0) -> np.ndarray:
 @cache
 def fitted() -> tuple[Any, Any, Any]:
     """Return a preprocessor that fills gaps, and two models of what it makes."""
-    import pandas as pd  # noqa: PLC0415 - as the models' training does
+    import pandas as pd  # as the models' training does
 
     rows = pd.DataFrame(transactions(600, seed=1), columns=NAMES)
     preprocessor = make_column_transformer(
@@ -124,7 +124,7 @@ def fitted() -> tuple[Any, Any, Any]:
 
 def expected(row: np.ndarray, *, model: Any = None) -> float:
     """Return what the pipeline says of one transaction."""
-    import pandas as pd  # noqa: PLC0415
+    import pandas as pd
 
     preprocessor, classifier, _ = fitted()
     frame = pd.DataFrame([row], columns=NAMES)

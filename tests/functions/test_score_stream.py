@@ -17,7 +17,7 @@ import grpc
 import pytest
 
 from offline import load_model
-from propensity.registry import Registry
+from propensity.registry.versions import Registry
 from tests.events import bet, registration, written
 from tests.functions.streaming import (
     ENVELOPES,

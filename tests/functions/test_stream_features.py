@@ -27,8 +27,9 @@ import pytest
 import requests
 
 from local.synthesize_games import FAULTS, Games, attributes_of, expected_features
-from propensity import consumers, tables
-from propensity.redaction import personal_fields, redacted
+from propensity import tables
+from propensity.events.redaction import personal_fields, redacted
+from propensity.stream import consumers
 from tests.events import CATALOGUE, bet, registration, written
 from tests.functions.streaming import (
     DEADLINE_S,

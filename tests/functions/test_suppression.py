@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from propensity import tables
-from propensity.suppression import EVERYWHERE, key_id, user_hash
+from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.streaming import (

@@ -28,11 +28,11 @@ from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 
 from propensity import usecases
-from propensity.anomaly import AnomalyModel
-from propensity.half_space_trees import HalfSpaceTrees
-from propensity.registry import ANYTHING, Registry, pickled
+from propensity.edges.warehouse import record
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.registry.versions import ANYTHING, Registry, pickled
 from propensity.tables import TRAINING_METADATA
-from propensity.warehouse import record
 from tests.functions.conftest import TRAINED
 from tests.functions.streaming import Instance, Site, eventually, new_site
 

@@ -18,7 +18,7 @@ import requests
 
 from docs import openapi
 from offline import load_model
-from propensity import steps
+from propensity.runs import steps
 from tests.functions.streaming import Instance, Site, new_site
 
 TIMEOUT_S = 60

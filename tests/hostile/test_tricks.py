@@ -22,7 +22,8 @@ import requests
 
 from docs import openapi
 from local.stack import FUNCTIONS
-from propensity import endpoint, lookup
+from propensity.online import lookup
+from propensity.runs import endpoint
 from tests.functions.streaming import USE_CASE
 from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
 

@@ -39,7 +39,7 @@ from pathlib import Path
 from local.processes import free_ports
 from local.stack import EMULATOR_PORTS, Stack, State
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
+from propensity.edges.warehouse import Warehouse
 ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS))))
 with Stack(State("bare", Path(sys.argv[1])), ports=ports, functions=()) as stack:
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))

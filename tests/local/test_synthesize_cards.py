@@ -41,8 +41,8 @@ from local.synthesize_cards import (
 )
 from local.synthesize_games import Delivery
 from propensity import usecases
-from propensity.events import Catalogue
-from propensity.stream import Message, Rules, accept
+from propensity.events.reading import Message, Rules, accept
+from propensity.events.types import Catalogue
 
 DAY = timedelta(days=1)
 GOLDEN = "9b0afc26ef3abba48328c408bcd2b0e0e894ac4393bf504c4f81e55f2686a7f2"

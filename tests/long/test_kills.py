@@ -25,7 +25,7 @@ import pytest
 
 from local import topics
 from local.synthesize_games import Delivery, Games, expected_features
-from propensity.redaction import personal_fields, redacted
+from propensity.events.redaction import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE
 from tests.functions.streaming import Instance, Site, eventually, new_site

@@ -11,12 +11,12 @@ import pytest
 from sklearn.compose import ColumnTransformer
 
 from offline import build_preprocessor
-from propensity import steps
-from propensity.artifacts import Artifacts
-from propensity.registry import Registry
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.registry.versions import Registry
+from propensity.runs import steps
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
 
 GOOD = """
     from sklearn.compose import ColumnTransformer

@@ -30,12 +30,14 @@ from sqlglot import exp
 from deploy import functions
 from local import topics as local_topics
 from offline import doctor, load_model
-from propensity import compaction, consent, steps, tables, usecases
-from propensity.artifacts import Artifacts
-from propensity.registry import Registry
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse, record
+from propensity.privacy import consent
+from propensity.registry.versions import Registry
+from propensity.runs import compaction, steps
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse, record
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.functions.conftest import entered

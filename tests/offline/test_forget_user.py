@@ -18,11 +18,14 @@ import pytest
 
 from offline import forget_user
 from offline.forget_user import Asked, Report
-from propensity import compaction, consent, modelcard, suppression, tables
-from propensity.appends import Appends
-from propensity.artifacts import sha256
+from propensity import tables
+from propensity.edges.appends import Appends
+from propensity.edges.artifacts import sha256
 from propensity.errors import RunInProgress, SettingsError
-from propensity.registry import Registry
+from propensity.learning import modelcard
+from propensity.privacy import consent, suppression
+from propensity.registry.versions import Registry
+from propensity.runs import compaction
 from propensity.tables import TABLES, Table
 from tests import shop
 from tests.functions.streaming import Site, new_site

@@ -15,14 +15,15 @@ from typing import Any
 import pytest
 
 from offline import load_model
-from propensity import serving, tables, usecases
-from propensity.artifacts import Artifacts, sha256
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError, SchemaError
-from propensity.registry import Registry, pickled
+from propensity.registry import serving
+from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 from tests.functions.conftest import entered
-from tests.test_registry import Malicious
+from tests.propensity.registry.test_versions import Malicious
 
 USE_CASE = usecases.load("first_day_churn")
 NOW = datetime(2026, 3, 2, tzinfo=UTC)

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from local.synthesize_games import postcodes
 from offline import load_postcodes
 from propensity import tables
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
-from propensity.postcodes import PostcodeIndex, normalised, outward
+from propensity.events.postcodes import PostcodeIndex, normalised, outward
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.warehouse import Warehouse
 from tests.proxy import Proxy
 
 TODAY = date(2026, 11, 20)

@@ -17,9 +17,9 @@ from pyarrow import csv
 from offline import load_transactions
 from offline.load_transactions import main, read, transactions
 from propensity import usecases
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 from tests.partitions import of_all_days
 
 USE_CASE = usecases.load("card_fraud")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from offline import load_model, promote
-from propensity import updates, usecases
+from propensity import usecases
 from propensity.errors import (
     ArtifactError,
     NoChampion,
@@ -25,7 +25,8 @@ from propensity.errors import (
     SchemaError,
     UnknownVersion,
 )
-from propensity.registry import Champion, Registry
+from propensity.registry import announcements
+from propensity.registry.versions import Champion, Registry
 from propensity.settings import Settings
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, Site, new_site
@@ -360,7 +361,7 @@ class TestMessage:
             version=0, epoch=0, model_sha256="", promoted_at="", previous=None
         )
 
-        assert not updates.announce(settings, "u", "promote", champion, at=AT)
+        assert not announcements.announce(settings, "u", "promote", champion, at=AT)
         line = json.loads(capsys.readouterr().out)
         assert (line["severity"], line["use_case"]) == ("WARNING", "u")
         assert "ModuleNotFoundError" in line["message"]
@@ -377,7 +378,7 @@ class TestMessage:
             shadow=4,
         )
 
-        assert updates.update("card_fraud", "pin", champion, at=AT) == {
+        assert announcements.update("card_fraud", "pin", champion, at=AT) == {
             "use_case": "card_fraud",
             "action": "pin",
             "version": 3,

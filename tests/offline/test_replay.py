@@ -34,13 +34,14 @@ from local.processes import free_ports
 from local.stack import ROOT
 from local.synthesize_games import Games
 from offline import replay
-from propensity import stream, tables, usecases
-from propensity.appends import Appends
-from propensity.events import Catalogue
-from propensity.postcodes import PostcodeIndex
+from propensity import tables, usecases
+from propensity.edges.appends import Appends
+from propensity.edges.warehouse import Warehouse
+from propensity.events import reading
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.reading import Message, Rules
+from propensity.events.types import Catalogue
 from propensity.settings import Settings
-from propensity.stream import Message, Rules
-from propensity.warehouse import Warehouse
 from tests.events import transaction, written
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -94,9 +95,9 @@ def accepted(
     known: Catalogue | None = None,
     keeps_personal: bool = False,
     at: datetime = NOW,
-) -> stream.Accepted:
+) -> reading.Accepted:
     """What the stream makes of messages."""
-    return stream.accept(
+    return reading.accept(
         messages,
         known or catalogue(),
         PostcodeIndex.of(synthesize_games.postcodes()),
@@ -415,7 +416,7 @@ class TestStoredEvents:
         first = accepted(messages_of(GAMES))
         resent, _ = again(first.rows.to_pylist(), catalogue())
 
-        archived = stream.accept(
+        archived = reading.accept(
             resent,
             catalogue(),
             None,
@@ -550,14 +551,14 @@ class TestRefused:
             Message(b'{"user_id":', "m-1", {"event_id": "e-1", "from": "shop"}),
             Message(b"\xff\x00", "m-2", {}, "2026-11-20T11:59:59.123456789Z"),
             Message(b"{}", "m-3", {}),
-            Message(b"x" * (stream.MAXIMUM_RAW_BYTES + 1), "m-4", {}),
+            Message(b"x" * (reading.MAXIMUM_RAW_BYTES + 1), "m-4", {}),
         ]
         refused = accepted(sent).refused
         appends = Appends(warehouse.settings)
 
         async def bury() -> None:
             for chosen in (refused, {0: refused[0]}):
-                rows = stream.dead_letters(sent, chosen, received_at=NOW, personal={})
+                rows = reading.dead_letters(sent, chosen, received_at=NOW, personal={})
                 await appends.append(tables.DEAD_LETTERS, rows)
 
         asyncio.run(bury())

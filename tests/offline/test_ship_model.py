@@ -14,11 +14,12 @@ import pytest
 
 from local.synthesize_games import Games
 from offline import load_model, ship_model
-from propensity import steps, usecases
-from propensity.artifacts import Artifacts
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
+from propensity.runs import steps
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 from tests.functions.conftest import entered
 
 USE_CASE = usecases.load("first_day_churn")

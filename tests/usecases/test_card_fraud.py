@@ -17,10 +17,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from propensity import event_training, tables, usecases
-from propensity.half_space_trees import HalfSpaceTrees
+from propensity import tables, usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.learning import event_training
+from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 from tests.conftest import new_workplace
 from tests.scored_cards import DAY, START, Row, inference, store, truth
 

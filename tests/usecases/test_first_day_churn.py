@@ -37,13 +37,17 @@ from local.synthesize_games import (
     postcodes,
 )
 from offline import load_model, load_postcodes
-from propensity import consumers, serving, steps, stream, tables, usecases
-from propensity.compaction import EPOCH
-from propensity.postcodes import PostcodeIndex
-from propensity.registry import Registry
+from propensity import tables, usecases
+from propensity.events import reading as stream
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.reading import Message
+from propensity.registry import serving
+from propensity.registry.versions import Registry
+from propensity.runs import steps
+from propensity.runs.compaction import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.stream import Message
+from propensity.stream import consumers
 from tests.conftest import Workplace, new_workplace
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered

@@ -25,10 +25,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from local import ga4_export
-from propensity import steps, usecases
-from propensity.artifacts import Artifacts
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.runs import steps
 from propensity.settings import Settings
-from propensity.warehouse import Warehouse
 from tests import shop
 from tests.conftest import new_workplace
 from tests.shop import DAY, event, microseconds, purchase

@@ -1,0 +1,222 @@
+"""
+The edge to BigQuery's Storage Write API: rows appended to a table, durably, in groups.
+
+Rows go to the table's default stream as Arrow record batches: visible when they are
+acknowledged, at least once. Requests are pipelined on one connection, and answers come
+in their order. Belongs to one event loop.
+
+Source: https://cloud.google.com/bigquery/docs/write-api
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import grpc.aio
+from google.api_core import exceptions as api
+from google.cloud.bigquery_storage_v1.services.big_query_write import (
+    BigQueryWriteAsyncClient,
+)
+from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
+    BigQueryWriteGrpcAsyncIOTransport,
+)
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
+
+from propensity.edges.rights import denied
+from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.settings import Settings
+    from propensity.tables import Table
+
+# What BigQuery answers where the same append may succeed later.
+_TRANSIENT = {
+    grpc.StatusCode.ABORTED.value[0],
+    grpc.StatusCode.CANCELLED.value[0],
+    grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
+    grpc.StatusCode.INTERNAL.value[0],
+    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
+    grpc.StatusCode.UNAVAILABLE.value[0],
+    grpc.StatusCode.UNKNOWN.value[0],
+}
+
+
+# What the API asks for, on the table.
+UPDATES = "bigquery.tables.updateData"
+
+
+class RowsRefused(PropensityError):
+    """The table refuses some rows for good; none of the batch was appended."""
+
+    code = "rows_refused"
+
+    def __init__(self, rows: Mapping[int, str]) -> None:
+        super().__init__(f"the table refuses {len(rows)} rows")
+        self.rows = rows
+
+
+class Appends:
+    """The Storage Write API, as one instance of a function sees it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._tables: dict[str, TableAppends] = {}
+
+    @cached_property
+    def _client(self) -> BigQueryWriteAsyncClient:
+        endpoint = self.settings.bigquery_storage_endpoint
+        if not endpoint:
+            return BigQueryWriteAsyncClient()
+        channel = grpc.aio.insecure_channel(endpoint)
+        return BigQueryWriteAsyncClient(
+            transport=BigQueryWriteGrpcAsyncIOTransport(channel=channel)
+        )
+
+    async def append(self, table: Table, rows: pa.RecordBatch) -> None:
+        """
+        Append rows; they are durable when this returns.
+
+        Args:
+            table: Of ``tables.py``.
+            rows: In its Arrow schema; 10 MB at most.
+
+        Raises:
+            Unavailable: BigQuery failed or was too slow; rows may be there or not.
+            RowsRefused: Some rows can never be appended; none was.
+            MissingTable: There is no such table.
+        """
+        if not rows.num_rows:
+            return
+        if table.name not in self._tables:
+            self._tables[table.name] = TableAppends(self._client, self.settings, table)
+        await self._tables[table.name].append(rows)
+
+
+class TableAppends:
+    """The default stream of one table, reconnected when it breaks."""
+
+    def __init__(
+        self, client: BigQueryWriteAsyncClient, settings: Settings, table: Table
+    ) -> None:
+        self._client = client
+        self._timeout = float(settings.append_timeout_s)
+        self._stream = (
+            f"projects/{settings.project}/datasets/{settings.dataset}"
+            f"/tables/{table.name}/streams/_default"
+        )
+        self._schema: bytes = table.arrow_schema().serialize().to_pybytes()
+        self._connection: Connection | None = None
+
+    async def append(self, rows: pa.RecordBatch) -> None:
+        """Append rows; see ``Appends.append``."""
+        connection = self._connection
+        is_first = connection is None or connection.is_closed
+        if connection is None or connection.is_closed:
+            connection = self._connection = Connection(self._client, self._stream)
+        request = AppendRowsRequest.pb()()
+        if is_first:
+            request.write_stream = self._stream
+            request.arrow_rows.writer_schema.serialized_schema = self._schema
+        request.arrow_rows.rows.serialized_record_batch = rows.serialize().to_pybytes()
+        try:
+            answer = await asyncio.wait_for(connection.send(request), self._timeout)
+        except TimeoutError:
+            # Answers come in order: one that is late holds up all behind it.
+            connection.close(Unavailable("BigQuery did not acknowledge rows in time"))
+            raise Unavailable("BigQuery did not acknowledge rows in time") from None
+        check(answer, on=self._stream.partition("/streams/")[0])
+
+
+def check(answer: Any, *, on: str = "") -> None:
+    """Raise what an AppendRowsResponse says went wrong, if anything, on which table."""
+    if answer.row_errors:
+        raise RowsRefused({one.index: one.message for one in answer.row_errors})
+    code, text = answer.error.code, answer.error.message
+    if not code:
+        return
+    if code in _TRANSIENT:
+        raise Unavailable(f"BigQuery did not take rows: {text}")
+    if code == grpc.StatusCode.PERMISSION_DENIED.value[0]:
+        raise denied(text, service="BigQuery", needs=UPDATES, on=on)
+    if code == grpc.StatusCode.NOT_FOUND.value[0]:
+        raise MissingTable(f"BigQuery does not find the table: {text}")
+    raise SchemaError(f"BigQuery refuses rows: {text}")
+
+
+class Connection:
+    """One AppendRows call: requests out, answers in, in one order."""
+
+    def __init__(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
+        self.is_closed = False
+        self._requests: asyncio.Queue[Any] = asyncio.Queue()
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._task = asyncio.get_running_loop().create_task(self._run(client, stream))
+
+    def send(self, request: Any) -> asyncio.Future[Any]:
+        """
+        Send a request, and return what its answer will be.
+
+        At once and not when it is awaited: a call that ends in between would never
+        tell of it.
+        """
+        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(answered)
+        self._requests.put_nowait(request)
+        return answered
+
+    def close(self, error: PropensityError) -> None:
+        """End the call; whoever waits gets the error."""
+        self.is_closed = True
+        self._task.cancel()
+        self._fail(error)
+
+    async def _run(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
+        error: PropensityError = Unavailable("BigQuery closed the stream")
+        try:
+            answers = await client.append_rows(
+                self._sent(),
+                # Tried again, a call would lack what the one before has sent.
+                retry=None,
+                timeout=None,
+                metadata=(("x-goog-request-params", f"write_stream={stream}"),),
+            )
+            async for answer in answers:
+                answered = self._waiting.popleft()
+                if not answered.done():
+                    answered.set_result(answer)
+        except api.NotFound as raised:
+            error = MissingTable(f"BigQuery does not find the table: {raised.message}")
+        except api.PermissionDenied as raised:
+            error = denied(
+                raised.message,
+                service="BigQuery",
+                credentials=getattr(client.transport, "_credentials", None),
+                needs=UPDATES,
+                on=stream.partition("/streams/")[0],
+            )
+        except api.InvalidArgument as raised:
+            error = PropensityError(f"BigQuery refuses rows: {raised.message}")
+        except (api.GoogleAPICallError, grpc.RpcError, OSError) as raised:
+            error = Unavailable(f"BigQuery did not take rows: {type(raised).__name__}")
+        finally:
+            self.is_closed = True
+            self._requests.put_nowait(None)
+            self._fail(error)
+
+    async def _sent(self) -> AsyncIterator[Any]:
+        # Ends with the call: what feeds a call that has ended would wait for ever.
+        while (request := await self._requests.get()) is not None:
+            yield request
+
+    def _fail(self, error: PropensityError) -> None:
+        while self._waiting:
+            with contextlib.suppress(asyncio.InvalidStateError):
+                self._waiting.popleft().set_exception(error)

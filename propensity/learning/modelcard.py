@@ -1,0 +1,259 @@
+"""
+The card of a model version: how it came about and what it is worth, as plain values.
+
+``card.json`` is the whole of it; the metadata row, the report and the answer of
+00-ModelTraining are parts of it in other shapes.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import io
+import json
+import platform
+from collections.abc import Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from propensity.learning import description, report
+from propensity.registry.versions import HTML, JSON, PARQUET, Published, pickled
+from propensity.tables import EVENT, TRAINING_METADATA, USER
+
+if TYPE_CHECKING:
+    from propensity.learning.training import Trained, Verdict
+    from propensity.usecases import UseCase
+
+MODEL = "model.joblib"
+PREPROCESSOR = "preprocessor.joblib"
+DATASET = "dataset/rows.parquet"
+CARD = "card.json"
+REPORT = "report.html"
+
+_LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
+
+Card = dict[str, Any]
+
+
+def card(
+    use_case: UseCase,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    version: int,
+    rows: pa.Table,
+    as_of: date,
+    data_until: date | None,
+    settle_days: int,
+    chosen: Mapping[str, Any],
+    trained_at: datetime,
+    bytes_billed: int,
+) -> Card:
+    """
+    Return the card of a version, JSON-serialisable but for dates.
+
+    Args:
+        use_case: What it predicts.
+        trained: The model and its figures.
+        verdict: Whether it serves.
+        version: Claimed for it.
+        rows: The snapshots that it was trained and tested on.
+        as_of: The run's as-of date.
+        data_until: Up to when the export was read; None for another source.
+        settle_days: Days waited for late rows.
+        chosen: The use case's own parameters, as they were set.
+        trained_at: When the run began.
+        bytes_billed: By the run's queries.
+    """
+    split = trained.split
+    return {
+        "use_case": use_case.name,
+        "title": use_case.title,
+        "outcome": use_case.outcome,
+        "span": use_case.span,
+        "entity": use_case.entity,
+        "model_version": version,
+        "trained_at": trained_at.isoformat(timespec="seconds"),
+        "as_of": as_of,
+        "data_until": data_until,
+        "lookback_days": use_case.lookback_days,
+        "horizon_days": use_case.horizon_days,
+        "settle_days": settle_days,
+        "statement_parameters": dict(chosen),
+        "split": {
+            "train": list(split.train),
+            "calibrate": list(split.calibrate),
+            "holdout": list(split.holdout),
+        },
+        "rows": dict(trained.rows),
+        "train_base_rate": trained.train_base_rate,
+        "negative_sampling_rate": trained.sampling[0],
+        "positive_sampling_rate": trained.sampling[1],
+        "algorithm": trained.chosen.algorithm,
+        "parameters": dict(trained.chosen.parameters),
+        "is_anomaly": trained.is_anomaly,
+        "is_warm": trained.is_warm,
+        "calibration": trained.calibration,
+        "calibrations": [
+            {"name": name, "log_loss": loss}
+            for name, loss in trained.calibrations.items()
+        ],
+        "candidates": [
+            {
+                "name": one.candidate.name,
+                "algorithm": one.candidate.algorithm,
+                "parameters": dict(one.candidate.parameters),
+                **one.figures,
+                "fit_seconds": round(one.fit_s, 3),
+                "chosen": one.candidate.name == trained.chosen.name,
+            }
+            for one in trained.tried
+        ],
+        "quality": dict(trained.quality),
+        "alerts": list(trained.alerts),
+        "outcomes": dict(trained.outcomes),
+        "curves": dict(trained.curves),
+        "baselines": [
+            {"name": name, "roc_auc": area} for name, area in trained.baselines.items()
+        ],
+        "importance": list(trained.importance),
+        "verdict": _verdict(verdict),
+        "features": dict(use_case.features),
+        "dataset": description.describe(rows, use_case.features),
+        "libraries": libraries(),
+        "bytes_billed": bytes_billed,
+    }
+
+
+def _verdict(verdict: Verdict) -> Card:
+    found: Card = {
+        "promoted": verdict.promoted,
+        "reason": verdict.reason,
+        "compared_version": verdict.compared_version,
+    }
+    for name, difference in verdict.differences.items():
+        found[f"{name}_difference"] = difference.estimate
+        found[f"{name}_difference_low"] = difference.low
+        found[f"{name}_difference_high"] = difference.high
+    return found
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions that a model's pickle depends on."""
+    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), **found}
+
+
+def nameless(rows: pa.Table) -> pa.Table:
+    """
+    Return rows with numbers in the place of users and events.
+
+    A snapshot stays as it is for as long as its version is there, so it holds nothing
+    that would have to be removed for a user. Rows of one user still have one number,
+    which means nothing outside the snapshot: no key leads back.
+    """
+    for name in (USER, EVENT):
+        if name in rows.column_names:
+            numbers = pc.dictionary_encode(rows[name].combine_chunks()).indices
+            place = rows.column_names.index(name)
+            rows = rows.set_column(place, name, numbers.cast(pa.int64()))
+    return rows
+
+
+def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes, str]]:
+    """Return the files of a version: bytes and content type by name."""
+    binary = "application/octet-stream"
+    data = io.BytesIO()
+    pq.write_table(nameless(rows), data, compression="zstd")
+    made = {
+        MODEL: (pickled(trained.model), binary),
+        PREPROCESSOR: (pickled(trained.preprocessor), binary),
+        DATASET: (data.getvalue(), PARQUET),
+    }
+    text = json.dumps(full, indent=1, default=str)
+    made[CARD] = (text.encode(), JSON)
+    page = report.training_page(json.loads(text))
+    made[REPORT] = (page.encode(), HTML)
+    return made
+
+
+def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
+    """
+    Return a version's row of ``ma_model_training_metadata``.
+
+    Args:
+        full: Its card.
+        published: Where its files are, and their checksums.
+        seconds: From the request to now.
+    """
+    trained_at = datetime.fromisoformat(full["trained_at"])
+    columns = {column.name for column in TRAINING_METADATA.columns}
+    verdict = {key: value for key, value in full["verdict"].items() if key in columns}
+    objects, checksums = published.objects, published.checksums
+    plain = ("use_case", "model_version", "as_of", "lookback_days", "horizon_days")
+    return {
+        **{name: full[name] for name in plain},
+        # A model that is shipped was trained on another source.
+        "data_until": full.get("data_until"),
+        "settle_days": full["settle_days"],
+        "training_date": trained_at.date(),
+        "trained_at": trained_at,
+        "train_as_ofs": full["split"]["train"],
+        "calibration_as_ofs": full["split"]["calibrate"],
+        "holdout_as_ofs": full["split"]["holdout"],
+        "train_rows": full["rows"]["train"],
+        "calibration_rows": full["rows"]["calibrate"],
+        "train_base_rate": full["train_base_rate"],
+        "negative_sampling_rate": full["negative_sampling_rate"],
+        # A model that is shipped may come with an earlier card.
+        "positive_sampling_rate": full.get("positive_sampling_rate", 1.0),
+        "algorithm": full["algorithm"],
+        "parameters": json.dumps(full["parameters"]),
+        "calibration": full["calibration"],
+        "is_warm": full.get("is_warm", True),
+        "alerts": json.dumps(full.get("alerts", [])),
+        "candidates": json.dumps(full["candidates"]),
+        **full["quality"],
+        "importance": json.dumps(full["importance"]),
+        **verdict,
+        "verdict": full["verdict"]["reason"],
+        "features": json.dumps(full["features"]),
+        "statement_parameters": json.dumps(full["statement_parameters"]),
+        "model_object": objects[MODEL],
+        "model_sha256": checksums[MODEL],
+        "preprocessor_object": objects[PREPROCESSOR],
+        "preprocessor_sha256": checksums[PREPROCESSOR],
+        # A model that is shipped comes without its data set.
+        "dataset_object": objects.get(DATASET),
+        "dataset_sha256": checksums.get(DATASET),
+        "card_object": objects[CARD],
+        "report_object": objects[REPORT],
+        "libraries": json.dumps(full["libraries"]),
+        "bytes_billed": full["bytes_billed"],
+        "seconds": seconds,
+    }
+
+
+def answer(full: Card, published: Published) -> Mapping[str, Any]:
+    """Return what 00-ModelTraining answers of a version."""
+    quality = full["quality"]
+    told = (
+        "users", "base_rate", "mean_probability", "precision", "recall", "f1",
+        "roc_auc", "pr_auc", "brier", "log_loss", "calibration_error",
+    )  # fmt: skip
+    of_events = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
+    return {
+        "model_version": full["model_version"],
+        "promoted": full["verdict"]["promoted"],
+        "verdict": full["verdict"]["reason"],
+        "algorithm": full["algorithm"],
+        "calibration": full["calibration"],
+        "rows": full["rows"],
+        "split": full["split"],
+        "holdout": {name: quality.get(name) for name in told},
+        **{name: full[name] for name in of_events},
+        "objects": dict(published.objects),
+    }

@@ -1,0 +1,63 @@
+"""
+Anomaly scores in the place of probabilities: Half-Space Trees as a classifier.
+
+So a model that knows no outcomes goes through the registry, the scorer, the champion
+gate and the streams like any other. Its scores rank; they are no probabilities.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+
+from propensity.models.half_space_trees import HalfSpaceTrees
+
+
+class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """
+    Give anomaly scores where a classifier gives the probability of class 1.
+
+    Pickles of models name this class.
+
+    Args:
+        trees: Half-Space Trees, fitted or not.
+    """
+
+    def __init__(self, trees: HalfSpaceTrees) -> None:
+        self.trees = trees
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """Class 0, and class 1 of what is anomalous."""
+        return np.array([0, 1])
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns that the trees were fitted on."""
+        return int(self.trees.n_features_in_)
+
+    @property
+    def is_warm(self) -> bool:
+        """Whether the trees have seen a full window; before, all scores are NaN."""
+        return self.trees.is_warm
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say whether the trees have learned a row."""
+        return hasattr(self.trees, "n_features_in_")
+
+    def fit(self, x: Any, y: Any = None) -> Self:
+        """Fit the trees on rows (n, F) in their order; ``y`` is ignored."""
+        self.trees.fit(x)
+        return self
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """Return one minus the anomaly score, and the score, (rows, 2)."""
+        score = self.trees.anomaly_score(x)
+        return np.column_stack([1 - score, score])
+
+    def predict(self, x: Any) -> NDArray[Any]:
+        """Return 1 for what the trees call an outlier, 0 for the others."""
+        return (self.trees.predict(x) < 0).astype(np.int64)

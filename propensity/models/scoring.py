@@ -1,0 +1,388 @@
+"""
+Probabilities from a preprocessor, a model and features, in bounded memory.
+
+Batches are cut into chunks that stay in the processor's cache, so that memory does
+not depend on the number of users. One thread encodes; the others predict, each on a
+chunk of its own and without OpenMP. Tree ensembles would otherwise start and join
+OpenMP's threads once a tree, which on a processor shared with others, as a cloud
+instance's is, costs several times the prediction itself (``benchmarks/scoring.py``).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, cached_property
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController
+
+from propensity.errors import SchemaError
+from propensity.models.encoding import Encoder, Kind, Rows, check
+from propensity.models.shortcuts import Shortcut, probability_of
+
+# Large enough that the cost of a call to scikit-learn is spread thin, small enough
+# that a chunk of thirty features stays in cache.
+CHUNK_ROWS = 16_384
+
+# The log-odds of a probability of 0 or 1 would be infinite.
+_NEVER = 1e-9
+
+Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
+
+
+class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """
+    Predict the mean probability of fitted binary classifiers.
+
+    Its decision is the log-odds of that mean, which is what a sigmoid can calibrate:
+    fitted to probabilities themselves, as scikit-learn does where a classifier has no
+    decision, it bends them the wrong way. Pickles of models name this class.
+
+    Args:
+        members: Fitted on the same columns, with classes 0 and 1.
+    """
+
+    def __init__(self, members: Sequence[Any]) -> None:
+        self.members = members
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The members' classes."""
+        return np.asarray(self.members[0].classes_)
+
+    @property
+    def n_features_in_(self) -> int:
+        """Number of columns that the members were fitted on."""
+        return int(self.members[0].n_features_in_)
+
+    def fit(self, x: Any, y: Any = None) -> MeanOfModels:
+        """Do nothing: the members are fitted."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say that it can predict: its members can."""
+        return True
+
+    def predict_proba(self, x: Any) -> NDArray[np.float64]:
+        """Return the probabilities of both classes, (rows, 2)."""
+        total = sum(member.predict_proba(x) for member in self.members)
+        return np.asarray(total, dtype=np.float64) / len(self.members)
+
+    def decision_function(self, x: Any) -> NDArray[np.float64]:
+        """Return the log-odds of class 1, (rows,)."""
+        probability = np.clip(self.predict_proba(x)[:, 1], _NEVER, 1 - _NEVER)
+        return np.asarray(np.log(probability / (1 - probability)), dtype=np.float64)
+
+    def predict(self, x: Any) -> NDArray[Any]:
+        """Return the likelier class of each row."""
+        likelier = (self.predict_proba(x)[:, 1] > 0.5).astype(int)
+        return np.asarray(self.classes_[likelier])
+
+
+class Scorer:
+    """
+    Score users by what a fitted preprocessor and model would predict in a pipeline.
+
+    A scorer remembers the categories it has met, so it serves one thread at a time.
+
+    Attributes:
+        fallbacks: Names of the preprocessor's transformers that go through pandas
+            because they are not known to work on arrays; empty if all are fast.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: Any,
+        *,
+        weights: NDArray[np.float64] | None,
+        chunk_rows: int,
+        threads: int | None,
+    ) -> None:
+        if chunk_rows < 1 or (threads is not None and threads < 1):
+            raise ValueError(
+                f"chunk_rows and threads must be positive, got {chunk_rows}, {threads}"
+            )
+        self.fallbacks = encoder.fallbacks
+        self._encoder = encoder
+        self._model = model
+        self._weights = weights
+        self._chunk_rows = chunk_rows
+        self._threads = joblib.cpu_count() if threads is None else threads
+        self._names = getattr(model, "feature_names_in_", None)
+        self._checked: pa.Schema | None = None
+
+    @classmethod
+    def compile(
+        cls,
+        preprocessor: Any,
+        model: Any,
+        *,
+        features: Mapping[str, Kind],
+        chunk_rows: int = CHUNK_ROWS,
+        threads: int | None = None,
+    ) -> Scorer:
+        """
+        Prepare to score with a fitted preprocessor and model.
+
+        Args:
+            preprocessor: Fitted on frames of ``encoding.to_frame``.
+            model: Binary classifier, fitted on what the preprocessor gives.
+            features: Kind of each feature by name; may name more than were fitted.
+            chunk_rows: Rows encoded and scored at a time.
+            threads: Chunks predicted at once; None for one a processor.
+
+        Raises:
+            SchemaError: Features, preprocessor and model do not fit together.
+            ValueError: ``chunk_rows`` or ``threads`` is not positive.
+        """
+        classes = getattr(model, "classes_", None)
+        if classes is None or len(classes) != 2:
+            raise SchemaError(
+                "the model must be a fitted classifier of two classes, but its "
+                f"classes are {None if classes is None else list(classes)}"
+            )
+        encoder = Encoder.compile(preprocessor, features)
+        expected = getattr(model, "n_features_in_", encoder.width)
+        if encoder.width is not None and expected != encoder.width:
+            raise SchemaError(
+                f"the preprocessor gives {encoder.width} columns, but the model was "
+                f"trained on {expected}; they are not of one training"
+            )
+        folded = _fold(model) if encoder.width is not None else None
+        weights, model = (None, model) if folded is None else folded
+        return cls(
+            encoder, model, weights=weights, chunk_rows=chunk_rows, threads=threads
+        )
+
+    def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:
+        """
+        Yield each batch with its probabilities, in order.
+
+        Args:
+            batches: Columns in any order; those that are not features are ignored.
+                Read ahead by as many batches as there are threads, no more.
+
+        Returns:
+            The batch as it came, and a float64 for each of its rows.
+
+        Raises:
+            SchemaError: A batch lacks a feature or holds it in another type.
+        """
+        if self._weights is not None:
+            for batch in batches:
+                yield batch, self._linear(batch, self._weights)
+            return
+        with ThreadPoolExecutor(
+            self._threads, "score", initializer=_forgo_openmp
+        ) as pool:
+            begun: deque[tuple[Scored, list[Future[None]]]] = deque()
+            running: deque[Future[None]] = deque()
+            for batch in batches:
+                self._check(batch)
+                scores = np.empty(batch.num_rows)
+                chunks = []
+                for rows in self._chunks(batch):
+                    if len(running) > self._threads:
+                        running.popleft().result()
+                    encoded = self._encoder.encode(batch.slice(rows.start, len(rows)))
+                    out = scores[rows.start : rows.stop]
+                    chunks.append(pool.submit(self._predict, encoded, out))
+                    running.append(chunks[-1])
+                begun.append(((batch, scores), chunks))
+                if len(begun) > self._threads:
+                    yield _finished(*begun.popleft())
+            while begun:
+                yield _finished(*begun.popleft())
+
+    def probabilities(self, batch: pa.RecordBatch | Rows) -> NDArray[np.float64]:
+        """
+        Return the probability of the positive class for each row of one batch.
+
+        In the thread that calls, without any other, so that few rows cost little.
+
+        Args:
+            batch: As for ``score``, or rows of a request; those of one chunk at most
+                are what this is for.
+
+        Raises:
+            SchemaError: The batch lacks a feature or holds it in another type.
+            ValueError: The model does not take a value: a null, or one out of range.
+        """
+        if isinstance(batch, Rows):
+            if (name := batch.lacks(self._encoder.features)) is not None:
+                raise SchemaError(f"feature {name!r} is missing", field=name)
+        elif batch.num_rows > self._chunk_rows:
+            ((_, scores),) = self.score([batch])
+            return scores
+        else:
+            self._check(batch)
+        if not batch.num_rows:
+            return np.empty(0)
+        # What overflows is refused by the model, and needs no warning.
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self._weights is not None:
+                given = self._encoder.project(batch, self._weights)[:, np.newaxis]
+            else:
+                given = self._encoder.encode(batch)
+            if isinstance(batch, Rows) and self._short is not None:
+                return self._short(given)
+            scores = np.empty(batch.num_rows)
+            with _native_threads().limit(limits=1, user_api="openmp"):
+                self._predict(given, scores)
+            return scores
+
+    @cached_property
+    def _short(self) -> Shortcut | None:
+        width = self._encoder.width if self._weights is None else 1
+        if self._names is not None or width is None:
+            return None
+        return probability_of(self._model, width=width)
+
+    @cached_property
+    def unfilled(self) -> frozenset[str]:
+        """
+        The numbers that may not be null, found by trying.
+
+        All others may: training fills their gaps, or the model lives with them.
+        """
+        features = self._encoder.features
+        names = {
+            name: place
+            for place, name in enumerate(
+                name for name, kind in features.items() if kind == "number"
+            )
+        }
+        texts = {name: [None] for name, kind in features.items() if kind == "category"}
+
+        def takes(*nulls: str) -> bool:
+            numbers = np.zeros((1, len(names)))
+            numbers[0, [names[name] for name in nulls]] = np.nan
+            try:
+                self.probabilities(Rows(numbers, names, texts))
+            except ValueError:
+                return False
+            return True
+
+        if takes(*names):
+            return frozenset()
+        return frozenset(name for name in names if not takes(name))
+
+    def _check(self, batch: pa.RecordBatch) -> None:
+        if self._checked is None or not batch.schema.equals(self._checked):
+            check(batch.schema, self._encoder.features)
+            self._checked = batch.schema
+
+    def _chunks(self, batch: pa.RecordBatch) -> Iterator[range]:
+        for start in range(0, batch.num_rows, self._chunk_rows):
+            yield range(start, min(start + self._chunk_rows, batch.num_rows))
+
+    def _linear(
+        self, batch: pa.RecordBatch, weights: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        self._check(batch)
+        scores = np.empty(batch.num_rows)
+        for rows in self._chunks(batch):
+            chunk = batch.slice(rows.start, len(rows))
+            product = self._encoder.project(chunk, weights)[:, np.newaxis]
+            scores[rows.start : rows.stop] = self._model.predict_proba(product)[:, 1]
+        return scores
+
+    def _predict(self, encoded: Any, out: NDArray[np.float64]) -> None:
+        if self._names is not None:
+            # Fitted on named columns: unnamed ones would make it warn.
+            encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
+        out[:] = self._model.predict_proba(encoded)[:, 1]
+
+
+def score(
+    batches: Iterable[pa.RecordBatch],
+    preprocessor: Any,
+    model: Any,
+    *,
+    features: Mapping[str, Kind],
+    chunk_rows: int = CHUNK_ROWS,
+    threads: int | None = None,
+) -> Iterator[Scored]:
+    """
+    Yield each batch with its probabilities: ``Scorer.compile`` and ``Scorer.score``.
+
+    They are ``model.predict_proba(preprocessor.transform(frame))[:, 1]`` for the
+    frames of ``encoding.to_frame``, to 1e-9 and mostly to the last bit.
+
+    Raises:
+        SchemaError: Features, batches, preprocessor and model do not fit together.
+        ValueError: ``chunk_rows`` or ``threads`` is not positive.
+    """
+    scorer = Scorer.compile(
+        preprocessor, model, features=features, chunk_rows=chunk_rows, threads=threads
+    )
+    return scorer.score(batches)
+
+
+def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:
+    """Wait until every chunk of a batch is predicted."""
+    for chunk in chunks:
+        chunk.result()
+    return scored
+
+
+def _forgo_openmp() -> None:
+    """Let OpenMP run what this thread asks of it in this thread alone."""
+    _native_threads().limit(limits=1, user_api="openmp")
+
+
+@cache
+def _native_threads() -> ThreadpoolController:
+    # Looks through every loaded library, so once a process.
+    return ThreadpoolController()
+
+
+def _fold(model: Any) -> tuple[NDArray[np.float64], Any] | None:
+    """
+    Split a linear model into its weights and the same model of their one product.
+
+    The product of features and weights is then computed without the encoded array.
+    Intercept, link and calibration remain scikit-learn's own: they run on a model of
+    a single feature, that product, whose weight is 1.
+
+    Returns:
+        The weights and the model of one feature; None if the model is not linear.
+    """
+    if type(model) is LogisticRegression:
+        if model.coef_.shape[0] != 1 or model.coef_.dtype != np.float64:
+            return None
+        link = copy.copy(model)
+        link.coef_ = np.ones((1, 1))
+        link.n_features_in_ = 1
+        vars(link).pop("feature_names_in_", None)
+        return model.coef_[0], link
+    if type(model) is FrozenEstimator:
+        inner = _fold(model.estimator)
+        return None if inner is None else (inner[0], FrozenEstimator(inner[1]))
+    if (
+        type(model) is CalibratedClassifierCV
+        and len(model.calibrated_classifiers_) == 1
+    ):
+        inner = _fold(model.calibrated_classifiers_[0].estimator)
+        if inner is None:
+            return None
+        calibrated = copy.copy(model.calibrated_classifiers_[0])
+        calibrated.estimator = inner[1]
+        link = copy.copy(model)
+        link.calibrated_classifiers_ = [calibrated]
+        vars(link).pop("feature_names_in_", None)
+        return inner[0], link
+    return None

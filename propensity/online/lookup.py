@@ -1,0 +1,592 @@
+"""
+Lookups: the newest probability of a user, from a cache or from one shared query.
+
+A request becomes a ``Question``, ``Lookups`` answers it, every failure becomes JSON.
+Between the cache and the table stands ``Source``, which is asked for many users at a
+time: whoever waits while queries are under way goes into the next one together, and a
+user whom many ask for is read once. Everything but ``Source.read`` runs in the event
+loop's one thread, so nothing here needs a lock.
+
+No user id is ever logged: they are personal data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import json
+import re
+import time
+import traceback
+from collections import OrderedDict, deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from propensity.edges import protocol
+from propensity.edges.asgi import (
+    Json,
+    body_of,
+    log,
+    suppressed_now,
+    suppressed_users,
+    trace,
+)
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import (
+    MethodNotAllowed,
+    MissingTable,
+    NoSuchPath,
+    PropensityError,
+    RequestError,
+    SettingsError,
+    TooLarge,
+    Unavailable,
+)
+from propensity.privacy.suppression import Suppressed
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.waiting.refreshed import Refreshed
+
+FUNCTION = "getProba"
+MAXIMUM_USERS = 1_000
+MAXIMUM_ID_CHARACTERS = 256
+# A thousand ids of the longest kind, every character escaped, need three quarters.
+MAXIMUM_BODY_BYTES = 4 * 1024**2
+# One id of the longest kind, percent-encoded, needs three eighths.
+MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
+# Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
+# does not hold up everybody.
+CONCURRENT_QUERIES = 4
+# Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
+MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
+ALLOWED_METHODS = ("GET", "HEAD", "POST")
+
+_USE_CASE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Control characters, and halves of surrogate pairs, which are not text.
+_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# The whole query string where it holds one user id that needs no decoding.
+_PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
+_JSON_TYPE = "application/json"
+_USE_CASE_KEY = "propensity.use_case"
+
+
+class UnsupportedType(PropensityError):
+    """The request's body is not declared to be JSON."""
+
+    status = 415
+    code = "unsupported_type"
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """One user's newest probability, as published."""
+
+    user_id: str
+    probability: float
+    as_of: date
+    percentile: int | None
+    model_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one read found, in any order, and what it cost."""
+
+    predictions: Sequence[Prediction]
+    bytes_billed: int = 0
+
+
+class Source(Protocol):
+    """Where predictions are read; ``read`` is called in threads, several at a time."""
+
+    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
+        """
+        Read the predictions of 1 to ``MAXIMUM_USERS`` users, each named once.
+
+        Raises:
+            PropensityError: They could not be read; nobody is told that there are none.
+        """
+
+
+class PredictionsTable:
+    """The table of newest predictions in BigQuery."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._sql = statement("lookup")
+
+    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
+        """Read them by one query; see ``Source``."""
+        rows, bytes_billed = self._warehouse.lookup(
+            self._sql, {"use_case": use_case, "user_ids": list(user_ids)}
+        )
+        found = [
+            Prediction(
+                user_id=row.user_id,
+                probability=row.probability,
+                as_of=row.as_of,
+                percentile=row.percentile,
+                model_version=row.model_version,
+            )
+            for row in rows
+        ]
+        return Reading(found, bytes_billed)
+
+
+# -- the request ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Whom a request asks about; ``is_single`` where the answer is one object."""
+
+    user_ids: Sequence[str]
+    use_case: str | None
+    is_single: bool
+
+
+async def question(request: Request) -> Question:
+    """
+    Read a request, and leave the use case that it names in its scope for the log.
+
+    Raises:
+        NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
+    """
+    scope = request.scope
+    # Most ids need no decoding, which costs more than the rest of a cached lookup.
+    plain = _PLAIN.fullmatch(scope["query_string"])
+    if plain and scope["method"] == "GET" and scope["path"] == "/":
+        return Question((plain[1].decode(),), None, is_single=True)
+    asked = await _asked(request)
+    scope[_USE_CASE_KEY] = asked.use_case
+    return asked
+
+
+async def _asked(request: Request) -> Question:
+    method = request.scope["method"]
+    if request.scope["path"] != "/":
+        raise NoSuchPath("only / is served here")
+    if method in {"GET", "HEAD"}:
+        return _asked_in_query_string(request.scope["query_string"])
+    if method == "POST":
+        if request.scope["query_string"]:
+            raise RequestError("a POST takes no query parameters; put them in the body")
+        _refuse_other_types(request.headers.get("content-type", ""))
+        body = await body_of(request, maximum=MAXIMUM_BODY_BYTES)
+        return _asked_in_body(body)
+    raise MethodNotAllowed(method, allowed=ALLOWED_METHODS)
+
+
+def _asked_in_query_string(encoded: bytes) -> Question:
+    if len(encoded) > MAXIMUM_QUERY_STRING_BYTES:
+        raise RequestError(
+            f"the query string is longer than {MAXIMUM_QUERY_STRING_BYTES} bytes",
+            field="user_id",
+        )
+    try:
+        pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise RequestError(
+            "the query string is not percent-encoded UTF-8", field="user_id"
+        ) from None
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in {"user_id", "use_case"}:
+            raise RequestError(
+                "unknown query parameter; known are user_id and use_case",
+                field=name[:64],
+            )
+        if name in given:
+            raise RequestError(f"{name} must be given once", field=name)
+        given[name] = value
+    if "user_id" not in given:
+        raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
+    user_id = _checked_user(given["user_id"], field="user_id")
+    use_case = given.get("use_case")
+    if use_case is not None:
+        _check_use_case(use_case)
+    return Question((user_id,), use_case, is_single=True)
+
+
+def _refuse_other_types(content_type: str) -> None:
+    if content_type.partition(";")[0].strip().lower() != _JSON_TYPE:
+        raise UnsupportedType(
+            f"the body must be JSON, with the header Content-Type: {_JSON_TYPE}",
+            field="Content-Type",
+        )
+
+
+def _asked_in_body(body: bytes) -> Question:
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestError("the body is not JSON in UTF-8") from None
+    if not isinstance(given, dict):
+        raise RequestError('the body must be an object: {"user_ids": ["..."]}')
+    if unknown := sorted(given.keys() - {"user_ids", "use_case"}):
+        raise RequestError(
+            "unknown field; known are user_ids and use_case", field=unknown[0][:64]
+        )
+    user_ids = given.get("user_ids")
+    if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
+        raise RequestError(
+            f"user_ids must be a list of 1 to {MAXIMUM_USERS} strings", field="user_ids"
+        )
+    for place, user_id in enumerate(user_ids):
+        _checked_user(user_id, field=f"user_ids[{place}]")
+    use_case = given.get("use_case")
+    if "use_case" in given:
+        _check_use_case(use_case)
+    return Question(user_ids, use_case, is_single=False)
+
+
+def _checked_user(user_id: object, *, field: str) -> str:
+    if not isinstance(user_id, str):
+        raise RequestError("a user id must be a string", field=field)
+    if not user_id:
+        raise RequestError("a user id must not be empty", field=field)
+    if len(user_id) > MAXIMUM_ID_CHARACTERS:
+        raise RequestError(
+            f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field=field
+        )
+    if _NOT_TEXT.search(user_id):
+        raise RequestError("a user id has no control characters", field=field)
+    return user_id
+
+
+def _check_use_case(use_case: object) -> None:
+    if not isinstance(use_case, str) or not _USE_CASE.fullmatch(use_case):
+        raise RequestError(
+            f"use_case must match {_USE_CASE.pattern}, as the folder of one does",
+            field="use_case",
+        )
+
+
+# -- the answer -----------------------------------------------------------------------
+
+Key = tuple[str, str]
+
+
+class Cache:
+    """
+    Predictions by use case and user, each for a limited time; None is "has none".
+
+    The oldest go first when it is full. All live equally long, so those are also the
+    next to expire.
+    """
+
+    def __init__(self, *, ttl_s: float, users: int) -> None:
+        self._ttl_s = ttl_s
+        self._users = users if ttl_s > 0 else 0
+        self._entries: OrderedDict[Key, tuple[float, Prediction | None]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def find(self, key: Key, *, now: float) -> tuple[bool, Prediction | None]:
+        """Return whether the cache knows, and what."""
+        entry = self._entries.get(key)
+        if entry is None or entry[0] <= now:
+            return False, None
+        return True, entry[1]
+
+    def store(self, key: Key, prediction: Prediction | None, *, read_at: float) -> None:
+        """Keep what was read at that time, in place of what was known before."""
+        if not self._users:
+            return
+        self._entries[key] = (read_at + self._ttl_s, prediction)
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._users:
+            self._entries.popitem(last=False)
+
+
+class _Batch:
+    """Users who are, or will be, read by one query."""
+
+    __slots__ = ("answered", "use_case", "user_ids")
+
+    def __init__(self, use_case: str) -> None:
+        self.use_case = use_case
+        self.user_ids: list[str] = []
+        self.answered: asyncio.Future[Mapping[str, Prediction]] = (
+            asyncio.get_running_loop().create_future()
+        )
+
+
+class Lookups:
+    """
+    Answers questions from the cache, and the rest from as few reads as possible.
+
+    Belongs to one event loop. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        settings: Settings,
+        *,
+        suppressed: Refreshed[Suppressed] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """
+        Args:
+            source: Where predictions are read.
+            settings: Of the deployment.
+            suppressed: Whom nothing is said of; None where there is no list.
+            clock: Monotonic, in seconds.
+        """
+        self._source = source
+        self._suppressed = suppressed
+        self._settings = settings
+        self._clock = clock
+        self._cache = Cache(
+            ttl_s=settings.lookup_ttl_s, users=settings.lookup_cache_users
+        )
+        self._threads = ThreadPoolExecutor(CONCURRENT_QUERIES, "lookup")
+        self._batches: deque[_Batch] = deque()
+        self._asked: dict[Key, _Batch] = {}
+        self._running = 0
+
+    @classmethod
+    def open(cls, settings: Settings) -> Lookups:
+        """Open the BigQuery client; nothing is sent yet."""
+        warehouse = Warehouse.open(settings)
+        return cls(
+            PredictionsTable(warehouse),
+            settings,
+            suppressed=suppressed_users(warehouse, function=FUNCTION),
+        )
+
+    async def answer(self, asked: Question, *, today: date) -> Response:
+        """
+        Answer a question as of ``today``.
+
+        Raises:
+            PropensityError: The predictions could not be read.
+        """
+        use_case = asked.use_case or self._settings.use_case
+        oldest = today.toordinal() - self._settings.stale_after_days
+        if not asked.is_single:
+            found = await self.find(use_case, asked.user_ids)
+            predictions = ",".join(
+                [rendered(user, found[user], oldest=oldest) for user in asked.user_ids]
+            )
+            return Json(f'{{"predictions":[{predictions}]}}'.encode())
+        user_id = asked.user_ids[0]
+        is_known, prediction = self._cache.find((use_case, user_id), now=self._clock())
+        if not is_known or (self._suppressed and await self._suppressed.current()):
+            prediction = (await self.find(use_case, asked.user_ids))[user_id]
+        body = rendered(user_id, prediction, oldest=oldest)
+        if prediction is None:
+            return Json(f"{body[:-1]},{_UNKNOWN_USER}}}".encode(), status=404)
+        return Json(body.encode())
+
+    async def find(
+        self, use_case: str, user_ids: Iterable[str]
+    ) -> Mapping[str, Prediction | None]:
+        """
+        Return every user's prediction, None for users without one.
+
+        Raises:
+            PropensityError: The predictions could not be read.
+        """
+        suppressed = await suppressed_now(self._suppressed)
+        now = self._clock()
+        found: dict[str, Prediction | None] = {}
+        unknown: dict[str, None] = {}
+        for user_id in user_ids:
+            if suppressed and suppressed.covers(user_id, use_case):
+                found[user_id] = None
+                continue
+            is_known, prediction = self._cache.find((use_case, user_id), now=now)
+            if is_known:
+                found[user_id] = prediction
+            else:
+                unknown[user_id] = None
+        if unknown:
+            batches = self._ask(use_case, unknown)
+            # Cancelling a wait leaves the futures alone: others may wait for them too.
+            _, late = await asyncio.wait(
+                {batch.answered for batch in batches.values()},
+                timeout=self._settings.lookup_timeout_s,
+            )
+            if late:
+                raise Unavailable(
+                    f"no answer within {self._settings.lookup_timeout_s} s"
+                )
+            for user_id, batch in batches.items():
+                found[user_id] = batch.answered.result().get(user_id)
+        return found
+
+    def _ask(self, use_case: str, user_ids: Iterable[str]) -> dict[str, _Batch]:
+        """Return the batch of each user: one that is under way or one to come."""
+        batches = {}
+        new = []
+        for user_id in user_ids:
+            batch = self._asked.get((use_case, user_id))
+            if batch is None:
+                new.append(user_id)
+            else:
+                batches[user_id] = batch
+        if new:
+            if len(self._asked) + len(new) > MAXIMUM_WAITING_USERS:
+                raise Unavailable("too many lookups are waiting for BigQuery")
+            batch = self._batch_with_room(use_case, len(new))
+            batch.user_ids.extend(new)
+            for user_id in new:
+                batches[user_id] = self._asked[use_case, user_id] = batch
+            # Not at once: requests that arrive together go together.
+            asyncio.get_running_loop().call_soon(self._start)
+        return batches
+
+    def _batch_with_room(self, use_case: str, users: int) -> _Batch:
+        for batch in self._batches:
+            has_room = len(batch.user_ids) + users <= MAXIMUM_USERS
+            if batch.use_case == use_case and has_room:
+                return batch
+        batch = _Batch(use_case)
+        self._batches.append(batch)
+        return batch
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._batches and self._running < CONCURRENT_QUERIES:
+            batch = self._batches.popleft()
+            self._running += 1
+            reading = loop.run_in_executor(
+                self._threads, self._source.read, batch.use_case, batch.user_ids
+            )
+            reading.add_done_callback(
+                functools.partial(self._finish, batch, self._clock())
+            )
+
+    def _finish(
+        self, batch: _Batch, began: float, reading: asyncio.Future[Reading]
+    ) -> None:
+        """Give a batch its answer, and let the next one start."""
+        self._running -= 1
+        for user_id in batch.user_ids:
+            del self._asked[batch.use_case, user_id]
+        error = reading.exception()
+        if error is not None:
+            batch.answered.set_exception(error)
+            # Those who wait are told; asyncio need not warn when nobody does any more.
+            batch.answered.exception()
+        else:
+            found = {entry.user_id: entry for entry in reading.result().predictions}
+            for user_id in batch.user_ids:
+                # It was true when the query began, which is what its age counts from.
+                self._cache.store(
+                    (batch.use_case, user_id), found.get(user_id), read_at=began
+                )
+            batch.answered.set_result(found)
+            log(
+                "INFO",
+                "read predictions",
+                function=FUNCTION,
+                use_case=batch.use_case,
+                outcome="read",
+                rows_in=len(batch.user_ids),
+                rows_out=len(found),
+                seconds=self._clock() - began,
+                bytes_billed=reading.result().bytes_billed,
+            )
+        self._start()
+
+
+_encoded = json.JSONEncoder(ensure_ascii=False).encode
+_UNKNOWN_USER = (
+    '"error":"unknown_user","message":"no probability has been published for this '
+    'user in this use case","retryable":false'
+)
+
+
+def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str:
+    """
+    Return one user's answer as JSON.
+
+    Args:
+        user_id: As it was asked for.
+        prediction: None where the user has none.
+        oldest: Day number of the oldest prediction date that is not stale.
+    """
+    name = _encoded(user_id)
+    if prediction is None:
+        return (
+            f'{{"user_id":{name},"probability":null,"prediction_date":null,'
+            '"model_version":null,"percentile":null,"stale":null}'
+        )
+    day = prediction.as_of
+    percentile = "null" if prediction.percentile is None else prediction.percentile
+    stale = "true" if day.toordinal() < oldest else "false"
+    return (
+        f'{{"user_id":{name},"probability":{prediction.probability!r},'
+        f'"prediction_date":"{day.isoformat()}",'
+        f'"model_version":{prediction.model_version},'
+        f'"percentile":{percentile},"stale":{stale}}}'
+    )
+
+
+# -- failures -------------------------------------------------------------------------
+
+Function = Callable[[Request], Awaitable[Response]]
+
+# Errors of the request, whose messages are written for whoever sent it.
+_TOLD = (RequestError, MethodNotAllowed, TooLarge, NoSuchPath, UnsupportedType)
+# Others name tables, projects or settings; their messages are for the log alone.
+_UNTOLD: dict[type[PropensityError], str] = {
+    MissingTable: "no predictions have been published yet",
+    Unavailable: "the predictions cannot be read at the moment; try again",
+}
+
+
+def answers_json(function: Function) -> Function:
+    """Turn whatever the function raises into JSON, and log it by one line."""
+    protocol.install()
+
+    @functools.wraps(function)
+    async def answered(request: Request) -> Response:
+        began = time.monotonic()
+        frames = ""
+        try:
+            return await function(request)
+        except PropensityError as raised:
+            error = raised
+        except Exception as raised:  # the one place: the last line before the caller
+            error = PropensityError(type(raised).__name__)
+            frames = "".join(traceback.format_tb(raised.__traceback__))
+        log(
+            "ERROR" if error.status >= 500 else "WARNING",
+            f"{error.message}\n{frames}" if frames else error.message,
+            function=FUNCTION,
+            use_case=request.scope.get(_USE_CASE_KEY),
+            outcome=error.code,
+            status=error.status,
+            seconds=time.monotonic() - began,
+            bytes_billed=0,
+            **trace(request),
+        )
+        return _failure(error)
+
+    return answered
+
+
+def _failure(error: PropensityError) -> Response:
+    body = error.body()
+    is_missing = isinstance(error, SettingsError) and error.is_missing
+    if not isinstance(error, _TOLD) and not is_missing:
+        message = _UNTOLD.get(type(error), "the lookup failed; its log says why")
+        body = type(error)(message).body()
+    headers = []
+    if isinstance(error, MethodNotAllowed):
+        headers.append((b"allow", ", ".join(error.allowed).encode()))
+    if error.status == 503:
+        headers.append((b"retry-after", b"1"))
+    return Json(json.dumps(body).encode(), status=error.status, headers=headers)

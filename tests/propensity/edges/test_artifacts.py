@@ -1,0 +1,353 @@
+"""
+The edge to Cloud Storage, specified against the emulator: written once, read verified,
+changed by compare-and-set.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from local.processes import HOST, free_ports
+from propensity.edges.artifacts import UNCHANGED, Artifacts, Stored, sha256
+from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
+from propensity.settings import Settings
+from tests.proxy import Proxy
+
+RACERS = 16
+
+
+@pytest.fixture
+def opened(environment, monkeypatch) -> Iterator[Callable[..., Artifacts]]:
+    """Open the bucket with some settings changed, until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def open_with(**changed: str) -> Artifacts:
+            for name, value in changed.items():
+                monkeypatch.setenv(name, value)
+            made = Artifacts.open(Settings.from_environment())
+            stack.callback(made.close)
+            return made
+
+        yield open_with
+
+
+@pytest.fixture
+def artifacts(opened) -> Artifacts:
+    """The bucket."""
+    return opened()
+
+
+@pytest.fixture
+def through(opened):
+    """Open the bucket through a proxy, with a deadline of so many seconds."""
+
+    def open_through(proxy: Proxy, deadline_s: int = 5) -> Artifacts:
+        return opened(
+            STORAGE_EMULATOR_HOST=proxy.url,
+            PROPENSITY_RETRY_DEADLINE_S=str(deadline_s),
+        )
+
+    return open_through
+
+
+class TestCreate:
+    def test_writes_once(self, artifacts):
+        """A second writer of the same name is told that it lost; the first stays."""
+        generation = artifacts.create("a/b.json", b"first")
+
+        with pytest.raises(Conflict, match="a/b.json"):
+            artifacts.create("a/b.json", b"second")
+
+        assert artifacts.read("a/b.json") == Stored(b"first", generation)
+
+    def test_lets_one_of_many_win(self, artifacts):
+        """Of racing writers exactly one creates the object."""
+        barrier = threading.Barrier(RACERS)
+
+        def write(number: int) -> int | None:
+            barrier.wait()
+            try:
+                artifacts.create("race", str(number).encode())
+            except Conflict:
+                return None
+            return number
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            [winner] = [
+                number
+                for number in pool.map(write, range(RACERS))
+                if number is not None
+            ]
+
+        assert artifacts.read("race").data == str(winner).encode()
+
+    def test_knows_its_own_write_again(self, storage_emulator, through):
+        """Where the answer to a write is lost, the retry finds its own bytes."""
+        lost = []
+
+        def lose_one(asked):
+            if asked.method == "POST" and not lost:
+                lost.append(asked)
+                return Proxy.LOST
+            return None
+
+        with Proxy(storage_emulator.url, lose_one) as proxy:
+            artifacts = through(proxy)
+            generation = artifacts.create("lease.json", b"mine")
+
+            assert len(lost) == 1
+            assert artifacts.read("lease.json") == Stored(b"mine", generation)
+
+
+class TestCreateOnly:
+    """With the right to create objects, without that to overwrite, and perhaps read."""
+
+    @staticmethod
+    def refusing(may_read: bool):
+        """Answer as Cloud Storage does: an overwrite takes the right to delete."""
+
+        def rule(asked):
+            if asked.method == "GET" and not may_read:
+                return refusal("storage.objects.get")
+            if asked.method == "POST" and b"taken" in asked.body:
+                return refusal("storage.objects.delete")
+            if asked.method == "POST" and b"elsewhere" in asked.body:
+                return refusal("storage.objects.create")
+            return None
+
+        return rule
+
+    @pytest.mark.parametrize("may_read", [True, False])
+    def test_learns_that_somebody_else_was_first(
+        self, artifacts, storage_emulator, through, may_read
+    ):
+        """Where there is an object the refusal is a conflict, as with all rights."""
+        artifacts.create("taken.json", b"first")
+
+        with (
+            Proxy(storage_emulator.url, self.refusing(may_read)) as proxy,
+            pytest.raises(Conflict, match="taken.json"),
+        ):
+            through(proxy).create("taken.json", b"second")
+
+        assert artifacts.read("taken.json").data == b"first"
+
+    def test_knows_its_own_write_again(self, artifacts, storage_emulator, through):
+        """Who may read finds the bytes that were written, and has succeeded."""
+        generation = artifacts.create("taken.json", b"mine")
+
+        with Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy:
+            assert through(proxy).create("taken.json", b"mine") == generation
+
+    @pytest.mark.parametrize(
+        ("name", "may_read"),
+        [("taken.json", True), ("elsewhere.json", True), ("elsewhere.json", False)],
+    )
+    def test_is_refused_where_there_is_no_object(
+        self, artifacts, storage_emulator, through, name, may_read
+    ):
+        """What may not be created at all is no conflict: the refusal is told."""
+        with (
+            Proxy(storage_emulator.url, self.refusing(may_read)) as proxy,
+            pytest.raises(PropensityError, match="refuses") as raised,
+        ):
+            through(proxy).create(name, b"mine")
+
+        assert not isinstance(raised.value, Conflict)
+        assert artifacts.find(name) is None
+
+    def test_is_refused_to_replace(self, artifacts, storage_emulator, through):
+        """A pointer that is there is overwritten by who may, or the refusal is told."""
+        first = artifacts.create("taken.json", b"first")
+
+        with (
+            Proxy(storage_emulator.url, self.refusing(may_read=True)) as proxy,
+            pytest.raises(PropensityError, match=r"storage\.objects\.delete") as raised,
+        ):
+            through(proxy).replace("taken.json", b"second", generation=first)
+
+        assert not isinstance(raised.value, Conflict)
+
+
+def refusal(permission: str) -> tuple[int, bytes]:
+    """Cloud Storage's answer to who lacks a permission."""
+    text = (
+        f"someone does not have {permission} access to the Google Cloud Storage "
+        f"object. Permission '{permission}' denied on resource (or it may not exist)."
+    )
+    return 403, json.dumps({"error": {"code": 403, "message": text}}).encode()
+
+
+class TestReplace:
+    def test_changes_what_was_read(self, artifacts):
+        """Whoever read the newest generation may overwrite it."""
+        first = artifacts.create("pointer", b"1")
+        second = artifacts.replace("pointer", b"2", generation=first)
+
+        assert artifacts.read("pointer") == Stored(b"2", second)
+
+    def test_loses_no_update(self, artifacts):
+        """Writers that each add one to a list, again when they lost, are all in it."""
+        artifacts.create("counter", b"[]")
+
+        def add(number: int) -> None:
+            while True:
+                found = artifacts.read("counter")
+                more = json.dumps([*json.loads(found.data), number]).encode()
+                try:
+                    artifacts.replace("counter", more, generation=found.generation)
+                except Conflict:
+                    continue
+                return
+
+        with ThreadPoolExecutor(RACERS) as pool:
+            list(pool.map(add, range(RACERS)))
+
+        assert len(json.loads(artifacts.read("counter").data)) == RACERS
+
+    @pytest.mark.parametrize("generation", [0, 1, 10**15])
+    def test_refuses_another_generation(self, artifacts, generation):
+        """Absent, older or made up: what is not the newest generation loses."""
+        first = artifacts.create("pointer", b"1")
+        artifacts.replace("pointer", b"2", generation=first)
+
+        with pytest.raises(Conflict):
+            artifacts.replace("pointer", b"3", generation=generation or first)
+
+        assert artifacts.read("pointer").data == b"2"
+
+
+class TestRead:
+    def test_finds_nothing_where_there_is_nothing(self, artifacts):
+        """An object that does not exist is None to find, an error to read."""
+        assert artifacts.find("nothing") is None
+        with pytest.raises(ArtifactError, match="nothing does not exist"):
+            artifacts.read("nothing")
+
+    def test_reads_what_has_changed(self, storage_emulator, through):
+        """Who knows the newest generation gets no bytes; an older one, or none, gets
+        the object; where it is gone, that is told."""
+        with Proxy(storage_emulator.url) as proxy:
+            artifacts = through(proxy)
+            first = artifacts.create("pointer", b"1")
+            assert artifacts.find_newer("pointer", than=0) == Stored(b"1", first)
+            assert artifacts.find_newer("pointer", than=first) is UNCHANGED
+            assert f"ifGenerationNotMatch={first}" in proxy.asked[-1].path
+            second = artifacts.replace("pointer", b"2", generation=first)
+            assert artifacts.find_newer("pointer", than=first) == Stored(b"2", second)
+            artifacts.delete("pointer")
+
+            assert artifacts.find_newer("pointer", than=second) is None
+            assert artifacts.find_newer("pointer", than=0) is None
+
+    def test_reads_what_has_changed_or_fails(self, storage_emulator, through):
+        """A service that is down has not said that nothing changed."""
+        with Proxy(storage_emulator.url, lambda _: 503) as proxy:
+            artifacts = through(proxy, deadline_s=1)
+
+            with pytest.raises(Unavailable):
+                artifacts.find_newer("pointer", than=1)
+
+    def test_verifies_bytes(self, artifacts):
+        """Bytes that are not those recorded are not returned."""
+        artifacts.create("model", b"model")
+
+        assert artifacts.read_verified("model", checksum=sha256(b"model")) == b"model"
+        with pytest.raises(ArtifactError, match="not what was recorded"):
+            artifacts.read_verified("model", checksum=sha256(b"other"))
+
+    def test_refuses_bytes_that_are_damaged(self, artifacts, emulators, environment):
+        """However they are read, bytes that are not those of their checksum are an
+        error of the artifact."""
+        generation = artifacts.create("model", b"model")
+        [live] = artifacts.generations("model")
+        bucket = emulators.state.folder / "storage" / environment["PROPENSITY_BUCKET"]
+        (bucket / "model").write_bytes(b"modem")
+
+        for read in (
+            lambda: artifacts.find("model"),
+            lambda: artifacts.read("model"),
+            lambda: artifacts.find_newer("model", than=generation - 1),
+            lambda: artifacts.read_verified("model", checksum=sha256(b"model")),
+            lambda: artifacts.read_generation(live),
+        ):
+            with pytest.raises(
+                ArtifactError, match="/model are not those of the check"
+            ):
+                read()
+
+    def test_lists_names_under_a_prefix(self, artifacts):
+        """Names come sorted, and those of the prefix only."""
+        for name in ("m/2/x", "m/10/x", "n/1"):
+            artifacts.create(name, b"")
+
+        assert artifacts.names("m/") == ["m/10/x", "m/2/x"]
+        assert artifacts.uri("n/1").endswith("/n/1")
+
+
+class TestFailures:
+    def test_say_that_the_bucket_is_missing(self, opened):
+        """A bucket that nobody made is named."""
+        artifacts = opened(PROPENSITY_BUCKET="nobody-made-this")
+
+        with pytest.raises(PropensityError, match="nobody-made-this"):
+            artifacts.create("a", b"")
+
+    def test_are_retryable_where_nobody_listens(self, opened):
+        """A closed port is 503 within the deadline."""
+        [port] = free_ports(1)
+        artifacts = opened(
+            STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}",
+            PROPENSITY_RETRY_DEADLINE_S="1",
+        )
+
+        with pytest.raises(Unavailable):
+            artifacts.find("a")
+
+    @pytest.mark.parametrize("status", [500, 503])
+    def test_are_retryable_while_the_service_fails(
+        self, storage_emulator, through, status
+    ):
+        """Tried until the deadline, then 503: the caller may try again."""
+        with Proxy(storage_emulator.url, lambda _: status) as proxy:
+            artifacts = through(proxy, deadline_s=1)
+
+            with pytest.raises(Unavailable):
+                artifacts.find("a")
+
+            assert proxy.asked
+
+    def test_leave_no_connection_behind(self, storage_emulator, through):
+        """Refused downloads are closed, not left to the collector, which would say so
+        with the warning that fails this test."""
+        with Proxy(
+            storage_emulator.url, lambda asked: 503 if asked.number < 2 else 403
+        ) as proxy:
+            with pytest.raises(PropensityError, match="refuses"):
+                through(proxy).find("a")
+            gc.collect()
+
+            assert len(proxy.asked) >= 3
+
+    def test_that_pass_are_not_seen(self, storage_emulator, through):
+        """One failure is retried, and the answer is what it would have been."""
+        with Proxy(
+            storage_emulator.url, lambda asked: 503 if asked.number == 0 else None
+        ) as proxy:
+            assert through(proxy).find("a") is None
+            assert len(proxy.asked) >= 2
+
+    def test_of_permission_are_not_retryable(self, storage_emulator, through):
+        """403 is a matter for a person."""
+        with Proxy(storage_emulator.url, lambda _: 403) as proxy:
+            with pytest.raises(PropensityError, match="refuses") as caught:
+                through(proxy).find("a")
+
+            assert caught.value.retryable is False

@@ -1,0 +1,272 @@
+"""
+Pushes, specified: three envelopes, one message; and what is no push says where.
+
+Bodies are written here as Google documents them. That the functions answer by what is
+read is theirs to say.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from propensity.edges import pubsub
+from propensity.errors import RequestError
+from propensity.events.reading import Message
+
+# No limit on the time of an example: the machine may be busy.
+QUICK = settings(deadline=None)
+
+PAYLOAD = b'{"user_id": "u1"}'
+SENT = {
+    "data": base64.b64encode(PAYLOAD).decode(),
+    "messageId": "136969346945",
+    "publishTime": "2026-03-01T12:00:00.123Z",
+    "attributes": {"event_id": "e1"},
+}
+SUBSCRIPTION = "projects/p/subscriptions/events-stream-features"
+EXPECTED = Message(
+    PAYLOAD, "136969346945", {"event_id": "e1"}, "2026-03-01T12:00:00.123Z"
+)
+
+
+def encoded(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def plain(pushed: Any) -> bytes:
+    """A push as a subscription sends it; the body of a binary CloudEvent is the same,
+    its attributes are headers."""
+    return encoded(
+        {"message": pushed, "subscription": SUBSCRIPTION, "deliveryAttempt": 1}
+    )
+
+
+def structured(pushed: Any) -> bytes:
+    """A CloudEvent whose attributes and data are one JSON object."""
+    return encoded(_event(data={"message": pushed, "subscription": SUBSCRIPTION}))
+
+
+def structured_in_base64(pushed: Any) -> bytes:
+    """The same, its data in base64."""
+    return encoded(_event(data_base64=base64.b64encode(plain(pushed)).decode()))
+
+
+def _event(**data: Any) -> dict[str, Any]:
+    return {
+        "specversion": "1.0",
+        "id": "136969346945",
+        "source": "//pubsub.googleapis.com/projects/p/topics/events",
+        "type": "google.cloud.pubsub.topic.v1.messagePublished",
+        "datacontenttype": "application/json",
+        "time": "2026-03-01T12:00:00.123Z",
+        **data,
+    }
+
+
+ENVELOPES = [plain, structured, structured_in_base64]
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
+@pytest.mark.parametrize("envelope", ENVELOPES)
+class TestMessage:
+    def test_is_read_out_of_every_envelope(self, envelope):
+        """What was published arrives, however it is wrapped."""
+        assert pubsub.message(envelope(SENT)) == EXPECTED
+
+    def test_may_have_both_spellings(self, envelope):
+        """Pub/Sub writes ids and times twice, for older readers; either will do."""
+        snake = {
+            "data": SENT["data"],
+            "message_id": SENT["messageId"],
+            "publish_time": SENT["publishTime"],
+            "attributes": SENT["attributes"],
+        }
+
+        assert pubsub.message(envelope(snake)) == EXPECTED
+        assert pubsub.message(envelope({**snake, **SENT})) == EXPECTED
+
+    @pytest.mark.parametrize("absent", [None, ...])
+    @pytest.mark.parametrize(
+        ("field", "read"),
+        [
+            ("data", {"data": b""}),
+            ("attributes", {"attributes": {}}),
+            ("publishTime", {"published_at": ""}),
+        ],
+    )
+    def test_may_leave_out_what_is_empty(self, envelope, absent, field, read):
+        """A field that is not there, or null, is empty."""
+        sent = {**SENT, field: absent}
+        found = pubsub.message(
+            envelope({k: v for k, v in sent.items() if v is not ...})
+        )
+
+        assert {name: getattr(found, name) for name in read} == read
+        assert found.message_id == EXPECTED.message_id
+        assert found.problem is None
+
+    @pytest.mark.parametrize(
+        "data", ["%%%", "YQ", "YWI=Yw", "YW\nJj", "-_-_", "é", " "]
+    )
+    def test_that_is_not_base64_is_a_dead_letter(self, envelope, data):
+        """The push itself is right: what stood there is kept, and the reason told."""
+        found = pubsub.message(envelope({**SENT, "data": data}))
+
+        assert (found.data, found.message_id) == (data.encode(), EXPECTED.message_id)
+        assert found.problem is not None
+        assert found.problem.reason == "wrong_encoding"
+
+    @pytest.mark.parametrize(
+        ("wrong", "field"),
+        [
+            ({"messageId": None}, "message.messageId"),
+            ({"messageId": ""}, "message.messageId"),
+            ({"messageId": 5}, "message.messageId"),
+            ({"data": 5}, "message.data"),
+            ({"data": {}}, "message.data"),
+            ({"attributes": []}, "message.attributes"),
+            ({"attributes": {"a": 5}}, "message.attributes[...]"),
+            ({"publishTime": 5}, "message.publishTime"),
+        ],
+        ids=str,
+    )
+    def test_has_fields_of_their_types(self, envelope, wrong, field):
+        """What Pub/Sub does not send is no push; the field is named, where it is."""
+        with pytest.raises(RequestError) as caught:
+            pubsub.message(envelope({**SENT, **wrong}))
+
+        assert caught.value.field is not None
+        assert caught.value.field.endswith(field)
+
+    @QUICK
+    @given(
+        payload=st.binary(max_size=200),
+        message_id=TEXT.filter(bool),
+        attributes=st.dictionaries(TEXT, TEXT, max_size=3),
+        published_at=TEXT,
+    )
+    def test_is_any_message(
+        self, envelope, payload, message_id, attributes, published_at
+    ):
+        """Whatever is published, every envelope gives it unchanged."""
+        sent = {
+            "data": base64.b64encode(payload).decode(),
+            "messageId": message_id,
+            "publishTime": published_at,
+            "attributes": attributes,
+        }
+
+        assert pubsub.message(envelope(sent)) == Message(
+            payload, message_id, attributes, published_at
+        )
+
+
+class TestCloudEvents:
+    def test_may_have_data_that_is_null(self):
+        """The half that is not used may be written as null."""
+        inner = base64.b64encode(plain(SENT)).decode()
+
+        assert pubsub.message(encoded(_event(data=None, data_base64=inner))) == EXPECTED
+        whole = json.loads(structured(SENT))
+        assert pubsub.message(encoded({**whole, "data_base64": None})) == EXPECTED
+
+    @pytest.mark.parametrize(
+        ("data", "field"),
+        [
+            ({"data": "text"}, "data"),
+            ({"data": [SENT]}, "data"),
+            ({"data": {}}, "data.message"),
+            ({"data": SENT}, "data.message"),
+            ({"data": {"message": {**SENT, "data": 5}}}, "data.message.data"),
+            ({"data": {"data": {"message": SENT}}}, "data.message"),
+            ({"data_base64": "%%%"}, "data_base64"),
+            ({"data_base64": 5}, "data_base64"),
+            ({"data_base64": "e30="}, "data_base64.message"),
+            ({"data_base64": "/w=="}, "data_base64"),
+            ({}, "message"),
+        ],
+        ids=str,
+    )
+    def test_hold_a_push(self, data, field):
+        """A CloudEvent of something else is refused, and it is said where."""
+        with pytest.raises(RequestError) as caught:
+            pubsub.message(encoded(_event(**data)))
+
+        assert caught.value.field == field
+
+
+class TestOtherBodies:
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            (b"", "body"),
+            (b"hello", "body"),
+            (b"{", "body"),
+            (plain(SENT)[:-1], "body"),
+            (plain(SENT) * 2, "body"),
+            (plain(SENT).decode().encode("utf-16"), "body"),
+            (b"\xff", "body"),
+            (b"[]", "body"),
+            (b"5", "body"),
+            (b"null", "body"),
+            (encoded([json.loads(plain(SENT))]), "body"),
+            (b"[" * 100_000, "body"),
+            (b'{"x":' * 100_000, "body"),
+            (b"{}", "message"),
+            (encoded({"message": None}), "message"),
+            (encoded({"message": []}), "message"),
+            (encoded({"message": "text"}), "message"),
+            (encoded({"message": {}}), "message.messageId"),
+            (encoded({"user_id": "u1"}), "message"),
+            (PAYLOAD, "message"),
+        ],
+        ids=lambda one: str(one[:40]),
+    )
+    def test_are_the_caller_s_mistake(self, body, field):
+        """What is no push is answered by 400, and the field is named."""
+        with pytest.raises(RequestError) as caught:
+            pubsub.message(body)
+
+        assert (caught.value.status, caught.value.field) == (400, field)
+
+    @QUICK
+    @given(st.binary(max_size=100))
+    def test_are_any_bytes(self, body):
+        """Nothing crashes it."""
+        with pytest.raises(RequestError):
+            pubsub.message(body)
+
+    @QUICK
+    @given(
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | TEXT | st.just(SENT),
+            lambda inner: (
+                st.lists(inner, max_size=2)
+                | st.dictionaries(
+                    st.sampled_from(
+                        ["message", "data", "data_base64", "messageId", "attributes"]
+                    ),
+                    inner,
+                    max_size=4,
+                )
+            ),
+            max_leaves=8,
+        )
+    )
+    def test_are_any_json(self, value):
+        """JSON of whatever shape is a message with an id, or the caller's mistake."""
+        try:
+            found = pubsub.message(encoded(value))
+        except RequestError as error:
+            found = error
+
+        if isinstance(found, RequestError):
+            assert found.field
+        else:
+            assert found.message_id

@@ -1,0 +1,113 @@
+"""
+Traces, specified: what a log line says of its request, and never what is not one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from propensity.edges.asgi import answers_failures
+from propensity.edges.tracing import trace_of
+from propensity.errors import RequestError
+from propensity.online.lookup import answers_json
+from propensity.stream.consumers import answers_push
+
+TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
+NAME = f"projects/p/traces/{TRACE}"
+FIELD = "logging.googleapis.com/"
+
+
+def of(**headers: str) -> dict[str, str | bool]:
+    given_ = [(name.replace("_", "-"), value) for name, value in headers.items()]
+    return trace_of(given_, project="p")
+
+
+class TestTrace:
+    def test_is_read_from_the_standard_header(self):
+        """Trace, span, and whether it is sampled."""
+        assert of(Traceparent=f"00-{TRACE}-{SPAN}-01") == {
+            FIELD + "trace": NAME,
+            FIELD + "spanId": SPAN,
+            FIELD + "trace_sampled": True,
+        }
+        assert of(traceparent=f"00-{TRACE}-{SPAN}-00")[FIELD + "trace_sampled"] is False
+
+    def test_is_read_from_the_platforms_older_header(self):
+        """Its span is a decimal, and may be missing."""
+        assert of(X_Cloud_Trace_Context=f"{TRACE}/{int(SPAN, 16)};o=1") == {
+            FIELD + "trace": NAME,
+            FIELD + "spanId": SPAN,
+            FIELD + "trace_sampled": True,
+        }
+        assert of(x_cloud_trace_context=TRACE) == {
+            FIELD + "trace": NAME,
+            FIELD + "trace_sampled": False,
+        }
+
+    def test_prefers_the_standard_header(self):
+        """Where both are there they may differ."""
+        other = "f" * 32
+        found = of(
+            traceparent=f"00-{TRACE}-{SPAN}-01", x_cloud_trace_context=f"{other}/1;o=1"
+        )
+        assert found[FIELD + "trace"] == NAME
+
+    @pytest.mark.parametrize(
+        "value",
+        [
+            "",
+            "00",
+            f"00-{'0' * 32}-{SPAN}-01",
+            f"00-{TRACE[1:]}-{SPAN}-01",
+            f"00-{TRACE}-{SPAN}-01\n",
+            f"00-{TRACE.upper()}-{SPAN}-01",
+            "../../secrets",
+        ],
+    )
+    def test_is_none_where_the_header_is_not_one(self, value):
+        """Callers write headers; nothing of theirs is repeated as it came."""
+        assert of(traceparent=value) == {}
+
+    def test_is_none_without_a_project(self):
+        """A trace's name begins with its project."""
+        header = [("traceparent", f"00-{TRACE}-{SPAN}-01")]
+        assert trace_of(header, project="") == {}
+
+    @given(st.text(), st.text())
+    def test_is_well_formed_or_none(self, standard, older):
+        """Whatever is sent."""
+        found = of(traceparent=standard, x_cloud_trace_context=older)
+        assert set(found) <= {FIELD + n for n in ("trace", "spanId", "trace_sampled")}
+        assert found == {} or str(found[FIELD + "trace"]).startswith("projects/p/")
+
+
+class TestLines:
+    @pytest.mark.parametrize(
+        "answers",
+        [answers_failures("tested"), answers_push("tested"), answers_json],
+        ids=["score", "a consumer", "get_proba"],
+    )
+    @pytest.mark.parametrize(
+        "error", [RequestError("no", field="x"), RuntimeError()], ids=["400", "500"]
+    )
+    def test_of_failures_name_the_trace(self, answers, error, monkeypatch, capsys):
+        """In every asynchronous function, whoever is at fault."""
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
+
+        @answers
+        async def failing(request):
+            raise error
+
+        headers = [(b"traceparent", f"00-{TRACE}-{SPAN}-01".encode())]
+        scope = {"type": "http", "method": "POST", "path": "/", "headers": headers}
+        answer = asyncio.run(failing(Request(scope)))
+
+        assert answer.status_code == (500 if isinstance(error, RuntimeError) else 400)
+        [line] = capsys.readouterr().out.splitlines()
+        assert json.loads(line)[FIELD + "trace"] == NAME

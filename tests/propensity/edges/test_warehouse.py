@@ -1,0 +1,442 @@
+"""
+The edge to BigQuery, specified against the emulator: statements in, rows out, errors
+of our own.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from google.api_core import exceptions as api
+
+import propensity
+from propensity.edges import warehouse as warehouse_module
+from propensity.edges.warehouse import (
+    Warehouse,
+    concatenated,
+    query_parameter,
+    record,
+    translated,
+)
+from propensity.errors import (
+    AccessDenied,
+    Conflict,
+    MissingTable,
+    PropensityError,
+    QueryTooExpensive,
+    SchemaError,
+    Unavailable,
+)
+from propensity.settings import Settings
+from propensity.statements import statement
+from propensity.tables import EVALUATION, PREDICTIONS_HISTORY, PREDICTIONS_STAGING
+from tests.partitions import of_all_days
+from tests.proxy import Proxy
+
+DAY = date(2026, 3, 2)
+INJECTION = "x'; DROP TABLE ma_predictions_staging; --"
+# Methods of Warehouse whose first argument is a statement.
+RUNS_SQL = {"rows", "execute", "batches", "table", "dry_run", "lookup"}
+
+
+@pytest.fixture(scope="module")
+def settings(module_workplace) -> Settings:
+    return Settings.from_environment(module_workplace.environment)
+
+
+@pytest.fixture(scope="module")
+def warehouse(settings) -> Iterator[Warehouse]:
+    """A dataset with an empty staging table."""
+    opened = Warehouse.open(settings)
+    opened.create(PREDICTIONS_STAGING)
+    yield opened
+    opened.close()
+
+
+def staged(**users: float) -> pa.Table:
+    return pa.table(
+        {
+            "user_id": list(users),
+            "probability": list(users.values()),
+            "run_id": ["r"] * len(users),
+            "staged_on": pa.array([DAY] * len(users), pa.date32()),
+        }
+    )
+
+
+class TestStatements:
+    def test_take_values_as_parameters_only(self, warehouse):
+        """Defect: SQL made of f-strings. A value that is SQL is a value."""
+        [row] = warehouse.rows("SELECT @text AS found", {"text": INJECTION})
+        listed = warehouse.rows(
+            "SELECT * FROM UNNEST(@texts) AS found", {"texts": [INJECTION, "b"]}
+        )
+
+        assert row["found"] == INJECTION
+        assert [row["found"] for row in listed] == [INJECTION, "b"]
+        assert warehouse.rows("SELECT * FROM ma_predictions_staging") == []
+
+    def test_come_from_files(self):
+        """Defect: SQL made of f-strings. Every call names a .sql file's statement."""
+        root = Path(propensity.__file__).parent
+        calls = 0
+        for file in root.rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                if not (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and node.func.attr in RUNS_SQL
+                    and "warehouse" in ast.unparse(node.func.value)
+                ):
+                    continue
+                calls += 1
+                asked = ast.unparse(node.args[0])
+                assert asked.startswith(
+                    (
+                        "statement(",
+                        "use_case.statement(",
+                        "run.use_case.statement(",
+                        "self._sql",
+                    )
+                ), (file.name, asked)
+        assert calls >= 15
+
+    def test_are_read_from_the_package(self):
+        """A name is a file; there is no other way to a statement."""
+        assert statement("lookup").startswith("--")
+        with pytest.raises(FileNotFoundError):
+            statement("nothing")
+
+    @pytest.mark.parametrize(
+        ("value", "kind"),
+        [
+            (True, "BOOL"),
+            (1, "INT64"),
+            (0.5, "FLOAT64"),
+            ("a", "STRING"),
+            (DAY, "DATE"),
+            (datetime(2026, 3, 2, tzinfo=UTC), "TIMESTAMP"),
+        ],
+    )
+    def test_have_typed_parameters(self, value, kind):
+        """A value has one type, alone and in a list."""
+        assert query_parameter("p", value).type_ == kind
+        assert query_parameter("p", [value]).array_type == kind
+
+    @pytest.mark.parametrize("value", [[], None, {"a": 1}, b"x"])
+    def test_refuse_what_has_no_type(self, value):
+        """An empty list and an unknown type are a caller's mistake."""
+        with pytest.raises(TypeError, match="@p"):
+            query_parameter("p", value)
+
+    def test_answer_rows_batches_and_tables_alike(self, warehouse):
+        """One statement, three shapes."""
+        sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
+        rows = warehouse.rows(sql, {"most": 5})
+        table = warehouse.table(sql, {"most": 5})
+        schema = pa.schema([("n", pa.int64())])
+        batches = concatenated(warehouse.batches(sql, {"most": 5}), schema)
+
+        assert sorted(row["n"] for row in rows) == [1, 2, 3, 4, 5]
+        assert sorted(table["n"].to_pylist()) == [1, 2, 3, 4, 5]
+        assert sorted(batches["n"].to_pylist()) == [1, 2, 3, 4, 5]
+
+    def test_stream_all_rows(self, warehouse):
+        """Rows come one batch after the other, and all of them come."""
+        sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 300000)) AS n"
+        batches = warehouse.batches(sql)
+
+        assert iter(batches) is batches
+        assert sum(len(batch) for batch in batches) == 300_000
+
+    def test_that_only_cost_are_not_run(self, warehouse):
+        """A dry run of a write writes nothing."""
+        warehouse.dry_run("DELETE FROM ma_predictions_staging WHERE TRUE")
+        with pytest.raises(PropensityError):
+            warehouse.dry_run("SELEC 1")
+
+    def test_are_metered_apart_for_each_run(self, warehouse):
+        """A run has the clients of its instance and a meter of its own."""
+        run = warehouse.for_run()
+
+        assert run.client is warehouse.client
+        assert run.bytes_billed == 0
+
+
+class TestAppend:
+    @pytest.fixture(autouse=True)
+    def emptied(self, warehouse):
+        yield
+        warehouse.execute("DELETE FROM ma_predictions_staging WHERE TRUE")
+
+    def test_of_one_id_happens_once(self, warehouse):
+        """A retried load adds nothing: its job has run."""
+        for rows in (staged(a=0.5), staged(b=0.5)):
+            warehouse.append(PREDICTIONS_STAGING, rows, job_id="once")
+
+        [row] = warehouse.rows("SELECT user_id FROM ma_predictions_staging")
+        assert row["user_id"] == "a"
+
+    def test_takes_columns_in_any_order(self, warehouse):
+        """And keeps texts as they are."""
+        warehouse.append(
+            PREDICTIONS_STAGING, staged(**{INJECTION: 0.5}), job_id="order"
+        )
+
+        [row] = warehouse.rows("SELECT * FROM ma_predictions_staging")
+        assert dict(row.items()) == {
+            "run_id": "r", "staged_on": DAY, "user_id": INJECTION, "probability": 0.5,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "rows",
+        [
+            staged(a=0.5).drop_columns("run_id"),
+            staged(a=0.5).append_column("extra", pa.array([1])),
+        ],
+        ids=["missing", "extra"],
+    )
+    def test_refuses_other_columns(self, warehouse, rows):
+        """Tables are contracts: what does not fit is not written."""
+        with pytest.raises(SchemaError, match="ma_predictions_staging"):
+            warehouse.append(PREDICTIONS_STAGING, rows, job_id="refused")
+
+    def test_makes_one_row_of_values(self):
+        """Missing values are null; an unknown one is an error."""
+        row = record({"user_id": "a"}, PREDICTIONS_STAGING)
+
+        assert row.to_pylist() == [
+            {"run_id": None, "staged_on": None, "user_id": "a", "probability": None}
+        ]
+        with pytest.raises(SchemaError, match="no column shoe_size"):
+            record({"shoe_size": 44}, PREDICTIONS_STAGING)
+
+
+class TestTables:
+    def test_are_made_where_missing(self, warehouse):
+        """Making a table twice is making it once; dropping it, too."""
+        warehouse.create(PREDICTIONS_HISTORY)
+        warehouse.create(PREDICTIONS_HISTORY)
+        assert warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history")) == []
+
+        warehouse.drop("ma_predictions_history")
+        warehouse.drop("ma_predictions_history")
+        with pytest.raises(MissingTable, match="ma_predictions_history"):
+            warehouse.rows(of_all_days("SELECT * FROM ma_predictions_history"))
+
+    def test_may_expire(self, warehouse):
+        """A table for a while has its end in its description."""
+        end = datetime.now(UTC) + timedelta(days=1)
+        warehouse.create(PREDICTIONS_HISTORY, expires=end)
+        name = f"{warehouse.settings.dataset}.ma_predictions_history"
+        found = warehouse.client.get_table(name)
+        warehouse.drop("ma_predictions_history")
+
+        assert abs(found.expires - end) < timedelta(seconds=1)
+
+    def test_view_is_replaced(self, warehouse):
+        """A view takes its new query."""
+        for number in (1, 2):
+            warehouse.replace_view("ga_events", f"SELECT {number} AS n")
+            assert warehouse.rows("SELECT n FROM ga_events")[0]["n"] == number
+
+
+class TestKept:
+    def test_casts_whole_numbers_that_have_become_fractions(self, settings):
+        """A table of before, with its rows, takes the sizes of deciles as they are."""
+        with_whole = replace(
+            EVALUATION,
+            columns=tuple(
+                replace(
+                    column,
+                    fields=tuple(
+                        replace(one, type="INT64") if one.name == "users" else one
+                        for one in column.fields
+                    ),
+                )
+                for column in EVALUATION.columns
+            ),
+        )
+
+        def week(number: int, users: float) -> pa.Table:
+            deciles = [
+                {"decile": one, "users": users + one, "conversions": 1.5}
+                for one in (2, 1)
+            ]
+            row = {"use_case": "u", "week": DAY + timedelta(days=7 * number)}
+            table = with_whole if number == 0 else EVALUATION
+            return record({**row, "model_version": 3, "lift": deciles}, table)
+
+        warehouse = Warehouse.open(settings)
+        try:
+            warehouse.create(with_whole)
+            warehouse.append(with_whole, week(0, 60), job_id="kept-0")
+            for _ in range(2):
+                warehouse.keep(EVALUATION)
+            warehouse.append(EVALUATION, week(1, 60.25), job_id="kept-1")
+            table = warehouse.client.get_table(
+                f"{settings.project}.{settings.dataset}.{EVALUATION.name}"
+            )
+            found = warehouse.rows(
+                of_all_days(f"SELECT week, lift FROM {EVALUATION.name} ORDER BY week")
+            )
+        finally:
+            warehouse.close()
+
+        [lift] = [field for field in table.schema if field.name == "lift"]
+        assert {one.name: one.field_type for one in lift.fields}["users"] == "FLOAT"
+        assert table.time_partitioning.field == EVALUATION.partition
+        assert tuple(table.clustering_fields) == EVALUATION.clustering
+        assert [
+            [(part["decile"], part["users"]) for part in row["lift"]] for row in found
+        ] == [[(2, 62.0), (1, 61.0)], [(2, 62.25), (1, 61.25)]]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("sql", "error"),
+        [
+            ("SELECT * FROM nowhere", MissingTable),
+            ("SELECT * FROM no_dataset.nowhere", MissingTable),
+            ("SELECT shoe_size FROM ma_predictions_staging", SchemaError),
+            ("SELEC 1", PropensityError),
+        ],
+    )
+    def test_are_our_own(self, warehouse, sql, error):
+        """A missing table, a missing column and nonsense each have their class."""
+        with pytest.raises(PropensityError) as caught:
+            warehouse.rows(sql)
+
+        assert type(caught.value) is error
+        assert caught.value.retryable is False
+        assert "\n" not in caught.value.message
+
+    @pytest.mark.parametrize(
+        ("error", "ours", "retryable"),
+        [
+            (api.NotFound("Not found: Table t"), MissingTable, False),
+            (
+                api.BadRequest("analytics_1.events_* does not match any table."),
+                MissingTable,
+                False,
+            ),
+            (
+                api.BadRequest("Query exceeded limit for bytes billed: 1."),
+                QueryTooExpensive,
+                False,
+            ),
+            (api.BadRequest("Unrecognized name: geo at [3:1]"), SchemaError, False),
+            (
+                api.BadRequest("Field name refund_value does not exist in STRUCT<a>"),
+                SchemaError,
+                False,
+            ),
+            (
+                api.BadRequest(
+                    "Transaction is aborted due to concurrent update against table t"
+                ),
+                Conflict,
+                True,
+            ),
+            (
+                api.BadRequest(
+                    "Could not serialize access to table t due to concurrent update"
+                ),
+                Conflict,
+                True,
+            ),
+            (api.BadRequest("Syntax error"), PropensityError, False),
+            (api.Forbidden("Access Denied"), AccessDenied, False),
+            (api.ServiceUnavailable("down"), Unavailable, True),
+            (api.InternalServerError("oops"), Unavailable, True),
+            (api.RetryError("deadline", None), Unavailable, True),
+            (ConnectionError("reset"), Unavailable, True),
+        ],
+    )
+    def test_of_bigquery_are_understood_by_their_words(self, error, ours, retryable):
+        """What BigQuery says, and the emulator may not, has its class, too."""
+        found = translated(error)
+
+        assert type(found) is ours
+        assert found.retryable is retryable
+
+    @pytest.mark.parametrize("status", [500, 503])
+    def test_that_pass_are_not_seen(self, settings, bigquery_emulator, status):
+        """One failed request is sent again."""
+        with Proxy(
+            bigquery_emulator.url, lambda asked: status if asked.number == 0 else None
+        ) as proxy:
+            opened = Warehouse.open(replace(settings, bigquery_endpoint=proxy.url))
+            [row] = opened.rows("SELECT 1 AS one")
+            opened.close()
+
+        assert row["one"] == 1
+        assert len(proxy.asked) >= 2
+
+
+class TestDenied:
+    ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
+
+    @pytest.fixture
+    def denying(self, settings, bigquery_emulator) -> Iterator[Warehouse]:
+        """A warehouse that BigQuery denies everything about datasets."""
+        told = {
+            "error": {
+                "code": 403,
+                "message": "Access Denied: Dataset theirs:analytics_1: Permission "
+                "bigquery.tables.list denied on dataset theirs:analytics_1 (or it may "
+                "not exist).",
+                "errors": [{"reason": "accessDenied", "message": "Access Denied"}],
+                "status": "PERMISSION_DENIED",
+            }
+        }
+        denied = (403, json.dumps(told).encode())
+        with Proxy(bigquery_emulator.url, lambda _: denied) as proxy:
+            opened = Warehouse.open(
+                replace(
+                    settings,
+                    bigquery_endpoint=proxy.url,
+                    ga4_dataset="theirs.analytics_1",
+                )
+            )
+            yield opened
+            opened.close()
+
+    def test_names_account_dataset_and_role(self, denying):
+        """Whoever reads the error knows what to grant, to whom, and who can."""
+        vars(denying.client._credentials)["service_account_email"] = self.ACCOUNT
+
+        for ask in (denying.table_names, denying.check_location):
+            with pytest.raises(AccessDenied) as raised:
+                ask("theirs.analytics_1")
+
+            assert f"service account {self.ACCOUNT}" in raised.value.message
+            assert "theirs.analytics_1" in raised.value.message
+            assert "roles/bigquery.dataViewer" in raised.value.message
+            assert "its owner" in raised.value.message
+            assert (raised.value.status, raised.value.retryable) == (500, False)
+
+    def test_of_a_query_names_the_dataset_that_it_reads(self, denying):
+        """The view is ours, and what it reads is theirs."""
+        with pytest.raises(AccessDenied) as raised:
+            denying.rows("SELECT 1 FROM ga_events")
+
+        assert "roles/bigquery.dataViewer on the dataset theirs.analytics_1" in str(
+            raised.value
+        )
+        assert "the account that runs this" in str(raised.value)
+
+    def test_of_a_quota_is_something_else(self):
+        """A quota that is used up is 403, too, and no permission."""
+        error = api.Forbidden(
+            "Quota exceeded", errors=[{"reason": "quotaExceeded", "message": "x"}]
+        )
+
+        assert not warehouse_module._is_denied(error)

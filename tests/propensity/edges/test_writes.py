@@ -1,0 +1,251 @@
+"""
+Rows through the Storage Write API, specified against the emulator: all, once, or none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import date
+from typing import Any
+
+import grpc
+import pyarrow as pa
+import pytest
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
+
+from propensity.edges import writes
+from propensity.edges.appends import RowsRefused
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
+from propensity.settings import Settings
+from propensity.tables import PREDICTIONS_STAGING
+from tests.recorder import GrpcProxy
+
+DAY = date(2026, 3, 2)
+SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite"
+
+
+@pytest.fixture(scope="module")
+def settings(module_workplace) -> Settings:
+    return Settings.from_environment(module_workplace.environment)
+
+
+@pytest.fixture
+def warehouse(settings) -> Iterator[Warehouse]:
+    """A dataset with an empty staging table."""
+    opened = Warehouse.open(settings)
+    opened.create(PREDICTIONS_STAGING)
+    yield opened
+    opened.execute("DELETE FROM ma_predictions_staging WHERE TRUE")
+    opened.close()
+
+
+def staged(users: int) -> pa.Table:
+    """Rows of a run, as 01 stages them."""
+    return pa.table(
+        {
+            "run_id": ["r"] * users,
+            "staged_on": pa.array([DAY] * users, pa.date32()),
+            "user_id": [f"u{number}" for number in range(users)],
+            "probability": [0.5] * users,
+        }
+    )
+
+
+def counted(warehouse: Warehouse) -> tuple[int, int]:
+    """How many rows there are, and of how many users."""
+    [row] = warehouse.rows(
+        "SELECT COUNT(*) AS n, COUNT(DISTINCT user_id) AS users "
+        "FROM ma_predictions_staging"
+    )
+    return row["n"], row["users"]
+
+
+class Faulty(GrpcProxy):
+    """
+    Stands before the emulator, and fails as it is told.
+
+    ``rule`` gets a method's name and how often it was called, and returns the status
+    to fail with: before the call is forwarded or, with True, once it has been.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        rule: Callable[[str, int], tuple[grpc.StatusCode, bool] | None],
+    ) -> None:
+        super().__init__(settings.bigquery_storage_endpoint, "")
+        self.rule = rule
+        self.asked: dict[str, int] = {}
+        self.offsets: list[int] = []
+
+    def service(self, details: Any) -> Any:
+        handler = super().service(details)
+        name = details.method.rpartition("/")[2]
+
+        def serve(sent: Iterator[bytes], context: Any) -> Iterator[bytes]:
+            number = self.asked[name] = self.asked.get(name, 0) + 1
+            failure = self.rule(name, number)
+            if failure and not failure[1]:
+                context.abort(failure[0], f"Permission 'TABLES_UPDATE_DATA' {name}")
+            answers = handler.stream_stream(self._seen(name, sent), context)
+            if failure is None:
+                yield from answers
+                return
+            if name == "AppendRows":
+                # One answer comes through, and then the connection breaks.
+                yield next(answers)
+                next(answers)
+            else:
+                list(answers)
+            context.abort(failure[0], "broken")
+
+        return grpc.stream_stream_rpc_method_handler(serve)
+
+    def _seen(self, name: str, sent: Iterator[bytes]) -> Iterator[bytes]:
+        for data in sent:
+            if name == "AppendRows":
+                asked = AppendRowsRequest.pb().FromString(data)
+                self.offsets.append(asked.offset.value)
+            yield data
+
+
+def through(settings: Settings, proxy: Faulty) -> Warehouse:
+    return Warehouse.open(
+        replace(settings, bigquery_storage_endpoint=proxy.address, retry_deadline_s=10)
+    )
+
+
+class TestRows:
+    def test_are_all_there(self, warehouse):
+        """In any order of columns; many requests are one append."""
+        rows = staged(30_000).select(["probability", "user_id", "staged_on", "run_id"])
+
+        assert len(list(writes.slices(rows))) > 0
+        warehouse.write(PREDICTIONS_STAGING, rows)
+
+        assert counted(warehouse) == (30_000, 30_000)
+
+    def test_may_be_none(self, warehouse):
+        """Nothing to append is no error."""
+        warehouse.write(PREDICTIONS_STAGING, staged(0))
+
+        assert counted(warehouse) == (0, 0)
+
+    def test_go_in_requests_of_a_bounded_size(self):
+        """Each begins where the one before ended, and none is over the bound."""
+        rows = staged(200_000)
+        parts = list(writes.slices(rows))
+
+        assert len(parts) > 2
+        assert [offset for offset, _ in parts] == [
+            sum(len(batch) for _, batch in parts[:number])
+            for number in range(len(parts))
+        ]
+        assert sum(len(batch) for _, batch in parts) == 200_000
+        assert (
+            max(batch.serialize().size for _, batch in parts)
+            < 1.5 * writes.REQUEST_BYTES
+        )
+
+    def test_that_the_table_refuses_leave_nothing(self, warehouse, settings):
+        """A null where a value is required, in the last request: none is there."""
+        rows = staged(3)
+        rows = rows.set_column(2, "user_id", pa.array(["a", "b", None]))
+
+        with (
+            writes.open_client(settings) as client,
+            pytest.raises(RowsRefused) as caught,
+        ):
+            writes.write(client, settings, table=PREDICTIONS_STAGING.name, rows=rows)
+
+        assert list(caught.value.rows) == [2]
+        assert counted(warehouse) == (0, 0)
+
+    def test_of_other_columns_are_refused(self, warehouse):
+        """Tables are contracts: what does not fit is not sent."""
+        with pytest.raises(SchemaError, match="ma_predictions_staging"):
+            warehouse.write(PREDICTIONS_STAGING, staged(1).drop_columns("run_id"))
+
+    def test_need_a_table(self, warehouse):
+        """The error says what is missing."""
+        with pytest.raises(MissingTable):
+            warehouse.write(
+                replace(PREDICTIONS_STAGING, name="no_such_table"), staged(1)
+            )
+
+
+class TestFailures:
+    @pytest.mark.parametrize(
+        "method",
+        ["CreateWriteStream", "FinalizeWriteStream", "BatchCommitWriteStreams"],
+    )
+    @pytest.mark.parametrize("was_done", [False, True])
+    def test_that_pass_are_not_seen(self, settings, warehouse, method, was_done):
+        """A call that fails once, done or not, is sent again and adds no row twice."""
+
+        def rule(name, number):
+            is_meant = name == method and number == 1
+            return (grpc.StatusCode.UNAVAILABLE, was_done) if is_meant else None
+
+        with Faulty(settings, rule) as proxy:
+            opened = through(settings, proxy)
+            opened.write(PREDICTIONS_STAGING, staged(100))
+            opened.close()
+
+        assert proxy.asked[method] == 2
+        assert counted(warehouse) == (100, 100)
+
+    def test_of_the_connection_are_taken_up_where_it_broke(
+        self, settings, warehouse, monkeypatch
+    ):
+        """What was sent and not acknowledged is sent again at its offset, and is known
+        by it."""
+        monkeypatch.setattr(writes, "REQUEST_BYTES", 4_000)
+
+        def rule(name, number):
+            is_meant = name == "AppendRows" and number < 3
+            return (grpc.StatusCode.UNAVAILABLE, True) if is_meant else None
+
+        with Faulty(settings, rule) as proxy:
+            opened = through(settings, proxy)
+            opened.write(PREDICTIONS_STAGING, staged(1_000))
+            opened.close()
+
+        assert proxy.asked["AppendRows"] == 3
+        assert len(proxy.offsets) > len(set(proxy.offsets))
+        assert counted(warehouse) == (1_000, 1_000)
+
+    def test_that_stay_are_told(self, settings, warehouse):
+        """After some tries; nothing was committed."""
+        with Faulty(
+            settings,
+            lambda name, _: (
+                (grpc.StatusCode.UNAVAILABLE, False) if name == "AppendRows" else None
+            ),
+        ) as proxy:
+            opened = through(settings, proxy)
+            with pytest.raises(Unavailable, match="did not take rows"):
+                opened.write(PREDICTIONS_STAGING, staged(10))
+            opened.close()
+
+        assert counted(warehouse) == (0, 0)
+
+    @pytest.mark.parametrize("method", ["CreateWriteStream", "AppendRows"])
+    def test_of_rights_name_the_permission(self, settings, method):
+        """The first run of an account without it says what to grant."""
+        with Faulty(
+            settings,
+            lambda name, _: (
+                (grpc.StatusCode.PERMISSION_DENIED, False) if name == method else None
+            ),
+        ) as proxy:
+            opened = through(settings, proxy)
+            with pytest.raises(AccessDenied) as caught:
+                opened.write(PREDICTIONS_STAGING, staged(10))
+            opened.close()
+
+        assert "bigquery.tables.updateData" in caught.value.message
+        assert "ma_predictions_staging" in caught.value.message
+        assert "deploy/setup.sh" in caught.value.message

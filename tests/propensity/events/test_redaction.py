@@ -1,0 +1,95 @@
+"""
+Redaction, specified: a dead letter can be sent again, and says of nobody who they are.
+"""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from propensity.events.redaction import REMOVED, personal_fields, redacted
+from tests.events import CATALOGUE, bet, registration, written
+
+PERSONAL = personal_fields(CATALOGUE.types)
+SAID = ("Ada Muster", "1990-05-04", "1 High Street")
+
+
+def test_personal_fields_are_those_that_types_declare():
+    """By the kinds of the event types, whatever their names."""
+    assert PERSONAL == {
+        "name": "personal",
+        "street_address": "personal",
+        "date_of_birth": "birth date",
+    }
+
+
+def test_leaves_an_age_in_the_place_of_a_birth_date():
+    """Sent again, the registration is what it would have been."""
+    sent = written(registration(label="maybe"))
+    found = json.loads(redacted(sent, PERSONAL))
+
+    assert found.pop("age") == 35
+    assert (found["name"], found["street_address"]) == (REMOVED, REMOVED)
+    assert "date_of_birth" not in found
+    assert found["label"] == "maybe"
+
+
+def test_leaves_no_birth_date_that_gives_no_age():
+    """One that is none, or a time that is none: nothing of it stays."""
+    for changed in ({"date_of_birth": "May 1990"}, {"event_time": "soon"}):
+        found = json.loads(redacted(written(registration(**changed)), PERSONAL))
+        assert found["date_of_birth"] == REMOVED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        written(registration())[:-1],
+        written(registration()).replace(b'"campaign"', b'"campaign'),
+        b"[" + written(registration()) + b"]",
+        json.dumps(written(registration()).decode()).encode(),
+        written(registration()).decode().encode("utf-16"),
+        b"\xff" + written(registration()),
+        b'{"name": "Ada Muster',
+        b"{'name': 'Ada Muster', 'date_of_birth': '1990-05-04'}",
+        json.dumps({"n\u0061me": "Ada Muster", "x": 1}).encode(),
+        b'{"event": {"name" : "Ada Muster"}}',
+    ],
+)
+def test_finds_fields_in_what_is_no_event(data):
+    """Broken, nested, quoted twice, in another encoding."""
+    found = redacted(data, PERSONAL).replace(b"\0", b"")
+
+    assert not [text for text in SAID if text.encode() in found]
+
+
+@pytest.mark.parametrize(
+    "data", [written(bet(bet_amount="x")), b"{", b"\xff\x00{", b'{"rename": "x"}', b""]
+)
+def test_leaves_all_else_to_the_byte(data):
+    """What names nobody is kept as it came."""
+    assert redacted(data, PERSONAL) == data
+
+
+def test_does_nothing_where_personal_fields_are_kept():
+    """Without fields to look for nothing is read."""
+    assert redacted(b'{"name": "Ada"}', {}) == b'{"name": "Ada"}'
+
+
+def test_twice_is_once():
+    """What was redacted stays as it is when it is sent, and refused, again."""
+    once = redacted(written(registration(label="maybe")), PERSONAL)
+
+    assert redacted(once, PERSONAL) == once
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [b"\\", b'"', b'"name', b'"name":', b'"name": \\"', b'\\"', b"'name'=", b"[{"],
+)
+def test_is_one_pass(odd):
+    """A megabyte of whatever takes long to search is searched."""
+    data = b"x" + odd * (1024**2 // len(odd))
+
+    assert redacted(redacted(data, PERSONAL), PERSONAL) == redacted(data, PERSONAL)

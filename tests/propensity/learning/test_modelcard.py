@@ -1,0 +1,272 @@
+"""
+The model card, specified: plain values, and the same ones in every shape.
+
+One small model is trained once; cards differ only in what they are told.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import joblib
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from propensity.edges.warehouse import record
+from propensity.learning import modelcard, training
+from propensity.learning.evaluation import Difference
+from propensity.learning.training import Trained, Verdict
+from propensity.models.scoring import Scorer
+from propensity.registry.versions import Published
+from propensity.settings import Settings
+from propensity.tables import TRAINING_METADATA
+from propensity.timeframe import Timeframe
+from propensity.usecases import Baseline, Candidate, UseCase
+
+AT = datetime(2026, 3, 1, 4, 5, 6, tzinfo=UTC)
+SHOP = UseCase(
+    name="shop",
+    title="Purchase",
+    outcome="buy",
+    entity="user_id",
+    lookback_days=60,
+    horizon_days=7,
+    threshold=0.5,
+    parameters={},
+    features={"recency_days": "number", "country": "category"},
+    baseline=Baseline(feature="recency_days", ascending=True),
+    candidates=(
+        Candidate("linear", "LogisticRegression", {"C": 0.5}),
+        Candidate("mean", "MeanOfModels", {"of": ["linear"]}),
+    ),
+)
+WORSE = Verdict(
+    promoted=False,
+    reason="worse: ROC AUC",
+    compared_version=2,
+    differences={
+        "roc_auc": Difference(-0.1, -0.2, -0.05),
+        "log_loss": Difference(0.1, 0.05, 0.2),
+    },
+)
+FIRST = Verdict(promoted=True, reason="the first model of this use case")
+
+
+@cache
+def rows() -> pa.Table:
+    """Four weeks of a hundred users, of whom the recent buy."""
+    random = np.random.default_rng(0)
+    recency = random.integers(0, 60, 400).astype(float)
+    weeks = [date(2026, 1, 1) + timedelta(weeks=n) for n in range(4)]
+    return pa.table(
+        {
+            "as_of": pa.array(np.repeat(np.array(weeks), 100), pa.date32()),
+            "user_id": pa.array([f"u{n}" for _ in weeks for n in range(100)]),
+            "recency_days": pa.array(recency),
+            "country": pa.array(random.choice(["DE", "FR"], 400)),
+            "label": pa.array((random.random(400) < 0.6 - recency / 120).astype(int)),
+            "weight": pa.array(np.ones(400)),
+        }
+    )
+
+
+@cache
+def trained() -> Trained:
+    """A small model of them."""
+    settings = Settings(
+        project="p", minimum_training_rows=100, minimum_conversions=5, seed=1
+    )
+    timeframe = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
+    return training.train(rows(), SHOP, timeframe, preprocessor=None, settings=settings)
+
+
+def card(verdict: Verdict = FIRST) -> dict[str, Any]:
+    """The card of version 3."""
+    return modelcard.card(
+        SHOP,
+        trained(),
+        verdict,
+        version=3,
+        rows=rows(),
+        as_of=date(2026, 2, 28),
+        settle_days=3,
+        chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
+        trained_at=AT,
+        bytes_billed=10_485_760,
+    )
+
+
+def published(names: Any) -> Published:
+    """Names and checksums as the registry would give them."""
+    return Published(
+        version=3,
+        objects={name: f"models/shop/3/{name}" for name in names},
+        checksums={name: f"sha of {name}" for name in names},
+    )
+
+
+@cache
+def files() -> dict[str, tuple[bytes, str]]:
+    """The files of the version."""
+    return modelcard.files(card(), trained(), rows())
+
+
+class TestCard:
+    def test_is_plain(self):
+        """Nothing in it is a numpy value or an object: JSON has the same values, but
+        for dates, which it writes as text. NaN, which JSON has not, is not in it."""
+
+        def plain(value: Any) -> bool:
+            if isinstance(value, dict):
+                return all(isinstance(k, str) and plain(v) for k, v in value.items())
+            if isinstance(value, list | tuple):
+                return all(plain(entry) for entry in value)
+            return value is None or type(value) in (str, int, float, bool, date)
+
+        assert [name for name, value in card().items() if not plain(value)] == []
+        json.dumps(card(), default=str, allow_nan=False)
+
+    def test_says_how_the_version_came_about(self):
+        """When, from which days and rows, by which candidates and which is chosen."""
+        found = card()
+
+        assert found["model_version"] == 3
+        assert found["trained_at"] == "2026-03-01T04:05:06+00:00"
+        assert found["rows"] == {"train": 200, "calibrate": 100, "holdout": 100}
+        assert found["split"]["holdout"] == [date(2026, 1, 22)]
+        assert [one["name"] for one in found["candidates"]] == ["linear", "mean"]
+        assert sum(one["chosen"] for one in found["candidates"]) == 1
+        assert found["parameters"] == {"C": 0.5}
+        assert set(found["libraries"]) >= {"python", "scikit-learn", "numpy", "pyarrow"}
+
+    def test_says_what_it_is_worth(self):
+        """Figures, curves, baseline, importance, and the data it was trained on."""
+        found = card()
+
+        assert found["quality"] == dict(trained().quality)
+        assert found["baselines"][0]["name"] == "recency_days alone"
+        assert [entry["feature"] for entry in found["importance"]][0] == "recency_days"
+        assert {"roc", "pr", "calibration"} <= set(found["curves"])
+        assert found["dataset"]
+
+    def test_says_why_it_does_not_serve(self):
+        """A verdict comes with the champion and the differences to it."""
+        verdict = card(WORSE)["verdict"]
+
+        assert verdict["promoted"] is False
+        assert verdict["compared_version"] == 2
+        assert verdict["roc_auc_difference_low"] == -0.2
+        assert verdict["log_loss_difference_high"] == 0.2
+
+
+class TestFiles:
+    def test_are_all_that_a_version_holds(self):
+        """Model, preprocessor, data set, card and report, each with its type."""
+        assert {name: kind for name, (_, kind) in files().items()} == {
+            "model.joblib": "application/octet-stream",
+            "preprocessor.joblib": "application/octet-stream",
+            "dataset/rows.parquet": "application/vnd.apache.parquet",
+            "card.json": "application/json",
+            "report.html": "text/html; charset=utf-8",
+        }
+
+    def test_load_into_what_was_measured(self):
+        """Model and preprocessor, read back, give the holdout's probabilities."""
+        model, preprocessor = (
+            joblib.load(io.BytesIO(files()[name][0]))
+            for name in (modelcard.MODEL, modelcard.PREPROCESSOR)
+        )
+        scorer = Scorer.compile(preprocessor, model, features=dict(SHOP.features))
+        again = training.scores(scorer, trained().holdout.rows)
+
+        assert again.tobytes() == trained().probability.tobytes()
+
+    def test_hold_the_rows(self):
+        """The data set snapshot is the table that training read, but for its users."""
+        found = pq.read_table(io.BytesIO(files()[modelcard.DATASET][0]))
+
+        assert found.drop("user_id").equals(rows().drop("user_id"))
+
+    def test_hold_numbers_in_the_place_of_users(self):
+        """Rows of one user have one number, other users others; no id is in the file,
+        so that none has to be removed from what is never rewritten."""
+        data = files()[modelcard.DATASET][0]
+        numbers = pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
+        users = rows()["user_id"].to_pylist()
+
+        assert len(set(zip(users, numbers, strict=True))) == len(set(users))
+        assert set(numbers) == set(range(len(set(users))))
+        assert not [user for user in set(users) if user.encode() in data]
+
+    def test_hold_the_card_as_it_is(self):
+        """The stored card has the card's values."""
+        stored = json.loads(files()[modelcard.CARD][0])
+
+        assert stored == json.loads(json.dumps(card(), default=str))
+
+    def test_hold_a_page_of_its_own(self):
+        """The report is HTML that loads nothing from anywhere."""
+        page = files()[modelcard.REPORT][0].decode()
+
+        assert page.lower().startswith("<!doctype html>")
+        assert re.findall(r'(?:src|href)="(?!data:|#)[^"]*"', page) == []
+        assert "@import" not in page
+
+
+class TestMetadata:
+    def row(self, verdict: Verdict = FIRST) -> dict[str, Any]:
+        return modelcard.metadata(card(verdict), published(files()), seconds=1.5)
+
+    @pytest.mark.parametrize("verdict", [FIRST, WORSE], ids=["first", "worse"])
+    def test_is_a_row_of_its_table(self, verdict):
+        """Every value belongs to a column and has its type."""
+        found = record(self.row(verdict), TRAINING_METADATA)
+
+        assert found.schema.equals(TRAINING_METADATA.arrow_schema())
+        assert found["model_version"].to_pylist() == [3]
+
+    def test_leaves_no_column_out(self):
+        """After a comparison every column has a value, or is null because the figure
+        has none."""
+        columns = {column.name for column in TRAINING_METADATA.columns}
+
+        assert set(self.row(WORSE)) == columns
+
+    def test_repeats_the_card(self):
+        """Figures, days and checksums are those of the card and the files."""
+        found = self.row(WORSE)
+
+        assert found["roc_auc"] == trained().quality["roc_auc"]
+        assert found["holdout_as_ofs"] == [date(2026, 1, 22)]
+        assert found["training_date"] == date(2026, 3, 1)
+        assert found["trained_at"] == AT
+        assert found["model_object"] == "models/shop/3/model.joblib"
+        assert found["model_sha256"] == "sha of model.joblib"
+        assert found["dataset_sha256"] == "sha of dataset/rows.parquet"
+        assert json.loads(found["parameters"]) == {"C": 0.5}
+        assert json.loads(found["features"]) == dict(SHOP.features)
+        assert found["promoted"] is False
+        assert found["verdict"] == "worse: ROC AUC"
+
+    def test_keeps_the_order_of_features(self):
+        """The model reads its input in this order, and 01 compares it."""
+        assert list(json.loads(self.row()["features"])) == list(SHOP.features)
+
+
+class TestAnswer:
+    def test_tells_the_caller_what_was_trained(self):
+        """Version, verdict, figures of the holdout, and where the files are."""
+        found = modelcard.answer(card(), published(files()))
+
+        assert found["model_version"] == 3
+        assert found["promoted"] is True
+        assert found["holdout"]["roc_auc"] == trained().quality["roc_auc"]
+        assert found["objects"]["report.html"] == "models/shop/3/report.html"
+        assert json.dumps(found, default=str)

@@ -1,0 +1,667 @@
+"""The page of a model: readable everywhere, complete, and safe with any data."""
+
+from __future__ import annotations
+
+import copy
+import html
+import json
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator, Mapping
+from datetime import date, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity import usecases
+from propensity.learning import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+LARGEST_PAGE = 300_000
+
+HOSTILE = (
+    '<script>alert("1")</script>&amp;\'`]]>-->\x00\x1b\x85\u202e\ud800\uffff${x} $body'
+)
+LONG = "a_feature_whose_name_somebody_generated_" * 4
+
+VOID = {"meta", "link", "br", "img", "input", "hr"}
+
+
+def rows(
+    n: int = 1_600, *, numbers: int = 6, names: Mapping[str, str] | None = None
+) -> tuple[pa.Table, dict[str, str]]:
+    """Build a training data set of a few dates with numbers and categories."""
+    generator = np.random.default_rng(7)
+    names = names or {}
+    interest = generator.normal(size=n)
+    start = date(2026, 1, 5)
+    columns: dict[str, Any] = {
+        "as_of": [
+            start + timedelta(days=7 * int(i)) for i in generator.integers(0, 8, n)
+        ],
+        "user_id": [f"u{i}" for i in generator.integers(0, n, n)],
+        "label": (generator.random(n) < 1 / (1 + np.exp(2 - interest))).astype(int),
+        "weight": np.ones(n),
+    }
+    features = {}
+    for i in range(numbers):
+        values = np.exp((i % 3) * interest + generator.normal(size=n))
+        name = names.get(f"number_{i}", f"number_{i}")
+        columns[name] = np.where(generator.random(n) < 0.1 * i, np.nan, values)
+        columns[name] = pa.array(columns[name], from_pandas=True)
+        features[name] = "number"
+    for i in range(2):
+        name = names.get(f"category_{i}", f"category_{i}")
+        values = [f"value {v}" for v in generator.geometric(0.2, n)]
+        columns[name] = [names.get(value, value) for value in values]
+        features[name] = "category"
+    return pa.table(columns), features
+
+
+def model_card(
+    data: tuple[pa.Table, dict[str, str]] | None = None, **changes: Any
+) -> dict[str, Any]:
+    """Build the card of a model that was measured well."""
+    table, features = data or rows()
+    dataset = report.describe(table, features)
+    dates = [entry["as_of"] for entry in dataset["as_ofs"]]
+    intervals = {
+        f"{name}_{end}": value
+        for name, (low, high) in {
+            "roc_auc": (0.6903, 0.7466),
+            "pr_auc": (0.2844, 0.3727),
+            "brier": (0.0743, 0.0887),
+            "log_loss": (0.2703, 0.3136),
+            "calibration_error": (0.0083, 0.0217),
+        }.items()
+        for end, value in (("low", low), ("high", high))
+    }
+    lifts = [3.07, 1.73, 1.33, 1.04, 0.87, 0.66, 0.53, 0.41, 0.24, 0.12]
+    card = {
+        "use_case": "ga4_purchase",
+        "title": "Purchase of the coming week",
+        "outcome": "buy",
+        "model_version": 17,
+        "trained_at": "2026-05-04T03:21:12+00:00",
+        "as_of": "2026-05-04",
+        "lookback_days": 61,
+        "horizon_days": 7,
+        "settle_days": 3,
+        "split": {"train": dates[:5], "calibrate": dates[5:6], "holdout": dates[7:]},
+        "rows": {"train": 34_011, "calibrate": 6_203, "holdout": 3_121},
+        "algorithm": "HistGradientBoostingClassifier",
+        "parameters": {"learning_rate": 0.063, "max_leaf_nodes": 19},
+        "calibration": "isotonic",
+        "calibrations": [
+            {"name": "none", "log_loss": 0.3317},
+            {"name": "isotonic", "log_loss": 0.3297},
+        ],
+        "candidates": [
+            {
+                "name": name,
+                "algorithm": f"{name.title()}Classifier",
+                "parameters": {"size": 20 + i},
+                "roc_auc": 0.7213 - i / 90,
+                "pr_auc": 0.3319 - i / 80,
+                "log_loss": 0.3389 + i / 70,
+                "brier": 0.0968 + i / 60,
+                "fit_seconds": 2.3 + i,
+                "chosen": i == 0,
+            }
+            for i, name in enumerate(("boosting", "logistic", "forest"))
+        ],
+        "quality": {
+            "users": 3_120,
+            "conversions": 326,
+            "base_rate": 326 / 3_120,
+            "mean_probability": 0.1017,
+            "threshold": 0.47,
+            "true_positives": 43,
+            "true_negatives": 2_769,
+            "false_positives": 28,
+            "false_negatives": 283,
+            "precision": 0.6056,
+            "recall": 0.1319,
+            "f1": 0.2166,
+            "roc_auc": 0.7184,
+            "pr_auc": 0.3271,
+            "brier": 0.0811,
+            "log_loss": 0.2914,
+            "calibration_error": 0.0123,
+            **intervals,
+            "lift": [
+                {
+                    "decile": i + 1,
+                    "users": 312,
+                    "conversions": round(32.6 * lift),
+                    "mean_probability": 0.1013 * lift,
+                    "lift": lift,
+                }
+                for i, lift in enumerate(lifts)
+            ],
+        },
+        "curves": {
+            "roc": [[i / 500, (i / 500) ** 0.4] for i in range(501)],
+            "pr": [[i / 500, 0.8 - 0.7 * i / 500] for i in range(501)],
+            "calibration": [
+                {"mean_probability": 0.11 * lift, "rate": 0.1 * lift, "users": 300 + i}
+                for i, lift in enumerate(lifts)
+            ],
+        },
+        "baselines": [{"name": "recency alone", "roc_auc": 0.5412}],
+        "importance": [
+            {"feature": name, "mean": 0.0611 / (i + 1), "std": 0.0041 / (i + 1)}
+            for i, name in enumerate(features)
+        ],
+        "verdict": {
+            "promoted": True,
+            "reason": "not worse than version 16",
+            "compared_version": 16,
+            "roc_auc_difference": 0.0121,
+            "roc_auc_difference_low": -0.0031,
+            "roc_auc_difference_high": 0.0274,
+        },
+        "dataset": dataset,
+        "artifacts": [
+            {
+                "name": "model",
+                "object": "models/ga4_purchase/17/model.joblib",
+                "sha256": "0123456789abcdef" * 4,
+            }
+        ],
+        "libraries": {"scikit-learn": "1.9.1", "numpy": "2.4.6"},
+        "bytes_billed": 31_457_280,
+        "seconds": 41.27,
+    }
+    return card | changes
+
+
+def hostile_card() -> dict[str, Any]:
+    """Build a card whose every name and value is hostile."""
+    names = {
+        "number_0": HOSTILE.replace("\ud800", ""),
+        "number_1": LONG,
+        "category_0": "</td></table>",
+        "category_1": '" onload="x()',
+        "value 1": HOSTILE.replace("\ud800", ""),
+        "value 2": "]]></title></svg>",
+    }
+    card = model_card(rows(names=names))
+    card |= dict.fromkeys(("use_case", "title", "outcome", "algorithm"), HOSTILE)
+    card |= dict.fromkeys(("as_of", "trained_at", "model_version"), HOSTILE)
+    card["parameters"] = {HOSTILE: HOSTILE}
+    card["libraries"] = {HOSTILE: LONG}
+    card["verdict"] |= {"reason": HOSTILE, "compared_version": HOSTILE}
+    card["split"] = {"train": [HOSTILE]}
+    for key in ("candidates", "calibrations", "baselines", "artifacts"):
+        for entry in card[key]:
+            entry["name"] = HOSTILE
+    return card
+
+
+def blank(value: Any) -> Any:
+    """Replace every figure by None, keeping shapes and names."""
+    if isinstance(value, dict):
+        return {key: blank(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [blank(inner) for inner in value]
+    return value if isinstance(value, str | bool) else None
+
+
+class StrictParser(HTMLParser):
+    """Read HTML, insisting that every element closes in its order."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.words: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"an attribute twice: <{tag} {names}>"
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open, f"</{tag}> closes nothing"
+        assert self.open.pop() == tag, f"</{tag}> out of order at {self.getpos()}"
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.words.append(data)
+
+
+def parse(page: str) -> StrictParser:
+    """Read a page strictly."""
+    parser = StrictParser()
+    parser.feed(page)
+    parser.close()
+    assert parser.open == []
+    return parser
+
+
+def pictures(page: str) -> list[ET.Element]:
+    """Read the page's SVG elements as XML."""
+    return [ET.fromstring(svg) for svg in re.findall(r"<svg.*?</svg>", page, re.S)]
+
+
+CARDS = {
+    "measured": model_card,
+    "nothing": dict,
+    "blank": lambda: blank(model_card()),
+    "hostile": hostile_card,
+}
+
+
+@pytest.fixture(params=CARDS, name="page")
+def rendered(request: pytest.FixtureRequest) -> str:
+    """Render a card of each sort."""
+    return report.training_page(CARDS[request.param]())
+
+
+def test_a_page_is_well_formed(page: str) -> None:
+    """Elements close in order and SVG is XML, whatever is in the data."""
+    parser = parse(page)
+
+    assert page.startswith("<!DOCTYPE html>")
+    assert [tag for tag, _ in parser.tags].count("h1") == 1
+    assert not [m for m in re.findall(r"\$\w+|\$\{", page) if m not in {"${", "$body"}]
+    for picture in pictures(page):
+        assert picture[0].tag == "title"
+        assert picture[0].text
+        assert picture[1].tag == "desc"
+        assert picture[1].text
+
+
+def test_a_page_needs_nothing_but_itself(page: str) -> None:
+    """No script, no address, no import: it reads the same without a network."""
+    parser = parse(page)
+    allowed = {"href": "data:,"}
+
+    for tag, attributes in parser.tags:
+        assert tag not in {"script", "img", "iframe", "object", "embed", "a", "base"}
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            if name in {"src", "href", "xlink:href", "action", "srcset"}:
+                assert value == allowed[name]
+    style = "".join(re.findall(r"<style>.*?</style>", page, re.S))
+    assert "@import" not in style
+    assert "url(" not in style
+    assert "http" not in style
+
+
+def test_tables_have_captions_and_headers(page: str) -> None:
+    """Each says what it holds, and each row begins with its name."""
+    for found in re.findall(r"<table>.*?</table>", page, re.S):
+        assert re.match(r"<table><caption><span>[^<]+", found)
+        for row in re.findall(r"<tr.*?</tr>", found, re.S):
+            assert re.match(r'<tr[^>]*><th scope="(col|row)"', row)
+
+
+def test_a_page_is_the_same_each_time() -> None:
+    """It depends on the card alone, and leaves the card as it was."""
+    card = model_card()
+    before = copy.deepcopy(card)
+
+    assert report.training_page(card) == report.training_page(card)
+    assert card == before
+
+
+def test_a_page_reads_a_card_back_from_json() -> None:
+    """The card in the bucket gives the same page."""
+    card = model_card()
+
+    assert report.training_page(json.loads(json.dumps(card))) == report.training_page(
+        card
+    )
+
+
+def test_names_from_data_are_text_only() -> None:
+    """Nothing of a hostile name becomes markup; it is readable as it was."""
+    page = report.training_page(hostile_card())
+    parser = parse(page)
+    words = "".join(parser.words)
+
+    assert '<script>alert("1")</script>&amp;\'`]]>-->' in words
+    assert "${x} $body" in words
+    assert not re.search("[\x00-\x08\x0e-\x1f\x7f-\x9f\u202e\ud800\uffff]", page)
+    assert page.encode("utf-8")
+    assert "script" not in {tag for tag, _ in parser.tags}
+
+
+def test_the_page_begins_with_the_answer() -> None:
+    """One plain sentence says how good the model is."""
+    page = report.training_page(model_card())
+
+    assert (
+        "<h1>Of the 10% of users ranked highest, 32.1% went on to buy within 7 days, "
+        "3.1 times the average.</h1>"
+    ) in page
+    assert "it ranks the right one higher 72 times in 100" in page
+    assert "On average it promised that 10.2% buy; it was 10.4%." in page
+
+
+@pytest.mark.parametrize("name", ["ga4_purchase", "first_day_churn"])
+def test_the_page_speaks_of_the_use_case_s_outcome(name: str) -> None:
+    """Users buy or leave; nobody "converts" who does not."""
+    use_case = usecases.load(name)
+    card = model_card(title=use_case.title, outcome=use_case.outcome)
+    sampled = {"positive_sampling_rate": 0.5, "negative_sampling_rate": 0.1}
+    page = report.training_page(card | sampled)
+    words = " ".join(parse(page).words)
+
+    assert "conver" not in page.lower()
+    assert f"Who {use_case.outcome}" in words
+    assert f"those who {use_case.outcome}" in words
+    assert f"50.0% of the rows of users who {use_case.outcome}" in words
+
+
+def test_sizes_of_groups_are_written_as_they_are() -> None:
+    """A tenth of 703 users is 70.3, and a rate is of that."""
+    card = model_card()
+    card["quality"]["lift"][0] |= {"users": 70.3, "conversions": 70.3}
+    words = parse(report.training_page(card)).words
+
+    assert words.count("70.3") == 2
+    assert "100.0%" in words
+
+
+def test_the_top_group_is_the_one_with_the_highest_probabilities() -> None:
+    """However the groups are numbered."""
+    card = model_card()
+    for decile in card["quality"]["lift"]:
+        decile["decile"] = 11 - decile["decile"]
+
+    assert "32.1% went on to buy" in report.training_page(card)
+
+
+def written(value: float) -> set[str]:
+    """Give the ways in which a page may write a number."""
+    plain = {f"{value:.{places}f}" for places in range(1, 5)}
+    shares = {f"{100 * value:.{places}f}%" for places in (1, 2)}
+    whole = {f"{value:,.0f}"} if float(value).is_integer() else set()
+    return plain | shares | whole | {report.compact(value), str(value)}
+
+
+def figures(value: Any) -> Iterator[float]:
+    """Walk over the numbers of a part of a card."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list):
+        for inner in value:
+            yield from figures(inner)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
+
+
+def test_every_number_of_the_card_is_on_the_page() -> None:
+    """Outside of curves, histograms and the map of correlations, all are written."""
+    card = model_card()
+    dataset = card["dataset"]
+    words = " ".join(parse(report.training_page(card)).words)
+    tokens = set(re.findall(r"[\w.,%\u2212]*[\w%]", words)) | set(words.split())
+    tokens = {token.replace("\u2212", "-") for token in tokens}
+    shown = {
+        key: part for key, part in card.items() if key not in {"curves", "dataset"}
+    }
+    shown["correlations"] = dataset["correlations"]["rows"]
+    for key in ("as_ofs", "categories", "rows", "users", "conversions", "base_rate"):
+        shown[key] = dataset[key]
+    shown["numbers"] = [
+        {k: v for k, v in number.items() if k not in {"histogram", "infinite"}}
+        for number in dataset["numbers"]
+    ]
+    lost = [
+        (key, value)
+        for key, part in shown.items()
+        for value in figures(part)
+        if not {w.replace("\u2212", "-") for w in written(value)} & tokens
+    ]
+
+    assert lost == []
+    for name in dataset["correlations"]["features"]:
+        assert name in words
+    for artifact in card["artifacts"]:
+        assert artifact["object"] in words
+        assert artifact["sha256"] in words
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Walk over the places of a card's numbers."""
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, inner in items:
+            yield from leaves(inner, (*path, key))
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield path
+
+
+def test_no_number_of_the_card_is_ignored() -> None:
+    """Changing any one changes the page."""
+    card = model_card(rows(400, numbers=2))
+    for name in ("roc", "pr"):
+        card["curves"][name] = card["curves"][name][::50]
+    for number in card["dataset"]["numbers"]:
+        # Labels are drawn apart where there are two; ticks name three of the edges.
+        del number["histogram"]["share"]
+        n_edges = len(number["histogram"]["edges"])
+        number["histogram"]["edges"] = list(range(n_edges))
+    # Half of a symmetric matrix is drawn.
+    card["dataset"]["correlations"]["matrix"] = [[None, None], [0.4, None]]
+    before = report.training_page(card)
+    ignored = []
+    for path in leaves(card):
+        changed = copy.deepcopy(card)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = place[path[-1]] * 0.5 + 0.21
+        if report.training_page(changed) == before:
+            ignored.append(path)
+
+    between = [path for path in ignored if path[-2] == "edges"]
+    assert len(between) == len([p for p in leaves(card) if p[-2:-1] == ("edges",)]) - 6
+    sizes = [path for path in ignored if path[-1] == "users" and "curves" in path]
+    assert [path for path in ignored if path not in between + sizes] == []
+
+
+def test_a_holdout_of_one_class_says_why_figures_are_missing() -> None:
+    """A dash, and the reason beside it."""
+    card = model_card()
+    counts = {"users": 60, "conversions": 0, "base_rate": 0.0, "true_negatives": 60}
+    card["quality"] = blank(card["quality"]) | counts | {"lift": []}
+    card["curves"] = {"roc": [], "pr": [], "calibration": []}
+    page = report.training_page(card)
+
+    assert "could not be measured: nobody in the holdout is of label 1" in page
+    assert "no user is above the threshold" in page
+    assert "No curve: nobody in the holdout is of label 1" in page
+    assert "nan" not in page.lower().split()
+
+
+def test_a_training_set_of_one_class_is_drawn() -> None:
+    """Histograms show the one class there is; features of nulls say so."""
+    table, features = rows(300)
+    table = table.set_column(
+        table.column_names.index("label"), "label", pa.array([0] * 300)
+    )
+    table = table.append_column("null_number", pa.nulls(300, pa.float64()))
+    table = table.append_column("null_category", pa.nulls(300, pa.string()))
+    features |= {"null_number": "number", "null_category": "category"}
+    page = report.training_page(model_card((table, features)))
+    drawn = [p for p in pictures(page) if p[0].text == "Distribution of number_0"]
+
+    assert [path.get("class") for path in drawn[0].iter("path")] == ["fill-0", "axis"]
+    assert "It has no finite value." in page
+    assert "It has no value." in page
+    parse(page)
+
+
+def test_a_first_model_has_nobody_to_be_compared_with() -> None:
+    """The page says so, and says when it was not promoted."""
+    verdict = {"promoted": False, "reason": "too few rows", "compared_version": None}
+    page = report.training_page(model_card(verdict=verdict))
+
+    assert "There was no champion to compare it with." in page
+    assert "<b>Not promoted.</b> Too few rows." in page
+
+
+@pytest.mark.parametrize("numbers", [34, 90])
+def test_a_page_stays_small(numbers: int) -> None:
+    """With dozens of features it can still be sent by mail."""
+    card = model_card(rows(numbers=numbers))
+
+    assert len(report.training_page(card).encode()) < LARGEST_PAGE
+
+
+def test_numbers_are_written_for_people() -> None:
+    """Thousands apart, a real minus, no minus zero, few characters."""
+    assert report.count(1234567) == "1,234,567"
+    assert report.percent(0.0042) == "0.42%"
+    assert report.percent(0.3141) == "31.4%"
+    assert report.decimals(2)(-0.001) == "0.00"
+    assert report.decimals(2)(-1.234) == "\N{MINUS SIGN}1.23"
+    assert report.compact(1234567) == "1.23M"
+    assert report.compact(0.012345) == "0.0123"
+    assert report.compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
+    for write in (report.count, report.percent, report.compact, report.decimals(1)):
+        assert write(None) == write(float("nan")) == write(float("inf")) == "—"
+
+
+def test_bars_are_as_long_as_their_values() -> None:
+    """On one scale, from zero, to the left when negative."""
+    bars = [report.Bar("a", 2.0, "2"), report.Bar("b", -1.0, "-1")]
+    bars.append(report.Bar("none", None, "—"))
+    svg = ET.fromstring(report.bars_svg(bars, title="t", description="d"))
+    first, second = svg.iter("rect")
+
+    assert float(first.get("width", 0)) == pytest.approx(
+        2 * float(second.get("width", 0)), abs=0.2
+    )
+    assert second.get("class") == "bar minus"
+    assert "none" in "".join(svg.itertext())
+
+
+def test_a_line_stays_within_its_chart() -> None:
+    """What lies outside of the axes is drawn at their end."""
+    svg = ET.fromstring(
+        report.line_svg(
+            [report.Line([(-5, -5), (0.5, 0.5), (9, 9)], has_dots=True)],
+            title="t",
+            description="d",
+            x_label="x",
+            y_label="y",
+            x_range=(0, 1),
+            y_range=(0, 1),
+        )
+    )
+    width, height = (float(v) for v in svg.get("viewBox", "").split()[2:])
+
+    dots = list(svg.iter("circle"))
+    assert len(dots) == 3
+    for dot in dots:
+        assert 0 <= float(dot.get("cx", -1)) <= width
+        assert 0 <= float(dot.get("cy", -1)) <= height
+
+
+def test_a_long_curve_keeps_its_ends() -> None:
+    """It is thinned to what can be seen."""
+    svg = report.line_svg(
+        [report.Line([(i / 1e4, i / 1e4) for i in range(10_001)])],
+        title="t",
+        description="d",
+        x_label="x",
+        y_label="y",
+        x_range=(0, 1),
+        y_range=(0, 1),
+    )
+    (path,) = re.findall(r'<path class="line" d="M(.*?)"', svg)
+    points = path.split("L")
+
+    assert len(points) == report.CURVE_POINTS
+    assert points[0] == "48 246"
+    assert points[-1] == "350 26"
+
+
+def test_a_histogram_of_one_bin_and_a_map_of_one_name_are_drawn() -> None:
+    """The smallest charts are charts."""
+    ET.fromstring(
+        report.histogram_svg([3, 3], [[1.0], None], title="t", description="d")
+    )
+    svg = ET.fromstring(report.heatmap_svg(["a"], [[1.0]], title="t", description="d"))
+
+    assert "a" in list(svg.itertext())
+
+
+def chromium_of(wrapper: Path, folder: Path, *options: str) -> tuple[str, str]:
+    """Open a page in Chromium and return its document and its log."""
+    ended = subprocess.run(
+        [
+            CHROMIUM or "",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--enable-logging=stderr",
+            f"--user-data-dir={folder}",
+            *options,
+            "--dump-dom",
+            wrapper.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    return ended.stdout, ended.stderr
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_a_browser_shows_it_at_any_width_without_complaint(tmp_path: Path) -> None:
+    """No sideways scrolling from a phone to a wide screen, no console message."""
+    frames = "".join(
+        f'<iframe data-sort="{sort}" style="width:{width}px" srcdoc="'
+        f'{html.escape(report.training_page(CARDS[sort]()))}"></iframe>'
+        for sort in CARDS
+        for width in (320, 390, 768, 1280, 2200)
+    )
+    wrapper = tmp_path / "wrapper.html"
+    wrapper.write_text(
+        f"<!DOCTYPE html><meta charset=utf-8><body>{frames}<pre></pre><script>"
+        "onload = () => { document.querySelector('pre').textContent = "
+        "JSON.stringify([...document.querySelectorAll('iframe')].map(f => {"
+        "const root = f.contentDocument.documentElement;"
+        "const h1 = root.querySelector('h1');"
+        "const wide = [...root.querySelectorAll('body *')].filter(e =>"
+        " !e.closest('svg') && !e.closest('.scroll > *') &&"
+        " e.getBoundingClientRect().right > root.clientWidth + 1);"
+        "return [f.dataset.sort, f.clientWidth, root.scrollWidth, wide.length,"
+        " h1.getBoundingClientRect().height > 0]; })); "
+        "document.querySelectorAll('iframe').forEach(f => f.remove()); };</script>",
+        encoding="utf-8",
+    )
+    document, log = chromium_of(wrapper, tmp_path / "profile")
+    (measured,) = re.findall(r"<pre>(.*?)</pre>", document, re.S)
+    frames_seen = json.loads(html.unescape(measured))
+
+    assert len(frames_seen) == 5 * len(CARDS)
+    for sort, frame_width, content_width, n_beyond, is_shown in frames_seen:
+        assert content_width <= frame_width, (sort, frame_width)
+        assert n_beyond == 0, (sort, frame_width)
+        assert is_shown
+    assert "CONSOLE" not in log

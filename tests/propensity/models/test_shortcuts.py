@@ -1,0 +1,183 @@
+"""
+Shortcuts, specified: what scikit-learn computes, or none.
+
+``gaps`` are rows with NaN, which an original either takes or refuses; its shortcut does
+the same.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    QuantileTransformer,
+    StandardScaler,
+)
+
+from propensity.models import shortcuts
+from propensity.models.shortcuts import probability_of, transform_of
+
+WIDTH = 6
+
+
+def drawn(count: int, *, seed: int = 0, gaps: float = 0.0) -> np.ndarray:
+    """Return rows of numbers of many sizes, some missing."""
+    generator = np.random.default_rng(seed)
+    rows = generator.normal(size=(count, WIDTH))
+    rows *= 10.0 ** generator.integers(-3, 3, size=(count, 1))
+    rows[generator.random(rows.shape) < gaps] = np.nan
+    return rows
+
+
+ROWS = drawn(400, seed=1)
+LABEL = ROWS[:, 0] + ROWS[:, 1] > 0.1
+
+
+def boosted(**options):
+    return HistGradientBoostingClassifier(**{"max_iter": 20, **options})
+
+
+def calibrated(model, method):
+    """Return a model calibrated as training does it: fitted first, then frozen."""
+    frozen = FrozenEstimator(model.fit(ROWS, LABEL))
+    return CalibratedClassifierCV(frozen, method=method).fit(ROWS, LABEL)
+
+
+STEPS = {
+    "scaled": StandardScaler(),
+    "centred": StandardScaler(with_std=False),
+    "unit variance": StandardScaler(with_mean=False),
+    "between": MinMaxScaler(),
+    "clipped": MinMaxScaler((-1, 1), clip=True),
+    "median": SimpleImputer(strategy="median"),
+    "constant": SimpleImputer(strategy="constant", fill_value=7.0),
+    "indicated": SimpleImputer(add_indicator=True),
+    "function": FunctionTransformer(np.arcsinh),
+    "identity": FunctionTransformer(),
+}
+MODELS = {
+    "linear": lambda: LogisticRegression(max_iter=200),
+    "boosted": boosted,
+    "stumps": lambda: boosted(max_leaf_nodes=2),
+    "leaves without a split": lambda: boosted(min_samples_leaf=300),
+    "many leaves": lambda: boosted(max_leaf_nodes=64, min_samples_leaf=1),
+}
+
+
+class TestTransforms:
+    @pytest.mark.parametrize("name", STEPS)
+    @settings(max_examples=20, deadline=None)
+    @given(
+        count=st.integers(1, 30),
+        seed=st.integers(0, 99),
+        gaps=st.sampled_from([0.0, 0.3]),
+    )
+    def test_equal_the_transformer(self, name, count, seed, gaps):
+        """Numbers, gaps and indicators come out as the transformer has them."""
+        step = STEPS[name].fit(drawn(50, seed=7, gaps=0.2))
+        shortcut = transform_of(step)
+        rows = drawn(count, seed=seed, gaps=gaps)
+
+        assert shortcut is not None
+        np.testing.assert_array_equal(shortcut(rows.copy()), step.transform(rows))
+
+    def test_are_none_of_what_is_not_known(self):
+        """Every other transformer is called itself."""
+        assert transform_of(QuantileTransformer(n_quantiles=9).fit(ROWS)) is None
+        assert transform_of(SimpleImputer(missing_values=-1).fit(ROWS)) is None
+
+    def test_are_none_of_one_that_drops_columns(self):
+        """Of a column without any value there is none to put in the gaps."""
+        rows = ROWS.copy()
+        rows[:, 2] = np.nan
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            step = SimpleImputer().fit(rows)
+
+            assert transform_of(step) is None
+
+
+class TestProbabilities:
+    @pytest.mark.parametrize("method", [None, "sigmoid", "isotonic"])
+    @pytest.mark.parametrize("name", MODELS)
+    def test_equal_the_model(self, name, method):
+        """One row or many, with gaps where the model takes them, calibrated or not."""
+        model = MODELS[name]()
+        if method is None:
+            model.fit(ROWS, LABEL)
+        else:
+            model = calibrated(model, method)
+        shortcut = probability_of(model, width=WIDTH)
+        gaps = 0.0 if name == "linear" else 0.2
+
+        assert shortcut is not None
+        for count in (1, 5, 60):
+            rows = drawn(count, seed=count, gaps=gaps)
+            np.testing.assert_allclose(
+                shortcut(rows.copy()),
+                model.predict_proba(rows)[:, 1],
+                rtol=0,
+                atol=1e-12,
+            )
+
+    def test_are_of_all_rows_where_there_are_many(self, monkeypatch):
+        """Beyond a number of nodes the trees are called one after the other."""
+        model = boosted().fit(ROWS, LABEL)
+        shortcut = probability_of(model, width=WIDTH)
+        assert shortcut is not None
+
+        monkeypatch.setattr(shortcuts, "FEW_NODES", 0)
+
+        np.testing.assert_array_equal(
+            shortcut(ROWS.copy()), model.predict_proba(ROWS)[:, 1]
+        )
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf])
+    @pytest.mark.parametrize("method", [None, "sigmoid", "isotonic"])
+    def test_of_a_linear_model_are_of_finite_numbers_only(self, method, value):
+        """It raises as the model does."""
+        model = LogisticRegression(max_iter=200)
+        model = calibrated(model, method) if method else model.fit(ROWS, LABEL)
+        shortcut = probability_of(model, width=WIDTH)
+        rows = drawn(3)
+        rows[1, 1] = value
+
+        assert shortcut is not None
+        with pytest.raises(ValueError, match="finite"):
+            shortcut(rows)
+
+    def test_are_none_of_what_is_not_known(self):
+        """Every other model is called itself."""
+        forest = RandomForestClassifier(3).fit(ROWS, LABEL)
+        noise = np.random.default_rng(0).random(len(ROWS)) < 0.5
+        leafy = boosted(max_leaf_nodes=100, min_samples_leaf=1).fit(ROWS, noise)
+        folds = CalibratedClassifierCV(boosted(), cv=2).fit(ROWS, LABEL)
+
+        for model in (forest, leafy, folds):
+            assert probability_of(model, width=WIDTH) is None
+
+    def test_are_none_where_scikit_learn_has_become_another(self):
+        """What it keeps to itself may change: then there is no shortcut, and no error
+        of it."""
+        model = boosted().fit(ROWS, LABEL)
+        changed = boosted().fit(ROWS, LABEL)
+        changed._baseline_prediction = changed._baseline_prediction + 1
+        changed.predict_proba = model.predict_proba
+        gone = boosted().fit(ROWS, LABEL)
+        predicted = gone.predict_proba
+        del gone._predictors
+        gone.predict_proba = predicted
+
+        assert probability_of(changed, width=WIDTH) is None
+        assert probability_of(gone, width=WIDTH) is None

@@ -1,0 +1,518 @@
+"""
+Lookups, specified: the cache, the coalescing of reads, and what a request may say.
+
+``Shelf`` is a source in memory that counts its reads and can be held or made to fail,
+so that "while a query is under way" is a fact here and not a matter of luck. The table
+itself is read in ``functions/test_get_proba.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
+from datetime import date, timedelta
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from propensity.errors import MissingTable, PropensityError, RequestError, Unavailable
+from propensity.online import lookup
+from propensity.online.lookup import Lookups, Prediction, Question, Reading
+from propensity.settings import Settings
+
+TODAY = date(2026, 3, 1)
+DAY = timedelta(days=1)
+SETTINGS = Settings(project="p", lookup_ttl_s=300, lookup_timeout_s=5)
+
+
+def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):
+    return Prediction(user_id, probability, as_of, percentile=71, model_version=3)
+
+
+class Shelf:
+    """A source in memory."""
+
+    def __init__(self, *user_ids: str) -> None:
+        self.rows = {user_id: prediction(user_id) for user_id in user_ids}
+        self.reads: list[tuple[str, ...]] = []
+        self.failure: PropensityError | None = None
+        self.most_at_once = 0
+        self._at_once = 0
+        self._open = threading.Event()
+        self._lock = threading.Lock()
+        self._open.set()
+
+    def hold(self) -> None:
+        self._open.clear()
+
+    def release(self) -> None:
+        self._open.set()
+
+    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
+        with self._lock:
+            self.reads.append(tuple(user_ids))
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+            failure = self.failure
+        assert self._open.wait(20)
+        with self._lock:
+            self._at_once -= 1
+        if failure:
+            raise failure
+        return Reading([self.rows[name] for name in user_ids if name in self.rows])
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def run(scenario: Coroutine[object, object, None]) -> None:
+    asyncio.run(scenario)
+
+
+async def until(shelf: Shelf, reads: int) -> None:
+    """Wait until that many reads have begun."""
+    async with asyncio.timeout(10):
+        while len(shelf.reads) < reads:
+            await asyncio.sleep(0.001)
+
+
+def names(count: int, prefix: str = "user") -> list[str]:
+    return [f"{prefix}.{number}" for number in range(count)]
+
+
+class TestCoalescing:
+    def test_reads_all_who_arrive_together_at_once(self):
+        """Fifty requests of one moment are one read."""
+
+        async def scenario() -> None:
+            users = names(50)
+            shelf = Shelf(*users)
+            lookups = Lookups(shelf, SETTINGS)
+            found = await asyncio.gather(*(lookups.find("c", [u]) for u in users))
+
+            assert [answer[u] for u, answer in zip(users, found, strict=True)] == [
+                prediction(u) for u in users
+            ]
+            assert [sorted(read) for read in shelf.reads] == [sorted(users)]
+
+        run(scenario())
+
+    def test_reads_a_user_whom_many_ask_for_once(self):
+        """Requests for a user who is being read wait for that read."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            shelf.hold()
+            lookups = Lookups(shelf, SETTINGS)
+            first = asyncio.create_task(lookups.find("c", ["u"]))
+            await until(shelf, 1)
+            others = [asyncio.create_task(lookups.find("c", ["u"])) for _ in range(99)]
+            await asyncio.sleep(0.01)
+            shelf.release()
+            found = await asyncio.gather(first, *others)
+
+            assert found == [{"u": prediction("u")}] * 100
+            assert shelf.reads == [("u",)]
+
+        run(scenario())
+
+    def test_puts_whoever_waits_into_the_next_read(self):
+        """With all queries under way, what arrives is read together after them."""
+
+        async def scenario() -> None:
+            shelf = Shelf()
+            shelf.hold()
+            lookups = Lookups(shelf, SETTINGS)
+            tasks = []
+            for number in range(lookup.CONCURRENT_QUERIES):
+                tasks.append(
+                    asyncio.create_task(lookups.find("c", [f"first.{number}"]))
+                )
+                await until(shelf, number + 1)
+            tasks += [asyncio.create_task(lookups.find("c", [u])) for u in names(200)]
+            await asyncio.sleep(0.01)
+            shelf.release()
+            await asyncio.gather(*tasks)
+
+            assert len(shelf.reads) == lookup.CONCURRENT_QUERIES + 1
+            assert sorted(shelf.reads[-1]) == sorted(names(200))
+            assert shelf.most_at_once == lookup.CONCURRENT_QUERIES
+
+        run(scenario())
+
+    def test_reads_a_thousand_users_at_most_at_a_time(self):
+        """More than fit into one read are spread over several."""
+
+        async def scenario() -> None:
+            shelf = Shelf()
+            lookups = Lookups(shelf, SETTINGS)
+            await asyncio.gather(*(lookups.find("c", [u]) for u in names(2_500)))
+
+            assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
+
+        run(scenario())
+
+    def test_never_splits_a_request(self):
+        """A request for a thousand users is one read, whoever else waits."""
+
+        async def scenario() -> None:
+            shelf = Shelf()
+            lookups = Lookups(shelf, SETTINGS)
+            await asyncio.gather(
+                lookups.find("c", ["alone"]), lookups.find("c", names(1_000))
+            )
+
+            assert sorted(map(len, shelf.reads)) == [1, 1_000]
+
+        run(scenario())
+
+    def test_keeps_use_cases_apart(self):
+        """A read is of one use case, and so is a cached answer."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            lookups = Lookups(shelf, SETTINGS)
+            await asyncio.gather(lookups.find("a", ["u"]), lookups.find("b", ["u"]))
+            await lookups.find("c", ["u"])
+
+            assert shelf.reads == [("u",)] * 3
+
+        run(scenario())
+
+    def test_asks_only_for_those_who_are_not_known(self):
+        """Of a list, the cached are answered from the cache and the rest are read."""
+
+        async def scenario() -> None:
+            shelf = Shelf("a", "b")
+            lookups = Lookups(shelf, SETTINGS)
+            await lookups.find("c", ["a"])
+            found = await lookups.find("c", ["a", "b", "nobody", "b"])
+
+            assert found == {"a": prediction("a"), "b": prediction("b"), "nobody": None}
+            assert shelf.reads == [("a",), ("b", "nobody")]
+
+        run(scenario())
+
+
+class TestFailures:
+    def test_fail_only_those_who_wait_for_them(self):
+        """A failed read is told to those who wait for it; all others do not notice."""
+
+        async def scenario() -> None:
+            shelf = Shelf("a", "b")
+            shelf.hold()
+            shelf.failure = MissingTable("gone")
+            lookups = Lookups(shelf, SETTINGS)
+            failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
+            await until(shelf, 1)
+            shelf.failure = None
+            fine = asyncio.create_task(lookups.find("c", ["b"]))
+            await until(shelf, 2)
+            shelf.release()
+
+            assert await fine == {"b": prediction("b")}
+            results = await asyncio.gather(*failing, return_exceptions=True)
+            assert [type(result) for result in results] == [MissingTable] * 3
+
+        run(scenario())
+
+    def test_are_not_cached(self):
+        """The next request after a failure reads again."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            shelf.failure = Unavailable("down")
+            lookups = Lookups(shelf, SETTINGS)
+            with pytest.raises(Unavailable):
+                await lookups.find("c", ["u"])
+            shelf.failure = None
+
+            assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+
+        run(scenario())
+
+    def test_of_a_client_that_goes_away_harm_nobody(self):
+        """A cancelled request leaves the read to those who still wait for it."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            shelf.hold()
+            lookups = Lookups(shelf, SETTINGS)
+            leaving, staying = (
+                asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
+            )
+            await until(shelf, 1)
+            leaving.cancel()
+            shelf.release()
+
+            assert await staying == {"u": prediction("u")}
+            assert leaving.cancelled()
+            assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+            assert shelf.reads == [("u",)]
+
+        run(scenario())
+
+    def test_that_nobody_waits_for_any_more_are_silent(self, recwarn):
+        """A read that fails after its only client left disturbs nothing."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            shelf.hold()
+            shelf.failure = Unavailable("down")
+            lookups = Lookups(shelf, SETTINGS)
+            asyncio.get_running_loop().set_exception_handler(
+                lambda _, context: pytest.fail(str(context))
+            )
+            leaving = asyncio.create_task(lookups.find("c", ["u"]))
+            await until(shelf, 1)
+            leaving.cancel()
+            shelf.failure = None
+            shelf.release()
+
+            assert await lookups.find("c", ["v"]) == {"v": None}
+
+        run(scenario())
+        assert not recwarn.list
+
+    def test_include_a_read_that_takes_too_long(self):
+        """Nobody waits longer than the time limit; what is read late is still kept."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            shelf.hold()
+            lookups = Lookups(shelf, replace(SETTINGS, lookup_timeout_s=1))
+            with pytest.raises(Unavailable, match="within 1 s"):
+                await lookups.find("c", ["u"])
+            shelf.release()
+
+            assert await lookups.find("c", ["u"]) == {"u": prediction("u")}
+            assert shelf.reads == [("u",)]
+
+        run(scenario())
+
+    def test_come_at_once_when_too_many_wait(self):
+        """Beyond a bound of waiting users a request is refused, to be tried again."""
+
+        async def scenario() -> None:
+            shelf = Shelf()
+            shelf.hold()
+            lookups = Lookups(shelf, SETTINGS)
+            waiting = [
+                asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
+                for group in range(lookup.MAXIMUM_WAITING_USERS // 1_000)
+            ]
+            await until(shelf, lookup.CONCURRENT_QUERIES)
+            with pytest.raises(Unavailable, match="too many"):
+                await lookups.find("c", ["one more"])
+            shelf.release()
+
+            assert len(await asyncio.gather(*waiting)) == len(waiting)
+
+        run(scenario())
+
+
+class TestCache:
+    @pytest.mark.parametrize("user_id", ["known", "nobody"])
+    def test_answers_until_its_time_is_over(self, user_id):
+        """Known and unknown users alike are read once in the time to live."""
+
+        async def scenario() -> None:
+            shelf, clock = Shelf("known"), Clock()
+            lookups = Lookups(shelf, SETTINGS, clock=clock)
+            await lookups.find("c", [user_id])
+            clock.now += 299
+            await lookups.find("c", [user_id])
+            assert len(shelf.reads) == 1
+            clock.now += 1
+            await lookups.find("c", [user_id])
+
+            assert len(shelf.reads) == 2
+
+        run(scenario())
+
+    def test_bounds_how_old_an_answer_is(self):
+        """What a run publishes is seen after the time to live, not before its end."""
+
+        async def scenario() -> None:
+            shelf, clock = Shelf("u"), Clock()
+            lookups = Lookups(shelf, SETTINGS, clock=clock)
+            await lookups.find("c", ["u"])
+            shelf.rows["u"] = prediction("u", probability=0.75)
+            clock.now += 150
+            assert (await lookups.find("c", ["u"]))["u"] == prediction("u")
+            clock.now += 150
+
+            assert (await lookups.find("c", ["u"]))["u"] == shelf.rows["u"]
+
+        run(scenario())
+
+    def test_counts_age_from_the_beginning_of_the_read(self):
+        """A slow read is as old as its query, not as its answer."""
+
+        async def scenario() -> None:
+            shelf, clock = Shelf("u"), Clock()
+            shelf.hold()
+            lookups = Lookups(shelf, SETTINGS, clock=clock)
+            first = asyncio.create_task(lookups.find("c", ["u"]))
+            await until(shelf, 1)
+            clock.now += 200
+            shelf.release()
+            await first
+            clock.now += 100
+            await lookups.find("c", ["u"])
+
+            assert len(shelf.reads) == 2
+
+        run(scenario())
+
+    def test_is_bounded(self):
+        """It holds as many users as it is set to, and lets the oldest go."""
+        cache = lookup.Cache(ttl_s=60, users=2)
+        for user_id in ("a", "b", "a", "c"):
+            cache.store(("c", user_id), prediction(user_id), read_at=0)
+
+        assert len(cache) == 2
+        assert cache.find(("c", "a"), now=1) == (True, prediction("a"))
+        assert cache.find(("c", "b"), now=1) == (False, None)
+
+    @pytest.mark.parametrize(
+        "off", [{"lookup_ttl_s": 0}, {"lookup_cache_users": 0}], ids=str
+    )
+    def test_can_be_off(self, off):
+        """Without a cache every request reads, and those of one moment still share."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            lookups = Lookups(shelf, replace(SETTINGS, **off))
+            await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
+            await lookups.find("c", ["u"])
+
+            assert shelf.reads == [("u",), ("u",)]
+
+        run(scenario())
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=256)
+
+
+class TestRendered:
+    @given(user_id=TEXT, probability=st.floats(0, 1))
+    def test_is_json_whatever_the_user_is_called(self, user_id, probability):
+        """The answer parses to exactly the fields of the contract, in their order."""
+        row = prediction(user_id, probability=probability)
+        text = lookup.rendered(user_id, row, oldest=0)
+
+        assert list(json.loads(text).items()) == [
+            ("user_id", user_id),
+            ("probability", probability),
+            ("prediction_date", "2026-03-01"),
+            ("model_version", 3),
+            ("percentile", 71),
+            ("stale", False),
+        ]
+
+    def test_has_the_same_keys_for_an_unknown_user(self):
+        """A user without prediction has null everywhere but in user_id."""
+        known = json.loads(lookup.rendered("u", prediction("u"), oldest=0))
+        unknown = json.loads(lookup.rendered("u", None, oldest=0))
+
+        assert list(unknown) == list(known)
+        assert {name for name, value in unknown.items() if value is not None} == {
+            "user_id"
+        }
+
+    @pytest.mark.parametrize(("age", "stale"), [(0, False), (8, False), (9, True)])
+    def test_says_that_a_prediction_is_stale(self, age, stale):
+        """It is stale once older than the days that are set, and not on the last."""
+
+        async def scenario() -> None:
+            shelf = Shelf("u")
+            shelf.rows["u"] = prediction("u", as_of=TODAY - age * DAY)
+            asked = Question(["u"], use_case=None, is_single=True)
+            answer = await Lookups(shelf, SETTINGS).answer(asked, today=TODAY)
+
+            assert json.loads(answer.body)["stale"] is stale
+
+        run(scenario())
+
+    def test_ages_while_it_is_cached(self):
+        """Whether it is stale is decided by the day of the request, not of the read."""
+
+        async def scenario() -> None:
+            lookups = Lookups(Shelf("u"), SETTINGS)
+            asked = Question(["u"], use_case=None, is_single=True)
+            fresh = await lookups.answer(asked, today=TODAY)
+            later = await lookups.answer(asked, today=TODAY + 9 * DAY)
+
+            assert not json.loads(fresh.body)["stale"]
+            assert json.loads(later.body)["stale"]
+
+        run(scenario())
+
+
+def asked(
+    method: str = "GET",
+    *,
+    query_string: bytes = b"",
+    body: bytes = b"",
+    content_type: str = "application/json",
+) -> Question:
+    """Read a request as the server hands it over, its body in two parts."""
+    parts = [body[: len(body) // 2], body[len(body) // 2 :]]
+
+    async def receive() -> dict[str, object]:
+        part = parts.pop(0)
+        return {"type": "http.request", "body": part, "more_body": bool(parts)}
+
+    scope = {
+        "type": "http",
+        "method": method,
+        "path": "/",
+        "query_string": query_string,
+        "headers": [(b"content-type", content_type.encode())],
+    }
+    return asyncio.run(lookup.question(Request(scope, receive)))
+
+
+class TestQuestion:
+    @given(user_id=TEXT)
+    def test_takes_any_text_for_a_user(self, user_id):
+        """Percent-encoded in the address, or in JSON, a user id arrives as it was."""
+        body = json.dumps({"user_ids": [user_id], "use_case": "card_fraud"}).encode()
+        query_string = f"use_case=card_fraud&user_id={quote(user_id)}".encode()
+
+        assert asked(query_string=query_string) == Question(
+            (user_id,), "card_fraud", is_single=True
+        )
+        assert asked("POST", body=body) == Question(
+            [user_id], "card_fraud", is_single=False
+        )
+
+    @given(query_string=st.binary(max_size=400))
+    def test_refuses_what_it_cannot_read(self, query_string):
+        """Any bytes are a question about one user or a RequestError, nothing else."""
+        try:
+            question = asked(query_string=query_string)
+        except RequestError:
+            return
+
+        assert len(question.user_ids) == 1
+
+    @given(body=st.binary(max_size=400) | st.text().map(str.encode))
+    def test_refuses_a_body_that_it_cannot_read(self, body):
+        """Arbitrary bytes as a body are a RequestError and nothing else."""
+        with pytest.raises(RequestError):
+            asked("POST", body=body)

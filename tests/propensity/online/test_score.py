@@ -1,0 +1,701 @@
+"""
+Online scoring, specified without HTTP: questions read, scored together, and logged.
+
+Models are tiny and real. ``Table`` is what is logged to: it can be held, and made to
+fail. What the function does over HTTP is in ``functions/test_score.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import UNSET
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from propensity import tables, usecases
+from propensity.edges.appends import RowsRefused
+from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
+from propensity.models.scoring import Scorer
+from propensity.online import instances, score
+from propensity.online.instances import Instance, Layout, Reader, Scored, inference_id
+from propensity.online.score import Counts, InferenceLog, MicroBatches
+from propensity.registry.serving import Serving, Standing
+
+NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
+LATEST = NOW + timedelta(minutes=10)
+CARDS = usecases.load("card_fraud")
+PLAYERS = replace(
+    usecases.load("first_day_churn"),
+    features={"bet_count": "number", "country": "category", "age": "number"},
+)
+READER = Reader([CARDS, PLAYERS], default=PLAYERS.name, maximum_instances=3)
+CARD = {name: float(place) for place, name in enumerate(CARDS.features)}
+PLAYER = {"bet_count": 3, "country": "GB", "age": 35.5}
+
+
+def read(given: Mapping[str, Any] | bytes) -> instances.Question:
+    """Read a question."""
+    body = given if isinstance(given, bytes) else json.dumps(given).encode()
+    return READER.question(body, latest=LATEST)
+
+
+def refused(given: Mapping[str, Any] | bytes) -> str | None:
+    """Return the field for which a question is refused."""
+    with pytest.raises(RequestError) as raised:
+        read(given)
+    return raised.value.field
+
+
+class TestQuestions:
+    @pytest.mark.parametrize(
+        "given",
+        [
+            CARD,
+            {"features": CARD},
+            {"use_case": "card_fraud", "features": CARD},
+            {"use_case": None, "version": None, "features": CARD},
+            {"instances": [CARD]},
+            {name: str(value) for name, value in CARD.items()},
+            {name: f" {value:+e} " for name, value in CARD.items()},
+            CARD | {"Time": "0", "Class": [1], "features_2": {}},
+        ],
+        ids=range(8),
+    )
+    def test_of_one_meaning_are_one(self, given):
+        """However a transaction is asked for, the same numbers are read."""
+        question = read(given)
+
+        [one] = question.instances
+        assert question.use_case is CARDS
+        assert list(one.numbers) == list(CARD.values())
+        assert (one.nulls, question.version, question.user_id) == ([], None, None)
+
+    @settings(deadline=None)
+    @given(
+        st.lists(
+            st.floats(allow_nan=False, allow_infinity=False)
+            | st.integers(-(10**30), 10**30),
+            min_size=29,
+            max_size=29,
+        ),
+        st.booleans(),
+    )
+    def test_keep_every_number_to_the_last_bit(self, values, as_texts):
+        """What Python writes of a number is read as that number, as a text too."""
+        given = dict(zip(CARDS.features, values, strict=True))
+        if as_texts:
+            given = {name: repr(value) for name, value in given.items()}
+
+        [one] = read(given).instances
+
+        assert list(one.numbers) == [float(value) for value in values]
+
+    def test_have_categories_as_they_are(self):
+        """A category is a text or null, in the order of the features."""
+        [one] = read({"features": PLAYER}).instances
+        [other] = read({"features": PLAYER | {"country": None}}).instances
+
+        assert (list(one.numbers), list(one.texts)) == ([3.0, 35.5], ["GB"])
+        assert list(other.texts) == [None]
+
+    def test_have_nulls_by_name(self):
+        """A null is kept as one: the version decides whether it may be."""
+        [one] = read({"features": PLAYER | {"age": None}}).instances
+
+        assert list(one.nulls) == ["age"]
+        assert math.isnan(one.numbers[1])
+
+    def test_find_the_use_case_whose_features_are_there(self):
+        """Most of them are enough, so that a missing one is named; else the default."""
+        lacking = {name: value for name, value in CARD.items() if name != "V7"}
+
+        assert refused(lacking) == "V7"
+        assert refused({"features": lacking}) == "features.V7"
+        assert refused({"instances": [CARD, lacking]}) == "instances[1].V7"
+        assert refused({"features": {"V1": 1}}) == "features.bet_count"
+        assert refused({"V1": 1, "ingest_ts": 1}) == "features"
+        assert read(CARD | PLAYER | {"use_case": "card_fraud"}).use_case is CARDS
+        assert read(CARD | PLAYER).use_case is PLAYERS
+
+    @pytest.mark.parametrize(
+        ("way", "prefix"),
+        [("", ""), ("features", "features."), ("instances", "instances[0].")],
+    )
+    def test_have_an_identity_and_a_moment(self, way, prefix):
+        """Beside the features or among them; wrong ones are named."""
+        told = {"transaction_id": 17, "ingest_ts": (NOW.timestamp() - 2) * 1e3}
+        inner = CARD | told
+        given = {"": inner, "features": {way: inner}, "instances": {way: [inner]}}[way]
+
+        [one] = read(given).instances
+
+        assert one.event_id == "17"
+        assert one.ingested_at == NOW - timedelta(seconds=2)
+        for name, wrong in (
+            ("transaction_id", ""),
+            ("transaction_id", True),
+            ("transaction_id", 1.5),
+            ("transaction_id", "x" * 257),
+            ("transaction_id", "a\nb"),
+            ("transaction_id", "\ud800"),
+        ):
+            inner[name] = wrong
+            assert refused(given) == prefix + name
+            inner.update(told)
+
+    @pytest.mark.parametrize(
+        "moment",
+        [1, 0, -5, 10**400, math.nan, True, None, "", "soon", [1], {}]
+        + [LATEST.timestamp() + 1, "1970-12-31", "2999-01-01"],
+    )
+    def test_are_scored_whatever_their_moment_is(self, moment):
+        """It is for the latency alone: of a senseless one there is none."""
+        [one] = read(CARD | {"ingest_ts": moment}).instances
+        [outer] = read(
+            {"features": CARD | {"ingest_ts": NOW.isoformat()}, "ingest_ts": moment}
+        ).instances
+        asked = read({"use_case": PLAYERS.name, "user_id": "u", "ingest_ts": moment})
+
+        assert one.ingested_at is None
+        assert one.latency_ms(NOW) is None
+        assert outer.ingested_at is None
+        assert asked.ingested_at is None
+
+    def test_have_a_latency_from_their_moment_on(self):
+        """None of it is below zero: a moment after the score makes no sense."""
+        [told] = read(CARD | {"ingest_ts": NOW.timestamp()}).instances
+        [untold] = read(CARD).instances
+
+        assert told.latency_ms(NOW + timedelta(seconds=2)) == 2_000
+        assert told.latency_ms(NOW) == 0
+        assert told.latency_ms(NOW - timedelta(milliseconds=1)) is None
+        assert untold.latency_ms(NOW) is UNSET
+
+    def test_have_an_identity_beside_features(self):
+        """What stands beside the features comes before what stands among them."""
+        given = {
+            "features": CARD | {"transaction_id": "inner"},
+            "transaction_id": "outer",
+            "ingest_ts": NOW.isoformat(),
+        }
+
+        [one] = read(given).instances
+
+        assert (one.event_id, one.ingested_at) == ("outer", NOW)
+
+    @pytest.mark.parametrize(
+        ("version", "read_as"), [(0, 0), ("12", 12), (-7, -1), (10**30, 2**63 - 1)]
+    )
+    def test_name_a_version_by_number(self, version, read_as):
+        """As a number or a text; one that no version can have is no version."""
+        assert read(CARD | {"version": version}).version == read_as
+
+    @pytest.mark.parametrize("version", [True, 1.0, "1.5", "new", "", [1]])
+    def test_are_refused_for_a_version_that_is_no_number(self, version):
+        """There is nothing to look for."""
+        assert refused(CARD | {"version": version}) == "version"
+
+    @pytest.mark.parametrize(
+        "body",
+        [b"", b"{", b"[1]", b"3", b"\xff", b'{"a": "\xed\xa0\x80"}', b"[" * 5_000],
+        ids=range(7),
+    )
+    def test_are_json_objects(self, body):
+        """Nothing else is read."""
+        assert refused(body) == "body"
+
+    @pytest.mark.parametrize(
+        ("given", "field"),
+        [
+            ({"features": CARD, "user_id": "u"}, "user_id"),
+            ({"instances": [CARD], "user_id": "u"}, "user_id"),
+            ({"features": CARD, "instances": None}, "instances"),
+            ({"user_id": ""}, "user_id"),
+            ({"user_id": None}, "user_id"),
+            ({"features": PLAYER | {"country": 3}}, "features.country"),
+            ({"features": PLAYER | {"country": "\ud800"}}, "features.country"),
+            ({"features": PLAYER | {"country": "x" * 5_000}}, "features.country"),
+            ({"features": PLAYER | {"age": "1_000"}}, "features.age"),
+            ({"features": PLAYER | {"age": "0x10"}}, "features.age"),
+            ({"features": PLAYER | {"age": "٣"}}, "features.age"),
+            ({"features": PLAYER | {"age": {}}}, "features.age"),
+        ],
+    )
+    def test_name_the_field_at_fault(self, given, field):
+        """Two meanings at once, and values that cannot be."""
+        assert refused(given) == field
+
+    def test_have_no_more_instances_than_allowed(self):
+        """One more is too large."""
+        assert len(read({"instances": [CARD] * 3}).instances) == 3
+        with pytest.raises(TooLarge) as raised:
+            read({"instances": [CARD] * 4})
+
+        assert raised.value.field == "instances"
+
+
+# -- models ----------------------------------------------------------------------------
+
+LAYOUT = Layout(PLAYERS)
+COUNTS = Counts()
+
+
+def serving(
+    version: int, *, labels: Sequence[int] = (0, 0, 1, 1), model=None
+) -> Serving:
+    """Return a model of players, which takes no nulls."""
+    frame = pd.DataFrame(
+        {
+            "bet_count": [1.0, 2.0, 8.0, 9.0],
+            "country": pd.Series(["GB", "MT", "GB", "MT"], dtype="str"),
+            "age": [20.0, 30.0, 40.0, 50.0],
+        }
+    )
+    preprocessor = make_column_transformer(
+        (StandardScaler(), ["bet_count", "age"]),
+        (OneHotEncoder(handle_unknown="ignore", sparse_output=False), ["country"]),
+    )
+    fitted = (LogisticRegression() if model is None else model).fit(
+        preprocessor.fit_transform(frame), labels
+    )
+    scorer = Scorer.compile(preprocessor, fitted, features=dict(PLAYERS.features))
+    return Serving(version=version, scorer=scorer, metadata={})
+
+
+FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
+STANDING = Standing(champion=FIRST, shadow=None, epoch=5)
+
+
+def player(bets: float, *, age: float = 30.0) -> Instance:
+    """Return a player to be scored."""
+    nulls = ["age"] if math.isnan(age) else []
+    return Instance([bets, age], ["GB"], nulls)
+
+
+def alone(one: Instance, by: Serving = FIRST) -> float:
+    """Return what a version says of a player."""
+    return float(by.scorer.probabilities(LAYOUT.rows([one]))[0])
+
+
+def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
+    """Run a test's coroutine in a loop of its own."""
+    return asyncio.run(coroutine)
+
+
+class Groups(MicroBatches):
+    """Batches whose groups are looked at: how many instances each had."""
+
+    def __init__(self, *, linger_s: float = 30.0) -> None:
+        super().__init__(Counts(), linger_s=linger_s)
+
+    @property
+    def begun(self) -> int:
+        """How many groups there were."""
+        return self._counts._counts["groups"]
+
+    async def one(self, bets: float, standing: Standing = STANDING) -> Scored:
+        """Score a player."""
+        return await self.score(LAYOUT, standing, [player(bets)], [""])
+
+
+class TestMicroBatches:
+    def test_score_at_once_what_comes_alone(self):
+        """One caller, one question after the other: nobody is waited for, or this would
+        take minutes."""
+
+        async def ask() -> int:
+            groups = Groups()
+            for bets in range(5):
+                found = await groups.one(bets)
+                assert found.values == [alone(player(bets))]
+            return groups.begun
+
+        assert run(ask()) == 5
+
+    def test_score_together_what_comes_together(self):
+        """Questions that wait at the same time are one call."""
+
+        async def ask() -> int:
+            groups = Groups()
+            found = await asyncio.gather(*(groups.one(bets) for bets in range(40)))
+            assert [one.values for one in found] == [
+                [pytest.approx(alone(player(bets)), abs=1e-12)] for bets in range(40)
+            ]
+            return groups.begun
+
+        assert run(ask()) == 1
+
+    def test_wait_for_as_many_as_came_before(self):
+        """After a group of two the next waits for two."""
+
+        async def ask() -> int:
+            groups = Groups()
+            await asyncio.gather(groups.one(1), groups.one(2))
+            first = asyncio.create_task(groups.one(3))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert not first.done()
+            await groups.one(4)
+            await first
+            return groups.begun
+
+        assert run(ask()) == 2
+
+    def test_wait_no_longer_than_they_may(self):
+        """Whoever came before may not come again."""
+
+        async def ask() -> int:
+            groups = Groups(linger_s=0.01)
+            await asyncio.gather(groups.one(1), groups.one(2))
+            await groups.one(3)
+            await groups.one(4)
+            return groups.begun
+
+        assert run(ask()) == 3
+
+    def test_give_each_answer_one_version(self):
+        """Questions that meet on the way to another version are scored by their own."""
+        other = Standing(champion=SECOND, shadow=FIRST, epoch=6)
+
+        async def ask() -> list[Scored]:
+            groups = Groups()
+            standings = [STANDING, other, STANDING, other]
+            return await asyncio.gather(
+                *(
+                    groups.score(LAYOUT, one, [player(1), player(9)], ["", ""])
+                    for one in standings
+                )
+            )
+
+        found = run(ask())
+
+        for one, standing in zip(found, [STANDING, other] * 2, strict=True):
+            assert one.standing is standing
+            assert one.values == pytest.approx(
+                [alone(player(bets), standing.champion) for bets in (1, 9)], abs=1e-12
+            )
+        assert found[0].shadow is None
+        assert found[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
+
+    def test_fail_for_one_version_alone(self):
+        """A version that breaks fails those that asked for it, and leaves nobody
+        waiting."""
+
+        async def ask() -> list[Any]:
+            groups = Groups()
+            return await asyncio.gather(
+                groups.one(1, broken), groups.one(2), return_exceptions=True
+            )
+
+        broken = Standing(
+            champion=replace(FIRST, version=9, scorer=None), shadow=None, epoch=9
+        )
+
+        failed, other = run(ask())
+
+        assert isinstance(failed, AttributeError)
+        assert other.values == [alone(player(2))]
+
+    def test_refuse_a_null_that_nothing_fills(self):
+        """Only the question that has it; the field is named."""
+
+        async def ask() -> list[Any]:
+            groups = Groups()
+            return await asyncio.gather(
+                groups.one(1),
+                groups.score(
+                    LAYOUT,
+                    STANDING,
+                    [player(1), player(2, age=math.nan)],
+                    ["instances[0].", "instances[1]."],
+                ),
+                groups.one(2),
+                return_exceptions=True,
+            )
+
+        first, second, third = run(ask())
+
+        assert first.values == [alone(player(1))]
+        assert isinstance(second, RequestError)
+        assert second.field == "instances[1].age"
+        assert third.values == [alone(player(2))]
+
+    def test_refuse_what_a_model_cannot_compute_with(self):
+        """Only the question that has it; its number farthest from 0 is named."""
+
+        async def ask() -> list[Any]:
+            groups = Groups()
+            huge = [player(1), player(2, age=1e300), player(3)]
+            return await asyncio.gather(
+                groups.score(LAYOUT, standing, huge, ["a.", "b.", "c."]),
+                groups.one(1, standing),
+                return_exceptions=True,
+            )
+
+        # Trees of this kind read single precision, in which this is infinite.
+        trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
+        standing = Standing(champion=trees, shadow=None, epoch=7)
+
+        refused, other = run(ask())
+
+        assert isinstance(refused, RequestError)
+        assert refused.field == "b.age"
+        assert other.values == [alone(player(1), trees)]
+
+    def test_answer_although_a_shadow_fails(self, capsys):
+        """A shadow that takes no such value is told of in the log, and in no answer."""
+        trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
+        standing = Standing(champion=FIRST, shadow=trees, epoch=7)
+
+        async def ask() -> Scored:
+            given = [player(2, age=1e300)]
+            return await Groups().score(LAYOUT, standing, given, [""])
+
+        found = run(ask())
+
+        assert found.shadow is None
+        assert found.values == [alone(player(2, age=1e300))]
+        assert json.loads(capsys.readouterr().out)["severity"] == "ERROR"
+
+    def test_score_many_instances_off_the_event_loop(self, monkeypatch):
+        """A long list holds nobody up; those behind it are answered after it."""
+        monkeypatch.setattr(score, "THREAD_INSTANCES", 10)
+
+        async def ask() -> list[Scored]:
+            groups = Groups()
+            many = [player(bets) for bets in range(300)]
+            return await asyncio.gather(
+                groups.score(LAYOUT, STANDING, many, [""] * 300), groups.one(7)
+            )
+
+        many, one = run(ask())
+
+        wanted = FIRST.scorer.probabilities(
+            LAYOUT.rows([player(b) for b in range(300)])
+        )
+        np.testing.assert_allclose(many.values, wanted, rtol=0, atol=1e-12)
+        assert one.values == [pytest.approx(alone(player(7)), abs=1e-12)]
+
+    def test_pass_over_who_has_gone(self):
+        """A request that was given up is not scored, and harms no other."""
+
+        async def ask() -> Scored:
+            groups = Groups()
+            gone = asyncio.create_task(groups.one(1))
+            other = asyncio.create_task(groups.one(2))
+            await asyncio.sleep(0)
+            gone.cancel()
+            return await other
+
+        assert run(ask()).values == [alone(player(2))]
+
+
+# -- the log ---------------------------------------------------------------------------
+
+
+class Table:
+    """Takes rows of the log, unless it is told to fail."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.failures: list[Exception] = []
+        self.appends = 0
+        self.log = InferenceLog(self.append, Counts())
+
+    async def append(self, rows: pa.RecordBatch) -> None:
+        self.appends += 1
+        assert rows.schema == tables.INFERENCE_LOG.arrow_schema()
+        if self.failures:
+            raise self.failures.pop(0)
+        self.rows += rows.to_pylist()
+
+
+def scored_rows(
+    ids: Sequence[str], *, shadow: bool = False, value: float = 0.25
+) -> list[tuple[Any, ...]]:
+    """Return rows of the log of players with these identities."""
+    question = read({"features": PLAYER | {"event_id": ids[0]}})
+    standing = replace(STANDING, shadow=SECOND if shadow else None)
+    values = [value] * len(ids)
+    return instances.logged(
+        question,
+        LAYOUT,
+        [question.instances[0]] * len(ids),
+        event_ids=ids,
+        scored=Scored(standing, values, values if shadow else None, NOW),
+        latencies_ms=[1.5] * len(ids),
+    )
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch) -> None:
+    """Pauses that a test need not wait for are short."""
+    monkeypatch.setattr(score, "LOG_LINGER_S", 0.001)
+    monkeypatch.setattr(score, "RETRY_S", 0.001)
+
+
+class TestLog:
+    def test_has_a_row_for_every_score(self):
+        """What was given, by whom, and what came of it; the shadow's too."""
+        rows = instances.rows_of(scored_rows(["a"], shadow=True)).to_pylist()
+
+        champion, shadow = rows
+        assert champion == {
+            "use_case": PLAYERS.name,
+            "inference_id": inference_id(PLAYERS.name, "a", 1),
+            "event_id": "a",
+            "user_id": "a",
+            "event_time": NOW,
+            "event_date": NOW.date(),
+            "model_version": 1,
+            "probability": 0.25,
+            "anomaly_score": None,
+            "is_warm": True,
+            "is_shadow": False,
+            "epoch": 5,
+            "source": "online",
+            "features": '{"bet_count":3.0,"country":"GB","age":35.5}',
+            "scored_at": NOW,
+            "scored_on": NOW.date(),
+            "latency_ms": 1.5,
+        }
+        assert (shadow["model_version"], shadow["is_shadow"]) == (2, True)
+        assert shadow["inference_id"] != champion["inference_id"]
+
+    def test_has_null_for_a_score_that_there_is_not(self):
+        """NaN of a model that is not warm is no score."""
+        [row] = instances.rows_of(scored_rows(["a"], value=math.nan)).to_pylist()
+
+        assert row["probability"] is row["anomaly_score"] is None
+
+    def test_is_written_in_groups_behind_the_answers(self):
+        """Everything once, in few appends."""
+
+        async def fill() -> Table:
+            table = Table()
+            for place in range(1_200):
+                table.log.add(scored_rows([f"e{place}"]))
+            assert table.appends == 0
+            await table.log.settle()
+            return table
+
+        table = run(fill())
+
+        assert [row["event_id"] for row in table.rows] == [
+            f"e{n}" for n in range(1_200)
+        ]
+        assert table.appends == 3
+        assert table.log.waiting == 0
+
+    @pytest.mark.parametrize(
+        "error", [Unavailable("down"), SchemaError("no"), KeyError("what")]
+    )
+    def test_is_written_again_until_it_is_taken(self, error, capsys):
+        """Whatever an append fails with, nothing of it is let go."""
+
+        async def fill() -> Table:
+            table = Table()
+            table.failures = [error] * 3
+            table.log.add(scored_rows(["a", "b"]))
+            await table.log.settle()
+            return table
+
+        table = run(fill())
+
+        assert [row["event_id"] for row in table.rows] == ["a", "b"]
+        assert table.appends == 4
+        assert capsys.readouterr().out.count("not logged yet") == 3
+
+    def test_goes_without_rows_that_no_table_takes(self, capsys):
+        """The others are written; how many were lost is an error in the log."""
+
+        async def fill() -> Table:
+            table = Table()
+            table.failures = [RowsRefused({1: "too long"})]
+            table.log.add(scored_rows(["a", "b", "c"]))
+            await table.log.settle()
+            return table
+
+        table = run(fill())
+
+        assert [row["event_id"] for row in table.rows] == ["a", "c"]
+        assert "refuses 1 rows" in capsys.readouterr().out
+
+    def test_has_room_for_so_much(self, monkeypatch):
+        """Beyond, nothing is taken until something was written; what was reserved and
+        not used is given back."""
+        monkeypatch.setattr(score, "LOG_WAITING_ROWS", 5)
+
+        async def fill() -> Table:
+            table = Table()
+            table.log.reserve(3)
+            with pytest.raises(Unavailable):
+                table.log.reserve(3)
+            table.log.release(3)
+            table.log.add(scored_rows(["a", "b", "c"]))
+            with pytest.raises(Unavailable):
+                table.log.reserve(3)
+            await table.log.settle()
+            table.log.reserve(5)
+            return table
+
+        assert run(fill()).log.waiting == 5
+
+    def test_has_room_for_so_many_bytes(self, monkeypatch):
+        """Long texts fill it too."""
+        monkeypatch.setattr(score, "LOG_WAITING_BYTES", 2_000)
+
+        async def fill() -> None:
+            table = Table()
+            table.log.add(scored_rows(["a", "b", "c"]))
+            with pytest.raises(Unavailable):
+                table.log.reserve(1)
+            await table.log.settle()
+            table.log.reserve(1)
+
+        run(fill())
+
+    def test_is_held_by_one_answer_at_a_time(self):
+        """So many requests, and one of them waits for the log on behalf of all."""
+
+        async def fill() -> tuple[bool, bool, bool]:
+            table = Table()
+            table.log.add(scored_rows(["a"]))
+            first = table.log.held()
+            assert first is not None
+            holding = asyncio.create_task(first())
+            await asyncio.sleep(0)
+            second = table.log.held()
+            await holding
+            return second is None, table.log.held() is not None, bool(table.rows)
+
+        assert run(fill()) == (True, True, True)
+
+
+class TestInferenceId:
+    def test_is_one_for_a_use_case_event_and_version(self):
+        """Another of any is another."""
+        ids = {
+            inference_id(use_case, event_id, version)
+            for use_case in ("a", "ab")
+            for event_id in ("b", "bb")
+            for version in (0, 1)
+        }
+
+        assert len(ids) == 8
+        assert inference_id("a", "b", 0) in ids

@@ -1,0 +1,133 @@
+"""
+Consent, specified: events without it are in no feature and no label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, timedelta
+
+import pytest
+
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import MissingTable, SettingsError
+from propensity.privacy import consent
+from propensity.runs import steps
+from propensity.settings import CONSENTS, Settings
+from tests import shop
+
+AS_OF = date(2026, 3, 2)
+USE_CASE = usecases.load("ga4_purchase")
+SAID = ("Yes", "No", None)
+USERS = [f"analytics {one}, ads {two}" for one in SAID for two in SAID]
+
+
+def events() -> list[shop.Row]:
+    """Of users who agreed to this and that: a visit before the date, a sale after."""
+    rows = []
+    for analytics in SAID:
+        for ads in SAID:
+            user = f"analytics {analytics}, ads {ads}"
+            said = {
+                "privacy_info": {"analytics_storage": analytics, "ads_storage": ads}
+            }
+            rows.append(shop.event(user, AS_OF - timedelta(days=3), **said))
+            rows.append(shop.purchase(user, AS_OF + timedelta(days=3), **said))
+    rows.append(shop.event("says nothing", AS_OF - timedelta(days=3)))
+    # A user may change their mind: each event counts by what was said of it.
+    changed = {"privacy_info": {"analytics_storage": "No", "ads_storage": "No"}}
+    rows.append(shop.event(USERS[0], AS_OF - timedelta(days=2), **changed))
+    return rows
+
+
+@pytest.fixture(scope="module")
+def made(module_workplace) -> Callable[..., Warehouse]:
+    """Set up with some setting, over events of all kinds of consent."""
+    shop.load(module_workplace, events())
+    opened: list[Warehouse] = []
+
+    def make(require: str) -> Warehouse:
+        settings = Settings.from_environment(
+            {
+                **module_workplace.environment,
+                "PROPENSITY_REQUIRE_CONSENT": require,
+            }
+        )
+        opened.append(Warehouse.open(settings))
+        with module_workplace.storage.client() as client:
+            bucket = client.bucket(module_workplace.bucket)
+            artifacts = Artifacts(bucket, deadline_s=30.0)
+            steps.prepare(opened[-1], artifacts, settings)
+        return opened[-1]
+
+    return make
+
+
+def rows(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
+    """Events in the lookback, and label, by user."""
+    window = USE_CASE.window(warehouse.settings, [AS_OF])
+    found = warehouse.rows(
+        USE_CASE.statement("training_rows"), {**window, "maximum_rows": 1_000}
+    )
+    return {row["user_id"]: (row["events"], row["label"]) for row in found}
+
+
+class TestView:
+    def test_reads_all_events_where_nothing_is_required(self, made):
+        """As it was before there was a setting."""
+        found = rows(made("false"))
+
+        assert set(found) == {*USERS, "says nothing"}
+        assert found[USERS[0]] == (2, 1)
+
+    @pytest.mark.parametrize("require", ["true", "analytics_storage"])
+    def test_reads_those_with_analytics_storage(self, made, require):
+        """Yes is consent; No is none, and nor is silence."""
+        found = rows(made(require))
+
+        assert set(found) == {user for user in USERS if "analytics Yes" in user}
+        assert found[USERS[0]] == (1, 1)
+
+    def test_reads_those_with_ads_storage(self, made):
+        """Likewise of the other consent."""
+        assert set(rows(made("ads_storage"))) == {
+            user for user in USERS if "ads Yes" in user
+        }
+
+    def test_reads_those_with_both(self, made):
+        """One alone is not enough where both are asked for."""
+        assert set(rows(made("both"))) == {"analytics Yes, ads Yes"}
+
+    @pytest.mark.parametrize("require", CONSENTS)
+    def test_has_a_text_for_every_setting(self, require):
+        """Each that the settings take; without any it is the statement alone."""
+        text = consent.events_view("p.d", require=require)
+
+        assert text.count("privacy_info") == {"false": 0, "both": 2}.get(require, 1)
+        assert "`p.d.events_*`" in text
+
+
+class TestCheck:
+    def test_refuses_a_view_of_another_time(self, made):
+        """A setting alone changes no view: nothing is read before set-up has run."""
+        warehouse = made("false")
+        settings = replace(warehouse.settings, require_consent="both")
+        stricter = Warehouse(settings, client=warehouse.client)
+
+        with pytest.raises(SettingsError, match="run the set-up"):
+            consent.check_view(stricter)
+        consent.check_view(warehouse)
+        consent.check_view(made("both"))
+
+    def test_says_that_there_is_no_view(self, workplace):
+        """As whatever reads it would."""
+        settings = Settings.from_environment(
+            {**workplace.environment, "PROPENSITY_REQUIRE_CONSENT": "true"}
+        )
+        warehouse = Warehouse.open(settings)
+        with pytest.raises(MissingTable):
+            consent.check_view(warehouse)
+        warehouse.close()

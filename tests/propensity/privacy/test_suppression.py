@@ -1,0 +1,219 @@
+"""
+The list of suppressed users, specified: told by keyed hashes, in whatever names them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import uuid
+from dataclasses import replace
+from datetime import UTC, datetime
+
+import pyarrow as pa
+import pytest
+
+from propensity import tables
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import MissingTable, SettingsError
+from propensity.privacy import suppression
+from propensity.privacy.suppression import (
+    EVERYWHERE,
+    NOBODY,
+    Suppressed,
+    key_id,
+    user_hash,
+)
+from propensity.settings import Settings
+
+KEY = "k" * 32
+CHURN, SHOP = "first_day_churn", "ga4_purchase"
+
+
+def listed(*users: str, use_case: str = EVERYWHERE, key: str = KEY) -> Suppressed:
+    """A list of users."""
+    return Suppressed(key, [(use_case, user_hash(key, user)) for user in users])
+
+
+class TestHash:
+    def test_is_hmac_of_the_id_under_the_key(self):
+        """What anybody with the key can compute, by any implementation of HMAC."""
+        expected = hmac.new(KEY.encode(), b"anna", hashlib.sha256).hexdigest()
+
+        assert user_hash(KEY, "anna") == expected
+
+    def test_says_nothing_without_the_key(self):
+        """Under another key every hash is another one."""
+        assert user_hash(KEY, "anna") != user_hash("x" * 32, "anna")
+        assert key_id(KEY) != key_id("x" * 32)
+
+
+class TestCovers:
+    def test_a_user_on_the_list_in_every_use_case(self):
+        """An entry without a use case counts in all."""
+        assert listed("anna").covers("anna", CHURN)
+        assert listed("anna").covers("anna", SHOP)
+        assert not listed("anna").covers("anna ", CHURN)
+
+    def test_in_one_use_case_where_it_names_one(self):
+        """An entry of one use case leaves the others as they are."""
+        one = listed("anna", use_case=CHURN)
+
+        assert one.covers("anna", CHURN)
+        assert not one.covers("anna", SHOP)
+
+    def test_nobody_where_it_is_empty(self):
+        """An empty list is false, so that nothing need be hashed."""
+        assert not NOBODY
+        assert not NOBODY.covers("anna", CHURN)
+
+    @pytest.mark.parametrize("user", ["ä ö", "9" * 256, "\ud800", "人"])
+    def test_any_id(self, user):
+        """Ids are text of any kind, whole or not."""
+        assert listed(user).covers(user, CHURN)
+
+
+class TestWithout:
+    ROWS = pa.table({"user_id": ["a", "b", "a", None], "n": [1, 2, 3, 4]})
+
+    def test_leaves_out_all_rows_of_a_user(self):
+        """Whoever is on the list is in no row; the order of the others stays."""
+        kept = listed("a").without(self.ROWS, SHOP)
+
+        assert kept["n"].to_pylist() == [2, 4]
+
+    def test_takes_batches_and_dictionaries(self):
+        """As the Storage API gives them, and as Parquet may."""
+        [batch] = self.ROWS.to_batches()
+
+        assert listed("a").without(batch, SHOP)["n"].to_pylist() == [2, 4]
+
+    def test_gives_back_what_it_was_given_where_nobody_is_on_it(self):
+        """Not a copy: nothing is done."""
+        assert NOBODY.without(self.ROWS, SHOP) is self.ROWS
+        assert listed("z").without(self.ROWS, SHOP) is self.ROWS
+
+
+class TestMentions:
+    @pytest.mark.parametrize("odd", [b'"\\"', b"\\", b'"', b"[", b'{"a":', b'"\\\\'])
+    def test_are_looked_for_in_one_pass(self, odd):
+        """A megabyte of whatever takes long to take apart is taken apart."""
+        data = b"x" + odd * (1024**2 // len(odd))
+
+        assert not listed("anna").is_mentioned(data, {})
+
+    @pytest.mark.parametrize(
+        "data",
+        [
+            b'{"user_id": "anna"',
+            b'{"user_id": "\\u0061nna", "x": }',
+            b'{"user_id": "anna"}',
+            b'{"a": [{"b": "\\u0061nna"}]}',
+            b'{"anna": 1}',
+            b'"{\\"user_id\\": \\"anna\\"}"',
+            b"user_id=anna&x=1",
+            b'{"user_id": "anna}',
+            b'{"x": "y, "user_id": "anna"}',
+            b"anna",
+            '{"user_id": "anna"}'.encode("utf-16"),
+            b'\xff{"user_id": "anna", ',
+        ],
+    )
+    def test_are_found_in_what_is_no_event(self, data):
+        """Broken, escaped, nested, in another encoding: the id is seen."""
+        assert listed("anna").is_mentioned(data, {})
+
+    def test_are_found_in_attributes(self):
+        """A message's attributes may name the user."""
+        assert listed("anna").is_mentioned(b"", {"user": "anna"})
+
+    def test_are_found_as_numbers(self):
+        """An identity may come as a number."""
+        assert listed("17").is_mentioned(b'{"transaction_id": 17}', {})
+
+    def test_are_whole(self):
+        """A text that contains an id is not the id."""
+        assert not listed("anna").is_mentioned(b'{"user_id": "joanna"}', {})
+        assert not listed("1").is_mentioned(b'{"user_id": "11", "n": 1.5}', {})
+
+
+@pytest.fixture
+def warehouse(environment) -> Warehouse:
+    """A warehouse with a key to the list, and no table yet."""
+    settings = Settings.from_environment(
+        {**environment, "PROPENSITY_SUPPRESSION_KEY": KEY}
+    )
+    return Warehouse.open(settings)
+
+
+def other(warehouse: Warehouse, key: str) -> Warehouse:
+    """The same with another key."""
+    settings = replace(warehouse.settings, suppression_key=key)
+    return Warehouse(settings, client=warehouse.client)
+
+
+def add(warehouse: Warehouse, *users: str) -> None:
+    """Put users on the list."""
+    at = datetime.now(UTC)
+    rows = [
+        {
+            "use_case": EVERYWHERE,
+            "user_hash": user_hash(KEY, user),
+            "key_id": key_id(KEY),
+            "suppressed_at": at,
+            "suppressed_on": at.date(),
+        }
+        for user in users
+    ]
+    table = tables.SUPPRESSED_USERS
+    given = pa.Table.from_pylist(rows, schema=table.arrow_schema())
+    warehouse.append(table, given, job_id=f"s{uuid.uuid4().hex}")
+
+
+class TestRead:
+    def test_is_of_the_table(self, warehouse):
+        """Every entry is read, and no query is run for it."""
+        warehouse.create(tables.SUPPRESSED_USERS)
+        empty = suppression.read(warehouse)
+        add(warehouse, "anna", "björn")
+        found = suppression.read(warehouse)
+
+        assert not empty
+        assert len(found) == 2
+        assert found.covers("björn", SHOP)
+        assert warehouse.bytes_billed == 0
+
+    def test_refuses_a_list_under_another_key(self, warehouse):
+        """With the wrong key, or without, everybody would come back unnoticed."""
+        warehouse.create(tables.SUPPRESSED_USERS)
+        add(warehouse, "anna")
+        for key in ("x" * 32, ""):
+            with pytest.raises(SettingsError) as raised:
+                suppression.read(other(warehouse, key))
+            assert raised.value.field == "PROPENSITY_SUPPRESSION_KEY"
+            assert KEY not in raised.value.message
+
+    def test_needs_a_table_where_there_is_a_key(self, warehouse):
+        """A key without a table is a set-up that was not run again."""
+        with pytest.raises(MissingTable):
+            suppression.read(warehouse)
+
+    def test_is_empty_where_there_is_neither(self, warehouse):
+        """A deployment without a list is as it was before there were lists."""
+        assert suppression.read(other(warehouse, "")) is NOBODY
+
+
+class TestKey:
+    def test_is_in_no_message_and_no_description(self, environment):
+        """Not where it is too short, and not where settings are shown."""
+        with pytest.raises(SettingsError) as raised:
+            Settings.from_environment(
+                {**environment, "PROPENSITY_SUPPRESSION_KEY": "short-secret"}
+            )
+        settings = Settings.from_environment(
+            {**environment, "PROPENSITY_SUPPRESSION_KEY": KEY}
+        )
+
+        assert "short-secret" not in json.dumps(raised.value.body())
+        assert KEY not in repr(settings)

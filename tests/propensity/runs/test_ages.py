@@ -1,0 +1,104 @@
+"""
+The ages that the compaction logs, specified: of what is done, by use case and kind.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from propensity.edges.artifacts import Artifacts
+from propensity.errors import ArtifactError
+from propensity.registry.versions import Lease, Registry
+from propensity.runs import ages
+from propensity.settings import Settings
+
+TODAY = date(2026, 4, 20)
+NOW = datetime(2026, 4, 20, 1, 30, tzinfo=UTC)
+NAME = "ga4_purchase"
+
+
+@pytest.fixture
+def artifacts(workplace, monkeypatch) -> Artifacts:
+    for name, value in workplace.environment.items():
+        monkeypatch.setenv(name, value)
+    return Artifacts.open(Settings.from_environment(workplace.environment))
+
+
+def ran(artifacts: Artifacts, kind: str, days: int, *, failed: bool = False) -> None:
+    """A run of some days ago, ended as the functions end it."""
+    registry = Registry(artifacts, NAME)
+    lease = registry.begin(
+        kind,
+        TODAY - timedelta(days=days),
+        run_id="r",
+        now=NOW,
+        duration=timedelta(minutes=5),
+        again=True,
+    )
+    assert isinstance(lease, Lease)
+    if failed:
+        registry.release(lease, error="Unavailable", at=NOW)
+    else:
+        registry.finish(lease, {"users": 1}, at=NOW)
+
+
+def enthroned(artifacts: Artifacts, days: int) -> None:
+    """A champion that was trained some days ago."""
+    registry = Registry(artifacts, NAME)
+    card = {"as_of": str(TODAY - timedelta(days=days))}
+    version = registry.claim(run_id="r", at=NOW)
+    artifacts.create(f"models/{NAME}/{version}/card.json", json.dumps(card).encode())
+    registry.promote(version, model_sha256="", at=NOW, instead_of=None)
+
+
+class TestAges:
+    def test_are_none_where_nothing_ever_ran(self, artifacts):
+        """What there never was has no age, and is no alert."""
+        assert ages.of(artifacts, NAME, today=TODAY) == {}
+
+    def test_are_of_the_newest_run_of_each_kind_that_is_done(self, artifacts):
+        """In days from its as-of date; a backfill of an older date changes none."""
+        for kind, days in (("train", 20), ("predict", 3), ("evaluate", 7)):
+            ran(artifacts, kind, days + 30)
+            ran(artifacts, kind, days)
+            ran(artifacts, kind, days + 60)
+        enthroned(artifacts, 51)
+
+        assert ages.of(artifacts, NAME, today=TODAY) == {
+            "champion_age_days": 51,
+            "training_age_days": 20,
+            "publication_age_days": 3,
+            "evaluation_age_days": 7,
+        }
+
+    def test_do_not_count_what_failed_or_is_under_way(self, artifacts):
+        """A failed week is a missed one: what is published is as old as before."""
+        ran(artifacts, "predict", 8)
+        ran(artifacts, "predict", 1, failed=True)
+        Registry(artifacts, NAME).begin(
+            "predict",
+            TODAY,
+            run_id="other",
+            now=NOW,
+            duration=timedelta(minutes=5),
+            again=False,
+        )
+
+        assert ages.of(artifacts, NAME, today=TODAY) == {"publication_age_days": 8}
+
+    def test_are_of_one_use_case(self, artifacts):
+        """Another's runs are another's."""
+        ran(artifacts, "predict", 2)
+
+        assert ages.of(artifacts, "first_day_churn", today=TODAY) == {}
+
+    def test_need_a_card_of_the_champion(self, artifacts):
+        """A champion without one is damaged, and the run says so."""
+        registry = Registry(artifacts, NAME)
+        registry.promote(0, model_sha256="", at=NOW, instead_of=None)
+
+        with pytest.raises(ArtifactError, match=r"card\.json says no as-of date"):
+            ages.of(artifacts, NAME, today=TODAY)

@@ -1,0 +1,103 @@
+"""
+A value that is kept and read again, specified: how old it may be, and when it fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from propensity.waiting.refreshed import PAUSE_S, Refreshed
+
+
+class Source:
+    """A source that counts how often it is read, and a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.reads = 0
+        self.told: list[BaseException] = []
+        self.error: Exception | None = None
+
+    def read(self) -> int:
+        self.reads += 1
+        if self.error is not None:
+            raise self.error
+        return self.reads
+
+    def value(self, *, ttl_s: float = 10, grace_s: float = 5) -> Refreshed[int]:
+        return Refreshed(
+            self.read,
+            ttl_s=ttl_s,
+            grace_s=grace_s,
+            clock=lambda: self.now,
+            tell=self.told.append,
+        )
+
+
+def test_is_read_once_for_all_who_ask_within_its_time():
+    """Those who ask first wait for one reading together."""
+    source = Source()
+
+    async def ask() -> list[int]:
+        value = source.value()
+        first = await asyncio.gather(*(value.current() for _ in range(9)))
+        source.now += 9.9
+        return [*first, await value.current()]
+
+    assert asyncio.run(ask()) == [1] * 10
+
+
+def test_is_used_while_the_next_is_read():
+    """Within the grace nobody waits; whoever asks later has the new one."""
+    source = Source()
+
+    async def ask() -> list[int]:
+        value = source.value()
+        found = [await value.current()]
+        source.now += 11
+        found.append(await value.current())
+        while source.reads < 2:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.01)
+        return [*found, await value.current()]
+
+    assert asyncio.run(ask()) == [1, 1, 2]
+
+
+def test_is_waited_for_where_the_old_one_is_too_old():
+    """After a night without requests the first one does not see yesterday's value."""
+    source = Source()
+
+    async def ask() -> list[int]:
+        value = source.value()
+        found = [await value.current()]
+        source.now += 3600
+        return [*found, await value.current()]
+
+    assert asyncio.run(ask()) == [1, 2]
+
+
+def test_fails_once_the_old_one_is_too_old_and_tries_again_after_a_pause():
+    """What cannot be read is told; within the grace the old value serves on."""
+    source = Source()
+
+    async def ask() -> int:
+        value = source.value()
+        await value.current()
+        source.error = OSError("down")
+        source.now += 12
+        assert await value.current() == 1
+        await asyncio.sleep(0.01)
+        source.now += 10
+        with pytest.raises(OSError, match="down"):
+            await value.current()
+        source.error = None
+        with pytest.raises(OSError, match="down"):
+            await value.current()
+        source.now += PAUSE_S
+        return await value.current()
+
+    assert asyncio.run(ask()) == source.reads
+    assert [str(one) for one in source.told] == ["down", "down"]
