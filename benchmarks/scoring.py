@@ -4,7 +4,8 @@ Scoring against a pandas pipeline: rows a second, equality and memory. Gates.
     python -m benchmarks.scoring [--rows 1000000] [--repeats 5]
 
 Users of thirty features, in Arrow batches as BigQuery sends them, become
-probabilities twice: by ``propensity.models.scoring`` and by ``Pipeline.predict_proba`` on
+probabilities twice: by ``propensity.models.scoring``, and by
+``Pipeline.predict_proba`` on
 the same batches through ``to_pandas``. The pipeline runs at the chunk size that is
 best for it, found first. Then the two take turns, so that whatever else the machine
 does meets both, and their medians are compared. Memory is measured in a process of

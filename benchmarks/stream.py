@@ -50,8 +50,9 @@ from local.stack import LOCAL
 from local.synthesize_games import Games, postcodes
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex, normalised
-from propensity.events.reading import Message, Rules
+from propensity.events.reading import Rules
 from propensity.events.types import Catalogue
 from propensity.stream.consumers import GROUP_MESSAGES
 

@@ -17,9 +17,8 @@ from typing import Any
 import yaml
 
 from propensity import errors, tables, usecases
-from propensity.edges import pubsub
 from propensity.errors import PropensityError
-from propensity.events import types
+from propensity.events import messages, types
 from propensity.online import instances, lookup, score
 from propensity.runs import endpoint
 from propensity.settings import Settings
@@ -45,9 +44,9 @@ CLOUD_EVENT = "application/cloudevents+json"
 MAXIMUM_BODIES = {
     "get_proba": lookup.MAXIMUM_BODY_BYTES,
     "score": score.MAXIMUM_BODY_BYTES,
-    "stream_features": pubsub.MAXIMUM_BODY_BYTES,
-    "score_stream": pubsub.MAXIMUM_BODY_BYTES,
-    "archive_events": pubsub.MAXIMUM_BODY_BYTES,
+    "stream_features": messages.MAXIMUM_BODY_BYTES,
+    "score_stream": messages.MAXIMUM_BODY_BYTES,
+    "archive_events": messages.MAXIMUM_BODY_BYTES,
 }
 
 # Errors of every request, of what is behind a function, and of every run.

@@ -15,8 +15,9 @@ from typing import Any
 
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, Message, Rules
+from propensity.events.reading import Accepted, Rules
 from propensity.events.types import Catalogue
 from propensity.usecases import UseCase
 

@@ -11,12 +11,12 @@ import json
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.edges import protocol
+from propensity.edges.log import log
 from propensity.edges.tracing import trace_of
 from propensity.errors import (
     MethodNotAllowed,
@@ -27,13 +27,7 @@ from propensity.errors import (
     SettingsError,
     TooLarge,
 )
-from propensity.privacy import suppression
-from propensity.privacy.suppression import Suppressed
 from propensity.settings import project_here
-from propensity.waiting.refreshed import Refreshed
-
-if TYPE_CHECKING:
-    from propensity.edges.warehouse import Warehouse
 
 
 class Json(Response):
@@ -92,12 +86,6 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
-def log(severity: str, message: str, *, function: str, **fields: object) -> None:
-    """Write one line, as the platform reads structured logs; never with a user id."""
-    line = {"severity": severity, "message": message, "function": function, **fields}
-    print(json.dumps(line, default=str), flush=True)
-
-
 def trace(request: Request) -> dict[str, str | bool]:
     """Return what a log line says of the trace of its request."""
     headers = (
@@ -105,40 +93,6 @@ def trace(request: Request) -> dict[str, str | bool]:
         for name, value in request.scope["headers"]
     )
     return trace_of(headers, project=project_here())
-
-
-def suppressed_users(
-    warehouse: Warehouse, *, function: str
-) -> Refreshed[Suppressed] | None:
-    """
-    Return the list of users of whom nothing is said, None where there is no key to it.
-
-    Args:
-        warehouse: That it is read from, when somebody asks first.
-        function: In the log.
-    """
-    settings = warehouse.settings
-    if not settings.suppression_key:
-        return None
-    return Refreshed(
-        functools.partial(suppression.read, warehouse),
-        ttl_s=settings.suppression_ttl_s,
-        grace_s=settings.suppression_ttl_s,
-        clock=time.monotonic,
-        tell=lambda error: log(
-            "WARNING", f"suppressed users not read: {error}", function=function
-        ),
-    )
-
-
-async def suppressed_now(listed: Refreshed[Suppressed] | None) -> Suppressed:
-    """
-    Return whom nothing is said or kept of; nobody where there is no list.
-
-    Raises:
-        PropensityError: It is not known.
-    """
-    return suppression.NOBODY if listed is None else await listed.current()
 
 
 Function = Callable[[Request], Awaitable[Response]]

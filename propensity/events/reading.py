@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import tables
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.redaction import redacted
 from propensity.events.types import (
@@ -84,21 +85,6 @@ _SPARSE = {
         "attributes",
     )
 }
-
-
-class Message(msgspec.Struct, frozen=True, gc=False):
-    """
-    A message as it was delivered.
-
-    ``problem`` says why its payload could not be read out of the envelope; ``data`` is
-    then what stood there. ``published_at`` is ISO 8601, empty where it is not known.
-    """
-
-    data: bytes
-    message_id: str
-    attributes: Mapping[str, str] = {}
-    published_at: str = ""
-    problem: Refused | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,14 +30,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.edges import protocol
-from propensity.edges.asgi import (
-    Json,
-    body_of,
-    log,
-    suppressed_now,
-    suppressed_users,
-    trace,
-)
+from propensity.edges.asgi import Json, body_of, trace
+from propensity.edges.log import log
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     MethodNotAllowed,
@@ -49,7 +43,7 @@ from propensity.errors import (
     TooLarge,
     Unavailable,
 )
-from propensity.privacy.suppression import Suppressed
+from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.waiting.refreshed import Refreshed
@@ -361,7 +355,9 @@ class Lookups:
         return cls(
             PredictionsTable(warehouse),
             settings,
-            suppressed=suppressed_users(warehouse, function=FUNCTION),
+            suppressed=suppressed_users(
+                warehouse, function=FUNCTION, clock=time.monotonic
+            ),
         )
 
     async def answer(self, asked: Question, *, today: date) -> Response:

@@ -31,7 +31,8 @@ from starlette.responses import Response
 from propensity import tables, usecases
 from propensity.edges.appends import Appends, RowsRefused
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import Json, body_of, log, suppressed_now, suppressed_users
+from propensity.edges.asgi import Json, body_of
+from propensity.edges.log import log
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     ArtifactError,
@@ -46,7 +47,7 @@ from propensity.errors import (
 from propensity.online import instances
 from propensity.online.instances import Instance, Layout, Question, Reader, Scored
 from propensity.online.lookup import UnsupportedType
-from propensity.privacy.suppression import Suppressed
+from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.serving import Champions, Serving, Standing
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -538,7 +539,9 @@ class Online:
             warehouse=warehouse,
             append=append,
             use_cases=[usecases.load(name) for name in usecases.names()],
-            suppressed=suppressed_users(warehouse, function=FUNCTION),
+            suppressed=suppressed_users(
+                warehouse, function=FUNCTION, clock=time.monotonic
+            ),
         )
         # Garbage collection that walked through all that stays would halt requests.
         gc.collect()

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING
 
 from propensity.errors import SettingsError
 from propensity.statements import statement
+from propensity.usecases import EXPORT_VIEW
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
 
-VIEW = "ga_events"
+VIEW = EXPORT_VIEW
 
 # What is appended to the view's conditions, by setting.
 _CONDITIONS = {

@@ -11,16 +11,19 @@ An entry counts in every use case, or in the one that it names.
 
 from __future__ import annotations
 
+import functools
 import hmac
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from propensity import tables
+from propensity.edges.log import log
 from propensity.errors import MissingTable, SettingsError
+from propensity.waiting.refreshed import Refreshed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -197,3 +200,38 @@ def read(warehouse: Warehouse) -> Suppressed:
             field="PROPENSITY_SUPPRESSION_KEY",
         )
     return Suppressed(key, [(row.use_case, row.user_hash) for row in rows])
+
+
+def suppressed_users(
+    warehouse: Warehouse, *, function: str, clock: Callable[[], float]
+) -> Refreshed[Suppressed] | None:
+    """
+    Return the list of users of whom nothing is said, None where there is no key to it.
+
+    Args:
+        warehouse: That it is read from, when somebody asks first.
+        function: In the log.
+        clock: Seconds that only grow.
+    """
+    settings = warehouse.settings
+    if not settings.suppression_key:
+        return None
+    return Refreshed(
+        functools.partial(read, warehouse),
+        ttl_s=settings.suppression_ttl_s,
+        grace_s=settings.suppression_ttl_s,
+        clock=clock,
+        tell=lambda error: log(
+            "WARNING", f"suppressed users not read: {error}", function=function
+        ),
+    )
+
+
+async def suppressed_now(listed: Refreshed[Suppressed] | None) -> Suppressed:
+    """
+    Return whom nothing is said or kept of; nobody where there is no list.
+
+    Raises:
+        PropensityError: It is not known.
+    """
+    return NOBODY if listed is None else await listed.current()

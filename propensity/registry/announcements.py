@@ -11,7 +11,7 @@ import json
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from propensity.runs.endpoint import log
+from propensity.edges.log import log
 
 if TYPE_CHECKING:
     from google.pubsub_v1 import PublisherClient
@@ -68,13 +68,11 @@ def announce(
         _publish(settings, update(use_case, action, champion, at=at))
     except Exception as error:
         log(
-            {
-                "severity": "WARNING",
-                "message": "the change of what serves was not announced: "
-                f"{type(error).__name__}: {error}",
-                "use_case": use_case,
-                "epoch": champion.epoch,
-            }
+            "WARNING",
+            "the change of what serves was not announced: "
+            f"{type(error).__name__}: {error}",
+            use_case=use_case,
+            epoch=champion.epoch,
         )
         return False
     return True

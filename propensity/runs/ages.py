@@ -41,7 +41,7 @@ def logged(run: Run, answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Log a line for each use case that has a champion or a run; return the answer."""
     for name in usecases.names():
         if ages := of(run.registry.artifacts, name, today=run.as_of):
-            run.say({"message": f"ages of {name}", "use_case": name, **ages})
+            run.say(f"ages of {name}", use_case=name, **ages)
     return answer
 
 

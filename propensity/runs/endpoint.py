@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import json
-import sys
 import time
 import traceback
 import uuid
@@ -26,6 +25,7 @@ from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
+from propensity.edges.log import log, severity_of
 from propensity.edges.tracing import trace_of
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
@@ -103,9 +103,9 @@ class Run:
         """Return the time; only leases depend on it."""
         return datetime.now(UTC)
 
-    def say(self, line: Mapping[str, Any]) -> None:
+    def say(self, message: str, **fields: object) -> None:
         """Write a log line beside the run's own."""
-        log({"function": self.function, **line})
+        log("INFO", message, function=self.function, **fields)
 
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
@@ -172,7 +172,8 @@ def run(
                 unexpected = PropensityError("unexpected error; the log has its trace")
                 answer, status, outcome = unexpected.body(), 500, unexpected.code
             line["seconds"] = round(time.perf_counter() - began, 3)
-            log({**line, "outcome": outcome, "status": status})
+            message = line.pop("message", outcome)
+            log(severity_of(status), message, **line, outcome=outcome, status=status)
             response = json_response(answer, status)
             if retry_after_s:
                 response.headers["Retry-After"] = str(retry_after_s)
@@ -253,13 +254,7 @@ def _release(current: Run, lease: Lease, error: BaseException) -> None:
         )
     except PropensityError as second:
         if not isinstance(second, Conflict):
-            log(
-                {
-                    "severity": "WARNING",
-                    "message": f"lease not freed: {second}",
-                    "function": current.function,
-                }
-            )
+            log("WARNING", f"lease not freed: {second}", function=current.function)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -421,16 +416,3 @@ def _text(value: object) -> str:
 def json_response(body: Answer, status: int) -> flask.Response:
     """Return a JSON answer."""
     return flask.Response(json.dumps(body) + "\n", status, mimetype="application/json")
-
-
-def log(line: Mapping[str, Any]) -> None:
-    """
-    Write one line of JSON, as Cloud Logging reads it from standard output.
-
-    Lines carry no user and no event: they name runs, counts and outcomes.
-    """
-    status = int(line.get("status", 200))
-    severity = "ERROR" if status >= 500 else "WARNING" if status >= 400 else "INFO"  # noqa: PLR2004
-    full = {"severity": severity, "message": line.get("outcome", ""), **line}
-    sys.stdout.write(json.dumps(full, default=str) + "\n")
-    sys.stdout.flush()

@@ -38,17 +38,10 @@ from starlette.responses import Response
 
 from propensity import tables, usecases
 from propensity.edges import protocol
-from propensity.edges import pubsub as bus
 from propensity.edges.appends import Appends, RowsRefused
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import (
-    Json,
-    body_of,
-    log,
-    suppressed_now,
-    suppressed_users,
-    trace,
-)
+from propensity.edges.asgi import Json, body_of, trace
+from propensity.edges.log import log
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
@@ -58,9 +51,10 @@ from propensity.errors import (
     RequestError,
     TooLarge,
 )
-from propensity.events import reading
+from propensity.events import messages, reading
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, Message, Rules
+from propensity.events.reading import Accepted, Rules
 from propensity.events.redaction import personal_fields
 from propensity.events.types import (
     Catalogue,
@@ -69,7 +63,7 @@ from propensity.events.types import (
     moment_of,
     numerals_of,
 )
-from propensity.privacy.suppression import Suppressed
+from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.serving import Champions, Serving, Standing
 from propensity.registry.versions import PARQUET
 from propensity.settings import Settings
@@ -261,7 +255,9 @@ class Consumer(ABC):
             if edges.settings.keep_personal_fields
             else personal_fields(edges.catalogue.types)
         )
-        self._suppressed = suppressed_users(edges.warehouse, function=self.name)
+        self._suppressed = suppressed_users(
+            edges.warehouse, function=self.name, clock=time.monotonic
+        )
         self._stored = Json(self.stored)
         self._group: GroupCommit[Message, Consumed] = GroupCommit(
             self._commit,
@@ -281,8 +277,8 @@ class Consumer(ABC):
             RequestError, TooLarge: It is no push.
             PropensityError: Its message could not be handled; it is delivered again.
         """
-        body = await body_of(request, maximum=bus.MAXIMUM_BODY_BYTES)
-        message, size = bus.message(body), len(body)
+        body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
+        message, size = messages.message(body), len(body)
         del body  # while this waits its event is held once, and not twice
         refused = await self._group.submit(message, size=size)
         if refused is None:

@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.errors import RequestError, UseCaseError
-from propensity.privacy import consent
 from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
+
+# The view of the GA4 export, which the statements of a use case read.
+EXPORT_VIEW = "ga_events"
 
 NUMBER = "number"
 CATEGORY = "category"
@@ -110,7 +112,7 @@ class UseCase:
     @property
     def reads_export(self) -> bool:
         """Whether its features are made of the GA4 export."""
-        return not self.scores_events and consent.VIEW in self.statement("features")
+        return not self.scores_events and EXPORT_VIEW in self.statement("features")
 
     def statement(self, name: str) -> str:
         """

@@ -34,9 +34,8 @@ from docs import tables as tables_page
 from local import demo
 from local.stack import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
 from propensity import errors, tables, usecases
-from propensity.edges import pubsub
 from propensity.edges.warehouse import Warehouse
-from propensity.events import types
+from propensity.events import messages, types
 from propensity.learning import modelcard, training
 from propensity.online import lookup
 from propensity.online.instances import Reader
@@ -693,7 +692,7 @@ class TestCommands:
             latest = datetime.max.replace(tzinfo=UTC)
             assert reader.question(curl.body, latest=latest).instances
         elif target == "stream_features":
-            pushed = pubsub.message(curl.body)
+            pushed = messages.message(curl.body)
             read = _catalogue().decode(pushed.data)
             assert read.user_id
             assert pushed.message_id

@@ -18,7 +18,7 @@ import yaml
 from docs import openapi
 from local.stack import FUNCTIONS, ROOT
 from propensity import errors, tables, usecases
-from propensity.edges import pubsub
+from propensity.events import messages
 from propensity.learning import modelcard
 from propensity.online import instances, lookup, score
 from propensity.registry.versions import Published
@@ -205,7 +205,7 @@ class TestLimits:
             **dict.fromkeys(FOLDERS, endpoint.MAXIMUM_BODY),
             "get_proba": lookup.MAXIMUM_BODY_BYTES,
             "score": score.MAXIMUM_BODY_BYTES,
-            **dict.fromkeys(openapi.CONSUMERS, pubsub.MAXIMUM_BODY_BYTES),
+            **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),
         }
 
     def test_of_lists_are_those_of_the_code(self):

@@ -1,8 +1,8 @@
 """
 compact_features, specified: over HTTP as it is deployed, and killed at every step.
 
-What the tiles hold is the matter of ``tests/propensity/runs/test_compaction.py``; here it is that a run
-can be repeated, die anywhere and exclude others, and what it exports.
+What the tiles hold is the matter of ``tests/propensity/runs/test_compaction.py``; here
+it is that a run can be repeated, die anywhere and exclude others, and what it exports.
 """
 
 from __future__ import annotations

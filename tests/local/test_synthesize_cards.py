@@ -41,7 +41,8 @@ from local.synthesize_cards import (
 )
 from local.synthesize_games import Delivery
 from propensity import usecases
-from propensity.events.reading import Message, Rules, accept
+from propensity.events.messages import Message
+from propensity.events.reading import Rules, accept
 from propensity.events.types import Catalogue
 
 DAY = timedelta(days=1)

@@ -38,8 +38,9 @@ from propensity import tables, usecases
 from propensity.edges.appends import Appends
 from propensity.edges.warehouse import Warehouse
 from propensity.events import reading
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Message, Rules
+from propensity.events.reading import Rules
 from propensity.events.types import Catalogue
 from propensity.settings import Settings
 from tests.events import transaction, written

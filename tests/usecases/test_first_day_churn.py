@@ -39,8 +39,8 @@ from local.synthesize_games import (
 from offline import load_model, load_postcodes
 from propensity import tables, usecases
 from propensity.events import reading as stream
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Message
 from propensity.registry import serving
 from propensity.registry.versions import Registry
 from propensity.runs import steps

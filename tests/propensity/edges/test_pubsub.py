@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propensity.edges import pubsub
 from propensity.errors import RequestError
-from propensity.events.reading import Message
+from propensity.events import messages
+from propensity.events.messages import Message
 
 # No limit on the time of an example: the machine may be busy.
 QUICK = settings(deadline=None)
@@ -77,7 +77,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 class TestMessage:
     def test_is_read_out_of_every_envelope(self, envelope):
         """What was published arrives, however it is wrapped."""
-        assert pubsub.message(envelope(SENT)) == EXPECTED
+        assert messages.message(envelope(SENT)) == EXPECTED
 
     def test_may_have_both_spellings(self, envelope):
         """Pub/Sub writes ids and times twice, for older readers; either will do."""
@@ -88,8 +88,8 @@ class TestMessage:
             "attributes": SENT["attributes"],
         }
 
-        assert pubsub.message(envelope(snake)) == EXPECTED
-        assert pubsub.message(envelope({**snake, **SENT})) == EXPECTED
+        assert messages.message(envelope(snake)) == EXPECTED
+        assert messages.message(envelope({**snake, **SENT})) == EXPECTED
 
     @pytest.mark.parametrize("absent", [None, ...])
     @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ class TestMessage:
     def test_may_leave_out_what_is_empty(self, envelope, absent, field, read):
         """A field that is not there, or null, is empty."""
         sent = {**SENT, field: absent}
-        found = pubsub.message(
+        found = messages.message(
             envelope({k: v for k, v in sent.items() if v is not ...})
         )
 
@@ -116,7 +116,7 @@ class TestMessage:
     )
     def test_that_is_not_base64_is_a_dead_letter(self, envelope, data):
         """The push itself is right: what stood there is kept, and the reason told."""
-        found = pubsub.message(envelope({**SENT, "data": data}))
+        found = messages.message(envelope({**SENT, "data": data}))
 
         assert (found.data, found.message_id) == (data.encode(), EXPECTED.message_id)
         assert found.problem is not None
@@ -139,7 +139,7 @@ class TestMessage:
     def test_has_fields_of_their_types(self, envelope, wrong, field):
         """What Pub/Sub does not send is no push; the field is named, where it is."""
         with pytest.raises(RequestError) as caught:
-            pubsub.message(envelope({**SENT, **wrong}))
+            messages.message(envelope({**SENT, **wrong}))
 
         assert caught.value.field is not None
         assert caught.value.field.endswith(field)
@@ -162,7 +162,7 @@ class TestMessage:
             "attributes": attributes,
         }
 
-        assert pubsub.message(envelope(sent)) == Message(
+        assert messages.message(envelope(sent)) == Message(
             payload, message_id, attributes, published_at
         )
 
@@ -172,9 +172,11 @@ class TestCloudEvents:
         """The half that is not used may be written as null."""
         inner = base64.b64encode(plain(SENT)).decode()
 
-        assert pubsub.message(encoded(_event(data=None, data_base64=inner))) == EXPECTED
+        assert (
+            messages.message(encoded(_event(data=None, data_base64=inner))) == EXPECTED
+        )
         whole = json.loads(structured(SENT))
-        assert pubsub.message(encoded({**whole, "data_base64": None})) == EXPECTED
+        assert messages.message(encoded({**whole, "data_base64": None})) == EXPECTED
 
     @pytest.mark.parametrize(
         ("data", "field"),
@@ -196,7 +198,7 @@ class TestCloudEvents:
     def test_hold_a_push(self, data, field):
         """A CloudEvent of something else is refused, and it is said where."""
         with pytest.raises(RequestError) as caught:
-            pubsub.message(encoded(_event(**data)))
+            messages.message(encoded(_event(**data)))
 
         assert caught.value.field == field
 
@@ -231,7 +233,7 @@ class TestOtherBodies:
     def test_are_the_caller_s_mistake(self, body, field):
         """What is no push is answered by 400, and the field is named."""
         with pytest.raises(RequestError) as caught:
-            pubsub.message(body)
+            messages.message(body)
 
         assert (caught.value.status, caught.value.field) == (400, field)
 
@@ -240,7 +242,7 @@ class TestOtherBodies:
     def test_are_any_bytes(self, body):
         """Nothing crashes it."""
         with pytest.raises(RequestError):
-            pubsub.message(body)
+            messages.message(body)
 
     @QUICK
     @given(
@@ -262,7 +264,7 @@ class TestOtherBodies:
     def test_are_any_json(self, value):
         """JSON of whatever shape is a message with an id, or the caller's mistake."""
         try:
-            found = pubsub.message(encoded(value))
+            found = messages.message(encoded(value))
         except RequestError as error:
             found = error
 

@@ -23,8 +23,9 @@ from hypothesis import strategies as st
 
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, Message, dead_letters, with_fields
+from propensity.events.reading import Accepted, dead_letters, with_fields
 from propensity.events.types import (
     AMOUNT,
     MAXIMUM_AMOUNT,

@@ -1,0 +1,15 @@
+"""
+The edges: all that talks to Google's services or to a caller.
+
+Nothing else in the package imports a client. Start with ``warehouse``.
+
+- ``warehouse``: BigQuery: statements to rows and Arrow, loads, appends, bytes billed
+- ``artifacts``: Cloud Storage: write once, read verified, compare and set
+- ``appends``: the Storage Write API: Arrow batches onto tables, for the stream
+- ``pubsub``: messages published to topics
+- ``asgi``: requests and JSON answers of the asynchronous functions
+- ``writes``: the Storage Write API for runs: rows of a table, all of them or none
+- ``rights``: what a refusal says: permission, resource, account
+- ``protocol``: the asynchronous server: what it refuses by itself is JSON, too
+- ``log`` and ``tracing``: one line of JSON, under the trace of its request
+"""

@@ -1,0 +1,26 @@
+"""
+Log lines: one line of JSON each, as Cloud Logging reads it from standard output.
+
+Lines carry no user and no event: they name runs, counts and outcomes.
+
+https://cloud.google.com/logging/docs/structured-logging
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+
+
+def severity_of(status: int) -> str:
+    """Return the severity of a line about an answer, by its HTTP status."""
+    if status >= 500:
+        return "ERROR"
+    return "WARNING" if status >= 400 else "INFO"
+
+
+def log(severity: str, message: str, **fields: object) -> None:
+    """Write one line; never with a user id."""
+    line = {"severity": severity, "message": message, **fields}
+    print(json.dumps(line, default=str), flush=True)

@@ -1,0 +1,6 @@
+"""
+Privacy: who has consented, and of whom nothing may be kept.
+
+- ``consent``: which events of the export the view ``ga_events`` leaves out
+- ``suppression``: the list of suppressed users, by keyed hash, and how it is applied
+"""

@@ -1,0 +1,6 @@
+"""
+Waiting: what several requests of one instance share.
+
+- ``groups``: one write for all that waits (group commit)
+- ``refreshed``: a value that is read anew behind the requests that use it
+"""
