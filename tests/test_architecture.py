@@ -21,16 +21,32 @@ FUNCTIONS = sorted(path for path in ROOT.glob("0*") if (path / "main.py").is_fil
 MODULES = sorted(PACKAGE.rglob("*.py"))
 STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 
-# The modules that reach outside the process, and the one that reads the environment.
-EDGES = {
-    "answers", "appends", "artifacts", "bus", "consumers", "endpoint", "lookup",
-    "online", "updates", "warehouse", "writes",
-}  # fmt: skip
+# The floors of the house, by room or module: an import goes down only, or stays in its
+# room. Rooms on one floor do not know each other.
+FLOORS = (
+    {"errors", "timeframe", "statements", "tables"},
+    {"settings", "models", "waiting"},
+    {"freshness", "topics", "usecases"},
+    {"edges"},
+    {"privacy"},
+    {"events"},
+    {"registry"},
+    {"learning", "online", "stream"},
+    {"runs"},
+)
+FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# Old names that pickles of models have; they lead to their rooms.
+ALIASES = {"anomaly", "half_space_trees", "scoring"}
+
+# Only the edges reach a service; what answers requests knows its web framework.
+EDGES = {"edges"}
+ANSWERING = {"online", "runs", "stream"}
 SETTINGS = "settings"
 
-CLIENTS = {
-    "flask", "functions_framework", "google", "grpc", "http", "httpx", "requests",
-    "smtplib", "socket", "sqlite3", "starlette", "subprocess", "urllib", "urllib3",
+FRAMEWORKS = {"flask", "functions_framework", "starlette"}
+CLIENTS = FRAMEWORKS | {
+    "google", "grpc", "httpx", "requests", "smtplib", "socket", "sqlite3", "subprocess",
+    "urllib3",
 }  # fmt: skip
 # What reads the time of day. Measuring how long something took is not among it.
 CLOCK = re.compile(
@@ -50,6 +66,11 @@ VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manage
 def named(path: Path) -> str:
     """A path as a test's name."""
     return path.relative_to(ROOT).as_posix()
+
+
+def room_of(path: Path) -> str:
+    """The room of a module: its folder's name, or its own on the ground floor."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
 @cache
@@ -137,15 +158,75 @@ def runs_without(folder: Path, *absent: str) -> subprocess.CompletedProcess[str]
     )
 
 
-CORE = [path for path in MODULES if path.stem not in EDGES | {SETTINGS}]
+def rooms_imported(path: Path) -> set[str]:
+    """The rooms, or ground floor modules, that a module imports; types as well."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.ImportFrom) and node.module == "propensity":
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            parts = node.module.split(".")
+            found |= {parts[1]} if parts[0] == "propensity" else set()
+        elif isinstance(node, ast.Import):
+            parts_of = [alias.name.split(".") for alias in node.names]
+            found |= {parts[1] for parts in parts_of if parts[0] == "propensity"}
+    return found
+
+
+HOUSE = [path for path in MODULES if path.parent != PACKAGE or path.stem not in ALIASES]
+OUTSIDE = EDGES | ANSWERING | {SETTINGS}
+CORE = [path for path in HOUSE if room_of(path) not in OUTSIDE]
+
+
+class TestFloors:
+    @pytest.mark.parametrize(
+        "path", [path for path in HOUSE if path.parent != PACKAGE], ids=named
+    )
+    def test_imports_go_down(self, path):
+        """A room imports from the floors below it, or from itself."""
+        room = room_of(path)
+        others = rooms_imported(path) - {room}
+
+        assert {other for other in others if FLOOR[other] >= FLOOR[room]} == set()
+
+    def test_every_module_has_a_floor(self):
+        """Nothing of the package stands outside the house."""
+        rooms = {room_of(path) for path in HOUSE} - {"__init__"}
+
+        assert rooms == {*FLOOR}
+
+    @pytest.mark.parametrize(
+        "path", [path for path in HOUSE if room_of(path) not in EDGES], ids=named
+    )
+    def test_only_edges_reach_a_service(self, path):
+        """Clients are imported in one room; what answers knows its web framework."""
+        allowed = FRAMEWORKS if room_of(path) in ANSWERING else set()
+
+        assert imports(path) & CLIENTS <= allowed
+
+    @pytest.mark.parametrize("room", sorted(PACKAGE.glob("*/__init__.py")), ids=named)
+    def test_each_room_has_a_map(self, room):
+        """A room opens with a docstring that names each of its modules, and imports
+        nothing: whoever needs one module does not start with all."""
+        if room.parent.name == "usecases":
+            return
+        text = ast.get_docstring(tree(room)) or ""
+        modules = {path.stem for path in room.parent.glob("*.py")} - {"__init__"}
+
+        assert {name for name in modules if f"``{name}``" not in text} == set()
+        assert imports(room) == set()
+
+    @pytest.mark.parametrize("name", sorted(ALIASES))
+    def test_old_names_are_for_pickles_alone(self, name):
+        """A module of an old name only names classes, and nothing imports it."""
+        module = tree(PACKAGE / f"{name}.py")
+        importing = {named(path) for path in HOUSE if name in rooms_imported(path)}
+
+        assert not [node for node in module.body if isinstance(node, ast.ClassDef)]
+        assert importing == set()
 
 
 class TestPureCore:
-    @pytest.mark.parametrize("path", CORE, ids=named)
-    def test_imports_no_client(self, path):
-        """The edges apart, no module can reach a service."""
-        assert not imports(path) & CLIENTS
-
     @pytest.mark.parametrize("path", CORE, ids=named)
     def test_reads_no_clock(self, path):
         """Time is an argument: nothing in the core asks what time it is."""
@@ -180,14 +261,14 @@ class TestPureCore:
     def test_catches_everything_in_an_edge_only(self):
         """``except Exception`` hides mistakes; an edge may, to answer the caller."""
         found = {
-            path.stem
+            room_of(path)
             for path in MODULES
             for node in ast.walk(tree(path))
             if isinstance(node, ast.ExceptHandler)
             and (node.type is None or ast.unparse(node.type) == "Exception")
         }
 
-        assert found <= EDGES
+        assert found <= EDGES | ANSWERING | {"registry"}
 
 
 class TestSql:

@@ -1,6 +1,4 @@
-"""
-The edge to Pub/Sub: messages published to topics.
-"""
+"""The edge to Pub/Sub: messages published to topics."""
 
 from __future__ import annotations
 
@@ -11,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 from google.api_core import exceptions as api
-from google.pubsub_v1.services.publisher import PublisherAsyncClient
-from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
-from google.pubsub_v1.types import PublishRequest
+from google.api_core.retry import Retry
+from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
+from google.pubsub_v1.services.publisher.transports import (
+    PublisherGrpcAsyncIOTransport,
+    PublisherGrpcTransport,
+)
+from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, Unavailable
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 # Of one Publish request, by Pub/Sub's limits.
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
+
+# For a single message, in all: its sender waits.
+ONCE_S = 10.0
 
 
 class Bus:
@@ -105,3 +110,36 @@ class Bus:
             raise Unavailable(
                 f"Pub/Sub did not take messages: {type(error).__name__}"
             ) from error
+
+
+def publish_once(
+    settings: Settings, topic: str, payload: bytes, *, attributes: Mapping[str, str]
+) -> None:
+    """
+    Publish one message outside an event loop, and close the connection.
+
+    Args:
+        settings: Of the deployment.
+        topic: Its short name.
+        payload: Of the message.
+        attributes: Of the message.
+
+    Raises:
+        GoogleAPIError, GoogleAuthError: Pub/Sub did not take it.
+    """
+    path = f"projects/{settings.project}/topics/{topic}"
+    message = PubsubMessage(data=payload, attributes=attributes)
+    with _client(settings) as client:
+        client.publish(
+            topic=path,
+            messages=[message],
+            retry=Retry(initial=0.1, maximum=2.0, timeout=ONCE_S),
+            timeout=ONCE_S,
+        )
+
+
+def _client(settings: Settings) -> PublisherClient:
+    if not settings.pubsub_endpoint:
+        return PublisherClient()
+    channel = grpc.insecure_channel(settings.pubsub_endpoint)
+    return PublisherClient(transport=PublisherGrpcTransport(channel=channel))

@@ -1,5 +1,5 @@
 """
-The edge that tells others which version serves: one message for every change.
+What tells others which version serves: one message for every change.
 
 Instances of functions read the pointer itself, and need no message: a push reaches only
 one of them. It is for whoever else wants to know, and its loss loses nothing else.
@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any
 from propensity.edges.log import log
 
 if TYPE_CHECKING:
-    from google.pubsub_v1 import PublisherClient
-
     from propensity.registry.versions import Champion
     from propensity.settings import Settings
-
-# In all: the change that is told of has been made, and its author waits.
-TIMEOUT_S = 10.0
 
 
 def update(
@@ -65,7 +60,16 @@ def announce(
         why: the change itself stands.
     """
     try:
-        _publish(settings, update(use_case, action, champion, at=at))
+        # Imported here: without a promotion a training needs no Pub/Sub.
+        from propensity.edges import pubsub
+
+        message = update(use_case, action, champion, at=at)
+        pubsub.publish_once(
+            settings,
+            settings.model_updates_topic,
+            json.dumps(message).encode(),
+            attributes={name: str(message[name]) for name in ("use_case", "action")},
+        )
     except Exception as error:
         log(
             "WARNING",
@@ -76,34 +80,3 @@ def announce(
         )
         return False
     return True
-
-
-def _publish(settings: Settings, message: dict[str, Any]) -> None:
-    # Imported here: without a promotion a training needs no Pub/Sub.
-    from google.api_core.retry import Retry
-    from google.pubsub_v1 import PubsubMessage
-
-    topic = f"projects/{settings.project}/topics/{settings.model_updates_topic}"
-    attributes = {name: str(message[name]) for name in ("use_case", "action")}
-    with _client(settings) as client:
-        client.publish(
-            topic=topic,
-            messages=[
-                PubsubMessage(data=json.dumps(message).encode(), attributes=attributes)
-            ],
-            retry=Retry(initial=0.1, maximum=2.0, timeout=TIMEOUT_S),
-            timeout=TIMEOUT_S,
-        )
-
-
-def _client(settings: Settings) -> PublisherClient:
-    import grpc
-    from google.pubsub_v1 import PublisherClient
-    from google.pubsub_v1.services.publisher.transports import (
-        PublisherGrpcTransport,
-    )
-
-    if not settings.pubsub_endpoint:
-        return PublisherClient()
-    channel = grpc.insecure_channel(settings.pubsub_endpoint)
-    return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
