@@ -61,10 +61,10 @@ def announce(
     """
     try:
         # Imported here: without a promotion a training needs no Pub/Sub.
-        from propensity.edges import pubsub
+        from propensity.edges.pubsub import publish_once
 
         message = update(use_case, action, champion, at=at)
-        pubsub.publish_once(
+        publish_once(
             settings,
             settings.model_updates_topic,
             json.dumps(message).encode(),

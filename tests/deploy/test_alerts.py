@@ -39,7 +39,7 @@ def logged() -> tuple[set[str], set[str]]:
     """
     fields: set[str] = set()
     names: set[str] = set()
-    for path in (ROOT / "propensity").glob("*.py"):
+    for path in (ROOT / "propensity").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
