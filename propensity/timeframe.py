@@ -83,6 +83,11 @@ class Timeframe:
         chosen = (newest - n * self.horizon for n in range(at_most))
         return tuple(sorted(as_of for as_of in chosen if as_of >= first))
 
+    def first_read(self, *, today: date, at_most: int) -> date:
+        """Return the first day that so many snapshots can read, less two days."""
+        oldest = self.newest_matured(today=today) - (at_most - 1) * self.horizon
+        return oldest - timedelta(days=self.lookback_days + 2)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Split:

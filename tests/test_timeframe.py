@@ -114,6 +114,18 @@ class TestSnapshots:
         assert later[:-1] == then[1:]
 
 
+class TestFirstRead:
+    @QUICK
+    @given(spans, days, st.integers(1, 60))
+    def test_is_two_days_before_the_oldest_lookback(self, timeframe, today, at_most):
+        """Data from then on are as good as all data, for as many snapshots."""
+        first = timeframe.first_read(today=today, at_most=at_most)
+        chosen = timeframe.snapshots(today=today, earliest=first, at_most=at_most)
+
+        assert len(chosen) == at_most
+        assert chosen[0] - timedelta(days=timeframe.lookback_days + 2) == first
+
+
 class TestTemporalSplit:
     @QUICK
     @given(spans, days, days, st.integers(3, 60), st.integers(1, 4))

@@ -189,13 +189,17 @@ def training_rows(run: Run) -> pa.Table:
     check_consent(run)
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
-    found = run.warehouse.rows(use_case.statement("first_day"))
+    most = settings.training_snapshots
+    found = run.warehouse.rows(
+        use_case.statement("first_day"),
+        {"earliest": timeframe.first_read(today=run.as_of, at_most=most)},
+    )
     if not found or found[0]["first_day"] is None:
         raise NotEnoughData("the source has no events at all")
     snapshots = timeframe.snapshots(
         today=run.as_of,
         earliest=found[0]["first_day"],
-        at_most=settings.training_snapshots,
+        at_most=most,
     )
     if not snapshots:
         raise NotEnoughData(

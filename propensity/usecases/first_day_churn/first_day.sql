@@ -1,8 +1,24 @@
 -- One row: the day of the first registration, null without any.
--- Source: view stream_features, which reads a row for each user, and not every event.
+-- Parameters: @earliest DATE, the first day that a snapshot can read.
+-- Sources: stream_events from that day on, and stream_users for what was before.
 SELECT
-  DATE(MIN(registration_time)) AS first_day
+  MIN(day) AS first_day
 FROM
-  stream_features
-WHERE
-  use_case = 'first_day_churn'
+  (
+    SELECT
+      event_date AS day
+    FROM
+      stream_events
+    WHERE
+      received_on >= @earliest
+      AND use_case = 'first_day_churn'
+      AND event_type = 'new_registration'
+    UNION ALL
+    SELECT
+      DATE(registration.registration_time) AS day
+    FROM
+      stream_users
+    WHERE
+      use_case = 'first_day_churn'
+      AND registration.registration_time IS NOT NULL
+  )
