@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
+
 from propensity import tables
 from tests import shop
 from tests.conftest import Workplace, new_workplace
