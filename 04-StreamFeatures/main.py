@@ -8,8 +8,7 @@ A transaction is scored by its own fields; what came of it is told later, by a t
 
 Request   a push of Pub/Sub, as a CloudEvent or plain: stream_features (topic events),
           score_stream and archive_events (topic enriched); POST: compact_features
-Reads     postcode_index, stream_events, stream_users (BigQuery), the champion (bucket,
-          verified)
+Reads     postcode_index, stream_events, stream_users, the champion (verified)
 Writes    stream_events, truth_events, dead_letters, inference_log,
           stream_features_daily, stream_users, the view stream_features, Parquet in the
           bucket, the topics enriched and scores

@@ -156,6 +156,12 @@ def opened(
     if summary.ignored:
         names = ", ".join(list(summary.ignored)[:8])
         say(f"Fields that the export's schema does not know were left out: {names}")
+    if summary.is_cut_short:
+        say(
+            f"The last event is of {summary.last_time:%Y-%m-%d %H:%M} UTC, earlier in "
+            "the day than on any of the two weeks before: that day is not whole, and "
+            f"the last that counts is {summary.last_full_day}"
+        )
     if settings.label_event and settings.label_event not in summary.events:
         raise UnusableData(
             f"no event of the data is a {settings.label_event!r}; LABEL_EVENT can be "

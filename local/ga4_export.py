@@ -63,6 +63,8 @@ PARQUET_BATCH = 2_000
 CHECKED_ROWS = 100
 LOAD_TIMEOUT_S = 300
 LOAD_WORKERS = 4
+# Days before the last whose ends its own is compared with.
+COMPARED_DAYS = 14
 
 _SHARD = re.compile(r"events_(\d{8})")
 _WHOLE = re.compile(r"[+-]?\d{1,19}")
@@ -301,6 +303,23 @@ class _Mismatch(Exception):
         )
 
 
+# Fields of a session of Universal Analytics, GA4's forerunner, that no event has.
+_SESSION = frozenset({"fullVisitorId", "visitId", "visitStartTime", "hits", "totals"})
+
+
+class _Session(_Mismatch):
+    """A row that is a session of Universal Analytics, and no event."""
+
+    def sentence(self) -> str:
+        return (
+            "these are sessions of Universal Analytics (ga_sessions_YYYYMMDD, with "
+            f"{', '.join(sorted(self.found))}), and not the GA4 export, which "  # type: ignore[call-overload]
+            "has one row per event. Export the tables events_YYYYMMDD of the dataset "
+            "analytics_PROPERTY, which a GA4 property fills (Admin, BigQuery links); "
+            "sessions cannot be made into events"
+        )
+
+
 def _whole_number(value: object) -> int:
     """Accept 7, "7" and 7.0: extracts write strings, data frames write floats."""
     if isinstance(value, int) and not isinstance(value, bool):
@@ -428,6 +447,10 @@ def row_fitter(ignored: Counter[str]) -> Callable[[Any], Row]:
     fit = _fits(SCHEMA, ignored)
 
     def fit_row(value: Any) -> Row:
+        if isinstance(value, dict) and "event_timestamp" not in value:
+            session = _SESSION.intersection(value)
+            if len(session) > 1:
+                raise _Session("an event", session)
         row = fit(value)
         for name in ("event_timestamp", "event_name"):
             if name not in row:
@@ -627,6 +650,7 @@ class Summary:
     events: dict[str, int]
     ignored: dict[str, int] = field(default_factory=dict)
     is_east_of_utc: bool = False
+    is_cut_short: bool = False
 
     @property
     def last_full_day(self) -> date:
@@ -635,9 +659,11 @@ class Summary:
 
         ``event_date`` is the property's local date. East of Greenwich the last local
         day ends before the UTC day of that name does; a row whose local date is ahead
-        of its UTC date gives such a property away.
+        of its UTC date gives such a property away. Data that are cut short within
+        their last day have the day before to its end.
         """
-        return self.last_date - DAY if self.is_east_of_utc else self.last_date
+        full = self.last_date - DAY if self.is_east_of_utc else self.last_date
+        return min(full, self.last_time.date() - DAY) if self.is_cut_short else full
 
 
 class _Census:
@@ -645,7 +671,8 @@ class _Census:
 
     def __init__(self) -> None:
         self.events: Counter[str] = Counter()
-        self.dates: set[str] = set()
+        # The last moment of each day that has rows.
+        self.dates: dict[str, int] = {}
         self.users: set[str] = set()
         self.times: list[int] = []
         self.is_east_of_utc = False
@@ -667,7 +694,7 @@ class _Census:
         self.users.update(user for user in users.to_pylist() if user is not None)
 
     def _span(self, day: str, first: int, last: int) -> None:
-        self.dates.add(day)
+        self.dates[day] = max(last, self.dates.get(day, last))
         self.times = [min([first, *self.times]), max([last, *self.times])]
         if not self.is_east_of_utc:
             self.is_east_of_utc = _instant(first).date() < _day(day)
@@ -684,7 +711,22 @@ class _Census:
             events=dict(sorted(self.events.items())),
             ignored=dict(sorted(ignored.items())),
             is_east_of_utc=self.is_east_of_utc,
+            is_cut_short=self._is_cut_short(),
         )
+
+    def _is_cut_short(self) -> bool:
+        """
+        Tell whether the last day ends before any of the days before it did.
+
+        By the time of day of the last event; of data of a few days nobody can tell.
+        """
+        *before, last = (self.dates[day] - _midnight(day) for day in sorted(self.dates))
+        return len(before) >= COMPARED_DAYS and last < min(before[-COMPARED_DAYS:])
+
+
+def _midnight(day: str) -> int:
+    """Return the microseconds from 1970 to a date's midnight UTC."""
+    return (_day(day) - date(1970, 1, 1)) // timedelta(microseconds=1)
 
 
 def _instant(microseconds: int) -> datetime:

@@ -100,6 +100,78 @@ def purchase(
     )
 
 
+# Dollars for one of a currency; the export gives none for the last.
+RATES = {"USD": 1.0, "EUR": 1.25, "GBP": 1.5, "XXX": None}
+
+
+def paid(
+    user: str | None,
+    when: date | datetime | int,
+    amount: float,
+    currency: str,
+    *,
+    rate: float | None = None,
+    **fields: Any,
+) -> Row:
+    """Return a purchase in a currency, with its dollars as the export has them."""
+    rate = RATES[currency] if rate is None else rate
+    row = purchase(user, when, amount, **fields)
+    row["event_params"] += parameters({"currency": currency, "value": amount})
+    if rate is not None:
+        row["ecommerce"]["purchase_revenue_in_usd"] = amount * rate
+        row["event_value_in_usd"] = amount * rate
+    return row
+
+
+def seen_in_the_wild(row: Row, generator: np.random.Generator) -> Row:
+    """
+    Return an event in one of the shapes that the public samples have.
+
+    Parameters without a value, a first touch written as a float, records that are not
+    there or whose fields are Google's words for nothing, no items, a placeholder for a
+    transaction's id. What features read of it is as before.
+    """
+    made = dict(row)
+    made["event_params"] = [
+        {"key": "all_data", "value": {}},
+        *row["event_params"],
+        {"key": "debug_mode", "value": {"int_value": 1}},
+    ]
+    made["privacy_info"] = {"uses_transient_token": "No"}
+    made["user_properties"] = []
+    made["user_ltv"] = {"revenue": 0.0, "currency": "USD"}
+    shapes: list[Row] = [
+        {"items": row.get("items", [])},
+        {"device": None, "app_info": None, "collected_traffic_source": None},
+        {"traffic_source": {"source": "(not set)", "medium": None, "name": "<Other>"}},
+    ]
+    if "ecommerce" not in row:
+        shapes.append({"ecommerce": {"transaction_id": "(not set)"}})
+    made.update(shapes[generator.integers(len(shapes))])
+    return made
+
+
+def unconsented(when: int, generator: np.random.Generator) -> Row:
+    """Return a ping of a visitor who has denied storage: nobody's, and nearly empty."""
+    denied = {"analytics_storage": "No", "ads_storage": "No"}
+    row = event(None, when, params={}, privacy_info=denied, user_id=None)
+    if generator.random() < 0.5:
+        row["event_name"], row["items"] = "purchase", []
+        row["ecommerce"] = {"purchase_revenue": 5.0, "transaction_id": "(not set)"}
+    return row
+
+
+def extracted(row: Any) -> Any:
+    """Return a row as BigQuery's JSON extract writes it: whole numbers as texts."""
+    if isinstance(row, dict):
+        return {key: extracted(value) for key, value in row.items()}
+    if isinstance(row, list):
+        return [extracted(value) for value in row]
+    if isinstance(row, int) and not isinstance(row, bool):
+        return str(row)
+    return row
+
+
 def shards(rows: Iterable[Row]) -> list[tuple[str, pa.Table]]:
     """Return daily tables by name, each row in the one of its ``event_date``."""
     days: dict[str, list[Row]] = defaultdict(list)
@@ -122,6 +194,11 @@ def load_shards(place: Any, tables: Iterable[tuple[str, pa.Table]]) -> None:
         ga4_export.load_tables(client, place.ga4_dataset, tables, progress=False)
 
 
+# Of the weekly shop: pings of nobody a week, and the share of events in wild shapes.
+PINGS = 6
+WILD = 0.2
+
+
 def weekly(
     first: date, weeks: int, *, users: int = 160, seed: int = 7, regulars: int = 4
 ) -> list[Row]:
@@ -129,8 +206,10 @@ def weekly(
     Return events of a shop whose users look in once a week, all on one weekday.
 
     Every ``regulars``-th user buys in seven weeks of ten, the others in one of twenty.
+    Some events have the shapes that are seen in the wild, and some are nobody's.
     """
     generator = np.random.default_rng(seed)
+    shapes = np.random.default_rng(seed + 1)
     rows = []
     for week in range(weeks):
         day = first + week * WEEK
@@ -157,4 +236,11 @@ def weekly(
                         params={"ga_session_id": week + 1},
                     )
                 )
-    return rows
+        noon = microseconds(day) + 12 * 3600 * 1_000_000
+        rows += [unconsented(noon + ping, shapes) for ping in range(PINGS)]
+    return [
+        seen_in_the_wild(row, shapes)
+        if row["user_pseudo_id"] is not None and shapes.random() < WILD
+        else row
+        for row in rows
+    ]

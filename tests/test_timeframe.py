@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propensity.timeframe import DAY, Split, Timeframe, first_suffix, temporal_split
+from propensity.timeframe import (
+    DAY,
+    Split,
+    Timeframe,
+    day_of,
+    first_suffix,
+    temporal_split,
+)
 
 WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
 TODAY = date(2026, 3, 1)
@@ -27,6 +34,28 @@ spans = st.builds(
     settle_days=st.integers(0, 10),
 )
 days = st.dates(date(2015, 1, 1), date(2035, 1, 1))
+
+
+class TestADate:
+    @given(days)
+    def test_is_read_as_it_is_written(self, day):
+        assert day_of(day.isoformat()) == day
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "2025-7-1",
+            "٢٠٢٥-01-01",
+            "20250701",
+            "2025-W27-2",
+            "2025-07-01 ",
+            "2025-02-29",
+        ],
+    )
+    def test_is_four_two_and_two_ascii_digits(self, text):
+        """What Python's own readers take besides is refused, and so is no day."""
+        with pytest.raises(ValueError, match=r"digits|day"):
+            day_of(text)
 
 
 def weekly(count: int) -> tuple[date, ...]:

@@ -9,10 +9,11 @@ import re
 
 import pytest
 
-from deploy import functions, services
+from deploy import deployment, functions, services
 from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
 from local.stack import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
+from propensity.settings import Settings
 from tests.deploy.conftest import ROOT
 
 EVERY = functions.load()
@@ -128,6 +129,28 @@ class TestTogether:
 
         assert day == later_day
         assert longest_s <= gap_s
+
+    @pytest.mark.parametrize(
+        "target", ["model_training", "predictions", "model_evaluation"]
+    )
+    def test_runs_are_called_again_for_longer_than_they_wait(self, target):
+        """For the export's newest day: the last attempt goes on without it."""
+        schedule = BY_TARGET[target].schedule
+
+        assert schedule.patience_s > 60 * Settings(project="p").export_wait_minutes
+
+    def test_a_wait_that_outlasts_the_attempts_is_refused(self):
+        """Every attempt would wait, and the run would never go on."""
+        settings = {
+            "GOOGLE_CLOUD_PROJECT": "p",
+            "PROPENSITY_BUCKET": "bucket",
+            "PROPENSITY_GA4_DATASET": "analytics_1",
+            "DEPLOY_REGION": "us-central1",
+        }
+        deployment.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "129"})
+
+        with pytest.raises(deployment.DeploymentError, match="less than 130"):
+            deployment.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
 
     def test_retries_outlast_a_training(self):
         """When the scheduler has given up waiting, it asks again until the training is

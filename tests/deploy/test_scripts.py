@@ -16,7 +16,7 @@ import pytest
 
 from deploy import deployment, functions
 from propensity import tables, topics
-from tests.deploy.conftest import KEY, ROOT, SETTINGS, changes
+from tests.deploy.conftest import KEY, ROOT, SETTINGS, Cloud, changes
 
 SCRIPTS = sorted(
     path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
@@ -534,6 +534,69 @@ class TestChanges:
         assert "CAST(part.users AS FLOAT64) AS users" in change[-1]
         assert "CREATE OR REPLACE TABLE `ma_model_evaluation`" in change[-1]
         assert "changed          types of the table ma_model_evaluation" in done.stdout
+
+
+class TestAnExportInAnotherProject:
+    EXPORT = "bq their-project:analytics_1"
+
+    @pytest.fixture
+    def elsewhere(self, cloud) -> Cloud:
+        """A deployment that reads an export of somebody else, in the EU."""
+        cloud.settings["DEPLOY_FUNCTIONS"] = "predictions"
+        cloud.settings["PROPENSITY_GA4_DATASET"] = "their-project.analytics_1"
+        cloud.settings["PROPENSITY_LOCATION"] = "EU"
+        cloud.put({self.EXPORT: {"access": [], "location": "EU"}})
+        return cloud
+
+    def test_is_read_by_who_may_and_by_nobody_else(self, elsewhere):
+        """The right is on the dataset there, and the view is of its tables."""
+        done = elsewhere.run("deploy/setup.sh")
+        state = elsewhere.state()
+
+        assert done.returncode == 0, done.stderr
+        assert [one["userByEmail"] for one in state[self.EXPORT]["access"]] == [
+            "propensity-predictions@my-project.iam.gserviceaccount.com"
+        ]
+        view = state["bq my-project:propensity.ga_events"]["view"]["query"]
+        assert view.count("`their-project.analytics_1.events_*`") == 2
+        assert "`their-project.analytics_1.INFORMATION_SCHEMA.TABLES`" in view
+        elsewhere.calls()
+        assert elsewhere.run("deploy/setup.sh").returncode == 0
+        assert changes(elsewhere.calls()) == []
+
+    def test_whose_owner_must_grant_the_right_says_so_and_goes_on(self, elsewhere):
+        """What the owner is to run is printed, word by word."""
+        done = elsewhere.run("deploy/setup.sh", FAKE_CLOUD_FAILS="GRANT `roles")
+
+        assert done.returncode == 0, done.stderr
+        assert "left out         propensity-predictions has bigquery.dataV" in (
+            done.stdout
+        )
+        assert "who owns the dataset must run this" in done.stdout
+        assert "ON SCHEMA `their-project.analytics_1` TO" in done.stdout
+
+    def test_in_another_location_is_refused_before_anything_is_done(self, elsewhere):
+        """Both locations are named: no query reads both."""
+        elsewhere.settings["PROPENSITY_LOCATION"] = "US"
+        done = elsewhere.run("deploy/setup.sh")
+
+        assert done.returncode == 1
+        [line] = done.stderr.splitlines()
+        assert "their-project.analytics_1 is in EU" in line
+        assert "would be in US" in line
+        assert changes(elsewhere.calls()) == []
+
+    def test_that_nobody_here_may_see_is_left_out_and_taken_back_without(
+        self, elsewhere
+    ):
+        """Its owner did not let us look; the rest is set up and removed."""
+        denied = {"FAKE_CLOUD_FAILS": "show --format=json their-project"}
+        done = elsewhere.run("deploy/setup.sh", **denied)
+        gone = elsewhere.run("deploy/teardown.sh", "--yes", **denied)
+
+        assert done.returncode == 0, done.stderr
+        assert "left out         export their-project.analytics_1" in done.stdout
+        assert gone.returncode == 0, gone.stderr
 
 
 class TestWrongSettings:

@@ -17,7 +17,7 @@ import pytest
 import zstandard
 
 from local import ga4_export
-from local.ga4_export import ARROW_SCHEMA, ExportError
+from local.ga4_export import ARROW_SCHEMA, ExportError, Summary
 
 NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
 
@@ -206,6 +206,23 @@ class TestRefusals:
         with pytest.raises(ExportError, match=r"no such file|wanted \.ndjson"):
             read(tmp_path / name)
 
+    @pytest.mark.parametrize(
+        "fields", [("fullVisitorId", "visitId", "hits", "totals"), ("hits", "totals")]
+    )
+    def test_sessions_of_universal_analytics_are_told_what_they_are(
+        self, tmp_path, fields
+    ):
+        """GA4's forerunner exported sessions: the message says so, and what to take."""
+        session = {"date": "20170801", "visitNumber": 1, "device": {"browser": "x"}}
+        path = tmp_path / "ga_sessions_20170801.ndjson"
+        path.write_bytes(ndjson({**session, **dict.fromkeys(fields, "1")}))
+
+        with pytest.raises(ExportError, match="sessions of Universal Anal") as caught:
+            read(path)
+        assert "not the GA4 export" in str(caught.value)
+        assert "events_YYYYMMDD" in str(caught.value)
+        assert "fullVisitorId" in str(caught.value) or "hits" in str(caught.value)
+
 
 class TestLoading:
     @pytest.fixture
@@ -323,6 +340,44 @@ class TestWeeks:
         )
 
         assert weeks == []
+
+    DAY_US = 86_400_000_000
+
+    def cut(self, at_hour: float, *, zone: int = 0, days: int = 20) -> Summary:
+        """Load twenty days with an event an hour, the last of which ends early."""
+        census = ga4_export._Census()
+        first = NOON - NOON % self.DAY_US
+        for day in range(days):
+            hours = at_hour if day == days - 1 else 24
+            for hour in range(int(hours)):
+                time = first + day * self.DAY_US + (hour - zone) * 3_600_000_000
+                name = date(2025, 3, 1) + day * ga4_export.DAY
+                census.add_row(event(event_date=f"{name:%Y%m%d}", event_timestamp=time))
+        return census.summary({})
+
+    def test_a_last_day_that_is_cut_short_does_not_count(self):
+        """It ends earlier in the day than any of the two weeks before."""
+        cut, whole = self.cut(13), self.cut(24)
+
+        assert cut.is_cut_short
+        assert cut.last_full_day == date(2025, 3, 19)
+        assert not whole.is_cut_short
+        assert whole.last_full_day == date(2025, 3, 20)
+
+    @pytest.mark.parametrize(
+        ("zone", "hour", "full"),
+        [(9, 13, 19), (9, 4, 18), (-8, 13, 19), (-8, 22, 20)],
+    )
+    def test_cut_days_are_full_in_utc_as_far_as_they_go(self, zone, hour, full):
+        """A local day that goes on past midnight UTC has the UTC day to its end."""
+        summary = self.cut(hour, zone=zone)
+
+        assert summary.is_cut_short
+        assert summary.last_full_day == date(2025, 3, full)
+
+    def test_of_a_few_days_nobody_can_tell(self):
+        """What is usual takes two weeks to know."""
+        assert not self.cut(3, days=10).is_cut_short
 
     def test_a_property_east_of_utc_ends_a_day_earlier(self, workplace, tmp_path):
         """Its last local day ends before the UTC day of the same name."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -210,6 +211,8 @@ def traps() -> list[shop.Row]:
         )
     ]
     rows += [event("visitor", ago(3), user_id=user) for user in PLACEHOLDERS]
+    rows += [event(user, ago(3)) for user in PLACEHOLDERS]
+    rows += wild()
     rows += [
         event("buys at as_of", ago(1)),
         purchase("buys at as_of", MIDNIGHT),
@@ -220,6 +223,28 @@ def traps() -> list[shop.Row]:
         event("subscribes", ago(-1), "subscribe"),
     ]
     return rows
+
+
+def wild() -> list[shop.Row]:
+    """Return events in the shapes of the public samples of the export."""
+    generator = np.random.default_rng(11)
+    pings = [shop.unconsented(ago(4, plus=n), generator) for n in range(40)]
+    plain = [
+        event("wild", ago(12, plus=n), params={"ga_session_id": 5}) for n in range(8)
+    ]
+    plain.append(purchase("wild", ago(12, plus=9), 30.0, items=[]))
+    return [
+        *pings,
+        *(shop.seen_in_the_wild(row, generator) for row in plain),
+        shop.paid("travels", ago(9), 100.0, "EUR", transaction="E"),
+        shop.paid("travels", ago(8), 100.0, "GBP", transaction="G"),
+        shop.paid("travels", ago(7), 100.0, "USD", transaction="U"),
+        shop.paid("rate moved", ago(9), 100.0, "EUR", transaction="M"),
+        shop.paid("rate moved", ago(8), 100.0, "EUR", transaction="M", rate=1.5),
+        shop.paid("no rate", ago(9), 100.0, "XXX", transaction="X"),
+        event("refunds abroad", ago(9), "refund",
+              ecommerce={"refund_value": 10.0, "refund_value_in_usd": 12.5}),
+    ]  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -391,6 +416,55 @@ class TestPurchases:
         assert features["no items"]["items"] == 0
         assert features["many items"]["items"] == 2
         assert features["many items"]["distinct_items"] == 3
+
+
+class TestSeenInTheWild:
+    def test_nobody_is_no_user(self, features):
+        """Events without consent, or with a placeholder, are of no user, not of one."""
+        assert not {None, "", "None", "(not set)", "(data deleted)"} & {*features}
+
+    def test_nobody_converts(self, export):
+        """A purchase of nobody is nobody's label."""
+        assert all(user for _, user in export.labels())
+
+    def test_shapes_of_the_samples_are_read(self, features):
+        """Empty parameters, records and items change no figure."""
+        row = features["wild"]
+
+        assert (row["events"], row["sessions"], row["purchases"]) == (9, 2, 1)
+        assert (row["revenue"], row["items"]) == (30, 0)
+
+    def test_several_currencies_add_up_in_dollars(self, features):
+        """A euro, a pound and a dollar are no three of anything."""
+        row = features["travels"]
+
+        assert (row["purchases"], row["revenue"]) == (3, 125 + 150 + 100)
+        assert features["refunds abroad"]["refund_value"] == 12.5
+
+    def test_a_reload_at_another_rate_counts_once(self, features):
+        """The same charge on another day is worth other dollars: the first count."""
+        row = features["rate moved"]
+
+        assert (row["purchases"], row["revenue"]) == (1, 125)
+
+    def test_an_amount_without_dollars_is_taken_as_it_is(self, features):
+        assert features["no rate"]["revenue"] == 100
+
+    def test_an_extract_with_integers_as_texts_gives_the_same(
+        self, workplace, over, features, tmp_path
+    ):
+        """BigQuery writes INT64 as strings, and null records as they are."""
+        rows = [
+            row for row in wild() if row["user_pseudo_id"] in (None, "wild", "travels")
+        ]
+        path = tmp_path / "extract.ndjson"
+        path.write_text("".join(json.dumps(shop.extracted(row)) + "\n" for row in rows))
+        with workplace.bigquery.client() as client:
+            ga4_export.load_export(client, workplace.ga4_dataset, path, progress=False)
+        found = over(workplace).prepare().features()
+
+        assert {*found} == {"wild", "travels"}
+        assert all(found[user] == features[user] for user in found)
 
 
 class TestFirstSeen:
