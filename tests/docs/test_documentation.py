@@ -156,18 +156,6 @@ class TestPages:
             assert re.fullmatch(r"(\|[ :-]+)+\|", rows[1]), rows[0]
             assert set(cells) == {cells[0]}, rows[0]
 
-    @pytest.mark.parametrize("page", pages())
-    def test_one_sentence_a_line(self, page):
-        """Prose has one sentence a line, so that a change shows as one."""
-        prose = [
-            line
-            for line in FENCE.sub("", text(page)).splitlines()
-            if not line.startswith(("|", "<!--"))
-        ]
-        ended = re.compile(r"(?<!\d\d-\d\d)(?<!^\d)[.!?] (?=[A-Z])")
-
-        assert [line for line in prose if ended.search(line)] == []
-
     def test_the_licence_is_apache_2(self):
         """LICENSE holds the whole standard text."""
         licence = text("LICENSE")
