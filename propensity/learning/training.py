@@ -64,6 +64,11 @@ _TOLERATED = 0.01
 # Values rarer than this share of the training rows are one value together.
 _RARE = 0.01
 
+# What a candidate is made with that does not say otherwise. A logistic regression is
+# done when its mean probability is within ``tol`` of the base rate: scikit-learn's own
+# 1e-4 is a tenth of a base rate of 0.1%.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
+
 # How a version comes to serve that training has not promoted.
 BY_HAND = "promote it by hand: python -m offline.promote promote VERSION --force"
 
@@ -624,7 +629,8 @@ def estimator(candidate: Candidate, earlier: Sequence[Tried], *, seed: int) -> A
             f"known are {', '.join(sorted(_ALGORITHMS))} and {MeanOfModels.__name__}"
         )
     try:
-        model = algorithm().set_params(**{"random_state": seed, **candidate.parameters})
+        given = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
+        model = algorithm().set_params(**{"random_state": seed, **given})
     except ValueError as error:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error
     return model
