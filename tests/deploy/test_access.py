@@ -12,6 +12,7 @@ import pytest
 from deploy import access, deployment, functions, plan, resources, services
 from propensity.runs import compaction
 from propensity.runs.compaction import EPOCH
+from propensity.settings import Settings
 from propensity.statements import statement
 from tests.deploy.conftest import SETTINGS
 
@@ -168,7 +169,7 @@ class TestBinding:
 class TestViews:
     def test_are_those_of_the_functions(self):
         """Set-up and the functions make the same views, to the letter."""
-        settings = SimpleNamespace(project="p", dataset="d")
+        settings = Settings(project="p", dataset="d")
         warehouse = SimpleNamespace(settings=settings)
         export = statement("ga_events").replace("`events_*`", "`p.ga.events_*`")
         tables = "INFORMATION_SCHEMA.TABLES`"
