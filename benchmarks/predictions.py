@@ -4,12 +4,12 @@
     python -m benchmarks.predictions [--rows 10000 100000 1000000] [--repeats 3]
 
 The function's own body, from the load of the champion to the end of the publication,
-with the real clients of BigQuery and of its Storage API, each run in a process of its
+with the real client of BigQuery and of its read streams, each run in a process of its
 own. In the place of Google Cloud answers an HTTP transport in the same process, and a
-read stream that hands out serialized Arrow batches of users as BigQuery does; load jobs
-are taken in whole. The model is the slowest of ``ga4_purchase``'s candidates: the mean
-of all, of 35 features. What BigQuery computes itself (features, percentiles, the
-publication) takes no time here: ``docs/scale.md`` has its bytes.
+read stream that hands out serialized Arrow batches of users as BigQuery does, and a
+write stream that reads what it gets. The model is the slowest of ``ga4_purchase``'s
+candidates: the mean of all, of 35 features. What BigQuery computes itself (features,
+percentiles, the publication) takes no time here: ``docs/scale.md`` has its bytes.
 
 Seconds are from the first request to the answer, without the start of the process;
 those of a processor are what grows or not, whatever else the machine does. Memory is
@@ -38,7 +38,8 @@ from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
+from unittest.mock import patch
 from urllib.parse import urlsplit
 
 import joblib
@@ -50,23 +51,26 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
 from google.cloud.bigquery_storage_v1 import reader
 from google.cloud.bigquery_storage_v1.types import (
+    AppendRowsRequest,
+    AppendRowsResponse,
     ArrowRecordBatch,
     ArrowSchema,
+    BatchCommitWriteStreamsResponse,
+    FinalizeWriteStreamResponse,
     ReadRowsResponse,
     ReadSession,
     ReadStream,
+    WriteStream,
 )
 from requests.adapters import BaseAdapter
 
 from benchmarks.scoring import _status_mb
 from benchmarks.training import made
 from deploy import functions
-from propensity import usecases
-from propensity.edges.warehouse import Warehouse
-from propensity.learning import training
-from propensity.models.encoding import to_frame
-from propensity.models.scoring import MeanOfModels
-from propensity.runs.endpoint import Run
+from propensity import training, usecases, writes
+from propensity.encoding import to_frame
+from propensity.endpoint import Run
+from propensity.scoring import MeanOfModels
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import temporal_split
@@ -91,22 +95,16 @@ MIB = 1024**2
 
 
 class Cloud(BaseAdapter):
-    """BigQuery's REST API as 01 uses it: queries, uploads, the list of suppressed."""
+    """BigQuery's REST API as 01 uses it: queries, and the list of suppressed users."""
 
     def __init__(self, users: int) -> None:
         super().__init__()
         self.users = users
-        self.staged = 0
         self._queries: dict[str, str] = {}
-        self._uploads: dict[str, dict[str, Any]] = {}
 
     def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
         """Answer a request."""
         path = urlsplit(request.url).path
-        if request.url.startswith("https://upload"):
-            return self._uploaded(request)
-        if path.startswith("/upload/"):
-            return self._begun(request)
         if request.method == "POST" and path.endswith("/jobs"):
             return self._started(request)
         if "/queries/" in path:
@@ -192,35 +190,6 @@ class Cloud(BaseAdapter):
             return [], []
         raise LookupError(f"nothing answers: {sql.splitlines()[0]}")
 
-    def _begun(self, request: Any) -> requests.Response:
-        body = (
-            request.body if isinstance(request.body, bytes) else request.body.encode()
-        )
-        given = json.loads(body)
-        name = given["jobReference"]["jobId"]
-        self._uploads[name] = given
-        answer = _response(request, {})
-        answer.headers["Location"] = f"https://upload/{name}"
-        return answer
-
-    def _uploaded(self, request: Any) -> requests.Response:
-        """Take a piece of a file in, and the job with the last."""
-        body = request.body
-        size = len(body if isinstance(body, bytes) else body.read())
-        name = request.url.rpartition("/")[2]
-        _, _, span = request.headers["content-range"].partition(" ")
-        last, _, total = span.rpartition("-")[2].partition("/")
-        answer = _response(request, {})
-        if total == "*" or int(last) + 1 < int(total):
-            answer.status_code = 308
-            answer.headers["Range"] = f"bytes=0-{last}"
-            return answer
-        self.staged += size
-        given = self._uploads.pop(name)
-        job = {**given, "status": {"state": "DONE"}, "statistics": {"load": {}}}
-        answer._content = json.dumps(job).encode()  # noqa: SLF001 - none other is set
-        return answer
-
 
 def _response(request: Any, body: Any) -> requests.Response:
     answer = requests.Response()
@@ -248,11 +217,10 @@ class Reader:
             streams=[ReadStream(name="stream")],
         )
 
-    def read_rows(self, name: str, **_: Any) -> reader.ReadRowsStream:
+    def read_rows(self, name: str, **_: Any) -> Any:
         """Read a stream, by the client's own class."""
         gapic = SimpleNamespace(read_rows=self._responses)
-        kind: Any = reader.ReadRowsStream
-        stream = kind(gapic, name, 0, {})
+        stream: Any = reader.ReadRowsStream(gapic, name, 0, {})
         stream._reconnect()  # noqa: SLF001 - as BigQueryReadClient.read_rows
         return cast(reader.ReadRowsStream, stream)
 
@@ -303,13 +271,69 @@ def _batch(seed: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
+class Writer:
+    """The Storage Write API: takes rows in, and counts them."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self._pending = 0
+
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def create_write_stream(self, **_: Any) -> WriteStream:
+        """Begin a pending stream."""
+        self._pending = 0
+        return WriteStream(name="stream")
+
+    def append_rows(self, sent: Iterator[AppendRowsRequest], **_: Any) -> Any:
+        """Take requests in; each is read as the service would read it."""
+        return Answers(self._taken(sent))
+
+    def _taken(self, sent: Iterator[AppendRowsRequest]) -> Iterator[Any]:
+        schema = None
+        for one in sent:
+            given = one.arrow_rows
+            if schema is None:
+                written = given.writer_schema.serialized_schema
+                schema = pa.ipc.read_schema(pa.py_buffer(written))
+            data = pa.py_buffer(given.rows.serialized_record_batch)
+            self._pending += len(pa.ipc.read_record_batch(data, schema))
+            yield AppendRowsResponse()
+
+    def finalize_write_stream(self, **_: Any) -> FinalizeWriteStreamResponse:
+        """End the stream."""
+        return FinalizeWriteStreamResponse(row_count=self._pending)
+
+    def batch_commit_write_streams(self, *_: Any, **__: Any) -> Any:
+        """Put its rows into the table."""
+        self.rows += self._pending
+        return BatchCommitWriteStreamsResponse()
+
+
+class Answers(Iterator[Any]):
+    """Answers of a call, which can be cancelled."""
+
+    def __init__(self, answers: Iterator[Any]) -> None:
+        self._answers = answers
+
+    def __next__(self) -> Any:
+        return next(self._answers)
+
+    def cancel(self) -> None:
+        """There is no connection."""
+
+
 class Models:
     """The registry, with one version in it."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
-    def champion(self) -> Any:
+    def find_champion(self) -> Any:
         """Return what serves."""
         return SimpleNamespace(version=0)
 
@@ -368,6 +392,7 @@ def measured(file: Path, users: int) -> dict[str, float]:
     warehouse = Warehouse(settings, client=client)
     warehouse.__dict__["_read_client"] = Reader(users)
     registry: Any = Models(file)
+    writer = Writer()
     run = Run(
         function="predictions",
         run_id="0" * 32,
@@ -385,10 +410,11 @@ def measured(file: Path, users: int) -> dict[str, float]:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before, began = _status_mb("VmRSS"), time.perf_counter()
     used = time.process_time()
-    answer = function(run)
+    with patch.object(writes, "open_client", lambda _: writer):
+        answer = function(run)
     seconds, used = time.perf_counter() - began, time.process_time() - used
     assert answer["users"] == users, answer
-    assert cloud.staged > users, f"{cloud.staged} bytes were loaded"
+    assert writer.rows == users, f"{writer.rows} rows were staged"
     return {
         "seconds": seconds,
         "cpu_s": used,

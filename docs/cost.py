@@ -146,7 +146,8 @@ AUTOSCALING = "https://cloud.google.com/run/docs/about-instance-autoscaling"
 CLOSING = """\
 ## What to do about it
 
-- Lookups: ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one. Let old rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`): each week that is kept is a partition that a lookup reads.
+- Lookups: ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one.
+  Let old rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`): each week that is kept is a partition that a lookup reads.
 - Training: fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS`) read fewer days of the export.
 - Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings; the calculator says which are too low for a size.
 - Scorings online: what is scored on the stream needs no `score`; a few requests an hour keep an instance up as well as many do.

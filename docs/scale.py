@@ -67,7 +67,9 @@ The deploy says the same in `deploy/setup.sh` and in a dry run, with `DEPLOY_USE
 GROWING = """\
 Bounds with a star grow with the age of the history, here {kept} days:
 
-- `ma_predictions_table` keeps users who were never scored again. Counted is the worst: nobody of a lookback is there in the next one (`--returning 0`); with 0.5 half as many rows are added. `PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"` ends the growth, and a user who was last scored earlier is then unknown to a lookup.
+- `ma_predictions_table` keeps users who were never scored again.
+  Counted is the worst: nobody of a lookback is there in the next one (`--returning 0`); with 0.5 half as many rows are added.
+  `PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"` ends the growth, and a user who was last scored earlier is then unknown to a lookup.
 - `stream_users` has a row for everybody who ever played, counted in the same way; a query for users reads a few of its 1,000 buckets, and the bound takes them all.
 - `rebuild_users.sql` alone reads all months of `stream_features_daily`: it runs once, and where a run is forced.
 - `first_day.sql` of `first_day_churn` looks for the first registration in all of `stream_events`; an expiry of that table bounds it.
@@ -83,7 +85,8 @@ Settings are enough; the bill is the limit before any bound is:
 {needed}
 
 - 01-Predictions: [measured](benchmarks.md#predictions) at a million users, fifty millions take about 25 minutes of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
-  Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800. Where the hour is too short, raise `cpu` of `predictions` in `deploy/functions.toml`; scoring in BigQuery itself is not there yet.
+  Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
+  Where the hour is too short, raise `cpu` of `predictions` in `deploy/functions.toml`; scoring in BigQuery itself is not there yet.
 - Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
 - `score_stream` by features of users bills most of the day's partitions for each group: score events by their own fields, or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro) instead of bytes.
 """  # noqa: E501

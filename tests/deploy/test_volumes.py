@@ -15,7 +15,8 @@ import pytest
 import sqlglot
 
 from benchmarks.features import size_of
-from deploy import functions, limits, volumes
+from deploy import deployment, functions, limits, volumes
+from deploy.__main__ import too_low
 from deploy.limits import queries, scans
 from deploy.volumes import GIB, KEPT, MIB, Size, readings, statements
 from docs import scale as scale_page
@@ -417,6 +418,64 @@ class TestBounds:
     def test_of_first_day_reads_names_alone(self):
         """The first day of the export is that of its first table."""
         assert bound(LARGE, "first_day", "model_training") == 0
+
+
+class TestDeploy:
+    BASE = {
+        "GOOGLE_CLOUD_PROJECT": "my-project",
+        "PROPENSITY_BUCKET": "my-bucket",
+        "PROPENSITY_GA4_DATASET": "analytics_1",
+        "DEPLOY_REGION": "us-central1",
+    }
+
+    def told(self, **more: str) -> list[str]:
+        return too_low(deployment.of({**self.BASE, **more}))
+
+    def test_says_which_limits_a_size_would_exceed(self):
+        """As offline.cost does, of the functions that are deployed."""
+        size = {
+            "DEPLOY_USERS": "5000000",
+            "DEPLOY_EVENTS_A_DAY": "10000000",
+            "DEPLOY_STREAM_EVENTS_A_DAY": "20000000",
+            "DEPLOY_USE_CASES": "ga4_purchase first_day_churn",
+        }
+        told = "\n".join(self.told(**size))
+
+        for what in (
+            "`training_rows.sql` of `model_training`",
+            "`lookup.sql` of `get_proba`",
+            "`stream_rows.sql` of `score`",
+            "`stream_rows.sql` of `score_stream`",
+        ):
+            assert what in told
+        few = "\n".join(self.told(**size, DEPLOY_FUNCTIONS="predictions get_proba"))
+        assert "`lookup.sql` of `get_proba`" in few
+        assert "score" not in few
+        assert "model_training" not in few
+
+    def test_goes_by_the_settings_of_the_deployment(self):
+        """A limit that has been raised is exceeded no more."""
+        size = {"DEPLOY_USERS": "1000000", "DEPLOY_EVENTS_A_DAY": "2000000"}
+        raised = {
+            "PROPENSITY_MAXIMUM_BYTES_BILLED": f"{500 * GIB}",
+            "DEPLOY_ALERT_RUN_BYTES": f"{500 * GIB}",
+        }
+
+        assert "PROPENSITY_MAXIMUM_BYTES_BILLED" in self.told(**size)[0]
+        assert self.told(**size, **raised) == [
+            "no limit on bytes is too low for 1,000,000 users, 2,000,000 events a day"
+        ]
+
+    def test_says_that_it_was_told_no_size(self):
+        """Without one nothing is compared, and that is said."""
+        [line] = self.told()
+
+        assert "DEPLOY_USERS is not set" in line
+
+    def test_refuses_what_is_no_number(self):
+        """A size is a whole number."""
+        with pytest.raises(deployment.DeploymentError, match="DEPLOY_USERS"):
+            self.told(DEPLOY_USERS="many")
 
 
 class TestPage:
