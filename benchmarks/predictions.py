@@ -67,10 +67,13 @@ from requests.adapters import BaseAdapter
 from benchmarks.scoring import _status_mb
 from benchmarks.training import made
 from deploy import functions
-from propensity import training, usecases, writes
-from propensity.encoding import to_frame
-from propensity.endpoint import Run
-from propensity.scoring import MeanOfModels
+from propensity import usecases
+from propensity.edges import writes
+from propensity.edges.warehouse import Warehouse
+from propensity.learning import training
+from propensity.models.encoding import to_frame
+from propensity.models.scoring import MeanOfModels
+from propensity.runs.endpoint import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import temporal_split
@@ -222,7 +225,7 @@ class Reader:
         gapic = SimpleNamespace(read_rows=self._responses)
         stream: Any = reader.ReadRowsStream(gapic, name, 0, {})
         stream._reconnect()  # noqa: SLF001 - as BigQueryReadClient.read_rows
-        return cast(reader.ReadRowsStream, stream)
+        return stream
 
     def _responses(self, **_: Any) -> Iterator[ReadRowsResponse]:
         whole, rest = divmod(self.users, BATCH_ROWS)
