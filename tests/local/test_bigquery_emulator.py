@@ -273,6 +273,55 @@ class TestStatements:
 
         assert found == [(5,)]
 
+    UNITED = (
+        "SELECT CAST(n AS INT64) AS n, day FROM ("
+        "SELECT _TABLE_SUFFIX AS day, d.* FROM `{0}.events_*` AS d "
+        "WHERE _TABLE_SUFFIX BETWEEN '0' AND '9' UNION ALL "
+        "SELECT SUBSTR(_TABLE_SUFFIX, 10) AS day, i.* FROM `{0}.events_*` AS i "
+        "WHERE _TABLE_SUFFIX BETWEEN 'intraday_0' AND 'intraday_9' "
+        "AND CONCAT('events_', SUBSTR(_TABLE_SUFFIX, 10)) NOT IN "
+        "(SELECT table_name FROM `{0}.INFORMATION_SCHEMA.TABLES`))"
+    )
+
+    def test_bounds_both_parts_of_a_union_by_the_end_of_the_suffix(self, warehouse):
+        """Tables that the bounds exclude may hold what the query cannot read: daily
+        ones, and others by what their suffix ends with."""
+        unread = pa.table({"n": [{"not": "a number"}]})
+        for name in ("20260301", "intraday_20260301"):
+            warehouse.load(unread, f"events_{name}")
+        warehouse.load(pa.table({"n": [2]}), "events_20260302")
+        # Not read either: the day has a daily table.
+        warehouse.load(pa.table({"n": [9]}), "events_intraday_20260302")
+        warehouse.load(pa.table({"new": ["x"], "n": [3]}), "events_intraday_20260303")
+        warehouse.rows(
+            f"CREATE OR REPLACE VIEW v AS {self.UNITED.format(warehouse.dataset)}"
+        )
+
+        found = warehouse.rows(
+            "SELECT day, n FROM v WHERE day BETWEEN @first AND @last ORDER BY day",
+            self.ENDS,
+        )
+
+        assert found == [("20260302", 2), ("20260303", 3)]
+
+    def test_lists_tables_by_name(self, warehouse):
+        """INFORMATION_SCHEMA has every table and view of a dataset, as they are now."""
+        warehouse.load(pa.table({"n": [1]}), "a")
+        warehouse.rows("CREATE VIEW v AS SELECT 1 AS n")
+        sql = (
+            "SELECT table_schema, table_name, table_type, is_insertable_into, "
+            "creation_time > TIMESTAMP '2020-01-01' FROM INFORMATION_SCHEMA.TABLES "
+            "ORDER BY table_name"
+        )
+        schema = warehouse.dataset.rpartition(".")[2]
+
+        assert warehouse.rows(sql) == [
+            (schema, "a", "BASE TABLE", "YES", True),
+            (schema, "v", "VIEW", "NO", True),
+        ]
+        warehouse.rows("DROP TABLE a")
+        assert [name for _, name, *_ in warehouse.rows(sql)] == ["v"]
+
     def test_has_the_newest_columns_within_any_bounds(self, warehouse):
         """A column that only newer tables have is null in the older ones."""
         warehouse.load(pa.table({"n": [1]}), "events_20260302")

@@ -1029,6 +1029,29 @@ class TestExport:
         [missing] = [one for one in found if "missing" in one.what]
         assert "1 within the lookback of 60 days: 2026-02-27" in missing.what
 
+    def test_takes_a_streamed_day_for_a_day(self, place):
+        """A day that has an intraday table alone is no gap, and is looked at."""
+        export = place.workplace.ga4_dataset
+        with place.workplace.bigquery.client() as client:
+            client.query_and_wait(
+                f"CREATE TABLE {export}.events_intraday_20260227 AS "
+                f"SELECT * EXCEPT (geo) FROM {export}.events_20260227"
+            )
+        _drop_export(place, "20260227")
+        found = place.checked(doctor.check_export)
+
+        [changed] = found
+        assert "geo.country is missing in the tables of 2026-02-27" in changed.what
+
+    def test_in_another_location_is_an_error_that_names_both(self, place):
+        """Whoever runs doctor learns it before a run does."""
+        settings = replace(place.settings, location="europe-west2")
+        [found] = place.checked(doctor.check_export, settings=settings)
+
+        assert found.severity == doctor.ERROR
+        assert "is in US" in found.what
+        assert "europe-west2" in found.what
+
     def test_knows_every_column_that_the_view_reads(self):
         """EXPORT_COLUMNS are those of ga_events.sql, no more and no less."""
         tree = sqlglot.parse_one(statement("ga_events"), dialect="bigquery")
