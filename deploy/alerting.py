@@ -53,7 +53,7 @@ def _is_watched(d: Deployment) -> bool:
 def policies(d: Deployment) -> dict[str, dict[str, Any]]:
     """Return the policies by name, their bounds filled in."""
     is_streaming = any(one.subscriptions for one in d.functions)
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for file in sorted(ALERTS.glob("*.json")):
         text = file.read_text()
         if "$field" in text:
