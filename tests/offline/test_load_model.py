@@ -121,6 +121,19 @@ class TestShipped:
         assert shipped.about["figures"]["roc_auc"] > 0.85
         assert shipped.card["features"] == dict(USE_CASE.features)
 
+    def test_has_groups_of_the_sizes_that_it_divides_by(self):
+        """Defect: 70 users, 70 who leave, a rate of 100.4%, as 703 users have no tenth
+        of whole users."""
+        quality = load_model.read(USE_CASE.name).card["quality"]
+        users = [part["users"] for part in quality["lift"]]
+        rates = [part["conversions"] / part["users"] for part in quality["lift"]]
+
+        assert sum(users) == pytest.approx(quality["users"])
+        assert sum(part["conversions"] for part in quality["lift"]) == pytest.approx(
+            quality["conversions"]
+        )
+        assert max(rates) <= 1
+
 
 class TestLoad:
     def test_lets_it_serve_where_nothing_does(self, place):
