@@ -223,8 +223,8 @@ class Reader:
     def read_rows(self, name: str, **_: Any) -> Any:
         """Read a stream, by the client's own class."""
         gapic = SimpleNamespace(read_rows=self._responses)
-        kind: Any = reader.ReadRowsStream
-        stream = kind(gapic, name, 0, {})
+        opened: Any = reader.ReadRowsStream
+        stream = opened(gapic, name, 0, {})
         stream._reconnect()  # noqa: SLF001 - as BigQueryReadClient.read_rows
         return stream
 

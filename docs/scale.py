@@ -84,7 +84,7 @@ Settings are enough; the bill is the limit before any bound is:
 
 {needed}
 
-- 01-Predictions: [measured](benchmarks.md#predictions) at a million users, fifty millions take about 25 minutes of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
+- 01-Predictions: by [what was measured](benchmarks.md#predictions), fifty millions are 800 processor seconds of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
   Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
   Where the hour is too short, raise `cpu` of `predictions` in `deploy/functions.toml`; scoring in BigQuery itself is not there yet.
 - Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
