@@ -4,11 +4,13 @@ Run a scheduled function once, without HTTP: what a Cloud Run job of its image d
     python3 job.py model_training '{"use_case": "ga4_purchase"}'
 
 The request goes to the function in this process, as functions-framework would hand it
-over, and so through its lease, its log line and its errors. Exits with 0 only where the
-answer is 200.
+over, and so through its lease, its log line and its errors. An answer that says when to
+ask again, as while a day of the export is awaited, is asked again then. Exits with 0
+only where the last answer is 200.
 """
 
 import sys
+import time
 
 import functions_framework
 
@@ -16,6 +18,9 @@ target, body = sys.argv[1:]
 app = functions_framework.create_app(target, "main.py")  # type: ignore[no-untyped-call]
 client = app.test_client()
 answer = client.post("/", data=body, content_type="application/json")
+while pause := answer.headers.get("Retry-After"):
+    time.sleep(int(pause))
+    answer = client.post("/", data=body, content_type="application/json")
 if answer.status_code != 200:  # noqa: PLR2004
     print(answer.text, file=sys.stderr)
 sys.exit(answer.status_code != 200)  # noqa: PLR2004

@@ -57,6 +57,7 @@ from propensity.edges.warehouse import Warehouse, translated
 from propensity.errors import (
     AccessDenied,
     ArtifactError,
+    ExportLate,
     MissingTable,
     PropensityError,
     RequestError,
@@ -1234,6 +1235,13 @@ def _tell_failure(
     exam: Examination, who: str, lease: Lease, *, is_repeat: bool
 ) -> None:
     code = CODES.get(lease.error)
+    if code == ExportLate.code:
+        exam.warn(
+            f"{who} for {lease.as_of} waits for the newest day of the export",
+            "Cloud Scheduler calls it again; after PROPENSITY_EXPORT_WAIT_MINUTES it "
+            "goes on without that day, and with force at once",
+        )
+        return
     why = code or lease.error or "no reason is given"
     log = f"see the log of {who.partition(' ')[0]} of that run"
     advice = (

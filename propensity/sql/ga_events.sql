@@ -120,18 +120,18 @@ FROM
   (
     SELECT
       _TABLE_SUFFIX AS table_suffix,
-      d.*
+      daily.*
     FROM
-      `events_*` AS d
+      `events_*` AS daily
     WHERE
       _TABLE_SUFFIX BETWEEN '00000000' AND '99999999'
       AND LENGTH(_TABLE_SUFFIX) = 8
     UNION ALL
     SELECT
       SUBSTR(_TABLE_SUFFIX, 10) AS table_suffix,
-      i.*
+      streamed.*
     FROM
-      `events_*` AS i
+      `events_*` AS streamed
     WHERE
       _TABLE_SUFFIX BETWEEN 'intraday_00000000' AND 'intraday_99999999'
       AND LENGTH(_TABLE_SUFFIX) = 17

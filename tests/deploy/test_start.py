@@ -156,6 +156,28 @@ class TestJob:
         assert (good.returncode, bad.returncode) == (0, 1)
         assert "POST {'status': 200}" in good.stdout
 
+    def test_asks_again_when_it_is_told_to(self, tmp_path):
+        """A training that waits for a day of the export is not over."""
+        (tmp_path / "main.py").write_text(
+            "import functions_framework\n"
+            "calls = []\n"
+            "@functions_framework.http\n"
+            "def train(request):\n"
+            "    calls.append(1)\n"
+            "    late = len(calls) < 3\n"
+            "    print('call', len(calls))\n"
+            "    return {}, 503 if late else 200, {'Retry-After': '1'} if late else {}\n"
+        )
+        program = (ROOT / "deploy" / "job.py").read_text()
+
+        done = subprocess.run(
+            [sys.executable, "-c", program, "train", "{}"],
+            check=False, capture_output=True, text=True, cwd=tmp_path,
+        )  # fmt: skip
+
+        assert done.returncode == 0
+        assert "call 3" in done.stdout
+
     def test_fails_with_what_the_function_answers(self, tmp_path):
         """A staged training without settings ends with its own error, as JSON."""
         one = next(one for one in EVERY if one.target == "model_training")

@@ -791,6 +791,14 @@ class TestRuns:
         [missed] = [one for one in later if "predictions" in one.what and one != repeat]
         assert missed.what.endswith("and the last that succeeded is 2026-03-02")
 
+    def test_that_wait_for_the_export_have_not_failed(self, place):
+        """They are called again, and go on in the end."""
+        place.failed("predict", MONDAY, "ExportLate")
+        [waiting, *_] = place.checked(doctor.check_runs)
+
+        assert waiting.severity == doctor.WARNING
+        assert "waits for the newest day of the export" in waiting.what
+
     def test_that_failed_and_published_nothing_are_errors(self, place):
         """The last that succeeded is that of the week before."""
         place.ran("predict", MONDAY - timedelta(days=7))
@@ -1062,7 +1070,8 @@ class TestExport:
                 continue
             head, *rest = column.sql(dialect="bigquery").split(".")
             found.add(".".join([lists.get(head, head), *rest]))
-        found -= {"_TABLE_SUFFIX", "table_suffix", "table_name", "d.*", "i.*"}
+        found -= {"_TABLE_SUFFIX", "table_suffix", "table_name"}
+        found -= {"daily.*", "streamed.*"}
         found -= {*lists.values()}
 
         assert found == {*doctor.EXPORT_COLUMNS}
