@@ -16,7 +16,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,7 +30,6 @@ REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
 # What a test compares the project's own trees with.
 COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
-ROOT_FILE = "propensity-root.pth"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -171,10 +169,6 @@ def install_development(progress: Progress) -> None:
             *("pip", "install", "--python", sys.executable, "--no-deps"),
             *("--python-version", "3.13", "--requirement", str(EMULATOR)),
         )
-    # functions-framework loads a function from its folder, and the function imports
-    # the package from here.
-    packages = Path(sysconfig.get_path("purelib"))
-    (packages / ROOT_FILE).write_text(f"{ROOT}\n")
 
 
 def install_functions(progress: Progress, folder: Path) -> None:

@@ -172,8 +172,9 @@ def run(
                 unexpected = PropensityError("unexpected error; the log has its trace")
                 answer, status, outcome = unexpected.body(), 500, unexpected.code
             line["seconds"] = round(time.perf_counter() - began, 3)
-            message = line.pop("message", outcome)
-            log(severity_of(status), message, **line, outcome=outcome, status=status)
+            line.update(outcome=outcome, status=status)
+            severity = line.pop("severity", severity_of(status))
+            log(severity, line.pop("message", outcome), **line)
             response = json_response(answer, status)
             if retry_after_s:
                 response.headers["Retry-After"] = str(retry_after_s)
