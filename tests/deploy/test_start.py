@@ -166,7 +166,7 @@ class TestJob:
             "    calls.append(1)\n"
             "    late = len(calls) < 3\n"
             "    print('call', len(calls))\n"
-            "    return {}, 503 if late else 200, {'Retry-After': '1'} if late else {}\n"
+            "    return ({}, 503, {'Retry-After': '1'}) if late else {}\n"
         )
         program = (ROOT / "deploy" / "job.py").read_text()
 
