@@ -98,7 +98,7 @@ LINES = {
     "bigquery.routines.get": "reads_export",
     "bigquery.routines.list": "reads_export",
     "bigquery.tables.export": "reads",
-    "bigquery.tables.get": "reads or views",
+    "bigquery.tables.get": "reads, reads_export or views",
     "bigquery.tables.getData": "reads, reads_export or writes",
     "bigquery.tables.list": "reads_export",
     "bigquery.tables.update": "views",
