@@ -286,6 +286,11 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         "buckets": tables.USER_BUCKETS,
         "first_day": since(TODAY - timedelta(days=(hours + 47) // 24)),
         "first_day_late": since(late - timedelta(days=(hours + 47) // 24)),
+        "registrations_found": since(
+            churn.timeframe(settings).first_read(
+                today=TODAY, at_most=settings.training_snapshots
+            )
+        ),
         "players_trained": since(
             window("first_day_churn", settings.training_snapshots)["earliest"]
             - first_day

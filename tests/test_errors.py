@@ -10,7 +10,12 @@ import json
 import pytest
 
 from propensity import errors
-from propensity.errors import MethodNotAllowed, PropensityError, RequestError
+from propensity.errors import (
+    ExportLate,
+    MethodNotAllowed,
+    PropensityError,
+    RequestError,
+)
 
 CLASSES = [
     found
@@ -24,6 +29,8 @@ def example(kind: type[PropensityError]) -> PropensityError:
     """An error of a kind, as the code raises it."""
     if kind is MethodNotAllowed:
         return MethodNotAllowed("PUT", allowed=("GET", "POST"))
+    if kind is ExportLate:
+        return ExportLate("a day is missing", retry_after_s=600, detail={})
     return kind("what was wanted, what was found, what to do")
 
 
@@ -54,7 +61,9 @@ class TestTree:
         """The scheduler delivers again where nobody has to do anything first."""
         retryable = {kind.__name__ for kind in CLASSES if kind.retryable}
 
-        assert retryable == {"RunInProgress", "Conflict", "Unavailable", "Unfinished"}
+        assert retryable == {
+            *("RunInProgress", "Conflict", "Unavailable", "ExportLate", "Unfinished")
+        }
 
     @pytest.mark.parametrize(
         ("name", "status"),

@@ -487,16 +487,15 @@ def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:
     lateness = run.settings.maximum_lateness_days
     folders = {day: f"exports/{table}/date={day}/" for day in days}
     before = [name for folder in folders.values() for name in artifacts.names(folder)]
-    script = statement(EXPORTED[table][1])
-    for day, folder in folders.items():
+    exports = (
         # Bucket, date and run are of letters, digits and dashes.
-        script += (
-            statement("export_day")
-            .replace(TARGET, f"gs://{bucket}/{folder}run={run.run_id}/")
-            .replace(SOME_DAY, f"DATE '{day}'")
-        )
+        statement("export_day")
+        .replace(TARGET, f"gs://{bucket}/{folder}run={run.run_id}/")
+        .replace(SOME_DAY, f"DATE '{day}'")
+        for day, folder in folders.items()
+    )
     run.warehouse.execute(
-        script,
+        statement(EXPORTED[table][1]) + "".join(exports),
         {
             "days": list(days),
             # By a clock that is wrong, up to a day before it happened.

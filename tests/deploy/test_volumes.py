@@ -165,6 +165,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
     lookback = timedelta(
         days=max(usecases.load(each).lookback_days for each in usecases.names())
     )
+    first_read = timeframe.first_read(today=today, at_most=SETTINGS.training_snapshots)
     since = {
         "lookback": today - lookback,
         "in_force": newest - lookback,
@@ -190,6 +191,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         "first_event_day": late if name.endswith("_late") else today,
         # A week of days, of which the last may still get events that are late.
         **({"earliest": late - timedelta(days=7)} if name == "exported" else {}),
+        **({"earliest": first_read} if one.name == "first_day" else {}),
     }
 
 

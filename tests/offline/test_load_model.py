@@ -156,14 +156,15 @@ class TestLoad:
         assert page.lstrip().lower().startswith(b"<!doctype html")
 
     def test_records_all_that_a_training_records(self, place):
-        """Only what a first version of a training lacks too, the data set, and up to when
-        an export was read."""
+        """Only what a first version of a training lacks too, the data set, and up to
+        when an export was read."""
         place.load()
         [row] = place.recorded()
         unknown = {name for name, value in row.items() if value is None}
 
         assert unknown == {
-            "data_until", "dataset_object", "dataset_sha256", "compared_version", *(
+            "data_until", "dataset_object", "dataset_sha256",
+            "compared_version", *(
                 f"{name}_difference{end}"
                 for name in ("roc_auc", "log_loss")
                 for end in ("", "_low", "_high")

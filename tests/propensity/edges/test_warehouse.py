@@ -417,7 +417,7 @@ class TestDenied:
             with pytest.raises(AccessDenied) as raised:
                 ask("theirs.analytics_1")
 
-            assert f"service account {self.ACCOUNT}" in raised.value.message
+            assert f"the account {self.ACCOUNT}" in raised.value.message
             assert "theirs.analytics_1" in raised.value.message
             assert "roles/bigquery.dataViewer" in raised.value.message
             assert "its owner" in raised.value.message
@@ -431,7 +431,7 @@ class TestDenied:
         assert "roles/bigquery.dataViewer on the dataset theirs.analytics_1" in str(
             raised.value
         )
-        assert "the account that runs this" in str(raised.value)
+        assert "the account that this runs as" in str(raised.value)
 
     def test_of_a_quota_is_something_else(self):
         """A quota that is used up is 403, too, and no permission."""

@@ -96,6 +96,7 @@ def card(verdict: Verdict = FIRST) -> dict[str, Any]:
         version=3,
         rows=rows(),
         as_of=date(2026, 2, 28),
+        data_until=date(2026, 2, 27),
         settle_days=3,
         chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
         trained_at=AT,
