@@ -105,13 +105,18 @@ class TestSteps:
         checked = check()
 
         assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
-        assert checked.steps[:6] == [
-            "setup", "check", "test-install", "demo", "test", "test-long",
-        ]  # fmt: skip
-        rest = checked.calls[6:]
+        assert checked.steps[:5] == ["setup", "check", "test-install", "demo", "test"]
+        rest = checked.calls[5:]
         assert {call["words"][0] for call in rest} <= {"setup", "demo"}
         for call in rest:
             assert any(word.startswith("VENV=.venv-3.") for word in call["words"])
+
+    def test_that_take_long_are_asked_for(self, check):
+        """The tests that take minutes each come after the others."""
+        checked = check(LONG="yes")
+
+        assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
+        assert checked.steps[4:6] == ["test", "test-long"]
 
     def test_find_a_bare_machine(self, check):
         """A home of their own, with nothing in it, no cache, nothing that git ignores,
@@ -149,7 +154,7 @@ class TestFailures:
     @pytest.mark.parametrize("step", ["check", "demo", "test", "test-long"])
     def test_are_whatever_downloads(self, check, step):
         """A step that reaches for anything outside fails, and all of it with it."""
-        checked = check(failing=step, program=CONNECT)
+        checked = check(failing=step, program=CONNECT, LONG="yes")
 
         assert checked.done.returncode != 0
         assert checked.steps[-1] == step
