@@ -5,7 +5,6 @@ Set-up, specified: what is installed is whole and pinned, from where pip takes i
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from importlib.metadata import distributions, version
 from pathlib import Path
@@ -62,20 +61,6 @@ def distribution_requires(name: str) -> list[Requirement]:
 
 
 class TestEnvironment:
-    def test_finds_the_project_from_anywhere(self, tmp_path):
-        """functions-framework loads a function from its folder; the package is found
-        from there by the environment alone."""
-        done = subprocess.run(
-            [sys.executable, "-c", "import propensity; print(propensity.__file__)"],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            env={},
-        )
-
-        assert Path(done.stdout.strip()).parent == ROOT / "propensity"
-
     def test_has_uv_of_the_pin(self):
         """As any other package."""
         assert version("uv") == pins(install.REQUIREMENTS)["uv"]
