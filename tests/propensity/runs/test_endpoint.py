@@ -13,6 +13,7 @@ import time
 from datetime import UTC, date, datetime, timedelta
 
 import flask
+import functions_framework
 import pytest
 
 from local.processes import HOST, free_ports
@@ -37,6 +38,8 @@ class Function:
         self.app = flask.Flask("function")
         self.monkeypatch = monkeypatch
         self.capfd = capfd
+        # As the framework has it while it loads a function: that of its application.
+        monkeypatch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
 
         @endpoint.run("tested", kind="test", once=once)
         def function(run: Run):
