@@ -59,7 +59,7 @@ def started(request, new_place, tmp_path_factory) -> Iterator[dict[str, Process]
             home = tmp_path_factory.mktemp(target)
             function = TARGETS[target]
             command, folder = typed(target), ROOT
-            binaries = ROOT / ".venv" / "bin"
+            binaries = Path(sys.prefix) / "bin"
             if request.param == "staged":
                 command = [one for one in command if not one.startswith("--source")]
                 folder = stage.stage(
