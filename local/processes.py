@@ -20,19 +20,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.errors import LocalError
+
 HOST = "127.0.0.1"
 # Below the range from which systems take ports for outgoing connections.
 FREE_PORTS = range(20_000, 32_000)
 STOP_S = 10.0
 POLL_S = 0.02
-
-
-class LocalError(Exception):
-    """Local mode cannot do what was asked; the message says why and what to do."""
-
-
-class UnusableData(LocalError):
-    """The data that were named cannot be played; nothing is to be left of them."""
 
 
 @dataclass(frozen=True)
