@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import io
 import itertools
 import math
@@ -13,12 +12,11 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from local.exports.ga4_schema import SCHEMA, Column
 from local.progress import bar as progress_bar
@@ -28,7 +26,7 @@ MICROSECONDS_PER_SECOND = 1_000_000
 
 
 NDJSON = (".ndjson", ".jsonl", ".json")
-COMPRESSED = (".gz", ".zst")
+COMPRESSED = {".gz": "gzip", ".zst": "zstd"}
 PARQUET = ".parquet"
 
 
@@ -275,38 +273,10 @@ def _kind(path: Path) -> str | None:
     return "ndjson" if suffixes and suffixes[-1] in NDJSON else None
 
 
-def _lines(path: Path, raw: io.BufferedReader) -> Iterator[bytes]:
-    suffix = path.suffix.lower()
-    if suffix == ".gz":
-        with gzip.open(raw) as lines:
-            yield from lines
-    elif suffix == ".zst":
-        yield from split_lines(_zstd_frames(raw))
-    else:
-        yield from raw
-
-
-def _zstd_frames(raw: io.BufferedReader) -> Iterator[bytes]:
-    """Decompress frame after frame; unlike the library's reader, notice a cut one."""
-    decompressor = zstandard.ZstdDecompressor()
-    frame = decompressor.decompressobj()
-    while packed := raw.read(READ_BYTES):
-        while packed:
-            if frame.eof:
-                frame = decompressor.decompressobj()
-            yield frame.decompress(packed)
-            packed = frame.unused_data if frame.eof else b""
-    if not frame.eof:
-        raise EOFError("it ends before its last frame does")
-
-
-def split_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    rest = b""
-    for chunk in chunks:
-        *lines, rest = (rest + chunk).split(b"\n")
-        yield from lines
-    if rest:
-        yield rest
+def _lines(path: Path, raw: BinaryIO) -> Iterator[bytes]:
+    """Yield the lines of an open file, unpacked as its name says."""
+    packing = COMPRESSED.get(path.suffix.lower())
+    yield from io.BufferedReader(pa.input_stream(raw, compression=packing), READ_BYTES)
 
 
 def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]:
@@ -328,7 +298,7 @@ def _ndjson_objects(path: Path, advance: Callable[[int], None]) -> Iterator[Any]
                         f"{path}, line {number}: wanted one JSON object a line "
                         f"(NDJSON), found {start!r}: {error}"
                     ) from error
-        except (EOFError, zstandard.ZstdError, gzip.BadGzipFile) as error:
+        except OSError as error:
             raise ExportError(
                 f"{path}, after line {number}: wanted a whole {path.suffix} file, "
                 f"found one that cannot be decompressed: {error}"

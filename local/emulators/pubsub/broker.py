@@ -9,7 +9,6 @@ from collections.abc import Iterable
 
 from google.pubsub_v1 import types
 
-from local.emulators.pubsub.filters import Filter
 from local.emulators.pubsub.messages import (
     EMPTY,
     Proto,
@@ -103,7 +102,6 @@ class Broker:
             raise RefusedError("Subscription already exists", "ALREADY_EXISTS")
         if request.topic not in self._topics:
             raise RefusedError("Subscription topic does not exist", "NOT_FOUND")
-        Filter.of(request.filter)
         self._complete(request)
         subscription = Subscription(request, self._bury)
         self._subscriptions[request.name] = subscription
@@ -224,7 +222,7 @@ class Broker:
         """Check a subscription's configuration, and fill in what it leaves open."""
         refuse(config, "bigquery_config", "cloud_storage_config", "message_transforms")
         refuse(config, "enable_message_ordering", "enable_exactly_once_delivery")
-        refuse(config, "detached")
+        refuse(config, "detached", "filter")
         refuse(config.push_config, "no_wrapper")
         config.push_config.SetInParent()
         if config.push_config.push_endpoint:

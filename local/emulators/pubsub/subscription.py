@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from local.emulators.pubsub.filters import Filter
 from local.emulators.pubsub.messages import Proto, RefusedError, seconds_of
 
 MAX_MESSAGES = 1_000
@@ -52,7 +51,6 @@ class Subscription:
         self.watchers: list[Callable[[], None]] = []
         self.is_deleted = False
         self._bury = bury
-        self._matches = Filter.of(config.filter)
         self._leases: dict[int, Lease] = {}
         # An ack id from before a restart must not acknowledge another message.
         self._numbers = itertools.count(time.time_ns())
@@ -60,9 +58,8 @@ class Subscription:
         self._is_waking = False
 
     def offer(self, messages: Iterable[Proto]) -> None:
-        """Add new messages; those that the filter does not match count as done."""
-        matching = (new for new in messages if self._matches(new.attributes))
-        self.ready.extend(map(Delivery, matching))
+        """Add new messages."""
+        self.ready.extend(map(Delivery, messages))
         self.wake()
 
     def take(

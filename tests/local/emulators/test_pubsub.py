@@ -788,63 +788,13 @@ class TestContractOfErrors:
 # -- ours alone -----------------------------------------------------------------------
 
 
-class TestFilter:
-    @pytest.mark.parametrize(
-        ("text", "matching"),
-        [
-            ("attributes:city", {"Köln", "Kiel", "empty"}),
-            ('attributes.city = "Kiel"', {"Kiel"}),
-            ('hasPrefix(attributes.city, "K")', {"Köln", "Kiel"}),
-            ('NOT attributes.city="Kiel"', {"Köln", "empty", "none"}),
-            ('-attributes:city OR attributes.city = ""', {"none", "empty"}),
-            (
-                'attributes:city AND NOT (attributes."city" = "Kiel" OR '
-                'hasPrefix(attributes.city, "Kö"))',
-                {"empty"},
-            ),
-            ('attributes.city = "K\\u00f6ln"', {"Köln"}),
-        ],
-    )
-    def test_delivers_what_matches(self, ours, text, matching):
-        """A subscription with a filter gets the messages that match, and no other."""
-        topic = ours.topic()
-        subscription = ours.subscription(topic, filter=text)
-        for city in ("Köln", "Kiel"):
-            ours.publish(topic, city, city=city)
-        ours.publish(topic, "empty", city="")
-        ours.publish(topic, "none", country="x")
-
-        received = ours.pull(subscription, len(matching))
-
-        assert {one.message.data.decode() for one in received} == matching
-
-    @pytest.mark.parametrize(
-        "text",
-        [
-            "city",
-            "attributes.city = Kiel",
-            'attributes.city != "Kiel"',
-            'attributes.city = "\\q"',
-            "attributes:a attributes:b",
-            "attributes:a AND",
-            "attributes:a OR attributes:b AND attributes:c",
-            "(attributes:a",
-            "attributes:a)",
-            "attributes:" + "a" * 256,
-        ],
-    )
-    def test_is_refused_if_it_is_none(self, ours, text):
-        """A filter that cannot be read is an error, not one that matches nothing."""
-        with pytest.raises(exceptions.InvalidArgument, match="The filter"):
-            ours.subscription(ours.topic(), filter=text)
-
-
 class TestRefusals:
     """What would have to be ignored is refused."""
 
     @pytest.mark.parametrize(
         "settings",
         [
+            {"filter": "attributes:city"},
             {"enable_message_ordering": True},
             {"enable_exactly_once_delivery": True},
             {"bigquery_config": types.BigQueryConfig(table="p.d.t")},
