@@ -31,8 +31,8 @@ from deploy import functions
 from deploy.resources import OWN_ROLES
 from docs import security as security_page
 from docs import tables as tables_page
-from local import demo
-from local.stack import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
+from local.demos import shop
+from local.stack.state import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
 from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.events import messages, types
@@ -793,7 +793,7 @@ class TestCommands:
 
     def test_the_demos_tables_are_as_the_readme_shows_them(self):
         """The excerpt has the columns that the demo prints."""
-        header = demo.week_table([]).splitlines()[0].split("  ")
+        header = shop.week_table([]).splitlines()[0].split("  ")
         columns = [column.strip() for column in header if column.strip()]
         lines = [
             re.split(r"\s{2,}", line.strip())

@@ -17,7 +17,7 @@ import schemathesis
 import yaml
 
 from docs import openapi
-from local.stack import FUNCTIONS, ROOT
+from local.stack.state import FUNCTIONS, ROOT
 from propensity import errors, tables, usecases
 from propensity.events import messages
 from propensity.learning import modelcard
