@@ -12,7 +12,6 @@ No user and no event is ever logged: lines hold counts.
 from __future__ import annotations
 
 import asyncio
-import gc
 import hashlib
 import io
 import json
@@ -24,7 +23,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
 from math import inf, isnan
 from typing import Any
 
@@ -39,6 +37,8 @@ from propensity import tables, usecases
 from propensity.edges.appends import Appends, RowsRefused
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.asgi import Json, body_of
+from propensity.edges.collector import spare_the_collector
+from propensity.edges.counts import Counts
 from propensity.edges.log import log
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
@@ -80,45 +80,7 @@ SCORING_GROUPS = 2
 # Of a score that nothing gave, since nothing served.
 NO_VERSION = -1
 
-# Counts of an instance are logged this often: a line an event would cost more than it.
-LOG_EVERY_S = 10.0
-
-# New objects after which the garbage collector looks through them.
-COLLECT_AFTER = 50_000
-
 Consumed = Refused | None
-
-
-class Tally:
-    """Counts of an instance, logged as one line every so often."""
-
-    def __init__(self, function: str) -> None:
-        self._function = function
-        self._counts: Counter[str] = Counter()
-        self._reasons: Counter[str] = Counter()
-        self._began = time.monotonic()
-        self._timer: asyncio.TimerHandle | None = None
-
-    def add(self, reasons: Mapping[str, int], **counts: int) -> None:
-        """Add to the counts; they are logged within ``LOG_EVERY_S``."""
-        self._counts.update(counts)
-        self._reasons.update(reasons)
-        if self._timer is None:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LOG_EVERY_S, self.write)
-
-    def write(self) -> None:
-        """Log what was counted since the last line."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        line: dict[str, Any] = {**self._counts}
-        if self._reasons:
-            line["reasons"] = {**self._reasons}
-        severity = "WARNING" if self._reasons else "INFO"
-        log(severity, "counts", function=self._function, outcome="ok", **line)
-        self._counts.clear()
-        self._reasons.clear()
 
 
 @dataclass(frozen=True)
@@ -152,21 +114,6 @@ class Edges:
         )
 
 
-@cache
-def spare_the_collector() -> None:
-    """
-    Keep the garbage collector off what stays; once in a process.
-
-    Hundreds of requests wait at once, with a hundred objects each, beside those of a
-    hundred modules. As Python sets it, the collector walks through them again and again
-    and takes a quarter of the processor's time. What it is for, cycles, requests leave
-    few of.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(COLLECT_AFTER, 10, 10)
-
-
 class Consumer(ABC):
     """
     What the consumers share: a push in, a group of messages handled, an answer out.
@@ -181,7 +128,7 @@ class Consumer(ABC):
     def __init__(self, edges: Edges, *, linger_s: float = 0.0) -> None:
         spare_the_collector()
         self.edges = edges
-        self.tally = Tally(self.name)
+        self.tally = Counts(self.name)
         # The fields that dead letters are stored without.
         self._personal = (
             {}
