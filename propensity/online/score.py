@@ -11,12 +11,11 @@ Belongs to one event loop. No user and no feature is ever in a line of the log.
 from __future__ import annotations
 
 import asyncio
-import gc
 import math
 import time
 import traceback
 import uuid
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +31,8 @@ from propensity import tables, usecases
 from propensity.edges.appends import Appends, RowsRefused
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.asgi import Json, body_of
+from propensity.edges.collector import spare_the_collector
+from propensity.edges.counts import Counts
 from propensity.edges.log import log
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
@@ -43,10 +44,10 @@ from propensity.errors import (
     RequestError,
     SchemaError,
     Unavailable,
+    UnsupportedType,
 )
 from propensity.online import instances
 from propensity.online.instances import Instance, Layout, Question, Reader, Scored
-from propensity.online.lookup import UnsupportedType
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.serving import Champions, Serving, Standing
 from propensity.settings import Settings
@@ -80,34 +81,8 @@ LOG_WAITING_BYTES = 64 * 1024**2
 RETRY_S = 0.2
 LONGEST_RETRY_S = 5.0
 
-# Counts are logged this often: a line a request would cost more than the request.
-COUNTS_EVERY_S = 10.0
-
-# New objects after which the garbage collector looks through them.
-COLLECT_AFTER = 50_000
-
 _JSON_TYPE = b"application/json"
 _encode = msgspec.json.Encoder().encode
-
-
-class Counts:
-    """Counts of an instance of the function, logged as one line every so often."""
-
-    def __init__(self) -> None:
-        self._counts: Counter[str] = Counter()
-        self._is_waiting = False
-
-    def add(self, **counts: int) -> None:
-        """Add to the counts; they are logged within ``COUNTS_EVERY_S``."""
-        self._counts.update(counts)
-        if not self._is_waiting:
-            self._is_waiting = True
-            asyncio.get_running_loop().call_later(COUNTS_EVERY_S, self._write)
-
-    def _write(self) -> None:
-        self._is_waiting = False
-        log("INFO", "counts", function=FUNCTION, outcome="ok", **self._counts)
-        self._counts.clear()
 
 
 # -- scoring ---------------------------------------------------------------------------
@@ -496,7 +471,7 @@ class Online:
         self._suppressed = suppressed
         self._champions = champions
         self._warehouse = warehouse
-        self._counts = Counts()
+        self._counts = Counts(FUNCTION)
         self._batches = MicroBatches(
             self._counts, linger_s=settings.score_linger_ms / 1e3
         )
@@ -543,10 +518,7 @@ class Online:
                 warehouse, function=FUNCTION, clock=time.monotonic
             ),
         )
-        # Garbage collection that walked through all that stays would halt requests.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(COLLECT_AFTER, 10, 10)
+        spare_the_collector()
         return opened
 
     async def take(self, request: Request) -> Response:

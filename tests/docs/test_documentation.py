@@ -39,6 +39,7 @@ from propensity.events import messages, types
 from propensity.learning import modelcard, training
 from propensity.online import lookup
 from propensity.online.instances import Reader
+from propensity.online.question import Question, read_question
 from propensity.registry.versions import Published
 from propensity.runs import endpoint
 from propensity.settings import Settings
@@ -621,7 +622,7 @@ def _parsed(target: str, body: bytes) -> endpoint.Asked:
         )
 
 
-def _question(curl: Curl) -> lookup.Question:
+def _question(curl: Curl) -> Question:
     parts = urlsplit(curl.url)
 
     async def receive():
@@ -634,7 +635,7 @@ def _question(curl: Curl) -> lookup.Question:
         "query_string": parts.query.encode(),
         "headers": [(b"content-type", curl.content_type.encode())],
     }
-    return asyncio.run(lookup.question(Request(scope, receive)))
+    return asyncio.run(read_question(Request(scope, receive)))
 
 
 def _catalogue() -> types.Catalogue:

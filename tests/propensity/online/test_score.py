@@ -29,11 +29,12 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import tables, usecases
 from propensity.edges.appends import RowsRefused
+from propensity.edges.counts import Counts
 from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
 from propensity.models.scoring import Scorer
 from propensity.online import instances, score
 from propensity.online.instances import Instance, Layout, Reader, Scored, inference_id
-from propensity.online.score import Counts, InferenceLog, MicroBatches
+from propensity.online.score import InferenceLog, MicroBatches
 from propensity.registry.serving import Serving, Standing
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -252,7 +253,7 @@ class TestQuestions:
 # -- models ----------------------------------------------------------------------------
 
 LAYOUT = Layout(PLAYERS)
-COUNTS = Counts()
+COUNTS = Counts("score")
 
 
 def serving(
@@ -301,7 +302,7 @@ class Groups(MicroBatches):
     """Batches whose groups are looked at: how many instances each had."""
 
     def __init__(self, *, linger_s: float = 30.0) -> None:
-        super().__init__(Counts(), linger_s=linger_s)
+        super().__init__(Counts("score"), linger_s=linger_s)
 
     @property
     def begun(self) -> int:
@@ -515,7 +516,7 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
         self.appends = 0
-        self.log = InferenceLog(self.append, Counts())
+        self.log = InferenceLog(self.append, Counts("score"))
 
     async def append(self, rows: pa.RecordBatch) -> None:
         self.appends += 1
