@@ -315,7 +315,7 @@ class TestSql:
     @pytest.mark.parametrize("path", STATEMENTS, ids=named)
     def test_is_used(self, path):
         """No statement lies there that nothing runs or includes."""
-        programs = [*ROOT.glob("offline/*.py"), *ROOT.glob("local/*.py")]
+        programs = [*ROOT.glob("offline/*.py"), *ROOT.glob("local/**/*.py")]
         uses = "".join(code(module) for module in [*MODULES, *programs])
         uses += "".join(other.read_text("utf-8") for other in STATEMENTS)
 

@@ -16,7 +16,8 @@ from local import venvs
 from local.errors import LocalError
 from local.processes import HOST
 from local.stack.signals import deferred_signals, ending_on_signals
-from local.stack.stack import Stack, end_of, stop_record
+from local.stack.stack import Stack, stop_record
+from local.stack.starting import end_of
 from local.stack.state import (
     DEFAULT_PORT_BASE,
     GOOGLE,

@@ -23,13 +23,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import itertools
 import json
 import os
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,21 +39,24 @@ from local.errors import LocalError
 from local.processes import (
     HOST,
     Process,
-    Work,
-    is_free,
-    last_lines,
     spawn,
     start_time,
     stop,
 )
 from local.stack.signals import deferred_signals, ending_on_signals
+from local.stack.starting import (
+    answers,
+    emulator_commands,
+    end_of,
+    refuse_running,
+    refuse_taken_ports,
+    wait_for,
+)
 from local.stack.state import (
-    DEFAULT_PORT_BASE,
     EMULATOR_PORTS,
     FUNCTIONS,
     GOOGLE,
     LOCAL,
-    READY_VARIABLE,
     ROOT,
     Function,
     Options,
@@ -64,13 +64,8 @@ from local.stack.state import (
     State,
     ports_from,
     ready_s_from,
-    shown,
-    states,
 )
 
-POLL_S = 0.05
-# How often a process that is waited for is looked at, which reads the list of all.
-WORK_POLL_S = 1.0
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = ("PROPENSITY_SUPPRESSION_KEY", "PROPENSITY_SUPPRESSION_TTL_S")
@@ -244,8 +239,8 @@ class Stack:
                 installed, or a process ended or did not answer in time.
         """
         with venvs.locked(self.state.folder / "lock"):
-            self._refuse_running()
-            self._check_ports()
+            refuse_running(self.state)
+            refuse_taken_ports(self.ports, self.functions, home=self.state.home)
             pythons = {
                 function.target: venvs.python_of(
                     self._root / function.folder / function.requirements,
@@ -284,6 +279,7 @@ class Stack:
     def _start_all(self, pythons: Mapping[str, Path], *, stay: bool) -> None:
         from local.emulators.pubsub import server
 
+        assert self._record is not None
         began = time.monotonic()
         count = len(self.functions)
         functions = f" and {count} functions" if count else ""
@@ -293,18 +289,22 @@ class Stack:
         for function in self.functions:
             self._start_function(function, pythons[function.target])
         datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
-        self._wait_for(
+        wait_for(
+            self._record,
             {
                 "bigquery": lambda: answers(self.url("bigquery") + datasets),
                 "storage": lambda: answers(self.url("storage") + "/"),
                 "pubsub": lambda: server.is_serving(pubsub),
             },
             began=began,
+            ready_s=self._ready_s,
+            say=self._say,
         )
         self.prepare()
         # The framework answers this path itself once it has loaded the function; a
         # client error is an answer too.
-        self._wait_for(
+        wait_for(
+            self._record,
             {
                 function.target: partial(
                     answers, self.url(function.target) + "/robots.txt"
@@ -312,65 +312,26 @@ class Stack:
                 for function in self.functions
             },
             began=began,
+            ready_s=self._ready_s,
+            say=self._say,
         )
         seconds = time.monotonic() - began
         self._say(f"emulators{functions} answer after {seconds:.1f} s")
 
     def _start_emulators(self, *, stay: bool) -> None:
         folder = self.state.folder
-        for service in ("bigquery", "storage", "pubsub"):
+        commands = emulator_commands(self.options, self.ports, folder)
+        for service, command in commands.items():
             (folder / service).mkdir(parents=True, exist_ok=True)
-        parent = [] if stay else ["--parent", str(os.getpid())]
-        self._spawn(
-            "bigquery",
-            [
-                *(sys.executable, "-m", "local.emulators.bigquery"),
-                *("--port", str(self.ports["bigquery"])),
-                *("--grpc-port", str(self.ports["bigquery_storage"])),
-                *("--project", self.options.project),
-                *("--data-dir", str(folder / "bigquery")),
-                *("--storage", self.url("storage")),
-                *parent,
-            ],
-            environment=self._clean_environment(),
-            folder=ROOT,
-        )
-        self._spawn(
-            "storage",
-            [
-                *(sys.executable, "-m", "local.emulators.storage"),
-                *("--port", str(self.ports["storage"])),
-                *("--data-dir", str(folder / "storage")),
-                *parent,
-            ],
-            environment=self._clean_environment(),
-            folder=ROOT,
-        )
-
-        self._spawn(
-            "pubsub",
-            self._pubsub_command(folder / "pubsub", parent),
-            environment=self._clean_environment(),
-            folder=ROOT,
-        )
-
-    def _pubsub_command(self, folder: Path, parent: Sequence[str]) -> list[str]:
-        port = self.ports["pubsub"]
-        if self.options.pubsub == GOOGLE:
-            from local.emulators.pubsub.server import google_command
-
-            command = google_command(port, folder)
-            if command is None:
-                raise LocalError(
-                    "Google's Pub/Sub emulator is not on this machine: it needs Java, "
-                    "and `gcloud components install pubsub-emulator`"
-                )
-            return command
-        return [
-            *(sys.executable, "-m", "local.emulators.pubsub"),
-            *("--port", str(port)),
-            *parent,
-        ]
+            # Google's own knows no parent to stop with.
+            is_ours = command[0] == sys.executable
+            parent = [] if stay or not is_ours else ["--parent", str(os.getpid())]
+            self._spawn(
+                service,
+                [*command, *parent],
+                environment=self._clean_environment(),
+                folder=ROOT,
+            )
 
     def _start_function(self, function: Function, python: Path) -> None:
         # gunicorn keeps a socket there; in the user's home one would be all functions'.
@@ -423,106 +384,6 @@ class Stack:
             )
             self._record.processes.append(process)
             self._write_record()
-
-    def _wait_for(
-        self, ready: Mapping[str, Callable[[], bool]], *, began: float
-    ) -> None:
-        """
-        Wait until services answer, as long as those that do not live and work.
-
-        Args:
-            ready: Whether a service answers, by its name.
-            began: When their start began, on the monotonic clock.
-
-        Raises:
-            LocalError: A process ended, or has neither answered nor worked for so long.
-        """
-        assert self._record is not None
-        waiting = dict(ready)
-        works = {one.name: Work(one) for one in self._record.processes}
-        looked = time.monotonic()
-        while True:
-            up = [name for name, is_ready in waiting.items() if is_ready()]
-            for name in up:
-                del waiting[name]
-            if up:
-                seconds = time.monotonic() - began
-                self._say(f"  {', '.join(up)} up after {seconds:.1f} s")
-            if not waiting:
-                return
-            for process in self._record.ended:
-                raise LocalError(
-                    f"{process.name} ended while it was starting. {end_of(process)}"
-                )
-            if time.monotonic() - looked >= WORK_POLL_S:
-                looked = time.monotonic()
-                self._refuse_idle({name: works[name] for name in waiting})
-            time.sleep(POLL_S)
-
-    def _refuse_idle(self, works: Mapping[str, Work]) -> None:
-        """Refuse to wait for a process that has done nothing for too long."""
-        assert self._record is not None
-        for process in self._record.processes:
-            work = works.get(process.name)
-            if work is not None and work.idle_s > self._ready_s:
-                raise LocalError(
-                    f"{process.name} does not answer on port {process.port}, and has "
-                    f"done nothing for {self._ready_s} s: it used no processor and "
-                    f"wrote nothing. {end_of(process)}\n"
-                    "Mend what its log names, if anything, and start again; where this "
-                    f"machine is only slow, set {READY_VARIABLE} to more seconds "
-                    f"(such as {READY_VARIABLE}={self._ready_s * 4})."
-                )
-
-    def _refuse_running(self) -> None:
-        record = self.state.record()
-        if record is None:
-            return
-        if record.owner and record.owner.is_running:
-            raise LocalError(
-                f"state {self.state.name!r} is in use by process {record.owner.pid}. "
-                f"Wait for it, or stop it (kill {record.owner.pid}), or play beside "
-                "it, in another state and on other ports:\n"
-                f"    make demo STATE={self._other_name()} "
-                f"PROPENSITY_PORT_BASE={min(record.ports.values()) + 1000}"
-            )
-        if record.owner is None and record.running:
-            raise LocalError(f"state {self.state.name!r} is up; `make down` stops it")
-        # Its program was killed, so that it could not stop them itself.
-        stop(record.running)
-        self.state.record_file.unlink(missing_ok=True)
-
-    def _other_name(self) -> str:
-        """Return the name of a state that there is not yet."""
-        known = {state.name for state in states(self.state.home)}
-        name = self.state.name[:60]
-        return next(
-            other for n in itertools.count(2) if (other := f"{name}-{n}") not in known
-        )
-
-    def _check_ports(self) -> None:
-        names = [*EMULATOR_PORTS, *(function.target for function in self.functions)]
-        for name in names:
-            port = self.ports[name]
-            if is_free(port):
-                continue
-            holder = next(
-                (
-                    f"state {state.name!r}, which `make down` stops"
-                    for state in states(self.state.home)
-                    if (record := state.record())
-                    and record.running
-                    and port in record.ports.values()
-                ),
-                "another program",
-            )
-            raise LocalError(
-                f"port {port}, needed for {name}, is taken by {holder}.\n"
-                f"Set PROPENSITY_PORT_{name.upper()} for another port, or "
-                "PROPENSITY_PORT_BASE to move all of them "
-                f"(such as PROPENSITY_PORT_BASE={DEFAULT_PORT_BASE + 1000}). "
-                "Nothing was started."
-            )
 
     def attach(self, record: Record) -> None:
         """
@@ -583,24 +444,6 @@ def stop_record(record: Record) -> list[Process]:
     emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
     functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
     return stop(functions) + stop(emulators)
-
-
-def answers(url: str) -> bool:
-    """Whether a server gives any answer but a server error."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(url, timeout=5):
-            return True
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code < 500
-    except (OSError, ValueError):
-        return False
-
-
-def end_of(process: Process) -> str:
-    """Say how the log of a process ends."""
-    return f"Its log {shown(process.log)} ends with\n{last_lines(Path(process.log))}"
 
 
 def write_whole(file: Path, text: str) -> None:

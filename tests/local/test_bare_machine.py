@@ -37,7 +37,8 @@ EMULATORS = """
 import sys
 from pathlib import Path
 from local.processes import free_ports
-from local.stack import EMULATOR_PORTS, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, State
 from propensity.settings import Settings
 from propensity.edges.warehouse import Warehouse
 ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS))))

@@ -1,16 +1,11 @@
-"""Jobs and results in memory, and pages of them."""
+"""Jobs and results in memory."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Callable
 from typing import Any
 
 RESULTS_CATALOG = "_results"
-# Rows of a page that are put together here; beyond, DuckDB does it faster.
-SMALL_PAGE = 2000
 # A checkpoint rewrites every table of a file. Until one, changes are in the log, and
 # the process keeps them in memory.
 CHECKPOINT_THRESHOLD = "64MB"
@@ -112,83 +107,3 @@ def keep_results_in_memory() -> None:
 
     tables.physical = physical_in_memory
     read._query = query_as_is
-
-
-def page_cheaply() -> None:
-    """Make JSON rows of small pages here, and no rows where none are asked for."""
-    from local_bigquery.engine import results, types
-    from local_bigquery.engine.database import quote
-
-    page_by_duckdb = results.page
-    infinity = {math.inf: "Infinity", -math.inf: "-Infinity"}
-
-    def number(value: float) -> str:
-        if math.isfinite(value):
-            return repr(value)
-        return infinity.get(value, "NaN")
-
-    plain: dict[str, Callable[[Any], str]] = {
-        "STRING": json.dumps,
-        "INTEGER": lambda value: f'"{value}"',
-        "FLOAT": lambda value: f'"{number(value)}"',
-        "BOOLEAN": lambda value: '"true"' if value else '"false"',
-    }
-    exact = {"VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN"}
-
-    def cell(name: str, kind: Any, int64: bool) -> tuple[str, Callable[[Any], str]]:
-        """Return what to select, and how to write its value as JSON."""
-        column = quote(name)
-        if str(kind) in exact:
-            return column, plain[types.field("", kind).type]
-        encoded = types.encode(column, kind, int64)
-        if types._element(kind) or kind.id == "struct":
-            return f"CAST(to_json({encoded}) AS VARCHAR)", str
-        return encoded, json.dumps
-
-    def page(  # noqa: PLR0917, the emulator's own signature
-        cursor: Any,
-        source: str,
-        max_results: int | None = None,
-        start: int = 0,
-        fields: list[str] | None = None,
-        int64_timestamps: bool = True,
-    ) -> Any:
-        [(total,)] = cursor.execute(f"SELECT count(*) FROM {source}").fetchall()
-        limit = total if max_results is None else max_results
-        wanted = max(0, min(limit, total - start))
-        if wanted > SMALL_PAGE:
-            return page_by_duckdb(
-                cursor, source, max_results, start, fields, int64_timestamps
-            )
-        if not wanted:
-            return results.Page([], total, str(start) if start < total else None)
-        relation = cursor.sql(f"SELECT * FROM {source} LIMIT 0")
-        cells = [
-            cell(name, kind, int64_timestamps)
-            for name, kind in zip(relation.columns, relation.types, strict=True)
-            if not fields or name.casefold() in fields
-        ]
-        selected = ", ".join(f"{sql} AS c{i}" for i, (sql, _) in enumerate(cells))
-        names = ", ".join(
-            quote(name)
-            for name in relation.columns
-            if not fields or name.casefold() in fields
-        )
-        found = cursor.execute(
-            f"SELECT {selected} FROM (SELECT {names} FROM {source} "
-            f"ORDER BY rowid LIMIT {wanted} OFFSET {start})"
-        ).fetchall()
-        writers = [writer for _, writer in cells]
-        rows = [
-            '{"f":['
-            + ",".join(
-                '{"v":null}' if value is None else f'{{"v":{write(value)}}}'
-                for value, write in zip(row, writers, strict=True)
-            )
-            + "]}"
-            for row in found
-        ]
-        end = start + len(rows)
-        return results.Page(rows, total, str(end) if end < total else None)
-
-    results.page = page

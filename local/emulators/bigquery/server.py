@@ -153,7 +153,6 @@ def serve(
     jobs.keep_results_in_memory()
     texts.remember_texts(catalog)
     lookups.list_tables_at_once()
-    jobs.page_cheaply()
     texts.join_array_parameters()
     follow_views()
     union_wildcards()

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local.generators.delivery import Delivery
+from local.generators.delivery import Delivery, drawn_late, repeated
 from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
@@ -181,8 +181,7 @@ class Transactions:
         n = len(self)
         events = list(self.events())
         sent = np.array([_read_ms(one["ingest_ts"]) for one in events], np.int64)
-        is_late = np.zeros(n, bool)
-        is_late[shuffled(random, n)[: round(n * late)]] = True
+        is_late = drawn_late(random, n, late)
         sent += np.where(is_late, floor((0.02 + 0.98 * random.random(n)) * DAY_MS), 0)
         texts = (random.random(n) < AS_TEXTS).tolist()
         styles = pick(random, np.broadcast_to(INGEST_STYLES, (n, len(INGEST_STYLES))))
@@ -199,7 +198,7 @@ class Transactions:
                 strict=True,
             )
         ]
-        made += _repeated(random, made, round(n * duplicates))
+        made += repeated(random, made, round(n * duplicates), longest=(12, HOUR_MS))
         made += _spoilt(random, events, round(n * broken), FAULTS, at="ingest_ts")
         return sorted(made, key=_sent)
 
@@ -308,8 +307,7 @@ class Truths:
         n = len(self)
         events = list(self.events())
         sent = self.time_ms + latency_ms(random, n)
-        is_late = np.zeros(n, bool)
-        is_late[shuffled(random, n)[: round(n * late)]] = True
+        is_late = drawn_late(random, n, late)
         sent += np.where(is_late, floor(random.random(n) * DAY_MS), 0)
         as_number = (random.random(n) < AS_TEXTS).tolist()
         made = [
@@ -326,7 +324,7 @@ class Truths:
                 events, as_number, sent.tolist(), is_late.tolist(), strict=True
             )
         ]
-        made += _repeated(random, made, round(n * duplicates))
+        made += repeated(random, made, round(n * duplicates), longest=(12, HOUR_MS))
         count = round(n * broken)
         made += _spoilt(random, events, count, TRUTH_FAULTS, at="truth_time")
         return sorted(made, key=_sent)
@@ -392,24 +390,6 @@ def _payload(event: Mapping[str, Any], *, as_texts: bool, style: int) -> bytes:
         forms = (event["ingest_ts"], since, since / SECOND_MS, str(since))
         written["ingest_ts"] = forms[style]
     return encoded(written)
-
-
-def _repeated(
-    random: np.random.Generator, made: Sequence[Delivery], count: int
-) -> list[Delivery]:
-    """Send some again, most within minutes."""
-    again = floor(random.random(count) * len(made))
-    wait_ms = 200 + exponential(random, count, 90 * SECOND_MS)
-    hours_ms = floor(random.random(count) * 12 * HOUR_MS)
-    wait_ms += np.where(random.random(count) < 0.1, hours_ms, 0)
-    return [
-        replace(
-            made[which],
-            sent_time=made[which].sent_time + timedelta(milliseconds=wait),
-            is_duplicate=True,
-        )
-        for which, wait in zip(again.tolist(), wait_ms.tolist(), strict=True)
-    ]
 
 
 def _spoilt(

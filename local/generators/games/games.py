@@ -42,8 +42,7 @@ that the last bit of a logarithm makes no difference.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -51,149 +50,63 @@ from functools import cached_property
 
 import numpy as np
 
-from local.generators.delivery import Delivery
+from local.generators.delivery import Delivery, Event
 from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
     SECOND_MS,
-    Flags,
     Floats,
     Ints,
-    exponential,
     floor,
-    latency_ms,
-    milliseconds,
-    moment,
     normal,
     pick,
     random_of,
     shuffled,
     uuids,
 )
-from local.generators.games.features import instant
 from local.generators.games.messages import (
     AMOUNT_FIELDS,
-    FAULTS,
-    HUGE_TURNS,
     PLAYS,
     REGISTRATION,
     USE_CASE,
-    Event,
     attributes_of,
     encode,
-    message_of,
 )
-from local.generators.games.towns import (
-    ABROAD,
-    ABROAD_CITIES,
-    AREAS,
-    COUNTRIES,
-    INDEX,
-    INDEX_LEVELS,
-    INWARD_LETTERS,
-    SPARE_UNITS,
-    base36,
-    gazetteer,
-    misspelt,
+from local.generators.games.registrations import Players, registered
+from local.generators.games.sending import sent
+from local.generators.games.towns import ABROAD, AREAS, INDEX, INDEX_LEVELS, gazetteer
+from local.generators.games.world import (
+    AGE,
+    AGES,
+    BET,
+    CHANNEL,
+    CHURNS,
+    COUNTRY,
+    FIRST_DAY,
+    FIRST_DAY_SHARE,
+    FREE_BETS,
+    HOURS,
+    LATER,
+    MAXIMUM_CENTS,
+    MIX,
+    PLAY_DAYS,
+    SECOND_DAY,
+    SESSION_MS,
+    SESSIONS,
+    SHIFT,
+    SPREAD,
+    STAKE,
+    STAKE_SPREAD,
+    STAYS,
+    UNKNOWN_OUTWARD,
+    UNKNOWN_UNIT,
+    WEEKDAYS,
+    churn_log_odds,
+    count_density,
+    log_normal_count,
 )
-
-PURCHASE, BET, WIN = range(3)
-
 
 DEFAULT_END = datetime(2026, 6, 30, tzinfo=UTC)
-
-
-# Whatever has two rows below has one for those who stay and one for those who churn.
-STAYS, CHURNS = 0, 1
-MIX = np.array([[0.10, 0.85, 0.05], [0.10, 0.89, 0.01]])
-AGES = ((18, 24), (25, 34), (35, 44), (45, 54), (55, 79))
-AGE = np.array([[0.12, 0.27, 0.27, 0.20, 0.14], [0.19, 0.31, 0.25, 0.15, 0.10]])
-COUNTRY = np.array([[0.72, 0.10, 0.06, 0.05, 0.07], [0.68, 0.11, 0.08, 0.05, 0.08]])
-CHANNELS: tuple[tuple[str | None, str | None], ...] = (
-    # campaign, affiliate_url
-    (None, None),
-    (None, "https://odds-compare.example/go?to=7"),
-    ("welcome_bonus", "https://bonus-hunter.example/offers?ref=41"),
-    ("free_spins", "https://spin-deals.example/free?ref=8"),
-    ("derby_day", "https://racing-tips.example/derby"),
-    ("spring_league", "https://football-forum.example/r/552"),
-    ("refer_a_friend", None),
-)
-CHANNEL = np.array(
-    [
-        [0.20, 0.14, 0.15, 0.12, 0.15, 0.12, 0.12],
-        [0.14, 0.13, 0.23, 0.18, 0.11, 0.13, 0.08],
-    ]
-)
-
-
-# Plays in the first 24 hours: the logarithm's mean and standard deviation.
-FIRST_DAY = ((3.2, 1.0), (2.6, 1.0))
-# Plays after them. A share of those who churn comes back on the second day.
-LATER = ((5.0, 1.2), (1.8, 0.9))
-SECOND_DAY = 0.35
-PLAY_DAYS = 14
-# This share of the maximum is for the first day, so that there is room for later.
-FIRST_DAY_SHARE = 0.6
-SESSIONS = np.array([0.5, 0.3, 0.2])
-SESSION_MS = 3 * HOUR_MS
-# The logarithm of a player's stake: means, and one standard deviation.
-STAKE = (1.1, 0.7)
-STAKE_SPREAD = 0.8
-# Of purchase, bet and win around the stake: shift and standard deviation.
-SHIFT = np.array([1.9, 0.0, 1.1])
-SPREAD = np.array([0.5, 0.6, 1.0])
-FREE_BETS = 0.015
-MAXIMUM_CENTS = 100_000_000
-
-
-HOURS = np.array(
-    [
-        *(3.0, 2.0, 1.2, 0.8, 0.5, 0.5, 0.8, 1.4, 2.0, 2.4, 2.8, 3.2),
-        *(3.8, 3.6, 3.4, 3.6, 4.0, 4.8, 6.0, 7.2, 8.0, 8.0, 6.6, 4.6),
-    ]
-)
-WEEKDAYS = np.array([0.85, 0.85, 0.95, 0.95, 1.15, 1.35, 1.2])
-# Of players at home: a unit that the table lacks, and an outward code that it lacks.
-UNKNOWN_UNIT = 0.015
-UNKNOWN_OUTWARD = 0.015
-
-
-FIRST_NAMES = (
-    *("Aisha", "Alun", "Beata", "Callum", "Chloë", "Daniel", "Eilidh", "Femi"),
-    *("Gethin", "Hannah", "Ibrahim", "Jürgen", "Katie", "Łukasz", "Màiri", "Niamh"),
-    *("Oliver", "Priya", "Ross", "Siân", "Tomás", "Una", "Wei", "Zoë"),
-)
-LAST_NAMES = (
-    *("Abbott", "Begum", "Byrne", "Campbell", "Davies", "Evans", "Ferreira", "Green"),
-    *("Hughes", "Jones", "Kaur", "Kowalski", "Lindström", "McArdle", "Ní Bhriain"),
-    *("O'Neill", "Okafor", "Patel", "Quayle", "Reid", "Singh", "Taylor", "Ümit"),
-    *("Walker", "Young"),
-)
-STREETS = (
-    *("Station Road", "Mill Lane", "Church Street", "Castle View", "The Green"),
-    *("Harbour Terrace", "Bryn Awel", "Lower Quay", "Orchard Close", "King's Parade"),
-)
-
-
-@dataclass(frozen=True)
-class _Players:
-    """
-    One row per player, by time of registration; indices into the constants above.
-
-    ``unit`` is the unit of the player's index, ``is_unit_known`` whether it is what
-    they wrote, ``is_outward_known`` whether at least the outward code is.
-    """
-
-    registered_ms: Ints
-    churns: Ints
-    country: Ints
-    channel: Ints
-    age: Ints
-    unit: Ints
-    is_unit_known: Flags
-    is_outward_known: Flags
-    stake: Floats
 
 
 @dataclass(frozen=True)
@@ -255,7 +168,7 @@ class Games:
         return [f"player-{number:06d}" for number in range(1, self.users + 1)]
 
     @cached_property
-    def _players(self) -> _Players:
+    def _players(self) -> Players:
         random, n = random_of(self.seed, "players"), self.users
         churns = np.zeros(n, np.int64)
         churns[shuffled(random, n)[: round(n * self.churn_rate)]] = CHURNS
@@ -272,7 +185,7 @@ class Games:
                 unit[mine] = units[floor(where[mine] * len(units))]
         known = random.random(n)
         at_home = country != ABROAD
-        return _Players(
+        return Players(
             registered_ms=self._registrations(),
             churns=churns,
             country=country,
@@ -314,11 +227,11 @@ class Games:
         random, players = random_of(self.seed, "play"), self._players
         registered, n = players.registered_ms, self.users
         first = np.minimum(
-            _log_normal_count(random, FIRST_DAY, players.churns),
+            log_normal_count(random, FIRST_DAY, players.churns),
             self._first_day_maximum,
         )
         later = np.minimum(
-            _log_normal_count(random, LATER, players.churns),
+            log_normal_count(random, LATER, players.churns),
             self.maximum_events - 1 - first,
         )
         stays = players.churns == STAYS
@@ -392,12 +305,12 @@ class Games:
         count = np.bincount(player, minlength=self.users)
         band = np.searchsorted([oldest for _, oldest in AGES], players.age)
         log_odds = (
-            _log_odds(COUNTRY)[players.country]
-            + _log_odds(CHANNEL)[players.channel]
-            + _log_odds(AGE)[band]
+            churn_log_odds(COUNTRY)[players.country]
+            + churn_log_odds(CHANNEL)[players.channel]
+            + churn_log_odds(AGE)[band]
             + self._postcode_log_odds()
-            + _log_odds(_count_density(self._first_day_maximum))[count]
-            + np.bincount(player, _log_odds(MIX)[kind], self.users)
+            + churn_log_odds(count_density(self._first_day_maximum))[count]
+            + np.bincount(player, churn_log_odds(MIX)[kind], self.users)
         )
         paid = cents > 0
         player, kind, weight = player[paid], kind[paid], SPREAD[kind[paid]] ** -2
@@ -418,7 +331,7 @@ class Games:
 
     def _postcode_log_odds(self) -> Floats:
         players, places = self._players, gazetteer()
-        by_level = _log_odds(INDEX)[places.unit_level[players.unit] - 1]
+        by_level = churn_log_odds(INDEX)[places.unit_level[players.unit] - 1]
         # groups × countries × districts: the levels' chances, spread over districts.
         density = np.einsum("gl,cld->gcd", INDEX, places.outward_share)
         outward = places.unit_outward[players.unit]
@@ -474,7 +387,7 @@ class Games:
         cents = np.concatenate([np.zeros(n, np.int64), play.cents])[order].tolist()
         moments = np.datetime_as_string(time[order].astype("datetime64[ms]")).tolist()
         ids = uuids(random_of(self.seed, "event ids"), len(order))
-        registrations, user_ids = self._registered(), self.user_ids
+        registrations, user_ids = registered(self._players, self.seed), self.user_ids
         types = (*PLAYS, REGISTRATION)
         for i, event_id in enumerate(ids):
             event_type = types[kind[i]]
@@ -495,62 +408,6 @@ class Games:
         """Yield every event as a message's data and attributes, in order of time."""
         for event in self.events():
             yield encode(event), attributes_of(event)
-
-    def _registered(self) -> list[Event]:
-        """Return the fields of every registration."""
-        random, players = random_of(self.seed, "registrations' fields"), self._players
-        n = self.users
-        first = _choice(random, FIRST_NAMES, n)
-        last = _choice(random, LAST_NAMES, n)
-        street = _choice(random, STREETS, n)
-        house = (1 + floor(random.random(n) * 180)).tolist()
-        days = floor(random.random(n) * 364).tolist()
-        codes, cities = self._addresses(random)
-        rows = []
-        for i in range(n):
-            campaign, affiliate_url = CHANNELS[players.channel[i]]
-            registered = moment(int(players.registered_ms[i])).date()
-            birthday = _years_before(registered, int(players.age[i]))
-            rows.append(
-                {
-                    "name": f"{first[i]} {last[i]}",
-                    "date_of_birth": str(birthday - timedelta(days=days[i])),
-                    "street_address": f"{house[i]} {street[i]}",
-                    "city": cities[i],
-                    "country": COUNTRIES[players.country[i]],
-                    "postcode": codes[i],
-                    "affiliate_url": affiliate_url,
-                    "campaign": campaign,
-                    "label": int(players.churns[i]),
-                }
-            )
-        return rows
-
-    def _addresses(self, random: np.random.Generator) -> tuple[list[str], list[str]]:
-        """Return postcodes as they were typed, and cities."""
-        players, places = self._players, gazetteer()
-        spelling = random.random(self.users).tolist()
-        draws = random.random((self.users, 2)).tolist()
-        codes, cities = [], []
-        for i, unit in enumerate(players.unit.tolist()):
-            outward = int(places.unit_outward[unit])
-            one, other = draws[i]
-            city = AREAS[places.outward_area[outward]][1]
-            if players.country[i] == ABROAD:
-                code = f"Q{int(one * 90):02d} {base36(int(other * 36**4), 4)}"
-                city = ABROAD_CITIES[int(one * len(ABROAD_CITIES))]
-            elif not players.is_outward_known[i]:
-                letter = INWARD_LETTERS[int(one * len(INWARD_LETTERS))]
-                code = f"ZZ{int(other * 90) + 1} {int(one * 10)}{letter}{letter}"
-            elif not players.is_unit_known[i]:
-                code = places.spares[outward][int(one * SPARE_UNITS)]
-            else:
-                code = places.unit_codes[unit]
-            codes.append(misspelt(code, spelling[i]))
-            cities.append(city)
-        return codes, cities
-
-    # What is sent -----------------------------------------------------------------
 
     def deliveries(
         self,
@@ -584,119 +441,10 @@ class Games:
                 f"duplicates={duplicates}, late={late}, broken={broken}"
             )
         random = random_of(self.seed, f"deliveries {seed}")
-        events = list(self.events())
-        n = len(events)
-        sent_ms = np.array([milliseconds(instant(e["event_time"])) for e in events])
-        sent_ms += latency_ms(random, n)
-        is_late = np.zeros(n, bool)
-        is_late[shuffled(random, n)[: round(n * late)]] = True
-        sent_ms += np.where(is_late, floor((1 + 4 * random.random(n)) * DAY_MS), 0)
-        messages = [
-            message_of(event, style)
-            for event, style in zip(events, random.random(n).tolist(), strict=True)
-        ]
-        made = [
-            Delivery(
-                data=data,
-                attributes=attributes,
-                sent_time=moment(sent),
-                event=event,
-                is_late=was_late,
-            )
-            for (data, attributes), event, sent, was_late in zip(
-                messages, events, sent_ms.tolist(), is_late.tolist(), strict=True
-            )
-        ]
-
-        extra = round(n * duplicates)
-        again = floor(random.random(extra) * n)
-        wait_ms = 200 + exponential(random, extra, 90 * SECOND_MS)
-        days_ms = floor(random.random(extra) * 3 * DAY_MS)
-        wait_ms += np.where(random.random(extra) < 0.1, days_ms, 0)
-        for which, wait in zip(again.tolist(), wait_ms.tolist(), strict=True):
-            first = made[which]
-            made.append(
-                Delivery(
-                    data=first.data,
-                    attributes=first.attributes,
-                    sent_time=first.sent_time + timedelta(milliseconds=wait),
-                    event=first.event,
-                    is_late=first.is_late,
-                    is_duplicate=True,
-                )
-            )
-        made += self._broken(random, events, round(n * broken))
-        return sorted(made, key=lambda delivery: delivery.sent_time)
-
-    def _broken(
-        self, random: np.random.Generator, events: list[Event], count: int
-    ) -> list[Delivery]:
-        """Spoil copies of events, every fault in its turn."""
-        pools: dict[bool, list[Event]] = {False: [], True: []}
-        for event in events:
-            pools[event["event_type"] == REGISTRATION].append(event)
-        names = [name for name, fault in FAULTS.items() if pools[fault.of_registration]]
-        lean = [name for name in names if FAULTS[name].reason != "too_large"]
-        turns = (names * HUGE_TURNS)[:count]
-        turns += [lean[i % len(lean)] for i in range(count - len(turns))]
-        ids = uuids(random, count)
-        wait_ms = latency_ms(random, count).tolist()
-        made = []
-        for name, event_id, wait, where in zip(
-            turns, ids, wait_ms, random.random(count).tolist(), strict=True
-        ):
-            fault = FAULTS[name]
-            pool = pools[fault.of_registration]
-            event = pool[int(where * len(pool))] | {"event_id": event_id}
-            sent_ms = milliseconds(instant(event["event_time"])) + wait
-            made.append(
-                Delivery(
-                    data=fault.spoil(event),
-                    attributes=attributes_of({**event, **fault.attributes}),
-                    sent_time=moment(sent_ms),
-                    event=None,
-                    reason=fault.reason,
-                    fault=name,
-                )
-            )
-        return made
-
-
-def _choice(random: np.random.Generator, values: Sequence[str], n: int) -> list[str]:
-    return [values[i] for i in floor(random.random(n) * len(values)).tolist()]
-
-
-def _log_normal_count(
-    random: np.random.Generator,
-    parameters: tuple[tuple[float, float], tuple[float, float]],
-    group: Ints,
-) -> Ints:
-    """Draw whole numbers from 0, the floor of log-normal ones, by group."""
-    mean, spread = np.array(parameters)[group].T
-    return floor(np.exp(mean + spread * normal(random, len(group))))
-
-
-def _count_density(maximum: int) -> Floats:
-    """Return groups × 0 to maximum: how likely as many plays are on the first day."""
-    rows = []
-    for mean, spread in FIRST_DAY:
-        above = [1.0]
-        for count in range(1, maximum + 1):
-            above.append(
-                math.erfc((math.log(count) - mean) / spread / math.sqrt(2)) / 2
-            )
-        rows.append(np.array(above) - np.array([*above[1:], 0.0]))
-    return np.array(rows)
-
-
-def _log_odds(density: Floats) -> Floats:
-    """Return the log of how much likelier each column is for those who churn."""
-    odds: Floats = np.log(density[CHURNS] / density[STAYS])
-    return odds
-
-
-def _years_before(day: date, years: int) -> date:
-    """Return the latest birthday that makes someone as old on this day."""
-    if (day.month, day.day) == (2, 29):
-        day = day.replace(day=28)
-    return day.replace(year=day.year - years)
+        return sent(
+            random,
+            list(self.events()),
+            duplicates=duplicates,
+            late=late,
+            broken=broken,
+        )

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-Event = dict[str, Any]
-
+from local.generators.delivery import Event
 
 USE_CASE = "first_day_churn"
 REGISTRATION = "new_registration"

@@ -30,7 +30,7 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
 from local.processes import free_ports
-from local.stack.stack import answers
+from local.stack.starting import answers
 
 THREADS = 16
 NEW = 0

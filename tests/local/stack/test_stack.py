@@ -33,7 +33,8 @@ from local.processes import (
     start_time,
     stop,
 )
-from local.stack.stack import Stack, answers
+from local.stack.stack import Stack
+from local.stack.starting import answers
 from local.stack.state import (
     FUNCTIONS,
     LOCAL,
