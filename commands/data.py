@@ -317,17 +317,16 @@ def events(**chosen: Any) -> int:
 @click.option(
     "--reason",
     type=flags.Read("REASON", _reason),
-    default="",
     help="Only those of one reason (default: all).",
 )
 @_sending
-def refused(**chosen: Any) -> int:
+def refused(*, reason: str | None, **chosen: Any) -> int:
     """
     Messages of the table dead_letters, by the time of receipt.
 
     As they came: once what refused them has been mended.
     """
-    return _replay("refused", **chosen)
+    return _replay("refused", reason=reason or "", **chosen)
 
 
 @replay.command
