@@ -69,10 +69,10 @@ class Outcome:
     use_case: str
     version: int | None
     is_new: bool
-    told: str
+    summary: str
 
     def __str__(self) -> str:
-        return f"{self.use_case}: {self.told}"
+        return f"{self.use_case}: {self.summary}"
 
 
 def run(use_case: str, *, is_dry: bool = False) -> Outcome:
@@ -98,7 +98,7 @@ def run(use_case: str, *, is_dry: bool = False) -> Outcome:
         use_case=use_case,
         version=champion.version if champion else None,
         is_new=False,
-        told=f"{described(shipped)}\nIt is sound; {serves}.",
+        summary=f"{described(shipped)}\nIt is sound; {serves}.",
     )
 
 
@@ -135,7 +135,8 @@ def load(
             use_case=use_case,
             version=champion.version,
             is_new=False,
-            told=f"version {champion.version} serves; the shipped model was not loaded",
+            summary=f"version {champion.version} serves; the shipped model was not "
+            "loaded",
         )
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import modelcard  # most loads end above
@@ -332,14 +333,14 @@ def _promoted(
                 use_case=registry.use_case,
                 version=champion.version,
                 is_new=False,
-                told=f"version {champion.version} has come to serve meanwhile; the "
+                summary=f"version {champion.version} has come to serve meanwhile; the "
                 f"shipped model is version {version}",
             )
     return Outcome(
         use_case=registry.use_case,
         version=version,
         is_new=True,
-        told=f"the shipped model serves as version {version}: {described(shipped)}",
+        summary=f"the shipped model serves as version {version}: {described(shipped)}",
     )
 
 

@@ -75,10 +75,10 @@ class Outcome:
 
     champion: Champion
     is_changed: bool
-    told: str
+    summary: str
 
     def __str__(self) -> str:
-        return self.told
+        return self.summary
 
 
 @contextlib.contextmanager
@@ -138,7 +138,7 @@ def run(
         deployment.settings, name, action, outcome.champion, at=at
     ):
         note = "\nIt was not published; the functions follow all the same."
-    return replace(outcome, told=outcome.told + note)
+    return replace(outcome, summary=outcome.summary + note)
 
 
 def change(
@@ -212,10 +212,10 @@ def change(
         return Outcome(
             champion=champion,
             is_changed=False,
-            told=f"Nothing to change: {described(registry.use_case, champion)}",
+            summary=f"Nothing to change: {described(registry.use_case, champion)}",
         )
     told = "\n".join([described(registry.use_case, champion), *notes])
-    return Outcome(champion=champion, is_changed=True, told=told)
+    return Outcome(champion=champion, is_changed=True, summary=told)
 
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
@@ -234,8 +234,8 @@ def _too_old(champion: Champion, epoch: int) -> Outcome:
     return Outcome(
         champion=champion,
         is_changed=False,
-        told=f"Nothing was changed: the epoch is {champion.epoch}, and {epoch} is not "
-        "above it.",
+        summary=f"Nothing was changed: the epoch is {champion.epoch}, and {epoch} is "
+        "not above it.",
     )
 
 

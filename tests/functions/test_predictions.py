@@ -20,9 +20,9 @@ import pyarrow as pa
 import pytest
 import requests
 
+from commands.cli import main
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack import ROOT
-from offline import promote
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -528,8 +528,8 @@ class TestRefusals:
         assert place.rows("SELECT * FROM ma_predictions_history") == []
 
         with entered(place.environment):
-            without = promote.main(["promote", "0"])
-            forced = promote.main(["promote", "0", "--force"])
+            without = main(["promote", "0"])
+            forced = main(["promote", "0", "--force"])
         published = place.run("predictions", TRAINED)
 
         assert (without, forced) == (1, 0)

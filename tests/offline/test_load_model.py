@@ -196,7 +196,7 @@ class TestLoad:
         again = place.load()
 
         assert (first.is_new, again.is_new) == (True, False)
-        assert "not loaded" in again.told
+        assert "not loaded" in again.summary
         assert (place.objects(), place.recorded()) == (objects, rows)
 
     def test_leaves_a_champion_alone(self, place):
