@@ -1,10 +1,7 @@
 """
 Local mode: the emulators and the functions, as processes on 127.0.0.1.
 
-    python -m local.stack up        start everything, and leave it running
-    python -m local.stack status    what runs, and where
-    python -m local.stack down      stop what ``up`` started
-
+``local/stack/commands.py`` has what the commands ``up``, ``status`` and ``down`` do.
 ``Stack`` is the same within a program, as the demo and the tests use it:
 
     with Stack(State("demo")) as stack:

@@ -20,9 +20,9 @@ import pyarrow as pa
 import pytest
 import requests
 
+from commands.cli import main
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack.state import ROOT
-from offline import promote
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -524,12 +524,12 @@ class TestRefusals:
         assert refused.json["retryable"] is False
         assert "version 0" in refused.json["message"]
         assert told["verdict"] in refused.json["message"]
-        assert "offline.promote promote" in refused.json["message"]
+        assert "propensity promote VERSION" in refused.json["message"]
         assert place.rows("SELECT * FROM ma_predictions_history") == []
 
         with entered(place.environment):
-            without = promote.main(["promote", "0"])
-            forced = promote.main(["promote", "0", "--force"])
+            without = main(["promote", "0"])
+            forced = main(["promote", "0", "--force"])
         published = place.run("predictions", TRAINED)
 
         assert (without, forced) == (1, 0)

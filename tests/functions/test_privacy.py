@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from offline import load_model
+from commands.cli import main
 from propensity.runs import steps
 from tests.events import bet, registration, written
 from tests.functions.streaming import Instance, Site, eventually, new_site
@@ -81,7 +81,7 @@ def searched(site, tmp_path_factory) -> Searched:
     patch = pytest.MonkeyPatch()
     for name, value in site.environment.items():
         patch.setenv(name, value)
-    load_model.main([])
+    main(["load-model"])
     patch.undo()
     started = [
         Instance(name, site.environment, home / name).start(wait=False)
