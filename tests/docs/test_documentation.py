@@ -28,6 +28,7 @@ import pytest
 import sqlglot
 from starlette.requests import Request
 
+from commands import cli
 from deploy import functions
 from deploy.resources import OWN_ROLES
 from docs import security as security_page
@@ -44,13 +45,14 @@ from propensity.registry.versions import Published
 from propensity.runs import endpoint
 from propensity.settings import Settings
 
-OURS = ("docs", "local", "deploy", "offline", "benchmarks")
+OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")
 SKIPPED = {"node_modules", "__pycache__"}
 TODAY = date(2026, 3, 1)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
+PROGRAM = ".venv/bin/propensity"
 
 
 @cache
@@ -86,7 +88,7 @@ def described(page: str) -> dict[str, list[str]]:
 def commands(page: str) -> list[str]:
     """Return the lines that a reader can type: those of blocks without a language."""
     lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
-    words = ("make", "curl", "python", ".venv/bin/python")
+    words = ("make", "curl", "python", ".venv/bin/python", PROGRAM)
     return [line for line in lines if line.split(" ")[0] in words]
 
 
@@ -427,7 +429,7 @@ class TestUseCases:
         """A changed feature makes it another model's input."""
         page = text("docs/use-cases.md")
 
-        assert "python -m offline.ship_model" in page
+        assert "propensity ship-model" in page
 
     def test_the_documented_statements_give_the_documented_columns(
         self, workplace, environment
@@ -470,7 +472,7 @@ class TestUseCases:
         file.write_text(source)
         told = subprocess.run(
             [
-                *(sys.executable, "-m", "offline.build_preprocessor"),
+                *(sys.executable, "-m", "propensity", "build-preprocessor"),
                 *("--from", str(file), "--dry-run"),
             ],
             cwd=ROOT,
@@ -757,6 +759,28 @@ class TestCommands:
         ):
             assert variable in printed
             assert variable in pages_
+
+    @pytest.mark.parametrize(
+        ("page", "command"),
+        [
+            (page, command)
+            for page in pages()
+            for command in commands(page)
+            if command.startswith(PROGRAM)
+        ],
+    )
+    def test_propensity_takes_every_command_of_a_page(self, page, command):
+        """Its name, options and arguments are read without a complaint."""
+        _, name, *arguments = shlex.split(command, comments=True)
+
+        if "--help" not in arguments:
+            cli.root.commands[name].make_context(name, arguments)
+
+    def test_the_readme_lists_every_command(self):
+        """As ``propensity --help`` does."""
+        section = text("README.md").partition("## One command")[2].partition("\n## ")[0]
+
+        assert {*cli.root.commands} <= {*CODE.findall(section)}
 
     @pytest.mark.long
     @pytest.mark.parametrize(
