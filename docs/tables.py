@@ -88,7 +88,7 @@ WRITTEN = {
         "Transactions that came while nothing served are here under version -1.",
     ),
     "truth_events": (
-        "04-StreamFeatures appends what it is told about earlier events.",
+        "04-StreamFeatures appends the truths of earlier events.",
         "A truth may be here twice, and two may contradict each other: the latest "
         "`truth_time` counts, and of two at one time label 1.",
     ),

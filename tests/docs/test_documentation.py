@@ -28,6 +28,7 @@ import pytest
 import sqlglot
 from starlette.requests import Request
 
+from commands import cli
 from deploy import functions
 from deploy.resources import OWN_ROLES
 from docs import security as security_page
@@ -52,6 +53,7 @@ FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
+PROGRAM = ".venv/bin/propensity"
 
 
 @cache
@@ -87,7 +89,7 @@ def described(page: str) -> dict[str, list[str]]:
 def commands(page: str) -> list[str]:
     """Return the lines that a reader can type: those of blocks without a language."""
     lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
-    words = ("make", "curl", "python", ".venv/bin/python")
+    words = ("make", "curl", "python", ".venv/bin/python", PROGRAM)
     return [line for line in lines if line.split(" ")[0] in words]
 
 
@@ -758,6 +760,28 @@ class TestCommands:
         ):
             assert variable in printed
             assert variable in pages_
+
+    @pytest.mark.parametrize(
+        ("page", "command"),
+        [
+            (page, command)
+            for page in pages()
+            for command in commands(page)
+            if command.startswith(PROGRAM)
+        ],
+    )
+    def test_propensity_takes_every_command_of_a_page(self, page, command):
+        """Its name, options and arguments are read without a complaint."""
+        _, name, *arguments = shlex.split(command, comments=True)
+
+        if "--help" not in arguments:
+            cli.root.commands[name].make_context(name, arguments)
+
+    def test_the_readme_lists_every_command(self):
+        """As ``propensity --help`` does."""
+        section = text("README.md").partition("## One command")[2].partition("\n## ")[0]
+
+        assert {*cli.root.commands} <= {*CODE.findall(section)}
 
     @pytest.mark.long
     @pytest.mark.parametrize(
