@@ -15,10 +15,11 @@ from typing import Any
 
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, Rules
-from propensity.events.types import Catalogue
+from propensity.events.reading import Accepted
+from propensity.events.rows import Rules
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)

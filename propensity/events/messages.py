@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import msgspec
 
 from propensity.errors import RequestError
-from propensity.events.types import Refused
+from propensity.events.values import Refused
 
 # The largest message that Pub/Sub takes is 10 MB; base64 and the envelope add a third.
 MAXIMUM_BODY_BYTES = 15 * 1024**2

@@ -20,19 +20,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity.errors import UseCaseError
-from propensity.events.types import (
+from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue
+from propensity.events.types import declared
+from propensity.events.values import (
     EARLIEST,
     EPOCH,
     MAXIMUM_AGE,
     MAXIMUM_AMOUNT,
-    MAXIMUM_DEPTH,
     REASONS,
-    Catalogue,
     Refused,
     age_at,
     amount_of,
     checked_age,
-    declared,
     instant_of,
     label_of,
     moment_of,
