@@ -29,7 +29,7 @@ def query_parameter(name: str, value: Any) -> Any:
     """
     if isinstance(value, (list, tuple)):
         if not value:
-            raise TypeError(f"@{name} is an empty list, whose type cannot be told")
+            raise TypeError(f"@{name} is an empty list, which has no type")
         return bigquery.ArrayQueryParameter(name, _kind(name, value[0]), list(value))
     return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
 

@@ -116,13 +116,13 @@ class Catalogue:
         }
         self.truths = frozenset(name for name, one in self.types.items() if one.truth)
         self._bare = {name: _Bare(self.types[name]) for name in self.identities}
-        told = {field for one in self._bare.values() for field in one.fields}
+        fields = {field for one in self._bare.values() for field in one.fields}
         head = msgspec.defstruct(
             "Head",
             [
                 ("event_type", str | None, None),
                 # Never read, only there or not; a default is no JSON.
-                *((field, msgspec.Raw, None) for field in sorted(told)),
+                *((field, msgspec.Raw, None) for field in sorted(fields)),
             ],
             gc=False,
         )
@@ -238,8 +238,8 @@ def _check_roles(use_case: UseCase, known: Mapping[str, EventType]) -> None:
             raise UseCaseError(
                 f"{where} scores {name}, whose numerals lack {', '.join(missing)}"
             )
-    told = {name for name in use_case.events if known[name].truth}
-    if wrong := sorted(told ^ set(use_case.truths)):
+    truths = {name for name in use_case.events if known[name].truth}
+    if wrong := sorted(truths ^ set(use_case.truths)):
         raise UseCaseError(
             f"{where}: {', '.join(wrong)} must be among its truths, and be declared "
             "with a truth and its time"
@@ -268,7 +268,7 @@ def _malformed(data: bytes) -> Refused:
         return _Constant(name)
 
     try:
-        # Python reads numbers that JSON does not have, which tells what was meant.
+        # Python reads numbers that JSON does not have, which shows what was meant.
         event = json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError):
         return Refused("malformed_json", "the event is not one JSON object")

@@ -71,7 +71,7 @@ def message(body: bytes) -> Message:
 
     Raises:
         RequestError: This is no push; the field at fault is named. A payload that is
-            not base64 is none of the caller's errors: ``problem`` tells of it.
+            not base64 is no error of the caller: ``problem`` says so.
     """
     pushed = _pushed(body)
     message_id = pushed.message_id or pushed.snake_id

@@ -94,9 +94,13 @@ def accept(
     truth_places: Sequence[int] = ()
     if not catalogue.truths.isdisjoint(read.event_types):
         are_truths = [name in catalogue.truths for name in read.event_types]
-        told = read.only([row for row, is_one in enumerate(are_truths) if is_one])
+        truth_events = read.only(
+            [row for row, is_one in enumerate(are_truths) if is_one]
+        )
         read = read.only([row for row, is_one in enumerate(are_truths) if not is_one])
-        truths, truth_places = _truths(messages, told, refused, latest, received_at)
+        truths, truth_places = _truths(
+            messages, truth_events, refused, latest, received_at
+        )
     readable = len(refused)
     amounts = amounts_of(read, refused)
     texts = [event.event_time for event in read.events]
@@ -164,7 +168,7 @@ def unsuppressed(
     """
     Return what came of a batch without anything about users on the list.
 
-    A truth is about the user that its event is about: a type that tells truths has an
+    A truth is about the user that its event is about: a type of truths has an
     identity, which is both.
 
     Args:
@@ -175,7 +179,7 @@ def unsuppressed(
     Returns:
         What is left, and how many messages are not in it any more.
     """
-    kept, told = (
+    kept, kept_truths = (
         [
             row
             for row, (user, use_case) in enumerate(zip(users, use_cases, strict=True))
@@ -188,7 +192,7 @@ def unsuppressed(
     )
     refused = unmentioned(accepted.refused, messages, suppressed)
     before = (accepted.places, accepted.truth_places, accepted.refused)
-    left_out = sum(map(len, before)) - sum(map(len, (kept, told, refused)))
+    left_out = sum(map(len, before)) - sum(map(len, (kept, kept_truths, refused)))
     if not left_out:
         return accepted, 0
     left = replace(
@@ -196,8 +200,8 @@ def unsuppressed(
         rows=accepted.rows.take(pa.array(kept, pa.int64())),
         enriched=[accepted.enriched[row] for row in kept],
         places=[accepted.places[row] for row in kept],
-        truths=accepted.truths.take(pa.array(told, pa.int64())),
-        truth_places=[accepted.truth_places[row] for row in told],
+        truths=accepted.truths.take(pa.array(kept_truths, pa.int64())),
+        truth_places=[accepted.truth_places[row] for row in kept_truths],
         refused=refused,
     )
     return left, left_out

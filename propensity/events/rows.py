@@ -314,7 +314,7 @@ def _details(
 
 
 def _instants(event: Any, latest: datetime) -> dict[str, str | None]:
-    """Return the instants that an event tells, in ISO 8601; a senseless one is null."""
+    """Return an event's instants in ISO 8601; one that makes no sense is null."""
     return {
         name: None if moment is None else moment.isoformat()
         for name, moment in instants_of(event, latest=latest).items()

@@ -107,12 +107,12 @@ class EventType:
 
     @cached_property
     def identity(self) -> str | None:
-        """The field of kind "identity": the event's id, and whom it is about."""
+        """The field of kind "identity": the event's id, and its user's."""
         return next(iter(self.of_kind("identity")), None)
 
     @cached_property
     def truth(self) -> tuple[str, ...]:
-        """The fields of what came of an event and of when; none if it tells nothing."""
+        """The fields of a truth and of its time; none if the type has no truth."""
         return (*self.of_kind("truth"), *self.of_kind("truth time"))
 
     @cached_property
@@ -227,7 +227,7 @@ def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
                 raise ValueError(f"{name}: more than one field is of kind {kind}")
         made = types[name] = EventType(name=name, fields=dict(fields))
         if made.identity and not made.required:
-            raise ValueError(f"{name}: no field but its identity tells what it is")
+            raise ValueError(f"{name}: no field but its identity is required of it")
         if made.truth and not (made.identity and len(made.truth) == 2):
             raise ValueError(f"{name}: a truth has an identity, a truth and its time")
     return types

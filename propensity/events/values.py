@@ -220,13 +220,13 @@ _decode_any = msgspec.json.Decoder().decode
 
 def instants_of(event: Any, *, latest: datetime) -> dict[str, datetime | None]:
     """
-    Return the instants that a decoded event tells, by name; None for a senseless one.
+    Return the instants of a decoded event by name; None for one that makes no sense.
 
     Args:
         event: Of ``Catalogue.read``.
         latest: The last moment that can be.
     """
-    told: dict[str, datetime | None] = {}
+    instants: dict[str, datetime | None] = {}
     for name in event.declared.instants:
         written = getattr(event, name)
         if written is msgspec.UNSET:
@@ -235,8 +235,8 @@ def instants_of(event: Any, *, latest: datetime) -> dict[str, datetime | None]:
             value = _decode_any(written)
         except (msgspec.MsgspecError, ValueError, RecursionError):
             value = None  # a number that no float holds, or a text that is not UTF-8
-        told[name] = sensible_instant(value, latest=latest)
-    return told
+        instants[name] = sensible_instant(value, latest=latest)
+    return instants
 
 
 def truth_of(value: bool | int | str, *, field: str) -> int:
