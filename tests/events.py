@@ -177,3 +177,15 @@ def refusal(event: Mapping[str, Any] | bytes, **how: Any) -> tuple[str, str | No
     accepted = accept(message(event), **how)
     assert accepted.rows.num_rows + accepted.truths.num_rows == 0, "it was accepted"
     return accepted.refused[0].reason, accepted.refused[0].field
+
+
+# An event of each of the types that use cases share.
+EXAMPLES = {
+    "new_registration": registration(),
+    "new_purchases": bet(event_type="new_purchases", bet_amount=..., amount=12.3),
+    "new_bet": bet(),
+    "new_win": bet(event_type="new_win", bet_amount=..., win_amount=12.3),
+}
+
+# JSON that no field takes, whatever its kind.
+NEVER = ("[]", "{}", '["a"]', '{"a": 1}')
