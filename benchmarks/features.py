@@ -45,7 +45,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client as StorageClient
 
 from local.processes import free_ports
-from local.stack import EMULATOR_PORTS, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, State
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse

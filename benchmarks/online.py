@@ -61,7 +61,8 @@ from benchmarks.lookup import wait_until_ready
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
-from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.columns import record

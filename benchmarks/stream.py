@@ -46,8 +46,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from local import venvs
-from local.stack import LOCAL
-from local.synthesize_games import Games, postcodes
+from local.generators.games.games import Games
+from local.generators.games.towns import postcodes
+from local.stack.state import LOCAL
 from propensity import usecases
 from propensity.events import reading
 from propensity.events.catalogue import Catalogue

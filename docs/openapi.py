@@ -10,8 +10,10 @@ requests and holds their answers against this.
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from typing import Any
 
 import yaml
@@ -138,6 +140,8 @@ class _Whole(yaml.SafeDumper):
 
 def description() -> Schema:
     """Return the description: one path for every function."""
+    paths = {path_of(target): path(target) for target in targets()}
+    responses = _shared(paths)
     return {
         "openapi": "3.1.0",
         "info": {
@@ -156,7 +160,7 @@ def description() -> Schema:
             }
         ],
         "security": [{"identity": []}],
-        "paths": {path_of(target): path(target) for target in targets()},
+        "paths": paths,
         "components": {
             "securitySchemes": {
                 "identity": {
@@ -167,8 +171,37 @@ def description() -> Schema:
                 }
             },
             "schemas": schemas(),
+            "responses": responses,
         },
     }
+
+
+def _shared(paths: Schema) -> Schema:
+    """
+    Put a reference in the place of every answer that several operations give.
+
+    Returns:
+        Those answers by name: their status in words and, where a status has several,
+        the operation that gives it first.
+    """
+    places: dict[str, list[tuple[Schema, str, str]]] = {}
+    for operations in paths.values():
+        for operation in operations.values():
+            for status, answer in operation["responses"].items():
+                place = (operation["responses"], status, operation["operationId"])
+                places.setdefault(json.dumps([status, answer]), []).append(place)
+    shared: Schema = {}
+    for several in places.values():
+        if len(several) == 1:
+            continue
+        responses, status, first = several[0]
+        name = "".join(HTTPStatus(int(status)).phrase.title().split())
+        if name in shared:
+            name = f"{name}Of{_camel(first)}"
+        shared[name] = responses[status]
+        for operation, of_status, _ in several:
+            operation[of_status] = {"$ref": f"#/components/responses/{name}"}
+    return shared
 
 
 def targets() -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from local import venvs
-from local.processes import LocalError
+from local.errors import LocalError
 from local.progress import Progress, Step
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -21,9 +21,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from deploy.stage import StageError
-from local.processes import LocalError, UnusableData
+from local.errors import LocalError, UnusableData
 from local.progress import Progress, say, step
-from local.stack import LOCAL, Options, Stack, State, shown
+from local.stack.stack import Stack
+from local.stack.state import LOCAL, Options, State, shown
 
 WEEKS = 8
 ONLINE_RETAIL = "online-retail"
@@ -65,8 +66,8 @@ def play(state: State, chosen: Options, options: argparse.Namespace) -> None:
     try:
         with step("starting"):
             stack = leaving.enter_context(Stack(state, options=chosen, say=say))
-            from local import demo
-        demo.run(stack, options)
+            from local.demos import shop
+        shop.run(stack, options)
     except UnusableData:
         with step("stopping"):
             leaving.close()
@@ -90,20 +91,20 @@ def check(options: argparse.Namespace) -> None:
     """
     options.path = Path(options.data).expanduser() if options.data else None
     if options.data == ONLINE_RETAIL:
-        from local import online_retail
+        from local.exports import online_retail
 
         with step("fetching online-retail"), refusing(online_retail.DownloadError):
             options.path = online_retail.fetch(LOCAL / "downloads")
     elif options.path:
-        from local import ga4_export
+        from local.exports import ga4_rows
 
-        with refusing(ga4_export.ExportError):
-            ga4_export.check(options.path)
+        with refusing(ga4_rows.ExportError):
+            ga4_rows.check(options.path)
     elif options.cards:
-        from local import synthesize_cards
+        from local.generators.cards import files
 
-        with refusing(synthesize_cards.CardsError):
-            synthesize_cards.read_cards(Path(options.cards).expanduser())
+        with refusing(files.CardsError):
+            files.read_cards(Path(options.cards).expanduser())
 
 
 @contextlib.contextmanager

@@ -1730,7 +1730,8 @@ def use_local_state(name: str | None) -> Mapping[str, str]:
     Raises:
         RequestError: None is, or the one named is not.
     """
-    from local.stack import Stack, State, states  # here alone
+    from local.stack.stack import Stack
+    from local.stack.state import State, states  # here alone
 
     found = [State(name)] if name else states()
     up = [one for one in found if (record := one.record()) and record.running]

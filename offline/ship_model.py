@@ -32,9 +32,13 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client as StorageClient
 from sklearn.metrics import roc_auc_score
 
-from local.processes import LocalError, free_ports
-from local.stack import EMULATOR_PORTS, Stack, State
-from local.synthesize_games import USE_CASE, Games, postcodes
+from local.errors import LocalError
+from local.generators.games.games import Games
+from local.generators.games.messages import USE_CASE
+from local.generators.games.towns import postcodes
+from local.processes import free_ports
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, State
 from offline import load_postcodes
 from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import tables, usecases

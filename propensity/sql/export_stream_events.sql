@@ -16,7 +16,5 @@ WHERE
   AND event_date >= DATE_SUB(received_on, INTERVAL @lateness_days DAY)
   AND is_late IS NOT TRUE
 QUALIFY
-  ROW_NUMBER() OVER (
-    PARTITION BY use_case, user_id, event_date, event_id
-    ORDER BY received_at, message_id
-  ) = 1;
+-- include: event_identity.sql
+;

@@ -31,10 +31,7 @@ WHERE
   AND (@use_case = '' OR use_case = @use_case)
   AND (@user_id = '' OR user_id = @user_id)
 QUALIFY
-  ROW_NUMBER() OVER (
-    PARTITION BY use_case, user_id, event_date, event_id
-    ORDER BY received_at, message_id
-  ) = 1
+-- include: event_identity.sql
 ORDER BY
   event_time,
   use_case,

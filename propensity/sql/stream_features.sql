@@ -21,10 +21,7 @@ WITH
       AND
 -- include: measured_events.sql
     QUALIFY
-      ROW_NUMBER() OVER (
-        PARTITION BY use_case, user_id, event_date, event_id
-        ORDER BY received_at, message_id
-      ) = 1
+-- include: event_identity.sql
   ),
   tiles AS (
     SELECT
@@ -37,18 +34,8 @@ WITH
     WHERE
       month >= DATE '1970-01-01'
   ),
-  uncounted AS (
-    SELECT
-      r.*
-    FROM
-      received AS r
-    LEFT JOIN
-      tiles AS d
-      ON d.use_case = r.use_case AND d.user_id = r.user_id AND d.day = r.event_date
-    WHERE
-      d.user_id IS NULL
-      OR r.event_id NOT IN UNNEST(d.event_ids)
-  ),
+-- include: uncounted_events.sql
+  ,
   parts AS (
     SELECT
       use_case,

@@ -15,10 +15,7 @@ WITH
       AND
 -- include: measured_events.sql
     QUALIFY
-      ROW_NUMBER() OVER (
-        PARTITION BY use_case, user_id, event_date, event_id
-        ORDER BY received_at, message_id
-      ) = 1
+-- include: event_identity.sql
   ),
   totals AS (
     SELECT

@@ -39,7 +39,7 @@ def root(tmp_path):
         "propensity/__pycache__/settings.cpython-311.pyc": "x",
         "propensity/tests/test_settings.py": "",
         "propensity/.hidden": "",
-        "local/stack.py": "",
+        "local/stack/stack.py": "",
     }.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)

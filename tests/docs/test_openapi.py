@@ -4,6 +4,7 @@ The OpenAPI description, specified: it is of the code that serves, and says no l
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
 from datetime import date
@@ -16,7 +17,7 @@ import schemathesis
 import yaml
 
 from docs import openapi
-from local.stack import FUNCTIONS, ROOT
+from local.stack.state import FUNCTIONS, ROOT
 from propensity import errors, ids, tables, usecases
 from propensity.events import messages
 from propensity.learning import modelcard
@@ -57,8 +58,10 @@ def codes(answer: Any) -> set[str]:
 
 
 def _named(answer: dict[str, Any]) -> set[str]:
-    name = str(answer.get("$ref", "")).rpartition("/")[2]
-    return codes(schema(name)) if name and name != "Error" else set()
+    kind, _, name = str(answer.get("$ref", "")).rpartition("/")
+    if not name or name == "Error":
+        return set()
+    return codes(whole()["components"][kind.rpartition("/")[2]][name])
 
 
 def failures(target: str) -> dict[str, set[str]]:
@@ -79,6 +82,18 @@ class TestDescription:
     def test_is_openapi(self):
         """It is valid by OpenAPI 3.1's own schema."""
         schemathesis.openapi.from_dict(whole()).validate()
+
+    def test_says_each_answer_once(self):
+        """An answer that two operations give is described in one place."""
+        answers = [
+            json.dumps([status, answer])
+            for target in FOLDERS
+            for operation in operations(target)
+            for status, answer in operation["responses"].items()
+            if "$ref" not in answer
+        ]
+
+        assert sorted(answers) == sorted({*answers})
 
     def test_has_every_function(self):
         """One path for each."""

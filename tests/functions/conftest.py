@@ -18,7 +18,7 @@ from typing import Any
 import functions_framework
 import pytest
 
-from local.stack import ROOT
+from local.stack.state import ROOT
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry

@@ -45,7 +45,8 @@ from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
-from local.stack import FUNCTIONS, LOCAL, ROOT, Stack
+from local.stack.stack import Stack
+from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse

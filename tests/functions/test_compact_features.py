@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from local.synthesize_games import expected_features
+from local.generators.games.features import expected_features
 from propensity import tables
 from propensity.errors import Unfinished
 from propensity.registry.versions import Registry

@@ -30,7 +30,7 @@ from google.cloud import bigquery
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
-from local.stack import LOCAL, ROOT
+from local.stack.state import LOCAL, ROOT
 from propensity import tables
 from propensity.online.question import MAXIMUM_BODY_BYTES
 from propensity.statements import statement

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from local.processes import HOST, free_ports, spawn, stop
-from local.stack import ROOT
+from local.stack.state import ROOT
 from offline import promote
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts

@@ -23,7 +23,8 @@ import pytest
 import requests
 
 from deploy import deployment, functions
-from local.synthesize_games import DEFAULT_END, Games, encode
+from local.generators.games.games import DEFAULT_END, Games
+from local.generators.games.messages import encode
 from propensity import tables, usecases
 from propensity.edges.columns import record
 from propensity.learning import training

@@ -25,7 +25,9 @@ import pyarrow as pa
 import pytest
 import requests
 
-from local.synthesize_games import FAULTS, Games, attributes_of, expected_features
+from local.generators.games.features import expected_features
+from local.generators.games.games import Games
+from local.generators.games.messages import FAULTS, attributes_of
 from propensity import tables
 from propensity.events.redaction import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written

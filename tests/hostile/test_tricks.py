@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from docs import openapi
-from local.stack import FUNCTIONS
+from local.stack.state import FUNCTIONS
 from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.runs import endpoint
 from tests.functions.streaming import USE_CASE

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from local import bigquery_emulator
-from local.stack import ROOT
+from local.emulators.bigquery import rewriting
+from local.stack.state import ROOT
 
 OFFLINE = ROOT / ".ci" / "offline"
 # A system that lets nobody make a network namespace.
@@ -146,7 +146,7 @@ class TestEmulators:
             for path in [*package.rglob("*.sql"), *package.rglob("*.py")]
             if downloads.search(path.read_text())
         }
-        [rewrite] = bigquery_emulator.REWRITES["local_bigquery.sql.dialect"]
+        [rewrite] = rewriting.REWRITES["local_bigquery.sql.dialect"]
 
         assert names == {"sql/functions/geography.sql"}
         assert "geography.sql" in rewrite.replacement

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from local import play
-from local.processes import LocalError, UnusableData, free_ports, is_free
-from local.stack import PORT_OFFSETS, ROOT, Options, State
+from local.errors import LocalError, UnusableData
+from local.processes import free_ports, is_free
+from local.stack.state import PORT_OFFSETS, ROOT, Options, State
 
 STATES = ROOT / ".local" / "states"
 COLUMNS = ["Time", *(f"V{n}" for n in range(1, 29)), "Amount", "Class"]

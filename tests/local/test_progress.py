@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from local import progress
 from local.progress import QUIET_S, TICK_S, Progress
-from local.stack import ROOT
+from local.stack.state import ROOT
 
 
 class Clock:

@@ -16,7 +16,7 @@ import pytest
 from deploy import functions, limits, volumes
 from deploy.deployment import Alerts
 from docs import cost as cost_page
-from local.stack import ROOT
+from local.stack.state import ROOT
 from offline import cost
 from offline.cost import Size
 from propensity.online.question import MAXIMUM_USERS

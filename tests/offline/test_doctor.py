@@ -28,7 +28,7 @@ from google.cloud import bigquery
 from sqlglot import exp
 
 from deploy import functions
-from local import topics as local_topics
+from local.stack import topics
 from offline import doctor, load_model
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
@@ -88,7 +88,7 @@ class Place:
     def create_topics(self) -> None:
         """Create topics and subscriptions, whose names all places share."""
         names = {one.target: "http://127.0.0.1:9" for one in functions.load()}
-        local_topics.create(
+        topics.create(
             self.settings.project, self.settings.pubsub_endpoint, endpoints=names
         )
 

@@ -19,7 +19,7 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local.synthesize_games import postcodes
+from local.generators.games.towns import postcodes
 from offline import load_postcodes
 from propensity import tables
 from propensity.edges.warehouse import Warehouse

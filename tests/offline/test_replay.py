@@ -29,10 +29,11 @@ from google.pubsub_v1.types import DeadLetterPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local import synthesize_games, topics
+from local.generators.games import __main__, towns
+from local.generators.games.games import Games
 from local.processes import free_ports
-from local.stack import ROOT
-from local.synthesize_games import Games
+from local.stack import topics
+from local.stack.state import ROOT
 from offline import replay
 from propensity import tables, usecases
 from propensity.edges.appends import Appends
@@ -105,7 +106,7 @@ def accepted(
     return reading.accept(
         messages,
         known or catalogue(),
-        PostcodeIndex.of(synthesize_games.postcodes()),
+        PostcodeIndex.of(towns.postcodes()),
         received_at=at,
         rules=Rules(
             maximum_bytes=256 * 1024,
@@ -634,7 +635,7 @@ class TestFile:
         attributes as they are; one that is empty with attributes, too."""
         games = Games(users=30, maximum_events=40, days=20, seed=3)
         path = tmp_path / "messages.ndjson"
-        synthesize_games.main(
+        __main__.main(
             [
                 *(str(path), "--faults", "--users", "30", "--seed", "3"),
                 *("--maximum-events", "40", "--days", "20"),

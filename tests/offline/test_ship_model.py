@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from local.synthesize_games import Games
+from local.generators.games.games import Games
 from offline import load_model, ship_model
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts

@@ -26,16 +26,12 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from local.stack import Stack
-from local.synthesize_games import (
-    AMOUNT_FIELDS,
-    Delivery,
-    Games,
-    attributes_of,
-    encode,
-    expected_features,
-    postcodes,
-)
+from local.generators.delivery import Delivery
+from local.generators.games.features import expected_features
+from local.generators.games.games import Games
+from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
+from local.generators.games.towns import postcodes
+from local.stack.stack import Stack
 from offline import load_model, load_postcodes
 from propensity import tables, usecases
 from propensity.events import reading as stream

@@ -9,10 +9,7 @@ events AS (
   FROM
     chosen
   QUALIFY
-    ROW_NUMBER() OVER (
-      PARTITION BY use_case, user_id, event_date, event_id
-      ORDER BY received_at, message_id
-    ) = 1
+-- include: event_identity.sql
 ),
 registrations AS (
   SELECT

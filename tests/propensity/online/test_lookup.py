@@ -31,7 +31,7 @@ from tests.clocks import ManualClock
 
 TODAY = date(2026, 3, 1)
 DAY = timedelta(days=1)
-SETTINGS = Settings(project="p", lookup_ttl_s=300, lookup_timeout_s=5)
+SETTINGS = Settings(project="p", lookup_ttl_s=300, lookup_timeout_s=120)
 
 
 def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):

@@ -22,7 +22,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local.synthesize_games import encode, expected_features
+from local.generators.games.features import expected_features
+from local.generators.games.messages import encode
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, RunInProgress
