@@ -65,7 +65,8 @@ from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.learning import training
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import ANYTHING, Registry, pickled

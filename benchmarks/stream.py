@@ -51,10 +51,10 @@ from local.generators.games.towns import postcodes
 from local.stack.state import LOCAL
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex, normalised
-from propensity.events.reading import Rules
-from propensity.events.types import Catalogue
+from propensity.events.rows import Rules
 from propensity.stream.consumers import GROUP_MESSAGES
 
 HERE = Path(__file__).resolve().parent

@@ -221,7 +221,7 @@ def _of_period(command: F) -> F:
 
 
 def _reason(text: str) -> str:
-    from propensity.events.types import REASONS
+    from propensity.events.values import REASONS
 
     if text not in REASONS:
         raise ValueError(f"{text!r} is no reason; there are {', '.join(REASONS)}")

@@ -22,7 +22,8 @@ from deploy import functions
 from offline.doctor.report import ERROR, INFORMATION, WARNING, Finding, Report, Unknown
 from propensity import tables, topics
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, translated
+from propensity.edges.bigquery_errors import translated
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError, Unavailable
 from propensity.registry.versions import Champion, Registry
 from propensity.settings import Settings

@@ -16,7 +16,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, Tally, identified
-from propensity.events.types import CENT, PERSONAL, Catalogue, EventType
+from propensity.events.catalogue import Catalogue
+from propensity.events.types import PERSONAL, EventType
+from propensity.events.values import CENT
 
 ROWS = 1_000
 _encode = msgspec.json.Encoder(decimal_format="number").encode

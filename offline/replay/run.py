@@ -19,7 +19,7 @@ from offline.replay.sending import RATE, Sender, Stop, TokenBucket, send_all
 from propensity import topics, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
-from propensity.events.types import Catalogue
+from propensity.events.catalogue import Catalogue
 from propensity.settings import Settings
 from propensity.statements import statement
 

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, Source, Tally, head_of
 from propensity.errors import MissingTable, PropensityError, Unavailable
-from propensity.events.types import Catalogue
+from propensity.events.catalogue import Catalogue
 from propensity.settings import Settings
 
 RATE = 1000.0

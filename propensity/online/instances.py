@@ -25,7 +25,7 @@ from msgspec import UNSET, UnsetType
 
 from propensity import tables
 from propensity.errors import RequestError, TooLarge
-from propensity.events.types import (
+from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
     Refused,
     numeral_of,

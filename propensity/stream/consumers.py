@@ -44,17 +44,18 @@ from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, PropensityError
 from propensity.events import messages, reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, Rules
+from propensity.events.reading import Accepted
 from propensity.events.redaction import personal_fields
-from propensity.events.types import (
-    Catalogue,
-    Refused,
-    instants_of,
-    moment_of,
-    numerals_of,
+from propensity.events.rows import (
+    MAXIMUM_RAW_BYTES,
+    Rules,
+    dead_letters,
+    published,
 )
+from propensity.events.values import Refused, instants_of, moment_of, numerals_of
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.serving import Champions, Serving, Standing
 from propensity.registry.versions import PARQUET
@@ -221,9 +222,9 @@ class Consumer(ABC):
             # Its trace holds frames that hold it, and with them all the messages.
             reason.__traceback__ = None
             message = messages[place]
-            length = min(len(message.data), reading.MAXIMUM_RAW_BYTES)
+            length = min(len(message.data), MAXIMUM_RAW_BYTES)
             length += sum(len(k) + len(v) for k, v in message.attributes.items())
-            if piece and size + length > reading.MAXIMUM_RAW_BYTES:
+            if piece and size + length > MAXIMUM_RAW_BYTES:
                 await self._bury(messages, piece, received_at)
                 piece, size = {}, 0
             piece[place] = reason
@@ -237,7 +238,7 @@ class Consumer(ABC):
         refused: Mapping[int, Refused],
         received_at: datetime,
     ) -> None:
-        rows = reading.dead_letters(
+        rows = dead_letters(
             messages, refused, received_at=received_at, personal=self._personal
         )
         await self.edges.appends.append(tables.DEAD_LETTERS, rows)
@@ -643,7 +644,7 @@ def inferences(
         at: When they were scored.
     """
     moments = [moment_of(event.event_time) for event in events]
-    published = reading.published([event.message for event in events]).to_pylist()
+    published_at = published([event.message for event in events]).to_pylist()
     version = NO_VERSION if serving is None else serving.version
     found = [None if one is None or isnan(one) else float(one) for one in scores]
     nothing = [None] * len(events)
@@ -676,7 +677,7 @@ def inferences(
             latency_ms(
                 one if event.ingested_at is msgspec.UNSET else event.ingested_at, at
             )
-            for event, one in zip(events, published, strict=True)
+            for event, one in zip(events, published_at, strict=True)
         ],
     }
     return pa.RecordBatch.from_pydict(

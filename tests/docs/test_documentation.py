@@ -37,7 +37,8 @@ from local.demos import shop
 from local.stack.state import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
 from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.events import messages, types
+from propensity.events import messages
+from propensity.events.catalogue import Catalogue
 from propensity.learning import modelcard, training
 from propensity.online import lookup
 from propensity.online.instances import Reader
@@ -643,8 +644,8 @@ def _question(curl: Curl) -> Question:
     return asyncio.run(read_question(Request(scope, receive)))
 
 
-def _catalogue() -> types.Catalogue:
-    return types.Catalogue([usecases.load(name) for name in usecases.names()])
+def _catalogue() -> Catalogue:
+    return Catalogue([usecases.load(name) for name in usecases.names()])
 
 
 def _curls() -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ from deploy import deployment, functions
 from local.generators.games.games import DEFAULT_END, Games
 from local.generators.games.messages import encode
 from propensity import tables, usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.learning import training
 from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry

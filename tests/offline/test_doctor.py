@@ -46,7 +46,8 @@ from offline.doctor.schedule import check_runs
 from offline.doctor.stream import _channel, check_stream
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.registry.versions import Registry
 from propensity.runs import compaction, steps
