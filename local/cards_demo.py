@@ -48,7 +48,7 @@ from local.synthesize_cards import (
 )
 from local.synthesize_games import Delivery
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import evaluation
+from propensity.learning import metrics
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.topics import EVENTS
@@ -660,10 +660,10 @@ def by_version(
         if known and all(row["score"] is not None for row in known):
             score = np.array([row["score"] for row in known], dtype=float)
             label = np.array([row["label"] for row in known])
-            observed = evaluation.outcomes(score, label)
-            entry["roc_auc"] = evaluation.roc_auc(observed)
-            entry["pr_auc"] = evaluation.pr_auc(observed)
-            entry["alerts"] = evaluation.alerts(
+            observed = metrics.outcomes(score, label)
+            entry["roc_auc"] = metrics.roc_auc(observed)
+            entry["pr_auc"] = metrics.pr_auc(observed)
+            entry["alerts"] = metrics.alerts(
                 score,
                 label,
                 transactions.amounts[chosen_rows],

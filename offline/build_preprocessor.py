@@ -32,7 +32,7 @@ from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse, record
 from propensity.errors import PropensityError, SchemaError
-from propensity.learning import training
+from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -80,11 +80,11 @@ def run(options: argparse.Namespace) -> str:
     settings = Settings.from_environment()
     use_case = usecases.load(options.use_case or settings.use_case)
     preprocessor = (
-        training.default_preprocessor(use_case)
+        default_preprocessor(use_case)
         if options.default
         else built(options.file, use_case)
     )
-    training.check_preprocessor(preprocessor, use_case)
+    check_preprocessor(preprocessor, use_case)
     described = f"{use_case.name}: {shape(preprocessor)}"
     if options.dry_run:
         return f"{described}\nIt fits the use case's features. Nothing was uploaded."

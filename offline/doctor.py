@@ -68,7 +68,8 @@ from propensity.freshness import Shards, is_expected
 from propensity.privacy import consent
 from propensity.registry.serving import find_recorded
 from propensity.registry.versions import Champion, Registry
-from propensity.runs import compaction
+from propensity.runs import compact
+from propensity.runs.watermark import EPOCH, WATERMARK, read_watermark
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
@@ -756,21 +757,21 @@ def _type_of(field_: bigquery.SchemaField) -> str:
 def check_views(exam: Examination) -> None:
     """Whether the views are there, and are those of this version."""
     settings = exam.settings
-    view = exam.table(compaction.VIEW)
+    view = exam.table(compact.VIEW)
     if view is None or view.view_query is None:
-        exam.error(f"the view {compaction.VIEW} is missing", SET_UP)
+        exam.error(f"the view {compact.VIEW} is missing", SET_UP)
     else:
-        moment = compaction.read_watermark(exam.artifacts).moment
-        wanted = _text(settings, compaction.view_of(exam.warehouse, moment))
+        moment = read_watermark(exam.artifacts).moment
+        wanted = _text(settings, compact.view_of(exam.warehouse, moment))
         found = _text(settings, view.view_query)
         if _MOMENT.sub("", wanted) != _MOMENT.sub("", found):
             exam.error(
-                f"the view {compaction.VIEW} is not that of this version",
+                f"the view {compact.VIEW} is not that of this version",
                 "run the compaction (POST to compact_features), which replaces it",
             )
         elif wanted != found:
             exam.warn(
-                f"the view {compaction.VIEW} reads from another moment than the "
+                f"the view {compact.VIEW} reads from another moment than the "
                 "watermark: it is exact all the same, and reads too much",
                 "run the compaction (POST to compact_features), which replaces it",
             )
@@ -1189,7 +1190,7 @@ def _check_kind(
                 "the function was cut short: see its log for memory and timeout; the "
                 "next run takes over",
             )
-    dated = [one for one in leases if one.as_of != compaction.EPOCH.date()]
+    dated = [one for one in leases if one.as_of != EPOCH.date()]
     if not dated:
         exam.lack(
             f"{who} has never run",
@@ -1283,10 +1284,10 @@ def _published(
 def _compacted(exam: Examination, since: date) -> date | None:
     """Return the day of the last compaction since one, by the watermark."""
     try:
-        moment = compaction.read_watermark(exam.artifacts).moment
+        moment = read_watermark(exam.artifacts).moment
     except DAMAGED:
         return None
-    began = (moment + compaction.IN_FLIGHT).date()
+    began = (moment + compact.IN_FLIGHT).date()
     return began if began >= since else None
 
 
@@ -1540,14 +1541,14 @@ def check_stream(exam: Examination) -> None:
 
 def _check_watermark(exam: Examination) -> None:
     try:
-        watermark = compaction.read_watermark(exam.artifacts).moment
+        watermark = read_watermark(exam.artifacts).moment
     except DAMAGED:
         exam.error(
-            f"{compaction.WATERMARK} is damaged",
+            f"{WATERMARK} is damaged",
             f"{RESTORE}, or delete it and run the compaction with force",
         )
         return
-    if watermark == compaction.EPOCH:
+    if watermark == EPOCH:
         # Whether it never ran is told among the runs.
         return
     age = exam.now - watermark

@@ -16,7 +16,8 @@ import numpy as np
 import pyarrow as pa
 
 from propensity import usecases
-from propensity.learning import event_training, modelcard, report, training
+from propensity.learning import data, fit, gate, modelcard
+from propensity.learning.report.page import training_page
 from propensity.settings import Settings
 from propensity.usecases import NUMBER, UseCase
 from tests import scored_cards
@@ -101,26 +102,18 @@ def made(name: str, **changed: Any) -> Made:
     use_case = usecases.load(name)
     settings = replace(SETTINGS, **changed)
     if use_case.scores_events:
-        rows = event_training.dataset(of_events(), use_case)
-        trained = event_training.train(
-            rows, use_case, preprocessor=None, settings=settings
-        )
-        compare = event_training.compare
+        rows = data.dataset(of_events(), use_case)
+        parts = data.of_events(rows, settings=settings)
     else:
         rows = of_users(use_case)
-        trained = training.train(
-            rows,
-            use_case,
-            use_case.timeframe(settings),
-            preprocessor=None,
-            settings=settings,
-        )
-        compare = training.compare
+        spans = use_case.timeframe(settings)
+        parts = data.of_users(rows, use_case, spans, settings=settings)
+    trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
     noise = np.random.default_rng(3).normal(0, 0.1, len(trained.probability))
     rival = np.clip(trained.probability * 0.9 + noise, 0, 1)
     cards = []
     for champion, version in ((None, None), (rival, 3)):
-        verdict = compare(trained, champion, version=version, seed=settings.seed)
+        verdict = gate.compare(trained, champion, version=version, seed=settings.seed)
         card = modelcard.card(
             use_case,
             trained,
@@ -135,7 +128,7 @@ def made(name: str, **changed: Any) -> Made:
             bytes_billed=10_485_760,
         )
         cards.append(json.loads(json.dumps(card, default=str), object_hook=_lasting))
-    page = report.training_page(cards[1])
+    page = training_page(cards[1])
     return Made(cards[0], page, trained.probability, cards[1]["verdict"])
 
 

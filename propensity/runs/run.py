@@ -1,8 +1,8 @@
 """
-The edge to HTTP: read the request, answer JSON, map errors, log one line per run.
+A run: its request, its lease, its answer and its log line.
 
 ``run`` makes a function of what a ``main.py`` writes, so that what it writes is the
-run itself. This is where a run learns what day it is.
+run itself. What day it is, a run learns from the clock of its entry point.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
+from propensity.clock import SYSTEM, Clock
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.log import log, severity_of
 from propensity.edges.tracing import trace_of
@@ -70,12 +71,12 @@ Answer = Mapping[str, Any]
 @dataclass(kw_only=True)
 class Run:
     """
-    One run of a scheduled function: what was asked, and the edges to do it with.
+    One run of a scheduled function: its request, and the edges to do it with.
 
     ``as_of`` is an earlier date than the request's once the export turned out to end
     before: the run ``is_cut_short`` then. ``data_until`` says up to when the export was
-    read. ``noted`` collects what the log line says beside the request: rows in and out,
-    model version.
+    read. ``log_fields`` collects what the log line says beside the request: rows in and
+    out, model version.
     """
 
     function: str
@@ -90,9 +91,8 @@ class Run:
     lease: Lease | None = None
     data_until: date | None = None
     is_cut_short: bool = False
-    noted: dict[str, Any] = field(default_factory=dict)
-    # Seconds, of a clock that only goes forward: a run may bound itself by it.
-    clock: Callable[[], float] = time.monotonic
+    log_fields: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = SYSTEM
 
     @property
     def timeframe(self) -> Timeframe:
@@ -101,7 +101,21 @@ class Run:
 
     def now(self) -> datetime:
         """Return the time; only leases depend on it."""
-        return datetime.now(UTC)
+        return self.clock.now()
+
+    @property
+    def staging_key(self) -> dict[str, Any]:
+        """The columns that tell this run's rows in a staging table from others."""
+        return {"run_id": self.run_id, "staged_on": self.began_at.date()}
+
+    def event_window(self) -> dict[str, Any]:
+        """Return the parameters of the statements that join events and truths."""
+        return {
+            "use_case": self.use_case.name,
+            "as_of": self.as_of,
+            "since": self.as_of - timedelta(days=self.use_case.lookback_days),
+            "truth_delay_days": self.settings.truth_delay_days,
+        }
 
     def say(self, message: str, **fields: object) -> None:
         """Write a log line beside the run's own."""
@@ -109,7 +123,7 @@ class Run:
 
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
-        return (datetime.now(UTC) - self.began_at).total_seconds()
+        return (self.now() - self.began_at).total_seconds()
 
     def check_lease(self) -> None:
         """Raise Conflict if another run has taken this one's place."""
@@ -134,7 +148,7 @@ def edges() -> Edges:
 
 
 def run(
-    function: str, *, kind: str, once: bool, scope: str | None = None
+    function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Make an HTTP function of a run.
@@ -145,6 +159,7 @@ def run(
             other.
         once: Whether a finished run is answered from its lease, unless forced. Else it
             runs again, which must come to the same.
+        clock: Tells a run what time it is.
         scope: Under which its lease is kept, where a run is about all use cases.
     """
 
@@ -156,7 +171,9 @@ def run(
             began = time.perf_counter()
             retry_after_s = 0
             try:
-                answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
+                answer = _ran(
+                    request, body, line, kind=kind, once=once, clock=clock, scope=scope
+                )
                 status, outcome = 200, "ok"
             except PropensityError as error:
                 answer, status, outcome = error.body(), error.status, error.code
@@ -196,31 +213,33 @@ def _ran(
     *,
     kind: str,
     once: bool,
+    clock: Clock,
     scope: str | None,
 ) -> Answer:
     opened = edges()
-    now = datetime.now(UTC)
-    asked = parse(request, default_use_case=opened.settings.use_case, today=now.date())
-    use_case = usecases.load(asked.use_case)
-    line.update(use_case=use_case.name, as_of=asked.as_of.isoformat())
+    now = clock.now()
+    parsed = parse(request, default_use_case=opened.settings.use_case, today=now.date())
+    use_case = usecases.load(parsed.use_case)
+    line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     current = Run(
         function=line["function"],
         run_id=uuid.uuid4().hex,
         settings=opened.settings,
         use_case=use_case,
-        as_of=asked.as_of,
-        force=asked.force,
+        as_of=parsed.as_of,
+        force=parsed.force,
         began_at=now,
         warehouse=opened.warehouse.for_run(),
+        clock=clock,
         registry=Registry(opened.artifacts, scope or use_case.name),
     )
     lease = current.registry.begin(
         kind,
-        asked.as_of,
+        parsed.as_of,
         run_id=current.run_id,
         now=now,
         duration=timedelta(minutes=opened.settings.lease_minutes),
-        again=asked.force or not once,
+        again=parsed.force or not once,
     )
     if isinstance(lease, Finished):
         line["message"] = "done before; answered from its lease"
@@ -233,41 +252,39 @@ def _ran(
         answer = plain(
             {
                 "use_case": use_case.name,
-                "as_of": asked.as_of,
+                "as_of": parsed.as_of,
                 **found,
                 "bytes_billed": current.warehouse.bytes_billed,
             }
         )
-        current.registry.finish(lease, answer, at=datetime.now(UTC))
+        current.registry.finish(lease, answer, at=clock.now())
     except BaseException as error:
         _release(current, lease, error)
         raise
     finally:
-        line.update(current.noted, bytes_billed=current.warehouse.bytes_billed)
+        line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
     return {**answer, "repeated": False}
 
 
 def _release(current: Run, lease: Lease, error: BaseException) -> None:
     """Free the lease of a run that failed; what failed is the news, not this."""
     try:
-        current.registry.release(
-            lease, error=type(error).__name__, at=datetime.now(UTC)
-        )
+        current.registry.release(lease, error=type(error).__name__, at=current.now())
     except PropensityError as second:
         if not isinstance(second, Conflict):
             log("WARNING", f"lease not freed: {second}", function=current.function)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a request to a scheduled function asks for."""
+class RunRequest:
+    """A parsed request to a scheduled function."""
 
     use_case: str
     as_of: date
     force: bool
 
 
-def parse(request: flask.Request, *, default_use_case: str, today: date) -> Asked:
+def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
     """
     Read the request of a scheduled function.
 
@@ -303,7 +320,9 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
     force = body.get("force", False)
     if not isinstance(force, bool):
         raise RequestError("force must be true or false", field="force")
-    return Asked(use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force)
+    return RunRequest(
+        use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force
+    )
 
 
 def _body(request: flask.Request) -> bytes:
@@ -337,8 +356,9 @@ def _part(request: flask.Request, size: int) -> bytes:
 
 
 def _cut_short() -> RequestError:
-    told = "the body is cut short, or its chunks are malformed"
-    return RequestError(told, field="body")
+    return RequestError(
+        "the body is cut short, or its chunks are malformed", field="body"
+    )
 
 
 def _without_rest(request: flask.Request, response: flask.Response) -> flask.Response:
@@ -369,12 +389,12 @@ def _without_rest(request: flask.Request, response: flask.Response) -> flask.Res
 def _framework_failure(error: HTTPException) -> flask.Response:
     """Answer in JSON what the framework refuses before a function is asked."""
     status = error.code or PropensityError.status
-    told = PropensityError("unexpected error; the log has its trace")
+    failure = PropensityError("unexpected error; the log has its trace")
     if status == NoSuchPath.status:
-        told = NoSuchPath("nothing is served at this path")
+        failure = NoSuchPath("nothing is served at this path")
     elif status < PropensityError.status:
-        told = RequestError(error.name)
-    return _without_rest(flask.request, json_response(told.body(), status))
+        failure = RequestError(error.name)
+    return _without_rest(flask.request, json_response(failure.body(), status))
 
 
 def _as_of(value: object, today: date) -> date:
