@@ -16,14 +16,14 @@ Answers   200 done, or a dead letter; 400, 413 no push; 409 the compaction is un
 
 from functools import cache
 
-import functions_framework
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_pushes
-from propensity.runs import ages, compaction
-from propensity.runs.endpoint import Answer, Run, run
+from propensity.runs import ages, compact
+from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings
 from propensity.stream import consumers
 
@@ -53,7 +53,7 @@ async def archive_events(request: Request) -> Response:
 
 
 @functions_framework.http
-@run("compactFeatures", kind="compact", once=False, scope="stream")
+@run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
 def compact_features(current: Run) -> Answer:
     """Bring tiles and exports up to date, and log the ages of what is published."""
-    return ages.logged(current, compaction.compact(current))
+    return ages.logged(current, compact.compact(current))

@@ -22,7 +22,7 @@ from propensity import errors, ids, tables, usecases
 from propensity.errors import PropensityError
 from propensity.events import messages, values
 from propensity.online import instances, question, score
-from propensity.runs import endpoint
+from propensity.runs.run import MAXIMUM_BODY
 from propensity.settings import Settings
 from propensity.tables import Column
 from propensity.usecases import NUMBER, UseCase
@@ -226,7 +226,7 @@ def path(target: str) -> Schema:
 
 
 def _limit(target: str) -> Schema:
-    return {"x-maximum-body-bytes": MAXIMUM_BODIES.get(target, endpoint.MAXIMUM_BODY)}
+    return {"x-maximum-body-bytes": MAXIMUM_BODIES.get(target, MAXIMUM_BODY)}
 
 
 # -- operations ------------------------------------------------------------------------

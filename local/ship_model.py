@@ -47,11 +47,12 @@ from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import Rules
-from propensity.learning import modelcard, training
-from propensity.learning.training import Trained, Verdict
+from propensity.learning import data, fit, modelcard
+from propensity.learning.fit import Trained
+from propensity.learning.gate import Verdict
 from propensity.registry.versions import Registry
-from propensity.runs import steps
-from propensity.runs.endpoint import Run
+from propensity.runs import train
+from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -192,9 +193,12 @@ def shipped(
         warehouse=warehouse,
         registry=Registry(artifacts, use_case.name),
     )
-    rows = steps.training_rows(run)
-    trained = training.train(
-        rows, use_case, run.timeframe, preprocessor=None, settings=settings
+    rows = train.training_rows(run)
+    trained = fit.train(
+        data.of_users(rows, use_case, run.timeframe, settings=settings),
+        use_case,
+        preprocessor=None,
+        settings=settings,
     )
     verdict = Verdict(
         promoted=True,

@@ -25,7 +25,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
-from propensity.learning import training
+from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -69,10 +69,8 @@ def run(
     """
     settings = Settings.from_environment()
     chosen = usecases.load(use_case or settings.use_case)
-    preprocessor = (
-        built(file, chosen) if file else training.default_preprocessor(chosen)
-    )
-    training.check_preprocessor(preprocessor, chosen)
+    preprocessor = built(file, chosen) if file else default_preprocessor(chosen)
+    check_preprocessor(preprocessor, chosen)
     outcome = Outcome(use_case=chosen.name, shape=shape(preprocessor))
     if is_dry:
         return outcome

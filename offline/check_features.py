@@ -20,7 +20,8 @@ from typing import Any
 
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.runs import compaction
+from propensity.runs import compact
+from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -125,8 +126,8 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
 
 def _late_users(warehouse: Warehouse, use_case: str) -> set[str]:
     """Return users with late events since the moment that the view reads from."""
-    found = _SINCE.search(warehouse.view_text(compaction.VIEW))
-    since = datetime.fromisoformat(found[1]) if found else compaction.EPOCH
+    found = _SINCE.search(warehouse.view_text(compact.VIEW))
+    since = datetime.fromisoformat(found[1]) if found else EPOCH
     parameters = {"use_case": use_case, "since": since, "since_day": since.date()}
     return {*_by_user(warehouse, "late_users", parameters)}
 

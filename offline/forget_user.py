@@ -46,7 +46,7 @@ from propensity.learning import modelcard
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.versions import PARQUET, Registry
-from propensity.runs import compaction
+from propensity.runs import compact
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import EVENT, RAW, USER, Table
@@ -286,7 +286,7 @@ class Work:
             self.warehouse.append(table, given, job_id=job_id)
         self.report.suppressed = True
         follow = timedelta(seconds=2 * settings.suppression_ttl_s)
-        again = datetime.now(UTC) + follow + compaction.IN_FLIGHT
+        again = datetime.now(UTC) + follow + compact.IN_FLIGHT
         self.report.run_again_at = again.isoformat(timespec="seconds")
 
     def run(self) -> None:
@@ -294,9 +294,9 @@ class Work:
         if self.request.is_dry:
             self._places()
         else:
-            registry = Registry(self.artifacts, compaction.SCOPE)
+            registry = Registry(self.artifacts, compact.SCOPE)
             # A compaction that had read rows before they go would write them after.
-            with compaction.alone(
+            with compact.alone(
                 registry,
                 run_id=uuid.uuid4().hex,
                 began_at=self.began_at,

@@ -141,7 +141,7 @@ def load(
         )
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import modelcard  # most loads end above
-    from propensity.learning.report import training_page
+    from propensity.learning.report.page import training_page
 
     card = shipped.card
     # The page is made here, and so it is part of what the version is claimed for.

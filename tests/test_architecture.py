@@ -47,7 +47,7 @@ EDGES = {"edges"}
 ANSWERING = {"online", "runs", "stream"}
 SETTINGS = "settings"
 TIME = "clock"
-READING_TIME = {"online", "runs", "stream"}
+READING_TIME = {"online", "stream"}
 
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 CLIENTS = FRAMEWORKS | {

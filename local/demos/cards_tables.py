@@ -17,7 +17,7 @@ from local.demos.cards_plan import Plan, is_truth, moment_of
 from local.generators.cards.transactions import USE_CASE, Transactions
 from local.generators.delivery import Delivery
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import evaluation
+from propensity.learning import metrics
 from propensity.statements import statement
 
 # Of the transactions that somebody may look at.
@@ -193,10 +193,10 @@ def by_version(
         if known and all(row["score"] is not None for row in known):
             score = np.array([row["score"] for row in known], dtype=float)
             label = np.array([row["label"] for row in known])
-            observed = evaluation.outcomes(score, label)
-            entry["roc_auc"] = evaluation.roc_auc(observed)
-            entry["pr_auc"] = evaluation.pr_auc(observed)
-            entry["alerts"] = evaluation.alerts(
+            observed = metrics.outcomes(score, label)
+            entry["roc_auc"] = metrics.roc_auc(observed)
+            entry["pr_auc"] = metrics.pr_auc(observed)
+            entry["alerts"] = metrics.alerts(
                 score,
                 label,
                 transactions.amounts[chosen_rows],

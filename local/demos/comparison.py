@@ -21,17 +21,17 @@ from numpy.typing import NDArray
 from propensity.edges.artifacts import sha256
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
-from propensity.learning import evaluation
-from propensity.learning.training import slice_of
+from propensity.learning import metrics
+from propensity.learning.data import slice_of
 from propensity.registry.versions import unpickled
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
 _FIGURES = {
-    "roc_auc": evaluation.roc_auc,
-    "pr_auc": evaluation.pr_auc,
-    "calibration_error": evaluation.calibration_error,
+    "roc_auc": metrics.roc_auc,
+    "pr_auc": metrics.pr_auc,
+    "calibration_error": metrics.calibration_error,
 }
 
 
@@ -111,13 +111,13 @@ def pooled(
         name: _figures(probability, label) for name, probability in scored.items()
     }
     rank = _as_score(-value if baseline.ascending else value)
-    alone = evaluation.outcomes(rank, label)
-    figures[f"{baseline.feature} alone"] = {"roc_auc": evaluation.roc_auc(alone)}
+    alone = metrics.outcomes(rank, label)
+    figures[f"{baseline.feature} alone"] = {"roc_auc": metrics.roc_auc(alone)}
     return Pooled(rows, figures, len(rows), float(label.mean()))
 
 
 def _figures(probability: Floats, label: NDArray[Any]) -> dict[str, float | None]:
-    seen = evaluation.outcomes(probability, label)
+    seen = metrics.outcomes(probability, label)
     found = {name: measure(seen) for name, measure in _FIGURES.items()}
     return {**found, "mean_probability": float(probability.mean())}
 
@@ -188,7 +188,7 @@ def distance(rows: pa.Table, truth: pa.Table) -> dict[str, float]:
         for part in np.array_split(order, 10)
         if len(part)
     ]
-    seen = evaluation.outcomes(_as_score(true), both["label"].to_numpy())
+    seen = metrics.outcomes(_as_score(true), both["label"].to_numpy())
     return {
         "rows": float(len(both)),
         "mean_truth": float(true.mean()),
@@ -196,7 +196,7 @@ def distance(rows: pa.Table, truth: pa.Table) -> dict[str, float]:
         "mean_absolute_distance": float(np.abs(told - true).mean()),
         "rank_correlation": float(spearmanr(told, true).statistic),
         "decile_gap": float(max(gaps)),
-        "truth_roc_auc": evaluation.roc_auc(seen) or float("nan"),
+        "truth_roc_auc": metrics.roc_auc(seen) or float("nan"),
     }
 
 

@@ -170,7 +170,7 @@ class Stack:
         from propensity.edges.artifacts import Artifacts
         from propensity.edges.warehouse import Warehouse
         from propensity.errors import MissingTable, PropensityError
-        from propensity.runs import steps
+        from propensity.runs import setup
         from propensity.settings import Settings
 
         settings = Settings.from_environment(self.environment)
@@ -186,7 +186,7 @@ class Stack:
         with contextlib.suppress(MissingTable):
             bucket = objects.bucket(self.options.bucket)
             artifacts = Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
-            steps.prepare(warehouse, artifacts, settings)
+            setup.prepare(warehouse, artifacts, settings)
         if any(function.target == "score_stream" for function in self.functions):
             try:
                 load_model.load(warehouse, artifacts, settings)

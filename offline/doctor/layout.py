@@ -21,7 +21,8 @@ from offline.doctor.examination import (
 from offline.doctor.report import WARNING
 from propensity import tables
 from propensity.privacy import consent
-from propensity.runs import compaction
+from propensity.runs import compact
+from propensity.runs.watermark import read_watermark
 from propensity.settings import Settings
 from propensity.tables import Column, Table
 
@@ -173,21 +174,21 @@ def _type_of(field_: bigquery.SchemaField) -> str:
 def check_views(exam: Examination) -> None:
     """Whether the views are there, and are those of this version."""
     settings = exam.settings
-    view = exam.table(compaction.VIEW)
+    view = exam.table(compact.VIEW)
     if view is None or view.view_query is None:
-        exam.error(f"the view {compaction.VIEW} is missing", SET_UP)
+        exam.error(f"the view {compact.VIEW} is missing", SET_UP)
     else:
-        moment = compaction.read_watermark(exam.artifacts).moment
-        wanted = _text(settings, compaction.view_of(exam.warehouse, moment))
+        moment = read_watermark(exam.artifacts).moment
+        wanted = _text(settings, compact.view_of(exam.warehouse, moment))
         found = _text(settings, view.view_query)
         if _MOMENT.sub("", wanted) != _MOMENT.sub("", found):
             exam.error(
-                f"the view {compaction.VIEW} is not that of this version",
+                f"the view {compact.VIEW} is not that of this version",
                 "run the compaction (POST to compact_features), which replaces it",
             )
         elif wanted != found:
             exam.warn(
-                f"the view {compaction.VIEW} reads from another moment than the "
+                f"the view {compact.VIEW} reads from another moment than the "
                 "watermark: it is exact all the same, and reads too much",
                 "run the compaction (POST to compact_features), which replaces it",
             )

@@ -15,7 +15,8 @@ from offline.doctor.leases import CODES, LEASES, Lease, last_due, newest_leases
 from offline.doctor.report import WARNING
 from propensity import tables
 from propensity.errors import ExportLate, PropensityError
-from propensity.runs import compaction
+from propensity.runs import compact
+from propensity.runs.watermark import EPOCH, read_watermark
 from propensity.statements import statement
 from propensity.usecases import UseCase
 
@@ -102,7 +103,7 @@ def _check_kind(
                 "the function was cut short: see its log for memory and timeout; the "
                 "next run takes over",
             )
-    dated = [one for one in leases if one.as_of != compaction.EPOCH.date()]
+    dated = [one for one in leases if one.as_of != EPOCH.date()]
     if not dated:
         exam.lack(
             f"{who} has never run",
@@ -196,10 +197,10 @@ def _published(
 def _compacted(exam: Examination, since: date) -> date | None:
     """Return the day of the last compaction since one, by the watermark."""
     try:
-        moment = compaction.read_watermark(exam.artifacts).moment
+        moment = read_watermark(exam.artifacts).moment
     except DAMAGED:
         return None
-    began = (moment + compaction.IN_FLIGHT).date()
+    began = (moment + compact.IN_FLIGHT).date()
     return began if began >= since else None
 
 

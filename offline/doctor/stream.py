@@ -31,7 +31,7 @@ from offline.doctor.examination import (
 from offline.doctor.report import moment_text
 from offline.doctor.rights import session
 from propensity import topics
-from propensity.runs import compaction
+from propensity.runs.watermark import EPOCH, WATERMARK, read_watermark
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -222,14 +222,14 @@ def check_stream(exam: Examination) -> None:
 
 def _check_watermark(exam: Examination) -> None:
     try:
-        watermark = compaction.read_watermark(exam.artifacts).moment
+        watermark = read_watermark(exam.artifacts).moment
     except DAMAGED:
         exam.error(
-            f"{compaction.WATERMARK} is damaged",
+            f"{WATERMARK} is damaged",
             f"{RESTORE}, or delete it and run the compaction with force",
         )
         return
-    if watermark == compaction.EPOCH:
+    if watermark == EPOCH:
         # Whether it never ran is told among the runs.
         return
     age = exam.now - watermark

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from deploy import access, deployment, functions, plan, resources, services
-from propensity.runs import compaction
-from propensity.runs.compaction import EPOCH
+from propensity.runs import compact
+from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests.deploy.conftest import SETTINGS
@@ -175,7 +175,7 @@ class TestViews:
         tables = "INFORMATION_SCHEMA.TABLES`"
         export = export.replace(f"`{tables}", f"`p.ga.{tables}")
 
-        made = compaction.view_of(warehouse, EPOCH)
+        made = compact.view_of(warehouse, EPOCH)
 
         assert unspaced(resources.features_view("p.d")) == unspaced(made)
         assert resources.events_view("p.ga", require="false") == export.strip()

@@ -570,7 +570,7 @@ class TestQueries:
         """The constants are those of the functions."""
         from propensity.online import lookup, question
         from propensity.online import score as online
-        from propensity.runs import compaction, steps
+        from propensity.runs import compact, evaluate
         from propensity.stream import consumers
 
         assert limits.WRITERS == {
@@ -584,8 +584,8 @@ class TestQueries:
             == online.QUERY_USERS
             == consumers.GROUP_MESSAGES
         )
-        assert volumes.CATCH_UP == steps.CATCH_UP
-        assert volumes.AT_ONCE == compaction.DAYS_AT_ONCE
+        assert volumes.CATCH_UP == evaluate.CATCH_UP
+        assert volumes.AT_ONCE == compact.DAYS_AT_ONCE
         assert Size(users=1, events_a_day=1).late_days == (
             SETTINGS.maximum_lateness_days
         )

@@ -39,12 +39,12 @@ from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.events import messages
 from propensity.events.catalogue import Catalogue
-from propensity.learning import modelcard, training
+from propensity.learning import fit, modelcard
 from propensity.online import lookup
 from propensity.online.instances import Reader
 from propensity.online.question import Question, read_question
 from propensity.registry.versions import Published
-from propensity.runs import endpoint
+from propensity.runs.run import RunRequest, parse
 from propensity.settings import Settings
 
 OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")
@@ -396,7 +396,7 @@ class TestUseCases:
         for algorithm in named:
             if algorithm != averaged.algorithm:
                 candidate = usecases.Candidate("one", algorithm)
-                made = training.estimator(candidate, [], seed=1)
+                made = fit.estimator(candidate, [], seed=1)
                 assert type(made).__name__ == algorithm
 
     def test_every_parameter_of_a_statement_is_described(self):
@@ -621,11 +621,9 @@ class Curl:
         return cls(url, method or ("POST" if body else "GET"), content_type, body)
 
 
-def _parsed(target: str, body: bytes) -> endpoint.Asked:
+def _parsed(target: str, body: bytes) -> RunRequest:
     with flask.Flask(target).test_request_context("/", method="POST", data=body):
-        return endpoint.parse(
-            flask.request, default_use_case="ga4_purchase", today=TODAY
-        )
+        return parse(flask.request, default_use_case="ga4_purchase", today=TODAY)
 
 
 def _question(curl: Curl) -> Question:

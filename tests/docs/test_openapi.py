@@ -23,7 +23,7 @@ from propensity.events import messages
 from propensity.learning import modelcard
 from propensity.online import instances, lookup, question, score
 from propensity.registry.versions import Published
-from propensity.runs import endpoint
+from propensity.runs.run import MAXIMUM_BODY, parse
 from propensity.settings import Settings
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
@@ -158,7 +158,7 @@ class TestFields:
             app.test_request_context("/", method="POST", data=body),
             pytest.raises(errors.RequestError) as refused,
         ):
-            endpoint.parse(flask.request, default_use_case="x", today=date(2026, 3, 1))
+            parse(flask.request, default_use_case="x", today=date(2026, 3, 1))
         known = refused.value.message.partition("known are ")[2].split(", ")
 
         assert [*schema("Run")["properties"]] == known
@@ -217,7 +217,7 @@ class TestLimits:
         }
 
         assert told == {
-            **dict.fromkeys(FOLDERS, endpoint.MAXIMUM_BODY),
+            **dict.fromkeys(FOLDERS, MAXIMUM_BODY),
             "get_proba": question.MAXIMUM_BODY_BYTES,
             "score": score.MAXIMUM_BODY_BYTES,
             **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),

@@ -52,8 +52,8 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.events import reading
 from propensity.registry.versions import Registry
-from propensity.runs.compaction import compact, prepare_view
-from propensity.runs.endpoint import Run
+from propensity.runs.compact import compact, prepare_view
+from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace

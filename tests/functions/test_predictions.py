@@ -28,7 +28,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import pickled, unpickled
-from propensity.runs import steps
+from propensity.runs import predict
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.propensity.registry.test_versions import Malicious, overwrite
@@ -211,7 +211,7 @@ class TestPublishing:
             write(self, table, rows)
 
         monkeypatch.setattr(Warehouse, "write", noted)
-        monkeypatch.setattr(steps, "STAGED_ROWS", 40)
+        monkeypatch.setattr(predict, "STAGED_ROWS", 40)
         batches = Warehouse.batches
 
         def small(self, *arguments):

@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from commands.cli import main
-from propensity.runs import steps
+from propensity.runs import setup
 from tests.events import bet, registration, written
 from tests.functions.streaming import Instance, Site, eventually, new_site
 
@@ -69,7 +69,7 @@ def wrong_registrations() -> list[bytes]:
 def site(emulators) -> Iterator[Site]:
     """Tables, topics and a bucket."""
     with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.1") as made:
-        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        setup.prepare(made.warehouse, made.artifacts, made.settings)
         yield made
 
 

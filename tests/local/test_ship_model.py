@@ -21,7 +21,7 @@ from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
-from propensity.runs import steps
+from propensity.runs import setup
 from propensity.settings import Settings
 from tests.functions.conftest import entered
 
@@ -42,7 +42,7 @@ class Place:
         self.warehouse = Warehouse.open(self.settings)
         with entered(environment):
             self.artifacts = Artifacts.open(self.settings)
-        steps.prepare(self.warehouse, self.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.artifacts, self.settings)
 
     def shipped(self, games: Games) -> dict[str, bytes]:
         return ship_model.shipped(

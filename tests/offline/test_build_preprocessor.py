@@ -14,7 +14,7 @@ from commands.cli import main
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
-from propensity.runs import steps
+from propensity.runs import predict
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -73,7 +73,7 @@ def settings(workplace, monkeypatch) -> Settings:
 @pytest.fixture
 def warehouse(settings) -> Warehouse:
     opened = Warehouse.open(settings)
-    opened.create(steps.tables.PREPROCESSORS)
+    opened.create(predict.tables.PREPROCESSORS)
     return opened
 
 

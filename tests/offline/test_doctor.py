@@ -50,7 +50,8 @@ from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.registry.versions import Registry
-from propensity.runs import compaction, steps
+from propensity.runs import compact, setup
+from propensity.runs.watermark import WATERMARK
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests import shop
@@ -86,7 +87,7 @@ class Place:
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
-        steps.prepare(self.warehouse, self.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.artifacts, self.settings)
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.promoted(NOW - timedelta(days=3))
         self.warehouse.execute(
@@ -398,10 +399,10 @@ def _score(place: Place, at: datetime) -> None:
 
 def _compacted(place: Place, until: datetime) -> None:
     place.ran("compact", NOW.date(), scope="stream")
-    view = compaction.view_of(place.warehouse, until)
-    place.warehouse.replace_view(compaction.VIEW, view)
+    view = compact.view_of(place.warehouse, until)
+    place.warehouse.replace_view(compact.VIEW, view)
     note = json.dumps({"watermark": until.isoformat(), "open_days": {}}).encode()
-    place.overwrite(compaction.WATERMARK, note)
+    place.overwrite(WATERMARK, note)
 
 
 # Faults: each puts one in, and says what must be found. -------------------------------
@@ -487,7 +488,7 @@ def _drop_export(place: Place, day: str) -> None:
         client.delete_table(f"{place.workplace.ga4_dataset}.events_{day}")
     # The emulator loses sight of a view when one of its tables goes.
     place.warehouse.execute("CREATE OR REPLACE VIEW ga_events AS SELECT 1 AS one")
-    steps.prepare(place.warehouse, place.artifacts, place.settings)
+    setup.prepare(place.warehouse, place.artifacts, place.settings)
 
 
 def late_export(place: Place) -> str:
@@ -766,7 +767,7 @@ class TestTables:
         assert "`make down && make up`" in advice["percentile"]
         assert advice["model_version"].startswith("copy the rows")
 
-        steps.prepare(place.warehouse, place.artifacts, place.settings)
+        setup.prepare(place.warehouse, place.artifacts, place.settings)
         found = place.checked(check_tables)
         assert [one.what.split()[4] for one in found] == ["model_version"]
 
@@ -831,7 +832,7 @@ class TestRuns:
 class TestUnforeseen:
     def test_errors_of_one_check_keep_no_other_from_being_told(self, place, capsys):
         """Named with type and message; what was found decides the exit status."""
-        place.overwrite(compaction.WATERMARK, b"{")
+        place.overwrite(WATERMARK, b"{")
         assert place.run("--json") == 2
         report = json.loads(capsys.readouterr().out)
         assert [one["check"] for one in report["failed"]] == ["views"]

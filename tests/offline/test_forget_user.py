@@ -26,7 +26,7 @@ from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
 from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
-from propensity.runs import compaction
+from propensity.runs import compact
 from propensity.tables import TABLES, Table
 from tests import shop
 from tests.functions.streaming import Site, new_site
@@ -342,8 +342,8 @@ class TestCommand:
     def test_waits_for_no_compaction(self, site):
         """One that is under way could write what it had read: run it again later."""
         with (
-            compaction.alone(
-                Registry(site.artifacts, compaction.SCOPE),
+            compact.alone(
+                Registry(site.artifacts, compact.SCOPE),
                 run_id="another",
                 began_at=datetime.now(UTC),
                 minutes=5,

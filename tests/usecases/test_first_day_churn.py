@@ -39,8 +39,8 @@ from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.registry import serving
 from propensity.registry.versions import Registry
-from propensity.runs import steps
-from propensity.runs.compaction import EPOCH
+from propensity.runs import setup
+from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.stream import consumers
@@ -767,7 +767,7 @@ def inferences(place: Stream) -> list[Row]:
 def served_by_the_shipped_model(place: Stream) -> Stream:
     """Return a place where postcodes are loaded, and the shipped model serves."""
     place.prepare()
-    steps.prepare(place.warehouse, place.artifacts, place.settings)
+    setup.prepare(place.warehouse, place.artifacts, place.settings)
     load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
     load_model.load(place.warehouse, place.artifacts, place.settings)
     return place

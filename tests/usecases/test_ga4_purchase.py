@@ -29,7 +29,7 @@ from local.exports import ga4_export, ga4_rows, ga4_schema
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.runs import steps
+from propensity.runs import setup
 from propensity.settings import Settings
 from tests import shop
 from tests.conftest import new_workplace
@@ -61,7 +61,7 @@ class Export:
         with self.place.storage.client() as client:
             bucket = client.bucket(self.place.bucket)
             artifacts = Artifacts(bucket, deadline_s=30.0)
-            steps.prepare(self.warehouse, artifacts, self.settings)
+            setup.prepare(self.warehouse, artifacts, self.settings)
         return self
 
     def features(self, *as_ofs: date) -> dict[Any, dict[str, Any]]:

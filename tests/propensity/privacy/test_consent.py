@@ -15,7 +15,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, SettingsError
 from propensity.privacy import consent
-from propensity.runs import steps
+from propensity.runs import setup
 from propensity.settings import CONSENTS, Settings
 from tests import shop
 
@@ -60,7 +60,7 @@ def made(module_workplace) -> Callable[..., Warehouse]:
         with module_workplace.storage.client() as client:
             bucket = client.bucket(module_workplace.bucket)
             artifacts = Artifacts(bucket, deadline_s=30.0)
-            steps.prepare(opened[-1], artifacts, settings)
+            setup.prepare(opened[-1], artifacts, settings)
         return opened[-1]
 
     return make

@@ -13,16 +13,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn import metrics
+from sklearn import metrics as reference
 
-from propensity.learning import evaluation
-from propensity.learning.evaluation import (
-    Expansion,
-    Outcomes,
-    grouped,
-    outcomes,
-    paired_differences,
-)
+from propensity.learning import bootstrap, metrics
+from propensity.learning.bootstrap import Expansion, paired_differences
+from propensity.learning.metrics import Outcomes, grouped, outcomes
 
 # Examples enough to meet ties, weights and single classes; no limit on their time.
 QUICK = settings(deadline=None, max_examples=50)
@@ -62,7 +57,7 @@ def calibrated(count: int, *, seed: int) -> Rows:
 
 def quality(rows: Rows, **more: Any) -> dict:
     """Every figure of rows, at threshold 0.5."""
-    return evaluation.quality(rows.outcomes, threshold=0.5, seed=0, **more)
+    return bootstrap.quality(rows.outcomes, threshold=0.5, seed=0, **more)
 
 
 class TestOutcomes:
@@ -114,17 +109,17 @@ class TestFigures:
         found = rows.outcomes
         inner = np.clip(p, 0.001, 0.999)
 
-        assert evaluation.roc_auc(found) == pytest.approx(
-            metrics.roc_auc_score(y, p, sample_weight=w)
+        assert metrics.roc_auc(found) == pytest.approx(
+            reference.roc_auc_score(y, p, sample_weight=w)
         )
-        assert evaluation.pr_auc(found) == pytest.approx(
-            metrics.average_precision_score(y, p, sample_weight=w)
+        assert metrics.pr_auc(found) == pytest.approx(
+            reference.average_precision_score(y, p, sample_weight=w)
         )
-        assert evaluation.brier(found) == pytest.approx(
-            metrics.brier_score_loss(y, p, sample_weight=w)
+        assert metrics.brier(found) == pytest.approx(
+            reference.brier_score_loss(y, p, sample_weight=w)
         )
-        assert evaluation.log_loss(outcomes(inner, y, weight=w)) == pytest.approx(
-            metrics.log_loss(y, inner, sample_weight=w)
+        assert metrics.log_loss(outcomes(inner, y, weight=w)) == pytest.approx(
+            reference.log_loss(y, inner, sample_weight=w)
         )
 
     @QUICK
@@ -133,12 +128,12 @@ class TestFigures:
         """TP, TN, FP, FN, precision, recall and F1; at the threshold is above it."""
         p, y, w = rows
         called = p >= threshold
-        (tn, fp), (fn, tp) = metrics.confusion_matrix(y, called, sample_weight=w)
-        precision, recall, f1, _ = metrics.precision_recall_fscore_support(
+        (tn, fp), (fn, tp) = reference.confusion_matrix(y, called, sample_weight=w)
+        precision, recall, f1, _ = reference.precision_recall_fscore_support(
             y, called, average="binary", sample_weight=w, zero_division=np.nan
         )
 
-        found = evaluation.confusion(rows.outcomes, threshold=threshold)
+        found = metrics.confusion(rows.outcomes, threshold=threshold)
 
         assert found["true_positives"] == pytest.approx(tp)
         assert found["true_negatives"] == pytest.approx(tn)
@@ -158,12 +153,12 @@ class TestFigures:
         order = np.random.default_rng(0).permutation(len(rows.label))
         other = Rows(*(part[order] for part in rows))
 
-        for figure in (evaluation.roc_auc, evaluation.pr_auc, evaluation.log_loss):
+        for figure in (metrics.roc_auc, metrics.pr_auc, metrics.log_loss):
             assert figure(other.outcomes) == pytest.approx(figure(rows.outcomes))
 
     def test_cost_a_certain_mistake_dearly_but_finitely(self):
         """A probability of 0 for somebody who converts is no infinite loss."""
-        found = evaluation.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
+        found = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
 
         assert found == pytest.approx(-np.log(1e-15), rel=1e-3)
 
@@ -173,7 +168,7 @@ class TestLift:
     @given(scored())
     def test_sums_to_the_conversions_and_is_one_on_average(self, rows):
         """Deciles share all users and conversions out, and so the mean lift is 1."""
-        found = evaluation.lift_by_decile(rows.outcomes)
+        found = metrics.lift_by_decile(rows.outcomes)
 
         assert [part["decile"] for part in found] == list(range(1, 11))
         assert sum(part["users"] for part in found) == pytest.approx(rows.weight.sum())
@@ -188,7 +183,7 @@ class TestLift:
         """As it is stored: no part has more conversions than users, sizes and
         conversions add up to the totals, and a lift is of just these two."""
         observed = rows.outcomes
-        found = evaluation.quality(observed, threshold=0.5, seed=seed)["lift"]
+        found = bootstrap.quality(observed, threshold=0.5, seed=seed)["lift"]
         users = np.array([part["users"] for part in found])
         conversions = np.array([part["conversions"] for part in found])
         total, positives = observed.users.sum(), observed.conversions.sum()
@@ -203,7 +198,7 @@ class TestLift:
     def test_of_a_size_that_is_no_whole_number_is_at_most_all(self):
         """703 users, the highest 100 of whom convert: 70.3 of the first 70.3."""
         probability = np.arange(703) / 703
-        found = evaluation.quality(
+        found = bootstrap.quality(
             outcomes(probability, np.arange(703) >= 603), threshold=0.5, seed=1
         )["lift"][0]
 
@@ -214,14 +209,14 @@ class TestLift:
     def test_puts_the_highest_probabilities_first(self):
         """Where only the top tenth converts, its lift is 10 and the others' 0."""
         probability = np.arange(100) / 100
-        found = evaluation.lift_by_decile(outcomes(probability, np.arange(100) >= 90))
+        found = metrics.lift_by_decile(outcomes(probability, np.arange(100) >= 90))
 
         assert [round(part["lift"], 9) for part in found] == [10] + [0] * 9
         assert found[0]["mean_probability"] == pytest.approx(0.945)
 
     def test_shares_ties_out(self):
         """Users of one probability have the same lift, whatever their order."""
-        found = evaluation.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
+        found = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
 
         assert [part["lift"] for part in found] == pytest.approx([1.0] * 10)
 
@@ -230,14 +225,14 @@ class TestCalibration:
     def test_error_is_near_zero_of_true_probabilities(self):
         """Of 20,000 users with true probabilities the ten bins are off by chance only:
         0.8 of a bin's standard error sqrt(0.1 / 2000), so 0.006 on average."""
-        assert evaluation.calibration_error(calibrated(20_000, seed=1).outcomes) < 0.01
+        assert metrics.calibration_error(calibrated(20_000, seed=1).outcomes) < 0.01
 
     def test_error_is_how_far_probabilities_are_off(self):
         """Probabilities all too high by 0.2 have an error of 0.2."""
         rows = calibrated(20_000, seed=2)
         high = Rows(np.minimum(rows.probability + 0.2, 1.0), rows.label, rows.weight)
 
-        found = evaluation.calibration_error(high.outcomes)
+        found = metrics.calibration_error(high.outcomes)
 
         assert found == pytest.approx(0.2, abs=0.01)
 
@@ -245,7 +240,7 @@ class TestCalibration:
     @given(scored())
     def test_bins_hold_every_user_once(self, rows):
         """Bins ascend, keep ties together, and add up."""
-        found = evaluation.calibration_bins(rows.outcomes)
+        found = metrics.calibration_bins(rows.outcomes)
         means = [entry["mean_probability"] for entry in found]
 
         assert sum(entry["users"] for entry in found) == pytest.approx(
@@ -256,7 +251,7 @@ class TestCalibration:
 
     def test_bins_fill_equally(self):
         """Ten bins of the same number of users, where there are no ties."""
-        found = evaluation.calibration_bins(calibrated(1_000, seed=3).outcomes)
+        found = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
 
         assert [entry["users"] for entry in found] == [100] * 10
 
@@ -315,10 +310,10 @@ class TestQuality:
         truth is that of 400,000 users; perfect calibration is an error of 0."""
         whole = calibrated(400_000, seed=5).outcomes
         truth = {
-            "roc_auc": evaluation.roc_auc(whole),
-            "pr_auc": evaluation.pr_auc(whole),
-            "brier": evaluation.brier(whole),
-            "log_loss": evaluation.log_loss(whole),
+            "roc_auc": metrics.roc_auc(whole),
+            "pr_auc": metrics.pr_auc(whole),
+            "brier": metrics.brier(whole),
+            "log_loss": metrics.log_loss(whole),
             "calibration_error": 0.0,
         }
         weeks = [quality(calibrated(800, seed=100 + week)) for week in range(40)]
@@ -342,14 +337,14 @@ class TestQuality:
         """Resamples err by more than the rows they are drawn from, since noise adds up:
         the interval reaches as far below as they lie above, not below 0, and holds the
         figure."""
-        assert evaluation._mirrored(figure, *resampled) == pytest.approx(interval)
+        assert bootstrap._mirrored(figure, *resampled) == pytest.approx(interval)
 
     def test_interval_of_a_miscalibrated_score_excludes_zero(self):
         """Probabilities too high by half are told from chance."""
         rows = calibrated(4_000, seed=6)
         high = rows._replace(probability=np.minimum(rows.probability * 1.5, 1.0))
 
-        drawn, _ = evaluation._resampled(
+        drawn, _ = bootstrap._resampled(
             high.outcomes, threshold=0.5, seed=0, expansion=Expansion()
         )
         found = quality(high)
@@ -386,9 +381,9 @@ class TestQuality:
         """Of one weight each, for as many; of several, for as many as give a sum of
         weights its variance."""
         label = np.array([1, 1, 0, 0, 0])
-        alike = evaluation.expansion(label, np.array([3.0, 3.0, 7.0, 7.0, 7.0]))
-        mixed = evaluation.expansion(label, np.array([1.0, 3.0, 2.0, 2.0, 8.0]))
-        alone = evaluation.expansion(np.ones(2), np.ones(2))
+        alike = bootstrap.expansion(label, np.array([3.0, 3.0, 7.0, 7.0, 7.0]))
+        mixed = bootstrap.expansion(label, np.array([1.0, 3.0, 2.0, 2.0, 8.0]))
+        alone = bootstrap.expansion(np.ones(2), np.ones(2))
 
         assert alike == Expansion(positive=3.0, negative=7.0)
         assert mixed == Expansion(positive=10 / 4, negative=72 / 12)
@@ -433,7 +428,7 @@ class TestQuality:
         found = quality(rows)
 
         assert found["roc_auc"] == pytest.approx(
-            metrics.roc_auc_score(rows.label, rows.probability)
+            reference.roc_auc_score(rows.label, rows.probability)
         )
         assert found["roc_auc_low"] < found["roc_auc"] < found["roc_auc_high"]
 
@@ -470,7 +465,7 @@ class TestPairedDifferences:
         found = paired_differences(p, worse, y, seed=0)["roc_auc"]
 
         assert found.low > 0
-        assert alone["roc_auc_high"] > evaluation.roc_auc(outcomes(p, y))
+        assert alone["roc_auc_high"] > metrics.roc_auc(outcomes(p, y))
 
     def test_need_both_classes(self):
         """Where nobody converted there is nothing to compare by."""
@@ -483,7 +478,7 @@ class TestCurves:
     @given(scored())
     def test_run_from_nobody_to_everybody(self, rows):
         """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
-        found = evaluation.curves(rows.outcomes)
+        found = metrics.curves(rows.outcomes)
         roc, pr = np.array(found["roc"]), np.array(found["pr"])
 
         assert roc[0] == pytest.approx([0, 0])
@@ -493,14 +488,14 @@ class TestCurves:
 
     def test_are_thinned_for_a_page(self):
         """Of 5,000 probabilities some 200 points are drawn."""
-        found = evaluation.curves(calibrated(5_000, seed=13).outcomes)
+        found = metrics.curves(calibrated(5_000, seed=13).outcomes)
 
         assert len(found["roc"]) <= 201
         assert len(found["pr"]) <= 200
 
     def test_of_one_class_are_empty(self):
         """Without both classes there is no curve but that of calibration."""
-        found = evaluation.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
+        found = metrics.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
 
         assert (found["roc"], found["pr"]) == ([], [])
         assert found["calibration"]
@@ -511,27 +506,27 @@ class TestScoreShift:
 
     def test_is_zero_when_nothing_moved(self):
         """The same percentiles are no shift."""
-        assert evaluation.score_shift(self.PERCENTILES, self.PERCENTILES) == 0
+        assert metrics.score_shift(self.PERCENTILES, self.PERCENTILES) == 0
 
     @pytest.mark.parametrize("factor", [0.0, 2.0])
     def test_is_one_when_all_fall_to_zero_or_double(self, factor):
         """It is relative to the mean before."""
         now = self.PERCENTILES * factor
 
-        assert evaluation.score_shift(self.PERCENTILES, now) == pytest.approx(1)
+        assert metrics.score_shift(self.PERCENTILES, now) == pytest.approx(1)
 
     def test_sees_a_spread_that_leaves_the_mean(self):
         """Scores that spread out around the same mean have moved, too."""
         flat = np.full(101, self.PERCENTILES.mean())
 
-        assert evaluation.score_shift(flat, self.PERCENTILES) > 0.4
+        assert metrics.score_shift(flat, self.PERCENTILES) > 0.4
 
     def test_is_finite_after_a_week_of_zeros(self):
         """A publication of nothing but zeros divides nothing by zero."""
         nothing = np.zeros(101)
 
-        assert evaluation.score_shift(nothing, nothing) == 0
-        assert np.isfinite(evaluation.score_shift(nothing, self.PERCENTILES))
+        assert metrics.score_shift(nothing, nothing) == 0
+        assert np.isfinite(metrics.score_shift(nothing, self.PERCENTILES))
 
 
 class TestRanking:
@@ -540,9 +535,9 @@ class TestRanking:
         generator = np.random.default_rng(8)
         score = generator.random(500).round(2)
         label = (generator.random(500) < score).astype(int)
-        seen = evaluation.outcomes(score, label)
-        whole = evaluation.quality(seen, threshold=0.5, seed=1)
-        found = evaluation.ranking(seen, seed=1)
+        seen = metrics.outcomes(score, label)
+        whole = bootstrap.quality(seen, threshold=0.5, seed=1)
+        found = bootstrap.ranking(seen, seed=1)
 
         assert {name: whole[name] for name in found if name != "lift"} == {
             name: found[name] for name in found if name != "lift"
@@ -553,8 +548,8 @@ class TestRanking:
 
     def test_of_nothing_is_no_figure(self):
         """Without a row there are counts of 0, and no crash."""
-        nothing = evaluation.outcomes(np.empty(0), np.empty(0))
-        found = evaluation.ranking(nothing, seed=1)
+        nothing = metrics.outcomes(np.empty(0), np.empty(0))
+        found = bootstrap.ranking(nothing, seed=1)
 
         assert (found["users"], found["roc_auc"], found["lift"]) == (0, None, [])
 
@@ -565,7 +560,7 @@ class TestAlerts:
         score = np.arange(10) / 10
         label = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1])
         amount = np.array([5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
-        [found] = evaluation.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
+        [found] = metrics.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
 
         assert found == {
             "rate": 0.2,
@@ -581,7 +576,7 @@ class TestAlerts:
         """The order of ties decides nothing: of one among four, half is looked at."""
         label, amount = np.array([1, 0, 0, 0]), np.array([8.0, 1, 1, 1])
         for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
-            [found] = evaluation.alerts(
+            [found] = metrics.alerts(
                 np.full(4, 0.5),
                 label[order],
                 amount[order],
@@ -598,16 +593,16 @@ class TestAlerts:
         repeated = np.repeat(np.arange(3), weight.astype(int))
         amount = np.ones(3)
 
-        assert evaluation.alerts(
+        assert metrics.alerts(
             score, label, amount, review_cost=1.0, weight=weight
-        ) == evaluation.alerts(
+        ) == metrics.alerts(
             score[repeated], label[repeated], amount[repeated], review_cost=1.0
         )
 
     @pytest.mark.parametrize("label", [0, 1])
     def test_of_one_class_have_no_figure(self, label):
         """There is nothing to find, or nothing else."""
-        found = evaluation.alerts(
+        found = metrics.alerts(
             np.arange(5) / 5, np.full(5, label), np.ones(5), review_cost=1.0
         )
 

@@ -22,9 +22,11 @@ from sklearn.metrics import roc_auc_score
 from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.learning import event_training, modelcard, report, training
-from propensity.learning.event_training import STATES, compare, with_prior
-from propensity.learning.training import Trained
+from propensity.learning import data, fit, modelcard
+from propensity.learning.data import STATES, with_prior
+from propensity.learning.fit import Trained
+from propensity.learning.gate import compare
+from propensity.learning.report.page import training_page
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.scoring import Scorer
 from propensity.registry.versions import pickled
@@ -62,11 +64,12 @@ def train(
     rows: pa.Table, use_case: UseCase = SMALL, preprocessor: Any = None, **changed: Any
 ) -> Trained:
     """Make a data set of joined rows and train on it."""
-    return event_training.train(
-        event_training.dataset(rows, use_case),
+    settings = replace(SETTINGS, **changed)
+    return fit.train(
+        data.of_events(data.dataset(rows, use_case), settings=settings),
         use_case,
         preprocessor=preprocessor,
-        settings=replace(SETTINGS, **changed),
+        settings=settings,
     )
 
 
@@ -95,9 +98,7 @@ class TestDataset:
         cards = drawn(40)
         rows = joined(cards).take(pa.array(np.random.default_rng(1).permutation(40)))
 
-        assert event_training.dataset(rows, USE_CASE)["event_id"].to_pylist() == (
-            cards.ids
-        )
+        assert data.dataset(rows, USE_CASE)["event_id"].to_pylist() == (cards.ids)
 
     def test_has_a_column_for_each_feature(self):
         """To the last bit; what is not there is null, what is no feature is not."""
@@ -105,7 +106,7 @@ class TestDataset:
         rows = joined(cards)
         texts = [*rows["features"].to_pylist()[:2], '{"V1": 1, "odd": "x", "V2": null}']
         place = rows.column_names.index("features")
-        found = event_training.dataset(
+        found = data.dataset(
             rows.set_column(place, "features", pa.array(texts)), USE_CASE
         )
 
@@ -122,12 +123,12 @@ class TestDataset:
         odd = rows.set_column(place, "features", pa.array([text, text]))
 
         with pytest.raises(SchemaError, match="inference_log holds"):
-            event_training.dataset(odd, USE_CASE)
+            data.dataset(odd, USE_CASE)
 
     def test_needs_a_row(self):
         """Without any, the message says where some come from."""
         with pytest.raises(NotEnoughData, match="load_transactions"):
-            event_training.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
+            data.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
 
 
 class TestSplit:
@@ -319,7 +320,7 @@ class TestFigures:
 class TestPrior:
     def test_makes_the_known_rows_weigh_as_many_frauds(self):
         """Of an oversampled data set: the weighted share is the prior."""
-        rows = event_training.dataset(joined(drawn(1_000, share=0.3)), USE_CASE)
+        rows = data.dataset(joined(drawn(1_000, share=0.3)), USE_CASE)
         weighted = with_prior(rows, 0.01)
         weight, label = (weighted[name].to_numpy() for name in ("weight", "label"))
 
@@ -328,7 +329,7 @@ class TestPrior:
 
     def test_keeps_rows_as_they_are_without_one(self):
         """Nor is there anything to weigh where one class is known."""
-        rows = event_training.dataset(joined(drawn(50, share=0)), USE_CASE)
+        rows = data.dataset(joined(drawn(50, share=0)), USE_CASE)
 
         assert with_prior(rows, 0.0) is rows
         assert with_prior(rows, 0.01) is rows
@@ -342,7 +343,7 @@ class TestPrior:
         features[cards.is_fraud, :4] -= 3.5
         rows = joined(replace(cards, features=features))
         plain, corrected = train(rows), train(rows, fraud_prior=0.01)
-        of_all = event_training.dataset(rows, USE_CASE)
+        of_all = data.dataset(rows, USE_CASE)
         genuine = of_all.filter(pc.equal(of_all["label"], 0))
         mean = np.average(corrected.probability, weights=corrected.holdout.weight)
 
@@ -406,7 +407,7 @@ class TestCompare:
         rows = trained().holdout.rows
         one_class = replace(
             trained(),
-            holdout=training.Slice(
+            holdout=data.Slice(
                 rows=rows,
                 label=np.zeros(len(rows), np.int8),
                 weight=np.ones(len(rows)),
@@ -460,9 +461,12 @@ class TestPage:
     def test_says_what_it_is_about(self, use_case, labels):
         """Transactions and alerts, never users; a figure that is missing says why."""
         label = {"all": None, "none": [None] * 600, "one class": [0] * 600}[labels]
-        rows = event_training.dataset(joined(drawn(600), label), use_case)
-        found = event_training.train(
-            rows, use_case, preprocessor=None, settings=SETTINGS
+        rows = data.dataset(joined(drawn(600), label), use_case)
+        found = fit.train(
+            data.of_events(rows, settings=SETTINGS),
+            use_case,
+            preprocessor=None,
+            settings=SETTINGS,
         )
         card = modelcard.card(
             use_case,
@@ -477,7 +481,7 @@ class TestPage:
             trained_at=START,
             bytes_billed=0,
         )
-        page = report.training_page(json.loads(json.dumps(card, default=str)))
+        page = training_page(json.loads(json.dumps(card, default=str)))
         words = page[page.index("<main>") :].lower()
 
         assert "user" not in words

@@ -26,8 +26,23 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity.errors import NotEnoughData, SchemaError, UseCaseError
-from propensity.learning import evaluation, training
-from propensity.learning.training import Trained, Verdict
+from propensity.learning import (
+    bootstrap,
+    calibration,
+    data,
+    fit,
+    gate,
+    importance,
+    metrics,
+)
+from propensity.learning.fit import Trained
+from propensity.learning.gate import Verdict
+from propensity.learning.preprocessor import (
+    check_preprocessor,
+    default_preprocessor,
+    frame,
+    transformed,
+)
 from propensity.models.scoring import MeanOfModels, Scorer
 from propensity.registry.versions import pickled
 from propensity.settings import Settings
@@ -126,8 +141,11 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
     preprocessor = changed.pop("preprocessor", None)
     settings = replace(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **changed)
-    return training.train(
-        rows, use_case, WEEK, preprocessor=preprocessor, settings=settings
+    return fit.train(
+        data.of_users(rows, use_case, WEEK, settings=settings),
+        use_case,
+        preprocessor=preprocessor,
+        settings=settings,
     )
 
 
@@ -210,7 +228,7 @@ class TestModel:
         assert once.probability.tobytes() == twice.probability.tobytes()
         assert pickled(once.model) == pickled(twice.model)
         for _ in range(5):
-            again = training.scores(scorer, once.holdout.rows)
+            again = fit.scores(scorer, once.holdout.rows)
             assert again.tobytes() == once.probability.tobytes()
 
     def test_does_not_depend_on_the_order_of_rows(self):
@@ -232,7 +250,7 @@ class TestModel:
     def test_mean_of_models_is_the_mean_of_their_probabilities(self):
         """The average candidate costs no fit: it is its members' mean, exactly."""
         tried = {one.candidate.name: one.model for one in trained().tried}
-        rows = training._frame(trained().holdout.rows, dict(SHOP.features))
+        rows = frame(trained().holdout.rows, dict(SHOP.features))
         encoded = trained().preprocessor.transform(rows)
         each = [tried[name].predict_proba(encoded) for name in MEAN.parameters["of"]]
 
@@ -333,7 +351,7 @@ class TestCandidates:
 
         def area(model: Any, as_ofs: tuple[date, ...]) -> float:
             seen = part(rows, as_ofs)
-            encoded = found.preprocessor.transform(training._frame(seen, features))
+            encoded = found.preprocessor.transform(frame(seen, features))
             label = seen["label"].to_numpy()
             return roc_auc_score(label, model.predict_proba(encoded)[:, 1])
 
@@ -365,8 +383,8 @@ class TestCandidates:
         """A parameter in usecase.toml comes before the deployment's seed."""
         own_seed = replace(FOREST, parameters={**FOREST.parameters, "random_state": 7})
 
-        assert training.estimator(own_seed, (), seed=1).random_state == 7
-        assert training.estimator(FOREST, (), seed=1).random_state == 1
+        assert fit.estimator(own_seed, (), seed=1).random_state == 7
+        assert fit.estimator(FOREST, (), seed=1).random_state == 1
 
 
 class TestCalibration:
@@ -375,7 +393,7 @@ class TestCalibration:
         are compared by folds of users, so that flexibility does not win by itself."""
         found = train(snapshots(10, 500, seed=4), candidates=(LINEAR,))
 
-        assert set(found.calibrations) == set(training.CALIBRATIONS)
+        assert set(found.calibrations) == set(calibration.CALIBRATIONS)
         assert found.calibration == "none"
 
     def test_is_another_where_the_model_is_not(self):
@@ -412,15 +430,13 @@ class TestCalibration:
         probabilities keep their order."""
         rows = snapshots(users=200)
         found = train(rows, candidates=(FOREST,))
-        choosing = training.slice_of(rows, found.split.calibrate)
-        encoded = training.transformed(
-            found.preprocessor, choosing.rows, dict(SHOP.features)
-        )
+        choosing = data.slice_of(rows, found.split.calibrate)
+        encoded = transformed(found.preprocessor, choosing.rows, dict(SHOP.features))
         (one,) = found.tried
         raw = one.model.predict_proba(encoded)[:, 1]
 
         for method in ("sigmoid", "temperature"):
-            model = training.calibrated_model(one.model, method, encoded, choosing)
+            model = calibration.calibrated(one.model, method, encoded, choosing)
             bent = model.predict_proba(encoded)[:, 1]
             assert np.all(np.diff(bent[np.argsort(raw, kind="stable")]) >= -1e-12)
 
@@ -442,7 +458,7 @@ class TestSampling:
         scorer = Scorer.compile(
             found.preprocessor, found.model, features=dict(SHOP.features)
         )
-        mean = training.scores(scorer, whole).mean()
+        mean = fit.scores(scorer, whole).mean()
 
         assert np.mean(sampled["label"].to_numpy()) > 3 * base_rate
         assert mean == pytest.approx(base_rate, rel=0.1)
@@ -460,8 +476,8 @@ class TestSampling:
         rows = table(columns, chance, weight).filter(pa.array(kept))
 
         found = train(rows, candidates=(LINEAR,))
-        as_if_all = evaluation.quality(
-            evaluation.outcomes(
+        as_if_all = bootstrap.quality(
+            metrics.outcomes(
                 found.probability, found.holdout.label, weight=found.holdout.weight
             ),
             threshold=0.5,
@@ -632,8 +648,8 @@ class TestPreprocessor:
 class TestCheckPreprocessor:
     def test_accepts_the_default_and_one_s_own(self):
         """What training would accept is accepted at the upload."""
-        training.check_preprocessor(training.default_preprocessor(SHOP), SHOP)
-        training.check_preprocessor(own(handle_unknown="ignore"), SHOP)
+        check_preprocessor(default_preprocessor(SHOP), SHOP)
+        check_preprocessor(own(handle_unknown="ignore"), SHOP)
 
     @pytest.mark.parametrize(
         ("wrong", "message"),
@@ -654,12 +670,12 @@ class TestCheckPreprocessor:
     def test_refuses_what_training_would_stumble_on(self, wrong, message):
         """The upload fails, and not the training of the next month."""
         with pytest.raises(SchemaError, match=message):
-            training.check_preprocessor(wrong, SHOP)
+            check_preprocessor(wrong, SHOP)
 
     def test_leaves_the_preprocessor_unfitted(self):
         """Checking fits a clone."""
         given = own(handle_unknown="ignore")
-        training.check_preprocessor(given, SHOP)
+        check_preprocessor(given, SHOP)
 
         assert not hasattr(given, "transformers_")
 
@@ -706,7 +722,7 @@ class TestCompare:
     """``against`` compares the plain model with a champion's probabilities."""
 
     def against(self, champion: Any, version: int | None = 3) -> Verdict:
-        return training.compare(trained(), champion, version=version, seed=0)
+        return gate.compare(trained(), champion, version=version, seed=0)
 
     def distorted(self, sd: float) -> np.ndarray:
         """The challenger's probabilities, their log-odds spoilt by noise."""
@@ -728,7 +744,7 @@ class TestCompare:
         """Labels that no feature tells: nothing serves, and the reason says so."""
         columns = drawn(6, 400, seed=100 + seed)
         found = train(table(columns, np.full(2_400, 0.2)))
-        verdict = training.compare(found, None, version=None, seed=0)
+        verdict = gate.compare(found, None, version=None, seed=0)
 
         assert not verdict.promoted
         assert verdict.compared_version is None
@@ -738,9 +754,9 @@ class TestCompare:
     def test_refuses_a_first_model_that_is_the_baseline(self):
         """Beyond chance by far, and no better than the one rule."""
         holdout = trained().holdout
-        order = training.baseline_score(SHOP, holdout)
+        order = importance.baseline_score(SHOP, holdout)
         alike = replace(trained(), probability=order / 2)
-        verdict = training.compare(alike, None, version=None, seed=0)
+        verdict = gate.compare(alike, None, version=None, seed=0)
 
         assert not verdict.promoted
         assert "better than recency_days alone:" in verdict.reason
@@ -750,19 +766,19 @@ class TestCompare:
         label = np.tile([0, 1], 30)
         score = np.linspace(0.3, 0.7, 60)
         score[label == 1] += 0.02
-        part = training.slice_of(trained().holdout.rows, trained().split.holdout)
+        part = data.slice_of(trained().holdout.rows, trained().split.holdout)
         rows = part.rows.slice(0, 60)
-        small = training.Slice(rows=rows, label=label, weight=np.ones(60))
+        small = data.Slice(rows=rows, label=label, weight=np.ones(60))
         found = replace(
             trained(),
             holdout=small,
             probability=score,
             baseline_score=np.zeros(60),
         )
-        seen = evaluation.outcomes(score, label)
-        verdict = training.compare(found, None, version=None, seed=0)
+        seen = metrics.outcomes(score, label)
+        verdict = gate.compare(found, None, version=None, seed=0)
 
-        assert (evaluation.roc_auc(seen) or 0) > 0.5
+        assert (metrics.roc_auc(seen) or 0) > 0.5
         assert not verdict.promoted
 
     def test_promotes_over_a_champion_that_cannot_score(self):
@@ -784,7 +800,7 @@ class TestCompare:
     def test_refuses_what_is_clearly_worse(self):
         """The interval of the difference lies wholly on the wrong side."""
         spoilt = replace(trained(), probability=self.distorted(2.0))
-        verdict = training.compare(spoilt, trained().probability, version=3, seed=0)
+        verdict = gate.compare(spoilt, trained().probability, version=3, seed=0)
 
         assert not verdict.promoted
         assert verdict.differences["roc_auc"].high < 0
@@ -793,7 +809,7 @@ class TestCompare:
     def test_refuses_what_ranks_alike_but_is_miscalibrated(self):
         """Probabilities too high by 0.15 keep their order; their log loss tells."""
         high = 0.85 * trained().probability + 0.15
-        verdict = training.compare(
+        verdict = gate.compare(
             replace(trained(), probability=high),
             trained().probability,
             version=3,
@@ -823,10 +839,10 @@ class TestCompare:
         weight = np.where(trained().holdout.label == 1, 1.0, 9.0)
         weighted = replace(trained(), holdout=replace(trained().holdout, weight=weight))
         champion = self.distorted(0.5)
-        verdict = training.compare(weighted, champion, version=3, seed=0)
+        verdict = gate.compare(weighted, champion, version=3, seed=0)
         losses = [
-            evaluation.log_loss(
-                evaluation.outcomes(p, trained().holdout.label, weight=weight)
+            metrics.log_loss(
+                metrics.outcomes(p, trained().holdout.label, weight=weight)
             )
             for p in (trained().probability, champion)
         ]

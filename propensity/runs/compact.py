@@ -10,27 +10,31 @@ features is exact before, between and after.
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.errors import PropensityError, Unfinished
 from propensity.registry.versions import Lease, Registry
+from propensity.runs.watermark import (
+    EPOCH,
+    Step,
+    Watermark,
+    read_watermark,
+    write_watermark,
+)
 from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.edges.artifacts import Artifacts
     from propensity.edges.warehouse import Warehouse
-    from propensity.runs.endpoint import Run
+    from propensity.runs.run import Run
     from propensity.settings import Settings
 
 VIEW = "stream_features"
 SCOPE = "stream"
-WATERMARK = "stream/watermark.json"
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 DAY = timedelta(days=1)
 
@@ -58,87 +62,6 @@ EXPORTED = {
 # What stands in a statement where a run puts what no parameter can be.
 TARGET = "gs://bucket/folder/"
 SOME_DAY = "DATE '1970-01-01'"
-
-
-@dataclass(frozen=True)
-class Step:
-    """Events to be counted by one statement: when they came, and of which months."""
-
-    since: datetime
-    until: datetime
-    months: Sequence[date]
-
-
-@dataclass(frozen=True)
-class Watermark:
-    """
-    How far the compaction has come.
-
-    Attributes:
-        moment: Rows received before it are in the tiles and in ``stream_users``.
-        generation: Of the object.
-        open_days: Of each exported table, days that are to be exported: those that were
-            not over, and those that a run had no time for.
-        users_since: The first month whose tiles are in ``stream_users``; None where
-            it was never made.
-        steps: What a run that was cut off has left to count.
-        target: The watermark once that is counted.
-        is_forced: Whether that run, or what it has left to export, was forced.
-    """
-
-    moment: datetime
-    generation: int
-    open_days: Mapping[str, Sequence[date]] = field(default_factory=dict)
-    users_since: date | None = None
-    steps: Sequence[Step] = ()
-    target: datetime = EPOCH
-    is_forced: bool = False
-
-
-def read_watermark(artifacts: Artifacts) -> Watermark:
-    """Return the watermark; 1970 where nothing was compacted yet."""
-    stored = artifacts.find(WATERMARK)
-    if stored is None:
-        return Watermark(EPOCH, 0)
-    found = json.loads(stored.data)
-    users_since = found.get("users_since")
-    return Watermark(
-        moment=datetime.fromisoformat(found["watermark"]),
-        generation=stored.generation,
-        open_days={
-            table: _dates(days) for table, days in found.get("open_days", {}).items()
-        },
-        users_since=date.fromisoformat(users_since) if users_since else None,
-        steps=[
-            Step(
-                since=datetime.fromisoformat(one["since"]),
-                until=datetime.fromisoformat(one["until"]),
-                months=_dates(one["months"]),
-            )
-            for one in found.get("steps", ())
-        ],
-        target=datetime.fromisoformat(found.get("target") or EPOCH.isoformat()),
-        is_forced=bool(found.get("is_forced")),
-    )
-
-
-def _dates(texts: Sequence[str]) -> list[date]:
-    return [date.fromisoformat(text) for text in texts]
-
-
-def _write_watermark(artifacts: Artifacts, watermark: Watermark) -> Watermark:
-    """Write the watermark where nobody has since; return it with its generation."""
-    note = {
-        "watermark": watermark.moment,
-        "open_days": watermark.open_days,
-        "users_since": watermark.users_since,
-        "steps": [vars(step) for step in watermark.steps],
-        "target": watermark.target,
-        "is_forced": watermark.is_forced,
-    }
-    data = json.dumps(note, default=lambda moment: moment.isoformat()).encode()
-    generation = artifacts.replace(WATERMARK, data, generation=watermark.generation)
-    return replace(watermark, generation=generation)
 
 
 def view_of(warehouse: Warehouse, watermark: datetime) -> str:
@@ -189,7 +112,7 @@ def prepare_view(warehouse: Warehouse, artifacts: Artifacts) -> None:
     watermark = read_watermark(artifacts)
     if watermark.moment > EPOCH and watermark.users_since is None:
         rebuilt = _rebuilt(warehouse, watermark, at=watermark.moment)
-        _write_watermark(artifacts, rebuilt)
+        write_watermark(artifacts, rebuilt)
     warehouse.replace_view(VIEW, view_of(warehouse, watermark.moment))
 
 
@@ -273,7 +196,7 @@ class _Work:
         self.days: set[date] = set()
         self.tiles = 0
         self.exported = dict.fromkeys(EXPORTED, 0)
-        self._ends_at = run.clock() + ATTEMPT_S - run.settings.query_timeout_s
+        self._ends_at = run.clock.monotonic() + ATTEMPT_S - run.settings.query_timeout_s
         self._taken = 0
         self._has_looked = False
 
@@ -284,7 +207,7 @@ class _Work:
             self._count_all()
             self._export_all()
         finally:
-            self.run.noted.update(rows_out=self.tiles)
+            self.run.log_fields.update(rows_out=self.tiles)
         return {
             "days": sorted(self.days),
             "tiles": self.tiles,
@@ -414,7 +337,7 @@ class _Work:
         Raises:
             Unfinished: There is none.
         """
-        if self._taken and self.run.clock() >= self._ends_at:
+        if self._taken and self.run.clock.monotonic() >= self._ends_at:
             left = {table: len(self._closed(table)) for table in EXPORTED}
             raise Unfinished(
                 f"stopped in time, with {len(self.watermark.steps)} steps of counting "
@@ -432,7 +355,7 @@ class _Work:
 
     def _keep(self) -> None:
         self.run.registry.check(self.lease)
-        self.watermark = _write_watermark(self.artifacts, self.watermark)
+        self.watermark = write_watermark(self.artifacts, self.watermark)
 
 
 def steps_of(

@@ -27,7 +27,8 @@ from local.generators.games.messages import encode
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import Conflict, RunInProgress
-from propensity.runs import compaction
+from propensity.runs import compact
+from propensity.runs.watermark import WATERMARK, read_watermark
 from propensity.statements import statement
 from tests.events import bet, registration
 from tests.functions.streaming import (
@@ -375,7 +376,7 @@ class TestLateEvents:
                 life = Life(chance.randint(3, 14))
                 changed = {"as_of": LONG_AGO}
                 with contextlib.suppress(Died):
-                    compaction.compact(mortal_run(site, cls.clock, life, **changed))
+                    compact.compact(mortal_run(site, cls.clock, life, **changed))
                 # Whether it has counted what was late depends on when it died.
                 unsure = {key[0] for key in set(sent) - counted}
                 cls.clock += LEASE
@@ -527,16 +528,16 @@ class TestUsers:
         empty.append(rows_of(events, received_at=NOW))
         empty.compact(NOW)
         empty.warehouse.execute("DELETE FROM stream_users WHERE TRUE")
-        found = empty.artifacts.read(compaction.WATERMARK)
+        found = empty.artifacts.read(WATERMARK)
         note = {"watermark": json.loads(found.data)["watermark"], "open_days": {}}
         empty.artifacts.replace(
-            compaction.WATERMARK,
+            WATERMARK,
             json.dumps(note).encode(),
             generation=found.generation,
         )
 
         if by == "set-up":
-            compaction.prepare_view(empty.warehouse, empty.artifacts)
+            compact.prepare_view(empty.warehouse, empty.artifacts)
         else:
             empty.compact(NOW + DAY)
 
@@ -564,10 +565,10 @@ class TestUsers:
 
     def test_of_a_fresh_deployment_are_none(self, empty):
         """Set-up computes nothing where nothing was compacted."""
-        compaction.prepare_view(empty.warehouse, empty.artifacts)
+        compact.prepare_view(empty.warehouse, empty.artifacts)
 
         assert empty.users() == []
-        assert empty.artifacts.find(compaction.WATERMARK) is None
+        assert empty.artifacts.find(WATERMARK) is None
 
 
 class TestSteps:
@@ -577,19 +578,19 @@ class TestSteps:
         """A pause of 400 days is counted in weeks, each with its months."""
         touched = [(day, day - n * DAY) for day in self.DAYS for n in (0, 30)]
         since = datetime(2026, 1, 1, 9, tzinfo=UTC)
-        steps = compaction.steps_of(touched, since=since, first_month=LONG_AGO)
+        steps = compact.steps_of(touched, since=since, first_month=LONG_AGO)
 
         assert len(steps) == 58
         assert steps[0].since == since
         assert [one.until for one in steps[:-1]] == [one.since for one in steps[1:]]
-        assert steps[-1].until == compaction.FOREVER
+        assert steps[-1].until == compact.FOREVER
         assert max(len(one.months) for one in steps) <= 3
 
     def test_are_of_half_a_year_of_tiles_each(self):
         """A clock that is anywhere costs small steps, and no large one."""
         arrived = date(2026, 3, 20)
         days = [date(1971 + n // 12, 1 + n % 12, 9) for n in range(100)]
-        steps = compaction.steps_of(
+        steps = compact.steps_of(
             [(arrived, day) for day in days], since=NOW, first_month=LONG_AGO
         )
 
@@ -604,8 +605,8 @@ class TestSteps:
         touched = [(date(2026, 3, 20), date(2026, 1, 20))]
         march = date(2026, 3, 1)
 
-        assert compaction.steps_of([], since=NOW, first_month=march) == []
-        assert compaction.steps_of(touched, since=NOW, first_month=march) == []
+        assert compact.steps_of([], since=NOW, first_month=march) == []
+        assert compact.steps_of(touched, since=NOW, first_month=march) == []
 
 
 class TestTiles:
@@ -725,13 +726,13 @@ class TestWatermark:
 
         answer = empty.compact(NOW)
 
-        watermark = compaction.read_watermark(empty.artifacts)
+        watermark = read_watermark(empty.artifacts)
         assert watermark.moment == NOW - 15 * MINUTE
         assert answer["watermark"] == watermark.moment.isoformat()
         with empty.workplace.bigquery.client() as client:
             dataset = f"{empty.workplace.project}.{empty.workplace.dataset}"
             text = client.get_table(f"{dataset}.stream_features").view_query
-        assert text == compaction.view_of(empty.warehouse, watermark.moment)
+        assert text == compact.view_of(empty.warehouse, watermark.moment)
         assert "received_at >= TIMESTAMP '2026-03-20 09:45:00.000000+00:00'" in text
 
     def test_never_goes_back(self, empty):
@@ -740,7 +741,7 @@ class TestWatermark:
 
         empty.compact(NOW - DAY)
 
-        assert compaction.read_watermark(empty.artifacts).moment == NOW - 15 * MINUTE
+        assert read_watermark(empty.artifacts).moment == NOW - 15 * MINUTE
 
     def test_lasts_when_the_view_is_made_again(self, empty):
         """Set-up gives the view this version's text, and its watermark stays."""
@@ -748,7 +749,7 @@ class TestWatermark:
         empty.compact(NOW)
         before = empty.features()
 
-        compaction.prepare_view(empty.warehouse, empty.artifacts)
+        compact.prepare_view(empty.warehouse, empty.artifacts)
 
         assert empty.features() == before
 
@@ -760,16 +761,16 @@ class TestWatermark:
         class Meddled(Warehouse):
             def replace_view(self, name: str, sql: str) -> None:
                 super().replace_view(name, sql)
-                found = run.registry.artifacts.find(compaction.WATERMARK)
+                found = run.registry.artifacts.find(WATERMARK)
                 run.registry.artifacts.replace(
-                    compaction.WATERMARK,
+                    WATERMARK,
                     b'{"watermark": "2026-03-20T00:00:00+00:00"}',
                     generation=found.generation if found else 0,
                 )
 
         run.warehouse = Meddled(empty.settings, client=empty.warehouse.client)
         with pytest.raises(Conflict):
-            compaction.compact(run)
+            compact.compact(run)
 
         assert empty.features() == empty.clean_features() == expected([bet()])
 
@@ -798,7 +799,7 @@ class TestRun:
                 return super().rows(sql, parameters)
 
         run.warehouse = Overtaken(empty.settings, client=empty.warehouse.client)
-        compaction.compact(run)
+        compact.compact(run)
         between = empty.features()
         empty.compact(NOW + 2 * DAY)
 
@@ -818,7 +819,7 @@ class TestRun:
                 return super().execute(sql, parameters)
 
         first.warehouse = Interrupted(empty.settings, client=empty.warehouse.client)
-        compaction.compact(first)
+        compact.compact(first)
 
         assert empty.compact(NOW + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
@@ -834,7 +835,7 @@ class TestRun:
 
         run.warehouse = Broken(empty.settings, client=empty.warehouse.client)
         with pytest.raises(Conflict, match="busy"):
-            compaction.compact(run)
+            compact.compact(run)
 
         assert empty.compact(NOW)["tiles"] == 1
 
@@ -844,7 +845,7 @@ class TestRun:
         empty.append(rows_of(events, received_at=NOW))
 
         run = empty.run(NOW)
-        answer = compaction.compact(run)
+        answer = compact.compact(run)
 
         assert answer == {
             "days": [date(2026, 3, 1), date(2026, 3, 20)],
@@ -852,7 +853,7 @@ class TestRun:
             "exported_days": {"stream_events": 1, "inference_log": 0},
             "watermark": (NOW - 15 * MINUTE).isoformat(),
         }
-        assert run.noted == {"rows_out": 2}
+        assert run.log_fields == {"rows_out": 2}
 
     def test_finds_nothing_to_do_in_an_empty_stream(self, empty):
         """Without an event there is no tile, no export, and a watermark."""

@@ -1,76 +1,21 @@
 """
-The steps of the runs, where no function shows them: what they refuse, and set-up.
+Set-up, specified: tables, their columns and how long they are kept.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
-from types import SimpleNamespace
+from datetime import date
 
-import numpy as np
 import pyarrow as pa
-import pytest
 
 from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import SchemaError
-from propensity.runs import steps
+from propensity.runs import setup
 from propensity.settings import Settings
 from tests import shop
 
 DAY = date(2026, 3, 2)
-
-
-class TestOutcomes:
-    def test_are_apart_from_converters_whom_nobody_had_scored(self):
-        """Defect: an inner join forgets who was not scored, and who did not buy."""
-        groups = pa.table(
-            {
-                "probability": [0.5, None, 0.25],
-                "users": [4, 3, 10],
-                "conversions": [2, 3, 0],
-            }
-        )
-        observed, unscored = steps.outcomes_of(groups)
-
-        assert unscored == 3
-        assert observed.probability.tolist() == [0.25, 0.5]
-        assert observed.users.tolist() == [10, 4]
-        assert observed.conversions.tolist() == [0, 2]
-
-    def test_may_be_empty(self):
-        """A week that nobody was scored for has no outcome, and may have converters."""
-        groups = pa.table(
-            {
-                "probability": pa.array([None], pa.float64()),
-                "users": [3],
-                "conversions": [3],
-            }
-        )
-        observed, unscored = steps.outcomes_of(groups)
-
-        assert (len(observed.users), unscored) == (0, 3)
-
-
-class TestChecks:
-    def test_features_that_are_not_there_are_named(self):
-        """What features.sql must give is what usecase.toml names."""
-        rows = pa.table({"recency_days": [1.0]})
-
-        assert steps.checked(rows, {"recency_days": "number"}) is rows
-        with pytest.raises(SchemaError, match="shoe_size"):
-            steps.checked(rows, {"recency_days": "number", "shoe_size": "number"})
-
-    @pytest.mark.parametrize("wrong", [np.nan, -0.1, 1.1, np.inf])
-    def test_values_that_are_no_probabilities_are_not_staged(self, wrong):
-        """A model that answers NaN publishes nothing."""
-        batch = pa.RecordBatch.from_pydict({"user_id": ["a", "b"]})
-        run = SimpleNamespace(run_id="r", began_at=datetime(2026, 3, 2, tzinfo=UTC))
-        scored = [(batch, np.array([0.5, wrong]))]
-
-        with pytest.raises(SchemaError, match="no probabilities"):
-            list(steps._staged(run, scored))
 
 
 class TestPrepare:
@@ -86,7 +31,7 @@ class TestPrepare:
                 }
             )
             warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-            steps.prepare(warehouse, artifacts, settings)
+            setup.prepare(warehouse, artifacts, settings)
             found = {}
             for table in tables.TABLES:
                 name = f"{settings.project}.{settings.dataset}.{table.name}"
@@ -110,7 +55,7 @@ class TestPrepare:
             {**environment, "PROPENSITY_GA4_DATASET": ""}
         )
         warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-        steps.prepare(warehouse, artifacts, settings)
+        setup.prepare(warehouse, artifacts, settings)
         name = "ma_model_evaluation"
         warehouse.execute(
             f"INSERT INTO {name} (use_case, week, model_version) "
@@ -119,7 +64,7 @@ class TestPrepare:
         for column in ("lift", "roc_auc"):
             warehouse.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
 
-        steps.prepare(warehouse, artifacts, settings)
+        setup.prepare(warehouse, artifacts, settings)
         found = warehouse.client.get_table(
             f"{settings.project}.{settings.dataset}.{name}"
         )
@@ -148,7 +93,7 @@ class TestPrepare:
             ]
             return {one.table_id for one in every if one.require_partition_filter}
 
-        steps.prepare(warehouse, artifacts, settings)
+        setup.prepare(warehouse, artifacts, settings)
         wanted = {one.name for one in tables.TABLES if one.requires_filter}
         assert asking() == wanted
         for name in ("inference_log", "postcode_index"):
@@ -159,7 +104,7 @@ class TestPrepare:
             )
         assert asking() != wanted
 
-        steps.prepare(warehouse, artifacts, settings)
+        setup.prepare(warehouse, artifacts, settings)
         assert asking() == wanted
         warehouse.close()
         artifacts.close()
@@ -171,12 +116,12 @@ class TestPrepare:
         shop.load(workplace, [shop.event("u", DAY)])
         settings = Settings.from_environment(environment)
         warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-        steps.prepare(warehouse, artifacts, settings)
+        setup.prepare(warehouse, artifacts, settings)
         row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
         schema = tables.PREDICTIONS_STAGING.arrow_schema()
         rows = pa.Table.from_pylist([row], schema)
         warehouse.append(tables.PREDICTIONS_STAGING, rows, job_id="prepared")
-        steps.prepare(warehouse, artifacts, settings)
+        setup.prepare(warehouse, artifacts, settings)
 
         assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
         assert [found["user_pseudo_id"] for found in warehouse.rows(

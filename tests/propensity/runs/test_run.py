@@ -17,9 +17,9 @@ import functions_framework
 import pytest
 
 from local.processes import HOST, free_ports
+from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs import endpoint
-from propensity.runs.endpoint import MAXIMUM_BODY, Run
+from propensity.runs.run import MAXIMUM_BODY, Run, edges, run
 from tests.proxy import Proxy
 
 TODAY = datetime.now(UTC).date()
@@ -41,7 +41,7 @@ class Function:
         # As the framework has it while it loads a function: that of its application.
         monkeypatch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
 
-        @endpoint.run("tested", kind="test", once=once)
+        @run("tested", kind="test", once=once, clock=SYSTEM)
         def function(run: Run):
             self.runs.append(run)
             return self.body(run)
@@ -67,10 +67,10 @@ class Function:
 
 
 def close_edges() -> None:
-    if endpoint.edges.cache_info().currsize:
-        endpoint.edges().warehouse.close()
-        endpoint.edges().artifacts.close()
-    endpoint.edges.cache_clear()
+    if edges.cache_info().currsize:
+        edges().warehouse.close()
+        edges().artifacts.close()
+    edges.cache_clear()
 
 
 @pytest.fixture
@@ -202,7 +202,9 @@ class TestRequests:
 class TestLine:
     def test_is_one_a_run(self, function):
         """With what was asked, what came of it, and what it cost."""
-        function.body = lambda run: run.noted.update(rows_in=3, model_version=1) or {}
+        function.body = lambda run: (
+            run.log_fields.update(rows_in=3, model_version=1) or {}
+        )
         function.post({"as_of": "2026-03-02"})
         [line] = function.lines()
 
@@ -241,7 +243,7 @@ class TestLine:
         """With the status, the error's name and its message."""
 
         def fail(run):
-            run.noted.update(rows_in=7)
+            run.log_fields.update(rows_in=7)
             raise NotEnoughData("7 rows are too few", detail={"rows": 7})
 
         function.body = fail

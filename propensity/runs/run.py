@@ -1,8 +1,8 @@
 """
-The edge to HTTP: read the request, answer JSON, map errors, log one line per run.
+A run: its request, its lease, its answer and its log line.
 
 ``run`` makes a function of what a ``main.py`` writes, so that what it writes is the
-run itself. This is where a run learns what day it is.
+run itself. What day it is, a run learns from the clock of its entry point.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from gunicorn.http.errors import ParseException
 from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
+from propensity.clock import SYSTEM, Clock
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.failures import OPERATORS, failure_of
 from propensity.edges.log import log
@@ -69,12 +70,12 @@ Answer = Mapping[str, Any]
 @dataclass(kw_only=True)
 class Run:
     """
-    One run of a scheduled function: what was asked, and the edges to do it with.
+    One run of a scheduled function: its request, and the edges to do it with.
 
     ``as_of`` is an earlier date than the request's once the export turned out to end
     before: the run ``is_cut_short`` then. ``data_until`` says up to when the export was
-    read. ``noted`` collects what the log line says beside the request: rows in and out,
-    model version.
+    read. ``log_fields`` collects what the log line says beside the request: rows in and
+    out, model version.
     """
 
     function: str
@@ -89,9 +90,8 @@ class Run:
     lease: Lease | None = None
     data_until: date | None = None
     is_cut_short: bool = False
-    noted: dict[str, Any] = field(default_factory=dict)
-    # Seconds, of a clock that only goes forward: a run may bound itself by it.
-    clock: Callable[[], float] = time.monotonic
+    log_fields: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = SYSTEM
 
     @property
     def timeframe(self) -> Timeframe:
@@ -100,7 +100,21 @@ class Run:
 
     def now(self) -> datetime:
         """Return the time; only leases depend on it."""
-        return datetime.now(UTC)
+        return self.clock.now()
+
+    @property
+    def staging_key(self) -> dict[str, Any]:
+        """The columns that tell this run's rows in a staging table from others."""
+        return {"run_id": self.run_id, "staged_on": self.began_at.date()}
+
+    def event_window(self) -> dict[str, Any]:
+        """Return the parameters of the statements that join events and truths."""
+        return {
+            "use_case": self.use_case.name,
+            "as_of": self.as_of,
+            "since": self.as_of - timedelta(days=self.use_case.lookback_days),
+            "truth_delay_days": self.settings.truth_delay_days,
+        }
 
     def say(self, message: str, **fields: object) -> None:
         """Write a log line beside the run's own."""
@@ -108,7 +122,7 @@ class Run:
 
     def elapsed_s(self) -> float:
         """Return the seconds since the run began."""
-        return (datetime.now(UTC) - self.began_at).total_seconds()
+        return (self.now() - self.began_at).total_seconds()
 
     def check_lease(self) -> None:
         """Raise Conflict if another run has taken this one's place."""
@@ -133,7 +147,7 @@ def edges() -> Edges:
 
 
 def run(
-    function: str, *, kind: str, once: bool, scope: str | None = None
+    function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Make an HTTP function of a run.
@@ -144,6 +158,7 @@ def run(
             other.
         once: Whether a finished run is answered from its lease, unless forced. Else it
             runs again, which must come to the same.
+        clock: Tells a run what time it is.
         scope: Under which its lease is kept, where a run is about all use cases.
     """
 
@@ -155,7 +170,9 @@ def run(
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
             try:
-                answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
+                answer = _ran(
+                    request, body, line, kind=kind, once=once, clock=clock, scope=scope
+                )
                 line |= {"severity": "INFO", "outcome": "ok", "status": 200}
             except Exception as raised:  # the one place: the last before the caller
                 failure = failure_of(raised, OPERATORS)
@@ -183,31 +200,33 @@ def _ran(
     *,
     kind: str,
     once: bool,
+    clock: Clock,
     scope: str | None,
 ) -> Answer:
     opened = edges()
-    now = datetime.now(UTC)
-    asked = parse(request, default_use_case=opened.settings.use_case, today=now.date())
-    use_case = usecases.load(asked.use_case)
-    line.update(use_case=use_case.name, as_of=asked.as_of.isoformat())
+    now = clock.now()
+    parsed = parse(request, default_use_case=opened.settings.use_case, today=now.date())
+    use_case = usecases.load(parsed.use_case)
+    line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     current = Run(
         function=line["function"],
         run_id=uuid.uuid4().hex,
         settings=opened.settings,
         use_case=use_case,
-        as_of=asked.as_of,
-        force=asked.force,
+        as_of=parsed.as_of,
+        force=parsed.force,
         began_at=now,
         warehouse=opened.warehouse.for_run(),
+        clock=clock,
         registry=Registry(opened.artifacts, scope or use_case.name),
     )
     lease = current.registry.begin(
         kind,
-        asked.as_of,
+        parsed.as_of,
         run_id=current.run_id,
         now=now,
         duration=timedelta(minutes=opened.settings.lease_minutes),
-        again=asked.force or not once,
+        again=parsed.force or not once,
     )
     if isinstance(lease, Finished):
         line["message"] = "done before; answered from its lease"
@@ -220,41 +239,39 @@ def _ran(
         answer = plain(
             {
                 "use_case": use_case.name,
-                "as_of": asked.as_of,
+                "as_of": parsed.as_of,
                 **found,
                 "bytes_billed": current.warehouse.bytes_billed,
             }
         )
-        current.registry.finish(lease, answer, at=datetime.now(UTC))
+        current.registry.finish(lease, answer, at=clock.now())
     except BaseException as error:
         _release(current, lease, error)
         raise
     finally:
-        line.update(current.noted, bytes_billed=current.warehouse.bytes_billed)
+        line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
     return {**answer, "repeated": False}
 
 
 def _release(current: Run, lease: Lease, error: BaseException) -> None:
     """Free the lease of a run that failed; what failed is the news, not this."""
     try:
-        current.registry.release(
-            lease, error=type(error).__name__, at=datetime.now(UTC)
-        )
+        current.registry.release(lease, error=type(error).__name__, at=current.now())
     except PropensityError as second:
         if not isinstance(second, Conflict):
             log("WARNING", f"lease not freed: {second}", function=current.function)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a request to a scheduled function asks for."""
+class RunRequest:
+    """A parsed request to a scheduled function."""
 
     use_case: str
     as_of: date
     force: bool
 
 
-def parse(request: flask.Request, *, default_use_case: str, today: date) -> Asked:
+def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
     """
     Read the request of a scheduled function.
 
@@ -290,7 +307,9 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> Aske
     force = body.get("force", False)
     if not isinstance(force, bool):
         raise RequestError("force must be true or false", field="force")
-    return Asked(use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force)
+    return RunRequest(
+        use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force
+    )
 
 
 def _body(request: flask.Request) -> bytes:
@@ -324,8 +343,9 @@ def _part(request: flask.Request, size: int) -> bytes:
 
 
 def _cut_short() -> RequestError:
-    told = "the body is cut short, or its chunks are malformed"
-    return RequestError(told, field="body")
+    return RequestError(
+        "the body is cut short, or its chunks are malformed", field="body"
+    )
 
 
 def _without_rest(request: flask.Request, response: flask.Response) -> flask.Response:
@@ -356,12 +376,12 @@ def _without_rest(request: flask.Request, response: flask.Response) -> flask.Res
 def _framework_failure(error: HTTPException) -> flask.Response:
     """Answer in JSON what the framework refuses before a function is asked."""
     status = error.code or PropensityError.status
-    told = PropensityError("unexpected error; the log has its trace")
+    failure = PropensityError("unexpected error; the log has its trace")
     if status == NoSuchPath.status:
-        told = NoSuchPath("nothing is served at this path")
+        failure = NoSuchPath("nothing is served at this path")
     elif status < PropensityError.status:
-        told = RequestError(error.name)
-    return _without_rest(flask.request, json_response(told.body(), status))
+        failure = RequestError(error.name)
+    return _without_rest(flask.request, json_response(failure.body(), status))
 
 
 def _as_of(value: object, today: date) -> date:
