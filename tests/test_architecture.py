@@ -263,7 +263,7 @@ class TestHouse:
         "room",
         [
             *(ROOT / "commands").glob("__init__.py"),
-            *(ROOT / "offline").glob("*/__init__.py"),
+            *(ROOT / "offline").rglob("__init__.py"),
         ],
         ids=named,
     )

@@ -36,7 +36,7 @@ from local.synthesize_games import (
     expected_features,
     postcodes,
 )
-from offline import load_model, load_postcodes
+from offline import load_model, load_postcodes, postcode_files
 from propensity import tables, usecases
 from propensity.events import reading as stream
 from propensity.events.messages import Message
@@ -112,7 +112,7 @@ def registration(user: str, at: datetime, **fields: Any) -> Row:
 
 def index_of_postcodes() -> PostcodeIndex:
     """Return the generator's postcodes as they are loaded."""
-    typed = load_postcodes.typed(
+    typed = postcode_files.typed(
         postcodes().to_batches(), "postcode", "socioeconomic_idx"
     )
     return PostcodeIndex.of(load_postcodes.table_of(typed, loaded_on=AS_OF)[0])
