@@ -139,6 +139,7 @@ def forget(
             "--dry-run, --no-suppression and --allow-again exclude each other"
         )
     from offline import forget_user as program
+    from offline.forget_report import Request
     from propensity import usecases
     from propensity.settings import Settings
 
@@ -154,7 +155,7 @@ def forget(
         return Exit.DONE
     report = program.forget(
         settings,
-        program.Request(
+        Request(
             user_ids=users,
             use_case=use_case or "",
             is_dry=is_dry,

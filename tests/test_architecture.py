@@ -265,7 +265,7 @@ class TestHouse:
         "room",
         [
             *(ROOT / "commands").glob("__init__.py"),
-            *(ROOT / "offline").glob("*/__init__.py"),
+            *(ROOT / "offline").rglob("__init__.py"),
         ],
         ids=named,
     )

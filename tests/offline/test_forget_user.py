@@ -18,7 +18,7 @@ import pytest
 
 from commands.cli import main
 from offline import forget_user
-from offline.forget_user import Report, Request
+from offline.forget_report import Report, Request
 from propensity import tables
 from propensity.edges.appends import Appends
 from propensity.edges.artifacts import sha256

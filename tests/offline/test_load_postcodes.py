@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from commands.cli import main
 from local.generators.games.towns import postcodes
-from offline import load_postcodes
+from offline import load_postcodes, postcode_files
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
@@ -75,7 +75,7 @@ def batch(rows: list[tuple[Any, Any]]) -> pa.RecordBatch:
 def read(path: str, **named: str) -> tuple[pa.Table, load_postcodes.Summary]:
     """The rows that a file gives."""
     columns = {"postcode_column": None, "index_column": None, **named}
-    with load_postcodes.opened(Path(path), **columns) as file:
+    with postcode_files.opened(Path(path), **columns) as file:
         return load_postcodes.table_of(file.batches(), loaded_on=TODAY)
 
 
@@ -335,7 +335,7 @@ class TestColumns:
             row = "QA1 2BD,3,4"
         path = written(tmp_path, f"{header}\n{row}\n")
 
-        with load_postcodes.opened(
+        with postcode_files.opened(
             Path(path), postcode_column=None, index_column=None
         ) as file:
             assert (file.postcode_column, file.index_column) == columns
@@ -404,11 +404,11 @@ class TestRows:
     @given(st.lists(CODES, max_size=30))
     def test_are_normalised_as_the_stream_does(self, codes):
         """A column at a time gives what the stream gives one postcode."""
-        found = load_postcodes.typed(
+        found = postcode_files.typed(
             [batch([(code, 1.0) for code in codes])], "postcode", "socioeconomic_idx"
         )
         wanted = [normalised(code) for code in codes]
-        if any(len(code) > load_postcodes.MAXIMUM_CHARACTERS for code in wanted):
+        if any(len(code) > postcode_files.MAXIMUM_CHARACTERS for code in wanted):
             with pytest.raises(SchemaError):
                 list(found)
         else:
@@ -432,7 +432,7 @@ class TestRows:
         medians = {part: statistics.median_low(said) for part, said in parts.items()}
         order.shuffle(rows)
         batches = [batch(rows[:7]), batch(rows[7:20]), batch(rows[20:])]
-        read = load_postcodes.typed(batches, "postcode", "socioeconomic_idx")
+        read = postcode_files.typed(batches, "postcode", "socioeconomic_idx")
         if not wanted:
             with pytest.raises(SchemaError):
                 load_postcodes.table_of(read, loaded_on=TODAY)

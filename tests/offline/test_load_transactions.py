@@ -16,7 +16,7 @@ from pyarrow import csv
 
 from commands.cli import main
 from offline import load_transactions
-from offline.load_transactions import read, transactions
+from offline.transaction_files import read, transactions
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError

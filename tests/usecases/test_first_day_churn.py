@@ -32,7 +32,7 @@ from local.generators.games.games import Games
 from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
 from local.generators.games.towns import postcodes
 from local.stack.stack import Stack
-from offline import load_model, load_postcodes
+from offline import load_model, load_postcodes, postcode_files
 from propensity import tables, usecases
 from propensity.events import reading as stream
 from propensity.events.messages import Message
@@ -108,7 +108,7 @@ def registration(user: str, at: datetime, **fields: Any) -> Row:
 
 def index_of_postcodes() -> PostcodeIndex:
     """Return the generator's postcodes as they are loaded."""
-    typed = load_postcodes.typed(
+    typed = postcode_files.typed(
         postcodes().to_batches(), "postcode", "socioeconomic_idx"
     )
     return PostcodeIndex.of(load_postcodes.table_of(typed, loaded_on=AS_OF)[0])
