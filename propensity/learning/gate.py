@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 _TOLERATED = 0.01
 
 # How a version comes to serve that training has not promoted.
-BY_HAND = "promote it by hand: python -m offline.promote promote VERSION --force"
+BY_HAND = "promote it by hand: propensity promote VERSION --force"
 
 _TITLES = {"roc_auc": "ROC AUC", "log_loss": "log loss"}
 
