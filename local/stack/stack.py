@@ -61,6 +61,7 @@ from local.stack.state import (
     State,
     ports_from,
     ready_s_from,
+    write_whole,
 )
 
 INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
@@ -441,11 +442,3 @@ def stop_record(record: Record) -> list[Process]:
     emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
     functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
     return stop(functions) + stop(emulators)
-
-
-def write_whole(file: Path, text: str) -> None:
-    """Replace a file by a new one, never by half of one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    partial.write_text(text)
-    partial.replace(file)

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -259,3 +260,11 @@ def shown(path: str) -> str:
     with contextlib.suppress(ValueError):
         return str(Path(path).relative_to(ROOT))
     return path
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file by a new one, never by half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    partial.write_text(text)
+    partial.replace(file)

@@ -35,7 +35,7 @@ Real transactions
 and returns the same kind of object, whose optimum nobody knows.
 
 Everything follows from the seed: the same arguments give the same bytes, in the manner
-of ``local/drawing.py``.
+of ``local/generators/drawing.py``.
 """
 
 from __future__ import annotations
