@@ -73,7 +73,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
 from propensity.timeframe import day_of, first_suffix
-from propensity.usecases import UseCase
+from propensity.usecases import UseCase, export
 
 ERROR, WARNING, INFORMATION = "error", "warning", "info"
 
@@ -925,7 +925,8 @@ def _changes(schema: Sequence[bigquery.SchemaField]) -> Iterator[str]:
             walk(one.fields, f"{within}{one.name}.")
 
     walk(schema, "")
-    for name, kind in EXPORT_COLUMNS.items():
+    named = export.read_columns(usecases.export_values())
+    for name, kind in {**EXPORT_COLUMNS, **named}.items():
         if name not in there:
             yield f"{name} is missing"
         elif there[name] != kind:

@@ -237,7 +237,7 @@ def _event_rows(run: Run) -> pa.Table:
 def check_consent(run: Run) -> None:
     """Raise SettingsError where the export would be read without asked consent."""
     if run.use_case.reads_export:
-        consent.check_view(run.warehouse)
+        consent.check_view(run.warehouse, run.use_case)
 
 
 def _event_window(run: Run) -> dict[str, Any]:
