@@ -215,7 +215,7 @@ def too_low(d: Deployment) -> list[str]:
     if d.size is None:
         return [
             "limits on bytes were compared with no size: DEPLOY_USERS is not set, nor "
-            "how many events a day there are (python -m offline.cost does the same)"
+            "how many events a day there are (propensity cost does the same)"
         ]
     found = limits.limits(
         d.size,

@@ -58,11 +58,11 @@ def loads(d: Deployment, *, model: bool, postcodes: Path | None) -> Plan:
     """Return the loading of what the stream starts with; it needs ``make setup``."""
     steps = []
     if postcodes:
-        load: Command = (python(), "-m", "offline.load_postcodes")
+        load: Command = (python(), "-m", "propensity", "load-postcodes")
         index = f"postcode index from {postcodes.name}"
         steps.append(Step(what=index, create=((*load, str(postcodes.resolve())),)))
     if model:
-        load = (python(), "-m", "offline.load_model")
+        load = (python(), "-m", "propensity", "load-model")
         steps.append(Step(what="pre-trained model, if nothing serves", create=(load,)))
     return Plan(tuple(steps), environment=d.variables)
 

@@ -1,7 +1,7 @@
 """
 Stage a function: exactly what a deploy uploads, and nothing else.
 
-    python -m deploy.stage 02-GetProba /tmp/staged
+    .venv/bin/propensity stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
@@ -31,7 +31,8 @@ EPOCH_S = 315_532_800
 EPOCH = (1980, 1, 1, 0, 0, 0)
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
-NEVER_STAGED = frozenset({"__pycache__", "tests"})
+# The command of the repository is no part of a function.
+NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
 STAGED_NAMES = frozenset({"main.py", "requirements.txt", PACKAGE, "__pycache__"})
 
 
@@ -194,37 +195,18 @@ def digest(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line and stage one function."""
+    """Stage one function for a deploy, on a machine where nothing is set up."""
     parser = argparse.ArgumentParser(
         "python -m deploy.stage",
-        description="Copy what a deploy of a function uploads into a folder.",
+        description="Stage a function for deploy.sh; `propensity stage` is for people.",
     )
-    parser.add_argument("function_folder", type=Path, help="such as 02-GetProba")
-    parser.add_argument("target", type=Path, help="folder, or file ending in .zip")
-    parser.add_argument(
-        "--requirements",
-        default="requirements.txt",
-        metavar="NAME",
-        help="file of the function's folder to stage as requirements.txt",
-    )
-    parser.add_argument(
-        "--locked", action="store_true", help="stage its lock, as a deploy does"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="list the files, and write nothing"
-    )
-    given = parser.parse_args(arguments)
-    make = archive if given.target.suffix == ".zip" else stage
-    what = {"requirements": given.requirements, "locked": given.locked}
+    parser.add_argument("function_folder", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--requirements", default="requirements.txt")
+    parser.add_argument("--locked", action="store_true")
+    given = vars(parser.parse_args(arguments))
     try:
-        if given.dry_run:
-            files = sources(given.function_folder, **what)
-            for name, source in files.items():
-                print(f"{source.stat().st_size:>9,}  {name}")
-            sha256 = digest(given.function_folder, **what)
-            print(f"{len(files)} files for {given.target}, SHA-256 {sha256}")
-        else:
-            print(make(given.function_folder, given.target, **what))
+        print(stage(given.pop("function_folder"), given.pop("target"), **given))
     except StageError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1

@@ -161,7 +161,7 @@ which BigQuery keeps for a day, and the log are under Google's in any case.
 - What is taken out of `functions.toml` stays granted where it was: the set-up adds, \
 and takes nothing away but in a teardown.
   Compare `gcloud asset search-all-iam-policies` with the table after such a change.
-- `python -m offline.doctor --function=NAME`, run as a function's account, asks Google \
+- `propensity doctor --function=NAME`, run as a function's account, asks Google \
 Cloud whether it may do what it must.
 - BigQuery's audit log is always on: `principalEmail` is the function; its jobs have \
 the label `application: propensity`.

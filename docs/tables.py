@@ -49,7 +49,7 @@ dollars do.
 # What a table is for and how it is written, which its columns do not say.
 WRITTEN = {
     "suppressed_users": (
-        "`python -m offline.forget_user` adds whom nothing may be kept of.",
+        "`propensity forget` adds whom nothing may be kept of.",
         "All functions leave these users out; an id is in no row, and without "
         "`PROPENSITY_SUPPRESSION_KEY` nobody can tell who is here.",
     ),
@@ -130,7 +130,7 @@ WRITTEN = {
         "What a run that died has left expires.",
     ),
     "ma_preprocessors": (
-        "`python -m offline.build_preprocessor` appends a row for each upload.",
+        "`propensity build-preprocessor` appends a row for each upload.",
         "00-ModelTraining takes the newest, and unpickles it only if its bytes have "
         "the recorded SHA-256.",
     ),

@@ -1,8 +1,6 @@
 """
 The demo: load an export, play the scheduler over its last weeks, and show the result.
 
-``local/play.py`` has the command.
-
 Train monthly, evaluate and predict weekly, look users up: through the functions, by
 HTTP, as the scheduler and a client would. The generated shop's export grows as a real
 one does: each run sees what had arrived by its day, late rows follow. Then come the
@@ -11,7 +9,6 @@ streams, of a gaming operator and of card transactions.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +24,7 @@ from numpy.typing import NDArray
 
 from local import cards_demo, comparison, ga4_export, stream_demo
 from local.asking import TIMEOUT_S, Refused, aligned, call
+from local.play import Choice
 from local.processes import LocalError, UnusableData
 from local.progress import say, step
 from local.stack import ROOT, Stack
@@ -49,7 +47,7 @@ class Source:
     shop: Shop | None = None
 
 
-def run(stack: Stack, options: argparse.Namespace) -> None:
+def run(stack: Stack, options: Choice) -> None:
     """
     Play and show what was chosen, on a stack that is up.
 
@@ -81,7 +79,7 @@ class Played:
     use_case: UseCase
 
 
-def play(stack: Stack, warehouse: Warehouse, options: argparse.Namespace) -> Played:
+def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     """Load the export and play the scheduler over its last weeks."""
     settings = warehouse.settings
     use_case = usecases.load(settings.use_case)
@@ -134,14 +132,13 @@ def use_case_week(use_case: UseCase) -> timedelta:
     return timedelta(days=use_case.horizon_days)
 
 
-def opened(
-    warehouse: Warehouse, settings: Settings, options: argparse.Namespace
-) -> Source:
+def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
     """Generate or load the export that was asked for."""
     if not options.data:
         shop = Shop()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
         return Source(shop.first_date, shop.last_date, shop)
+    assert options.path is not None
     say(f"Loading {options.data} …")
     try:
         summary = ga4_export.load_export(

@@ -1,11 +1,8 @@
 """
 Local mode: the emulators and the functions, as processes on 127.0.0.1.
 
-    python -m local.stack up        start everything, and leave it running
-    python -m local.stack status    what runs, and where
-    python -m local.stack down      stop what ``up`` started
-
-``Stack`` is the same within a program, as the demo and the tests use it:
+``up``, ``status`` and ``down`` are what the commands of these names do. ``Stack`` is
+the same within a program, as the demo and the tests use it:
 
     with Stack(State("demo")) as stack:
         requests.post(stack.url("model_training"))
@@ -20,7 +17,6 @@ Everything of one state (data, logs, staged source, what runs) is in its folder,
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -1055,83 +1051,3 @@ def status(chosen: Sequence[State]) -> int:
 def progress(line: str) -> None:
     """Tell the user what is going on; apart from the answer, which may be piped."""
     print(f"· {line}", file=sys.stderr, flush=True)
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        "python -m local.stack",
-        description="The emulators and the functions on 127.0.0.1.",
-    )
-    commands = parser.add_subparsers(dest="command", required=True)
-    descriptions = {
-        "up": "start everything, and leave it running",
-        "down": "stop what `up` started (in every state, unless one is named)",
-        "status": "say what runs (in every state, unless one is named)",
-    }
-    for name, description in descriptions.items():
-        command = commands.add_parser(name, help=description, description=description)
-        which = command.add_mutually_exclusive_group()
-        which.add_argument("--state", metavar="NAME", help="name of the local state")
-        which.add_argument(
-            "--data", metavar="DATA", help="the data set that the state was made from"
-        )
-        if name == "up":
-            command.add_argument(
-                "--port-base",
-                type=int,
-                metavar="PORT",
-                help=f"first port ({DEFAULT_PORT_BASE}, or PROPENSITY_PORT_BASE)",
-            )
-            command.add_argument(
-                "--port",
-                action="append",
-                default=[],
-                metavar="SERVICE=PORT",
-                help=f"one service's port; services: {', '.join(PORT_OFFSETS)}",
-            )
-            command.add_argument(
-                "--pubsub",
-                choices=(OURS, GOOGLE),
-                default=OURS,
-                help="the project's own Pub/Sub emulator, or Google's",
-            )
-    return parser.parse_args(arguments)
-
-
-def single_ports(given: Sequence[str]) -> dict[str, int]:
-    """Read ``SERVICE=PORT`` options."""
-    chosen = {}
-    for option in given:
-        service, _, number = option.partition("=")
-        if not number.isdigit():
-            raise LocalError(f"--port takes SERVICE=PORT, not {option!r}")
-        chosen[service] = int(number)
-    return chosen
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status."""
-    given = parse(arguments)
-    try:
-        one = State(given.state) if given.state else State.of_data(given.data)
-        named = bool(given.state or given.data)
-        if given.command == "down":
-            return down([one] if named else states())
-        if given.command == "status":
-            return status([one] if named else states())
-        ports = ports_from(
-            os.environ, base=given.port_base, single=single_ports(given.port)
-        )
-        options = dataclasses.replace(one.options(), pubsub=given.pubsub)
-        return up(Stack(one, options=options, ports=ports, say=progress))
-    except (LocalError, stage.StageError) as error:
-        print(f"\n{error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nstopped; nothing is left running", file=sys.stderr)
-        return 130
-
-
-if __name__ == "__main__":
-    sys.exit(main())

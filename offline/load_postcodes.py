@@ -1,13 +1,8 @@
 """
 Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
-    python -m offline.load_postcodes postcodes.csv
-    python -m offline.load_postcodes onspd.csv.gz --postcode-column pcds \\
-        --index-column imd
-    python -m offline.load_postcodes postcodes.parquet --dry-run
-
-FILE is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or Zstandard) or
-Parquet, with a column of postcodes and one of numbers. Columns that are not named are
+A file is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or Zstandard)
+or Parquet, with a column of postcodes and one of numbers. Columns without a name are
 guessed: the one that is called postcode, and socioeconomic_idx or else the one numeric
 column. Postcodes are compared in capitals and without spaces. Of a postcode that is
 said with several values, the lower median of them is taken; every British outward code
@@ -15,20 +10,16 @@ gets the lower median of its postcodes, for those that the table lacks.
 
 The table is replaced as a whole by one load job: what fails leaves the old one. Running
 functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
-
-Reads the same environment as the functions (``docs/settings.md``).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import re
-import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import IO, Any
@@ -37,13 +28,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from google.auth.exceptions import GoogleAuthError
 from pyarrow import csv
 from tqdm import tqdm
 
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError, SchemaError
+from propensity.errors import SchemaError
 from propensity.events.postcodes import normalised, outward
 from propensity.settings import Settings
 
@@ -102,64 +92,63 @@ class Summary:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        print(run(options))
-    except PropensityError as error:
-        print(f"load_postcodes: {error.message}", file=sys.stderr)
-        return 1
-    except GoogleAuthError as error:
-        print(f"load_postcodes: no access to Google Cloud: {error}", file=sys.stderr)
-        return 1
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A file of postcodes that was read, and the table it replaced; empty for none."""
+
+    file: str
+    postcode_column: str
+    index_column: str
+    summary: Summary
+    table: str = ""
+
+    def __str__(self) -> str:
+        replaced = (
+            f"They replaced table {tables.POSTCODE_INDEX.name} of {self.table}."
+            if self.table
+            else "Nothing was loaded."
+        )
+        columns = f"{self.postcode_column}, {self.index_column}"
+        return f"{self.file}: {columns}\n{self.summary}\n{replaced}"
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.load_postcodes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet")
-    parser.add_argument("--postcode-column", metavar="NAME")
-    parser.add_argument("--index-column", metavar="NAME")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read and check, and load nothing"
-    )
-    return parser.parse_args(arguments)
-
-
-def run(options: argparse.Namespace) -> str:
+def run(
+    path: Path,
+    *,
+    postcode_column: str | None = None,
+    index_column: str | None = None,
+    is_dry: bool = False,
+) -> Outcome:
     """
-    Read, check and load; return what to tell.
+    Read, check and load a file of postcodes.
+
+    Args:
+        path: CSV or Parquet.
+        postcode_column: Its name, None to guess.
+        index_column: Its name, None to guess.
+        is_dry: Whether nothing is loaded.
 
     Raises:
         SchemaError: The file is not one of postcodes; names column or row.
         PropensityError: BigQuery did not take it. The old table is still there.
     """
     # First, so that a wrong setting is not found after minutes of reading.
-    settings = None if options.dry_run else Settings.from_environment()
+    settings = None if is_dry else Settings.from_environment()
     with opened(
-        options.file,
-        postcode_column=options.postcode_column,
-        index_column=options.index_column,
+        path, postcode_column=postcode_column, index_column=index_column
     ) as file:
         rows, summary = table_of(file.batches(), loaded_on=datetime.now(UTC).date())
-    told = (
-        f"{options.file.name}: {file.postcode_column}, {file.index_column}\n{summary}"
+    outcome = Outcome(
+        file=path.name,
+        postcode_column=file.postcode_column,
+        index_column=file.index_column,
+        summary=summary,
     )
     if settings is None:
-        return f"{told}\nNothing was loaded."
-    warehouse = Warehouse.open(settings)
-    replace(warehouse, rows)
-    warehouse.close()
-    return (
-        f"{told}\nThey replaced table {tables.POSTCODE_INDEX.name} of "
-        f"{settings.project}.{settings.dataset}."
-    )
+        return outcome
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
+        put(warehouse, rows)
+    return replace(outcome, table=f"{settings.project}.{settings.dataset}")
 
 
 def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
@@ -177,11 +166,11 @@ def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
     """
     batches = typed(table.select([POSTCODE, INDEX]).to_batches(), POSTCODE, INDEX)
     rows, summary = table_of(batches, loaded_on=loaded_on)
-    replace(warehouse, rows)
+    put(warehouse, rows)
     return summary
 
 
-def replace(warehouse: Warehouse, rows: pa.Table) -> None:
+def put(warehouse: Warehouse, rows: pa.Table) -> None:
     """Replace ``postcode_index`` by rows of it, at once or not at all."""
     warehouse.create(tables.POSTCODE_INDEX)
     warehouse.replace(
@@ -588,7 +577,3 @@ def _low_medians(codes: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array,
     sizes = np.diff(starts, append=len(codes))
     medians = values.take(pa.array(starts + (sizes - 1) // 2))
     return codes.take(pa.array(starts)), medians, sizes
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,9 @@
 """
 Load past transactions as the first data to train on, and what came of them.
 
-    python -m offline.load_transactions creditcard.csv --start 2026-03-01
-    python -m offline.load_transactions cards.parquet --dry-run
+A file is CSV or Parquet, in one of two forms:
 
-FILE is CSV or Parquet, in one of two forms:
-
-- the public data set's: Time (seconds since --start), V1 to V28, Amount, and Class
+- the public data set's: Time (seconds since a start), V1 to V28, Amount, and Class
   (1 is fraud) where it is known;
 - the events' own: event_time (a timestamp, or text in ISO 8601), the same features, and
   where they are known transaction_id, is_fraud and truth_time.
@@ -19,20 +16,17 @@ truth_events, found when the transaction happened unless the file says when. The
 A transaction without an id gets one from what it holds, so that loading a file twice,
 or a longer one after a shorter one, adds nothing that is there. The file has to fit in
 memory.
-
-Reads the same environment as the functions (``docs/settings.md``).
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import hashlib
 import json
-import sys
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -41,16 +35,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from google.auth.exceptions import GoogleAuthError
 from numpy.typing import NDArray
 from pyarrow import csv
 from tqdm import tqdm
 
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError, SchemaError
+from propensity.errors import SchemaError
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.timeframe import moment_of
 from propensity.usecases import UseCase
 
 USE_CASE = "card_fraud"
@@ -108,94 +102,74 @@ class Loaded:
     truths: int
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        print(run(options))
-    except PropensityError as error:
-        print(f"load_transactions: {error.message}", file=sys.stderr)
-        return 1
-    except GoogleAuthError as error:
-        print(f"load_transactions: no access to Google Cloud: {error}", file=sys.stderr)
-        return 1
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A file of transactions that was read, and what was added; None for nothing."""
+
+    file: str
+    found: Transactions
+    loaded: Loaded | None
+
+    def __str__(self) -> str:
+        if self.loaded is None:
+            return f"{self.file}: {self.found}\nNothing was loaded."
+        return (
+            f"{self.file}: {self.found}\n{self.loaded.transactions:,} transactions and "
+            f"{self.loaded.truths:,} outcomes were added, the others were there.\n"
+            f'Train with {{"use_case": "{self.found.use_case.name}", "as_of": '
+            f'"{self.first_as_of}"}} or later.'
+        )
+
+    @property
+    def first_as_of(self) -> date:
+        """The first date as of which a training sees all of them."""
+        return self.found.days[1] + timedelta(days=1)
+
+    def fields(self) -> dict[str, Any]:
+        """Return the counts."""
+        first, last = self.found.days
+        return {
+            "file": self.file,
+            "use_case": self.found.use_case.name,
+            "transactions": len(self.found),
+            "first_day": first,
+            "last_day": last,
+            "added": asdict(self.loaded) if self.loaded else None,
+            "as_of": self.first_as_of,
+        }
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.load_transactions",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet")
-    parser.add_argument(
-        "--start",
-        type=_start,
-        metavar="DATE",
-        help="what Time counts from: a day or a time in ISO 8601, UTC if it names no "
-        "zone",
-    )
-    parser.add_argument(
-        "--use-case", default=USE_CASE, help=f"whose events (default: {USE_CASE})"
-    )
-    parser.add_argument(
-        "--limit", type=_count, metavar="N", help="only the first rows of the file"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read and check, and load nothing"
-    )
-    return parser.parse_args(arguments)
-
-
-def _start(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no day or time") from error
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=UTC)
-    return moment.astimezone(UTC)
-
-
-def _count(text: str) -> int:
-    if not (text.isdecimal() and text.isascii() and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number of 1 or more")
-    return int(text)
-
-
-def run(options: argparse.Namespace) -> str:
+def run(
+    path: Path,
+    *,
+    use_case: str = USE_CASE,
+    start: datetime | None = None,
+    limit: int | None = None,
+    is_dry: bool = False,
+) -> Outcome:
     """
-    Read, check and load; return what to tell.
+    Read, check and load a file of transactions.
+
+    Args:
+        path: CSV or Parquet.
+        use_case: Whose events they are.
+        start: What ``Time`` counts from.
+        limit: How many rows from the beginning, None for all.
+        is_dry: Whether nothing is loaded.
 
     Raises:
         SchemaError: The file is not one of transactions; names column or row.
         PropensityError: BigQuery did not take all of it; load it again.
     """
     # First, so that a wrong setting is not found after minutes of reading.
-    settings = None if options.dry_run else Settings.from_environment()
-    found = read(
-        options.file,
-        usecases.load(options.use_case),
-        start=options.start,
-        limit=options.limit,
-        now=datetime.now(UTC),
-    )
-    told = f"{options.file.name}: {found}"
+    settings = None if is_dry else Settings.from_environment()
+    chosen, now = usecases.load(use_case), datetime.now(UTC)
+    found = read(path, chosen, start=start, limit=limit, now=now)
     if settings is None:
-        return f"{told}\nNothing was loaded."
-    warehouse = Warehouse.open(settings)
-    try:
+        return Outcome(file=path.name, found=found, loaded=None)
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
         loaded = load(warehouse, found)
-    finally:
-        warehouse.close()
-    as_of = found.days[1] + timedelta(days=1)
-    return (
-        f"{told}\n{loaded.transactions:,} transactions and {loaded.truths:,} outcomes "
-        "were added, the others were there.\n"
-        f'Train with {{"use_case": "{options.use_case}", "as_of": "{as_of}"}} or later.'
-    )
+    return Outcome(file=path.name, found=found, loaded=loaded)
 
 
 # Reading ------------------------------------------------------------------------------
@@ -338,7 +312,7 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
     try:
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
             moments = [
-                None if text is None else _start(text) for text in column.to_pylist()
+                None if text is None else moment_of(text) for text in column.to_pylist()
             ]
             column = pa.chunked_array([pa.array(moments, _MICROSECONDS)])
         elif not pa.types.is_timestamp(column.type):
@@ -346,7 +320,7 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
         elif column.type.tz is None:
             column = pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
         whole = column.cast(_MICROSECONDS, safe=False).cast(pa.int64())
-    except (argparse.ArgumentTypeError, pa.ArrowException) as error:
+    except (ValueError, pa.ArrowException) as error:
         raise SchemaError(f"column {name!r} holds no moments: {error}") from error
     counted: NDArray[np.int64] = pc.fill_null(whole, 0).to_numpy()
     return counted
@@ -547,7 +521,3 @@ def _table(table: tables.Table, columns: dict[str, Any], n: int) -> pa.Table:
     schema = table.arrow_schema()
     empty = {name: [None] * n for name in schema.names if name not in columns}
     return pa.table({**columns, **empty}, schema=schema)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -35,6 +35,10 @@ FLOORS = (
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# What stands around the package, the top first.
+HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
+# Starts the one command where there is one, and is not deployed.
+STARTS_COMMANDS = "__main__"
 # Old names that pickles of models have; they lead to their rooms.
 ALIASES = {"anomaly", "half_space_trees", "scoring"}
 
@@ -175,7 +179,7 @@ def rooms_imported(path: Path) -> set[str]:
 
 HOUSE = [path for path in MODULES if path.parent != PACKAGE or path.stem not in ALIASES]
 OUTSIDE = EDGES | ANSWERING | {SETTINGS}
-CORE = [path for path in HOUSE if room_of(path) not in OUTSIDE]
+CORE = [path for path in HOUSE if room_of(path) not in {*OUTSIDE, STARTS_COMMANDS}]
 
 
 class TestFloors:
@@ -191,7 +195,7 @@ class TestFloors:
 
     def test_every_module_has_a_floor(self):
         """Nothing of the package stands outside the house."""
-        rooms = {room_of(path) for path in HOUSE} - {"__init__"}
+        rooms = {room_of(path) for path in HOUSE} - {"__init__", STARTS_COMMANDS}
 
         assert rooms == {*FLOOR}
 
@@ -224,6 +228,52 @@ class TestFloors:
 
         assert not [node for node in module.body if isinstance(node, ast.ClassDef)]
         assert importing == set()
+
+
+class TestHouse:
+    """The folders around the package: the one on top starts what is below it."""
+
+    @pytest.mark.parametrize("folder", HOUSE_FLOORS)
+    def test_imports_go_down(self, folder):
+        """Nothing knows who starts it: local mode and the programs of ``offline/`` do
+        not import each other both ways, and no one but ``commands`` needs click."""
+        above = {*HOUSE_FLOORS[: HOUSE_FLOORS.index(folder)], "tests"}
+        modules = sorted((ROOT / folder).rglob("*.py"))
+        upward = {
+            named(path): found for path in modules if (found := imports(path) & above)
+        }
+
+        assert modules
+        assert upward == {}
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            path
+            for folder in ("propensity", *HOUSE_FLOORS[2:])
+            for path in sorted((ROOT / folder).rglob("*.py"))
+        ],
+        ids=named,
+    )
+    def test_one_room_reads_command_lines_by_click(self, path):
+        """The functions stay without it, and so does what they are deployed by."""
+        assert "click" not in imports(path)
+
+    @pytest.mark.parametrize(
+        "room",
+        [
+            *(ROOT / "commands").glob("__init__.py"),
+            *(ROOT / "offline").glob("*/__init__.py"),
+        ],
+        ids=named,
+    )
+    def test_each_room_has_a_map(self, room):
+        """As the rooms of the package: a docstring that names each module."""
+        text = ast.get_docstring(tree(room)) or ""
+        modules = {path.stem for path in room.parent.glob("*.py")} - {"__init__"}
+
+        assert {name for name in modules if f"``{name}``" not in text} == set()
+        assert imports(room) == set()
 
 
 class TestPureCore:
@@ -320,7 +370,7 @@ class TestSql:
     @pytest.mark.parametrize("path", STATEMENTS, ids=named)
     def test_is_used(self, path):
         """No statement lies there that nothing runs or includes."""
-        programs = [*ROOT.glob("offline/*.py"), *ROOT.glob("local/*.py")]
+        programs = [*ROOT.glob("offline/**/*.py"), *ROOT.glob("local/**/*.py")]
         uses = "".join(code(module) for module in [*MODULES, *programs])
         uses += "".join(other.read_text("utf-8") for other in STATEMENTS)
 
@@ -349,7 +399,8 @@ class TestFunctions:
     def test_do_not_know_that_they_are_local(self, folder):
         """No branch in a function or the package asks where it runs."""
         for path in [folder / "main.py", *MODULES]:
-            assert not imports(path) & {"local", "tests", "offline", "deploy"}
+            if path.stem != STARTS_COMMANDS:
+                assert not imports(path) & {*HOUSE_FLOORS, "tests"}
 
     @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
     def test_pin_what_they_need(self, folder):

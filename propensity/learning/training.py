@@ -70,7 +70,7 @@ _RARE = 0.01
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
 
 # How a version comes to serve that training has not promoted.
-BY_HAND = "promote it by hand: python -m offline.promote promote VERSION --force"
+BY_HAND = "promote it by hand: propensity promote VERSION --force"
 
 _ALGORITHMS: Mapping[str, type] = {
     "LogisticRegression": LogisticRegression,

@@ -11,13 +11,13 @@ import zipfile
 
 import pytest
 
+from commands.cli import main
 from deploy.stage import (
     EPOCH_S,
     ROOT,
     StageError,
     archive,
     digest,
-    main,
     sources,
     stage,
 )
@@ -167,11 +167,17 @@ class TestDigest:
         assert digest(function, root=root) != before
 
 
+COMMAND = (sys.executable, "-m", "propensity", "stage")
+OF_A_DEPLOY = (sys.executable, "-S", "-m", "deploy.stage")
+
+
 class TestCommandLine:
-    def test_stages_a_function_of_this_project(self, tmp_path):
-        """``python -m deploy.stage 02-GetProba FOLDER`` prints where it staged."""
+    @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
+    def test_stages_a_function_of_this_project(self, tmp_path, command):
+        """``propensity stage 02-GetProba FOLDER`` prints where it staged, and so does
+        what a deploy calls, where Python is all that there is."""
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.stage", "02-GetProba", tmp_path / "staged"],
+            [*command, "02-GetProba", tmp_path / "staged"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -187,17 +193,18 @@ class TestCommandLine:
         folder, locked = ROOT / "02-GetProba", "--locked"
         words = [str(folder), str(tmp_path / target), locked, "--dry-run"]
 
-        assert main(words) == 0
+        assert main(["stage", *words]) == 0
         told = capsys.readouterr().out
         files = sources(folder, locked=True)
         assert [line.split()[-1] for line in told.splitlines()[:-1]] == list(files)
         assert digest(folder, locked=True) in told
         assert list(tmp_path.iterdir()) == []
 
-    def test_says_what_is_wrong(self, tmp_path):
+    @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
+    def test_says_what_is_wrong(self, tmp_path, command):
         """A mistake is one line on standard error and an exit status."""
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.stage", "99-Nothing", tmp_path / "staged"],
+            [*command, "99-Nothing", tmp_path / "staged"],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -43,7 +43,7 @@ from propensity.registry.versions import Published
 from propensity.runs import endpoint
 from propensity.settings import Settings
 
-OURS = ("docs", "local", "deploy", "offline", "benchmarks")
+OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")
 SKIPPED = {"node_modules", "__pycache__"}
 TODAY = date(2026, 3, 1)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -426,7 +426,7 @@ class TestUseCases:
         """A changed feature makes it another model's input."""
         page = text("docs/use-cases.md")
 
-        assert "python -m offline.ship_model" in page
+        assert "propensity ship-model" in page
 
     def test_the_documented_statements_give_the_documented_columns(
         self, workplace, environment
@@ -469,7 +469,7 @@ class TestUseCases:
         file.write_text(source)
         told = subprocess.run(
             [
-                *(sys.executable, "-m", "offline.build_preprocessor"),
+                *(sys.executable, "-m", "propensity", "build-preprocessor"),
                 *("--from", str(file), "--dry-run"),
             ],
             cwd=ROOT,

@@ -524,7 +524,7 @@ class TestRefusals:
         assert refused.json["retryable"] is False
         assert "version 0" in refused.json["message"]
         assert told["verdict"] in refused.json["message"]
-        assert "offline.promote promote" in refused.json["message"]
+        assert "propensity promote VERSION" in refused.json["message"]
         assert place.rows("SELECT * FROM ma_predictions_history") == []
 
         with entered(place.environment):

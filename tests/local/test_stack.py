@@ -177,6 +177,7 @@ def home(tmp_path_factory):
     copy_package("local", folder)
     copy_package("deploy", folder)
     copy_package("offline", folder)
+    copy_package("commands", folder)
     (folder / ".local").mkdir()
     (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
     return folder
@@ -380,7 +381,7 @@ class TestCommandLine:
 
         def run(*arguments: str) -> subprocess.CompletedProcess:
             return subprocess.run(
-                [sys.executable, "-m", "local.stack", *arguments],
+                [sys.executable, "-m", "propensity", *arguments],
                 cwd=home,
                 env={**os.environ, **ports},
                 capture_output=True,

@@ -12,8 +12,11 @@ from typing import Any
 
 import pytest
 
+from commands import models
+from commands.cli import main
+from local import ship_model
 from local.synthesize_games import Games
-from offline import load_model, ship_model
+from offline import load_model
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
@@ -107,7 +110,7 @@ class TestCommand:
         """In emulators of its own, to the byte; it says what that is worth."""
         folder = tmp_path / USE_CASE.name
 
-        assert ship_model.main([*ARGUMENTS, "--out", str(folder)]) == 0
+        assert main(["ship-model", *ARGUMENTS, "--out", str(folder)]) == 0
         made = load_model.read(USE_CASE.name, tmp_path)
         assert {name: made.files[name] for name in MODELS} == {
             name: files[name] for name in MODELS
@@ -118,16 +121,16 @@ class TestCommand:
 
     def test_by_default_makes_the_model_that_is_shipped(self):
         """The metadata of the shipped files name the defaults."""
-        options = ship_model.parse([])
+        options = {one.name: one.default for one in models.ship_model.params}
         about = load_model.read(USE_CASE.name).about
 
-        assert options.out == load_model.MODELS / USE_CASE.name
+        assert load_model.MODELS / USE_CASE.name == ship_model.FOLDER
         assert about["generator"] == {
-            "seed": options.seed,
-            "users": options.users,
+            "seed": options["seed"],
+            "users": options["users"],
             "churn_rate": Games.churn_rate,
-            "days": options.days,
-            "maximum_events": options.maximum_events,
+            "days": options["days"],
+            "maximum_events": options["maximum_events"],
             "end": ship_model.END.isoformat(),
         }
 
@@ -135,6 +138,6 @@ class TestCommand:
         """Of nobody there is nothing to train on, and nothing is written."""
         out = tmp_path / "out"
 
-        assert ship_model.main(["--users", "0", "--out", str(out)]) == 1
-        assert "ship_model:" in capsys.readouterr().err
+        assert main(["ship-model", "--users", "0", "--out", str(out)]) == 1
+        assert "propensity ship-model:" in capsys.readouterr().err
         assert not Path(out).exists()

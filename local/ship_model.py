@@ -1,9 +1,6 @@
 """
 Make the model that is shipped with the use case of the generated gaming operator.
 
-    python -m offline.ship_model
-    python -m offline.ship_model --users 2000 --out /tmp/first_day_churn
-
 Generates players, stores their events in the emulators as the stream stores them, and
 trains on them as 00-ModelTraining does: the same statements, candidates, calibration
 and holdout in time. Writes model, preprocessor and card, and in metadata.json what they
@@ -16,13 +13,13 @@ The same arguments and libraries give the same model, byte for byte.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import sys
 import tempfile
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -40,7 +37,7 @@ from offline.load_model import CARD, FILES, METADATA, MODELS
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import ArtifactError, PropensityError
+from propensity.errors import ArtifactError
 from propensity.events import reading
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
@@ -61,26 +58,67 @@ END = datetime(2025, 1, 1, tzinfo=UTC)
 USERS = 8_000
 MAXIMUM_EVENTS = 200
 
+FOLDER = MODELS / USE_CASE
+
 # All files together: they are part of the source.
 MAXIMUM_BYTES = 1_000_000
 
 BATCH = 20_000
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The files that were made, by name, and where they lie."""
+
+    files: Mapping[str, bytes]
+    folder: Path
+
+    def fields(self) -> dict[str, Any]:
+        """Return what metadata.json has, and the folder."""
+        return {**json.loads(self.files[METADATA]), "folder": str(self.folder)}
+
+    def __str__(self) -> str:
+        about, card = json.loads(self.files[METADATA]), json.loads(self.files[CARD])
+        found = about["figures"]
+        sizes = ", ".join(f"{name} {len(data):,}" for name, data in self.files.items())
+        baseline, area = next(iter(found["baselines"].items()))
+        return (
+            f"{found['algorithm']}, calibration {card['calibration']}, trained on "
+            f"{card['rows']['train']:,} users, tested on {found['users']:,} later "
+            f"ones:\nROC AUC {found['roc_auc']:.4f} ({found['roc_auc_low']:.4f} to "
+            f"{found['roc_auc_high']:.4f}); {found['optimum_roc_auc']:.4f} is "
+            f"possible, {baseline} gives {area:.4f}\n"
+            f"Written to {self.folder} (bytes: {sizes})"
+        )
+
+
+def run(
+    *,
+    users: int = USERS,
+    maximum_events: int = MAXIMUM_EVENTS,
+    days: int = Games.days,
+    seed: int = SEED,
+    folder: Path = FOLDER,
+) -> Outcome:
+    """
+    Make the model in emulators of its own, and write its files.
+
+    Args:
+        users, maximum_events, days, seed: Of the generated players.
+        folder: Where the files are written.
+
+    Raises:
+        LocalError: The emulators do not start, the players are too few, or the files
+            can not be written.
+        PropensityError: There are too few players to train and to test.
+    """
     try:
         games = Games(
-            seed=options.seed,
-            users=options.users,
-            maximum_events=options.maximum_events,
-            days=options.days,
-            end=END,
+            seed=seed, users=users, maximum_events=maximum_events, days=days, end=END
         )
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as place:
             ports = dict(zip(EMULATOR_PORTS, free_ports(4), strict=True))
-            state = State("ship", Path(folder))
+            state = State("ship", Path(place))
             with Stack(state, ports=ports, functions=(), say=say) as stack:
                 settings = Settings.from_environment(stack.environment)
                 with contextlib.ExitStack() as clients:
@@ -88,30 +126,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     clients.callback(warehouse.close)
                     artifacts = artifacts_of(stack, settings)
                     clients.callback(artifacts.close)
-                    made = shipped(
+                    files = shipped(
                         warehouse, artifacts, settings, games, at=datetime.now(UTC)
                     )
-        write(made, options.out)
-    except (LocalError, PropensityError, OSError, ValueError) as error:
-        print(f"ship_model: {error}", file=sys.stderr)
-        return 1
-    print(told(made, options.out))
-    return 0
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.ship_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--users", type=int, default=USERS)
-    parser.add_argument("--maximum-events", type=int, default=MAXIMUM_EVENTS)
-    parser.add_argument("--days", type=int, default=Games.days)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--out", type=Path, default=MODELS / USE_CASE, metavar="FOLDER")
-    return parser.parse_args(arguments)
+        write(files, folder)
+    except (OSError, ValueError) as error:
+        raise LocalError(str(error)) from error
+    return Outcome(files=files, folder=folder)
 
 
 def say(text: str) -> None:
@@ -284,7 +305,7 @@ def _arguments(games: Games) -> dict[str, Any]:
 
 def _command(games: Games) -> str:
     return (
-        f"python -m offline.ship_model --users {games.users} --maximum-events "
+        f"propensity ship-model --users {games.users} --maximum-events "
         f"{games.maximum_events} --days {games.days} --seed {games.seed}"
     )
 
@@ -294,23 +315,3 @@ def write(files: Mapping[str, bytes], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (*FILES, METADATA):
         (folder / name).write_bytes(files[name])
-
-
-def told(files: Mapping[str, bytes], folder: Path) -> str:
-    """Say what was made."""
-    about, card = json.loads(files[METADATA]), json.loads(files[CARD])
-    found = about["figures"]
-    sizes = ", ".join(f"{name} {len(data):,}" for name, data in files.items())
-    baseline, area = next(iter(found["baselines"].items()))
-    return (
-        f"{found['algorithm']}, calibration {card['calibration']}, trained on "
-        f"{card['rows']['train']:,} users, tested on {found['users']:,} later ones:\n"
-        f"ROC AUC {found['roc_auc']:.4f} ({found['roc_auc_low']:.4f} to "
-        f"{found['roc_auc_high']:.4f}); {found['optimum_roc_auc']:.4f} is possible, "
-        f"{baseline} gives {area:.4f}\n"
-        f"Written to {folder} (bytes: {sizes})"
-    )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,33 +1,11 @@
 """
-Say what a deployment costs a month, before there is one.
-
-    python -m offline.cost --users 50000 --events-a-day 200000
-    python -m offline.cost --users 2000000 --events-a-day 0 --stream-events-a-day 500000
-    python -m offline.cost --users 50000 --events-a-day 200000 --json
-
-What is scanned follows from ``deploy/statements.toml`` and ``deploy/limits.py``, what
-is stored from rows and their retention, what is computed from
-``deploy/functions.toml``, list prices from ``offline/prices.toml``. Taxes, discounts,
-builds, the GA4 export's own storage and data that leave the region are left out.
-
-Every estimate is on the high side where it has to guess. What a query for a few users
-reads of a clustered table nobody documents: where that matters, two sums are printed.
-After the tables it says which default limits are too low for the size, and what to set.
-Reads no environment, asks nobody, and needs no package: Python 3.11 alone runs it.
+What a deployment of a size uses in a month.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import sys
-import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from datetime import date
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator
 
 from deploy import alerting, functions, volumes
 from deploy.deployment import Alerts, Deployment
@@ -36,7 +14,6 @@ from deploy.limits import (
     DAYS,
     MONTH_S,
     PEAK,
-    QUERY_USERS,
     WEEKS,
     Limit,
     instances,
@@ -46,12 +23,9 @@ from deploy.limits import (
 )
 from deploy.resources import MESSAGES_KEPT
 from deploy.volumes import Size, players, row_bytes
+from offline.cost.prices import GIB, MIB, TIB, Line
 from propensity import topics, usecases
 from propensity.settings import Settings
-
-PRICES = Path(__file__).with_name("prices.toml")
-
-MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
 
 # From then on data that do not change cost half.
 LONG_TERM_DAYS = 90
@@ -59,6 +33,7 @@ LONG_TERM_DAYS = 90
 # Of Pub/Sub: what a request counts at least, and a message that comes in a full one.
 LEAST_REQUEST = 1_000
 BATCHED_MESSAGE = 500
+
 # An event is published by its producer and pushed, alone each time; enriched it is
 # published many to a request, and so is its score.
 BATCHED_MESSAGES = 2
@@ -68,6 +43,7 @@ BATCHED_MESSAGES = 2
 RUN_S = 120.0
 TRAINING_S = 600.0
 USERS_A_SECOND = 50_000
+
 # An instance is billed by 100 ms in which it serves somebody.
 LEAST_BILLED_S = 0.1
 
@@ -76,10 +52,11 @@ LEAST_BILLED_S = 0.1
 # https://cloud.google.com/run/docs/about-instance-autoscaling.
 IDLE_S = 15 * 60
 START_S = 20
-
 PARQUET_SHARE = 0.3
+
 # A line of the log as Cloud Logging counts it: the platform's of a request, or ours.
 LOG_LINE = 600
+
 # Every so often an instance that serves the stream or scores writes its counts.
 COUNTS_EVERY_S = 10.0
 POINTER_READ_S = 60
@@ -101,45 +78,6 @@ REVISIONS = 3
 METRIC_CONDITIONS = frozenset({"conditionThreshold", "conditionAbsent"})
 EVALUATIONS = DAYS * 24 * 3600 / 30
 SERIES = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Price:
-    """One list price; ``free`` is in units of it."""
-
-    usd: float
-    free: float
-    service: str
-    note: str
-    source: str
-    checked: date
-    seen_at: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """
-    One thing that is used in a month: how much of it, and what for.
-
-    ``least`` is what it would be if clusters spared all that they can; elsewhere the
-    amount.
-    """
-
-    price: str
-    what: str
-    amount: float
-    function: str = ""
-    least: float | None = None
-
-
-@cache
-def prices(file: Path = PRICES) -> Mapping[str, Price]:
-    """Return the list prices by name."""
-    read = tomllib.loads(file.read_text("utf-8"))
-    return {name: Price(**entry) for name, entry in read.items()}
-
-
-# -- what is used ----------------------------------------------------------------------
 
 
 def usage(size: Size) -> list[Line]:
@@ -436,9 +374,6 @@ def _logged(size: Size) -> Iterator[Line]:
             yield Line(price="log_gib", what=what, amount=lines * LOG_LINE / GIB)
 
 
-# -- what it must be allowed -----------------------------------------------------------
-
-
 def exceeded(size: Size) -> list[Limit]:
     """Return the settings that must be raised from their defaults."""
     alerts = Alerts()
@@ -449,282 +384,3 @@ def exceeded(size: Size) -> list[Limit]:
         day_bytes=alerts.day_bytes,
     )
     return [one for one in every if one.is_exceeded]
-
-
-# -- what it costs ---------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Charge:
-    """What a month's use of one price comes to."""
-
-    price: str
-    service: str
-    amount: float
-    free: float
-    usd: float
-
-
-def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
-    """
-    Return what is charged, one for each price, in the order of ``prices.toml``.
-
-    Args:
-        lines: What is used.
-        is_least: Where clusters spare all that they can.
-    """
-    found = []
-    for name, price in prices().items():
-        amount = sum(
-            line.amount if line.least is None or not is_least else line.least
-            for line in lines
-            if line.price == name
-        )
-        billed = max(0.0, amount - price.free)
-        found.append(
-            Charge(
-                price=name,
-                service=price.service,
-                amount=amount,
-                free=min(amount, price.free),
-                usd=billed * price.usd,
-            )
-        )
-    return found
-
-
-def by_service(found: Sequence[Charge]) -> dict[str, float]:
-    """Return USD by service."""
-    services: dict[str, float] = {}
-    for one in found:
-        services[one.service] = services.get(one.service, 0.0) + one.usd
-    return services
-
-
-UNITS = {
-    "query_tib": "TiB scanned",
-    "table_gib_month": "GiB stored",
-    "old_table_gib_month": "GiB stored, unchanged for 90 days",
-    "append_gib": "GiB appended",
-    "read_tib": "TiB read",
-    "vcpu_s": "vCPU-seconds",
-    "gib_s": "GiB-seconds",
-    "kept_vcpu_s": "vCPU-seconds up",
-    "kept_gib_s": "GiB-seconds up",
-    "request_million": "million requests",
-    "message_tib": "TiB of messages",
-    "kept_message_gib_month": "GiB of messages kept",
-    "object_gib_month": "GiB of objects",
-    "object_write_thousand": "thousand writes",
-    "object_read_thousand": "thousand reads",
-    "job_month": "schedules",
-    "log_gib": "GiB of logs",
-    "condition_month": "alert conditions",
-    "series_million": "million time series looked at",
-    "image_gib_month": "GiB of images",
-}
-
-
-def told(size: Size) -> str:
-    """Return what a size comes to, as Markdown."""
-    lines = usage(size)
-    found = [one for one in charges(lines) if one.amount]
-    rows = [
-        "| service | used in a month | free | USD |",
-        "|---|--:|--:|--:|",
-        *(
-            f"| {one.service} | {shown(one.amount)} {UNITS[one.price]} "
-            f"| {shown(one.free)} | {one.usd:,.2f} |"
-            for one in found
-        ),
-    ]
-    # What comes to less than a cent is left out.
-    scanned = [
-        f"| `{line.function}` | {line.what} | {shown(line.amount * 1024)} |"
-        for line in lines
-        if line.price == "query_tib" and line.amount * prices()["query_tib"].usd > 0.01
-    ]
-    if scanned:
-        scanned = ["", "| function | scans a month | GiB |", "|---|---|--:|", *scanned]
-    services = by_service(found)
-    total = sum(services.values())
-    summary = ", ".join(
-        f"{name} {usd:,.2f}" for name, usd in services.items() if usd >= 0.005
-    )
-    least = sum(one.usd for one in charges(lines, is_least=True))
-    is_range = total - least >= 0.005
-    both = f"{least:,.2f} to {total:,.2f}" if is_range else f"{total:,.2f}"
-    sums = f"**{both} USD a month**" + (f": {summary}." if summary else ".")
-    if is_range:
-        sums += f"\n{RANGE}"
-    ups = [told_of_up(target, up) for target, up in up_s(size).items()]
-    return "\n".join([sums, "", *rows, *scanned, *ups, "", *told_of_limits(size)])
-
-
-RANGE = (
-    "The lower sum is for queries for a few users that bill the least that BigQuery "
-    "bills; the higher one, and all that follows, for the blocks of 64 MB that they "
-    "lie in."
-)
-
-
-def told_of_up(target: str, up: float) -> str:
-    """Return what is billed of a function whether or not it has requests."""
-    return (
-        f"\n`{target}` is billed while an instance of it is up, idle or not: taken to "
-        f"be {up / 3600:,.0f} hours of the month's {MONTH_S / 3600:,.0f}, "
-        f"{IDLE_S // 60} minutes beyond each request.\n"
-        f"This is for who uses `{target}`: without scorings nothing is up."
-    )
-
-
-def told_of_limits(size: Size) -> list[str]:
-    """Return which settings must be raised, and to what, as lines of Markdown."""
-    found = exceeded(size)
-    if not found:
-        return ["No default limit on bytes is too low for this."]
-    return [
-        "Raise these before the first run, to half as much again as is computed:",
-        "",
-        "| setting | default, GiB | exceeded by | GiB | otherwise | set to, bytes |",
-        "|---|--:|---|--:|---|--:|",
-        *(
-            f"| `{one.setting}` | {shown(one.value / GIB)} | {one.what} "
-            f"| {shown(one.needed / GIB)}{' *' * one.grows} "
-            f"| {one.otherwise} | {one.set_to} |"
-            for one in found
-        ),
-        *(["", GROWS] if any(one.grows for one in found) else []),
-    ]
-
-
-GROWS = (
-    "\\* grows with the age of the history: `PROPENSITY_RETENTION_DAYS` "
-    "(such as `ma_predictions_table=90`) ends that."
-)
-
-
-def shown(amount: float) -> str:
-    """Return an amount with three digits that matter."""
-    if amount == 0:
-        return "0"
-    if amount >= 100:
-        return f"{amount:,.0f}"
-    return f"{amount:.3g}"
-
-
-# -- the command -----------------------------------------------------------------------
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    chosen, is_json = parse(arguments)
-    if is_json:
-        found = charges(usage(chosen))
-        report = {
-            "size": asdict(chosen),
-            "usage": [asdict(line) for line in usage(chosen)],
-            "charges": [asdict(one) for one in found],
-            "usd_by_service": by_service(found),
-            "usd": sum(one.usd for one in found),
-            "usd_least": sum(one.usd for one in charges(usage(chosen), is_least=True)),
-            "seconds_up": up_s(chosen),
-            "limits": [
-                {**asdict(one), "set_to": one.set_to} for one in exceeded(chosen)
-            ],
-        }
-        print(json.dumps(report, indent=2))
-    else:
-        print(told(chosen))
-    return 0
-
-
-def parse(arguments: Sequence[str] | None) -> tuple[Size, bool]:
-    """Read the command line; end with status 2 and what is wrong with it."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.cost",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    least = Size(users=0, events_a_day=0)
-    some, one = _whole(0), _whole(1)
-    add = parser.add_argument
-    add("--users", type=some, required=True, help="with an event in the lookback")
-    add(
-        "--events-a-day", type=some, required=True, help="of the GA4 export; 0 for none"
-    )
-    add("--lookups", type=some, default=0, help="a month, not cached")
-    add(
-        "--scorings",
-        type=some,
-        default=0,
-        help="online, a month; instances of score are billed while they are up, idle "
-        "or not, and without scorings none is",
-    )
-    add("--stream-events-a-day", type=some, default=0)
-    add("--use-cases", type=one, default=least.use_cases, help="on the GA4 export")
-    add(
-        "--days-kept",
-        type=one,
-        default=least.days_kept,
-        help="age of the history, where nothing expires",
-    )
-    add(
-        "--late-days",
-        type=some,
-        default=least.late_days,
-        help="that an event of the stream may come after it happened",
-    )
-    add(
-        "--returning",
-        type=_share,
-        default=least.returning,
-        help="share of a lookback's users who are there in the next one, 0 to 1; the "
-        "others stay in the table of predictions",
-    )
-    add(
-        "--lookups-a-query",
-        type=_whole(1, QUERY_USERS),
-        default=least.lookups_a_query,
-        help=f"up to {QUERY_USERS:,}, where users are asked for by POST",
-    )
-    add(
-        "--stream-scores-events",
-        action="store_true",
-        help="events are scored by their own fields, without a query, online as well",
-    )
-    add("--json", action="store_true", help="print all figures as JSON")
-    options = vars(parser.parse_args(arguments))
-    is_json = options.pop("json")
-    scores_users = not options.pop("stream_scores_events")
-    return Size(scores_users=scores_users, **options), is_json
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share, 0 to 1")
-    return value
-
-
-def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return what reads a number within bounds."""
-    bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
-
-    def read(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = least - 1
-        if value < least or (most is not None and value > most):
-            raise argparse.ArgumentTypeError(f"{text} is not a whole number, {bounds}")
-        return value
-
-    return read
-
-
-if __name__ == "__main__":
-    sys.exit(main())
