@@ -37,6 +37,9 @@ __all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Problem", "UseCase", 
 
 EXPORT_VIEW = export.VIEW
 
+# Holds a folder for each use case.
+FOLDER = resources.files(__name__)
+
 # Statements that a use case of users has; one of events has none of its own.
 STATEMENTS = ("features", "labels", "first_day")
 
@@ -134,13 +137,13 @@ class UseCase:
             UseCaseError: There is neither.
         """
         try:
-            return statement(name, own=resources.files(__name__) / self.name)
+            return statement(name, own=FOLDER / self.name)
         except FileNotFoundError as error:
             raise UseCaseError(f"there is no statement {name}.sql") from error
 
     def has_statement(self, name: str) -> bool:
         """Tell whether the use case has a statement ``name`` of its own."""
-        return (resources.files(__name__) / self.name / f"{name}.sql").is_file()
+        return (FOLDER / self.name / f"{name}.sql").is_file()
 
     def window(
         self, settings: Settings, as_ofs: Sequence[date], *, today: date | None = None
@@ -201,7 +204,7 @@ class UseCase:
     @property
     def model(self) -> ModuleType | None:
         """The use case's ``model.py``, or None where it has none."""
-        if not (resources.files(__name__) / self.name / "model.py").is_file():
+        if not (FOLDER / self.name / "model.py").is_file():
             return None
         return importlib.import_module(f"{__name__}.{self.name}.model")
 
@@ -210,7 +213,7 @@ def names() -> list[str]:
     """Return the names of the use cases that this deploy holds."""
     return sorted(
         entry.name
-        for entry in resources.files(__name__).iterdir()
+        for entry in FOLDER.iterdir()
         if entry.is_dir() and (entry / "usecase.toml").is_file()
     )
 
@@ -229,7 +232,7 @@ def load(name: str) -> UseCase:
             f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
             field="use_case",
         )
-    text = (resources.files(__name__) / name / declaration.FILE).read_text("utf-8")
+    text = (FOLDER / name / declaration.FILE).read_text("utf-8")
     found = parse(name, text)
     if missing := missing_statements(found):
         raise UseCaseError("\n".join(one.located(name) for one in missing))

@@ -40,7 +40,7 @@ LEAVES = leaves(cli.root)
 # processes of this machine, or write files where they are told to.
 WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "check-features", "doctor", "cost"),
-    "ship-model",
+    *("ship-model", "check-usecase"),
 }
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
