@@ -138,6 +138,9 @@ def declared(name: str) -> Report:
     )
 
 
+# Statements that include those of a use case.
+_INCLUDING = ("training_rows", "evaluation_rows")
+
 # Parameters that the package reads of a use case, and no statement has to.
 _READ_OTHERWISE = {"label_known_days"}
 
@@ -337,9 +340,12 @@ class Refused(Exception):
 
 
 def _dry_run(
-    use_case: UseCase, warehouse: Warehouse, as_ofs: Sequence[date]
+    use_case: UseCase,
+    warehouse: Warehouse,
+    as_ofs: Sequence[date],
+    names: Sequence[str] = (*usecases.STATEMENTS, *_INCLUDING),
 ) -> Iterator[Problem]:
-    """Yield what is wrong with the statements of training and evaluation."""
+    """Yield what is wrong with statements of training and evaluation."""
     window = use_case.window(warehouse.settings, as_ofs)
     scored = {"use_case": use_case.name, "prediction_as_of": as_ofs[0]}
     runs: Mapping[str, Mapping[str, Any]] = {
@@ -349,8 +355,8 @@ def _dry_run(
         "training_rows": {**window, "maximum_rows": MAXIMUM_ROWS},
         "evaluation_rows": {**window, **scored},
     }
-    for name, values in runs.items():
-        sql = use_case.statement(name)
+    for name in names:
+        sql, values = use_case.statement(name), runs[name]
         given = {key: value for key, value in values.items() if f"@{key}" in sql}
         try:
             with _placed(use_case, name):
@@ -409,7 +415,8 @@ class OverExport:
             *maker.history(second, **spans),
         ]
         self.load(history)
-        found = [*_dry_run(use_case, self.warehouse, (first, second))]
+        as_ofs = (first, second)
+        found = [*_dry_run(use_case, self.warehouse, as_ofs, usecases.STATEMENTS)]
         warnings: list[Problem] = []
         if found:
             return found, warnings
@@ -417,6 +424,8 @@ class OverExport:
         found += self.shape(both)
         labels = self.read("labels", first, second)
         found += self.shape_of_labels(labels)
+        # Those are refused for what is wrong with the columns of these.
+        found += () if found else _dry_run(use_case, self.warehouse, as_ofs, _INCLUDING)
         if found:
             return found, warnings
         warnings += self.empty(both, labels)
