@@ -11,6 +11,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
                 ``build-preprocessor``
 ``data``        what comes in and goes out: the loaders, ``replay``, ``forget``,
                 ``check-features``
+``usecases``    ``new-usecase``, ``check-usecase``
 ``deployment``  a deployment as a whole: ``doctor``, ``cost``, ``stage``
 
 Commands stand above local mode and the programs of ``offline/``, so that neither of

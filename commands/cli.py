@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from commands import champions, data, deployment, machine, models
+from commands import champions, data, deployment, machine, models, usecases
 from commands.exits import Exit
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
@@ -44,7 +44,10 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         data.check_features,
         data.forget,
     ),
-    "Use cases": (),
+    "Use cases": (
+        usecases.new_usecase,
+        usecases.check_usecase,
+    ),
     "A deployment": (
         deployment.doctor,
         deployment.cost,

@@ -34,6 +34,8 @@ The view of the GA4 export: one row per event.
 
 A day is read from its daily table, and where there is none from its intraday table; \
 never from both.
+Event parameters and user properties that a use case names are further columns, \
+`param_NAME` and `property_NAME` ([use cases](use-cases.md)).
 Bound `table_suffix` by constants in every query, or BigQuery reads all days.
 Google's words for a value that it does not know, such as `(not set)`, are null here; \
 what is no number, or beyond the type, is null, too.

@@ -360,6 +360,14 @@ class TestSql:
             "stream_features": {
                 *("`stream_events`", "`stream_features_daily`", "`stream_users`"),
             },
+            # Of a part for each value that a use case names: its list, name and column.
+            **dict.fromkeys(
+                (
+                    f"export_{kind}"
+                    for kind in ("string", "int64", "numeric", "float64")
+                ),
+                {"`record`", "`key`", "`column`"},
+            ),
         }
         body = re.sub(r"--[^\n]*", "", path.read_text("utf-8"))
 

@@ -18,9 +18,11 @@ from offline.doctor.examination import (
     Examination,
     reaching,
 )
+from propensity import usecases
 from propensity.errors import AccessDenied, MissingTable, SettingsError
 from propensity.freshness import Shards, is_expected
 from propensity.timeframe import first_suffix
+from propensity.usecases import export as exported
 
 # A day's table of the export is there about noon of the next day, in the property's
 # time zone, and a day later at times.
@@ -185,7 +187,8 @@ def _changes(schema: Sequence[bigquery.SchemaField]) -> Iterator[str]:
             walk(one.fields, f"{within}{one.name}.")
 
     walk(schema, "")
-    for name, kind in EXPORT_COLUMNS.items():
+    named = exported.read_columns(usecases.export_values())
+    for name, kind in {**EXPORT_COLUMNS, **named}.items():
         if name not in there:
             yield f"{name} is missing"
         elif there[name] != kind:

@@ -126,4 +126,4 @@ def _listed(days: Sequence[date], shown: int = 5) -> str:
 def check_consent(run: Run) -> None:
     """Raise SettingsError where the export would be read without asked consent."""
     if run.use_case.reads_export:
-        consent.check_view(run.warehouse)
+        consent.check_view(run.warehouse, run.use_case)

@@ -22,7 +22,7 @@ from commands.cli import main
 from commands.exits import MEANINGS, Exit
 from docs import commands as commands_page
 from local.install import write_command
-from local.stack import ROOT
+from local.stack.state import ROOT
 
 
 def leaves(command: click.Command, name: str = "") -> dict[str, click.Command]:
@@ -40,7 +40,7 @@ LEAVES = leaves(cli.root)
 # processes of this machine, or write files where they are told to.
 WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "check-features", "doctor", "cost"),
-    "ship-model",
+    *("ship-model", "check-usecase"),
 }
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),

@@ -118,9 +118,9 @@ class TestCheck:
         stricter = Warehouse(settings, client=warehouse.client)
 
         with pytest.raises(SettingsError, match="run the set-up"):
-            consent.check_view(stricter)
-        consent.check_view(warehouse)
-        consent.check_view(made("both"))
+            consent.check_view(stricter, USE_CASE)
+        consent.check_view(warehouse, USE_CASE)
+        consent.check_view(made("both"), USE_CASE)
 
     def test_says_that_there_is_no_view(self, workplace):
         """As whatever reads it would."""
@@ -129,5 +129,5 @@ class TestCheck:
         )
         warehouse = Warehouse.open(settings)
         with pytest.raises(MissingTable):
-            consent.check_view(warehouse)
+            consent.check_view(warehouse, USE_CASE)
         warehouse.close()
