@@ -8,7 +8,6 @@ wrong with it names its field.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import operator
@@ -20,10 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from propensity import tables
 from propensity.errors import RequestError, TooLarge
 from propensity.events.types import (
     MAXIMUM_ID_CHARACTERS,
@@ -33,6 +30,7 @@ from propensity.events.types import (
     sensible_instant,
 )
 from propensity.models.encoding import Rows
+from propensity.registry.inference_log import ONLINE, Events, Row, columns
 from propensity.usecases import NUMBER, UseCase
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ if TYPE_CHECKING:
 WAYS = ("features", "instances", "user_id")
 INGESTED = "ingest_ts"
 EVENT_ID = "event_id"
-SOURCE = "online"
 
 # Control characters, and halves of surrogate pairs, which are not text.
 _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -480,11 +477,6 @@ class Scored:
     at: datetime
 
 
-def inference_id(use_case: str, event_id: str, version: int) -> str:
-    """Return the identity of a score: asked again, the same event repeats it."""
-    return hashlib.sha256(_encode((use_case, event_id, version))).hexdigest()
-
-
 def score_of(serving: Serving, value: float) -> dict[str, float | None]:
     """Return a score under the name of its kind; the other, and NaN, are null."""
     known = None if math.isnan(value) else value
@@ -493,79 +485,67 @@ def score_of(serving: Serving, value: float) -> dict[str, float | None]:
     return {"probability": known, "anomaly_score": None}
 
 
-def logged(
+def events_of(
     question: Question,
     layout: Layout,
     instances: Sequence[Instance],
     *,
     event_ids: Sequence[str],
-    scored: Scored,
     latencies_ms: Sequence[float | None],
-) -> list[tuple[Any, ...]]:
+    at: datetime,
+) -> Events:
     """
-    Return what is logged of a question: values of each row, in the log's order.
+    Return what was scored as events of the log.
 
     Args:
-        question: What was asked.
+        question: That they were scored for.
         layout: Of its use case.
         instances: What was scored.
         event_ids: Of each.
+        latencies_ms: Of each, to the score; None where it is unknown.
+        at: When they were scored, in UTC: the time of those without ``ingest_ts``.
+    """
+    user_id = question.user_id
+    return Events(
+        source=ONLINE,
+        event_ids=event_ids,
+        user_ids=event_ids if user_id is None else [user_id] * len(event_ids),
+        times=[
+            one.ingested_at if isinstance(one.ingested_at, datetime) else at
+            for one in instances
+        ],
+        features=[layout.written(one) for one in instances],
+        latencies_ms=latencies_ms,
+        has_users=user_id is not None,
+    )
+
+
+def logged(
+    use_case: UseCase, events: Events, scored: Scored, *, ids: Sequence[str]
+) -> list[Row]:
+    """
+    Return rows of ``inference_log``: the champion's scores, then the shadow's.
+
+    Args:
+        use_case: Of the events.
+        events: What was scored.
         scored: What came of them.
-        latencies_ms: Of each, to the score; None where nobody can tell.
+        ids: Inference ids of the champion's scores.
     """
     standing, at = scored.standing, scored.at
-    features = [layout.written(one) for one in instances]
-    found = []
-    for serving, values, is_shadow in (
-        (standing.champion, scored.values, False),
-        (standing.shadow, scored.shadow, True),
-    ):
-        if serving is None or values is None:
-            continue
-        for place, value in enumerate(values):
-            event_id = event_ids[place]
-            since = instances[place].ingested_at
-            event_time = since if isinstance(since, datetime) else at
-            known = None if math.isnan(value) else value
-            found.append(
-                (
-                    question.use_case.name,
-                    inference_id(question.use_case.name, event_id, serving.version),
-                    event_id,
-                    question.user_id or event_id,
-                    event_time,
-                    event_time.date(),
-                    serving.version,
-                    None if serving.is_anomaly else known,
-                    known if serving.is_anomaly else None,
-                    serving.is_warm,
-                    is_shadow,
-                    standing.epoch,
-                    SOURCE,
-                    features[place],
-                    at,
-                    at.date(),
-                    latencies_ms[place],
-                )
-            )
-    return found
-
-
-_SCHEMA = tables.INFERENCE_LOG.arrow_schema()
-_FEATURES = _SCHEMA.get_field_index("features")
-# What a row takes beside its features, about.
-_ROW_BYTES = 1_000
-
-
-def size_of(row: Sequence[Any]) -> int:
-    """Return about how many bytes of memory a row of ``logged`` takes."""
-    return len(row[_FEATURES]) + _ROW_BYTES
-
-
-def rows_of(rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    """Return rows of ``logged`` as rows of ``inference_log``."""
-    columns = [
-        pa.array(column, field.type)
-        for column, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
+    champion, shadow = standing.champion, standing.shadow
+    rows: list[Row] = [
+        *zip(
+            *columns(
+                use_case, standing, champion, events, scored.values, ids=ids, at=at
+            ),
+            strict=True,
+        )
     ]
-    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)
+    if shadow is not None and scored.shadow is not None:
+        ids = events.inference_ids(use_case, shadow.version)
+        rows += zip(
+            *columns(use_case, standing, shadow, events, scored.shadow, ids=ids, at=at),
+            strict=True,
+        )
+    return rows

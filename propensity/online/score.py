@@ -48,6 +48,7 @@ from propensity.online import instances
 from propensity.online.instances import Instance, Layout, Question, Reader, Scored
 from propensity.online.lookup import UnsupportedType
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
+from propensity.registry.inference_log import Row, batch_of, size_of
 from propensity.registry.serving import Champions, Serving, Standing
 from propensity.settings import Settings
 from propensity.usecases import UseCase
@@ -375,7 +376,7 @@ class InferenceLog:
         """
         self._append = append
         self._counts = counts
-        self._rows: deque[tuple[Any, ...]] = deque()
+        self._rows: deque[Row] = deque()
         self._size = 0
         self._reserved = 0
         self._under_way = 0
@@ -403,10 +404,10 @@ class InferenceLog:
         """Give back what was reserved."""
         self._reserved -= rows
 
-    def add(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def add(self, rows: Sequence[Row]) -> None:
         """Log rows of ``instances.logged``, soon."""
         self._rows.extend(rows)
-        self._size += sum(map(instances.size_of, rows))
+        self._size += sum(map(size_of, rows))
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
@@ -439,24 +440,24 @@ class InferenceLog:
             self._size -= size
         self._writing = None
 
-    def _next(self) -> tuple[list[tuple[Any, ...]], int]:
+    def _next(self) -> tuple[list[Row], int]:
         """Take the oldest rows that fit in an append, and their size."""
         group = [self._rows.popleft()]
-        size = instances.size_of(group[0])
+        size = size_of(group[0])
         while self._rows and len(group) < LOG_ROWS:
-            more = instances.size_of(self._rows[0])
+            more = size_of(self._rows[0])
             if size + more > LOG_BYTES:
                 break
             group.append(self._rows.popleft())
             size += more
         return group, size
 
-    async def _persist(self, group: list[tuple[Any, ...]]) -> None:
+    async def _persist(self, group: list[Row]) -> None:
         """Append a group, however long that takes."""
         pause = RETRY_S
         while group:
             try:
-                await self._append(instances.rows_of(group))
+                await self._append(batch_of(group))
             except RowsRefused as error:
                 # The table will never take them, and none came with them.
                 told = f"lost: the table refuses {len(error.rows)} rows for good"
@@ -589,14 +590,17 @@ class Online:
             request_ms if (since := one.latency_ms(scored.at)) is UNSET else since
             for one in asked
         ]
-        logged = instances.logged(
+        events = instances.events_of(
             question,
             layout,
             asked,
             event_ids=event_ids,
-            scored=scored,
             latencies_ms=latencies,
+            at=scored.at,
         )
+        assert scored.standing.champion is not None
+        ids = events.inference_ids(question.use_case, scored.standing.champion.version)
+        logged = instances.logged(question.use_case, events, scored, ids=ids)
         if suppressed:
             # An instance's identity may be that of somebody on the list.
             logged = [row for row in logged if not _is_of(suppressed, row)]
@@ -606,6 +610,7 @@ class Online:
             question,
             scored,
             event_ids=event_ids,
+            ids=ids,
             latencies_ms=latencies,
             request_ms=request_ms,
         )
@@ -726,6 +731,7 @@ def _told(
     scored: Scored,
     *,
     event_ids: Sequence[str],
+    ids: Sequence[str],
     latencies_ms: Sequence[float | None],
     request_ms: float,
 ) -> dict[str, Any]:
@@ -736,11 +742,11 @@ def _told(
         {
             **instances.score_of(serving, value),
             "event_id": event_id,
-            "inference_id": instances.inference_id(name, event_id, serving.version),
+            "inference_id": one,
             "latency_ms": None if latency is None else round(latency, 3),
         }
-        for value, event_id, latency in zip(
-            scored.values, event_ids, latencies_ms, strict=True
+        for value, event_id, one, latency in zip(
+            scored.values, event_ids, ids, latencies_ms, strict=True
         )
     ]
     model = {"model_version": serving.version, "is_warm": serving.is_warm}

@@ -26,7 +26,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
-from math import inf, isnan
+from math import inf
 from typing import Any
 
 import msgspec
@@ -64,6 +64,13 @@ from propensity.events.types import (
     numerals_of,
 )
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
+from propensity.registry.inference_log import (
+    NO_VERSION,
+    STREAM,
+    Events,
+    batch,
+    columns,
+)
 from propensity.registry.serving import Champions, Serving, Standing
 from propensity.registry.versions import PARQUET
 from propensity.settings import Settings
@@ -84,9 +91,6 @@ WAITING_BYTES = 64 * 1024**2
 
 # Queries for features under way at once; each bills 10 MB or more.
 SCORING_GROUPS = 2
-
-# Of a score that nothing gave, since nothing served.
-NO_VERSION = -1
 
 # Counts of an instance are logged this often: a line an event would cost more than it.
 LOG_EVERY_S = 10.0
@@ -762,59 +766,28 @@ def inferences(
         scores: Of each; NaN where there is none.
         at: When they were scored.
     """
-    moments = [moment_of(event.event_time) for event in events]
-    published = reading.published([event.message for event in events]).to_pylist()
-    version = NO_VERSION if serving is None else serving.version
-    found = [None if one is None or isnan(one) else float(one) for one in scores]
-    nothing = [None] * len(events)
-    is_anomaly = serving is not None and serving.is_anomaly
     names = list(use_case.features)
-    columns: dict[str, Sequence[Any]] = {
-        "use_case": [use_case.name] * len(events),
-        "inference_id": [
-            inference_id(event, moment.date(), version=version)
-            for event, moment in zip(events, moments, strict=True)
-        ],
-        "event_id": [event.event_id for event in events],
-        "user_id": [event.user_id for event in events],
-        "event_time": moments,
-        "event_date": [moment.date() for moment in moments],
-        "model_version": [version] * len(events),
-        "probability": nothing if is_anomaly else found,
-        "anomaly_score": found if is_anomaly else nothing,
-        "is_warm": [serving is not None and serving.is_warm] * len(events),
-        "is_shadow": [serving is not None and serving is standing.shadow] * len(events),
-        "epoch": [standing.epoch] * len(events),
-        "source": ["stream"] * len(events),
-        "features": [
+    published = reading.published([event.message for event in events]).to_pylist()
+    logged = Events(
+        source=STREAM,
+        event_ids=[event.event_id for event in events],
+        user_ids=[event.user_id for event in events],
+        times=[moment_of(event.event_time) for event in events],
+        features=[
             msgspec.json.encode({name: event.features[name] for name in names}).decode()
             for event in events
         ],
-        "scored_at": [at] * len(events),
-        "scored_on": [at.date()] * len(events),
-        "latency_ms": [
+        latencies_ms=[
             latency_ms(
                 one if event.ingested_at is msgspec.UNSET else event.ingested_at, at
             )
             for event, one in zip(events, published, strict=True)
         ],
-    }
-    return pa.RecordBatch.from_pydict(
-        columns, schema=tables.INFERENCE_LOG.arrow_schema()
     )
-
-
-def inference_id(event: Scored, day: date, *, version: int) -> str:
-    """
-    Return the identity of a score: a redelivery of its event repeats it.
-
-    Args:
-        event: One of its use case, user and day, by its own id.
-        day: Its UTC day.
-        version: Of the model that scored.
-    """
-    identity = (event.use_case, event.user_id, day, event.event_id, version)
-    return hashlib.sha256(msgspec.json.encode(identity)).hexdigest()
+    ids = logged.inference_ids(
+        use_case, NO_VERSION if serving is None else serving.version
+    )
+    return batch(columns(use_case, standing, serving, logged, scores, ids=ids, at=at))
 
 
 def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:

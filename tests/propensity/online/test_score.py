@@ -32,8 +32,9 @@ from propensity.edges.appends import RowsRefused
 from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
 from propensity.models.scoring import Scorer
 from propensity.online import instances, score
-from propensity.online.instances import Instance, Layout, Reader, Scored, inference_id
+from propensity.online.instances import Instance, Layout, Reader, Scored
 from propensity.online.score import Counts, InferenceLog, MicroBatches
+from propensity.registry.inference_log import Row, batch_of, inference_id
 from propensity.registry.serving import Serving, Standing
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -527,18 +528,24 @@ class Table:
 
 def scored_rows(
     ids: Sequence[str], *, shadow: bool = False, value: float = 0.25
-) -> list[tuple[Any, ...]]:
+) -> list[Row]:
     """Return rows of the log of players with these identities."""
     question = read({"features": PLAYER | {"event_id": ids[0]}})
     standing = replace(STANDING, shadow=SECOND if shadow else None)
     values = [value] * len(ids)
-    return instances.logged(
+    events = instances.events_of(
         question,
         LAYOUT,
         [question.instances[0]] * len(ids),
         event_ids=ids,
-        scored=Scored(standing, values, values if shadow else None, NOW),
         latencies_ms=[1.5] * len(ids),
+        at=NOW,
+    )
+    return instances.logged(
+        PLAYERS,
+        events,
+        Scored(standing, values, values if shadow else None, NOW),
+        ids=events.inference_ids(PLAYERS, 1),
     )
 
 
@@ -552,12 +559,12 @@ def _quick(monkeypatch) -> None:
 class TestLog:
     def test_has_a_row_for_every_score(self):
         """What was given, by whom, and what came of it; the shadow's too."""
-        rows = instances.rows_of(scored_rows(["a"], shadow=True)).to_pylist()
+        rows = batch_of(scored_rows(["a"], shadow=True)).to_pylist()
 
         champion, shadow = rows
         assert champion == {
             "use_case": PLAYERS.name,
-            "inference_id": inference_id(PLAYERS.name, "a", 1),
+            "inference_id": inference_id(PLAYERS, "a", 1),
             "event_id": "a",
             "user_id": "a",
             "event_time": NOW,
@@ -579,7 +586,7 @@ class TestLog:
 
     def test_has_null_for_a_score_that_there_is_not(self):
         """NaN of a model that is not warm is no score."""
-        [row] = instances.rows_of(scored_rows(["a"], value=math.nan)).to_pylist()
+        [row] = batch_of(scored_rows(["a"], value=math.nan)).to_pylist()
 
         assert row["probability"] is row["anomaly_score"] is None
 
@@ -685,17 +692,3 @@ class TestLog:
             return second is None, table.log.held() is not None, bool(table.rows)
 
         assert run(fill()) == (True, True, True)
-
-
-class TestInferenceId:
-    def test_is_one_for_a_use_case_event_and_version(self):
-        """Another of any is another."""
-        ids = {
-            inference_id(use_case, event_id, version)
-            for use_case in ("a", "ab")
-            for event_id in ("b", "bb")
-            for version in (0, 1)
-        }
-
-        assert len(ids) == 8
-        assert inference_id("a", "b", 0) in ids
