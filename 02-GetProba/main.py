@@ -40,7 +40,7 @@ def lookups() -> lookup.Lookups:
 
 
 @functions_framework.aio.http
-@lookup.answers_json
+@answers_failures(lookup.FUNCTION, lookup.FAILURES, log_fields=lookup.log_fields)
 async def get_proba(request: Request) -> Response:
     asked = await lookup.question(request)
     return await lookups().answer(asked, today=datetime.now(UTC).date())

@@ -4,16 +4,14 @@
     events --> stream_features --> stream_events, enriched --> score_stream --> scores
                              '--> truth_events           '--> archive_events
 
-A transaction is scored by its own fields; what came of it is told later, by a truth.
-
 Request   a push of Pub/Sub, as a CloudEvent or plain: stream_features (topic events),
           score_stream and archive_events (topic enriched); POST: compact_features
 Reads     postcode_index, stream_events, stream_users, the champion (verified)
 Writes    stream_events, truth_events, dead_letters, inference_log,
           stream_features_daily, stream_users, the view stream_features, Parquet in the
           bucket, the topics enriched and scores
-Answers   200 done, or stored as a dead letter; 400, 413 no push; 409 the compaction is
-          under way; 503 deliver again, or run again to go on
+Answers   200 done, or a dead letter; 400, 413 no push; 409 the compaction is under way;
+          503 deliver again, or run again to go on
 """
 
 from functools import cache
@@ -23,6 +21,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.edges.asgi import answers_pushes
 from propensity.runs import ages, compaction
 from propensity.runs.endpoint import Answer, Run, run
 from propensity.settings import Settings
@@ -36,19 +35,19 @@ def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
 
 
 @functions_framework.aio.http
-@consumers.answers_push("streamFeatures")
+@answers_pushes("streamFeatures")
 async def stream_features(request: Request) -> Response:
     return await consumer(consumers.StreamFeatures).take(request)
 
 
 @functions_framework.aio.http
-@consumers.answers_push("scoreStream")
+@answers_pushes("scoreStream")
 async def score_stream(request: Request) -> Response:
     return await consumer(consumers.ScoreStream).take(request)
 
 
 @functions_framework.aio.http
-@consumers.answers_push("archiveEvents")
+@answers_pushes("archiveEvents")
 async def archive_events(request: Request) -> Response:
     return await consumer(consumers.ArchiveEvents).take(request)
 

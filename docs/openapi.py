@@ -80,12 +80,12 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,
         errors.QueryTooExpensive, errors.MissingTable, errors.NoSuchPath,
-        lookup.UnsupportedType, errors.Unavailable,
+        errors.UnsupportedType, errors.Unavailable,
     ),
     "score": (
         *REQUEST, errors.PropensityError, errors.SettingsError, errors.ArtifactError,
         errors.SchemaError, errors.NoChampion, errors.UnknownVersion,
-        errors.MissingTable, errors.NoSuchPath, lookup.UnsupportedType,
+        errors.MissingTable, errors.NoSuchPath, errors.UnsupportedType,
         errors.Unavailable,
     ),
 }  # fmt: skip
@@ -238,7 +238,7 @@ def _lookups() -> Schema:
     ]
     # The body that makes a request too large or of another type is none of a GET's.
     of_get = [
-        one for one in failures if one not in (lookup.UnsupportedType, errors.TooLarge)
+        one for one in failures if one not in (errors.UnsupportedType, errors.TooLarge)
     ]
     get = {
         "operationId": "get_proba",

@@ -7,6 +7,7 @@ Nothing else in the package imports a client. Start with ``warehouse``.
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``appends``: the Storage Write API: Arrow batches onto tables, for the stream
 - ``pubsub``: messages published to topics
+- ``failures``: what a caller is told of an error, and what the log says of it
 - ``asgi``: requests and JSON answers of the asynchronous functions
 - ``writes``: the Storage Write API for runs: rows of a table, all of them or none
 - ``rights``: what a refusal says: permission, resource, account

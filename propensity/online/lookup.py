@@ -17,9 +17,8 @@ import functools
 import json
 import re
 import time
-import traceback
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
@@ -29,19 +28,17 @@ from urllib.parse import parse_qsl
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.edges import protocol
-from propensity.edges.asgi import Json, body_of, trace
+from propensity.edges.asgi import Json, body_of
+from propensity.edges.failures import Policy
 from propensity.edges.log import log
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     MethodNotAllowed,
     MissingTable,
     NoSuchPath,
-    PropensityError,
     RequestError,
-    SettingsError,
-    TooLarge,
     Unavailable,
+    UnsupportedType,
 )
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.settings import Settings
@@ -69,13 +66,6 @@ _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
 _JSON_TYPE = "application/json"
 _USE_CASE_KEY = "propensity.use_case"
-
-
-class UnsupportedType(PropensityError):
-    """The request's body is not declared to be JSON."""
-
-    status = 415
-    code = "unsupported_type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -532,57 +522,16 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
 
 # -- failures -------------------------------------------------------------------------
 
-Function = Callable[[Request], Awaitable[Response]]
-
-# Errors of the request, whose messages are written for whoever sent it.
-_TOLD = (RequestError, MethodNotAllowed, TooLarge, NoSuchPath, UnsupportedType)
-# Others name tables, projects or settings; their messages are for the log alone.
-_UNTOLD: dict[type[PropensityError], str] = {
-    MissingTable: "no predictions have been published yet",
-    Unavailable: "the predictions cannot be read at the moment; try again",
-}
-
-
-def answers_json(function: Function) -> Function:
-    """Turn whatever the function raises into JSON, and log it by one line."""
-    protocol.install()
-
-    @functools.wraps(function)
-    async def answered(request: Request) -> Response:
-        began = time.monotonic()
-        frames = ""
-        try:
-            return await function(request)
-        except PropensityError as raised:
-            error = raised
-        except Exception as raised:  # the one place: the last line before the caller
-            error = PropensityError(type(raised).__name__)
-            frames = "".join(traceback.format_tb(raised.__traceback__))
-        log(
-            "ERROR" if error.status >= 500 else "WARNING",
-            f"{error.message}\n{frames}" if frames else error.message,
-            function=FUNCTION,
-            use_case=request.scope.get(_USE_CASE_KEY),
-            outcome=error.code,
-            status=error.status,
-            seconds=time.monotonic() - began,
-            bytes_billed=0,
-            **trace(request),
-        )
-        return _failure(error)
-
-    return answered
+FAILURES = Policy(
+    message="the lookup failed; its log says why",
+    messages={
+        MissingTable: "no predictions have been published yet",
+        Unavailable: "the predictions cannot be read at the moment; try again",
+    },
+    retry_after_s=1,
+)
 
 
-def _failure(error: PropensityError) -> Response:
-    body = error.body()
-    is_missing = isinstance(error, SettingsError) and error.is_missing
-    if not isinstance(error, _TOLD) and not is_missing:
-        message = _UNTOLD.get(type(error), "the lookup failed; its log says why")
-        body = type(error)(message).body()
-    headers = []
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if error.status == 503:
-        headers.append((b"retry-after", b"1"))
-    return Json(json.dumps(body).encode(), status=error.status, headers=headers)
+def log_fields(request: Request) -> dict[str, object]:
+    """Return what the log line of a failed lookup says of its request."""
+    return {"use_case": request.scope.get(_USE_CASE_KEY), "bytes_billed": 0}

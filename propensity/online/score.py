@@ -43,10 +43,10 @@ from propensity.errors import (
     RequestError,
     SchemaError,
     Unavailable,
+    UnsupportedType,
 )
 from propensity.online import instances
 from propensity.online.instances import Instance, Layout, Question, Reader, Scored
-from propensity.online.lookup import UnsupportedType
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.registry.inference_log import Row, batch_of, size_of
 from propensity.registry.serving import Champions, Serving, Standing

@@ -10,7 +10,6 @@ from __future__ import annotations
 import functools
 import json
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,12 +24,12 @@ from werkzeug.exceptions import HTTPException
 
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.log import log, severity_of
+from propensity.edges.failures import OPERATORS, failure_of
+from propensity.edges.log import log
 from propensity.edges.tracing import trace_of
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     Conflict,
-    ExportLate,
     MethodNotAllowed,
     NoSuchPath,
     PropensityError,
@@ -154,32 +153,20 @@ def run(
             trace = trace_of(request.headers.items(), project=project_here())
             line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
             began = time.perf_counter()
-            retry_after_s = 0
+            headers: Mapping[str, str] = {}
             try:
                 answer = _ran(request, body, line, kind=kind, once=once, scope=scope)
-                status, outcome = 200, "ok"
-            except PropensityError as error:
-                answer, status, outcome = error.body(), error.status, error.code
-                line["message"] = error.message
-                if isinstance(error, ExportLate):
-                    retry_after_s = error.retry_after_s
-                    line["severity"] = "WARNING"
-            except Exception as raised:
-                # The one place that catches everything: the frames go to the log, and
-                # the caller learns no internals. What was raised may name a user.
-                frames = "".join(traceback.format_tb(raised.__traceback__))
-                line["message"] = f"unexpected error\n{type(raised).__name__}\n{frames}"
-                unexpected = PropensityError("unexpected error; the log has its trace")
-                answer, status, outcome = unexpected.body(), 500, unexpected.code
+                line |= {"severity": "INFO", "outcome": "ok", "status": 200}
+            except Exception as raised:  # the one place: the last before the caller
+                failure = failure_of(raised, OPERATORS)
+                answer, headers = failure.body, failure.headers
+                line |= {"severity": failure.severity, **failure.log_fields}
+                line["message"] = failure.log_message
             line["seconds"] = round(time.perf_counter() - began, 3)
-            line.update(outcome=outcome, status=status)
-            severity = line.pop("severity", severity_of(status))
-            log(severity, line.pop("message", outcome), **line)
-            response = json_response(answer, status)
-            if retry_after_s:
-                response.headers["Retry-After"] = str(retry_after_s)
-            if status == MethodNotAllowed.status:
-                response.headers["Allow"] = "POST"
+            message = line.pop("message", line["outcome"])
+            log(line.pop("severity"), message, **line)
+            response = json_response(answer, line["status"])
+            response.headers.update(headers)
             return _without_rest(request, response)
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)

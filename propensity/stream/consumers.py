@@ -18,10 +18,9 @@ import io
 import json
 import threading
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -37,20 +36,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity import tables, usecases
-from propensity.edges import protocol
 from propensity.edges.appends import Appends, RowsRefused
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import Json, body_of, trace
+from propensity.edges.asgi import Json, body_of
 from propensity.edges.log import log
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import (
-    Conflict,
-    MethodNotAllowed,
-    PropensityError,
-    RequestError,
-    TooLarge,
-)
+from propensity.errors import Conflict, PropensityError
 from propensity.events import messages, reading
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
@@ -95,9 +87,6 @@ SCORING_GROUPS = 2
 # Counts of an instance are logged this often: a line an event would cost more than it.
 LOG_EVERY_S = 10.0
 
-# Whoever posts is at fault. All else may succeed once it is delivered again.
-CALLERS = (MethodNotAllowed, RequestError, TooLarge)
-
 # New objects after which the garbage collector looks through them.
 COLLECT_AFTER = 50_000
 
@@ -134,62 +123,6 @@ class Tally:
         log(severity, "counts", function=self._function, outcome="ok", **line)
         self._counts.clear()
         self._reasons.clear()
-
-
-Take = Callable[[Request], Awaitable[Response]]
-
-
-def answers_push(name: str) -> Callable[[Take], Take]:
-    """
-    Turn whatever a consumer raises into JSON, and log it by one line.
-
-    Args:
-        name: Of the function, in the log.
-    """
-
-    protocol.install()
-
-    def decorate(take: Take) -> Take:
-        async def answered(request: Request) -> Response:
-            # No variable of this frame may hold what was raised: each would hold the
-            # other, and the request's body with them, until the collector looks.
-            try:
-                if request.method != "POST":
-                    raise MethodNotAllowed(request.method, allowed=("POST",))
-                return await take(request)
-            except PropensityError as raised:
-                return _refusal(name, raised, request)
-            except Exception as raised:  # the one place: the last before the caller
-                return _unexpected(name, raised, request)
-
-        answered.__name__ = take.__name__
-        return answered
-
-    return decorate
-
-
-def _unexpected(name: str, raised: Exception, request: Request) -> Response:
-    told = "".join(traceback.format_tb(raised.__traceback__))
-    error = PropensityError("unexpected error; the log has its trace")
-    return _refusal(name, error, request, frames=f"\n{type(raised).__name__}\n{told}")
-
-
-def _refusal(
-    name: str, error: PropensityError, request: Request, *, frames: str = ""
-) -> Response:
-    is_callers = isinstance(error, CALLERS)
-    # A table or topic that is missing is nothing that the caller can mend.
-    status = error.status if is_callers else max(error.status, 500)
-    log(
-        "WARNING" if is_callers else "ERROR",
-        f"{error.message}{frames}",
-        function=name,
-        outcome=error.code,
-        status=status,
-        **trace(request),
-    )
-    headers = [(b"allow", b"POST")] if isinstance(error, MethodNotAllowed) else []
-    return Json(json.dumps(error.body()).encode(), status=status, headers=headers)
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ def logged() -> tuple[set[str], set[str]]:
                 called = ast.unparse(node.func)
                 if called.endswith(("log", "noted.update", "tally.add", "line.update")):
                     fields |= {word.arg for word in node.keywords if word.arg}
-                if called in ("run", "answers_push") and node.args:
+                if called == "run" and node.args:
                     names |= texts(node.args[0])
             if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(
                 ("noted", "line")
