@@ -21,6 +21,7 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_failures
 from propensity.online import lookup
 from propensity.settings import Settings
@@ -50,8 +51,11 @@ async def get_proba(request: Request) -> Response:
 def online() -> "Online":
     """Open it on the first request; a lookup has none of what it imports."""
     from propensity.online.score import Online
+    from propensity.waiting.threads import DaemonThreads
 
-    return Online.open(Settings.from_environment())
+    return Online.open(
+        Settings.from_environment(), clock=SYSTEM, threads=DaemonThreads()
+    )
 
 
 @functions_framework.aio.http

@@ -21,35 +21,41 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_pushes
 from propensity.runs import ages, compaction
 from propensity.runs.endpoint import Answer, Run, run
 from propensity.settings import Settings
-from propensity.stream import consumers
+from propensity.stream.archive import ArchiveEvents
+from propensity.stream.consumers import Consumer, Edges
+from propensity.stream.ingest import StreamFeatures
+from propensity.stream.score import ScoreStream
+from propensity.waiting.threads import DaemonThreads
 
 
 @cache
-def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
+def consumer(kind: type[Consumer]) -> Consumer:
     """Open the clients on the first request; a warm instance keeps them."""
-    return kind(consumers.Edges.open(Settings.from_environment()))
+    settings = Settings.from_environment()
+    return kind(Edges.open(settings, clock=SYSTEM, threads=DaemonThreads()))
 
 
 @functions_framework.aio.http
 @answers_pushes("streamFeatures")
 async def stream_features(request: Request) -> Response:
-    return await consumer(consumers.StreamFeatures).take(request)
+    return await consumer(StreamFeatures).take(request)
 
 
 @functions_framework.aio.http
 @answers_pushes("scoreStream")
 async def score_stream(request: Request) -> Response:
-    return await consumer(consumers.ScoreStream).take(request)
+    return await consumer(ScoreStream).take(request)
 
 
 @functions_framework.aio.http
 @answers_pushes("archiveEvents")
 async def archive_events(request: Request) -> Response:
-    return await consumer(consumers.ArchiveEvents).take(request)
+    return await consumer(ArchiveEvents).take(request)
 
 
 @functions_framework.http

@@ -17,6 +17,7 @@ import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from propensity.registry.versions import NOTHING_SERVES, Champion, Registry
 from propensity.statements import statement
 
 if TYPE_CHECKING:
+    from propensity.clock import Clock
     from propensity.edges.artifacts import Artifacts
     from propensity.edges.warehouse import Warehouse
     from propensity.models.scoring import Scorer
@@ -200,7 +202,8 @@ class Champions:
         warehouse: Warehouse,
         *,
         ttl_s: float,
-        clock: Callable[[], float],
+        clock: Clock,
+        threads: Executor,
         tell: Callable[[PropensityError], None] | None = None,
     ) -> None:
         """
@@ -208,14 +211,16 @@ class Champions:
             artifacts: Of the bucket.
             warehouse: Where versions are recorded.
             ttl_s: How long a pointer is taken for true.
-            clock: Monotonic, in seconds.
+            clock: Says when a pointer is old.
+            threads: Read pointers and load versions behind the answers.
             tell: Is told once of everything that could not be followed, by the thread
-                that found it; ``last_error`` is the newest.
+                that found it.
         """
         self._artifacts = artifacts
         self._warehouse = warehouse
         self._ttl_s = ttl_s
-        self._clock = clock
+        self._clock = clock.monotonic
+        self._threads = threads
         self._tell = tell
         self._known: dict[str, _Known] = {}
         self._told: dict[str, set[str]] = {}
@@ -228,7 +233,6 @@ class Champions:
         self._loading = tuple(threading.Lock() for _ in range(_STRIPES))
         # Held for a look or an entry, never while anything is read or loaded.
         self._lock = threading.Lock()
-        self.last_error: PropensityError | None = None
 
     # What serves
 
@@ -247,24 +251,11 @@ class Champions:
             self._refresh_behind(use_case)
         return known.standing
 
-    def current(self, use_case: UseCase) -> Serving | None:
-        """Return the champion of ``standing``."""
-        return self.standing(use_case).champion
-
     async def ready(self, use_case: UseCase) -> Standing:
         """Return what serves now; a first load runs in a thread, off the event loop."""
         if use_case.name in self._known:
             return self.standing(use_case)
         return await asyncio.to_thread(self.standing, use_case)
-
-    def refresh(self, use_case: UseCase) -> Standing:
-        """
-        Read the pointer now, load what is new, and return what serves then.
-
-        As the background does it, for who can wait. Raises as ``standing``.
-        """
-        with self._refreshing_of(use_case):
-            return self._refreshed(use_case)
 
     def _first(self, use_case: UseCase) -> Standing:
         """Load what serves; who waits while another tries in vain fails with it."""
@@ -298,7 +289,7 @@ class Champions:
                 refreshing.release()
 
         try:
-            threading.Thread(target=refresh, name="champion", daemon=True).start()
+            self._threads.submit(refresh)
         except RuntimeError:
             # No more threads, or the process ends: what serves goes on.
             refreshing.release()
@@ -315,7 +306,6 @@ class Champions:
             followed = self._followed(use_case, before)
         except PropensityError as error:
             if before is None:
-                self.last_error = error
                 raise
             self._note(use_case, error)
         finally:
@@ -434,7 +424,6 @@ class Champions:
         if error.message in told:
             return
         told.add(error.message)
-        self.last_error = error
         if self._tell is not None:
             self._tell(error)
 

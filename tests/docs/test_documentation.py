@@ -38,7 +38,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.events import messages, types
 from propensity.learning import modelcard, training
 from propensity.online import lookup
-from propensity.online.instances import Reader
+from propensity.online.score_request import Reader
 from propensity.registry.versions import Published
 from propensity.runs import endpoint
 from propensity.settings import Settings

@@ -20,7 +20,7 @@ from local.stack import FUNCTIONS, ROOT
 from propensity import errors, tables, usecases
 from propensity.events import messages
 from propensity.learning import modelcard
-from propensity.online import instances, lookup, score
+from propensity.online import lookup, score, score_request
 from propensity.registry.versions import Published
 from propensity.runs import endpoint
 from propensity.settings import Settings
@@ -188,7 +188,7 @@ class TestFields:
         """What is scored is said in one of the ways that are read."""
         ways = [one["required"][0] for one in schema("Question")["anyOf"][:-1]]
 
-        assert ways == [*instances.WAYS]
+        assert ways == [*score_request.WAYS]
 
 
 class TestLimits:

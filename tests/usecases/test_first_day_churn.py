@@ -38,6 +38,7 @@ from local.synthesize_games import (
 )
 from offline import load_model, load_postcodes
 from propensity import tables, usecases
+from propensity.clock import SYSTEM
 from propensity.events import reading as stream
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
@@ -47,7 +48,10 @@ from propensity.runs import steps
 from propensity.runs.compaction import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.stream import consumers
+from propensity.stream.consumers import Edges
+from propensity.stream.ingest import StreamFeatures
+from propensity.stream.score import ScoreStream
+from propensity.waiting.threads import DaemonThreads
 from tests.conftest import Workplace, new_workplace
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered
@@ -733,8 +737,8 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     groups: list[Group] = []
 
     async def consume() -> None:
-        edges = consumers.Edges.open(place.settings)
-        features, scores = consumers.StreamFeatures(edges), consumers.ScoreStream(edges)
+        edges = Edges.open(place.settings, clock=SYSTEM, threads=DaemonThreads())
+        features, scores = StreamFeatures(edges), ScoreStream(edges)
         done = 0
         while done < len(deliveries):
             chosen = deliveries[done : done + int(random.integers(1, 200))]

@@ -28,12 +28,17 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import tables, usecases
+from propensity.clock import SYSTEM
 from propensity.edges.appends import RowsRefused
+from propensity.edges.counts import Counts
 from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
 from propensity.models.scoring import Scorer
-from propensity.online import instances, score
-from propensity.online.instances import Instance, Layout, Reader, Scored
-from propensity.online.score import Counts, InferenceLog, MicroBatches
+from propensity.online import batches, inference_queue
+from propensity.online.batches import MicroBatches, Scored
+from propensity.online.inference_queue import InferenceQueue
+from propensity.online.instances import Instance, Layout
+from propensity.online.score_answers import events_of, logged
+from propensity.online.score_request import Question, Reader
 from propensity.registry.inference_log import Row, batch_of, inference_id
 from propensity.registry.serving import Serving, Standing
 
@@ -49,7 +54,7 @@ CARD = {name: float(place) for place, name in enumerate(CARDS.features)}
 PLAYER = {"bet_count": 3, "country": "GB", "age": 35.5}
 
 
-def read(given: Mapping[str, Any] | bytes) -> instances.Question:
+def read(given: Mapping[str, Any] | bytes) -> Question:
     """Read a question."""
     body = given if isinstance(given, bytes) else json.dumps(given).encode()
     return READER.question(body, latest=LATEST)
@@ -253,7 +258,7 @@ class TestQuestions:
 # -- models ----------------------------------------------------------------------------
 
 LAYOUT = Layout(PLAYERS)
-COUNTS = Counts()
+COUNTS = Counts("score")
 
 
 def serving(
@@ -302,7 +307,7 @@ class Groups(MicroBatches):
     """Batches whose groups are looked at: how many instances each had."""
 
     def __init__(self, *, linger_s: float = 30.0) -> None:
-        super().__init__(Counts(), linger_s=linger_s)
+        super().__init__(Counts("score"), clock=SYSTEM, linger_s=linger_s)
 
     @property
     def begun(self) -> int:
@@ -475,7 +480,7 @@ class TestMicroBatches:
 
     def test_score_many_instances_off_the_event_loop(self, monkeypatch):
         """A long list holds nobody up; those behind it are answered after it."""
-        monkeypatch.setattr(score, "THREAD_INSTANCES", 10)
+        monkeypatch.setattr(batches, "THREAD_INSTANCES", 10)
 
         async def ask() -> list[Scored]:
             groups = Groups()
@@ -516,7 +521,7 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
         self.appends = 0
-        self.log = InferenceLog(self.append, Counts())
+        self.log = InferenceQueue(self.append, Counts("score"))
 
     async def append(self, rows: pa.RecordBatch) -> None:
         self.appends += 1
@@ -533,7 +538,7 @@ def scored_rows(
     question = read({"features": PLAYER | {"event_id": ids[0]}})
     standing = replace(STANDING, shadow=SECOND if shadow else None)
     values = [value] * len(ids)
-    events = instances.events_of(
+    events = events_of(
         question,
         LAYOUT,
         [question.instances[0]] * len(ids),
@@ -541,7 +546,7 @@ def scored_rows(
         latencies_ms=[1.5] * len(ids),
         at=NOW,
     )
-    return instances.logged(
+    return logged(
         PLAYERS,
         events,
         Scored(standing, values, values if shadow else None, NOW),
@@ -552,8 +557,8 @@ def scored_rows(
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch) -> None:
     """Pauses that a test need not wait for are short."""
-    monkeypatch.setattr(score, "LOG_LINGER_S", 0.001)
-    monkeypatch.setattr(score, "RETRY_S", 0.001)
+    monkeypatch.setattr(inference_queue, "LINGER_S", 0.001)
+    monkeypatch.setattr(inference_queue, "RETRY_S", 0.001)
 
 
 class TestLog:
@@ -646,7 +651,7 @@ class TestLog:
     def test_has_room_for_so_much(self, monkeypatch):
         """Beyond, nothing is taken until something was written; what was reserved and
         not used is given back."""
-        monkeypatch.setattr(score, "LOG_WAITING_ROWS", 5)
+        monkeypatch.setattr(inference_queue, "WAITING_ROWS", 5)
 
         async def fill() -> Table:
             table = Table()
@@ -665,7 +670,7 @@ class TestLog:
 
     def test_has_room_for_so_many_bytes(self, monkeypatch):
         """Long texts fill it too."""
-        monkeypatch.setattr(score, "LOG_WAITING_BYTES", 2_000)
+        monkeypatch.setattr(inference_queue, "WAITING_BYTES", 2_000)
 
         async def fill() -> None:
             table = Table()
