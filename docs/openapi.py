@@ -16,10 +16,10 @@ from typing import Any
 
 import yaml
 
-from propensity import errors, tables, usecases
+from propensity import errors, ids, tables, usecases
 from propensity.errors import PropensityError
 from propensity.events import messages, types
-from propensity.online import instances, lookup, score
+from propensity.online import instances, question, score
 from propensity.runs import endpoint
 from propensity.settings import Settings
 from propensity.tables import Column
@@ -42,7 +42,7 @@ CLOUD_EVENT = "application/cloudevents+json"
 
 # What a body may hold at most; of scheduled functions where none is named.
 MAXIMUM_BODIES = {
-    "get_proba": lookup.MAXIMUM_BODY_BYTES,
+    "get_proba": question.MAXIMUM_BODY_BYTES,
     "score": score.MAXIMUM_BODY_BYTES,
     "stream_features": messages.MAXIMUM_BODY_BYTES,
     "score_stream": messages.MAXIMUM_BODY_BYTES,
@@ -262,7 +262,7 @@ def _lookups() -> Schema:
     }
     post = {
         "operationId": "get_proba_of_many",
-        "summary": f"The newest probabilities of up to {lookup.MAXIMUM_USERS} users",
+        "summary": f"The newest probabilities of up to {question.MAXIMUM_USERS} users",
         **_limit("get_proba"),
         "requestBody": {
             "required": True,
@@ -529,7 +529,7 @@ def _of_lookups() -> Schema:
         "UserId": {
             "type": "string",
             "minLength": 1,
-            "maxLength": lookup.MAXIMUM_ID_CHARACTERS,
+            "maxLength": ids.MAXIMUM_ID_CHARACTERS,
             "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
         },
         "UseCaseName": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
@@ -538,7 +538,7 @@ def _of_lookups() -> Schema:
                 "user_ids": {
                     "type": "array",
                     "minItems": 1,
-                    "maxItems": lookup.MAXIMUM_USERS,
+                    "maxItems": question.MAXIMUM_USERS,
                     "items": _ref("UserId"),
                 },
                 "use_case": _ref("UseCaseName"),
@@ -559,7 +559,7 @@ def _of_lookups() -> Schema:
             {
                 "predictions": {
                     "type": "array",
-                    "maxItems": lookup.MAXIMUM_USERS,
+                    "maxItems": question.MAXIMUM_USERS,
                     "items": {"anyOf": [_ref("Prediction"), _ref("UnpredictedUser")]},
                 }
             }

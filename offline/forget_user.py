@@ -56,7 +56,7 @@ from propensity.errors import (
     RequestError,
     SettingsError,
 )
-from propensity.events.types import MAXIMUM_ID_CHARACTERS
+from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.learning import modelcard
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash

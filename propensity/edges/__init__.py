@@ -12,6 +12,7 @@ Nothing else in the package imports a client. Start with ``warehouse``.
 - ``writes``: the Storage Write API for runs: rows of a table, all of them or none
 - ``rights``: what a refusal says: permission, resource, account
 - ``protocol``: the asynchronous server: what it refuses by itself is JSON, too
+- ``channels``: gRPC clients of Google's services, or of an emulator
 - ``counts``: what an instance counted, as a log line every ten seconds
 - ``collector``: keeps Python's garbage collector off what stays
 - ``log`` and ``tracing``: one line of JSON, under the trace of its request

@@ -137,17 +137,17 @@ class Warehouse:
                 read: Any = super().read_rows
                 return read(*arguments, **{**named, **limits})
 
-        endpoint = self.settings.bigquery_storage_endpoint
-        if not endpoint:
-            return Reader()  # type: ignore[no-untyped-call]
-        import grpc
         from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
             BigQueryReadGrpcTransport,
         )
 
-        channel = grpc.insecure_channel(endpoint, options=[_UNLIMITED])
-        return Reader(  # type: ignore[no-untyped-call]
-            transport=BigQueryReadGrpcTransport(channel=channel)
+        from propensity.edges.channels import open_client
+
+        return open_client(
+            Reader,
+            BigQueryReadGrpcTransport,
+            endpoint=self.settings.bigquery_storage_endpoint,
+            options=[_UNLIMITED],
         )
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
@@ -406,7 +406,7 @@ class Warehouse:
 
         given = _conforming(rows, table)
         # A run writes a few times, minutes apart: a connection for each.
-        with self._translated(), writes.open_client(self.settings) as client:
+        with self._translated(), writes.client_of(self.settings) as client:
             writes.write(client, self.settings, table=table.name, rows=given)
 
     def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:

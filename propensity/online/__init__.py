@@ -1,6 +1,7 @@
 """
 02-GetProba: what is answered by HTTP.
 
+- ``question``: a lookup's request, parsed
 - ``lookup``: a user's published probability, from the predictions table
 - ``score``: features or a user scored now, by the champion
 - ``score_request``, ``instances``: a request for scores, parsed to what a model takes

@@ -20,12 +20,12 @@ from msgspec import UNSET, UnsetType
 
 from propensity.errors import RequestError
 from propensity.events.types import (
-    MAXIMUM_ID_CHARACTERS,
     MAXIMUM_TEXT_CHARACTERS,
     Refused,
     numeral_of,
     sensible_instant,
 )
+from propensity.ids import problem_of
 from propensity.models.encoding import Rows
 from propensity.usecases import NUMBER, UseCase
 
@@ -38,8 +38,6 @@ FUNCTION = "score"
 INGESTED = "ingest_ts"
 EVENT_ID = "event_id"
 
-# Control characters, and halves of surrogate pairs, which are not text.
-_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HALF = re.compile(r"[\ud800-\udfff]")
 _PLAIN = frozenset({float, int})
 _MILLISECOND = timedelta(milliseconds=1)
@@ -244,15 +242,9 @@ def identity(value: Any, field: str) -> str:
     """
     if type(value) is int:
         value = str(value)
-    if not isinstance(value, str):
-        raise RequestError(f"{field} must be a text", field=field)
-    if not 0 < len(value) <= MAXIMUM_ID_CHARACTERS or _NOT_TEXT.search(value):
-        raise RequestError(
-            f"{field} has 1 to {MAXIMUM_ID_CHARACTERS} characters, none of them a "
-            "control character",
-            field=field,
-        )
-    return value
+    if problem := problem_of(value):
+        raise RequestError(f"{field} {problem}", field=field)
+    return str(value)
 
 
 def ingested_at_of(

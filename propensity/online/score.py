@@ -107,7 +107,7 @@ class Online:
         )
 
     @classmethod
-    def open(cls, settings: Settings, *, clock: Clock, threads: Executor) -> Online:
+    def open(cls, settings: Settings, clock: Clock, *, threads: Executor) -> Online:
         """
         Open the clients; nothing is sent yet.
 

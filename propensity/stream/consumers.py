@@ -79,8 +79,8 @@ class Edges:
     def open(
         cls,
         settings: Settings,
-        *,
         clock: Clock,
+        *,
         threads: Executor,
     ) -> Edges:
         """Open the clients."""

@@ -48,7 +48,7 @@ def logged() -> tuple[set[str], set[str]]:
                 if called == "run" and node.args:
                     names |= texts(node.args[0])
             if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(
-                ("noted", "line")
+                ("noted", "line", "fields")
             ):
                 fields |= texts(node.slice)
             if isinstance(node, ast.Dict):

@@ -568,7 +568,7 @@ class TestQueries:
 
     def test_are_written_by_as_many_writers_as_the_code_has(self):
         """The constants are those of the functions."""
-        from propensity.online import lookup
+        from propensity.online import lookup, question
         from propensity.online import score as online
         from propensity.runs import compaction, steps
         from propensity.stream import consumers
@@ -581,7 +581,7 @@ class TestQueries:
         }
         assert (
             limits.QUERY_USERS
-            == lookup.MAXIMUM_USERS
+            == question.MAXIMUM_USERS
             == online.QUERY_USERS
             == consumers.GROUP_MESSAGES
         )

@@ -38,6 +38,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.events import messages, types
 from propensity.learning import modelcard, training
 from propensity.online import lookup
+from propensity.online.question import Question, read_question
 from propensity.online.score_request import Reader
 from propensity.registry.versions import Published
 from propensity.runs import endpoint
@@ -621,7 +622,7 @@ def _parsed(target: str, body: bytes) -> endpoint.Asked:
         )
 
 
-def _question(curl: Curl) -> lookup.Question:
+def _question(curl: Curl) -> Question:
     parts = urlsplit(curl.url)
 
     async def receive():
@@ -634,7 +635,7 @@ def _question(curl: Curl) -> lookup.Question:
         "query_string": parts.query.encode(),
         "headers": [(b"content-type", curl.content_type.encode())],
     }
-    return asyncio.run(lookup.question(Request(scope, receive)))
+    return asyncio.run(read_question(Request(scope, receive)))
 
 
 def _catalogue() -> types.Catalogue:

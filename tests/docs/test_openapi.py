@@ -17,10 +17,10 @@ import yaml
 
 from docs import openapi
 from local.stack import FUNCTIONS, ROOT
-from propensity import errors, tables, usecases
+from propensity import errors, ids, tables, usecases
 from propensity.events import messages
 from propensity.learning import modelcard
-from propensity.online import lookup, score, score_request
+from propensity.online import lookup, question, score, score_request
 from propensity.registry.versions import Published
 from propensity.runs import endpoint
 from propensity.settings import Settings
@@ -203,7 +203,7 @@ class TestLimits:
 
         assert told == {
             **dict.fromkeys(FOLDERS, endpoint.MAXIMUM_BODY),
-            "get_proba": lookup.MAXIMUM_BODY_BYTES,
+            "get_proba": question.MAXIMUM_BODY_BYTES,
             "score": score.MAXIMUM_BODY_BYTES,
             **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),
         }
@@ -217,6 +217,6 @@ class TestLimits:
             if "instances" in one.get("properties", {})
         ]
 
-        assert users["maxItems"] == lookup.MAXIMUM_USERS
+        assert users["maxItems"] == question.MAXIMUM_USERS
         assert several["maxItems"] == Settings(project="p").maximum_instances
-        assert schema("UserId")["maxLength"] == lookup.MAXIMUM_ID_CHARACTERS
+        assert schema("UserId")["maxLength"] == ids.MAXIMUM_ID_CHARACTERS

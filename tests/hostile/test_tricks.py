@@ -22,7 +22,7 @@ import requests
 
 from docs import openapi
 from local.stack import FUNCTIONS
-from propensity.online import lookup
+from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.runs import endpoint
 from tests.functions.streaming import USE_CASE
 from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
@@ -575,7 +575,7 @@ class TestQueries:
             "user_id=%00",
             "user_id=%ed%a0%80",
             "user_id=%zz%",
-            "user_id=" + "a" * (lookup.MAXIMUM_ID_CHARACTERS + 1),
+            "user_id=" + "a" * (MAXIMUM_ID_CHARACTERS + 1),
             "user_id=ana&use_case=../../etc",
             "user_id=ana&__proto__=1",
             "&" * 5_000,

@@ -19,7 +19,7 @@ from docs import cost as cost_page
 from local.stack import ROOT
 from offline import cost
 from offline.cost import Size
-from propensity.online.lookup import MAXIMUM_USERS
+from propensity.online.question import MAXIMUM_USERS
 from propensity.settings import Settings
 
 SMALL = Size(users=50_000, events_a_day=100_000, lookups=30_000)

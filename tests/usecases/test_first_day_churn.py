@@ -737,7 +737,7 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     groups: list[Group] = []
 
     async def consume() -> None:
-        edges = Edges.open(place.settings, clock=SYSTEM, threads=DaemonThreads())
+        edges = Edges.open(place.settings, SYSTEM, threads=DaemonThreads())
         features, scores = StreamFeatures(edges), ScoreStream(edges)
         done = 0
         while done < len(deliveries):
