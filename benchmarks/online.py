@@ -67,7 +67,8 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse, record
 from propensity.learning import training
 from propensity.models.encoding import to_frame
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 

@@ -66,8 +66,9 @@ from propensity.errors import (
 )
 from propensity.freshness import Shards, is_expected
 from propensity.privacy import consent
-from propensity.registry.serving import find_recorded
-from propensity.registry.versions import Champion, Registry
+from propensity.registry.champion import Champion
+from propensity.registry.loading import find_recorded
+from propensity.registry.versions import Registry
 from propensity.runs import compaction
 from propensity.settings import Settings
 from propensity.statements import statement

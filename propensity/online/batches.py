@@ -19,7 +19,8 @@ from propensity.edges.counts import Counts
 from propensity.edges.log import log
 from propensity.errors import RequestError
 from propensity.online.instances import FUNCTION, Instance, Layout
-from propensity.registry.serving import Serving, Standing
+from propensity.registry.loading import Serving
+from propensity.registry.serving import Standing
 
 # Instances scored by one call, unless a single request has more.
 GROUP_INSTANCES = 256

@@ -17,7 +17,7 @@ from propensity.online.batches import Scored
 from propensity.online.instances import Instance, Layout
 from propensity.online.score_request import Question
 from propensity.registry.inference_log import ONLINE, Events, Row, columns
-from propensity.registry.serving import Serving
+from propensity.registry.loading import Serving
 from propensity.usecases import UseCase
 
 _encode = msgspec.json.Encoder().encode

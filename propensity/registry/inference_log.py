@@ -20,7 +20,8 @@ import pyarrow as pa
 from propensity import tables
 
 if TYPE_CHECKING:
-    from propensity.registry.serving import Serving, Standing
+    from propensity.registry.loading import Serving
+    from propensity.registry.serving import Standing
     from propensity.usecases import UseCase
 
 # Where a score was asked for: the values of ``source``.

@@ -32,8 +32,8 @@ from propensity.errors import (
 )
 from propensity.learning import evaluation
 from propensity.privacy import consent, suppression
-from propensity.registry.serving import Serving, loaded, recorded
-from propensity.registry.versions import Champion
+from propensity.registry.champion import Champion
+from propensity.registry.loading import Serving, loaded, recorded
 from propensity.runs import compaction
 from propensity.statements import statement
 

@@ -29,7 +29,8 @@ from propensity.registry.inference_log import (
     batch,
     columns,
 )
-from propensity.registry.serving import Champions, Serving, Standing
+from propensity.registry.loading import Serving
+from propensity.registry.serving import Champions, Standing
 from propensity.stream.consumers import Consumer, Edges
 from propensity.usecases import UseCase
 

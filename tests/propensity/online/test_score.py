@@ -40,7 +40,8 @@ from propensity.online.instances import Instance, Layout
 from propensity.online.score_answers import events_of, logged
 from propensity.online.score_request import Question, Reader
 from propensity.registry.inference_log import Row, batch_of, inference_id
-from propensity.registry.serving import Serving, Standing
+from propensity.registry.loading import Serving
+from propensity.registry.serving import Standing
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATEST = NOW + timedelta(minutes=10)

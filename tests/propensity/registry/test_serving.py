@@ -39,17 +39,10 @@ from propensity.errors import (
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.serving import (
-    KEPT_VERSIONS,
-    REFUSED_S,
-    Champions,
-    Serving,
-    Standing,
-    find_recorded,
-    loaded,
-    recorded,
-)
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.loading import Serving, find_recorded, loaded, recorded
+from propensity.registry.serving import KEPT_VERSIONS, REFUSED_S, Champions, Standing
+from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 from propensity.waiting.threads import DaemonThreads
