@@ -20,7 +20,7 @@ from propensity.edges.log import log
 from propensity.errors import RequestError
 from propensity.online.instances import FUNCTION, Instance, Layout
 from propensity.registry.loading import Serving
-from propensity.registry.serving import Standing
+from propensity.registry.serving import ServingState
 
 # Instances scored by one call, unless a single request has more.
 GROUP_INSTANCES = 256
@@ -36,13 +36,13 @@ class Scored:
     Scores of a question, all of one version.
 
     Attributes:
-        standing: What served: its champion gave ``values``, its shadow ``shadow``.
+        state: What served: its champion gave ``values``, its shadow ``shadow``.
         values: A score for each instance; NaN while the model is not warm.
         shadow: Likewise; None where nothing scores beside.
         at: When they were scored, in UTC.
     """
 
-    standing: Standing
+    state: ServingState
     values: Sequence[float]
     shadow: Sequence[float] | None
     at: datetime
@@ -53,7 +53,7 @@ class _Waiting:
     """A question that waits for its scores."""
 
     layout: Layout
-    standing: Standing
+    state: ServingState
     instances: Sequence[Instance]
     prefixes: Sequence[str]
     done: asyncio.Future[Scored]
@@ -82,8 +82,8 @@ class MicroBatches:
     async def score(
         self,
         layout: Layout,
-        standing: Standing,
-        asked: Sequence[Instance],
+        state: ServingState,
+        instances: Sequence[Instance],
         prefixes: Sequence[str],
     ) -> Scored:
         """
@@ -91,15 +91,15 @@ class MicroBatches:
 
         Args:
             layout: Of their use case.
-            standing: With a champion.
-            asked: One at least.
+            state: With a champion.
+            instances: One at least.
             prefixes: Of the fields of each, for errors.
 
         Raises:
             RequestError: The model does not take one of them.
         """
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(layout, standing, asked, prefixes, loop.create_future())
+        waiting = _Waiting(layout, state, instances, prefixes, loop.create_future())
         if not self._queue:
             self._since = loop.time()
         self._queue.append(waiting)
@@ -144,7 +144,7 @@ class MicroBatches:
         self._expected = len(group)
         self._counts.add(groups=1)
         if count <= THREAD_INSTANCES:
-            self._told(group, _scored(group, self._clock))
+            self._answer(group, _scored(group, self._clock))
         else:
             self._is_busy = True
             task = asyncio.get_running_loop().create_task(self._in_thread(group))
@@ -152,7 +152,7 @@ class MicroBatches:
         self._again()
 
     async def _in_thread(self, group: Sequence[_Waiting]) -> None:
-        self._told(group, await asyncio.to_thread(_scored, group, self._clock))
+        self._answer(group, await asyncio.to_thread(_scored, group, self._clock))
 
     def _freed(self, _: asyncio.Task[None]) -> None:
         self._is_busy = False
@@ -163,7 +163,7 @@ class MicroBatches:
             self._is_woken = True
             asyncio.get_running_loop().call_soon(self._wake)
 
-    def _told(
+    def _answer(
         self, group: Sequence[_Waiting], found: Sequence[Scored | Exception]
     ) -> None:
         for waiting, one in zip(group, found, strict=True):
@@ -179,14 +179,14 @@ def _scored(group: Sequence[_Waiting], clock: Clock) -> list[Scored | Exception]
     """Score a group, the questions of each version by one call; in their order."""
     parts: dict[tuple[int, int], list[int]] = {}
     for place, one in enumerate(group):
-        key = (id(one.standing.champion), id(one.standing.shadow))
+        key = (id(one.state.champion), id(one.state.shadow))
         parts.setdefault(key, []).append(place)
     found: list[Any] = [None] * len(group)
     for places in parts.values():
         part = [group[place] for place in places]
         try:
             scored = _of_one_version(part, clock)
-        except Exception as error:  # whoever waits must be told
+        except Exception as error:  # whoever waits must learn it
             scored = [error for _ in part]
         for place, result in zip(places, scored, strict=True):
             found[place] = result
@@ -196,8 +196,8 @@ def _scored(group: Sequence[_Waiting], clock: Clock) -> list[Scored | Exception]
 def _of_one_version(
     group: Sequence[_Waiting], clock: Clock
 ) -> list[Scored | Exception]:
-    layout, standing = group[0].layout, group[0].standing
-    champion, shadow = standing.champion, standing.shadow
+    layout, state = group[0].layout, group[0].state
+    champion, shadow = state.champion, state.shadow
     assert champion is not None
     every = [one for waiting in group for one in waiting.instances]
     try:
@@ -220,7 +220,7 @@ def _of_one_version(
         stop = start + len(waiting.instances)
         found.append(
             Scored(
-                waiting.standing,
+                waiting.state,
                 values[start:stop],
                 None if beside is None else beside[start:stop],
                 at,
@@ -253,9 +253,7 @@ def _culprit(waiting: _Waiting, error: Exception, clock: Clock) -> Exception:
     if isinstance(error, RequestError):
         return error
     for one, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
-        alone = _Waiting(
-            waiting.layout, waiting.standing, (one,), (prefix,), waiting.done
-        )
+        alone = _Waiting(waiting.layout, waiting.state, (one,), (prefix,), waiting.done)
         found = _of_one_version([alone], clock)[0]
         if isinstance(found, Exception):
             return found
@@ -267,20 +265,22 @@ def _out_of_range(waiting: _Waiting) -> RequestError:
     [one], [prefix] = waiting.instances, waiting.prefixes
     sizes = [0.0 if math.isnan(value) else abs(value) for value in one.numbers]
     name = waiting.layout.numbers[sizes.index(max(sizes))]
-    assert waiting.standing.champion is not None
+    assert waiting.state.champion is not None
     return RequestError(
-        f"version {waiting.standing.champion.version} cannot compute with these "
+        f"version {waiting.state.champion.version} cannot compute with these "
         f"values; {prefix}{name} is the farthest from 0",
         field=prefix + name,
     )
 
 
 def _beside(
-    layout: Layout, shadow: Serving, asked: Sequence[Instance]
+    layout: Layout, shadow: Serving, instances: Sequence[Instance]
 ) -> list[float] | None:
     """Return the scores of a shadow; None where it fails, which nobody waits for."""
     try:
-        found: list[float] = shadow.scorer.probabilities(layout.rows(asked)).tolist()
+        found: list[float] = shadow.scorer.probabilities(
+            layout.rows(instances)
+        ).tolist()
     except Exception as error:  # an answer does not depend on it
         log(
             "ERROR",

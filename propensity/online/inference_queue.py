@@ -90,7 +90,7 @@ class InferenceQueue:
         """
         Return what an answer is to be followed by, so that the server waits for it.
 
-        When it is told to end it ends once its requests have: one of them, long
+        On SIGTERM the server ends once its requests have: one of them, long
         answered, stays until nothing waits. None where another one does.
         """
         return None if self._is_held else self.settle
@@ -135,16 +135,16 @@ class InferenceQueue:
                 await self._append(batch_of(group))
             except RowsRefused as error:
                 # The table will never take them, and none came with them.
-                told = f"lost: the table refuses {len(error.rows)} rows for good"
-                log("ERROR", told, function=FUNCTION, outcome=error.code)
+                message = f"lost: the table refuses {len(error.rows)} rows for good"
+                log("ERROR", message, function=FUNCTION, outcome=error.code)
                 group = [one for at, one in enumerate(group) if at not in error.rows]
                 continue
             except Exception as error:  # whatever it is: what waits must not be lost
-                told = f"inferences not logged yet: {type(error).__name__}: {error}"
+                message = f"inferences not logged yet: {type(error).__name__}: {error}"
                 if not isinstance(error, PropensityError):
-                    told += f"\n{traceback.format_exc()}"
+                    message += f"\n{traceback.format_exc()}"
                 severity = "WARNING" if isinstance(error, Unavailable) else "ERROR"
-                log(severity, told, function=FUNCTION, waiting=self.waiting)
+                log(severity, message, function=FUNCTION, waiting=self.waiting)
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RETRY_S)
             else:

@@ -55,8 +55,8 @@ class Instance:
         texts: Values of the categories, likewise.
         nulls: Names of the numbers that are null.
         event_id: The identity that it was given; None for none.
-        ingested_at: When it came into being for us, in UTC; UNSET where that is not
-            told, None where what is told makes no sense.
+        ingested_at: When it came into being for us, in UTC; UNSET where nothing
+            says so, None where what does makes no sense.
     """
 
     numbers: Sequence[float]
@@ -73,7 +73,7 @@ class Instance:
             at: When it was scored, in UTC.
 
         Returns:
-            UNSET where it is not told since when, None where that makes no sense.
+            UNSET where nothing says since when, None where that makes no sense.
         """
         since = self.ingested_at
         if not isinstance(since, datetime):

@@ -48,7 +48,7 @@ from propensity.online.inference_queue import InferenceQueue
 from propensity.online.instances import FUNCTION, Instance, Layout
 from propensity.online.score_request import Question, Reader
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
-from propensity.registry.serving import Champions, Standing
+from propensity.registry.serving import Champions, ServingState
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 from propensity.waiting.groups import GroupCommit
@@ -159,9 +159,9 @@ class Online:
         latest = self._clock.now() + self._skew
         question = self._reader.question(body, latest=latest)
         del body
-        standing = await self._standing(question)
+        state = await self._state(question)
         layout = self._reader.layouts[question.use_case.name]
-        asked, prefixes = question.instances, question.prefixes
+        instances, prefixes = question.instances, question.prefixes
         suppressed = await suppressed_now(self._suppressed)
         if question.user_id is not None:
             name = question.use_case.name
@@ -170,36 +170,36 @@ class Online:
             if found is None:
                 return answers.unknown_user(question)
             timed = replace(found, ingested_at=question.ingested_at)
-            asked, prefixes = (timed,), ("",)
-        rows = len(asked) * (1 if standing.shadow is None else 2)
+            instances, prefixes = (timed,), ("",)
+        rows = len(instances) * (1 if state.shadow is None else 2)
         self.log.reserve(rows)
         try:
-            scored = await self._batches.score(layout, standing, asked, prefixes)
+            scored = await self._batches.score(layout, state, instances, prefixes)
         finally:
             self.log.release(rows)
-        event_ids = answers.event_ids_of(question, asked)
+        event_ids = answers.event_ids_of(question, instances)
         request_ms = (self._clock.monotonic() - began) * 1e3
         latencies = [
             request_ms if (since := one.latency_ms(scored.at)) is UNSET else since
-            for one in asked
+            for one in instances
         ]
         events = answers.events_of(
             question,
             layout,
-            asked,
+            instances,
             event_ids=event_ids,
             latencies_ms=latencies,
             at=scored.at,
         )
-        assert scored.standing.champion is not None
-        ids = events.inference_ids(question.use_case, scored.standing.champion.version)
+        assert scored.state.champion is not None
+        ids = events.inference_ids(question.use_case, scored.state.champion.version)
         logged = answers.logged(question.use_case, events, scored, ids=ids)
         if suppressed:
             # An instance's identity may be that of somebody on the list.
             logged = [row for row in logged if not _is_of(suppressed, row)]
         self.log.add(logged)
-        self._counts.add(requests=1, scored=len(asked))
-        told = answers.answer(
+        self._counts.add(requests=1, scored=len(instances))
+        content = answers.answer(
             question,
             scored,
             event_ids=event_ids,
@@ -207,34 +207,34 @@ class Online:
             latencies_ms=latencies,
             request_ms=request_ms,
         )
-        answer = Json(_encode(told))
+        answer = Json(_encode(content))
         # It has been sent before this begins.
         answer.background = self.log.held()  # type: ignore[assignment]
         return answer
 
-    async def _standing(self, question: Question) -> Standing:
+    async def _state(self, question: Question) -> ServingState:
         """Return what scores, with a champion."""
         use_case, version = question.use_case, question.version
         try:
-            standing = await self._champions.ready(use_case)
+            state = await self._champions.ready(use_case)
         except (ArtifactError, SchemaError):
             if version is None:
                 raise
-            standing = Standing(champion=None, shadow=None, epoch=-1)
-        champion = standing.champion
+            state = ServingState(champion=None, shadow=None, epoch=-1)
+        champion = state.champion
         if version is None:
             if champion is None:
                 raise NoChampion(
                     f"no version of {use_case.name} has been promoted yet: train it, "
                     "or load a shipped model"
                 )
-            return standing
+            return state
         if champion is not None and champion.version == version:
-            return standing
+            return state
         serving = self._champions.kept(use_case, version) or await asyncio.to_thread(
             self._champions.version, use_case, version
         )
-        return Standing(champion=serving, shadow=None, epoch=standing.epoch)
+        return ServingState(champion=serving, shadow=None, epoch=state.epoch)
 
     async def _user(self, question: Question, layout: Layout) -> Instance | None:
         """Return the features of a user as they are now, None where there are none."""
@@ -249,11 +249,11 @@ class Online:
         return None if row is None else layout.of_user(row)
 
     async def _features_of(
-        self, asked: Sequence[tuple[UseCase, str]]
+        self, users: Sequence[tuple[UseCase, str]]
     ) -> list[Mapping[str, Any] | None]:
         """Read features of users, by one query for each use case."""
         wanted: dict[str, set[str]] = {}
-        for use_case, user_id in asked:
+        for use_case, user_id in users:
             wanted.setdefault(use_case.name, set()).add(user_id)
         found: dict[tuple[str, str], Mapping[str, Any]] = {}
         for name, user_ids in wanted.items():
@@ -264,7 +264,7 @@ class Online:
                 # A use case's last moment of interest: from it on nobody is scored.
                 if now < row["scored_until"]:
                     found[name, row["user_id"]] = row
-        return [found.get((use_case.name, user_id)) for use_case, user_id in asked]
+        return [found.get((use_case.name, user_id)) for use_case, user_id in users]
 
     def _query(
         self, use_case: UseCase, user_ids: set[str], now: datetime

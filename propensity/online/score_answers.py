@@ -78,28 +78,26 @@ def logged(
         scored: What came of them.
         ids: Inference ids of the champion's scores.
     """
-    standing, at = scored.standing, scored.at
-    champion, shadow = standing.champion, standing.shadow
+    state, at = scored.state, scored.at
+    champion, shadow = state.champion, state.shadow
     rows: list[Row] = [
         *zip(
-            *columns(
-                use_case, standing, champion, events, scored.values, ids=ids, at=at
-            ),
+            *columns(use_case, state, champion, events, scored.values, ids=ids, at=at),
             strict=True,
         )
     ]
     if shadow is not None and scored.shadow is not None:
         ids = events.inference_ids(use_case, shadow.version)
         rows += zip(
-            *columns(use_case, standing, shadow, events, scored.shadow, ids=ids, at=at),
+            *columns(use_case, state, shadow, events, scored.shadow, ids=ids, at=at),
             strict=True,
         )
     return rows
 
 
-def event_ids_of(question: Question, asked: Sequence[Instance]) -> list[str]:
+def event_ids_of(question: Question, instances: Sequence[Instance]) -> list[str]:
     """Return the identity of each instance: its own, or one that nobody else has."""
-    given = [question.event_id or one.event_id for one in asked]
+    given = [question.event_id or one.event_id for one in instances]
     if None not in given:
         return [one for one in given if one is not None]
     unique = uuid.uuid4().hex
@@ -119,7 +117,7 @@ def answer(
     request_ms: float,
 ) -> dict[str, Any]:
     """Return the answer to a question."""
-    serving, name = scored.standing.champion, question.use_case.name
+    serving, name = scored.state.champion, question.use_case.name
     assert serving is not None
     scores = [
         {

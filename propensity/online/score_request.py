@@ -37,11 +37,11 @@ class Question:
     What a request asks for: scores of instances, or of a user, whichever is there.
 
     Attributes:
-        use_case: Whose model is asked.
-        version: The version that is asked; None for what serves.
-        instances: In the order of the request; none where a user is asked for.
+        use_case: Whose model scores.
+        version: The version that scores; None for what serves.
+        instances: In the order of the request; none where a user is scored.
         prefixes: Of the fields of each instance, for errors.
-        user_id: None where instances are asked for.
+        user_id: None where instances are scored.
         is_single: Whether the answer is one object and no list.
         event_id, ingested_at: Of the request for a user.
     """
@@ -103,10 +103,10 @@ class Reader:
             one = layout.instance(given, prefix="", latest=latest)
             return Question(layout.use_case, version, (one,), ("",))
         [way] = ways
-        asked = given[way]
+        value = given[way]
         if way == "user_id":
             layout = self._layout(given, {})
-            user_id = identity(asked, way)
+            user_id = identity(value, way)
             return Question(
                 layout.use_case,
                 version,
@@ -115,37 +115,37 @@ class Reader:
                 ingested_at=ingested_at_of(given, latest),
             )
         if way == "features":
-            if type(asked) is not dict:
+            if type(value) is not dict:
                 raise RequestError("features must be an object", field=way)
-            layout, prefix = self._layout(given, asked), "features."
-            one = layout.instance(asked, prefix=prefix, latest=latest, beside=given)
+            layout, prefix = self._layout(given, value), "features."
+            one = layout.instance(value, prefix=prefix, latest=latest, beside=given)
             return Question(layout.use_case, version, (one,), (prefix,))
-        return self._several(given, asked, version, latest)
+        return self._several(given, value, version, latest)
 
     def _several(
         self,
         given: Mapping[str, Any],
-        asked: Any,
+        value: Any,
         version: int | None,
         latest: datetime,
     ) -> Question:
-        if type(asked) is not list or not asked:
+        if type(value) is not list or not value:
             raise RequestError(
                 "instances must be a list of objects, one at least", field="instances"
             )
-        if len(asked) > self._maximum:
+        if len(value) > self._maximum:
             raise TooLarge(
-                f"{len(asked)} instances, and {self._maximum} are allowed",
+                f"{len(value)} instances, and {self._maximum} are allowed",
                 field="instances",
             )
-        prefixes = [f"instances[{place}]." for place in range(len(asked))]
-        for one, prefix in zip(asked, prefixes, strict=True):
+        prefixes = [f"instances[{place}]." for place in range(len(value))]
+        for one, prefix in zip(value, prefixes, strict=True):
             if type(one) is not dict:
                 raise RequestError("an instance is an object", field=prefix[:-1])
-        layout = self._layout(given, asked[0])
+        layout = self._layout(given, value[0])
         instances = [
             layout.instance(one, prefix=prefix, latest=latest)
-            for one, prefix in zip(asked, prefixes, strict=True)
+            for one, prefix in zip(value, prefixes, strict=True)
         ]
         return Question(layout.use_case, version, instances, prefixes, is_single=False)
 

@@ -8,5 +8,5 @@ The registry: model versions, the champion, and leases of runs.
 - ``loading``: a version, verified and loaded
 - ``serving``: the champion as an instance serves it, refreshed while it does
 - ``inference_log``: rows of scores, by stream and by HTTP; which are one inference
-- ``announcements``: a change of what serves, told on the topic ``model-updates``
+- ``announcements``: a change of what serves, published to the topic ``model-updates``
 """

@@ -21,7 +21,7 @@ from propensity import tables
 
 if TYPE_CHECKING:
     from propensity.registry.loading import Serving
-    from propensity.registry.serving import Standing
+    from propensity.registry.serving import ServingState
     from propensity.usecases import UseCase
 
 # Where a score was asked for: the values of ``source``.
@@ -106,7 +106,7 @@ class Events:
 
 def columns(
     use_case: UseCase,
-    standing: Standing,
+    state: ServingState,
     serving: Serving | None,
     events: Events,
     scores: Iterable[float | None],
@@ -119,7 +119,7 @@ def columns(
 
     Args:
         use_case: Of all events.
-        standing: What served when they were scored.
+        state: What served when they were scored.
         serving: The version that scored; None where nothing served.
         events: What was scored.
         scores: Of each; None or NaN for no score.
@@ -141,8 +141,8 @@ def columns(
         nothing if is_anomaly else known,
         known if is_anomaly else nothing,
         [serving is not None and serving.is_warm] * n,
-        [serving is not None and serving is standing.shadow] * n,
-        [standing.epoch] * n,
+        [serving is not None and serving is state.shadow] * n,
+        [state.epoch] * n,
         [events.source] * n,
         events.features,
         [at] * n,

@@ -202,7 +202,7 @@ class Leases:
         """
         Raise Conflict if a run has outlived its lease and another has taken it.
 
-        To be asked before anything is published.
+        Call it before anything is published.
         """
         with lease.lock:
             stored = self.artifacts.find(lease.name)

@@ -29,7 +29,7 @@ class Serving:
     A version, loaded: what was recorded of it and what scores.
 
     Its scorer serves one thread at a time, wherever the version was taken from: what
-    serves and what is asked for by number may be the same.
+    serves and what a request names may be the same.
 
     Attributes:
         is_anomaly: Whether it gives anomaly scores and no probabilities.

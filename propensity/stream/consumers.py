@@ -151,13 +151,13 @@ class Consumer(ABC):
         refused = await self._group.submit(message, size=size)
         if refused is None:
             return self._stored
-        told = {
+        summary = {
             "outcome": "dead_letter",
             "reason": refused.reason,
             "field": refused.field,
             "message": refused.detail,
         }
-        return Json(json.dumps(told).encode())
+        return Json(json.dumps(summary).encode())
 
     async def _commit(self, messages: Sequence[Message]) -> Sequence[Consumed]:
         refused = await self.consume(messages)

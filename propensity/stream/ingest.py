@@ -57,7 +57,7 @@ class StreamFeatures(Consumer):
         )
         accepted = await self.unsuppressed(accepted, messages)
         refused = dict(accepted.refused)
-        told = await self._append(
+        truths = await self._append(
             tables.TRUTH_EVENTS, accepted.truths, accepted.truth_places, refused
         )
         kept = await self._append(
@@ -77,7 +77,7 @@ class StreamFeatures(Consumer):
             Counter(one.reason for one in refused.values()),
             rows_in=len(messages),
             rows_out=len(kept),
-            truths=len(told),
+            truths=len(truths),
             dead_letters=len(refused),
             unknown_postcodes=accepted.unknown_postcodes,
             appends=1,

@@ -30,7 +30,7 @@ from propensity.registry.inference_log import (
     columns,
 )
 from propensity.registry.loading import Serving
-from propensity.registry.serving import Champions, Standing
+from propensity.registry.serving import Champions, ServingState
 from propensity.stream.consumers import Consumer, Edges
 from propensity.usecases import UseCase
 
@@ -89,10 +89,10 @@ class ScoreStream(Consumer):
             ttl_s=settings.champion_ttl_s,
             clock=edges.clock,
             threads=edges.threads,
-            tell=self._told,
+            tell=self._log_error,
         )
 
-    def _told(self, error: PropensityError) -> None:
+    def _log_error(self, error: PropensityError) -> None:
         # What does not load leaves what was before in its place, and says so.
         log("ERROR", error.message, function=self.name)
 
@@ -101,7 +101,7 @@ class ScoreStream(Consumer):
         suppressed = await self.suppressed()
         left_out = 0
         refused: dict[int, Refused] = {}
-        asked: dict[str, list[Scored]] = {}
+        by_use_case: dict[str, list[Scored]] = {}
         for place, message in enumerate(messages):
             try:
                 event = self._read(message)
@@ -113,20 +113,20 @@ class ScoreStream(Consumer):
                 if suppressed and suppressed.covers(event.user_id, event.use_case):
                     left_out += 1
                 else:
-                    asked.setdefault(event.use_case, []).append(event)
+                    by_use_case.setdefault(event.use_case, []).append(event)
         if refused and suppressed:
-            told = await asyncio.to_thread(
+            kept = await asyncio.to_thread(
                 reading.unmentioned, refused, messages, suppressed
             )
-            left_out += len(refused) - len(told)
-            refused = told
+            left_out += len(refused) - len(kept)
+            refused = kept
         if left_out:
             self.tally.add({}, suppressed=left_out)
         if refused:
             await self.bury(messages, refused)
         loop = asyncio.get_running_loop()
         scored = 0
-        for name, events in asked.items():
+        for name, events in by_use_case.items():
             rows, counts = await loop.run_in_executor(
                 self.edges.threads, self._score, usecases.load(name), events
             )
@@ -179,12 +179,12 @@ class ScoreStream(Consumer):
         if use_case.scores_events:
             wanted = [event for event in events if event.features is not None]
             counts = {"not_scored_on_the_stream": len(events) - len(wanted)}
-            standing = self._champions.standing(use_case)
+            state = self._champions.state(use_case)
         elif not use_case.has_statement("stream_rows"):
             return None, {"not_scored_on_the_stream": len(events)}
         else:
-            standing = self._champions.standing(use_case)
-            if standing.champion is None:
+            state = self._champions.state(use_case)
+            if state.champion is None:
                 return None, {"no_champion": len(events)}
             wanted = self._looked_up(use_case, events)
             counts = {"outside_window": len(events) - len(wanted)}
@@ -197,22 +197,22 @@ class ScoreStream(Consumer):
             # As the model was given them, which NUMERIC as a text is not.
             for event, row in zip(wanted, given.to_pylist(), strict=True):
                 event.features = row
-        serving = [one for one in (standing.champion, standing.shadow) if one]
+        serving = [one for one in (state.champion, state.shadow) if one]
         parts = []
         for one in serving:
             with self._scoring:
                 scores = one.scorer.probabilities(given)
             parts.append(
                 inferences(
-                    use_case, standing, one, wanted, scores, at=self.edges.clock.now()
+                    use_case, state, one, wanted, scores, at=self.edges.clock.now()
                 )
             )
-        if standing.champion is None:
+        if state.champion is None:
             counts["no_champion"] = len(wanted)
             nothing = [None] * len(wanted)
             at = self.edges.clock.now()
-            parts.append(inferences(use_case, standing, None, wanted, nothing, at=at))
-        elif not standing.champion.is_warm:
+            parts.append(inferences(use_case, state, None, wanted, nothing, at=at))
+        elif not state.champion.is_warm:
             counts["not_warm"] = len(wanted)
         return pa.concat_batches(parts), counts
 
@@ -243,8 +243,8 @@ _LATEST = datetime.max.replace(tzinfo=UTC)
 
 def _ingested_at(event: Any) -> datetime | None | msgspec.UnsetType:
     """Return when a producer took a decoded event; see ``Scored``."""
-    told = [*instants_of(event, latest=_LATEST).values()]
-    return next(filter(None, told), None) if told else msgspec.UNSET
+    instants = [*instants_of(event, latest=_LATEST).values()]
+    return next(filter(None, instants), None) if instants else msgspec.UNSET
 
 
 def latency_ms(since: datetime | None, at: datetime) -> float | None:
@@ -261,7 +261,7 @@ def _schema(use_case: UseCase) -> pa.Schema:
 
 def inferences(
     use_case: UseCase,
-    standing: Standing,
+    state: ServingState,
     serving: Serving | None,
     events: Sequence[Scored],
     scores: Iterable[float | None],
@@ -273,7 +273,7 @@ def inferences(
 
     Args:
         use_case: Of all events.
-        standing: What stood when they were scored.
+        state: What stood when they were scored.
         serving: What of it scored; None for nothing.
         events: With their features.
         scores: Of each; NaN where there is none.
@@ -300,7 +300,7 @@ def inferences(
     ids = logged.inference_ids(
         use_case, NO_VERSION if serving is None else serving.version
     )
-    return batch(columns(use_case, standing, serving, logged, scores, ids=ids, at=at))
+    return batch(columns(use_case, state, serving, logged, scores, ids=ids, at=at))
 
 
 def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:

@@ -41,7 +41,7 @@ from propensity.online.score_answers import events_of, logged
 from propensity.online.score_request import Question, Reader
 from propensity.registry.inference_log import Row, batch_of, inference_id
 from propensity.registry.loading import Serving
-from propensity.registry.serving import Standing
+from propensity.registry.serving import ServingState
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATEST = NOW + timedelta(minutes=10)
@@ -285,7 +285,7 @@ def serving(
 
 
 FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
-STANDING = Standing(champion=FIRST, shadow=None, epoch=5)
+STATE = ServingState(champion=FIRST, shadow=None, epoch=5)
 
 
 def player(bets: float, *, age: float = 30.0) -> Instance:
@@ -315,9 +315,9 @@ class Groups(MicroBatches):
         """How many groups there were."""
         return self._counts._counts["groups"]
 
-    async def one(self, bets: float, standing: Standing = STANDING) -> Scored:
+    async def one(self, bets: float, state: ServingState = STATE) -> Scored:
         """Score a player."""
-        return await self.score(LAYOUT, standing, [player(bets)], [""])
+        return await self.score(LAYOUT, state, [player(bets)], [""])
 
 
 class TestMicroBatches:
@@ -377,11 +377,11 @@ class TestMicroBatches:
 
     def test_give_each_answer_one_version(self):
         """Questions that meet on the way to another version are scored by their own."""
-        other = Standing(champion=SECOND, shadow=FIRST, epoch=6)
+        other = ServingState(champion=SECOND, shadow=FIRST, epoch=6)
 
         async def ask() -> list[Scored]:
             groups = Groups()
-            standings = [STANDING, other, STANDING, other]
+            standings = [STATE, other, STATE, other]
             return await asyncio.gather(
                 *(
                     groups.score(LAYOUT, one, [player(1), player(9)], ["", ""])
@@ -391,10 +391,10 @@ class TestMicroBatches:
 
         found = run(ask())
 
-        for one, standing in zip(found, [STANDING, other] * 2, strict=True):
-            assert one.standing is standing
+        for one, state in zip(found, [STATE, other] * 2, strict=True):
+            assert one.state is state
             assert one.values == pytest.approx(
-                [alone(player(bets), standing.champion) for bets in (1, 9)], abs=1e-12
+                [alone(player(bets), state.champion) for bets in (1, 9)], abs=1e-12
             )
         assert found[0].shadow is None
         assert found[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
@@ -409,7 +409,7 @@ class TestMicroBatches:
                 groups.one(1, broken), groups.one(2), return_exceptions=True
             )
 
-        broken = Standing(
+        broken = ServingState(
             champion=replace(FIRST, version=9, scorer=None), shadow=None, epoch=9
         )
 
@@ -427,7 +427,7 @@ class TestMicroBatches:
                 groups.one(1),
                 groups.score(
                     LAYOUT,
-                    STANDING,
+                    STATE,
                     [player(1), player(2, age=math.nan)],
                     ["instances[0].", "instances[1]."],
                 ),
@@ -449,14 +449,14 @@ class TestMicroBatches:
             groups = Groups()
             huge = [player(1), player(2, age=1e300), player(3)]
             return await asyncio.gather(
-                groups.score(LAYOUT, standing, huge, ["a.", "b.", "c."]),
-                groups.one(1, standing),
+                groups.score(LAYOUT, state, huge, ["a.", "b.", "c."]),
+                groups.one(1, state),
                 return_exceptions=True,
             )
 
         # Trees of this kind read single precision, in which this is infinite.
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
-        standing = Standing(champion=trees, shadow=None, epoch=7)
+        state = ServingState(champion=trees, shadow=None, epoch=7)
 
         refused, other = run(ask())
 
@@ -467,11 +467,11 @@ class TestMicroBatches:
     def test_answer_although_a_shadow_fails(self, capsys):
         """A shadow that takes no such value is told of in the log, and in no answer."""
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
-        standing = Standing(champion=FIRST, shadow=trees, epoch=7)
+        state = ServingState(champion=FIRST, shadow=trees, epoch=7)
 
         async def ask() -> Scored:
             given = [player(2, age=1e300)]
-            return await Groups().score(LAYOUT, standing, given, [""])
+            return await Groups().score(LAYOUT, state, given, [""])
 
         found = run(ask())
 
@@ -487,7 +487,7 @@ class TestMicroBatches:
             groups = Groups()
             many = [player(bets) for bets in range(300)]
             return await asyncio.gather(
-                groups.score(LAYOUT, STANDING, many, [""] * 300), groups.one(7)
+                groups.score(LAYOUT, STATE, many, [""] * 300), groups.one(7)
             )
 
         many, one = run(ask())
@@ -537,7 +537,7 @@ def scored_rows(
 ) -> list[Row]:
     """Return rows of the log of players with these identities."""
     question = read({"features": PLAYER | {"event_id": ids[0]}})
-    standing = replace(STANDING, shadow=SECOND if shadow else None)
+    state = replace(STATE, shadow=SECOND if shadow else None)
     values = [value] * len(ids)
     events = events_of(
         question,
@@ -550,7 +550,7 @@ def scored_rows(
     return logged(
         PLAYERS,
         events,
-        Scored(standing, values, values if shadow else None, NOW),
+        Scored(state, values, values if shadow else None, NOW),
         ids=events.inference_ids(PLAYERS, 1),
     )
 

@@ -41,7 +41,12 @@ from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
 from propensity.registry.loading import Serving, find_recorded, loaded, recorded
-from propensity.registry.serving import KEPT_VERSIONS, REFUSED_S, Champions, Standing
+from propensity.registry.serving import (
+    KEPT_VERSIONS,
+    REFUSED_S,
+    Champions,
+    ServingState,
+)
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
@@ -174,12 +179,12 @@ def settled() -> None:
             assert not thread.is_alive()
 
 
-def after_a_while(place: Place, champions: Champions) -> Standing:
+def after_a_while(place: Place, champions: Champions) -> ServingState:
     """Return what serves once the pointer was too old, and was read again behind."""
     place.grow_old()
-    champions.standing(USE_CASE)
+    champions.state(USE_CASE)
     settled()
-    return champions.standing(USE_CASE)
+    return champions.state(USE_CASE)
 
 
 class TestRecorded:
@@ -265,12 +270,12 @@ class TestChampions:
         """Nothing serves, and that is no error; once there is one it is found."""
         champions = place.champions()
 
-        assert champions.standing(USE_CASE) == Standing(
+        assert champions.state(USE_CASE) == ServingState(
             champion=None, shadow=None, epoch=-1
         )
-        assert champions.standing(USE_CASE).champion is None
+        assert champions.state(USE_CASE).champion is None
         place.enthrone()
-        assert champions.standing(USE_CASE).champion is None
+        assert champions.state(USE_CASE).champion is None
         assert after_a_while(place, champions).champion.version == 0
 
     def test_are_kept_while_they_are_young(self, place):
@@ -278,17 +283,17 @@ class TestChampions:
         condition that it has changed, and nothing is loaded again."""
         place.enthrone()
         champions = place.champions()
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
         reads = len(place.proxy.asked)
         place.clock.advance(TTL_S - 0.001)
-        assert champions.standing(USE_CASE) is first
+        assert champions.state(USE_CASE) is first
         settled()
         assert len(place.proxy.asked) == reads
         place.clock.advance(0.001)
-        champions.standing(USE_CASE)
+        champions.state(USE_CASE)
         settled()
 
-        assert champions.standing(USE_CASE) is first
+        assert champions.state(USE_CASE) is first
         [asked] = [one.path for one in place.proxy.asked[reads:]]
         assert "champion.json" in asked
         assert "ifGenerationNotMatch=" in asked
@@ -298,9 +303,9 @@ class TestChampions:
         took what served before still has it whole."""
         place.enthrone()
         champions = place.champions()
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         place.enthrone(labels=(1, 1, 0, 0))
-        assert champions.standing(USE_CASE) is before
+        assert champions.state(USE_CASE) is before
         after = after_a_while(place, champions)
 
         assert (before.champion.version, before.epoch) == (0, 0)
@@ -313,7 +318,7 @@ class TestChampions:
         which go on with what serves until the new one is loaded whole."""
         place.enthrone()
         champions = place.champions()
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         place.enthrone(labels=(1, 1, 0, 0))
         asking, go_on = threading.Event(), threading.Event()
 
@@ -324,14 +329,14 @@ class TestChampions:
         place.proxy.rule = hold
         place.grow_old()
         reads = len(place.proxy.asked)
-        assert champions.standing(USE_CASE) is before
+        assert champions.state(USE_CASE) is before
         assert asking.wait(60)
-        assert [champions.standing(USE_CASE) for _ in range(50)] == [before] * 50
+        assert [champions.state(USE_CASE) for _ in range(50)] == [before] * 50
         assert len(place.proxy.asked) == reads + 1
         go_on.set()
         settled()
 
-        assert champions.standing(USE_CASE).champion.version == 1
+        assert champions.state(USE_CASE).champion.version == 1
 
     def test_can_be_waited_for_off_the_event_loop(self, place):
         """A first load runs in a thread: the loop goes on. Later nothing is awaited."""
@@ -345,7 +350,7 @@ class TestChampions:
 
         place.proxy.rule = hold
 
-        async def first() -> Standing:
+        async def first() -> ServingState:
             waiting = asyncio.create_task(champions.ready(USE_CASE))
             while not asking.is_set():
                 await asyncio.sleep(0.01)
@@ -363,7 +368,7 @@ class TestChampions:
         told: list[PropensityError] = []
         place.enthrone()
         champions = place.champions(tell=told.append)
-        before = champions.standing(USE_CASE).champion
+        before = champions.state(USE_CASE).champion
         version = place.enthrone(labels=(1, 1, 0, 0))
         right = place.corrupt(version)
         reads = place.asked_of(place.model(version))
@@ -386,7 +391,7 @@ class TestChampions:
         told: list[PropensityError] = []
         place.enthrone()
         champions = place.champions(tell=told.append)
-        before = champions.standing(USE_CASE).champion
+        before = champions.state(USE_CASE).champion
         version = place.publish()
         place.overwrite(place.model(version), b"as recorded, but no pickle")
         place.warehouse.execute(
@@ -406,7 +411,7 @@ class TestChampions:
         told: list[PropensityError] = []
         place.enthrone()
         champions = place.champions(tell=told.append)
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         place.overwrite(f"models/{USE_CASE.name}/champion.json", pointer)
 
         assert after_a_while(place, champions) is before
@@ -422,7 +427,7 @@ class TestChampions:
         old = place.artifacts.read(pointer).data
         place.enthrone()
         champions = place.champions(tell=told.append)
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         newest = place.artifacts.read(pointer).data
         place.overwrite(pointer, old)
         assert [after_a_while(place, champions) for _ in range(2)] == [before] * 2
@@ -441,7 +446,7 @@ class TestChampions:
         place.enthrone()
         hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
         champions = place.champions(artifacts=hasty, tell=told.append)
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         place.proxy.rule = lambda _: 503
 
         assert after_a_while(place, champions) is before
@@ -457,10 +462,10 @@ class TestChampions:
         champions = place.champions()
         for _ in range(2):
             with pytest.raises(ArtifactError, match="not what was recorded"):
-                champions.standing(USE_CASE)
+                champions.state(USE_CASE)
         place.overwrite(place.model(version), right)
 
-        assert champions.standing(USE_CASE).champion.version == version
+        assert champions.state(USE_CASE).champion.version == version
 
     def test_fall_back_at_first_to_what_served_before(self, place):
         """A fresh instance whose champion is corrupt serves the newest version that
@@ -471,7 +476,7 @@ class TestChampions:
         right = place.corrupt(3)
         place.corrupt(2)
         champions = place.champions(tell=told.append)
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
 
         assert (first.champion.version, first.refused, first.epoch) == (1, 3, 3)
         [error] = told
@@ -490,9 +495,9 @@ class TestChampions:
         place.proxy.rule = lambda asked: 503 if "joblib" in asked.path else None
 
         with pytest.raises(Unavailable):
-            champions.standing(USE_CASE)
+            champions.state(USE_CASE)
         place.proxy.rule = lambda _: None
-        assert champions.standing(USE_CASE).champion.version == 1
+        assert champions.state(USE_CASE).champion.version == 1
         hasty.close()
 
     def test_of_use_cases_are_apart(self, place):
@@ -500,8 +505,8 @@ class TestChampions:
         place.enthrone()
         champions = place.champions()
 
-        assert champions.standing(replace(USE_CASE, name="other")).champion is None
-        assert champions.standing(USE_CASE).champion.version == 0
+        assert champions.state(replace(USE_CASE, name="other")).champion is None
+        assert champions.state(USE_CASE).champion.version == 0
 
     def test_are_loaded_once_by_many(self, place):
         """Sixteen threads at once wait for one load, and get the same model."""
@@ -509,12 +514,12 @@ class TestChampions:
         champions = place.champions()
         place.proxy.asked.clear()
         barrier = threading.Barrier(16)
-        assert place.champions().standing(USE_CASE).champion
+        assert place.champions().state(USE_CASE).champion
         for_one = len(place.proxy.asked)
 
         def current(_: int) -> Serving | None:
             barrier.wait()
-            return champions.standing(USE_CASE).champion
+            return champions.state(USE_CASE).champion
 
         place.proxy.asked.clear()
         with ThreadPoolExecutor(16) as pool:
@@ -541,7 +546,7 @@ class TestChampions:
         def current(_: int) -> str:
             waiting.release()
             try:
-                champions.standing(USE_CASE)
+                champions.state(USE_CASE)
             except ArtifactError as error:
                 return error.message
             return ""
@@ -559,7 +564,7 @@ class TestShadow:
         """Both are there in one value; the end of a shadow is followed as well."""
         place.enthrone()
         champions = place.champions()
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
         version = place.publish(labels=(1, 1, 0, 0))
         place.registry.shadow(version)
         both = after_a_while(place, champions)
@@ -577,7 +582,7 @@ class TestShadow:
         version = place.publish()
         place.registry.shadow(version)
         champions = place.champions()
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         reads = place.asked_of(place.model(version))
         place.promote(version)
         after = after_a_while(place, champions)
@@ -595,7 +600,7 @@ class TestShadow:
         right = place.corrupt(version)
         place.registry.shadow(version)
         champions = place.champions(tell=told.append)
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
         again = after_a_while(place, champions)
 
         assert first.champion.version == again.champion.version == 0
@@ -624,16 +629,16 @@ class TestVersion:
         shadow = place.publish()
         place.registry.shadow(shadow)
         champions = place.champions()
-        standing = champions.standing(USE_CASE)
+        state = champions.state(USE_CASE)
 
-        assert champions.version(USE_CASE, 0) is standing.champion
-        assert champions.version(USE_CASE, shadow) is standing.shadow
+        assert champions.version(USE_CASE, 0) is state.champion
+        assert champions.version(USE_CASE, shadow) is state.shadow
 
     def test_that_was_kept_serves_as_it_is(self, place):
         """A version that was asked for and is then promoted is not loaded again."""
         place.enthrone()
         champions = place.champions()
-        champions.standing(USE_CASE)
+        champions.state(USE_CASE)
         version = place.publish()
         found = champions.version(USE_CASE, version)
         place.promote(version)
@@ -726,6 +731,6 @@ class TestPointerOfAnEarlierDeploy:
         pointer = f"models/{USE_CASE.name}/champion.json"
         place.overwrite(pointer, json.dumps(old).encode())
 
-        assert place.champions().standing(USE_CASE).champion.version == 1
+        assert place.champions().state(USE_CASE).champion.version == 1
         place.corrupt(1)
-        assert place.champions().standing(USE_CASE).champion.version == 0
+        assert place.champions().state(USE_CASE).champion.version == 0
