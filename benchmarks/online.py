@@ -64,7 +64,8 @@ from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.learning import training
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING

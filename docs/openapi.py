@@ -18,7 +18,7 @@ import yaml
 
 from propensity import errors, ids, tables, usecases
 from propensity.errors import PropensityError
-from propensity.events import messages, types
+from propensity.events import messages, values
 from propensity.online import instances, question, score
 from propensity.runs import endpoint
 from propensity.settings import Settings
@@ -576,7 +576,7 @@ def _features(use_case: UseCase) -> Schema:
     }
     text: Schema = {
         "type": ["string", "null"],
-        "maxLength": types.MAXIMUM_TEXT_CHARACTERS,
+        "maxLength": values.MAXIMUM_TEXT_CHARACTERS,
     }
     return _object(
         {

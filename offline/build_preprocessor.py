@@ -30,7 +30,8 @@ from typing import Any
 
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError, SchemaError
 from propensity.learning import training
 from propensity.registry.versions import Registry, pickled, unpickled

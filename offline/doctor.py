@@ -53,7 +53,8 @@ from deploy import functions
 from deploy.resources import OWN_ROLES
 from propensity import errors, tables, topics, usecases
 from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse, translated
+from propensity.edges.bigquery_errors import translated
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     AccessDenied,
     ArtifactError,

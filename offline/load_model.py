@@ -31,7 +31,8 @@ from typing import Any
 
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, Conflict, PropensityError, SchemaError
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import PREFIX, Settings

@@ -88,7 +88,9 @@ from propensity.errors import (
     SchemaError,
     Unavailable,
 )
-from propensity.events.types import CENT, PERSONAL, REASONS, Catalogue, EventType
+from propensity.events.catalogue import Catalogue
+from propensity.events.types import PERSONAL, EventType
+from propensity.events.values import CENT, REASONS
 from propensity.settings import Settings
 from propensity.statements import statement
 

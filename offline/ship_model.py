@@ -42,10 +42,10 @@ from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Rules
-from propensity.events.types import Catalogue
+from propensity.events.rows import Rules
 from propensity.learning import modelcard, training
 from propensity.learning.training import Trained, Verdict
 from propensity.registry.versions import Registry

@@ -3,7 +3,11 @@ The edges: all that talks to Google's services or to a caller.
 
 Nothing else in the package imports a client. Start with ``warehouse``.
 
-- ``warehouse``: BigQuery: statements to rows and Arrow, loads, appends, bytes billed
+- ``warehouse``: statements to rows and Arrow, loads, appends; what a run has in hand
+- ``definitions``: tables, views and datasets, made and changed
+- ``bigquery``: the clients under both, their limits, statements run, bytes billed
+- ``bigquery_errors``: what BigQuery says went wrong, as the project's errors
+- ``columns``: schemas, query parameters, rows of a table
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
 - ``appends``: the Storage Write API: Arrow batches onto tables, for the stream
 - ``pubsub``: messages published to topics

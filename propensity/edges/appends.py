@@ -173,7 +173,7 @@ class Connection:
         return answered
 
     def close(self, error: PropensityError) -> None:
-        """End the call; whoever waits gets the error."""
+        """End the call; each waiting request gets the error."""
         self.is_closed = True
         self._task.cancel()
         self._fail(error)

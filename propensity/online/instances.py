@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from propensity.errors import RequestError
-from propensity.events.types import (
+from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
     Refused,
     numeral_of,

@@ -70,7 +70,7 @@ class Source(Protocol):
         Read the predictions of 1 to ``MAXIMUM_USERS`` users, each named once.
 
         Raises:
-            PropensityError: They could not be read; nobody is told that there are none.
+            PropensityError: They could not be read: nobody is answered "has none".
         """
 
 
@@ -315,7 +315,7 @@ class Lookups:
         error = reading.exception()
         if error is not None:
             batch.answered.set_exception(error)
-            # Those who wait are told; asyncio need not warn when nobody does any more.
+            # Waiting requests get it; asyncio need not warn where none waits any more.
             batch.answered.exception()
         else:
             found = {entry.user_id: entry for entry in reading.result().predictions}

@@ -56,7 +56,7 @@ def _conditions(require: str) -> list[str]:
 
 def check_view(warehouse: Warehouse) -> None:
     """
-    Make sure that the view leaves out whoever did not consent.
+    Make sure that the view leaves out users who did not consent.
 
     Raises:
         SettingsError: It was made before the setting was: events without consent would

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import freshness, tables
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.errors import (
     ArtifactError,
     Conflict,

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from propensity.errors import Conflict
 from propensity.events import reading
 from propensity.events.messages import Message
-from propensity.events.types import Refused
+from propensity.events.values import Refused
 from propensity.registry.versions import PARQUET
 from propensity.stream.consumers import Consumer, Edges
 

@@ -32,13 +32,12 @@ from propensity.edges.counts import Counts
 from propensity.edges.pubsub import Bus
 from propensity.edges.warehouse import Warehouse
 from propensity.events import messages, reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
-from propensity.events.reading import Accepted, Rules
+from propensity.events.reading import Accepted
 from propensity.events.redaction import personal_fields
-from propensity.events.types import (
-    Catalogue,
-    Refused,
-)
+from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
+from propensity.events.values import Refused
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
@@ -209,9 +208,9 @@ class Consumer(ABC):
             # Its trace holds frames that hold it, and with them all the messages.
             reason.__traceback__ = None
             message = messages[place]
-            length = min(len(message.data), reading.MAXIMUM_RAW_BYTES)
+            length = min(len(message.data), MAXIMUM_RAW_BYTES)
             length += sum(len(k) + len(v) for k, v in message.attributes.items())
-            if piece and size + length > reading.MAXIMUM_RAW_BYTES:
+            if piece and size + length > MAXIMUM_RAW_BYTES:
                 await self._bury(messages, piece, received_at)
                 piece, size = {}, 0
             piece[place] = reason
@@ -225,7 +224,7 @@ class Consumer(ABC):
         refused: Mapping[int, Refused],
         received_at: datetime,
     ) -> None:
-        rows = reading.dead_letters(
+        rows = dead_letters(
             messages, refused, received_at=received_at, personal=self._personal
         )
         await self.edges.appends.append(tables.DEAD_LETTERS, rows)

@@ -18,7 +18,7 @@ from propensity.edges.log import log
 from propensity.events import reading
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.types import Refused
+from propensity.events.values import Refused
 from propensity.statements import statement
 from propensity.stream.consumers import Consumer, Edges
 from propensity.waiting.refreshed import Refreshed

@@ -21,7 +21,8 @@ from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.events import reading
 from propensity.events.messages import Message
-from propensity.events.types import Refused, instants_of, moment_of, numerals_of
+from propensity.events.rows import published
+from propensity.events.values import Refused, instants_of, moment_of, numerals_of
 from propensity.registry.inference_log import (
     NO_VERSION,
     STREAM,
@@ -280,7 +281,7 @@ def inferences(
         at: When they were scored.
     """
     names = list(use_case.features)
-    published = reading.published([event.message for event in events]).to_pylist()
+    publications = published([event.message for event in events]).to_pylist()
     logged = Events(
         source=STREAM,
         event_ids=[event.event_id for event in events],
@@ -294,7 +295,7 @@ def inferences(
             latency_ms(
                 one if event.ingested_at is msgspec.UNSET else event.ingested_at, at
             )
-            for event, one in zip(events, published, strict=True)
+            for event, one in zip(events, publications, strict=True)
         ],
     )
     ids = logged.inference_ids(

@@ -35,7 +35,8 @@ from local import demo
 from local.stack import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
 from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.events import messages, types
+from propensity.events import messages
+from propensity.events.catalogue import Catalogue
 from propensity.learning import modelcard, training
 from propensity.online import lookup
 from propensity.online.question import Question, read_question
@@ -638,8 +639,8 @@ def _question(curl: Curl) -> Question:
     return asyncio.run(read_question(Request(scope, receive)))
 
 
-def _catalogue() -> types.Catalogue:
-    return types.Catalogue([usecases.load(name) for name in usecases.names()])
+def _catalogue() -> Catalogue:
+    return Catalogue([usecases.load(name) for name in usecases.names()])
 
 
 def _curls() -> list[tuple[str, str]]:

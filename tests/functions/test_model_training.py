@@ -22,7 +22,7 @@ from sklearn.compose import ColumnTransformer
 from local import ga4_export
 from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.registry.versions import pickled
 from propensity.statements import statement
 from tests import shop

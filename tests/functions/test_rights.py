@@ -25,7 +25,7 @@ import requests
 from deploy import deployment, functions
 from local.synthesize_games import DEFAULT_END, Games, encode
 from propensity import tables, usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.learning import training
 from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry

@@ -33,7 +33,7 @@ from sklearn.preprocessing import StandardScaler
 
 from offline import load_model
 from propensity import usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING

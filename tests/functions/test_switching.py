@@ -28,7 +28,7 @@ from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 
 from propensity import usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING

@@ -41,9 +41,10 @@ from local.synthesize_cards import (
 )
 from local.synthesize_games import Delivery
 from propensity import usecases
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
-from propensity.events.reading import Rules, accept
-from propensity.events.types import Catalogue
+from propensity.events.reading import accept
+from propensity.events.rows import Rules
 
 DAY = timedelta(days=1)
 GOLDEN = "9b0afc26ef3abba48328c408bcd2b0e0e894ac4393bf504c4f81e55f2686a7f2"

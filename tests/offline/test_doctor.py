@@ -32,7 +32,8 @@ from local import topics as local_topics
 from offline import doctor, load_model
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.registry.versions import Registry
 from propensity.runs import compaction, steps

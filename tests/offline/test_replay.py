@@ -38,10 +38,14 @@ from propensity import tables, usecases
 from propensity.edges.appends import Appends
 from propensity.edges.warehouse import Warehouse
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Rules
-from propensity.events.types import Catalogue
+from propensity.events.rows import (
+    MAXIMUM_RAW_BYTES,
+    Rules,
+    dead_letters,
+)
 from propensity.settings import Settings
 from tests.events import transaction, written
 
@@ -552,14 +556,14 @@ class TestRefused:
             Message(b'{"user_id":', "m-1", {"event_id": "e-1", "from": "shop"}),
             Message(b"\xff\x00", "m-2", {}, "2026-11-20T11:59:59.123456789Z"),
             Message(b"{}", "m-3", {}),
-            Message(b"x" * (reading.MAXIMUM_RAW_BYTES + 1), "m-4", {}),
+            Message(b"x" * (MAXIMUM_RAW_BYTES + 1), "m-4", {}),
         ]
         refused = accepted(sent).refused
         appends = Appends(warehouse.settings)
 
         async def bury() -> None:
             for chosen in (refused, {0: refused[0]}):
-                rows = reading.dead_letters(sent, chosen, received_at=NOW, personal={})
+                rows = dead_letters(sent, chosen, received_at=NOW, personal={})
                 await appends.append(tables.DEAD_LETTERS, rows)
 
         asyncio.run(bury())

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.learning import modelcard, training
 from propensity.learning.evaluation import Difference
 from propensity.learning.training import Trained, Verdict

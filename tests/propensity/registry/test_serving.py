@@ -27,7 +27,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     ArtifactError,
     OldEpoch,
