@@ -43,7 +43,7 @@ EDGES = {"edges"}
 ANSWERING = {"online", "runs", "stream"}
 SETTINGS = "settings"
 TIME = "clock"
-READING_TIME = {"online", "runs"}
+READING_TIME = {"runs"}
 
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 CLIENTS = FRAMEWORKS | {
