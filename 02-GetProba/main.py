@@ -25,6 +25,7 @@ from propensity.edges.collector import spare_the_collector
 from propensity.online import lookup
 from propensity.online.question import log_fields, read_question
 from propensity.settings import Settings
+from propensity.waiting.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from propensity.online.score import Online
@@ -50,7 +51,7 @@ def online() -> "Online":
     """Open it on the first request; a lookup has none of what it imports."""
     from propensity.online.score import Online
 
-    return Online.open(Settings.from_environment())
+    return Online.open(Settings.from_environment(), SYSTEM, threads=DaemonThreads())
 
 
 @functions_framework.aio.http

@@ -70,7 +70,8 @@ from propensity.edges.warehouse import Warehouse
 from propensity.learning import fit
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.models.encoding import to_frame
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 

@@ -23,7 +23,7 @@ MONTH_S = DAYS * 24 * 3600
 
 # Queries under way at once in an instance, and the users that one may ask for. Held
 # against lookup.CONCURRENT_QUERIES, online.CONCURRENT_QUERIES and
-# consumers.SCORING_GROUPS, and what a group may hold, by a test.
+# stream.score.SCORING_GROUPS, and what a group may hold, by a test.
 WRITERS = {"get_proba": 4, "score": 4, "score_stream": 2}
 QUERY_USERS = 1_000
 # A small query of BigQuery takes about a second; a faster one makes more of them.

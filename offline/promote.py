@@ -24,8 +24,9 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.registry import announcements
-from propensity.registry.serving import Serving, find_recorded, loaded
-from propensity.registry.versions import ANYTHING, Champion, Registry
+from propensity.registry.champion import ANYTHING, Champion
+from propensity.registry.loading import Serving, find_recorded, loaded
+from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase

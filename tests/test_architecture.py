@@ -47,7 +47,6 @@ EDGES = {"edges"}
 ANSWERING = {"online", "runs", "stream"}
 SETTINGS = "settings"
 TIME = "clock"
-READING_TIME = {"online", "stream"}
 
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 CLIENTS = FRAMEWORKS | {
@@ -281,7 +280,7 @@ class TestHouse:
 class TestPureCore:
     @pytest.mark.parametrize(
         "path",
-        [path for path in HOUSE if room_of(path) not in {TIME, *READING_TIME}],
+        [path for path in HOUSE if room_of(path) != TIME],
         ids=named,
     )
     def test_reads_no_clock(self, path):

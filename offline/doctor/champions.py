@@ -15,8 +15,9 @@ from offline.doctor.report import WARNING
 from propensity import tables
 from propensity.edges.artifacts import sha256
 from propensity.errors import ArtifactError
-from propensity.registry.serving import find_recorded
-from propensity.registry.versions import Champion, Registry
+from propensity.registry.champion import Champion
+from propensity.registry.loading import find_recorded
+from propensity.registry.versions import Registry
 from propensity.usecases import UseCase
 
 # A champion that is older knows little of today's users; as the alert champion_age.

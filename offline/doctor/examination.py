@@ -25,7 +25,8 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.bigquery_errors import translated
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError, Unavailable
-from propensity.registry.versions import Champion, Registry
+from propensity.registry.champion import Champion
+from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 

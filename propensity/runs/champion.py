@@ -11,14 +11,14 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.errors import ArtifactError, NoChampion, SchemaError
-from propensity.registry.serving import Serving, loaded, recorded
+from propensity.registry.loading import Serving, loaded, recorded
 from propensity.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from propensity.registry.versions import Champion
+    from propensity.registry.champion import Champion
     from propensity.runs.run import Run
 
 Floats = NDArray[np.float64]

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.errors import PropensityError, Unfinished
-from propensity.registry.versions import Lease, Registry
+from propensity.registry.leases import Lease
+from propensity.registry.versions import Registry
 from propensity.runs.watermark import (
     EPOCH,
     Step,

@@ -21,7 +21,7 @@ from propensity.runs.export import check_consent
 from propensity.statements import statement
 
 if TYPE_CHECKING:
-    from propensity.registry.serving import Serving
+    from propensity.registry.loading import Serving
     from propensity.runs.run import Run
 
 Floats = NDArray[np.float64]

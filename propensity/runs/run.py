@@ -37,7 +37,8 @@ from propensity.errors import (
     RequestError,
     TooLarge,
 )
-from propensity.registry.versions import Finished, Lease, Registry
+from propensity.registry.leases import Finished, Lease
+from propensity.registry.versions import Registry
 from propensity.settings import Settings, project_here
 from propensity.timeframe import day_of
 

@@ -17,7 +17,7 @@ from propensity.learning import data, fit, gate, modelcard
 from propensity.learning.bootstrap import Difference
 from propensity.privacy import suppression
 from propensity.registry import announcements
-from propensity.registry.versions import Champion
+from propensity.registry.champion import Champion
 from propensity.runs.champion import probabilities
 from propensity.runs.export import check_consent
 from propensity.statements import statement

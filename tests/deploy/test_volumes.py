@@ -572,11 +572,12 @@ class TestQueries:
         from propensity.online import score as online
         from propensity.runs import compact, evaluate
         from propensity.stream import consumers
+        from propensity.stream import score as streamed
 
         assert limits.WRITERS == {
             "get_proba": lookup.CONCURRENT_QUERIES,
             "score": online.CONCURRENT_QUERIES,
-            "score_stream": consumers.SCORING_GROUPS,
+            "score_stream": streamed.SCORING_GROUPS,
         }
         assert (
             limits.QUERY_USERS

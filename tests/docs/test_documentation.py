@@ -41,8 +41,8 @@ from propensity.events import messages
 from propensity.events.catalogue import Catalogue
 from propensity.learning import fit, modelcard
 from propensity.online import lookup
-from propensity.online.instances import Reader
 from propensity.online.question import Question, read_question
+from propensity.online.score_request import Reader
 from propensity.registry.versions import Published
 from propensity.runs.run import RunRequest, parse
 from propensity.settings import Settings

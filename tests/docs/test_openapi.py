@@ -21,7 +21,7 @@ from local.stack.state import FUNCTIONS, ROOT
 from propensity import errors, ids, tables, usecases
 from propensity.events import messages
 from propensity.learning import modelcard
-from propensity.online import instances, lookup, question, score
+from propensity.online import lookup, question, score, score_request
 from propensity.registry.versions import Published
 from propensity.runs.run import MAXIMUM_BODY, parse
 from propensity.settings import Settings
@@ -203,7 +203,7 @@ class TestFields:
         """What is scored is said in one of the ways that are read."""
         ways = [one["required"][0] for one in schema("Question")["anyOf"][:-1]]
 
-        assert ways == [*instances.WAYS]
+        assert ways == [*score_request.WAYS]
 
 
 class TestLimits:

@@ -26,7 +26,8 @@ from propensity.errors import (
     UnknownVersion,
 )
 from propensity.registry import announcements
-from propensity.registry.versions import Champion, Registry
+from propensity.registry.champion import Champion
+from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, Site, new_site

@@ -34,6 +34,7 @@ from local.generators.games.towns import postcodes
 from local.stack.stack import Stack
 from offline import load_model, load_postcodes, postcode_files
 from propensity import tables, usecases
+from propensity.clock import SYSTEM
 from propensity.events import reading as stream
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
@@ -43,7 +44,10 @@ from propensity.runs import setup
 from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.stream import consumers
+from propensity.stream.consumers import Edges
+from propensity.stream.ingest import StreamFeatures
+from propensity.stream.score import ScoreStream
+from propensity.waiting.threads import DaemonThreads
 from tests.conftest import Workplace, new_workplace
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered
@@ -729,8 +733,8 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     groups: list[Group] = []
 
     async def consume() -> None:
-        edges = consumers.Edges.open(place.settings)
-        features, scores = consumers.StreamFeatures(edges), consumers.ScoreStream(edges)
+        edges = Edges.open(place.settings, SYSTEM, threads=DaemonThreads())
+        features, scores = StreamFeatures(edges), ScoreStream(edges)
         done = 0
         while done < len(deliveries):
             chosen = deliveries[done : done + int(random.integers(1, 200))]
