@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Each sets up what it needs, once.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status doctor test test-install test-long check bench clean
+.PHONY: help setup demo up down status doctor test test-install test-long mutations check bench clean
 SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
@@ -16,7 +16,7 @@ FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 WORKERS ?= 3
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS STATE PUBSUB
+export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS STATE PUBSUB ONLY
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ test-install: setup ## run the tests that install packages, from the package ind
 
 test-long: setup ## run the tests that take minutes: 100,000 events, processes killed, deploys
 	@$(BIN)/python -m pytest -m "long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
+
+mutations: setup ## break rules of the code one by one, and see a test go red for each
+	@$(BIN)/python -m tests.mutations --only "$${ONLY:-}"
 
 check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/ruff format --check .

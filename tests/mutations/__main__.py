@@ -1,0 +1,115 @@
+"""
+Break rules of the code one after another, and see a test go red for each.
+
+    make mutations                 all of them, in a copy of the work tree
+    make mutations ONLY=identity   those whose clause or file has this word
+
+The tests that hold them run once on the whole copy first: one that is red there would
+prove nothing. Exit codes: 0 every rule was seen red, 1 one was not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.mutations.rules import ROOT, Rule, rules
+
+TIMEOUT_S = 300
+# pytest's own exit code of a run in which tests failed; all others are no proof.
+TESTS_FAILED = 1
+# A file that no longer can be read at all breaks its tests as they are collected.
+FAILED = re.compile(r"^(?:FAILED|ERROR) \S*?::(\S+)", re.MULTILINE)
+
+
+def copy_of_the_tree(folder: Path) -> None:
+    """Copy what git knows, and link the environments, which nothing here changes."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        source, target = ROOT / name, folder / name
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    (folder / ".local").mkdir()
+    for name in (".venv", ".local/venvs"):
+        (folder / name).symlink_to(ROOT / name)
+
+
+def pytest(
+    tree: Path, tests: Sequence[str], *, options: Sequence[str], timeout_s: float | None
+) -> subprocess.CompletedProcess[str]:
+    """Run tests in a copy of the tree."""
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "--tb=line", *options, *tests],
+        cwd=tree,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        # A file that is mended within the second is as old as its bytecode.
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+
+def outcome(rule: Rule, tree: Path) -> tuple[bool, str]:
+    """Break a rule, run its tests and mend it; return whether, and by which, red."""
+    file = tree / rule.file
+    whole = file.read_text("utf-8")
+    file.write_text(whole.replace(rule.rule, rule.broken), "utf-8")
+    try:
+        done = pytest(tree, rule.tests, options=["-x", "-n", "0"], timeout_s=TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        return False, f"no answer within {TIMEOUT_S} s"
+    finally:
+        file.write_text(whole, "utf-8")
+    if done.returncode == TESTS_FAILED and (found := FAILED.search(done.stdout)):
+        return True, f"red    {rule.clause}  [{found[1]}]"
+    said = "GREEN" if not done.returncode else f"pytest ended with {done.returncode}"
+    return False, f"{said}  {rule.clause}"
+
+
+def main() -> int:
+    """Break every rule that is chosen, and say what became of its test."""
+    parser = argparse.ArgumentParser(description="Break rules; see tests go red.")
+    parser.add_argument("--only", default="", help="a word of the clause or the file")
+    only = parser.parse_args().only.lower()
+    chosen = [one for one in rules() if only in f"{one.clause} {one.file}".lower()]
+    if stale := [one for one in chosen if one.places != 1]:
+        for one in stale:
+            print(f"{one.file} has it {one.places} times: {one.rule!r}")
+        return 1
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="mutations-") as name:
+        tree = Path(name) / "tree"
+        tree.mkdir()
+        copy_of_the_tree(tree)
+        every = sorted({test for one in chosen for test in one.tests})
+        sound = pytest(
+            tree, every, options=["-n", "3", "--dist", "loadfile"], timeout_s=None
+        )
+        if sound.returncode:
+            print(f"{sound.stdout}\nRed before any rule is broken: mend that first.")
+            return 1
+        for number, rule in enumerate(chosen, 1):
+            is_red, said = outcome(rule, tree)
+            failed += not is_red
+            print(f"{number:3}/{len(chosen)}  {said}", flush=True)
+    print(f"{len(chosen) - failed} of {len(chosen)} rules were seen red")
+    return 1 if failed or not chosen else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
