@@ -28,6 +28,11 @@ from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
 
+# Workers are the parallelism. Where each had a thread for each processor as well, they
+# would wait for one another: small fits took twice the processor's time.
+for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
+
 # Machines are shared: how long an example takes says nothing of what it tests.
 settings.register_profile("propensity", deadline=None, max_examples=40)
 settings.load_profile("propensity")

@@ -207,6 +207,13 @@ class TestAPropertysZone:
             data_until=AS_OF
         )
 
+    def test_behind_utc_needs_the_local_day_before_the_window(self):
+        """The window's first hours, in UTC, are of the local day before."""
+        before = AS_OF - 61 * DAY
+
+        assert look(days(before), zone=-8).missing == (before,)
+        assert look(days(before), zone=0).missing == ()
+
     def test_ahead_of_utc_has_what_was_streamed_by_midnight_utc(self):
         """The local day goes on; what the window needs of it is over."""
         streaming = days(until=AS_OF + DAY)

@@ -536,6 +536,7 @@ class TestChanges:
         assert "changed          types of the table ma_model_evaluation" in done.stdout
 
 
+@pytest.mark.long
 class TestAnExportInAnotherProject:
     EXPORT = "bq their-project:analytics_1"
 
@@ -804,6 +805,7 @@ class TestShell:
 
 
 class TestFunctions:
+    @pytest.mark.long
     def test_are_built_side_by_side(self, cloud):
         """Both deploys are under way at once: each waits until the other has begun."""
         done = cloud.run("deploy/deploy_all.sh", FAKE_CLOUD_TOGETHER="2")
@@ -829,6 +831,7 @@ class TestFunctions:
         # What comes after all functions has not begun.
         assert not [call for call in calls if "scheduler jobs" in call]
 
+    @pytest.mark.long
     def test_wait_for_the_rights_of_who_builds_them(self, cloud):
         """A refusal passes once rights hold; a line says what is waited for."""
         done = cloud.run(
@@ -846,6 +849,7 @@ class TestFunctions:
 
 
 class TestWatching:
+    @pytest.mark.long
     def test_that_fails_fails_nothing_else(self, cloud):
         """Everything else is done; what was not made is named at the end, the exit
         status is one of its own, and a second run makes up for it."""

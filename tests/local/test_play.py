@@ -182,6 +182,7 @@ class TestWeeks:
         assert play.Choice().weeks == machine.WEEKS
 
 
+@pytest.mark.long
 class TestSecondDemo:
     def test_is_told_the_command_that_works(self, name):
         """While one plays, another of the same clone gets the whole command with which

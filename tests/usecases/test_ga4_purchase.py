@@ -583,7 +583,7 @@ def empty(emulators, bigquery_emulator, over) -> Export:
 
 class TestPointInTime:
     @settings(
-        max_examples=3,
+        max_examples=2,
         deadline=None,
         derandomize=True,
         database=None,

@@ -80,6 +80,7 @@ class TestCheck:
         assert len(report.passed) == 6
         assert str(report).endswith(f"{NAME}: nothing is wrong")
 
+    @pytest.mark.long
     def test_takes_values_of_the_export_that_are_named(self, edit, checked):
         """A parameter and a property are columns for the statements."""
         edit("usecase.toml", "# search_term", "search_term")
@@ -96,13 +97,14 @@ class TestCheck:
         ("old", "new_", "feature"),
         [
             ("d.day < as_of", "d.day <= as_of", "recency_days"),
-            (" AND d.day < as_of", "", "events"),
+            pytest.param(" AND d.day < as_of", "", "events", marks=pytest.mark.long),
             # Days of the property's own time are not those of UTC.
-            (
+            pytest.param(
                 "          event_time,\n",
                 "          TIMESTAMP(PARSE_DATE('%Y%m%d', table_suffix))"
                 " AS event_time,\n",
                 "recency_days",
+                marks=pytest.mark.long,
             ),
         ],
     )
@@ -118,6 +120,7 @@ class TestCheck:
         lines = (usecases.FOLDER / NAME / "features.sql").read_text().splitlines()
         assert f"AS {feature}" in lines[leak.line - 1]
 
+    @pytest.mark.long
     def test_finds_one_feature_alone_that_sees_the_future(self, edit, checked):
         """The others are not blamed."""
         line = edit(
@@ -140,6 +143,7 @@ class TestCheck:
 
         assert any("before its lookback" in one.message for one in checked().problems)
 
+    @pytest.mark.long
     def test_finds_a_row_that_depends_on_other_dates(self, edit, checked):
         """Each as-of date has the rows that it would have alone."""
         edit(
@@ -236,10 +240,10 @@ class TestCheck:
         assert found.file == "model.py"
         assert "ColumnTransformer" in found.message
 
-    def test_warns_of_a_parameter_that_nothing_reads(self, edit, checked):
+    def test_warns_of_a_parameter_that_nothing_reads(self, edit):
         """It may be a slip of the pen, and breaks nothing."""
         line = edit("usecase.toml", "[parameters]", "[parameters]\nwindow = 3")
-        report = checked()
+        report = check.declared(NAME)
 
         assert report.problems == []
         assert [(one.line, one.message) for one in report.warnings] == [

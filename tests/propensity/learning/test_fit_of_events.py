@@ -169,7 +169,7 @@ class TestSplit:
         assert found.rows == {"train": 300, "calibrate": 300, "holdout": 400}
 
     @given(st.lists(st.sampled_from([None, 0, 1]), min_size=20, max_size=60))
-    @budget(max_examples=30, deadline=None)
+    @budget(max_examples=12, deadline=None)
     def test_never_lets_a_row_into_two_parts(self, label):
         """Nor is one without a truth chosen on or held out."""
         cards = drawn(len(label))

@@ -193,7 +193,9 @@ class TestRiver:
     @pytest.mark.parametrize(
         "limits", [None, "minmax", LIMITS], ids=["unit", "minmax", "given"]
     )
-    @pytest.mark.parametrize("window_size", [1, 100])
+    @pytest.mark.parametrize(
+        "window_size", [pytest.param(1, marks=pytest.mark.long), 100]
+    )
     def test_gives_the_same_scores_to_the_last_bit(
         self, river, limits, gaps, window_size
     ):

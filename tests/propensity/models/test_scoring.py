@@ -357,7 +357,7 @@ class Averaged(BaseEstimator):
 
 
 class TestProbabilities:
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=15, deadline=None)
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),

@@ -326,7 +326,7 @@ class TestLateEvents:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=6)
+    @settings(PROPERTY, max_examples=2)
     @given(drawn=late_deliveries())
     def test_count_once_and_the_others_at_once(self, bounded, drawn):
         """
