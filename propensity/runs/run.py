@@ -174,7 +174,8 @@ def run(
                 answer = _ran(
                     request, body, line, kind=kind, once=once, clock=clock, scope=scope
                 )
-                line |= {"severity": "INFO", "outcome": "ok", "status": 200}
+                line |= {"outcome": "ok", "status": 200}
+                line.setdefault("severity", "INFO")
             except Exception as raised:  # the one place: the last before the caller
                 failure = failure_of(raised, OPERATORS)
                 answer, headers = failure.body, failure.headers

@@ -174,6 +174,7 @@ class TestViews:
         export = statement("ga_events").replace("`events_*`", "`p.ga.events_*`")
         tables = "INFORMATION_SCHEMA.TABLES`"
         export = export.replace(f"`{tables}", f"`p.ga.{tables}")
+        export = export.replace("  -- columns that use cases name\n", "")
 
         made = compact.view_of(warehouse, EPOCH)
 

@@ -75,6 +75,8 @@ class TestStatements:
         named = {
             node.value
             for path in PACKAGE.rglob("*.py")
+            # These name the files that a use case must have, and run none.
+            if path.parent.name != "usecases"
             for node in ast.walk(ast.parse(path.read_text("utf-8")))
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }

@@ -83,7 +83,7 @@ class TestFiles:
         """The command, all that the generator was given, libraries and figures."""
         figures = about["figures"]
 
-        assert about["command"].split()[3:] == [
+        assert about["command"].split()[2:] == [
             *ARGUMENTS[:4], "--days", "84", *ARGUMENTS[4:],
         ]  # fmt: skip
         assert Games(

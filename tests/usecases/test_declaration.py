@@ -11,7 +11,7 @@ import pytest
 
 from propensity import usecases
 from propensity.events import types
-from propensity.learning import training
+from propensity.learning import fit
 from propensity.settings import Settings
 from propensity.usecases import declaration
 from propensity.usecases.declaration import Problem
@@ -187,14 +187,14 @@ class TestLists:
     def test_algorithms_are_those_that_can_be_trained(self):
         """No more and no fewer."""
         assert {*declaration.ALGORITHMS} == {
-            *training._ALGORITHMS,
+            *fit._ALGORITHMS,
             declaration.MEAN,
             declaration.FOREST,
         }
 
     def test_kinds_of_fields_are_those_of_events(self):
         """No more and no fewer."""
-        assert {*declaration.EVENT_KINDS} == {*types._TYPES}
+        assert {*declaration.EVENT_KINDS} == {*types.KINDS}
 
     def test_given_parameters_are_those_of_every_run(self):
         """A use case's own parameter can hide none of them."""

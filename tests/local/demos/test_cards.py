@@ -19,6 +19,8 @@ import pytest
 from pyarrow import parquet as pq
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from commands.cli import main
+from commands.exits import Exit
 from local import play
 from local.demos import cards_plan
 from local.demos.cards import chosen, stamped, told_earlier, told_start
@@ -398,21 +400,19 @@ class TestOptions:
         """As a data set has."""
         file = tmp_path / "cards.csv"
         file.write_text("Time")
-        options = play.parse(["--cards", str(file)])
+        options = play.Choice(cards=str(file))
 
         assert play.state_of(options, Options()).name.startswith("cards-")
         assert play.state_of(options, Options()) == State.of_data(str(file))
 
     def test_a_file_that_is_not_there_is_named(self, tmp_path):
         """Before anything is started."""
-        options = play.parse(["--cards", str(tmp_path / "no.csv")])
+        options = play.Choice(cards=str(tmp_path / "no.csv"))
 
         with pytest.raises(LocalError, match=r"no file or folder .*no\.csv"):
             play.state_of(options, Options())
 
     def test_cards_and_an_export_are_two_demos(self, capsys):
         """One at a time."""
-        with pytest.raises(SystemExit):
-            play.parse(["--cards", "a.csv", "--data", "b.ndjson"])
-
-        assert "not allowed with" in capsys.readouterr().err
+        assert main(["demo", "--cards", "a.csv", "--data", "b.ndjson"]) == Exit.UNKNOWN
+        assert "exclude each other" in capsys.readouterr().err
