@@ -141,6 +141,14 @@ class TestFromEnvironment:
         assert refused.value.field == variable
         assert repr(text) in refused.value.message
 
+    def test_repeats_no_secret(self):
+        """A key that is too short is refused, and is not shown."""
+        with pytest.raises(SettingsError, match="32 characters") as refused:
+            read(PROPENSITY_SUPPRESSION_KEY="sesame")
+
+        assert refused.value.field == "PROPENSITY_SUPPRESSION_KEY"
+        assert "sesame" not in refused.value.message
+
     def test_says_what_a_value_must_be(self):
         """The message teaches: bounds and kind, not what a parser stumbled on."""
         with pytest.raises(SettingsError, match="a whole number from 0 to 30"):

@@ -60,6 +60,7 @@ from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.events import CATALOGUE, RULES, written
 from tests.partitions import of_all_days
 
+FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 USE_CASE = "first_day_churn"
 # A machine under load may be slow; nothing that works waits as long.
 DEADLINE_S = 120.0
@@ -205,13 +206,13 @@ class Site:
         """Return what the view says of each user."""
         return self._by_user(statement("streamed_features"), {"use_case": USE_CASE})
 
-    def clean_features(self) -> dict[str, dict[str, Any]]:
-        """Return the same from one computation over all events."""
+    def clean_features(self, as_of: datetime = FOREVER) -> dict[str, dict[str, Any]]:
+        """Return the same from one computation over all events before a moment."""
         return self._by_user(
             statement("stream_features_as_of"),
             {
                 "use_case": USE_CASE,
-                "as_of": datetime(2999, 1, 1, tzinfo=UTC),
+                "as_of": as_of,
                 "earliest": datetime(1970, 1, 1, tzinfo=UTC).date(),
             },
         )

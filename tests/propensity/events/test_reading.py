@@ -50,6 +50,7 @@ from tests.events import (
     accept,
     bet,
     message,
+    refusal,
     registration,
     row,
     transaction,
@@ -631,6 +632,46 @@ def pairs(data: bytes) -> list[tuple[str, Any]]:
     return json.loads(
         data, object_pairs_hook=list, parse_float=str, parse_int=lambda one: f"{one}"
     )
+
+
+class TestBounds:
+    def test_is_the_skew_that_clocks_may_have(self):
+        """Ten minutes ahead are taken, a microsecond more is not."""
+        ahead = bet(event_time="2026-03-02T06:10:00Z")
+        beyond = bet(event_time="2026-03-02T06:10:00.000001Z")
+
+        assert row(ahead)["event_time"] == NOW + timedelta(minutes=10)
+        assert refusal(beyond)[1] == "event_time"
+
+    def test_is_the_size_that_an_event_may_have(self):
+        """By the bytes of its message, all of them."""
+        size = len(written(bet()))
+
+        assert row(bet(), maximum_bytes=size)["event_id"] == "e1"
+        assert refusal(bet(), maximum_bytes=size - 1)[0] == "too_large"
+
+    def test_is_the_last_day_that_is_not_late(self):
+        """An event is late by its day, from the first day beyond the bound on."""
+        bound = {"lateness": timedelta(days=30)}
+        last, beyond = (
+            bet(event_time=f"{day}T23:59:59Z") for day in ("2026-01-31", "2026-01-30")
+        )
+
+        assert row(last, **bound)["is_late"] is False
+        assert row(beyond, **bound)["is_late"] is True
+
+
+class TestIdentity:
+    def test_is_the_event_s_then_the_attribute_s_then_the_message_s(self):
+        """Each where what comes before it is missing."""
+        own, bare = bet(), bet(event_id=...)
+        found = accept(
+            message(own, "m1", event_id="a1"),
+            message(bare, "m2", event_id="a2"),
+            message(bare, "m3"),
+        ).rows
+
+        assert found.column("event_id").to_pylist() == ["e1", "a2", "m3"]
 
 
 class TestEnriched:

@@ -806,6 +806,16 @@ class TestCompare:
         assert verdict.differences["roc_auc"].high < 0
         assert verdict.reason.startswith("worse: ROC AUC -")
 
+    def test_refuses_what_ranks_worse_though_its_log_loss_is_less(self):
+        """What the champion lacks in calibration makes up for no rank."""
+        spoilt = replace(trained(), probability=self.distorted(2.0))
+        high = 0.1 * trained().probability + 0.9
+        verdict = gate.compare(spoilt, high, version=3, seed=0)
+
+        assert not verdict.promoted
+        assert verdict.differences["roc_auc"].high < 0
+        assert verdict.differences["log_loss"].high < 0
+
     def test_refuses_what_ranks_alike_but_is_miscalibrated(self):
         """Probabilities too high by 0.15 keep their order; their log loss tells."""
         high = 0.85 * trained().probability + 0.15

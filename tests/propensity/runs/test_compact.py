@@ -690,6 +690,22 @@ class TestTiles:
         assert tile["registration"]["city"] == "Zwolle"
         assert empty.features() == empty.clean_features()
 
+    def test_hold_of_an_event_that_differs_what_was_received_first(self, empty):
+        """Sent again with another amount, it is the same event; in the view, in the
+        tile, and in what a moment's features are, whose events end before it."""
+        first, again = bet(bet_amount=10), bet(bet_amount=99)
+        after = bet(event_id="e2", event_time="2026-03-01T18:00:00Z", bet_amount=5)
+        empty.append(rows_of([again], received_at=NOW + HOUR))
+        empty.append(rows_of([first, after], received_at=NOW))
+
+        before = empty.features()
+        empty.compact(NOW + 2 * HOUR)
+
+        assert before == empty.features() == empty.clean_features()
+        assert before["u1"]["bet_sum"] == 15
+        earlier = empty.clean_features(as_of=datetime(2026, 3, 1, 18, tzinfo=UTC))
+        assert earlier["u1"]["bet_sum"] == 10
+
     def test_count_an_event_of_each_user_and_day_that_share_its_id(self, empty):
         """An id names one event of one user on one day."""
         events = [
