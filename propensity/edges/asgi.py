@@ -17,8 +17,15 @@ from propensity.edges import protocol
 from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
 from propensity.edges.log import log
 from propensity.edges.tracing import trace_of
-from propensity.errors import MethodNotAllowed, RequestError, TooLarge
+from propensity.errors import (
+    MethodNotAllowed,
+    RequestError,
+    TooLarge,
+    UnsupportedType,
+)
 from propensity.settings import project_here
+
+_JSON_TYPE = b"application/json"
 
 
 class Json(Response):
@@ -35,7 +42,7 @@ class Json(Response):
         self.status_code = status
         self.background = None
         self.raw_headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", _JSON_TYPE),
             (b"content-length", b"%d" % len(body)),
             *headers,
         ]
@@ -75,6 +82,24 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
             raise TooLarge(f"the body is larger than {maximum} bytes")
         is_more = received.get("more_body", False)
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def check_is_json(request: Request) -> None:
+    """
+    Check the content type of a body.
+
+    Raises:
+        UnsupportedType: It is not JSON.
+    """
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            if value.partition(b";")[0].strip().lower() == _JSON_TYPE:
+                return
+            break
+    raise UnsupportedType(
+        "the body must be JSON, with the header Content-Type: application/json",
+        field="Content-Type",
+    )
 
 
 def trace(request: Request) -> dict[str, str | bool]:
