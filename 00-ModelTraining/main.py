@@ -1,5 +1,5 @@
 """
-00-ModelTraining: train, test and perhaps promote a model as of one day.
+00-ModelTraining: train and test a model as of one day, and promote it if it is better.
 
     snapshots of features and labels --> candidates --> holdout --> champion or not
     scored events and their truths   -->
@@ -8,8 +8,8 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
 Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
           and the champion pointer where the model is not worse than the champion
-Answers   200 what was trained; 409 the same run is under way; 422 too little data;
-          424 a table is missing; 503 try again, or the export's newest day is awaited
+Answers   200 the new version and its figures; 409 the same run is under way; 422 too
+          little data; 424 a table is missing; 503 try again, or wait for the export
 """
 
 import functions_framework
@@ -22,7 +22,7 @@ from propensity.runs.run import Answer, Run, run
 @functions_framework.http
 @run("modelTraining", kind="train", once=True, clock=SYSTEM)
 def model_training(current: Run) -> Answer:
-    """Train once per use case and as-of date; a failure leaves the champion alone."""
+    """Train once per use case and as-of date; after a failure the champion stays."""
     days = export.wait_for_training_days(current)
     rows = train.training_rows(current)
     trained = train.trained_on(current, rows)

@@ -5,11 +5,11 @@
 
 Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion (bucket, verified)
-Writes    ma_predictions_history, the as-of date's rows as a whole, and
-          ma_predictions_table: re-scored users overwritten, new added, others kept
-Answers   200 what was published; 400 a use case that scores events; 409 no champion,
+Writes    ma_predictions_history: replaces all rows of the as-of date;
+          ma_predictions_table: replaces rows of these users, adds new ones
+Answers   200 version, users, mean; 400 a use case that scores events; 409 no champion,
           other features, or scores that jumped (unless forced); 424 a table is missing;
-          503 try again, or the export's newest day is awaited
+          503 try again, or wait for the export
 """
 
 import functions_framework
@@ -22,7 +22,7 @@ from propensity.runs.run import Answer, Run, run
 @functions_framework.http
 @run("predictions", kind="predict", once=False, clock=SYSTEM)
 def predictions(current: Run) -> Answer:
-    """Score and publish; where any step fails, what was published before stays."""
+    """Score and publish; after a failure the last published predictions stay."""
     predict.check_scores_users(current)
     evaluation_missing = not predict.is_evaluated(current)
     days = export.wait_for_days(current)

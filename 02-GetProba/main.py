@@ -1,13 +1,13 @@
 """
-02-GetProba: the newest probability of a user, or a score of features here and now.
+02-GetProba: the newest probability of a user, or a score of features, at once.
 
-    user_id  --> cache, or one query for all that wait   --> probability, its date
-    features --> one call of the model for all that wait --> score, its version
+    user_id  --> cache, or one query for all waiting users --> probability, its date
+    features --> one model call for all waiting requests   --> score, its version
 
 Request   get_proba: GET /?user_id=U[&use_case=C], or POST {"user_ids": [...]}
           score: POST {"features": {...}}, {"instances": [...]}, {"user_id": U}, {...}
 Reads     ma_predictions_table, stream_events, stream_users, the champion (bucket)
-Writes    get_proba nothing; score inference_log, behind the answer
+Writes    inference_log, by score, behind the answer
 Answers   200 the prediction(s); 404 no such user, version or path; 400, 413, 415
           unreadable request; 405 method; 409 no champion; 424 no table; 503 try again
 """
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 @cache
 def lookups() -> lookup.Lookups:
     """Open the client on the first request; a warm instance keeps it and its cache."""
-    opened = lookup.Lookups.open(Settings.from_environment())
+    instance = lookup.Lookups.open(Settings.from_environment())
     spare_the_collector(collects=False)
-    return opened
+    return instance
 
 
 @functions_framework.aio.http
@@ -48,7 +48,7 @@ async def get_proba(request: Request) -> Response:
 
 @cache
 def online() -> "Online":
-    """Open it on the first request; a lookup has none of what it imports."""
+    """Open the clients on the first score; lookups do without these imports."""
     from propensity.online.score import Online
 
     return Online.open(Settings.from_environment(), SYSTEM, threads=DaemonThreads())

@@ -4,12 +4,12 @@
     events --> stream_features --> stream_events, enriched --> score_stream --> scores
                              '--> truth_events           '--> archive_events
 
-Request   a push of Pub/Sub of topic events or enriched; POST: compact_features
+Request   a push of Pub/Sub from topic events or enriched; compact_features: a POST
 Reads     postcode_index, stream_events, stream_users, the champion (verified)
 Writes    stream_events, truth_events, dead_letters, inference_log, stream_users,
           stream_features_daily, stream_features, Parquet, topics enriched and scores
-Answers   200 done, or a dead letter; 400, 413 no push; 409 the compaction is under way;
-          503 deliver again, or run again to go on
+Answers   200 done, or a dead letter; 400, 413 not a push; 409 a compaction is running;
+          503 deliver or run again
 """
 
 from functools import cache
@@ -55,5 +55,5 @@ async def archive_events(request: Request) -> Response:
 @functions_framework.http
 @run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
 def compact_features(current: Run) -> Answer:
-    """Bring tiles and exports up to date, and log the ages of what is published."""
+    """Bring tiles and exports up to date, and log the ages of published tables."""
     return ages.logged(current, compact.compact(current))

@@ -1,23 +1,30 @@
 """
-The edges: all that talks to Google's services or to a caller.
+The edges: the code that talks to Google's services and to callers.
 
-Nothing else in the package imports a client. Start with ``warehouse``.
+No other room imports a client. Start with ``warehouse``.
 
-- ``warehouse``: statements to rows and Arrow, loads, appends; what a run has in hand
-- ``definitions``: tables, views and datasets, made and changed
-- ``bigquery``: the clients under both, their limits, statements run, bytes billed
-- ``bigquery_errors``: what BigQuery says went wrong, as the project's errors
+BigQuery:
+
+- ``warehouse``: statements to rows and Arrow, loads, appends; the object of a run
+- ``definitions``: create, change and drop tables, views and datasets
+- ``bigquery``: the clients under both, their limits, bytes billed
+- ``bigquery_errors``: BigQuery's errors as the project's own
 - ``columns``: schemas, query parameters, rows of a table
+- ``appends``: the Storage Write API for the stream: Arrow batches, at least once
+- ``writes``: the Storage Write API for runs: all rows or none
+
+Other services:
+
 - ``artifacts``: Cloud Storage: write once, read verified, compare and set
-- ``appends``: the Storage Write API: Arrow batches onto tables, for the stream
-- ``pubsub``: messages published to topics
-- ``failures``: what a caller is told of an error, and what the log says of it
-- ``asgi``: requests and JSON answers of the asynchronous functions
-- ``writes``: the Storage Write API for runs: rows of a table, all of them or none
-- ``rights``: what a refusal says: permission, resource, account
-- ``protocol``: the asynchronous server: what it refuses by itself is JSON, too
+- ``pubsub``: publishes messages to topics
 - ``channels``: gRPC clients of Google's services, or of an emulator
-- ``counts``: what an instance counted, as a log line every ten seconds
-- ``collector``: keeps Python's garbage collector off what stays
-- ``log`` and ``tracing``: one line of JSON, under the trace of its request
+- ``rights``: errors of missing permissions: permission, resource, account
+
+Callers and logs:
+
+- ``asgi``: requests and JSON answers of the asynchronous functions
+- ``failures``: an error as an answer and as a log line
+- ``protocol``: JSON errors for requests that the server itself refuses
+- ``log``, ``tracing``, ``counts``: log lines, their traces, counts every ten seconds
+- ``collector``: tunes Python's garbage collector for an instance
 """

@@ -1,7 +1,7 @@
 """
-The edge to BigQuery's Storage Write API: rows appended to a table, durably, in groups.
+The edge to BigQuery's Storage Write API for the stream: durable appends, in groups.
 
-Rows go to the table's default stream as Arrow record batches: visible when they are
+Rows go to the table's default stream as Arrow record batches: visible once they are
 acknowledged, at least once. Requests are pipelined on one connection, and answers come
 in their order. Belongs to one event loop.
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
     from propensity.tables import Table
 
-# What BigQuery answers where the same append may succeed later.
+# Status codes of appends that may succeed later.
 _TRANSIENT = {
     grpc.StatusCode.ABORTED.value[0],
     grpc.StatusCode.CANCELLED.value[0],
@@ -50,7 +50,7 @@ _TRANSIENT = {
 }
 
 
-# What the API asks for, on the table.
+# The permission that the API demands on the table.
 UPDATES = "bigquery.tables.updateData"
 
 
@@ -65,7 +65,7 @@ class RowsRefused(PropensityError):
 
 
 class Appends:
-    """The Storage Write API, as one instance of a function sees it."""
+    """The Storage Write API for one instance of a function."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -129,16 +129,16 @@ class TableAppends:
         try:
             answer = await asyncio.wait_for(connection.send(request), self._timeout)
         except TimeoutError:
-            # Answers come in order: one that is late holds up all behind it.
+            # Answers come in order: a late answer holds up all behind it.
             connection.close(Unavailable("BigQuery did not acknowledge rows in time"))
             raise Unavailable("BigQuery did not acknowledge rows in time") from None
         check(answer, on=self._stream.partition("/streams/")[0])
 
 
 def check(answer: Any, *, on: str = "") -> None:
-    """Raise what an AppendRowsResponse says went wrong, if anything, on which table."""
+    """Raise the error in an AppendRowsResponse, if any; ``on`` is the table."""
     if answer.row_errors:
-        raise RowsRefused({one.index: one.message for one in answer.row_errors})
+        raise RowsRefused({error.index: error.message for error in answer.row_errors})
     code, text = answer.error.code, answer.error.message
     if not code:
         return
@@ -152,7 +152,7 @@ def check(answer: Any, *, on: str = "") -> None:
 
 
 class Connection:
-    """One AppendRows call: requests out, answers in, in one order."""
+    """One AppendRows call: requests out, answers in, in the same order."""
 
     def __init__(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
         self.is_closed = False
@@ -162,15 +162,14 @@ class Connection:
 
     def send(self, request: Any) -> asyncio.Future[Any]:
         """
-        Send a request, and return what its answer will be.
+        Send a request at once, and return the future of its answer.
 
-        At once and not when it is awaited: a call that ends in between would never
-        tell of it.
+        If it were sent on await, a call that ends in between would never answer it.
         """
-        answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(answered)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
         self._requests.put_nowait(request)
-        return answered
+        return future
 
     def close(self, error: PropensityError) -> None:
         """End the call; each waiting request gets the error."""
@@ -182,16 +181,16 @@ class Connection:
         error: PropensityError = Unavailable("BigQuery closed the stream")
         try:
             answers = await client.append_rows(
-                self._sent(),
-                # Tried again, a call would lack what the one before has sent.
+                self._feed(),
+                # A retry of the call would lack the requests already sent.
                 retry=None,
                 timeout=None,
                 metadata=(("x-goog-request-params", f"write_stream={stream}"),),
             )
             async for answer in answers:
-                answered = self._waiting.popleft()
-                if not answered.done():
-                    answered.set_result(answer)
+                future = self._waiting.popleft()
+                if not future.done():
+                    future.set_result(answer)
         except api.NotFound as raised:
             error = MissingTable(f"BigQuery does not find the table: {raised.message}")
         except api.PermissionDenied as raised:
@@ -211,8 +210,8 @@ class Connection:
             self._requests.put_nowait(None)
             self._fail(error)
 
-    async def _sent(self) -> AsyncIterator[Any]:
-        # Ends with the call: what feeds a call that has ended would wait for ever.
+    async def _feed(self) -> AsyncIterator[Any]:
+        # Ends with the call; else it would wait for ever.
         while (request := await self._requests.get()) is not None:
             yield request
 

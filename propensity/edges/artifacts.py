@@ -1,9 +1,9 @@
 """
 The edge to Cloud Storage: write once, read verified, compare and set.
 
-Objects under a version are written once (``create``). The few that change are changed
-only by whoever read their newest generation (``replace``), so that of two writers one
-gets a ``Conflict``.
+Objects of a version are written once (``create``). The few objects that change are
+replaced by their generation (``replace``), so that of two writers one gets a
+``Conflict``.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 
-# An overwrite takes this right. Who may only create is refused for the lack of it where
-# there is an object already, before the wanted generation is looked at.
+# The right to overwrite. Without it Cloud Storage refuses to write over an object,
+# before it looks at the generation.
 _OVERWRITES = "storage.objects.delete"
 
 
 @dataclass(frozen=True)
 class Stored:
-    """An object's bytes and the generation that they are of."""
+    """An object's bytes and their generation."""
 
     data: bytes
     generation: int
@@ -45,7 +45,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Generation:
-    """One generation of an object; of a versioned bucket those before it stay."""
+    """A generation of an object; a versioned bucket also keeps earlier ones."""
 
     name: str
     generation: int
@@ -53,7 +53,7 @@ class Generation:
 
 
 class Unchanged(Enum):
-    """Says that an object still is what its reader knows."""
+    """An object still has the generation that its reader knows."""
 
     UNCHANGED = "unchanged"
 
@@ -85,8 +85,8 @@ class Artifacts:
     def open(cls, settings: Settings) -> Artifacts:
         """Open the client; nothing is sent yet."""
         client = Client(project=settings.project)
-        # A failed download is left unread, and its connection to the collector: one
-        # more connection each time that the service fails.
+        # The client leaves the body of a failed download unread, and its connection
+        # open until the garbage collector runs: one more for each failure.
         client._http.hooks["response"].append(_read_refusal)
         bucket = client.bucket(settings.required("bucket"))
         return cls(bucket, deadline_s=settings.retry_deadline_s)
@@ -141,23 +141,23 @@ class Artifacts:
             if not (is_refused or isinstance(error, Conflict)):
                 raise
             try:
-                found = self.find(name)
+                stored = self.find(name)
             except PropensityError as unread:
                 if not isinstance(unread.__cause__, api.Forbidden):
                     raise
-                # Who may create and not read has only the words of the refusal.
+                # Without the right to read, the refusal's text must do.
                 if is_refused and _OVERWRITES in error.message:
-                    raise self._taken(name) from error
+                    raise self._conflict(name) from error
                 raise error from error.__cause__
-            # The client retries a write whose answer was lost, and finds its own bytes.
-            if found is not None and found.data == data:
-                return found.generation
-            if is_refused and found is not None:
-                raise self._taken(name) from error
+            # After a lost answer the client's retry meets its own bytes.
+            if stored is not None and stored.data == data:
+                return stored.generation
+            if is_refused and stored is not None:
+                raise self._conflict(name) from error
             raise
         return int(blob.generation)
 
-    def _taken(self, name: str) -> Conflict:
+    def _conflict(self, name: str) -> Conflict:
         return Conflict(f"gs://{self._bucket.name}/{name} was written by somebody else")
 
     def read(self, name: str) -> Stored:
@@ -167,14 +167,14 @@ class Artifacts:
         Raises:
             ArtifactError: It does not exist, or its bytes are damaged.
         """
-        found = self.find(name)
-        if found is None:
+        stored = self.find(name)
+        if stored is None:
             raise ArtifactError(f"gs://{self._bucket.name}/{name} does not exist")
-        return found
+        return stored
 
     def find(self, name: str) -> Stored | None:
         """
-        Read an object, or return None where there is none.
+        Read an object, or return None if there is none.
 
         Raises:
             ArtifactError: Its bytes are damaged: they are not those of its checksum.
@@ -193,10 +193,10 @@ class Artifacts:
 
         Args:
             name: Of the object.
-            than: The generation that is known; 0 for none, which reads it in any case.
+            than: The known generation; 0 to read it in any case.
 
         Returns:
-            The object, UNCHANGED, or None where there is none (any more).
+            The object, UNCHANGED, or None if there is none (any more).
         """
         if not than:
             return self.find(name)
@@ -247,16 +247,16 @@ class Artifacts:
                 retry=self._retry,
                 timeout=self._timeout,
             )
-            found = [
+            entries = [
                 Generation(blob.name, int(blob.generation), blob.time_deleted is None)
                 for blob in blobs
             ]
-        return sorted(found, key=lambda one: (one.name, one.generation))
+        return sorted(entries, key=lambda entry: (entry.name, entry.generation))
 
-    def read_generation(self, one: Generation) -> bytes | None:
-        """Read a generation of an object; None where it has gone."""
-        blob = self._bucket.blob(one.name, generation=one.generation)
-        with self._translated(one.name):
+    def read_generation(self, entry: Generation) -> bytes | None:
+        """Read a generation of an object; None if it has gone."""
+        blob = self._bucket.blob(entry.name, generation=entry.generation)
+        with self._translated(entry.name):
             try:
                 data: bytes = blob.download_as_bytes(
                     retry=self._retry, timeout=self._timeout
@@ -265,12 +265,12 @@ class Artifacts:
                 return None
         return data
 
-    def delete_generation(self, one: Generation) -> None:
+    def delete_generation(self, entry: Generation) -> None:
         """Delete a generation for good; it need not exist."""
-        with self._translated(one.name), contextlib.suppress(api.NotFound):
+        with self._translated(entry.name), contextlib.suppress(api.NotFound):
             self._bucket.delete_blob(
-                one.name,
-                generation=one.generation,
+                entry.name,
+                generation=entry.generation,
                 retry=self._retry,
                 timeout=self._timeout,
             )
@@ -291,7 +291,7 @@ class Artifacts:
         except PropensityError:
             raise
         except api.PreconditionFailed as error:
-            raise self._taken(name) from error
+            raise self._conflict(name) from error
         except api.NotFound as error:
             raise ArtifactError(
                 f"bucket gs://{self._bucket.name} is missing"

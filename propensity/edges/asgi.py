@@ -1,5 +1,5 @@
 """
-What the asynchronous functions share over HTTP: bodies in, JSON out, failures answered.
+HTTP for the asynchronous functions: read bodies, answer JSON, answer failures.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -17,12 +17,19 @@ from propensity.edges import protocol
 from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
 from propensity.edges.log import log
 from propensity.edges.tracing import trace_of
-from propensity.errors import MethodNotAllowed, RequestError, TooLarge
+from propensity.errors import (
+    MethodNotAllowed,
+    RequestError,
+    TooLarge,
+    UnsupportedType,
+)
 from propensity.settings import project_here
+
+_JSON_TYPE = b"application/json"
 
 
 class Json(Response):
-    """A JSON answer, made without the parts of ``Response`` that it does not need."""
+    """A JSON answer, without the costs of ``Response`` that it does not need."""
 
     def __init__(
         self,
@@ -35,7 +42,7 @@ class Json(Response):
         self.status_code = status
         self.background = None
         self.raw_headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", _JSON_TYPE),
             (b"content-length", b"%d" % len(body)),
             *headers,
         ]
@@ -43,18 +50,17 @@ class Json(Response):
 
 async def body_of(request: Request, *, maximum: int) -> bytes:
     """
-    Read a request's body, and no more of it than is allowed.
+    Read a request's body, up to a maximum.
 
     Args:
-        request: Whose body has not been read.
+        request: With an unread body.
         maximum: Bytes.
 
     Raises:
-        TooLarge: It is longer, or says that it is.
-        RequestError: The connection was closed within it.
+        TooLarge: The body, or its content length, is larger.
+        RequestError: The connection was closed within the body.
     """
-    # Straight from ASGI: the objects that Starlette makes of headers and bodies take
-    # longer than what is read of them.
+    # Straight from ASGI: Starlette's objects for headers and bodies take longer.
     for name, value in request.scope["headers"]:
         if name == b"content-length":
             if value.isdigit() and int(value) > maximum:
@@ -77,8 +83,26 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
 
+def check_is_json(request: Request) -> None:
+    """
+    Check the content type of a body.
+
+    Raises:
+        UnsupportedType: It is not JSON.
+    """
+    for name, value in request.scope["headers"]:
+        if name == b"content-type":
+            if value.partition(b";")[0].strip().lower() == _JSON_TYPE:
+                return
+            break
+    raise UnsupportedType(
+        "the body must be JSON, with the header Content-Type: application/json",
+        field="Content-Type",
+    )
+
+
 def trace(request: Request) -> dict[str, str | bool]:
-    """Return what a log line says of the trace of its request."""
+    """Return the fields of a log line about the trace of its request."""
     headers = (
         (name.decode("latin-1"), value.decode("latin-1"))
         for name, value in request.scope["headers"]
@@ -102,14 +126,14 @@ def answers_failures(
     clock: Clock = SYSTEM,
 ) -> Callable[[Function], Function]:
     """
-    Turn whatever a function raises into JSON, and log it by one line.
+    Turn any error of a function into JSON, and log it in one line.
 
     Args:
         name: Of the function, in the log.
-        policy: What its callers are told.
-        methods: Those that it takes; none where it looks for itself.
-        log_fields: What else the line says of a request.
-        clock: Measures how long the request took.
+        policy: For its callers.
+        methods: Its HTTP methods; none if the function checks them itself.
+        log_fields: Returns further fields of the line, from the request.
+        clock: Measures the seconds of the request.
     """
     protocol.install()
 
@@ -117,13 +141,13 @@ def answers_failures(
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
             began = clock.monotonic()
-            # No variable may hold what was raised: each would hold the other, and with
-            # them the request, until the garbage collector looks.
+            # No variable may hold the error: it would be a cycle with the traceback,
+            # and keep the request in memory until the garbage collector runs.
             try:
                 if methods and request.scope["method"] not in methods:
                     raise MethodNotAllowed(request.scope["method"], allowed=methods)
                 return await function(request)
-            except Exception as raised:  # the one place: the last before the caller
+            except Exception as raised:  # only here, last before the caller
                 failure = failure_of(raised, policy)
             log(
                 failure.severity,
@@ -149,5 +173,5 @@ def answers_failures(
 
 
 def answers_pushes(name: str) -> Callable[[Function], Function]:
-    """Do the same for a function that Pub/Sub pushes to."""
+    """Do as ``answers_failures`` for a function that Pub/Sub pushes to."""
     return answers_failures(name, PUSHES, methods=("POST",))

@@ -1,5 +1,5 @@
 """
-BigQuery: its clients, its limits, and errors as the project's own.
+BigQuery's clients: their limits, the bytes billed, and the project's own errors.
 
 02-GetProba imports this, so the Storage API and gRPC are imported on their first use.
 """
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 Parameters = Mapping[str, Any]
 
-# Of the Storage API, where trying again may help.
+# Errors of the Storage API that a retry may mend.
 _UNREACHABLE = (api.ServiceUnavailable, api.InternalServerError)
 
-# A page of a result read without the Storage API.
+# No limit for the size of a message from the Storage API.
 _UNLIMITED = ("grpc.max_receive_message_length", -1)
 
 
@@ -62,7 +62,7 @@ class BigQuery:
             reader.transport.close()
 
     def for_run(self) -> Self:
-        """Return one with the same clients and a meter of its own."""
+        """Return an object with the same clients and a meter of its own."""
         run = type(self)(self.settings, client=self.client)
         run.__dict__["_read_client"] = self._read_client
         return run
@@ -82,7 +82,7 @@ class BigQuery:
         }
 
         class Reader(bigquery_storage_v1.BigQueryReadClient):
-            """Reads with our deadlines: its own are ten minutes, a day, or none."""
+            """Reads with our deadlines; its own are ten minutes, a day, or none."""
 
             def create_read_session(self, *arguments: Any, **named: Any) -> Any:
                 return super().create_read_session(*arguments, **{**named, **limits})
@@ -123,7 +123,7 @@ class BigQuery:
             maximum_bytes_billed=self.settings.maximum_bytes_billed,
             labels=self._labels,
             dry_run=dry_run,
-            # What nobody waits for any more must not go on beside the next try.
+            # A query that timed out here must not go on beside the next try.
             job_timeout_ms=1000 * self.settings.query_timeout_s,
         )
         job = self.client.query(
@@ -140,7 +140,7 @@ class BigQuery:
     def _count(self, job: Any) -> None:
         self.bytes_billed += int(job.total_bytes_billed or 0)
 
-    def _named(self, name: str) -> str:
+    def _table_id(self, name: str) -> str:
         return f"{self.settings.project}.{self.settings.dataset}.{name}"
 
     @property
@@ -183,5 +183,5 @@ class BigQuery:
 
 
 def _credentials(endpoint: str) -> AnonymousCredentials | None:
-    """Return None, the environment's own, where the endpoint is Google's."""
+    """Return anonymous credentials for an emulator, None for the environment's own."""
     return AnonymousCredentials() if endpoint else None  # type: ignore[no-untyped-call]

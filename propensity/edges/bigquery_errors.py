@@ -1,5 +1,5 @@
 """
-BigQuery's errors as the project's own: what went wrong, and what to do about it.
+BigQuery's errors as the project's own, with what to do about each.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -28,8 +28,8 @@ from propensity.errors import (
 if TYPE_CHECKING:
     from propensity.settings import Settings
 
-# What BigQuery says of a column or field that a statement names and a table lacks, and,
-# from "Referenced" on, what its emulator says.
+# Words of BigQuery for a column or field that a table lacks and, from "Referenced" on,
+# of its emulator.
 _SCHEMA_WORDS = (
     "Unrecognized name",
     "not found inside",
@@ -40,7 +40,7 @@ _SCHEMA_WORDS = (
     "Could not find key",
 )
 
-# What BigQuery says of two transactions or statements that change the same rows.
+# Words of BigQuery for two transactions or statements that change the same rows.
 _RACE_WORDS = ("concurrent update", "Could not serialize access")
 
 TRANSPORT = (
@@ -50,7 +50,7 @@ TRANSPORT = (
     TimeoutError,
 )
 
-# What BigQuery says of a permission: the dataset, of itself or of a table in it.
+# The dataset in BigQuery's message about a permission on it, or on a table in it.
 _NAMED = re.compile(r"(?:Dataset|Table) ([a-z0-9.:-]+):([A-Za-z0-9_]+)")
 
 
@@ -61,9 +61,9 @@ def _text_of(error: Exception) -> str:
 
 
 def is_denied(error: api.Forbidden) -> bool:
-    """Tell a permission that is missing from a quota that is used up."""
-    errors = [one for one in error.errors or () if isinstance(one, Mapping)]
-    reasons = {str(one.get("reason", "")) for one in errors}
+    """Tell whether a 403 is about a missing permission, and not about a quota."""
+    errors = [entry for entry in error.errors or () if isinstance(entry, Mapping)]
+    reasons = {str(entry.get("reason", "")) for entry in errors}
     return "accessDenied" in reasons or "Access Denied" in _text_of(error)
 
 
@@ -72,8 +72,8 @@ def translated(error: Exception, credentials: Any = None) -> PropensityError:  #
     Return the project's error for one of the BigQuery client's.
 
     Args:
-        error: As the client raised it.
-        credentials: The client's; an error of rights names their account.
+        error: Of the client.
+        credentials: Of the client; an error about rights names their account.
     """
     text = _text_of(error)
     if isinstance(error, api.NotFound) or "does not match any table" in text:
@@ -101,19 +101,19 @@ def translated(error: Exception, credentials: Any = None) -> PropensityError:  #
 def denied(
     error: api.Forbidden, *, settings: Settings, credentials: Any, dataset: str = ""
 ) -> AccessDenied:
-    """Return the error that says who lacks what, and on which dataset."""
+    """Return the error with account, permission and dataset."""
     text = _text_of(error)
-    named = _NAMED.search(text)
-    found = dataset or (f"{named[1]}.{named[2]}" if named else "")
+    match = _NAMED.search(text)
+    resource = dataset or (f"{match[1]}.{match[2]}" if match else "")
     remedy = rights.REMEDY
-    if found and found == settings.export:
-        remedy = f"Grant it roles/bigquery.dataViewer on the dataset {found}"
-        if not found.startswith(f"{settings.project}."):
+    if resource and resource == settings.export:
+        remedy = f"Grant it roles/bigquery.dataViewer on the dataset {resource}"
+        if not resource.startswith(f"{settings.project}."):
             remedy += ", which is for its owner to do; docs/deploy.md has the command"
     return rights.denied(
         text,
         service="BigQuery",
         credentials=credentials,
-        on=found,
+        on=resource,
         remedy=remedy,
     )

@@ -1,4 +1,4 @@
-"""gRPC clients: Google's own, or one of an emulator at an endpoint."""
+"""gRPC clients of Google's services, or of an emulator at an endpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def open_client(
     Args:
         client: Its class.
         transport: The class of its gRPC transport.
-        endpoint: Of an emulator, as HOST:PORT; empty for Google's own.
+        endpoint: Of an emulator, as HOST:PORT; empty for Google's.
         channel: Opens the channel; ``grpc.aio.insecure_channel`` for an asynchronous
             client.
         options: Of the channel to an emulator.

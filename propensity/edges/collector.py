@@ -16,16 +16,16 @@ COLLECT_AFTER = 50_000
 @cache
 def spare_the_collector(*, collects: bool = True) -> None:
     """
-    Keep the garbage collector off what stays; once in a process.
+    Exempt long-lived objects from garbage collection; once in a process.
 
     Hundreds of requests wait at once, with a hundred objects each, beside those of a
-    hundred modules. As Python sets it, the collector walks through them again and again
-    and takes a quarter of the processor's time. What it is for, cycles, requests leave
-    few of.
+    hundred modules. With Python's defaults the collector walks through them again and
+    again, and takes a quarter of the processor's time. Its purpose is cycles, and
+    requests leave few.
 
     Args:
-        collects: Whether what is garbage by now goes first. That takes a tenth of a
-            second, which a first request may not have.
+        collects: Whether to collect garbage first. That takes a tenth of a second,
+            which a first request may not have.
     """
     if collects:
         gc.collect()

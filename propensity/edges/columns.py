@@ -1,5 +1,5 @@
 """
-Columns between the tables' own types and BigQuery's: schemas, parameters, rows.
+The tables' columns as BigQuery's: schemas, query parameters, rows.
 
 02-GetProba imports this, so Arrow is imported by the calls that need it.
 """
@@ -50,6 +50,8 @@ def _kind(name: str, value: object) -> str:
 
 
 def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
+    """Return a table's columns as BigQuery's schema."""
+
     def field(column: Any) -> bigquery.SchemaField:
         mode = "NULLABLE"
         if column.repeated or column.required:
@@ -67,15 +69,15 @@ def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
 
 def conforming(rows: pa.Table, table: Table) -> pa.Table:
     """Return the rows in the table's own column order, or raise SchemaError."""
-    wanted = table.arrow_schema()
-    if set(rows.column_names) != set(wanted.names):
-        missing = sorted(set(wanted.names) - set(rows.column_names))
-        extra = sorted(set(rows.column_names) - set(wanted.names))
+    schema = table.arrow_schema()
+    if set(rows.column_names) != set(schema.names):
+        missing = sorted(set(schema.names) - set(rows.column_names))
+        extra = sorted(set(rows.column_names) - set(schema.names))
         raise SchemaError(
             f"rows for {table.name} lack {missing or 'nothing'} "
             f"and have {extra or 'nothing'} too many"
         )
-    return rows.select(wanted.names).cast(wanted)
+    return rows.select(schema.names).cast(schema)
 
 
 def record(values: Mapping[str, object], table: Table) -> pa.Table:
@@ -95,7 +97,7 @@ def record(values: Mapping[str, object], table: Table) -> pa.Table:
 
 
 def concatenated(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Return batches as one table, with ``schema`` where there are none."""
+    """Return batches as one table, which has ``schema`` even without batches."""
     import pyarrow as pa
 
     return pa.Table.from_batches(batches, schema=schema)

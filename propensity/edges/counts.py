@@ -1,4 +1,4 @@
-"""Counts of an instance of a function, logged as one line every so often."""
+"""Counts of an instance of a function, as a log line every ten seconds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NO_REASONS: Mapping[str, int] = MappingProxyType({})
 
 
 class Counts:
-    """What an instance has counted since its last line. Belongs to one event loop."""
+    """The counts of an instance since its last line. Belongs to one event loop."""
 
     def __init__(self, function: str) -> None:
         self._function = function
@@ -30,7 +30,7 @@ class Counts:
         Add to the counts; they are logged within ``LOG_EVERY_S``.
 
         Args:
-            reasons: Why events were refused, and how many for each reason.
+            reasons: Number of refused events by reason.
             counts: Fields of the line.
         """
         self._counts.update(counts)
@@ -40,7 +40,7 @@ class Counts:
             self._timer = loop.call_later(LOG_EVERY_S, self.write)
 
     def write(self) -> None:
-        """Log what was counted since the last line."""
+        """Log the counts since the last line."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,4 +1,4 @@
-"""Tables, views and datasets of BigQuery: made, changed, looked at and dropped."""
+"""Tables, views and datasets of BigQuery: create, change, inspect and drop them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 _DAY_MS = 24 * 3600 * 1000
 
-# Names of tables in one answer: the most that BigQuery gives.
+# Names of tables in one answer: BigQuery's maximum.
 _TABLES_PAGE = 1_000
 
 
 class Definitions(BigQuery):
-    """Tables, views and datasets; none of it bills anything but ``keep``'s rewrite."""
+    """Tables, views and datasets. Only ``keep``'s rewrite of a table bills anything."""
 
     def create(self, table: Table, *, expires: datetime | None = None) -> None:
         """Create a table of ``tables.py`` where it is missing."""
         if expires is None:
             self.execute(table.ddl())
             return
-        reference = bigquery.Table(self._named(table.name), schema=schema_of(table))
+        reference = bigquery.Table(self._table_id(table.name), schema=schema_of(table))
         reference.expires = expires
         with self._translated():
             self.client.create_table(
@@ -39,40 +39,40 @@ class Definitions(BigQuery):
 
     def keep(self, table: Table) -> None:
         """
-        Have a table, which exists, be as it says: its columns, how long partitions are
-        kept, and whether a query must name them.
+        Bring an existing table up to date: its columns, the expiration of partitions,
+        and whether a query must filter by them.
 
-        A column that is missing is added at the end, unless it is required. Whole
-        numbers in a struct that have become fractions are cast; other types stay.
+        A missing column is added at the end, unless it is required. Whole numbers in a
+        struct that are fractions in ``table`` are cast; other types stay.
         """
-        wanted = table.expiration_days * _DAY_MS or None
+        expiration = table.expiration_days * _DAY_MS or None
         with self._translated():
-            found = self.client.get_table(
-                self._named(table.name), retry=self._retry, timeout=self._request
+            current = self.client.get_table(
+                self._table_id(table.name), retry=self._retry, timeout=self._request
             )
             changed = []
-            there = {field.name for field in found.schema}
+            there = {field.name for field in current.schema}
             missing = [
                 field
                 for field in schema_of(table)
                 if field.name not in there and field.mode != "REQUIRED"
             ]
             if missing:
-                found.schema = [*found.schema, *missing]
+                current.schema = [*current.schema, *missing]
                 changed.append("schema")
-            partitioning = found.time_partitioning
-            if partitioning is not None and partitioning.expiration_ms != wanted:
-                partitioning.expiration_ms = wanted
-                found.time_partitioning = partitioning
+            partitioning = current.time_partitioning
+            if partitioning is not None and partitioning.expiration_ms != expiration:
+                partitioning.expiration_ms = expiration
+                current.time_partitioning = partitioning
                 changed.append("time_partitioning")
-            if bool(found.require_partition_filter) != table.requires_filter:
-                found.require_partition_filter = table.requires_filter
+            if bool(current.require_partition_filter) != table.requires_filter:
+                current.require_partition_filter = table.requires_filter
                 changed.append("require_partition_filter")
             if changed:
                 self.client.update_table(
-                    found, changed, retry=self._retry, timeout=self._request
+                    current, changed, retry=self._retry, timeout=self._request
                 )
-            there_now = [field.to_api_repr() for field in found.schema]
+            there_now = [field.to_api_repr() for field in current.schema]
         if table.is_narrower(there_now):
             self.execute(table.rewritten())
 
@@ -84,30 +84,30 @@ class Definitions(BigQuery):
             MissingTable: There is none.
         """
         with self._translated():
-            found = self.client.get_table(
-                self._named(name), retry=self._retry, timeout=self._request
+            view = self.client.get_table(
+                self._table_id(name), retry=self._retry, timeout=self._request
             )
-        return found.view_query or ""
+        return view.view_query or ""
 
     def check_location(self, dataset: str) -> None:
         """
-        Make sure that a dataset is where queries run; it bills nothing.
+        Make sure that a dataset is in the location of queries; it bills nothing.
 
         Args:
             dataset: As ``project.dataset``.
 
         Raises:
-            SettingsError: It is elsewhere: a query does not cross locations.
+            SettingsError: It is in another: a query does not cross locations.
             MissingTable, AccessDenied, Unavailable: As named.
         """
         with self._translated(dataset):
-            found = self.client.get_dataset(
+            metadata = self.client.get_dataset(
                 dataset, retry=self._retry, timeout=self._request
             )
-        wanted, there = self.settings.location, found.location or ""
-        if there and there.casefold() != wanted.casefold():
+        expected, actual = self.settings.location, metadata.location or ""
+        if actual and actual.casefold() != expected.casefold():
             raise SettingsError(
-                f"the dataset {dataset} is in {there}, and queries run in {wanted} "
+                f"the dataset {dataset} is in {actual}, and queries run in {expected} "
                 "(PROPENSITY_LOCATION): BigQuery joins nothing across locations. Put "
                 f"{self.settings.project}.{self.settings.dataset} where the export "
                 "is, or copy the export",
@@ -117,24 +117,24 @@ class Definitions(BigQuery):
     def table_names(self, dataset: str) -> list[str]:
         """Return the names of the tables of ``project.dataset``; it bills nothing."""
         with self._translated(dataset):
-            listed = self.client.list_tables(
+            tables = self.client.list_tables(
                 dataset,
                 page_size=_TABLES_PAGE,
                 retry=self._retry,
                 timeout=self._request,
             )
-            return [str(one.table_id) for one in listed]
+            return [str(table.table_id) for table in tables]
 
     def row_count(self, dataset: str, table: str) -> int:
-        """Return the rows of a table, 0 where there is none; it bills nothing."""
+        """Return the number of rows of a table, 0 without one; it bills nothing."""
         with self._translated(dataset):
             try:
-                found = self.client.get_table(
+                metadata = self.client.get_table(
                     f"{dataset}.{table}", retry=self._retry, timeout=self._request
                 )
             except api.NotFound:
                 return 0
-            return int(found.num_rows or 0)
+            return int(metadata.num_rows or 0)
 
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""
@@ -147,11 +147,11 @@ class Definitions(BigQuery):
 
     def replace_view(self, name: str, sql: str) -> None:
         """
-        Give the view ``name`` another query, or create it where it is missing.
+        Change the query of the view ``name``, or create the view if it is missing.
 
-        In this order, so that who replaces a view need not be allowed to create one.
+        In this order, so that a change does not need the right to create views.
         """
-        view = bigquery.Table(self._named(name))
+        view = bigquery.Table(self._table_id(name))
         view.view_query = sql
         with self._translated():
             try:
@@ -173,7 +173,7 @@ class Definitions(BigQuery):
         """Drop a table; it need not exist."""
         with self._translated():
             self.client.delete_table(
-                self._named(name),
+                self._table_id(name),
                 not_found_ok=True,
                 retry=self._retry,
                 timeout=self._request,

@@ -1,8 +1,8 @@
 """
-Failures: what a caller is told of an error, and what the log says of it.
+Failures: an error as an answer for the caller, and as a line of the log.
 
-Every function answers its failures by ``failure_of``, whatever serves it: ``asgi`` for
-the asynchronous ones, ``runs`` for those of Flask. It touches neither.
+All functions answer failures by ``failure_of``: ``asgi`` calls it for the asynchronous
+ones, ``runs`` for those of Flask.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -26,18 +26,17 @@ from propensity.errors import (
 @dataclass(frozen=True, kw_only=True)
 class Policy:
     """
-    What the callers of a function are told of a failure behind it.
+    How a function answers internal failures.
 
-    A failure is behind the function unless its error ``is_public``: then it is about
-    the request, and is always told in full.
+    A failure is internal unless its error ``is_public``: that is about the request, and
+    is answered in full.
 
     Attributes:
-        message: Stands in the place of the error's own, which may name tables, buckets
-            and settings. None where callers may read those.
-        messages: The same for certain errors, by their class.
-        least_status: The least status of a failure behind the function.
-        retry_after_s: The ``Retry-After`` of a 503 that has none of its own; 0 for
-            none.
+        message: Replaces the error's own message, which may name tables, buckets and
+            settings. None if callers may read those.
+        messages: The same for certain errors, by class.
+        least_status: The least status of an internal failure.
+        retry_after_s: The ``Retry-After`` of a 503 without its own; 0 for none.
     """
 
     message: str | None = None
@@ -46,19 +45,19 @@ class Policy:
     retry_after_s: int = 0
 
 
-# Who runs the project calls: the scheduler, or a person at a terminal.
+# For the scheduler, and for an operator at a terminal.
 OPERATORS = Policy()
 
-# Pub/Sub calls. A table or topic that is missing is nothing that a push can mend.
+# For Pub/Sub. A missing table or topic is not the fault of the push: not a 4xx.
 PUSHES = Policy(least_status=500)
 
-# Anybody may call.
+# For any caller.
 PUBLIC = Policy(message="not answered; the function's log says why", retry_after_s=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """A failure as it is answered (status, body, headers) and as it is logged."""
+    """A failure's answer (status, body, headers) and its log line."""
 
     status: int
     body: Mapping[str, object]
@@ -74,18 +73,18 @@ class Failure:
 
     @property
     def log_fields(self) -> dict[str, object]:
-        """What every log line about a failure says beside its message."""
+        """Fields of the log line, beside its message."""
         return {"outcome": self.outcome, "status": self.status}
 
 
 def failure_of(raised: Exception, policy: Policy) -> Failure:
     """
-    Return how an error is answered and logged.
+    Return the answer and the log line for an error.
 
     Args:
-        raised: Any error. One that nobody foresaw is a 500, and where it was raised is
-            in the log; its message is not, since it may name a user.
-        policy: Of the function that raised it.
+        raised: Any error. An unexpected one is a 500; the log has its traceback, but
+            not its message, which may name a user.
+        policy: Of the function.
     """
     if isinstance(raised, PropensityError):
         error, log_message = raised, raised.message
@@ -98,7 +97,7 @@ def failure_of(raised: Exception, policy: Policy) -> Failure:
         status=status,
         body=_body(error, policy),
         headers=_headers(error, policy),
-        # A run that waits for the export is as it should be.
+        # A wait for the export is normal.
         severity="WARNING" if isinstance(error, ExportLate) else severity_of(status),
         log_message=log_message,
         outcome=error.code,
@@ -111,7 +110,7 @@ def _body(error: PropensityError, policy: Policy) -> Mapping[str, object]:
     message = policy.messages.get(type(error))
     if message is None:
         message = policy.message + ("; try again" if error.retryable else "")
-    # Without field and detail, which name what the message would.
+    # No field and no detail: they may name the same as the message.
     return {"error": error.code, "message": message, "retryable": error.retryable}
 
 

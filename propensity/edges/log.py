@@ -1,7 +1,7 @@
 """
 Log lines: one line of JSON each, as Cloud Logging reads it from standard output.
 
-Lines carry no user and no event: they name runs, counts and outcomes.
+Lines have no user and no event: only runs, counts and outcomes.
 
 https://cloud.google.com/logging/docs/structured-logging
 
@@ -14,7 +14,7 @@ import json
 
 
 def severity_of(status: int) -> str:
-    """Return the severity of a line about an answer, by its HTTP status."""
+    """Return the severity of the line for an answer's HTTP status."""
     if status >= 500:
         return "ERROR"
     return "WARNING" if status >= 400 else "INFO"

@@ -1,8 +1,8 @@
 """
-The server of the asynchronous functions: what it refuses by itself is JSON, too.
+The protocol of the asynchronous server: its own refusals are JSON, too.
 
-uvicorn parses a request before it calls the function. Bytes that are not HTTP it would
-answer in plain text, and a connection that ends within a body not at all.
+uvicorn parses a request before it calls the function. By itself it answers bytes that
+are not HTTP in plain text, and a connection that ends within a body not at all.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ else:
 
 
 class JsonErrors(Protocol):
-    """uvicorn's own protocol, by whichever parser is installed, with JSON errors."""
+    """uvicorn's protocol, with JSON errors; works with either of its parsers."""
 
     if TYPE_CHECKING:
         transport: Transport
         cycle: Any
 
     def send_400_response(self, msg: str) -> None:
-        """Answer what the parser refuses, unless an answer is on its way already."""
+        """Answer a request that the parser refuses, unless an answer has started."""
         if not self._is_answered():
             self.transport.write(_refusal(within_body=self._is_within_body()))
         self.transport.close()
 
     def eof_received(self) -> None:
-        """Answer a request whose sender has ended within its body."""
+        """Answer a request whose connection ends within its body."""
         if self._is_within_body() and not self._is_answered():
             self.transport.write(_refusal(within_body=True))
 
@@ -63,6 +63,6 @@ def _refusal(*, within_body: bool) -> bytes:
 
 
 def install() -> None:
-    """Have the worker that functions-framework starts serve by ``JsonErrors``."""
-    kept: dict[str, Any] = UvicornWorker.CONFIG_KWARGS
-    UvicornWorker.CONFIG_KWARGS = {**kept, "http": JsonErrors}
+    """Set ``JsonErrors`` as the protocol of functions-framework's worker."""
+    options: dict[str, Any] = UvicornWorker.CONFIG_KWARGS
+    UvicornWorker.CONFIG_KWARGS = {**options, "http": JsonErrors}

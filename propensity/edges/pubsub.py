@@ -1,4 +1,4 @@
-"""The edge to Pub/Sub: messages published to topics."""
+"""The edge to Pub/Sub: publishes messages to topics."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
 
-# For a single message, in all: its sender waits.
+# Deadline for a single message, with retries: its sender waits.
 ONCE_S = 10.0
 
 
 class Bus:
-    """Pub/Sub, as one instance of a function sees it. Belongs to one event loop."""
+    """Pub/Sub for one instance of a function. Belongs to one event loop."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -68,14 +68,14 @@ class Bus:
         path = f"projects/{self.settings.project}/topics/{topic}"
         request = PublishRequest.pb()(topic=path)
         size = 0
-        for payload, own in zip(payloads, attributes, strict=True):
+        for payload, message_attributes in zip(payloads, attributes, strict=True):
             is_full = size + len(payload) > MAXIMUM_REQUEST_BYTES
             if request.messages and (
                 is_full or len(request.messages) >= MAXIMUM_MESSAGES
             ):
                 await self._send(request)
                 request, size = PublishRequest.pb()(topic=path), 0
-            request.messages.add(data=payload, attributes=own)
+            request.messages.add(data=payload, attributes=message_attributes)
             size += len(payload)
         if request.messages:
             await self._send(request)

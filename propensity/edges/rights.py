@@ -1,8 +1,8 @@
 """
-What a refusal says: the permission that is missing, on what, for which account.
+Errors of missing permissions: permission, resource, account, and what to do.
 
-Google's services say it in words of their own, in the permission's name or in a name
-for it that no role has, or not at all; a message of ours always says what to do.
+Each of Google's services words it differently: some name the permission as roles do,
+some in another spelling, some not at all.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from propensity.errors import AccessDenied
 
 # A permission as roles have it, such as bigquery.tables.updateData.
 _PERMISSION = re.compile(r"\b[a-z]+\.[a-zA-Z]+\.[a-zA-Z]+\b(?=[\s'\"]|$)")
-# As the Storage Write API has it: TABLES_UPDATE_DATA.
-_SPELT = re.compile(r"\b(TABLES)_([A-Z_]+)\b")
+# As the Storage Write API spells it: TABLES_UPDATE_DATA.
+_UPPERCASE = re.compile(r"\b(TABLES)_([A-Z_]+)\b")
 
 _SERVICES = ("bigquery", "pubsub", "storage", "secretmanager", "run")
 
@@ -38,10 +38,10 @@ def denied(
     Return the error for a refusal.
 
     Args:
-        text: What the service said.
+        text: Of the service.
         service: Its name, such as BigQuery.
-        credentials: Of the client; theirs is the account that is named.
-        needs: The permission that the call asks for, where the text may not say it.
+        credentials: Of the client; the error names their account.
+        needs: The permission of the call, in case the text does not name one.
         on: The resource, likewise.
         remedy: What to do about it.
     """
@@ -55,21 +55,21 @@ def denied(
 
 
 def permission(text: str) -> str:
-    """Return the permission that a refusal names, empty where it names none."""
-    for found in _PERMISSION.finditer(text):
-        if found[0].partition(".")[0] in _SERVICES:
-            return found[0]
-    if spelt := _SPELT.search(text):
-        first, *others = spelt[2].lower().split("_")
+    """Return the permission in a refusal, empty if it names none."""
+    for match in _PERMISSION.finditer(text):
+        if match[0].partition(".")[0] in _SERVICES:
+            return match[0]
+    if uppercase := _UPPERCASE.search(text):
+        first, *others = uppercase[2].lower().split("_")
         name = first + "".join(word.title() for word in others)
-        return f"bigquery.{spelt[1].lower()}.{name}"
+        return f"bigquery.{uppercase[1].lower()}.{name}"
     return ""
 
 
 def account(credentials: Any) -> str:
-    """Return who was refused, in words."""
+    """Return the account of credentials, in words."""
     email = str(getattr(credentials, "service_account_email", "") or "")
-    # Until it has fetched a token, an account of the platform is called so.
+    # The platform's account is called "default" until it has fetched a token.
     if email and email != "default":
         return f"the account {email}"
     return "the account that this runs as"

@@ -1,8 +1,8 @@
 """
-Which request a log line belongs to, as Cloud Logging reads it.
+The trace of a log line's request, as Cloud Logging reads it.
 
-The platform gives each request a trace, and its own request log carries it; lines that
-name the same trace are shown under that request.
+The platform gives each request a trace, and names it in its own request log; Cloud
+Logging shows lines with the same trace under that request.
 https://cloud.google.com/logging/docs/structured-logging#special-payload-fields
 https://cloud.google.com/trace/docs/trace-context
 
@@ -23,27 +23,27 @@ def trace_of(
     headers: Iterable[tuple[str, str]], *, project: str
 ) -> dict[str, str | bool]:
     """
-    Return what a log line says of the trace of its request.
+    Return the fields of a log line about the trace of its request.
 
     Args:
         headers: Of the request, names in any case. ``traceparent`` (W3C Trace Context)
-            comes before ``X-Cloud-Trace-Context``. Whoever calls writes them: what is
-            not well-formed is not repeated.
-        project: That the trace is of; empty where it is not known.
+            comes before ``X-Cloud-Trace-Context``. Callers write them, so a malformed
+            one is ignored.
+        project: Of the trace; empty if unknown.
 
     Returns:
         Fields of the line; none without a trace or project.
     """
-    given = {name.lower(): value for name, value in headers}
+    values = {name.lower(): value for name, value in headers}
     trace = span = ""
     sampled = False
-    if found := _W3C.fullmatch(given.get("traceparent", "")):
-        trace, span = found[1], found[2]
-        sampled = bool(int(found[3], 16) & 1)
-    elif found := _LEGACY.fullmatch(given.get("x-cloud-trace-context", "").lower()):
-        trace, sampled = found[1], found[3] == "1"
-        if found[2] and int(found[2]) < _LARGEST_SPAN:
-            span = f"{int(found[2]):016x}"
+    if match := _W3C.fullmatch(values.get("traceparent", "")):
+        trace, span = match[1], match[2]
+        sampled = bool(int(match[3], 16) & 1)
+    elif match := _LEGACY.fullmatch(values.get("x-cloud-trace-context", "").lower()):
+        trace, sampled = match[1], match[3] == "1"
+        if match[2] and int(match[2]) < _LARGEST_SPAN:
+            span = f"{int(match[2]):016x}"
     if not project or not trace.strip("0"):
         return {}
     fields: dict[str, str | bool] = {

@@ -1,10 +1,10 @@
 """
-The edge to BigQuery: statements in, rows or Arrow batches out, tables written.
+The edge to BigQuery: statements in, rows or Arrow batches out; loads and appends.
 
-Every call carries a deadline, a label, and ``maximum_bytes_billed``, and what was
-billed is counted. Statements come from ``.sql`` files and take named parameters; Python
-puts no value into SQL. Arrow and the Storage API are imported by the calls that need
-them, since 02-GetProba's environment does not hold them.
+Every call has a deadline, a label and ``maximum_bytes_billed``, and counts the bytes
+billed. Statements come from ``.sql`` files and take named parameters; Python puts no
+value into SQL. Arrow and the Storage API are imported by the calls that need them,
+since 02-GetProba's environment lacks them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from propensity.tables import Table
 
-# Read as JSON with the answer; more are read as Arrow through the Storage API.
+# So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
 _SMALL_ROWS = 1_000
 
 _LISTS = bigquery.ParquetOptions()  # type: ignore[no-untyped-call]
@@ -34,10 +34,10 @@ _LISTS.enable_list_inference = True
 
 class Warehouse(Definitions):
     """
-    BigQuery, as one run of a function sees it: one dataset, and a meter.
+    BigQuery for one run of a function: one dataset, and a meter.
 
-    ``bytes_billed`` is the sum over the queries of this object; ``for_run`` gives one
-    that shares the clients and counts from zero.
+    ``bytes_billed`` is the sum over the queries of this object; ``for_run`` returns one
+    with the same clients that counts from zero.
     """
 
     def rows(self, sql: str, parameters: Parameters | None = None) -> list[Any]:
@@ -45,7 +45,7 @@ class Warehouse(Definitions):
         Run a statement and return its rows, which must be few.
 
         Args:
-            sql: One statement or script; unqualified tables are the dataset's.
+            sql: A statement or script; tables without a dataset are in this one.
             parameters: Values by name. A list becomes an ARRAY and must not be empty.
 
         Returns:
@@ -64,8 +64,8 @@ class Warehouse(Definitions):
         """
         Run a statement and stream its rows through the Storage Read API.
 
-        Memory holds a few batches, whatever the number of rows. The statement has run,
-        and its errors are raised, when this returns.
+        Only a few batches are in memory at once. The statement has run, and its errors
+        are raised, when this returns.
         """
         with self._translated():
             job = self._start(sql, parameters)
@@ -74,7 +74,7 @@ class Warehouse(Definitions):
 
     def _streamed(self, result: Any) -> Iterator[pa.RecordBatch]:
         with self._translated():
-            # One stream: its rows come in one order, and one page waits in memory.
+            # One stream keeps the order of the rows, and one page in memory.
             yield from result.to_arrow_iterable(
                 bqstorage_client=self._read_client, max_queue_size=1, max_stream_count=1
             )
@@ -86,7 +86,7 @@ class Warehouse(Definitions):
         with self._translated():
             job = self._start(sql, parameters)
             result = job.result(retry=self._retry, timeout=self._timeout)
-            # A few rows come sooner with the answer than by a stream of their own.
+            # A few rows are faster with the answer than through the Storage API.
             is_small = (result.total_rows or 0) <= _SMALL_ROWS
             table = (
                 result.to_arrow(create_bqstorage_client=False)
@@ -106,15 +106,17 @@ class Warehouse(Definitions):
         with self._translated():
             return list(
                 self.client.list_rows(
-                    bigquery.Table(self._named(table.name), schema=schema),
-                    selected_fields=[one for one in schema if one.name in columns],
+                    bigquery.Table(self._table_id(table.name), schema=schema),
+                    selected_fields=[
+                        field for field in schema if field.name in columns
+                    ],
                     retry=self._retry,
                     timeout=self._request,
                 )
             )
 
     def dry_run(self, sql: str, parameters: Parameters | None = None) -> int:
-        """Return the bytes that the statement would scan; it is not run."""
+        """Return the bytes that a statement would scan, without running it."""
         with self._translated():
             job = self._start(sql, parameters, dry_run=True)
             return int(job.total_bytes_processed or 0)
@@ -123,31 +125,33 @@ class Warehouse(Definitions):
         """
         Append rows to a table through the Storage Write API: all of them or none.
 
-        What functions append by: it needs no right but to change the table's rows.
+        Functions append by it: it needs only the right to change the table's rows.
 
         Args:
-            rows: In ``table.arrowschema_of()``, columns in any order.
+            table: Of ``tables.py``.
+            rows: In ``table.arrow_schema()``, columns in any order.
 
         Raises:
             SchemaError, MissingTable, AccessDenied, Unavailable: As ``writes.write``.
         """
         from propensity.edges import writes
 
-        given = conforming(rows, table)
+        rows = conforming(rows, table)
         # A run writes a few times, minutes apart: a connection for each.
         with self._translated(), writes.client_of(self.settings) as client:
-            writes.write(client, self.settings, table=table.name, rows=given)
+            writes.write(client, self.settings, table=table.name, rows=rows)
 
     def append(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
         Append rows to a table by one load job, exactly once per ``job_id``.
 
-        What people append by, whose rights are wide: BigQuery asks for the permission
-        to create tables and to alter them, too. It refuses a second job of the same
-        id, so that a load that is run again adds nothing.
+        People append by it, whose rights are wide: BigQuery also demands the permission
+        to create and to alter tables. It refuses a second job of the same id, so that
+        a repeated load adds nothing.
 
         Args:
-            rows: In ``table.arrowschema_of()``, columns in any order.
+            table: Of ``tables.py``.
+            rows: In ``table.arrow_schema()``, columns in any order.
             job_id: Letters, digits, underscores and dashes.
         """
         config = self._load_config(table)
@@ -156,13 +160,14 @@ class Warehouse(Definitions):
 
     def replace(self, table: Table, rows: pa.Table, *, job_id: str) -> None:
         """
-        Replace all rows of a table, which exists, by one load job.
+        Replace all rows of an existing table by one load job.
 
-        Readers see the old rows or the new ones. A job that fails leaves the old ones.
+        Readers see the old rows or the new ones. A failed job leaves the old ones.
 
         Args:
-            rows: In ``table.arrowschema_of()``, columns in any order.
-            job_id: Letters, digits, underscores and dashes; of one load only.
+            table: Of ``tables.py``.
+            rows: In ``table.arrow_schema()``, columns in any order.
+            job_id: Letters, digits, underscores and dashes; for one load only.
         """
         config = self._load_config(table)
         config.write_disposition = bigquery.WriteDisposition.WRITE_TRUNCATE
@@ -190,7 +195,7 @@ class Warehouse(Definitions):
             try:
                 job: Any = self.client.load_table_from_file(
                     file,
-                    self._named(table.name),
+                    self._table_id(table.name),
                     job_id=job_id,
                     job_config=config,
                     timeout=self._request,
@@ -209,8 +214,8 @@ class Warehouse(Definitions):
         trip. May be called by several threads; the object's meter does not count it.
 
         Returns:
-            The rows, which must fit in one page, and the bytes billed for them: those
-            processed, in whole MiB, 10 at least; none where BigQuery had them cached.
+            The rows, which must fit in one page, and the bytes billed: those processed,
+            in whole MiB, at least 10; none if BigQuery had the result cached.
 
         Raises:
             MissingTable, SchemaError, QueryTooExpensive, Unavailable: As named.

@@ -1,12 +1,11 @@
 """
-The edge to BigQuery's Storage Write API for runs: rows of a table, all of them or none.
+The edge to BigQuery's Storage Write API for runs: all rows or none.
 
 Rows go to a pending stream as Arrow record batches, each at its offset, and are in the
-table once the stream is committed. A request that is sent again is known by its offset,
-and a stream is committed once, so that no retry adds a row. The documentation asks for
-``bigquery.tables.updateData`` on the table and nothing else, where it asks for the
-rights to create and to alter tables for a load job. ``appends.py`` is for instances
-that append all the time.
+table once the stream is committed. BigQuery knows a repeated request by its offset, and
+commits a stream once, so that no retry adds a row. The documentation demands only
+``bigquery.tables.updateData`` on the table; a load job also needs the rights to create
+and to alter tables. ``appends.py`` is for instances that append all the time.
 
 Sources:
     https://cloud.google.com/bigquery/docs/write-api, required permissions;
@@ -45,13 +44,13 @@ if TYPE_CHECKING:
 
     from propensity.settings import Settings
 
-# Of one request; BigQuery takes 10 MB with all that is around the rows.
+# Of one request; BigQuery's limit is 10 MB for rows and envelope.
 REQUEST_BYTES = 2 * 1024**2
 
-# How often a connection that broke is opened again without a row acknowledged between.
+# Connections in a row that may break without an acknowledged request.
 _TRIES = 5
 
-_PASSING = (
+_TRANSIENT = (
     api.Aborted,
     api.DeadlineExceeded,
     api.InternalServerError,
@@ -75,13 +74,13 @@ def write(
     client: BigQueryWriteClient, settings: Settings, *, table: str, rows: pa.Table
 ) -> None:
     """
-    Append rows to a table: all are in it when this returns, none where it raises.
+    Append rows to a table: all of them, or none if it raises.
 
-    An error after the commit was sent leaves open whether it was done.
+    After an error of the commit itself the rows may be there or not.
 
     Args:
-        client: As ``open_client`` gives it.
-        settings: Project and dataset, and how long a request may take.
+        client: From ``client_of``.
+        settings: Project and dataset, and deadlines.
         table: Its name in the dataset.
         rows: In the table's Arrow schema.
 
@@ -90,12 +89,12 @@ def write(
         MissingTable: There is no such table.
         AccessDenied: The account may not change the table.
         Unavailable: BigQuery failed or was too slow.
-        google.api_core.exceptions.GoogleAPICallError: The same, of calls but the
-            appending one; ``Warehouse`` translates them.
+        google.api_core.exceptions.GoogleAPICallError: From the calls around the append;
+            ``Warehouse`` translates it.
     """
     limits: Any = {
         "retry": api_retry.Retry(
-            predicate=api_retry.if_exception_type(*_PASSING),
+            predicate=api_retry.if_exception_type(*_TRANSIENT),
             initial=0.1,
             maximum=2.0,
             timeout=float(settings.retry_deadline_s),
@@ -123,43 +122,43 @@ def write(
 def _commit(
     client: BigQueryWriteClient, parent: str, stream: str, *, rows: int, limits: Any
 ) -> None:
-    """Put what a stream holds into its table, at once."""
-    # Both may be sent again: a finalized stream stays so, and a committed one says so.
+    """Commit the rows of a stream to its table, at once."""
+    # Both calls may be repeated: BigQuery reports a stream that is committed already.
     counted = client.finalize_write_stream(name=stream, **limits).row_count
     if counted != rows:
         raise Unavailable(f"BigQuery has {counted} of {rows} rows, and committed none")
     request = BatchCommitWriteStreamsRequest(parent=parent, write_streams=[stream])
     answer = client.batch_commit_write_streams(request, **limits)
     committed = StorageError.StorageErrorCode.STREAM_ALREADY_COMMITTED
-    wrong = [one for one in answer.stream_errors if one.code != committed]
-    if wrong:
-        raise Unavailable(f"BigQuery did not commit rows: {wrong[0].error_message}")
+    errors = [error for error in answer.stream_errors if error.code != committed]
+    if errors:
+        raise Unavailable(f"BigQuery did not commit rows: {errors[0].error_message}")
 
 
 def _send(
     client: BigQueryWriteClient, stream: str, rows: pa.Table, *, timeout: float
 ) -> None:
-    """Send rows to a stream, from where it was left each time a connection breaks."""
+    """Send rows to a stream; a new connection goes on where the last one broke."""
     parts = list(slices(rows))
-    sent, tries = 0, 0
-    while sent < len(parts):
+    n_sent, tries = 0, 0
+    while n_sent < len(parts):
         answers: Any = None
         try:
             answers = client.append_rows(
-                _requests(stream, rows.schema, parts[sent:]),
-                # Tried again by the client, a call would lack what it has sent.
+                _requests(stream, rows.schema, parts[n_sent:]),
+                # A retry by the client would lack the requests already sent.
                 retry=None,
                 timeout=timeout,
                 metadata=(("x-goog-request-params", f"write_stream={stream}"),),
             )
             for answer in answers:
-                # What was sent before a connection broke may be there.
+                # The rows of a request may be there from a connection that broke.
                 if answer.error.code != _ALREADY_THERE:
                     check(answer, on=stream.partition("/streams/")[0])
-                sent, tries = sent + 1, 0
-            if sent < len(parts):
+                n_sent, tries = n_sent + 1, 0
+            if n_sent < len(parts):
                 raise Unavailable("BigQuery closed the stream")
-        except (*_PASSING, Unavailable) as error:
+        except (*_TRANSIENT, Unavailable) as error:
             tries += 1
             if tries >= _TRIES:
                 raise Unavailable(

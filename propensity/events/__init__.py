@@ -1,14 +1,14 @@
 """
-Events: from the bytes of a message to rows of a table, or a reason.
+Events: from the bytes of a message to rows of a table, or to a dead letter.
 
 Read in this order. All of it is pure: bytes and Arrow in, Arrow out.
 
-- ``values``: what a field holds, read kind by kind, and why an event is refused
+- ``values``: parsers of field values, and the reasons of dead letters
 - ``types``: the event types (``events.toml``), their kinds of fields, their structs
-- ``catalogue``: the types of all use cases, and how events are decoded by them
-- ``messages``: a message out of any envelope that Pub/Sub pushes
-- ``reading``: a batch of messages to what came of it: rows, truths, refusals
+- ``catalogue``: the types of all use cases; decodes events
+- ``messages``: a message from any envelope that Pub/Sub pushes
+- ``reading``: a batch of messages to rows, truths and refusals
 - ``rows``: columns of ``stream_events``, rows of ``dead_letters``
 - ``postcodes``: the socioeconomic index of a postcode
-- ``redaction``: what personal fields are replaced by
+- ``redaction``: removes personal values from dead letters
 """

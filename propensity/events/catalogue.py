@@ -1,9 +1,9 @@
 """
-The catalogue: the event types that a deploy takes, and how their events are decoded.
+The catalogue: the event types of a deploy, and the decoder of their events.
 
-An event is decoded and checked in one pass over its bytes. A type with an identity of
-its own may come bare, without a type, a user or an id: it is known by its fields. Why
-an event was refused is found out afterwards, from what msgspec says.
+An event is decoded and checked in one pass over its bytes. An event of a type with an
+identity may be bare, without type, user and id: its fields tell the type. The reason of
+a refusal comes from msgspec's error.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from propensity.events.types import EventType, declared, types_of
 from propensity.events.values import Refused
 from propensity.usecases import UseCase
 
-# Deeper JSON is refused: what reads an event further on might not come to its bottom.
+# Deeper JSON is refused: later readers of the event may have a lower limit.
 MAXIMUM_DEPTH = 256
 
-# What msgspec says of an event. An event's own words may be within.
+# Errors of msgspec. They may quote the event.
 _MISSING = re.compile(r"Object missing required field `([^`]*)`")
 _PLACE = re.compile(r"at `\$\.?([^`]*)`$")
 _UNTYPED = frozenset(
@@ -45,7 +45,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class _Bare:
-    """A type whose events need not say it: how they are known, and decoded."""
+    """A type whose events may be bare: the fields that tell it, and its decoder."""
 
     def __init__(self, event_type: EventType) -> None:
         assert event_type.identity is not None
@@ -56,23 +56,23 @@ class _Bare:
 
 class Catalogue:
     """
-    The event types of all use cases of a deploy, ready to read events.
+    The event types of all use cases of a deploy, and the decoder of their events.
 
-    ``decode`` reads an event that says its type, ``read`` any. ``identities`` has the
-    identifying field of the types that may come bare, ``truths`` the types that say
-    what came of an earlier event.
+    ``decode`` decodes an event with a type, ``read`` also a bare one. ``taken`` has
+    every use case with each of its types, ``identities`` the identifying field of types
+    that may be bare, ``truths`` the types that tell the outcome of an earlier event.
     """
 
     def __init__(self, use_cases: Iterable[UseCase]) -> None:
         """
         Raises:
-            UseCaseError: A use case takes a type that nobody declares, declares one
-                that is declared elsewhere, or one that cannot be; or none takes any.
+            UseCaseError: A use case takes an undeclared type, declares one a second
+                time, or an invalid one; or no use case takes events.
         """
         text = (resources.files("propensity") / "events.toml").read_text("utf-8")
-        known = declared(text)
+        declared_types = declared(text)
         takers: dict[str, list[str]] = {}
-        streamed = [one for one in use_cases if one.events]
+        streamed = [use_case for use_case in use_cases if use_case.events]
         for use_case in streamed:
             try:
                 own = types_of(use_case.event_types)
@@ -80,48 +80,53 @@ class Catalogue:
                 raise UseCaseError(
                     f"usecases/{use_case.name} declares an event type wrongly: {error}"
                 ) from error
-            if twice := sorted(set(own) & set(known)):
+            if twice := sorted(set(own) & set(declared_types)):
                 raise UseCaseError(
                     f"usecases/{use_case.name} declares {', '.join(twice)}, which is "
                     "declared already: name it otherwise"
                 )
-            known.update(own)
+            declared_types.update(own)
         for use_case in streamed:
-            if missing := sorted(set(use_case.events) - set(known)):
+            if missing := sorted(set(use_case.events) - set(declared_types)):
                 raise UseCaseError(
                     f"usecases/{use_case.name} takes {', '.join(missing)}, which no "
                     "file declares"
                 )
-            _check_roles(use_case, known)
+            _check_roles(use_case, declared_types)
             for name in use_case.events:
                 takers.setdefault(name, []).append(use_case.name)
         if not takers:
             raise UseCaseError("no use case takes events: name some under [stream]")
-        self.types = {name: known[name] for name in takers}
-        self.use_cases = frozenset(one.name for one in streamed)
+        self.types = {name: declared_types[name] for name in takers}
+        self.use_cases = frozenset(use_case.name for use_case in streamed)
         self.taken = frozenset(
-            (taker, name) for name, found in takers.items() for taker in found
+            (taker, name) for name, names in takers.items() for taker in names
         )
-        # Of an event that does not say its use case, where only one can be meant.
+        # The use case of an event that names none, for types of one use case.
         self.default = {
-            name: found[0] for name, found in takers.items() if len(found) == 1
+            name: names[0] for name, names in takers.items() if len(names) == 1
         }
-        # A type without a name comes first: only of several must an event say its type.
+        # msgspec demands the type of an event only in a union. The nameless type makes
+        # one of a single type, too.
         union: Any = EventType(name="", fields={}).struct()
         for event_type in self.types.values():
             union = union | event_type.struct()
         self.decode = msgspec.json.Decoder(union).decode
         self.identities = {
-            name: one.identity for name, one in self.types.items() if one.identity
+            name: event_type.identity
+            for name, event_type in self.types.items()
+            if event_type.identity
         }
-        self.truths = frozenset(name for name, one in self.types.items() if one.truth)
+        self.truths = frozenset(
+            name for name, event_type in self.types.items() if event_type.truth
+        )
         self._bare = {name: _Bare(self.types[name]) for name in self.identities}
-        fields = {field for one in self._bare.values() for field in one.fields}
+        fields = {field for bare in self._bare.values() for field in bare.fields}
         head = msgspec.defstruct(
             "Head",
             [
                 ("event_type", str | None, None),
-                # Never read, only there or not; a default is no JSON.
+                # Only present or not: the values are never parsed.
                 *((field, msgspec.Raw, None) for field in sorted(fields)),
             ],
             gc=False,
@@ -130,43 +135,43 @@ class Catalogue:
 
     def read(self, data: bytes, attributes: Mapping[str, str]) -> Any:
         """
-        Return an event, whose type may be named by an attribute or by none.
+        Return an event, which may be bare; an attribute may tell its type.
 
         Raises:
-            Refused, MsgspecError, RecursionError: It is none; see ``explain``.
+            Refused, MsgspecError, RecursionError: It is invalid; see ``explain``.
         """
         try:
             return self.decode(data)
         except msgspec.ValidationError as error:
             if not self.may_be_bare(error):
                 raise
-            bare = self._recognised(data, attributes)
+            bare = self._recognise(data, attributes)
             if bare is None:
                 raise
         return bare.decode(data)
 
     def may_be_bare(self, error: msgspec.ValidationError) -> bool:
-        """Say whether ``decode`` may have missed nothing but the type of an event."""
+        """Say whether an event may lack nothing but its type, by ``decode``'s error."""
         return bool(self._bare) and str(error) in _UNTYPED
 
-    def _recognised(self, data: bytes, attributes: Mapping[str, str]) -> _Bare | None:
+    def _recognise(self, data: bytes, attributes: Mapping[str, str]) -> _Bare | None:
         """
-        Return the type of an event that does not say it.
+        Return the type of a bare event.
 
-        It is the one whose fields are all there, or else the one of which most are, so
-        that what is missing is named.
+        It is the type with the largest share of its fields in the event, if it is more
+        than half: an error then names the missing field.
         """
         if name := attributes.get("event_type"):
             if name not in self.types:
-                raise self.not_taken(None, name)
+                raise self.no_taker(None, name)
             return self._bare.get(name)
         head = self._head(data)
         shares = [
-            (1 - one.values_of(head).count(None) / len(one.fields), one)
-            for one in self._bare.values()
+            (1 - bare.values_of(head).count(None) / len(bare.fields), bare)
+            for bare in self._bare.values()
         ]
         most = max((share for share, _ in shares), default=0.0)
-        likely = [one for share, one in shares if share == most > 0.5]
+        likely = [bare for share, bare in shares if share == most > 0.5]
         if len(likely) > 1:
             several = "its fields are those of several types"
             raise Refused("missing_field", several, field="event_type")
@@ -181,26 +186,26 @@ class Catalogue:
         return _malformed(data)
 
     def _invalid(self, text: str) -> Refused:
-        """Return what is wrong with an event by msgspec's words for it."""
+        """Return the reason for an error of msgspec."""
         place = _PLACE.search(text)
         field = place[1] if place else None
         if field == "event_type" and text.startswith("Invalid value"):
-            return self.not_taken(None, None)
+            return self.no_taker(None, None)
         if missing := _MISSING.match(text):
             return Refused("missing_field", "the field is missing", field=missing[1])
-        said = text.partition(" - at")[0]
+        problem = text.partition(" - at")[0]
         for start, (reason, detail) in _SAID.items():
-            if said.startswith(start):
+            if problem.startswith(start):
                 return Refused(reason, detail, field=field)
-        return Refused("wrong_type", said, field=field)
+        return Refused("wrong_type", problem, field=field)
 
-    def not_taken(self, use_case: str | None, event_type: str | None) -> Refused:
-        """Return why no use case takes an event of this use case and type."""
+    def no_taker(self, use_case: str | None, event_type: str | None) -> Refused:
+        """Return the refusal of an event that no use case takes."""
         if event_type not in self.types:
-            known = ", ".join(sorted(self.types))
+            names = ", ".join(sorted(self.types))
             return Refused(
                 "unknown_event_type",
-                f"no use case takes it; known are {known}",
+                f"no use case takes it; known are {names}",
                 field="event_type",
             )
         if use_case in self.use_cases:
@@ -220,25 +225,25 @@ class Catalogue:
         )
 
 
-def _check_roles(use_case: UseCase, known: Mapping[str, EventType]) -> None:
+def _check_roles(use_case: UseCase, types: Mapping[str, EventType]) -> None:
     """
-    Check what a use case says of the events that it takes.
+    Check a use case's lists of scored events and of truths.
 
     Raises:
-        UseCaseError: One that is scored lacks a feature, or truths are not those that
-            are declared so.
+        UseCaseError: A scored type lacks a feature, or the truths are not the types
+            that are declared with a truth.
     """
     where = f"usecases/{use_case.name}"
     for name in use_case.scored:
-        if name not in use_case.events or known[name].identity is None:
+        if name not in use_case.events or types[name].identity is None:
             raise UseCaseError(
                 f"{where} scores {name}, and must take it, with an identity of its own"
             )
-        if missing := sorted(set(use_case.features) - set(known[name].numerals)):
+        if missing := sorted(set(use_case.features) - set(types[name].numerals)):
             raise UseCaseError(
                 f"{where} scores {name}, whose numerals lack {', '.join(missing)}"
             )
-    truths = {name for name in use_case.events if known[name].truth}
+    truths = {name for name in use_case.events if types[name].truth}
     if wrong := sorted(truths ^ set(use_case.truths)):
         raise UseCaseError(
             f"{where}: {', '.join(wrong)} must be among its truths, and be declared "
@@ -247,35 +252,35 @@ def _check_roles(use_case: UseCase, known: Mapping[str, EventType]) -> None:
 
 
 class _Constant(str):
-    """A number that Python reads and JSON does not have."""
+    """A number that Python parses and JSON does not have, such as NaN."""
 
     __slots__ = ()
 
 
 def _malformed(data: bytes) -> Refused:
-    """Return what is wrong with bytes that are not JSON."""
-    # Of JSON the first characters are ASCII: a zero among them is UTF-16 or UTF-32.
+    """Return the reason for bytes that are not JSON."""
+    # JSON starts with ASCII: a zero byte there means UTF-16 or UTF-32.
     if data.startswith(_BYTE_ORDER_MARK) or b"\0" in data[:4]:
         return Refused("wrong_encoding", "the event is not plain UTF-8")
     try:
         text = data.decode()
     except UnicodeDecodeError:
         return Refused("wrong_encoding", "the event is not UTF-8")
-    found: list[str] = []
+    constants: list[str] = []
 
     def constant(name: str) -> _Constant:
-        found.append(name)
+        constants.append(name)
         return _Constant(name)
 
     try:
-        # Python reads numbers that JSON does not have, which shows what was meant.
+        # Python also parses NaN and infinity, so the reason can say so.
         event = json.loads(text, parse_constant=constant)
     except (ValueError, RecursionError):
         return Refused("malformed_json", "the event is not one JSON object")
-    if not found:
+    if not constants:
         return Refused("malformed_json", "the event is not one JSON object")
     fields = event.items() if isinstance(event, dict) else ()
-    field = next((name for name, one in fields if isinstance(one, _Constant)), None)
+    field = next((name for name, value in fields if isinstance(value, _Constant)), None)
     return Refused("not_finite", "a number is NaN or infinite", field=field)
 
 
@@ -285,23 +290,23 @@ def _too_deep() -> Refused:
 
 def check_unread(data: bytes) -> None:
     """
-    Check what ``decode`` passes over: fields that nobody has declared.
+    Check the parts of an event that ``decode`` skips: undeclared fields.
 
     Args:
-        data: An event that was decoded.
+        data: An event, after ``decode``.
 
     Raises:
-        Refused: It is nested too deeply to be read again further on.
+        Refused: It is nested too deeply for later readers.
         UnicodeDecodeError: It is not UTF-8.
     """
     data.decode()
     if data.count(b"[") + data.count(b"{") <= MAXIMUM_DEPTH:
         return
     depth = 0
-    for found in _NESTING.finditer(data):
-        if found[1]:
+    for bracket in _NESTING.finditer(data):
+        if bracket[1]:
             depth += 1
             if depth > MAXIMUM_DEPTH:
                 raise _too_deep()
-        elif found[2]:
+        elif bracket[2]:
             depth -= 1

@@ -1,8 +1,8 @@
 """
-Messages out of what Pub/Sub pushes.
+Messages from the pushes of Pub/Sub.
 
-Three envelopes hold the same message: a CloudEvent in binary mode and one in structured
-mode, as Eventarc delivers them, and the plain push of a subscription. They are read
+A message comes in one of three envelopes: a CloudEvent in binary mode or in structured
+mode, as Eventarc delivers them, or the plain push of a subscription. They are parsed
 here, since the CloudEvents library takes ten times as long as the event itself.
 
 Sources: https://cloud.google.com/pubsub/docs/push and
@@ -27,10 +27,10 @@ MAXIMUM_BODY_BYTES = 15 * 1024**2
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """
-    A message as it was delivered.
+    A message of Pub/Sub.
 
-    ``problem`` says why its payload could not be read out of the envelope; ``data`` is
-    then what stood there. ``published_at`` is ISO 8601, empty where it is not known.
+    ``problem`` says why its payload could not be decoded; ``data`` is then the payload
+    as it came. ``published_at`` is in ISO 8601, empty if unknown.
     """
 
     data: bytes
@@ -67,11 +67,11 @@ def message(body: bytes) -> Message:
 
     Args:
         body: Of the request, in any of the three envelopes. The ``ce-`` headers of the
-            binary one say nothing that is needed.
+            binary mode are not needed.
 
     Raises:
-        RequestError: This is no push; the field at fault is named. A payload that is
-            not base64 is no error of the caller: ``problem`` says so.
+        RequestError: It is not a push; the error names the field at fault. For a
+            payload that is not base64, ``problem`` is set instead.
     """
     pushed = _pushed(body)
     message_id = pushed.message_id or pushed.snake_id
@@ -79,7 +79,7 @@ def message(body: bytes) -> Message:
         raise RequestError("the message has no id", field="message.messageId")
     problem = None
     try:
-        # As b64decode with validate, which looks at all of it twice.
+        # The same as b64decode with validate, which reads all of it twice.
         data = binascii.a2b_base64(pushed.data or "", strict_mode=True)
     except ValueError:
         data = (pushed.data or "").encode()
@@ -95,22 +95,22 @@ def message(body: bytes) -> Message:
 
 def _pushed(body: bytes, *, within: str = "") -> _Pushed:
     """
-    Return the push in a body, or in the field of a CloudEvent that is ``within``.
+    Return the push in a body, or in the field ``within`` of a CloudEvent.
 
     Raises:
         RequestError: There is none.
     """
     field = within
     try:
-        found = _decode_body(body)
-        if found.message is not None:
-            return found.message
-        data = bytes(found.data)
+        envelope = _decode_body(body)
+        if envelope.message is not None:
+            return envelope.message
+        data = bytes(envelope.data)
         if not within and data not in {b"", b"null"}:
             return _pushed(data, within="data")
-        if not within and found.data_base64 is not None:
+        if not within and envelope.data_base64 is not None:
             field = "data_base64"
-            inner = base64.b64decode(found.data_base64, validate=True)
+            inner = base64.b64decode(envelope.data_base64, validate=True)
             return _pushed(inner, within=field)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         place = _PLACE.search(str(error))

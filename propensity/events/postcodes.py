@@ -1,8 +1,8 @@
 """
 The socioeconomic index of a postcode, from a table that fits in memory.
 
-A postcode is compared in capitals and without spaces. One that the table lacks gets the
-median of its outward code, the first part of a British postcode, where that is known.
+Postcodes are compared in capitals and without spaces. A postcode that the table lacks
+gets the median of its outward code, the first part of a British postcode, if known.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ def normalised(postcode: str) -> str:
 
 def outward(postcode: str) -> str | None:
     """Return the outward code of a normalised British postcode, None for others."""
-    found = _BRITISH.fullmatch(postcode)
-    return found[1] if found else None
+    match = _BRITISH.fullmatch(postcode)
+    return match[1] if match else None
 
 
 class PostcodeIndex:
     """
-    The index of every postcode of the table ``postcode_index``.
+    The postcodes of the table ``postcode_index``, and their index.
 
     Two sorted arrays: a million postcodes take some 20 MB, a tenth of a dict.
     """
@@ -54,19 +54,19 @@ class PostcodeIndex:
         """
         Return the index of rows with ``postcode`` and ``socioeconomic_idx``.
 
-        Rows without an index, null or not finite, are as if they were not there.
+        Rows whose index is null or not finite are left out.
         """
         codes: Any = table["postcode"].to_numpy()
         values = table["socioeconomic_idx"].to_numpy().astype(np.float64)
-        is_known = np.isfinite(values)
+        is_finite = np.isfinite(values)
         width = max((len(code) for code in codes), default=1)
-        return cls(np.asarray(codes).astype(f"S{width}")[is_known], values[is_known])
+        return cls(np.asarray(codes).astype(f"S{width}")[is_finite], values[is_finite])
 
     def __len__(self) -> int:
         return len(self._codes)
 
     def find(self, postcode: str) -> float | None:
-        """Return the index of a postcode as registered, None if it is not known."""
+        """Return the index of a postcode in any spelling, None if unknown."""
         code = normalised(postcode)
         value = self._exact(code)
         if value is None and (part := outward(code)) is not None:
@@ -76,7 +76,7 @@ class PostcodeIndex:
     def _exact(self, code: str) -> float | None:
         key = code.encode("ascii")
         if len(key) > self._codes.itemsize:
-            return None  # numpy would widen the whole array to compare with it
+            return None  # numpy would widen the whole array for the comparison
         place = int(np.searchsorted(self._codes, key))
         if place < len(self._codes) and self._codes[place] == key:
             return float(self._values[place])

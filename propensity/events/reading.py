@@ -1,10 +1,10 @@
 """
 From messages to rows: decode, validate, enrich, encode; a batch of messages at a time.
 
-Pure: messages, the postcode table and the time are given. A message gives one row of
-``stream_events`` and one enriched event; or, where it says what came of an earlier
-event, one row of ``truth_events``; or it is refused for a reason and goes to
-``dead_letters`` as it came.
+Pure: messages, the postcode table and the time are arguments. A message becomes a row
+of ``stream_events`` and an enriched event; or, if it tells the outcome of an earlier
+event, a row of ``truth_events``; or it is refused with a reason and becomes a dead
+letter.
 """
 
 from __future__ import annotations
@@ -47,12 +47,16 @@ from propensity.privacy.suppression import Suppressed
 @dataclass(frozen=True, kw_only=True)
 class Accepted:
     """
-    What came of a batch.
+    The outcome of a batch.
 
-    ``rows`` are of ``stream_events``; ``enriched`` has the event of each as JSON, its
-    original fields and what was found out, and ``places`` its message. ``truths`` are
-    rows of ``truth_events``, and ``truth_places`` has the message of each. ``refused``
-    has the reason by message.
+    Attributes:
+        rows: Of ``stream_events``.
+        enriched: The enriched event of each row, as JSON.
+        places: The message of each row.
+        truths: Rows of ``truth_events``.
+        truth_places: The message of each truth.
+        refused: The reasons of refusals, by message.
+        unknown_postcodes: How many postcodes have no index.
     """
 
     rows: pa.RecordBatch
@@ -65,8 +69,8 @@ class Accepted:
 
     @property
     def reasons(self) -> Mapping[str, int]:
-        """How many were refused, by reason."""
-        return Counter(one.reason for one in self.refused.values())
+        """The number of refused messages, by reason."""
+        return Counter(refusal.reason for refusal in self.refused.values())
 
 
 def accept(
@@ -83,64 +87,71 @@ def accept(
     Args:
         messages: In any order.
         catalogue: Of the event types.
-        postcodes: Of the table ``postcode_index``; None for events that are enriched.
+        postcodes: The postcode table; None for events that are enriched already.
         received_at: Now, in UTC.
         rules: Of the deployment.
     """
     refused: dict[int, Refused] = {}
-    read = _read(messages, catalogue, rules, refused)
+    decoded = _events_of(messages, catalogue, rules, refused)
     latest = received_at + rules.clock_skew
     truths: pa.RecordBatch = _NO_TRUTHS
     truth_places: Sequence[int] = ()
-    if not catalogue.truths.isdisjoint(read.event_types):
-        are_truths = [name in catalogue.truths for name in read.event_types]
-        truth_events = read.only(
-            [row for row, is_one in enumerate(are_truths) if is_one]
+    if not catalogue.truths.isdisjoint(decoded.event_types):
+        are_truths = [name in catalogue.truths for name in decoded.event_types]
+        truth_events = decoded.only(
+            [row for row, is_truth in enumerate(are_truths) if is_truth]
         )
-        read = read.only([row for row, is_one in enumerate(are_truths) if not is_one])
+        decoded = decoded.only(
+            [row for row, is_truth in enumerate(are_truths) if not is_truth]
+        )
         truths, truth_places = _truths(
             messages, truth_events, refused, latest, received_at
         )
     readable = len(refused)
-    amounts = amounts_of(read, refused)
-    texts = [event.event_time for event in read.events]
+    amounts = amounts_of(decoded, refused)
+    texts = [event.event_time for event in decoded.events]
     moments = moments_of(
-        texts, ["event_time"] * len(texts), read.places, refused, latest
+        texts, ["event_time"] * len(texts), decoded.places, refused, latest
     )
     sparse, unknown = sparse_columns(
-        read, moments, refused, postcodes=postcodes, rules=rules, latest=latest
+        decoded, moments, refused, postcodes=postcodes, rules=rules, latest=latest
     )
     days = (microseconds(moments) // DAY_US).astype(np.int32)
     first_day = (received_at - EPOCH - rules.lateness) // timedelta(days=1)
-    count = len(read.places)
+    count = len(decoded.places)
     is_all = count == len(messages)
-    taken = messages if is_all else [messages[place] for place in read.places]
+    sources = messages if is_all else [messages[place] for place in decoded.places]
     columns: dict[str, Any] = {
-        "use_case": pa.array(read.use_cases, STRING),
-        "event_id": pa.array(read.event_ids, STRING),
-        "user_id": pa.array(read.user_ids, STRING),
-        "event_type": pa.array(read.event_types, STRING),
+        "use_case": pa.array(decoded.use_cases, STRING),
+        "event_id": pa.array(decoded.event_ids, STRING),
+        "user_id": pa.array(decoded.user_ids, STRING),
+        "event_type": pa.array(decoded.event_types, STRING),
         "event_time": moments,
         "event_date": pa.array(days).view(pa.date32()),
         "amount": amounts,
         **sparse,
         "is_late": pa.array(days < first_day),
-        **_delivery(taken, received_at),
+        **_delivery(sources, received_at),
     }
     rows = pa.RecordBatch.from_arrays(
         [columns[name] for name in EVENT_SCHEMA.names], schema=EVENT_SCHEMA
     )
     if len(refused) > readable:
-        kept = [row for row, place in enumerate(read.places) if place not in refused]
-        rows, read = rows.take(pa.array(kept, pa.int64())), read.only(kept)
-        taken = [taken[row] for row in kept]
-    enriched = [message.data for message in taken]
-    for row in read.altered:
-        enriched[row] = enriched_event(read, row, enriched[row], rows)
+        remaining = [
+            row for row, place in enumerate(decoded.places) if place not in refused
+        ]
+        rows, decoded = (
+            rows.take(pa.array(remaining, pa.int64())),
+            decoded.only(remaining),
+        )
+        sources = [sources[row] for row in remaining]
+    enriched = [message.data for message in sources]
+    for row in decoded.altered:
+        enriched[row] = enriched_event(decoded, row, enriched[row], rows)
     return Accepted(
         rows=rows,
         enriched=enriched,
-        places=read.places,
+        places=decoded.places,
         truths=truths,
         truth_places=truth_places,
         refused=refused,
@@ -149,10 +160,10 @@ def accept(
 
 
 def _delivery(messages: Sequence[Message], received_at: datetime) -> dict[str, Any]:
-    """Return the columns that say how events came: by which message, and when."""
+    """Return the columns of delivery: message, publication and receipt."""
     count = len(messages)
     return {
-        "message_id": pa.array([one.message_id for one in messages], STRING),
+        "message_id": pa.array([message.message_id for message in messages], STRING),
         "published_at": published(messages),
         "received_at": pa.repeat(pa.scalar(received_at, UTC_TIME), count),
         "received_on": pa.repeat(pa.scalar(received_at.date(), pa.date32()), count),
@@ -166,20 +177,20 @@ def unsuppressed(
     accepted: Accepted, messages: Sequence[Message], suppressed: Suppressed
 ) -> tuple[Accepted, int]:
     """
-    Return what came of a batch without anything about users on the list.
+    Return the outcome of a batch without users on the list.
 
-    A truth is about the user that its event is about: a type of truths has an
-    identity, which is both.
+    The user of a truth is its event id: types with a truth have an identity, which is
+    both.
 
     Args:
-        accepted: What ``accept`` returned.
+        accepted: From ``accept``.
         messages: Of the batch.
         suppressed: The list.
 
     Returns:
-        What is left, and how many messages are not in it any more.
+        The rest of the outcome, and the number of messages that were taken out.
     """
-    kept, kept_truths = (
+    event_rows, truth_rows = (
         [
             row
             for row, (user, use_case) in enumerate(zip(users, use_cases, strict=True))
@@ -192,19 +203,21 @@ def unsuppressed(
     )
     refused = unmentioned(accepted.refused, messages, suppressed)
     before = (accepted.places, accepted.truth_places, accepted.refused)
-    left_out = sum(map(len, before)) - sum(map(len, (kept, kept_truths, refused)))
-    if not left_out:
+    n_suppressed = sum(map(len, before)) - sum(
+        map(len, (event_rows, truth_rows, refused))
+    )
+    if not n_suppressed:
         return accepted, 0
-    left = replace(
+    remaining = replace(
         accepted,
-        rows=accepted.rows.take(pa.array(kept, pa.int64())),
-        enriched=[accepted.enriched[row] for row in kept],
-        places=[accepted.places[row] for row in kept],
-        truths=accepted.truths.take(pa.array(kept_truths, pa.int64())),
-        truth_places=[accepted.truth_places[row] for row in kept_truths],
+        rows=accepted.rows.take(pa.array(event_rows, pa.int64())),
+        enriched=[accepted.enriched[row] for row in event_rows],
+        places=[accepted.places[row] for row in event_rows],
+        truths=accepted.truths.take(pa.array(truth_rows, pa.int64())),
+        truth_places=[accepted.truth_places[row] for row in truth_rows],
         refused=refused,
     )
-    return left, left_out
+    return remaining, n_suppressed
 
 
 def _texts(rows: pa.RecordBatch, name: str) -> list[str]:
@@ -217,7 +230,7 @@ def unmentioned(
     messages: Sequence[Message],
     suppressed: Suppressed,
 ) -> dict[int, Refused]:
-    """Return of what was refused the messages that name no user on the list."""
+    """Return the refusals of messages that name no user on the list."""
     return {
         place: reason
         for place, reason in refused.items()
@@ -229,15 +242,15 @@ def unmentioned(
 
 def _truths(
     messages: Sequence[Message],
-    read: Decoded,
+    decoded: Decoded,
     refused: dict[int, Refused],
     latest: datetime,
     received_at: datetime,
 ) -> tuple[pa.RecordBatch, list[int]]:
-    """Return rows of ``truth_events`` and the messages that they are of."""
+    """Return rows of ``truth_events`` and the message of each."""
     readable = len(refused)
     texts, fields, labels = [], [], []
-    for place, event in zip(read.places, read.events, strict=True):
+    for place, event in zip(decoded.places, decoded.events, strict=True):
         truth, truth_time = event.declared.truth
         texts.append(getattr(event, truth_time))
         fields.append(truth_time)
@@ -246,73 +259,79 @@ def _truths(
         except Refused as error:
             refused[place] = error
             labels.append(0)
-    moments = moments_of(texts, fields, read.places, refused, latest)
-    taken = [messages[place] for place in read.places]
+    moments = moments_of(texts, fields, decoded.places, refused, latest)
+    sources = [messages[place] for place in decoded.places]
     columns: dict[str, Any] = {
-        "use_case": pa.array(read.use_cases, STRING),
-        "event_id": pa.array(read.event_ids, STRING),
+        "use_case": pa.array(decoded.use_cases, STRING),
+        "event_id": pa.array(decoded.event_ids, STRING),
         "label": pa.array(labels, pa.int64()),
         "truth_time": moments,
-        **_delivery(taken, received_at),
+        **_delivery(sources, received_at),
     }
     rows = pa.RecordBatch.from_arrays(
         [columns[name] for name in TRUTH_SCHEMA.names], schema=TRUTH_SCHEMA
     )
     if len(refused) == readable:
-        return rows, read.places
-    kept = [row for row, place in enumerate(read.places) if place not in refused]
-    return rows.take(pa.array(kept, pa.int64())), [read.places[row] for row in kept]
+        return rows, decoded.places
+    remaining = [
+        row for row, place in enumerate(decoded.places) if place not in refused
+    ]
+    return rows.take(pa.array(remaining, pa.int64())), [
+        decoded.places[row] for row in remaining
+    ]
 
 
-def _read(
+def _events_of(
     messages: Sequence[Message],
     catalogue: Catalogue,
     rules: Rules,
     refused: dict[int, Refused],
 ) -> Decoded:
     """
-    Decode messages, each for itself, and find out what each event is.
+    Decode messages, and complete type, use case, user and id of each event.
 
-    In lists, since a loop over messages takes longer than decoding them does.
+    It works on whole lists: a Python loop over messages takes longer than decoding.
     """
-    read = Decoded()
-    events, places = read.events, read.places
-    for first, run in _decode(messages, catalogue, rules, refused, first=0):
+    decoded = Decoded()
+    events, places = decoded.events, decoded.places
+    for first, run in _decode_runs(messages, catalogue, rules, refused, first=0):
         events += run
         places += range(first, first + len(run))
     undecoded = len(refused)
-    types = read.event_types = [event.type_name for event in events]
-    use_cases = read.use_cases = [event.use_case for event in events]
-    event_ids = read.event_ids = [event.event_id for event in events]
-    read.user_ids = [event.user_id for event in events]
+    types = decoded.event_types = [event.type_name for event in events]
+    use_cases = decoded.use_cases = [event.use_case for event in events]
+    event_ids = decoded.event_ids = [event.event_id for event in events]
+    decoded.user_ids = [event.user_id for event in events]
     met = {*types}
     if not catalogue.identities.keys().isdisjoint(met):
-        _identify(read, catalogue, refused)
-    read.sparse = [row for row, event in enumerate(events) if not event.is_plain]
-    read.altered = read.sparse
+        _identify(decoded, catalogue, refused)
+    decoded.sparse = [row for row, event in enumerate(events) if not event.is_plain]
+    decoded.altered = decoded.sparse
     if None in use_cases or None in event_ids:
-        found = enumerate(zip(use_cases, event_ids, strict=True))
-        nameless = {row for row, names in found if None in names}
-        read.altered = sorted(nameless.union(read.sparse))
+        pairs = enumerate(zip(use_cases, event_ids, strict=True))
+        nameless = {row for row, names in pairs if None in names}
+        decoded.altered = sorted(nameless.union(decoded.sparse))
         for row in nameless:
             message = messages[places[row]]
-            given = message.attributes
+            attributes = message.attributes
             if use_cases[row] is None:
                 default = catalogue.default.get(types[row])
-                use_cases[row] = given.get("use_case") or default
+                use_cases[row] = attributes.get("use_case") or default
             event_ids[row] = (
-                event_ids[row] or given.get("event_id") or message.message_id
+                event_ids[row] or attributes.get("event_id") or message.message_id
             )
     if not catalogue.taken.issuperset(product({*use_cases}, met)):
-        for row, taken in enumerate(zip(use_cases, types, strict=True)):
-            if taken not in catalogue.taken:
-                refused[places[row]] = catalogue.not_taken(*taken)
-    for row in read.altered:
+        for row, pair in enumerate(zip(use_cases, types, strict=True)):
+            if pair not in catalogue.taken:
+                refused[places[row]] = catalogue.no_taker(*pair)
+    for row in decoded.altered:
         if len(event_ids[row]) > MAXIMUM_ID_CHARACTERS:
             refused.setdefault(places[row], _too_long("event_id"))
     if len(refused) == undecoded:
-        return read
-    return read.only([row for row, place in enumerate(places) if place not in refused])
+        return decoded
+    return decoded.only(
+        [row for row, place in enumerate(places) if place not in refused]
+    )
 
 
 def _too_long(field: str) -> Refused:
@@ -320,7 +339,7 @@ def _too_long(field: str) -> Refused:
 
 
 def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
-    """Let events with an identity go by it, whatever else they came under."""
+    """Set user and id of events with an identity to it."""
     for row, name in enumerate(read.event_types):
         if (field := catalogue.identities.get(name)) is not None:
             identity = str(getattr(read.events[row], field))
@@ -329,7 +348,7 @@ def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) 
             read.event_ids[row] = read.user_ids[row] = identity
 
 
-def _decode(
+def _decode_runs(
     messages: Sequence[Message],
     catalogue: Catalogue,
     rules: Rules,
@@ -337,9 +356,9 @@ def _decode(
     *,
     first: int,
 ) -> Iterator[tuple[int, list[Any]]]:
-    """Yield runs of events, each with the place of its first; ``first`` is of all."""
+    """Yield runs of valid events, each with the place of its first message."""
     try:
-        yield first, _decoded(messages, catalogue, rules)
+        yield first, _decode_all(messages, catalogue, rules)
     except (Refused, msgspec.MsgspecError, ValueError, RecursionError) as error:
         if len(messages) == 1:
             data = messages[0].data
@@ -349,20 +368,22 @@ def _decode(
             return
     else:
         return
-    # One that is broken must not touch another: the halves tell which it is.
+    # An invalid event must not refuse the others: halve the batch to find it.
     half = len(messages) // 2
-    yield from _decode(messages[:half], catalogue, rules, refused, first=first)
-    yield from _decode(messages[half:], catalogue, rules, refused, first=first + half)
+    yield from _decode_runs(messages[:half], catalogue, rules, refused, first=first)
+    yield from _decode_runs(
+        messages[half:], catalogue, rules, refused, first=first + half
+    )
 
 
-def _decoded(
+def _decode_all(
     messages: Sequence[Message], catalogue: Catalogue, rules: Rules
 ) -> list[Any]:
     """
     Return the events of messages.
 
     Raises:
-        Refused, MsgspecError, ValueError, RecursionError: One of them is broken.
+        Refused, MsgspecError, ValueError, RecursionError: One of them is invalid.
     """
     for message in messages:
         if message.problem is not None:
@@ -376,9 +397,11 @@ def _decoded(
     except msgspec.ValidationError as error:
         if not catalogue.may_be_bare(error):
             raise
-        # The type is looked for in each for itself.
-        events = [catalogue.read(one.data, one.attributes) for one in messages]
-    # Short ASCII cannot be wrong where nobody reads it.
+        # Some events may be bare.
+        events = [
+            catalogue.read(message.data, message.attributes) for message in messages
+        ]
+    # Short ASCII is valid in undeclared fields, too.
     for data in filterfalse(bytes.isascii, payloads):
         check_unread(data)
     if longest > 2 * MAXIMUM_DEPTH:

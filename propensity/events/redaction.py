@@ -1,9 +1,9 @@
 """
-Messages that were refused, without what they say of a person that nothing needs.
+Redaction: dead letters without personal values.
 
-A dead letter is kept as it came, so that it can be sent again once what was wrong is
-mended. A name, a street address or a birth date need not be kept for that: the age is
-what comes of them, and it is put in the birth date's place.
+A dead letter is stored as it came, so that it can be sent again once the cause is
+mended. That needs no name, street address or birth date: the row of an event has only
+the age, which takes the place of the birth date.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes:
     """
     Return a message without the values of its personal fields.
 
-    One without such fields is returned as it is, to the byte. One that is no JSON is
-    searched for what looks like such a field.
+    A message without such fields stays the same bytes. In a message that is not JSON,
+    text that looks like such a field is redacted.
 
     Args:
-        data: As it came.
-        personal: Kind, of ``PERSONAL``, by the name of the field.
+        data: The message.
+        personal: Kinds of the personal fields, by name.
     """
     if not personal:
         return data
@@ -43,9 +43,9 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes:
         fields: dict[str, Any] = _decode_fields(data)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         fields = {}
-    if found := fields.keys() & personal.keys():
+    if names := fields.keys() & personal.keys():
         age = _age(fields, personal)
-        for name in found:
+        for name in names:
             if personal[name] == "birth date" and age is not None:
                 del fields[name]
                 fields["age"] = age
@@ -61,7 +61,7 @@ def redacted(data: bytes, personal: Mapping[str, str]) -> bytes:
 
 
 def _age(fields: Mapping[str, Any], personal: Mapping[str, str]) -> int | None:
-    """Return the age that a registration would be stored with, None where unknown."""
+    """Return the age in the row of a registration, None if unknown."""
     for name, kind in personal.items():
         if kind == "birth date" and name in fields:
             try:
@@ -74,10 +74,10 @@ def _age(fields: Mapping[str, Any], personal: Mapping[str, str]) -> int | None:
 
 @cache
 def _pattern(names: tuple[str, ...]) -> re.Pattern[bytes]:
-    """Return what finds a field's value, be it a text, its beginning or none."""
+    """Return a pattern for the values of fields: texts, complete or cut, and others."""
     every = "|".join(map(re.escape, names))
-    # Whatever is quoted once more has backslashes before its quotes; how many is
-    # bounded, so that each byte is looked at a few times only.
+    # JSON within a string has backslashes before its quotes; their number is bounded,
+    # so that each byte is read a few times only.
     quote = r"""(?<!\\)\\{0,8}["']"""
     text = rf"({quote}(?:{every})\\{{0,8}}[\"']\s*+[:=]\s*+)"
     value = (
@@ -92,7 +92,7 @@ def personal_fields(types: Mapping[str, Any]) -> dict[str, str]:
     """Return the personal fields of event types, and their kinds."""
     return {
         name: kind
-        for one in types.values()
-        for name, kind in one.fields.items()
+        for event_type in types.values()
+        for name, kind in event_type.fields.items()
         if kind in PERSONAL
     }

@@ -1,9 +1,9 @@
 """
-Rows: columns of Arrow out of decoded events, and rows of dead letters.
+Rows: Arrow columns from decoded events, and rows of dead letters.
 
-A column is made of all events of a batch at once where they are written as most
-producers write them, and one by one where not. An event that cannot be is added to
-``refused``, by the place of its message; its values are then any.
+A column is parsed for a whole batch at once if its values have the usual format, and
+value by value if not. An invalid event is added to ``refused``, by the place of its
+message; its values in the columns then mean nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ EVENT_SCHEMA = tables.STREAM_EVENTS.arrow_schema()
 TRUTH_SCHEMA = tables.TRUTH_EVENTS.arrow_schema()
 DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 
-# A row with more would not fit in one append.
+# A larger row would not fit in one append.
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
 STRING = pa.string()
@@ -55,10 +55,10 @@ _MONEY = EVENT_SCHEMA.field("amount").type
 _MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // _MICROSECOND
 
-# A line for each event: money as most producers write it, or none.
+# A line for each event: money in the usual format, or an empty line.
 _AMOUNTS = re.compile(rf"(?:(?:{AMOUNT[1:-1]})?+\n)*+".encode())
 
-# Columns that few events fill: those of a registration, and further fields as JSON.
+# Columns that few events have: those of a registration, and further fields as JSON.
 _SPARSE = {
     name: EVENT_SCHEMA.field(name).type
     for name in (
@@ -80,7 +80,7 @@ _SPARSE = {
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What a deployment chooses about events."""
+    """The settings of a deployment about events."""
 
     maximum_bytes: int
     clock_skew: timedelta
@@ -89,7 +89,7 @@ class Rules:
 
 
 class Decoded:
-    """The events of a batch that could be decoded, in lists of one length."""
+    """The decoded events of a batch, in lists of equal length."""
 
     __slots__ = (
         *("altered", "event_ids", "event_types", "events"),
@@ -103,31 +103,31 @@ class Decoded:
         self.use_cases: list[Any] = []
         self.event_ids: list[Any] = []
         self.user_ids: list[Any] = []
-        # Rows that say more than an amount, and rows that are published with more
-        # fields than they came with.
+        # Rows of events with more than an amount, and rows that get further fields
+        # before they are published.
         self.sparse: list[int] = []
         self.altered: list[int] = []
 
     def only(self, rows: Sequence[int]) -> Decoded:
-        """Return some of them."""
-        kept = Decoded()
+        """Return the events of some rows."""
+        subset = Decoded()
         moved = {row: new for new, row in enumerate(rows)}
-        kept.places = [self.places[row] for row in rows]
-        kept.events = [self.events[row] for row in rows]
-        kept.event_types = [self.event_types[row] for row in rows]
-        kept.use_cases = [self.use_cases[row] for row in rows]
-        kept.event_ids = [self.event_ids[row] for row in rows]
-        kept.user_ids = [self.user_ids[row] for row in rows]
-        kept.sparse = [moved[row] for row in self.sparse if row in moved]
-        kept.altered = [moved[row] for row in self.altered if row in moved]
-        return kept
+        subset.places = [self.places[row] for row in rows]
+        subset.events = [self.events[row] for row in rows]
+        subset.event_types = [self.event_types[row] for row in rows]
+        subset.use_cases = [self.use_cases[row] for row in rows]
+        subset.event_ids = [self.event_ids[row] for row in rows]
+        subset.user_ids = [self.user_ids[row] for row in rows]
+        subset.sparse = [moved[row] for row in self.sparse if row in moved]
+        subset.altered = [moved[row] for row in self.altered if row in moved]
+        return subset
 
 
-def amounts_of(read: Decoded, refused: dict[int, Refused]) -> pa.Array:
-    """Return money as exact decimals, null where an event has none."""
-    amounts = [event.amount for event in read.events]
+def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> pa.Array:
+    """Return amounts as exact decimals; null for an event without one."""
+    amounts = [event.amount for event in decoded.events]
     has_none = np.zeros(len(amounts), np.bool_)
-    for row in read.sparse:
+    for row in decoded.sparse:
         if amounts[row] is None:
             has_none[row], amounts[row] = True, b""
     lines = b"\n".join(amounts)
@@ -135,15 +135,15 @@ def amounts_of(read: Decoded, refused: dict[int, Refused]) -> pa.Array:
     if _AMOUNTS.fullmatch(lines + b"\n"):
         digits = lines.split(b"\n") if amounts else []
     else:
-        digits = [bytes(one) for one in amounts]
-        for row, one in enumerate(digits):
-            if _AMOUNTS.fullmatch(one + b"\n"):
+        digits = [bytes(amount) for amount in amounts]
+        for row, amount in enumerate(digits):
+            if _AMOUNTS.fullmatch(amount + b"\n"):
                 continue
             try:
-                field = read.events[row].declared.amount
-                digits[row] = str(amount_of(one, field=field))
+                field = decoded.events[row].declared.amount
+                digits[row] = str(amount_of(amount, field=field))
             except Refused as error:
-                refused[read.places[row]] = error
+                refused[decoded.places[row]] = error
                 has_none[row] = True
     return pa.array(digits, STRING, mask=has_none).cast(_MONEY)
 
@@ -156,33 +156,33 @@ def moments_of(
     latest: datetime,
 ) -> pa.Array:
     """
-    Return times; of one that is refused it is any.
+    Return times; that of a refused event means nothing.
 
     Args:
-        texts: As they came.
-        fields: The name of each, for the error.
+        texts: Of the events.
+        fields: The name of each field, for the error.
         places: The message of each.
-        refused: Gets those that cannot be.
-        latest: The last moment that can.
+        refused: Gets the invalid ones.
+        latest: A later time is invalid.
     """
     try:
         moments = pa.array(texts, STRING).cast(UTC_TIME)
     except pa.ArrowInvalid:
-        found = _each(texts, fields)
-        for row, one in found.items():
-            if isinstance(one, Refused):
-                refused.setdefault(places[row], one)
-                found[row] = EPOCH
-        others = [None if row in found else text for row, text in enumerate(texts)]
+        odd = _each(texts, fields)
+        for row, moment in odd.items():
+            if isinstance(moment, Refused):
+                refused.setdefault(places[row], moment)
+                odd[row] = EPOCH
+        others = [None if row in odd else text for row, text in enumerate(texts)]
         moments = pc.coalesce(
             pa.array(others, STRING).cast(UTC_TIME),
-            pa.array([found.get(row) for row in range(len(texts))], UTC_TIME),
+            pa.array([odd.get(row) for row in range(len(texts))], UTC_TIME),
         )
     since = microseconds(moments)
     is_early = since < (EARLIEST - EPOCH) // _MICROSECOND
     is_late = since > (latest - EPOCH) // _MICROSECOND
     for row in np.flatnonzero(is_early | is_late).tolist():
-        # Arrow has years that no datetime has; they are no moments here either.
+        # Arrow has years that datetime lacks; they are refused as bad times.
         moment = _moment(texts[row], fields[row])
         if not isinstance(moment, Refused):
             detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
@@ -198,12 +198,14 @@ def microseconds(moments: pa.Array) -> NDArray[np.int64]:
 
 
 def _each(texts: Sequence[str], fields: Sequence[str]) -> dict[int, datetime | Refused]:
-    """Return by row what Arrow may not read of times, each for itself."""
+    """Return the times that Arrow may not parse, by row, each parsed alone."""
     odd = {row: text for row, text in enumerate(texts) if not MOMENT.fullmatch(text)}
     others = [text for row, text in enumerate(texts) if row not in odd]
     try:
         pa.array(others, STRING).cast(UTC_TIME)
-    except pa.ArrowInvalid:  # one that looks like the others is in no calendar
+    except (
+        pa.ArrowInvalid
+    ):  # a well-formed time, such as 30 February, is in no calendar
         odd = dict(enumerate(texts))
     return {row: _moment(text, fields[row]) for row, text in odd.items()}
 
@@ -216,23 +218,24 @@ def _moment(text: str, field: str) -> datetime | Refused:
 
 
 def published(messages: Sequence[Message]) -> pa.Array:
-    """Return when messages were published; null where it is not said."""
+    """Return the publication times of messages; null if unknown."""
     texts = [message.published_at or None for message in messages]
-    given = pa.array(texts, STRING)
+    column = pa.array(texts, STRING)
     with contextlib.suppress(pa.ArrowInvalid):
-        return given.cast(UTC_TIME)
+        return column.cast(UTC_TIME)
     try:
-        # Nanoseconds may be given; BigQuery keeps microseconds.
-        return given.cast(pa.timestamp("ns", "UTC")).cast(UTC_TIME, safe=False)
+        # Pub/Sub may send nanoseconds; BigQuery keeps microseconds.
+        return column.cast(pa.timestamp("ns", "UTC")).cast(UTC_TIME, safe=False)
     except pa.ArrowInvalid:
-        found = [None if text is None else _moment(text, "") for text in texts]
+        moments = [None if text is None else _moment(text, "") for text in texts]
         return pa.array(
-            [None if isinstance(one, Refused) else one for one in found], UTC_TIME
+            [None if isinstance(moment, Refused) else moment for moment in moments],
+            UTC_TIME,
         )
 
 
 def sparse_columns(
-    read: Decoded,
+    decoded: Decoded,
     moments: pa.Array,
     refused: dict[int, Refused],
     *,
@@ -240,28 +243,28 @@ def sparse_columns(
     rules: Rules,
     latest: datetime,
 ) -> tuple[dict[str, pa.Array], int]:
-    """Return the columns that few events fill, and how many postcodes are unknown."""
-    count = len(read.events)
+    """Return the columns that few events have, and the number of unknown postcodes."""
+    count = len(decoded.events)
     filled: dict[str, list[Any]] = {}
     unknown = 0
     since = microseconds(moments)
-    for row in read.sparse:
-        if read.places[row] in refused:
+    for row in decoded.sparse:
+        if decoded.places[row] in refused:
             continue
         try:
             moment = EPOCH + int(since[row]) * _MICROSECOND
-            values = _details(read.events[row], moment, rules, latest)
+            values = _details(decoded.events[row], moment, rules, latest)
         except Refused as error:
-            refused[read.places[row]] = error
+            refused[decoded.places[row]] = error
             continue
         if (postcode := values.get("postcode")) is not None:
-            given = read.events[row].socioeconomic_idx
+            sent_index = decoded.events[row].socioeconomic_idx
             index = (
                 postcodes.find(postcode)
                 if postcodes is not None
                 else None
-                if given is msgspec.UNSET
-                else given
+                if sent_index is msgspec.UNSET
+                else sent_index
             )
             values["socioeconomic_idx"] = index
             unknown += index is None
@@ -282,10 +285,10 @@ def _details(
     event: Any, moment: datetime, rules: Rules, latest: datetime
 ) -> dict[str, Any]:
     """
-    Return what an event says beyond its amount, by column.
+    Return the values of an event beside its amount, by column.
 
     Raises:
-        Refused: A field's value cannot be.
+        Refused: A value is invalid.
     """
     values: dict[str, Any] = {}
     further: dict[str, Any] = {**numerals_of(event), **_instants(event, latest)}
@@ -296,7 +299,7 @@ def _details(
         value = getattr(event, name)
         if kind in PERSONAL and value is msgspec.UNSET:
             if age is msgspec.UNSET:
-                # Who keeps such fields to himself sends the age in their place.
+                # A producer that holds back personal fields must send the age.
                 raise Refused("missing_field", "the field is missing", field=name)
         elif kind == "birth date":
             values["age"] = age_at(value, moment, field=name)
@@ -314,7 +317,7 @@ def _details(
 
 
 def _instants(event: Any, latest: datetime) -> dict[str, str | None]:
-    """Return an event's instants in ISO 8601; one that makes no sense is null."""
+    """Return an event's instants in ISO 8601; null for one that makes no sense."""
     return {
         name: None if moment is None else moment.isoformat()
         for name, moment in instants_of(event, latest=latest).items()
@@ -323,20 +326,22 @@ def _instants(event: Any, latest: datetime) -> dict[str, str | None]:
 
 _ENRICHMENT = ("socioeconomic_idx", "age")
 
-# Values stay as they were written: a number read and written again may be another.
+# Raw values: a number that is parsed and written again may change.
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def enriched_event(read: Decoded, row: int, data: bytes, rows: pa.RecordBatch) -> bytes:
-    """Return an event with its identity and with what was found out about it."""
-    event = read.events[row]
+def enriched_event(
+    decoded: Decoded, row: int, data: bytes, rows: pa.RecordBatch
+) -> bytes:
+    """Return an event as JSON, with its identity and its enrichment."""
+    event = decoded.events[row]
     added: dict[str, Any] = {}
-    if event.event_id != read.event_ids[row]:
-        added["event_id"] = read.event_ids[row]
+    if event.event_id != decoded.event_ids[row]:
+        added["event_id"] = decoded.event_ids[row]
     if event.use_case is None:
-        added["use_case"] = read.use_cases[row]
-    if event.user_id != read.user_ids[row]:
-        added["user_id"] = read.user_ids[row]
+        added["use_case"] = decoded.use_cases[row]
+    if event.user_id != decoded.user_ids[row]:
+        added["user_id"] = decoded.user_ids[row]
     if event.is_bare:
         added["event_type"] = event.type_name
     for name in _ENRICHMENT:
@@ -347,13 +352,13 @@ def enriched_event(read: Decoded, row: int, data: bytes, rows: pa.RecordBatch) -
 
 def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
     """
-    Return a JSON object with further fields; its own stay as they were written.
+    Return a JSON object with further fields; its own values stay the same bytes.
 
     Args:
         data: The object, not empty.
-        added: Come in the place of fields of the same name.
+        added: Further fields; they replace fields of the same name.
     """
-    # A name may be that of a field within a field, or be spelled in escapes.
+    # The name may also be in a nested object, or be written with escapes.
     if b"\\u" in data or any(f'"{name}"'.encode() in data for name in added):
         return msgspec.json.encode({**_decode_fields(data), **added})
     whole = data.rstrip()
@@ -368,30 +373,30 @@ def dead_letters(
     personal: Mapping[str, str],
 ) -> pa.RecordBatch:
     """
-    Return rows of ``dead_letters``: what was refused, as it came but for persons.
+    Return rows of ``dead_letters``: refused messages, without personal values.
 
     Args:
-        messages: As given to ``accept``.
-        refused: Why, by place in ``messages``.
+        messages: Of the batch.
+        refused: The reasons, by place in ``messages``.
         received_at: Now, in UTC.
-        personal: Kinds of the fields whose values are left out, by name.
+        personal: Kinds of the personal fields, by name.
     """
-    chosen = [messages[place] for place in refused]
+    letters = [messages[place] for place in refused]
     reasons = list(refused.values())
-    count = len(chosen)
+    count = len(letters)
     columns: dict[str, Any] = {
-        "message_id": [message.message_id for message in chosen],
-        "reason": [one.reason for one in reasons],
-        "field": [one.field for one in reasons],
-        "detail": [one.detail for one in reasons],
+        "message_id": [message.message_id for message in letters],
+        "reason": [refusal.reason for refusal in reasons],
+        "field": [refusal.field for refusal in reasons],
+        "detail": [refusal.detail for refusal in reasons],
         "raw": [
-            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in chosen
+            redacted(message.data[:MAXIMUM_RAW_BYTES], personal) for message in letters
         ],
-        "raw_size": [len(message.data) for message in chosen],
+        "raw_size": [len(message.data) for message in letters],
         "attributes": [
-            msgspec.json.encode(message.attributes).decode() for message in chosen
+            msgspec.json.encode(message.attributes).decode() for message in letters
         ],
-        "published_at": published(chosen),
+        "published_at": published(letters),
         "received_at": [received_at] * count,
         "received_on": [received_at.date()] * count,
     }

@@ -1,9 +1,9 @@
 """
-Event types: what kinds of fields an event has, and the struct that it is decoded by.
+Event types: their fields by kind, and the structs that decode their events.
 
 ``events.toml`` declares the types that use cases share, a ``usecase.toml`` those of its
-own. A type becomes one msgspec struct. An amount is kept as the digits that were sent:
-a float in between would decide what a cent is.
+own. A type becomes one msgspec struct. An amount keeps its digits: a float would round
+its cents.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Kind:
     A kind of fields; ``events.toml`` says what each means.
 
     Attributes:
-        type: As msgspec decodes it.
-        is_optional: An event may come without it.
-        is_single: A type has one such field at most: it has a column of its own.
-        is_personal: It is not stored unless the deployment keeps personal fields.
+        type: For msgspec.
+        is_optional: An event may lack it.
+        is_single: A type has at most one such field, since it has a column of its own.
+        is_personal: It is stored only if the deployment keeps personal fields.
     """
 
     type: Any
@@ -64,7 +64,7 @@ PERSONAL = tuple(name for name, kind in KINDS.items() if kind.is_personal)
 
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
-# What every event has, what is found out about one, and what a struct says of itself.
+# Fields of every event, fields of its enrichment, and attributes of the structs.
 _RESERVED = frozenset(
     {
         *("user_id", "event_type", "event_time", "event_id", "use_case"),
@@ -73,7 +73,7 @@ _RESERVED = frozenset(
     }
 )
 
-# Fields with a column of their own are of one kind wherever they are declared.
+# Allowed kinds of the fields with a column of their own.
 _COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
     "amount": ("amount",),
     "name": ("personal",),
@@ -91,10 +91,7 @@ _COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
 @dataclass(frozen=True, kw_only=True)
 class EventType:
     """
-    One type of events.
-
-    ``fields`` maps those beside the common ones to their kind. ``amount`` is the field
-    that holds the money, if one does.
+    A type of events; ``fields`` maps its fields, but for the common ones, to kinds.
     """
 
     name: str
@@ -102,7 +99,7 @@ class EventType:
 
     @property
     def amount(self) -> str | None:
-        """The field of kind "amount", None where there is none."""
+        """The field of kind "amount", None without one."""
         return next((f for f, kind in self.fields.items() if kind == "amount"), None)
 
     @cached_property
@@ -112,7 +109,7 @@ class EventType:
 
     @cached_property
     def truth(self) -> tuple[str, ...]:
-        """The fields of a truth and of its time; none if the type has no truth."""
+        """The fields of a truth and of its time; empty if the type has no truth."""
         return (*self.of_kind("truth"), *self.of_kind("truth time"))
 
     @cached_property
@@ -122,7 +119,7 @@ class EventType:
 
     @cached_property
     def details(self) -> tuple[tuple[str, str], ...]:
-        """The fields of kinds that are read one by one, and their kinds."""
+        """The fields that are parsed event by event, and their kinds."""
         others = {"amount", "identity", "numeral", "instant"}
         return tuple((f, kind) for f, kind in self.fields.items() if kind not in others)
 
@@ -133,7 +130,7 @@ class EventType:
 
     @cached_property
     def required(self) -> tuple[str, ...]:
-        """The fields that every event of the type has, but for its identity."""
+        """The fields that an event of the type must have, but for its identity."""
         return tuple(
             name
             for name, kind in self.fields.items()
@@ -146,36 +143,36 @@ class EventType:
 
     def struct(self, *, is_bare: bool = False) -> type[msgspec.Struct]:
         """
-        Return the type as a struct; an amount is ``amount``, as its digits.
+        Return the type as a struct; its field ``amount`` has the digits of an amount.
 
         Args:
-            is_bare: For events that do not say their type.
+            is_bare: For events without ``event_type``.
         """
-        made: list[Any] = []
-        late: list[Any] = [
+        required: list[Any] = []
+        optional: list[Any] = [
             ("event_id", _Id | None, None),
             ("use_case", str | None, None),
         ]
         if self.identity is None:
-            made.append(("user_id", _Id))
+            required.append(("user_id", _Id))
         else:
-            late.append(("user_id", _Id | None, None))
+            optional.append(("user_id", _Id | None, None))
         if not self.truth:
-            made.append(("event_time", str))
+            required.append(("event_time", str))
         for name, kind in self.fields.items():
             if kind == "amount":
-                made.append(("amount", KINDS[kind].type, msgspec.field(name=name)))
+                required.append(("amount", KINDS[kind].type, msgspec.field(name=name)))
             elif KINDS[kind].is_optional:
-                late.append((name, KINDS[kind].type, msgspec.UNSET))
+                optional.append((name, KINDS[kind].type, msgspec.UNSET))
             else:
-                made.append((name, KINDS[kind].type))
+                required.append((name, KINDS[kind].type))
         if self.of_kind("birth date"):
-            late.append(("age", int | _Unset, msgspec.UNSET))
+            optional.append(("age", int | _Unset, msgspec.UNSET))
         if "postcode" in self.fields:
-            late.append(("socioeconomic_idx", float | _Unset | None, msgspec.UNSET))
+            optional.append(("socioeconomic_idx", float | _Unset | None, msgspec.UNSET))
         return msgspec.defstruct(
             self.name,
-            [*made, *late],
+            [*required, *optional],
             tag_field=None if is_bare else "event_type",
             tag=None if is_bare else self.name,
             gc=False,
@@ -191,7 +188,7 @@ class EventType:
 
 def declared(text: str) -> dict[str, EventType]:
     """
-    Return the event types that a TOML document declares, one table each.
+    Return the event types of a TOML document, one table each.
 
     Raises:
         ValueError: As ``types_of``.
@@ -204,7 +201,7 @@ def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
     Return the event types of parsed tables; see ``declared``.
 
     Raises:
-        ValueError: A name or a kind cannot be, or two fields would be one column.
+        ValueError: A name or a kind is invalid, or two fields would share a column.
     """
     types = {}
     for name, fields in tables.items():
@@ -225,9 +222,11 @@ def types_of(tables: Mapping[str, Mapping[str, str]]) -> dict[str, EventType]:
         for kind, about in KINDS.items():
             if about.is_single and list(fields.values()).count(kind) > 1:
                 raise ValueError(f"{name}: more than one field is of kind {kind}")
-        made = types[name] = EventType(name=name, fields=dict(fields))
-        if made.identity and not made.required:
+        event_type = types[name] = EventType(name=name, fields=dict(fields))
+        if event_type.identity and not event_type.required:
             raise ValueError(f"{name}: no field but its identity is required of it")
-        if made.truth and not (made.identity and len(made.truth) == 2):
+        if event_type.truth and not (
+            event_type.identity and len(event_type.truth) == 2
+        ):
             raise ValueError(f"{name}: a truth has an identity, a truth and its time")
     return types

@@ -1,8 +1,8 @@
 """
-Values: what the fields of an event hold, each kind read by one function.
+Parsers of field values: money, numbers, times, truths; one function for each kind.
 
-The one home of the readers of money, numbers, moments and truths; HTTP requests are
-read by them, too. Each refuses what cannot be, and names the field at fault.
+Events and HTTP requests share them. Each refuses an invalid value with a reason, and
+names the field at fault.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
 CENT = Decimal("0.01")
 
-# Money as most producers write it. Any other JSON for such a number takes longer.
+# Money in the usual format. Any other JSON number takes longer to parse.
 AMOUNT = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,2})?$"
 NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
-# A time as most producers write it. Any other takes longer as well.
+# A time in the usual format. Any other takes longer to parse.
 MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?"
     r"(Z|[+-][0-9]{2}:[0-9]{2})"
@@ -33,18 +33,18 @@ MOMENT = re.compile(
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# A number of seconds since 1970 beyond this is one of milliseconds: in seconds it would
-# be the year 5138, in milliseconds it is 1973.
+# A larger number of time since 1970 is in milliseconds: in seconds it would be the year
+# 5138, in milliseconds it is 1973.
 MILLISECONDS_FROM = 1e11
 
-# A number in a text, as data files and languages write it; NaN and infinity as well.
+# A number in a text, as data files and programs write it; NaN and infinity as well.
 NUMERAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[+-]?(nan|inf(inity)?)", re.IGNORECASE)
 
 _TRUTHS = {"0": 0, "1": 1, "false": 0, "true": 1}
 
-# A calendar date of ISO 8601, alone or with a time of day, and that alone or with an
-# offset. What else Python takes for one differs by its version.
+# A calendar date of ISO 8601, which may have a time of day, which may have an offset.
+# Python's own parser accepts more, depending on its version.
 _MOMENT = re.compile(
     r"""
     ( [0-9]{4} -? [0-9]{2} -? [0-9]{2} )
@@ -81,7 +81,7 @@ class Refused(Exception):
         """
         Args:
             reason: One of ``REASONS``.
-            detail: In words; names no value of the event.
+            detail: In words, without values of the event.
             field: The field at fault, where there is one.
         """
         super().__init__(detail)
@@ -92,7 +92,7 @@ class Refused(Exception):
 
 def amount_of(digits: bytes, *, field: str) -> Decimal:
     """
-    Return money as sent, to the cent.
+    Return an amount of money, exact to the cent.
 
     Args:
         digits: The field's value as JSON.
@@ -105,25 +105,25 @@ def amount_of(digits: bytes, *, field: str) -> Decimal:
         raise Refused("wrong_type", "an amount is a number", field=field)
     try:
         amount = Decimal(digits.decode())
-    except InvalidOperation:  # an exponent beyond any number that could be meant
+    except InvalidOperation:  # an absurd exponent
         raise Refused("bad_amount", "the amount is out of range", field=field) from None
     if amount < 0:
         raise Refused("bad_amount", "the amount is negative", field=field)
     if amount > MAXIMUM_AMOUNT:
         raise Refused("bad_amount", f"the amount is over {MAXIMUM_AMOUNT}", field=field)
     rounded = amount.quantize(CENT)
-    if rounded != amount:  # exact, which a remainder of something tiny is not
+    if rounded != amount:  # exact, unlike the remainder of a tiny number
         raise Refused("bad_amount", "more than two decimals", field=field)
-    # The sign of a zero, which JSON has and money has not, goes.
+    # JSON has a negative zero; money does not.
     return abs(rounded)
 
 
 def number_of(digits: bytes, *, field: str) -> float:
     """
-    Return a number as sent.
+    Return a number from JSON.
 
     Raises:
-        Refused: Not a number, or beyond what a FLOAT64 holds.
+        Refused: Not a number, or too large for a FLOAT64.
     """
     if not NUMBER.fullmatch(digits):
         raise Refused("wrong_type", "a number is expected", field=field)
@@ -135,10 +135,10 @@ def number_of(digits: bytes, *, field: str) -> float:
 
 def numeral_of(value: float | str, *, field: str) -> float:
     """
-    Return a number that was sent as one, or as a text that holds one.
+    Return a number, which may be written as a text.
 
     Raises:
-        Refused: The text holds none, or the number is not finite.
+        Refused: The text is not a number, or the number is not finite.
     """
     if isinstance(value, str):
         text = value.strip()
@@ -158,7 +158,7 @@ def numerals_of(event: Any) -> dict[str, float]:
     Return the numerals of a decoded event by name, in the order of its type.
 
     Raises:
-        Refused: One holds no finite number.
+        Refused: One is not a finite number.
     """
     return {
         name: value
@@ -175,10 +175,10 @@ def instant_of(value: float | str, *, field: str, latest: datetime) -> datetime:
     Args:
         value: A text of either, or a number: seconds, above 1e11 milliseconds.
         field: Its name, for the error.
-        latest: The last moment that can be.
+        latest: A later time is invalid.
 
     Raises:
-        Refused: No moment, before 1971, or after ``latest``.
+        Refused: Not a time, before 1971, or after ``latest``.
     """
     if isinstance(value, str) and not NUMERAL.fullmatch(value.strip()):
         moment = moment_of(value, field=field)
@@ -198,13 +198,13 @@ def instant_of(value: float | str, *, field: str, latest: datetime) -> datetime:
 
 def sensible_instant(value: object, *, latest: datetime) -> datetime | None:
     """
-    Return the moment that ``instant_of`` reads, None where there is none in a value.
+    Return ``instant_of`` a value, None if it makes no sense.
 
-    For what only a latency is counted from: an event is as good without it.
+    It is for times that only latencies need: an event is valid without one.
 
     Args:
-        value: Anything that JSON holds.
-        latest: The last moment that can be.
+        value: Any value of JSON.
+        latest: A later time makes no sense.
     """
     if type(value) not in {float, int, str}:
         return None
@@ -224,53 +224,53 @@ def instants_of(event: Any, *, latest: datetime) -> dict[str, datetime | None]:
 
     Args:
         event: Of ``Catalogue.read``.
-        latest: The last moment that can be.
+        latest: A later time makes no sense.
     """
     instants: dict[str, datetime | None] = {}
     for name in event.declared.instants:
-        written = getattr(event, name)
-        if written is msgspec.UNSET:
+        raw = getattr(event, name)
+        if raw is msgspec.UNSET:
             continue
         try:
-            value = _decode_any(written)
+            value = _decode_any(raw)
         except (msgspec.MsgspecError, ValueError, RecursionError):
-            value = None  # a number that no float holds, or a text that is not UTF-8
+            value = None  # a number too large for a float, or a text that is not UTF-8
         instants[name] = sensible_instant(value, latest=latest)
     return instants
 
 
 def truth_of(value: bool | int | str, *, field: str) -> int:
     """
-    Return what came of an event as 0 or 1; as a text it may come too.
+    Return a truth, the outcome of an event, as 0 or 1; it may be written as a text.
 
     Raises:
         Refused: Another number or text.
     """
     if isinstance(value, str):
-        found = _TRUTHS.get(value.strip().lower())
+        truth = _TRUTHS.get(value.strip().lower())
     else:
-        found = int(value) if value in {0, 1} else None
-    if found is None:
+        truth = int(value) if value in {0, 1} else None
+    if truth is None:
         raise Refused("bad_value", "a truth is 0 or 1", field=field)
-    return found
+    return truth
 
 
 def moment_of(text: str, *, field: str = "event_time") -> datetime:
     """
-    Return an event's time in UTC, to the microsecond; without an offset it is UTC.
+    Return an event's time in UTC, to the microsecond.
 
     Args:
-        text: The time.
+        text: The time; in UTC if it has no offset.
         field: Its name, for the error.
 
     Raises:
-        Refused: Not a moment in ISO 8601.
+        Refused: Not a time in ISO 8601.
     """
     wrong = Refused("bad_time", "not a moment in ISO 8601", field=field)
-    found = _MOMENT.fullmatch(text.strip())
-    if found is None:
+    match = _MOMENT.fullmatch(text.strip())
+    if match is None:
         raise wrong
-    day, time, _, offset = found.groups()
+    day, time, _, offset = match.groups()
     try:
         moment = datetime.fromisoformat(f"{day}{time or ''}{offset or ''}")
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
@@ -282,7 +282,7 @@ def age_at(birth: date, moment: datetime, *, field: str) -> int:
     """
     Return whole years from a birth date to a moment.
 
-    Who was born on 29 February is a year older on 1 March of other years.
+    A birthday on 29 February counts from 1 March in other years.
 
     Raises:
         Refused: Below 0 or above 150.
@@ -302,7 +302,7 @@ def checked_age(age: int, *, field: str) -> int:
 
 def label_of(value: int | bool | None | msgspec.UnsetType, *, field: str) -> int | None:
     """
-    Return a label as 0 or 1, None while it is not known.
+    Return a label as 0 or 1, None while it is unknown.
 
     Raises:
         Refused: Another number.

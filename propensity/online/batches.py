@@ -24,22 +24,22 @@ from propensity.registry.serving import ServingState
 
 # Instances scored by one call, unless a single request has more.
 GROUP_INSTANCES = 256
-# More than these are scored in a thread, so that others are not held up meanwhile.
-# Fewer are not: a thread that needs the interpreter back again and again, as
-# scikit-learn does, waits for the event loop each time.
+# A larger group is scored in a thread, so that it does not hold up other requests.
+# A smaller one is not: scikit-learn needs the interpreter back again and again, and in
+# a thread it waits for the event loop each time.
 THREAD_INSTANCES = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Scored:
+class Scores:
     """
-    Scores of a question, all of one version.
+    Scores of a question, all by one version.
 
     Attributes:
-        state: What served: its champion gave ``values``, its shadow ``shadow``.
-        values: A score for each instance; NaN while the model is not warm.
-        shadow: Likewise; None where nothing scores beside.
-        at: When they were scored, in UTC.
+        state: The versions that scored: its champion and its shadow.
+        values: The champion's score of each instance; NaN while it is not warm.
+        shadow: Likewise the shadow's; None without a shadow.
+        at: Time of scoring, in UTC.
     """
 
     state: ServingState
@@ -56,16 +56,16 @@ class _Waiting:
     state: ServingState
     instances: Sequence[Instance]
     prefixes: Sequence[str]
-    done: asyncio.Future[Scored]
+    done: asyncio.Future[Scores]
 
 
 class MicroBatches:
     """
-    Scores what waits at the same time by one call for each version.
+    Scores the questions that wait at the same time, by one call for each version.
 
-    A group begins as soon as it is as large as the last one was, or when its first
-    question has waited ``linger_s``. So a question that comes alone waits for nobody,
-    and those of many callers go together.
+    A group starts as soon as it is as large as the last one was, or when its first
+    question has waited ``linger_s``. So a lone question does not wait, and questions
+    of many callers share a call.
     """
 
     def __init__(self, counts: Counts, *, clock: Clock, linger_s: float) -> None:
@@ -85,18 +85,18 @@ class MicroBatches:
         state: ServingState,
         instances: Sequence[Instance],
         prefixes: Sequence[str],
-    ) -> Scored:
+    ) -> Scores:
         """
-        Return the scores of instances by what serves.
+        Return the scores of instances by the versions that serve.
 
         Args:
             layout: Of their use case.
             state: With a champion.
-            instances: One at least.
-            prefixes: Of the fields of each, for errors.
+            instances: At least one.
+            prefixes: Each instance's prefix of field names, for errors.
 
         Raises:
-            RequestError: The model does not take one of them.
+            RequestError: The model cannot score one of them.
         """
         loop = asyncio.get_running_loop()
         waiting = _Waiting(layout, state, instances, prefixes, loop.create_future())
@@ -104,7 +104,7 @@ class MicroBatches:
             self._since = loop.time()
         self._queue.append(waiting)
         if not self._is_woken:
-            # Not at once: requests that arrived together go together.
+            # After this turn of the loop, so that requests of one turn share a group.
             self._is_woken = True
             loop.call_soon(self._wake)
         return await waiting.done
@@ -137,24 +137,24 @@ class MicroBatches:
             if group and count + len(oldest.instances) > GROUP_INSTANCES:
                 break
             self._queue.popleft()
-            # Nobody waits for one whose request has gone.
+            # The request of a cancelled question has gone.
             if not oldest.done.cancelled():
                 group.append(oldest)
                 count += len(oldest.instances)
         self._expected = len(group)
         self._counts.add(groups=1)
         if count <= THREAD_INSTANCES:
-            self._answer(group, _scored(group, self._clock))
+            self._answer(group, _scores_of(group, self._clock))
         else:
             self._is_busy = True
             task = asyncio.get_running_loop().create_task(self._in_thread(group))
-            task.add_done_callback(self._freed)
+            task.add_done_callback(self._free)
         self._again()
 
     async def _in_thread(self, group: Sequence[_Waiting]) -> None:
-        self._answer(group, await asyncio.to_thread(_scored, group, self._clock))
+        self._answer(group, await asyncio.to_thread(_scores_of, group, self._clock))
 
-    def _freed(self, _: asyncio.Task[None]) -> None:
+    def _free(self, _: asyncio.Task[None]) -> None:
         self._is_busy = False
         self._again()
 
@@ -164,82 +164,84 @@ class MicroBatches:
             asyncio.get_running_loop().call_soon(self._wake)
 
     def _answer(
-        self, group: Sequence[_Waiting], found: Sequence[Scored | Exception]
+        self, group: Sequence[_Waiting], results: Sequence[Scores | Exception]
     ) -> None:
-        for waiting, one in zip(group, found, strict=True):
+        for waiting, result in zip(group, results, strict=True):
             if waiting.done.done():
                 continue
-            if isinstance(one, Exception):
-                waiting.done.set_exception(one)
+            if isinstance(result, Exception):
+                waiting.done.set_exception(result)
             else:
-                waiting.done.set_result(one)
+                waiting.done.set_result(result)
 
 
-def _scored(group: Sequence[_Waiting], clock: Clock) -> list[Scored | Exception]:
-    """Score a group, the questions of each version by one call; in their order."""
+def _scores_of(group: Sequence[_Waiting], clock: Clock) -> list[Scores | Exception]:
+    """Score a group by one call for each version; return results in its order."""
     parts: dict[tuple[int, int], list[int]] = {}
-    for place, one in enumerate(group):
-        key = (id(one.state.champion), id(one.state.shadow))
+    for place, waiting in enumerate(group):
+        key = (id(waiting.state.champion), id(waiting.state.shadow))
         parts.setdefault(key, []).append(place)
-    found: list[Any] = [None] * len(group)
+    results: list[Any] = [None] * len(group)
     for places in parts.values():
         part = [group[place] for place in places]
         try:
-            scored = _of_one_version(part, clock)
-        except Exception as error:  # whoever waits must learn it
+            scored = _scores_of_version(part, clock)
+        except Exception as error:  # every waiting request must get an answer
             scored = [error for _ in part]
         for place, result in zip(places, scored, strict=True):
-            found[place] = result
-    return found
+            results[place] = result
+    return results
 
 
-def _of_one_version(
+def _scores_of_version(
     group: Sequence[_Waiting], clock: Clock
-) -> list[Scored | Exception]:
+) -> list[Scores | Exception]:
     layout, state = group[0].layout, group[0].state
     champion, shadow = state.champion, state.shadow
     assert champion is not None
-    every = [one for waiting in group for one in waiting.instances]
+    instances = [instance for waiting in group for instance in waiting.instances]
     try:
-        if any(one.nulls for one in every):
+        if any(instance.nulls for instance in instances):
             for waiting in group:
                 _refuse_nulls(waiting, champion)
-        values = champion.scorer.probabilities(layout.rows(every)).tolist()
+        values = champion.scorer.probabilities(layout.rows(instances)).tolist()
     except (RequestError, ValueError) as error:
-        # One that the model does not take must not touch another.
+        # A bad question must not fail the others: score each alone.
         if len(group) > 1:
-            return [_of_one_version([waiting], clock)[0] for waiting in group]
-        if isinstance(error, RequestError) or len(every) > 1:
+            return [_scores_of_version([waiting], clock)[0] for waiting in group]
+        if isinstance(error, RequestError) or len(instances) > 1:
             return [_culprit(group[0], error, clock)]
         return [_out_of_range(group[0])]
-    beside = None if shadow is None else _beside(layout, shadow, every)
+    shadow_values = (
+        None if shadow is None else _shadow_values(layout, shadow, instances)
+    )
     at = clock.now()
-    found: list[Scored | Exception] = []
+    results: list[Scores | Exception] = []
     start = 0
     for waiting in group:
         stop = start + len(waiting.instances)
-        found.append(
-            Scored(
+        results.append(
+            Scores(
                 waiting.state,
                 values[start:stop],
-                None if beside is None else beside[start:stop],
+                None if shadow_values is None else shadow_values[start:stop],
                 at,
             )
         )
         start = stop
-    return found
+    return results
 
 
 def _refuse_nulls(waiting: _Waiting, serving: Serving) -> None:
     """
-    Refuse a null where training did not fill gaps.
+    Refuse a null in a feature that had no gaps in training.
 
     Raises:
-        RequestError: A number is null that may not be.
+        RequestError: There is one.
     """
     unfilled = serving.scorer.unfilled
-    for one, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
-        for name in one.nulls:
+    for instance, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
+        for name in instance.nulls:
             if name in unfilled:
                 raise RequestError(
                     f"{prefix}{name} may not be null: version {serving.version} has "
@@ -249,21 +251,23 @@ def _refuse_nulls(waiting: _Waiting, serving: Serving) -> None:
 
 
 def _culprit(waiting: _Waiting, error: Exception, clock: Clock) -> Exception:
-    """Return the error of the first instance that the model does not take."""
+    """Return the error of the first instance that the model cannot score."""
     if isinstance(error, RequestError):
         return error
-    for one, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
-        alone = _Waiting(waiting.layout, waiting.state, (one,), (prefix,), waiting.done)
-        found = _of_one_version([alone], clock)[0]
-        if isinstance(found, Exception):
-            return found
+    for instance, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
+        alone = _Waiting(
+            waiting.layout, waiting.state, (instance,), (prefix,), waiting.done
+        )
+        result = _scores_of_version([alone], clock)[0]
+        if isinstance(result, Exception):
+            return result
     return error
 
 
 def _out_of_range(waiting: _Waiting) -> RequestError:
-    """Name the number that a model most likely could not compute with."""
-    [one], [prefix] = waiting.instances, waiting.prefixes
-    sizes = [0.0 if math.isnan(value) else abs(value) for value in one.numbers]
+    """Return an error that names the largest number, the likely cause."""
+    [instance], [prefix] = waiting.instances, waiting.prefixes
+    sizes = [0.0 if math.isnan(value) else abs(value) for value in instance.numbers]
     name = waiting.layout.numbers[sizes.index(max(sizes))]
     assert waiting.state.champion is not None
     return RequestError(
@@ -273,15 +277,15 @@ def _out_of_range(waiting: _Waiting) -> RequestError:
     )
 
 
-def _beside(
+def _shadow_values(
     layout: Layout, shadow: Serving, instances: Sequence[Instance]
 ) -> list[float] | None:
-    """Return the scores of a shadow; None where it fails, which nobody waits for."""
+    """Return the scores of a shadow; None if it fails, which fails no answer."""
     try:
-        found: list[float] = shadow.scorer.probabilities(
+        values: list[float] = shadow.scorer.probabilities(
             layout.rows(instances)
         ).tolist()
-    except Exception as error:  # an answer does not depend on it
+    except Exception as error:  # the answer does not need the shadow
         log(
             "ERROR",
             f"version {shadow.version} did not score as shadow: {type(error).__name__}",
@@ -289,4 +293,4 @@ def _beside(
             use_case=layout.use_case.name,
         )
         return None
-    return found
+    return values

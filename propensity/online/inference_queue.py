@@ -1,8 +1,8 @@
 """
-The queue of inferences that are to be logged, behind the answers.
+The queue of rows for ``inference_log``, appended behind the answers.
 
-An answer waits for no table, and the function ends only when all is logged. Belongs to
-one event loop.
+An answer does not wait for the table, and the function ends only when all rows are in
+it. Belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from propensity.errors import PropensityError, Unavailable
 from propensity.online.instances import FUNCTION
 from propensity.registry.inference_log import Row, batch_of, size_of
 
-# Rows of the log that one append takes, and for how long the first waits for others.
+# Size of one append, and how long its first row waits for more.
 APPEND_ROWS = 500
 APPEND_BYTES = 4 * 1024**2
 LINGER_S = 0.1
-# What may wait in an instance of the function. Beyond, requests are refused.
+# Rows that may wait in an instance of the function. With more, requests are refused.
 WAITING_ROWS = 50_000
 WAITING_BYTES = 64 * 1024**2
-# An append that failed is tried again after this, then twice as long, up to the most.
+# Pause after a failed append; it doubles with each further failure, up to the longest.
 RETRY_S = 0.2
 LONGEST_RETRY_S = 5.0
 
 
 class InferenceQueue:
     """
-    Appends what was scored to ``inference_log``, behind the answers.
+    Appends rows to ``inference_log``, behind the answers.
 
-    What waits is bounded: while BigQuery takes nothing, appends are tried again, and
-    beyond the bound there is no room for further questions. Nothing is let go.
+    Failed appends are repeated, and no row is dropped. The queue is bounded: when it is
+    full, further requests are refused.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class InferenceQueue:
         """
         Args:
             append: Makes rows durable, or raises.
-            counts: Of rows that were.
+            counts: Counts durable rows as ``logged``.
         """
         self._append = append
         self._counts = counts
@@ -56,19 +56,19 @@ class InferenceQueue:
         self._reserved = 0
         self._under_way = 0
         self._writing: asyncio.Task[None] | None = None
-        self._is_held = False
+        self._is_followed = False
 
     @property
     def waiting(self) -> int:
-        """Rows that are not durable yet, with those that there will be."""
+        """Rows that are not durable yet, with reserved ones."""
         return len(self._rows) + self._under_way + self._reserved
 
     def reserve(self, rows: int) -> None:
         """
-        Make sure that there will be room for rows; ``release`` gives it back.
+        Reserve room for rows; ``release`` gives it back.
 
         Raises:
-            Unavailable: There is none.
+            Unavailable: The queue is full.
         """
         is_full = self.waiting and self.waiting + rows > WAITING_ROWS
         if is_full or self._size > WAITING_BYTES:
@@ -76,33 +76,33 @@ class InferenceQueue:
         self._reserved += rows
 
     def release(self, rows: int) -> None:
-        """Give back what was reserved."""
+        """Give back reserved room."""
         self._reserved -= rows
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Log rows of ``inference_log``, soon."""
+        """Queue rows of ``inference_log``."""
         self._rows.extend(rows)
         self._size += sum(map(size_of, rows))
         if self._writing is None:
             self._writing = asyncio.get_running_loop().create_task(self._write())
 
-    def held(self) -> Callable[[], Awaitable[None]] | None:
+    def background(self) -> Callable[[], Awaitable[None]] | None:
         """
-        Return what an answer is to be followed by, so that the server waits for it.
+        Return the background task for an answer, which keeps the server alive.
 
-        On SIGTERM the server ends once its requests have: one of them, long
-        answered, stays until nothing waits. None where another one does.
+        On SIGTERM the server ends after its last request. So one request, answered
+        long ago, stays open until the queue is empty; for others this is None.
         """
-        return None if self._is_held else self.settle
+        return None if self._is_followed else self.settle
 
     async def settle(self) -> None:
-        """Wait until nothing waits."""
-        self._is_held = True
+        """Wait until the queue is empty."""
+        self._is_followed = True
         try:
             while self._writing is not None:
                 await asyncio.wait([self._writing])
         finally:
-            self._is_held = False
+            self._is_followed = False
 
     async def _write(self) -> None:
         while self._rows:
@@ -128,18 +128,18 @@ class InferenceQueue:
         return group, size
 
     async def _persist(self, group: list[Row]) -> None:
-        """Append a group, however long that takes."""
+        """Append a group, and repeat until it is durable."""
         pause = RETRY_S
         while group:
             try:
                 await self._append(batch_of(group))
             except RowsRefused as error:
-                # The table will never take them, and none came with them.
+                # The table will never take these rows; the append had none of the rest.
                 message = f"lost: the table refuses {len(error.rows)} rows for good"
                 log("ERROR", message, function=FUNCTION, outcome=error.code)
-                group = [one for at, one in enumerate(group) if at not in error.rows]
+                group = [row for at, row in enumerate(group) if at not in error.rows]
                 continue
-            except Exception as error:  # whatever it is: what waits must not be lost
+            except Exception as error:  # no error may lose a row that waits
                 message = f"inferences not logged yet: {type(error).__name__}: {error}"
                 if not isinstance(error, PropensityError):
                     message += f"\n{traceback.format_exc()}"

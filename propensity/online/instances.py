@@ -1,7 +1,7 @@
 """
-Instances to be scored: features read from JSON or from a row, as a model takes them.
+Instances: features from JSON or from a row, as the input of a model.
 
-Pure. Whatever is wrong with an instance names its field.
+Pure. Every error names the field at fault.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import operator
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -27,10 +27,8 @@ from propensity.events.values import (
 )
 from propensity.ids import problem_of
 from propensity.models.encoding import Rows
+from propensity.registry.inference_log import latency_ms
 from propensity.usecases import NUMBER, UseCase
-
-if TYPE_CHECKING:
-    pass
 
 # Name of the function, in its log lines.
 FUNCTION = "score"
@@ -40,7 +38,6 @@ EVENT_ID = "event_id"
 
 _HALF = re.compile(r"[\ud800-\udfff]")
 _PLAIN = frozenset({float, int})
-_MILLISECOND = timedelta(milliseconds=1)
 
 _encode = msgspec.json.Encoder().encode
 
@@ -48,15 +45,14 @@ _encode = msgspec.json.Encoder().encode
 @dataclass(frozen=True, slots=True)
 class Instance:
     """
-    What is to be scored, once.
+    The features of one event or user.
 
     Attributes:
-        numbers: Values of the numbers, in the order of the features; NaN for null.
-        texts: Values of the categories, likewise.
-        nulls: Names of the numbers that are null.
-        event_id: The identity that it was given; None for none.
-        ingested_at: When it came into being for us, in UTC; UNSET where nothing
-            says so, None where what does makes no sense.
+        numbers: Values of the number features, in their order; NaN for null.
+        texts: Values of the category features, likewise.
+        nulls: Names of the number features that are null.
+        event_id: From the request; None without one.
+        ingested_at: ``ingest_ts`` in UTC; UNSET without one, None if it makes no sense.
     """
 
     numbers: Sequence[float]
@@ -70,19 +66,17 @@ class Instance:
         Return the milliseconds from ``ingested_at`` to a score.
 
         Args:
-            at: When it was scored, in UTC.
+            at: Time of scoring, in UTC.
 
         Returns:
-            UNSET where nothing says since when, None where that makes no sense.
+            UNSET without ``ingest_ts``, None if it makes no sense.
         """
         since = self.ingested_at
-        if not isinstance(since, datetime):
-            return since
-        return None if since > at else (at - since) / _MILLISECOND
+        return UNSET if since is UNSET else latency_ms(since, at)
 
 
 class Layout:
-    """Where the features of a use case lie, in requests and in rows."""
+    """The order of a use case's features, in requests and in the input of a model."""
 
     def __init__(self, use_case: UseCase) -> None:
         features = use_case.features
@@ -97,31 +91,31 @@ class Layout:
         self._order = (
             None if tuple(features) == self.numbers + self.texts else tuple(features)
         )
-        # Of a single name it would give the value itself, so the last is there twice.
+        # With a single name itemgetter returns no tuple, so the last name is repeated.
         self._pick = operator.itemgetter(*self.numbers, self.numbers[-1])
 
     def instance(
         self,
-        given: Mapping[str, Any],
+        fields: Mapping[str, Any],
         *,
         prefix: str,
         latest: datetime,
-        beside: Mapping[str, Any] | None = None,
+        envelope: Mapping[str, Any] | None = None,
     ) -> Instance:
         """
         Read an instance.
 
         Args:
-            given: Its features by name; others are ignored.
-            prefix: Of its fields, for errors.
-            latest: The last moment that ``ingest_ts`` makes sense for.
-            beside: Where identity and ``ingest_ts`` are looked for first.
+            fields: Its features by name; other fields are ignored.
+            prefix: Of its field names, for errors.
+            latest: A later ``ingest_ts`` makes no sense.
+            envelope: The object around it, whose identity and ``ingest_ts`` go first.
 
         Raises:
-            RequestError: A feature is missing or of a kind that it cannot be.
+            RequestError: A feature is missing or has the wrong type.
         """
         try:
-            values = self._pick(given)[:-1]
+            values = self._pick(fields)[:-1]
         except KeyError as error:
             raise _missing(error.args[0], prefix) from None
         nulls: list[str] = []
@@ -133,57 +127,59 @@ class Layout:
                 values = [*map(float, values)]
             except OverflowError:
                 values, nulls = self._each(values, prefix)
-        # Infinity is in no JSON but in what Python reads of it.
+        # JSON has no infinity, but Python reads 1e999 as one.
         if not math.isfinite(sum(values)) and not nulls:
             values, nulls = self._each(values, prefix)
-        texts = [_text(given, name, prefix) for name in self.texts]
-        event_id = self.event_id(given, prefix)
-        ingested_at = ingested_at_of(given, latest)
-        if beside is not None:
-            event_id = self.event_id(beside, "") or event_id
-            outer = ingested_at_of(beside, latest)
+        texts = [_text(fields, name, prefix) for name in self.texts]
+        event_id = self.event_id(fields, prefix)
+        ingested_at = ingested_at_of(fields, latest)
+        if envelope is not None:
+            event_id = self.event_id(envelope, "") or event_id
+            outer = ingested_at_of(envelope, latest)
             ingested_at = ingested_at if outer is UNSET else outer
         return Instance(values, texts, nulls, event_id, ingested_at)
 
     def _each(
         self, values: Sequence[Any], prefix: str
     ) -> tuple[Sequence[float], list[str]]:
-        """Return numbers that are not all plain, and the names of those without one."""
-        found, nulls = [], []
+        """Read numbers one by one; return them and the names of null ones."""
+        numbers, nulls = [], []
         for name, value in zip(self.numbers, values, strict=True):
             if value is None:
-                found.append(math.nan)
+                numbers.append(math.nan)
                 nulls.append(name)
             else:
-                found.append(_number(value, prefix + name))
-        return found, nulls
+                numbers.append(_number(value, prefix + name))
+        return numbers, nulls
 
-    def event_id(self, given: Mapping[str, Any], prefix: str) -> str | None:
-        """Return the identity that an instance was given, None if it has none."""
+    def event_id(self, fields: Mapping[str, Any], prefix: str) -> str | None:
+        """Return the identity among the fields of an instance, None without one."""
         for name in self.identities:
-            if (value := given.get(name)) is not None:
+            if (value := fields.get(name)) is not None:
                 return identity(value, prefix + name)
         return None
 
     def rows(self, instances: Sequence[Instance]) -> Rows:
-        """Return instances as a model reads them."""
-        numbers = np.array([one.numbers for one in instances], dtype=np.float64)
+        """Return instances as the input of a model."""
+        numbers = np.array(
+            [instance.numbers for instance in instances], dtype=np.float64
+        )
         texts = {
-            name: [one.texts[place] for one in instances]
+            name: [instance.texts[place] for instance in instances]
             for place, name in enumerate(self.texts)
         }
         return Rows(numbers, self._places, texts)
 
-    def written(self, instance: Instance) -> str:
+    def features_json(self, instance: Instance) -> str:
         """Return the features of an instance as JSON, for the log."""
         values = dict(zip(self.numbers, instance.numbers, strict=True))
         if self.texts:
-            whole: dict[str, Any] = values | dict(
+            features: dict[str, Any] = values | dict(
                 zip(self.texts, instance.texts, strict=True)
             )
             if self._order is not None:
-                whole = {name: whole[name] for name in self._order}
-            return _encode(whole).decode()
+                features = {name: features[name] for name in self._order}
+            return _encode(features).decode()
         return _encode(values).decode()
 
     def of_user(self, row: Mapping[str, Any]) -> Instance:
@@ -200,7 +196,7 @@ class Layout:
 
 
 def _number(value: Any, field: str) -> float:
-    """Return a number, or the one that a text holds."""
+    """Return a number, which may be written as a text."""
     if type(value) not in {float, int, str}:
         raise RequestError(
             f"{field} must be a number, or a text that holds one", field=field
@@ -215,11 +211,11 @@ def _number(value: Any, field: str) -> float:
         ) from None
 
 
-def _text(given: Mapping[str, Any], name: str, prefix: str) -> str | None:
-    """Return a category."""
-    if name not in given:
+def _text(fields: Mapping[str, Any], name: str, prefix: str) -> str | None:
+    """Return the value of a category feature."""
+    if name not in fields:
         raise _missing(name, prefix)
-    value = given[name]
+    value = fields[name]
     if value is None:
         return None
     field = prefix + name
@@ -235,10 +231,10 @@ def _text(given: Mapping[str, Any], name: str, prefix: str) -> str | None:
 
 def identity(value: Any, field: str) -> str:
     """
-    Return an identity: a text, or a whole number as one.
+    Return an identity: a text, or a whole number as a text.
 
     Raises:
-        RequestError: It is neither, empty, or too long.
+        RequestError: It is neither, or empty or too long.
     """
     if type(value) is int:
         value = str(value)
@@ -248,12 +244,12 @@ def identity(value: Any, field: str) -> str:
 
 
 def ingested_at_of(
-    given: Mapping[str, Any], latest: datetime
+    fields: Mapping[str, Any], latest: datetime
 ) -> datetime | None | UnsetType:
-    """Return when an instance came into being; whatever it says, it is scored."""
-    if INGESTED not in given:
+    """Return ``ingest_ts``: UNSET without one, None if it makes no sense."""
+    if INGESTED not in fields:
         return UNSET
-    return sensible_instant(given[INGESTED], latest=latest)
+    return sensible_instant(fields[INGESTED], latest=latest)
 
 
 def _missing(name: str, prefix: str) -> RequestError:

@@ -1,10 +1,10 @@
 """
 Lookups: the newest probability of a user, from a cache or from one shared query.
 
-``Lookups`` answers a ``Question``. Between the cache and the table stands ``Source``,
-which reads many users at a time: requests that wait while queries are under way go into
-the next one together, and a user whom many look up is read once. Everything but
-``Source.read`` runs in the event loop's one thread, so nothing here needs a lock.
+``Lookups`` answers a ``Question`` from its cache. Users that the cache lacks are read
+from a ``Source``, many at a time: requests that wait while queries run share the next
+query, and each user is in it once. Everything but ``Source.read`` runs in the event
+loop's one thread, so nothing here needs a lock.
 
 No user id is ever logged: they are personal data.
 """
@@ -56,7 +56,7 @@ class Prediction:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one read found, in any order, and what it cost."""
+    """The predictions of one read, in any order, and its cost."""
 
     predictions: Sequence[Prediction]
     bytes_billed: int = 0
@@ -70,7 +70,7 @@ class Source(Protocol):
         Read the predictions of 1 to ``MAXIMUM_USERS`` users, each named once.
 
         Raises:
-            PropensityError: They could not be read: nobody is answered "has none".
+            PropensityError: The read failed. It says nothing about any user.
         """
 
 
@@ -82,11 +82,11 @@ class PredictionsTable:
         self._sql = statement("lookup")
 
     def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
-        """Read them by one query; see ``Source``."""
+        """Read predictions by one query; see ``Source``."""
         rows, bytes_billed = self._warehouse.lookup(
             self._sql, {"use_case": use_case, "user_ids": list(user_ids)}
         )
-        found = [
+        predictions = [
             Prediction(
                 user_id=row.user_id,
                 probability=row.probability,
@@ -96,7 +96,7 @@ class PredictionsTable:
             )
             for row in rows
         ]
-        return Reading(found, bytes_billed)
+        return Reading(predictions, bytes_billed)
 
 
 # -- the answer -----------------------------------------------------------------------
@@ -106,10 +106,10 @@ Key = tuple[str, str]
 
 class Cache:
     """
-    Predictions by use case and user, each for a limited time; None is "has none".
+    Predictions by use case and user, each for a limited time; None for no prediction.
 
-    The oldest go first when it is full. All live equally long, so those are also the
-    next to expire.
+    A full cache drops its oldest entries. All entries live equally long, so the oldest
+    are also the next to expire.
     """
 
     def __init__(self, *, ttl_s: float, users: int) -> None:
@@ -121,14 +121,14 @@ class Cache:
         return len(self._entries)
 
     def find(self, key: Key, *, now: float) -> tuple[bool, Prediction | None]:
-        """Return whether the cache knows, and what."""
+        """Return whether the cache has an entry, and its prediction."""
         entry = self._entries.get(key)
         if entry is None or entry[0] <= now:
             return False, None
         return True, entry[1]
 
     def store(self, key: Key, prediction: Prediction | None, *, read_at: float) -> None:
-        """Keep what was read at that time, in place of what was known before."""
+        """Store a prediction that was read at that time, in place of an older one."""
         if not self._users:
             return
         self._entries[key] = (read_at + self._ttl_s, prediction)
@@ -138,14 +138,14 @@ class Cache:
 
 
 class _Batch:
-    """Users who are, or will be, read by one query."""
+    """The users of one query, which runs or is yet to start."""
 
-    __slots__ = ("answered", "use_case", "user_ids")
+    __slots__ = ("answer", "use_case", "user_ids")
 
     def __init__(self, use_case: str) -> None:
         self.use_case = use_case
         self.user_ids: list[str] = []
-        self.answered: asyncio.Future[Mapping[str, Prediction]] = (
+        self.answer: asyncio.Future[Mapping[str, Prediction]] = (
             asyncio.get_running_loop().create_future()
         )
 
@@ -154,7 +154,7 @@ class Lookups:
     """
     Answers questions from the cache, and the rest from as few reads as possible.
 
-    Belongs to one event loop. ``threads`` are those that ``Source.read`` runs in.
+    Belongs to one event loop.
     """
 
     def __init__(
@@ -170,8 +170,9 @@ class Lookups:
         Args:
             source: Where predictions are read.
             settings: Of the deployment.
-            suppressed: Whom nothing is said of; None where there is no list.
-            clock: Monotonic, in seconds.
+            suppressed: Users without an answer; None if there is no list.
+            threads: ``Source.read`` runs in them.
+            clock: Measures the age of cache entries and the time of reads.
         """
         self._source = source
         self._suppressed = suppressed
@@ -182,7 +183,7 @@ class Lookups:
         )
         self._threads = threads
         self._batches: deque[_Batch] = deque()
-        self._asked: dict[Key, _Batch] = {}
+        self._pending: dict[Key, _Batch] = {}
         self._running = 0
 
     @classmethod
@@ -209,17 +210,17 @@ class Lookups:
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
         if not question.is_single:
-            found = await self.find(use_case, question.user_ids)
+            by_user = await self.find(use_case, question.user_ids)
             predictions = ",".join(
                 [
-                    rendered(user, found[user], oldest=oldest)
+                    rendered(user, by_user[user], oldest=oldest)
                     for user in question.user_ids
                 ]
             )
             return Json(f'{{"predictions":[{predictions}]}}'.encode())
         user_id = question.user_ids[0]
-        is_known, prediction = self._cache.find((use_case, user_id), now=self._clock())
-        if not is_known or (self._suppressed and await self._suppressed.current()):
+        is_cached, prediction = self._cache.find((use_case, user_id), now=self._clock())
+        if not is_cached or (self._suppressed and await self._suppressed.current()):
             prediction = (await self.find(use_case, question.user_ids))[user_id]
         body = rendered(user_id, prediction, oldest=oldest)
         if prediction is None:
@@ -237,22 +238,22 @@ class Lookups:
         """
         suppressed = await suppressed_now(self._suppressed)
         now = self._clock()
-        found: dict[str, Prediction | None] = {}
-        unknown: dict[str, None] = {}
+        by_user: dict[str, Prediction | None] = {}
+        missing: dict[str, None] = {}
         for user_id in user_ids:
             if suppressed and suppressed.covers(user_id, use_case):
-                found[user_id] = None
+                by_user[user_id] = None
                 continue
-            is_known, prediction = self._cache.find((use_case, user_id), now=now)
-            if is_known:
-                found[user_id] = prediction
+            is_cached, prediction = self._cache.find((use_case, user_id), now=now)
+            if is_cached:
+                by_user[user_id] = prediction
             else:
-                unknown[user_id] = None
-        if unknown:
-            batches = self._ask(use_case, unknown)
+                missing[user_id] = None
+        if missing:
+            batches = self._batches_of(use_case, missing)
             # Cancelling a wait leaves the futures alone: others may wait for them too.
             _, late = await asyncio.wait(
-                {batch.answered for batch in batches.values()},
+                {batch.answer for batch in batches.values()},
                 timeout=self._settings.lookup_timeout_s,
             )
             if late:
@@ -260,27 +261,27 @@ class Lookups:
                     f"no answer within {self._settings.lookup_timeout_s} s"
                 )
             for user_id, batch in batches.items():
-                found[user_id] = batch.answered.result().get(user_id)
-        return found
+                by_user[user_id] = batch.answer.result().get(user_id)
+        return by_user
 
-    def _ask(self, use_case: str, user_ids: Iterable[str]) -> dict[str, _Batch]:
-        """Return the batch of each user: one that is under way or one to come."""
+    def _batches_of(self, use_case: str, user_ids: Iterable[str]) -> dict[str, _Batch]:
+        """Return each user's batch: one that has the user already, or a new one."""
         batches = {}
         new = []
         for user_id in user_ids:
-            batch = self._asked.get((use_case, user_id))
+            batch = self._pending.get((use_case, user_id))
             if batch is None:
                 new.append(user_id)
             else:
                 batches[user_id] = batch
         if new:
-            if len(self._asked) + len(new) > MAXIMUM_WAITING_USERS:
+            if len(self._pending) + len(new) > MAXIMUM_WAITING_USERS:
                 raise Unavailable("too many lookups are waiting for BigQuery")
             batch = self._batch_with_room(use_case, len(new))
             batch.user_ids.extend(new)
             for user_id in new:
-                batches[user_id] = self._asked[use_case, user_id] = batch
-            # Not at once: requests that arrive together go together.
+                batches[user_id] = self._pending[use_case, user_id] = batch
+            # After this turn of the loop, so that requests of one turn share a query.
             asyncio.get_running_loop().call_soon(self._start)
         return batches
 
@@ -311,20 +312,20 @@ class Lookups:
         """Give a batch its answer, and let the next one start."""
         self._running -= 1
         for user_id in batch.user_ids:
-            del self._asked[batch.use_case, user_id]
+            del self._pending[batch.use_case, user_id]
         error = reading.exception()
         if error is not None:
-            batch.answered.set_exception(error)
-            # Waiting requests get it; asyncio need not warn where none waits any more.
-            batch.answered.exception()
+            batch.answer.set_exception(error)
+            # Reading the error keeps asyncio from warning if no request waits any more.
+            batch.answer.exception()
         else:
-            found = {entry.user_id: entry for entry in reading.result().predictions}
+            by_user = {entry.user_id: entry for entry in reading.result().predictions}
             for user_id in batch.user_ids:
-                # It was true when the query began, which is what its age counts from.
+                # The answer dates from the start of the query, and so does its age.
                 self._cache.store(
-                    (batch.use_case, user_id), found.get(user_id), read_at=began
+                    (batch.use_case, user_id), by_user.get(user_id), read_at=began
                 )
-            batch.answered.set_result(found)
+            batch.answer.set_result(by_user)
             log(
                 "INFO",
                 "read predictions",
@@ -332,7 +333,7 @@ class Lookups:
                 use_case=batch.use_case,
                 outcome="read",
                 rows_in=len(batch.user_ids),
-                rows_out=len(found),
+                rows_out=len(by_user),
                 seconds=self._clock() - began,
                 bytes_billed=reading.result().bytes_billed,
             )
@@ -351,8 +352,8 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
     Return one user's answer as JSON.
 
     Args:
-        user_id: As the request has it.
-        prediction: None where the user has none.
+        user_id: As in the request.
+        prediction: None for a user without one.
         oldest: Day number of the oldest prediction date that is not stale.
     """
     name = _encoded(user_id)

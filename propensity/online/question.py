@@ -1,5 +1,5 @@
 """
-A lookup's request: whose probability is wanted, read from a query string or a body.
+A lookup's request: the users and the use case, from a query string or a body.
 
 02-GetProba imports this for every lookup, so nothing heavy may be imported here.
 """
@@ -14,13 +14,8 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from propensity.edges.asgi import body_of
-from propensity.errors import (
-    MethodNotAllowed,
-    NoSuchPath,
-    RequestError,
-    UnsupportedType,
-)
+from propensity.edges.asgi import body_of, check_is_json
+from propensity.errors import MethodNotAllowed, NoSuchPath, RequestError
 from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME, problem_of
 
 MAXIMUM_USERS = 1_000
@@ -32,13 +27,13 @@ ALLOWED_METHODS = ("GET", "HEAD", "POST")
 
 # The whole query string where it holds one user id that needs no decoding.
 _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
-_JSON_TYPE = "application/json"
+
 _USE_CASE_KEY = "propensity.use_case"
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A parsed lookup request; ``is_single`` where the answer is one object."""
+    """A parsed lookup request; ``is_single``: the answer is one object, not a list."""
 
     user_ids: Sequence[str]
     use_case: str | None
@@ -47,7 +42,7 @@ class Question:
 
 async def read_question(request: Request) -> Question:
     """
-    Read a request, and leave the use case that it names in its scope for the log.
+    Read a request, and put its use case into its scope, for the log.
 
     Raises:
         NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
@@ -71,7 +66,7 @@ async def _read(request: Request) -> Question:
     if method == "POST":
         if request.scope["query_string"]:
             raise RequestError("a POST takes no query parameters; put them in the body")
-        _refuse_other_types(request.headers.get("content-type", ""))
+        check_is_json(request)
         body = await body_of(request, maximum=MAXIMUM_BODY_BYTES)
         return _in_body(body)
     raise MethodNotAllowed(method, allowed=ALLOWED_METHODS)
@@ -89,53 +84,45 @@ def _in_query_string(encoded: bytes) -> Question:
         raise RequestError(
             "the query string is not percent-encoded UTF-8", field="user_id"
         ) from None
-    given: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for name, value in pairs:
         if name not in {"user_id", "use_case"}:
             raise RequestError(
                 "unknown query parameter; known are user_id and use_case",
                 field=name[:64],
             )
-        if name in given:
+        if name in parameters:
             raise RequestError(f"{name} must be given once", field=name)
-        given[name] = value
-    if "user_id" not in given:
+        parameters[name] = value
+    if "user_id" not in parameters:
         raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
-    user_id = _checked_user(given["user_id"], field="user_id")
-    use_case = given.get("use_case")
+    user_id = _checked_user(parameters["user_id"], field="user_id")
+    use_case = parameters.get("use_case")
     if use_case is not None:
         _check_use_case(use_case)
     return Question((user_id,), use_case, is_single=True)
 
 
-def _refuse_other_types(content_type: str) -> None:
-    if content_type.partition(";")[0].strip().lower() != _JSON_TYPE:
-        raise UnsupportedType(
-            f"the body must be JSON, with the header Content-Type: {_JSON_TYPE}",
-            field="Content-Type",
-        )
-
-
 def _in_body(body: bytes) -> Question:
     try:
-        given = json.loads(body)
+        fields = json.loads(body)
     except (ValueError, RecursionError):
         raise RequestError("the body is not JSON in UTF-8") from None
-    if not isinstance(given, dict):
+    if not isinstance(fields, dict):
         raise RequestError('the body must be an object: {"user_ids": ["..."]}')
-    if unknown := sorted(given.keys() - {"user_ids", "use_case"}):
+    if unknown := sorted(fields.keys() - {"user_ids", "use_case"}):
         raise RequestError(
             "unknown field; known are user_ids and use_case", field=unknown[0][:64]
         )
-    user_ids = given.get("user_ids")
+    user_ids = fields.get("user_ids")
     if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
         raise RequestError(
             f"user_ids must be a list of 1 to {MAXIMUM_USERS} strings", field="user_ids"
         )
     for place, user_id in enumerate(user_ids):
         _checked_user(user_id, field=f"user_ids[{place}]")
-    use_case = given.get("use_case")
-    if "use_case" in given:
+    use_case = fields.get("use_case")
+    if "use_case" in fields:
         _check_use_case(use_case)
     return Question(user_ids, use_case, is_single=False)
 
@@ -155,5 +142,5 @@ def _check_use_case(use_case: object) -> None:
 
 
 def log_fields(request: Request) -> dict[str, object]:
-    """Return what the log line of a failed lookup says of its request."""
+    """Return the fields of the request for the log line of a failed lookup."""
     return {"use_case": request.scope.get(_USE_CASE_KEY), "bytes_billed": 0}

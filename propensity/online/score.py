@@ -1,11 +1,11 @@
 """
 Online scoring: features in, a probability or an anomaly score out, within milliseconds.
 
-``Online`` is what an instance of the function has. Requests that wait at the same time
-are scored by one call of the model (``batches``), and what was scored is logged behind
-the answer (``inference_queue``): an answer waits for no table.
+``Online`` is the state of one instance of the function. Requests that wait at the same
+time are scored by one call of the model (``batches``). The scores are logged behind the
+answer (``inference_queue``), so that an answer does not wait for the table.
 
-Belongs to one event loop. No user and no feature is ever in a line of the log.
+Belongs to one event loop. No user and no feature is ever in a log line.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from propensity import tables, usecases
 from propensity.clock import Clock
 from propensity.edges.appends import Appends
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.asgi import Json, body_of
+from propensity.edges.asgi import Json, body_of, check_is_json
 from propensity.edges.collector import spare_the_collector
 from propensity.edges.counts import Counts
 from propensity.edges.log import log
@@ -40,7 +40,6 @@ from propensity.errors import (
     PropensityError,
     RequestError,
     SchemaError,
-    UnsupportedType,
 )
 from propensity.online import score_answers as answers
 from propensity.online.batches import MicroBatches
@@ -61,12 +60,11 @@ CONCURRENT_QUERIES = 4
 QUERY_USERS = 1_000
 WAITING_USERS = 20_000
 
-_JSON_TYPE = b"application/json"
 _encode = msgspec.json.Encoder().encode
 
 
 class Online:
-    """Answers the questions of ``instances``; what an instance of the function has."""
+    """Answers requests for scores; an instance of the function has one."""
 
     def __init__(
         self,
@@ -114,7 +112,7 @@ class Online:
         Args:
             settings: Of the deployment.
             clock: Tells the time.
-            threads: For what goes on behind the answers.
+            threads: For loads of models behind the answers.
         """
         warehouse = Warehouse.open(settings)
         appends = Appends(settings)
@@ -122,7 +120,7 @@ class Online:
         async def append(rows: pa.RecordBatch) -> None:
             await appends.append(tables.INFERENCE_LOG, rows)
 
-        opened = cls(
+        online = cls(
             settings,
             champions=Champions(
                 Artifacts.open(settings),
@@ -141,17 +139,17 @@ class Online:
             ),
         )
         spare_the_collector()
-        return opened
+        return online
 
     async def take(self, request: Request) -> Response:
         """
         Answer a request.
 
         Raises:
-            NoSuchPath, MethodNotAllowed, UnsupportedType, RequestError, TooLarge: It
-                is no question.
-            UnknownVersion, NoChampion: Nothing scores.
-            Unavailable: Too much waits, or what it needs did not answer.
+            NoSuchPath, MethodNotAllowed, UnsupportedType, RequestError, TooLarge: The
+                request is wrong.
+            UnknownVersion, NoChampion: There is no version to score by.
+            Unavailable: A queue is full, or a service did not answer.
         """
         began = self._clock.monotonic()
         _check(request)
@@ -166,10 +164,10 @@ class Online:
         if question.user_id is not None:
             name = question.use_case.name
             is_suppressed = suppressed and suppressed.covers(question.user_id, name)
-            found = None if is_suppressed else await self._user(question, layout)
-            if found is None:
+            instance = None if is_suppressed else await self._user(question, layout)
+            if instance is None:
                 return answers.unknown_user(question)
-            timed = replace(found, ingested_at=question.ingested_at)
+            timed = replace(instance, ingested_at=question.ingested_at)
             instances, prefixes = (timed,), ("",)
         rows = len(instances) * (1 if state.shadow is None else 2)
         self.log.reserve(rows)
@@ -180,8 +178,8 @@ class Online:
         event_ids = answers.event_ids_of(question, instances)
         request_ms = (self._clock.monotonic() - began) * 1e3
         latencies = [
-            request_ms if (since := one.latency_ms(scored.at)) is UNSET else since
-            for one in instances
+            request_ms if (since := instance.latency_ms(scored.at)) is UNSET else since
+            for instance in instances
         ]
         events = answers.events_of(
             question,
@@ -193,11 +191,11 @@ class Online:
         )
         assert scored.state.champion is not None
         ids = events.inference_ids(question.use_case, scored.state.champion.version)
-        logged = answers.logged(question.use_case, events, scored, ids=ids)
+        log_rows = answers.log_rows(question.use_case, events, scored, ids=ids)
         if suppressed:
-            # An instance's identity may be that of somebody on the list.
-            logged = [row for row in logged if not _is_of(suppressed, row)]
-        self.log.add(logged)
+            # An instance's identity may be the id of a user on the list.
+            log_rows = [row for row in log_rows if not _is_suppressed(suppressed, row)]
+        self.log.add(log_rows)
         self._counts.add(requests=1, scored=len(instances))
         content = answers.answer(
             question,
@@ -208,12 +206,12 @@ class Online:
             request_ms=request_ms,
         )
         answer = Json(_encode(content))
-        # It has been sent before this begins.
-        answer.background = self.log.held()  # type: ignore[assignment]
+        # Starlette starts it after it has sent the answer.
+        answer.background = self.log.background()  # type: ignore[assignment]
         return answer
 
     async def _state(self, question: Question) -> ServingState:
-        """Return what scores, with a champion."""
+        """Return the versions to score by; the champion is the requested version."""
         use_case, version = question.use_case, question.version
         try:
             state = await self._champions.ready(use_case)
@@ -231,13 +229,13 @@ class Online:
             return state
         if champion is not None and champion.version == version:
             return state
-        serving = self._champions.kept(use_case, version) or await asyncio.to_thread(
-            self._champions.version, use_case, version
-        )
+        serving = self._champions.find_loaded(
+            use_case, version
+        ) or await asyncio.to_thread(self._champions.version, use_case, version)
         return ServingState(champion=serving, shadow=None, epoch=state.epoch)
 
     async def _user(self, question: Question, layout: Layout) -> Instance | None:
-        """Return the features of a user as they are now, None where there are none."""
+        """Return the features of a user as of now, None without features."""
         use_case = question.use_case
         if use_case.scores_events or not use_case.has_statement("stream_rows"):
             raise RequestError(
@@ -252,19 +250,19 @@ class Online:
         self, users: Sequence[tuple[UseCase, str]]
     ) -> list[Mapping[str, Any] | None]:
         """Read features of users, by one query for each use case."""
-        wanted: dict[str, set[str]] = {}
+        users_of: dict[str, set[str]] = {}
         for use_case, user_id in users:
-            wanted.setdefault(use_case.name, set()).add(user_id)
-        found: dict[tuple[str, str], Mapping[str, Any]] = {}
-        for name, user_ids in wanted.items():
+            users_of.setdefault(use_case.name, set()).add(user_id)
+        features: dict[tuple[str, str], Mapping[str, Any]] = {}
+        for name, user_ids in users_of.items():
             use_case = usecases.load(name)
             now = self._clock.now()
             rows = await asyncio.to_thread(self._query, use_case, user_ids, now)
             for row in rows:
-                # A use case's last moment of interest: from it on nobody is scored.
+                # From this moment on the use case does not score the user.
                 if now < row["scored_until"]:
-                    found[name, row["user_id"]] = row
-        return [found.get((use_case.name, user_id)) for use_case, user_id in users]
+                    features[name, row["user_id"]] = row
+        return [features.get((use_case.name, user_id)) for use_case, user_id in users]
 
     def _query(
         self, use_case: UseCase, user_ids: set[str], now: datetime
@@ -285,23 +283,15 @@ _USE_CASE, _USER = map(
 )
 
 
-def _is_of(suppressed: Suppressed, row: Sequence[Any]) -> bool:
+def _is_suppressed(suppressed: Suppressed, row: Sequence[Any]) -> bool:
     return suppressed.covers(row[_USER], row[_USE_CASE])
 
 
 def _check(request: Request) -> None:
-    """Refuse what is no POST of JSON to the root."""
+    """Refuse a request that is not a POST of JSON to the root."""
     scope = request.scope
     if scope["path"] != "/":
         raise NoSuchPath("only / is served here")
     if scope["method"] != "POST":
         raise MethodNotAllowed(scope["method"], allowed=("POST",))
-    for name, value in scope["headers"]:
-        if name == b"content-type":
-            if value.partition(b";")[0].strip().lower() == _JSON_TYPE:
-                return
-            break
-    raise UnsupportedType(
-        "the body must be JSON, with the header Content-Type: application/json",
-        field="Content-Type",
-    )
+    check_is_json(request)

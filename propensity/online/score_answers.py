@@ -1,5 +1,5 @@
 """
-From scores to the JSON of an answer and rows of the log. Pure.
+Scores to the JSON of an answer, and to rows of the log. Pure.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from propensity.edges.asgi import Json
-from propensity.online.batches import Scored
+from propensity.online.batches import Scores
 from propensity.online.instances import Instance, Layout
 from propensity.online.score_request import Question
 from propensity.registry.inference_log import ONLINE, Events, Row, columns
@@ -24,11 +24,11 @@ _encode = msgspec.json.Encoder().encode
 
 
 def score_of(serving: Serving, value: float) -> dict[str, float | None]:
-    """Return a score under the name of its kind; the other, and NaN, are null."""
-    known = None if math.isnan(value) else value
+    """Return a score as a probability or an anomaly score; NaN is null."""
+    score = None if math.isnan(value) else value
     if serving.is_anomaly:
-        return {"probability": None, "anomaly_score": known}
-    return {"probability": known, "anomaly_score": None}
+        return {"probability": None, "anomaly_score": score}
+    return {"probability": score, "anomaly_score": None}
 
 
 def events_of(
@@ -41,15 +41,15 @@ def events_of(
     at: datetime,
 ) -> Events:
     """
-    Return what was scored as events of the log.
+    Return the events of a question, for the log.
 
     Args:
-        question: That they were scored for.
+        question: That asked for the scores.
         layout: Of its use case.
-        instances: What was scored.
+        instances: With scores.
         event_ids: Of each.
-        latencies_ms: Of each, to the score; None where it is unknown.
-        at: When they were scored, in UTC: the time of those without ``ingest_ts``.
+        latencies_ms: From ingestion to the score; None if unknown.
+        at: Time of scoring, in UTC: the event time of those without ``ingest_ts``.
     """
     user_id = question.user_id
     return Events(
@@ -57,25 +57,25 @@ def events_of(
         event_ids=event_ids,
         user_ids=event_ids if user_id is None else [user_id] * len(event_ids),
         times=[
-            one.ingested_at if isinstance(one.ingested_at, datetime) else at
-            for one in instances
+            instance.ingested_at if isinstance(instance.ingested_at, datetime) else at
+            for instance in instances
         ],
-        features=[layout.written(one) for one in instances],
+        features=[layout.features_json(instance) for instance in instances],
         latencies_ms=latencies_ms,
         has_users=user_id is not None,
     )
 
 
-def logged(
-    use_case: UseCase, events: Events, scored: Scored, *, ids: Sequence[str]
+def log_rows(
+    use_case: UseCase, events: Events, scored: Scores, *, ids: Sequence[str]
 ) -> list[Row]:
     """
     Return rows of ``inference_log``: the champion's scores, then the shadow's.
 
     Args:
         use_case: Of the events.
-        events: What was scored.
-        scored: What came of them.
+        events: Of the question.
+        scored: Their scores.
         ids: Inference ids of the champion's scores.
     """
     state, at = scored.state, scored.at
@@ -96,37 +96,37 @@ def logged(
 
 
 def event_ids_of(question: Question, instances: Sequence[Instance]) -> list[str]:
-    """Return the identity of each instance: its own, or one that nobody else has."""
-    given = [question.event_id or one.event_id for one in instances]
-    if None not in given:
-        return [one for one in given if one is not None]
+    """Return the identity of each instance: its own, or a new unique one."""
+    ids = [question.event_id or instance.event_id for instance in instances]
+    if None not in ids:
+        return [event_id for event_id in ids if event_id is not None]
     unique = uuid.uuid4().hex
     return [
-        one or (unique if question.is_single else f"{unique}-{place}")
-        for place, one in enumerate(given)
+        event_id or (unique if question.is_single else f"{unique}-{place}")
+        for place, event_id in enumerate(ids)
     ]
 
 
 def answer(
     question: Question,
-    scored: Scored,
+    scored: Scores,
     *,
     event_ids: Sequence[str],
     ids: Sequence[str],
     latencies_ms: Sequence[float | None],
     request_ms: float,
 ) -> dict[str, Any]:
-    """Return the answer to a question."""
+    """Return the answer to a question, as an object for JSON."""
     serving, name = scored.state.champion, question.use_case.name
     assert serving is not None
     scores = [
         {
             **score_of(serving, value),
             "event_id": event_id,
-            "inference_id": one,
+            "inference_id": inference_id,
             "latency_ms": None if latency is None else round(latency, 3),
         }
-        for value, event_id, one, latency in zip(
+        for value, event_id, inference_id, latency in zip(
             scored.values, event_ids, ids, latencies_ms, strict=True
         )
     ]
@@ -139,7 +139,7 @@ def answer(
 
 
 def unknown_user(question: Question) -> Json:
-    """Answer that there are no features of a user now."""
+    """Return the 404 for a user without features."""
     body = {
         "use_case": question.use_case.name,
         "user_id": question.user_id,

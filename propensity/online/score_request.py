@@ -1,7 +1,7 @@
 """
-A parsed request for scores: of instances, whose features it has, or of a user. Pure.
+A parsed request for scores: of instances with their features, or of a user. Pure.
 
-Whatever is wrong with a request names its field.
+Every error names the field at fault.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from propensity.errors import RequestError, TooLarge
 from propensity.online.instances import Instance, Layout, identity, ingested_at_of
 from propensity.usecases import UseCase
 
-# One of them says what is to be scored; without any the features are the body's own.
+# A body has one of these, or else the features themselves.
 WAYS = ("features", "instances", "user_id")
 
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
@@ -34,16 +34,16 @@ _decode = msgspec.json.Decoder().decode
 @dataclass(frozen=True, slots=True)
 class Question:
     """
-    What a request asks for: scores of instances, or of a user, whichever is there.
+    A parsed request: for scores of instances, or of a user.
 
     Attributes:
         use_case: Whose model scores.
-        version: The version that scores; None for what serves.
-        instances: In the order of the request; none where a user is scored.
-        prefixes: Of the fields of each instance, for errors.
-        user_id: None where instances are scored.
-        is_single: Whether the answer is one object and no list.
-        event_id, ingested_at: Of the request for a user.
+        version: The version that scores; None for the champion.
+        instances: In the order of the request; empty for a user.
+        prefixes: Each instance's prefix of field names, for errors.
+        user_id: None for instances.
+        is_single: Whether the answer is one object, not a list.
+        event_id, ingested_at: Of a request for a user.
     """
 
     use_case: UseCase
@@ -57,7 +57,7 @@ class Question:
 
 
 class Reader:
-    """Reads the questions of requests to a deploy with some use cases."""
+    """Parses requests for the use cases of a deploy."""
 
     def __init__(
         self, use_cases: Iterable[UseCase], *, default: str, maximum_instances: int
@@ -65,10 +65,10 @@ class Reader:
         """
         Args:
             use_cases: Of this deploy.
-            default: Name of the use case where a request tells of none.
-            maximum_instances: Most instances of a request.
+            default: Name of the use case of a request that says none.
+            maximum_instances: In one request.
         """
-        self.layouts = {one.name: Layout(one) for one in use_cases}
+        self.layouts = {use_case.name: Layout(use_case) for use_case in use_cases}
         self._default = default
         self._maximum = maximum_instances
 
@@ -78,93 +78,101 @@ class Reader:
 
         Args:
             body: JSON.
-            latest: The last moment that ``ingest_ts`` makes sense for.
+            latest: A later ``ingest_ts`` makes no sense.
 
         Raises:
-            RequestError: It is no question; the field at fault is named.
+            RequestError: The body is wrong; the error names the field.
             TooLarge: It has too many instances.
         """
-        given = _object(body)
-        version = _version(given.get("version"))
-        ways = [name for name in WAYS if name in given]
+        fields = _object(body)
+        version = _version(fields.get("version"))
+        ways = [name for name in WAYS if name in fields]
         if len(ways) > 1:
             raise RequestError(
                 f"give one of {', '.join(WAYS)}; {' and '.join(ways)} are there",
                 field=ways[1],
             )
         if not ways:
-            layout = self._layout(given, given)
-            if not given.keys() & layout.names:
+            layout = self._layout(fields, fields)
+            if not fields.keys() & layout.names:
                 raise RequestError(
                     f"nothing to score: give one of {', '.join(WAYS)}, or the features "
                     f"themselves: {', '.join(layout.use_case.features)}",
                     field="features",
                 )
-            one = layout.instance(given, prefix="", latest=latest)
-            return Question(layout.use_case, version, (one,), ("",))
+            instance = layout.instance(fields, prefix="", latest=latest)
+            return Question(layout.use_case, version, (instance,), ("",))
         [way] = ways
-        value = given[way]
+        value = fields[way]
         if way == "user_id":
-            layout = self._layout(given, {})
+            layout = self._layout(fields, {})
             user_id = identity(value, way)
             return Question(
                 layout.use_case,
                 version,
                 user_id=user_id,
-                event_id=layout.event_id(given, ""),
-                ingested_at=ingested_at_of(given, latest),
+                event_id=layout.event_id(fields, ""),
+                ingested_at=ingested_at_of(fields, latest),
             )
         if way == "features":
             if type(value) is not dict:
                 raise RequestError("features must be an object", field=way)
-            layout, prefix = self._layout(given, value), "features."
-            one = layout.instance(value, prefix=prefix, latest=latest, beside=given)
-            return Question(layout.use_case, version, (one,), (prefix,))
-        return self._several(given, value, version, latest)
+            layout, prefix = self._layout(fields, value), "features."
+            instance = layout.instance(
+                value, prefix=prefix, latest=latest, envelope=fields
+            )
+            return Question(layout.use_case, version, (instance,), (prefix,))
+        return self._several(fields, value, version, latest)
 
     def _several(
         self,
-        given: Mapping[str, Any],
-        value: Any,
+        fields: Mapping[str, Any],
+        items: Any,
         version: int | None,
         latest: datetime,
     ) -> Question:
-        if type(value) is not list or not value:
+        if type(items) is not list or not items:
             raise RequestError(
                 "instances must be a list of objects, one at least", field="instances"
             )
-        if len(value) > self._maximum:
+        if len(items) > self._maximum:
             raise TooLarge(
-                f"{len(value)} instances, and {self._maximum} are allowed",
+                f"{len(items)} instances, and {self._maximum} are allowed",
                 field="instances",
             )
-        prefixes = [f"instances[{place}]." for place in range(len(value))]
-        for one, prefix in zip(value, prefixes, strict=True):
-            if type(one) is not dict:
+        prefixes = [f"instances[{place}]." for place in range(len(items))]
+        for item, prefix in zip(items, prefixes, strict=True):
+            if type(item) is not dict:
                 raise RequestError("an instance is an object", field=prefix[:-1])
-        layout = self._layout(given, value[0])
+        layout = self._layout(fields, items[0])
         instances = [
-            layout.instance(one, prefix=prefix, latest=latest)
-            for one, prefix in zip(value, prefixes, strict=True)
+            layout.instance(item, prefix=prefix, latest=latest)
+            for item, prefix in zip(items, prefixes, strict=True)
         ]
         return Question(layout.use_case, version, instances, prefixes, is_single=False)
 
-    def _layout(self, given: Mapping[str, Any], features: Mapping[str, Any]) -> Layout:
-        """Return the layout of the use case that is named, or whose features these are.
-
-        The use case of which most features are there, and more than half, so that one
-        that is missing is named; the default where several are alike.
+    def _layout(self, fields: Mapping[str, Any], features: Mapping[str, Any]) -> Layout:
         """
-        name = given.get("use_case")
+        Return the layout of the request's use case.
+
+        Without ``use_case`` that is the one with the largest share of its features in
+        the request, if it is more than half: an error then names the missing feature.
+        On a tie it is the default.
+        """
+        name = fields.get("use_case")
         if name is None:
             keys = features.keys()
             if len(keys) > 1:
                 shares = {
-                    one.use_case.name: len(one.names & keys) / len(one.names)
-                    for one in self.layouts.values()
+                    layout.use_case.name: len(layout.names & keys) / len(layout.names)
+                    for layout in self.layouts.values()
                 }
                 most = max(0.5, *shares.values())
-                likely = [one for one, share in shares.items() if share == most > 0.5]
+                likely = [
+                    candidate
+                    for candidate, share in shares.items()
+                    if share == most > 0.5
+                ]
                 if len(likely) == 1:
                     return self.layouts[likely[0]]
             name = self._default
@@ -180,23 +188,22 @@ class Reader:
 
 
 def _object(body: bytes) -> dict[str, Any]:
-    """Return the object that a body holds."""
+    """Return the JSON object in a body."""
     try:
-        given = _decode(body)
+        fields = _decode(body)
     except (msgspec.MsgspecError, ValueError, RecursionError):
-        # What Python reads beyond JSON, such as NaN, is refused where it stands, by
-        # its name.
+        # Python also reads NaN and such; later checks refuse it and name the field.
         try:
-            given = json.loads(body.decode(), parse_int=_integer)
+            fields = json.loads(body.decode(), parse_int=_integer)
         except (ValueError, RecursionError):
             raise RequestError("the body is not JSON in UTF-8", field="body") from None
-    if type(given) is not dict:
+    if type(fields) is not dict:
         raise RequestError("the body must be a JSON object", field="body")
-    return given
+    return fields
 
 
 def _integer(digits: str) -> int | float:
-    """Return a whole number; one with more digits than Python reads is infinite."""
+    """Return a whole number; infinity if it has more digits than Python reads."""
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 

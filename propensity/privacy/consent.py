@@ -1,10 +1,10 @@
 """
-What users have consented to: which events of the GA4 export are read.
+Consent of users: which events of the GA4 export are read.
 
-The export says of every event whether the user had allowed analytics storage and ads
-storage at that moment: Yes, No, or nothing where the site has no consent mode. Only a
-Yes is consent. The view of the export leaves out what is without it, so that no
-statement can forget to.
+The export says for every event whether the user had allowed analytics storage and ads
+storage at that moment: Yes, No, or nothing if the site has no consent mode. Only a Yes
+is consent. The view of the export leaves out events without it, so that no statement
+can forget to.
 
 Source:
     https://support.google.com/analytics/answer/7029846, privacy_info;
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VIEW = export.VIEW
 
-# What is appended to the view's conditions, by setting.
+# Statements with the view's further conditions, by setting.
 _CONDITIONS = {
     "false": (),
     "true": ("analytics_consent",),
@@ -44,7 +44,7 @@ def events_view(dataset: str, *, require: str) -> str:
         require: The setting ``require_consent``.
 
     Raises:
-        UseCaseError: A use case is wrong, or two want one column in two types.
+        UseCaseError: A use case is wrong, or two name a column with different types.
     """
     return export.text(
         dataset, values=usecases.export_values(), conditions=_conditions(require)
@@ -57,13 +57,13 @@ def _conditions(require: str) -> list[str]:
 
 def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
     """
-    Make sure that the view leaves out users who did not consent, and has the columns
-    that the use case names.
+    Make sure that the view leaves out events without consent, and has the columns that
+    the use case names.
 
     Raises:
-        SettingsError: It was made before the setting was: events without consent would
-            be read.
-        SchemaError: It was made before the use case named a column.
+        SettingsError: It is older than the setting: events without consent would be
+            read.
+        SchemaError: It lacks a column that the use case names.
         MissingTable: There is no view.
     """
     require = warehouse.settings.require_consent

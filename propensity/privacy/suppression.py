@@ -1,12 +1,12 @@
 """
 Suppressed users, whose events are never kept: a list of keyed hashes of their ids.
 
-The list holds no id. An entry is the HMAC-SHA256 of one under a key that only the
-functions have (PROPENSITY_SUPPRESSION_KEY), so that a reader of the table can neither
-see who is on it nor find out by trying ids. BigQuery has no HMAC, and the key in a
-statement would be in the record of its job: rows are left out here, in Arrow batches.
+The list has no ids. An entry is the HMAC-SHA256 of an id under a key that only the
+functions have (PROPENSITY_SUPPRESSION_KEY), so a reader of the table can neither see
+who is on it nor find out by trying ids. BigQuery has no HMAC, and a key in a statement
+would be in the record of its job: so rows are filtered here, in Arrow batches.
 
-An entry counts in every use case, or in the one that it names.
+An entry is for one use case or for all.
 """
 
 from __future__ import annotations
@@ -34,9 +34,8 @@ if TYPE_CHECKING:
 
 EVERYWHERE = ""
 
-# What an id can be in a text that is no JSON: what is in quotes, closed or not, and
-# what is between signs that structure texts. Each is found in one pass, whatever the
-# text.
+# Possible ids in a text that is not JSON: a string in quotes, closed or not, and a word
+# between punctuation. Both patterns take one pass over any text.
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*+)', re.DOTALL)
 _BARE = re.compile(r'[^\s",:;=&{}\[\]\\]+')
 
@@ -47,7 +46,7 @@ def user_hash(key: str, user_id: str) -> str:
 
 
 def key_id(key: str) -> str:
-    """Return a fingerprint of a key, which says nothing else about it."""
+    """Return a fingerprint of a key, which does not reveal it."""
     return user_hash(key, "")[:16]
 
 
@@ -56,20 +55,20 @@ def _digest(key: bytes, user_id: str) -> bytes:
 
 
 class Suppressed:
-    """The list, in memory; false where nobody is on it."""
+    """The list, in memory; false if it is empty."""
 
     def __init__(self, key: str, entries: Iterable[tuple[str, str]]) -> None:
         """
         Args:
-            key: The hashes are under.
+            key: Of the hashes.
             entries: Use case, or EVERYWHERE, and hash in hexadecimal.
         """
         self._key = key.encode()
-        found: dict[str, set[bytes]] = defaultdict(set)
-        for use_case, hashed in entries:
-            found[use_case].add(bytes.fromhex(hashed))
-        self._everywhere = frozenset(found.pop(EVERYWHERE, ()))
-        self._narrow = {name: frozenset(one) for name, one in found.items()}
+        by_use_case: dict[str, set[bytes]] = defaultdict(set)
+        for use_case, digest in entries:
+            by_use_case[use_case].add(bytes.fromhex(digest))
+        self._everywhere = frozenset(by_use_case.pop(EVERYWHERE, ()))
+        self._narrow = {name: frozenset(users) for name, users in by_use_case.items()}
         self._any = self._everywhere.union(*self._narrow.values())
 
     def __bool__(self) -> bool:
@@ -79,7 +78,7 @@ class Suppressed:
         return len(self._any)
 
     def covers(self, user_id: str, use_case: str) -> bool:
-        """Return whether nothing may be kept of a user in a use case."""
+        """Return whether a user is on the list for a use case."""
         if not self._any:
             return False
         digest = _digest(self._key, user_id)
@@ -92,8 +91,7 @@ class Suppressed:
         Return rows without those of users on the list.
 
         Args:
-            rows: With a column ``user_id``; each id is hashed once, however many rows
-                it has.
+            rows: With a column ``user_id``; each id is hashed once.
             use_case: Of all rows.
         """
         if not self._any:
@@ -102,28 +100,28 @@ class Suppressed:
         import pyarrow.compute as pc
 
         users = pc.unique(rows["user_id"]).to_pylist()
-        covered = [user for user in users if user and self.covers(user, use_case)]
-        if not covered:
+        covered_ids = [user for user in users if user and self.covers(user, use_case)]
+        if not covered_ids:
             return rows
-        named = pa.array(covered, rows["user_id"].type)
-        is_covered = pc.is_in(rows["user_id"], value_set=named)
+        value_set = pa.array(covered_ids, rows["user_id"].type)
+        is_covered = pc.is_in(rows["user_id"], value_set=value_set)
         return rows.filter(pc.invert(is_covered))
 
     def is_mentioned(self, data: bytes, attributes: Mapping[str, str]) -> bool:
         """
-        Return whether a message names a user on the list, in whatever use case.
+        Return whether a message names a user on the list, for any use case.
 
-        For messages that are no events, in which nobody knows where the user stands:
-        every text, number and name in it is tried.
+        It is for messages that are not valid events, so the user id may be anywhere:
+        every text, number and field name is tried.
 
         Args:
-            data: JSON, or what was meant to be.
+            data: JSON, valid or not.
             attributes: Of the message.
         """
         if not self._any:
             return False
-        found = {*tokens(data), *attributes.values()}
-        return any(_digest(self._key, one) in self._any for one in found)
+        texts = {*tokens(data), *attributes.values()}
+        return any(_digest(self._key, text) in self._any for text in texts)
 
 
 def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) -> bool:
@@ -132,7 +130,7 @@ def names_any(data: bytes, attributes: Iterable[str], user_ids: frozenset[str]) 
 
 
 def tokens(data: bytes) -> Iterator[str]:
-    """Yield every text that a user's id can be in a message, escaped or not."""
+    """Yield every text in a message that may be a user's id, escaped or not."""
     # UTF-16 and UTF-32 have their ASCII between zero bytes.
     text = data.replace(b"\0", b"").decode("utf-8", "replace")
     try:
@@ -140,10 +138,10 @@ def tokens(data: bytes) -> Iterator[str]:
     except (ValueError, RecursionError):
         yield from _BARE.findall(text)
         at = 0
-        while (found := _QUOTED.search(text, at)) is not None:
-            # What closes one text opens none.
-            at = found.end() + 1
-            quoted = found[1]
+        while (match := _QUOTED.search(text, at)) is not None:
+            # A closing quote does not open the next string.
+            at = match.end() + 1
+            quoted = match[1]
             yield quoted
             if "\\" in quoted:
                 try:
@@ -153,18 +151,18 @@ def tokens(data: bytes) -> Iterator[str]:
 
 
 def _texts_of(value: Any) -> Iterator[str]:
-    """Yield texts and numbers of decoded JSON, those within a text that is JSON too."""
+    """Yield texts and numbers of decoded JSON, also of JSON within a text."""
     waiting = [value]
     while waiting:
-        one = waiting.pop()
-        if isinstance(one, str):
-            yield one
-            if one[:1] in ("{", "["):
-                yield from tokens(one.encode("utf-8", "replace"))
-        elif isinstance(one, dict):
-            waiting.extend(chain(one, one.values()))
-        elif isinstance(one, list):
-            waiting.extend(one)
+        item = waiting.pop()
+        if isinstance(item, str):
+            yield item
+            if item[:1] in ("{", "["):
+                yield from tokens(item.encode("utf-8", "replace"))
+        elif isinstance(item, dict):
+            waiting.extend(chain(item, item.values()))
+        elif isinstance(item, list):
+            waiting.extend(item)
 
 
 NOBODY = Suppressed("", ())
@@ -175,8 +173,8 @@ def read(warehouse: Warehouse) -> Suppressed:
     Read the list; it bills nothing.
 
     Raises:
-        SettingsError: It was made under another key, or there is none to read it by: it
-            would let everybody back in.
+        SettingsError: It was made under another key, or no key is set: no user on it
+            could be recognised.
         MissingTable: A key is set, and there is no table.
         Unavailable: BigQuery did not answer in time.
     """
@@ -186,16 +184,16 @@ def read(warehouse: Warehouse) -> Suppressed:
             tables.SUPPRESSED_USERS, ("use_case", "user_hash", "key_id")
         )
     except MissingTable:
-        # A deployment that has neither is as it was before there were lists.
+        # A deployment with neither key nor table has no list.
         if key:
             raise
         return NOBODY
     own = key_id(key) if key else None
     if any(row.key_id != own for row in rows):
-        found = "another one" if key else "none"
+        setting = "another one" if key else "none"
         raise SettingsError(
             f"{tables.SUPPRESSED_USERS.name} has users under a key, and "
-            f"PROPENSITY_SUPPRESSION_KEY is {found}: nobody on the list could be "
+            f"PROPENSITY_SUPPRESSION_KEY is {setting}: nobody on the list could be "
             "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
@@ -206,12 +204,12 @@ def suppressed_users(
     warehouse: Warehouse, *, function: str, clock: Callable[[], float]
 ) -> Refreshed[Suppressed] | None:
     """
-    Return the list of suppressed users, kept fresh; None where there is no key to it.
+    Return the list of suppressed users, kept fresh; None if no key is set.
 
     Args:
-        warehouse: That it is read from, when somebody asks first.
+        warehouse: Source of the list, read on first use.
         function: In the log.
-        clock: Seconds that only grow.
+        clock: Monotonic, in seconds.
     """
     settings = warehouse.settings
     if not settings.suppression_key:
@@ -227,11 +225,11 @@ def suppressed_users(
     )
 
 
-async def suppressed_now(listed: Refreshed[Suppressed] | None) -> Suppressed:
+async def suppressed_now(users: Refreshed[Suppressed] | None) -> Suppressed:
     """
-    Return the suppressed users as of now; nobody where there is no list.
+    Return the suppressed users as of now; nobody if there is no list.
 
     Raises:
-        PropensityError: It is not known.
+        PropensityError: The list cannot be read.
     """
-    return NOBODY if listed is None else await listed.current()
+    return NOBODY if users is None else await users.current()

@@ -1,8 +1,8 @@
 """
-What tells others which version serves: one message for every change.
+Announcements: a message to ``model-updates`` for every change of the pointer.
 
-Instances of functions read the pointer itself, and need no message: a push reaches only
-one of them. It is for whoever else wants to know, and its loss loses nothing else.
+Instances of functions do not need it: they read the pointer itself, since a push would
+reach only one of them. The messages are for other systems; a lost one does no harm.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def update(
     Args:
         use_case: Its name.
         action: promote, rollback, pin, unpin, shadow or unshadow.
-        champion: The pointer, as the change has left it.
-        at: When it was made.
+        champion: The pointer after the change.
+        at: Time of the change.
     """
     return {
         "use_case": use_case,
@@ -56,11 +56,10 @@ def announce(
     well, for filters.
 
     Returns:
-        Whether Pub/Sub has it. Where it does not, for whatever reason, a log line says
-        why: the change itself stands.
+        Whether Pub/Sub has it. If not, a log line says why; the change itself stands.
     """
     try:
-        # Imported here: without a promotion a training needs no Pub/Sub.
+        # Imported here: a training without a promotion needs no Pub/Sub.
         from propensity.edges.pubsub import publish_once
 
         message = update(use_case, action, champion, at=at)

@@ -1,5 +1,5 @@
 """
-The champion's pointer: which version serves, which scores beside it, what did before.
+The champion's pointer: the version that serves, its shadow, and earlier champions.
 
 ``models/<use case>/champion.json`` changes by compare-and-set on its generation, and
 its epoch rises with every change.
@@ -29,13 +29,12 @@ NOTHING_SERVES = -1
 # The largest epoch that a command may name: room for nanoseconds, and for more after.
 LARGEST_EPOCH = 2**62
 
-# Versions that served before are named by the pointer, to go back to; no more than so
-# many.
+# Most earlier champions that the pointer names, for roll backs.
 EARLIER = 10
 
 
 class Anything(Enum):
-    """Says that a promotion does not depend on what serves: it is by hand."""
+    """A promotion by hand, which does not depend on the version that serves."""
 
     SERVES = "anything"
 
@@ -46,18 +45,17 @@ ANYTHING = Anything.SERVES
 @dataclass(frozen=True, kw_only=True)
 class Champion:
     """
-    What ``champion.json`` says.
+    The content of ``champion.json``.
 
     Attributes:
-        version: What serves.
+        version: That serves.
         epoch: Rises with every change.
-        model_sha256: Of the version's model; it is verified by what BigQuery has.
-        promoted_at: When the version came to serve.
-        previous: What a roll back lets serve, the first of ``earlier``; None for none.
-        pinned: Whether training may promote nothing.
-        shadow: The version that scores beside it; None for none.
-        earlier: The versions that served before, newest first, without those that were
-            rolled back.
+        model_sha256: Of the version's model; loads verify it by BigQuery's record.
+        promoted_at: Start of its service.
+        previous: The target of a roll back, the first of ``earlier``; None for none.
+        pinned: Whether training may not promote.
+        shadow: The version that scores beside it, for the log; None for none.
+        earlier: Earlier champions, newest first, without those that were rolled back.
     """
 
     version: int
@@ -79,10 +77,10 @@ class ChampionPointer:
 
     def champion(self) -> Champion:
         """
-        Return what serves.
+        Return the champion.
 
         Raises:
-            NoChampion: Nothing has been promoted yet.
+            NoChampion: No version has been promoted yet.
         """
         champion, _ = self._champion()
         if champion is None:
@@ -92,15 +90,15 @@ class ChampionPointer:
         return champion
 
     def find_champion(self) -> Champion | None:
-        """Return what serves, or None where nothing was promoted yet."""
+        """Return the champion, or None before the first promotion."""
         return self._champion()[0]
 
     def champion_since(self, generation: int) -> tuple[Champion | None, int] | None:
         """
-        Return what serves and its generation, or None if that still is a known one.
+        Return the champion and the pointer's generation, None if it has not changed.
 
         Args:
-            generation: The one that is known; 0 to read it in any case.
+            generation: Of the last read; 0 to read in any case.
 
         Raises:
             ArtifactError: The pointer is damaged.
@@ -117,19 +115,20 @@ class ChampionPointer:
     def _parsed(self, stored: Stored | None) -> tuple[Champion | None, int]:
         if stored is None:
             return None, 0
-        found = object_of(stored, self._pointer)
-        # What a later deploy may have added means nothing here.
-        known = {field.name for field in fields(Champion)} & set(found)
+        content = object_of(stored, self._pointer)
+        # A later deploy may have added fields.
+        names = {field.name for field in fields(Champion)} & set(content)
         try:
-            champion = Champion(**{name: found[name] for name in known})
+            champion = Champion(**{name: content[name] for name in names})
         except TypeError as error:
             raise ArtifactError(f"{self._pointer} is no champion: {error}") from error
         if not _is_sound(champion):
-            raise ArtifactError(f"{self._pointer} names no version: {found}")
-        # Before `earlier` was kept, the previous version was all there was of it.
+            raise ArtifactError(f"{self._pointer} names no version: {content}")
+        # Old pointers have no `earlier`, only the previous version.
         earlier = champion.earlier or (champion.previous,)
         champion = replace(
-            champion, earlier=tuple(one for one in earlier if one is not None)
+            champion,
+            earlier=tuple(number for number in earlier if number is not None),
         )
         return champion, stored.generation
 
@@ -145,11 +144,11 @@ class ChampionPointer:
         """
         Make a version the champion, if the champion is still the expected one.
 
-        A version that scored as shadow no longer does. A pin stays: a promotion by
-        hand changes what is pinned.
+        A shadow that is promoted is no shadow any more. A pin stays: a promotion by
+        hand changes the pinned version.
 
         Args:
-            version: What shall serve.
+            version: The new champion.
             model_sha256: Of its model's bytes.
             at: Now.
             instead_of: The version that it was compared with; None for no champion;
@@ -164,20 +163,21 @@ class ChampionPointer:
         """
 
         def promoted(champion: Champion | None) -> Champion:
-            found = champion.version if champion else None
-            if champion and found == version:
+            current = champion.version if champion else None
+            if champion and current == version:
                 return champion
             if instead_of is not ANYTHING:
                 if champion and champion.pinned:
                     raise Pinned(
-                        f"version {found} is pinned: version {version} was not promoted"
+                        f"version {current} is pinned: version {version} was not "
+                        "promoted"
                     )
-                if found != instead_of:
+                if current != instead_of:
                     raise Conflict(
-                        f"the champion is version {found} and no longer {instead_of}: "
-                        f"version {version} was compared with another"
+                        f"the champion is version {current} and no longer "
+                        f"{instead_of}: version {version} was compared with another"
                     )
-            return _crowned(champion, version, model_sha256=model_sha256, at=at)
+            return _with_version(champion, version, model_sha256=model_sha256, at=at)
 
         return self._change(promoted, epoch=epoch)
 
@@ -190,47 +190,47 @@ class ChampionPointer:
         epoch: int | None = None,
     ) -> Champion:
         """
-        Let the version serve again that served before, as if the last never had.
+        Return to the previous champion, as if the last had never served.
 
-        So a second roll back goes one further back, and never to what was rolled back.
-        A pin stays; without one training may promote again.
+        So a second roll back goes one further back, and never to a version that was
+        rolled back. A pin stays; without one training may promote again.
 
         Args:
-            to: The pointer's ``previous``, so that of two who roll back at once both
-                come to the same version.
+            to: The pointer's ``previous``, so that two roll backs at once come to the
+                same version.
             model_sha256: Of its model's bytes.
             at: Now.
             epoch: As in ``promote``.
 
         Raises:
-            NoChampion: Nothing serves, or nothing did before.
-            Conflict: Another version served before than ``to``.
+            NoChampion: There is no champion, or no earlier one.
+            Conflict: The previous champion is not ``to``.
             OldEpoch: The epoch is not above the present one.
         """
 
         def rolled_back(champion: Champion | None) -> Champion:
-            found = self._existing(champion)
-            if found.version == to:
-                return found
-            if found.previous is None:
+            current = self._existing(champion)
+            if current.version == to:
+                return current
+            if current.previous is None:
                 raise NoChampion(
-                    f"no version served before version {found.version}: there is none "
-                    "to roll back to"
+                    f"no version served before version {current.version}: there is "
+                    "none to roll back to"
                 )
-            if found.previous != to:
+            if current.previous != to:
                 raise Conflict(
-                    f"before version {found.version} version {found.previous} served, "
-                    f"and not {to}"
+                    f"before version {current.version} version {current.previous} "
+                    f"served, and not {to}"
                 )
-            earlier = found.earlier[1:]
+            earlier = current.earlier[1:]
             return replace(
-                found,
+                current,
                 version=to,
                 model_sha256=model_sha256,
                 promoted_at=instant_of(at),
                 previous=earlier[0] if earlier else None,
                 earlier=earlier,
-                shadow=None if found.shadow == to else found.shadow,
+                shadow=None if current.shadow == to else current.shadow,
             )
 
         return self._change(rolled_back, epoch=epoch)
@@ -244,14 +244,16 @@ class ChampionPointer:
         epoch: int | None = None,
     ) -> Champion:
         """
-        Make a version the champion, and let training promote none until ``unpin``.
+        Make a version the champion, and stop promotions by training until ``unpin``.
 
         Arguments and errors are those of ``promote`` by hand.
         """
 
         def pinned(champion: Champion | None) -> Champion:
             if champion is None or champion.version != version:
-                champion = _crowned(champion, version, model_sha256=model_sha256, at=at)
+                champion = _with_version(
+                    champion, version, model_sha256=model_sha256, at=at
+                )
             return replace(champion, pinned=True)
 
         return self._change(pinned, epoch=epoch)
@@ -261,7 +263,7 @@ class ChampionPointer:
         Let training promote again.
 
         Raises:
-            NoChampion: Nothing serves.
+            NoChampion: There is no champion.
             OldEpoch: The epoch is not above the present one.
         """
         return self._change(
@@ -274,18 +276,20 @@ class ChampionPointer:
         Let a version score beside the champion, for the log; the champion is no shadow.
 
         Raises:
-            NoChampion: Nothing serves.
+            NoChampion: There is no champion.
             OldEpoch: The epoch is not above the present one.
         """
 
         def shadowed(champion: Champion | None) -> Champion:
-            found = self._existing(champion)
-            return replace(found, shadow=None if found.version == version else version)
+            current = self._existing(champion)
+            return replace(
+                current, shadow=None if current.version == version else version
+            )
 
         return self._change(shadowed, epoch=epoch)
 
     def unshadow(self, *, epoch: int | None = None) -> Champion:
-        """Let no version score beside the champion. Raises as ``shadow``."""
+        """Remove the shadow. Raises as ``shadow``."""
         return self._change(
             lambda champion: replace(self._existing(champion), shadow=None),
             epoch=epoch,
@@ -303,10 +307,10 @@ class ChampionPointer:
         epoch: int | None,
     ) -> Champion:
         """
-        Change the pointer by compare-and-set, again where another was quicker.
+        Change the pointer by compare-and-set, and repeat if another writer was quicker.
 
-        A command with an epoch raises the epoch even where it changes nothing else, so
-        that older commands come too late. One without leaves such a pointer alone.
+        A command with an epoch sets it even if it changes nothing else, so that older
+        commands come too late. A command without an epoch then writes nothing.
         """
         if epoch is not None and not 0 <= epoch <= LARGEST_EPOCH:
             raise RequestError(
@@ -339,10 +343,10 @@ class ChampionPointer:
         return f"models/{self.use_case}/champion.json"
 
 
-def _crowned(
+def _with_version(
     champion: Champion | None, version: int, *, model_sha256: str, at: datetime
 ) -> Champion:
-    """Return the pointer with another version in the champion's place."""
+    """Return the pointer with another version as champion."""
     if champion is None:
         return Champion(
             version=version,
@@ -363,7 +367,7 @@ def _crowned(
 
 
 def _is_sound(champion: Champion) -> bool:
-    """Tell whether a pointer that was read names versions where it should."""
+    """Tell whether the fields of a pointer have the right types."""
 
     def is_number(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0
@@ -372,7 +376,7 @@ def _is_sound(champion: Champion) -> bool:
     return (
         is_number(champion.version)
         and is_number(champion.epoch)
-        and all(one is None or is_number(one) for one in optional)
+        and all(number is None or is_number(number) for number in optional)
         and isinstance(champion.pinned, bool)
         and isinstance(champion.earlier, list | tuple)
         and all(map(is_number, champion.earlier))

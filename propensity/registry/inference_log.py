@@ -1,8 +1,8 @@
 """
-Rows of ``inference_log``: every score that a version gave, by stream and by HTTP.
+Rows of ``inference_log``: every score of every version, from stream and HTTP.
 
-Pure. An event scored by a version is one inference, however it came and how often:
-``inference_id`` says which.
+Pure. An event and a version make one inference, however often and by whichever way it
+is scored: ``inference_id`` is its identity.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from propensity.registry.serving import ServingState
     from propensity.usecases import UseCase
 
-# Where a score was asked for: the values of ``source``.
+# Values of ``source``.
 STREAM = "stream"
 ONLINE = "online"
 
@@ -33,9 +33,10 @@ NO_VERSION = -1
 
 _SCHEMA = tables.INFERENCE_LOG.arrow_schema()
 _FEATURES = _SCHEMA.get_field_index("features")
-# Bytes of memory that a row takes beside its features, about.
+# About the memory of a row without its features.
 _ROW_BYTES = 1_000
 
+_MILLISECOND = timedelta(milliseconds=1)
 _encode = msgspec.json.Encoder().encode
 
 Row = Sequence[Any]
@@ -50,14 +51,14 @@ def inference_id(
     day: date | None = None,
 ) -> str:
     """
-    Return the identity of a score: the same event and version repeat it.
+    Return the identity of a score, which depends on the event and the version alone.
 
     Args:
-        use_case: Where its events are scored by their own fields, an event's id is
-            unique in the use case. Elsewhere it is unique for one user and day.
+        use_case: If it scores events by their own fields, an event's id is unique in
+            the use case. Otherwise it is unique for a user and day.
         event_id: Of the event, or of the request.
         version: Of the model; ``NO_VERSION`` for an unscored event.
-        user_id: Whose features were scored; None where no user is known.
+        user_id: Whose features were scored; None without a user.
         day: UTC day of the event; needed with a user.
 
     Returns:
@@ -77,9 +78,9 @@ class Events:
     Attributes:
         source: STREAM or ONLINE.
         event_ids, user_ids, times: Of each; times in UTC.
-        features: What the model was given, JSON.
+        features: Input of the model, as JSON.
         latencies_ms: From ``ingest_ts`` or publication to the score; None if unknown.
-        has_users: Whether ``user_ids`` are users; else an event stands for itself.
+        has_users: Whether ``user_ids`` are users; else they repeat ``event_ids``.
     """
 
     source: str
@@ -91,9 +92,11 @@ class Events:
     has_users: bool = True
 
     def inference_ids(self, use_case: UseCase, version: int) -> list[str]:
-        """Return the identity of each one's score by a version."""
+        """Return the identity of each event's score by a version."""
         if not self.has_users:
-            return [inference_id(use_case, one, version) for one in self.event_ids]
+            return [
+                inference_id(use_case, event_id, version) for event_id in self.event_ids
+            ]
         return [
             inference_id(
                 use_case, event_id, version, user_id=user_id, day=moment.date()
@@ -102,6 +105,13 @@ class Events:
                 self.event_ids, self.user_ids, self.times, strict=True
             )
         ]
+
+
+def latency_ms(since: datetime | None, at: datetime) -> float | None:
+    """Return the milliseconds from a time to a score; None if unknown or later."""
+    if since is None or since > at:
+        return None
+    return (at - since) / _MILLISECOND
 
 
 def columns(
@@ -119,15 +129,17 @@ def columns(
 
     Args:
         use_case: Of all events.
-        state: What served when they were scored.
-        serving: The version that scored; None where nothing served.
-        events: What was scored.
+        state: The versions that served at the time.
+        serving: The version that scored; None for unscored events.
+        events: With or without a score.
         scores: Of each; None or NaN for no score.
         ids: ``inference_ids`` of the events by this version.
-        at: When they were scored, in UTC.
+        at: Time of scoring, in UTC.
     """
     n = len(events.event_ids)
-    known = [None if one is None or math.isnan(one) else float(one) for one in scores]
+    values = [
+        None if score is None or math.isnan(score) else float(score) for score in scores
+    ]
     nothing = [None] * n
     is_anomaly = serving is not None and serving.is_anomaly
     return [
@@ -138,8 +150,8 @@ def columns(
         events.times,
         [moment.date() for moment in events.times],
         [NO_VERSION if serving is None else serving.version] * n,
-        nothing if is_anomaly else known,
-        known if is_anomaly else nothing,
+        nothing if is_anomaly else values,
+        values if is_anomaly else nothing,
         [serving is not None and serving.is_warm] * n,
         [serving is not None and serving is state.shadow] * n,
         [state.epoch] * n,
@@ -163,10 +175,10 @@ def batch(values: Iterable[Sequence[Any]]) -> pa.RecordBatch:
 
 
 def size_of(row: Row) -> int:
-    """Return about how many bytes of memory a row takes, of values in table order."""
+    """Return about how many bytes of memory a row takes."""
     return len(row[_FEATURES]) + _ROW_BYTES
 
 
 def batch_of(rows: Iterable[Row]) -> pa.RecordBatch:
-    """Return rows, each of values in table order, as rows to be appended."""
+    """Return rows, with values in table order, as rows to be appended."""
     return batch(zip(*rows, strict=True))

@@ -1,5 +1,5 @@
 """
-Leases: of runs of one kind and as-of date, one is at work, and one publishes.
+Leases: of runs of one kind and as-of date, one works at a time, and one publishes.
 
 ``runs/<use case>/<kind>/<as of>.json`` changes by compare-and-set on its generation.
 """
@@ -29,8 +29,8 @@ class Lease:
     A run's right to be the only one of its kind and as-of date, for a while.
 
     ``Registry.kept`` renews it while the run works. ``waiting_since`` is when a run of
-    this date first found that it had to wait for data; it outlives the runs that gave
-    up, and ends with the one that is done.
+    this date first had to wait for data; it outlives runs that gave up, and ends with
+    the run that succeeds.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Lease:
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def running(self, *, until: datetime) -> bytes:
-        """Return what the object says while the run works."""
+        """Return the object's content while the run works."""
         note = {
             "state": "running",
             "run_id": self.run_id,
@@ -52,14 +52,14 @@ class Lease:
         return json_of({**note, **self.waiting()})
 
     def waiting(self) -> dict[str, str]:
-        """Return what the object says of the wait, nothing where there is none."""
+        """Return the object's field about a wait, empty without one."""
         since = self.waiting_since
         return {} if since is None else {"waiting_since": instant_of(since)}
 
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that was done before, with the answer it gave."""
+    """An earlier run that succeeded, and its answer."""
 
     answer: Mapping[str, Any]
     run_id: str = ""
@@ -83,15 +83,15 @@ class Leases:
         again: bool,
     ) -> Lease | Finished:
         """
-        Take the lease of a run, or learn that it is done.
+        Take the lease of a run, or return the run that is done.
 
         Args:
             kind: "train", "predict" or "evaluate".
             as_of: The run's as-of date.
             run_id: This run's own.
             now: The lease ends at ``now + duration``, unless it is ``kept``.
-            duration: For how long a run that died blocks others.
-            again: Take it though the run is done: to run again.
+            duration: How long a run that died blocks others.
+            again: Take the lease even if the run is done.
 
         Raises:
             RunInProgress: Another run holds it.
@@ -100,15 +100,15 @@ class Leases:
         stored = self.artifacts.find(name)
         since = None
         if stored is not None:
-            found = object_of(stored, name)
-            since = found.get("waiting_since")
-            state, ends = found.get("state"), str(found.get("expires_at", ""))
-            if state == "done" and "answer" in found and not again:
-                return Finished(found["answer"], found.get("run_id", ""))
+            note = object_of(stored, name)
+            since = note.get("waiting_since")
+            state, ends = note.get("state"), str(note.get("expires_at", ""))
+            if state == "done" and "answer" in note and not again:
+                return Finished(note["answer"], note.get("run_id", ""))
             if state == "running" and instant_of(now) < ends:
                 raise RunInProgress(
                     f"{kind} of {self.use_case} for {as_of} is under way since "
-                    f"{found.get('began_at')}; its lease ends at {ends}"
+                    f"{note.get('began_at')}; its lease ends at {ends}"
                 )
         lease = Lease(name, run_id, 0, began_at=now, duration=duration)
         lease.waiting_since = datetime.fromisoformat(since) if since else None
@@ -133,16 +133,15 @@ class Leases:
         threads: Executor | None = None,
     ) -> Iterator[None]:
         """
-        Renew a lease while a block runs, as often as it takes to miss a few times.
+        Renew a lease while a block runs, so often that a few renewals may fail.
 
-        So a run may take as long as it takes, and one that was killed blocks the next
-        for ``lease.duration`` at most. Who has lost the lease all the same learns it
-        from ``check``.
+        So a run may take any time, and a run that was killed blocks the next for
+        ``lease.duration`` at most. ``check`` raises if the lease was lost all the same.
 
         Args:
-            lease: As ``begin`` gave it.
-            clock: Says what time it is, in UTC.
-            threads: Renew it; a thread that ends with the process where None.
+            lease: From ``begin``.
+            clock: Returns the time, in UTC.
+            threads: For renewals; None for a daemon thread.
         """
         stopped = threading.Event()
 
@@ -165,10 +164,10 @@ class Leases:
 
     def renew(self, lease: Lease, *, now: datetime) -> None:
         """
-        Let a lease last until ``now + duration``.
+        Extend a lease until ``now + duration``.
 
         Raises:
-            Conflict: Another run has taken it.
+            Conflict: Another run has the lease.
         """
         with lease.lock:
             lease.generation = self.artifacts.replace(
@@ -178,7 +177,7 @@ class Leases:
             )
 
     def finish(self, lease: Lease, answer: Mapping[str, Any], *, at: datetime) -> None:
-        """Say that a run is done, with its answer for whoever asks again."""
+        """Record that a run is done, with its answer for repeated requests."""
         note = {
             "state": "done",
             "run_id": lease.run_id,
@@ -188,7 +187,7 @@ class Leases:
         self.artifacts.replace(lease.name, json_of(note), generation=lease.generation)
 
     def release(self, lease: Lease, *, error: str, at: datetime) -> None:
-        """Say that a run failed, so that the next may begin at once."""
+        """Record that a run failed, so that the next may begin at once."""
         note = {
             "state": "failed",
             "run_id": lease.run_id,
@@ -200,9 +199,9 @@ class Leases:
 
     def check(self, lease: Lease) -> None:
         """
-        Raise Conflict if a run has outlived its lease and another has taken it.
+        Raise Conflict if a run has outlived its lease and another run has it.
 
-        Call it before anything is published.
+        Call it before each publication.
         """
         with lease.lock:
             stored = self.artifacts.find(lease.name)

@@ -1,8 +1,8 @@
 """
-A model version, loaded: what was recorded of it, and what scores.
+A loaded model version: its training record and its scorer.
 
-A version is loaded only if its bytes are those that training recorded in BigQuery, so
-that whoever can write to the bucket can still not run code in a function.
+A version is loaded only if its checksum is the one that training recorded in BigQuery.
+So write access to the bucket is not enough to run code in a function.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class Serving:
     """
-    A version, loaded: what was recorded of it and what scores.
+    A loaded version: its training record and its scorer.
 
-    Its scorer serves one thread at a time, wherever the version was taken from: what
-    serves and what a request names may be the same.
+    A scorer serves one thread at a time, and the champion and a version that a request
+    names may share one.
 
     Attributes:
+        metadata: Its row of ``ma_model_training_metadata``.
         is_anomaly: Whether it gives anomaly scores and no probabilities.
-        is_warm: Whether it has seen enough to score at all; else all scores are NaN.
+        is_warm: Whether it has seen enough data to score; else all scores are NaN.
     """
 
     version: int
@@ -45,29 +46,29 @@ class Serving:
 
 def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str, Any]:
     """
-    Return what training recorded of a version.
+    Return the training record of a version.
 
     Raises:
-        ArtifactError: It was not recorded.
+        ArtifactError: There is none.
     """
-    found = find_recorded(warehouse, use_case, version)
-    if found is None:
+    record = find_recorded(warehouse, use_case, version)
+    if record is None:
         raise ArtifactError(
             f"version {version} of {use_case.name} is not recorded in "
             f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
         )
-    return found
+    return record
 
 
 def find_recorded(
     warehouse: Warehouse, use_case: UseCase, version: int
 ) -> dict[str, Any] | None:
-    """Return what training recorded of a version, or None where it did not."""
-    found = warehouse.rows(
+    """Return the training record of a version, None without one."""
+    rows = warehouse.rows(
         statement("model_metadata"),
         {"use_case": use_case.name, "model_version": version},
     )
-    return dict(found[0].items()) if found else None
+    return dict(rows[0].items()) if rows else None
 
 
 def loaded(
@@ -78,17 +79,17 @@ def loaded(
     chosen: Mapping[str, Any] | None = None,
 ) -> Serving:
     """
-    Load a recorded version, its bytes verified by what was recorded.
+    Load a version and verify its bytes by its training record.
 
     Args:
         registry: Of the use case.
-        use_case: Whose features it must have been trained on.
-        metadata: What was recorded of it.
-        chosen: The use case's own parameters, as they are set now: with others its
-            features would mean something else. None to load it whatever they are.
+        use_case: Its features must be those of the training.
+        metadata: The training record.
+        chosen: The use case's own parameters, by today's settings: with others its
+            features would mean something else. None to skip this check.
 
     Raises:
-        ArtifactError: Its bytes are others.
+        ArtifactError: Its bytes are not those of the record.
         SchemaError: Its features or parameters are not those of today.
     """
     version = metadata["model_version"]

@@ -1,4 +1,4 @@
-"""JSON objects of the registry in the bucket, and moments in them."""
+"""JSON objects of the registry in the bucket, and times in them."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from propensity.edges.artifacts import Stored
 from propensity.errors import ArtifactError
 
-# Of so many that race for an object one would have to lose every time to give up.
+# Tries of a writer that loses each race for an object, before it gives up.
 CLAIMS = 100
 
 
 def json_of(value: Mapping[str, Any]) -> bytes:
-    """Return what an object says as bytes."""
+    """Return an object's content as bytes."""
     return json.dumps(value, indent=1, sort_keys=True).encode()
 
 
 def instant_of(moment: datetime) -> str:
-    """Return a moment so that texts sort as moments do."""
+    """Return a time as a text; texts sort as times do."""
     return moment.isoformat(timespec="microseconds")
 
 
 def object_of(stored: Stored, name: str) -> dict[str, Any]:
     """
-    Return what an object says.
+    Return an object's content.
 
     Raises:
-        ArtifactError: It is no JSON object.
+        ArtifactError: It is not a JSON object.
     """
     try:
         value = json.loads(stored.data)

@@ -1,10 +1,10 @@
 """
-What serves now, kept loaded, and followed while an instance serves.
+The champion in an instance's memory, refreshed in the background.
 
-``Champions.state`` says at any moment what serves, as one value that never changes:
-whoever takes it once for an answer, or for a group of messages, mixes no versions. A
-new version is read, verified and loaded in the background, beside the one that serves,
-and takes its place between two answers.
+``Champions.state`` returns the versions that serve now, as one immutable value: taken
+once for an answer, or for a group of messages, it mixes no versions. A new version is
+read, verified and loaded in the background while the old one serves, and takes its
+place between two answers.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ if TYPE_CHECKING:
     from propensity.usecases import UseCase
 
 
-# Versions that requests named and that are kept loaded, beside those that serve.
+# Versions that stay loaded for requests that name them, beside those that serve.
 KEPT_VERSIONS = 4
 
-# How long a version that cannot be loaded is not tried again, and how many are known.
+# Pause before a version that cannot be loaded is tried again, and most such versions in
+# memory.
 REFUSED_S = 10.0
 REFUSED_VERSIONS = 1_000
 
-# Versions whose loads wait for each other only by chance.
+# Locks for loads: two versions wait for each other only if they share a lock.
 _STRIPES = 16
 
 _LARGEST = 2**63 - 1
@@ -51,14 +52,14 @@ _LARGEST = 2**63 - 1
 @dataclass(frozen=True, kw_only=True)
 class ServingState:
     """
-    What serves at a moment: take it once for an answer, and the answer is of a piece.
+    The versions that serve at a moment. Take it once for an answer.
 
     Attributes:
-        champion: What answers; None where nothing was promoted.
-        shadow: What scores beside it, for the log alone; None for nothing.
-        epoch: Of the pointer that this follows; -1 where there is none.
-        refused: The version that the pointer names as champion where that one cannot
-            be loaded, and another serves in its place; else None.
+        champion: Its scores are the answer; None before the first promotion.
+        shadow: Its scores are for the log alone; None without a shadow.
+        epoch: Of the pointer; -1 without a pointer.
+        refused: The pointer's champion if it cannot be loaded, so that another version
+            serves in its place; else None.
     """
 
     champion: Serving | None
@@ -68,8 +69,8 @@ class ServingState:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Known:
-    """What is known of a use case's pointer, and how long it is taken for true."""
+class _Snapshot:
+    """The last read of a use case's pointer, and when to read it again."""
 
     state: ServingState
     pointer: Champion | None
@@ -79,17 +80,16 @@ class _Known:
 
 class Champions:
     """
-    What serves of each use case, kept loaded, and looked after while it serves.
+    The champions of all use cases, loaded, and refreshed in the background.
 
-    Once something is known of a use case, ``state`` never waits: when the pointer is
-    older than a while, one thread reads it again in the background and loads what is
-    new. May be called by several threads and from an event loop; the very first call
-    loads, and is for a thread or for ``ready``.
+    After the first call for a use case, ``state`` never waits: every ``ttl_s`` a
+    thread reads the pointer again and loads new versions. Several threads and an event
+    loop may call it; the first call loads, and belongs in a thread or in ``ready``.
 
-    - What cannot be loaded takes nobody's place: the champion that serves goes on, a
-      new shadow does not begin. It is reported once and tried again after each while.
-    - Where none serves yet, the versions that served before are tried in its place.
-    - A pointer of a lower epoch than the one known, or one that is gone, is ignored.
+    - A version that cannot be loaded replaces nothing: the old champion goes on, a new
+      shadow does not start. The error is reported once, and the load repeated.
+    - If no champion is loaded yet, earlier champions are tried in its place.
+    - A pointer that is gone, or has a lower epoch than before, is ignored.
     """
 
     def __init__(
@@ -105,12 +105,11 @@ class Champions:
         """
         Args:
             artifacts: Of the bucket.
-            warehouse: Where versions are recorded.
-            ttl_s: How long a pointer is taken for true.
-            clock: Says when a pointer is old.
+            warehouse: Has the training records.
+            ttl_s: Seconds between reads of a pointer.
+            clock: Measures them.
             threads: Read pointers and load versions behind the answers.
-            tell: Gets once everything that could not be followed, by the thread
-                that found it.
+            tell: Called once with each error, in the thread that met it.
         """
         self._artifacts = artifacts
         self._warehouse = warehouse
@@ -118,7 +117,7 @@ class Champions:
         self._clock = clock.monotonic
         self._threads = threads
         self._tell = tell
-        self._known: dict[str, _Known] = {}
+        self._snapshots: dict[str, _Snapshot] = {}
         self._reported: dict[str, set[str]] = {}
         self._failures: dict[str, tuple[int, PropensityError]] = {}
         self._refreshing: dict[str, threading.Lock] = {}
@@ -127,141 +126,141 @@ class Champions:
             OrderedDict()
         )
         self._loading = tuple(threading.Lock() for _ in range(_STRIPES))
-        # Held for a look or an entry, never while anything is read or loaded.
+        # Held for a moment only, never during a read or a load.
         self._lock = threading.Lock()
 
-    # What serves
+    # The champion and its shadow
 
     def state(self, use_case: UseCase) -> ServingState:
         """
-        Return what serves now; only the first call of a use case waits for it.
+        Return the versions that serve now; only a use case's first call waits.
 
         Raises:
-            ArtifactError, SchemaError, Unavailable: On the first call: nothing that
-                the pointer names can be loaded.
+            ArtifactError, SchemaError, Unavailable: On the first call: no version of
+                the pointer can be loaded.
         """
-        known = self._known.get(use_case.name)
-        if known is None:
+        snapshot = self._snapshots.get(use_case.name)
+        if snapshot is None:
             return self._first(use_case)
-        if self._clock() >= known.until:
+        if self._clock() >= snapshot.until:
             self._refresh_behind(use_case)
-        return known.state
+        return snapshot.state
 
     async def ready(self, use_case: UseCase) -> ServingState:
-        """Return what serves now; a first load runs in a thread, off the event loop."""
-        if use_case.name in self._known:
+        """Return ``state``; a first load runs in a thread, off the event loop."""
+        if use_case.name in self._snapshots:
             return self.state(use_case)
         return await asyncio.to_thread(self.state, use_case)
 
     def _first(self, use_case: UseCase) -> ServingState:
-        """Load what serves; who waits while another tries in vain fails with it."""
-        tried, _ = self._failures.get(use_case.name, (0, None))
+        """Load the champion; callers that wait for a failed load fail with it."""
+        count_before, _ = self._failures.get(use_case.name, (0, None))
         with self._refreshing_of(use_case):
-            known = self._known.get(use_case.name)
-            if known is not None:
-                return known.state
-            now_tried, error = self._failures.get(use_case.name, (0, None))
-            if error is not None and now_tried > tried:
+            snapshot = self._snapshots.get(use_case.name)
+            if snapshot is not None:
+                return snapshot.state
+            count, error = self._failures.get(use_case.name, (0, None))
+            if error is not None and count > count_before:
                 raise error
             try:
-                return self._refreshed(use_case)
+                return self._refresh(use_case)
             except PropensityError as failed:
-                self._failures[use_case.name] = (now_tried + 1, failed)
+                self._failures[use_case.name] = (count + 1, failed)
                 raise
 
     def _refresh_behind(self, use_case: UseCase) -> None:
-        """Begin to read the pointer again, unless that is under way."""
+        """Start to read the pointer again, unless a read is under way."""
         refreshing = self._refreshing_of(use_case)
         if not refreshing.acquire(blocking=False):
             return
-        if self._clock() < self._known[use_case.name].until:
+        if self._clock() < self._snapshots[use_case.name].until:
             refreshing.release()
             return
 
         def refresh() -> None:
             try:
-                self._refreshed(use_case)
+                self._refresh(use_case)
             finally:
                 refreshing.release()
 
         try:
             self._threads.submit(refresh)
         except RuntimeError:
-            # No more threads, or the process ends: what serves goes on.
+            # No more threads, or the process ends: the old versions go on.
             refreshing.release()
 
     def _refreshing_of(self, use_case: UseCase) -> threading.Lock:
         with self._lock:
             return self._refreshing.setdefault(use_case.name, threading.Lock())
 
-    def _refreshed(self, use_case: UseCase) -> ServingState:
-        """Follow the pointer, as its only reader, and note what it has come to."""
-        before = self._known.get(use_case.name)
-        followed = before
+    def _refresh(self, use_case: UseCase) -> ServingState:
+        """Follow the pointer, as its only reader, and store the snapshot."""
+        before = self._snapshots.get(use_case.name)
+        snapshot = before
         try:
-            followed = self._followed(use_case, before)
+            snapshot = self._follow(use_case, before)
         except PropensityError as error:
             if before is None:
                 raise
             self._note(use_case, error)
         finally:
-            # Also after an error that nobody expected: it must not come at each call.
-            if followed is not None:
+            # Also after an unexpected error: it must not come at each call.
+            if snapshot is not None:
                 until = self._clock() + self._ttl_s
-                self._known[use_case.name] = replace(followed, until=until)
-        assert followed is not None
-        return followed.state
+                self._snapshots[use_case.name] = replace(snapshot, until=until)
+        assert snapshot is not None
+        return snapshot.state
 
-    def _followed(self, use_case: UseCase, before: _Known | None) -> _Known:
+    def _follow(self, use_case: UseCase, before: _Snapshot | None) -> _Snapshot:
         """
-        Read the pointer and load what it names, as far as that can be.
+        Read the pointer and load its versions, as far as possible.
 
         Raises:
-            PropensityError: The pointer cannot be read; or nothing that it names can be
-                loaded and nothing serves yet.
+            PropensityError: The pointer cannot be read; or none of its versions can be
+                loaded, and none serves yet.
         """
         registry = Registry(self._artifacts, use_case.name)
-        found = registry.champion_since(before.generation if before else 0)
-        if found is None:
+        change = registry.champion_since(before.generation if before else 0)
+        if change is None:
             assert before is not None
             if _is_whole(before):
                 self._reported.pop(use_case.name, None)
                 return before
             pointer, generation = before.pointer, before.generation
         else:
-            pointer, generation = found
+            pointer, generation = change
         if before is not None and _epoch(pointer) < _epoch(before.pointer):
             self._note(use_case, _outdated(use_case, pointer, before.state))
             return before
         if pointer is None:
             nothing = ServingState(champion=None, shadow=None, epoch=NOTHING_SERVES)
-            return _Known(state=nothing, pointer=None, generation=0, until=0.0)
-        state = self._loaded(registry, use_case, pointer, before)
-        followed = _Known(
+            return _Snapshot(state=nothing, pointer=None, generation=0, until=0.0)
+        state = self._load_state(registry, use_case, pointer, before)
+        snapshot = _Snapshot(
             state=state, pointer=pointer, generation=generation, until=0.0
         )
-        if _is_whole(followed):
+        if _is_whole(snapshot):
             self._reported.pop(use_case.name, None)
-        return followed
+        return snapshot
 
-    def _loaded(
+    def _load_state(
         self,
         registry: Registry,
         use_case: UseCase,
         pointer: Champion,
-        before: _Known | None,
+        before: _Snapshot | None,
     ) -> ServingState:
-        """Return the versions that a pointer names, those that serve as they are."""
+        """Return the versions of a pointer; those that serve are not loaded again."""
         state = before.state if before else None
         ready = (state.champion, state.shadow) if state else ()
 
         def version(number: int) -> Serving:
-            for one in ready:
-                if one is not None and one.version == number:
-                    return one
+            for serving in ready:
+                if serving is not None and serving.version == number:
+                    return serving
             with self._lock:
-                kept = self._versions.get((use_case.name, number))
-            return kept or self._load(
+                serving = self._versions.get((use_case.name, number))
+            return serving or self._load(
                 registry,
                 use_case,
                 recorded(self._warehouse.for_run(), use_case, number),
@@ -273,7 +272,7 @@ class Champions:
             champion = version(pointer.version)
         except PropensityError as error:
             if champion is None:
-                champion = self._in_place(pointer, version, error)
+                champion = self._fallback(pointer, version, error)
             if champion is None and state is None:
                 raise
             refused = pointer.version
@@ -289,15 +288,15 @@ class Champions:
             champion=champion, shadow=shadow, epoch=pointer.epoch, refused=refused
         )
 
-    def _in_place(
+    def _fallback(
         self,
         pointer: Champion,
         version: Callable[[int], Serving],
         error: PropensityError,
     ) -> Serving | None:
-        """Return the last version that served before and can be loaded, if any."""
+        """Return the last earlier champion that can be loaded, if any."""
         if not isinstance(error, ArtifactError | SchemaError):
-            # The champion may be sound: what failed is the way to it.
+            # The champion itself may be sound: a service failed.
             return None
         for number in pointer.earlier:
             if number == pointer.version:
@@ -315,7 +314,7 @@ class Champions:
         return loaded(registry, use_case, metadata, chosen=chosen)
 
     def _note(self, use_case: UseCase, error: PropensityError) -> None:
-        """Keep an error, and tell of it, once for as long as it lasts."""
+        """Report an error once, for as long as it lasts."""
         reported = self._reported.setdefault(use_case.name, set())
         if error.message in reported:
             return
@@ -327,9 +326,9 @@ class Champions:
 
     def version(self, use_case: UseCase, number: int) -> Serving:
         """
-        Return any version that was ever recorded; a few are kept loaded.
+        Return any version with a training record; a few stay loaded.
 
-        Waits for a load, unless ``kept`` has it: to be called by a thread.
+        Call it in a thread: it waits for a load, unless ``find_loaded`` has it.
 
         Raises:
             UnknownVersion: There is no such version.
@@ -337,10 +336,10 @@ class Champions:
         """
         key = (use_case.name, number)
         with self._loading[hash(key) % _STRIPES]:
-            if (found := self.kept(use_case, number)) is not None:
-                return found
+            if (serving := self.find_loaded(use_case, number)) is not None:
+                return serving
             try:
-                made = self._read(use_case, number)
+                serving = self._read(use_case, number)
             except (UnknownVersion, ArtifactError, SchemaError) as error:
                 with self._lock:
                     self._refused[key] = (self._clock() + REFUSED_S, error)
@@ -348,27 +347,27 @@ class Champions:
                         self._refused.popitem(last=False)
                 raise
             with self._lock:
-                self._versions[key] = made
+                self._versions[key] = serving
                 while len(self._versions) > KEPT_VERSIONS:
                     self._versions.popitem(last=False)
-            return made
+            return serving
 
-    def kept(self, use_case: UseCase, number: int) -> Serving | None:
+    def find_loaded(self, use_case: UseCase, number: int) -> Serving | None:
         """
         Return a version if it is loaded, else None, without waiting.
 
         Raises:
-            UnknownVersion, ArtifactError, SchemaError: It was tried a moment ago.
+            UnknownVersion, ArtifactError, SchemaError: A load failed a moment ago.
         """
-        if (known := self._known.get(use_case.name)) is not None:
-            for one in (known.state.champion, known.state.shadow):
-                if one is not None and one.version == number:
-                    return one
+        if (snapshot := self._snapshots.get(use_case.name)) is not None:
+            for serving in (snapshot.state.champion, snapshot.state.shadow):
+                if serving is not None and serving.version == number:
+                    return serving
         key = (use_case.name, number)
         with self._lock:
-            if (found := self._versions.get(key)) is not None:
+            if (serving := self._versions.get(key)) is not None:
                 self._versions.move_to_end(key)
-                return found
+                return serving
             until, error = self._refused.get(key, (0.0, None))
             if error is None:
                 return None
@@ -378,24 +377,24 @@ class Champions:
         raise error
 
     def _read(self, use_case: UseCase, number: int) -> Serving:
-        found = None
+        record = None
         if 0 <= number <= _LARGEST:
-            found = find_recorded(self._warehouse.for_run(), use_case, number)
-        if found is None:
+            record = find_recorded(self._warehouse.for_run(), use_case, number)
+        if record is None:
             raise UnknownVersion(
                 f"version {number} of {use_case.name} was never recorded",
                 field="version",
             )
-        return self._load(Registry(self._artifacts, use_case.name), use_case, found)
+        return self._load(Registry(self._artifacts, use_case.name), use_case, record)
 
 
 def _epoch(pointer: Champion | None) -> int:
     return NOTHING_SERVES if pointer is None else pointer.epoch
 
 
-def _is_whole(known: _Known) -> bool:
-    """Tell whether all that a pointer names is loaded, so that nothing is to retry."""
-    pointer, state = known.pointer, known.state
+def _is_whole(snapshot: _Snapshot) -> bool:
+    """Tell whether all versions of the pointer are loaded: there is none to retry."""
+    pointer, state = snapshot.pointer, snapshot.state
     if pointer is None:
         return True
     is_shadowed = pointer.shadow in {None, pointer.version} or bool(state.shadow)
@@ -405,9 +404,9 @@ def _is_whole(known: _Known) -> bool:
 def _outdated(
     use_case: UseCase, pointer: Champion | None, state: ServingState
 ) -> OldEpoch:
-    found = "is gone" if pointer is None else f"has epoch {pointer.epoch}"
+    status = "is gone" if pointer is None else f"has epoch {pointer.epoch}"
     return OldEpoch(
-        f"the pointer of {use_case.name} {found}, after epoch {state.epoch}: it is "
+        f"the pointer of {use_case.name} {status}, after epoch {state.epoch}: it is "
         "not followed until its epoch is higher, or this instance starts anew"
     )
 

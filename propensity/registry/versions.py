@@ -1,8 +1,8 @@
 """
 Model versions and uploaded preprocessors: objects that are written once.
 
-Every object under ``models/<use case>/<version>/`` is. Those that change, each by
-compare-and-set on its generation, are in ``champion`` and ``leases``.
+They are under ``models/<use case>/<version>/`` and ``preprocessors/<use case>/``. The
+objects that change, by compare-and-set, are in ``champion`` and ``leases``.
 """
 
 from __future__ import annotations
@@ -17,10 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from propensity.edges.artifacts import sha256
-from propensity.errors import (
-    ArtifactError,
-    Conflict,
-)
+from propensity.errors import ArtifactError, Conflict
 from propensity.registry.champion import ChampionPointer
 from propensity.registry.leases import Leases
 from propensity.registry.objects import CLAIMS, instant_of, json_of
@@ -29,7 +26,7 @@ JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 PARQUET = "application/vnd.apache.parquet"
 
-# What unpickling raises of an object that other library versions wrote.
+# Errors of unpickling an object that other library versions wrote.
 _UNREADABLE = (
     ArithmeticError,
     AttributeError,
@@ -48,7 +45,7 @@ _UNREADABLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """Names and SHA-256 of what was stored for a version, by file name."""
+    """A version's objects and their SHA-256, by file name."""
 
     version: int
     objects: Mapping[str, str]
@@ -62,7 +59,7 @@ class Registry(ChampionPointer, Leases):
 
     def claim(self, *, run_id: str, at: datetime) -> int:
         """
-        Claim the next version: of two trainers one gets it, the other the one after.
+        Claim the next version; two trainers at once get two versions.
 
         Raises:
             Conflict: A hundred others were quicker.
@@ -111,11 +108,12 @@ class Registry(ChampionPointer, Leases):
 
         Args:
             metadata: Its row of ``ma_model_training_metadata``. The checksums come
-                from there and not from the bucket: whoever can only write to the
-                bucket can not run code here.
+                from there and not from the bucket: so write access to the bucket is
+                not enough to run code here.
 
         Raises:
-            ArtifactError: An object is missing, or its bytes are not those recorded.
+            ArtifactError: An object is missing, or its bytes are not those of the
+                record.
         """
         parts = []
         for part in ("preprocessor", "model"):
@@ -154,7 +152,7 @@ class Registry(ChampionPointer, Leases):
 
 def pickled(value: Any) -> bytes:
     """Return a value as joblib writes it, compressed."""
-    import joblib  # a lookup reads the pointer without sklearn
+    import joblib  # heavy, and only training and loads need it
 
     file = io.BytesIO()
     joblib.dump(value, file, compress=3)
@@ -163,7 +161,7 @@ def pickled(value: Any) -> bytes:
 
 def unpickled(data: bytes) -> Any:
     """
-    Return what joblib wrote. The bytes must have been verified before.
+    Return a value that joblib wrote. The bytes must have been verified before.
 
     Raises:
         ArtifactError: Today's libraries cannot read them.

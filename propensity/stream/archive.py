@@ -24,7 +24,7 @@ from propensity.stream.consumers import Consumer, Edges
 
 
 class ArchiveEvents(Consumer):
-    """Enriched events to Parquet files in the bucket, a folder for every day."""
+    """The consumer ``archiveEvents``."""
 
     name = "archiveEvents"
 
@@ -32,7 +32,7 @@ class ArchiveEvents(Consumer):
         super().__init__(edges, linger_s=edges.settings.archive_linger_s)
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
-        """Write a group as one object for every day that it has events of."""
+        """Write a group as one object for each day of its events."""
         accepted = reading.accept(
             messages,
             self.edges.catalogue,
@@ -42,14 +42,14 @@ class ArchiveEvents(Consumer):
         )
         accepted = await self.unsuppressed(accepted, messages)
         if accepted.refused:
-            await self.bury(messages, accepted.refused)
+            await self.dead_letter(messages, accepted.refused)
         rows = accepted.rows
         days = pc.unique(rows.column("event_date"))
-        # Late events make many days of a group, and each waits for the bucket.
+        # Late events make many days of a group; their writes wait at the same time.
         await asyncio.gather(
             *(asyncio.to_thread(self._write, day, rows) for day in days.to_pylist())
         )
-        self.tally.add(
+        self.counts.add(
             accepted.reasons,
             rows_in=len(messages),
             rows_out=rows.num_rows,
@@ -59,7 +59,7 @@ class ArchiveEvents(Consumer):
 
     def _write(self, day: date, group: pa.RecordBatch) -> None:
         rows = group.filter(pc.equal(group.column("event_date"), pa.scalar(day)))
-        # Named for what it holds: the same group, delivered again, is the same object.
+        # The name is a hash of the events: a group delivered again is the same object.
         digest = hashlib.sha256()
         keys = zip(
             rows.column("use_case").to_pylist(),

@@ -1,12 +1,12 @@
 """
-What the consumers of the stream share: a push in, a group handled, an answer out.
+The base class of the stream's consumers: a push in, a group handled, an answer out.
 
 Each is an asynchronous function that Pub/Sub pushes to. Messages that arrive together
-are handled together (``GroupCommit``), and a message is acknowledged once what it led
-to is durable. A message that can never succeed is stored with its reason and
-acknowledged; whatever may succeed later raises, and Pub/Sub delivers again.
+are handled together (``GroupCommit``), and a message is acknowledged once its rows are
+durable. A message that can never succeed is stored as a dead letter, with its reason,
+and acknowledged. Any other failure raises, and Pub/Sub delivers the message again.
 
-No user and no event is ever logged: lines hold counts.
+No user and no event is ever logged: log lines hold counts.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ from propensity.privacy.suppression import Suppressed, suppressed_now, suppresse
 from propensity.settings import Settings
 from propensity.waiting.groups import GroupCommit
 
-# Groups under way at once, and what each may hold: well within what one append and one
-# Publish request may be.
+# Groups under way at once, and their limits: well within those of one append and one
+# Publish request.
 WRITERS = 3
 GROUP_MESSAGES = 1_000
 GROUP_BYTES = 4 * 1024**2
 
-# What may wait in an instance. Beyond, Pub/Sub is asked to come again, and slows down.
+# Messages that may wait in an instance. Further ones get a 503, and Pub/Sub slows down.
 WAITING_MESSAGES = 5_000
 WAITING_BYTES = 64 * 1024**2
 
@@ -58,7 +58,7 @@ Consumed = Refused | None
 @dataclass(frozen=True)
 class Edges:
     """
-    What an instance of a consumer works with; nothing is sent when it opens.
+    The clients and rules of an instance; nothing is sent when it opens.
 
     Attributes:
         threads: For work that would hold up the event loop.
@@ -103,9 +103,7 @@ class Edges:
 
 class Consumer(ABC):
     """
-    What the consumers share: a push in, a group of messages handled, an answer out.
-
-    A subclass says what is done with a group, in ``consume``.
+    A function that Pub/Sub pushes to; a subclass handles a group in ``consume``.
     """
 
     name = "consumer"
@@ -115,7 +113,7 @@ class Consumer(ABC):
     def __init__(self, edges: Edges, *, linger_s: float = 0.0) -> None:
         spare_the_collector()
         self.edges = edges
-        self.tally = Counts(self.name)
+        self.counts = Counts(self.name)
         # The fields that dead letters are stored without.
         self._personal = (
             {}
@@ -141,20 +139,20 @@ class Consumer(ABC):
         Handle a push; it is acknowledged when this returns.
 
         Raises:
-            RequestError, TooLarge: It is no push.
-            PropensityError: Its message could not be handled; it is delivered again.
+            RequestError, TooLarge: The request is not a push.
+            PropensityError: The group failed; Pub/Sub delivers the message again.
         """
         body = await body_of(request, maximum=messages.MAXIMUM_BODY_BYTES)
         message, size = messages.message(body), len(body)
-        del body  # while this waits its event is held once, and not twice
-        refused = await self._group.submit(message, size=size)
-        if refused is None:
+        del body  # keeps one copy of the event in memory during the wait, not two
+        refusal = await self._group.submit(message, size=size)
+        if refusal is None:
             return self._stored
         summary = {
             "outcome": "dead_letter",
-            "reason": refused.reason,
-            "field": refused.field,
-            "message": refused.detail,
+            "reason": refusal.reason,
+            "field": refusal.field,
+            "message": refusal.detail,
         }
         return Json(json.dumps(summary).encode())
 
@@ -168,57 +166,57 @@ class Consumer(ABC):
         Handle a group.
 
         Returns:
-            Why messages were refused, by place. They are dead letters by then.
+            Reasons of the dead letters among them, by place.
 
         Raises:
-            PropensityError: None of them counts as handled.
+            PropensityError: The whole group is to be delivered again.
         """
 
     async def suppressed(self) -> Suppressed:
         """
-        Return whom nothing may be kept of.
+        Return the list of suppressed users.
 
         Raises:
-            PropensityError: It is not known.
+            PropensityError: It cannot be read.
         """
         return await suppressed_now(self._suppressed)
 
     async def unsuppressed(
         self, accepted: Accepted, messages: Sequence[Message]
     ) -> Accepted:
-        """Return what came of messages without that of suppressed users, counted."""
+        """Return the accepted batch without suppressed users, and count those."""
         suppressed = await self.suppressed()
         if not suppressed:
             return accepted
-        kept, left_out = await asyncio.to_thread(
+        remaining, n_suppressed = await asyncio.to_thread(
             reading.unsuppressed, accepted, messages, suppressed
         )
-        if left_out:
-            self.tally.add({}, suppressed=left_out)
-        return kept
+        if n_suppressed:
+            self.counts.add({}, suppressed=n_suppressed)
+        return remaining
 
-    async def bury(
+    async def dead_letter(
         self, messages: Sequence[Message], refused: Mapping[int, Refused]
     ) -> None:
-        """Append what was refused to ``dead_letters``, in pieces that fit."""
+        """Append refused messages to ``dead_letters``, in pieces that fit."""
         received_at = self.edges.clock.now()
         piece: dict[int, Refused] = {}
         size = 0
         for place, reason in refused.items():
-            # Its trace holds frames that hold it, and with them all the messages.
+            # The traceback would keep all messages of the batch in memory.
             reason.__traceback__ = None
             message = messages[place]
             length = min(len(message.data), MAXIMUM_RAW_BYTES)
             length += sum(len(k) + len(v) for k, v in message.attributes.items())
             if piece and size + length > MAXIMUM_RAW_BYTES:
-                await self._bury(messages, piece, received_at)
+                await self._append_dead_letters(messages, piece, received_at)
                 piece, size = {}, 0
             piece[place] = reason
             size += length
         if piece:
-            await self._bury(messages, piece, received_at)
+            await self._append_dead_letters(messages, piece, received_at)
 
-    async def _bury(
+    async def _append_dead_letters(
         self,
         messages: Sequence[Message],
         refused: Mapping[int, Refused],

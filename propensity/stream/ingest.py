@@ -1,5 +1,5 @@
 """
-Events in: validated, enriched, stored, published on; truths in: stored.
+Events are validated, enriched, stored and published; truths are stored.
 
 One group of messages is one append to each table; see ``consumers``.
 """
@@ -25,7 +25,7 @@ from propensity.waiting.refreshed import Refreshed
 
 
 class StreamFeatures(Consumer):
-    """Events in: validated, enriched, stored, published on; truths in: stored."""
+    """The consumer ``streamFeatures``."""
 
     name = "streamFeatures"
 
@@ -46,7 +46,7 @@ class StreamFeatures(Consumer):
         return PostcodeIndex.of(warehouse.table(statement("postcodes")))
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
-        """Store a group, bury what is refused, then publish what was stored."""
+        """Store a group and its dead letters, then publish the stored events."""
         edges = self.edges
         accepted = reading.accept(
             messages,
@@ -60,23 +60,23 @@ class StreamFeatures(Consumer):
         truths = await self._append(
             tables.TRUTH_EVENTS, accepted.truths, accepted.truth_places, refused
         )
-        kept = await self._append(
+        row_numbers = await self._append(
             tables.STREAM_EVENTS, accepted.rows, accepted.places, refused
         )
         if refused:
-            await self.bury(messages, refused)
+            await self.dead_letter(messages, refused)
         rows = accepted.rows
-        if len(kept) < rows.num_rows:
-            rows = rows.take(pa.array(kept, pa.int64()))
+        if len(row_numbers) < rows.num_rows:
+            rows = rows.take(pa.array(row_numbers, pa.int64()))
         await edges.bus.publish(
             edges.settings.enriched_topic,
-            [accepted.enriched[row] for row in kept],
+            [accepted.enriched[row] for row in row_numbers],
             attributes_of(rows),
         )
-        self.tally.add(
-            Counter(one.reason for one in refused.values()),
+        self.counts.add(
+            Counter(refusal.reason for refusal in refused.values()),
             rows_in=len(messages),
-            rows_out=len(kept),
+            rows_out=len(row_numbers),
             truths=len(truths),
             dead_letters=len(refused),
             unknown_postcodes=accepted.unknown_postcodes,
@@ -92,30 +92,32 @@ class StreamFeatures(Consumer):
         refused: dict[int, Refused],
     ) -> list[int]:
         """
-        Append rows but for those that the table refuses; return which were.
+        Append rows, but for those that the table refuses; return the row numbers.
 
         Args:
-            table: Where to.
+            table: Of the rows.
             rows: To append.
             places: The message of each.
-            refused: Gets what the table refuses.
+            refused: Gets the refusals by the table, by message.
         """
-        kept, left = list(range(rows.num_rows)), rows
+        row_numbers, batch = list(range(rows.num_rows)), rows
         while True:
             try:
-                await self.edges.appends.append(table, left)
-                return kept
+                await self.edges.appends.append(table, batch)
+                return row_numbers
             except RowsRefused as error:
-                # One row that no table takes must not hold up all that came with it.
+                # A bad row must not hold up the others of its group.
                 for row, detail in error.rows.items():
-                    place = places[kept[row]]
+                    place = places[row_numbers[row]]
                     refused[place] = Refused("refused_by_table", detail[:500])
-                kept = [row for at, row in enumerate(kept) if at not in error.rows]
-                left = rows.take(pa.array(kept, pa.int64()))
+                row_numbers = [
+                    row for at, row in enumerate(row_numbers) if at not in error.rows
+                ]
+                batch = rows.take(pa.array(row_numbers, pa.int64()))
 
 
 def attributes_of(rows: pa.RecordBatch) -> list[dict[str, str]]:
-    """Return the attributes under which rows of ``stream_events`` are published."""
+    """Return the attributes of the messages for rows of ``stream_events``."""
     return [
         {"use_case": use_case, "event_id": event_id, "event_type": event_type}
         for use_case, event_id, event_type in zip(

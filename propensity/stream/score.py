@@ -1,7 +1,7 @@
 """
 Enriched events to scores, by the version that serves their use case at that moment.
 
-Scores are rows of ``inference_log`` first, and messages of topic ``scores`` then.
+Scores are appended to ``inference_log`` first, then published to topic ``scores``.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import asyncio
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -29,6 +29,7 @@ from propensity.registry.inference_log import (
     Events,
     batch,
     columns,
+    latency_ms,
 )
 from propensity.registry.loading import Serving
 from propensity.registry.serving import Champions, ServingState
@@ -39,14 +40,15 @@ from propensity.usecases import UseCase
 SCORING_GROUPS = 2
 
 
-class Scored(msgspec.Struct, gc=False):
+class ScoredEvent(msgspec.Struct, gc=False):
     """
-    What scoring needs of an enriched event, and of the message that brought it.
+    The fields of an enriched event that scoring needs, and its message.
 
-    ``features`` and ``ingested_at``, where the event has such, are those of an event
-    that is scored by its own fields; ``message`` is set once it is known to be one.
-    ``ingested_at`` is UNSET where the event does not say it, None where what it says
-    makes no sense.
+    Attributes:
+        features: By name; an event's own, or those of its user.
+        ingested_at: ``ingest_ts`` of an event that is scored by its own fields; UNSET
+            without one, None if it makes no sense.
+        message: Of Pub/Sub.
     """
 
     user_id: str
@@ -70,10 +72,10 @@ _decode_enriched = msgspec.json.Decoder(_Enriched).decode
 
 class ScoreStream(Consumer):
     """
-    Enriched events to scores, by what serves of their use case at that moment.
+    The consumer ``scoreStream``.
 
-    All events of a use case in a group are scored by one champion, and by one shadow
-    where there is one. Only what the champion says is published.
+    All events of a use case in a group are scored by one champion, and by its shadow
+    if there is one. Only the champion's scores are published.
     """
 
     name = "scoreStream"
@@ -94,15 +96,15 @@ class ScoreStream(Consumer):
         )
 
     def _log_error(self, error: PropensityError) -> None:
-        # What does not load leaves what was before in its place, and says so.
+        # A version that does not load replaces nothing, so this is for the log alone.
         log("ERROR", error.message, function=self.name)
 
     async def consume(self, messages: Sequence[Message]) -> Mapping[int, Refused]:
         """Score a group, the events of each use case together."""
         suppressed = await self.suppressed()
-        left_out = 0
+        n_suppressed = 0
         refused: dict[int, Refused] = {}
-        by_use_case: dict[str, list[Scored]] = {}
+        by_use_case: dict[str, list[ScoredEvent]] = {}
         for place, message in enumerate(messages):
             try:
                 event = self._read(message)
@@ -112,60 +114,64 @@ class ScoreStream(Consumer):
                 refused[place] = self.edges.catalogue.explain(message.data, error)
             else:
                 if suppressed and suppressed.covers(event.user_id, event.use_case):
-                    left_out += 1
+                    n_suppressed += 1
                 else:
                     by_use_case.setdefault(event.use_case, []).append(event)
         if refused and suppressed:
-            kept = await asyncio.to_thread(
+            remaining = await asyncio.to_thread(
                 reading.unmentioned, refused, messages, suppressed
             )
-            left_out += len(refused) - len(kept)
-            refused = kept
-        if left_out:
-            self.tally.add({}, suppressed=left_out)
+            n_suppressed += len(refused) - len(remaining)
+            refused = remaining
+        if n_suppressed:
+            self.counts.add({}, suppressed=n_suppressed)
         if refused:
-            await self.bury(messages, refused)
+            await self.dead_letter(messages, refused)
         loop = asyncio.get_running_loop()
         scored = 0
         for name, events in by_use_case.items():
             rows, counts = await loop.run_in_executor(
                 self.edges.threads, self._score, usecases.load(name), events
             )
-            self.tally.add({}, **counts)
+            self.counts.add({}, **counts)
             if rows is None:
                 continue
             await self.edges.appends.append(tables.INFERENCE_LOG, rows)
-            payloads, attributes = announced(rows)
+            payloads, attributes = score_messages(rows)
             await self.edges.bus.publish(
                 self.edges.settings.scores_topic, payloads, attributes
             )
             scored += len(payloads)
-        self.tally.add(
-            Counter(one.reason for one in refused.values()),
+        self.counts.add(
+            Counter(refusal.reason for refusal in refused.values()),
             rows_in=len(messages),
             rows_out=scored,
             groups=1,
         )
         return refused
 
-    def _read(self, message: Message) -> Scored:
+    def _read(self, message: Message) -> ScoredEvent:
         """
-        Return what an enriched event says.
+        Return the enriched event in a message.
 
         Raises:
-            Refused, MsgspecError, ValueError, RecursionError: It is none.
+            Refused, MsgspecError, ValueError, RecursionError: There is none.
         """
         if message.problem is not None:
             raise message.problem
-        read = _decode_enriched(message.data)
-        moment_of(read.event_time)
+        enriched = _decode_enriched(message.data)
+        moment_of(enriched.event_time)
         catalogue = self.edges.catalogue
-        if read.use_case not in catalogue.use_cases:
+        if enriched.use_case not in catalogue.use_cases:
             raise Refused("unknown_use_case", "not deployed", field="use_case")
-        event = Scored(
-            read.user_id, read.event_time, read.event_id, read.use_case, message=message
+        event = ScoredEvent(
+            enriched.user_id,
+            enriched.event_time,
+            enriched.event_id,
+            enriched.use_case,
+            message=message,
         )
-        use_case = usecases.load(read.use_case)
+        use_case = usecases.load(enriched.use_case)
         if use_case.scores_events:
             whole = catalogue.read(message.data, message.attributes)
             if whole.type_name in use_case.scored:
@@ -174,12 +180,12 @@ class ScoreStream(Consumer):
         return event
 
     def _score(
-        self, use_case: UseCase, events: Sequence[Scored]
+        self, use_case: UseCase, events: Sequence[ScoredEvent]
     ) -> tuple[pa.RecordBatch | None, dict[str, int]]:
-        """Return rows of ``inference_log``, and counts of what was not scored, why."""
+        """Return rows of ``inference_log``, and counts of unscored events by reason."""
         if use_case.scores_events:
-            wanted = [event for event in events if event.features is not None]
-            counts = {"not_scored_on_the_stream": len(events) - len(wanted)}
+            to_score = [event for event in events if event.features is not None]
+            counts = {"not_scored_on_the_stream": len(events) - len(to_score)}
             state = self._champions.state(use_case)
         elif not use_case.has_statement("stream_rows"):
             return None, {"not_scored_on_the_stream": len(events)}
@@ -187,40 +193,47 @@ class ScoreStream(Consumer):
             state = self._champions.state(use_case)
             if state.champion is None:
                 return None, {"no_champion": len(events)}
-            wanted = self._looked_up(use_case, events)
-            counts = {"outside_window": len(events) - len(wanted)}
-        if not wanted:
+            to_score = self._with_user_features(use_case, events)
+            counts = {"outside_window": len(events) - len(to_score)}
+        if not to_score:
             return None, counts
-        given = pa.RecordBatch.from_pylist(
-            [event.features for event in wanted], schema=_schema(use_case)
+        features = pa.RecordBatch.from_pylist(
+            [event.features for event in to_score], schema=_schema(use_case)
         )
         if not use_case.scores_events:
-            # As the model was given them, which NUMERIC as a text is not.
-            for event, row in zip(wanted, given.to_pylist(), strict=True):
+            # The log has the model's floats, not BigQuery's NUMERIC as texts.
+            for event, row in zip(to_score, features.to_pylist(), strict=True):
                 event.features = row
-        serving = [one for one in (state.champion, state.shadow) if one]
+        versions = [serving for serving in (state.champion, state.shadow) if serving]
         parts = []
-        for one in serving:
+        for serving in versions:
             with self._scoring:
-                scores = one.scorer.probabilities(given)
+                scores = serving.scorer.probabilities(features)
             parts.append(
                 inferences(
-                    use_case, state, one, wanted, scores, at=self.edges.clock.now()
+                    use_case,
+                    state,
+                    serving,
+                    to_score,
+                    scores,
+                    at=self.edges.clock.now(),
                 )
             )
         if state.champion is None:
-            counts["no_champion"] = len(wanted)
-            nothing = [None] * len(wanted)
+            counts["no_champion"] = len(to_score)
+            nothing = [None] * len(to_score)
             at = self.edges.clock.now()
-            parts.append(inferences(use_case, state, None, wanted, nothing, at=at))
+            parts.append(inferences(use_case, state, None, to_score, nothing, at=at))
         elif not state.champion.is_warm:
-            counts["not_warm"] = len(wanted)
+            counts["not_warm"] = len(to_score)
         return pa.concat_batches(parts), counts
 
-    def _looked_up(self, use_case: UseCase, events: Sequence[Scored]) -> list[Scored]:
-        """Return the events that are scored, with their users' features of now."""
+    def _with_user_features(
+        self, use_case: UseCase, events: Sequence[ScoredEvent]
+    ) -> list[ScoredEvent]:
+        """Return the events to score, with the features of their users as of now."""
         moments = [moment_of(event.event_time) for event in events]
-        found = self.edges.warehouse.for_run().lookup(
+        rows = self.edges.warehouse.for_run().lookup(
             use_case.statement("stream_rows"),
             use_case.serving(
                 self.edges.settings,
@@ -228,31 +241,24 @@ class ScoreStream(Consumer):
                 first_event_day=min(moments).date(),
             ),
         )[0]
-        features = {row["user_id"]: dict(row.items()) for row in found}
-        wanted = []
+        features = {row["user_id"]: dict(row.items()) for row in rows}
+        in_window = []
         for event, moment in zip(events, moments, strict=True):
             event.features = features.get(event.user_id)
-            # After a use case's last moment of interest an event changes no feature.
+            # From this moment on the use case does not score the user.
             if event.features and moment < event.features["scored_until"]:
-                wanted.append(event)
-        return wanted
+                in_window.append(event)
+        return in_window
 
 
-# Whether it lies in the future is asked once there is a score.
+# No bound here: ``latency_ms`` checks for the future, once there is a score.
 _LATEST = datetime.max.replace(tzinfo=UTC)
 
 
 def _ingested_at(event: Any) -> datetime | None | msgspec.UnsetType:
-    """Return when a producer took a decoded event; see ``Scored``."""
+    """Return the ``ingested_at`` of a decoded event; see ``ScoredEvent``."""
     instants = [*instants_of(event, latest=_LATEST).values()]
     return next(filter(None, instants), None) if instants else msgspec.UNSET
-
-
-def latency_ms(since: datetime | None, at: datetime) -> float | None:
-    """Return the milliseconds from a moment to a score, None where it came later."""
-    if since is None or since > at:
-        return None
-    return (at - since) / timedelta(milliseconds=1)
 
 
 def _schema(use_case: UseCase) -> pa.Schema:
@@ -264,7 +270,7 @@ def inferences(
     use_case: UseCase,
     state: ServingState,
     serving: Serving | None,
-    events: Sequence[Scored],
+    events: Sequence[ScoredEvent],
     scores: Iterable[float | None],
     *,
     at: datetime,
@@ -274,11 +280,11 @@ def inferences(
 
     Args:
         use_case: Of all events.
-        state: What stood when they were scored.
-        serving: What of it scored; None for nothing.
+        state: The versions that served at the time.
+        serving: The version that scored; None without one.
         events: With their features.
-        scores: Of each; NaN where there is none.
-        at: When they were scored.
+        scores: Of each; NaN for no score.
+        at: Time of scoring.
     """
     names = list(use_case.features)
     publications = published([event.message for event in events]).to_pylist()
@@ -293,9 +299,12 @@ def inferences(
         ],
         latencies_ms=[
             latency_ms(
-                one if event.ingested_at is msgspec.UNSET else event.ingested_at, at
+                published_at
+                if event.ingested_at is msgspec.UNSET
+                else event.ingested_at,
+                at,
             )
-            for event, one in zip(events, publications, strict=True)
+            for event, published_at in zip(events, publications, strict=True)
         ],
     )
     ids = logged.inference_ids(
@@ -304,12 +313,11 @@ def inferences(
     return batch(columns(use_case, state, serving, logged, scores, ids=ids, at=at))
 
 
-def announced(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
+def score_messages(rows: pa.RecordBatch) -> tuple[list[bytes], list[dict[str, str]]]:
     """
-    Return what rows of ``inference_log`` say to others, as messages.
+    Return the messages for topic ``scores``: the scores of the champion.
 
-    That is what the champion answered, where it has: no shadow's score, and none where
-    nothing serves or a model has not seen enough.
+    Scores of a shadow are left out, and rows without a score.
 
     Returns:
         Payloads, and the attributes of each.

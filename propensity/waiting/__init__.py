@@ -1,7 +1,7 @@
 """
-Waiting: what several requests of one instance share.
+Waiting: groups, threads and values that the requests of an instance share.
 
-- ``groups``: one write for all that waits (group commit)
+- ``groups``: one write for all items that wait (group commit)
 - ``threads``: work that goes on behind the answers
-- ``refreshed``: a value that is read anew behind the requests that use it
+- ``refreshed``: a value that is read again in the background
 """

@@ -1,9 +1,9 @@
 """
-Group commit: what arrives while the last write is under way is written together.
+Group commit: items that arrive during a write are written together by the next.
 
-Whoever submits waits until its group is durable, and learns it if that failed. What
-may wait is bounded: beyond that a caller is refused at once, so that a slow table means
-fewer events taken and not more memory held. Belongs to one event loop.
+A caller waits until its group is durable, and gets the error if the write fails. The
+queue is bounded: a caller beyond it is refused at once, so that a slow table means
+fewer events, and not more memory. Belongs to one event loop.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 
 
 class _Waiting(NamedTuple, Generic[Item, Result]):
-    """An item that waits, since when, and the future of whoever submitted it."""
+    """An item in the queue, since when, and the future of its caller."""
 
     item: Item
     size: int
@@ -33,9 +33,8 @@ class GroupCommit(Generic[Item, Result]):
     """
     Gathers items into groups, and hands each group to ``write``.
 
-    A group begins when fewer than ``writers`` groups are under way and, with
-    ``linger_s``, when its first item has waited that long or as much waits as a group
-    may hold.
+    A group starts when fewer than ``writers`` groups are under way and, with
+    ``linger_s``, when its first item has waited that long or the group is full.
     """
 
     def __init__(
@@ -51,12 +50,12 @@ class GroupCommit(Generic[Item, Result]):
     ) -> None:
         """
         Args:
-            write: Makes a group durable; returns one result an item, in order.
+            write: Makes a group durable; returns a result for each item, in order.
             writers: Groups under way at once.
             items: Most items of a group.
             size: Most bytes of a group; a larger item is a group of its own.
-            waiting: Most items that wait for a group.
-            waiting_size: Most bytes that wait for a group.
+            waiting: Most items in the queue.
+            waiting_size: Most bytes in the queue.
             linger_s: How long a group that is not full waits for more.
         """
         self._write = write
@@ -84,15 +83,15 @@ class GroupCommit(Generic[Item, Result]):
 
     async def submit(self, item: Item, *, size: int) -> Result:
         """
-        Return what came of an item, once its group is durable.
+        Return the result of an item, once its group is durable.
 
         Args:
             item: To be written.
             size: Its bytes.
 
         Raises:
-            Unavailable: Too much waits already; nothing was taken.
-            PropensityError: The group was not written.
+            Unavailable: The queue is full; the item is not in it.
+            PropensityError: The write of the group failed.
         """
         too_large = self._queued_size + size > self._most_size and self._queue
         if len(self._queue) >= self._most_waiting or too_large:
@@ -102,7 +101,7 @@ class GroupCommit(Generic[Item, Result]):
         self._queue.append(_Waiting(item, size, loop.time(), done))
         self._queued_size += size
         if not self._is_woken:
-            # Not at once: requests that arrived together go together.
+            # After this turn of the loop, so that requests of one turn share a group.
             self._is_woken = True
             loop.call_soon(self._wake)
         return await done
@@ -128,12 +127,12 @@ class GroupCommit(Generic[Item, Result]):
         self._wake()
 
     def _next(self) -> list[_Waiting[Item, Result]]:
-        """Take the oldest items that fit in a group; none if nobody waits for them."""
+        """Take the oldest items that fit in a group, without cancelled ones."""
         group: list[_Waiting[Item, Result]] = []
         room = self._size
         while self._queue and len(group) < self._items:
             oldest = self._queue[0]
-            # Nobody waits for one whose request has gone; Pub/Sub sends it again.
+            # The request of a cancelled item has gone; Pub/Sub sends it again.
             if not oldest.done.cancelled():
                 if group and oldest.size > room:
                     break
@@ -146,7 +145,7 @@ class GroupCommit(Generic[Item, Result]):
     async def _commit(
         self, group: Sequence[_Waiting[Item, Result]]
     ) -> Sequence[Result]:
-        results = await self._write([one.item for one in group])
+        results = await self._write([waiting.item for waiting in group])
         if len(results) != len(group):
             raise ValueError(f"{len(results)} results of {len(group)} items")
         return results
@@ -156,18 +155,18 @@ class GroupCommit(Generic[Item, Result]):
         group: Sequence[_Waiting[Item, Result]],
         task: asyncio.Task[Sequence[Result]],
     ) -> None:
-        """Tell all who wait for a group, however it ended."""
+        """Give all callers of a group its results or its error."""
         self._running.discard(task)
         error = (
             Unavailable("the write was given up; try again")
             if task.cancelled()
             else task.exception()
         )
-        for row, one in enumerate(group):
-            if one.done.done():
+        for row, waiting in enumerate(group):
+            if waiting.done.done():
                 continue
             if error is None:
-                one.done.set_result(task.result()[row])
+                waiting.done.set_result(task.result()[row])
             else:
-                one.done.set_exception(error)
+                waiting.done.set_exception(error)
         self._wake()

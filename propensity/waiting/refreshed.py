@@ -1,8 +1,8 @@
 """
-A value that is read from elsewhere, kept in memory, and read again once it is old.
+A value in memory that is read from elsewhere, and read again once it is old.
 
-Whoever asks gets the old value while the new one is read, unless that one is too old
-to be used. Belongs to one event loop; what reads runs in a thread.
+Callers get the old value while the new one is read, unless the old one is too old to
+use. Belongs to one event loop; the read runs in a thread.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from typing import Generic, TypeVar
 
 Value = TypeVar("Value")
 
-# After it could not be read, a value is left alone for so long.
+# Pause after a failed read.
 PAUSE_S = 1.0
 
 
 class Refreshed(Generic[Value]):
-    """One value, or the reason why there is none."""
+    """A value, or the error of its last read."""
 
     def __init__(
         self,
@@ -32,17 +32,17 @@ class Refreshed(Generic[Value]):
         """
         Args:
             read: Reads the value, in a thread.
-            ttl_s: It is read again once it is as old.
-            grace_s: For so long after that it is used while a new one is not there.
+            ttl_s: Age from which the value is read again.
+            grace_s: How much longer the old value is used until the new one is there.
             clock: Monotonic, in seconds.
-            tell: Is told why it could not be read.
+            tell: Called with the error of each failed read.
         """
         self._read = read
         self._ttl_s = ttl_s
         self._grace_s = grace_s
         self._clock = clock
         self._tell = tell
-        self._found: list[Value] = []
+        self._values: list[Value] = []
         self._error: BaseException | None = None
         self._expires = self._useful_until = clock()
         self._reading: asyncio.Task[Value] | None = None
@@ -52,30 +52,30 @@ class Refreshed(Generic[Value]):
         Return the value.
 
         Raises:
-            PropensityError: It could not be read, and there is no old one to be used.
+            PropensityError: The read failed, and there is no old value to use.
         """
         now = self._clock()
         if now >= self._expires and self._reading is None:
             self._reading = asyncio.create_task(asyncio.to_thread(self._read))
-            self._reading.add_done_callback(lambda done: self._finished(done, now))
-        if self._found and now < self._useful_until:
-            return self._found[0]
+            self._reading.add_done_callback(lambda done: self._finish(done, now))
+        if self._values and now < self._useful_until:
+            return self._values[0]
         if self._reading is None:
             assert self._error is not None
             raise self._error
         return await asyncio.shield(self._reading)
 
-    def _finished(self, reading: asyncio.Task[Value], began: float) -> None:
+    def _finish(self, reading: asyncio.Task[Value], began: float) -> None:
         self._reading = None
         if reading.cancelled():
             return
         self._error = reading.exception()
         if self._error is None:
-            self._found = [reading.result()]
-            # It was true when the reading began, which is what its age counts from.
+            self._values = [reading.result()]
+            # The value dates from the start of the read, and so does its age.
             self._expires = began + self._ttl_s
             self._useful_until = self._expires + self._grace_s
         else:
-            # Without an old one everybody gets the error, until it is tried again.
+            # Without an old value every caller gets the error, until the next read.
             self._expires = self._clock() + PAUSE_S
             self._tell(self._error)

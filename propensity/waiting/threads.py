@@ -1,5 +1,5 @@
 """
-Threads that nobody waits for at the end: for work that goes on behind the answers.
+Daemon threads, for work that goes on behind the answers.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ class DaemonThreads(Executor):
     """
     Runs each task in a thread of its own, at once.
 
-    A pool's threads are waited for when the process ends. These end with it, so that a
-    read that hangs delays no shutdown.
+    A process waits for the threads of a pool when it ends. These threads end with it,
+    so that a read that hangs does not delay the shutdown.
     """
 
     def __init__(self, name: str = "background") -> None:
@@ -45,7 +45,7 @@ class DaemonThreads(Executor):
                 future.set_result(fn(*args, **kwargs))
             except BaseException as error:
                 future.set_exception(error)
-                # Nobody may look at the future: the thread says it, too.
+                # If no caller reads the future, the thread still prints the error.
                 raise
 
         threading.Thread(target=work, name=self._name, daemon=True).start()

@@ -34,10 +34,10 @@ from propensity.edges.counts import Counts
 from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
 from propensity.models.scoring import Scorer
 from propensity.online import batches, inference_queue
-from propensity.online.batches import MicroBatches, Scored
+from propensity.online.batches import MicroBatches, Scores
 from propensity.online.inference_queue import InferenceQueue
 from propensity.online.instances import Instance, Layout
-from propensity.online.score_answers import events_of, logged
+from propensity.online.score_answers import events_of, log_rows
 from propensity.online.score_request import Question, Reader
 from propensity.registry.inference_log import Row, batch_of, inference_id
 from propensity.registry.loading import Serving
@@ -315,7 +315,7 @@ class Groups(MicroBatches):
         """How many groups there were."""
         return self._counts._counts["groups"]
 
-    async def one(self, bets: float, state: ServingState = STATE) -> Scored:
+    async def one(self, bets: float, state: ServingState = STATE) -> Scores:
         """Score a player."""
         return await self.score(LAYOUT, state, [player(bets)], [""])
 
@@ -379,7 +379,7 @@ class TestMicroBatches:
         """Questions that meet on the way to another version are scored by their own."""
         other = ServingState(champion=SECOND, shadow=FIRST, epoch=6)
 
-        async def ask() -> list[Scored]:
+        async def ask() -> list[Scores]:
             groups = Groups()
             standings = [STATE, other, STATE, other]
             return await asyncio.gather(
@@ -469,7 +469,7 @@ class TestMicroBatches:
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
         state = ServingState(champion=FIRST, shadow=trees, epoch=7)
 
-        async def ask() -> Scored:
+        async def ask() -> Scores:
             given = [player(2, age=1e300)]
             return await Groups().score(LAYOUT, state, given, [""])
 
@@ -483,7 +483,7 @@ class TestMicroBatches:
         """A long list holds nobody up; those behind it are answered after it."""
         monkeypatch.setattr(batches, "THREAD_INSTANCES", 10)
 
-        async def ask() -> list[Scored]:
+        async def ask() -> list[Scores]:
             groups = Groups()
             many = [player(bets) for bets in range(300)]
             return await asyncio.gather(
@@ -501,7 +501,7 @@ class TestMicroBatches:
     def test_pass_over_who_has_gone(self):
         """A request that was given up is not scored, and harms no other."""
 
-        async def ask() -> Scored:
+        async def ask() -> Scores:
             groups = Groups()
             gone = asyncio.create_task(groups.one(1))
             other = asyncio.create_task(groups.one(2))
@@ -547,10 +547,10 @@ def scored_rows(
         latencies_ms=[1.5] * len(ids),
         at=NOW,
     )
-    return logged(
+    return log_rows(
         PLAYERS,
         events,
-        Scored(state, values, values if shadow else None, NOW),
+        Scores(state, values, values if shadow else None, NOW),
         ids=events.inference_ids(PLAYERS, 1),
     )
 
@@ -689,12 +689,12 @@ class TestLog:
         async def fill() -> tuple[bool, bool, bool]:
             table = Table()
             table.log.add(scored_rows(["a"]))
-            first = table.log.held()
+            first = table.log.background()
             assert first is not None
             holding = asyncio.create_task(first())
             await asyncio.sleep(0)
-            second = table.log.held()
+            second = table.log.background()
             await holding
-            return second is None, table.log.held() is not None, bool(table.rows)
+            return second is None, table.log.background() is not None, bool(table.rows)
 
         assert run(fill()) == (True, True, True)

@@ -622,7 +622,7 @@ class TestVersion:
 
         assert [round(one) for one in probabilities(found)] == [1, 1, 0, 0]
         assert champions.version(USE_CASE, version) is found
-        assert champions.kept(USE_CASE, version) is found
+        assert champions.find_loaded(USE_CASE, version) is found
 
     def test_that_serves_is_that_very_one(self, place):
         """Champion and shadow are not loaded a second time."""
@@ -663,13 +663,13 @@ class TestVersion:
         with pytest.raises(UnknownVersion) as first:
             champions.version(USE_CASE, 0)
         assert place.publish() == 0
-        for ask in (champions.version, champions.kept):
+        for ask in (champions.version, champions.find_loaded):
             with pytest.raises(UnknownVersion) as again:
                 ask(USE_CASE, 0)
             assert again.value is first.value
         place.clock.advance(REFUSED_S)
 
-        assert champions.kept(USE_CASE, 0) is None
+        assert champions.find_loaded(USE_CASE, 0) is None
         assert champions.version(USE_CASE, 0).version == 0
 
     def test_that_is_corrupt_is_refused(self, place):
@@ -693,7 +693,7 @@ class TestVersion:
         kept = [
             number
             for number in range(KEPT_VERSIONS + 1)
-            if champions.kept(USE_CASE, number) is not None
+            if champions.find_loaded(USE_CASE, number) is not None
         ]
 
         assert kept == [0, 2, 3, 4]
