@@ -85,8 +85,8 @@ class Commands(click.Group):
             click.echo(f"propensity {ctx.invoked_subcommand}: interrupted", err=True)
             return Exit.INTERRUPTED
         except failures() as error:
-            said = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
-            click.echo(said, err=True)
+            message = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
+            click.echo(message, err=True)
             return Exit.FAILED
 
     def format_commands(
@@ -94,7 +94,10 @@ class Commands(click.Group):
     ) -> None:
         """Write the groups of the help, with a line for each command."""
         for title, commands in GROUPS.items():
-            lines = [(str(one.name), one.get_short_help_str(70)) for one in commands]
+            lines = [
+                (str(command.name), command.get_short_help_str(70))
+                for command in commands
+            ]
             if lines:
                 with formatter.section(title):
                     formatter.write_dl(lines)

@@ -114,20 +114,22 @@ def dry_run(what: str) -> Callable[[F], F]:
     return click.option("--dry-run", "is_dry", is_flag=True, help=what)
 
 
-def use_case(default: str | None = None, *, said: str = "") -> Callable[[F], F]:
+def use_case(
+    default: str | None = None, *, shown_default: str = ""
+) -> Callable[[F], F]:
     """
     Give a command ``--use-case``.
 
     Args:
         default: Its name; None where the command finds it itself.
-        said: How, in the help.
+        shown_default: The default as the help names it.
     """
-    said = said or default or "PROPENSITY_USE_CASE"
+    shown_default = shown_default or default or "PROPENSITY_USE_CASE"
     return click.option(
         "--use-case",
         default=default,
         metavar="NAME",
-        help=f"Name of the use case (default: {said}).",
+        help=f"Name of the use case (default: {shown_default}).",
     )
 
 

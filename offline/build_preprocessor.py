@@ -68,22 +68,22 @@ def run(
         SchemaError: The file gives no preprocessor that fits the features.
     """
     settings = Settings.from_environment()
-    chosen = usecases.load(use_case or settings.use_case)
-    preprocessor = built(file, chosen) if file else default_preprocessor(chosen)
-    check_preprocessor(preprocessor, chosen)
-    outcome = Outcome(use_case=chosen.name, shape=shape(preprocessor))
+    loaded = usecases.load(use_case or settings.use_case)
+    preprocessor = built(file, loaded) if file else default_preprocessor(loaded)
+    check_preprocessor(preprocessor, loaded)
+    outcome = Outcome(use_case=loaded.name, shape=shape(preprocessor))
     if is_dry:
         return outcome
-    registry = Registry(Artifacts.open(settings), chosen.name)
+    registry = Registry(Artifacts.open(settings), loaded.name)
     name, checksum = registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
     row = {
-        "use_case": chosen.name,
+        "use_case": loaded.name,
         "uploaded_on": now.date(),
         "uploaded_at": now,
         "object": name,
         "sha256": checksum,
-        "features": json.dumps(dict(chosen.features)),
+        "features": json.dumps(dict(loaded.features)),
         "is_default": file is None,
     }
     Warehouse.open(settings).append(
@@ -111,8 +111,8 @@ def built(file: Path, use_case: UseCase) -> Any:
     if not callable(make):
         raise SchemaError(f"{file} defines no function preprocessor(use_case)")
     try:
-        made = make(use_case)
-        return unpickled(pickled(made))
+        preprocessor = make(use_case)
+        return unpickled(pickled(preprocessor))
     except Exception as error:
         raise SchemaError(
             f"what {file} builds does not survive pickling: {error!r}. It may use "

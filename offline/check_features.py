@@ -105,11 +105,11 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
     )
     differing = {}
     for user in view.keys() | clean.keys():
-        one, other = view.get(user, {}), clean.get(user, {})
+        streamed, recomputed = view.get(user, {}), clean.get(user, {})
         columns = {
-            name: (one.get(name), other.get(name))
-            for name in one.keys() | other.keys()
-            if one.get(name) != other.get(name)
+            name: (streamed.get(name), recomputed.get(name))
+            for name in streamed.keys() | recomputed.keys()
+            if streamed.get(name) != recomputed.get(name)
         }
         if columns:
             differing[user] = columns
@@ -126,8 +126,8 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
 
 def _late_users(warehouse: Warehouse, use_case: str) -> set[str]:
     """Return users with late events since the moment that the view reads from."""
-    found = _SINCE.search(warehouse.view_text(compact.VIEW))
-    since = datetime.fromisoformat(found[1]) if found else EPOCH
+    match = _SINCE.search(warehouse.view_text(compact.VIEW))
+    since = datetime.fromisoformat(match[1]) if match else EPOCH
     parameters = {"use_case": use_case, "since": since, "since_day": since.date()}
     return {*_by_user(warehouse, "late_users", parameters)}
 

@@ -61,22 +61,22 @@ AT_ONCE = 10_000
 TRIES = 5
 
 
-def users_of(given: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
+def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
     """
     Return the users that a command names, each once.
 
     Raises:
         RequestError: One is no id, or there is none.
     """
-    every = [line.rstrip("\r\n") for line in lines] if given == ["-"] else given
-    found = tuple(dict.fromkeys(one for one in every if one))
-    if not found:
+    every = [line.rstrip("\r\n") for line in lines] if arguments == ["-"] else arguments
+    users = tuple(dict.fromkeys(user for user in every if user))
+    if not users:
         raise RequestError("no user was named", field="user_id")
-    if any(len(one) > MAXIMUM_ID_CHARACTERS for one in found):
+    if any(len(user) > MAXIMUM_ID_CHARACTERS for user in users):
         raise RequestError(
             f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field="user_id"
         )
-    return found
+    return users
 
 
 def forget(settings: Settings, request: Request) -> Report:
@@ -120,7 +120,7 @@ def allow_again(
         removed = warehouse.execute(
             statement("allow_again"),
             {
-                "hashes": [user_hash(key, one) for one in user_ids],
+                "hashes": [user_hash(key, user) for user in user_ids],
                 "use_case": use_case or EVERYWHERE,
             },
         )
@@ -144,7 +144,7 @@ class Work:
         settings = warehouse.settings
         self.report = Report(
             hashes=[
-                user_hash(settings.suppression_key, one)[:12] for one in request.users
+                user_hash(settings.suppression_key, user)[:12] for user in request.users
             ]
             if settings.suppression_key
             else [""] * len(request.users),
@@ -174,9 +174,9 @@ class Work:
             if not known.covers(user, use_case)
         ]
         if rows:
-            given = pa.Table.from_pylist(rows, schema=table.arrow_schema())
+            entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
             job_id = f"suppress-{uuid.uuid4().hex}"
-            self.warehouse.append(table, given, job_id=job_id)
+            self.warehouse.append(table, entries, job_id=job_id)
         self.report.suppressed = True
         follow = timedelta(seconds=2 * settings.suppression_ttl_s)
         again = datetime.now(UTC) + follow + compact.IN_FLIGHT
@@ -205,8 +205,8 @@ class Work:
         report.places = [*self._tables(is_dry), *self._objects(is_dry)]
         if is_dry:
             return
-        found = [*self._tables(True), *self._objects(True)]
-        again = {(place.what, place.name): place.before for place in found}
+        remaining = [*self._tables(True), *self._objects(True)]
+        again = {(place.what, place.name): place.before for place in remaining}
         for place in report.places:
             place.after = again.pop((place.what, place.name), 0)
         report.places += [
@@ -275,48 +275,54 @@ class Work:
     def _refused(self) -> list[str]:
         """Return the dead letters that name a user, wherever and however they do."""
         users = self.request.users
-        found = set()
+        message_ids = set()
         for batch in self.warehouse.batches(statement("messages_refused")):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}").values()
                 if suppression.names_any(row["raw"] or b"", attributes, users):
-                    found.add(row["message_id"])
-        return sorted(found)
+                    message_ids.add(row["message_id"])
+        return sorted(message_ids)
 
     # Objects
 
     def _objects(self, is_search: bool) -> Iterator[Place]:
         """Yield the folders of Parquet files with rows of users, by what they hold."""
         every = [
-            one for one in self.artifacts.generations() if one.name.endswith(ENDING)
+            generation
+            for generation in self.artifacts.generations()
+            if generation.name.endswith(ENDING)
         ]
-        found: dict[tuple[str, str], int] = {}
-        for one in self._bar(every, "objects"):
-            kind = "objects" if one.is_live else "noncurrent objects"
-            key = (kind, folder_of(one.name))
-            found[key] = found.get(key, 0) + self._object(one, is_search=is_search)
-        for (what, name), before in found.items():
+        counts: dict[tuple[str, str], int] = {}
+        for generation in self._bar(every, "objects"):
+            kind = "objects" if generation.is_live else "noncurrent objects"
+            key = (kind, folder_of(generation.name))
+            counts[key] = counts.get(key, 0) + self._object(
+                generation, is_search=is_search
+            )
+        for (what, name), before in counts.items():
             yield Place(what=what, name=name, before=before)
 
-    def _object(self, one: Generation, *, is_search: bool) -> bool:
+    def _object(self, generation: Generation, *, is_search: bool) -> bool:
         """Return whether a generation has rows of users; it goes unless searching."""
         for _ in range(TRIES):
-            data = self.artifacts.read_generation(one)
-            rows = None if data is None else self._with_users(data, one.name)
+            data = self.artifacts.read_generation(generation)
+            rows = None if data is None else self._with_users(data, generation.name)
             if rows is None:
                 return False
             if is_search:
                 return True
             try:
-                self._rewrite(one, rows)
+                self._rewrite(generation, rows)
             except Conflict:
                 # Somebody wrote it meanwhile: what is there now is looked at.
-                newer = self.artifacts.find(one.name)
+                newer = self.artifacts.find(generation.name)
                 if newer is not None:
-                    one = Generation(one.name, newer.generation, True)
+                    generation = Generation(generation.name, newer.generation, True)
                 continue
             return True
-        raise Conflict(f"{self.artifacts.uri(one.name)} is written again and again")
+        raise Conflict(
+            f"{self.artifacts.uri(generation.name)} is written again and again"
+        )
 
     def _with_users(self, data: bytes, name: str) -> pa.Table | None:
         """Return the rows of a file if some of them are about users."""
@@ -350,26 +356,29 @@ class Work:
             is_named = pc.and_(is_named, of_use_case)
         return is_named
 
-    def _rewrite(self, one: Generation, rows: pa.Table) -> None:
+    def _rewrite(self, generation: Generation, rows: pa.Table) -> None:
         """Put a file without the users in a generation's place, and delete that."""
-        if one.is_live:
-            if one.name.startswith(MODELS):
+        if generation.is_live:
+            if generation.name.startswith(MODELS):
                 data = written(modelcard.nameless(rows))
                 # Before the object: whoever is interrupted between finds the ids again.
                 self.warehouse.execute(
                     statement("record_dataset"),
-                    {"object": one.name, "checksum": sha256(data)},
+                    {"object": generation.name, "checksum": sha256(data)},
                 )
-                self._replace(one, data)
+                self._replace(generation, data)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):
-                    self._replace(one, written(left))
-        self.artifacts.delete_generation(one)
+                    self._replace(generation, written(left))
+        self.artifacts.delete_generation(generation)
 
-    def _replace(self, one: Generation, data: bytes) -> None:
+    def _replace(self, generation: Generation, data: bytes) -> None:
         self.artifacts.replace(
-            one.name, data, generation=one.generation, content_type=PARQUET
+            generation.name,
+            data,
+            generation=generation.generation,
+            content_type=PARQUET,
         )
 
     # What is not ours
@@ -380,13 +389,13 @@ class Work:
         if not settings.ga4_dataset:
             return
         try:
-            found = self.warehouse.rows(
+            rows = self.warehouse.rows(
                 statement("ga4_events_of_users"),
                 {"user_ids": list(self.request.user_ids)},
             )
         except MissingTable:
             return
-        self.report.ga4_events = int(found[0]["events"])
+        self.report.ga4_events = int(rows[0]["events"])
         if self.report.ga4_events:
             text = statement("forget_ga4_export")
             text = text.replace("export_dataset", settings.export)
@@ -416,9 +425,9 @@ def in_order() -> list[tuple[Table, str]]:
     An event whose row has gone tells no more of whom a truth about it is.
     """
     last = (tables.STREAM_EVENTS, tables.INFERENCE_LOG)
-    found = list(tables.holding_users().items())
+    holders = list(tables.holding_users().items())
     order = {EVENT: 0, RAW: 1, USER: 2}
-    return sorted(found, key=lambda one: (one[0] in last, order[one[1]]))
+    return sorted(holders, key=lambda holder: (holder[0] in last, order[holder[1]]))
 
 
 def folder_of(name: str) -> str:

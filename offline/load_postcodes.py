@@ -174,11 +174,11 @@ def table_of(
         is_said = codes.is_valid()
         without_index += pc.sum(pc.and_(is_said, values.is_null())).as_py() or 0
         kept.append(batch.filter(pc.and_(is_said, values.is_valid())))
-    said = pa.Table.from_batches(kept, schema=SCHEMA)
-    if not said.num_rows:
+    table = pa.Table.from_batches(kept, schema=SCHEMA)
+    if not table.num_rows:
         raise SchemaError(f"none of {rows:,} rows has both a postcode and an index")
     codes, values = _sorted(
-        said[POSTCODE].combine_chunks(), said[INDEX].combine_chunks()
+        table[POSTCODE].combine_chunks(), table[INDEX].combine_chunks()
     )
     is_other = pa.array(_is_new(codes) | _is_new(values))
     codes, values, sizes = _low_medians(codes.filter(is_other), values.filter(is_other))
@@ -203,7 +203,7 @@ def table_of(
         rows=rows,
         without_postcode=without_postcode,
         without_index=without_index,
-        repeated=said.num_rows - int(sizes.sum()),
+        repeated=table.num_rows - int(sizes.sum()),
         conflicts=int(np.count_nonzero(sizes > 1)),
         postcodes=len(codes),
         outward_codes=len(part),

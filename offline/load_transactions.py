@@ -121,15 +121,15 @@ def run(
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
     chosen, now = usecases.load(use_case), datetime.now(UTC)
-    found = read(path, chosen, start=start, limit=limit, now=now)
+    transactions = read(path, chosen, start=start, limit=limit, now=now)
     if settings is None:
-        return Outcome(file=path.name, found=found, loaded=None)
+        return Outcome(file=path.name, found=transactions, loaded=None)
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        loaded = load(warehouse, found)
-    return Outcome(file=path.name, found=found, loaded=loaded)
+        loaded = load(warehouse, transactions)
+    return Outcome(file=path.name, found=transactions, loaded=loaded)
 
 
-def load(warehouse: Warehouse, found: Transactions) -> Loaded:
+def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
     """
     Append transactions and truths that are not there yet, and show a bar on stderr.
 
@@ -142,12 +142,14 @@ def load(warehouse: Warehouse, found: Transactions) -> Loaded:
     """
     for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
         warehouse.create(table)
-    new = np.flatnonzero(~np.isin(found.ids, list(_loaded(warehouse, found))))
-    told = _told(warehouse, found)
+    new = np.flatnonzero(
+        ~np.isin(transactions.ids, list(_loaded(warehouse, transactions)))
+    )
+    truths = _told(warehouse, transactions)
     known = [
         int(place)
-        for place in np.flatnonzero(found.label >= 0)
-        if _truth(found, int(place)) not in told
+        for place in np.flatnonzero(transactions.label >= 0)
+        if _truth(transactions, int(place)) not in truths
     ]
     with tqdm(
         desc="loading", total=len(new) + len(known), unit=" rows", disable=None
@@ -158,7 +160,7 @@ def load(warehouse: Warehouse, found: Transactions) -> Loaded:
         ):
             for piece in _pieces(places):
                 job = f"load-{table.name}-{uuid.uuid4().hex}"
-                warehouse.append(table, rows(found, piece), job_id=job)
+                warehouse.append(table, rows(transactions, piece), job_id=job)
                 bar.update(len(piece))
     return Loaded(transactions=len(new), truths=len(known))
 
@@ -168,24 +170,26 @@ def _pieces(places: list[int]) -> Iterator[list[int]]:
         yield places[first : first + PIECE]
 
 
-def _loaded(warehouse: Warehouse, found: Transactions) -> set[str]:
-    first, last = found.days
+def _loaded(warehouse: Warehouse, transactions: Transactions) -> set[str]:
+    first, last = transactions.days
     there = warehouse.table(
         statement("loaded_events"),
-        {"use_case": found.use_case.name, "first_day": first, "last_day": last},
+        {"use_case": transactions.use_case.name, "first_day": first, "last_day": last},
     )
     return set(there["event_id"].to_pylist())
 
 
-def _told(warehouse: Warehouse, found: Transactions) -> set[tuple[str, int, int]]:
+def _told(
+    warehouse: Warehouse, transactions: Transactions
+) -> set[tuple[str, int, int]]:
     """Return the truths of the period that are there, by event, label and moment."""
-    known = found.truth_at[found.label >= 0]
+    known = transactions.truth_at[transactions.label >= 0]
     if not len(known):
         return set()
     there = warehouse.table(
         statement("known_truths"),
         {
-            "use_case": found.use_case.name,
+            "use_case": transactions.use_case.name,
             "first_day": utc_of(known.min()).date(),
             "last_day": utc_of(known.max()).date(),
         },
@@ -201,24 +205,30 @@ def _told(warehouse: Warehouse, found: Transactions) -> set[tuple[str, int, int]
     }
 
 
-def _truth(found: Transactions, place: int) -> tuple[str, int, int]:
-    return found.ids[place], int(found.label[place]), int(found.truth_at[place])
+def _truth(transactions: Transactions, place: int) -> tuple[str, int, int]:
+    return (
+        transactions.ids[place],
+        int(transactions.label[place]),
+        int(transactions.truth_at[place]),
+    )
 
 
-def _inferences(found: Transactions, places: Sequence[int]) -> pa.Table:
+def _inferences(transactions: Transactions, places: Sequence[int]) -> pa.Table:
     """Return rows of ``inference_log``, as if logged when they happened."""
-    names, name = list(found.use_case.features), found.use_case.name
-    ids = [found.ids[place] for place in places]
-    moments = [utc_of(found.at[place]) for place in places]
+    names, name = list(transactions.use_case.features), transactions.use_case.name
+    ids = [transactions.ids[place] for place in places]
+    moments = [utc_of(transactions.at[place]) for place in places]
     days = [moment.date() for moment in moments]
     n = len(ids)
     texts = [
         json.dumps(dict(zip(names, row, strict=True)), separators=(",", ":"))
-        for row in found.features[places].tolist()
+        for row in transactions.features[places].tolist()
     ]
     columns: dict[str, Any] = {
         "use_case": [name] * n,
-        "inference_id": [_digest(name, one, SOURCE) for one in ids],
+        "inference_id": [
+            _digest(name, transaction_id, SOURCE) for transaction_id in ids
+        ],
         "event_id": ids,
         "user_id": ids,
         "event_time": moments,
@@ -234,17 +244,19 @@ def _inferences(found: Transactions, places: Sequence[int]) -> pa.Table:
     return _table(tables.INFERENCE_LOG, columns, n)
 
 
-def _truths(found: Transactions, places: Sequence[int]) -> pa.Table:
+def _truths(transactions: Transactions, places: Sequence[int]) -> pa.Table:
     """Return rows of ``truth_events``: received when they were found."""
-    name = found.use_case.name
-    ids = [found.ids[place] for place in places]
-    moments = [utc_of(found.truth_at[place]) for place in places]
+    name = transactions.use_case.name
+    ids = [transactions.ids[place] for place in places]
+    moments = [utc_of(transactions.truth_at[place]) for place in places]
     columns: dict[str, Any] = {
         "use_case": [name] * len(ids),
         "event_id": ids,
-        "label": found.label[places].tolist(),
+        "label": transactions.label[places].tolist(),
         "truth_time": moments,
-        "message_id": [_digest(name, *map(str, _truth(found, p))) for p in places],
+        "message_id": [
+            _digest(name, *map(str, _truth(transactions, p))) for p in places
+        ],
         "received_at": moments,
         "received_on": [moment.date() for moment in moments],
     }

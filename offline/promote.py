@@ -215,8 +215,8 @@ def change(
             is_changed=False,
             summary=f"Nothing to change: {described(registry.use_case, champion)}",
         )
-    told = "\n".join([described(registry.use_case, champion), *notes])
-    return Outcome(champion=champion, is_changed=True, summary=told)
+    summary = "\n".join([described(registry.use_case, champion), *notes])
+    return Outcome(champion=champion, is_changed=True, summary=summary)
 
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
@@ -325,7 +325,7 @@ class Versions:
             ]
         rows = [
             ["", "version", "as of", "algorithm", "ROC AUC", "PR AUC", "log loss"],
-            *(_row(one, champion) for one in self.versions),
+            *(_row(version, champion) for version in self.versions),
         ]
         rows[0].append("verdict")
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -341,32 +341,32 @@ class Versions:
 def versions(deployment: Deployment) -> Versions:
     """Return what serves, and the newest versions with their figures."""
     registry = deployment.registry
-    found = deployment.warehouse.rows(
+    rows = deployment.warehouse.rows(
         statement("recorded_versions"),
         {"use_case": registry.use_case, "at_most": SHOWN},
     )
     return Versions(
         use_case=registry.use_case,
         champion=registry.find_champion(),
-        versions=[dict(one.items()) for one in found],
+        versions=[dict(row.items()) for row in rows],
     )
 
 
-def _row(found: Mapping[str, Any], champion: Champion | None) -> list[str]:
-    version = found["model_version"]
+def _row(row: Mapping[str, Any], champion: Champion | None) -> list[str]:
+    version = row["model_version"]
     marks = {}
     if champion is not None:
         marks[champion.shadow] = "shadow"
         marks[champion.version] = "pinned" if champion.pinned else "champion"
-    is_cold = found["is_warm"] is False
+    is_cold = row["is_warm"] is False
     return [
         marks.get(version, ""),
         str(version),
-        str(found["as_of"] or ""),
-        str(found["algorithm"] or "") + (" (not warm)" if is_cold else ""),
+        str(row["as_of"] or ""),
+        str(row["algorithm"] or "") + (" (not warm)" if is_cold else ""),
         *(
-            "-" if found[name] is None else f"{found[name]:.4f}"
+            "-" if row[name] is None else f"{row[name]:.4f}"
             for name in ("roc_auc", "pr_auc", "log_loss")
         ),
-        str(found["verdict"] or ""),
+        str(row["verdict"] or ""),
     ]

@@ -94,9 +94,9 @@ OPTIONS = (
 SCORES_EVENTS = "events are scored by their own fields, without a query, online as well"
 
 
-def size_of(given: Mapping[str, Any]) -> Size:
+def size_of(options: Mapping[str, Any]) -> Size:
     """Return the size that a command line describes, by the names of its options."""
-    options = dict(given)
+    options = dict(options)
     scores_users = not options.pop("stream_scores_events")
     return Size(scores_users=scores_users, **options)
 
@@ -115,21 +115,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=MEANING,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for one in OPTIONS:
+    for option in OPTIONS:
         parser.add_argument(
-            f"--{one.name}",
-            type=_argument(one.read),
-            required=one.default is None,
-            default=one.default,
-            help=one.meaning,
+            f"--{option.name}",
+            type=_argument(option.read),
+            required=option.default is None,
+            default=option.default,
+            help=option.meaning,
         )
     parser.add_argument(
         "--stream-scores-events", action="store_true", help=SCORES_EVENTS
     )
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    given = vars(parser.parse_args(arguments))
-    is_json = given.pop("json")
-    estimate = Estimate(size_of(given))
+    options = vars(parser.parse_args(arguments))
+    is_json = options.pop("json")
+    estimate = Estimate(size_of(options))
     print(json.dumps(estimate.fields(), indent=2) if is_json else estimate)
     return 0
 

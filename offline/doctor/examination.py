@@ -88,13 +88,13 @@ class Examination:
     @cached_property
     def champions(self) -> dict[str, Champion]:
         """What serves of each use case, as far as its pointer can be read."""
-        found = {}
+        by_use_case = {}
         for use_case in self.use_cases:
             with contextlib.suppress(ArtifactError):
                 champion = Registry(self.artifacts, use_case.name).find_champion()
                 if champion is not None:
-                    found[use_case.name] = champion
-        return found
+                    by_use_case[use_case.name] = champion
+        return by_use_case
 
     @property
     def patience_s(self) -> float:
@@ -136,10 +136,10 @@ class Examination:
         if not self.addresses:
             self._found(severity, what, advice)
             return
-        told = Finding(
+        finding = Finding(
             check=self.check, severity=INFORMATION, what=what, advice=locally
         )
-        self.report.information.append(told)
+        self.report.information.append(finding)
 
     def call(self, target: str, **body: str) -> str:
         """Return the command that calls a function locally; nothing elsewhere."""
@@ -213,7 +213,7 @@ def reaching(service: str) -> Iterator[None]:
 
 def targets() -> list[str]:
     """Return the names of the functions."""
-    return [one.target for one in functions.load()]
+    return [function.target for function in functions.load()]
 
 
 @dataclass(frozen=True)

@@ -162,10 +162,12 @@ def run(
 def _refused(error: SettingsError, now: datetime) -> Report:
     """Return the report of an environment whose settings are wrong."""
     advice = "docs/settings.md has every setting, its default and its bounds"
-    found = Finding(check="settings", severity=ERROR, what=error.message, advice=advice)
+    finding = Finding(
+        check="settings", severity=ERROR, what=error.message, advice=advice
+    )
     return Report(
         place="the settings of this environment",
         as_of=moment_text(now),
         checks=["settings"],
-        findings=[found],
+        findings=[finding],
     )

@@ -116,8 +116,8 @@ def opened(
     """
     topic = plan.topic or topics.topic_name(settings, topics.EVENTS)
     if plan.source == "file":
-        with lines_of(plan.path, skip=plan.skip, topic=topic, tally=tally) as one:
-            yield one
+        with lines_of(plan.path, skip=plan.skip, topic=topic, tally=tally) as lines:
+            yield lines
         return
     # Only what is wanted and one more, so that it is known where to go on.
     most = None if plan.limit is None else plan.limit + 1

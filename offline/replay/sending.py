@@ -195,10 +195,10 @@ class Sender:
     def _published_alone(self, path: str, message: Outgoing) -> Any:
         """Publish what has attributes of names that ``publish`` takes for its own."""
         future: Future[str] = Future()
-        one = PubsubMessage(data=message.data, attributes=dict(message.attributes))
+        copy = PubsubMessage(data=message.data, attributes=dict(message.attributes))
         try:
             answer = PlainPublisherClient.publish(
-                self._client, topic=path, messages=[one], retry=self._retry
+                self._client, topic=path, messages=[copy], retry=self._retry
             )
             future.set_result(answer.message_ids[0])
         except api.GoogleAPIError as error:

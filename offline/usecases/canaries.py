@@ -142,8 +142,8 @@ class Maker:
         }
         properties: dict[str, Row] = {}
         for value in self.values:
-            held = parameters if value.record == "event_params" else properties
-            held[value.key] = _sent(value.type, size, text or f"v{number % 3}")
+            record = parameters if value.record == "event_params" else properties
+            record[value.key] = _sent(value.type, size, text or f"v{number % 3}")
         row: Row = {
             "event_date": f"{time + zone * HOUR:%Y%m%d}",
             "event_timestamp": microseconds,

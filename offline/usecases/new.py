@@ -101,7 +101,7 @@ def write(
             f"{folder} is there already: name the use case otherwise, or remove it",
             field="name",
         )
-    chosen = {
+    substitutions = {
         "title": name.replace("_", " ").capitalize(),
         "label_event": label_event,
         "lookback_days": lookback_days,
@@ -109,7 +109,7 @@ def write(
         "columns": _columns(),
     }
     files = {
-        file: Template((TEMPLATES / file).read_text("utf-8")).substitute(chosen)
+        file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
         for file in FILES
     }
     if not is_dry:
@@ -119,8 +119,8 @@ def write(
 
 def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
     """Write all files or none: half a use case would stop every function's tests."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as made:
-        draft = Path(made, folder.name)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
+        draft = Path(temporary, folder.name)
         draft.mkdir()
         for name, text in files.items():
             (draft / name).write_text(text, "utf-8")
@@ -129,8 +129,8 @@ def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
 
 def _columns() -> str:
     """Return the columns of ga_events as comments."""
-    width = max(len(one.name) for one in GA_EVENTS)
+    width = max(len(column.name) for column in GA_EVENTS)
     return "\n".join(
-        f"--   {one.name:<{width}}  {one.type:<9}  {one.description}"
-        for one in GA_EVENTS
+        f"--   {column.name:<{width}}  {column.type:<9}  {column.description}"
+        for column in GA_EVENTS
     )
