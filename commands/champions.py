@@ -23,7 +23,7 @@ _version = click.argument("version", type=int)
 
 
 def _changing(command: F) -> F:
-    """Give a command the options of all that change what serves."""
+    """Give a command the options that all changes of the champion share."""
     epoch = click.option(
         "--epoch",
         type=int,

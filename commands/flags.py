@@ -110,7 +110,7 @@ def as_json(command: F) -> F:
 
 
 def dry_run(what: str) -> Callable[[F], F]:
-    """Give a command that changes something ``--dry-run``; say what it does then."""
+    """Give a command ``--dry-run``, with its help."""
     return click.option("--dry-run", "is_dry", is_flag=True, help=what)
 
 

@@ -249,7 +249,7 @@ def _chosen(state: str | None, data: str | None) -> list[State]:
 
 
 def _described(state: State) -> dict[str, Any]:
-    """Return what runs in a state, for a program."""
+    """Return the services of a state, for a program."""
     record = state.record()
     return {
         "state": state.name,

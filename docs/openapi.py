@@ -131,10 +131,10 @@ def page() -> str:
 
 
 class _Whole(yaml.SafeDumper):
-    """Writes what is there twice twice, as readers expect it."""
+    """Writes equal parts in full, without YAML aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Make no alias of anything."""
+        """Write no alias."""
         return True
 
 

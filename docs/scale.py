@@ -297,7 +297,7 @@ def _limits() -> list[str]:
 
 
 def _part(limit: Limit) -> str:
-    """Return what a limit is about, where a setting is about several things."""
+    """Return the part of a limit whose setting bounds several."""
     if "LOOKUP" in limit.setting:
         return limit.what
     if limit.setting.startswith("DEPLOY_"):

@@ -239,9 +239,9 @@ def matrix(every: Sequence[Function]) -> Iterator[str]:
     rights: dict[str, dict[str, list[str]]] = {}
     for function in every:
         for resource, right in rights_of(function):
-            of_one = rights.setdefault(resource, {}).setdefault(function.target, [])
-            of_one.append(right)
-    yield f"| | {' | '.join(f'`{one.target}`' for one in every)} |"
+            its_rights = rights.setdefault(resource, {}).setdefault(function.target, [])
+            its_rights.append(right)
+    yield f"| | {' | '.join(f'`{function.target}`' for function in every)} |"
     yield "|---" * (len(every) + 1) + "|"
     for resource in sorted(rights, key=_place):
         cells = [

@@ -1,5 +1,5 @@
 """
-Load past transactions as the first data to train on, and what came of them.
+Load past card transactions with their outcomes, as the first data to train on.
 
 A file is CSV or Parquet, in one of two forms:
 
@@ -61,34 +61,35 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A file of transactions that was read, and what was added; None for nothing."""
+    """The transactions of a file, and the rows added; None for a dry run."""
 
     file: str
-    found: Transactions
+    transactions: Transactions
     loaded: Loaded | None
 
     def __str__(self) -> str:
         if self.loaded is None:
-            return f"{self.file}: {self.found}\nNothing was loaded."
+            return f"{self.file}: {self.transactions}\nNothing was loaded."
         return (
-            f"{self.file}: {self.found}\n{self.loaded.transactions:,} transactions and "
+            f"{self.file}: {self.transactions}\n"
+            f"{self.loaded.transactions:,} transactions and "
             f"{self.loaded.truths:,} outcomes were added, the others were there.\n"
-            f'Train with {{"use_case": "{self.found.use_case.name}", "as_of": '
+            f'Train with {{"use_case": "{self.transactions.use_case.name}", "as_of": '
             f'"{self.first_as_of}"}} or later.'
         )
 
     @property
     def first_as_of(self) -> date:
         """The first date as of which a training sees all of them."""
-        return self.found.days[1] + timedelta(days=1)
+        return self.transactions.days[1] + timedelta(days=1)
 
     def fields(self) -> dict[str, Any]:
         """Return the counts."""
-        first, last = self.found.days
+        first, last = self.transactions.days
         return {
             "file": self.file,
-            "use_case": self.found.use_case.name,
-            "transactions": len(self.found),
+            "use_case": self.transactions.use_case.name,
+            "transactions": len(self.transactions),
             "first_day": first,
             "last_day": last,
             "added": asdict(self.loaded) if self.loaded else None,
@@ -123,10 +124,10 @@ def run(
     chosen, now = usecases.load(use_case), datetime.now(UTC)
     transactions = read(path, chosen, start=start, limit=limit, now=now)
     if settings is None:
-        return Outcome(file=path.name, found=transactions, loaded=None)
+        return Outcome(file=path.name, transactions=transactions, loaded=None)
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
         loaded = load(warehouse, transactions)
-    return Outcome(file=path.name, found=transactions, loaded=loaded)
+    return Outcome(file=path.name, transactions=transactions, loaded=loaded)
 
 
 def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:

@@ -1,9 +1,9 @@
 """
-What serves: promote, roll back, pin, or let a version score in the shadow.
+Change the champion: promote, roll back, pin, or let a version score in the shadow.
 
 Every change raises the epoch of the pointer ``champion.json``. A version must have been
 recorded by training, and its files must be those that were recorded; it is loaded here
-before anything changes. What was changed is published to the topic model-updates.
+before anything changes. Every change is published to the topic model-updates.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from propensity.statements import statement
 from propensity.usecases import UseCase
 
 WITH_VERSION = ("promote", "pin", "shadow")
-# Of those, what makes a version the champion.
+# Actions that make a version the champion.
 SERVING = ("promote", "pin")
 WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
 
-# Versions that are shown.
+# Versions in the list.
 SHOWN = 50
 
 
 class Unwritten(Artifacts):
-    """The bucket for a dry run: what would be changed is not."""
+    """The bucket for a dry run: it writes nothing."""
 
     def replace(
         self,
@@ -51,13 +51,13 @@ class Unwritten(Artifacts):
         generation: int,
         content_type: str = "application/json",
     ) -> int:
-        """Change nothing; return the generation that the object has."""
+        """Write nothing; return the present generation."""
         return generation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """What a command works on."""
+    """Clients and use case that a command works with."""
 
     settings: Settings
     warehouse: Warehouse
@@ -72,7 +72,7 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the pointer says now, whether this command changed it, and what to tell."""
+    """The champion after a command, whether it changed, and a summary."""
 
     champion: Champion
     is_changed: bool
@@ -117,7 +117,7 @@ def run(
     is_dry: bool = False,
 ) -> Outcome:
     """
-    Change what serves, and publish what was changed.
+    Change the champion, and publish the change.
 
     Args:
         action, version, epoch, force: See ``change``.
@@ -155,9 +155,9 @@ def change(
     Change what serves.
 
     Args:
-        deployment: Where.
+        deployment: Clients and use case.
         action: One of WITH_VERSION and WITHOUT_VERSION.
-        version: Whom it is about; None for those without.
+        version: The version of the action; None for those without.
         epoch: The command's own, or None for the next.
         at: Now.
         force: Whether a first version may serve that is no better than chance.
@@ -170,7 +170,7 @@ def change(
     """
     registry = deployment.registry
     before = registry.find_champion()
-    # An old message says nothing about today's versions: they are not even looked at.
+    # An old command is about versions of its time: do not even read today's.
     if before is not None and epoch is not None and epoch <= before.epoch:
         return _too_old(before, epoch)
     notes: list[str] = []
@@ -266,8 +266,8 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
     Load a version as a function would, to know that it can serve.
 
     Args:
-        deployment: Where.
-        version: Any.
+        deployment: Clients and use case.
+        version: Its number.
         notes: Gets a line where it serves, but has not seen enough to score.
 
     Raises:
@@ -297,7 +297,7 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
 
 
 def described(use_case: str, champion: Champion) -> str:
-    """Say in a line what serves."""
+    """Return a line on the champion and its shadow."""
     parts = [f"version {champion.version} serves"]
     if champion.pinned:
         parts.append("pinned")
@@ -308,7 +308,7 @@ def described(use_case: str, champion: Champion) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """What serves, None where nothing does yet, and the newest versions' figures."""
+    """The champion, None without one, and the newest versions with their figures."""
 
     use_case: str
     champion: Champion | None
@@ -339,7 +339,7 @@ class Versions:
 
 
 def versions(deployment: Deployment) -> Versions:
-    """Return what serves, and the newest versions with their figures."""
+    """Return the champion, and the newest versions with their figures."""
     registry = deployment.registry
     rows = deployment.warehouse.rows(
         statement("recorded_versions"),

@@ -17,7 +17,7 @@ from offline.cost.page import Estimate
 
 @dataclass(frozen=True)
 class Option:
-    """One figure of a size on the command line; without a default it must be given."""
+    """A figure of a size on the command line; required without a default."""
 
     name: str
     read: Callable[[str], float]
@@ -36,7 +36,7 @@ def _share(text: str) -> float:
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return what reads a number within bounds."""
+    """Return a reader of numbers within bounds."""
     bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
 
     def read(text: str) -> int:
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _argument(read: Callable[[str], float]) -> Callable[[str], float]:
-    """Return what reads a figure, and refuses one as argparse wants it."""
+    """Return a reader of a figure for argparse, with its kind of error."""
 
     def argument(text: str) -> float:
         try:

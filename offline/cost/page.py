@@ -14,7 +14,7 @@ from offline.cost.usage import IDLE_S, exceeded, up_s, usage
 
 
 def summary(size: Size) -> str:
-    """Return what a size comes to, as Markdown."""
+    """Return the bill of a size, as Markdown."""
     lines = usage(size)
     charged = [charge for charge in charges(lines) if charge.amount]
     rows = [
@@ -67,7 +67,7 @@ def up_summary(target: str, up: float) -> str:
 
 
 def limits_summary(size: Size) -> list[str]:
-    """Return which settings must be raised, and to what, as lines of Markdown."""
+    """Return the settings to raise, with new values, as lines of Markdown."""
     exceeded_limits = exceeded(size)
     if not exceeded_limits:
         return ["No default limit on bytes is too low for this."]

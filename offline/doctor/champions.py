@@ -25,7 +25,7 @@ CHAMPION_OLD = timedelta(days=45)
 
 
 def check_champions(exam: Examination) -> None:
-    """Whether what serves is recorded, unaltered, loadable here, and not too old."""
+    """Whether champions are recorded, unaltered, loadable here, and not too old."""
     for use_case in exam.use_cases:
         registry = Registry(exam.artifacts, use_case.name)
         pointer = f"models/{use_case.name}/champion.json"

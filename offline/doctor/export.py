@@ -178,7 +178,7 @@ def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> No
 
 
 def _changes(schema: Sequence[bigquery.SchemaField]) -> Iterator[str]:
-    """Yield what the export's columns lack of those that are read."""
+    """Yield the columns that statements read and the export lacks."""
     there: dict[str, str] = {}
 
     def walk(fields: Iterable[bigquery.SchemaField], within: str) -> None:

@@ -127,7 +127,7 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
 
 
 def _partitioning(there: bigquery.Table) -> str | None:
-    """Return what a table is partitioned by, as DDL spells it; None for nothing."""
+    """Return a table's partitioning as DDL spells it, or None."""
     by_time: Any = there.time_partitioning
     by_range: Any = there.range_partitioning
     if by_range:

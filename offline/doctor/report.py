@@ -31,7 +31,7 @@ class Unknown:
 
 @dataclass
 class Report:
-    """What an examination came to."""
+    """The doctor's report."""
 
     place: str = ""
     as_of: str = ""

@@ -26,7 +26,7 @@ from propensity.errors import RequestError, Unavailable
 
 
 def check_settings(exam: Examination) -> None:
-    """Whether what is set goes together, beyond what every function checks itself."""
+    """Whether settings fit together, beyond the checks of every function."""
     settings = exam.settings
     reading = [use_case.name for use_case in exam.use_cases if use_case.reads_export]
     if not settings.bucket:
@@ -83,8 +83,8 @@ def rights_of(
     Return the rights that a function needs, by ``deploy/functions.toml``.
 
     Args:
-        exam: Whose settings name project, dataset and bucket.
-        function: Whose; None for those that an examination needs.
+        exam: Its settings name project, dataset and bucket.
+        function: The function; None for the rights that the doctor needs.
         services: Whom to ask.
     """
     settings, project = exam.settings, exam.settings.project
@@ -143,7 +143,7 @@ def rights_of(
 
 
 def check_permissions(exam: Examination, services: Services = GOOGLE) -> None:
-    """Whether the account that is used may do what it must."""
+    """Whether the account has the rights that it needs."""
     if exam.is_emulated and services is GOOGLE:
         exam.skip("emulators let everybody do everything")
         return
@@ -197,7 +197,7 @@ def granted(client: requests.Session, right: Right) -> set[str]:
             body = {"permissions": list(right.permissions)}
             answer = client.post(right.url, json=body, timeout=PATIENCE_S)
         if answer.status_code in (403, 404):
-            # Whoever may not even see a thing is told that there is none.
+            # Google answers "not found" to an account that may not see a resource.
             return set()
         if answer.status_code != 200:
             raise Unavailable(

@@ -120,7 +120,7 @@ def _check_kind(
         or (lease.state == "running" and lease.expires_at >= now)
     ]
     if newest.as_of not in known:
-        # Where tables can not be read the leases are told all the same.
+        # Leases are reported even if the tables can not be read.
         with contextlib.suppress(PropensityError):
             left = published(dated[-1].as_of)
             known += [left] if left else []
@@ -210,7 +210,7 @@ def _check_published(
     use_case: UseCase,
     leases: Mapping[tuple[str, str], Sequence[Lease]],
 ) -> None:
-    """Compare what runs said they had published with what the tables have."""
+    """Compare the publications of runs with the rows in the tables."""
     done = {
         kind: [
             lease.as_of

@@ -40,7 +40,7 @@ LAG = timedelta(minutes=5)
 
 
 def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
-    """Whether topics and subscriptions are there, and no message is given up."""
+    """Whether topics and subscriptions exist, and no dead letter waits."""
     settings, project = exam.settings, exam.settings.project
     endpoint = settings.pubsub_endpoint
     with (

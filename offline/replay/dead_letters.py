@@ -96,7 +96,7 @@ class DeadLetters:
             del self._held[message]
 
     def close(self) -> None:
-        """Give back what is held, which would come back in a minute by itself."""
+        """Release the messages held; without it they come back after a minute."""
         with contextlib.suppress(api.GoogleAPIError):
             for ids in _pieces(list(self._held.values())):
                 self._client.modify_ack_deadline(

@@ -1,8 +1,8 @@
 """
 Write the folder of a new use case on the GA4 export: one that runs as it is.
 
-It predicts an event within a horizon; what is to be otherwise is changed in the files,
-which say what stands where.
+It predicts an event within a horizon. To predict something else, edit the files: their
+comments say what belongs where.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Written:
-    """The folder of a new use case; ``is_dry`` if it was only to be shown."""
+    """The folder of a new use case; with ``is_dry`` it was not written."""
 
     name: str
     folder: Path
@@ -35,7 +35,7 @@ class Written:
     is_dry: bool
 
     def __str__(self) -> str:
-        """Return what a person reads."""
+        """Return the text for a person."""
         if self.is_dry:
             texts = (f"== {name}\n{text}" for name, text in self.files.items())
             return "\n".join([*texts, f"{self.folder} was not written"])
@@ -49,7 +49,7 @@ class Written:
         )
 
     def fields(self) -> dict[str, object]:
-        """Return what a program reads."""
+        """Return the JSON for a program."""
         return {
             "use_case": self.name,
             "folder": str(self.folder),
@@ -67,16 +67,16 @@ def write(
     is_dry: bool = False,
 ) -> Written:
     """
-    Write the folder of a use case that there is not yet.
+    Write the folder of a new use case.
 
     Args:
-        name: Lower-case letters, digits and underscores; what requests will say.
+        name: As requests name it: lower-case letters, digits and underscores.
         label_event: The event that makes a label 1.
         lookback_days, horizon_days: One or more.
         is_dry: Return the files, and write none.
 
     Raises:
-        RequestError: A name cannot be, a span is none, or the folder is there.
+        RequestError: A name or a span is invalid, or the folder exists.
     """
     if not usecases.NAME.fullmatch(name):
         raise RequestError(
