@@ -29,7 +29,7 @@ def show(answer: object, *, as_json: bool, **further: Any) -> None:
 
 
 def apart(*, as_json: bool) -> contextlib.AbstractContextManager[object]:
-    """Return what sends text for a person to standard error, where a program reads."""
+    """Return a context that prints to standard error if the answer is JSON."""
     if not as_json:
         return contextlib.nullcontext()
     return contextlib.redirect_stdout(sys.stderr)

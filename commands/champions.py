@@ -23,7 +23,7 @@ _version = click.argument("version", type=int)
 
 
 def _changing(command: F) -> F:
-    """Give a command the options of all that change what serves."""
+    """Give a command the options that all changes of the champion share."""
     epoch = click.option(
         "--epoch",
         type=int,
@@ -53,8 +53,8 @@ def versions(*, use_case: str | None, as_json: bool) -> None:
     from offline import promote as champions
 
     with champions.opened(use_case) as deployment:
-        found = champions.versions(deployment)
-    show(found, as_json=as_json)
+        newest = champions.versions(deployment)
+    show(newest, as_json=as_json)
 
 
 @click.command

@@ -1,5 +1,5 @@
 """
-``propensity``: all commands in their groups, and what becomes of an error.
+``propensity``: all commands in their groups, and the handling of errors.
 
 A command is registered by its line in ``GROUPS``. It returns its exit code, or nothing
 where it is done.
@@ -57,7 +57,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return the errors that say in words what is wrong."""
+    """Return the errors whose message is meant for a person."""
     from google.auth.exceptions import GoogleAuthError
 
     from deploy.stage import StageError
@@ -68,7 +68,7 @@ def failures() -> tuple[type[Exception], ...]:
 
 
 def reason(error: Exception) -> str:
-    """Return what an error says, in words of this program."""
+    """Return the message of an error for a person."""
     text = str(getattr(error, "message", error))
     is_ours = type(error).__module__.startswith(("propensity.", "local.", "deploy."))
     return text if is_ours else f"no access to Google Cloud: {text}"
@@ -78,15 +78,15 @@ class Commands(click.Group):
     """The commands in their groups, each with its line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; an error in words ends it with them, and no traceback."""
+        """Run a command; print the message of an error, without a traceback."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
             click.echo(f"propensity {ctx.invoked_subcommand}: interrupted", err=True)
             return Exit.INTERRUPTED
         except failures() as error:
-            said = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
-            click.echo(said, err=True)
+            message = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
+            click.echo(message, err=True)
             return Exit.FAILED
 
     def format_commands(
@@ -94,7 +94,10 @@ class Commands(click.Group):
     ) -> None:
         """Write the groups of the help, with a line for each command."""
         for title, commands in GROUPS.items():
-            lines = [(str(one.name), one.get_short_help_str(70)) for one in commands]
+            lines = [
+                (str(command.name), command.get_short_help_str(70))
+                for command in commands
+            ]
             if lines:
                 with formatter.section(title):
                     formatter.write_dl(lines)

@@ -103,7 +103,7 @@ def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
 
 @click.command
 @click.argument("user_ids", nargs=-1, required=True, metavar="USER_ID...")
-@flags.use_case(said="all of them")
+@flags.use_case(shown_default="all of them")
 @flags.dry_run("Search, and change nothing.")
 @click.option(
     "--no-suppression",

@@ -72,7 +72,7 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
         if is_local:
             environment, addresses = environment_of(state)
             for variable in [
-                one for one in os.environ if one.startswith("PROPENSITY_")
+                name for name in os.environ if name.startswith("PROPENSITY_")
             ]:
                 del os.environ[variable]
             os.environ.update(environment)
@@ -92,13 +92,13 @@ def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the options of a size, as ``offline.cost`` lists them."""
     from offline.cost.command import OPTIONS
 
-    for one in reversed(OPTIONS):
-        default: dict[str, Any] = {"default": one.default, "show_default": True}
+    for option in reversed(OPTIONS):
+        default: dict[str, Any] = {"default": option.default, "show_default": True}
         command = click.option(
-            f"--{one.name}",
-            type=flags.Read("N", one.read),
-            help=f"{one.meaning[0].upper()}{one.meaning[1:]}.",
-            **({"required": True} if one.default is None else default),
+            f"--{option.name}",
+            type=flags.Read("N", option.read),
+            help=f"{option.meaning[0].upper()}{option.meaning[1:]}.",
+            **({"required": True} if option.default is None else default),
         )(command)
     return command
 
@@ -111,7 +111,7 @@ def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
     help="Events are scored by their own fields, without a query, online as well.",
 )
 @flags.as_json
-def cost(*, as_json: bool, **given: Any) -> None:
+def cost(*, as_json: bool, **options: Any) -> None:
     """
     Say what a deployment costs a month, before there is one.
 
@@ -122,7 +122,7 @@ def cost(*, as_json: bool, **given: Any) -> None:
     from offline.cost.command import size_of
     from offline.cost.page import Estimate
 
-    show(Estimate(size_of(given)), as_json=as_json)
+    show(Estimate(size_of(options)), as_json=as_json)
 
 
 @click.command

@@ -110,24 +110,26 @@ def as_json(command: F) -> F:
 
 
 def dry_run(what: str) -> Callable[[F], F]:
-    """Give a command that changes something ``--dry-run``; say what it does then."""
+    """Give a command ``--dry-run``, with its help."""
     return click.option("--dry-run", "is_dry", is_flag=True, help=what)
 
 
-def use_case(default: str | None = None, *, said: str = "") -> Callable[[F], F]:
+def use_case(
+    default: str | None = None, *, shown_default: str = ""
+) -> Callable[[F], F]:
     """
     Give a command ``--use-case``.
 
     Args:
         default: Its name; None where the command finds it itself.
-        said: How, in the help.
+        shown_default: The default as the help names it.
     """
-    said = said or default or "PROPENSITY_USE_CASE"
+    shown_default = shown_default or default or "PROPENSITY_USE_CASE"
     return click.option(
         "--use-case",
         default=default,
         metavar="NAME",
-        help=f"Name of the use case (default: {said}).",
+        help=f"Name of the use case (default: {shown_default}).",
     )
 
 

@@ -125,15 +125,15 @@ def up(
     from local.stack.stack import Stack
     from local.stack.state import State, ports_from
 
-    chosen = _named(state, data) or State()
+    named_state = _named(state, data) or State()
     numbers = ports_from(os.environ, base=port_base, single=dict(ports))
-    options = dataclasses.replace(chosen.options(), pubsub=pubsub)
-    started = Stack(chosen, options=options, ports=numbers, say=commands.progress)
+    options = dataclasses.replace(named_state.options(), pubsub=pubsub)
+    started = Stack(named_state, options=options, ports=numbers, say=commands.progress)
     with apart(as_json=as_json):
         status = commands.up(started)
     if as_json:
         environment = started.environment
-        show(_described(chosen), as_json=True, environment=environment)
+        show(_described(named_state), as_json=True, environment=environment)
     return status
 
 
@@ -150,14 +150,20 @@ def down(*, state: str | None, data: str | None, as_json: bool) -> int:
     """
     from local.stack import commands
 
-    chosen = _chosen(state, data)
-    before = [_described(one) for one in chosen if one.record()]
+    states = _chosen(state, data)
+    before = [_described(named) for named in states if named.record()]
     with apart(as_json=as_json):
-        status = commands.down(chosen)
+        status = commands.down(states)
     if as_json:
-        left = {one.name for one in chosen if one.record()}
+        left = {named.name for named in states if named.record()}
         show(
-            {"stopped": [one for one in before if one["state"] not in left]},
+            {
+                "stopped": [
+                    description
+                    for description in before
+                    if description["state"] not in left
+                ]
+            },
             as_json=True,
         )
     return status
@@ -176,12 +182,12 @@ def status(*, state: str | None, data: str | None, as_json: bool) -> int:
     """
     from local.stack import commands
 
-    chosen = _chosen(state, data)
+    states = _chosen(state, data)
     with apart(as_json=as_json):
-        code = commands.status(chosen)
+        code = commands.status(states)
     if as_json:
         show(
-            {"states": [_described(one) for one in chosen if one.record()]},
+            {"states": [_described(named) for named in states if named.record()]},
             as_json=True,
         )
     return Exit(code)
@@ -201,10 +207,14 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
     from local.stack.state import State, states
     from propensity.errors import RequestError
 
-    found = [State(name)] if name else states()
-    running = [one for one in found if (record := one.record()) and record.running]
+    known = [State(name)] if name else states()
+    running = [
+        candidate
+        for candidate in known
+        if (record := candidate.record()) and record.running
+    ]
     if len(running) != 1:
-        names = ", ".join(one.name for one in running)
+        names = ", ".join(candidate.name for candidate in running)
         raise RequestError(
             f"several local states are up: name one of {names} by --state"
             if running
@@ -213,7 +223,9 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
     record = running[0].record()
     assert record is not None
     stack = Stack(running[0], options=record.options, ports=record.ports)
-    addresses = {one.target: stack.url(one.target) for one in stack.functions}
+    addresses = {
+        function.target: stack.url(function.target) for function in stack.functions
+    }
     return stack.environment, addresses
 
 
@@ -237,7 +249,7 @@ def _chosen(state: str | None, data: str | None) -> list[State]:
 
 
 def _described(state: State) -> dict[str, Any]:
-    """Return what runs in a state, for a program."""
+    """Return the services of a state, for a program."""
     record = state.record()
     return {
         "state": state.name,
@@ -249,11 +261,11 @@ def _described(state: State) -> dict[str, Any]:
 def _services(processes: Iterable[Any]) -> Iterator[dict[str, Any]]:
     from local.processes import HOST
 
-    for one in processes:
+    for process in processes:
         yield {
-            "service": one.name,
-            "url": f"http://{HOST}:{one.port}",
-            "pid": one.pid,
-            "is_running": one.is_running,
-            "log": one.log,
+            "service": process.name,
+            "url": f"http://{HOST}:{process.port}",
+            "pid": process.pid,
+            "is_running": process.is_running,
+            "log": process.log,
         }

@@ -116,11 +116,11 @@ def ship_model(
     """
     from local import ship_model as program
 
-    made = program.run(
+    model = program.run(
         users=users,
         maximum_events=maximum_events,
         days=days,
         seed=seed,
         folder=folder or program.FOLDER,
     )
-    show(made, as_json=as_json)
+    show(model, as_json=as_json)

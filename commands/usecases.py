@@ -51,14 +51,14 @@ def new_usecase(
     """
     from offline.usecases import new
 
-    made = new.write(
+    folder = new.write(
         name,
         label_event=label_event,
         lookback_days=lookback_days,
         horizon_days=horizon_days,
         is_dry=is_dry,
     )
-    show(made, as_json=as_json)
+    show(folder, as_json=as_json)
 
 
 @click.command("check-usecase")

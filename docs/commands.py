@@ -43,7 +43,7 @@ def page() -> str:
     for title, commands in cli.GROUPS.items():
         if commands:
             parts.append(f"\n## {title}\n")
-            parts += [section(one, "propensity", "###") for one in commands]
+            parts += [section(command, "propensity", "###") for command in commands]
     return "".join(parts)
 
 
@@ -55,7 +55,9 @@ def section(command: click.Command, before: str, heading: str) -> str:
     text += f"\n{_prose(command.help or '')}\n"
     if isinstance(command, click.Group):
         below = command.commands.values()
-        return text + "".join(section(one, name, f"{heading}#") for one in below)
+        return text + "".join(
+            section(subcommand, name, f"{heading}#") for subcommand in below
+        )
     rows = "".join(_rows(command))
     return f"{text}\n| option | |\n|---|---|\n{rows}"
 
@@ -68,14 +70,16 @@ def _usage(command: click.Command) -> Iterator[str]:
 def _prose(text: str) -> str:
     """Return a docstring as Markdown: a line each paragraph."""
     paragraphs = inspect.cleandoc(text).split("\n\n")
-    return "\n\n".join(" ".join(one.split()) for one in paragraphs).replace("<", "&lt;")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs).replace(
+        "<", "&lt;"
+    )
 
 
 def _rows(command: click.Command) -> Iterator[str]:
     context = click.Context(command)
-    for one in command.get_params(context):
-        record = one.get_help_record(context)
-        if isinstance(one, click.Option) and record and "--help" not in one.opts:
+    for option in command.get_params(context):
+        record = option.get_help_record(context)
+        if isinstance(option, click.Option) and record and "--help" not in option.opts:
             cells = (f"`{record[0]}`", " ".join(record[1].split()))
             names, meaning = (cell.replace("|", r"\|") for cell in cells)
             yield f"| {names} | {meaning} |\n"

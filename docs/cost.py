@@ -206,8 +206,8 @@ def always_up() -> int:
 
 def usd_up(scorings: int) -> float:
     """Return what the instances of scorings cost a month."""
-    found = charges(usage(Size(users=0, events_a_day=0, scorings=scorings)))
-    return sum(one.usd for one in found if one.price.startswith("kept_"))
+    charged = charges(usage(Size(users=0, events_a_day=0, scorings=scorings)))
+    return sum(charge.usd for charge in charged if charge.price.startswith("kept_"))
 
 
 def price_table() -> list[str]:

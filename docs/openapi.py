@@ -131,10 +131,10 @@ def page() -> str:
 
 
 class _Whole(yaml.SafeDumper):
-    """Writes what is there twice twice, as readers expect it."""
+    """Writes equal parts in full, without YAML aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Make no alias of anything."""
+        """Write no alias."""
         return True
 
 
@@ -191,15 +191,15 @@ def _shared(paths: Schema) -> Schema:
                 place = (operation["responses"], status, operation["operationId"])
                 places.setdefault(json.dumps([status, answer]), []).append(place)
     shared: Schema = {}
-    for several in places.values():
-        if len(several) == 1:
+    for uses in places.values():
+        if len(uses) == 1:
             continue
-        responses, status, first = several[0]
+        responses, status, first = uses[0]
         name = "".join(HTTPStatus(int(status)).phrase.title().split())
         if name in shared:
             name = f"{name}Of{_camel(first)}"
         shared[name] = responses[status]
-        for operation, of_status, _ in several:
+        for operation, of_status, _ in uses:
             operation[of_status] = {"$ref": f"#/components/responses/{name}"}
     return shared
 
@@ -271,7 +271,9 @@ def _lookups() -> Schema:
     ]
     # The body that makes a request too large or of another type is none of a GET's.
     of_get = [
-        one for one in failures if one not in (errors.UnsupportedType, errors.TooLarge)
+        error
+        for error in failures
+        if error not in (errors.UnsupportedType, errors.TooLarge)
     ]
     get = {
         "operationId": "get_proba",
@@ -284,8 +286,8 @@ def _lookups() -> Schema:
         },
     }
     head_answers = {
-        status: {"description": one["description"]}
-        for status, one in get["responses"].items()
+        status: {"description": answer["description"]}
+        for status, answer in get["responses"].items()
     }
     head = {
         **get,
@@ -367,18 +369,18 @@ def _ref(name: str) -> Schema:
 def _failures(classes: Iterable[type[PropensityError]]) -> Schema:
     """Return answers of errors by status."""
     by_status: dict[int, list[type[PropensityError]]] = {}
-    for one in classes:
-        by_status.setdefault(one.status, []).append(one)
-    found: Schema = {}
+    for error in classes:
+        by_status.setdefault(error.status, []).append(error)
+    answers: Schema = {}
     for status, of_status in sorted(by_status.items()):
-        told = "; ".join(_first_line(one) for one in of_status)
-        answer = _json(told, _error(of_status))
+        descriptions = "; ".join(_first_line(error) for error in of_status)
+        answer = _json(descriptions, _error(of_status))
         if status == 405:
             answer["headers"] = {"Allow": {"schema": {"type": "string"}}}
-        if any(issubclass(one, errors.ExportLate) for one in of_status):
+        if any(issubclass(error, errors.ExportLate) for error in of_status):
             answer["headers"] = {"Retry-After": {"schema": {"type": "integer"}}}
-        found[str(status)] = answer
-    return found
+        answers[str(status)] = answer
+    return answers
 
 
 def _first_line(error: type[PropensityError]) -> str:
@@ -390,7 +392,7 @@ def _error(classes: Iterable[type[PropensityError]]) -> Schema:
     return {
         "allOf": [
             _ref("Error"),
-            {"properties": {"error": {"enum": [one.code for one in classes]}}},
+            {"properties": {"error": {"enum": [error.code for error in classes]}}},
         ]
     }
 
@@ -404,13 +406,13 @@ def _object(
     required: Iterable[str] | None = None,
     is_open: bool = False,
 ) -> Schema:
-    wanted = list(properties if required is None else required)
-    made: Schema = {"type": "object", "properties": dict(properties)}
-    if wanted:
-        made["required"] = wanted
+    required_names = list(properties if required is None else required)
+    schema: Schema = {"type": "object", "properties": dict(properties)}
+    if required_names:
+        schema["required"] = required_names
     if not is_open:
-        made["additionalProperties"] = False
-    return made
+        schema["additionalProperties"] = False
+    return schema
 
 
 _DATE: Schema = {"type": "string", "format": "date"}
@@ -520,7 +522,7 @@ def _of_runs() -> Schema:
             required=[*around, "weeks"],
         ),
         "EvaluatedWeek": _object(
-            {one.name: _column(one) for one in tables.EVALUATION.columns},
+            {column.name: _column(column) for column in tables.EVALUATION.columns},
             required=("use_case", "week", "week_end", "status", "outcome"),
         ),
         "Compaction": _object(
@@ -538,13 +540,13 @@ def _of_runs() -> Schema:
 def _column(column: Column) -> Schema:
     """Return the schema of a column's value, as an answer has it."""
     if column.fields:
-        parts = {one.name: _column(one) for one in column.fields}
-        made = _object(parts, required=())
+        parts = {field.name: _column(field) for field in column.fields}
+        schema = _object(parts, required=())
     else:
-        made = dict(_NUMBERS[column.type])
+        schema = dict(_NUMBERS[column.type])
     if column.repeated:
-        return {"type": ["array", "null"], "items": made}
-    return made
+        return {"type": ["array", "null"], "items": schema}
+    return schema
 
 
 def _of_lookups() -> Schema:

@@ -13,11 +13,20 @@ from dataclasses import replace
 from deploy import limits, volumes
 from deploy.deployment import Alerts
 from deploy.limits import Limit
-from deploy.volumes import GIB, KEPT, LATE, Reading, Size, readings, row_bytes
+from deploy.volumes import (
+    GIB,
+    KEPT,
+    LATE,
+    Reading,
+    Size,
+    Statement,
+    readings,
+    row_bytes,
+)
 from propensity import tables
 from propensity.settings import Settings
 
-BUCKETS = {one.name for one in tables.TABLES if one.buckets}
+BUCKETS = {table.name for table in tables.TABLES if table.buckets}
 SETTINGS = Settings(project="p")
 ALERTS = Alerts()
 
@@ -167,19 +176,19 @@ def _all() -> Iterable[tuple[Reading, ...]]:
     players = [readings(size) for size in SIZES.values()]
     cards = [readings(replace(size, scores_users=False)) for size in SIZES.values()]
     yield from zip(*players, strict=True)
-    for several in zip(*cards, strict=True):
-        if several[0].statement.use_case == "card_fraud":
-            yield several
+    for by_size in zip(*cards, strict=True):
+        if by_size[0].statement.use_case == "card_fraud":
+            yield by_size
 
 
 def _bounds() -> list[str]:
     spans = volumes.days(SIZES["large"], SETTINGS)
     rows = []
-    for several in sorted(_all(), key=_order):
-        one = several[0].statement
+    for by_size in sorted(_all(), key=_order):
+        statement = by_size[0].statement
         read = []
-        for part in one.reads:
-            name = LATE.get((several[0].function, part.days), part.days)
+        for part in statement.reads:
+            name = LATE.get((by_size[0].function, part.days), part.days)
             whole = "all days" if name == KEPT else f"{spans[name]} d"
             if part.table in BUCKETS:
                 whole = "the users' buckets" if name == "buckets" else "all buckets"
@@ -188,13 +197,18 @@ def _bounds() -> list[str]:
                 read.append(text)
         rows.append(
             [
-                f"`{several[0].function}`",
-                f"`{one.use_case + '/' if one.use_case else ''}{one.name}`",
+                f"`{by_size[0].function}`",
+                f"`{_name_of(statement)}`",
                 ", ".join(read),
-                *(starred(reading) for reading in several),
+                *(starred(reading) for reading in by_size),
             ]
         )
     return _table(["function", "statement", "reads", *SIZES], rows)
+
+
+def _name_of(statement: Statement) -> str:
+    """Return a statement's name, with its use case."""
+    return f"{statement.use_case}/{statement.name}".removeprefix("/")
 
 
 def starred(reading: Reading) -> str:
@@ -203,22 +217,22 @@ def starred(reading: Reading) -> str:
     return gib(reading.bound) + star
 
 
-def _order(several: tuple[Reading, ...]) -> tuple[str, str, str]:
-    one = several[0]
-    return one.function, one.statement.use_case, one.statement.name
+def _order(by_size: tuple[Reading, ...]) -> tuple[str, str, str]:
+    smallest = by_size[0]
+    return smallest.function, smallest.statement.use_case, smallest.statement.name
 
 
 def _billed() -> list[str]:
     rows = []
-    for several in sorted(_all(), key=_order):
-        if several[0].statement.is_lookup:
+    for by_size in sorted(_all(), key=_order):
+        if by_size[0].statement.is_lookup:
             for users in (1, 10, 1_000):
                 rows.append(
                     [
-                        f"`{several[0].function}`",
-                        f"`{several[0].statement.name}`",
+                        f"`{by_size[0].function}`",
+                        f"`{by_size[0].statement.name}`",
                         f"{users:,}",
-                        *(gib(reading.billed(users)) for reading in several),
+                        *(gib(reading.billed(users)) for reading in by_size),
                     ]
                 )
     return _table(["function", "statement", "users asked for", *SIZES], rows)
@@ -236,9 +250,9 @@ def exceeded_from(setting: str, what: str) -> int | None:
 
     def is_exceeded(users: int) -> bool:
         return any(
-            one.is_exceeded
-            for one in limits_of(of(users))
-            if (one.setting, _part(one)) == (setting, what)
+            limit.is_exceeded
+            for limit in limits_of(of(users))
+            if (limit.setting, _part(limit)) == (setting, what)
         )
 
     low, high = 1, 10**10
@@ -254,20 +268,20 @@ def exceeded_from(setting: str, what: str) -> int | None:
 def _limits() -> list[str]:
     seen: dict[tuple[str, str], None] = {}
     for size in SIZES.values():
-        for one in limits_of(size):
-            seen[one.setting, _part(one)] = None
+        for limit in limits_of(size):
+            seen[limit.setting, _part(limit)] = None
     rows = []
     for setting, part in seen:
         needed = []
         value = 0
         for size in SIZES.values():
-            [one] = [
-                one
-                for one in limits_of(size)
-                if (one.setting, _part(one)) == (setting, part)
+            [limit] = [
+                candidate
+                for candidate in limits_of(size)
+                if (candidate.setting, _part(candidate)) == (setting, part)
             ] or [None]
-            needed.append(gib(one.needed) if one else "")
-            value = one.value if one else value
+            needed.append(gib(limit.needed) if limit else "")
+            value = limit.value if limit else value
         users = exceeded_from(setting, part)
         rows.append(
             [
@@ -282,12 +296,12 @@ def _limits() -> list[str]:
     return _table([*head, *SIZES], rows)
 
 
-def _part(one: Limit) -> str:
-    """Return what a limit is about, where a setting is about several things."""
-    if "LOOKUP" in one.setting:
-        return one.what
-    if one.setting.startswith("DEPLOY_"):
-        return "the busiest day, at the least" if "DAY" in one.setting else "a run"
+def _part(limit: Limit) -> str:
+    """Return the part of a limit whose setting bounds several."""
+    if "LOOKUP" in limit.setting:
+        return limit.what
+    if limit.setting.startswith("DEPLOY_"):
+        return "the busiest day, at the least" if "DAY" in limit.setting else "a run"
     return ""
 
 

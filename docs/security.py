@@ -200,7 +200,7 @@ RIGHTS = {
 def page(every: Sequence[Function] | None = None) -> str:
     """Return the page as Markdown."""
     every = functions.load() if every is None else every
-    cells = [cell for one in every for cell in rights_of(one)]
+    cells = [cell for function in every for cell in rights_of(function)]
     return "\n".join(
         [
             OPENING,
@@ -216,35 +216,37 @@ def page(every: Sequence[Function] | None = None) -> str:
     )
 
 
-def rights_of(one: Function) -> Iterator[tuple[str, str]]:
+def rights_of(function: Function) -> Iterator[tuple[str, str]]:
     """Yield what a function may do: resources as the table names them, and rights."""
-    if one.runs_queries:
+    if function.runs_queries:
         yield "project", "run queries"
-    if one.large_results:
+    if function.large_results:
         yield "project", "read streams"
-    if one.reads_export:
+    if function.reads_export:
         yield "the GA4 export", "read"
     for field, right in RIGHTS.items():
-        for name in getattr(one, field):
+        for name in getattr(function, field):
             yield f"`{name}`", right
-    for right, names in one.objects:
+    for right, names in function.objects:
         place = "bucket" if right == "list" else f"`{names}`"
         yield place, "list names" if right == "list" else right
-    for topic in one.publishes:
+    for topic in function.publishes:
         yield f"topic `{topic}`", "publish"
 
 
 def matrix(every: Sequence[Function]) -> Iterator[str]:
     """Yield the table: a row for every resource, a column for every function."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for one in every:
-        for resource, right in rights_of(one):
-            of_one = found.setdefault(resource, {}).setdefault(one.target, [])
-            of_one.append(right)
-    yield f"| | {' | '.join(f'`{one.target}`' for one in every)} |"
+    rights: dict[str, dict[str, list[str]]] = {}
+    for function in every:
+        for resource, right in rights_of(function):
+            its_rights = rights.setdefault(resource, {}).setdefault(function.target, [])
+            its_rights.append(right)
+    yield f"| | {' | '.join(f'`{function.target}`' for function in every)} |"
     yield "|---" * (len(every) + 1) + "|"
-    for resource in sorted(found, key=_place):
-        cells = [", ".join(found[resource].get(one.target, ())) for one in every]
+    for resource in sorted(rights, key=_place):
+        cells = [
+            ", ".join(rights[resource].get(function.target, ())) for function in every
+        ]
         yield f"| {resource} | {' | '.join(cells)} |"
 
 

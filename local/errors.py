@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class LocalError(Exception):
-    """Local mode cannot do what was asked; the message says why and what to do."""
+    """Local mode can not go on; the message says why and what to do."""
 
 
 class UnusableData(LocalError):

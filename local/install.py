@@ -40,27 +40,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     development.add_argument("folder", type=Path)
     functions = parts.add_parser("functions")
     functions.add_argument("--folder", type=Path, default=ROOT / ".local" / "venvs")
-    given = parser.parse_args(arguments)
-    is_inside = Path(sys.prefix).resolve() == given.folder.resolve()
+    options = parser.parse_args(arguments)
+    is_inside = Path(sys.prefix).resolve() == options.folder.resolve()
     try:
         with Progress(sys.stderr) as progress:
-            if given.part == "functions":
-                install_functions(progress, given.folder)
+            if options.part == "functions":
+                install_functions(progress, options.folder)
             elif is_inside:
                 install_development(progress)
             else:
                 check_python()
-                begin(progress, given.folder)
+                begin(progress, options.folder)
     except LocalError as error:
         print(f"\nset-up: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("\nset-up: stopped; the same command goes on", file=sys.stderr)
         return 130
-    if given.part == "development" and not is_inside:
+    if options.part == "development" and not is_inside:
         # The rest is for the environment's own Python, with its uv.
-        python = str(given.folder / "bin" / "python")
-        words = ["-m", "local.install", "development", str(given.folder)]
+        python = str(options.folder / "bin" / "python")
+        words = ["-m", "local.install", "development", str(options.folder)]
         os.execv(python, [python, *words])
     return 0
 

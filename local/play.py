@@ -1,8 +1,8 @@
 """
-The demo, from its options: check what was chosen, say so at once, start, and play.
+The demo: check its options, start local mode, and play.
 
-What the demo needs takes seconds to import, and more to start. So whatever can be
-refused is refused before, and a line is printed first.
+Imports take seconds, and the start takes more. So options are checked and a line is
+printed before.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ ONLINE_RETAIL = "online-retail"
 @dataclass(kw_only=True)
 class Choice:
     """
-    What the demo plays.
+    The options of the demo.
 
     ``data`` is a file or folder of GA4 export rows, or online-retail; ``cards`` a file
-    of card transactions; a generated shop where there is neither. ``path`` is where the
-    export is, once it has been checked.
+    of card transactions; with neither, a shop is generated. ``path`` is the checked
+    path of the export.
     """
 
     data: str | None = None
@@ -44,7 +44,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """The state that the demo has played in, and for how long."""
+    """The local state of a demo, and its duration."""
 
     state: str
     folder: str
@@ -158,9 +158,9 @@ def state_of(options: Choice, chosen: Options) -> State:
     if options.state:
         return State(options.state)
     name = State.of_data(data).name
-    for given, usual in (
+    for value, usual in (
         (chosen.user_column, Options.user_column),
         (chosen.label_event, Options.label_event),
     ):
-        name += "" if given == usual else f"-{given}"
+        name += "" if value == usual else f"-{value}"
     return State(name[:64])

@@ -209,15 +209,15 @@ def is_free(port: int) -> bool:
 def free_ports(count: int) -> list[int]:
     """Return ports that nothing listens on, for servers that are started next."""
     candidates = random.SystemRandom().sample(FREE_PORTS, len(FREE_PORTS))
-    found: list[int] = []
+    ports: list[int] = []
     for port in candidates:
-        if len(found) == count:
+        if len(ports) == count:
             break
         if is_free(port):
-            found.append(port)
-    if len(found) < count:
+            ports.append(port)
+    if len(ports) < count:
         raise LocalError(f"no {count} free ports in {FREE_PORTS}")
-    return found
+    return ports
 
 
 def stop_with(parent: int) -> None:

@@ -28,7 +28,7 @@ FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 
 @dataclass(eq=False)
 class Step:
-    """Something that takes long: what it is, and how much of it is done."""
+    """A long step: its name, and how much of it is done."""
 
     label: str
     began: float
@@ -42,8 +42,8 @@ class Step:
         """Say that so much more is done."""
         self.done += count
 
-    def told(self, now: float) -> str:
-        """Return what is going on, how far it is, and for how long it has been."""
+    def text(self, now: float) -> str:
+        """Return the step's name, its progress, and its duration so far."""
         share = ""
         if self.done or self.total is not None:
             scale, unit = (1e6, " MB") if self.unit == "B" else (1, self.unit)
@@ -83,7 +83,7 @@ class Progress:
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
 
-    # -- for whoever works ------------------------------------------------------------
+    # -- for the working code ---------------------------------------------------------
 
     def say(self, text: str = "") -> None:
         """Print a line at once, also into a pipe."""
@@ -96,7 +96,7 @@ class Progress:
     def step(
         self, label: str, *, total: int | None = None, unit: str = ""
     ) -> Iterator[Step]:
-        """Name what goes on in the block; steps may be nested, the inner one counts."""
+        """Name the step of a block; of nested steps the inner one is shown."""
         step = Step(label, self._clock(), total, unit)
         self._steps.append(step)
         try:
@@ -109,15 +109,15 @@ class Progress:
     # -- what shows it ----------------------------------------------------------------
 
     def tick(self) -> None:
-        """Show what goes on: move the line, or print one where it has been quiet."""
+        """Show the step: move its line, or print one after a pause."""
         with self._lock:
             now = self._clock()
             step = self._steps[-1] if self._steps else Step("still working", self._last)
             if self.is_terminal:
                 if self._steps and not step.is_drawn:
-                    self._move(step.told(now))
+                    self._move(step.text(now))
             elif now - self._last >= QUIET_S:
-                self._write(f"  … {step.told(now)}\n")
+                self._write(f"  … {step.text(now)}\n")
                 self._last = now
 
     def _move(self, text: str) -> None:
@@ -136,7 +136,7 @@ class Progress:
 
     def __enter__(self) -> Self:
         def show() -> None:
-            # Nobody may read any more; whoever works finds out by itself.
+            # The terminal may be gone; the working code will notice itself.
             with contextlib.suppress(OSError, ValueError):
                 while not self._ended.wait(TICK_S):
                     self.tick()
@@ -194,7 +194,7 @@ def bar(
         options: Further ones of tqdm's bar.
 
     Returns:
-        What is told of more by ``update(count)``; ``n`` counts so far.
+        ``update(count)`` adds to the count ``n``.
     """
     from tqdm import tqdm
 

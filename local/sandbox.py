@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Sandbox:
-    """The edge to an emulated BigQuery, and what loads events of the export into it."""
+    """An emulated BigQuery, and the loading of events into its export."""
 
     warehouse: Warehouse
     _loaded: dict[str, pa.Table] = field(default_factory=dict)
@@ -39,23 +39,23 @@ class Sandbox:
         days: dict[str, list[Row]] = defaultdict(list)
         for row in rows:
             days[f"events_{row['event_date']}"].append(row)
-        wanted = {
-            name: pa.Table.from_pylist(found, ga4_schema.ARROW_SCHEMA)
-            for name, found in sorted(days.items())
+        tables = {
+            name: pa.Table.from_pylist(rows, ga4_schema.ARROW_SCHEMA)
+            for name, rows in sorted(days.items())
         }
         settings = self.warehouse.settings
-        for name in self._loaded.keys() - wanted.keys():
+        for name in self._loaded.keys() - tables.keys():
             self.warehouse.client.delete_table(f"{settings.export}.{name}")
         changed = [
             (name, table)
-            for name, table in wanted.items()
+            for name, table in tables.items()
             if name not in self._loaded or not table.equals(self._loaded[name])
         ]
         if changed:
             ga4_export.load_tables(
                 self.warehouse.client, settings.ga4_dataset, changed, progress=False
             )
-        self._loaded = wanted
+        self._loaded = tables
 
 
 @contextlib.contextmanager

@@ -84,14 +84,14 @@ class Outcome:
 
     def __str__(self) -> str:
         about, card = json.loads(self.files[METADATA]), json.loads(self.files[CARD])
-        found = about["figures"]
+        figures = about["figures"]
         sizes = ", ".join(f"{name} {len(data):,}" for name, data in self.files.items())
-        baseline, area = next(iter(found["baselines"].items()))
+        baseline, area = next(iter(figures["baselines"].items()))
         return (
-            f"{found['algorithm']}, calibration {card['calibration']}, trained on "
-            f"{card['rows']['train']:,} users, tested on {found['users']:,} later "
-            f"ones:\nROC AUC {found['roc_auc']:.4f} ({found['roc_auc_low']:.4f} to "
-            f"{found['roc_auc_high']:.4f}); {found['optimum_roc_auc']:.4f} is "
+            f"{figures['algorithm']}, calibration {card['calibration']}, trained on "
+            f"{card['rows']['train']:,} users, tested on {figures['users']:,} later "
+            f"ones:\nROC AUC {figures['roc_auc']:.4f} ({figures['roc_auc_low']:.4f} to "
+            f"{figures['roc_auc_high']:.4f}); {figures['optimum_roc_auc']:.4f} is "
             f"possible, {baseline} gives {area:.4f}\n"
             f"Written to {self.folder} (bytes: {sizes})"
         )
@@ -217,8 +217,8 @@ def shipped(
         trained_at=at,
         bytes_billed=0,
     )
-    made = modelcard.files(card, trained, rows)
-    files = {name: made[name][0] for name in FILES}
+    stored = modelcard.files(card, trained, rows)
+    files = {name: stored[name][0] for name in FILES}
     about = {
         "use_case": use_case.name,
         "command": _command(games),
@@ -263,16 +263,16 @@ def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
     ]
     batches = []
     for first in range(0, len(messages), BATCH):
-        found = reading.accept(
+        accepted = reading.accept(
             messages[first : first + BATCH],
             catalogue,
             index,
             received_at=games.end,
             rules=rules,
         )
-        if found.refused:
-            raise ArtifactError(f"generated events are refused: {found.reasons}")
-        batches.append(found.rows)
+        if accepted.refused:
+            raise ArtifactError(f"generated events are refused: {accepted.reasons}")
+        batches.append(accepted.rows)
     warehouse.append(
         tables.STREAM_EVENTS,
         pa.Table.from_batches(batches),
@@ -291,12 +291,12 @@ def figures(trained: Trained, games: Games) -> dict[str, Any]:
     users = trained.holdout.rows["user_id"].to_pylist()
     possible = roc_auc_score(trained.holdout.label, [truth[user] for user in users])
     quality = trained.quality
-    told = ("roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier", "log_loss")
+    names = ("roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier", "log_loss")
     return {
         "algorithm": trained.chosen.name,
         "users": len(trained.holdout),
         "base_rate": quality["base_rate"],
-        **{name: quality[name] for name in told},
+        **{name: quality[name] for name in names},
         "calibration_error": quality["calibration_error"],
         "optimum_roc_auc": float(possible),
         "baselines": dict(trained.baselines),

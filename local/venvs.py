@@ -161,12 +161,12 @@ def pip_configuration() -> dict[str, str]:
         capture_output=True,
         text=True,
     )
-    found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
+    settings: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for section, name, value in re.findall(
         r"^(global|install|:env:)\.([\w-]+)=(.+)$", done.stdout, re.MULTILINE
     ):
-        found[section][name] = str(ast.literal_eval(value))
-    return {**found["global"], **found["install"], **found[":env:"]}
+        settings[section][name] = str(ast.literal_eval(value))
+    return {**settings["global"], **settings["install"], **settings[":env:"]}
 
 
 def indexes(pip: Mapping[str, str]) -> dict[str, str]:
@@ -175,7 +175,7 @@ def indexes(pip: Mapping[str, str]) -> dict[str, str]:
 
     uv reads none of pip's files, and a company's own index is often set in these.
     """
-    given = {
+    variables = {
         variable: " ".join(pip[name].split())
         for name, variable in (
             ("index-url", "UV_DEFAULT_INDEX"),
@@ -186,8 +186,8 @@ def indexes(pip: Mapping[str, str]) -> dict[str, str]:
         if pip.get(name)
     }
     if pip.get("find-links"):
-        given["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
-    if "UV_INDEX" in given:
+        variables["UV_FIND_LINKS"] = ",".join(pip["find-links"].split())
+    if "UV_INDEX" in variables:
         # As pip does: the best version of all indexes, not of the first that has any.
-        given["UV_INDEX_STRATEGY"] = "unsafe-best-match"
-    return given
+        variables["UV_INDEX_STRATEGY"] = "unsafe-best-match"
+    return variables

@@ -1,14 +1,14 @@
 """
 Programs that a person runs on a deployment; ``commands/`` reads their command lines.
 
-``promote``             what serves: promote, roll back, pin, shadow
-``load_model``          the model that is shipped with a use case
-``build_preprocessor``  a preprocessor of one's own
-``load_postcodes``      the table of postcodes, of ``postcode_files``
-``load_transactions``   past card transactions, of ``transaction_files``
-``check_features``      streamed features against a clean computation
+``promote``             changes the champion: promote, roll back, pin, shadow
+``load_model``          loads the model that is shipped with a use case
+``build_preprocessor``  checks and uploads a preprocessor of your own
+``load_postcodes``      loads the table of postcodes, read by ``postcode_files``
+``load_transactions``   loads past card transactions, read by ``transaction_files``
+``check_features``      compares streamed features with a clean computation
 ``forget_user``         removes users, with the report of ``forget_report``
 ``replay``              a room: send messages again
-``doctor``              a room: what is wrong with a deployment
-``cost``                a room: what a deployment costs a month
+``doctor``              a room: find what is wrong with a deployment
+``cost``                a room: estimate the bill of a deployment
 """

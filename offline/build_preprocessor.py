@@ -1,8 +1,8 @@
 """
 Build a preprocessor, check it against the use case's features, and upload it.
 
-Training clones what was uploaded last, fits the clone on its training rows only, and
-saves it beside the model; without an upload it uses the use case's default.
+Training clones the newest upload, fits the clone on its training rows only, and saves
+it beside the model; without an upload it uses the use case's default.
 
 The file defines ``preprocessor(use_case)``, which returns an unfitted scikit-learn
 ``ColumnTransformer`` over the columns named in ``use_case.features``. It is pickled, so
@@ -33,7 +33,7 @@ from propensity.usecases import UseCase
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A preprocessor that fits, and where it lies; None where it was not uploaded."""
+    """A valid preprocessor and its object; None if it was not uploaded."""
 
     use_case: str
     shape: str
@@ -68,22 +68,22 @@ def run(
         SchemaError: The file gives no preprocessor that fits the features.
     """
     settings = Settings.from_environment()
-    chosen = usecases.load(use_case or settings.use_case)
-    preprocessor = built(file, chosen) if file else default_preprocessor(chosen)
-    check_preprocessor(preprocessor, chosen)
-    outcome = Outcome(use_case=chosen.name, shape=shape(preprocessor))
+    loaded = usecases.load(use_case or settings.use_case)
+    preprocessor = built(file, loaded) if file else default_preprocessor(loaded)
+    check_preprocessor(preprocessor, loaded)
+    outcome = Outcome(use_case=loaded.name, shape=shape(preprocessor))
     if is_dry:
         return outcome
-    registry = Registry(Artifacts.open(settings), chosen.name)
+    registry = Registry(Artifacts.open(settings), loaded.name)
     name, checksum = registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
     row = {
-        "use_case": chosen.name,
+        "use_case": loaded.name,
         "uploaded_on": now.date(),
         "uploaded_at": now,
         "object": name,
         "sha256": checksum,
-        "features": json.dumps(dict(chosen.features)),
+        "features": json.dumps(dict(loaded.features)),
         "is_default": file is None,
     }
     Warehouse.open(settings).append(
@@ -96,7 +96,7 @@ def run(
 
 def built(file: Path, use_case: UseCase) -> Any:
     """
-    Return what the file's ``preprocessor`` makes of a use case.
+    Return the preprocessor that a file makes for a use case.
 
     Raises:
         SchemaError: There is no such file or function, or what it returns can not be
@@ -111,8 +111,8 @@ def built(file: Path, use_case: UseCase) -> Any:
     if not callable(make):
         raise SchemaError(f"{file} defines no function preprocessor(use_case)")
     try:
-        made = make(use_case)
-        return unpickled(pickled(made))
+        preprocessor = make(use_case)
+        return unpickled(pickled(preprocessor))
     except Exception as error:
         raise SchemaError(
             f"what {file} builds does not survive pickling: {error!r}. It may use "
@@ -121,7 +121,7 @@ def built(file: Path, use_case: UseCase) -> Any:
 
 
 def shape(preprocessor: Any) -> str:
-    """Return a line on what is in a preprocessor."""
+    """Return the parts of a preprocessor in a line."""
     parts = [
         f"{name} ({len(columns)} columns)"
         for name, _, columns in preprocessor.transformers

@@ -1,12 +1,11 @@
 """
 Check the streamed features against one clean computation over all events.
 
-The view ``stream_features`` is made of a row for each user and what came since; this
+The view ``stream_features`` adds the newest events to a stored row of each user. This
 computes every user anew from ``stream_events``, each event once, and compares all
-columns. They must be the same to the last digit, whatever was duplicated, reordered or
-compacted when. Users who differ by an event that came too late to count before the
-next compaction are counted for themselves. Reads all events of the use case, which is
-billed.
+columns. They must agree to the last digit, whatever was duplicated, reordered or
+compacted. Users who differ only by a late event, which the next compaction counts, are
+counted separately. Reads all events of the use case, which is billed.
 """
 
 from __future__ import annotations
@@ -34,10 +33,9 @@ _SINCE = re.compile(r"received_at >= TIMESTAMP '([^']*)'")
 @dataclass(frozen=True)
 class Compared:
     """
-    How many users were compared, and the columns in which some differ.
+    Users that were compared, and the columns in which some differ.
 
-    ``waiting`` is how many differ for now: a late event of theirs has come since the
-    last compaction, and the next counts it.
+    ``waiting`` counts users with a late event that the next compaction will count.
     """
 
     use_case: str
@@ -46,7 +44,7 @@ class Compared:
     waiting: int = 0
 
     def fields(self) -> dict[str, Any]:
-        """Return the counts, and the columns without whose they are."""
+        """Return the counts, and the differing columns without user ids."""
         return {
             "use_case": self.use_case,
             "users": self.users,
@@ -94,8 +92,8 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
 
     Args:
         warehouse: Of the deployment.
-        use_case: Whose users.
-        now: Events until now are compared.
+        use_case: Its name.
+        now: Events until this moment are compared.
     """
     view = _by_user(warehouse, "streamed_features", {"use_case": use_case})
     clean = _by_user(
@@ -105,11 +103,11 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
     )
     differing = {}
     for user in view.keys() | clean.keys():
-        one, other = view.get(user, {}), clean.get(user, {})
+        streamed, recomputed = view.get(user, {}), clean.get(user, {})
         columns = {
-            name: (one.get(name), other.get(name))
-            for name in one.keys() | other.keys()
-            if one.get(name) != other.get(name)
+            name: (streamed.get(name), recomputed.get(name))
+            for name in streamed.keys() | recomputed.keys()
+            if streamed.get(name) != recomputed.get(name)
         }
         if columns:
             differing[user] = columns
@@ -126,8 +124,8 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
 
 def _late_users(warehouse: Warehouse, use_case: str) -> set[str]:
     """Return users with late events since the moment that the view reads from."""
-    found = _SINCE.search(warehouse.view_text(compact.VIEW))
-    since = datetime.fromisoformat(found[1]) if found else EPOCH
+    match = _SINCE.search(warehouse.view_text(compact.VIEW))
+    since = datetime.fromisoformat(match[1]) if match else EPOCH
     parameters = {"use_case": use_case, "since": since, "since_day": since.date()}
     return {*_by_user(warehouse, "late_users", parameters)}
 

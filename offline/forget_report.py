@@ -1,6 +1,4 @@
-"""
-Who is to be forgotten and how, and the report of what was found and removed.
-"""
+"""A request to forget users, and its report."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """Who is to be forgotten, and how."""
+    """The users to forget, and how."""
 
     user_ids: tuple[str, ...]
     use_case: str = ""
@@ -20,7 +18,7 @@ class Request:
 
     @property
     def users(self) -> frozenset[str]:
-        """The users, to look them up."""
+        """The users as a set."""
         return frozenset(self.user_ids)
 
     def parameters(self) -> dict[str, Any]:
@@ -31,9 +29,9 @@ class Request:
 @dataclass(kw_only=True)
 class Place:
     """
-    Where users were looked for: rows, or generations of objects with such rows.
+    Rows of users in a table, or objects with such rows in a folder.
 
-    ``after`` is what a second search found; None where none was made.
+    ``before`` and ``after`` count them; ``after`` is None without a second search.
     """
 
     what: str
@@ -44,7 +42,7 @@ class Place:
 
 @dataclass(kw_only=True)
 class Report:
-    """What was found and removed, and what is left to do by others."""
+    """Rows and objects by place, before and after; what others have to do."""
 
     hashes: list[str]
     use_case: str
@@ -60,11 +58,26 @@ class Report:
 
     @property
     def left(self) -> int:
-        """What a second search found."""
+        """Rows and objects that the second search still found."""
         return sum(place.after or 0 for place in self.places)
 
+    def add_notes(self, *, lookup_ttl_s: int) -> None:
+        """Add what others still keep: Google's services, answers, the GA4 export."""
+        self.notes.append(
+            "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) "
+            "and 7 days more, the bucket removed files as long as its soft delete "
+            "policy says, and Pub/Sub undelivered messages for 7 days. An instance of "
+            f"get_proba keeps its answers for {lookup_ttl_s} s."
+        )
+        if self.ga4_events:
+            self.notes.append(
+                f"The GA4 export has {self.ga4_events:,} events of them. It is "
+                "yours: delete the users in Google Analytics first (User Deletion "
+                "API), which writes its tables for days, then run this with @user_ids:"
+            )
+
     def fields(self) -> dict[str, Any]:
-        """Return the report as JSON has it."""
+        """Return the report for a program."""
         return {**asdict(self), "left": self.left}
 
     def __str__(self) -> str:

@@ -1,18 +1,17 @@
 """
-Remove users from all that is kept of them, prove it, and keep them from coming back.
+Remove all data of users, prove it, and keep new data out.
 
-In this order: the users go on the list of suppressed users, by a keyed hash, so that
-running functions take nothing new of them; their rows are removed from every table that
-has any, and from every Parquet file in the bucket, of which the generations before go
-as well; then all is searched again. It can be interrupted at any point and run again,
-and a second run finds nothing.
+First the users go on the list of suppressed users, by a keyed hash, so that running
+functions store nothing new about them. Then their rows are removed from every table and
+from every Parquet file in the bucket, older generations included. Then a second search
+proves it. A run can be interrupted at any point and started again.
 
-Functions follow the list within twice PROPENSITY_SUPPRESSION_TTL_S; what was on its way
-until then can be stored once more. The report says when to run this again, after which
-nothing more can come.
+Functions follow the list within twice PROPENSITY_SUPPRESSION_TTL_S; events that were
+under way until then may still be stored. The report says when to run this again to
+remove those as well.
 
-With a use case only that one forgets, and only there are they suppressed. The report
-names no user. See also ``docs/privacy.md``.
+With a use case, only its data is removed, and users are suppressed only there. The
+report names no user. See also ``docs/privacy.md``.
 """
 
 from __future__ import annotations
@@ -35,12 +34,7 @@ from offline.forget_report import Allowed, Place, Report, Request
 from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation, sha256
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import (
-    Conflict,
-    MissingTable,
-    RequestError,
-    SettingsError,
-)
+from propensity.errors import Conflict, MissingTable, RequestError, SettingsError
 from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.learning import modelcard
 from propensity.privacy import suppression
@@ -54,29 +48,33 @@ from propensity.tables import EVENT, RAW, USER, Table
 ENDING = ".parquet"
 MODELS = "models/"
 
-# Values of one parameter that a statement is given at once.
+# Values of one array parameter.
 AT_ONCE = 10_000
 
-# How often an object that others change meanwhile is begun again.
+# Attempts at an object that others change meanwhile.
 TRIES = 5
 
 
-def users_of(given: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
+def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
     """
     Return the users that a command names, each once.
 
+    Args:
+        arguments: Of the command; a single ``-`` reads ``lines`` instead.
+        lines: One user id each.
+
     Raises:
-        RequestError: One is no id, or there is none.
+        RequestError: There is none, or one is too long for an id.
     """
-    every = [line.rstrip("\r\n") for line in lines] if given == ["-"] else given
-    found = tuple(dict.fromkeys(one for one in every if one))
-    if not found:
+    every = [line.rstrip("\r\n") for line in lines] if arguments == ["-"] else arguments
+    users = tuple(dict.fromkeys(user for user in every if user))
+    if not users:
         raise RequestError("no user was named", field="user_id")
-    if any(len(one) > MAXIMUM_ID_CHARACTERS for one in found):
+    if any(len(user) > MAXIMUM_ID_CHARACTERS for user in users):
         raise RequestError(
             f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field="user_id"
         )
-    return found
+    return users
 
 
 def forget(settings: Settings, request: Request) -> Report:
@@ -85,8 +83,8 @@ def forget(settings: Settings, request: Request) -> Report:
 
     Raises:
         SettingsError: There is no key for the list of suppressed users.
-        RunInProgress: A compaction is under way, which could bring rows back.
-        PropensityError: It could not be finished. Run again, it goes on.
+        RunInProgress: A compaction is running, which could bring rows back.
+        PropensityError: It could not finish; a second run continues.
     """
     began_at = datetime.now(UTC)
     is_suppressing = request.is_suppressing and not request.is_dry
@@ -97,15 +95,14 @@ def forget(settings: Settings, request: Request) -> Report:
             "--no-suppression",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
-    warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-    try:
+    with (
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
+    ):
         work = Work(warehouse, artifacts, request, began_at)
         if is_suppressing:
             work.suppress()
         work.run()
-    finally:
-        warehouse.close()
-        artifacts.close()
     work.report.bytes_billed = warehouse.bytes_billed
     return work.report
 
@@ -120,7 +117,7 @@ def allow_again(
         removed = warehouse.execute(
             statement("allow_again"),
             {
-                "hashes": [user_hash(key, one) for one in user_ids],
+                "hashes": [user_hash(key, user) for user in user_ids],
                 "use_case": use_case or EVERYWHERE,
             },
         )
@@ -128,7 +125,7 @@ def allow_again(
 
 
 class Work:
-    """One run: the edges, the request, and the report as it grows."""
+    """A run with its clients, its request, and the report that it fills."""
 
     def __init__(
         self,
@@ -144,7 +141,7 @@ class Work:
         settings = warehouse.settings
         self.report = Report(
             hashes=[
-                user_hash(settings.suppression_key, one)[:12] for one in request.users
+                user_hash(settings.suppression_key, user)[:12] for user in request.users
             ]
             if settings.suppression_key
             else [""] * len(request.users),
@@ -154,11 +151,9 @@ class Work:
         )
 
     def suppress(self) -> None:
-        """Put the users on the list, those who are not on it."""
-        settings, use_case = (
-            self.warehouse.settings,
-            self.request.use_case or EVERYWHERE,
-        )
+        """Add the users to the list of suppressed users, unless they are on it."""
+        settings = self.warehouse.settings
+        use_case = self.request.use_case or EVERYWHERE
         table = tables.SUPPRESSED_USERS
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)
@@ -174,9 +169,9 @@ class Work:
             if not known.covers(user, use_case)
         ]
         if rows:
-            given = pa.Table.from_pylist(rows, schema=table.arrow_schema())
+            entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
             job_id = f"suppress-{uuid.uuid4().hex}"
-            self.warehouse.append(table, given, job_id=job_id)
+            self.warehouse.append(table, entries, job_id=job_id)
         self.report.suppressed = True
         follow = timedelta(seconds=2 * settings.suppression_ttl_s)
         again = datetime.now(UTC) + follow + compact.IN_FLIGHT
@@ -188,7 +183,7 @@ class Work:
             self._places()
         else:
             registry = Registry(self.artifacts, compact.SCOPE)
-            # A compaction that had read rows before they go would write them after.
+            # A compaction could write back rows that it read before they were removed.
             with compact.alone(
                 registry,
                 run_id=uuid.uuid4().hex,
@@ -198,15 +193,15 @@ class Work:
             ):
                 self._places()
         self._export()
-        self._note()
+        self.report.add_notes(lookup_ttl_s=self.warehouse.settings.lookup_ttl_s)
 
     def _places(self) -> None:
         report, is_dry = self.report, self.request.is_dry
         report.places = [*self._tables(is_dry), *self._objects(is_dry)]
         if is_dry:
             return
-        found = [*self._tables(True), *self._objects(True)]
-        again = {(place.what, place.name): place.before for place in found}
+        remaining = [*self._tables(True), *self._objects(True)]
+        again = {(place.what, place.name): place.before for place in remaining}
         for place in report.places:
             place.after = again.pop((place.what, place.name), 0)
         report.places += [
@@ -221,19 +216,19 @@ class Work:
             what,
             file=sys.stderr,
             leave=False,
-            # None: where nobody watches, a bar is only noise in a log.
+            # None draws the bar on a terminal only.
             disable=True if self.request.is_quiet else None,
         )
 
     # Tables
 
     def _tables(self, is_search: bool) -> Iterator[Place]:
-        """Yield every table that can have a row of a user; they go unless searching."""
-        for table, told_by in self._bar(in_order(), "tables"):
+        """Count the users' rows in every table; delete them unless this is a search."""
+        for table, source in self._bar(in_order(), "tables"):
             try:
                 before = sum(
                     self._rows(table, condition, parameters, is_search=is_search)
-                    for condition, parameters in self._conditions(table, told_by)
+                    for condition, parameters in self._conditions(table, source)
                 )
             except MissingTable:
                 continue
@@ -254,17 +249,17 @@ class Work:
         return self.warehouse.execute(sql, parameters)
 
     def _conditions(
-        self, table: Table, told_by: str
+        self, table: Table, source: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
         named = self.request.parameters()
-        if told_by == RAW:
+        if source == RAW:
             for ids in pieces(self._refused()):
                 yield "of_messages", {"message_ids": ids}
-        elif told_by == EVENT:
+        elif source == EVENT:
             rows = self.warehouse.rows(statement("events_of_users"), named)
             events = [f"{row['use_case']}/{row['event_id']}" for row in rows]
             for place, some in enumerate(pieces(events or [""])):
-                # The users' own ids count once.
+                # Only the first list comes with the ids: each row counts once.
                 users = named["user_ids"] if not place else [""]
                 yield "of_events", {**named, "user_ids": users, "events": some}
         elif any(column.name == "use_case" for column in table.columns):
@@ -273,50 +268,56 @@ class Work:
             yield "of_users", {"user_ids": named["user_ids"]}
 
     def _refused(self) -> list[str]:
-        """Return the dead letters that name a user, wherever and however they do."""
+        """Return the ids of dead letters that name a user anywhere."""
         users = self.request.users
-        found = set()
+        message_ids = set()
         for batch in self.warehouse.batches(statement("messages_refused")):
             for row in batch.to_pylist():
                 attributes = json.loads(row["attributes"] or "{}").values()
                 if suppression.names_any(row["raw"] or b"", attributes, users):
-                    found.add(row["message_id"])
-        return sorted(found)
+                    message_ids.add(row["message_id"])
+        return sorted(message_ids)
 
     # Objects
 
     def _objects(self, is_search: bool) -> Iterator[Place]:
-        """Yield the folders of Parquet files with rows of users, by what they hold."""
+        """Count the Parquet files with rows of users by folder; remove the rows."""
         every = [
-            one for one in self.artifacts.generations() if one.name.endswith(ENDING)
+            generation
+            for generation in self.artifacts.generations()
+            if generation.name.endswith(ENDING)
         ]
-        found: dict[tuple[str, str], int] = {}
-        for one in self._bar(every, "objects"):
-            kind = "objects" if one.is_live else "noncurrent objects"
-            key = (kind, folder_of(one.name))
-            found[key] = found.get(key, 0) + self._object(one, is_search=is_search)
-        for (what, name), before in found.items():
+        counts: dict[tuple[str, str], int] = {}
+        for generation in self._bar(every, "objects"):
+            kind = "objects" if generation.is_live else "noncurrent objects"
+            key = (kind, folder_of(generation.name))
+            counts[key] = counts.get(key, 0) + self._object(
+                generation, is_search=is_search
+            )
+        for (what, name), before in counts.items():
             yield Place(what=what, name=name, before=before)
 
-    def _object(self, one: Generation, *, is_search: bool) -> bool:
-        """Return whether a generation has rows of users; it goes unless searching."""
+    def _object(self, generation: Generation, *, is_search: bool) -> bool:
+        """Return whether a generation has rows of users; unless searching, rewrite."""
         for _ in range(TRIES):
-            data = self.artifacts.read_generation(one)
-            rows = None if data is None else self._with_users(data, one.name)
+            data = self.artifacts.read_generation(generation)
+            rows = None if data is None else self._with_users(data, generation.name)
             if rows is None:
                 return False
             if is_search:
                 return True
             try:
-                self._rewrite(one, rows)
+                self._rewrite(generation, rows)
             except Conflict:
-                # Somebody wrote it meanwhile: what is there now is looked at.
-                newer = self.artifacts.find(one.name)
+                # Another program wrote it meanwhile: look at the new generation.
+                newer = self.artifacts.find(generation.name)
                 if newer is not None:
-                    one = Generation(one.name, newer.generation, True)
+                    generation = Generation(generation.name, newer.generation, True)
                 continue
             return True
-        raise Conflict(f"{self.artifacts.uri(one.name)} is written again and again")
+        raise Conflict(
+            f"{self.artifacts.uri(generation.name)} is written again and again"
+        )
 
     def _with_users(self, data: bytes, name: str) -> pa.Table | None:
         """Return the rows of a file if some of them are about users."""
@@ -325,7 +326,7 @@ class Work:
         if USER not in names:
             return None
         if name.startswith(MODELS):
-            # Of an earlier version of this program: snapshots have numbers now.
+            # Snapshots of versions before this one had ids; now they have numbers.
             kind = file.schema_arrow.field(USER).type
             is_of_ids = pa.types.is_string(kind) or pa.types.is_large_string(kind)
             if not is_of_ids:
@@ -350,79 +351,66 @@ class Work:
             is_named = pc.and_(is_named, of_use_case)
         return is_named
 
-    def _rewrite(self, one: Generation, rows: pa.Table) -> None:
-        """Put a file without the users in a generation's place, and delete that."""
-        if one.is_live:
-            if one.name.startswith(MODELS):
+    def _rewrite(self, generation: Generation, rows: pa.Table) -> None:
+        """Replace a generation by a file without the users, and delete it."""
+        if generation.is_live:
+            if generation.name.startswith(MODELS):
                 data = written(modelcard.nameless(rows))
-                # Before the object: whoever is interrupted between finds the ids again.
+                # Before the object: after an interruption the ids are still there.
                 self.warehouse.execute(
                     statement("record_dataset"),
-                    {"object": one.name, "checksum": sha256(data)},
+                    {"object": generation.name, "checksum": sha256(data)},
                 )
-                self._replace(one, data)
+                self._replace(generation, data)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):
-                    self._replace(one, written(left))
-        self.artifacts.delete_generation(one)
+                    self._replace(generation, written(left))
+        self.artifacts.delete_generation(generation)
 
-    def _replace(self, one: Generation, data: bytes) -> None:
+    def _replace(self, generation: Generation, data: bytes) -> None:
         self.artifacts.replace(
-            one.name, data, generation=one.generation, content_type=PARQUET
+            generation.name,
+            data,
+            generation=generation.generation,
+            content_type=PARQUET,
         )
 
-    # What is not ours
+    # The GA4 export, which its owner changes
 
     def _export(self) -> None:
-        """Count what the GA4 export has, and say how its owner removes it."""
+        """Count events in the GA4 export, and say how its owner removes them."""
         settings = self.warehouse.settings
         if not settings.ga4_dataset:
             return
         try:
-            found = self.warehouse.rows(
+            rows = self.warehouse.rows(
                 statement("ga4_events_of_users"),
                 {"user_ids": list(self.request.user_ids)},
             )
         except MissingTable:
             return
-        self.report.ga4_events = int(found[0]["events"])
+        self.report.ga4_events = int(rows[0]["events"])
         if self.report.ga4_events:
             text = statement("forget_ga4_export")
             text = text.replace("export_dataset", settings.export)
             self.report.ga4_statement = text.strip()
 
-    def _note(self) -> None:
-        settings, report = self.warehouse.settings, self.report
-        if report.ga4_events:
-            report.notes.append(
-                f"The GA4 export has {report.ga4_events:,} events of them. It is "
-                "yours: delete the users in Google Analytics first (User Deletion "
-                "API), which writes its tables for days, then run this with @user_ids:"
-            )
-        kept = (
-            "BigQuery keeps removed rows for its time travel (7 days, 2 at the least) "
-            "and 7 days more, the bucket removed files as long as its soft delete "
-            "policy says, and Pub/Sub undelivered messages for 7 days. An instance of "
-            f"get_proba keeps its answers for {settings.lookup_ttl_s} s."
-        )
-        report.notes.insert(0, kept)
-
 
 def in_order() -> list[tuple[Table, str]]:
     """
-    Return the tables with rows about users: what tells of others comes last.
+    Return the tables with rows about users, in the order of removal.
 
-    An event whose row has gone tells no more of whom a truth about it is.
+    Tables that say which user a row of another table is about come last.
     """
     last = (tables.STREAM_EVENTS, tables.INFERENCE_LOG)
-    found = list(tables.holding_users().items())
+    holders = list(tables.holding_users().items())
     order = {EVENT: 0, RAW: 1, USER: 2}
-    return sorted(found, key=lambda one: (one[0] in last, order[one[1]]))
+    return sorted(holders, key=lambda holder: (holder[0] in last, order[holder[1]]))
 
 
 def folder_of(name: str) -> str:
-    """Return what a Parquet file is of: the name without day, run and version."""
+    """Return a Parquet file's folder: its name without day, run and version."""
     parts = name.split("/")
     return "/".join(parts[: 1 if parts[0] == "models" else 2]) + "/"
 
@@ -436,12 +424,12 @@ def written(rows: pa.Table) -> bytes:
 
 def about(table: Table, condition: str, text: str) -> str:
     """
-    Return a statement about some rows of a table.
+    Return a statement on the rows of a table that meet a condition.
 
     Args:
-        table: Which.
-        condition: Name of the statement that tells the rows.
-        text: The statement, with words in the place of table and condition.
+        table: The table.
+        condition: Name of the statement that holds the condition.
+        text: The statement, with placeholders for table and condition.
     """
     return (
         text.replace("some_condition", statement(condition))
@@ -451,6 +439,6 @@ def about(table: Table, condition: str, text: str) -> str:
 
 
 def pieces(values: Sequence[str]) -> Iterator[list[str]]:
-    """Yield values in lists that one statement can be given."""
+    """Yield values in lists short enough for one statement."""
     for start in range(0, len(values), AT_ONCE):
         yield list(values[start : start + AT_ONCE])

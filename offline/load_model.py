@@ -1,12 +1,12 @@
 """
 Load the model that is shipped with a use case, where the use case has none yet.
 
-So that a stream is scored from its first day on. The model becomes a version like any
+This lets a stream be scored from its first day on. The model becomes a version like any
 other: stored in the bucket, recorded in ma_model_training_metadata, and champion. The
 first training that is not worse on what the stream has collected replaces it.
 
-Nothing happens where the use case has a champion. A load that was cut short is carried
-on by the next one, and two at once come to one version. The files are verified by the
+Nothing happens if the use case has a champion. The next load finishes an interrupted
+one, and two at once make one version. The files are verified by the
 checksums in their metadata.json and loaded here before anything is written.
 """
 
@@ -51,7 +51,7 @@ _BINARY = "application/octet-stream"
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """A shipped model, its bytes verified: files by name, and what is said of them."""
+    """A shipped model: its verified files by name, and their metadata."""
 
     use_case: str
     files: Mapping[str, bytes]
@@ -121,7 +121,7 @@ def load(
         warehouse: Of the deployment, with its tables.
         artifacts: Of its bucket.
         settings: Of the deployment.
-        use_case: Whose model.
+        use_case: The model's use case.
         folder: Of all shipped models.
 
     Raises:
@@ -252,7 +252,7 @@ def _check_parameters(shipped: Shipped, use_case: UseCase, settings: Settings) -
 
 
 def described(shipped: Shipped) -> str:
-    """Say in a line what a shipped model is."""
+    """Return a line on a shipped model."""
     figures = shipped.about["figures"]
     return (
         f"{shipped.card['algorithm']}, ROC AUC {figures['roc_auc']:.3f} on "
@@ -346,7 +346,7 @@ def _promoted(
 
 
 def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> None:
-    """Record that the version does not serve, and what does."""
+    """Record that another version serves."""
     nothing = [0.0, 0.0, 0.0]
     warehouse.execute(
         statement("revise_verdict"),

@@ -3,12 +3,12 @@ Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
 A file is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or Zstandard)
 or Parquet, with a column of postcodes and one of numbers. Columns without a name are
-guessed: the one that is called postcode, and socioeconomic_idx or else the one numeric
-column. Postcodes are compared in capitals and without spaces. Of a postcode that is
-said with several values, the lower median of them is taken; every British outward code
-gets the lower median of its postcodes, for those that the table lacks.
+guessed: postcode, and socioeconomic_idx or else the only numeric column. Postcodes are
+compared in capitals and without spaces. A postcode with several values gets their lower
+median; every British outward code gets the lower median of its postcodes, for those
+that the table lacks.
 
-The table is replaced as a whole by one load job: what fails leaves the old one. Running
+One load job replaces the whole table: a failed job leaves the old one. Running
 functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
 """
 
@@ -37,7 +37,7 @@ from propensity.settings import Settings
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """
-    What became of the rows of a file.
+    The rows of a file, by what was done with them.
 
     Of those with postcode and index, ``repeated`` say what another row has said, and
     ``conflicts`` counts postcodes that have more than one value.
@@ -174,11 +174,11 @@ def table_of(
         is_said = codes.is_valid()
         without_index += pc.sum(pc.and_(is_said, values.is_null())).as_py() or 0
         kept.append(batch.filter(pc.and_(is_said, values.is_valid())))
-    said = pa.Table.from_batches(kept, schema=SCHEMA)
-    if not said.num_rows:
+    complete = pa.Table.from_batches(kept, schema=SCHEMA)
+    if not complete.num_rows:
         raise SchemaError(f"none of {rows:,} rows has both a postcode and an index")
     codes, values = _sorted(
-        said[POSTCODE].combine_chunks(), said[INDEX].combine_chunks()
+        complete[POSTCODE].combine_chunks(), complete[INDEX].combine_chunks()
     )
     is_other = pa.array(_is_new(codes) | _is_new(values))
     codes, values, sizes = _low_medians(codes.filter(is_other), values.filter(is_other))
@@ -203,7 +203,7 @@ def table_of(
         rows=rows,
         without_postcode=without_postcode,
         without_index=without_index,
-        repeated=said.num_rows - int(sizes.sum()),
+        repeated=complete.num_rows - int(sizes.sum()),
         conflicts=int(np.count_nonzero(sizes > 1)),
         postcodes=len(codes),
         outward_codes=len(part),

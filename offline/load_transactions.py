@@ -1,5 +1,5 @@
 """
-Load past transactions as the first data to train on, and what came of them.
+Load past card transactions with their outcomes, as the first data to train on.
 
 A file is CSV or Parquet, in one of two forms:
 
@@ -61,34 +61,35 @@ class Loaded:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """A file of transactions that was read, and what was added; None for nothing."""
+    """The transactions of a file, and the rows added; None for a dry run."""
 
     file: str
-    found: Transactions
+    transactions: Transactions
     loaded: Loaded | None
 
     def __str__(self) -> str:
         if self.loaded is None:
-            return f"{self.file}: {self.found}\nNothing was loaded."
+            return f"{self.file}: {self.transactions}\nNothing was loaded."
         return (
-            f"{self.file}: {self.found}\n{self.loaded.transactions:,} transactions and "
+            f"{self.file}: {self.transactions}\n"
+            f"{self.loaded.transactions:,} transactions and "
             f"{self.loaded.truths:,} outcomes were added, the others were there.\n"
-            f'Train with {{"use_case": "{self.found.use_case.name}", "as_of": '
+            f'Train with {{"use_case": "{self.transactions.use_case.name}", "as_of": '
             f'"{self.first_as_of}"}} or later.'
         )
 
     @property
     def first_as_of(self) -> date:
         """The first date as of which a training sees all of them."""
-        return self.found.days[1] + timedelta(days=1)
+        return self.transactions.days[1] + timedelta(days=1)
 
     def fields(self) -> dict[str, Any]:
         """Return the counts."""
-        first, last = self.found.days
+        first, last = self.transactions.days
         return {
             "file": self.file,
-            "use_case": self.found.use_case.name,
-            "transactions": len(self.found),
+            "use_case": self.transactions.use_case.name,
+            "transactions": len(self.transactions),
             "first_day": first,
             "last_day": last,
             "added": asdict(self.loaded) if self.loaded else None,
@@ -121,15 +122,15 @@ def run(
     # First, so that a wrong setting is not found after minutes of reading.
     settings = None if is_dry else Settings.from_environment()
     chosen, now = usecases.load(use_case), datetime.now(UTC)
-    found = read(path, chosen, start=start, limit=limit, now=now)
+    transactions = read(path, chosen, start=start, limit=limit, now=now)
     if settings is None:
-        return Outcome(file=path.name, found=found, loaded=None)
+        return Outcome(file=path.name, transactions=transactions, loaded=None)
     with contextlib.closing(Warehouse.open(settings)) as warehouse:
-        loaded = load(warehouse, found)
-    return Outcome(file=path.name, found=found, loaded=loaded)
+        loaded = load(warehouse, transactions)
+    return Outcome(file=path.name, transactions=transactions, loaded=loaded)
 
 
-def load(warehouse: Warehouse, found: Transactions) -> Loaded:
+def load(warehouse: Warehouse, transactions: Transactions) -> Loaded:
     """
     Append transactions and truths that are not there yet, and show a bar on stderr.
 
@@ -142,12 +143,14 @@ def load(warehouse: Warehouse, found: Transactions) -> Loaded:
     """
     for table in (tables.INFERENCE_LOG, tables.TRUTH_EVENTS):
         warehouse.create(table)
-    new = np.flatnonzero(~np.isin(found.ids, list(_loaded(warehouse, found))))
-    told = _told(warehouse, found)
+    new = np.flatnonzero(
+        ~np.isin(transactions.ids, list(_loaded(warehouse, transactions)))
+    )
+    truths = _told(warehouse, transactions)
     known = [
         int(place)
-        for place in np.flatnonzero(found.label >= 0)
-        if _truth(found, int(place)) not in told
+        for place in np.flatnonzero(transactions.label >= 0)
+        if _truth(transactions, int(place)) not in truths
     ]
     with tqdm(
         desc="loading", total=len(new) + len(known), unit=" rows", disable=None
@@ -158,7 +161,7 @@ def load(warehouse: Warehouse, found: Transactions) -> Loaded:
         ):
             for piece in _pieces(places):
                 job = f"load-{table.name}-{uuid.uuid4().hex}"
-                warehouse.append(table, rows(found, piece), job_id=job)
+                warehouse.append(table, rows(transactions, piece), job_id=job)
                 bar.update(len(piece))
     return Loaded(transactions=len(new), truths=len(known))
 
@@ -168,24 +171,26 @@ def _pieces(places: list[int]) -> Iterator[list[int]]:
         yield places[first : first + PIECE]
 
 
-def _loaded(warehouse: Warehouse, found: Transactions) -> set[str]:
-    first, last = found.days
+def _loaded(warehouse: Warehouse, transactions: Transactions) -> set[str]:
+    first, last = transactions.days
     there = warehouse.table(
         statement("loaded_events"),
-        {"use_case": found.use_case.name, "first_day": first, "last_day": last},
+        {"use_case": transactions.use_case.name, "first_day": first, "last_day": last},
     )
     return set(there["event_id"].to_pylist())
 
 
-def _told(warehouse: Warehouse, found: Transactions) -> set[tuple[str, int, int]]:
+def _told(
+    warehouse: Warehouse, transactions: Transactions
+) -> set[tuple[str, int, int]]:
     """Return the truths of the period that are there, by event, label and moment."""
-    known = found.truth_at[found.label >= 0]
+    known = transactions.truth_at[transactions.label >= 0]
     if not len(known):
         return set()
     there = warehouse.table(
         statement("known_truths"),
         {
-            "use_case": found.use_case.name,
+            "use_case": transactions.use_case.name,
             "first_day": utc_of(known.min()).date(),
             "last_day": utc_of(known.max()).date(),
         },
@@ -201,24 +206,30 @@ def _told(warehouse: Warehouse, found: Transactions) -> set[tuple[str, int, int]
     }
 
 
-def _truth(found: Transactions, place: int) -> tuple[str, int, int]:
-    return found.ids[place], int(found.label[place]), int(found.truth_at[place])
+def _truth(transactions: Transactions, place: int) -> tuple[str, int, int]:
+    return (
+        transactions.ids[place],
+        int(transactions.label[place]),
+        int(transactions.truth_at[place]),
+    )
 
 
-def _inferences(found: Transactions, places: Sequence[int]) -> pa.Table:
+def _inferences(transactions: Transactions, places: Sequence[int]) -> pa.Table:
     """Return rows of ``inference_log``, as if logged when they happened."""
-    names, name = list(found.use_case.features), found.use_case.name
-    ids = [found.ids[place] for place in places]
-    moments = [utc_of(found.at[place]) for place in places]
+    names, name = list(transactions.use_case.features), transactions.use_case.name
+    ids = [transactions.ids[place] for place in places]
+    moments = [utc_of(transactions.at[place]) for place in places]
     days = [moment.date() for moment in moments]
     n = len(ids)
     texts = [
         json.dumps(dict(zip(names, row, strict=True)), separators=(",", ":"))
-        for row in found.features[places].tolist()
+        for row in transactions.features[places].tolist()
     ]
     columns: dict[str, Any] = {
         "use_case": [name] * n,
-        "inference_id": [_digest(name, one, SOURCE) for one in ids],
+        "inference_id": [
+            _digest(name, transaction_id, SOURCE) for transaction_id in ids
+        ],
         "event_id": ids,
         "user_id": ids,
         "event_time": moments,
@@ -234,17 +245,19 @@ def _inferences(found: Transactions, places: Sequence[int]) -> pa.Table:
     return _table(tables.INFERENCE_LOG, columns, n)
 
 
-def _truths(found: Transactions, places: Sequence[int]) -> pa.Table:
+def _truths(transactions: Transactions, places: Sequence[int]) -> pa.Table:
     """Return rows of ``truth_events``: received when they were found."""
-    name = found.use_case.name
-    ids = [found.ids[place] for place in places]
-    moments = [utc_of(found.truth_at[place]) for place in places]
+    name = transactions.use_case.name
+    ids = [transactions.ids[place] for place in places]
+    moments = [utc_of(transactions.truth_at[place]) for place in places]
     columns: dict[str, Any] = {
         "use_case": [name] * len(ids),
         "event_id": ids,
-        "label": found.label[places].tolist(),
+        "label": transactions.label[places].tolist(),
         "truth_time": moments,
-        "message_id": [_digest(name, *map(str, _truth(found, p))) for p in places],
+        "message_id": [
+            _digest(name, *map(str, _truth(transactions, p))) for p in places
+        ],
         "received_at": moments,
         "received_on": [moment.date() for moment in moments],
     }

@@ -208,17 +208,17 @@ def chosen(
 def _guessed(
     schema: pa.Schema, of: str, sure: Sequence[str], may_be: Callable[[Any], bool]
 ) -> str:
-    found: list[str] = [name for name in schema.names if name.lower() in sure]
-    if len(found) != 1:
-        found = [field.name for field in schema if may_be(field)]
-    if len(found) != 1:
+    names: list[str] = [name for name in schema.names if name.lower() in sure]
+    if len(names) != 1:
+        names = [field.name for field in schema if may_be(field)]
+    if len(names) != 1:
         which = (
-            f"the {of} may be any of {', '.join(found)}"
-            if found
+            f"the {of} may be any of {', '.join(names)}"
+            if names
             else f"no column looks like the {of}"
         )
         raise SchemaError(f"{which}. {_found(schema)}; name it by --{of}-column")
-    return found[0]
+    return names[0]
 
 
 def _found(schema: pa.Schema) -> str:

@@ -1,9 +1,9 @@
 """
-What serves: promote, roll back, pin, or let a version score in the shadow.
+Change the champion: promote, roll back, pin, or let a version score in the shadow.
 
 Every change raises the epoch of the pointer ``champion.json``. A version must have been
 recorded by training, and its files must be those that were recorded; it is loaded here
-before anything changes. What was changed is published to the topic model-updates.
+before anything changes. Every change is published to the topic model-updates.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from propensity.statements import statement
 from propensity.usecases import UseCase
 
 WITH_VERSION = ("promote", "pin", "shadow")
-# Of those, what makes a version the champion.
+# Actions that make a version the champion.
 SERVING = ("promote", "pin")
 WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
 
-# Versions that are shown.
+# Versions in the list.
 SHOWN = 50
 
 
 class Unwritten(Artifacts):
-    """The bucket for a dry run: what would be changed is not."""
+    """The bucket for a dry run: it writes nothing."""
 
     def replace(
         self,
@@ -51,13 +51,13 @@ class Unwritten(Artifacts):
         generation: int,
         content_type: str = "application/json",
     ) -> int:
-        """Change nothing; return the generation that the object has."""
+        """Write nothing; return the present generation."""
         return generation
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """What a command works on."""
+    """Clients and use case that a command works with."""
 
     settings: Settings
     warehouse: Warehouse
@@ -72,7 +72,7 @@ class Deployment:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What the pointer says now, whether this command changed it, and what to tell."""
+    """The champion after a command, whether it changed, and a summary."""
 
     champion: Champion
     is_changed: bool
@@ -117,7 +117,7 @@ def run(
     is_dry: bool = False,
 ) -> Outcome:
     """
-    Change what serves, and publish what was changed.
+    Change the champion, and publish the change.
 
     Args:
         action, version, epoch, force: See ``change``.
@@ -155,9 +155,9 @@ def change(
     Change what serves.
 
     Args:
-        deployment: Where.
+        deployment: Clients and use case.
         action: One of WITH_VERSION and WITHOUT_VERSION.
-        version: Whom it is about; None for those without.
+        version: The version of the action; None for those without.
         epoch: The command's own, or None for the next.
         at: Now.
         force: Whether a first version may serve that is no better than chance.
@@ -170,7 +170,7 @@ def change(
     """
     registry = deployment.registry
     before = registry.find_champion()
-    # An old message says nothing about today's versions: they are not even looked at.
+    # An old command is about versions of its time: do not even read today's.
     if before is not None and epoch is not None and epoch <= before.epoch:
         return _too_old(before, epoch)
     notes: list[str] = []
@@ -215,8 +215,8 @@ def change(
             is_changed=False,
             summary=f"Nothing to change: {described(registry.use_case, champion)}",
         )
-    told = "\n".join([described(registry.use_case, champion), *notes])
-    return Outcome(champion=champion, is_changed=True, summary=told)
+    summary = "\n".join([described(registry.use_case, champion), *notes])
+    return Outcome(champion=champion, is_changed=True, summary=summary)
 
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
@@ -266,8 +266,8 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
     Load a version as a function would, to know that it can serve.
 
     Args:
-        deployment: Where.
-        version: Any.
+        deployment: Clients and use case.
+        version: Its number.
         notes: Gets a line where it serves, but has not seen enough to score.
 
     Raises:
@@ -297,7 +297,7 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
 
 
 def described(use_case: str, champion: Champion) -> str:
-    """Say in a line what serves."""
+    """Return a line on the champion and its shadow."""
     parts = [f"version {champion.version} serves"]
     if champion.pinned:
         parts.append("pinned")
@@ -308,7 +308,7 @@ def described(use_case: str, champion: Champion) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Versions:
-    """What serves, None where nothing does yet, and the newest versions' figures."""
+    """The champion, None without one, and the newest versions with their figures."""
 
     use_case: str
     champion: Champion | None
@@ -325,7 +325,7 @@ class Versions:
             ]
         rows = [
             ["", "version", "as of", "algorithm", "ROC AUC", "PR AUC", "log loss"],
-            *(_row(one, champion) for one in self.versions),
+            *(_row(version, champion) for version in self.versions),
         ]
         rows[0].append("verdict")
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -339,34 +339,34 @@ class Versions:
 
 
 def versions(deployment: Deployment) -> Versions:
-    """Return what serves, and the newest versions with their figures."""
+    """Return the champion, and the newest versions with their figures."""
     registry = deployment.registry
-    found = deployment.warehouse.rows(
+    rows = deployment.warehouse.rows(
         statement("recorded_versions"),
         {"use_case": registry.use_case, "at_most": SHOWN},
     )
     return Versions(
         use_case=registry.use_case,
         champion=registry.find_champion(),
-        versions=[dict(one.items()) for one in found],
+        versions=[dict(row.items()) for row in rows],
     )
 
 
-def _row(found: Mapping[str, Any], champion: Champion | None) -> list[str]:
-    version = found["model_version"]
+def _row(row: Mapping[str, Any], champion: Champion | None) -> list[str]:
+    version = row["model_version"]
     marks = {}
     if champion is not None:
         marks[champion.shadow] = "shadow"
         marks[champion.version] = "pinned" if champion.pinned else "champion"
-    is_cold = found["is_warm"] is False
+    is_cold = row["is_warm"] is False
     return [
         marks.get(version, ""),
         str(version),
-        str(found["as_of"] or ""),
-        str(found["algorithm"] or "") + (" (not warm)" if is_cold else ""),
+        str(row["as_of"] or ""),
+        str(row["algorithm"] or "") + (" (not warm)" if is_cold else ""),
         *(
-            "-" if found[name] is None else f"{found[name]:.4f}"
+            "-" if row[name] is None else f"{row[name]:.4f}"
             for name in ("roc_auc", "pr_auc", "log_loss")
         ),
-        str(found["verdict"] or ""),
+        str(row["verdict"] or ""),
     ]

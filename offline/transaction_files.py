@@ -126,8 +126,8 @@ def transactions(
     known_at = _field(use_case, use_case.truths, "truth time")
     truth_at = at
     if known_at in table.column_names:
-        told = _timestamps(table[known_at], known_at)
-        truth_at = np.where(_is_null(table[known_at]), at, told)
+        times = _timestamps(table[known_at], known_at)
+        truth_at = np.where(_is_null(table[known_at]), at, times)
     identity = _field(use_case, use_case.scored, "identity")
     ids = (
         _texts(table[identity], identity)
@@ -214,7 +214,7 @@ def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
 
 def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
     """Return 0 and 1, and -1 where a row does not say."""
-    named = [one for one in (CLASS, name) if one in table.column_names]
+    named = [column for column in (CLASS, name) if column in table.column_names]
     if not named:
         return np.full(len(table), -1, np.int8)
     column = table[named[0]]
@@ -245,8 +245,8 @@ def _texts(column: pa.ChunkedArray, name: str) -> list[str]:
 
 
 def _is_null(column: pa.ChunkedArray) -> NDArray[np.bool_]:
-    found: NDArray[np.bool_] = column.is_null().to_numpy()
-    return found
+    is_null: NDArray[np.bool_] = column.is_null().to_numpy()
+    return is_null
 
 
 def _identities(at: NDArray[np.int64], features: NDArray[np.float64]) -> list[str]:

@@ -24,28 +24,28 @@ class Refused(LocalError):
         self.why = why
 
 
-def call(stack: Stack, function: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+def call(stack: Stack, function: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """
     Call a function as the scheduler does.
 
     Raises:
         Refused: It did not answer 200.
     """
-    with step(f"{function} as of {asked.get('as_of', 'today')}"):
-        answer = requests.post(stack.url(function), json=asked, timeout=TIMEOUT_S)
+    with step(f"{function} as of {body.get('as_of', 'today')}"):
+        answer = requests.post(stack.url(function), json=body, timeout=TIMEOUT_S)
     try:
-        body: dict[str, Any] = answer.json()
+        result: dict[str, Any] = answer.json()
     except ValueError:
-        body = {"message": answer.text[:500]}
+        result = {"message": answer.text[:500]}
     if answer.status_code != requests.codes.ok:
-        why = str(body.get("message"))
+        why = str(result.get("message"))
         raise Refused(
-            f"{function} answered {answer.status_code} to {json.dumps(dict(asked))}: "
+            f"{function} answered {answer.status_code} to {json.dumps(dict(body))}: "
             f"{why}\nIts log: {stack.state.logs}/{function}.log",
-            error=str(body.get("error")),
+            error=str(result.get("error")),
             why=why,
         )
-    return body
+    return result
 
 
 def aligned(cells: Sequence[Sequence[str]]) -> str:

@@ -47,7 +47,7 @@ from local.demos.cards_tables import (
     Played,
     Window,
     show,
-    told_training,
+    training_text,
     window_of,
 )
 from local.errors import LocalError
@@ -110,10 +110,10 @@ class Producer:
 
     def send(self, deliveries: Sequence[Delivery]) -> None:
         """Publish messages in their order."""
-        for one in deliveries:
-            data = stamped(one.data, datetime.now(UTC))
+        for delivery in deliveries:
+            data = stamped(delivery.data, datetime.now(UTC))
             self._waiting.append(
-                self._publisher.publish(self._topic, data, **one.attributes)
+                self._publisher.publish(self._topic, data, **delivery.attributes)
             )
             if len(self._waiting) >= IN_FLIGHT:
                 self.flush()
@@ -129,7 +129,7 @@ def play(
     stack: Stack, warehouse: Warehouse, *, say: Say, cards: str | None = None
 ) -> None:
     """
-    Play transactions and truths, train three times, and show what came of it.
+    Play transactions and truths, train three times, and show the results.
 
     Args:
         stack: Running.
@@ -146,9 +146,9 @@ def play(
     earlier = versions_before(stack)
     transactions = chosen(cards, now=now, seed=Cards.seed + earlier)
     plan = planned(transactions, now=now)
-    say("\n" + told_start(plan, is_real=cards is not None))
+    say("\n" + start_text(plan, is_real=cards is not None))
     if earlier:
-        say(told_earlier(earlier, is_real=cards is not None))
+        say(earlier_text(earlier, is_real=cards is not None))
     played = Played(plan, since=now)
     demo = _Demo(stack, warehouse, played, say)
     with Producer(stack) as producer:
@@ -168,8 +168,8 @@ def versions_before(stack: Stack) -> int:
     return sum(1 for version in folder.glob("[0-9]*") if version.is_dir())
 
 
-def told_earlier(versions: int, *, is_real: bool) -> str:
-    """Say what an earlier run means for this one."""
+def earlier_text(versions: int, *, is_real: bool) -> str:
+    """Return a line on the versions of earlier runs."""
     if is_real:
         return (
             f"Earlier runs in this state have left {versions} versions, which may have "
@@ -206,8 +206,8 @@ def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
     return drawn.named(f"{now:%Y%m%d%H%M%S}-")
 
 
-def told_start(plan: Plan, *, is_real: bool) -> str:
-    """Say what will be played."""
+def start_text(plan: Plan, *, is_real: bool) -> str:
+    """Return lines on the plan."""
     transactions = plan.transactions
     rows, frauds = len(transactions), int(transactions.is_fraud.sum())
     first, last = (moment_of(transactions, row).date() for row in (0, rows - 1))
@@ -221,7 +221,7 @@ def told_start(plan: Plan, *, is_real: bool) -> str:
 
 
 class _Demo:
-    """The steps of the demo, and what they share."""
+    """The steps of the demo, and their shared state."""
 
     producer: Producer
 
@@ -247,10 +247,10 @@ class _Demo:
         Raises:
             LocalError: It takes too long.
         """
-        wanted = Counts.of(self._sent)
+        expected = Counts.of(self._sent)
         window = window_of(self._played)
         deadline = time.monotonic() + SETTLE_S
-        total = wanted.transactions + wanted.truths + wanted.broken
+        total = expected.transactions + expected.truths + expected.broken
         with bar("handled", total=total, unit=" messages") as counted:
             while True:
                 [row] = self._warehouse.rows(statement("card_counts"), window)
@@ -258,19 +258,20 @@ class _Demo:
                 handled = min(stored + truths + row["dead_letters"], total)
                 counted.update(handled - counted.n)
                 if (
-                    stored >= wanted.transactions
-                    and truths >= wanted.truths
-                    and row["dead_letters"] >= wanted.broken
-                    and row["scored"] >= wanted.distinct
+                    stored >= expected.transactions
+                    and truths >= expected.truths
+                    and row["dead_letters"] >= expected.broken
+                    and row["scored"] >= expected.distinct
                 ):
                     return
                 if time.monotonic() > deadline:
                     raise LocalError(
-                        f"after {SETTLE_S:.0f} s {stored:,} of {wanted.transactions:,} "
-                        f"transactions are stored and {row['scored']:,} of "
-                        f"{wanted.distinct:,} scored, {truths:,} of {wanted.truths:,} "
-                        f"truths, and {row['dead_letters']:,} of {wanted.broken:,} "
-                        "broken messages are dead letters"
+                        f"after {SETTLE_S:.0f} s {stored:,} of "
+                        f"{expected.transactions:,} transactions are stored and "
+                        f"{row['scored']:,} of {expected.distinct:,} scored, "
+                        f"{truths:,} of {expected.truths:,} truths, and "
+                        f"{row['dead_letters']:,} of {expected.broken:,} broken "
+                        "messages are dead letters"
                     )
                 time.sleep(POLL_S)
 
@@ -284,10 +285,10 @@ class _Demo:
         self._played.trainings.append(trained)
         parts = [Counts.of(part) for part in self._played.plan.parts]
         done = len(self._played.trainings)
-        sent = sum(one.distinct for one in parts[:done])
-        told = sum(one.truths for one in parts[:done])
+        sent = sum(part.distinct for part in parts[:done])
+        truths = sum(part.truths for part in parts[:done])
         stop = self._played.plan.stops[done - 1]
-        self._say(told_training(trained, stop=stop, sent=sent, truths=told))
+        self._say(training_text(trained, stop=stop, sent=sent, truths=truths))
 
     def train_under(self, part: Sequence[Delivery]) -> None:
         """Train while the next part is sent, with online requests beside it."""
@@ -353,15 +354,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("python -m local.demos.cards")
     parser.add_argument("--cards", help="Parquet or CSV; generated without")
     parser.add_argument("--state", default="cards", help="name of the local state")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         with (
             Progress(),
-            Stack(State(given.state), options=Options(), say=say) as stack,
+            Stack(State(options.state), options=Options(), say=say) as stack,
         ):
             warehouse = Warehouse.open(Settings.from_environment(stack.environment))
             with contextlib.closing(warehouse):
-                play(stack, warehouse, say=say, cards=given.cards)
+                play(stack, warehouse, say=say, cards=options.cards)
     except (LocalError, CardsError) as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

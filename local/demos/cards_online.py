@@ -72,8 +72,8 @@ class Online:
         self._thread.join()
 
     @property
-    def told(self) -> str:
-        """Say what was asked and answered."""
+    def summary(self) -> str:
+        """A line on the requests and their answers."""
         statuses = Counter(self.statuses)
         answered = statuses.pop("200", 0)
         early = self.too_early

@@ -55,9 +55,15 @@ def planned(transactions: Transactions, *, now: datetime) -> Plan:
         for part in range(1, len(PARTS))
     ]
     truths = transactions.truths().deliveries()
-    sent = [*transactions.deliveries(), *(one for one in truths if one.sent_time < now)]
-    sent.sort(key=lambda one: one.sent_time)
-    bounds = [0, *(sum(one.sent_time < stop for one in sent) for stop in stops)]
+    sent = [
+        *transactions.deliveries(),
+        *(truth for truth in truths if truth.sent_time < now),
+    ]
+    sent.sort(key=lambda delivery: delivery.sent_time)
+    bounds = [
+        0,
+        *(sum(delivery.sent_time < stop for delivery in sent) for stop in stops),
+    ]
     parts = [
         sent[first:last]
         for first, last in zip(bounds, [*bounds[1:], len(sent)], strict=True)
@@ -72,5 +78,5 @@ def moment_of(transactions: Transactions, row: int) -> datetime:
 
 
 def is_truth(delivery: Delivery) -> bool:
-    """Say whether a message tells what came of a transaction, if it tells anything."""
+    """Whether a message is the truth of a transaction; False for a broken one."""
     return delivery.event is not None and "is_fraud" in delivery.event

@@ -37,12 +37,12 @@ class Counts:
     @classmethod
     def of(cls, deliveries: Sequence[Delivery]) -> Counts:
         """Count messages."""
-        events = [one for one in deliveries if one.event is not None]
+        events = [delivery for delivery in deliveries if delivery.event is not None]
         truths = sum(map(is_truth, events))
         ids = {
-            one.event["transaction_id"]
-            for one in events
-            if one.event is not None and not is_truth(one)
+            delivery.event["transaction_id"]
+            for delivery in events
+            if delivery.event is not None and not is_truth(delivery)
         }
         return cls(
             transactions=len(events) - truths,
@@ -113,31 +113,31 @@ def show(
         {name: window[name] for name in ("since", "since_day")},
     )
     why = ", ".join(f"{row['messages']} {row['reason']}" for row in reasons)
-    say("\n" + told_messages(played.plan, dict(counts.items()), scores, why, seconds))
+    say("\n" + messages_text(played.plan, dict(counts.items()), scores, why, seconds))
     figures = by_version(
         scores,
         played.plan.transactions,
         review_cost=warehouse.settings.alert_review_cost,
     )
     say("\n" + version_table(figures, played.trainings))
-    say(told_optimum(played.plan.transactions))
+    say(optimum_text(played.plan.transactions))
     first, last = (moment_of(played.plan.transactions, row).date() for row in (0, -1))
     days = [row for row in evaluated["weeks"] if str(first) <= row["week"] <= str(last)]
     say("\n" + day_table(days))
     for number, trained in enumerate(played.trainings):
-        say("\n" + told_switch(trained, scores, played.windows[number]))
+        say("\n" + switch_text(trained, scores, played.windows[number]))
         if played.online:
-            say(f"  {played.online[number].told}")
+            say(f"  {played.online[number].summary}")
 
 
-def told_messages(
+def messages_text(
     plan: Plan,
     counts: Mapping[str, int],
     scores: Sequence[Mapping[str, Any]],
     reasons: str,
     seconds: float,
 ) -> str:
-    """Return lines on what was sent and what came of it."""
+    """Return lines on the messages, sent and stored."""
     sent = Counts.of([*plan.deliveries])
     known = sum(row["label"] is not None for row in scores)
     conflicting = sum(row["is_conflicting"] for row in scores)
@@ -173,7 +173,7 @@ def by_version(
         one class, or where nothing gave scores.
     """
     place = {transaction: row for row, transaction in enumerate(transactions.ids)}
-    found = []
+    rows = []
     for version in sorted({row["model_version"] for row in scores}):
         mine = [row for row in scores if row["model_version"] == version]
         known = [row for row in mine if row["label"] is not None]
@@ -203,15 +203,17 @@ def by_version(
                 review_cost=review_cost,
                 rates=ALERTS,
             )
-        found.append(entry)
-    return found
+        rows.append(entry)
+    return rows
 
 
 def version_table(
     figures: Sequence[Mapping[str, Any]], trainings: Sequence[Mapping[str, Any]]
 ) -> str:
     """Return figures by version as a table; one that there is none of is a dash."""
-    algorithm = {one["model_version"]: one["algorithm"] for one in trainings}
+    algorithm = {
+        training["model_version"]: training["algorithm"] for training in trainings
+    }
     rates = [f"caught by {rate:.0%}" for rate in ALERTS]
     cells = [
         [
@@ -233,7 +235,7 @@ def version_table(
                 algorithm.get(row["version"], "-" if row["version"] < 0 else "earlier"),
                 *(f"{row[name]:,}" for name in ("scored", "known", "frauds")),
                 *(shown(row[name]) for name in ("roc_auc", "optimum", "pr_auc")),
-                *(shown(one.get("recall"), "{:.0%}") for one in alerts),
+                *(shown(alert.get("recall"), "{:.0%}") for alert in alerts),
                 shown(saved, "{:.0%}"),
             ]
         )
@@ -245,7 +247,7 @@ def shown(figure: float | None, form: str = "{:.3f}") -> str:
     return "-" if figure is None else form.format(figure)
 
 
-def told_optimum(transactions: Transactions) -> str:
+def optimum_text(transactions: Transactions) -> str:
     """Return a line on how well anything can rank these transactions."""
     optimum = transactions.optimum_roc_auc()
     if optimum is None:
@@ -259,7 +261,7 @@ def told_optimum(transactions: Transactions) -> str:
     )
 
 
-def told_training(
+def training_text(
     answer: Mapping[str, Any], *, stop: datetime, sent: int, truths: int
 ) -> str:
     """Return lines on a training."""
@@ -304,7 +306,7 @@ def _cell(value: object) -> str:
     return "-" if value is None else str(value)
 
 
-def told_switch(
+def switch_text(
     trained: Mapping[str, Any], scores: Sequence[Mapping[str, Any]], window: Window
 ) -> str:
     """Return lines on which versions scored while a new one was trained, and after."""
@@ -313,7 +315,9 @@ def told_switch(
         key=lambda row: row["scored_at"],
     )
     counts = Counter(row["model_version"] for row in rows)
-    versions = ", then ".join(f"{count:,} by {one}" for one, count in counts.items())
+    versions = ", then ".join(
+        f"{count:,} by {version}" for version, count in counts.items()
+    )
     waits = [
         row["latency_ms"]
         for row in rows

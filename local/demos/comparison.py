@@ -75,7 +75,7 @@ def pooled(
     bucket: Path,
 ) -> Pooled:
     """
-    Gather the published probabilities with what came of them, and compare.
+    Join published probabilities with their outcomes, and compare.
 
     Args:
         warehouse: Where the functions wrote.
@@ -118,8 +118,8 @@ def pooled(
 
 def _figures(probability: Floats, label: NDArray[Any]) -> dict[str, float | None]:
     seen = metrics.outcomes(probability, label)
-    found = {name: measure(seen) for name, measure in _FIGURES.items()}
-    return {**found, "mean_probability": float(probability.mean())}
+    figures = {name: measure(seen) for name, measure in _FIGURES.items()}
+    return {**figures, "mean_probability": float(probability.mean())}
 
 
 def _logistic(
@@ -130,14 +130,14 @@ def _logistic(
     versions: Sequence[int],
     bucket: Path,
 ) -> Floats:
-    """Return what logistic regression says, fitted where and when training was."""
+    """Return probabilities of logistic regression, fitted at each training."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import Pipeline
 
     from propensity.models.encoding import to_frame
 
     features: Any = dict(use_case.features)
-    found = np.full(len(rows), np.nan)
+    probabilities = np.full(len(rows), np.nan)
     for version in versions:
         recorded = warehouse.table(
             "SELECT as_of, train_as_ofs, dataset_object, preprocessor_object,"
@@ -163,8 +163,8 @@ def _logistic(
         after = pc.greater_equal(rows["as_of"], recorded["as_of"]).to_numpy()
         later = rows.filter(pa.array(after)).combine_chunks().to_batches()[0]
         whole = Pipeline([("preprocessor", preprocessor), ("model", model)])
-        found[after] = whole.predict_proba(to_frame(later, features))[:, 1]
-    return found
+        probabilities[after] = whole.predict_proba(to_frame(later, features))[:, 1]
+    return probabilities
 
 
 def distance(rows: pa.Table, truth: pa.Table) -> dict[str, float]:
@@ -181,10 +181,10 @@ def distance(rows: pa.Table, truth: pa.Table) -> dict[str, float]:
     both = rows.select(["as_of", "user_id", "probability", "label"]).join(
         renamed, ["as_of", "user_id"], join_type="inner"
     )
-    told, true = both["probability"].to_numpy(), both["truth"].to_numpy()
-    order = np.argsort(told, kind="stable")
+    predicted, true = both["probability"].to_numpy(), both["truth"].to_numpy()
+    order = np.argsort(predicted, kind="stable")
     gaps = [
-        abs(told[part].mean() - true[part].mean())
+        abs(predicted[part].mean() - true[part].mean())
         for part in np.array_split(order, 10)
         if len(part)
     ]
@@ -192,9 +192,9 @@ def distance(rows: pa.Table, truth: pa.Table) -> dict[str, float]:
     return {
         "rows": float(len(both)),
         "mean_truth": float(true.mean()),
-        "mean_probability": float(told.mean()),
-        "mean_absolute_distance": float(np.abs(told - true).mean()),
-        "rank_correlation": float(spearmanr(told, true).statistic),
+        "mean_probability": float(predicted.mean()),
+        "mean_absolute_distance": float(np.abs(predicted - true).mean()),
+        "rank_correlation": float(spearmanr(predicted, true).statistic),
         "decile_gap": float(max(gaps)),
         "truth_roc_auc": metrics.roc_auc(seen) or float("nan"),
     }

@@ -65,8 +65,8 @@ def run(stack: Stack, options: Choice) -> None:
         if not options.data:
             cards.play(stack, warehouse, say=say, cards=options.cards)
             with step("waiting for the archive"):
-                told = stream.archived(stack, warehouse)
-            say(f"\n{told}")
+                summary = stream.archived(stack, warehouse)
+            say(f"\n{summary}")
 
 
 @dataclass(frozen=True)
@@ -108,17 +108,17 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
         if source.shop is not None and day > weeks[0]:
             with step(f"loading what had arrived by {day}"):
                 arrive(warehouse, settings, source.shop, day, use_case)
-        asked = {"use_case": use_case.name, "as_of": day.isoformat()}
+        body = {"use_case": use_case.name, "as_of": day.isoformat()}
         is_last = day > weeks[-1]
         if not is_last and (day.year, day.month) != trained_month:
             trained_month = (day.year, day.month)
-            trained = call(stack, "model_training", asked)
+            trained = call(stack, "model_training", body)
             trainings.append(trained)
-            say(told_training(trained))
-        evaluated = call(stack, "model_evaluation", asked)
-        say(told_evaluation(evaluated))
+            say(training_text(trained))
+        evaluated = call(stack, "model_evaluation", body)
+        say(evaluation_text(evaluated))
         # Scores of the day on which the data end are those that a lookup finds.
-        say(predicted(stack, asked))
+        say(predicted(stack, body))
     if not any(trained["promoted"] for trained in trainings):
         newest = trainings[-1]
         report = relative(stack.bucket_folder / newest["objects"]["report.html"])
@@ -135,7 +135,7 @@ def use_case_week(use_case: UseCase) -> timedelta:
 
 
 def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
-    """Generate or load the export that was asked for."""
+    """Generate or load the export that the options name."""
     if not options.data:
         shop = Shop()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
@@ -207,27 +207,27 @@ def arrive(
     new = [previous + n * DAY for n in range((day - previous).days)]
     eve = day - DAY
     tables = [
-        (f"events_{one:%Y%m%d}", shop.shard(one, seen_on=eve))
-        for one in [*late, *new]
-        if shop.first_date <= one <= shop.last_date
+        (f"events_{date:%Y%m%d}", shop.shard(date, seen_on=eve))
+        for date in [*late, *new]
+        if shop.first_date <= date <= shop.last_date
     ]
     ga4_export.load_tables(
         warehouse.client, settings.ga4_dataset, tables, progress=False
     )
 
 
-def told_training(answer: Mapping[str, Any]) -> str:
+def training_text(answer: Mapping[str, Any]) -> str:
     """Return a line on a training."""
-    found = answer["holdout"]
+    holdout = answer["holdout"]
     fate = "champion" if answer["promoted"] else "kept aside"
     return (
         f"{answer['as_of']}  train     version {answer['model_version']} "
         f"({answer['algorithm']}, {answer['calibration']} calibration), "
-        f"ROC AUC {found['roc_auc']:.3f} on the holdout; {fate}: {answer['verdict']}"
+        f"ROC AUC {holdout['roc_auc']:.3f} on the holdout; {fate}: {answer['verdict']}"
     )
 
 
-def told_evaluation(answer: Mapping[str, Any]) -> str:
+def evaluation_text(answer: Mapping[str, Any]) -> str:
     """Return a line on an evaluation."""
     parts = [
         f"week {row['week']} {row['status']}"
@@ -241,24 +241,24 @@ def told_evaluation(answer: Mapping[str, Any]) -> str:
     return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
 
 
-def predicted(stack: Stack, asked: Mapping[str, Any]) -> str:
+def predicted(stack: Stack, body: Mapping[str, Any]) -> str:
     """Call 01-Predictions; return a line on what it did, or why nothing serves yet."""
     try:
-        return told_prediction(call(stack, "predictions", asked))
+        return prediction_text(call(stack, "predictions", body))
     except Refused as refused:
         if refused.error != NoChampion.code:
             raise
-        return f"{asked['as_of']}  predict   nothing: {refused.why}"
+        return f"{body['as_of']}  predict   nothing: {refused.why}"
 
 
-def told_prediction(answer: Mapping[str, Any]) -> str:
+def prediction_text(answer: Mapping[str, Any]) -> str:
     """Return a line on a prediction run."""
     missing = answer["evaluation_missing"]
-    said = "; the week's evaluation is missing" if missing else ""
+    warning = "; the week's evaluation is missing" if missing else ""
     return (
         f"{answer['as_of']}  predict   {answer['users']:,} users by version "
         f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{said}"
+        f"{answer['mean_probability']:.4f}{warning}"
     )
 
 
@@ -278,7 +278,7 @@ def show(stack: Stack, played: Played) -> None:
     say("\n" + pooled_table(pooled, outcome=played.use_case.outcome))
     if played.source.shop is not None:
         truth = played.source.shop.true_probabilities(played.weeks)
-        say("\n" + told_truth(comparison.distance(pooled.rows, truth)))
+        say("\n" + truth_text(comparison.distance(pooled.rows, truth)))
     say()
     for line in lookups(stack, pooled.rows):
         say(line)
@@ -325,12 +325,12 @@ def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
 def pooled_table(pooled: comparison.Pooled, *, outcome: str) -> str:
     """Return all weeks together, beside what simpler scores reach on the same rows."""
     cells = [["all weeks together", "ROC AUC", "PR AUC", "calib. error", "mean prob."]]
-    for name, found in pooled.figures.items():
+    for name, figures in pooled.figures.items():
         cells.append(
             [
                 name,
                 *(
-                    "-" if found.get(key) is None else f"{found[key]:.4f}"
+                    "-" if figures.get(key) is None else f"{figures[key]:.4f}"
                     for key in (
                         "roc_auc",
                         "pr_auc",
@@ -344,16 +344,16 @@ def pooled_table(pooled: comparison.Pooled, *, outcome: str) -> str:
     return aligned(cells) + f"\n{base}"
 
 
-def told_truth(found: Mapping[str, float]) -> str:
+def truth_text(distance: Mapping[str, float]) -> str:
     """Return lines on the distance from the probabilities that the generator knows."""
     return (
         "The generator knows the true probabilities. "
-        f"Over {found['rows']:,.0f} users and weeks:\n"
-        f"  mean {found['mean_truth']:.4f} true, {found['mean_probability']:.4f} "
-        f"predicted; mean absolute distance {found['mean_absolute_distance']:.4f}; "
-        f"rank correlation {found['rank_correlation']:.2f}\n"
-        f"  largest gap of the deciles' means {found['decile_gap']:.4f}; "
-        f"ROC AUC of the truth itself {found['truth_roc_auc']:.3f}"
+        f"Over {distance['rows']:,.0f} users and weeks:\n"
+        f"  mean {distance['mean_truth']:.4f} true, {distance['mean_probability']:.4f} "
+        f"predicted; mean absolute distance {distance['mean_absolute_distance']:.4f}; "
+        f"rank correlation {distance['rank_correlation']:.2f}\n"
+        f"  largest gap of the deciles' means {distance['decile_gap']:.4f}; "
+        f"ROC AUC of the truth itself {distance['truth_roc_auc']:.3f}"
     )
 
 

@@ -59,7 +59,7 @@ class Sent:
     @property
     def accepted(self) -> int:
         """Messages that are to be stored, duplicates among them."""
-        return sum(one.event is not None for one in self.deliveries)
+        return sum(delivery.event is not None for delivery in self.deliveries)
 
     @property
     def broken(self) -> int:
@@ -74,7 +74,7 @@ class Sent:
 
 def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
     """
-    Publish a generated stream, wait until it is through, and show what came of it.
+    Publish a generated stream, wait until it is stored, and show the results.
 
     Raises:
         LocalError: It did not come through.
@@ -92,7 +92,7 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
     publish(stack, deliveries)
     counts = settled(warehouse, sent)
     seconds = time.monotonic() - began
-    say(told_counts(warehouse, sent, counts, seconds))
+    say(counts_text(warehouse, sent, counts, seconds))
     with step("compacting"):
         answer = requests.post(
             stack.url("compact_features"), json={}, timeout=TIMEOUT_S
@@ -112,8 +112,8 @@ def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
         f"features of {compared.users:,} users against a clean computation over all "
         f"events: {len(compared.differing)} differ"
     )
-    say(told_user(warehouse, games))
-    say(told_scores(warehouse, games, sent))
+    say(user_text(warehouse, games))
+    say(scores_text(warehouse, games, sent))
 
 
 def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
@@ -125,8 +125,10 @@ def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
     topic = publisher.topic_path(project, EVENTS)
     waiting: list[Future[str]] = []
     with bar("published", total=len(deliveries), unit=" messages") as counted:
-        for one in deliveries:
-            waiting.append(publisher.publish(topic, one.data, **one.attributes))
+        for delivery in deliveries:
+            waiting.append(
+                publisher.publish(topic, delivery.data, **delivery.attributes)
+            )
             if len(waiting) >= IN_FLIGHT:
                 counted.update(_done(waiting))
         counted.update(_done(waiting))
@@ -175,14 +177,15 @@ def settled(warehouse: Warehouse, sent: Sent) -> Mapping[str, int]:
             time.sleep(POLL_S)
 
 
-def told_counts(
+def counts_text(
     warehouse: Warehouse, sent: Sent, counts: Mapping[str, int], seconds: float
 ) -> str:
-    """Return lines on what was sent and what came of it."""
+    """Return lines on the messages, sent and stored."""
     rows = warehouse.rows(statement("dead_letter_reasons"), sent.window)
     reasons = ", ".join(f"{row['messages']} {row['reason']}" for row in rows)
     events = sum(
-        one.event is not None and not one.is_duplicate for one in sent.deliveries
+        delivery.event is not None and not delivery.is_duplicate
+        for delivery in sent.deliveries
     )
     return (
         f"{len(sent.deliveries):>9,} messages sent, {events:,} events among them\n"
@@ -212,7 +215,7 @@ def archived(stack: Stack, warehouse: Warehouse) -> str:
     while True:
         # A file of the archive is written once.
         new = set(folder.rglob("*.parquet")) - read
-        parts = (pq.read_table(one, columns=key, partitioning=None) for one in new)
+        parts = (pq.read_table(file, columns=key, partitioning=None) for file in new)
         events = pa.concat_tables([events, *parts])
         read |= new
         count = events.group_by(key).aggregate([]).num_rows
@@ -226,7 +229,7 @@ def archived(stack: Stack, warehouse: Warehouse) -> str:
         time.sleep(POLL_S)
 
 
-def told_user(warehouse: Warehouse, games: Games) -> str:
+def user_text(warehouse: Warehouse, games: Games) -> str:
     """Return lines on the features of the first user who has won."""
     rows = warehouse.rows(statement("streamed_features"), {"use_case": USE_CASE})
     known = set(games.user_ids)
@@ -250,8 +253,8 @@ def plain(value: object) -> str:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def told_scores(warehouse: Warehouse, games: Games, sent: Sent) -> str:
-    """Return a line on the churn scores of the first day against what came of it."""
+def scores_text(warehouse: Warehouse, games: Games, sent: Sent) -> str:
+    """Return a line on the churn scores of the first day against the outcomes."""
     rows = warehouse.rows(
         statement("newest_scores"),
         {"use_case": USE_CASE, "since_day": sent.since.date()},
@@ -260,13 +263,13 @@ def told_scores(warehouse: Warehouse, games: Games, sent: Sent) -> str:
     scored = [row for row in rows if row["user_id"] in labels]
     if len({labels[row["user_id"]] for row in scored}) < 2:  # noqa: PLR2004
         return "\nNo model has scored the stream: both outcomes are needed to compare."
-    found = roc_auc_score(
+    auc = roc_auc_score(
         [labels[row["user_id"]] for row in scored],
         [row["probability"] for row in scored],
     )
     version = max(row["model_version"] for row in scored)
     return (
-        f"\nChurn, foreseen on the first day by version {version}: {len(scored):,} "
-        f"players scored, ROC AUC {found:.3f} against what came of them\n"
+        f"\nChurn, predicted on the first day by version {version}: {len(scored):,} "
+        f"players scored, ROC AUC {auc:.3f} against the outcomes\n"
         f"(the generator's own probabilities reach {games.optimum_roc_auc():.3f})"
     )

@@ -44,10 +44,10 @@ class ExportError(ValueError):
 class _Mismatch(Exception):
     """A value that its column cannot hold, on its way up to the row that has it."""
 
-    def __init__(self, wanted: str, found: object) -> None:
-        super().__init__(wanted)
-        self.wanted = wanted
-        self.found = found
+    def __init__(self, expected: str, actual: object) -> None:
+        super().__init__(expected)
+        self.expected = expected
+        self.actual = actual
         self.path: list[str] = []
 
     def within(self, name: str) -> _Mismatch:
@@ -55,10 +55,10 @@ class _Mismatch(Exception):
         return self
 
     def sentence(self) -> str:
-        found = repr(self.found)
-        shown = found if len(found) <= 80 else f"{found[:77]}..."
+        actual = repr(self.actual)
+        shown = actual if len(actual) <= 80 else f"{actual[:77]}..."
         return (
-            f"{'.'.join(self.path) or 'the row'}: wanted {self.wanted}, found {shown}"
+            f"{'.'.join(self.path) or 'the row'}: wanted {self.expected}, found {shown}"
         )
 
 
@@ -72,7 +72,7 @@ class _Session(_Mismatch):
     def sentence(self) -> str:
         return (
             "these are sessions of Universal Analytics (ga_sessions_YYYYMMDD, with "
-            f"{', '.join(sorted(self.found))}), and not the GA4 export, which "  # type: ignore[call-overload]
+            f"{', '.join(sorted(self.actual))}), and not the GA4 export, which "  # type: ignore[call-overload]
             "has one row per event. Export the tables events_YYYYMMDD of the dataset "
             "analytics_PROPERTY, which a GA4 property fills (Admin, BigQuery links); "
             "sessions cannot be made into events"
@@ -164,16 +164,16 @@ def _fits(
 
 
 def _fit(column: Column, ignored: Counter[str], prefix: str) -> Callable[[Any], object]:
-    one: Callable[[Any], object] = (
+    fit: Callable[[Any], object] = (
         _fits(column.fields, ignored, f"{prefix}{column.name}.")
         if column.field_type == "RECORD"
         else _LEAF[column.field_type]
     )
     if column.mode != "REPEATED":
-        return one
+        return fit
 
     def many(value: Any) -> list[object]:
-        return [one(inner) for inner in _elements(value) if inner is not None]
+        return [fit(inner) for inner in _elements(value) if inner is not None]
 
     return many
 

@@ -185,12 +185,12 @@ def _unpack(archive: Path, workbook: Path, *, sha256: str) -> None:
             f"{archive.name}: wanted an archive with {WORKBOOK!r} in it: {error}. It "
             "was deleted; run the same command again"
         ) from error
-    found = _sha256(fresh)
-    if found != sha256:
+    checksum = _sha256(fresh)
+    if checksum != sha256:
         fresh.unlink()
         raise DownloadError(
-            f"{WORKBOOK}: wanted SHA-256 {sha256}, found {found}. It was deleted; if "
-            "it stays so, the file at its source has changed"
+            f"{WORKBOOK}: wanted SHA-256 {sha256}, found {checksum}. It was deleted; "
+            "if it stays so, the file at its source has changed"
         )
     fresh.replace(workbook)
 

@@ -43,7 +43,7 @@ def drawn_late(random: np.random.Generator, n: int, share: float) -> Flags:
 
 def repeated(
     random: np.random.Generator,
-    made: Sequence[Delivery],
+    deliveries: Sequence[Delivery],
     count: int,
     *,
     longest: tuple[int, int],
@@ -58,15 +58,15 @@ def repeated(
         longest: The wait of the others, at most: a number, and milliseconds of its
             unit. Two, since the product of all three numbers depends on their order.
     """
-    again = floor(random.random(count) * len(made))
+    again = floor(random.random(count) * len(deliveries))
     wait_ms = 200 + exponential(random, count, 90 * SECOND_MS)
     number, unit_ms = longest
     longer_ms = floor(random.random(count) * number * unit_ms)
     wait_ms += np.where(random.random(count) < 0.1, longer_ms, 0)
     return [
         replace(
-            made[which],
-            sent_time=made[which].sent_time + timedelta(milliseconds=wait),
+            deliveries[which],
+            sent_time=deliveries[which].sent_time + timedelta(milliseconds=wait),
             is_duplicate=True,
         )
         for which, wait in zip(again.tolist(), wait_ms.tolist(), strict=True)

@@ -40,19 +40,19 @@ def table(record: Record) -> str:
 
 
 def directions(stack: Stack) -> str:
-    """Say how to use what is up from a shell."""
+    """Return how to use a running state from a shell."""
     exports = "\n".join(f"export {k}={v}" for k, v in stack.environment.items())
     user, as_of = example_prediction(stack)
     lookup = f"{stack.url('get_proba')}/?user_id={user}"
-    asked = f' -d \'{{"as_of": "{as_of}"}}\'' if as_of else ""
+    body = f' -d \'{{"as_of": "{as_of}"}}\'' if as_of else ""
     return (
         "To use it from any client of this machine:\n\n"
         f"{exports}\n\n"
         "To look up a user, to train, to evaluate and to predict:\n\n"
         f"curl '{lookup}'\n"
-        f"curl -X POST {stack.url('model_training')}{asked}\n"
-        f"curl -X POST {stack.url('model_evaluation')}{asked}\n"
-        f"curl -X POST {stack.url('predictions')}{asked}\n\n"
+        f"curl -X POST {stack.url('model_training')}{body}\n"
+        f"curl -X POST {stack.url('model_evaluation')}{body}\n"
+        f"curl -X POST {stack.url('predictions')}{body}\n\n"
         f"{stream_directions(stack)}\n\n"
         f"The bucket's objects are files in {shown(str(stack.bucket_folder))}/\n"
         "`make down` stops it."
@@ -60,7 +60,7 @@ def directions(stack: Stack) -> str:
 
 
 def stream_directions(stack: Stack) -> str:
-    """Say how to send the stream an event, and how to see what became of it."""
+    """Return how to send an event to the stream, and how to read its features."""
     event = (
         '{"user_id": "ana", "event_type": "new_bet", "event_id": "1", '
         '"event_time": "\'$(date -u +%FT%TZ)\'", "bet_amount": 12.50}'
@@ -97,8 +97,10 @@ def example_prediction(stack: Stack) -> tuple[str, str]:
             rows = json.load(answer).get("rows") or []
     except (OSError, ValueError):
         rows = []
-    found = [(str(row["f"][0]["v"]), str(row["f"][1]["v"])) for row in rows]
-    user, as_of = max(found, key=lambda one: one[1], default=(NO_SUCH_USER, ""))
+    predictions = [(str(row["f"][0]["v"]), str(row["f"][1]["v"])) for row in rows]
+    user, as_of = max(
+        predictions, key=lambda prediction: prediction[1], default=(NO_SUCH_USER, "")
+    )
     return quote(user, safe=""), as_of
 
 
@@ -121,8 +123,8 @@ def up(stack: Stack) -> int:
 
 
 def down(chosen: Sequence[State]) -> int:
-    """Stop what ``up`` started, and what a killed program has left behind."""
-    found = False
+    """Stop the processes of ``up``, and those that a killed program left behind."""
+    is_up = False
     for state in chosen:
         with venvs.locked(state.folder / "lock"):
             record = state.record()
@@ -133,7 +135,7 @@ def down(chosen: Sequence[State]) -> int:
                     f"State {state.name!r} is in use by process {record.owner.pid}, "
                     "which stops what it started itself."
                 )
-                found = True
+                is_up = True
                 continue
             with deferred_signals():
                 ended = record.ended
@@ -145,8 +147,8 @@ def down(chosen: Sequence[State]) -> int:
             print(f"stopped {process.name} (pid {process.pid}, port {process.port})")
         if stopped:
             print(f"State {state.name!r} is down.")
-        found = found or bool(stopped)
-    if not found:
+        is_up = is_up or bool(stopped)
+    if not is_up:
         print("Nothing is up.")
     return 0
 
@@ -161,13 +163,13 @@ def report_ended(state: State, record: Record) -> int:
 
 
 def status(chosen: Sequence[State]) -> int:
-    """Say what runs; 1 if something that was started has ended by itself."""
-    code, found = 0, False
+    """Print the running processes; return 1 if one has ended by itself."""
+    code, is_up = 0, False
     for state in chosen:
         record = state.record()
         if record is None:
             continue
-        found = True
+        is_up = True
         if record.owner is None:
             print(f"State {state.name!r} is up.")
         elif record.owner.is_running:
@@ -181,7 +183,7 @@ def status(chosen: Sequence[State]) -> int:
             code = report_ended(state, record)
         else:
             print(f"\n{table(record)}\n")
-    if not found:
+    if not is_up:
         print("Nothing is up.")
     return code
 

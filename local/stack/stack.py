@@ -78,7 +78,7 @@ class Stack:
     leaves it running.
 
     Args:
-        state: Whose data to serve.
+        state: The state to serve.
         options: What the functions are set to; by default what the state was last
             set to.
         ports: Service to port, for every service started.
@@ -116,19 +116,19 @@ class Stack:
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which any client, and every function, finds all this."""
-        given = self.options
+        options = self.options
         return {
-            "GOOGLE_CLOUD_PROJECT": given.project,
+            "GOOGLE_CLOUD_PROJECT": options.project,
             "BIGQUERY_EMULATOR_HOST": self.url("bigquery"),
             "BIGQUERY_STORAGE_EMULATOR_HOST": self.address("bigquery_storage"),
             "STORAGE_EMULATOR_HOST": self.url("storage"),
             "PUBSUB_EMULATOR_HOST": self.address("pubsub"),
-            "PROPENSITY_DATASET": given.dataset,
-            "PROPENSITY_GA4_DATASET": given.ga4_dataset,
-            "PROPENSITY_BUCKET": given.bucket,
-            "PROPENSITY_USER_COLUMN": given.user_column,
-            "PROPENSITY_LABEL_EVENT": given.label_event,
-            "PROPENSITY_USE_CASE": given.use_case,
+            "PROPENSITY_DATASET": options.dataset,
+            "PROPENSITY_GA4_DATASET": options.ga4_dataset,
+            "PROPENSITY_BUCKET": options.bucket,
+            "PROPENSITY_USER_COLUMN": options.user_column,
+            "PROPENSITY_LABEL_EVENT": options.label_event,
+            "PROPENSITY_USE_CASE": options.use_case,
             # Whoever plays with it does not want to wait a minute for a new version.
             "PROPENSITY_CHAMPION_TTL_S": "1",
             # What is played here happened long ago.
@@ -147,7 +147,7 @@ class Stack:
 
     @property
     def pauses(self) -> bool:
-        """Whether the Pub/Sub emulator can be told when to push again what failed."""
+        """Whether the Pub/Sub emulator keeps the pauses between attempts at a push."""
         return self.options.pubsub != GOOGLE
 
     @property
@@ -198,7 +198,10 @@ class Stack:
         topics.create(
             settings.project,
             settings.pubsub_endpoint,
-            endpoints={one.target: self.url(one.target) for one in self.functions},
+            endpoints={
+                function.target: self.url(function.target)
+                for function in self.functions
+            },
             pauses=self.pauses,
         )
 
@@ -397,13 +400,13 @@ class Stack:
             )
         if record.options != self.options:
             changed = [
-                f"{name} {now!r} instead of {wanted!r}"
-                for (name, now), wanted in zip(
+                f"{name} {now!r} instead of {expected!r}"
+                for (name, now), expected in zip(
                     dataclasses.asdict(record.options).items(),
                     dataclasses.asdict(self.options).values(),
                     strict=True,
                 )
-                if now != wanted
+                if now != expected
             ]
             raise LocalError(
                 f"state {self.state.name!r} is up with {', '.join(changed)}; "

@@ -57,7 +57,7 @@ def refuse_running(state: State) -> None:
 
 def _other_name(state: State) -> str:
     """Return the name of a state that there is not yet."""
-    known = {one.name for one in states(state.home)}
+    known = {existing.name for existing in states(state.home)}
     name = state.name[:60]
     return next(
         other for n in itertools.count(2) if (other := f"{name}-{n}") not in known
@@ -170,7 +170,7 @@ def wait_for(
         LocalError: A process ended, or has neither answered nor worked for so long.
     """
     waiting = dict(ready)
-    works = {one.name: Work(one) for one in record.processes}
+    works = {process.name: Work(process) for process in record.processes}
     looked = time.monotonic()
     while True:
         up = [name for name, is_ready in waiting.items() if is_ready()]

@@ -212,8 +212,8 @@ def ports_from(
         return int(value)
 
     if base is None:
-        given = environment.get("PROPENSITY_PORT_BASE", str(DEFAULT_PORT_BASE))
-        base = port(given, "PROPENSITY_PORT_BASE")
+        text = environment.get("PROPENSITY_PORT_BASE", str(DEFAULT_PORT_BASE))
+        base = port(text, "PROPENSITY_PORT_BASE")
     chosen = {}
     for service, offset in PORT_OFFSETS.items():
         variable = f"PROPENSITY_PORT_{service.upper()}"
@@ -241,13 +241,13 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
     Raises:
         LocalError: It is no number of seconds.
     """
-    given = environment.get(READY_VARIABLE) or str(READY_S)
-    if not (given.isascii() and given.isdigit() and 0 < int(given) <= DAY_S):
+    text = environment.get(READY_VARIABLE) or str(READY_S)
+    if not (text.isascii() and text.isdigit() and 0 < int(text) <= DAY_S):
         raise LocalError(
             f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not "
-            f"{given!r}"
+            f"{text!r}"
         )
-    return int(given)
+    return int(text)
 
 
 def states(home: Path = LOCAL / "states") -> list[State]:

@@ -1,18 +1,18 @@
 """
-What a deployment costs a month, before there is one.
+Estimate the monthly bill of a deployment before it exists.
 
 ``page``      the estimate, for a person and for a program; begin here
 ``usage``     what a deployment of a size uses in a month
-``prices``    list prices, from ``offline/prices.toml``, and what is charged by them
+``prices``    list prices of ``offline/prices.toml``, and the charges
 ``command``   the options of a size, and the command of Python alone
 ``__main__``  ``python3 -m offline.cost``, where nothing is set up
 
-What is scanned follows from ``deploy/statements.toml`` and ``deploy/limits.py``, what
-is stored from rows and their retention, what is computed from
-``deploy/functions.toml``. Taxes, discounts, builds, the GA4 export's own storage and
-data that leave the region are left out.
+Scanned bytes follow from ``deploy/statements.toml`` and ``deploy/limits.py``, storage
+from rows and their retention, computing from ``deploy/functions.toml``. Taxes,
+discounts, builds, the GA4 export's own storage and data that leave the region are left
+out.
 
-Every estimate is on the high side where it has to guess. What a query for a few users
-reads of a clustered table nobody documents: where that matters, two sums are printed.
-After the tables it says which default limits are too low for the size, and what to set.
+Where an estimate has to guess, it guesses high. Google does not document how much of a
+clustered table a query for a few users reads: where that matters, two sums are printed.
+After the tables it lists default limits that are too low for the size, with new values.
 """

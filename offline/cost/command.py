@@ -17,7 +17,7 @@ from offline.cost.page import Estimate
 
 @dataclass(frozen=True)
 class Option:
-    """One figure of a size on the command line; without a default it must be given."""
+    """A figure of a size on the command line; required without a default."""
 
     name: str
     read: Callable[[str], float]
@@ -36,7 +36,7 @@ def _share(text: str) -> float:
 
 
 def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return what reads a number within bounds."""
+    """Return a reader of numbers within bounds."""
     bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
 
     def read(text: str) -> int:
@@ -94,9 +94,9 @@ OPTIONS = (
 SCORES_EVENTS = "events are scored by their own fields, without a query, online as well"
 
 
-def size_of(given: Mapping[str, Any]) -> Size:
+def size_of(options: Mapping[str, Any]) -> Size:
     """Return the size that a command line describes, by the names of its options."""
-    options = dict(given)
+    options = dict(options)
     scores_users = not options.pop("stream_scores_events")
     return Size(scores_users=scores_users, **options)
 
@@ -115,27 +115,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=MEANING,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    for one in OPTIONS:
+    for option in OPTIONS:
         parser.add_argument(
-            f"--{one.name}",
-            type=_argument(one.read),
-            required=one.default is None,
-            default=one.default,
-            help=one.meaning,
+            f"--{option.name}",
+            type=_argument(option.read),
+            required=option.default is None,
+            default=option.default,
+            help=option.meaning,
         )
     parser.add_argument(
         "--stream-scores-events", action="store_true", help=SCORES_EVENTS
     )
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
-    given = vars(parser.parse_args(arguments))
-    is_json = given.pop("json")
-    estimate = Estimate(size_of(given))
+    options = vars(parser.parse_args(arguments))
+    is_json = options.pop("json")
+    estimate = Estimate(size_of(options))
     print(json.dumps(estimate.fields(), indent=2) if is_json else estimate)
     return 0
 
 
 def _argument(read: Callable[[str], float]) -> Callable[[str], float]:
-    """Return what reads a figure, and refuses one as argparse wants it."""
+    """Return a reader of a figure for argparse, with its kind of error."""
 
     def argument(text: str) -> float:
         try:

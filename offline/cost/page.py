@@ -14,16 +14,16 @@ from offline.cost.usage import IDLE_S, exceeded, up_s, usage
 
 
 def summary(size: Size) -> str:
-    """Return what a size comes to, as Markdown."""
+    """Return the bill of a size, as Markdown."""
     lines = usage(size)
-    found = [one for one in charges(lines) if one.amount]
+    charged = [charge for charge in charges(lines) if charge.amount]
     rows = [
         "| service | used in a month | free | USD |",
         "|---|--:|--:|--:|",
         *(
-            f"| {one.service} | {shown(one.amount)} {UNITS[one.price]} "
-            f"| {shown(one.free)} | {one.usd:,.2f} |"
-            for one in found
+            f"| {charge.service} | {shown(charge.amount)} {UNITS[charge.price]} "
+            f"| {shown(charge.free)} | {charge.usd:,.2f} |"
+            for charge in charged
         ),
     ]
     # What comes to less than a cent is left out.
@@ -34,12 +34,12 @@ def summary(size: Size) -> str:
     ]
     if scanned:
         scanned = ["", "| function | scans a month | GiB |", "|---|---|--:|", *scanned]
-    services = by_service(found)
+    services = by_service(charged)
     total = sum(services.values())
     summary = ", ".join(
         f"{name} {usd:,.2f}" for name, usd in services.items() if usd >= 0.005
     )
-    least = sum(one.usd for one in charges(lines, is_least=True))
+    least = sum(charge.usd for charge in charges(lines, is_least=True))
     is_range = total - least >= 0.005
     both = f"{least:,.2f} to {total:,.2f}" if is_range else f"{total:,.2f}"
     sums = f"**{both} USD a month**" + (f": {summary}." if summary else ".")
@@ -67,9 +67,9 @@ def up_summary(target: str, up: float) -> str:
 
 
 def limits_summary(size: Size) -> list[str]:
-    """Return which settings must be raised, and to what, as lines of Markdown."""
-    found = exceeded(size)
-    if not found:
+    """Return the settings to raise, with new values, as lines of Markdown."""
+    exceeded_limits = exceeded(size)
+    if not exceeded_limits:
         return ["No default limit on bytes is too low for this."]
     return [
         "Raise these before the first run, to half as much again as is computed:",
@@ -77,12 +77,12 @@ def limits_summary(size: Size) -> list[str]:
         "| setting | default, GiB | exceeded by | GiB | otherwise | set to, bytes |",
         "|---|--:|---|--:|---|--:|",
         *(
-            f"| `{one.setting}` | {shown(one.value / GIB)} | {one.what} "
-            f"| {shown(one.needed / GIB)}{' *' * one.grows} "
-            f"| {one.otherwise} | {one.set_to} |"
-            for one in found
+            f"| `{limit.setting}` | {shown(limit.value / GIB)} | {limit.what} "
+            f"| {shown(limit.needed / GIB)}{' *' * limit.grows} "
+            f"| {limit.otherwise} | {limit.set_to} |"
+            for limit in exceeded_limits
         ),
-        *(["", GROWS] if any(one.grows for one in found) else []),
+        *(["", GROWS] if any(limit.grows for limit in exceeded_limits) else []),
     ]
 
 
@@ -113,15 +113,17 @@ class Estimate:
     def fields(self) -> dict[str, Any]:
         """Return all figures."""
         size = self.size
-        found = charges(usage(size))
+        charged = charges(usage(size))
         least = charges(usage(size), is_least=True)
         return {
             "size": asdict(size),
             "usage": [asdict(line) for line in usage(size)],
-            "charges": [asdict(one) for one in found],
-            "usd_by_service": by_service(found),
-            "usd": sum(one.usd for one in found),
-            "usd_least": sum(one.usd for one in least),
+            "charges": [asdict(charge) for charge in charged],
+            "usd_by_service": by_service(charged),
+            "usd": sum(charge.usd for charge in charged),
+            "usd_least": sum(charge.usd for charge in least),
             "seconds_up": up_s(size),
-            "limits": [{**asdict(one), "set_to": one.set_to} for one in exceeded(size)],
+            "limits": [
+                {**asdict(limit), "set_to": limit.set_to} for limit in exceeded(size)
+            ],
         }

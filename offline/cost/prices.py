@@ -70,7 +70,7 @@ def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
         lines: What is used.
         is_least: Where clusters spare all that they can.
     """
-    found = []
+    charged = []
     for name, price in prices().items():
         amount = sum(
             line.amount if line.least is None or not is_least else line.least
@@ -78,7 +78,7 @@ def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
             if line.price == name
         )
         billed = max(0.0, amount - price.free)
-        found.append(
+        charged.append(
             Charge(
                 price=name,
                 service=price.service,
@@ -87,14 +87,14 @@ def charges(lines: Sequence[Line], *, is_least: bool = False) -> list[Charge]:
                 usd=billed * price.usd,
             )
         )
-    return found
+    return charged
 
 
-def by_service(found: Sequence[Charge]) -> dict[str, float]:
+def by_service(charged: Sequence[Charge]) -> dict[str, float]:
     """Return USD by service."""
     services: dict[str, float] = {}
-    for one in found:
-        services[one.service] = services.get(one.service, 0.0) + one.usd
+    for charge in charged:
+        services[charge.service] = services.get(charge.service, 0.0) + charge.usd
     return services
 
 

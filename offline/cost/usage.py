@@ -93,11 +93,11 @@ def usage(size: Size) -> list[Line]:
 
 def _scanned(size: Size) -> Iterator[Line]:
     for scan in scans(size):
-        one = scan.reading.statement
-        users = f" for {_counted(scan.users)} users" if one.is_lookup else ""
+        query = scan.reading.statement
+        users = f" for {_counted(scan.users)} users" if query.is_lookup else ""
         yield Line(
             price="query_tib",
-            what=f"{_counted(scan.runs)} × `{one.name}`{users}",
+            what=f"{_counted(scan.runs)} × `{query.name}`{users}",
             amount=scan.billed * scan.runs / TIB,
             least=scan.least * scan.runs / TIB,
             function=scan.function,
@@ -140,7 +140,7 @@ def _stored(size: Size) -> Iterator[Line]:
 
 def pushes() -> int:
     """Return how often an event is pushed to a function."""
-    return sum(1 for one in topics.SUBSCRIPTIONS if one.function)
+    return sum(1 for subscription in topics.SUBSCRIPTIONS if subscription.function)
 
 
 def days_retained() -> int:
@@ -200,8 +200,8 @@ def instance_s(requests: float, capacity: int) -> float:
     Alone, a request bills 100 ms. Where they come close together they share them, and
     an instance is billed all the time, as are those beside it at the busiest hour.
     """
-    several = _instances_of(requests, capacity)
-    return min(requests * LEAST_BILLED_S, MONTH_S * several)
+    instances_up = _instances_of(requests, capacity)
+    return min(requests * LEAST_BILLED_S, MONTH_S * instances_up)
 
 
 def _instances_of(requests: float, capacity: int) -> int:
@@ -215,17 +215,17 @@ def kept_s(requests: float, capacity: int) -> float:
     Requests are spread as evenly as can be, which keeps an instance up longer than any
     other way in which they can come; beside it those of the busiest hour, never fewer.
     """
-    several = _instances_of(requests, capacity)
-    return several * min(MONTH_S, requests * (START_S + IDLE_S))
+    instances_up = _instances_of(requests, capacity)
+    return instances_up * min(MONTH_S, requests * (START_S + IDLE_S))
 
 
 def up_s(size: Size) -> dict[str, float]:
     """Return the seconds that each function is up which is billed while it is."""
-    asked = {"score": size.scorings}
+    calls = {"score": size.scorings}
     return {
-        one.target: kept_s(asked[one.target], CAPACITY[one.target])
-        for one in functions.load()
-        if one.keeps_cpu and asked[one.target]
+        function.target: kept_s(calls[function.target], CAPACITY[function.target])
+        for function in functions.load()
+        if function.keeps_cpu and calls[function.target]
     }
 
 
@@ -242,18 +242,18 @@ def _computed(size: Size) -> Iterator[Line]:
         "model_evaluation": (runs * WEEKS, RUN_S * WEEKS * runs),
         "compact_features": (DAYS, RUN_S * DAYS) if streamed else (0, 0.0),
     }
-    kept = {one.target for one in functions.load() if one.keeps_cpu}
-    for target, asked in requests(size).items():
+    kept = {function.target for function in functions.load() if function.keeps_cpu}
+    for target, count in requests(size).items():
         if target not in kept:
-            seconds[target] = (asked, instance_s(asked, CAPACITY[target]))
-    for target, (asked, busy) in seconds.items():
-        if not asked:
+            seconds[target] = (count, instance_s(count, CAPACITY[target]))
+    for target, (count, busy) in seconds.items():
+        if not count:
             continue
         yield from _instances(target, busy)
         yield Line(
             price="request_million",
             what="requests",
-            amount=asked / 1e6,
+            amount=count / 1e6,
             function=target,
         )
     for target, up in up_s(size).items():
@@ -262,17 +262,19 @@ def _computed(size: Size) -> Iterator[Line]:
 
 
 def _instances(target: str, seconds: float, *, of: str = "") -> Iterator[Line]:
-    [one] = [one for one in functions.load() if one.target == target]
+    [function] = [
+        deployed for deployed in functions.load() if deployed.target == target
+    ]
     yield Line(
         price=f"{of}vcpu_s",
-        what=f"{one.cpu} vCPU",
-        amount=seconds * one.cpu,
+        what=f"{function.cpu} vCPU",
+        amount=seconds * function.cpu,
         function=target,
     )
     yield Line(
         price=f"{of}gib_s",
-        what=one.memory,
-        amount=seconds * gib_of(one.memory),
+        what=function.memory,
+        amount=seconds * gib_of(function.memory),
         function=target,
     )
 
@@ -317,13 +319,13 @@ def _others(size: Size) -> Iterator[Line]:
     yield from _logged(size)
     watched = conditions(is_streaming=bool(streamed))
     yield Line(price="condition_month", what="alert conditions", amount=len(watched))
-    series = sum(SERIES for one in watched if one in METRIC_CONDITIONS)
+    series = sum(SERIES for condition in watched if condition in METRIC_CONDITIONS)
     yield Line(
         price="series_million",
         what="time series that they look at",
         amount=series * EVALUATIONS / 1e6,
     )
-    images = sum(IMAGE_BYTES[one.folder] for one in functions.load())
+    images = sum(IMAGE_BYTES[function.folder] for function in functions.load())
     yield Line(
         price="image_gib_month",
         what=f"images of functions, {REVISIONS} of each",
@@ -334,8 +336,10 @@ def _others(size: Size) -> Iterator[Line]:
 def conditions(*, is_streaming: bool) -> list[str]:
     """Return the kind of every alert condition that the set-up creates."""
     every = functions.load()
-    some = tuple(one for one in every if is_streaming or not one.subscriptions)
-    made = Deployment(
+    some = tuple(
+        function for function in every if is_streaming or not function.subscriptions
+    )
+    deployment = Deployment(
         settings=Settings(project="p"),
         variables={},
         region="-",
@@ -347,29 +351,31 @@ def conditions(*, is_streaming: bool) -> list[str]:
         ),
     )
     return [
-        next(key for key in one if key.startswith("condition"))
-        for policy in alerting.policies(made).values()
-        for one in policy["conditions"]
+        next(key for key in condition if key.startswith("condition"))
+        for policy in alerting.policies(deployment).values()
+        for condition in policy["conditions"]
     ]
 
 
 def _logged(size: Size) -> Iterator[Line]:
     """Yield the lines of a request, by the platform, and our own."""
-    asked = requests(size)
-    several = {
-        "a line a lookup, by the platform": asked["get_proba"],
-        "a line a query of lookups": asked["get_proba"],
-        "a line a scoring": asked["score"],
+    calls = requests(size)
+    logged = {
+        "a line a lookup, by the platform": calls["get_proba"],
+        "a line a query of lookups": calls["get_proba"],
+        "a line a scoring": calls["score"],
         f"a line a push, {pushes()} an event": sum(
-            asked[one.function] for one in topics.SUBSCRIPTIONS if one.function
+            calls[subscription.function]
+            for subscription in topics.SUBSCRIPTIONS
+            if subscription.function
         ),
         "counts of instances": sum(
-            min(asked[name], instances(name, size) * MONTH_S / COUNTS_EVERY_S)
-            for name in asked
+            min(calls[name], instances(name, size) * MONTH_S / COUNTS_EVERY_S)
+            for name in calls
             if name != "get_proba"
         ),
     }
-    for what, lines in several.items():
+    for what, lines in logged.items():
         if lines:
             yield Line(price="log_gib", what=what, amount=lines * LOG_LINE / GIB)
 
@@ -383,4 +389,4 @@ def exceeded(size: Size) -> list[Limit]:
         run_bytes=alerts.run_bytes,
         day_bytes=alerts.day_bytes,
     )
-    return [one for one in every if one.is_exceeded]
+    return [limit for limit in every if limit.is_exceeded]

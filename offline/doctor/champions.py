@@ -25,7 +25,7 @@ CHAMPION_OLD = timedelta(days=45)
 
 
 def check_champions(exam: Examination) -> None:
-    """Whether what serves is recorded, unaltered, loadable here, and not too old."""
+    """Whether champions are recorded, unaltered, loadable here, and not too old."""
     for use_case in exam.use_cases:
         registry = Registry(exam.artifacts, use_case.name)
         pointer = f"models/{use_case.name}/champion.json"
@@ -96,16 +96,16 @@ def _check_version(
     for part in ("model", "preprocessor"):
         try:
             stored = exam.artifacts.find(recorded[f"{part}_object"])
-            found = sha256(stored.data) if stored else ""
+            checksum = sha256(stored.data) if stored else ""
         except ArtifactError:
             # Not even those that Cloud Storage took a checksum of.
-            found = "damaged"
-        if not found:
+            checksum = "damaged"
+        if not checksum:
             exam.error(
                 f"{name} has lost its {part}: {recorded[f'{part}_object']} is gone",
                 f"{RESTORE}, or promote another version, or train again",
             )
-        elif found != recorded[f"{part}_sha256"]:
+        elif checksum != recorded[f"{part}_sha256"]:
             exam.error(
                 f"{name} has a {part} whose bytes are not those that were recorded; "
                 "no function loads it",
@@ -139,7 +139,7 @@ def _check_version(
 
 
 def _other_libraries(recorded: Mapping[str, str]) -> list[str]:
-    found = []
+    differences = []
     for name, version in recorded.items():
         if name == "python":
             continue
@@ -148,5 +148,5 @@ def _other_libraries(recorded: Mapping[str, str]) -> list[str]:
         except importlib.metadata.PackageNotFoundError:
             installed = "none"
         if installed != version:
-            found.append(f"{name} {version} there and {installed} here")
-    return found
+            differences.append(f"{name} {version} there and {installed} here")
+    return differences

@@ -1,6 +1,4 @@
-"""
-A deployment that is looked at, and how its services are reached.
-"""
+"""The deployment under examination, its findings, and how its services are reached."""
 
 from __future__ import annotations
 
@@ -32,12 +30,12 @@ from propensity.usecases import UseCase
 
 DAY = timedelta(days=1)
 
-# A service that does not answer within this is not waited for any longer.
+# The longest wait for an answer of a service.
 PATIENCE_S = 10
 QUERY_S = 120
 READERS = 8
 
-# BigQuery's API says some types by their first names.
+# BigQuery's API gives some types their legacy names.
 STANDARD_TYPES = {
     "INTEGER": "INT64",
     "FLOAT": "FLOAT64",
@@ -49,20 +47,20 @@ SET_UP = (
     "has another name than demo)"
 )
 
-# What gives a local state an export.
+# The command that gives a local state an export.
 DATA = "make demo, or make demo DATA=FILE for your own rows of the export"
 RESTORE = (
     "restore the object's earlier generation, where the bucket keeps them (the local "
     "one does not)"
 )
 
-# What reading the watermark raises where it is no watermark.
+# Errors of reading a damaged watermark.
 DAMAGED = (ArtifactError, ValueError, KeyError, TypeError, AttributeError)
 
 
 @dataclass(kw_only=True)
 class Examination:
-    """A deployment, the moment it is looked at, and what was found so far."""
+    """A deployment, the moment of the examination, and the findings so far."""
 
     settings: Settings
     now: datetime
@@ -70,7 +68,7 @@ class Examination:
     zone: ZoneInfo
     function: str = ""
     is_named: bool = False
-    # Of a local run the address of each function, by its target; of others nothing.
+    # Addresses of a local run's functions, by target; empty for a deployment.
     addresses: Mapping[str, str] = field(default_factory=dict)
     report: Report = field(default_factory=Report)
     check: str = ""
@@ -87,59 +85,59 @@ class Examination:
 
     @cached_property
     def champions(self) -> dict[str, Champion]:
-        """What serves of each use case, as far as its pointer can be read."""
-        found = {}
+        """The champion of each use case whose pointer can be read."""
+        by_use_case = {}
         for use_case in self.use_cases:
             with contextlib.suppress(ArtifactError):
                 champion = Registry(self.artifacts, use_case.name).find_champion()
                 if champion is not None:
-                    found[use_case.name] = champion
-        return found
+                    by_use_case[use_case.name] = champion
+        return by_use_case
 
     @property
     def patience_s(self) -> float:
-        """How long a service is waited for."""
+        """The longest wait for an answer of a service, in seconds."""
         return float(min(PATIENCE_S, self.settings.retry_deadline_s))
 
     @property
     def is_emulated(self) -> bool:
-        """Whether BigQuery is an emulator's, which checks no rights."""
+        """Whether BigQuery is an emulator, which checks no rights."""
         return bool(self.settings.bigquery_endpoint)
 
     def is_scheduled(self, use_case: UseCase) -> bool:
-        """Whether a use case must run by the clock, and does not only serve."""
+        """Whether a schedule must run a use case; others may only serve."""
         return self.is_named or use_case.name == self.settings.use_case
 
     def error(self, what: str, advice: str) -> None:
-        """Say that something does not work."""
-        self._found(ERROR, what, advice)
+        """Report something that does not work."""
+        self._add(ERROR, what, advice)
 
     def warn(self, what: str, advice: str) -> None:
-        """Say that something will not work for long, or not well."""
-        self._found(WARNING, what, advice)
+        """Report something that works badly, or not for long."""
+        self._add(WARNING, what, advice)
 
     def lack(
         self, what: str, advice: str, *, locally: str, severity: str = ERROR
     ) -> None:
         """
-        Say that nothing has made something so far.
+        Report something that does not exist yet.
 
-        Where a schedule should have, that is a fault. Locally there is no schedule, and
-        it is information: nobody has asked for it yet.
+        In a deployment a schedule should have made it: a fault. Locally there is no
+        schedule, and it is only information.
 
         Args:
             what: In words.
-            advice: What to do about it where there is a schedule.
-            locally: What makes it locally.
-            severity: Where there is a schedule.
+            advice: What to do in a deployment.
+            locally: What to do locally.
+            severity: In a deployment.
         """
         if not self.addresses:
-            self._found(severity, what, advice)
+            self._add(severity, what, advice)
             return
-        told = Finding(
+        finding = Finding(
             check=self.check, severity=INFORMATION, what=what, advice=locally
         )
-        self.report.information.append(told)
+        self.report.information.append(finding)
 
     def call(self, target: str, **body: str) -> str:
         """Return the command that calls a function locally; nothing elsewhere."""
@@ -151,17 +149,17 @@ class Examination:
         return f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
 
     def skip(self, why: str) -> None:
-        """Say that something was not looked at."""
+        """Report a check that can not be made here."""
         self.report.not_checked.append(Unknown(check=self.check, why=why))
 
-    def _found(self, severity: str, what: str, advice: str) -> None:
+    def _add(self, severity: str, what: str, advice: str) -> None:
         self.report.findings.append(
             Finding(check=self.check, severity=severity, what=what, advice=advice)
         )
 
     def table(self, name: str, dataset: str = "") -> bigquery.Table | None:
         """
-        Return what BigQuery says of a table, None where there is none.
+        Return the metadata of a table, None if there is no such table.
 
         Args:
             name: Of the table.
@@ -180,7 +178,7 @@ class Examination:
                 return None
 
     def close(self) -> None:
-        """Close what was opened."""
+        """Close the clients."""
         if "warehouse" in vars(self):
             self.warehouse.close()
         if "artifacts" in vars(self):
@@ -213,12 +211,12 @@ def reaching(service: str) -> Iterator[None]:
 
 def targets() -> list[str]:
     """Return the names of the functions."""
-    return [one.target for one in functions.load()]
+    return [function.target for function in functions.load()]
 
 
 @dataclass(frozen=True)
 class Services:
-    """Where Google Cloud is asked what an account may do."""
+    """The endpoints that test the rights of an account."""
 
     projects: str = "https://cloudresourcemanager.googleapis.com/v1/projects"
     bigquery: str = "https://bigquery.googleapis.com/bigquery/v2/projects"

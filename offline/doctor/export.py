@@ -90,8 +90,10 @@ def check_export(exam: Examination) -> None:
         return
     _check_newest(exam, days[-1])
     # How far other use cases look back is no matter of the export.
-    reading = [one for one in exam.use_cases if one.reads_export] or exam.use_cases
-    lookback = max((one.lookback_days for one in reading), default=60)
+    reading = [
+        use_case for use_case in exam.use_cases if use_case.reads_export
+    ] or exam.use_cases
+    lookback = max((use_case.lookback_days for use_case in reading), default=60)
     # What the next run will read: from the lookback's first shard on.
     first = max(days[0], _day_of(first_suffix(exam.now.date(), days=lookback)))
     missing = [
@@ -135,11 +137,11 @@ def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> No
         return exam.table(f"events_{kind}{day:%Y%m%d}", exam.settings.export)
 
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(read, days))
+        deployed = list(pool.map(read, days))
     lacking: dict[str, list[date]] = {}
     empty, slow = [], []
     settled = timedelta(days=1 + exam.settings.settle_days)
-    for day, there in zip(days, found, strict=True):
+    for day, there in zip(days, deployed, strict=True):
         if there is None:
             continue
         for change in _changes(there.schema):
@@ -176,15 +178,15 @@ def _check_shards(exam: Examination, shards: Shards, days: Sequence[date]) -> No
 
 
 def _changes(schema: Sequence[bigquery.SchemaField]) -> Iterator[str]:
-    """Yield what the export's columns lack of those that are read."""
+    """Yield the columns that statements read and the export lacks."""
     there: dict[str, str] = {}
 
     def walk(fields: Iterable[bigquery.SchemaField], within: str) -> None:
-        for one in fields:
-            there[within + one.name] = STANDARD_TYPES.get(
-                one.field_type, one.field_type
+        for field in fields:
+            there[within + field.name] = STANDARD_TYPES.get(
+                field.field_type, field.field_type
             )
-            walk(one.fields, f"{within}{one.name}.")
+            walk(field.fields, f"{within}{field.name}.")
 
     walk(schema, "")
     named = exported.read_columns(usecases.export_values())
@@ -196,5 +198,5 @@ def _changes(schema: Sequence[bigquery.SchemaField]) -> Iterator[str]:
 
 
 def _dates(days: Sequence[date], shown: int = 5) -> str:
-    told = ", ".join(f"{day}" for day in days[:shown])
-    return told + (f" and {len(days) - shown} more" if len(days) > shown else "")
+    listed = ", ".join(f"{day}" for day in days[:shown])
+    return listed + (f" and {len(days) - shown} more" if len(days) > shown else "")

@@ -33,13 +33,15 @@ def check_tables(exam: Examination) -> None:
     """Whether every table is there, with columns and layout of ``tables.py``."""
     every = tables.retained(exam.settings.retention_days)
     with ThreadPoolExecutor(READERS) as pool:
-        found = list(pool.map(exam.table, [one.name for one in every]))
+        deployed = list(pool.map(exam.table, [table.name for table in every]))
     missing = [
-        one.name for one, there in zip(every, found, strict=True) if there is None
+        table.name
+        for table, there in zip(every, deployed, strict=True)
+        if there is None
     ]
     if missing:
         exam.error(f"missing in {exam.settings.dataset}: {', '.join(missing)}", SET_UP)
-    for table, there in zip(every, found, strict=True):
+    for table, there in zip(every, deployed, strict=True):
         if there is not None:
             _compare(exam, table, there)
             if table.name == tables.POSTCODE_INDEX.name and not there.num_rows:
@@ -50,7 +52,9 @@ def check_tables(exam: Examination) -> None:
 
 def _lack_postcodes(exam: Examination) -> None:
     index = "socioeconomic_idx"
-    reading = [one.name for one in exam.use_cases if index in one.features]
+    reading = [
+        use_case.name for use_case in exam.use_cases if index in use_case.features
+    ]
     if reading:
         load = "propensity load_postcodes FILE"
         exam.lack(
@@ -63,16 +67,16 @@ def _lack_postcodes(exam: Examination) -> None:
 
 
 def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
-    required = {one.name for one in table.columns if one.required}
+    required = {column.name for column in table.columns if column.required}
     rebuild = (
         f"copy the rows of {table.name} elsewhere, drop it, {SET_UP}, and load "
         "the rows again"
     )
     # Another order of columns is no fault: whatever writes or reads names them.
-    for place, wanted, found in differing(table.columns, there.schema):
-        if found is None:
+    for place, expected, actual in differing(table.columns, there.schema):
+        if actual is None:
             exam.error(
-                f"{table.name} lacks the column {place} ({wanted})",
+                f"{table.name} lacks the column {place} ({expected})",
                 f"{rebuild} with values in {place}: it is required, and BigQuery adds "
                 "no such column to a table that is there"
                 if place in required
@@ -80,15 +84,16 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
             )
         else:
             exam.error(
-                f"{table.name}.{place} is {found}, and {wanted} is written to it",
+                f"{table.name}.{place} is {actual}, and {expected} is written to it",
                 f"{SET_UP}: it casts the column, and keeps the rows"
-                if "." in place and (found, wanted) == ("INT64", "FLOAT64")
+                if "." in place and (actual, expected) == ("INT64", "FLOAT64")
                 else f"{rebuild}: BigQuery changes no column to another type",
             )
     unwanted = [
-        one.name
-        for one in there.schema
-        if one.mode == "REQUIRED" and one.name not in {c.name for c in table.columns}
+        column.name
+        for column in there.schema
+        if column.mode == "REQUIRED"
+        and column.name not in {c.name for c in table.columns}
     ]
     if unwanted:
         exam.error(
@@ -122,7 +127,7 @@ def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
 
 
 def _partitioning(there: bigquery.Table) -> str | None:
-    """Return what a table is partitioned by, as DDL spells it; None for nothing."""
+    """Return a table's partitioning as DDL spells it, or None."""
     by_time: Any = there.time_partitioning
     by_range: Any = there.range_partitioning
     if by_range:
@@ -147,23 +152,23 @@ def differing(
     columns: Iterable[Column], schema: Iterable[bigquery.SchemaField], within: str = ""
 ) -> Iterator[tuple[str, str, str | None]]:
     """
-    Yield the columns that are missing or of another type: name, wanted, found.
+    Yield the columns that are missing or of another type.
 
-    ``found`` is None for one that is missing.
+    Each by name, expected type and actual type; None for a missing column.
     """
-    there = {one.name: one for one in schema}
+    there = {field.name: field for field in schema}
     for column in columns:
         place = within + column.name
-        found = there.get(column.name)
+        deployed = there.get(column.name)
         kind = "STRUCT" if column.fields else column.type
-        wanted = f"ARRAY<{kind}>" if column.repeated else kind
-        if found is None:
-            yield place, wanted, None
+        expected = f"ARRAY<{kind}>" if column.repeated else kind
+        if deployed is None:
+            yield place, expected, None
             continue
-        if (actual := _type_of(found)) != wanted:
-            yield place, wanted, actual
+        if (actual := _type_of(deployed)) != expected:
+            yield place, expected, actual
         elif column.fields:
-            yield from differing(column.fields, found.fields, f"{place}.")
+            yield from differing(column.fields, deployed.fields, f"{place}.")
 
 
 def _type_of(field_: bigquery.SchemaField) -> str:
@@ -179,14 +184,14 @@ def check_views(exam: Examination) -> None:
         exam.error(f"the view {compact.VIEW} is missing", SET_UP)
     else:
         moment = read_watermark(exam.artifacts).moment
-        wanted = _text(settings, compact.view_of(exam.warehouse, moment))
-        found = _text(settings, view.view_query)
-        if _MOMENT.sub("", wanted) != _MOMENT.sub("", found):
+        expected = _text(settings, compact.view_of(exam.warehouse, moment))
+        actual = _text(settings, view.view_query)
+        if _MOMENT.sub("", expected) != _MOMENT.sub("", actual):
             exam.error(
                 f"the view {compact.VIEW} is not that of this version",
                 "run the compaction (POST to compact_features), which replaces it",
             )
-        elif wanted != found:
+        elif expected != actual:
             exam.warn(
                 f"the view {compact.VIEW} reads from another moment than the "
                 "watermark: it is exact all the same, and reads too much",
@@ -195,14 +200,14 @@ def check_views(exam: Examination) -> None:
     if not settings.ga4_dataset:
         return
     events = exam.table(consent.VIEW)
-    wanted = consent.events_view(settings.export, require=settings.require_consent)
+    expected = consent.events_view(settings.export, require=settings.require_consent)
     if events is None or events.view_query is None:
         exam.lack(
             "the view ga_events is missing",
             f"once the export began, {SET_UP}",
             locally=DATA,
         )
-    elif _text(settings, wanted) != _text(settings, events.view_query):
+    elif _text(settings, expected) != _text(settings, events.view_query):
         exam.error("the view ga_events is not that of this version", SET_UP)
 
 

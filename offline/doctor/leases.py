@@ -22,9 +22,9 @@ _LEASE = re.compile(
 
 # By the name of its class, as a lease has it: the word that docs/errors.md goes by.
 CODES = {
-    name: one.code
-    for name, one in vars(errors).items()
-    if isinstance(one, type) and issubclass(one, PropensityError)
+    name: error.code
+    for name, error in vars(errors).items()
+    if isinstance(error, type) and issubclass(error, PropensityError)
 }
 
 
@@ -45,16 +45,17 @@ def newest_leases(exam: Examination) -> dict[tuple[str, str], list[Lease]]:
     for name in exam.artifacts.names("runs/"):
         if match := _LEASE.fullmatch(name):
             names.setdefault((match["scope"], match["kind"]), []).append(name)
-    found = {}
+    leases = {}
     for key, listed in names.items():
         newest = sorted(listed)[-LEASES:]
         # What all compactions share has no date of its own, and may be stuck as well.
         shared = [name for name in listed[:1] if "1970-01-01" in name]
         read = (_lease(exam, name) for name in {*newest, *shared})
-        found[key] = sorted(
-            (one for one in read if one is not None), key=lambda one: one.as_of
+        leases[key] = sorted(
+            (lease for lease in read if lease is not None),
+            key=lambda lease: lease.as_of,
         )[::-1]
-    return found
+    return leases
 
 
 def _lease(exam: Examination, name: str) -> Lease | None:

@@ -31,7 +31,7 @@ class Unknown:
 
 @dataclass
 class Report:
-    """What an examination came to."""
+    """The doctor's report."""
 
     place: str = ""
     as_of: str = ""
@@ -55,26 +55,29 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.place}, {self.as_of}"]
         for severity in (ERROR, WARNING):
-            for one in self.findings:
-                if one.severity == severity:
-                    lines += ["", f"{severity.upper():8}{one.check}: {one.what}"]
-                    lines += [f"        What to do: {one.advice}"]
-        for one in self.information:
-            lines += ["", f"{INFORMATION.upper():8}{one.check}: {one.what}"]
-            lines += [f"        What to do: {one.advice}"]
+            for finding in self.findings:
+                if finding.severity == severity:
+                    lines += [
+                        "",
+                        f"{severity.upper():8}{finding.check}: {finding.what}",
+                    ]
+                    lines += [f"        What to do: {finding.advice}"]
+        for finding in self.information:
+            lines += ["", f"{INFORMATION.upper():8}{finding.check}: {finding.what}"]
+            lines += [f"        What to do: {finding.advice}"]
         if self.failed:
             lines += ["", "Could not be examined:"]
-            lines += [f"  {one.check}: {one.why}" for one in self.failed]
+            lines += [f"  {check.check}: {check.why}" for check in self.failed]
         if self.not_checked:
             lines += ["", "Not checked here:"]
-            lines += [f"  {one.check}: {one.why}" for one in self.not_checked]
-        wrong = sum(one.severity == ERROR for one in self.findings)
-        told = f"errors: {wrong}, warnings: {len(self.findings) - wrong}"
+            lines += [f"  {check.check}: {check.why}" for check in self.not_checked]
+        wrong = sum(finding.severity == ERROR for finding in self.findings)
+        summary = f"errors: {wrong}, warnings: {len(self.findings) - wrong}"
         if not self.findings:
-            told = "nothing wrong was found" if self.failed else "nothing is wrong"
+            summary = "nothing wrong was found" if self.failed else "nothing is wrong"
         if self.failed:
-            told += f", not examined: {len(self.failed)}"
-        return "\n".join([*lines, "", f"{', '.join(self.checks)}: {told}."])
+            summary += f", not examined: {len(self.failed)}"
+        return "\n".join([*lines, "", f"{', '.join(self.checks)}: {summary}."])
 
 
 def moment_text(at: datetime) -> str:

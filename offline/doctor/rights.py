@@ -5,9 +5,7 @@ Settings that go together, and the rights of the functions.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import quote
 
 import requests
@@ -28,9 +26,9 @@ from propensity.errors import RequestError, Unavailable
 
 
 def check_settings(exam: Examination) -> None:
-    """Whether what is set goes together, beyond what every function checks itself."""
+    """Whether settings fit together, beyond the checks of every function."""
     settings = exam.settings
-    reading = [one.name for one in exam.use_cases if one.reads_export]
+    reading = [use_case.name for use_case in exam.use_cases if use_case.reads_export]
     if not settings.bucket:
         exam.error(
             "PROPENSITY_BUCKET is not set, and every function but get_proba needs it",
@@ -70,13 +68,12 @@ EXAMINES = {"storage.objects.get", "storage.objects.list", "storage.buckets.get"
 
 @dataclass(frozen=True)
 class Right:
-    """Permissions on one resource, and how the resource is asked about them."""
+    """Permissions on one resource, and the request that tests them."""
 
     resource: str
     url: str
     permissions: tuple[str, ...]
     by_get: bool = False
-    body: Mapping[str, Any] = field(default_factory=dict)
 
 
 def rights_of(
@@ -86,8 +83,8 @@ def rights_of(
     Return the rights that a function needs, by ``deploy/functions.toml``.
 
     Args:
-        exam: Whose settings name project, dataset and bucket.
-        function: Whose; None for those that an examination needs.
+        exam: Its settings name project, dataset and bucket.
+        function: The function; None for the rights that the doctor needs.
         services: Whom to ask.
     """
     settings, project = exam.settings, exam.settings.project
@@ -104,11 +101,11 @@ def rights_of(
         path = f"{services.pubsub}/{project}/topics/{quote(name, safe='')}"
         return Right(f"topic {name}", f"{path}:testIamPermissions", (permission,))
 
-    found = []
+    rights = []
     bucket: set[str] = set()
     named: list[tuple[str, tuple[str, ...]]]
     if function is None:
-        named = [(one.name, READS_TABLE) for one in tables.TABLES]
+        named = [(table.name, READS_TABLE) for table in tables.TABLES]
         bucket |= EXAMINES
         published = [topic(name, "pubsub.topics.get") for name in topic_names(settings)]
         in_project: tuple[str, ...] = (RUNS_QUERIES,)
@@ -131,31 +128,31 @@ def rights_of(
         in_project += (READS_STREAMS,) * function.large_results
     if in_project:
         url = f"{services.projects}/{project}:testIamPermissions"
-        found.append(Right(f"project {project}", url, in_project))
-    found += [
+        rights.append(Right(f"project {project}", url, in_project))
+    rights += [
         table(name, permissions)
         for name, permissions in named
         if name != "ga_events" or settings.ga4_dataset
     ]
     if bucket and settings.bucket:
-        asked = tuple(sorted(bucket))
-        query = "&".join(f"permissions={one}" for one in asked)
+        permissions = tuple(sorted(bucket))
+        query = "&".join(f"permissions={permission}" for permission in permissions)
         url = f"{services.storage}/{settings.bucket}/iam/testPermissions?{query}"
-        found.append(Right(f"bucket {settings.bucket}", url, asked, by_get=True))
-    return found + published
+        rights.append(Right(f"bucket {settings.bucket}", url, permissions, by_get=True))
+    return rights + published
 
 
 def check_permissions(exam: Examination, services: Services = GOOGLE) -> None:
-    """Whether the account that is used may do what it must."""
+    """Whether the account has the rights that it needs."""
     if exam.is_emulated and services is GOOGLE:
         exam.skip("emulators let everybody do everything")
         return
     function = next((f for f in functions.load() if f.target == exam.function), None)
     needed = rights_of(exam, function, services)
     who = f"the account of {function.target}" if function else "this account"
-    with contextlib.closing(session(exam, services)) as asking:
+    with contextlib.closing(session(exam, services)) as client:
         for right in needed:
-            missing = sorted(set(right.permissions) - granted(asking, right))
+            missing = sorted(set(right.permissions) - granted(client, right))
             if missing:
                 exam.error(
                     f"{who} lacks {', '.join(missing)} on {right.resource}",
@@ -186,7 +183,7 @@ def session(exam: Examination, services: Services) -> requests.Session:
     return signed
 
 
-def granted(asking: requests.Session, right: Right) -> set[str]:
+def granted(client: requests.Session, right: Right) -> set[str]:
     """
     Return which of a right's permissions the account has.
 
@@ -195,16 +192,16 @@ def granted(asking: requests.Session, right: Right) -> set[str]:
     """
     with reaching("Google Cloud"):
         if right.by_get:
-            answer = asking.get(right.url, timeout=PATIENCE_S)
+            answer = client.get(right.url, timeout=PATIENCE_S)
         else:
             body = {"permissions": list(right.permissions)}
-            answer = asking.post(right.url, json=body, timeout=PATIENCE_S)
+            answer = client.post(right.url, json=body, timeout=PATIENCE_S)
         if answer.status_code in (403, 404):
-            # Whoever may not even see a thing is told that there is none.
+            # Google answers "not found" to an account that may not see a resource.
             return set()
         if answer.status_code != 200:
             raise Unavailable(
-                f"the rights on {right.resource} could not be asked: status "
+                f"the rights on {right.resource} could not be read: status "
                 f"{answer.status_code}"
             )
         return set(answer.json().get("permissions", ()))

@@ -1,6 +1,4 @@
-"""
-An examination: every check, one after the other, and the report.
-"""
+"""Run every check, one after the other, and report."""
 
 from __future__ import annotations
 
@@ -153,7 +151,7 @@ def run(
             with reaching("Google Cloud"):
                 exam.use_cases = use_cases_of(settings, use_cases, exam.artifacts)
             if addresses and not as_of:
-                # What can not be read here is told by the check that reads it.
+                # The check that reads it reports the error.
                 with contextlib.suppress(PropensityError):
                     exam.now = moment_of_play(exam)
         return examine(exam, tell=tell)
@@ -162,10 +160,12 @@ def run(
 def _refused(error: SettingsError, now: datetime) -> Report:
     """Return the report of an environment whose settings are wrong."""
     advice = "docs/settings.md has every setting, its default and its bounds"
-    found = Finding(check="settings", severity=ERROR, what=error.message, advice=advice)
+    finding = Finding(
+        check="settings", severity=ERROR, what=error.message, advice=advice
+    )
     return Report(
         place="the settings of this environment",
         as_of=moment_text(now),
         checks=["settings"],
-        findings=[found],
+        findings=[finding],
     )

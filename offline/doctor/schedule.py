@@ -51,10 +51,10 @@ def check_runs(exam: Examination) -> None:
         if schedule.per_use_case:
             for use_case in exam.use_cases:
                 if not (schedule.skips and getattr(use_case, schedule.skips)):
-                    found = leases.get((use_case.name, kind), [])
+                    runs = leases.get((use_case.name, kind), [])
                     who = f"{function.target} of {use_case.name}"
                     # What serves a shipped model need not be trained by the clock.
-                    if found or exam.is_scheduled(use_case):
+                    if runs or exam.is_scheduled(use_case):
                         published = partial(_published, exam, use_case, kind)
                         call = exam.call(
                             function.target,
@@ -62,13 +62,13 @@ def check_runs(exam: Examination) -> None:
                             as_of=exam.now.date().isoformat(),
                         )
                         _check_kind(
-                            exam, who, schedule.cron, found, published, call=call
+                            exam, who, schedule.cron, runs, published, call=call
                         )
         elif ("stream", kind) in leases or has_stream(exam):
-            found = leases.get(("stream", kind), [])
+            runs = leases.get(("stream", kind), [])
             cron, counted = schedule.cron, partial(_compacted, exam)
             call = exam.call(function.target)
-            _check_kind(exam, function.target, cron, found, counted, call=call)
+            _check_kind(exam, function.target, cron, runs, counted, call=call)
     for use_case in exam.use_cases:
         _check_published(exam, use_case, leases)
 
@@ -103,7 +103,7 @@ def _check_kind(
                 "the function was cut short: see its log for memory and timeout; the "
                 "next run takes over",
             )
-    dated = [one for one in leases if one.as_of != EPOCH.date()]
+    dated = [lease for lease in leases if lease.as_of != EPOCH.date()]
     if not dated:
         exam.lack(
             f"{who} has never run",
@@ -114,12 +114,13 @@ def _check_kind(
         return
     newest = dated[0]
     known = [
-        one.as_of
-        for one in dated
-        if one.state == "done" or (one.state == "running" and one.expires_at >= now)
+        lease.as_of
+        for lease in dated
+        if lease.state == "done"
+        or (lease.state == "running" and lease.expires_at >= now)
     ]
     if newest.as_of not in known:
-        # Where tables can not be read the leases are told all the same.
+        # Leases are reported even if the tables can not be read.
         with contextlib.suppress(PropensityError):
             left = published(dated[-1].as_of)
             known += [left] if left else []
@@ -209,16 +210,16 @@ def _check_published(
     use_case: UseCase,
     leases: Mapping[tuple[str, str], Sequence[Lease]],
 ) -> None:
-    """Compare what runs said they had published with what the tables have."""
+    """Compare the publications of runs with the rows in the tables."""
     done = {
         kind: [
-            one.as_of
-            for one in leases.get((use_case.name, kind), ())
-            if one.state == "done"
+            lease.as_of
+            for lease in leases.get((use_case.name, kind), ())
+            if lease.state == "done"
         ]
         for kind in PUBLISHED
     }
-    oldest = min((one for days in done.values() for one in days), default=None)
+    oldest = min((day for days in done.values() for day in days), default=None)
     if oldest is None:
         return
     for kind, (_, table, folder) in PUBLISHED.items():

@@ -1,6 +1,4 @@
-"""
-Topics, subscriptions and the stream: what waits, and what is lost.
-"""
+"""Topics, subscriptions and the stream: which messages wait, and which are lost."""
 
 from __future__ import annotations
 
@@ -9,7 +7,6 @@ import warnings
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc
 from google.api_core import exceptions as api
 from google.pubsub_v1 import PublisherClient, SubscriberClient
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
@@ -31,8 +28,8 @@ from offline.doctor.examination import (
 from offline.doctor.report import moment_text
 from offline.doctor.rights import session
 from propensity import topics
+from propensity.edges.channels import open_client
 from propensity.runs.watermark import EPOCH, WATERMARK, read_watermark
-from propensity.settings import Settings
 from propensity.statements import statement
 
 # The compaction runs daily; as the alert run_missed.
@@ -43,13 +40,15 @@ LAG = timedelta(minutes=5)
 
 
 def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
-    """Whether topics and subscriptions are there, and no message is given up."""
+    """Whether topics and subscriptions exist, and no dead letter waits."""
     settings, project = exam.settings, exam.settings.project
-    channel = _channel(settings)
-    made: dict[str, Any] = {}
-    if channel is not None:
-        made = {"transport": PublisherGrpcTransport(channel=channel)}
-    with reaching("Pub/Sub"), PublisherClient(**made) as publisher:
+    endpoint = settings.pubsub_endpoint
+    with (
+        reaching("Pub/Sub"),
+        open_client(
+            PublisherClient, PublisherGrpcTransport, endpoint=endpoint
+        ) as publisher,
+    ):
         missing = []
         for name in topic_names(settings):
             try:
@@ -65,67 +64,66 @@ def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
         return
     if missing:
         exam.error(f"topics are missing: {', '.join(missing)}", SET_UP)
-    channel = _channel(settings)
-    if channel is not None:
-        made = {"transport": SubscriberGrpcTransport(channel=channel)}
-    with reaching("Pub/Sub"), SubscriberClient(**made) as subscriber:
-        for one in topics.SUBSCRIPTIONS:
-            called = topics.subscription_name(settings, one)
-            path = f"projects/{project}/subscriptions/{called}"
+    with (
+        reaching("Pub/Sub"),
+        open_client(
+            SubscriberClient, SubscriberGrpcTransport, endpoint=endpoint
+        ) as subscriber,
+    ):
+        for subscription in topics.SUBSCRIPTIONS:
+            name = topics.subscription_name(settings, subscription)
+            path = f"projects/{project}/subscriptions/{name}"
             try:
-                found = subscriber.get_subscription(
+                deployed = subscriber.get_subscription(
                     subscription=path, retry=None, timeout=PATIENCE_S
                 )
             except api.NotFound:
                 exam.error(
-                    f"the subscription {called} is missing: what is published to "
-                    f"{topics.topic_name(settings, one.topic)} is lost to it",
+                    f"the subscription {name} is missing: what is published to "
+                    f"{topics.topic_name(settings, subscription.topic)} is lost to it",
                     SET_UP,
                 )
                 continue
-            _check_subscription(exam, one, found)
-            if not one.function:
+            _check_subscription(exam, subscription, deployed)
+            if not subscription.function:
                 waiting = _waiting(exam, subscriber, path, services)
                 if waiting:
                     exam.error(
-                        f"{waiting} messages wait in {called}: they could not be "
+                        f"{waiting} messages wait in {name}: they could not be "
                         f"delivered {topics.SUBSCRIPTIONS[0].attempts} times",
                         "see the log of stream_features and score_stream for why, then "
                         "bring them back: propensity replay dead-letters",
                     )
 
 
-def _channel(settings: Settings) -> grpc.Channel | None:
-    if not settings.pubsub_endpoint:
-        return None
-    return grpc.insecure_channel(settings.pubsub_endpoint)
-
-
 def _check_subscription(
-    exam: Examination, wanted: topics.Subscription, found: Any
+    exam: Examination, subscription: topics.Subscription, deployed: Any
 ) -> None:
     settings, project = exam.settings, exam.settings.project
-    called = topics.subscription_name(settings, wanted)
-    topic = f"projects/{project}/topics/{topics.topic_name(settings, wanted.topic)}"
-    if found.topic != topic:
+    name = topics.subscription_name(settings, subscription)
+    topic = (
+        f"projects/{project}/topics/{topics.topic_name(settings, subscription.topic)}"
+    )
+    if deployed.topic != topic:
         exam.error(
-            f"the subscription {called} is of {found.topic.rpartition('/')[2]}, "
+            f"the subscription {name} is of {deployed.topic.rpartition('/')[2]}, "
             f"and not of {topic.rpartition('/')[2]}",
             f"delete it, and {SET_UP}",
         )
-    if not wanted.function:
+    if not subscription.function:
         return
-    if not found.push_config.push_endpoint:
+    if not deployed.push_config.push_endpoint:
         exam.warn(
-            f"the subscription {called} pushes to nobody: its messages wait, for "
+            f"the subscription {name} pushes to nobody: its messages wait, for "
             "seven days at most",
-            f"deploy {wanted.function}: its deploy.sh lets the subscription push to it",
+            f"deploy {subscription.function}: its deploy.sh lets the subscription "
+            "push to it",
         )
-    given_up = topics.topic_name(settings, topics.DEAD_LETTERS)
-    letters = f"projects/{project}/topics/{given_up}"
-    if found.dead_letter_policy.dead_letter_topic != letters:
+    dead_letters = topics.topic_name(settings, topics.DEAD_LETTERS)
+    letters = f"projects/{project}/topics/{dead_letters}"
+    if deployed.dead_letter_policy.dead_letter_topic != letters:
         exam.error(
-            f"the subscription {called} has no dead-letter topic: a message that "
+            f"the subscription {name} has no dead-letter topic: a message that "
             "never succeeds is delivered again for ever",
             SET_UP,
         )
@@ -136,9 +134,9 @@ def _waiting(
 ) -> int:
     """Return how many messages wait in a subscription that is pulled."""
     if exam.settings.pubsub_endpoint and services is GOOGLE:
-        # An emulator has no metrics: look, and put back at once what was looked at.
+        # An emulator has no metrics: pull the messages and put them back at once.
         with warnings.catch_warnings():
-            # Deprecated, since what waits on some server may be missed: here is one.
+            # Deprecated, since it may miss messages of other servers; here is only one.
             warnings.simplefilter("ignore", DeprecationWarning)
             pulled = subscriber.pull(
                 subscription=path,
@@ -147,7 +145,7 @@ def _waiting(
                 retry=None,
                 timeout=PATIENCE_S,
             )
-        ids = [one.ack_id for one in pulled.received_messages]
+        ids = [message.ack_id for message in pulled.received_messages]
         if ids:
             subscriber.modify_ack_deadline(
                 subscription=path, ack_ids=ids, ack_deadline_seconds=0
@@ -155,8 +153,8 @@ def _waiting(
         return len(ids)
     name = path.rpartition("/")[2]
     until = datetime.now(UTC)
-    with contextlib.closing(session(exam, services)) as asking:
-        answer = asking.get(
+    with contextlib.closing(session(exam, services)) as client:
+        answer = client.get(
             f"{services.monitoring}/{exam.settings.project}/timeSeries",
             params={
                 "filter": 'metric.type="pubsub.googleapis.com/subscription/'
@@ -211,10 +209,11 @@ def check_stream(exam: Examination) -> None:
             )
     letters = exam.warehouse.rows(statement("dead_letter_reasons"), window)
     if letters:
-        told = ", ".join(f"{row['reason']} {row['messages']:,}" for row in letters)
+        reasons = ", ".join(f"{row['reason']} {row['messages']:,}" for row in letters)
         total = sum(row["messages"] for row in letters)
         exam.warn(
-            f"{total:,} events became dead letters since {moment_text(since)}: {told}",
+            f"{total:,} events became dead letters since {moment_text(since)}: "
+            f"{reasons}",
             "see detail and field in dead_letters, correct the producer, and replay "
             "what can be: propensity replay --help",
         )
@@ -230,7 +229,7 @@ def _check_watermark(exam: Examination) -> None:
         )
         return
     if watermark == EPOCH:
-        # Whether it never ran is told among the runs.
+        # The check of the runs says whether it never ran.
         return
     age = exam.now - watermark
     if age > WATERMARK_OLD:

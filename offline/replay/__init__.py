@@ -1,7 +1,7 @@
 """
 Replay: send messages again that failed, were stored, were refused, or are in a file.
 
-``run``           a replay, from a plan to what became of it; begin here
+``run``           a replay, from its plan to its tally; begin here
 ``dead_letters``  messages that failed too often, back to the topics that they failed on
 ``rows``          rows of ``stream_events`` and ``dead_letters`` as messages
 ``files``         lines of a file as messages

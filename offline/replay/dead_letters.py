@@ -29,7 +29,11 @@ PATIENCE_S = 10.0
 PULL_S = 5.0
 
 # The one that is pulled; in a deployment behind its prefix.
-[SUBSCRIPTION] = [one.name for one in topics.SUBSCRIPTIONS if not one.function]
+[SUBSCRIPTION] = [
+    subscription.name
+    for subscription in topics.SUBSCRIPTIONS
+    if not subscription.function
+]
 
 # What Pub/Sub adds to the attributes of a dead letter.
 ADDED = "CloudPubSubDeadLetter"
@@ -69,10 +73,10 @@ class DeadLetters:
         except api.GoogleAPIError as error:
             raise translated(error, f"subscription {self._name}") from error
         new = {}
-        for one in answer.received_messages:
-            if one.message.message_id not in self._held:
-                new[one.message.message_id] = one.message
-            self._held[one.message.message_id] = one.ack_id
+        for received in answer.received_messages:
+            if received.message.message_id not in self._held:
+                new[received.message.message_id] = received.message
+            self._held[received.message.message_id] = received.ack_id
         return list(new.values())
 
     def acknowledge(self, message_ids: Iterable[str]) -> None:
@@ -84,15 +88,15 @@ class DeadLetters:
         """
         done = list(message_ids)
         try:
-            for ids in _pieces([self._held[one] for one in done]):
+            for ids in _pieces([self._held[message] for message in done]):
                 self._client.acknowledge(subscription=self._path, ack_ids=ids)
         except api.GoogleAPIError as error:
             raise translated(error, f"subscription {self._name}") from error
-        for one in done:
-            del self._held[one]
+        for message in done:
+            del self._held[message]
 
     def close(self) -> None:
-        """Give back what is held, which would come back in a minute by itself."""
+        """Release the messages held; without it they come back after a minute."""
         with contextlib.suppress(api.GoogleAPIError):
             for ids in _pieces(list(self._held.values())):
                 self._client.modify_ack_deadline(
@@ -167,8 +171,8 @@ def send_dead_letters(
                 bar.update()
             sender.drain()
             letters.acknowledge(
-                one
-                for one, future in futures.items()
+                message
+                for message, future in futures.items()
                 if future is not None and future.exception() is None
             )
             newest = time.monotonic()
@@ -190,8 +194,10 @@ def returned(
         None if it comes from a subscription that nobody here knows.
     """
     known = {
-        topics.subscription_name(settings, one): topics.topic_name(settings, one.topic)
-        for one in topics.SUBSCRIPTIONS
+        topics.subscription_name(settings, subscription): topics.topic_name(
+            settings, subscription.topic
+        )
+        for subscription in topics.SUBSCRIPTIONS
     }
     origin = message.attributes.get(ORIGIN)
     # Without an origin somebody put it there by hand.

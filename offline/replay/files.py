@@ -110,12 +110,12 @@ def unwrapped(line: bytes) -> tuple[bytes, Mapping[str, str], str]:
     if b'"data"' not in line:
         return line, {}, ""
     try:
-        found = _decode_message(line)
-        data = bytes(found.data)
+        decoded = _decode_message(line)
+        data = bytes(decoded.data)
         if data.startswith(b'"'):
             data = base64.b64decode(_decode_text(data), validate=True)
         elif not data.startswith(b"{"):
             return line, {}, ""
     except (msgspec.MsgspecError, binascii.Error, ValueError, RecursionError):
         return line, {}, ""
-    return data, found.attributes or {}, found.message_id
+    return data, decoded.attributes or {}, decoded.message_id

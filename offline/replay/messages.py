@@ -89,11 +89,11 @@ class Tally:
             "nameless": self.nameless,
             "examples": [
                 {
-                    "topic": one.topic,
-                    "attributes": dict(one.attributes),
-                    "data": one.data.decode(errors="replace"),
+                    "topic": example.topic,
+                    "attributes": dict(example.attributes),
+                    "data": example.data.decode(errors="replace"),
                 }
-                for one in self.examples
+                for example in self.examples
             ],
             "go_on": self.place,
             "failure": self.failure.message if self.failure else None,

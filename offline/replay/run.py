@@ -1,6 +1,4 @@
-"""
-A replay: open the source that a plan names, and send what it has.
-"""
+"""Replay a plan: open its source, and send its messages."""
 
 from __future__ import annotations
 
@@ -33,12 +31,12 @@ FIRST = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """
-    What is replayed, how fast, and how much of it.
+    The source of a replay, its rate and its limits.
 
-    ``source`` is ``dead-letters``, ``events``, ``refused`` or ``file``; the options of
-    the others are left as they are. ``topic`` is where all of it goes, None for where
-    it was before; ``rate`` is in messages a second, 0 for no limit; ``limit`` how many
-    messages at most. ``shown`` messages are kept as examples.
+    ``source`` is ``dead-letters``, ``events``, ``refused`` or ``file``; options of
+    other sources keep their defaults. ``topic`` receives all messages, None for the
+    topic of each; ``rate`` is in messages a second, 0 for no limit; ``limit`` is the
+    maximum of messages. ``shown`` messages are kept as examples.
     """
 
     source: str
@@ -64,7 +62,7 @@ class Plan:
 
 def run(plan: Plan) -> Tally:
     """
-    Replay what a plan says; return what became of it.
+    Replay a plan; return the tally.
 
     Raises:
         PropensityError: Nothing was sent.
@@ -116,10 +114,10 @@ def opened(
     """
     topic = plan.topic or topics.topic_name(settings, topics.EVENTS)
     if plan.source == "file":
-        with lines_of(plan.path, skip=plan.skip, topic=topic, tally=tally) as one:
-            yield one
+        with lines_of(plan.path, skip=plan.skip, topic=topic, tally=tally) as lines:
+            yield lines
         return
-    # Only what is wanted and one more, so that it is known where to go on.
+    # One more than the limit: it says where the next replay goes on.
     most = None if plan.limit is None else plan.limit + 1
     period = {"since": plan.since, "until": plan.until}
     with contextlib.closing(Warehouse.open(settings)) as warehouse:

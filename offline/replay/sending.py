@@ -1,6 +1,4 @@
-"""
-Sending: at a rate, until all is sent, or Ctrl-C.
-"""
+"""Send messages at a rate, until all are sent or Ctrl-C."""
 
 from __future__ import annotations
 
@@ -32,7 +30,7 @@ from propensity.settings import Settings
 
 RATE = 1000.0
 
-# What may be sent at once after a pause, in seconds of the rate.
+# The burst after a pause, in seconds of the rate.
 SAVED_S = 0.1
 
 # Longest sleep, so that Ctrl-C is heard.
@@ -133,7 +131,7 @@ class Sender:
         """
         Args:
             settings: Of the deployment.
-            catalogue: Whose event types are counted by name.
+            catalogue: Its event types are counted by name.
             tally: Is counted up. After a failure in it no more should be sent.
             is_dry: Only count.
             shown: How many messages the tally keeps, the first ones.
@@ -193,12 +191,12 @@ class Sender:
         return future
 
     def _published_alone(self, path: str, message: Outgoing) -> Any:
-        """Publish what has attributes of names that ``publish`` takes for its own."""
+        """Publish a message with attributes named like parameters of ``publish``."""
         future: Future[str] = Future()
-        one = PubsubMessage(data=message.data, attributes=dict(message.attributes))
+        copy = PubsubMessage(data=message.data, attributes=dict(message.attributes))
         try:
             answer = PlainPublisherClient.publish(
-                self._client, topic=path, messages=[one], retry=self._retry
+                self._client, topic=path, messages=[copy], retry=self._retry
             )
             future.set_result(answer.message_ids[0])
         except api.GoogleAPIError as error:
@@ -227,7 +225,7 @@ class Sender:
         self.tally.sent[message.topic, kind if known else "other"] += 1
 
     def close(self) -> None:
-        """Close the connection; what is not drained may be lost."""
+        """Close the connection; messages under way may be lost."""
         if self._client is not None:
             self._client.stop()
             self._client.transport.close()

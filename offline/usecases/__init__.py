@@ -1,8 +1,10 @@
 """
-Use cases, as a person makes them: a new one, and the check of one.
+Write a new use case, and check one.
 
-``new``      writes a folder that runs: usecase.toml and its statements
-``check``    says what is wrong with a folder, by file and line; begin here
-``sources``  lines of a statement with its includes, and the place of an error in them
-``canaries`` made-up events, among them those that no feature may see
+``new``       writes a folder that runs: usecase.toml and its statements
+``check``     reports what is wrong with a folder, by file and line; begin here
+``leakage``   runs the statements over made-up events, and finds what they must not see
+``canaries``  makes those events
+``sources``   files of a use case, lines of a statement with its includes
+``report``    the report of a check
 """

@@ -1,8 +1,8 @@
 """
-Made-up events of the GA4 export, among them those that no feature may see.
+Made-up events of the GA4 export, and canaries among them.
 
-A canary is an event outside of the window that a statement may read: where a row
-changes by it, the statement leaks. Each kind of event comes for old users and new ones,
+A canary is an event outside of the window that a statement may read: if it changes a
+row, the statement leaks. Each kind of event comes for old users and new ones,
 with values above and below all others, at the first moment outside of the window and
 later, and in daily tables as they lie in time zones behind and ahead of UTC.
 """
@@ -142,8 +142,8 @@ class Maker:
         }
         properties: dict[str, Row] = {}
         for value in self.values:
-            held = parameters if value.record == "event_params" else properties
-            held[value.key] = _sent(value.type, size, text or f"v{number % 3}")
+            record = parameters if value.record == "event_params" else properties
+            record[value.key] = _sent(value.type, size, text or f"v{number % 3}")
         row: Row = {
             "event_date": f"{time + zone * HOUR:%Y%m%d}",
             "event_timestamp": microseconds,

@@ -1,8 +1,8 @@
 """
 Write the folder of a new use case on the GA4 export: one that runs as it is.
 
-It predicts an event within a horizon; what is to be otherwise is changed in the files,
-which say what stands where.
+It predicts an event within a horizon. To predict something else, edit the files: their
+comments say what belongs where.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _EVENT = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Written:
-    """The folder of a new use case; ``is_dry`` if it was only to be shown."""
+    """The folder of a new use case; with ``is_dry`` it was not written."""
 
     name: str
     folder: Path
@@ -35,7 +35,7 @@ class Written:
     is_dry: bool
 
     def __str__(self) -> str:
-        """Return what a person reads."""
+        """Return the text for a person."""
         if self.is_dry:
             texts = (f"== {name}\n{text}" for name, text in self.files.items())
             return "\n".join([*texts, f"{self.folder} was not written"])
@@ -49,7 +49,7 @@ class Written:
         )
 
     def fields(self) -> dict[str, object]:
-        """Return what a program reads."""
+        """Return the JSON for a program."""
         return {
             "use_case": self.name,
             "folder": str(self.folder),
@@ -67,16 +67,16 @@ def write(
     is_dry: bool = False,
 ) -> Written:
     """
-    Write the folder of a use case that there is not yet.
+    Write the folder of a new use case.
 
     Args:
-        name: Lower-case letters, digits and underscores; what requests will say.
+        name: As requests name it: lower-case letters, digits and underscores.
         label_event: The event that makes a label 1.
         lookback_days, horizon_days: One or more.
         is_dry: Return the files, and write none.
 
     Raises:
-        RequestError: A name cannot be, a span is none, or the folder is there.
+        RequestError: A name or a span is invalid, or the folder exists.
     """
     if not usecases.NAME.fullmatch(name):
         raise RequestError(
@@ -101,7 +101,7 @@ def write(
             f"{folder} is there already: name the use case otherwise, or remove it",
             field="name",
         )
-    chosen = {
+    substitutions = {
         "title": name.replace("_", " ").capitalize(),
         "label_event": label_event,
         "lookback_days": lookback_days,
@@ -109,7 +109,7 @@ def write(
         "columns": _columns(),
     }
     files = {
-        file: Template((TEMPLATES / file).read_text("utf-8")).substitute(chosen)
+        file: Template((TEMPLATES / file).read_text("utf-8")).substitute(substitutions)
         for file in FILES
     }
     if not is_dry:
@@ -119,8 +119,8 @@ def write(
 
 def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
     """Write all files or none: half a use case would stop every function's tests."""
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as made:
-        draft = Path(made, folder.name)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".new-") as temporary:
+        draft = Path(temporary, folder.name)
         draft.mkdir()
         for name, text in files.items():
             (draft / name).write_text(text, "utf-8")
@@ -129,8 +129,8 @@ def _write_whole(folder: Path, files: Mapping[str, str]) -> None:
 
 def _columns() -> str:
     """Return the columns of ga_events as comments."""
-    width = max(len(one.name) for one in GA_EVENTS)
+    width = max(len(column.name) for column in GA_EVENTS)
     return "\n".join(
-        f"--   {one.name:<{width}}  {one.type:<9}  {one.description}"
-        for one in GA_EVENTS
+        f"--   {column.name:<{width}}  {column.type:<9}  {column.description}"
+        for column in GA_EVENTS
     )

@@ -1,8 +1,8 @@
 """
-The lines of a use case's statement, each with the file that it comes from.
+The files of a use case, and the lines of its statements with what they include.
 
-A statement is put together of files, and an error in it is somebody's who wrote one of
-them: what is wrong is told by the file and its line, and not by those of the whole.
+A statement is put together from files: its author needs the file and the line of an
+error, not the line of the whole.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from propensity import usecases
+from propensity.usecases import Problem, declaration
 
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$")
 _COMMENT = re.compile(r"--.*")
@@ -47,20 +48,20 @@ def lines(use_case: str, name: str) -> list[Line]:
     """
     own = usecases.FOLDER / use_case / f"{name}.sql"
     shared = resources.files("propensity") / "sql" / f"{name}.sql"
-    text = (own if own.is_file() else shared).read_text("utf-8")
+    source = (own if own.is_file() else shared).read_text("utf-8")
     file = f"{name}.sql" if own.is_file() else f"../../sql/{name}.sql"
-    found: list[Line] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    whole: list[Line] = []
+    for number, line in enumerate(source.splitlines(), start=1):
         if include := _INCLUDE.match(line):
             try:
-                found += lines(use_case, include[1])
+                whole += lines(use_case, include[1])
             except FileNotFoundError as error:
                 if isinstance(error, Missing):
                     raise
                 raise Missing(Line(file, number, line), f"{include[1]}.sql") from error
         else:
-            found.append(Line(file, number, line))
-    return found
+            whole.append(Line(file, number, line))
+    return whole
 
 
 class Missing(FileNotFoundError):
@@ -71,29 +72,55 @@ class Missing(FileNotFoundError):
         self.line = line
 
 
-def place(found: Sequence[Line], message: str) -> Line:
+def place(lines: Sequence[Line], message: str) -> Line:
     """
     Return the line that an error of a statement is about.
 
     By the line that the message names, or else by the first word that it quotes and
     that stands in the statement, or else the first line that is no comment.
     """
-    code = [one for one in found if one.code.strip()] or list(found)
+    code = [line for line in lines if line.code.strip()] or list(lines)
     if at := _PLACE.search(message):
         number = int(at[1] or at[3])
-        if 1 <= number <= len(found):
-            return found[number - 1]
+        if 1 <= number <= len(lines):
+            return lines[number - 1]
     for quoted in (*_COLUMN.finditer(message), *_QUOTED.finditer(message)):
         word = next(filter(None, quoted.groups())).rpartition(".")[2]
-        if line := find(code, word):
-            return line
+        if match := find(code, word):
+            return match
     return code[0]
 
 
-def find(found: Sequence[Line], word: str, *, last: bool = False) -> Line | None:
+def find(lines: Sequence[Line], word: str, *, last: bool = False) -> Line | None:
     """Return the first line, or the last, whose code has a word."""
     pattern = re.compile(rf"(?<!\w){re.escape(word)}(?!\w)")
-    having = [one for one in found if pattern.search(one.code)]
-    if not having:
+    matches = [line for line in lines if pattern.search(line.code)]
+    if not matches:
         return None
-    return having[-1] if last else having[0]
+    return matches[-1] if last else matches[0]
+
+
+def text(name: str, file: str) -> str:
+    """Return the text of a file of a use case."""
+    return (usecases.FOLDER / name / file).read_text("utf-8")
+
+
+def statements(name: str) -> dict[str, str]:
+    """Return the texts of a use case's own statements, by name."""
+    files = sorted(file.name for file in (usecases.FOLDER / name).iterdir())
+    return {
+        file.removesuffix(".sql"): text(name, file)
+        for file in files
+        if file.endswith(".sql")
+    }
+
+
+def declared_at(name: str, path: declaration.Path, message: str) -> Problem:
+    """Return a problem of an entry of usecase.toml."""
+    places = declaration.lines(text(name, declaration.FILE))
+    return Problem(declaration.FILE, declaration.line_of(places, path), message)
+
+
+def at_line(line: Line, message: str) -> Problem:
+    """Return a problem of a line of a statement."""
+    return Problem(line.file, line.number, message)

@@ -43,9 +43,10 @@ from offline.doctor.report import ERROR, WARNING, Finding, Report
 from offline.doctor.rights import READS_TABLE, check_permissions, check_settings
 from offline.doctor.run import CHECKS, examine
 from offline.doctor.schedule import check_runs
-from offline.doctor.stream import _channel, check_stream
+from offline.doctor.stream import check_stream
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
+from propensity.edges.channels import open_client
 from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
 from propensity.privacy import consent
@@ -661,13 +662,13 @@ def dead_letters(place: Place) -> str:
 
 
 def _subscriber(place: Place) -> Any:
-    channel = _channel(place.settings)
-    return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
+    endpoint = place.settings.pubsub_endpoint
+    return open_client(SubscriberClient, SubscriberGrpcTransport, endpoint=endpoint)
 
 
 def _publisher(place: Place) -> Any:
-    channel = _channel(place.settings)
-    return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
+    endpoint = place.settings.pubsub_endpoint
+    return open_client(PublisherClient, PublisherGrpcTransport, endpoint=endpoint)
 
 
 def _path(place: Place, name: str) -> str:

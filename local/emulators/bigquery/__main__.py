@@ -25,16 +25,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--keep-results", type=int, default=KEPT_RESULTS, help="of how many queries"
     )
-    given = parser.parse_args(arguments)
-    if given.parent is not None:
-        stop_with(given.parent)
+    options = parser.parse_args(arguments)
+    if options.parent is not None:
+        stop_with(options.parent)
     serve(
-        given.port,
-        given.grpc_port,
-        project=given.project,
-        data_dir=given.data_dir.resolve(),
-        storage=given.storage,
-        keep_results=given.keep_results,
+        options.port,
+        options.grpc_port,
+        project=options.project,
+        data_dir=options.data_dir.resolve(),
+        storage=options.storage,
+        keep_results=options.keep_results,
     )
 
 

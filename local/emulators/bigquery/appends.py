@@ -184,8 +184,8 @@ def append_directly(catalog: Catalog, lock: threading.RLock) -> None:  # noqa: P
     def insert(stream: Any, rows: Any) -> list[RowError]:
         if isinstance(rows, pa.RecordBatch):
             return appends.append(stream.table, rows)
-        found: list[RowError] = insert_rows(stream, rows) if rows else []
-        return found
+        errors: list[RowError] = insert_rows(stream, rows) if rows else []
+        return errors
 
     def batch(request: Any, schema: Any) -> Any:
         if schema is None:
@@ -279,10 +279,10 @@ def _refusal(stream: Any, problems: list[RowError]) -> Any:
     answer.error = write._status(invalid, "Rows are invalid")
     answer.row_errors = [
         types.RowError(
-            index=one["index"],
+            index=problem["index"],
             code=types.RowError.RowErrorCode.FIELDS_ERROR,
-            message=one["errors"][0]["message"],
+            message=problem["errors"][0]["message"],
         )
-        for one in problems
+        for problem in problems
     ]
     return answer

@@ -36,7 +36,7 @@ def keep_jobs_in_memory(database: Any) -> None:
         def created(job: Job) -> int:
             return int(job.statistics.creationTime)
 
-        found = [
+        matches = [
             job
             for (owner, _), job in list(jobs.items())
             if owner == project
@@ -45,7 +45,7 @@ def keep_jobs_in_memory(database: Any) -> None:
             and (first is None or created(job) >= first)
             and (last is None or created(job) <= last)
         ]
-        return sorted(found, key=lambda job: (-created(job), job.jobReference.jobId))
+        return sorted(matches, key=lambda job: (-created(job), job.jobReference.jobId))
 
     def delete(project: str, job_id: str) -> None:
         for key, job in list(jobs.items()):

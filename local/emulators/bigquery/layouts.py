@@ -28,11 +28,11 @@ class Layout:
             self.inserts[schema] = insertion(self, schema)
         return self.inserts[schema]
 
-    def stored(self, given: str) -> str | None:
+    def stored(self, name: str) -> str | None:
         """Return the table's own spelling of a column, None if it has none such."""
-        for name in self.types:
-            if name.casefold() == given.casefold():
-                return name
+        for spelling in self.types:
+            if spelling.casefold() == name.casefold():
+                return spelling
         return None
 
 
@@ -64,14 +64,14 @@ def insertion(layout: Layout, schema: Any) -> str:
 
     columns, values = [], []
     missing = set(layout.repeated)
-    for given in schema:
-        name = layout.stored(given.name)
-        if name is None or _is_other(given, layout.types[name]):
-            raise ValueError(given.name)
-        for unknown in _unknown(given.type, layout.types[name], given.name):
+    for column in schema:
+        name = layout.stored(column.name)
+        if name is None or _is_other(column, layout.types[name]):
+            raise ValueError(column.name)
+        for unknown in _unknown(column.type, layout.types[name], column.name):
             raise ValueError(unknown)
         missing.discard(name)
-        value = f"CAST({quote(given.name)} AS {layout.types[name]})"
+        value = f"CAST({quote(column.name)} AS {layout.types[name]})"
         columns.append(quote(name))
         values.append(f"coalesce({value}, [])" if name in layout.repeated else value)
     for name in sorted(missing):
@@ -83,27 +83,27 @@ def insertion(layout: Layout, schema: Any) -> str:
     )
 
 
-def _is_other(given: Any, kind: Any) -> bool:
+def _is_other(column: Any, kind: Any) -> bool:
     """Whether one of two is BYTES, which DuckDB would convert to text and back."""
     import pyarrow.types as arrow
 
     is_bytes = (
-        arrow.is_binary(given.type)
-        or arrow.is_large_binary(given.type)
-        or arrow.is_fixed_size_binary(given.type)
+        arrow.is_binary(column.type)
+        or arrow.is_large_binary(column.type)
+        or arrow.is_fixed_size_binary(column.type)
     )
-    return is_bytes != (str(kind) == "BLOB") and not arrow.is_null(given.type)
+    return is_bytes != (str(kind) == "BLOB") and not arrow.is_null(column.type)
 
 
-def _unknown(given: Any, kind: Any, path: str) -> Iterator[str]:
+def _unknown(type_: Any, kind: Any, path: str) -> Iterator[str]:
     """Yield the fields within a column that its table does not have."""
     import pyarrow as pa
 
-    if isinstance(given, pa.ListType | pa.LargeListType) and kind.id == "list":
-        yield from _unknown(given.value_type, kind.children[0][1], path)
-    elif isinstance(given, pa.StructType) and kind.id == "struct":
+    if isinstance(type_, pa.ListType | pa.LargeListType) and kind.id == "list":
+        yield from _unknown(type_.value_type, kind.children[0][1], path)
+    elif isinstance(type_, pa.StructType) and kind.id == "struct":
         children = {name.casefold(): child for name, child in kind.children}
-        for part in given:
+        for part in type_:
             name = f"{path}.{part.name}"
             if part.name.casefold() not in children:
                 yield name
@@ -126,9 +126,9 @@ def explain(layout: Layout, batch: Any) -> list[RowError]:
     import numpy as np
     import pyarrow as pa
 
-    found: dict[int, list[str]] = {}
-    given = {layout.stored(name): name for name in batch.schema.names}
-    everywhere = [f"Missing required field: {n}." for n in layout.required - {*given}]
+    problems: dict[int, list[str]] = {}
+    names = {layout.stored(name): name for name in batch.schema.names}
+    everywhere = [f"Missing required field: {n}." for n in layout.required - {*names}]
     for part in batch.schema:
         name = layout.stored(part.name)
         unknown = [part.name]
@@ -137,19 +137,19 @@ def explain(layout: Layout, batch: Any) -> list[RowError]:
         everywhere += [f"no such field: {path}." for path in unknown]
     for message in everywhere:
         for row in range(len(batch)):
-            found.setdefault(row, []).append(message)
+            problems.setdefault(row, []).append(message)
     rows = pa.Table.from_batches([batch])
     rows = rows.append_column(_INDEX, pa.array(np.arange(len(batch))))
-    for name, source in given.items():
+    for name, source in names.items():
         if name is not None:
             for row, message in _misfits(layout, name, source, rows):
-                found.setdefault(row, []).append(message)
+                problems.setdefault(row, []).append(message)
     return [
         {
             "index": row,
             "errors": [{"reason": "invalid", "message": " ".join(messages)}],
         }
-        for row, messages in sorted(found.items())
+        for row, messages in sorted(problems.items())
     ]
 
 
@@ -185,5 +185,5 @@ def _misfits(
         except duckdb.Error:  # no value of such a type fits
             misfits = cursor.execute(query.format("false")).fetchall()
     for row, value in misfits:
-        wanted = tabledata._legacy(kind)
-        yield row, f"Cannot convert value to {wanted} (bad value): {value}"
+        expected = tabledata._legacy(kind)
+        yield row, f"Cannot convert value to {expected} (bad value): {value}"

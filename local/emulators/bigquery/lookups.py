@@ -13,10 +13,10 @@ _CATALOG_CHANGE = re.compile(r"\s*(CREATE|DROP|ALTER)\b", re.IGNORECASE)
 
 class Catalog:
     """
-    Names of a dataset's tables and views, remembered while nobody changes them.
+    Names of a dataset's tables and views, cached while nobody changes them.
 
-    ``changing`` is held by whoever may create or drop; meanwhile nothing is remembered,
-    and nothing remembered is used.
+    ``changing`` is held by a writer that may create or drop; nothing is cached then,
+    and no cache is used.
     """
 
     def __init__(self, listed: Callable[[str, str], list[Any]]) -> None:
@@ -32,11 +32,11 @@ class Catalog:
             generation = self._generation
             if not self._writers and (project, dataset) in self._known:
                 return self._known[project, dataset]
-        found = self._listed(project, dataset)
+        tables = self._listed(project, dataset)
         with self._lock:
             if not self._writers and generation == self._generation:
-                self._known[project, dataset] = found
-        return found
+                self._known[project, dataset] = tables
+        return tables
 
     @property
     def generation(self) -> int | None:
@@ -46,7 +46,7 @@ class Catalog:
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
-        """Forget what is known, now and at the end."""
+        """Clear the cache, now and at the end."""
         self._forget(1)
         try:
             yield
@@ -91,13 +91,13 @@ def look_up_by_name(database: Any) -> Catalog:
 
     def columns(name: str, condition: str, parameters: list[str]) -> list[Any]:
         try:
-            found: list[Any] = fetch(
+            names: list[Any] = fetch(
                 f"SELECT name FROM pragma_table_info(?) WHERE {condition}",
                 [name, *parameters],
             )
         except missing:
             return []
-        return found
+        return names
 
     def fetch_by_name(sql: str, parameters: list[Any] | None = None) -> list[Any]:
         if sql.startswith("SELECT column_name FROM duckdb_columns()"):
@@ -166,9 +166,9 @@ def keep_metadata_in_memory(catalog: Catalog) -> None:
     def delete_in_both(model: Any, *keys: str) -> None:
         with lock, catalog.changing():
             resources = stored(model)
-            found = [key for key in resources if key[: len(keys)] == keys]
+            deleted = [key for key in resources if key[: len(keys)] == keys]
             delete(model, *keys)
-            for key in found:
+            for key in deleted:
                 del resources[key]
 
     metadata.list_, metadata.save = listed_from_memory, save_in_both

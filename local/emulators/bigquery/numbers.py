@@ -178,11 +178,11 @@ def calculate_exactly() -> None:
     from local_bigquery.sql import rules
 
     exact = ExactRules()
-    for given, replacement in (
+    for rule, replacement in (
         (rules.math.division, exact.operation),
         (rules.typing.average, exact.average),
     ):
-        rules.NODE_RULES[rules.NODE_RULES.index(given)] = replacement
+        rules.NODE_RULES[rules.NODE_RULES.index(rule)] = replacement
     rules.NODE_RULES += [exact.text, exact.named]
     annotate = rules.STATEMENT_RULES.index(rules.typing.annotate)
     rules.STATEMENT_RULES[annotate] = exact.annotate
@@ -368,9 +368,9 @@ def _declared(tree: Any, context: Any, types: dict[str, Any]) -> Any:
         if (to := _argument_type(column, types)) is not None:
             column.replace(exp.Cast(this=exp.null(), to=to.copy()))
     for parameter in list(copy.find_all(exp.Parameter)):
-        given = context.parameters.get(parameter.name)
-        if given is not None and isinstance(parameter.this, exp.Var):
-            to = _declared_type(given).copy()
+        value = context.parameters.get(parameter.name)
+        if value is not None and isinstance(parameter.this, exp.Var):
+            to = _declared_type(value).copy()
             parameter.replace(exp.Cast(this=exp.null(), to=to))
     return copy
 

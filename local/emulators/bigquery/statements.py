@@ -24,7 +24,7 @@ def know_ranges() -> None:
         ):
             return dict(partitioning(node))
         column, array = call.expressions
-        bounds = [one.name for one in array.expressions]
+        bounds = [expression.name for expression in array.expressions]
         names = ("start", "end", "interval")
         range_ = dict(zip(names, bounds, strict=True))
         return {"rangePartitioning": {"field": column.name, "range": range_}}

@@ -126,9 +126,9 @@ def union_wildcards() -> None:
             raise BigQueryError("invalid", f"{label} does not match any table.")
         query = node.find_ancestor(exp.Select)
         for column in query.expressions if query is not None else []:
-            found = star(column)
-            if found is not None and not found.args.get("except_"):
-                found.set("except_", [exp.column("_TABLE_SUFFIX")])
+            every = star(column)
+            if every is not None and not every.args.get("except_"):
+                every.set("except_", [exp.column("_TABLE_SUFFIX")])
         if query is not None and isinstance(query.parent, exp.Union):
             # In BigQuery both parts have the columns of the newest table of all.
             query.parent.set("by_name", True)

@@ -151,8 +151,8 @@ def write_partitions(runner: Any) -> None:
     def destination(job: Any) -> Any:
         configuration = job.configuration
         parts = (configuration.query, configuration.load, configuration.copy_)
-        given = next(part for part in parts if part is not None)
-        return given.destinationTable
+        part = next(part for part in parts if part is not None)
+        return part.destinationTable
 
     def naming(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)

@@ -19,11 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--host", default=HOST)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--parent", type=int, help="stop when this process has gone")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
-    if given.parent is not None:
-        stop_with(given.parent)
-    asyncio.run(serve(given.host, given.port))
+    if options.parent is not None:
+        stop_with(options.parent)
+    asyncio.run(serve(options.host, options.port))
 
 
 if __name__ == "__main__":

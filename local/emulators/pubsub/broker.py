@@ -78,7 +78,10 @@ class Broker:
         return types.ListTopicsResponse.pb()(topics=topics)
 
     def list_topic_subscriptions(self, request: Proto) -> Proto:
-        names = [one.config.name for one in self._subscribers(request.topic)]
+        names = [
+            subscription.config.name
+            for subscription in self._subscribers(request.topic)
+        ]
         response = types.ListTopicSubscriptionsResponse.pb()
         return response(subscriptions=sorted(names))
 
@@ -169,7 +172,9 @@ class Broker:
 
     def _subscribers(self, topic: str) -> list[Subscription]:
         every = self._subscriptions.values()
-        return [one for one in every if one.config.topic == topic]
+        return [
+            subscription for subscription in every if subscription.config.topic == topic
+        ]
 
     def _deliver(self, topic: str, messages: Iterable[Proto]) -> list[str]:
         """Give messages ids and a time, and each to every subscription of a topic."""
@@ -277,11 +282,11 @@ def refuse(resource: Proto, *fields: str) -> None:
             raise RefusedError(message, "UNIMPLEMENTED")
 
 
-def merge(resource: Proto, given: Proto, mask: Proto, mutable: set[str]) -> None:
+def merge(resource: Proto, update: Proto, mask: Proto, mutable: set[str]) -> None:
     """Replace the fields that an update names."""
     if not mask.paths:
         raise RefusedError("The update_mask must be set, with a non-empty paths list.")
     for path in mask.paths:
         if path not in mutable:
             raise RefusedError(f"Invalid update_mask: {path} cannot be updated.")
-    mask.MergeMessage(given, resource, True, True)
+    mask.MergeMessage(update, resource, True, True)

@@ -23,7 +23,7 @@ PULL_MARGIN_S = 1.0
 
 
 def received(subscription: Subscription, taken: Mapping[int, Delivery]) -> list[Proto]:
-    """Return leases as pulls do; attempts are told where they are limited."""
+    """Return leases as pulls do; with attempts where these are limited."""
     config = subscription.config
     is_limited = config.HasField("dead_letter_policy")
     return [
@@ -121,7 +121,7 @@ class Stream:
             limit, seconds=self._deadline_s, max_bytes=max_bytes, on_end=self._settle
         )
         self._messages_out += len(taken)
-        self._bytes_out += sum(one.message.ByteSize() for one in taken.values())
+        self._bytes_out += sum(lease.message.ByteSize() for lease in taken.values())
         return taken
 
     def _settle(self, delivery: Delivery) -> None:

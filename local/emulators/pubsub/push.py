@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
         self._connecting: asyncio.Task[None] | None = None
 
     def push(self, number: int, request: bytes) -> None:
-        """Send the message of a lease; ``Pusher.finish`` is told how it went."""
+        """Send the message of a lease; pass the result to ``Pusher.finish``."""
         self._number, self._request, self._received = number, request, b""
         if self._transport is None:
             self._connecting = asyncio.create_task(self._connect())

@@ -19,10 +19,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--data-dir", type=Path, required=True, help="folder of data")
     parser.add_argument("--parent", type=int, help="stop when this process has gone")
-    given = parser.parse_args(arguments)
-    if given.parent is not None:
-        stop_with(given.parent)
-    serve(given.port, data_dir=given.data_dir.resolve())
+    options = parser.parse_args(arguments)
+    if options.parent is not None:
+        stop_with(options.parent)
+    serve(options.port, data_dir=options.data_dir.resolve())
 
 
 if __name__ == "__main__":

@@ -250,16 +250,16 @@ class Store(emulator_storage.Storage):  # type: ignore[misc]
         self, bucket_name: str, prefix: str | None = None, *rest: Any, **named: Any
     ) -> Any:
         """List objects, and the generations before them where these are asked for."""
-        found, folders = super().get_file_list(bucket_name, prefix, *rest, **named)
+        objects, folders = super().get_file_list(bucket_name, prefix, *rest, **named)
         if not self._conditions.versions:
-            return found, folders
+            return objects, folders
         older = [
             resource
             for name, generations in self.noncurrent.get(bucket_name, {}).items()
             if name.startswith(prefix or "")
             for resource, _ in generations.values()
         ]
-        return [*found, *older], folders
+        return [*objects, *older], folders
 
     def _keep_noncurrent(self, bucket: str, name: str) -> None:
         """Keep an object that is overwritten or deleted, if its bucket does."""

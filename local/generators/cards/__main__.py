@@ -50,20 +50,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--truths", type=Path, metavar="FILE.ndjson", help="what is found out, and when"
     )
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         cards = Cards(
-            seed=given.seed,
-            transactions=given.transactions,
-            fraud_rate=given.fraud_rate,
-            days=given.days,
-            drift=given.drift,
+            seed=options.seed,
+            transactions=options.transactions,
+            fraud_rate=options.fraud_rate,
+            days=options.days,
+            drift=options.drift,
         )
     except ValueError as error:
         parser.error(str(error))
-    _write(given.out, cards.drawn)
-    if given.truths:
-        _write_lines(given.truths, cards.drawn.truths().events())
+    _write(options.out, cards.drawn)
+    if options.truths:
+        _write_lines(options.truths, cards.drawn.truths().events())
 
 
 if __name__ == "__main__":

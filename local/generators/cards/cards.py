@@ -185,7 +185,7 @@ class Cards:
     end: datetime = DEFAULT_END
 
     def __post_init__(self) -> None:
-        wanted = {
+        conditions = {
             "a seed of 0 or more": self.seed >= 0,
             "at least 1 transaction": self.transactions >= 1,
             "a fraud rate from 0 to 1": 0 <= self.fraud_rate <= 1,
@@ -193,7 +193,9 @@ class Cards:
             "a drift from 0 to 1": 0 <= self.drift <= 1,
             "an end with a time zone": self.end.tzinfo is not None,
         }
-        if missed := [want for want, is_met in wanted.items() if not is_met]:
+        if missed := [
+            condition for condition, is_met in conditions.items() if not is_met
+        ]:
             raise ValueError(f"wanted {', '.join(missed)}; got {self}")
 
     @cached_property
@@ -206,8 +208,8 @@ class Cards:
         time_ms = self._times()
         since = self._progress(time_ms)
         group = self._groups(is_fraud, since)
-        shift = np.stack([one.shift for one in _GROUPS])[group]
-        spread = np.array([one.spread for one in _GROUPS])[group]
+        shift = np.stack([stratum.shift for stratum in _GROUPS])[group]
+        spread = np.array([stratum.spread for stratum in _GROUPS])[group]
         random = random_of(self.seed, "components")
         common = np.sqrt(COMMON) * self.loadings(since)
         noise = np.zeros((n, N_COMPONENTS))
@@ -219,10 +221,10 @@ class Cards:
         components = self.means(since) + self.scales(since) * (
             shift + spread[:, None] * noise
         )
-        mean, deviation = np.array([one.amount for one in _GROUPS])[group].T
+        mean, deviation = np.array([stratum.amount for stratum in _GROUPS])[group].T
         logarithm = mean + deviation * normal(random_of(self.seed, "amounts"), n)
         cents = np.clip(np.rint(100 * np.exp(logarithm)), 1, MAXIMUM_CENTS)
-        made = Transactions(
+        transactions = Transactions(
             ids=uuids(random_of(self.seed, "transaction ids"), n),
             time_ms=time_ms,
             components=np.round(components, DECIMALS),
@@ -230,7 +232,9 @@ class Cards:
             is_fraud=is_fraud,
             seed=self.seed,
         )
-        return replace(made, true_probabilities=self.probabilities(made))
+        return replace(
+            transactions, true_probabilities=self.probabilities(transactions)
+        )
 
     def _times(self) -> Ints:
         """Draw moments, in order, by hour of the day."""
@@ -327,8 +331,8 @@ class Cards:
         density = np.exp(logs)
         fraud = self.fraud_rate * density[:, len(_GENUINE) :].sum(axis=1)
         genuine = (1 - self.fraud_rate) * density[:, : len(_GENUINE)].sum(axis=1)
-        found: Floats = fraud / (fraud + genuine)
-        return found
+        probability: Floats = fraud / (fraud + genuine)
+        return probability
 
 
 @dataclass(frozen=True)

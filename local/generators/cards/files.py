@@ -79,10 +79,10 @@ def _columns(path: Path) -> pa.Table:
     except (OSError, pa.ArrowException) as error:
         raise CardsError(f"{path} cannot be read as Parquet or CSV: {error}") from error
     if missing := [name for name in COLUMNS if name not in table.column_names]:
-        found = ", ".join(table.column_names[:40]) or "none"
+        names = ", ".join(table.column_names[:40]) or "none"
         raise CardsError(
             f"{path} lacks {', '.join(missing)}. Wanted are the columns Time, V1 to "
-            f"V28, Amount and Class; found {found}"
+            f"V28, Amount and Class; found {names}"
         )
     if not table.num_rows:
         raise CardsError(f"{path} holds no transactions")

@@ -49,7 +49,7 @@ _json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 @dataclass(frozen=True, kw_only=True)
 class Transactions:
     """
-    Card transactions in order of time, generated or real, and what came of each.
+    Card transactions in order of time, generated or real, with their outcomes.
 
     One row each: ``ids``, ``time_ms`` (UTC, since 1970), ``components`` (n, 28),
     ``amounts`` in money, ``is_fraud``. ``true_probabilities`` is P(fraud | all that the
@@ -180,12 +180,12 @@ class Transactions:
         random = random_of(self.seed, f"cards' deliveries {seed}")
         n = len(self)
         events = list(self.events())
-        sent = np.array([_read_ms(one["ingest_ts"]) for one in events], np.int64)
+        sent = np.array([_read_ms(event["ingest_ts"]) for event in events], np.int64)
         is_late = drawn_late(random, n, late)
         sent += np.where(is_late, floor((0.02 + 0.98 * random.random(n)) * DAY_MS), 0)
         texts = (random.random(n) < AS_TEXTS).tolist()
         styles = pick(random, np.broadcast_to(INGEST_STYLES, (n, len(INGEST_STYLES))))
-        made = [
+        messages = [
             Delivery(
                 data=_payload(event, as_texts=as_texts, style=style),
                 attributes={},
@@ -198,9 +198,11 @@ class Transactions:
                 strict=True,
             )
         ]
-        made += repeated(random, made, round(n * duplicates), longest=(12, HOUR_MS))
-        made += _spoilt(random, events, round(n * broken), FAULTS, at="ingest_ts")
-        return sorted(made, key=_sent)
+        messages += repeated(
+            random, messages, round(n * duplicates), longest=(12, HOUR_MS)
+        )
+        messages += _spoilt(random, events, round(n * broken), FAULTS, at="ingest_ts")
+        return sorted(messages, key=_sent)
 
     # What came of them ------------------------------------------------------------
 
@@ -238,12 +240,12 @@ class Transactions:
         row = np.sort(row)
         corrected = np.zeros(n, np.int64)
         corrected[wrong] = MINUTE_MS + exponential(random, len(wrong), mean_ms / 2)
-        found = time[row] + corrected[row]
+        known_ms = time[row] + corrected[row]
         return Truths(
             ids=[self.ids[i] for i in (*row.tolist(), *wrong.tolist())],
             row=np.concatenate([row, wrong]),
             is_fraud=np.concatenate([self.is_fraud[row], ~self.is_fraud[wrong]]),
-            time_ms=np.concatenate([found, time[wrong]]),
+            time_ms=np.concatenate([known_ms, time[wrong]]),
             is_wrong=np.arange(len(row) + len(wrong)) >= len(row),
             seed=self.seed,
         )
@@ -310,7 +312,7 @@ class Truths:
         is_late = drawn_late(random, n, late)
         sent += np.where(is_late, floor(random.random(n) * DAY_MS), 0)
         as_number = (random.random(n) < AS_TEXTS).tolist()
-        made = [
+        messages = [
             Delivery(
                 data=_json(
                     event | {"is_fraud": int(event["is_fraud"])} if numeric else event
@@ -324,10 +326,12 @@ class Truths:
                 events, as_number, sent.tolist(), is_late.tolist(), strict=True
             )
         ]
-        made += repeated(random, made, round(n * duplicates), longest=(12, HOUR_MS))
+        messages += repeated(
+            random, messages, round(n * duplicates), longest=(12, HOUR_MS)
+        )
         count = round(n * broken)
-        made += _spoilt(random, events, count, TRUTH_FAULTS, at="truth_time")
-        return sorted(made, key=_sent)
+        messages += _spoilt(random, events, count, TRUTH_FAULTS, at="truth_time")
+        return sorted(messages, key=_sent)
 
 
 Spoil = Callable[[dict[str, Any]], bytes]
@@ -405,13 +409,13 @@ def _spoilt(
     ids = uuids(random, count)
     where = floor(random.random(count) * len(events)).tolist()
     wait_ms = latency_ms(random, count).tolist()
-    made = []
+    spoilt = []
     for turn, (spoilt_id, place, wait) in enumerate(
         zip(ids, where, wait_ms, strict=True)
     ):
         name = names[turn % len(names)]
         event = events[place] | {"transaction_id": spoilt_id}
-        made.append(
+        spoilt.append(
             Delivery(
                 data=faults[name].spoil(event),
                 attributes={},
@@ -421,7 +425,7 @@ def _spoilt(
                 fault=name,
             )
         )
-    return made
+    return spoilt
 
 
 def _check_shares(**shares: float) -> None:

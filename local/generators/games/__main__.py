@@ -57,22 +57,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         help="messages as sent: duplicates, late and broken ones, data in base64",
     )
     parser.add_argument("--postcodes", type=Path, metavar="FILE.csv")
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
         games = Games(
-            seed=given.seed,
-            users=given.users,
-            maximum_events=given.maximum_events,
-            days=given.days,
-            end=given.end,
+            seed=options.seed,
+            users=options.users,
+            maximum_events=options.maximum_events,
+            days=options.days,
+            end=options.end,
         )
     except ValueError as error:
         parser.error(str(error))
-    if given.postcodes:
-        csv.write_csv(postcodes(), given.postcodes)
-    with given.out.open("wb") as file:
-        lines = _lines(games, faults=given.faults)
-        total = None if given.faults else games.n_events
+    if options.postcodes:
+        csv.write_csv(postcodes(), options.postcodes)
+    with options.out.open("wb") as file:
+        lines = _lines(games, faults=options.faults)
+        total = None if options.faults else games.n_events
         with bar("writing", unit=" lines", total=total) as counted:
             for line in lines:
                 file.write(line + b"\n")

@@ -63,8 +63,8 @@ def expected_features(
     return {
         user: {
             name: value
-            for measure, found in mine.items()
-            for name, value in _statistics(measure, found).items()
+            for measure, values in mine.items()
+            for name, value in _statistics(measure, values).items()
         }
         for user, mine in amounts.items()
     }

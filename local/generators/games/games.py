@@ -146,7 +146,7 @@ class Games:
     end: datetime = DEFAULT_END
 
     def __post_init__(self) -> None:
-        wanted = {
+        conditions = {
             "a seed of 0 or more": self.seed >= 0,
             "at least 1 user": self.users >= 1,
             "a churn rate from 0 to 1": 0 <= self.churn_rate <= 1,
@@ -154,7 +154,9 @@ class Games:
             "at least 3 events a player": self.maximum_events >= 3,
             "an end with a time zone": self.end.tzinfo is not None,
         }
-        if missed := [want for want, is_met in wanted.items() if not is_met]:
+        if missed := [
+            condition for condition, is_met in conditions.items() if not is_met
+        ]:
             raise ValueError(f"wanted {', '.join(missed)}; got {self}")
 
     @property
@@ -345,8 +347,8 @@ class Games:
         by_place = np.zeros(self.users)
         at_home = players.country != ABROAD
         by_place[at_home] = np.log(churns[at_home] / stays[at_home])
-        found: Floats = np.where(players.is_unit_known, by_level, by_place)
-        return found
+        log_odds: Floats = np.where(players.is_unit_known, by_level, by_place)
+        return log_odds
 
     def optimum_roc_auc(self) -> float:
         """

@@ -110,16 +110,16 @@ def _addresses(
     codes, cities = [], []
     for i, unit in enumerate(players.unit.tolist()):
         outward = int(places.unit_outward[unit])
-        one, other = draws[i]
+        first, second = draws[i]
         city = AREAS[places.outward_area[outward]][1]
         if players.country[i] == ABROAD:
-            code = f"Q{int(one * 90):02d} {base36(int(other * 36**4), 4)}"
-            city = ABROAD_CITIES[int(one * len(ABROAD_CITIES))]
+            code = f"Q{int(first * 90):02d} {base36(int(second * 36**4), 4)}"
+            city = ABROAD_CITIES[int(first * len(ABROAD_CITIES))]
         elif not players.is_outward_known[i]:
-            letter = INWARD_LETTERS[int(one * len(INWARD_LETTERS))]
-            code = f"ZZ{int(other * 90) + 1} {int(one * 10)}{letter}{letter}"
+            letter = INWARD_LETTERS[int(first * len(INWARD_LETTERS))]
+            code = f"ZZ{int(second * 90) + 1} {int(first * 10)}{letter}{letter}"
         elif not players.is_unit_known[i]:
-            code = places.spares[outward][int(one * SPARE_UNITS)]
+            code = places.spares[outward][int(first * SPARE_UNITS)]
         else:
             code = places.unit_codes[unit]
         codes.append(misspelt(code, spelling[i]))

@@ -41,7 +41,7 @@ def sent(
         message_of(event, style)
         for event, style in zip(events, random.random(n).tolist(), strict=True)
     ]
-    made = [
+    deliveries = [
         Delivery(
             data=data,
             attributes=attributes,
@@ -54,9 +54,11 @@ def sent(
         )
     ]
 
-    made += repeated(random, made, round(n * duplicates), longest=(3, DAY_MS))
-    made += _spoilt(random, events, round(n * broken))
-    return sorted(made, key=lambda delivery: delivery.sent_time)
+    deliveries += repeated(
+        random, deliveries, round(n * duplicates), longest=(3, DAY_MS)
+    )
+    deliveries += _spoilt(random, events, round(n * broken))
+    return sorted(deliveries, key=lambda delivery: delivery.sent_time)
 
 
 def _spoilt(
@@ -72,7 +74,7 @@ def _spoilt(
     turns += [lean[i % len(lean)] for i in range(count - len(turns))]
     ids = uuids(random, count)
     wait_ms = latency_ms(random, count).tolist()
-    made = []
+    spoilt = []
     for name, event_id, wait, where in zip(
         turns, ids, wait_ms, random.random(count).tolist(), strict=True
     ):
@@ -80,7 +82,7 @@ def _spoilt(
         pool = pools[fault.of_registration]
         event = pool[int(where * len(pool))] | {"event_id": event_id}
         sent_ms = milliseconds(instant(event["event_time"])) + wait
-        made.append(
+        spoilt.append(
             Delivery(
                 data=fault.spoil(event),
                 attributes=attributes_of({**event, **fault.attributes}),
@@ -90,4 +92,4 @@ def _spoilt(
                 fault=name,
             )
         )
-    return made
+    return spoilt

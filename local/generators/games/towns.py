@@ -120,11 +120,11 @@ def postcodes() -> pa.Table:
     Written as in "QA1 2BD", sorted by district, with an index from 1 to 7 that varies
     little within an outward code. The same for every seed, as a country's are.
     """
-    found = gazetteer()
+    places = gazetteer()
     return pa.table(
         {
-            "postcode": pa.array(found.unit_codes),
-            "socioeconomic_idx": pa.array(found.unit_level.astype(np.float64)),
+            "postcode": pa.array(places.unit_codes),
+            "socioeconomic_idx": pa.array(places.unit_level.astype(np.float64)),
         }
     )
 

@@ -78,8 +78,8 @@ class Params:
         self.keys.append(key)
         self.rows.append(rows)
         for column, kind in columns.items():
-            held = values if column == name else pa.nulls(len(rows), kind)
-            getattr(self, column).append(held)
+            column_values = values if column == name else pa.nulls(len(rows), kind)
+            getattr(self, column).append(column_values)
 
     def text(self, key: str, rows: Ints, vocabulary: pa.Array, codes: Ints) -> None:
         self._add(key, rows, "texts", vocabulary.take(pa.array(codes)))
@@ -94,11 +94,11 @@ class Params:
         style[(style == 0) & ~is_whole] = 1
         for code, name in enumerate(("wholes", "doubles", "floats", "texts")):
             chosen = np.flatnonzero(style == code)
-            held = values[chosen]
+            sizes = values[chosen]
             column = {
                 "wholes": lambda x: pa.array(x.astype(np.int64)),
                 "texts": lambda x: pa.array([f"{v:.10g}" for v in x.tolist()]),
-            }.get(name, pa.array)(held)
+            }.get(name, pa.array)(sizes)
             self._add(key, rows[chosen], name, column.cast(_PARAM_KINDS[name]))
 
     def build(self) -> pa.ListArray:
@@ -138,13 +138,13 @@ def consents(visit: Ints) -> pa.StructArray:
 
     By the number of the visit and not by chance, which would change all that follows.
     """
-    said = pa.array(["Yes", "No", None])
+    answers = pa.array(["Yes", "No", None])
     analytics = np.select([visit % 50 == 7, visit % 50 == 8], [1, 2], 0)
     ads = np.where(analytics > 0, analytics, visit % 3 == 0).astype(np.int64)
     return pa.StructArray.from_arrays(
         [
-            said.take(pa.array(analytics)),
-            said.take(pa.array(ads)),
+            answers.take(pa.array(analytics)),
+            answers.take(pa.array(ads)),
             pa.array(["No"] * len(visit)),
         ],
         ["analytics_storage", "ads_storage", "uses_transient_token"],
