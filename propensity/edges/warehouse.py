@@ -23,7 +23,7 @@ from propensity.edges.definitions import Definitions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.tables import Table
+    from propensity.schema import Table
 
 # Read as JSON with the answer; more are read as Arrow through the Storage API.
 _SMALL_ROWS = 1_000

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from propensity.errors import UseCaseError
+from propensity.schema import Column
 from propensity.statements import statement
-from propensity.tables import Column
 from propensity.usecases.declaration import VALUES
 
 VIEW = "ga_events"
