@@ -8,7 +8,7 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion and an uploaded preprocessor
 Writes    models/<use case>/<version>/ (bucket), a row of ma_model_training_metadata,
           and the champion pointer where the model is not worse than the champion
-Answers   200 what was trained; 409 the same run is under way; 422 too little data;
+Answers   200 the new version; 409 the same run is under way; 422 too little data;
           424 a table is missing; 503 try again, or the export's newest day is awaited
 """
 
@@ -25,9 +25,9 @@ def model_training(current: Run) -> Answer:
     """Train once per use case and as-of date; a failure leaves the champion alone."""
     days = export.wait_for_training_days(current)
     rows = train.training_rows(current)
-    trained = train.trained_on(current, rows)
+    trained = train.train(current, rows)
     champion = current.registry.find_champion()
-    verdict = train.compared(current, trained, champion)
+    verdict = train.compare(current, trained, champion)
     answer = train.publish_model(
         current, trained, verdict, rows=rows, champion=champion
     )

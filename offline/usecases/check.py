@@ -27,6 +27,7 @@ from offline.usecases.sources import Line
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError, RequestError, UseCaseError
+from propensity.ids import NAME
 from propensity.privacy import consent
 from propensity.usecases import NUMBER, Problem, UseCase, declaration, export
 
@@ -103,7 +104,7 @@ def declared(name: str) -> Report:
     Raises:
         RequestError: There is no such use case.
     """
-    if not usecases.NAME.fullmatch(name) or name not in usecases.names():
+    if not NAME.fullmatch(name) or name not in usecases.names():
         raise RequestError(
             f"there is no use case {name[:64]!r}; there are "
             f"{', '.join(usecases.names())}",
@@ -282,7 +283,7 @@ def _statement(use_case: UseCase, name: str) -> list[Problem]:
     except sources.Missing as error:
         return [Problem(error.line.file, error.line.number, str(error))]
     found = []
-    given = declaration.GIVEN | {*use_case.parameters}
+    given = declaration.RUN_PARAMETERS | {*use_case.parameters}
     for line in whole:
         at = (line.file, line.number)
         found += [

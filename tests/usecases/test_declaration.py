@@ -11,7 +11,7 @@ import pytest
 
 from propensity import usecases
 from propensity.events import types
-from propensity.learning import training
+from propensity.learning import fit
 from propensity.settings import Settings
 from propensity.usecases import declaration
 from propensity.usecases.declaration import Problem
@@ -187,7 +187,7 @@ class TestLists:
     def test_algorithms_are_those_that_can_be_trained(self):
         """No more and no fewer."""
         assert {*declaration.ALGORITHMS} == {
-            *training._ALGORITHMS,
+            *fit._ALGORITHMS,
             declaration.MEAN,
             declaration.FOREST,
         }
@@ -201,4 +201,4 @@ class TestLists:
         use_case = usecases.load("ga4_purchase")
         window = use_case.window(Settings(project="p"), [date(2026, 3, 2)])
 
-        assert {*window} - {*use_case.parameters} <= declaration.GIVEN
+        assert {*window} - {*use_case.parameters} <= declaration.RUN_PARAMETERS
