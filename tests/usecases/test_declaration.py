@@ -194,7 +194,7 @@ class TestLists:
 
     def test_kinds_of_fields_are_those_of_events(self):
         """No more and no fewer."""
-        assert {*declaration.EVENT_KINDS} == {*types._TYPES}
+        assert {*declaration.EVENT_KINDS} == {*types.KINDS}
 
     def test_given_parameters_are_those_of_every_run(self):
         """A use case's own parameter can hide none of them."""
