@@ -25,9 +25,9 @@ def model_training(current: Run) -> Answer:
     """Train once per use case and as-of date; after a failure the champion stays."""
     days = export.wait_for_training_days(current)
     rows = train.training_rows(current)
-    trained = train.trained_on(current, rows)
+    trained = train.train(current, rows)
     champion = current.registry.find_champion()
-    verdict = train.compared(current, trained, champion)
+    verdict = train.compare(current, trained, champion)
     answer = train.publish_model(
         current, trained, verdict, rows=rows, champion=champion
     )

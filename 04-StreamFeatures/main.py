@@ -56,4 +56,4 @@ async def archive_events(request: Request) -> Response:
 @run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
 def compact_features(current: Run) -> Answer:
     """Bring tiles and exports up to date, and log the ages of published tables."""
-    return ages.logged(current, compact.compact(current))
+    return ages.log(current, compact.compact(current))

@@ -54,9 +54,9 @@ from propensity.registry.versions import Registry
 from propensity.runs import compact
 from propensity.runs.run import Run
 from propensity.runs.watermark import read_watermark
+from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import Column, Table
 
 DAYS = (1, 10, 100)
 MOST_OF_ONE_DAY = 1.5

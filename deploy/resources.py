@@ -31,6 +31,7 @@ from deploy.words import (
 )
 from propensity import tables, topics
 from propensity.privacy import consent
+from propensity.schema import Table
 from propensity.statements import statement
 
 LIFECYCLE = "deploy/lifecycle.json"
@@ -367,7 +368,7 @@ def _view(d: Deployment, verb: str, name: str, text: str) -> Command:
     return bq(d, verb, "--use_legacy_sql=false", f"--view={text}", table_name(d, name))
 
 
-def _has_columns(table: tables.Table) -> Callable[[Any], bool]:
+def _has_columns(table: Table) -> Callable[[Any], bool]:
     def holds(found: dict[str, Any]) -> bool:
         there = {one["name"] for one in found.get("schema", {}).get("fields", ())}
         expires = int(found.get("timePartitioning", {}).get("expirationMs", 0))
@@ -380,14 +381,14 @@ def _has_columns(table: tables.Table) -> Callable[[Any], bool]:
     return holds
 
 
-def _has_types(table: tables.Table) -> Callable[[Any], bool]:
+def _has_types(table: Table) -> Callable[[Any], bool]:
     def holds(found: dict[str, Any]) -> bool:
         return not table.is_narrower(found.get("schema", {}).get("fields", ()))
 
     return holds
 
 
-def added_columns(table: tables.Table) -> str:
+def added_columns(table: Table) -> str:
     """
     Return the script that gives a table of an earlier version what it lacks.
 

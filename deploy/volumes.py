@@ -31,8 +31,8 @@ from functools import cache
 from pathlib import Path
 
 from propensity import tables, usecases
+from propensity.schema import Column, Table
 from propensity.settings import Settings
-from propensity.tables import Column
 
 FILE = Path(__file__).with_name("statements.toml")
 
@@ -460,7 +460,7 @@ def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
     return total
 
 
-def _declared(name: str) -> tables.Table:
+def _declared(name: str) -> Table:
     [found] = [one for one in tables.TABLES if one.name == name]
     return found
 

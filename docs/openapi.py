@@ -23,8 +23,8 @@ from propensity.errors import PropensityError
 from propensity.events import messages, values
 from propensity.online import instances, question, score
 from propensity.runs.run import MAXIMUM_BODY
+from propensity.schema import Column
 from propensity.settings import Settings
-from propensity.tables import Column
 from propensity.usecases import NUMBER, UseCase
 
 Schema = dict[str, Any]

@@ -9,7 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 
-from propensity.tables import GA_EVENTS, TABLES, Column, Table
+from propensity.schema import Column, Table
+from propensity.tables import GA_EVENTS, TABLES
 
 OPENING = """\
 # Tables

@@ -41,9 +41,10 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.versions import PARQUET, Registry
 from propensity.runs import compact
+from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.tables import EVENT, RAW, USER, Table
+from propensity.tables import EVENT, RAW, USER
 
 ENDING = ".parquet"
 MODELS = "models/"

@@ -42,6 +42,7 @@ from offline.transaction_files import (
 )
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
+from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -268,7 +269,7 @@ def _digest(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _table(table: tables.Table, columns: dict[str, Any], n: int) -> pa.Table:
+def _table(table: Table, columns: dict[str, Any], n: int) -> pa.Table:
     schema = table.arrow_schema()
     empty = {name: [None] * n for name in schema.names if name not in columns}
     return pa.table({**columns, **empty}, schema=schema)

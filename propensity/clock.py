@@ -1,8 +1,8 @@
 """
-The clock: what day and time it is, and how much time has passed.
+The clock: time of day, and time passed.
 
-The one place that asks the system. An entry point opens ``SYSTEM`` and hands it down;
-a test hands down a clock of its own, and never waits for time to pass.
+The only module that reads the system's clock. An entry point hands ``SYSTEM`` down; a
+test hands down its own clock, and never waits.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class SystemClock:
         return datetime.now(UTC)
 
     def monotonic(self) -> float:
-        """Return seconds since some start; setting the machine's time leaves them."""
+        """Return seconds since some start; setting the machine's time has no effect."""
         return time.monotonic()
 
 

@@ -1,16 +1,16 @@
 """
-Everything that can go wrong on purpose, each with its HTTP status.
+The tree of errors, each with its HTTP status.
 
-``retryable`` says whether the same request may succeed later without anybody doing
-anything: the scheduler and Pub/Sub deliver again only where that is so. ``is_public``
-says that an error is about the request alone: its message may be read by anybody.
+``retryable`` says whether the same request may succeed later without a person's help:
+the scheduler and Pub/Sub deliver again only then. ``is_public`` says that the error is
+about the request alone, so that anybody may read its message.
 """
 
 from __future__ import annotations
 
 
 class PropensityError(Exception):
-    """Is raised for every failure that a caller can be told about."""
+    """A failure whose code and message the caller gets as JSON."""
 
     status = 500
     code = "internal"
@@ -22,7 +22,7 @@ class PropensityError(Exception):
     ) -> None:
         """
         Args:
-            message: What was wanted, what was found, and what to do.
+            message: The expectation, the finding, and what to do.
             field: The request's field at fault, where there is one.
             detail: More for the answer's body; must be JSON-serialisable.
         """
@@ -101,8 +101,8 @@ class SettingsError(PropensityError):
         Args:
             message: Names the variable.
             field: The variable.
-            is_missing: Whether it must be set and is not. That much is public: there
-                is no value to keep.
+            is_missing: Whether a required variable is not set. That is public: there
+                is no value to protect.
         """
         super().__init__(message, field=field)
         self.is_public = is_missing
@@ -115,7 +115,7 @@ class UseCaseError(PropensityError):
 
 
 class SchemaError(PropensityError):
-    """A table, a preprocessor or a model has another shape than the one agreed."""
+    """A table, a preprocessor or a model does not have the expected shape."""
 
     status = 409
     code = "schema"
@@ -150,7 +150,7 @@ class ArtifactError(PropensityError):
 
 
 class UnknownVersion(PropensityError):
-    """The version that was asked for has never been recorded."""
+    """There is no record of this version."""
 
     status = 404
     code = "unknown_version"
@@ -165,7 +165,7 @@ class Pinned(PropensityError):
 
 
 class OldEpoch(PropensityError):
-    """A command is not newer than the newest that was followed; it changed nothing."""
+    """A command is not newer than the last one in effect; it changed nothing."""
 
     status = 409
     code = "old_epoch"
@@ -203,7 +203,7 @@ class Unavailable(PropensityError):
 
 
 class Unfinished(PropensityError):
-    """A run had more to do than time; what it did is kept, and the next goes on."""
+    """A run ran out of time; its progress is kept, and the next run goes on."""
 
     status = 503
     code = "unfinished"

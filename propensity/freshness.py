@@ -1,13 +1,13 @@
 """
-Which days of the GA4 export are there, and up to when a run may read them.
+The days of the GA4 export that are there, and the day up to which a run may read.
 
-A day's table comes by the afternoon of the next day in the property's time zone, with
-no promise, and is written again for up to three days. A run that reads while the newest
-day is missing would find every user a day less recent, and seven days short of one. So
-the tables are looked at before they are read: their names, and of the newest days how
-many rows they have, which bills nothing.
+A day's table usually comes by the afternoon of the next day in the property's time
+zone, and GA4 rewrites it for up to three days. A run that reads without the newest day
+would see every user a day less recent, with six days of events in the last seven. So a
+run first looks at the names of the tables, and at the row counts of the newest days,
+which bills nothing.
 
-Nothing here talks to BigQuery or asks what time it is.
+Nothing here talks to BigQuery or reads a clock.
 
 Source:
     https://support.google.com/analytics/answer/9358801 and 9823238: daily and streaming
@@ -29,29 +29,28 @@ from propensity.timeframe import DAY
 if TYPE_CHECKING:
     from propensity.settings import Settings
 
-# A daily table may come, and is written again, for so long after its day.
+# A daily table may come, or be rewritten, for so long after its day.
 SETTLES = timedelta(hours=72)
 
-# A streamed table has what happened on its day so long after the day's end.
+# A streamed table is complete so long after its day.
 STREAMED = timedelta(hours=3)
 
-# A daily table with less than this share of the rows that the same weekday has is one
-# that is still being loaded.
+# A daily table with less than this share of its weekday's usual rows is still loading.
 WHOLE = 0.5
 
-# Of the same weekday so many tables are compared with, at most, and from so many weeks.
+# The usual rows are the median of at most so many tables of the last so many weeks.
 COMPARED = 4
 COMPARED_WEEKS = 8
 
-# A weekday of which fewer than this share of the days have a table, in half a year
-# before and after, is one on which nothing happens: nobody waits for its table.
+# If less than this share of a weekday has tables, within half a year before and after,
+# nothing happens on that weekday, and no run waits for its table.
 BUSY = 0.5
 HABIT_WEEKS = 26
 
-# While a day is awaited, how often to look.
+# How often to look while a day is awaited.
 LOOK_AGAIN_S = 600
 
-# Days without a daily table after which a property is one that only streams.
+# After so many days without a daily table a property only streams.
 STREAMS = 3
 
 WEEK = 7 * DAY
@@ -61,15 +60,15 @@ _SHARD = re.compile(r"events_(intraday_)?([0-9]{8})")
 
 @dataclass(frozen=True, kw_only=True)
 class Shards:
-    """The days that have a daily table, and those that have a streamed one."""
+    """The days with a daily table, and the days with a streamed table."""
 
     daily: frozenset[date]
     intraday: frozenset[date]
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Shards:
-        """Sort table names; those that are no day's are left out."""
-        found: dict[bool, set[date]] = {True: set(), False: set()}
+        """Sort table names; others than those of days are left out."""
+        days: dict[bool, set[date]] = {True: set(), False: set()}
         for name in names:
             match = _SHARD.fullmatch(name)
             if match is None:
@@ -78,16 +77,16 @@ class Shards:
                 day = datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC).date()
             except ValueError:
                 continue
-            found[bool(match[1])].add(day)
-        return cls(daily=frozenset(found[False]), intraday=frozenset(found[True]))
+            days[bool(match[1])].add(day)
+        return cls(daily=frozenset(days[False]), intraday=frozenset(days[True]))
 
     @property
     def days(self) -> frozenset[date]:
-        """The days that have either."""
+        """The days with a table of either kind."""
         return self.daily | self.intraday
 
     def only_streams(self, day: date) -> bool:
-        """Tell whether the days before one have no daily table, so it gets none."""
+        """Tell whether the days before have no daily table, so that this gets none."""
         return not any(day - n * DAY in self.daily for n in range(1, STREAMS + 1))
 
 
@@ -96,10 +95,10 @@ class Freshness:
     """
     How far the export can be read.
 
-    ``data_until`` is the newest as-of date, no later than the one asked for, whose days
-    are all there. ``late`` are the days from it on that are not, or not whole;
-    ``missing`` earlier ones within the window that never came; ``streamed`` those that
-    have a streamed table alone. ``is_awaited`` says that a late one may still come.
+    ``data_until`` is the newest as-of date, at most the requested, with all days before
+    it. ``late`` are days from it on without a table, or with a partial one; ``missing``
+    are earlier days of the window without a table; ``streamed`` are days with only a
+    streamed table. ``is_awaited`` says that a late day may still come.
     """
 
     data_until: date
@@ -129,7 +128,7 @@ class Window:
         return self.until if self.utc_offset_hours > 0 else self.until - DAY
 
     def until_without(self, day: date) -> date:
-        """Return the newest as-of date that needs no event of a local day or after."""
+        """Return the newest as-of date that needs no event from a local day on."""
         return min(self.until, day - DAY if self.utc_offset_hours > 0 else day)
 
     def ends(self, day: date) -> datetime:
@@ -149,13 +148,13 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
     """
     Return how far the export can be read for a window.
 
-    A window of which no day is there at all is left to the statements that read it.
+    A window without any day is left to the statements that read it.
 
     Args:
-        shards: What is there.
-        window: What is to be read.
-        rows: How many rows the daily table of a day has; is asked about days whose
-            table may still be written, and about those they are compared with.
+        shards: The days with tables.
+        window: The events to read.
+        rows: Returns the row count of a day's daily table; called for days whose table
+            may still change, and for the days that they are compared with.
     """
     there = sorted(day for day in shards.days if window.first <= day <= window.last)
     if not there:
@@ -167,18 +166,18 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
             late.append(newest)
         newest -= DAY
     read = [begin + n * DAY for n in range((newest - begin).days + 1)]
-    streamed = [one for one in read if one in shards.days - shards.daily]
-    # Where there usually is a daily table, it has more than the streamed one.
-    better = [one for one in streamed[-1:] if not shards.only_streams(one)]
+    streamed = [day for day in read if day in shards.days - shards.daily]
+    # Where there usually is a daily table, it has more than the streamed day.
+    better = [day for day in streamed[-1:] if not shards.only_streams(day)]
     return Freshness(
         data_until=window.until_without(min(late)) if late else window.until,
         late=tuple(sorted(late)),
         missing=tuple(
-            one for one in read if one not in shards.days and is_expected(one, shards)
+            day for day in read if day not in shards.days and is_expected(day, shards)
         ),
         streamed=tuple(streamed),
         is_awaited=any(
-            window.is_over(one) and window.may_change(one) for one in (*late, *better)
+            window.is_over(day) and window.may_change(day) for day in (*late, *better)
         ),
     )
 
@@ -186,11 +185,11 @@ def look(shards: Shards, window: Window, *, rows: Callable[[date], int]) -> Fres
 def _is_there(
     day: date, shards: Shards, window: Window, *, rows: Callable[[date], int]
 ) -> bool:
-    """Tell whether all of a day is there, as far as can be known without reading it."""
+    """Tell whether a day is complete, as far as names and row counts show."""
     if day in shards.daily:
         return not window.may_change(day) or _is_whole(day, shards, rows=rows)
     if day in shards.intraday:
-        # Of the last local day the window needs what is before its own end.
+        # The window needs the last local day only up to its own end.
         midnight = datetime.combine(window.until, datetime.min.time(), tzinfo=UTC)
         return window.now >= min(window.ends(day), midnight) + STREAMED
     return False
@@ -198,27 +197,27 @@ def _is_there(
 
 def _is_whole(day: date, shards: Shards, *, rows: Callable[[date], int]) -> bool:
     weeks = (day - n * WEEK for n in range(1, COMPARED_WEEKS + 1))
-    compared = [one for one in weeks if one in shards.daily][:COMPARED]
+    compared = [week_day for week_day in weeks if week_day in shards.daily][:COMPARED]
     if not compared:
         return rows(day) > 0
-    return rows(day) >= WHOLE * median(rows(one) for one in compared)
+    return rows(day) >= WHOLE * median(rows(week_day) for week_day in compared)
 
 
 def is_expected(day: date, shards: Shards) -> bool:
     """
-    Tell whether a day should have a table: whether its weekday usually has one.
+    Tell whether a day should have a table: whether its weekday usually has week_day.
 
-    Of an export of less than a week nobody knows what is usual.
+    False for an export of less than a week: nothing is usual yet.
     """
     first, last = min(shards.days), max(shards.days)
     if last - first < WEEK:
         return False
     weeks = [day + n * WEEK for n in range(-HABIT_WEEKS, HABIT_WEEKS + 1) if n]
-    known = [one for one in weeks if first <= one <= last]
-    return sum(one in shards.days for one in known) >= BUSY * len(known)
+    known = [week_day for week_day in weeks if first <= week_day <= last]
+    return sum(week_day in shards.days for week_day in known) >= BUSY * len(known)
 
 
 def retry_after_s(waited: timedelta, settings: Settings) -> int:
-    """Return the seconds after which to look again; 0 once it was waited enough."""
+    """Return the seconds after which to look again; 0 after the longest wait."""
     left = timedelta(minutes=settings.export_wait_minutes) - waited
     return max(0, min(math.ceil(left.total_seconds()), LOOK_AGAIN_S))

@@ -1,5 +1,5 @@
 """
-Ids: what the id of a user or an event can be, and the name of a use case.
+Rules for the ids of users and events, and for the names of use cases.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -10,7 +10,7 @@ import re
 
 MAXIMUM_ID_CHARACTERS = 256
 
-# Of a use case, which is a folder, and of an event type.
+# The name of a use case, which is a folder, or of an event type.
 NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 # Control characters, and halves of surrogate pairs, which are not text.
@@ -18,7 +18,7 @@ _NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def problem_of(value: object) -> str:
-    """Return what is wrong with an id in a request, empty where nothing is."""
+    """Return the problem of an id in a request; empty if it is valid."""
     if not isinstance(value, str):
         return "must be a string"
     if not value:

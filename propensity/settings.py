@@ -20,7 +20,7 @@ from propensity.ids import NAME
 
 PREFIX = "PROPENSITY_"
 
-# Read by the tests and by local mode alone; a function that inherits them ignores them:
+# For the tests and local mode alone; functions ignore them:
 # the folder of real data, how long local services may take, and their ports.
 FOREIGN = re.compile(r"PROPENSITY_(DATA|LOCAL_READY_S|PORT_[A-Z0-9_]+)")
 
@@ -28,11 +28,11 @@ GIB = 1024**3
 
 MINIMUM_KEY_CHARACTERS = 32
 
-# What a user must have consented to for an event of the export to be read; true is
+# The consent that an event of the export must have to be read; true is
 # analytics_storage.
 CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
 
-# Settings whose values no message repeats.
+# Settings whose values appear in no message.
 _SECRETS = frozenset({"suppression_key"})
 
 _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
@@ -107,11 +107,10 @@ def _retention(text: str) -> str:
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """
-    What a deployment chooses; ``docs/settings.md`` describes each.
+    The settings of a deployment; ``docs/settings.md`` describes each.
 
-    Defaults are here and nowhere else. The variable of a setting is its name in
-    capitals behind ``PROPENSITY_``, except for those that Google's own clients
-    and emulators name.
+    Defaults are here and nowhere else. The variable of a setting is ``PROPENSITY_``
+    and its name in capitals, except for those of Google's clients and emulators.
     """
 
     project: str
@@ -193,34 +192,34 @@ class Settings:
                 f"{', '.join(sorted(known))}",
                 field=unknown[0],
             )
-        chosen: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for variable, name in known.items():
             text = variables.get(variable, "").strip()
             if not text:
                 continue
             try:
-                chosen[name] = _PARSERS[name](text)
+                values[name] = _PARSERS[name](text)
             except ValueError as error:
-                said = "is set" if name in _SECRETS else f"is {text!r}"
+                state = "is set" if name in _SECRETS else f"is {text!r}"
                 raise SettingsError(
-                    f"{variable} {said}, but it {error}", field=variable
+                    f"{variable} {state}, but it {error}", field=variable
                 ) from error
-        if "project" not in chosen:
+        if "project" not in values:
             raise SettingsError(
                 "GOOGLE_CLOUD_PROJECT is not set: the project to run in",
                 field="GOOGLE_CLOUD_PROJECT",
                 is_missing=True,
             )
-        return cls(**chosen)
+        return cls(**values)
 
     @property
     def export(self) -> str:
         """Project and dataset of the GA4 export, ``project.dataset``; empty if none."""
-        named = "." in self.ga4_dataset or not self.ga4_dataset
-        return self.ga4_dataset if named else f"{self.project}.{self.ga4_dataset}"
+        is_complete = "." in self.ga4_dataset or not self.ga4_dataset
+        return self.ga4_dataset if is_complete else f"{self.project}.{self.ga4_dataset}"
 
     def required(self, name: str) -> str:
-        """Return the text setting ``name``, or raise SettingsError if it is empty."""
+        """Return the setting ``name``, or raise SettingsError if it is empty."""
         value = str(getattr(self, name))
         if not value:
             raise SettingsError(
@@ -298,7 +297,7 @@ def project_here() -> str:
     """
     Return the project of this process, empty where none is set.
 
-    For log lines, which tell of settings that cannot be read as well.
+    For log lines, which are written even if the settings are wrong.
     """
     return os.environ.get(_VARIABLES["project"], "")
 

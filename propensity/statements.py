@@ -1,8 +1,7 @@
 """
 SQL statements, read from their files.
 
-A line that reads ``-- include: name.sql`` stands for that file, so that what two
-statements share is written once.
+A line ``-- include: name.sql`` stands for the text of that file.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$", re.MULTILINE)
 
 def statement(name: str, *, own: Any = None) -> str:
     """
-    Return a statement, complete with what it includes.
+    Return the text of a statement, with its includes.
 
     Args:
-        name: Of the file, without its ending.
-        own: Folder whose files come before those of ``propensity/sql``.
+        name: Name of the file, without ``.sql``.
+        own: A folder that is searched before ``propensity/sql``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -28,4 +27,4 @@ def statement(name: str, *, own: Any = None) -> str:
     shared = resources.files("propensity") / "sql" / f"{name}.sql"
     file = shared if own is None or not (own / f"{name}.sql").is_file() else None
     text = (file or own / f"{name}.sql").read_text("utf-8")
-    return _INCLUDE.sub(lambda found: statement(found[1], own=own), text)
+    return _INCLUDE.sub(lambda include: statement(include[1], own=own), text)

@@ -1,195 +1,15 @@
 """
 Every table that the functions share: columns, key, partitioning, clustering.
 
-The only place where a column is typed. ``ddl`` gives the statement that creates a
-table, ``arrow_schema`` the type of the rows that are written to it; nothing here talks
-to BigQuery.
+The only place where a column is typed. ``schema`` says what a column and a table are.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-
-@dataclass(frozen=True)
-class Column:
-    """One column: BigQuery's type name, mode and a description for the console."""
-
-    name: str
-    type: str
-    description: str
-    required: bool = False
-    repeated: bool = False
-    fields: tuple[Column, ...] = ()
-
-    @property
-    def sql_type(self) -> str:
-        """The type as DDL spells it, without NOT NULL."""
-        kind = self.type
-        if self.fields:
-            inside = ", ".join(f"{part.name} {part.sql_type}" for part in self.fields)
-            kind = f"STRUCT<{inside}>"
-        return f"ARRAY<{kind}>" if self.repeated else kind
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """
-    One table of the dataset.
-
-    ``key`` names the columns that identify a row (BigQuery does not enforce it; the
-    statements that write do). ``partition`` is a DATE column, whose days are the
-    partitions; with ``buckets`` it is an INT64 column with values from 0 up to that
-    number, each a partition. ``expiration_days`` is how long a day is kept, 0 for ever.
-    Of a table that ``requires_filter`` BigQuery refuses a query that does not say which
-    days it means.
-    """
-
-    name: str
-    description: str
-    columns: tuple[Column, ...]
-    key: tuple[str, ...]
-    partition: str
-    clustering: tuple[str, ...]
-    buckets: int = 0
-    expiration_days: int = 0
-    requires_filter: bool = False
-
-    @property
-    def partitioning(self) -> str:
-        """What the table is partitioned by, as DDL spells it."""
-        if not self.buckets:
-            return self.partition
-        return f"RANGE_BUCKET({self.partition}, GENERATE_ARRAY(0, {self.buckets}, 1))"
-
-    @property
-    def every_partition(self) -> str:
-        """A condition that holds for every row, and says so of the partition."""
-        first = "0" if self.buckets else "DATE '1970-01-01'"
-        return f"{self.partition} >= {first}"
-
-    def ddl(self) -> str:
-        """Return the statement that creates the table where it is missing."""
-        lines = ",\n".join(
-            f"  {column.name} {column.sql_type}"
-            f"{' NOT NULL' if column.required else ''}"
-            f" OPTIONS (description = {_literal(column.description)})"
-            for column in self.columns
-        )
-        options = f"description = {_literal(self.description)}"
-        if self.expiration_days:
-            options += f", partition_expiration_days = {self.expiration_days}"
-        if self.requires_filter:
-            options += ", require_partition_filter = TRUE"
-        return (
-            f"CREATE TABLE IF NOT EXISTS `{self.name}` (\n{lines}\n)\n"
-            f"PARTITION BY {self.partitioning}\n"
-            f"CLUSTER BY {', '.join(self.clustering)}\n"
-            f"OPTIONS ({options})"
-        )
-
-    def is_narrower(self, fields: Iterable[Mapping[str, Any]]) -> bool:
-        """
-        Tell whether a table that is there has whole numbers in the place of fractions.
-
-        Args:
-            fields: Its schema as the API describes it: ``name``, ``type`` and, of a
-                struct, ``fields``.
-        """
-        return any(_is_narrower(column, fields) for column in self.columns)
-
-    def rewritten(self) -> str:
-        """
-        Return the script that gives structs of a table, which exists, today's types.
-
-        Its rows are copied, cast, and put into a table that replaces it as a whole, so
-        that readers see the old one or the new. If the script fails between, the rows
-        are in the copy as well, which expires after a week.
-
-        Source:
-            No other statement changes a field within an array of structs:
-            https://cloud.google.com/bigquery/docs/managing-table-schemas.
-        """
-        copy = f"{self.name}_before"
-        selected = ",\n".join(f"  {_cast(column)}" for column in self.columns)
-        created = self.ddl().removeprefix("CREATE TABLE IF NOT EXISTS")
-        return (
-            f"CREATE OR REPLACE TABLE `{copy}`\n"
-            "OPTIONS (expiration_timestamp = "
-            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
-            f"AS SELECT * FROM `{self.name}`\n"
-            f"WHERE {self.partition} >= DATE '1970-01-01';\n"
-            f"CREATE OR REPLACE TABLE{created}\n"
-            f"AS SELECT\n{selected}\nFROM `{copy}`;\n"
-            f"DROP TABLE `{copy}`"
-        )
-
-    def arrow_schema(self) -> pa.Schema:
-        """Return the Arrow schema of the table's rows."""
-        import pyarrow as pa  # a lookup never needs Arrow
-
-        return pa.schema(
-            [
-                pa.field(column.name, _arrow(column), nullable=not column.required)
-                for column in self.columns
-            ]
-        )
-
-
-# Types as the API spells them, and as SQL does.
-_WHOLE = frozenset({"INTEGER", "INT64"})
-
-
-def _is_narrower(column: Column, fields: Iterable[Mapping[str, Any]]) -> bool:
-    found = next((one for one in fields if one["name"] == column.name), {})
-    if column.fields:
-        inside = found.get("fields", ())
-        return any(_is_narrower(one, inside) for one in column.fields)
-    return column.type == "FLOAT64" and found.get("type") in _WHOLE
-
-
-def _cast(column: Column) -> str:
-    """Return a column, the fields of its structs cast to their types."""
-    if not column.fields:
-        return column.name
-    parts = ", ".join(
-        f"CAST(part.{one.name} AS {one.sql_type}) AS {one.name}"
-        for one in column.fields
-    )
-    return (
-        f"ARRAY(SELECT AS STRUCT {parts} FROM UNNEST({column.name}) AS part "
-        f"WITH OFFSET AS place ORDER BY place) AS {column.name}"
-    )
-
-
-def _literal(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-
-
-def _arrow(column: Column) -> Any:
-    import pyarrow as pa
-
-    kinds = {
-        "STRING": pa.string(),
-        "INT64": pa.int64(),
-        "FLOAT64": pa.float64(),
-        "BOOL": pa.bool_(),
-        "BYTES": pa.binary(),
-        "DATE": pa.date32(),
-        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
-        "NUMERIC": pa.decimal128(38, 9),
-    }
-    if column.fields:
-        kind = pa.struct([pa.field(part.name, _arrow(part)) for part in column.fields])
-    else:
-        kind = kinds[column.type]
-    return pa.list_(kind) if column.repeated else kind
+from propensity.schema import Column, Table
 
 
 def _interval(name: str, of: str) -> tuple[Column, Column]:
@@ -372,7 +192,7 @@ _STAGED = (
     Column("staged_on", "DATE", "UTC day of the run", required=True),
 )
 
-# What one run has written and not published yet. Rows of a run that died expire.
+# Rows that a run has not published yet. Those of a run that died expire.
 PREDICTIONS_STAGING = Table(
     name="ma_predictions_staging",
     description="Scores of runs that have not published yet",
@@ -481,8 +301,8 @@ STREAM_FEATURES_DAILY = Table(
     ),
 )
 
-# A partition each, of the 4,000 that one job may change. Of fifty million users one has
-# fifty thousand: less than BigQuery bills in any case.
+# Each is a partition, and one job may change 4,000. With fifty million users a bucket
+# has fifty thousand: less than the minimum that BigQuery bills.
 USER_BUCKETS = 1_000
 
 
@@ -679,13 +499,13 @@ def retention(text: str) -> dict[str, int]:
         text: ``table=days`` for each of some tables, between spaces or commas.
 
     Raises:
-        ValueError: It is not. An entry of the list of suppressed users never expires:
-            the user would come back. Buckets of users do not either; what is in them
-            follows the tiles.
+        ValueError: It is not, or names a table that never expires: without its entry
+            in the list of suppressed users a user would come back, and buckets of users
+            follow the tiles.
     """
     allowed = {table.name for table in TABLES if not table.buckets}
     allowed.remove(SUPPRESSED_USERS.name)
-    found: dict[str, int] = {}
+    days_by_table: dict[str, int] = {}
     for part in text.replace(",", " ").split():
         name, _, days = part.partition("=")
         if name not in allowed:
@@ -693,7 +513,7 @@ def retention(text: str) -> dict[str, int]:
                 f"names {name!r}; it must be like stream_events=400 dead_letters=90, "
                 f"with tables of {', '.join(sorted(allowed))}"
             )
-        if name in found:
+        if name in days_by_table:
             raise ValueError(f"must name {name} once")
         is_whole = days.isascii() and days.isdigit()
         if not is_whole or int(days) > MAXIMUM_RETENTION_DAYS:
@@ -701,12 +521,12 @@ def retention(text: str) -> dict[str, int]:
                 f"must give {name} a whole number of days up to "
                 f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
             )
-        found[name] = int(days)
-    return found
+        days_by_table[name] = int(days)
+    return days_by_table
 
 
 def retained(text: str) -> tuple[Table, ...]:
-    """Return all tables, kept as ``retention`` says; others as they are declared."""
+    """Return all tables, with the days of ``retention`` where it names one."""
     days = retention(text)
     return tuple(
         replace(table, expiration_days=days.get(table.name, table.expiration_days))
@@ -714,17 +534,17 @@ def retained(text: str) -> tuple[Table, ...]:
     )
 
 
-# What tells in a column whom a row is about: the user, by the user's id; an event of
-# the user, where nothing else does; or bytes that may say anything.
+# Columns that connect a row with a user: the user's id; where there is none, the id of
+# an event of the user; or bytes that may hold anything.
 USER, EVENT, RAW = "user_id", "event_id", "raw"
 
 
 def holding_users() -> dict[Table, str]:
-    """Return the tables that have rows about users, and the column that tells whom."""
-    found = {}
+    """Return the tables with rows about users, and the column with the user in each."""
+    column_of = {}
     for table in TABLES:
         names = {column.name for column in table.columns}
-        told = next((name for name in (USER, EVENT, RAW) if name in names), None)
-        if told is not None:
-            found[table] = told
-    return found
+        column = next((name for name in (USER, EVENT, RAW) if name in names), None)
+        if column is not None:
+            column_of[table] = column
+    return column_of

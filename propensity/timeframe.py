@@ -4,7 +4,7 @@ Time: as-of dates, lookback, horizon, settle, and the rules that keep the future
 Every window is half-open and in UTC. Features of a user at ``as_of`` read events in
 ``[as_of - lookback, as_of)``; the label reads ``[as_of, as_of + horizon)`` and can be
 known from ``as_of + horizon + settle`` on, since GA4 rewrites its daily tables for up
-to three days. Nothing here, or deeper, asks what time it is.
+to three days. Nothing here reads a clock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def day_of(text: str) -> date:
     Python's own readers take 2025-7-1, 20250701 and digits of other scripts as well.
 
     Raises:
-        ValueError: It is not one, or there is no such day.
+        ValueError: The text is malformed, or there is no such day.
     """
     if not _DAY.fullmatch(text):
         raise ValueError(f"{text[:32]!r} is not four, two and two digits with dashes")
@@ -34,10 +34,10 @@ def day_of(text: str) -> date:
 
 def moment_of(text: str) -> datetime:
     """
-    Read a moment: a day, or a time in ISO 8601; in UTC if it names no zone.
+    Read a day, or a time in ISO 8601; in UTC if it has no zone.
 
     Raises:
-        ValueError: It is neither.
+        ValueError: The text is neither.
     """
     try:
         moment = datetime.fromisoformat(text)
@@ -48,7 +48,7 @@ def moment_of(text: str) -> datetime:
 
 @dataclass(frozen=True, kw_only=True)
 class Timeframe:
-    """The three spans that a use case measures time with, in whole days."""
+    """Lookback, horizon and settle time of a use case, in whole days."""
 
     lookback_days: int
     horizon_days: int
@@ -94,11 +94,11 @@ class Timeframe:
         """
         newest = self.newest_matured(today=today)
         first = earliest + timedelta(days=self.lookback_days)
-        chosen = (newest - n * self.horizon for n in range(at_most))
-        return tuple(sorted(as_of for as_of in chosen if as_of >= first))
+        as_ofs = (newest - n * self.horizon for n in range(at_most))
+        return tuple(sorted(as_of for as_of in as_ofs if as_of >= first))
 
     def first_read(self, *, today: date, at_most: int) -> date:
-        """Return the first day that so many snapshots can read, less two days."""
+        """Return the first day that ``at_most`` snapshots can read, less two days."""
         oldest = self.newest_matured(today=today) - (at_most - 1) * self.horizon
         return oldest - timedelta(days=self.lookback_days + 2)
 
@@ -135,12 +135,12 @@ def temporal_split(
     """
     Split snapshots in time: the newest hold out, a slice before them calibrates.
 
-    About one snapshot in five calibrates, one at least and four at most: weeks enough
-    to average out a single odd one, recent enough to be about the present.
+    About one snapshot in five calibrates, at least one and at most four: enough weeks
+    to average out an odd one, and recent enough for today's behaviour.
 
     Args:
         snapshots: As-of dates, oldest first, one horizon or more apart.
-        timeframe: Whose horizon is the embargo.
+        timeframe: Its horizon is the embargo.
         held: Snapshots to hold out.
 
     Raises:

@@ -1,8 +1,7 @@
 """
-Every topic and subscription of the stream: who is pushed what, and how patiently.
+Every topic and subscription of the stream: target, backoff and attempts.
 
-As ``tables.py`` for BigQuery: set-up creates what stands here, and nothing here talks
-to Pub/Sub.
+As ``tables.py`` for BigQuery: set-up creates them; nothing here talks to Pub/Sub.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Subscription:
 
     A message that is not acknowledged is delivered again, after a pause that grows
     from ``minimum_backoff_s`` to ``maximum_backoff_s``; after ``attempts`` deliveries
-    it goes to the topic ``dead-letters``. Without a ``function`` it is pulled, and what
-    is not acknowledged can be pulled again at once.
+    it goes to the topic ``dead-letters``. Without a ``function`` the subscription is
+    pulled, and a message without acknowledgement can be pulled again at once.
     """
 
     name: str
@@ -55,26 +54,26 @@ SUBSCRIPTIONS = (
 
 
 def prefixed(prefix: str, name: str) -> str:
-    """Return what a topic or a subscription is called in a deployment of a prefix."""
+    """Return the name of a topic or subscription in a deployment with a prefix."""
     return f"{prefix}-{name}" if prefix else name
 
 
 def topic_name(settings: Settings, name: str) -> str:
     """
-    Return what a topic is called where the settings are from.
+    Return the name of a topic in this deployment.
 
     Args:
-        settings: Which name three topics; the others have their prefix.
-        name: Of TOPICS.
+        settings: They name three topics, and the prefix of the others.
+        name: One of TOPICS.
     """
-    chosen = {
+    names = {
         ENRICHED: settings.enriched_topic,
         SCORES: settings.scores_topic,
         MODEL_UPDATES: settings.model_updates_topic,
     }
-    return chosen.get(name) or prefixed(settings.topic_prefix, name)
+    return names.get(name) or prefixed(settings.topic_prefix, name)
 
 
-def subscription_name(settings: Settings, one: Subscription) -> str:
-    """Return what a subscription is called where the settings are from."""
-    return prefixed(settings.topic_prefix, one.name)
+def subscription_name(settings: Settings, subscription: Subscription) -> str:
+    """Return the name of a subscription in this deployment."""
+    return prefixed(settings.topic_prefix, subscription.name)

@@ -7,13 +7,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import tables
-from propensity.tables import TABLES, Column, Table
+from propensity.schema import Column, Table
+from propensity.tables import TABLES
 
 BY_NAME = {table.name: table for table in TABLES}
 
@@ -212,50 +212,3 @@ class TestRetention:
         suppressed users must be kept."""
         with pytest.raises(ValueError, match=told):
             tables.retention(text)
-
-
-class TestColumn:
-    def test_spells_nested_types(self):
-        """A repeated record is an array of structs, in DDL and in Arrow."""
-        lift = columns(tables.EVALUATION)["lift"]
-        part = tables.EVALUATION.arrow_schema().field("lift").type
-
-        assert lift.sql_type == (
-            "ARRAY<STRUCT<decile INT64, users FLOAT64, conversions FLOAT64, "
-            "mean_probability FLOAT64, lift FLOAT64>>"
-        )
-        assert pa.types.is_list(part)
-        assert part.value_type.field("decile").type == pa.int64()
-
-    def test_keeps_money_exact(self):
-        """NUMERIC has 38 digits, nine of them behind the point."""
-        table = Table(
-            name="t",
-            description="d",
-            key=("a",),
-            partition="a",
-            clustering=("a",),
-            columns=(Column("a", "NUMERIC", "money"),),
-        )
-
-        assert table.arrow_schema().field("a").type == pa.decimal128(38, 9)
-
-    def test_quotes_a_description(self):
-        """Quotes and backslashes in a description end no literal."""
-        table = Table(
-            name="t",
-            description='the "newest" \\ one',
-            key=("a",),
-            partition="a",
-            clustering=("a",),
-            columns=(Column("a", "DATE", 'say "when"', required=True),),
-        )
-
-        assert table.ddl() == (
-            "CREATE TABLE IF NOT EXISTS `t` (\n"
-            '  a DATE NOT NULL OPTIONS (description = "say \\"when\\"")\n'
-            ")\n"
-            "PARTITION BY a\n"
-            "CLUSTER BY a\n"
-            'OPTIONS (description = "the \\"newest\\" \\\\ one")'
-        )

@@ -23,8 +23,8 @@ from propensity import tables
 from propensity.privacy import consent
 from propensity.runs import compact
 from propensity.runs.watermark import read_watermark
+from propensity.schema import Column, Table
 from propensity.settings import Settings
-from propensity.tables import Column, Table
 
 _MOMENT = re.compile(r"(DATE|TIMESTAMP) '[^']*'")
 

@@ -20,6 +20,7 @@ from offline.usecases import leakage, sources
 from offline.usecases.report import Report
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
+from propensity.ids import NAME
 from propensity.usecases import Problem, UseCase, declaration, export
 
 _PARAMETER = re.compile(r"@(\w+)")
@@ -39,7 +40,7 @@ def declared(name: str) -> Report:
     Raises:
         RequestError: There is no such use case.
     """
-    if not usecases.NAME.fullmatch(name) or name not in usecases.names():
+    if not NAME.fullmatch(name) or name not in usecases.names():
         raise RequestError(
             f"there is no use case {name[:64]!r}; there are "
             f"{', '.join(usecases.names())}",
@@ -180,7 +181,7 @@ def _statement(use_case: UseCase, name: str) -> Iterator[Problem]:
     except sources.Missing as error:
         yield sources.at_line(error.line, str(error))
         return
-    values = declaration.GIVEN | {*use_case.parameters}
+    values = declaration.RUN_PARAMETERS | {*use_case.parameters}
     for line in lines:
         for parameter in _PARAMETER.findall(line.code):
             if parameter not in values:

@@ -16,6 +16,7 @@ from string import Template
 
 from propensity import usecases
 from propensity.errors import RequestError
+from propensity.ids import NAME
 from propensity.tables import GA_EVENTS
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -78,7 +79,7 @@ def write(
     Raises:
         RequestError: A name or a span is invalid, or the folder exists.
     """
-    if not usecases.NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         raise RequestError(
             f"{name[:64]!r} can name no use case: these are lower-case letters, digits "
             "and underscores, 64 at most, and begin with a letter",

@@ -35,8 +35,8 @@ from propensity.errors import MissingTable, PropensityError, SchemaError, Unavai
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from propensity.schema import Table
     from propensity.settings import Settings
-    from propensity.tables import Table
 
 # Status codes of appends that may succeed later.
 _TRANSIENT = {

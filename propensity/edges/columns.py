@@ -17,7 +17,7 @@ from propensity.errors import SchemaError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.tables import Table
+    from propensity.schema import Table
 
 
 def query_parameter(name: str, value: Any) -> Any:

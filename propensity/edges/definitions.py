@@ -14,7 +14,7 @@ from propensity.errors import SettingsError
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from propensity.tables import Table
+    from propensity.schema import Table
 
 _DAY_MS = 24 * 3600 * 1000
 

@@ -23,7 +23,7 @@ from propensity.edges.definitions import Definitions
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from propensity.tables import Table
+    from propensity.schema import Table
 
 # So many rows are read as JSON with the answer; more as Arrow, through the Storage API.
 _SMALL_ROWS = 1_000

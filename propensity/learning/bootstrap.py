@@ -1,7 +1,7 @@
 """
-Metrics with their 95% intervals, and the difference of two models with its own.
+95% intervals of metrics, and of the difference between two models.
 
-Intervals are of the Poisson bootstrap: each row counts a Poisson(1) number of times.
+By the Poisson bootstrap: each row counts a Poisson(1) number of times.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ RESAMPLES = 200
 
 LEVEL = 0.95
 
-# Resampling reads no finer than this: an interval needs no more.
+# Resampling merges finer groups: an interval needs no more.
 _RESAMPLED_GROUPS = 20_000
 
 _INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
@@ -44,38 +44,38 @@ _INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
     "calibration_error": calibration_error,
 }
 
-# Figures of the calls at a threshold that have an interval, too.
+# Figures at a threshold that have an interval, too.
 _CALLS = ("precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
 class Expansion:
-    """How many rows one that was read stands for, on average, by its label."""
+    """The number of source rows per sampled row, on average, by label."""
 
     positive: float = 1.0
     negative: float = 1.0
 
 
-EACH_ITSELF = Expansion()
+UNSAMPLED = Expansion()
 
 
 def expansion(label: NDArray[Any], weight: Floats) -> Expansion:
     """
-    Return for how many rows of either label one row stands, as resampling needs it.
+    Return the number of source rows per row, by label, for resampling.
 
-    Where weights of one label differ, it is the sum of their squares over their sum:
-    so many rows, of one weight, give a sum of weights the same variance.
+    If the weights of a label differ, it is the sum of their squares over their sum:
+    rows of this equal weight give a sum of weights the same variance.
 
     Source:
         Kish, "Survey Sampling", 1965, section 11.7: the effective number of rows.
     """
 
-    def of(chosen: Floats) -> float:
-        total = float(chosen.sum())
-        return float((chosen**2).sum()) / total if total > 0 else 1.0
+    def per_row(weights: Floats) -> float:
+        total = float(weights.sum())
+        return float((weights**2).sum()) / total if total > 0 else 1.0
 
     positive = np.asarray(label) == 1
-    return Expansion(of(weight[positive]), of(weight[~positive]))
+    return Expansion(per_row(weight[positive]), per_row(weight[~positive]))
 
 
 def quality(
@@ -83,30 +83,29 @@ def quality(
     *,
     threshold: float,
     seed: int,
-    expansion: Expansion = EACH_ITSELF,
+    expansion: Expansion = UNSAMPLED,
 ) -> dict[str, Any]:
     """
-    Return every figure of a score, under its column's name.
+    Return all figures of scores, by column name.
 
     The 95% intervals are of the Poisson bootstrap: each row counts a Poisson(1) number
-    of times, 200 times over. They are the percentiles of the resampled figures, but
+    of times, in 200 resamples. They are percentiles of the resampled figures, except
     for the calibration error: resampling adds noise, and noise adds to that error. Its
     interval is therefore mirrored at the figure (the basic bootstrap), and begins at 0
-    unless calibrated probabilities would seldom show as large an error.
+    unless calibrated probabilities would seldom have so large an error.
 
     Args:
         observed: The outcomes.
         threshold: Probability from which a row counts as positive.
         seed: Of the resampling.
-        expansion: For how many users a row stands, where the others were left out.
-            Fewer rows make wider intervals.
+        expansion: Number of users per sampled row. Fewer rows make wider intervals.
 
     Source:
         Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
         frequencies", Computer Methods and Programs in Biomedicine 83, 2006. Davison and
         Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2. Broecker
         and Smith, "Increasing the Reliability of Reliability Diagrams", Weather and
-        Forecasting 22, 2007: what calibrated probabilities would show.
+        Forecasting 22, 2007: the error of calibrated probabilities.
     """
     users, conversions = observed.users.sum(), observed.conversions.sum()
     mass = (observed.probability * observed.users).sum()
@@ -136,7 +135,7 @@ def quality(
     return figures
 
 
-# Figures of a score that ranks.
+# Figures that need only a ranking.
 _RANKING = frozenset(
     {
         "users", "conversions", "base_rate", "lift",
@@ -147,18 +146,18 @@ _RANKING = frozenset(
 
 
 def ranking(
-    observed: Outcomes, *, seed: int, expansion: Expansion = EACH_ITSELF
+    observed: Outcomes, *, seed: int, expansion: Expansion = UNSAMPLED
 ) -> dict[str, Any]:
     """
-    Return the figures of a score that ranks and is no probability, as ``quality`` does.
+    Return the figures of a score that is not a probability, as ``quality`` does.
 
-    What reads the score as a probability is left out: calibration, Brier score, log
-    loss, means, and calls at a threshold.
+    Without those of probabilities: calibration, Brier score, log loss, means, and
+    figures at a threshold.
     """
-    found = quality(observed, threshold=1.0, seed=seed, expansion=expansion)
+    figures = quality(observed, threshold=1.0, seed=seed, expansion=expansion)
     return {
-        **{name: figure for name, figure in found.items() if name in _RANKING},
-        "lift": [{**part, "mean_probability": None} for part in found["lift"]],
+        **{name: figure for name, figure in figures.items() if name in _RANKING},
+        "lift": [{**part, "mean_probability": None} for part in figures["lift"]],
     }
 
 
@@ -166,9 +165,9 @@ def _resampled(
     observed: Outcomes, *, threshold: float, seed: int, expansion: Expansion
 ) -> tuple[dict[str, list[float]], list[float]]:
     """
-    Return the figures of resamples, and the calibration errors of calibrated ones.
+    Return figures of resamples, and calibration errors of calibrated resamples.
 
-    In the latter the conversions are drawn by the probabilities themselves.
+    The latter draw their conversions from the probabilities themselves.
     """
     coarse = _coarse(observed)
     generator = np.random.default_rng(seed)
@@ -186,17 +185,17 @@ def _resampled(
         resample = sample(coarse.conversions, coarse.users - coarse.conversions)
         figures = {name: measure(resample) for name, measure in _INTERVALS.items()}
         figures |= confusion(resample, threshold=threshold)
-        for name, found in drawn.items():
+        for name, values in drawn.items():
             figure = figures[name]
             if figure is not None:
-                found.append(figure)
+                values.append(figure)
         error = calibration_error(sample(expected, coarse.users - expected))
         if_calibrated.append(error or 0.0)
     return drawn, if_calibrated
 
 
 def _mirrored(figure: float, low: float, high: float) -> tuple[float, float]:
-    """Return the basic bootstrap's interval in [0, 1], which holds the figure."""
+    """Return the interval of the basic bootstrap in [0, 1]; it contains the figure."""
     return (
         float(np.clip(2 * figure - high, 0.0, figure)),
         float(np.clip(2 * figure - low, figure, 1.0)),
@@ -277,12 +276,12 @@ def paired_differences(
         drawn = figures(weights * generator.poisson(1.0, len(weights)))
         if drawn is not None:
             resamples.append(drawn)
-    found = {}
+    differences = {}
     for place, name in enumerate(("roc_auc", "log_loss")):
         low, high = _interval([figure[place] for figure in resamples])
-        found[name] = Difference(
+        differences[name] = Difference(
             whole[place],
             whole[place] if low is None else low,
             whole[place] if high is None else high,
         )
-    return found
+    return differences

@@ -1,5 +1,5 @@
 """
-Calibration: from a model's scores to probabilities that come true as often as they say.
+Calibration: from scores to probabilities that match the rates of conversion.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ _FOLDS = 5
 
 def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]:
     """
-    Return each calibration's log loss on the slice, cross-fitted.
+    Return the cross-fitted log loss of each calibration on a slice.
 
-    Folds are of users, since one user's rows of several weeks are alike; what would be
-    fitted and judged on the same users would prefer the most flexible.
+    Folds are by user, since a user's rows of several weeks are alike: with the same
+    users on both sides the most flexible method would win.
     """
     users = pc.unique(part.rows["user_id"])
     place = pc.index_in(part.rows["user_id"], value_set=users).to_numpy()
     fold = np.random.default_rng(seed).integers(0, _FOLDS, len(users))[place]
-    # The model predicts once; what is fitted in each fold reads only its decisions.
-    decided, decisions = _decided(model), LogisticRegression()
+    # The model predicts once; the calibrations of the folds read only its decisions.
+    decisions = LogisticRegression()
     decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
     decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
-    decision = decided.decision_function(encoded)[:, np.newaxis]
+    decision = _with_decision(model).decision_function(encoded)[:, np.newaxis]
     as_it_is = model.predict_proba(encoded)[:, 1]
     seen = metrics.outcomes(as_it_is, part.label, weight=part.weight)
-    found = {"none": float(metrics.log_loss(seen) or 0.0)}
+    by_method = {"none": float(metrics.log_loss(seen) or 0.0)}
     for method in CALIBRATIONS[1:]:
         probability = np.empty(len(part))
         for number in range(_FOLDS):
@@ -55,23 +55,25 @@ def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]
             probability[inside] = fitted.predict_proba(decision[inside])[:, 1]
         else:
             seen = metrics.outcomes(probability, part.label, weight=part.weight)
-            found[method] = float(metrics.log_loss(seen) or 0.0)
-    return found
+            by_method[method] = float(metrics.log_loss(seen) or 0.0)
+    return by_method
 
 
-def _decided(model: Any) -> Any:
-    """Return a model as one that has a decision: log-odds where it has none."""
+def _with_decision(model: Any) -> Any:
+    """Return a model with a decision function: its own, or the log-odds."""
     return model if hasattr(model, "decision_function") else MeanOfModels([model])
 
 
 def calibrated(model: Any, method: str, encoded: Any, part: Slice) -> Any:
-    """Return a model whose scores are calibrated by a method, fitted on later rows."""
+    """Return a model with its scores calibrated on later rows by a method."""
     if method == "none":
         return model
-    calibrator = CalibratedClassifierCV(FrozenEstimator(_decided(model)), method=method)
+    calibrator = CalibratedClassifierCV(
+        FrozenEstimator(_with_decision(model)), method=method
+    )
     with warnings.catch_warnings():
-        # Neither matters to a model that is frozen: that it ignores weights (the
-        # calibration reads them), and that a fold of its predictions has one class.
-        for about in ("Since FrozenEstimator", "The least populated class"):
-            warnings.filterwarnings("ignore", f"{about} .*", UserWarning)
+        # Neither matters for a frozen model: it ignores weights, which the calibration
+        # reads, and a fold of its predictions may have a single class.
+        for message in ("Since FrozenEstimator", "The least populated class"):
+            warnings.filterwarnings("ignore", f"{message} .*", UserWarning)
         return calibrator.fit(encoded, part.label, **part.sample_weight)

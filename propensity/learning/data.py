@@ -1,9 +1,9 @@
 """
-Rows of a training, in the order of time: to fit, to choose on, and to hold out.
+The rows of a training, split by time: to fit, to choose on, and to hold out.
 
-``of_users`` and ``of_events`` are the two sources of rows; nothing after them asks
-which it was. Candidates are fitted on the oldest rows, chosen and calibrated on later
-ones, and measured once on the newest, which nothing before has seen.
+``of_users`` and ``of_events`` are the two kinds of rows; the code after them is the
+same. Candidates are fitted on the oldest rows, chosen and calibrated on later rows, and
+measured once on the newest, which no earlier step sees.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ from propensity.usecases import NUMBER, UseCase
 Floats = NDArray[np.float64]
 STATES = ("known", "unknown", "pending")
 
-# Share of the rows with a truth that is held out, the newest: more where they have too
-# few frauds; and of those before them, the share to choose on.
-_HELD = (0.2, 0.25, 0.3)
+# Share of the labelled rows to hold out: the first that has enough frauds, or the last.
+_HOLDOUT_SHARES = (0.2, 0.25, 0.3)
 
-_CHOSEN_ON = 0.25
+# Share of the labelled rows before them to choose on.
+_CHOOSING_SHARE = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """
-    What differs between models of users and of events, once their rows are split.
+    The differences between models of users and of events after the split.
 
     Attributes:
-        noun: What rows are called in a verdict.
-        compared: The figures that a challenger is compared by. A model of events may
-            give anomaly scores, which have no log loss.
-        unusable: What is said of a champion that gives no scores.
-        has_alerts: Whether somebody looks at the rows that score highest.
+        noun: The word for rows in a verdict.
+        compared: The figures that decide between challenger and champion. A model of
+            events may give anomaly scores, which have no log loss.
+        unusable: The verdict's words for a champion without scores.
+        has_alerts: Whether people review the highest scores.
     """
 
     noun: str
@@ -66,7 +66,7 @@ OF_EVENTS = Kind(
 
 @dataclass(frozen=True, kw_only=True)
 class Slice:
-    """Rows of some as-of dates: features as they came, label and weight."""
+    """Rows of some as-of dates: raw features, label and weight."""
 
     rows: pa.Table
     label: NDArray[np.int8]
@@ -92,7 +92,7 @@ class Slice:
 
     @property
     def sample_weight(self) -> dict[str, Floats]:
-        """The weights as ``fit`` takes them; none where all rows weigh the same."""
+        """The argument of ``fit`` with the weights; none if all are equal."""
         return {} if np.ptp(self.weight) == 0 else {"sample_weight": self.weight}
 
 
@@ -102,14 +102,14 @@ class Parts:
     The rows of a training, split by time.
 
     Attributes:
-        kind: Of the rows.
+        kind: Users or events.
         split: The as-of dates of each part.
-        fitting, choosing, holdout: Rows whose label is known.
-        unlabelled: All rows before those to choose on, known or not, for what learns
-            without labels; None where every row has one.
-        has_labels: Whether there are labels enough, of both classes, to learn from.
-        sampling: By label the share of its rows that were read.
-        outcomes: How many rows are known and how many are not; of events only.
+        fitting, choosing, holdout: Labelled rows.
+        unlabelled: All rows before those to choose on, with and without labels, for
+            models that need none; None if every row has a label.
+        has_labels: Whether there are enough labels of both classes to learn from.
+        sampling: Share of the source's rows that were read, by label.
+        outcomes: Numbers of rows with and without a label; of events only.
     """
 
     kind: Kind
@@ -133,8 +133,8 @@ def of_users(
         rows: One row per user and as-of date: ``as_of``, ``user_id``, the use case's
             features, ``label`` 0 or 1 and ``weight``.
         use_case: Its outcome and parameters, for messages.
-        timeframe: The spans that the rows were made with.
-        settings: The least rows and conversions.
+        timeframe: Lookback, horizon and settle time of the rows.
+        settings: The minimum of rows and of conversions.
 
     Raises:
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
@@ -164,12 +164,12 @@ def of_users(
 
 def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
     """
-    Split scored events, most of which have no truth yet, and some never get one.
+    Split scored events; most have no label yet, and some never get one.
 
     Args:
         rows: As ``dataset`` returns them.
-        settings: The least rows and frauds to learn from truths, and the share of
-            frauds where the rows have others.
+        settings: The minimum of rows and of frauds, and the true share of frauds where
+            the rows have another.
     """
     shares = sampling(rows)
     rows = with_prior(rows, settings.fraud_prior)
@@ -198,11 +198,11 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
     Return the data set of a training: rows in time order, features in columns.
 
     Args:
-        joined: What ``event_training_rows.sql`` gives: ``event_id``, ``user_id``,
+        joined: The result of ``event_training_rows.sql``: ``event_id``, ``user_id``,
             ``event_time``, ``as_of`` (the event's day), ``features`` as JSON, ``label``
             (0, 1 or null), ``truth_time``, ``is_conflicting``, ``state`` and
             ``weight``.
-        use_case: Which features are read of the JSON; what it lacks is null.
+        use_case: Its features are read from the JSON; missing features are null.
 
     Raises:
         NotEnoughData: There is no row.
@@ -215,15 +215,15 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
         )
     order = [("event_time", "ascending"), ("event_id", "ascending")]
     joined = joined.sort_by(order)
-    found = joined.drop_columns(["features"])
-    given = _parsed(joined["features"], use_case.features)
+    rows = joined.drop_columns(["features"])
+    features = _parse(joined["features"], use_case.features)
     for name in use_case.features:
-        found = found.append_column(name, given[name])
-    return found
+        rows = rows.append_column(name, features[name])
+    return rows
 
 
-def _parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
-    """Return features, one column each, of JSON objects."""
+def _parse(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
+    """Read JSON objects into a column for each feature."""
     schema = pa.schema(
         [
             (name, pa.float64() if kind == NUMBER else pa.string())
@@ -232,7 +232,7 @@ def _parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
     )
     lines = pc.replace_substring(pc.fill_null(texts, "{}"), "\n", " ").to_pylist()
     try:
-        found = json.read_json(
+        parsed = json.read_json(
             BytesIO("\n".join(lines).encode()),
             parse_options=json.ParseOptions(
                 explicit_schema=schema, unexpected_field_behavior="ignore"
@@ -240,45 +240,48 @@ def _parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
         )
     except pa.ArrowInvalid as error:
         raise SchemaError(f"inference_log holds other features: {error}") from error
-    if len(found) != len(texts):
+    if len(parsed) != len(texts):
         raise SchemaError(
-            f"inference_log holds {len(texts) - len(found)} rows of features that are "
+            f"inference_log holds {len(texts) - len(parsed)} rows of features that are "
             "no JSON object"
         )
-    return found
+    return parsed
 
 
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
     """Return the rows of some as-of dates."""
-    wanted = pa.array(as_ofs, pa.date32())
-    part = rows.filter(pc.is_in(rows["as_of"], value_set=wanted))
+    days = pa.array(as_ofs, pa.date32())
+    return _slice(rows.filter(pc.is_in(rows["as_of"], value_set=days)))
+
+
+def _slice(rows: pa.Table) -> Slice:
     return Slice(
-        rows=part,
-        label=part["label"].to_numpy().astype(np.int8),
-        weight=part["weight"].to_numpy().astype(np.float64),
+        rows=rows,
+        label=rows["label"].to_numpy().astype(np.int8),
+        weight=rows["weight"].to_numpy().astype(np.float64),
     )
 
 
 def sampling(rows: pa.Table) -> dict[int, float]:
     """
-    Return by label, 0 and 1, the share of its rows that were read.
+    Return the share of the source's rows that were read, by label 0 and 1.
 
     Args:
-        rows: ``label`` (0, 1 or null) and ``weight``, the rows that one stands for.
+        rows: ``label`` (0, 1 or null) and ``weight``, the source's rows for each.
     """
     label = pc.cast(rows["label"], pa.float64()).to_numpy()
     weight = rows["weight"].to_numpy()
-    found = {}
+    shares = {}
     for value in (0, 1):
-        chosen = weight[label == value]
-        found[value] = float(len(chosen) / chosen.sum()) if len(chosen) else 1.0
-    return found
+        weights = weight[label == value]
+        shares[value] = float(len(weights) / weights.sum()) if len(weights) else 1.0
+    return shares
 
 
 def counts(rows: pa.Table) -> dict[str, int]:
-    """Return how many rows are known, unknown and pending, and how many conflicted."""
-    found = pc.value_counts(rows["state"]).to_pylist()
-    by_state = {entry["values"]: entry["counts"] for entry in found}
+    """Return the numbers of rows by state, and of those with conflicting labels."""
+    states = pc.value_counts(rows["state"]).to_pylist()
+    by_state = {entry["values"]: entry["counts"] for entry in states}
     conflicts = pc.sum(pc.cast(rows["is_conflicting"], pa.int64())).as_py()
     return {
         **{state: by_state.get(state, 0) for state in STATES},
@@ -288,10 +291,10 @@ def counts(rows: pa.Table) -> dict[str, int]:
 
 def with_prior(rows: pa.Table, prior: float) -> pa.Table:
     """
-    Return rows weighted so that a share ``prior`` of the known ones is label 1.
+    Return rows, weighted so that label 1 is a share ``prior`` of the labelled rows.
 
-    For data sets that hold more frauds than there are; 0 leaves rows as they are. So
-    do rows of one class.
+    For data sets with more frauds than in reality. A prior of 0, or a single class,
+    leaves the weights as they are.
     """
     known = _known(rows)
     if not prior or known.conversions in (0, len(known)):
@@ -310,8 +313,8 @@ def _split_dates(
     """
     Split by time, holding out the newest snapshot, or as many as have conversions.
 
-    Where purchases are rare one week of them says little: up to a quarter of the
-    snapshots are then held out, until they have the conversions that are asked for.
+    A week with few purchases says little: then up to a quarter of the snapshots are
+    held out, until they have ``minimum_conversions``.
     """
     converted = rows.filter(pc.equal(rows["label"], 1))
     counts = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
@@ -336,10 +339,10 @@ def _split_dates(
 
 def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     """
-    Return the rows from which on rows are chosen on, and are held out.
+    Return the first row to choose on, and the first row to hold out.
 
-    The newest rows seldom have a truth yet: shares are of those that have one. Rows of
-    one moment stay together.
+    The newest rows seldom have a label yet, so shares are of the labelled rows. Rows
+    of the same time stay together.
     """
     label, at = labels(rows), rows["event_time"].cast(pa.int64()).to_numpy()
     known = np.flatnonzero(~np.isnan(label))
@@ -350,12 +353,12 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
         return int(np.searchsorted(at, at[known[place]]))
 
     hold = len(rows)
-    for share in _HELD:
+    for share in _HOLDOUT_SHARES:
         hold = first(int(len(known) * (1 - share)))
         if np.sum(label[hold:] == 1) >= minimum:
             break
     before = int(np.searchsorted(known, hold))
-    choose = first(int(before * (1 - _CHOSEN_ON))) if before else 0
+    choose = first(int(before * (1 - _CHOOSING_SHARE))) if before else 0
     if not hold:
         return len(rows), len(rows)
     return choose or hold, hold
@@ -364,7 +367,7 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
 def _check_enough(
     parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
 ) -> None:
-    """Raise NotEnoughData for a class that is missing first: it is the worse fault."""
+    """Raise NotEnoughData; a missing class comes first, as the worse problem."""
     for name, part in parts.items():
         if part.conversions in (0, len(part)):
             raise NotEnoughData(_one_class(name, part, use_case))
@@ -391,7 +394,7 @@ def _check_enough(
 
 
 def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
-    """Say which class a slice lacks, how many rows it has, and what may be why."""
+    """Name the class that a slice lacks, its counts, and the likely reason."""
     if not len(part):
         return f"there are no rows to {name}"
     dates = sorted(pc.unique(part.rows["as_of"]).to_pylist())
@@ -414,7 +417,7 @@ def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
 
 
 def _suffices(fitting: Slice, choosing: Slice, settings: Settings) -> bool:
-    """Say whether there are truths enough, of both classes, to learn and to choose."""
+    """Tell whether there are enough labels of both classes to learn and to choose."""
     least = settings.minimum_conversions
     return len(fitting) >= settings.minimum_training_rows and all(
         least <= part.conversions < len(part) for part in (fitting, choosing)
@@ -422,23 +425,18 @@ def _suffices(fitting: Slice, choosing: Slice, settings: Settings) -> bool:
 
 
 def _known(rows: pa.Table) -> Slice:
-    """Return the rows whose truth is known."""
-    part = rows.filter(pc.is_valid(rows["label"]))
-    return Slice(
-        rows=part,
-        label=part["label"].to_numpy().astype(np.int8),
-        weight=part["weight"].to_numpy().astype(np.float64),
-    )
+    """Return the rows with a label."""
+    return _slice(rows.filter(pc.is_valid(rows["label"])))
 
 
 def labels(rows: pa.Table) -> Floats:
-    """Return labels, NaN where there is none."""
+    """Return the labels, NaN for none."""
     return floats(rows["label"])
 
 
 def floats(column: pa.ChunkedArray) -> Floats:
-    floats: Floats = pc.cast(column, pa.float64()).to_numpy()
-    return floats
+    values: Floats = pc.cast(column, pa.float64()).to_numpy()
+    return values
 
 
 def _days(rows: pa.Table) -> tuple[date, ...]:

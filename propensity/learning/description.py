@@ -1,9 +1,9 @@
 """
-What a training data set looks like, as numbers a page can draw.
+Figures of a training data set, for the charts of a report.
 
-Shares, means, quartiles and rates count a row by its weight, so that a data set whose
-negatives were sampled is described as the population it stands for. Numbers of rows
-and users are those really there.
+Shares, means, quartiles and rates use the weights of rows, so that a data set with
+sampled negatives is described as the population behind it. Numbers of rows and users
+are those of the data set.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Floats = NDArray[np.float64]
 BINS = 20
 # Values of a category shown on their own; the others are pooled.
 TOP_VALUES = 8
-# A value that fewer users have is pooled, and what so few did is not told: a rare
-# value may be one person.
+# A value with fewer users is pooled, and has no rate: a rare value may be a single
+# person.
 FEWEST_USERS = 10
-# Rows that rank correlations are taken on: their error is then below 0.01.
+# Rows sampled for rank correlations: their error is then below 0.01.
 CORRELATION_ROWS = 20_000
 
 # Integers up to here are exact in float64.
@@ -46,7 +46,7 @@ def describe(
         label: Name of the label's column.
 
     Returns:
-        A dictionary that JSON can hold; a figure that does not exist is None.
+        A JSON-serialisable dictionary; a figure that does not exist is None.
 
         - ``rows``, ``users``, ``conversions``: counts. ``base_rate``: share of label 1.
         - ``is_weighted``: whether rows count differently.
@@ -66,7 +66,7 @@ def describe(
           the number of ``rows`` sampled for them. Rows are not weighted here. A
           column is ranked once, over its own values, and a pair of columns compared
           where both have one; without missing values that is Spearman's coefficient.
-        - ``fewest_users``: what a value of a category needs to be shown.
+        - ``fewest_users``: users that a value of a category needs to be shown.
 
     Raises:
         ValueError: A column is missing, or a feature is of an unknown kind.
@@ -112,8 +112,8 @@ def describe(
 
 
 def _check(rows: pa.Table, features: Mapping[str, str], label: str) -> None:
-    wanted = ["as_of", "user_id", label, *features]
-    missing = [name for name in wanted if name not in rows.column_names]
+    names = ["as_of", "user_id", label, *features]
+    missing = [name for name in names if name not in rows.column_names]
     if missing:
         raise ValueError(
             f"rows lack {', '.join(missing)}; they have {', '.join(rows.column_names)}"
@@ -132,7 +132,7 @@ def _dates(as_of: pa.ChunkedArray, labels: Floats, weights: Floats) -> list[Any]
         as_of = pc.cast(as_of, pa.date32())
     codes, dates = _codes(as_of)
     of_date = [codes == code for code in range(len(dates))]
-    counted = [
+    days = [
         {
             "as_of": date,
             "rows": int(np.sum(here)),
@@ -141,7 +141,7 @@ def _dates(as_of: pa.ChunkedArray, labels: Floats, weights: Floats) -> list[Any]
         }
         for date, here in zip(dates, of_date, strict=True)
     ]
-    return sorted(counted, key=lambda row: str(row["as_of"]))
+    return sorted(days, key=lambda row: str(row["as_of"]))
 
 
 def _number(values: Floats, labels: Floats, weights: Floats) -> dict[str, Any]:
@@ -187,8 +187,8 @@ def _bins(values: Floats, lowest: float, highest: float) -> tuple[str, Floats]:
     """
     Choose a scale on which values spread, and its edges.
 
-    A linear scale is kept unless more than half of the values other than zero would
-    stand in one of its bins, as amounts and counts do.
+    The scale is linear unless more than half of the values other than zero fall into
+    the same bin, as with amounts and counts.
     """
     if lowest == highest:
         return "constant", np.array([lowest, highest])
@@ -212,7 +212,7 @@ def _bins(values: Floats, lowest: float, highest: float) -> tuple[str, Floats]:
             return "linear", edges
     if lowest >= 0:
         smallest = max(float(others.min()), highest / _LOG_SPAN)
-        # Zeros have a bin of their own, which leaves one less for the others.
+        # Zeros have their own bin, so the others have one bin less.
         edges = np.geomspace(smallest, highest, BINS if lowest == 0 else BINS + 1)
         if is_whole:
             edges = np.ceil(edges)
@@ -247,7 +247,7 @@ def _category(
     positive = np.bincount(
         codes[known], weights[known] * (labels[known] == 1), minlength=n
     )
-    # A user and a value as one number; rows without a user count as one user, -1.
+    # Pairs of user and value as a number; rows without a user share the user -1.
     n_users = int(users.max(initial=-1)) + 2
     pairs = np.unique(of_value * n_users + users[there] + 1)
     value_of_pair, user_of_pair = np.divmod(pairs, n_users)
@@ -285,7 +285,7 @@ def _correlations(columns: list[Floats]) -> tuple[Floats, int]:
 
     Returns:
         Matrix, NaN for a pair with less than three common rows or a constant; and the
-        number of rows it was taken on, the same ones for the same number of rows.
+        number of rows in the sample, which is the same for the same number of rows.
     """
     n = len(columns[0])
     if n > CORRELATION_ROWS:
@@ -326,7 +326,7 @@ def _floats(column: pa.ChunkedArray) -> Floats:
 
 
 def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Number the values of a column, -1 for null, and give them as text."""
+    """Return a code for each row, -1 for null, and the values of the codes as text."""
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
     encoded = pc.cast(column, pa.string()).combine_chunks().dictionary_encode()
@@ -357,7 +357,7 @@ def _shares(
 
 
 def _finite(value: Any, *, digits: int | None = 6) -> float | None:
-    """Give a number JSON can hold: rounded, or None for NaN and infinity."""
+    """Return a number for JSON: rounded, or None for NaN and infinity."""
     number = float(value)
     if not np.isfinite(number):
         return None

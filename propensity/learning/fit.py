@@ -1,7 +1,7 @@
 """
 Training: fit the candidates, choose one, calibrate it, and measure it once.
 
-What was measured is what serves; it is not fitted again on rows that measured it.
+The measured model serves: nothing is fitted again on the holdout rows.
 """
 
 from __future__ import annotations
@@ -35,21 +35,18 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import MeanOfModels, Scorer
 from propensity.settings import Settings
 from propensity.timeframe import Split
-from propensity.usecases import NUMBER, Candidate, UseCase
+from propensity.usecases import NUMBER, Candidate, UseCase, declaration
 
 Floats = NDArray[np.float64]
 
-# Below so many rows the threads of OpenMP and BLAS wait for each other longer than
-# they work: one is as fast on an idle machine, and up to ten times on a shared one.
+# With fewer rows the threads of OpenMP and BLAS wait for each other longer than they
+# work: one thread is as fast on an idle machine, and up to ten times as fast on a busy.
 PARALLEL_ROWS = 200_000
 
-# What a candidate is made with that does not say otherwise. A logistic regression is
-# done when its mean probability is within ``tol`` of the base rate: scikit-learn's own
-# 1e-4 is a tenth of a base rate of 0.1%.
+# Defaults of ours, for parameters that a candidate leaves out. A logistic regression
+# stops when its mean probability is within ``tol`` of the base rate: scikit-learn's
+# default of 1e-4 is a tenth of a base rate of 0.1%.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
-
-# What usecase.toml calls the algorithm that needs no truth.
-_FOREST = "HalfSpaceTrees"
 
 _ALGORITHMS: Mapping[str, type] = {
     "LogisticRegression": LogisticRegression,
@@ -59,8 +56,8 @@ _ALGORITHMS: Mapping[str, type] = {
 }
 
 
-# The figures that candidates are judged by.
-_JUDGING: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
+# Figures that compare candidates.
+_FIGURES: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
     "roc_auc": metrics.roc_auc,
     "pr_auc": metrics.pr_auc,
     "log_loss": metrics.log_loss,
@@ -69,8 +66,8 @@ _JUDGING: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tried:
-    """One candidate, fitted, and what it achieved on the slice it was chosen on."""
+class FittedCandidate:
+    """A fitted candidate, with its figures on the rows to choose on."""
 
     candidate: Candidate
     model: Any
@@ -81,14 +78,17 @@ class Tried:
 @dataclass(frozen=True, kw_only=True)
 class Trained:
     """
-    A model that has been chosen, calibrated and measured, and how.
+    A model: chosen, calibrated and measured. Figures without data are empty.
 
-    ``sampling`` has by label the share of its rows that were read, ``baseline_score``
-    what the use case's baseline gives the rows held out, in [0, 1]. ``is_measured``
-    says whether these rows hold truths enough to judge a first model by.
-    Of a model that gives anomaly scores, ``is_anomaly``, ``probability`` holds these;
-    they are NaN unless ``is_warm``. ``alerts`` and ``outcomes``, how many rows were
-    known and how many were not, are of events. What could not be measured is empty.
+    Attributes:
+        holdout: The rows of all figures.
+        probability: Scores of the holdout rows. With ``is_anomaly`` these are anomaly
+            scores, NaN unless ``is_warm``.
+        baseline_score: Scores of the use case's baseline for these rows, in [0, 1].
+        is_measured: Whether these rows have enough labels to judge a first model.
+        sampling: Share of the source's rows that were read, by label.
+        alerts: Recall and cost by alert rate; of events only.
+        outcomes: Numbers of rows with and without a label; of events only.
     """
 
     kind: Kind
@@ -98,7 +98,7 @@ class Trained:
     chosen: Candidate
     calibration: str
     calibrations: Mapping[str, float]
-    tried: Sequence[Tried]
+    candidates: Sequence[FittedCandidate]
     holdout: Slice
     rows: Mapping[str, int]
     train_base_rate: float | None
@@ -117,10 +117,10 @@ class Trained:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Fitted:
-    """A candidate, the preprocessor that it was fitted behind, and later rows of it."""
+class _Contender:
+    """A fitted candidate, its preprocessor, and the encoded rows to choose on."""
 
-    tried: Tried
+    fit: FittedCandidate
     encoder: Any
     later: Any
 
@@ -131,17 +131,15 @@ def train(
     """
     Train, choose, calibrate and measure.
 
-    Where labels are too few, what learns without them is all there is: Half-Space Trees
-    learn all rows, and nothing may be measured.
+    With too few labels only Half-Space Trees can be fitted, which learn from all rows;
+    figures may then be missing.
 
     Args:
-        parts: The rows, split by time: of ``data.of_users`` or ``data.of_events``.
+        parts: The rows, split by time: from ``data.of_users`` or ``data.of_events``.
         use_case: Its features, candidates, baseline and amount.
-        preprocessor: Unfitted ColumnTransformer for the candidates that learn from
-            labels; it is cloned, and fitted on the rows to fit only. None for the
-            default.
-        settings: The least conversions, what an alert costs, and the seed of all that
-            is random.
+        preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
+            a clone is fitted on the oldest rows only. None for the default.
+        settings: The minimum of conversions, the cost of an alert, and the seed.
 
     Raises:
         NotEnoughData: There are too few labels for the use case's candidates.
@@ -149,19 +147,21 @@ def train(
         UseCaseError: A candidate is wrong.
     """
     fitting, choosing = parts.fitting, parts.choosing
-    fits = _forests(parts, use_case, seed=settings.seed)
+    contenders = _forests(parts, use_case, seed=settings.seed)
     with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
         if parts.has_labels:
-            fits += _classifiers(parts, use_case, preprocessor, seed=settings.seed)
-        if not fits:
+            contenders += _classifiers(
+                parts, use_case, preprocessor, seed=settings.seed
+            )
+        if not contenders:
             raise NotEnoughData(
                 f"{fitting.conversions} events known to be label 1 to train on, and "
                 f"{choosing.conversions} to choose on, are too few: PROPENSITY_MINIMUM_"
                 f"CONVERSIONS is {settings.minimum_conversions}, and no candidate of "
                 f"{use_case.name} does without"
             )
-        best = max(fits, key=lambda fit: fit.tried.figures["roc_auc"] or 0.0)
-        model, method, losses = best.tried.model, "none", {}
+        best = max(contenders, key=lambda each: each.fit.figures["roc_auc"] or 0.0)
+        model, method, losses = best.fit.model, "none", {}
         is_anomaly = isinstance(model, AnomalyModel)
         if not is_anomaly:
             losses = calibration.losses(model, best.later, choosing, settings.seed)
@@ -172,13 +172,13 @@ def train(
         split=parts.split,
         preprocessor=best.encoder,
         model=model,
-        chosen=best.tried.candidate,
+        chosen=best.fit.candidate,
         calibration=method,
         calibrations=losses,
-        tried=[fit.tried for fit in fits],
+        candidates=[contender.fit for contender in contenders],
         holdout=parts.holdout,
         rows={
-            "train": len(parts.unlabelled)  # it has learned from those, too
+            "train": len(parts.unlabelled)  # it learns from these, too
             if is_anomaly and parts.unlabelled is not None
             else len(fitting),
             "calibrate": len(choosing),
@@ -190,27 +190,28 @@ def train(
         is_warm=not is_anomaly or model.is_warm,
         outcomes=parts.outcomes,
     )
-    return _measured(trained, use_case, settings)
+    return _measure(trained, use_case, settings)
 
 
 def scores(scorer: Scorer, rows: pa.Table) -> Floats:
     """Return the probabilities of all rows of a table, in order."""
-    found = [probability for _, probability in scorer.score(rows.to_batches())]
-    return np.concatenate(found) if found else np.empty(0)
+    parts = [probability for _, probability in scorer.score(rows.to_batches())]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
-def estimator(candidate: Candidate, earlier: Sequence[Tried], *, seed: int) -> Any:
+def estimator(
+    candidate: Candidate, earlier: Sequence[FittedCandidate], *, seed: int
+) -> Any:
     """
     Return a candidate's unfitted classifier.
 
-    A ``MeanOfModels`` is the mean probability ``of`` candidates named before it, as
-    they were fitted.
+    A ``MeanOfModels`` has the fitted models ``of`` candidates listed before it.
 
     Raises:
         UseCaseError: Its algorithm or a parameter is unknown.
     """
     if candidate.algorithm == MeanOfModels.__name__:
-        fits = {one.candidate.name: one.model for one in earlier}
+        models = {fit.candidate.name: fit.model for fit in earlier}
         odd = sorted(set(candidate.parameters) - {"of"})
         if odd:
             raise UseCaseError(
@@ -218,13 +219,13 @@ def estimator(candidate: Candidate, earlier: Sequence[Tried], *, seed: int) -> A
                 f"{', '.join(odd)}, only of"
             )
         members = list(candidate.parameters.get("of", ()))
-        unknown = sorted(set(members) - set(fits))
+        unknown = sorted(set(members) - set(models))
         if unknown or not members:
             raise UseCaseError(
                 f"candidate {candidate.name} is the mean of {unknown or 'none'}, "
-                f"but the candidates before it are {', '.join(fits) or 'none'}"
+                f"but the candidates before it are {', '.join(models) or 'none'}"
             )
-        return MeanOfModels([fits[name] for name in members])
+        return MeanOfModels([models[name] for name in members])
     algorithm = _ALGORITHMS.get(candidate.algorithm)
     if algorithm is None:
         raise UseCaseError(
@@ -232,23 +233,23 @@ def estimator(candidate: Candidate, earlier: Sequence[Tried], *, seed: int) -> A
             f"known are {', '.join(sorted(_ALGORITHMS))} and {MeanOfModels.__name__}"
         )
     try:
-        given = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
-        model = algorithm().set_params(**{"random_state": seed, **given})
+        parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
+        model = algorithm().set_params(**{"random_state": seed, **parameters})
     except ValueError as error:
         raise UseCaseError(f"candidate {candidate.name}: {error}") from error
     return model
 
 
-def _tried_out(
+def _classifier(
     candidate: Candidate,
-    earlier: Sequence[Tried],
+    earlier: Sequence[FittedCandidate],
     encoded: Mapping[str, Any],
     fitting: Slice,
     choosing: Slice,
     *,
     seed: int,
-) -> Tried:
-    """Fit a candidate, and say what it achieves on the rows to choose on."""
+) -> FittedCandidate:
+    """Fit a candidate, and compute its figures on the rows to choose on."""
     model = estimator(candidate, earlier, seed=seed)
     began = time.perf_counter()
     with warnings.catch_warnings():
@@ -258,8 +259,10 @@ def _tried_out(
     took = time.perf_counter() - began
     probability = model.predict_proba(encoded["choosing"])[:, 1]
     seen = metrics.outcomes(probability, choosing.label, weight=choosing.weight)
-    figures = {name: measure(seen) for name, measure in _JUDGING.items()}
-    return Tried(candidate=candidate, model=model, figures=figures, fit_s=took)
+    figures = {name: measure(seen) for name, measure in _FIGURES.items()}
+    return FittedCandidate(
+        candidate=candidate, model=model, figures=figures, fit_s=took
+    )
 
 
 def _fit(model: Any, encoded: Any, part: Slice, *, name: str) -> None:
@@ -267,11 +270,11 @@ def _fit(model: Any, encoded: Any, part: Slice, *, name: str) -> None:
     Fit a candidate on all processors; it predicts on one.
 
     A forest that predicts in threads adds its trees up in the order in which they
-    finish, so that no two predictions agree to the last bit; and scoring has threads
-    of its own.
+    finish, so that no two predictions agree to the last bit. Scoring has threads of
+    its own anyway.
     """
     if isinstance(model, MeanOfModels):
-        return  # of models that are fitted
+        return  # its members are fitted
     has_jobs = "n_jobs" in model.get_params() and not isinstance(
         model, LogisticRegression
     )
@@ -287,8 +290,8 @@ def _fit(model: Any, encoded: Any, part: Slice, *, name: str) -> None:
 
 def _classifiers(
     parts: Parts, use_case: UseCase, preprocessor: Any | None, *, seed: int
-) -> list[_Fitted]:
-    """Fit the candidates that learn from labels, and judge them on later rows."""
+) -> list[_Contender]:
+    """Fit the candidates that learn from labels."""
     features = dict(use_case.features)
     fitting, choosing = parts.fitting, parts.choosing
     if preprocessor is None:
@@ -298,24 +301,23 @@ def _classifiers(
         name: transformed(encoder, part.rows, features)
         for name, part in (("fitting", fitting), ("choosing", choosing))
     }
-    tried: list[Tried] = []
+    fits: list[FittedCandidate] = []
     for candidate in use_case.candidates:
         if parts.unlabelled is None or not _is_unsupervised(candidate):
-            tried.append(
-                _tried_out(candidate, tried, encoded, fitting, choosing, seed=seed)
+            fits.append(
+                _classifier(candidate, fits, encoded, fitting, choosing, seed=seed)
             )
     return [
-        _Fitted(tried=each, encoder=encoder, later=encoded["choosing"])
-        for each in tried
+        _Contender(fit=fit, encoder=encoder, later=encoded["choosing"]) for fit in fits
     ]
 
 
 def _is_unsupervised(candidate: Candidate) -> bool:
-    return candidate.algorithm == _FOREST
+    return candidate.algorithm == declaration.FOREST
 
 
-def _forests(parts: Parts, use_case: UseCase, *, seed: int) -> list[_Fitted]:
-    """Fit the candidates that need no label, where rows without one are there."""
+def _forests(parts: Parts, use_case: UseCase, *, seed: int) -> list[_Contender]:
+    """Fit the candidates that need no labels, if there are rows without."""
     if parts.unlabelled is None:
         return []
     return [
@@ -332,8 +334,8 @@ def _forest(
     use_case: UseCase,
     *,
     seed: int,
-) -> _Fitted:
-    """Fit Half-Space Trees on all rows, in time order, and judge them on known ones."""
+) -> _Contender:
+    """Fit Half-Space Trees on all rows in time order; figures are of labelled rows."""
     numbers = [name for name, kind in use_case.features.items() if kind == NUMBER]
     features = dict.fromkeys(numbers, NUMBER)
     passing = ColumnTransformer([("numbers", "passthrough", numbers)])
@@ -352,7 +354,7 @@ def _forest(
             f"candidate {candidate.name} cannot be fitted: {error}"
         ) from error
     took = time.perf_counter() - began
-    figures: dict[str, float | None] = dict.fromkeys(_JUDGING)
+    figures: dict[str, float | None] = dict.fromkeys(_FIGURES)
     later = None
     if model.is_warm and len(choosing):
         later = transformed(encoder, choosing.rows, features)
@@ -360,16 +362,16 @@ def _forest(
         seen = metrics.outcomes(score, choosing.label, weight=choosing.weight)
         figures["roc_auc"] = metrics.roc_auc(seen)
         figures["pr_auc"] = metrics.pr_auc(seen)
-    tried = Tried(candidate=candidate, model=model, figures=figures, fit_s=took)
-    return _Fitted(tried=tried, encoder=encoder, later=later)
+    fit = FittedCandidate(candidate=candidate, model=model, figures=figures, fit_s=took)
+    return _Contender(fit=fit, encoder=encoder, later=later)
 
 
 def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     """
-    Return rows less those that are too many, by their weight among the others.
+    Return a sample of rows in proportion to their weights.
 
-    Trees count rows and know no weights: where all frauds were kept of a sample, they
-    would be taken for usual. What weighs as most rows of label 0 do, or more, stays.
+    Trees count rows and ignore weights: if a sample has kept all frauds, they would
+    look usual. Rows with at least the median weight of label 0 stay.
     """
     weight, others = rows["weight"].to_numpy(), labels(rows) != 1
     chance = weight / np.median(weight[others]) if others.any() else weight
@@ -379,8 +381,8 @@ def _thinned(rows: pa.Table, seed: int) -> pa.Table:
     return rows.filter(pa.array(drawn < chance))
 
 
-def _measured(trained: Trained, use_case: UseCase, settings: Settings) -> Trained:
-    """Return a model with its figures on the rows held out."""
+def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained:
+    """Return the model with its figures on the holdout rows."""
     features: Any = dict(use_case.features)
     holdout, seed = trained.holdout, settings.seed
     if not len(holdout):
@@ -421,7 +423,7 @@ def _measured(trained: Trained, use_case: UseCase, settings: Settings) -> Traine
 def _alerts(
     trained: Trained, score: Floats, use_case: UseCase, settings: Settings
 ) -> Sequence[Mapping[str, float | None]]:
-    """Return what comes of looking at the rows that score highest, if anybody does."""
+    """Return recall and cost of reviewing the highest scores, for kinds with alerts."""
     if not trained.kind.has_alerts:
         return ()
     holdout = trained.holdout

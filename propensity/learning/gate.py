@@ -1,7 +1,7 @@
 """
 The gate: whether a new version becomes the champion, and why.
 
-The only place that decides it. A person can decide otherwise, by hand.
+Only the gate decides it; a person can overrule it by hand.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# A fall of ROC AUC beyond this is worse even where the rows are too few to prove it.
+# A larger fall of ROC AUC counts as worse even with too few rows to prove it.
 _TOLERATED = 0.01
 
-# How a version comes to serve that training has not promoted.
+# The advice for a version that training did not promote.
 BY_HAND = "promote it by hand: propensity promote VERSION --force"
 
 _TITLES = {"roc_auc": "ROC AUC", "log_loss": "log loss"}
@@ -45,20 +45,20 @@ def compare(
     """
     Decide whether a challenger becomes champion.
 
-    Where nothing serves ``first_verdict`` decides. Else it does unless it is worse: the
-    95% interval of the difference in ROC AUC, or in log loss where both models give
-    probabilities, lies wholly on the wrong side, or ROC AUC falls by more than a
-    hundredth, however wide the interval. A difference within the noise goes to the
-    challenger, which has seen newer data. Comparing on the same rows takes out what
-    made the week easy or hard for both. Where the rows held out are of one class
-    nothing can be compared, and the champion stays; but where the champion gives no
-    scores, any challenger that does is better.
+    Without a champion ``first_verdict`` decides. Else the challenger wins unless it is
+    worse: the 95% interval of the difference in ROC AUC, or in log loss where both
+    models give probabilities, lies wholly on the wrong side, or ROC AUC falls by more
+    than a hundredth, however wide the interval. A difference within the noise goes to
+    the challenger, which knows newer data. Both are compared on the same rows, since
+    some weeks are easier than others. If these are of one class, nothing can be
+    compared and the champion stays. A champion that cannot score loses to any
+    challenger that can.
 
     Args:
         trained: The challenger.
-        champion: The champion's scores of the challenger's holdout rows; None where
-            there is no champion, or none that can score today's features.
-        version: The champion's; None without one.
+        champion: The champion's scores of the challenger's holdout rows; None without
+            a champion, or for one that cannot score today's features.
+        version: Of the champion; None without one.
         seed: Of the resampling.
     """
     if version is None:
@@ -85,17 +85,16 @@ def compare(
             f"to compare with version {version} by",
             compared_version=version,
         )
-    both = _differences(trained, champion, seed=seed)
-    compared = {name: both[name] for name in kind.compared}
-    area, loss = both["roc_auc"], compared.get("log_loss")
+    differences = _differences(trained, champion, seed=seed)
+    compared = {name: differences[name] for name in kind.compared}
+    area, loss = differences["roc_auc"], compared.get("log_loss")
     is_worse = (
         area.high < 0
         or area.estimate < -_TOLERATED
         or (loss is not None and loss.low > 0)
     )
     figures = ", ".join(
-        f"{_TITLES[name]} {_written(difference)}"
-        for name, difference in compared.items()
+        f"{_TITLES[name]} {_text(difference)}" for name, difference in compared.items()
     )
     return Verdict(
         promoted=not is_worse,
@@ -108,13 +107,13 @@ def compare(
 
 def first_verdict(trained: Trained, *, seed: int) -> Verdict:
     """
-    Decide whether a model serves where nothing does yet.
+    Decide whether the first model of a use case serves.
 
     It must be better than chance and than the use case's baseline, where that can be
-    measured. Half-Space Trees need no truth, so that they can serve before one is
-    known: they do where the rows held out have fewer truths of label 1 than
+    measured. Half-Space Trees need no labels, so they can serve before there are any:
+    they do if the holdout rows have fewer of label 1 than
     ``PROPENSITY_MINIMUM_CONVERSIONS``, and the reason says that nothing is proved yet.
-    A model that has learned from truths does not serve unproved.
+    A model that learns from labels does not serve unproved.
 
     Args:
         trained: The model.
@@ -149,26 +148,26 @@ def first_verdict(trained: Trained, *, seed: int) -> Verdict:
 
 def _better_than_chance(trained: Trained, *, seed: int) -> Verdict:
     """
-    Ask that a model ranks better than chance, and better than the baseline.
+    Require that a model ranks better than chance, and better than the baseline.
 
-    The 95% intervals of both differences in ROC AUC lie above zero, on the rows held
-    out, which have both classes. Log loss decides nothing here: a baseline gives no
+    The 95% intervals of both differences in ROC AUC must lie above zero, on the holdout
+    rows, which have both classes. Log loss does not count: a baseline gives no
     probability.
     """
     holdout = trained.holdout
     [baseline] = trained.baselines
     rivals = {"chance": np.full(len(holdout), 0.5), baseline: trained.baseline_score}
-    compared, beaten_by = [], []
+    compared, unbeaten = [], []
     for name, rival in rivals.items():
         area = _differences(trained, rival, seed=seed)["roc_auc"]
-        compared.append(f"{_written(area)} against {name}")
+        compared.append(f"{_text(area)} against {name}")
         if area.low <= 0:
-            beaten_by.append(name)
+            unbeaten.append(name)
     figures = f"ROC AUC {', '.join(compared)}, on {len(holdout)} rows held out"
-    if beaten_by:
+    if unbeaten:
         return Verdict(
             promoted=False,
-            reason=f"not shown to be better than {' and '.join(beaten_by)}: {figures}. "
+            reason=f"not shown to be better than {' and '.join(unbeaten)}: {figures}. "
             "Nothing serves before a model is: wait for more data, give it features "
             f"that tell more, or {BY_HAND}",
         )
@@ -188,7 +187,7 @@ def _differences(
     )
 
 
-def _written(difference: Difference) -> str:
+def _text(difference: Difference) -> str:
     return (
         f"{difference.estimate:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
     )

@@ -1,5 +1,5 @@
 """
-Importance: which features a model needs, and what a single one achieves alone.
+Importance: how much a model needs each feature, and the baseline of a single one.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
 
-# Rows and repeats behind the importance of a feature: enough to rank them, few enough
-# to cost less than a candidate.
+# Rows and repeats for the importance of a feature: enough for a ranking, and cheaper
+# than another candidate.
 _ROWS = 1_000
 
 _REPEATS = 3
@@ -36,7 +36,7 @@ def importance(
     Return how much ROC AUC falls when one feature is shuffled, greatest fall first.
 
     Args:
-        score: Gives the model's scores of rows.
+        score: Returns the model's scores of rows.
         features: Kinds by name.
         holdout: Rows that the model has not seen.
         seed: Of the shuffles.
@@ -46,25 +46,25 @@ def importance(
     """
     generator = np.random.default_rng(seed)
     count = min(_ROWS, len(holdout))
-    # Label 1 is rare: half the sample is of it. ROC AUC does not depend on it.
-    chosen = _balanced(holdout.label, count, generator)
-    rows = holdout.rows.select(list(features)).take(pa.array(chosen)).combine_chunks()
-    label, weight = holdout.label[chosen], holdout.weight[chosen]
+    # Label 1 is rare, so half the sample has it. ROC AUC does not depend on that.
+    sample = _balanced(holdout.label, count, generator)
+    rows = holdout.rows.select(list(features)).take(pa.array(sample)).combine_chunks()
+    label, weight = holdout.label[sample], holdout.weight[sample]
     whole = _area(score(rows), label, weight)
     repeated = pa.concat_tables([rows] * _REPEATS).combine_chunks()
-    found = []
+    entries = []
     for place, name in enumerate(repeated.column_names):
         shuffled = pa.array(
             np.concatenate(
                 [
-                    generator.permutation(len(chosen)) + turn * len(chosen)
+                    generator.permutation(len(sample)) + turn * len(sample)
                     for turn in range(_REPEATS)
                 ]
             )
         )
         column = repeated[name]
         if column.null_count == len(column) or len(pc.unique(column)) == 1:
-            found.append({"feature": name, "mean": 0.0, "std": 0.0})
+            entries.append({"feature": name, "mean": 0.0, "std": 0.0})
             continue
         changed = repeated.set_column(place, name, column.take(shuffled))
         probability = score(changed)
@@ -72,14 +72,14 @@ def importance(
             whole - _area(part, label, weight)
             for part in np.split(probability, _REPEATS)
         ]
-        found.append(
+        entries.append(
             {
                 "feature": name,
                 "mean": float(np.mean(falls)),
                 "std": float(np.std(falls)),
             }
         )
-    return sorted(found, key=lambda entry: -entry["mean"])
+    return sorted(entries, key=lambda entry: -entry["mean"])
 
 
 def _balanced(
@@ -98,7 +98,7 @@ def _area(probability: Floats, label: NDArray[Any], weight: Floats) -> float:
 
 
 def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:
-    """Return ranks in [0, 1] by the baseline's feature; a missing value is last."""
+    """Return ranks in [0, 1] by the baseline's feature; missing values come last."""
     baseline = use_case.baseline
     values = pc.cast(holdout.rows[baseline.feature], pa.float64()).to_numpy()
     order = -values if baseline.ascending else values
@@ -108,7 +108,7 @@ def baseline_score(use_case: UseCase, holdout: Slice) -> Floats:
 
 
 def baselines(use_case: UseCase, holdout: Slice) -> dict[str, float | None]:
-    """Return the ROC AUC of simpler rankings of the rows held out, by name."""
+    """Return the ROC AUC of the baseline on the holdout rows, by name."""
     score = baseline_score(use_case, holdout)
     seen = metrics.outcomes(score, holdout.label, weight=holdout.weight)
     return {f"{use_case.baseline.feature} alone": metrics.roc_auc(seen)}

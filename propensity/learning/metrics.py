@@ -1,8 +1,8 @@
 """
-Metrics: what scores were worth, as plain figures.
+Metrics of scores and their outcomes.
 
-Pure functions on arrays. A score is summed up by its distinct probabilities, with the
-rows and the conversions that had each: exact, and bounded where the users are many.
+Pure functions on arrays. Scores are grouped by distinct probability, with the rows and
+conversions of each: exact, and in bounded memory for many users.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Floats = NDArray[np.float64]
 
 BINS = 10
 
-# Shares of the rows that somebody may look at: one in a thousand to one in a hundred.
+# Shares of the rows that people may review: one in a thousand to one in a hundred.
 ALERT_RATES = (0.001, 0.005, 0.01)
 
-# log(0) is no figure: a probability of exactly 0 or 1 that is wrong costs as 1e-15.
+# log(0) is infinite: a wrong probability of exactly 0 or 1 costs as much as 1e-15.
 _EPSILON = 1e-15
 
 SHIFT_FLOOR = 1e-12
@@ -43,7 +43,7 @@ class Outcomes:
     def __post_init__(self) -> None:
         if np.any(np.diff(self.probability) <= 0):
             raise ValueError("probabilities must ascend and be distinct")
-        # Said so that NaN, of which no comparison holds, is refused, too.
+        # In this form NaN, for which no comparison holds, fails too.
         if not np.all((self.probability >= 0) & (self.probability <= 1)):
             raise ValueError("probabilities must be in [0, 1]")
         if not np.all((self.conversions >= 0) & (self.conversions <= self.users)):
@@ -60,7 +60,7 @@ def outcomes(
     probability: Floats, label: NDArray[Any], *, weight: Floats | None = None
 ) -> Outcomes:
     """
-    Sum rows up by distinct probability.
+    Group rows by distinct probability.
 
     Args:
         probability: (rows,), in [0, 1].
@@ -76,7 +76,7 @@ def outcomes(
 
 
 def grouped(probability: Floats, users: Floats, conversions: Floats) -> Outcomes:
-    """Return groups in any order as Outcomes; equal probabilities are added up."""
+    """Return groups in any order as Outcomes; equal probabilities are merged."""
     distinct, group = np.unique(probability, return_inverse=True)
     return Outcomes(
         distinct,
@@ -110,7 +110,7 @@ def pr_auc(observed: Outcomes) -> float | None:
         return None
     caught = np.cumsum(observed.conversions[::-1])
     called = np.cumsum(observed.users[::-1])
-    # A resample may leave the highest groups without users: nothing called, no share.
+    # In a resample the highest groups may have no users: no calls, precision 0.
     precision = np.divide(caught, called, out=np.zeros_like(caught), where=called > 0)
     return float((observed.conversions[::-1] * precision).sum() / caught[-1])
 
@@ -134,9 +134,9 @@ def log_loss(observed: Outcomes) -> float | None:
 
 def calibration_bins(observed: Outcomes, *, bins: int = BINS) -> list[dict[str, float]]:
     """
-    Return bins with as many users each, least probability first.
+    Return bins with about equal numbers of users, lowest probability first.
 
-    Users who share a probability stay together, so bins may differ in size, and there
+    Users with the same probability stay together, so bins may differ in size, and there
     may be fewer.
 
     Returns:
@@ -164,20 +164,20 @@ def calibration_error(observed: Outcomes) -> float | None:
     """
     Return the expected calibration error over ten equally filled bins.
 
-    Equally filled rather than equally wide: purchase probabilities crowd near zero,
-    where bins of width 0.1 would see one bin.
+    Equally filled rather than equally wide: purchase probabilities crowd near zero, in
+    the first of ten bins of width 0.1.
 
     Source:
         Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
         Bayesian Binning", AAAI 2015, with their bins filled equally.
     """
-    found = calibration_bins(observed)
-    if not found:
+    bins = calibration_bins(observed)
+    if not bins:
         return None
-    users = sum(entry["users"] for entry in found)
+    users = sum(entry["users"] for entry in bins)
     return sum(
         entry["users"] / users * abs(entry["mean_probability"] - entry["rate"])
-        for entry in found
+        for entry in bins
     )
 
 
@@ -208,10 +208,9 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     """
     Return ten equal parts of the users, highest probability first.
 
-    Users who share a probability are shared out between the parts in proportion, so
-    that the order of ties decides nothing. Sizes and conversions are fractions for
-    that: a conversion is divided by the size that it was shared out with, and never by
-    a rounded one, so that no rate is above 1.
+    Users with the same probability are divided between the parts in proportion, so that
+    the order of ties has no effect. Sizes and conversions are therefore fractions, and
+    rates use the exact sizes, so that none is above 1.
 
     Returns:
         ``decile``, 1 the highest; ``users`` and ``conversions``, fractions whose sums
@@ -229,7 +228,7 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
         return np.asarray(np.interp(edges, ends, running), dtype=np.float64)
 
     size = total / BINS
-    # Rounding in the sums must not make a part of more conversions than users.
+    # Rounding in the sums must not give a part more conversions than users.
     conversions = np.clip(np.diff(until(observed.conversions)), 0.0, size)
     mass = np.diff(until(observed.probability * observed.users))
     return [
@@ -254,23 +253,23 @@ def alerts(
     rates: Sequence[float] = ALERT_RATES,
 ) -> list[dict[str, float | None]]:
     """
-    Return what comes of looking at the rows that score highest, by share looked at.
+    Return recall and cost of reviewing the rows with the highest scores, by alert rate.
 
-    Rows of one score are shared out in proportion, so that their order decides nothing;
-    alerts need not be whole for that.
+    Rows with the same score are divided in proportion, so that their order has no
+    effect; numbers of alerts may be fractions.
 
     Args:
-        score: (rows,), highest is looked at first.
+        score: (rows,); the highest is reviewed first.
         label: 0 or 1, (rows,).
-        amount: What a row of label 1 costs if nobody looks, (rows,).
-        review_cost: Of looking at one row.
+        amount: Cost of a missed row of label 1, (rows,).
+        review_cost: Cost of a review.
         weight: (rows,); one each when None.
-        rates: Shares of the rows to look at.
+        rates: Shares of the rows to review.
 
     Returns:
         By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of
-        what was missed and of all looks, and ``cost_without`` any look. All but the
-        first are None where rows are of one class.
+        missed rows and reviews, and ``cost_without`` any review. All but the first are
+        None if rows are of one class.
     """
     weights = np.ones(len(score)) if weight is None else weight
     positive = np.where(np.asarray(label) == 1, weights, 0.0)
@@ -280,17 +279,17 @@ def alerts(
         sums = summed(group, values, len(distinct))
         return np.concatenate([[0.0], np.cumsum(sums)])
 
-    looked, caught, saved = map(running, (weights, positive, positive * amount))
-    total, positives, at_stake = looked[-1], caught[-1], saved[-1]
-    found: list[dict[str, float | None]] = []
+    reviewed, caught, saved = map(running, (weights, positive, positive * amount))
+    total, positives, at_stake = reviewed[-1], caught[-1], saved[-1]
+    entries: list[dict[str, float | None]] = []
     for rate in rates:
         count = rate * total
         entry: dict[str, float | None] = dict.fromkeys(
             ("true_positives", "recall", "precision", "cost", "cost_without")
         )
         if 0 < positives < total:
-            hits = float(np.interp(count, looked, caught))
-            missed = float(at_stake - np.interp(count, looked, saved))
+            hits = float(np.interp(count, reviewed, caught))
+            missed = float(at_stake - np.interp(count, reviewed, saved))
             entry = {
                 "true_positives": hits,
                 "recall": float(hits / positives),
@@ -298,8 +297,8 @@ def alerts(
                 "cost": float(missed + count * review_cost),
                 "cost_without": float(at_stake),
             }
-        found.append({"rate": rate, "alerts": float(count), **entry})
-    return found
+        entries.append({"rate": rate, "alerts": float(count), **entry})
+    return entries
 
 
 def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
@@ -310,31 +309,32 @@ def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
         ``roc`` as [false positive rate, true positive rate] and ``pr`` as [recall,
         precision], each from the highest threshold down; ``calibration`` as bins.
     """
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         "roc": [],
         "pr": [],
         "calibration": calibration_bins(observed),
     }
     if not observed.has_both_classes:
-        return found
+        return result
     caught = np.cumsum(observed.conversions[::-1])
     called = np.cumsum(observed.users[::-1])
     recall = caught / caught[-1]
     false_alarm_rate = (called - caught) / (called[-1] - caught[-1])
     shown = np.unique(np.linspace(0, len(caught) - 1, points).astype(int))
-    found["roc"] = [[0.0, 0.0]] + [
+    result["roc"] = [[0.0, 0.0]] + [
         [float(false_alarm_rate[i]), float(recall[i])] for i in shown
     ]
-    found["pr"] = [[float(recall[i]), float(caught[i] / called[i])] for i in shown]
-    return found
+    result["pr"] = [[float(recall[i]), float(caught[i] / called[i])] for i in shown]
+    return result
 
 
 def score_shift(before: Floats, now: Floats) -> float:
     """
-    Return how far scores moved between two runs, relative to their mean before.
+    Return how far scores moved between two runs, relative to the earlier mean.
 
-    The mean distance between equal percentiles (the first Wasserstein distance), over
-    the earlier mean: 0 unchanged, 1 when all fall to zero, or when all double.
+    This is the mean distance between equal percentiles (the first Wasserstein
+    distance) over the earlier mean: 0 if nothing changed, 1 if all scores fall to zero
+    or double.
 
     Args:
         before, now: Percentiles of the probabilities, least first, of one shape.

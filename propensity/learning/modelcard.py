@@ -1,8 +1,8 @@
 """
-The card of a model version: how it came about and what it is worth, as plain values.
+The card of a model version: its data, its training and its figures, as plain values.
 
-``card.json`` is the whole of it; the metadata row, the report and the answer of
-00-ModelTraining are parts of it in other shapes.
+``card.json`` is the complete card; the metadata row, the report and the answer of
+00-ModelTraining show parts of it.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ def card(
     bytes_billed: int,
 ) -> Card:
     """
-    Return the card of a version, JSON-serialisable but for dates.
+    Return the card of a version, JSON-serialisable except for dates.
 
     Args:
-        use_case: What it predicts.
+        use_case: The use case.
         trained: The model and its figures.
         verdict: Whether it serves.
-        version: Claimed for it.
-        rows: The snapshots that it was trained and tested on.
+        version: Its number.
+        rows: All rows of its training and test.
         as_of: The run's as-of date.
-        data_until: Up to when the export was read; None for another source.
+        data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
-        chosen: The use case's own parameters, as they were set.
+        chosen: Values of the use case's own parameters.
         trained_at: When the run began.
         bytes_billed: By the run's queries.
     """
@@ -105,14 +105,14 @@ def card(
         ],
         "candidates": [
             {
-                "name": one.candidate.name,
-                "algorithm": one.candidate.algorithm,
-                "parameters": dict(one.candidate.parameters),
-                **one.figures,
-                "fit_seconds": round(one.fit_s, 3),
-                "chosen": one.candidate.name == trained.chosen.name,
+                "name": fit.candidate.name,
+                "algorithm": fit.candidate.algorithm,
+                "parameters": dict(fit.candidate.parameters),
+                **fit.figures,
+                "fit_seconds": round(fit.fit_s, 3),
+                "chosen": fit.candidate.name == trained.chosen.name,
             }
-            for one in trained.tried
+            for fit in trained.candidates
         ],
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
@@ -131,31 +131,31 @@ def card(
 
 
 def _verdict(verdict: Verdict) -> Card:
-    found: Card = {
+    entry: Card = {
         "promoted": verdict.promoted,
         "reason": verdict.reason,
         "compared_version": verdict.compared_version,
     }
     for name, difference in verdict.differences.items():
-        found[f"{name}_difference"] = difference.estimate
-        found[f"{name}_difference_low"] = difference.low
-        found[f"{name}_difference_high"] = difference.high
-    return found
+        entry[f"{name}_difference"] = difference.estimate
+        entry[f"{name}_difference_low"] = difference.low
+        entry[f"{name}_difference_high"] = difference.high
+    return entry
 
 
 def libraries() -> dict[str, str]:
     """Return the versions that a model's pickle depends on."""
-    found = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"python": platform.python_version(), **found}
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), **versions}
 
 
 def nameless(rows: pa.Table) -> pa.Table:
     """
-    Return rows with numbers in the place of users and events.
+    Return rows with numbers in the place of ids of users and events.
 
-    A snapshot stays as it is for as long as its version is there, so it holds nothing
-    that would have to be removed for a user. Rows of one user still have one number,
-    which means nothing outside the snapshot: no key leads back.
+    A snapshot never changes while its version exists, so it must hold nothing that a
+    user can have removed. Rows of a user share a number, which means nothing outside
+    the snapshot: no key leads back.
     """
     for name in (USER, EVENT):
         if name in rows.column_names:
@@ -166,20 +166,20 @@ def nameless(rows: pa.Table) -> pa.Table:
 
 
 def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes, str]]:
-    """Return the files of a version: bytes and content type by name."""
+    """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
     data = io.BytesIO()
     pq.write_table(nameless(rows), data, compression="zstd")
-    made = {
+    contents = {
         MODEL: (pickled(trained.model), binary),
         PREPROCESSOR: (pickled(trained.preprocessor), binary),
         DATASET: (data.getvalue(), PARQUET),
     }
     text = json.dumps(full, indent=1, default=str)
-    made[CARD] = (text.encode(), JSON)
+    contents[CARD] = (text.encode(), JSON)
     page = training_page(json.loads(text))
-    made[REPORT] = (page.encode(), HTML)
-    return made
+    contents[REPORT] = (page.encode(), HTML)
+    return contents
 
 
 def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
@@ -198,7 +198,7 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
     plain = ("use_case", "model_version", "as_of", "lookback_days", "horizon_days")
     return {
         **{name: full[name] for name in plain},
-        # A model that is shipped was trained on another source.
+        # A shipped model was trained on another source.
         "data_until": full.get("data_until"),
         "settle_days": full["settle_days"],
         "training_date": trained_at.date(),
@@ -210,7 +210,7 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "calibration_rows": full["rows"]["calibrate"],
         "train_base_rate": full["train_base_rate"],
         "negative_sampling_rate": full["negative_sampling_rate"],
-        # A model that is shipped may come with an earlier card.
+        # A shipped model may have an older card.
         "positive_sampling_rate": full.get("positive_sampling_rate", 1.0),
         "algorithm": full["algorithm"],
         "parameters": json.dumps(full["parameters"]),
@@ -228,7 +228,7 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "model_sha256": checksums[MODEL],
         "preprocessor_object": objects[PREPROCESSOR],
         "preprocessor_sha256": checksums[PREPROCESSOR],
-        # A model that is shipped comes without its data set.
+        # A shipped model has no data set.
         "dataset_object": objects.get(DATASET),
         "dataset_sha256": checksums.get(DATASET),
         "card_object": objects[CARD],
@@ -240,13 +240,13 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
 
 
 def answer(full: Card, published: Published) -> Mapping[str, Any]:
-    """Return what 00-ModelTraining answers of a version."""
+    """Return the answer of 00-ModelTraining about a version."""
     quality = full["quality"]
-    told = (
+    figures = (
         "users", "base_rate", "mean_probability", "precision", "recall", "f1",
         "roc_auc", "pr_auc", "brier", "log_loss", "calibration_error",
     )  # fmt: skip
-    of_events = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
+    event_fields = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
     return {
         "model_version": full["model_version"],
         "promoted": full["verdict"]["promoted"],
@@ -255,7 +255,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "calibration": full["calibration"],
         "rows": full["rows"],
         "split": full["split"],
-        "holdout": {name: quality.get(name) for name in told},
-        **{name: full[name] for name in of_events},
+        "holdout": {name: quality.get(name) for name in figures},
+        **{name: full[name] for name in event_fields},
         "objects": dict(published.objects),
     }

@@ -1,8 +1,8 @@
 """
-Preprocessors: from features as they came to numbers that a model reads.
+Preprocessors: from features to the numbers that a model reads.
 
-A preprocessor is a scikit-learn ColumnTransformer: the default one, one that a use case
-brings, or one that somebody has uploaded.
+A preprocessor is a scikit-learn ColumnTransformer: the default, the use case's own, or
+an upload.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from propensity.learning.data import Slice
 from propensity.models.encoding import to_frame
 from propensity.usecases import CATEGORY, NUMBER, UseCase
 
-# Values rarer than this share of the training rows are one value together.
+# Values rarer than this share of the training rows are pooled.
 _RARE = 0.01
 
 
 def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
     """
-    Return the unfitted preprocessor that a use case has without one of its own.
+    Return the unfitted preprocessor of ``model.py``, or the default.
 
-    Numbers: missing ones take the median and say so in a column of their own; arcsinh,
-    a logarithm that knows zero and negative numbers, then unit variance. Categories:
-    one column a value, the rare ones pooled, unseen ones counted among these.
+    Numbers: the median for missing values, with a column that marks them; arcsinh, a
+    logarithm that takes zero and negative numbers; then unit variance. Categories: a
+    column per value; rare values are pooled, with values that are new.
     """
     model = use_case.model
     if model is not None and hasattr(model, "preprocessor"):
@@ -77,8 +77,8 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
     """
     Raise SchemaError unless a preprocessor can be fitted on the use case's features.
 
-    It is cloned and fitted on a handful of made-up rows of the right types, with gaps,
-    and must also encode a category that it has not been fitted on: next week has some.
+    A clone is fitted on a few generated rows of the right types, with gaps. It must
+    also encode a category that is new to it: next week has some.
     """
     if not isinstance(preprocessor, ColumnTransformer):
         raise SchemaError(
@@ -123,14 +123,13 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
 
 def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
     """
-    Return a clone of a preprocessor, fitted on a slice.
+    Return a fitted clone of a preprocessor.
 
     Raises:
         SchemaError: It does not fit the features.
     """
-    read = frame(part.rows, features)
     try:
-        fit = clone(preprocessor).fit(read, part.label)
+        fit = clone(preprocessor).fit(frame(part.rows, features), part.label)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
             f"the preprocessor does not fit the use case's features: {error}"
@@ -143,21 +142,20 @@ def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
 
 
 def transformed(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
-    """Return what a fitted preprocessor makes of rows, dense as all models read it."""
-    read = frame(rows, features)
+    """Return rows, encoded by a fitted preprocessor into a dense array."""
     try:
-        made = encoder.transform(read)
+        encoded = encoder.transform(frame(rows, features))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise SchemaError(
             f"the preprocessor cannot encode rows that it was not fitted on: {error}. "
             "Encoders of categories must know what to do with a new one "
             "(handle_unknown)"
         ) from error
-    return made.toarray() if hasattr(made, "toarray") else made
+    return encoded.toarray() if hasattr(encoded, "toarray") else encoded
 
 
 def frame(rows: pa.Table, features: dict[str, str]) -> Any:
-    """Return the features of rows as a preprocessor reads them."""
+    """Return the features of rows as the frame that a preprocessor reads."""
     kinds: Any = features
     merged = rows.combine_chunks().to_batches()
     batch = merged[0] if merged else pa.RecordBatch.from_pylist([], rows.schema)

@@ -1,14 +1,14 @@
 """
-Models: what turns features into a score.
+Models: from features to scores.
 
-Read in this order. Arrays in, arrays out; ``scoring`` is where the others meet.
+Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 
 - ``scoring``: preprocessor, model and batches to probabilities, in bounded memory
 - ``encoding``: features as a frame, floats or texts, out of Arrow columns
-- ``encoder``, ``encoder_parts``: batches to the arrays that a preprocessor makes
+- ``encoder``, ``encoder_parts``: a fitted preprocessor on Arrow batches
 - ``shortcuts``: few rows through a model without scikit-learn's overhead
-- ``half_space_trees``: a detector of anomalies that learns a row at a time
-- ``forest``: its trees: rows down to leaves, and the mass that came through
-- ``limits``: where its thresholds are drawn
-- ``anomaly``: that detector as a classifier
+- ``half_space_trees``: an anomaly detector that learns row by row
+- ``forest``: its trees: leaves of rows, and masses of nodes
+- ``limits``: its limits of features and the draw of thresholds
+- ``anomaly``: the detector as a classifier
 """

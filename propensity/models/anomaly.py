@@ -1,8 +1,8 @@
 """
-Anomaly scores in the place of probabilities: Half-Space Trees as a classifier.
+Half-Space Trees as a classifier, with anomaly scores in the place of probabilities.
 
-So a model that knows no outcomes goes through the registry, the scorer, the champion
-gate and the streams like any other. Its scores rank; they are no probabilities.
+So a model without labels goes through registry, scorer, champion gate and streams like
+any other. Its scores rank; they are not probabilities.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 
 class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
-    Give anomaly scores where a classifier gives the probability of class 1.
+    A classifier whose probability of class 1 is an anomaly score.
 
     Pickles of models name this class.
 
@@ -31,7 +31,7 @@ class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     @property
     def classes_(self) -> NDArray[Any]:
-        """Class 0, and class 1 of what is anomalous."""
+        """Class 0, and class 1 for anomalies."""
         return np.array([0, 1])
 
     @property
@@ -45,7 +45,7 @@ class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self.trees.is_warm
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Say whether the trees have learned a row."""
+        """Tell whether the trees have learned a row."""
         return hasattr(self.trees, "n_features_in_")
 
     def fit(self, x: Any, y: Any = None) -> Self:
@@ -54,10 +54,10 @@ class AnomalyModel(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
-        """Return one minus the anomaly score, and the score, (rows, 2)."""
+        """Return 1 less the anomaly score, and the score, (rows, 2)."""
         score = self.trees.anomaly_score(x)
         return np.column_stack([1 - score, score])
 
     def predict(self, x: Any) -> NDArray[Any]:
-        """Return 1 for what the trees call an outlier, 0 for the others."""
+        """Return 1 for outliers, 0 for others."""
         return (self.trees.predict(x) < 0).astype(np.int64)

@@ -1,15 +1,15 @@
 """
-Arrow columns to the array a model reads, through a fitted preprocessor.
+A fitted preprocessor on Arrow columns.
 
 A fitted ``ColumnTransformer`` is written for pandas, and building its frames costs
-more than most models. ``Encoder`` runs the same fitted transformers, so that the
-numbers stay theirs, but hands them only what they need:
+more than most models. ``Encoder`` runs the same fitted transformers, with the same
+results, but gives them only what they need:
 
-- columns of numbers as one float array, taken from Arrow's buffers;
-- of columns of categories only the values not met before. What they encode to is
-  kept, and rows are gathered from it by code;
-- what is not known to allow either (a user's own transformer) as a pandas frame,
-  which is slower and named in ``Encoder.fallbacks``.
+- columns of numbers as a float array, from Arrow's buffers;
+- new values of categories only; it keeps their encodings and gathers rows from them by
+  code;
+- for other transformers, such as a user's own, a pandas frame. That is slower, and
+  ``Encoder.fallbacks`` has their names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from propensity.errors import SchemaError
 from propensity.models.encoder_parts import Categories, Frame, Numbers, Part
 from propensity.models.encoding import Array, Kind, Rows
 
-# Encode a value by looking it up among those that were fitted.
+# Encode a value by lookup among the fitted values.
 _ENCODERS = (
     preprocessing.OneHotEncoder,
     preprocessing.OrdinalEncoder,
@@ -63,7 +63,7 @@ class Encoder:
     """
     Encode Arrow batches as a fitted preprocessor encodes pandas frames.
 
-    Values met are remembered, so an encoder serves one thread at a time.
+    An encoder remembers values, so only one thread may use it at a time.
 
     Attributes:
         features: Kind of each feature that a batch must hold.
@@ -87,7 +87,7 @@ class Encoder:
     @classmethod
     def compile(cls, preprocessor: Any, features: Mapping[str, Kind]) -> Encoder:
         """
-        Plan how each transformer of a preprocessor is run.
+        Choose how to run each transformer of a preprocessor.
 
         Args:
             preprocessor: Fitted on frames of ``to_frame``. Any transformer will do;
@@ -125,7 +125,7 @@ class Encoder:
 
     def encode(self, batch: pa.RecordBatch | Rows) -> Array:
         """
-        Return what the preprocessor makes of a batch, dense.
+        Return a batch, encoded as the preprocessor would, dense.
 
         Args:
             batch: N > 0 rows that ``check`` accepts for ``features``, or a few rows
@@ -170,7 +170,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class _Group:
-    """One entry of a fitted ColumnTransformer."""
+    """An entry of a fitted ColumnTransformer."""
 
     name: str
     transformer: Any
@@ -201,20 +201,20 @@ def _fitted_names(preprocessor: Any, features: Mapping[str, Kind]) -> tuple[str,
 
 
 def _groups(preprocessor: Any, names: tuple[str, ...]) -> list[_Group] | None:
-    """Return a preprocessor's groups of columns, or None if it is not made of such."""
+    """Return the groups of a ColumnTransformer; None for other preprocessors."""
     if type(preprocessor) is not ColumnTransformer or preprocessor.transformer_weights:
         return None
     empty = pd.DataFrame(columns=list(names))
     groups = []
     for name, transformer, selection in preprocessor.transformers_:
-        chosen = _select(empty, selection)
-        if isinstance(transformer, str) and transformer == "drop" or not chosen:
+        columns = _select(empty, selection)
+        if isinstance(transformer, str) and transformer == "drop" or not columns:
             continue
         groups.append(
             _Group(
                 name=name,
                 transformer=transformer,
-                names=chosen,
+                names=columns,
                 is_series=isinstance(selection, str | int),
                 columns=preprocessor.output_indices_[name],
             )
@@ -223,24 +223,24 @@ def _groups(preprocessor: Any, names: tuple[str, ...]) -> list[_Group] | None:
 
 
 def _select(empty: pd.DataFrame, selection: Any) -> tuple[str, ...]:
-    """Return the names that a ColumnTransformer's selection of columns means."""
+    """Return the names of a ColumnTransformer's selection of columns."""
     if isinstance(selection, str):
         return (selection,)
     if isinstance(selection, slice):
         ends = (selection.start, selection.stop)
         by_name = any(isinstance(end, str) for end in ends)
-        chosen = empty.loc[:, selection] if by_name else empty.iloc[:, selection]
-        return tuple(chosen.columns)
-    wanted = np.atleast_1d(np.asarray(selection))
-    if wanted.size == 0:
+        frame = empty.loc[:, selection] if by_name else empty.iloc[:, selection]
+        return tuple(frame.columns)
+    names = np.atleast_1d(np.asarray(selection))
+    if names.size == 0:
         return ()
-    if wanted.dtype.kind in "iu":
-        return tuple(empty.columns[wanted])
-    return tuple(empty.loc[:, wanted].columns)
+    if names.dtype.kind in "iu":
+        return tuple(empty.columns[names])
+    return tuple(empty.loc[:, names].columns)
 
 
 def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
-    """Choose the fastest way to run a group that gives the transformer's numbers."""
+    """Choose the fastest way to run a group with the same results."""
     transformer = copy.deepcopy(group.transformer)
     steps = _steps(transformer)
     if not group.is_series:
@@ -260,7 +260,7 @@ def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
 
 
 def _steps(transformer: Any) -> list[Any]:
-    """Return the transformers that a possibly nested pipeline runs, in order."""
+    """Return the transformers of a pipeline, which may be nested, in order."""
     if transformer is None or isinstance(transformer, str):
         return []
     if type(transformer) is Pipeline:
@@ -269,7 +269,7 @@ def _steps(transformer: Any) -> list[Any]:
 
 
 def _is_elementwise(step: Any) -> bool:
-    """Say whether a transformer treats every number by itself, on any container."""
+    """Tell whether a transformer treats every number alone, in any container."""
     if type(step) is preprocessing.FunctionTransformer:
         return step.func is None or (
             isinstance(step.func, np.ufunc) and step.func.nin == 1 and not step.kw_args
@@ -278,7 +278,7 @@ def _is_elementwise(step: Any) -> bool:
 
 
 def _for_arrays(step: Any) -> Any:
-    """Free a transformer of the names it was fitted with, and let it write in place."""
+    """Remove the fitted names from a transformer, and let it write in place."""
     vars(step).pop("feature_names_in_", None)
     if "copy" in step.get_params(deep=False):
         step.set_params(copy=False)
@@ -289,7 +289,7 @@ def _for_arrays(step: Any) -> Any:
 
 def _owners(steps: Sequence[Any], n_features: int) -> list[int] | None:
     """
-    Say which feature each output column is made of.
+    Return the feature of each output column.
 
     Returns:
         Index of the feature for each column, ascending; None if a step is not known
@@ -312,7 +312,7 @@ def _owners(steps: Sequence[Any], n_features: int) -> list[int] | None:
 
 
 def _one_hot_widths(encoder: preprocessing.OneHotEncoder) -> list[int]:
-    """Return how many columns a fitted encoder makes of each column it reads."""
+    """Return the number of output columns of each input column of an encoder."""
     n_features = len(encoder.categories_)
     infrequent = getattr(encoder, "infrequent_categories_", [None] * n_features)
     dropped = [None] * n_features if encoder.drop_idx_ is None else encoder.drop_idx_

@@ -1,8 +1,8 @@
 """
-Ways to run a fitted transformer on a batch, each with the columns that it makes.
+Ways to run a fitted transformer on a batch, with their output columns.
 
-``Numbers`` hands over one float array, ``Categories`` only the values not met before,
-and ``Frame`` a pandas frame, which is always right and never fast.
+``Numbers`` passes a float array, ``Categories`` new values only, and ``Frame`` a pandas
+frame, which is always right and never fast.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VOCABULARY_LIMIT = 20_000
 
 
 class Block(Protocol):
-    """Some of the encoded columns of one batch."""
+    """Some of the encoded columns of a batch."""
 
     @property
     def dtype(self) -> np.dtype[Any]: ...
@@ -45,7 +45,7 @@ class Block(Protocol):
 
 
 class Part(Protocol):
-    """Makes some of the encoded columns."""
+    """A source of some of the encoded columns."""
 
     def block(self, batch: pa.RecordBatch | Rows) -> Block: ...
 
@@ -107,14 +107,14 @@ class Coded:
 
 @dataclass(frozen=True)
 class Numbers:
-    """Runs transformers on one float array of all the columns."""
+    """Runs transformers on a float array of all the columns."""
 
     names: tuple[str, ...]
     steps: tuple[Any, ...]
 
     @cached_property
     def short(self) -> tuple[Callable[[Array], Array], ...]:
-        """What the transformers do, for a few rows."""
+        """The transformers for a few rows, with shortcuts."""
         return tuple(transform_of(step) or step.transform for step in self.steps)
 
     def block(self, batch: pa.RecordBatch | Rows) -> Block:
@@ -145,11 +145,11 @@ class Numbers:
 
 @dataclass
 class Categories:
-    """Runs a transformer on values not met before, and gathers rows from its output."""
+    """Runs a transformer on new values, and gathers rows from its output."""
 
     transformer: Any
     features: Mapping[str, Kind]
-    # Which columns of the transformer's output belong to each feature.
+    # The output columns of each feature.
     columns: tuple[slice, ...]
     known: list[pa.Array] = field(default_factory=list)
     tables: list[Array] = field(default_factory=list)
@@ -178,16 +178,16 @@ class Categories:
         )
 
     def _codes(self, values: Sequence[pa.Array]) -> list[pa.Array]:
-        """Return each row's place among the known values, null where it has none."""
+        """Return each row's place among the known values, null for new values."""
         return [
             pc.index_in(column, value_set=known)
             for column, known in zip(values, self.known, strict=True)
         ]
 
     def _learn(self, unseen: Sequence[pa.Array]) -> None:
-        """Encode values not met before and remember what they encode to."""
-        # The transformer takes all its columns at once. The shorter ones repeat
-        # values of their own, since any other could be one that it refuses.
+        """Encode new values and remember the result."""
+        # The transformer takes all its columns at once. Shorter columns repeat their
+        # own values, since it may refuse others.
         padding = self.known or unseen
         fresh = [
             values if len(values) else spare[:1]
@@ -222,7 +222,7 @@ class Frame:
     """Runs a transformer on a pandas frame: always right, never fast."""
 
     transformer: Any
-    # One name stands for a column handed over as a series.
+    # A single name is a column that is passed as a series.
     names: tuple[str, ...] | str
     features: Mapping[str, Kind]
 

@@ -1,7 +1,7 @@
 """
-Features as models read them: a pandas frame, floats, or texts, out of Arrow columns.
+Features from Arrow columns: as a pandas frame, floats, or texts.
 
-Training fits on the frames of ``to_frame``; ``encoder`` gives what they would have.
+Training fits on the frames of ``to_frame``; ``encoder`` has the same results.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def to_frame(batch: pa.RecordBatch, features: Mapping[str, Kind]) -> pd.DataFram
     """
     Convert features to the pandas frame that preprocessors are fitted on.
 
-    Training fits on these frames and scoring gives what they would have given.
+    Training fits on these frames; scoring has the same results.
 
     Args:
         batch: N rows with at least ``features``, in any order.
         features: Kind of each feature by name, in the order of the frame.
 
     Returns:
-        N rows, one column a feature: numbers as float64 (float32 stays so) with NaN
-        for null, booleans as 0 and 1, decimals rounded once to the nearest float;
+        N rows, a column per feature: numbers as float64 (float32 stays) with NaN for
+        null, booleans as 0 and 1, decimals rounded once to the nearest float;
         categories as pandas' ``str`` with NaN for null.
 
     Raises:
@@ -63,15 +63,15 @@ def check(schema: pa.Schema, features: Mapping[str, Kind]) -> None:
         SchemaError: A feature is missing, twice there, or of another type.
     """
     for name, kind in features.items():
-        found = schema.get_all_field_indices(name)
-        if len(found) != 1:
-            state = "missing" if not found else f"there {len(found)} times"
+        places = schema.get_all_field_indices(name)
+        if len(places) != 1:
+            state = "missing" if not places else f"there {len(places)} times"
             raise SchemaError(
                 f"feature {name!r} ({kind}) is {state} among the columns "
                 f"{', '.join(schema.names)}; the model was trained with it",
                 field=name,
             )
-        arrow_type = schema.field(found[0]).type
+        arrow_type = schema.field(places[0]).type
         if not _holds(arrow_type, kind):
             raise SchemaError(
                 f"feature {name!r} is {arrow_type}, but a {kind} is expected: "
@@ -86,9 +86,9 @@ def check(schema: pa.Schema, features: Mapping[str, Kind]) -> None:
 
 class Rows:
     """
-    A few rows that never were in Arrow, as they come with a request.
+    A few rows of a request, without Arrow.
 
-    Making an Arrow batch of them would take longer than most of what follows.
+    An Arrow batch would take longer to build than most of the scoring.
 
     Args:
         numbers: A float64 for each row and each of ``names``, (n, len(names)); NaN is
@@ -162,7 +162,7 @@ def _holds(arrow_type: pa.DataType, kind: Kind) -> bool:
 
 
 def values_of(column: pa.Array, kind: Kind) -> pa.Array:
-    """Return a column in the one Arrow type of its kind, to be looked up in."""
+    """Return a column in the Arrow type of its kind, for lookups."""
     if kind == "category":
         return texts_of(column)
     return pa.array(numbers_of(column), from_pandas=True)
@@ -174,7 +174,7 @@ def texts_of(column: pa.Array) -> pa.Array:
 
 
 def numbers_of(column: pa.Array) -> Array:
-    """Return a column of numbers as floats, NaN for null; a view where it can be."""
+    """Return a column of numbers as floats, NaN for null; a view if possible."""
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_decimal(column.type):
@@ -191,9 +191,9 @@ def _rounded(column: pa.Array) -> pa.Array:
     """
     Return decimals as the nearest float64, as Python's ``float(Decimal)`` does.
 
-    Arrow's own cast multiplies by a rounded power of ten and is off by one unit in
-    the last place for many values. An integer below 2**53 divided by a power of ten
-    up to 10**22 is rounded only once, and NUMERIC nearly always is such.
+    Arrow's own cast multiplies by a rounded power of ten and is off in the last place
+    for many values. An integer below 2**53 divided by a power of ten up to 10**22 is
+    rounded only once, and NUMERIC values are nearly always such.
     """
     scale = column.type.scale
     if pa.types.is_decimal128(column.type) and 0 <= scale <= _EXACT_POWER:

@@ -1,7 +1,7 @@
 """
-The trees of Half-Space Trees: rows down to leaves, and the mass that came through.
+The trees of Half-Space Trees: the leaves of rows, and the masses of nodes.
 
-``half_space_trees`` says what is computed, and its source. Pickles of models name
+``half_space_trees`` has the algorithm and its source. Pickles of models name
 ``Forest``.
 """
 
@@ -18,24 +18,23 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.intp]
 Booleans = NDArray[np.bool_]
 
-# Of a window: below a node of less mass the search stops (the paper's sizeLimit).
+# Share of a window: the search stops at a node of less mass (the paper's sizeLimit).
 _SIZE_LIMIT = 0.1
-# Rows that go down the trees together: what they need then stays in the cache.
+# Rows that go down the trees together; their data then fit into the cache.
 _BLOCK = 1_024
 
 
 class Forest:
     """
-    Trees of one height, with the masses of the current and of the last full window.
+    Trees of equal height, with the masses of the current and of the last full window.
 
-    Nodes of one depth are numbered through, from one tree to the next. The children of
+    Nodes of a depth have consecutive numbers, from tree to tree. The children of
     node ``n`` are nodes ``2 n`` (value at or above the threshold) and ``2 n + 1``
     (below) of the next depth, so that each comparison is a digit of the leaf's number.
 
     Args:
-        features: Column that each node splits, one depth after the other,
-            (n_trees * (2**height - 1),).
-        thresholds: Where it splits it, likewise.
+        features: Column of each node, by depth, (n_trees * (2**height - 1),).
+        thresholds: Threshold of each node, likewise.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class Forest:
         self._derive()
 
     def _derive(self) -> None:
-        """Put the trees into the forms that are fastest for many rows and for few."""
+        """Store the trees in the fastest forms for many rows and for few."""
         ends = [self.n_trees * ((1 << depth) - 1) for depth in range(self.height + 1)]
         self._depths = [
             (self.features[start:stop], self.thresholds[start:stop])
@@ -109,16 +108,16 @@ class Forest:
         Score each row, then count it.
 
         Args:
-            rows: Rows (n, F) as they are counted.
-            before: Rows as they are scored, if not all are as they are counted.
-            moves: Which are not.
+            rows: Rows (n, F) to count.
+            before: The same rows to score, if some differ.
+            moves: Which rows differ.
         """
         if before is None or moves is None:
             before, moves = rows, np.zeros(len(rows), dtype=np.bool_)
         has_gap = np.isnan(rows).any(axis=1)
         leaves = None if has_gap.any() else self._leaves(rows, in_turn=False)
-        # A row with a gap goes by the masses it meets. If it moves, too, it goes two
-        # ways from there, and nothing may be counted in between.
+        # A row with a gap follows the current masses. If it also moves, it goes down
+        # twice, and nothing may be counted in between.
         begins = np.flatnonzero(has_gap & moves)
         scores = np.full(len(rows), self.warm_up_score)
         start = 0
@@ -143,7 +142,7 @@ class Forest:
         return scores
 
     def walk(self, rows: Sequence[Sequence[Any]], *, learn: bool) -> Floats:
-        """Do the same for few rows without numpy; None in them means missing."""
+        """Score a few rows without numpy; None means missing."""
         depths = range(self.height)
         scores = []
         for row in rows:
@@ -167,7 +166,7 @@ class Forest:
         return np.array(scores)
 
     def _leads(self, above: Any, depth: int) -> bool:
-        """Say whether a node's child below weighs as much as the one above, or more."""
+        """Tell whether the child below has at least the mass of the child above."""
         while type(above) is tuple:
             above = above[-1]
         first, n = above, 1 << (self.height - depth - 1)
@@ -176,12 +175,12 @@ class Forest:
 
     def _leaves(self, rows: Floats, *, in_turn: bool) -> Integers:
         """
-        Return the leaves that rows come to, (n, n_trees).
+        Return the leaves of rows, (n, n_trees).
 
         Args:
             rows: Rows (n, F).
             in_turn: Whether gaps are filled as if each row were counted before the
-                next goes down; if not, all go by the live masses as they are.
+                next; if not, all follow the current live masses.
         """
         if len(rows) > _BLOCK and not in_turn:
             blocks = np.split(rows, range(_BLOCK, len(rows), _BLOCK))
@@ -193,9 +192,9 @@ class Forest:
             np.arange(self.n_trees), (len(rows), self.n_trees)
         )
         for features, thresholds in self._depths:
-            found = values.take(features.take(nodes) + offsets)
-            is_below = found < thresholds.take(nodes)
-            if has_gaps and (gaps := np.isnan(found)).any():
+            values_at_nodes = values.take(features.take(nodes) + offsets)
+            is_below = values_at_nodes < thresholds.take(nodes)
+            if has_gaps and (gaps := np.isnan(values_at_nodes)).any():
                 mass = self.live.reshape(len(features), 2, -1).sum(axis=2)
                 lead = mass[:, 1] - mass[:, 0]
                 if in_turn:
@@ -212,7 +211,7 @@ class Forest:
         return scores
 
     def _count(self, n: int) -> None:
-        """Note that n rows were counted; a full window is what scores refer to next."""
+        """Add n to the rows of the window; a full window becomes the reference."""
         self.n_live += n
         if self.n_live == self.window_size:
             self.reference, self.live = self.live, np.zeros_like(self.live)
@@ -228,8 +227,8 @@ class Forest:
         total = masses.pop()
         parents = total
         for depth in range(1, self.height + 1):
-            # Mass only falls on the way down, so that the search has stopped at the
-            # parent or above it exactly where the parent's is too low.
+            # Mass only falls on the way down: if the parent's is too low, the search
+            # has stopped at the parent or above.
             weight = (parents >= _SIZE_LIMIT * self.window_size) * float(1 << depth)
             above, parents = total, masses.pop()
             total = np.empty(len(parents))
@@ -244,15 +243,15 @@ def _fill_in_turn(
     """
     Send rows with a gap to the heavier side, as if each row were counted in its turn.
 
-    The side below the threshold takes rows where both are equal. At one node of a tree
-    the lead of that side grows or shrinks by one with each row that comes through.
+    If both are equal, the row goes below the threshold. Each row of a node changes the
+    lead of that side by one.
 
     Args:
-        is_below: Which rows go below in which trees, (n, n_trees), written where
-            ``gaps`` has it.
-        gaps: Where the value to be compared is missing, likewise.
-        nodes: Which nodes they are at, likewise.
-        lead: Rows counted below each node's threshold less those above, before.
+        is_below: Whether a row goes below in a tree, (n, n_trees); written where there
+            are ``gaps``.
+        gaps: Whether the value is missing, likewise.
+        nodes: The current node, likewise.
+        lead: By node, rows already counted below its threshold less those above.
     """
     concerned = np.zeros(len(lead), dtype=np.bool_)
     concerned[nodes[gaps]] = True
@@ -261,17 +260,19 @@ def _fill_in_turn(
     pairs = pairs[np.argsort(nodes.ravel()[pairs], kind="stable")]
     node, is_gap = nodes.ravel()[pairs], gaps.ravel()[pairs]
     step = np.where(is_gap, 0, np.where(is_below.ravel()[pairs], 1, -1))
-    # The lead that each row meets, as far as rows without a gap have made it.
+    # The lead before each row, from rows without a gap.
     begins = np.flatnonzero(np.diff(node, prepend=-1))
     before = np.cumsum(step) - step
     before -= np.repeat(before[begins], np.diff(begins, append=len(node)))
-    met = lead[node] + before
-    # The others depend on one another, and are decided one by one.
-    made: dict[int, int] = {}
+    lead_before = lead[node] + before
+    # Rows with a gap depend on each other, so these follow in order.
+    shift: dict[int, int] = {}
     choices = []
-    for at, its_lead in zip(node[is_gap].tolist(), met[is_gap].tolist(), strict=True):
-        so_far = made.get(at, 0)
-        goes_below = its_lead + so_far >= 0
-        made[at] = so_far + (1 if goes_below else -1)
+    for at, its_lead in zip(
+        node[is_gap].tolist(), lead_before[is_gap].tolist(), strict=True
+    ):
+        change = shift.get(at, 0)
+        goes_below = its_lead + change >= 0
+        shift[at] = change + (1 if goes_below else -1)
         choices.append(goes_below)
     is_below.ravel()[pairs[is_gap]] = choices

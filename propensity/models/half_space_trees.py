@@ -2,18 +2,18 @@
 Half-Space Trees: anomaly scores for a stream, without labels, in constant memory.
 
 Random trees halve the space of the features again and again. They are drawn before any
-row is counted and never change; what is learned is the mass of each node, the number of
-rows of the last full window that came through it. A row is anomalous where mass is low.
+row is counted and never change; they learn the mass of each node, which is the number
+of its rows in the last full window. A row is anomalous where mass is low.
 
 Within a window the scores of leaves are fixed, so a chunk is scored at once: all rows
-go down all trees together, a depth at a time, and a score is a gather and a sum. Masses
+go down all trees together, depth by depth, and a score is a gather and a sum. Masses
 are integers below 2**53, so that neither the order of a sum nor the size of a chunk
 changes a bit of a score.
 
 Source:
     S. C. Tan, K. M. Ting and T. F. Liu, "Fast Anomaly Detection for Streaming Data",
-    IJCAI 2011, pages 1511-1516; by way of river 0.26's implementation, which is
-    followed to the last bit, and so in where it deviates from the paper:
+    IJCAI 2011, pages 1511-1516; as implemented in river 0.26, to the last bit, with
+    its deviations from the paper:
 
     - the limits of a feature are given or learned, not drawn around its values;
     - a node splits a feature drawn in proportion to the width left of it, at a
@@ -23,7 +23,7 @@ Source:
     - a row without a node's feature follows the child that is heavier so far in the
       current window (paper: nothing is missing).
 
-    Where we deviate from river, ``HalfSpaceTrees`` says so.
+    ``HalfSpaceTrees`` lists our deviations from river.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from propensity.errors import SchemaError
 from propensity.models.forest import Floats, Forest
 from propensity.models.limits import (
-    drawn,
-    given_limits,
+    draw_nodes,
+    named_limits,
     robust_limits,
-    scaled,
+    scale,
 )
 
 Limits = Literal["robust", "minmax"] | Mapping[Any, tuple[float, float]] | None
@@ -60,42 +60,42 @@ _FEW = 100
 # The name of ``Forest`` in pickles that were written before it had a module.
 _Forest = Forest
 
-# Of pickles. One with a higher number was written by a newer version of this module.
+# Format of pickles. A higher number is from a newer version of this module.
 _FORMAT = 1
 
 
 class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     """
-    Score rows by how empty the parts of the space are that they lie in.
+    Score rows by the emptiness of the space around them.
 
-    Like ``IsolationForest``, but for rows that arrive one after the other: ``fit`` on
-    what there is, then ``score_and_learn`` what comes. Rows are an array or a frame
-    (n, F), or a sequence of mappings from names to numbers, of which the first one ever
-    learned says which features there are; keys that it lacks are ignored. NaN, None and
-    an absent key all mean that a feature is missing. Infinity is refused.
+    Like ``IsolationForest``, but for rows that arrive over time: ``fit`` on the past,
+    then ``score_and_learn`` new rows. Rows are an array or a frame (n, F), or a
+    sequence of mappings from names to numbers. The first mapping to be learned names
+    the features; keys that it lacks are ignored. NaN, None and an absent key all mean
+    that a feature is missing. Infinity is refused.
 
     With the same parameters, and ``warm_up_score=0.0``, scores are river 0.26's to the
     last bit, in chunks of any size: those of ``HalfSpaceTrees(limits=...)`` for a
     mapping or None, those of ``MinMaxScaler() | HalfSpaceTrees()`` for ``"minmax"``.
-    Two things differ: river takes a NaN that is there for a value above any threshold,
-    and it takes limits that are equal or of unknown features.
+    Two things differ: river takes an explicit NaN for a value above any threshold, and
+    accepts limits that are equal or of unknown features.
 
     Args:
         n_trees: Number of trees.
         height: Number of splits on the way to a leaf; a tree has 2**height leaves.
-        window_size: Rows in a window. Scores look back on the last full one, so that of
-            all rows given to ``fit``, too, only the last ones are remembered.
-        limits: Where in a feature thresholds are drawn. Values beyond are as the limit.
+        window_size: Rows in a window. Scores refer to the last full window, so that
+            ``fit``, too, remembers only its last rows.
+        limits: The range of thresholds in a feature. Values beyond count as the limit.
 
             - ``"robust"``: between the 5 % and 95 % quantiles, and as much again on
-              either side if there are values; of the rows given to ``fit``, else of the
-              first window. After that no row changes them, however absurd it is.
-            - ``"minmax"``: between the least and the greatest value, without a row when
-              it is scored, with it when it is learned. One absurd value ruins them.
+              either side if there are values; of the rows of ``fit``, else of the
+              first window. Later rows never change them.
+            - ``"minmax"``: between the least and the greatest value, without a row for
+              its score, with it for its mass. One absurd value ruins them.
             - None: between 0 and 1.
             - A mapping from names (or numbers of columns) to pairs, else 0 and 1.
-        contamination: Share of the rows given to ``fit`` that ``predict`` flags.
-        warm_up_score: Anomaly score given until the first window is full.
+        contamination: Share of the rows of ``fit`` that ``predict`` flags.
+        warm_up_score: Anomaly score until the first window is full.
         random_state: Seed of the trees.
 
     Attributes:
@@ -104,9 +104,9 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         n_features_in_, feature_names_in_: As in scikit-learn.
 
     Raises:
-        ValueError: From all methods, if a parameter or a row is of no use; no row of
-            that call is learned.
-        SchemaError: When a pickle is loaded that a newer version wrote.
+        ValueError: From all methods, for an invalid parameter or row; the call then
+            learns no row.
+        SchemaError: From loading a pickle of a newer version.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return scores
 
     def predict(self, x: Any) -> NDArray[np.int_]:
-        """Return -1 for outliers and 1 for others; nothing is one until ``is_warm``."""
+        """Return -1 for outliers and 1 for others; only 1 until ``is_warm``."""
         return np.where(self.decision_function(x) < 0, -1, 1)
 
     def __sklearn_tags__(self) -> Any:
@@ -217,7 +217,7 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__(state)
 
     def _next(self, x: Any) -> Floats:
-        """Return rows to be learned, with all in place for the first ones."""
+        """Return rows to learn; the first rows set the trees up."""
         is_first = not hasattr(self, "_forest")
         rows = self._rows(x, reset=is_first)
         if is_first:
@@ -227,10 +227,10 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _begin(self, rows: Floats) -> None:
         """Check the parameters, and plant the trees if the limits are known."""
         self._check_parameters()
-        given = self.limits if isinstance(self.limits, Mapping) else {}
-        limits = given_limits(given, self._names())
+        pairs = self.limits if isinstance(self.limits, Mapping) else {}
+        limits = named_limits(pairs, self._names())
         self._forest: Forest | None = None
-        # While robust limits are unknown: the rows of the first window.
+        # Rows of the first window, until robust limits are known.
         self._pending = rows[:0]
         self._pick = _picker(self._names())
         if self.limits == "robust":
@@ -244,7 +244,7 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return hasattr(self, "feature_names_in_")
 
     def _names(self) -> Sequence[Any]:
-        """Return what the features are called: their numbers, if rows had no names."""
+        """Return the names of the features, or their numbers if rows had no names."""
         if self._has_names():
             names: list[str] = self.feature_names_in_.tolist()
             return names
@@ -279,21 +279,21 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"random_state must be an integer or None, got {seed!r}")
 
     def _plant(self, limits: Floats) -> None:
-        """Draw the trees, with the numbers that river draws and in its order."""
+        """Draw the trees with river's random numbers, in its order."""
         names = self._names()
         is_robust = self.limits == "robust"
-        features, thresholds = drawn(
+        features, thresholds = draw_nodes(
             random.Random(
                 None if self.random_state is None else int(self.random_state)
             ),
-            # Robust limits weigh all features alike: units say nothing.
-            given_limits({}, names) if is_robust else limits,
+            # Robust limits weigh all features alike, whatever their units.
+            named_limits({}, names) if is_robust else limits,
             columns=sorted(range(len(names)), key=names.__getitem__),
             n_trees=self.n_trees,
             height=self.height,
         )
         if is_robust:
-            # Thresholds are moved to the values once, not all values to the trees.
+            # Scale the thresholds once, and not all values.
             low, high = limits[features].T
             thresholds = (1 - thresholds) * low + thresholds * high
         self.limits_ = limits
@@ -311,7 +311,7 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         if self._forest is None:
             return np.full(len(rows), self.warm_up_score)
         if self.limits == "minmax":
-            rows = scaled(rows, *self.limits_.T)
+            rows = scale(rows, *self.limits_.T)
         return self._forest.score(rows)
 
     def _learn(self, rows: Floats) -> Floats:
@@ -323,7 +323,7 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         return self._forest.score_and_learn(rows)
 
     def _learn_pending(self, rows: Floats) -> Floats:
-        """Wait for the first window, learn robust limits from it, then all rows."""
+        """Collect the first window, learn robust limits from it, then all rows."""
         n_before = len(self._pending)
         self._pending = np.concatenate([self._pending, rows])
         if len(self._pending) < self.window_size:
@@ -338,18 +338,18 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
         high = np.fmax.accumulate(np.vstack([self.limits_[:, 1], rows]))
         self.limits_ = np.column_stack([low[-1], high[-1]])
         return forest.score_and_learn(
-            scaled(rows, low[1:], high[1:]),
-            before=scaled(rows, low[:-1], high[:-1]),
+            scale(rows, low[1:], high[1:]),
+            before=scale(rows, low[:-1], high[:-1]),
             moves=((low[1:] != low[:-1]) | (high[1:] != high[:-1])).any(axis=1),
         )
 
     def _walked(self, x: Any, *, learn: bool) -> Floats | None:
         """
-        Score rows in plain Python, where that is faster and gives the same.
+        Score rows in plain Python, where that is faster; the result is the same.
 
         Returns:
-            Scores; or None, and nothing is learned, if there are many rows, or they
-            move the limits, or are not plainly as they should be.
+            Scores; or None, without learning, if there are many rows, if they move the
+            limits, or if they need the full checks.
         """
         forest: Forest | None = getattr(self, "_forest", None)
         if forest is None or not 0 < len(x) * self.n_trees <= _FEW:
@@ -375,13 +375,15 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             low, high = self.limits_.T
             if ((values < low) | (values > high)).any():
                 return None
-            rows = scaled(values, low, high).tolist()
+            rows = scale(values, low, high).tolist()
         if not is_finite:
-            rows = [[None if math.isnan(one) else one for one in row] for row in rows]
+            rows = [
+                [None if math.isnan(value) else value for value in row] for row in rows
+            ]
         return forest.walk(rows, learn=learn)
 
     def _is_plain(self, x: Any) -> bool:
-        """Say whether rows are an array that can be used as it is."""
+        """Tell whether rows are an array that needs no conversion."""
         return (
             type(x) is np.ndarray
             and x.dtype == _FLOAT64
@@ -427,12 +429,12 @@ class HalfSpaceTrees(OutlierMixin, BaseEstimator):  # type: ignore[misc]
             rows = rows.reshape(len(x), width)[:, :-1]
         except KeyError:
             # As a float None is NaN.
-            found = [[row.get(name) for name in names] for row in x]
-            rows = np.array(found, dtype=np.float64)
+            lists = [[row.get(name) for name in names] for row in x]
+            rows = np.array(lists, dtype=np.float64)
         return rows
 
 
 def _picker(names: Sequence[Any]) -> Callable[[Mapping[Any, Any]], tuple[Any, ...]]:
-    """Return what takes values by name, in a tuple; the last one is in it twice."""
-    # Of a single name it would give the value itself.
+    """Return a getter of a tuple of values by name; the last value comes twice."""
+    # With a single name the getter would return no tuple.
     return operator.itemgetter(*names, names[-1])

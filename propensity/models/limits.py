@@ -1,5 +1,5 @@
 """
-Where Half-Space Trees draw thresholds: the limits of features, and the draw itself.
+The limits of features in Half-Space Trees, and the draw of thresholds.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import numpy as np
 
 from propensity.models.forest import Floats, Integers
 
-# Of a node's width, at either end: no threshold is drawn there (river's padding).
+# Share of a node's width at either end without thresholds (river's padding).
 _PADDING = 0.15
-# Robust limits: the quantiles that bound the bulk of a feature, and how many widths of
-# the bulk they leave on either side for what is rare.
+# Robust limits: the quantiles around the bulk of a feature, and the room on either side
+# for rare values, in widths of the bulk.
 _BULK = (0.05, 0.95)
 _MARGIN = 1.0
 
 
-def drawn(
+def draw_nodes(
     generator: random.Random,
     limits: Floats,
     *,
@@ -30,12 +30,12 @@ def drawn(
     height: int,
 ) -> tuple[Integers, Floats]:
     """
-    Draw the columns and the thresholds of all nodes, ordered as a forest has them.
+    Draw the columns and the thresholds of all nodes, in the order of ``Forest``.
 
     Args:
-        generator: Gives the numbers that river's would, called in the same order.
+        generator: Has the numbers of river's, called in the same order.
         limits: Least and greatest value of each column, (F, 2).
-        columns: The columns, in the order in which they are drawn from.
+        columns: The columns, in the order for the draw.
         n_trees: Number of trees.
         height: Number of splits on the way to a leaf.
     """
@@ -63,38 +63,38 @@ def drawn(
     return features, thresholds
 
 
-def given_limits(limits: Mapping[Any, Any], names: Iterable[Any]) -> Floats:
-    """Return the limits of features (F, 2) from those given by name; else 0 and 1."""
-    found: dict[Any, tuple[float, float]] = dict.fromkeys(names, (0.0, 1.0))
+def named_limits(limits: Mapping[Any, Any], names: Iterable[Any]) -> Floats:
+    """Return the limits of features (F, 2) from limits by name; else 0 and 1."""
+    by_name: dict[Any, tuple[float, float]] = dict.fromkeys(names, (0.0, 1.0))
     for name, (low, high) in limits.items():
-        if name not in found:
+        if name not in by_name:
             raise ValueError(
                 f"limits has {name!r}, which is not among the features: "
-                f"{', '.join(map(repr, found))}"
+                f"{', '.join(map(repr, by_name))}"
             )
         if not (math.isfinite(high - low) and low < high):
             raise ValueError(
                 f"limits of {name!r} must be a lower and a higher number, got "
                 f"{low!r} and {high!r}"
             )
-        found[name] = float(low), float(high)
-    return np.array(list(found.values()))
+        by_name[name] = float(low), float(high)
+    return np.array(list(by_name.values()))
 
 
 def robust_limits(rows: Floats) -> Floats:
-    """Return limits of features (F, 2) that a few absurd values do not change much."""
+    """Return limits of features (F, 2) that a few absurd values hardly change."""
     return np.array([_robust_range(column[~np.isnan(column)]) for column in rows.T])
 
 
 def _robust_range(values: Floats) -> tuple[float, float]:
-    """Return the limits of one feature; 0 and 1 where there is no value."""
+    """Return the limits of a feature; 0 and 1 without values."""
     if len(values) == 0:
         return 0.0, 1.0
     low, high = np.quantile(values, _BULK).tolist()
     if low < high:
         margin = _MARGIN * (high - low)
         return max(low - margin, values.min()), min(high + margin, values.max())
-    # Nearly all values are one: what the others are is what can be told apart.
+    # Nearly all values are equal: limits are those of the others.
     others = values[values != low]
     if len(others) == 0:
         return low - 0.5, low + 0.5
@@ -102,7 +102,7 @@ def _robust_range(values: Floats) -> tuple[float, float]:
     return min(low, least), max(low, greatest)
 
 
-def scaled(rows: Floats, low: Floats, high: Floats) -> Floats:
+def scale(rows: Floats, low: Floats, high: Floats) -> Floats:
     """
     Scale rows as river's MinMaxScaler does, to the last bit.
 
@@ -112,13 +112,13 @@ def scaled(rows: Floats, low: Floats, high: Floats) -> Floats:
         high: Greatest values, likewise.
 
     Returns:
-        Values in [0, 1] for those within the limits; 0 where there is no width; NaN
-        only for missing ones.
+        Values, in [0, 1] within the limits; 0 if there is no width; NaN only for
+        missing values.
     """
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         width = high - low
-        scaled = np.where(width == 0, 0.0, (rows - low) / width)
-    # What river makes NaN (a feature without limits yet) is above every threshold.
-    scaled[np.isnan(scaled)] = np.inf
-    scaled[np.isnan(rows)] = np.nan
-    return scaled
+        values = np.where(width == 0, 0.0, (rows - low) / width)
+    # River has NaN for a feature without limits yet, which is above every threshold.
+    values[np.isnan(values)] = np.inf
+    values[np.isnan(rows)] = np.nan
+    return values

@@ -2,10 +2,10 @@
 Probabilities from a preprocessor, a model and features, in bounded memory.
 
 Batches are cut into chunks that stay in the processor's cache, so that memory does
-not depend on the number of users. One thread encodes; the others predict, each on a
-chunk of its own and without OpenMP. Tree ensembles would otherwise start and join
-OpenMP's threads once a tree, which on a processor shared with others, as a cloud
-instance's is, costs several times the prediction itself (``benchmarks/scoring.py``).
+not depend on the number of users. One thread encodes; the others predict, each on its
+own chunk and without OpenMP. Otherwise tree ensembles start and join OpenMP's threads
+for every tree, which on a shared processor, as in the cloud, costs several times the
+prediction itself (``benchmarks/scoring.py``).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from propensity.models.encoder import Encoder
 from propensity.models.encoding import Kind, Rows, check
 from propensity.models.shortcuts import Shortcut, probability_of
 
-# Large enough that the cost of a call to scikit-learn is spread thin, small enough
-# that a chunk of thirty features stays in cache.
+# Large enough to make the cost of a call to scikit-learn small per row, small enough
+# for a chunk of thirty features to stay in the cache.
 CHUNK_ROWS = 16_384
 
 # The log-odds of a probability of 0 or 1 would be infinite.
@@ -47,9 +47,9 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
     Predict the mean probability of fitted binary classifiers.
 
-    Its decision is the log-odds of that mean, which is what a sigmoid can calibrate:
-    fitted to probabilities themselves, as scikit-learn does where a classifier has no
-    decision, it bends them the wrong way. Pickles of models name this class.
+    Its decision is the log-odds of that mean, since a sigmoid calibrates log-odds: on
+    probabilities, which scikit-learn takes if a classifier has no decision, it bends
+    them the wrong way. Pickles of models name this class.
 
     Args:
         members: Fitted on the same columns, with classes 0 and 1.
@@ -73,7 +73,7 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def __sklearn_is_fitted__(self) -> bool:
-        """Say that it can predict: its members can."""
+        """Return True: the members are fitted."""
         return True
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
@@ -94,9 +94,9 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 class Scorer:
     """
-    Score users by what a fitted preprocessor and model would predict in a pipeline.
+    Score users with a fitted preprocessor and model, as a pipeline would.
 
-    A scorer remembers the categories it has met, so it serves one thread at a time.
+    A scorer remembers categories, so only one thread may use it at a time.
 
     Attributes:
         fallbacks: Names of the preprocessor's transformers that go through pandas
@@ -140,10 +140,10 @@ class Scorer:
 
         Args:
             preprocessor: Fitted on frames of ``encoding.to_frame``.
-            model: Binary classifier, fitted on what the preprocessor gives.
+            model: Binary classifier, fitted on the output of the preprocessor.
             features: Kind of each feature by name; may name more than were fitted.
-            chunk_rows: Rows encoded and scored at a time.
-            threads: Chunks predicted at once; None for one a processor.
+            chunk_rows: Rows per chunk.
+            threads: Chunks predicted at once; None for one per processor.
 
         Raises:
             SchemaError: Features, preprocessor and model do not fit together.
@@ -173,11 +173,11 @@ class Scorer:
         Yield each batch with its probabilities, in order.
 
         Args:
-            batches: Columns in any order; those that are not features are ignored.
-                Read ahead by as many batches as there are threads, no more.
+            batches: Columns in any order; others than features are ignored. At most as
+                many batches as threads are read ahead.
 
         Returns:
-            The batch as it came, and a float64 for each of its rows.
+            The batch, unchanged, and a float64 for each of its rows.
 
         Raises:
             SchemaError: A batch lacks a feature or holds it in another type.
@@ -210,17 +210,16 @@ class Scorer:
 
     def probabilities(self, batch: pa.RecordBatch | Rows) -> NDArray[np.float64]:
         """
-        Return the probability of the positive class for each row of one batch.
+        Return the probability of the positive class for each row of a batch.
 
-        In the thread that calls, without any other, so that few rows cost little.
+        Without other threads, so that few rows cost little.
 
         Args:
-            batch: As for ``score``, or rows of a request; those of one chunk at most
-                are what this is for.
+            batch: As for ``score``, or rows of a request; best with a chunk at most.
 
         Raises:
             SchemaError: The batch lacks a feature or holds it in another type.
-            ValueError: The model does not take a value: a null, or one out of range.
+            ValueError: The model refuses a value: a null, or out of range.
         """
         if isinstance(batch, Rows):
             if (name := batch.lacks(self._encoder.features)) is not None:
@@ -232,17 +231,17 @@ class Scorer:
             self._check(batch)
         if not batch.num_rows:
             return np.empty(0)
-        # What overflows is refused by the model, and needs no warning.
+        # The model refuses overflows, so they need no warning.
         with np.errstate(over="ignore", invalid="ignore"):
             if self._weights is not None:
-                given = self._encoder.project(batch, self._weights)[:, np.newaxis]
+                encoded = self._encoder.project(batch, self._weights)[:, np.newaxis]
             else:
-                given = self._encoder.encode(batch)
+                encoded = self._encoder.encode(batch)
             if isinstance(batch, Rows) and self._short is not None:
-                return self._short(given)
+                return self._short(encoded)
             scores = np.empty(batch.num_rows)
             with _native_threads().limit(limits=1, user_api="openmp"):
-                self._predict(given, scores)
+                self._predict(encoded, scores)
             return scores
 
     @cached_property
@@ -255,9 +254,9 @@ class Scorer:
     @cached_property
     def unfilled(self) -> frozenset[str]:
         """
-        The numbers that may not be null, found by trying.
+        The numbers that must not be null, by trial.
 
-        All others may: training fills their gaps, or the model lives with them.
+        All others may be: the preprocessor fills their gaps, or the model accepts them.
         """
         features = self._encoder.features
         names = {
@@ -303,7 +302,7 @@ class Scorer:
 
     def _predict(self, encoded: Any, out: NDArray[np.float64]) -> None:
         if self._names is not None:
-            # Fitted on named columns: unnamed ones would make it warn.
+            # It was fitted on named columns, and warns without names.
             encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
         out[:] = self._model.predict_proba(encoded)[:, 1]
 
@@ -316,26 +315,25 @@ def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:
 
 
 def _forgo_openmp() -> None:
-    """Let OpenMP run what this thread asks of it in this thread alone."""
+    """Keep OpenMP to this thread, for calls from this thread."""
     _native_threads().limit(limits=1, user_api="openmp")
 
 
 @cache
 def _native_threads() -> ThreadpoolController:
-    # Looks through every loaded library, so once a process.
+    # Searches every loaded library, so once per process.
     return ThreadpoolController()
 
 
 def _fold(model: Any) -> tuple[NDArray[np.float64], Any] | None:
     """
-    Split a linear model into its weights and the same model of their one product.
+    Split a linear model into its weights and a model of a single feature.
 
-    The product of features and weights is then computed without the encoded array.
-    Intercept, link and calibration remain scikit-learn's own: they run on a model of
-    a single feature, that product, whose weight is 1.
+    The feature is the product of features and weights, which needs no encoded array;
+    its weight is 1. Intercept, link and calibration remain scikit-learn's own.
 
     Returns:
-        The weights and the model of one feature; None if the model is not linear.
+        Weights and model; None if the model is not linear.
     """
     if type(model) is LogisticRegression:
         if model.coef_.shape[0] != 1 or model.coef_.dtype != np.float64:

@@ -1,13 +1,13 @@
 """
-What scikit-learn computes, for a few rows, without what it does around it.
+Scikit-learn's transformers and models for a few rows, without their overhead.
 
-For one row a call of scikit-learn is a hundred times what it computes: it checks its
-input and looks for names, and boosted trees are called one by one. Here are the
-same sums for the transformers and models that serve most, on arrays.
+For a single row scikit-learn spends a hundred times the computation on checks of its
+input and names, and calls boosted trees one after the other. Here are the same sums,
+on arrays, for the most frequent transformers and models.
 
-Each is tried beside its original when it is made, on rows that have gaps and extremes,
-and where their results differ there is none. So it may read what scikit-learn keeps to
-itself: should another version keep it otherwise, the original is called again.
+A new shortcut is compared with its original, on rows with gaps and extremes, and is
+used only if the results agree. So it may read private attributes of scikit-learn: if
+another version changes them, the original is called again.
 """
 
 from __future__ import annotations
@@ -26,74 +26,76 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
 Array = NDArray[Any]
-# Rows (n, F) in, which may be written into; rows or a number for each out.
+# From rows (n, F), which it may overwrite, to rows or a number for each.
 Shortcut = Callable[[Array], Array]
 
-# Pairs of a row and a node beyond which one tree after the other is as fast.
+# With more pairs of row and node, scikit-learn's loop over trees is as fast.
 FEW_NODES = 300_000
 
-_TRIED_ROWS = 64
+_TEST_ROWS = 64
 _TOLERANCE = 1e-12
 _ALL_LEAVES = np.uint64(2**64 - 1)
-# What reading another version's attributes may come to.
-_OTHERWISE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+# Errors of reading the attributes of another version.
+_UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def transform_of(step: Any) -> Shortcut | None:
-    """Return what a fitted transformer of numbers does; None without a shortcut."""
-    return _proven(_transform(step), step.transform, getattr(step, "n_features_in_", 0))
+    """Return the shortcut of a fitted transformer of numbers; None if there is none."""
+    return _verified(
+        _transform(step), step.transform, getattr(step, "n_features_in_", 0)
+    )
 
 
 def probability_of(model: Any, *, width: int) -> Shortcut | None:
     """
-    Return what gives the probability of class 1; None without a shortcut.
+    Return the shortcut to the probability of class 1; None if there is none.
 
-    It raises ValueError where a linear model meets a number that is not finite.
+    It raises ValueError if a linear model gets a number that is not finite.
 
     Args:
         model: Fitted, on columns without names.
         width: Number of columns.
     """
-    return _proven(
+    return _verified(
         _probability(model), lambda rows: model.predict_proba(rows)[:, 1], width
     )
 
 
-def _proven(
+def _verified(
     shortcut: Shortcut | None, original: Shortcut, width: int
 ) -> Shortcut | None:
-    """Return a shortcut if it gives what the original does."""
+    """Return a shortcut if its results are those of the original."""
     if shortcut is None or not width:
         return None
     generator = np.random.default_rng(0)
-    rows = generator.normal(size=(_TRIED_ROWS, width))
-    rows *= 10.0 ** generator.integers(-3, 7, size=(_TRIED_ROWS, 1))
+    rows = generator.normal(size=(_TEST_ROWS, width))
+    rows *= 10.0 ** generator.integers(-3, 7, size=(_TEST_ROWS, 1))
     gaps = rows.copy()
     gaps[generator.random(gaps.shape) < 0.2] = np.nan
     gaps[0] = np.nan
     try:
         is_alike = all(
-            _alike(shortcut(tried.copy()), original(tried.copy()))
-            for tried in (rows, rows[:1])
-        ) and _alike(_accepted(shortcut, gaps), _accepted(original, gaps))
-    except _OTHERWISE:
+            _alike(shortcut(test.copy()), original(test.copy()))
+            for test in (rows, rows[:1])
+        ) and _alike(_result(shortcut, gaps), _result(original, gaps))
+    except _UNREADABLE:
         return None
     return shortcut if is_alike else None
 
 
-def _accepted(function: Shortcut, rows: Array) -> Array | None:
-    """Return what comes of rows with gaps, None where they are refused."""
+def _result(function: Shortcut, rows: Array) -> Array | None:
+    """Return the result for rows with gaps; None if they are refused."""
     try:
         return np.asarray(function(rows.copy()))
     except ValueError:
         return None
 
 
-def _alike(found: Any, expected: Any) -> bool:
-    if found is None or expected is None:
-        return found is expected
-    return np.shape(found) == np.shape(expected) and np.allclose(
-        found, expected, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
+def _alike(result: Any, expected: Any) -> bool:
+    if result is None or expected is None:
+        return result is expected
+    return np.shape(result) == np.shape(expected) and np.allclose(
+        result, expected, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
     )
 
 
@@ -111,7 +113,7 @@ def _transform(step: Any) -> Shortcut | None:
         if type(step) is FunctionTransformer and not step.kw_args:
             function = step.func
             return (lambda rows: rows) if function is None else function
-    except _OTHERWISE:
+    except _UNREADABLE:
         return None
     return None
 
@@ -164,13 +166,13 @@ def _probability(model: Any) -> Shortcut | None:
         if type(model) is CalibratedClassifierCV:
             return _calibrated(model)
         decision = _decision(model)
-    except _OTHERWISE:
+    except _UNREADABLE:
         return None
     return None if decision is None else lambda rows: expit(decision(rows))
 
 
 def _decision(model: Any) -> Shortcut | None:
-    """Return what gives a classifier's log-odds."""
+    """Return the shortcut to the log-odds of a classifier."""
     if type(model) is FrozenEstimator:
         return _decision(model.estimator)
     if type(model) is LogisticRegression:
@@ -184,10 +186,10 @@ def _linear(model: LogisticRegression) -> Shortcut:
     weights, intercept = model.coef_[0], model.intercept_[0]
 
     def decision(rows: Array) -> Array:
-        found = rows @ weights + intercept
-        if not np.isfinite(found).all():
+        logits = rows @ weights + intercept
+        if not np.isfinite(logits).all():
             raise ValueError("a number is not finite")
-        return np.asarray(found)
+        return np.asarray(logits)
 
     return decision
 
@@ -209,10 +211,10 @@ def _calibrated(model: CalibratedClassifierCV) -> Shortcut | None:
 
 def _boosted(model: HistGradientBoostingClassifier) -> Shortcut | None:
     """
-    Return boosted trees that are looked through all at once.
+    Return boosted trees that are searched all at once.
 
-    Every node of every tree is compared. One whose row goes right strikes out the
-    leaves on its left; of those that are left the first is the row's leaf.
+    Every node of every tree is compared. Where a row goes right, the leaves on the left
+    of the node are struck out; the first leaf that remains is the row's.
 
     Source:
         C. Lucchese et al., "QuickScorer: a Fast Algorithm to Rank Documents with
@@ -249,7 +251,7 @@ def _boosted(model: HistGradientBoostingClassifier) -> Shortcut | None:
             return left | walk(int(node["right"]))
 
         if nodes["is_leaf"][0]:
-            # A tree of one leaf needs a node, too, one that strikes out nothing.
+            # A tree of a single leaf gets a node that strikes out nothing.
             features.append(0)
             thresholds.append(np.inf)
             gaps_go_left.append(True)
@@ -264,9 +266,9 @@ def _boosted(model: HistGradientBoostingClassifier) -> Shortcut | None:
     def decision(rows: Array) -> Array:
         if len(rows) * len(column) > FEW_NODES:
             return np.asarray(model.decision_function(rows))
-        found = rows.take(column, axis=1)
-        goes_left = found <= threshold
-        is_gap = np.isnan(found)
+        values_at_nodes = rows.take(column, axis=1)
+        goes_left = values_at_nodes <= threshold
+        is_gap = np.isnan(values_at_nodes)
         if is_gap.any():
             goes_left |= is_gap & is_left
         kept = np.where(goes_left, _ALL_LEAVES, mask)

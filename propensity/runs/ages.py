@@ -1,10 +1,10 @@
 """
-How old what is published is: what tells of a run that was never begun.
+Ages of publications, evaluations, trainings and champions, for the alerts.
 
-A run that is paused, or called by nobody, logs nothing, and an alert on what is absent
-looks back no further than a day. The compaction runs daily and says of every use case
-how many days ago the newest run of each kind succeeded, and how old the model is that
-serves. It reads leases, pointers and model cards: no table, and nothing is billed.
+A run that is paused, or never called, logs nothing, and an alert on the absence of a
+log line looks back one day at most. So the compaction, which runs daily, logs for every
+use case how many days ago the newest run of each kind succeeded, and how old the
+champion is. It reads leases, pointers and model cards: no table, and nothing is billed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from propensity.edges.artifacts import Artifacts
     from propensity.runs.run import Run
 
-# The field of each kind of run, by the kind that its lease is of.
+# The log field of each kind of run, by the kind of its lease.
 FIELDS = {
     "train": "training_age_days",
     "predict": "publication_age_days",
@@ -31,13 +31,13 @@ FIELDS = {
 }
 CHAMPION = "champion_age_days"
 
-# So many of the newest leases are looked at for one that is done: others failed.
-LOOKED_AT = 10
+# So many of the newest leases are read until one is done; others failed.
+LEASES_READ = 10
 
-_DATED = re.compile(r"\d{4}-\d\d-\d\d")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 
 
-def logged(run: Run, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+def log(run: Run, answer: Mapping[str, Any]) -> Mapping[str, Any]:
     """Log a line for each use case that has a champion or a run; return the answer."""
     for name in usecases.names():
         if ages := of(run.registry.artifacts, name, today=run.as_of):
@@ -52,12 +52,12 @@ def of(artifacts: Artifacts, use_case: str, *, today: date) -> Mapping[str, int]
     ``publication_age_days`` counts from the newest as-of date that 01 has published,
     ``evaluation_age_days`` and ``training_age_days`` from those of 03 and 00, and
     ``champion_age_days`` from the as-of date of the training that made the champion.
-    What there never was has no age.
+    A run that never happened has no age.
 
     Args:
         artifacts: The bucket.
         use_case: Its name.
-        today: The as-of date of the run that asks.
+        today: The as-of date of the run.
 
     Raises:
         ArtifactError: A pointer or a card is damaged.
@@ -70,31 +70,31 @@ def _dates(artifacts: Artifacts, use_case: str) -> Iterator[tuple[str, date]]:
     champion = Registry(artifacts, use_case).find_champion()
     if champion is not None:
         name = f"models/{use_case}/{champion.version}/card.json"
-        found = _note(artifacts, name).get("as_of")
-        if not isinstance(found, str) or not _DATED.fullmatch(found):
-            raise ArtifactError(f"{name} says no as-of date")
-        yield CHAMPION, date.fromisoformat(found)
+        as_of = _json(artifacts, name).get("as_of")
+        if not isinstance(as_of, str) or not _DATE.fullmatch(as_of):
+            raise ArtifactError(f"{name} has no as-of date")
+        yield CHAMPION, date.fromisoformat(as_of)
     for kind, field in FIELDS.items():
         folder = f"runs/{use_case}/{kind}/"
         names = [
             name
             for name in artifacts.names(folder)
-            if _DATED.fullmatch(name.removeprefix(folder).removesuffix(".json"))
+            if _DATE.fullmatch(name.removeprefix(folder).removesuffix(".json"))
         ]
-        for name in sorted(names)[: -LOOKED_AT - 1 : -1]:
-            if _note(artifacts, name).get("state") == "done":
+        for name in sorted(names)[: -LEASES_READ - 1 : -1]:
+            if _json(artifacts, name).get("state") == "done":
                 day = name.removeprefix(folder).removesuffix(".json")
                 yield field, date.fromisoformat(day)
                 break
 
 
-def _note(artifacts: Artifacts, name: str) -> dict[str, Any]:
-    """Return the JSON object that an object of the bucket holds, empty for none."""
+def _json(artifacts: Artifacts, name: str) -> dict[str, Any]:
+    """Return the JSON object in a file of the bucket; empty where there is none."""
     stored = artifacts.find(name)
     if stored is None:
         return {}
     try:
-        found = json.loads(stored.data)
+        content = json.loads(stored.data)
     except ValueError as error:
         raise ArtifactError(f"{name} is not JSON") from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -26,11 +26,11 @@ Floats = NDArray[np.float64]
 
 def as_of(run: Run) -> Serving:
     """
-    Load the champion, or, to rerun a past week, the one of that time.
+    Load the champion or, for a rerun of a past week, the champion of that week.
 
-    A model that was trained after the run's as-of date has seen what came of the week:
-    its scores of it would look better than they are. Where nothing had been promoted
-    by then, the champion serves all the same, and the log line says so.
+    A model that was trained after the run's as-of date knows the outcomes of that week:
+    its scores would look better than they are. Where no version was promoted by then,
+    today's champion scores all the same, and the log line says so.
 
     Raises:
         NoChampion, ArtifactError, SchemaError: As ``serving``.
@@ -42,24 +42,24 @@ def as_of(run: Run) -> Serving:
     if metadata["as_of"] <= run.as_of:
         run.log_fields["champion_age_days"] = (run.as_of - metadata["as_of"]).days
         return _loaded(run, metadata)
-    found = run.warehouse.rows(
+    promotions = run.warehouse.rows(
         statement("champion_as_of"),
         {"use_case": run.use_case.name, "as_of": run.as_of},
     )
-    if not found:
+    if not promotions:
         run.log_fields["trained_after_as_of"] = True
         return _loaded(run, metadata)
-    return serving(run, found[0]["model_version"])
+    return serving(run, promotions[0]["model_version"])
 
 
 def why_nothing_serves(run: Run) -> str:
-    """Say what is to be done where nothing serves: train, or read the verdict."""
-    found = run.warehouse.rows(
+    """Say why there is no champion: no training yet, or the newest verdict."""
+    versions = run.warehouse.rows(
         statement("recorded_versions"), {"use_case": run.use_case.name, "at_most": 1}
     )
-    if not found:
+    if not versions:
         return f"{run.use_case.name} has no champion yet: run modelTraining first"
-    newest = found[0]
+    newest = versions[0]
     return (
         f"{run.use_case.name} has no champion: version {newest['model_version']}, "
         f"trained as of {newest['as_of']}, was not promoted. {newest['verdict']}"
@@ -68,10 +68,10 @@ def why_nothing_serves(run: Run) -> str:
 
 def serving(run: Run, version: int) -> Serving:
     """
-    Load a version, its bytes verified by what training recorded.
+    Load a version and check its bytes against the SHA-256 that training recorded.
 
     Raises:
-        ArtifactError: It was not recorded, or its bytes are others.
+        ArtifactError: It has no record, or other bytes.
         SchemaError: Its features are not those of the use case.
     """
     return _loaded(run, recorded(run.warehouse, run.use_case, version))
@@ -86,18 +86,18 @@ def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats
     """
     Return the champion's probabilities of rows; None where it cannot score them.
 
-    A champion of other features, or one whose artifacts are lost or altered, can not
-    serve either, and loses to any challenger; so does one that is not warm.
+    A champion with other features, with lost or altered artifacts, or that is not warm
+    cannot serve, and loses to any challenger.
     """
     if champion is None:
         return None
     try:
-        found = serving(run, champion.version)
-        parts = [scored for _, scored in found.scorer.score(rows.to_batches())]
+        model = serving(run, champion.version)
+        parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log_fields["champion_unusable"] = error.message
         return None
-    if not found.is_warm:
+    if not model.is_warm:
         run.log_fields["champion_unusable"] = "it is not warm"
         return None
     return np.concatenate(parts) if parts else np.empty(0)

@@ -1,10 +1,9 @@
 """
 The daily compaction of the stream: tiles, users, exports of closed days, the watermark.
 
-A run goes in steps, and what is done is kept after each: the first step that a run has
-no time for, or that it dies in, is the next run's first. Nothing depends on where that
-is, since a step that is done twice changes nothing the second time. The view of the
-features is exact before, between and after.
+A run goes in steps and keeps its progress after each. Where it dies or runs out of
+time, the next run goes on; a step that runs twice changes nothing the second time. The
+view of the features is exact at any moment.
 """
 
 from __future__ import annotations
@@ -39,28 +38,28 @@ SCOPE = "stream"
 FOREVER = datetime(9999, 12, 31, tzinfo=UTC)
 DAY = timedelta(days=1)
 
-# A row's time is taken before it is appended. What is still on its way when a run
-# begins is younger than this: no request to the function takes as long.
+# A row gets its time before it is appended. Rows still on their way when a run begins
+# are younger than this: no request to the function takes as long.
 IN_FLIGHT = timedelta(minutes=15)
 
-# Cloud Scheduler gives an attempt no more. A run begins no step that might last beyond:
-# at PROPENSITY_QUERY_TIMEOUT_S of 600 s it begins none after 20 minutes.
+# Cloud Scheduler gives an attempt no more. A run begins no step that might take longer:
+# with PROPENSITY_QUERY_TIMEOUT_S = 600 it begins none after 20 minutes.
 ATTEMPT_S = 1_800.0
 
-# What one statement takes on: a week of arrivals, half a year of tiles, a week of days
-# to be exported. At 20 million events a day a week of arrivals is 24 GB of the columns
-# that are counted, a month of tiles 22 GB, and a day to be exported some 30 s.
+# The most that one statement covers: a week of arrivals, half a year of tiles, a week
+# of exports. At 20 million events a day a week of arrivals is 24 GB in the counted
+# columns, a month of tiles 22 GB, and the export of a day takes some 30 s.
 DAYS_AT_ONCE = 7
 MONTHS_AT_ONCE = 6
 
-# Of each exported table: the statement that lists the days that it has got rows of, and
-# the one that chooses the rows of some days.
+# By exported table: the statement that lists the days with new rows, and the statement
+# that selects the rows of some days.
 EXPORTED = {
     "stream_events": ("stream_events_days", "export_stream_events"),
     "inference_log": ("inference_log_days", "export_inference_log"),
 }
 
-# What stands in a statement where a run puts what no parameter can be.
+# Placeholders in statements, for values that cannot be parameters.
 TARGET = "gs://bucket/folder/"
 SOME_DAY = "DATE '1970-01-01'"
 
@@ -69,8 +68,8 @@ def view_of(warehouse: Warehouse, watermark: datetime) -> str:
     """
     Return the text of the view that reads events from a watermark on.
 
-    What came since is of no earlier month than the watermark's, less the days that an
-    event may be late, so that BigQuery reads the tiles of two months or so.
+    Events since the watermark are of its month or later, less the days that an event
+    may be late. So BigQuery reads the tiles of about two months.
     """
     settings = warehouse.settings
     day, moment = f"{watermark:%Y-%m-%d}", f"{watermark:%Y-%m-%d %H:%M:%S.%f}+00:00"
@@ -106,19 +105,21 @@ def first_kept_month(settings: Settings, today: date) -> date:
 
 def prepare_view(warehouse: Warehouse, artifacts: Artifacts) -> None:
     """
-    Create the view of the features, or give it the text of this version.
+    Create the view of the features, or replace its text with this version's.
 
-    Where an earlier version has compacted, what the view reads of users is made first.
+    After a compaction of a version without ``stream_users``, that table is built first.
     """
     watermark = read_watermark(artifacts)
     if watermark.moment > EPOCH and watermark.users_since is None:
-        rebuilt = _rebuilt(warehouse, watermark, at=watermark.moment)
-        write_watermark(artifacts, rebuilt)
+        watermark = _rebuild_users(warehouse, watermark, at=watermark.moment)
+        write_watermark(artifacts, watermark)
     warehouse.replace_view(VIEW, view_of(warehouse, watermark.moment))
 
 
-def _rebuilt(warehouse: Warehouse, watermark: Watermark, *, at: datetime) -> Watermark:
-    """Make ``stream_users`` anew, and return a watermark that says so."""
+def _rebuild_users(
+    warehouse: Warehouse, watermark: Watermark, *, at: datetime
+) -> Watermark:
+    """Rebuild ``stream_users``, and return the watermark with its first month."""
     first = first_kept_month(warehouse.settings, at.date())
     warehouse.execute(statement("rebuild_users"), {"first_month": first, "now": at})
     return replace(watermark, users_since=first)
@@ -128,11 +129,11 @@ def compact(run: Run) -> dict[str, Any]:
     """
     Bring tiles, users and exports up to date, and move the watermark.
 
-    Forced, a run looks at all events from the first one on: it makes the users anew,
-    counts what a tile has missed, and exports every closed day again.
+    A forced run looks at all events from the first on: it rebuilds the users, counts
+    events that tiles lack, and exports every closed day again.
 
     Raises:
-        Unfinished: There was more to do than one run has time for; the next goes on.
+        Unfinished: The run had no time for everything; the next goes on.
         RunInProgress: Another run is under way, whatever its as-of date.
         Conflict: Another run has taken this one's place; nothing is lost.
     """
@@ -143,7 +144,7 @@ def compact(run: Run) -> dict[str, Any]:
         minutes=run.settings.lease_minutes,
         clock=run.now,
     ) as lease:
-        return _Work(run, lease).done()
+        return _Compaction(run, lease).run_steps()
 
 
 @contextlib.contextmanager
@@ -158,15 +159,16 @@ def alone(
     """
     Hold the lease that all compactions share.
 
-    A run's own is that of its as-of date. Of two statements that each insert the tile
-    of a new day BigQuery would take both, since an insert conflicts with nothing.
+    A run also has the lease of its as-of date, which two dates do not share. BigQuery
+    would accept two statements that both insert the tile of a new day, since inserts
+    do not conflict.
 
     Args:
         registry: Of the scope SCOPE.
         run_id: The run's own.
         began_at: When it began.
-        minutes: For how long a run that died keeps others out.
-        clock: Says what time it is, in UTC.
+        minutes: How long a run that died keeps others out.
+        clock: Returns the time in UTC.
     """
     lease = registry.begin(
         "compact",
@@ -176,39 +178,39 @@ def alone(
         duration=timedelta(minutes=minutes),
         again=True,
     )
-    assert isinstance(lease, Lease)  # asked for again, so that it is not done
+    assert isinstance(lease, Lease)  # ``again``: never Finished
     try:
         with registry.kept(lease, clock=clock):
             yield lease
     finally:
-        # What happened in the block is the news, not this; the lease ends by itself.
+        # An error of the block matters more than this one; the lease expires anyway.
         with contextlib.suppress(PropensityError):
             registry.finish(lease, {}, at=clock())
 
 
-class _Work:
-    """One run: how far the compaction is, and what the run has done to it."""
+class _Compaction:
+    """A run of the compaction: its progress and its counts."""
 
     def __init__(self, run: Run, lease: Lease) -> None:
-        self.run = run
-        self.lease = lease
+        self._run = run
+        self._lease = lease
         self.artifacts = run.registry.artifacts
         self.watermark = read_watermark(self.artifacts)
         self.days: set[date] = set()
         self.tiles = 0
         self.exported = dict.fromkeys(EXPORTED, 0)
         self._ends_at = run.clock.monotonic() + ATTEMPT_S - run.settings.query_timeout_s
-        self._taken = 0
+        self._steps_begun = 0
         self._has_looked = False
 
-    def done(self) -> dict[str, Any]:
-        """Do all that there is to do, and return what that was."""
+    def run_steps(self) -> dict[str, Any]:
+        """Do all steps, and return the answer of the run."""
         try:
             self._begin()
             self._count_all()
             self._export_all()
         finally:
-            self.run.log_fields.update(rows_out=self.tiles)
+            self._run.log_fields.update(rows_out=self.tiles)
         return {
             "days": sorted(self.days),
             "tiles": self.tiles,
@@ -217,53 +219,55 @@ class _Work:
         }
 
     def _begin(self) -> None:
-        """See to it that users are those of the tiles, where they may not be."""
-        run = self.run
+        """Rebuild the users if they may differ from the tiles."""
+        run = self._run
         begins_forced = run.force and not self.watermark.is_forced
         if begins_forced:
-            # What an earlier run has left is among what this one does.
+            # This run covers the steps that an earlier run has left.
             self.watermark = replace(self.watermark, steps=(), is_forced=True)
         first = first_kept_month(run.settings, run.began_at.date())
         if begins_forced or self.watermark.users_since != first:
-            self._take()
-            self.watermark = _rebuilt(run.warehouse, self.watermark, at=run.began_at)
+            self._begin_step()
+            self.watermark = _rebuild_users(
+                run.warehouse, self.watermark, at=run.began_at
+            )
             if not self.watermark.steps:
                 self._look(EPOCH if begins_forced else self.watermark.moment)
-            self._keep()
+            self._store()
 
     # Counting
 
     def _count_all(self) -> None:
         if self.watermark.steps and not self._has_looked:
-            # A run before this one was cut off.
+            # An earlier run was interrupted.
             self._count()
         if not self._has_looked:
             self._look(self.watermark.moment)
         self._count()
 
     def _look(self, since: datetime) -> None:
-        """Find out what is to be counted and exported of what came since a moment."""
+        """Plan the counting and the exports of the events since a moment."""
         self._has_looked = True
-        settings = self.run.settings
+        settings = self._run.settings
         parameters = {"since": since, "since_day": since.date()}
-        found = self.run.warehouse.rows(statement("stream_events_days"), parameters)
-        scored = self.run.warehouse.rows(
+        arrivals = self._run.warehouse.rows(statement("stream_events_days"), parameters)
+        scores = self._run.warehouse.rows(
             statement("inference_log_days"),
             {**parameters, "lateness_days": settings.maximum_lateness_days},
         )
         touched = {
-            "stream_events": {row["day"] for row in found if not row["is_late"]},
-            "inference_log": {row["day"] for row in scored},
+            "stream_events": {row["day"] for row in arrivals if not row["is_late"]},
+            "inference_log": {row["day"] for row in scores},
         }
-        self.days.update(row["day"] for row in found)
+        self.days.update(row["day"] for row in arrivals)
         self.watermark = replace(
             self.watermark,
             steps=steps_of(
-                [(row["received_on"], row["day"]) for row in found],
+                [(row["received_on"], row["day"]) for row in arrivals],
                 since=since,
-                first_month=first_kept_month(settings, self.run.began_at.date()),
+                first_month=first_kept_month(settings, self._run.began_at.date()),
             ),
-            target=max(self.watermark.moment, self.run.began_at - IN_FLIGHT),
+            target=max(self.watermark.moment, self._run.began_at - IN_FLIGHT),
             open_days={
                 table: sorted({*self.watermark.open_days.get(table, ()), *days})
                 for table, days in touched.items()
@@ -271,11 +275,11 @@ class _Work:
         )
 
     def _count(self) -> None:
-        """Take the steps that there are, and move the watermark behind them."""
+        """Do the planned steps, and move the watermark behind them."""
         while self.watermark.steps:
             step, *left = self.watermark.steps
-            self._take()
-            [row] = self.run.warehouse.rows(
+            self._begin_step()
+            [row] = self._run.warehouse.rows(
                 statement("compact_days"),
                 {
                     "since": step.since,
@@ -283,7 +287,7 @@ class _Work:
                     "until": step.until,
                     "until_day": (step.until - timedelta(microseconds=1)).date(),
                     "months": list(step.months),
-                    "now": self.run.began_at,
+                    "now": self._run.began_at,
                 },
             )
             self.tiles += row["tiles"]
@@ -293,14 +297,14 @@ class _Work:
         self._move(self.watermark.target, is_last=True)
 
     def _move(self, moment: datetime, *, is_last: bool = False) -> None:
-        """Move the watermark, the view with it, and keep what is done."""
+        """Move the watermark and the view, and store the progress."""
         if is_last or moment > self.watermark.moment:
             moment = max(self.watermark.moment, moment)
             self.watermark = replace(self.watermark, moment=moment)
-            self.run.registry.check(self.lease)
-            text = view_of(self.run.warehouse, moment)
-            self.run.warehouse.replace_view(VIEW, text)
-        self._keep()
+            self._run.registry.check(self._lease)
+            text = view_of(self._run.warehouse, moment)
+            self._run.warehouse.replace_view(VIEW, text)
+        self._store()
 
     # Exporting
 
@@ -308,37 +312,37 @@ class _Work:
         for table in EXPORTED:
             while days := self._closed(table)[:DAYS_AT_ONCE]:
                 some = [day for day in days if day - days[0] < DAYS_AT_ONCE * DAY]
-                self._take()
-                export(self.run, self.lease, table, some)
+                self._begin_step()
+                export(self._run, self._lease, table, some)
                 self.exported[table] += len(some)
                 self._drop(table, some)
         if self.watermark.is_forced:
             self.watermark = replace(self.watermark, is_forced=False)
-            self._keep()
+            self._store()
 
     def _closed(self, table: str) -> list[date]:
         open_days = self.watermark.open_days.get(table, ())
-        return sorted(day for day in open_days if day < self.run.as_of)
+        return sorted(day for day in open_days if day < self._run.as_of)
 
     def _drop(self, table: str, days: Collection[date]) -> None:
-        """Keep that days are exported."""
+        """Store that days are exported."""
         open_days = dict(self.watermark.open_days)
         open_days[table] = [day for day in open_days[table] if day not in days]
         self.watermark = replace(self.watermark, open_days=open_days)
-        self._keep()
+        self._store()
 
     # Steps
 
-    def _take(self) -> None:
+    def _begin_step(self) -> None:
         """
-        Begin a step, if there is time for it.
+        Count a step, if there is time for it.
 
-        The first always is: however little time there is, every run gets further.
+        There always is for the first, so that every run makes progress.
 
         Raises:
-            Unfinished: There is none.
+            Unfinished: There is no time.
         """
-        if self._taken and self.run.clock.monotonic() >= self._ends_at:
+        if self._steps_begun and self._run.clock.monotonic() >= self._ends_at:
             left = {table: len(self._closed(table)) for table in EXPORTED}
             raise Unfinished(
                 f"stopped in time, with {len(self.watermark.steps)} steps of counting "
@@ -352,10 +356,10 @@ class _Work:
                     "days_left": left,
                 },
             )
-        self._taken += 1
+        self._steps_begun += 1
 
-    def _keep(self) -> None:
-        self.run.registry.check(self.lease)
+    def _store(self) -> None:
+        self._run.registry.check(self._lease)
         self.watermark = write_watermark(self.artifacts, self.watermark)
 
 
@@ -363,11 +367,11 @@ def steps_of(
     touched: Sequence[tuple[date, date]], *, since: datetime, first_month: date
 ) -> list[Step]:
     """
-    Return what is to be counted, in steps of a bounded size.
+    Plan the counting, in steps of bounded size.
 
     Args:
-        touched: Day of arrival and day of events, of everything that came.
-        since: The moment since which it did.
+        touched: Pairs of day of arrival and day of event, of all new events.
+        since: The moment since which they came.
         first_month: The first month whose tiles are kept.
     """
     weeks: list[tuple[date, set[date]]] = []
@@ -376,7 +380,7 @@ def steps_of(
             weeks.append((arrived, set()))
         if _month(day) >= first_month:
             weeks[-1][1].add(_month(day))
-    # A week lasts until the next begins: what is on its way may be of a day in between.
+    # A week lasts until the next begins: events on their way may be of a day between.
     begins = [_midnight(arrived) for arrived, _ in weeks]
     begins[:1] = [since][: len(weeks)]
     ends = [*begins[1:], FOREVER]
@@ -395,14 +399,14 @@ def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:
     """
     Write days of a table to the bucket as Parquet, each as a whole.
 
-    One job reads the rows once and writes them day by day: BigQuery does not export to
-    a folder for each value of a column. A day's files are written under the run's own
-    name, then those of earlier runs go: a reader finds a day complete at any time, for
-    a moment perhaps twice.
+    One job reads the rows once and writes them day by day: BigQuery cannot export to a
+    folder for each value of a column. The run writes a day's files under its own name,
+    then deletes those of earlier runs. So a reader finds a day complete at any time,
+    and perhaps twice for a moment.
 
     Args:
-        run: Which.
-        lease: The compaction's.
+        run: The run.
+        lease: Of the compaction.
         table: A table of EXPORTED.
         days: Of events, sorted; all within a week.
     """
@@ -412,7 +416,7 @@ def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:
     folders = {day: f"exports/{table}/date={day}/" for day in days}
     before = [name for folder in folders.values() for name in artifacts.names(folder)]
     exports = (
-        # Bucket, date and run are of letters, digits and dashes.
+        # Bucket, date and run have letters, digits and dashes only.
         statement("export_day")
         .replace(TARGET, f"gs://{bucket}/{folder}run={run.run_id}/")
         .replace(SOME_DAY, f"DATE '{day}'")
@@ -422,7 +426,7 @@ def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:
         statement(EXPORTED[table][1]) + "".join(exports),
         {
             "days": list(days),
-            # By a clock that is wrong, up to a day before it happened.
+            # A wrong clock may give an event up to a day before it happened.
             "earliest": days[0] - DAY,
             "latest": days[-1] + lateness * DAY,
             "lateness_days": lateness,

@@ -21,16 +21,16 @@ from propensity.statements import statement
 if TYPE_CHECKING:
     from propensity.runs.run import Run
 
-# How far a run of 03 goes back for outcomes missed while it did not run.
+# How far a run of 03 goes back for weeks that it missed.
 CATCH_UP = timedelta(weeks=13)
 
 
 def evaluations(run: Run) -> list[dict[str, Any]]:
     """
-    Return the rows of ``ma_model_evaluation`` for all weeks that are to be evaluated.
+    Return the rows of ``ma_model_evaluation`` for all weeks without final figures.
 
-    Of a use case whose rows are events they are days, with a row for each version that
-    scored on the day, and one more where it was scored to compare only.
+    A use case of events has days in their place, with a row for each version that
+    scored on the day, and another for its shadow scores.
     """
     if run.use_case.scores_events:
         return _evaluated_days(run, _unfinished(run, "days_to_evaluate"))
@@ -40,19 +40,19 @@ def evaluations(run: Run) -> list[dict[str, Any]]:
 
 def _unfinished(run: Run, query: str) -> list[date]:
     """
-    Return the weeks whose outcomes are over and whose figures are not final.
+    Return the weeks that are over and have no final figures.
 
     The week that ends with the as-of date is always among them: without predictions it
-    gets a row that says so. Not so where the export ends before that date: the week is
-    evaluated once its days are there.
+    gets a row that says so. If the export ends before that date, the week waits until
+    its days are there.
 
     Args:
         run: The run.
-        query: Lists them: weeks by their predictions, days by the scores of events.
+        query: The statement that lists weeks by predictions, or days by scores.
     """
     timeframe = run.timeframe
     newest = run.as_of - timeframe.horizon
-    found = run.warehouse.rows(
+    rows = run.warehouse.rows(
         statement(query),
         {
             "use_case": run.use_case.name,
@@ -61,7 +61,7 @@ def _unfinished(run: Run, query: str) -> list[date]:
         },
     )
     ends = set() if run.is_cut_short else {newest}
-    return sorted({row["week"] for row in found} | ends)
+    return sorted({row["week"] for row in rows} | ends)
 
 
 def _evaluated_week(run: Run, week: date) -> dict[str, Any]:
@@ -87,7 +87,7 @@ def _evaluated_week(run: Run, week: date) -> dict[str, Any]:
     groups = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
     observed, unscored = outcomes_of(groups)
     if suppressed := suppression.read(run.warehouse):
-        # Whoever is forgotten has no probability, and is no converter who was missed.
+        # A forgotten user has no probability, but is no missed converter.
         missed = run.warehouse.table(
             use_case.statement("unscored_converters"), parameters
         )
@@ -103,7 +103,7 @@ def _evaluated_week(run: Run, week: date) -> dict[str, Any]:
 
 
 def _evaluation(run: Run, week: date) -> dict[str, Any]:
-    """Return what all rows of a week begin with."""
+    """Return the columns that all rows of a week share."""
     is_final = run.timeframe.is_matured(week, today=run.as_of)
     return {
         "use_case": run.use_case.name,
@@ -116,31 +116,31 @@ def _evaluation(run: Run, week: date) -> dict[str, Any]:
 
 
 def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
-    """Evaluate scores as they were given, by what was learned later."""
+    """Evaluate the scores of the log by the labels that came later."""
     groups = run.warehouse.table(
         run.use_case.statement("event_evaluation_rows"),
         {**run.event_window(), "since": days[0], "days": days},
     )
     key = ["day", "model_version", "is_shadow"]
-    found = groups.group_by(key).aggregate([])
-    found = found.sort_by([(name, "ascending") for name in key])
+    series = groups.group_by(key).aggregate([])
+    series = series.sort_by([(name, "ascending") for name in key])
     rows = []
-    for one in found.to_pylist():
-        of_one = pc.and_(
-            pc.equal(groups["day"], one["day"]),
+    for values in series.to_pylist():
+        is_of_series = pc.and_(
+            pc.equal(groups["day"], values["day"]),
             pc.and_(
-                pc.equal(groups["model_version"], one["model_version"]),
-                pc.equal(groups["is_shadow"], one["is_shadow"]),
+                pc.equal(groups["model_version"], values["model_version"]),
+                pc.equal(groups["is_shadow"], values["is_shadow"]),
             ),
         )
         rows.append(
             {
-                **_evaluation(run, one.pop("day")),
-                **one,
-                **_event_figures(run, groups.filter(of_one)),
+                **_evaluation(run, values.pop("day")),
+                **values,
+                **_event_figures(run, groups.filter(is_of_series)),
             }
         )
-    without = sorted(set(days) - {row["week"] for row in rows})
+    unscored_days = sorted(set(days) - {row["week"] for row in rows})
     rows += [
         {
             **_evaluation(run, day),
@@ -148,7 +148,7 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
             "is_shadow": False,
             "outcome": "no_predictions",
         }
-        for day in without
+        for day in unscored_days
     ]
     return sorted(rows, key=lambda row: (row["week"], row["model_version"]))
 
@@ -158,11 +158,11 @@ def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
     Return the figures of one version's scores of one day.
 
     Args:
-        groups: Of distinct scores ``score`` (null for none), ``is_anomaly``, and how
-            many events had it: ``known``, ``conversions``, ``unknown`` and
+        groups: A row per distinct score: ``score`` (null for none), ``is_anomaly``, and
+            numbers of events: ``known``, ``conversions``, ``unknown`` and
             ``conflicting``.
     """
-    counted = {
+    counts = {
         f"{name}_outcomes": pc.sum(groups[name]).as_py() or 0
         for name in ("unknown", "conflicting")
     }
@@ -172,9 +172,9 @@ def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
             ["probability", "users", "conversions"]
         )
     )
-    counted["unscored_converters"] = unscored
+    counts["unscored_converters"] = unscored
     if groups["score"].null_count == len(groups):
-        return {**counted, "outcome": "no_predictions"}
+        return {**counts, "outcome": "no_predictions"}
     is_anomaly = pc.any(groups["is_anomaly"]).as_py()
     figures = (
         bootstrap.ranking(observed, seed=run.settings.seed)
@@ -184,7 +184,7 @@ def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
         )
     )
     return {
-        **counted,
+        **counts,
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         **figures,
     }
@@ -207,7 +207,7 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
 
 
 def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
-    """Replace the rows of the evaluated weeks in one statement; there may be none."""
+    """Replace the rows of the evaluated weeks, in one statement."""
     run.check_lease()
     if not rows:
         return
@@ -230,10 +230,10 @@ def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
         },
     )
     run.warehouse.execute(statement("clear_staged_evaluations"), run.staging_key)
-    served = [row.get("roc_auc") for row in rows if not row.get("is_shadow")]
+    aucs = [row.get("roc_auc") for row in rows if not row.get("is_shadow")]
     run.log_fields.update(
         model_version=rows[-1]["model_version"],
-        roc_auc=next((value for value in reversed(served) if value is not None), None),
+        roc_auc=next((value for value in reversed(aucs) if value is not None), None),
         rows_in=sum(row.get("users", 0) for row in rows),
         rows_out=len(rows),
     )

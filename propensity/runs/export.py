@@ -1,5 +1,5 @@
 """
-The export that a run reads: whether its days are there, and whether it may be read.
+The GA4 export before a run reads it: the wait for its days, and consent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def wait_for_training_days(run: Run) -> dict[str, Any]:
-    """Do as ``wait_for_days`` with the days that a training reads."""
+    """As ``wait_for_days``, for the days that a training reads."""
     timeframe, count = run.timeframe, run.settings.training_snapshots
     newest = timeframe.newest_matured(today=run.as_of)
     oldest = newest - (count - 1) * timeframe.horizon
@@ -32,23 +32,23 @@ def wait_for_days(
     run: Run, *, since: date | None = None, until: date | None = None
 ) -> dict[str, Any]:
     """
-    See that the days of the export are there, or go on with those that are.
+    Check that the days of the export are there, or cut the run short.
 
-    While the newest may still come the run ends here and is called again. Once that
-    has lasted as long as it may, or where it will not come any more, the run goes on as
-    of the newest date whose days are all there: a missing day would make every user
-    less recent.
+    While the newest day may still come, the run ends here and is called again. After
+    the longest wait, or when the day cannot come any more, the run goes on as of the
+    newest date with all days before it: a missing day would make every user look less
+    recent.
 
     Args:
         since: The first day (UTC) that is read; None for the lookback's.
         until: The day after the last; None for the as-of date.
 
     Returns:
-        What the answer says: ``data_until`` and, where there are some, ``late_days``,
+        Fields of the answer: ``data_until`` and, where there are some, ``late_days``,
         ``missing_days`` and ``streamed_days``. Nothing for a use case without export.
 
     Raises:
-        ExportLate: The newest day is not there, and may come.
+        ExportLate: The newest day is missing, and may still come.
         MissingTable, SettingsError, AccessDenied: The export cannot be read at all.
     """
     export = run.settings.export
@@ -56,7 +56,7 @@ def wait_for_days(
         return {}
     until = until or run.as_of
     run.warehouse.check_location(export)
-    found = freshness.look(
+    state = freshness.look(
         freshness.Shards.of(run.warehouse.table_names(export)),
         freshness.Window(
             since=since or run.as_of - timedelta(days=run.use_case.lookback_days),
@@ -66,27 +66,27 @@ def wait_for_days(
         ),
         rows=lambda day: run.warehouse.row_count(export, f"events_{day:%Y%m%d}"),
     )
-    if found.is_awaited and not run.force:
-        _wait(run, found)
-    run.is_cut_short = found.data_until < until
-    run.as_of -= until - found.data_until
-    run.data_until = found.data_until
+    if state.is_awaited and not run.force:
+        _wait(run, state)
+    run.is_cut_short = state.data_until < until
+    run.as_of -= until - state.data_until
+    run.data_until = state.data_until
     summary = {
-        "data_until": found.data_until,
+        "data_until": state.data_until,
         **{
             f"{name}_days": list(days)
             for name in ("late", "missing", "streamed")
-            if (days := getattr(found, name))
+            if (days := getattr(state, name))
         },
     }
     run.log_fields.update(summary)
-    if found.late or found.missing:
-        run.log_fields.update(severity="WARNING", message=_described(found, until))
+    if state.late or state.missing:
+        run.log_fields.update(severity="WARNING", message=_warning(state, until))
     return summary
 
 
-def _wait(run: Run, found: freshness.Freshness) -> None:
-    """Raise ExportLate, unless this date's runs have waited as long as they may."""
+def _wait(run: Run, state: freshness.Freshness) -> None:
+    """Raise ExportLate, until the runs of this date have waited long enough."""
     lease, now = run.lease, run.now()
     since = (lease.waiting_since if lease else None) or now
     wait_s = freshness.retry_after_s(now - since, run.settings)
@@ -95,26 +95,26 @@ def _wait(run: Run, found: freshness.Freshness) -> None:
     if lease is not None:
         lease.waiting_since = since
     ends = since + timedelta(minutes=run.settings.export_wait_minutes)
-    days = _listed(found.late or found.streamed[-1:])
+    days = _listed(state.late or state.streamed[-1:])
     raise ExportLate(
         f"the export {run.settings.export} is not whole yet: {days} is missing, still "
         f"being loaded, or only streamed. Call again in {wait_s} s or later; from "
         f"{ends:%Y-%m-%d %H:%M} UTC on (PROPENSITY_EXPORT_WAIT_MINUTES), or with "
-        f"force, the run goes on as of {found.data_until}",
+        f"force, the run goes on as of {state.data_until}",
         retry_after_s=wait_s,
-        detail={"late_days": [str(day) for day in found.late]},
+        detail={"late_days": [str(day) for day in state.late]},
     )
 
 
-def _described(found: freshness.Freshness, until: date) -> str:
+def _warning(state: freshness.Freshness, until: date) -> str:
     parts = []
-    if found.late:
+    if state.late:
         parts.append(
-            f"the export lacks {_listed(found.late)}: went on with what happened "
-            f"before {found.data_until} instead of {until}"
+            f"the export lacks {_listed(state.late)}: went on with what happened "
+            f"before {state.data_until} instead of {until}"
         )
-    if found.missing:
-        parts.append(f"days of the export never came: {_listed(found.missing)}")
+    if state.missing:
+        parts.append(f"days of the export never came: {_listed(state.missing)}")
     return "; ".join(parts)
 
 
@@ -124,6 +124,6 @@ def _listed(days: Sequence[date], shown: int = 5) -> str:
 
 
 def check_consent(run: Run) -> None:
-    """Raise SettingsError where the export would be read without asked consent."""
+    """Raise SettingsError if the view lacks the consent filter of the settings."""
     if run.use_case.reads_export:
         consent.check_view(run.warehouse, run.use_case)

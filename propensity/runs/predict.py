@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-# Rows that are staged at once: what waits for it is in memory.
+# Rows that are staged at once; they are gathered in memory.
 STAGED_ROWS = 1_000_000
 
 PERCENTILES = 100
@@ -54,13 +54,12 @@ def check_scores_users(run: Run) -> None:
 def is_evaluated(run: Run) -> bool:
     """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
     week = run.as_of - run.timeframe.horizon
-    found = run.warehouse.rows(
+    [row] = run.warehouse.rows(
         statement("evaluation_exists"), {"use_case": run.use_case.name, "week": week}
     )
-    is_there = bool(found[0]["evaluations"])
-    if not is_there:
+    if not row["evaluations"]:
         run.log_fields["evaluation_missing"] = str(week)
-    return is_there
+    return bool(row["evaluations"])
 
 
 def stage(run: Run, model: Serving) -> Staged:
@@ -72,17 +71,17 @@ def stage(run: Run, model: Serving) -> Staged:
     """
     check_consent(run)
     suppressed = suppression.read(run.warehouse)
-    read = run.warehouse.batches(
+    features = run.warehouse.batches(
         run.use_case.statement("features"),
         run.use_case.window(run.settings, [run.as_of]),
     )
-    batches = (suppressed.without(batch, run.use_case.name) for batch in read)
+    batches = (suppressed.without(batch, run.use_case.name) for batch in features)
     users, mass = 0, 0.0
     for rows in _staged(run, model.scorer.score(batches)):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
-        # The next million is gathered while nothing holds this one.
+        # Free these rows before the next million is gathered.
         del rows
     if not users:
         raise NotEnoughData(
@@ -97,7 +96,7 @@ def stage(run: Run, model: Serving) -> Staged:
 def _staged(
     run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
 ) -> Iterator[pa.Table]:
-    """Gather scored batches into tables that are staged at once each."""
+    """Gather scored batches into tables of about ``STAGED_ROWS`` rows."""
     waiting: list[pa.RecordBatch] = []
     rows = 0
     for batch, probability in scored:
@@ -126,8 +125,8 @@ def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
 
 
 def _staged_quantiles(run: Run) -> Floats:
-    found = run.warehouse.rows(statement("staged_quantiles"), run.staging_key)
-    return np.asarray(found[0]["quantiles"], dtype=np.float64)
+    [row] = run.warehouse.rows(statement("staged_quantiles"), run.staging_key)
+    return np.asarray(row["quantiles"], dtype=np.float64)
 
 
 def score_shift(run: Run, staged: Staged) -> float | None:
@@ -137,7 +136,7 @@ def score_shift(run: Run, staged: Staged) -> float | None:
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
     """
-    found = run.warehouse.rows(
+    publications = run.warehouse.rows(
         statement("published_quantiles"),
         {
             "use_case": run.use_case.name,
@@ -145,14 +144,15 @@ def score_shift(run: Run, staged: Staged) -> float | None:
             "since": run.as_of - timedelta(days=run.use_case.lookback_days),
         },
     )
-    if not found:
+    if not publications:
         return None
-    before = np.asarray(found[0]["quantiles"], dtype=np.float64)
+    last = publications[0]
+    before = np.asarray(last["quantiles"], dtype=np.float64)
     shift = metrics.score_shift(before, staged.quantiles)
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
         raise ScoreShift(
-            f"scores moved by {shift:.2f} of their mean since {found[0]['as_of']}, "
+            f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
             f"more than PROPENSITY_MAXIMUM_SCORE_SHIFT = {bound:g}. Nothing was "
             "published; look at the features, or send force",
             detail={
@@ -165,7 +165,7 @@ def score_shift(run: Run, staged: Staged) -> float | None:
 
 
 def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
-    """Publish what was staged in one transaction, then clear the staging table."""
+    """Publish the staged scores in one transaction, then clear the staging table."""
     run.check_lease()
     run.warehouse.execute(
         statement("publish_predictions"),

@@ -1,8 +1,8 @@
 """
 A run: its request, its lease, its answer and its log line.
 
-``run`` makes a function of what a ``main.py`` writes, so that what it writes is the
-run itself. What day it is, a run learns from the clock of its entry point.
+The decorator ``run`` turns the body of a ``main.py`` into an HTTP function. The body
+does the run; the decorator does the rest. The date comes from the entry point's clock.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
 
 MAXIMUM_BODY = 64 * 1024
 
-# Of a body that is too large so much is read and let go: who is still sending might
-# miss the answer otherwise.
-LET_GO = 1024**2
+# So much of a body that is too large is read and dropped: a caller that is still
+# sending might miss the answer otherwise.
+DROPPED_BYTES = 1024**2
 
 # Event time counts from 1970, and windows reach back from an as-of date by months.
 EARLIEST = date(1971, 1, 1)
 
-# What a log line says of every run, also of one that failed before it knew.
+# Fields of every log line, also of a run that fails before it knows them.
 _UNKNOWN: Mapping[str, Any] = {
     "use_case": None,
     "as_of": None,
@@ -71,12 +71,12 @@ Answer = Mapping[str, Any]
 @dataclass(kw_only=True)
 class Run:
     """
-    One run of a scheduled function: its request, and the edges to do it with.
+    A run of a scheduled function: its request and its edges.
 
-    ``as_of`` is an earlier date than the request's once the export turned out to end
-    before: the run ``is_cut_short`` then. ``data_until`` says up to when the export was
-    read. ``log_fields`` collects what the log line says beside the request: rows in and
-    out, model version.
+    If the export ends before the date of the request, the run ``is_cut_short`` and
+    ``as_of`` is earlier than the request's. ``data_until`` is the day before which the
+    run reads the export. ``log_fields`` go into the log line: rows in and out, model
+    version.
     """
 
     function: str
@@ -96,7 +96,7 @@ class Run:
 
     @property
     def timeframe(self) -> Timeframe:
-        """The spans that the use case measures time with here."""
+        """The use case's lookback, horizon and settle days."""
         return self.use_case.timeframe(self.settings)
 
     def now(self) -> datetime:
@@ -105,7 +105,7 @@ class Run:
 
     @property
     def staging_key(self) -> dict[str, Any]:
-        """The columns that tell this run's rows in a staging table from others."""
+        """The columns that identify this run's rows in a staging table."""
         return {"run_id": self.run_id, "staged_on": self.began_at.date()}
 
     def event_window(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class Run:
         return (self.now() - self.began_at).total_seconds()
 
     def check_lease(self) -> None:
-        """Raise Conflict if another run has taken this one's place."""
+        """Raise Conflict if another run has taken over the lease."""
         if self.lease is not None:
             self.registry.check(self.lease)
 
@@ -151,32 +151,33 @@ def run(
     function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
-    Make an HTTP function of a run.
+    Turn the body of a run into an HTTP function.
 
     Args:
         function: Its name in the log.
-        kind: Of its lease: two runs of one kind, use case and as-of date exclude each
+        kind: Of its lease: runs of the same kind, use case and as-of date exclude each
             other.
-        once: Whether a finished run is answered from its lease, unless forced. Else it
-            runs again, which must come to the same.
-        clock: Tells a run what time it is.
-        scope: Under which its lease is kept, where a run is about all use cases.
+        once: Whether a finished run is answered from its lease, unless forced. If
+            false it runs again, and must have the same result.
+        clock: The time for the run.
+        scope: Folder of its lease, for a run about all use cases; None for the use
+            case's.
     """
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
         @functools.wraps(body)
-        def answered(request: flask.Request) -> flask.Response:
+        def respond(request: flask.Request) -> flask.Response:
             trace = trace_of(request.headers.items(), project=project_here())
             line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
             began = time.perf_counter()
             headers: Mapping[str, str] = {}
             try:
-                answer = _ran(
+                answer = _do(
                     request, body, line, kind=kind, once=once, clock=clock, scope=scope
                 )
                 line |= {"outcome": "ok", "status": 200}
                 line.setdefault("severity", "INFO")
-            except Exception as raised:  # the one place: the last before the caller
+            except Exception as raised:  # the last place before the caller
                 failure = failure_of(raised, OPERATORS)
                 answer, headers = failure.body, failure.headers
                 line |= {"severity": failure.severity, **failure.log_fields}
@@ -190,12 +191,12 @@ def run(
 
         functions_framework.errorhandler(HTTPException)(_framework_failure)
         functions_framework.errorhandler(500)(_framework_failure)
-        return answered
+        return respond
 
     return decorate
 
 
-def _ran(
+def _do(
     request: flask.Request,
     body: Callable[[Run], Answer],
     line: dict[str, Any],
@@ -205,29 +206,31 @@ def _ran(
     clock: Clock,
     scope: str | None,
 ) -> Answer:
-    opened = edges()
+    clients = edges()
     now = clock.now()
-    parsed = parse(request, default_use_case=opened.settings.use_case, today=now.date())
+    parsed = parse(
+        request, default_use_case=clients.settings.use_case, today=now.date()
+    )
     use_case = usecases.load(parsed.use_case)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
     current = Run(
         function=line["function"],
         run_id=uuid.uuid4().hex,
-        settings=opened.settings,
+        settings=clients.settings,
         use_case=use_case,
         as_of=parsed.as_of,
         force=parsed.force,
         began_at=now,
-        warehouse=opened.warehouse.for_run(),
+        warehouse=clients.warehouse.for_run(),
         clock=clock,
-        registry=Registry(opened.artifacts, scope or use_case.name),
+        registry=Registry(clients.artifacts, scope or use_case.name),
     )
     lease = current.registry.begin(
         kind,
         parsed.as_of,
         run_id=current.run_id,
         now=now,
-        duration=timedelta(minutes=opened.settings.lease_minutes),
+        duration=timedelta(minutes=clients.settings.lease_minutes),
         again=parsed.force or not once,
     )
     if isinstance(lease, Finished):
@@ -237,12 +240,12 @@ def _ran(
     current.lease = lease
     try:
         with current.registry.kept(lease, clock=current.now):
-            found = body(current)
+            result = body(current)
         answer = plain(
             {
                 "use_case": use_case.name,
                 "as_of": parsed.as_of,
-                **found,
+                **result,
                 "bytes_billed": current.warehouse.bytes_billed,
             }
         )
@@ -256,7 +259,7 @@ def _ran(
 
 
 def _release(current: Run, lease: Lease, error: BaseException) -> None:
-    """Free the lease of a run that failed; what failed is the news, not this."""
+    """Free the lease of a failed run; the error of the run matters more than this."""
     try:
         current.registry.release(lease, error=type(error).__name__, at=current.now())
     except PropensityError as second:
@@ -290,7 +293,7 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         raise MethodNotAllowed(request.method, allowed=("POST",))
     data = _body(request)
     try:
-        # JSON in other encodings, which Python reads as well, is nowhere else taken.
+        # Only UTF-8, as everywhere else; ``json.loads`` accepts other encodings too.
         body = json.loads(data.decode()) if data.strip() else {}
     except (ValueError, RecursionError) as error:
         raise RequestError(f"the body is not JSON: {error}", field="body") from error
@@ -315,7 +318,7 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
 
 
 def _body(request: flask.Request) -> bytes:
-    """Read the body; of one that does not say its length, no more than is allowed."""
+    """Read the body, up to the limit where it does not state its length."""
     if (request.content_length or 0) > MAXIMUM_BODY:
         raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
     data = b""
@@ -323,7 +326,7 @@ def _body(request: flask.Request) -> bytes:
         data += part
         if len(data) > MAXIMUM_BODY:
             raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
-    # A server may take the end of the connection for that of the body.
+    # A server may take the end of the connection for the end of the body.
     if len(data) < (request.content_length or 0):
         raise _cut_short()
     return data
@@ -331,12 +334,12 @@ def _body(request: flask.Request) -> bytes:
 
 def _part(request: flask.Request, size: int) -> bytes:
     """
-    Read on in the body; nothing is its end.
+    Read the next part of the body; empty at its end.
 
     Raises:
-        RequestError: It ends too early, or is in chunks that are none. A server says
-            so in ways of its own: as a failure of the connection, of its parser
-            (gunicorn), or of the framework (werkzeug).
+        RequestError: It ends too early, or its chunks are malformed. Servers report
+            that differently: as an error of the connection, of the parser (gunicorn),
+            or of the framework (werkzeug).
     """
     try:
         return request.stream.read(size)
@@ -352,14 +355,14 @@ def _cut_short() -> RequestError:
 
 def _without_rest(request: flask.Request, response: flask.Response) -> flask.Response:
     """
-    Return an answer for which the framework reads no more of the body.
+    Return an answer that is sent without reading the rest of the body.
 
-    functions-framework reads a request to its end before it answers, however long that
-    is and takes, and falls over one that is broken, unless the answer is streamed.
+    functions-framework reads a request to its end before it answers, however long it
+    is, and crashes on a broken one, unless the answer is streamed.
     """
-    left = LET_GO
+    left = DROPPED_BYTES
     try:
-        if (request.content_length or 0) <= LET_GO:
+        if (request.content_length or 0) <= DROPPED_BYTES:
             while part := _part(request, min(left, MAXIMUM_BODY)):
                 left -= len(part)
                 if left <= 0:
@@ -367,7 +370,7 @@ def _without_rest(request: flask.Request, response: flask.Response) -> flask.Res
             else:
                 return response
     except RequestError:
-        pass  # it is answered already, or was refused for something else
+        pass  # the answer is already another error, or this one
     data = response.get_data()
     response.response = iter([data])
     response.headers["Content-Length"] = str(len(data))
@@ -376,7 +379,7 @@ def _without_rest(request: flask.Request, response: flask.Response) -> flask.Res
 
 
 def _framework_failure(error: HTTPException) -> flask.Response:
-    """Answer in JSON what the framework refuses before a function is asked."""
+    """Answer in JSON where the framework refuses a request before the function."""
     status = error.code or PropensityError.status
     failure = PropensityError("unexpected error; the log has its trace")
     if status == NoSuchPath.status:
@@ -412,9 +415,9 @@ def _as_of(value: object, today: date) -> date:
 
 
 def plain(answer: Answer) -> dict[str, Any]:
-    """Return an answer as JSON holds it: dates and moments as ISO 8601 texts."""
-    made: dict[str, Any] = json.loads(json.dumps(answer, default=_text))
-    return made
+    """Return an answer with dates and times as ISO 8601 texts, as JSON needs."""
+    content: dict[str, Any] = json.loads(json.dumps(answer, default=_text))
+    return content
 
 
 def _text(value: object) -> str:

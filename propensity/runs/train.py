@@ -48,9 +48,9 @@ def training_rows(run: Run) -> pa.Table:
     return _source(run).read(run)
 
 
-def trained_on(run: Run, rows: pa.Table) -> Trained:
+def train(run: Run, rows: pa.Table) -> Trained:
     """
-    Train, choose, calibrate and measure on what ``training_rows`` has read.
+    Train, choose, calibrate and measure on the rows of ``training_rows``.
 
     Raises:
         NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
@@ -64,7 +64,7 @@ def trained_on(run: Run, rows: pa.Table) -> Trained:
 
 
 def _source(run: Run) -> _Source:
-    """Return what the use case's kind of rows is read and split by."""
+    """Return the source of the use case's rows: users or events."""
     return _EVENTS if run.use_case.scores_events else _USERS
 
 
@@ -73,21 +73,22 @@ def _user_rows(run: Run) -> pa.Table:
     check_consent(run)
     use_case, settings = run.use_case, run.settings
     timeframe = run.timeframe
-    most = settings.training_snapshots
-    found = run.warehouse.rows(
+    at_most = settings.training_snapshots
+    first_days = run.warehouse.rows(
         use_case.statement("first_day"),
-        {"earliest": timeframe.first_read(today=run.as_of, at_most=most)},
+        {"earliest": timeframe.first_read(today=run.as_of, at_most=at_most)},
     )
-    if not found or found[0]["first_day"] is None:
+    first_day = first_days[0]["first_day"] if first_days else None
+    if first_day is None:
         raise NotEnoughData("the source has no events at all")
     snapshots = timeframe.snapshots(
         today=run.as_of,
-        earliest=found[0]["first_day"],
-        at_most=most,
+        earliest=first_day,
+        at_most=at_most,
     )
     if not snapshots:
         raise NotEnoughData(
-            f"events begin on {found[0]['first_day']}: a first snapshot needs "
+            f"events begin on {first_day}: a first snapshot needs "
             f"{timeframe.lookback_days} days before it, and "
             f"{timeframe.horizon_days + timeframe.settle_days} days after it that end "
             f"by {run.as_of}"
@@ -101,22 +102,22 @@ def _user_rows(run: Run) -> pa.Table:
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     run.log_fields["rows_in"] = len(rows)
-    return checked(rows, use_case.features)
+    check_features(rows, use_case.features)
+    return rows
 
 
-def checked(rows: pa.Table, features: Mapping[str, str]) -> pa.Table:
-    """Return the rows, or raise SchemaError where a feature is missing."""
+def check_features(rows: pa.Table, features: Mapping[str, str]) -> None:
+    """Raise SchemaError if the rows lack a feature."""
     missing = [name for name in features if name not in rows.column_names]
     if missing:
         raise SchemaError(
             f"features.sql gives no column {', '.join(missing)}, which usecase.toml "
             "names as a feature"
         )
-    return rows
 
 
 def _event_rows(run: Run) -> pa.Table:
-    """Read scored events and what is known of them, and note how much that is."""
+    """Read scored events with their labels, and put the counts into the log line."""
     joined = run.warehouse.table(
         run.use_case.statement("event_training_rows"),
         {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
@@ -139,8 +140,8 @@ _USERS = _Source(read=_user_rows, split=_split_users)
 _EVENTS = _Source(read=_event_rows, split=_split_events)
 
 
-def compared(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
-    """Compare a challenger with what serves; while a version is pinned, that stays."""
+def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
+    """Compare a challenger with the champion; a pinned champion stays."""
     verdict = gate.compare(
         trained,
         probabilities(run, champion, trained.holdout.rows),
@@ -157,13 +158,13 @@ def compared(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
 
 
 def uploaded_preprocessor(run: Run) -> Any | None:
-    """Return the preprocessor that was uploaded last, or None for the default."""
-    found = run.warehouse.rows(
+    """Return the newest upload of a preprocessor, or None for the default."""
+    uploads = run.warehouse.rows(
         statement("newest_preprocessor"), {"use_case": run.use_case.name}
     )
-    if not found or found[0]["is_default"]:
+    if not uploads or uploads[0]["is_default"]:
         return None
-    return run.registry.preprocessor(found[0])
+    return run.registry.preprocessor(uploads[0])
 
 
 def publish_model(
@@ -177,8 +178,8 @@ def publish_model(
     """
     Store a version's files, record it, and let it serve if the verdict says so.
 
-    In this order, so that what serves is recorded and what is recorded is stored; a
-    run that dies between leaves a version that nothing points to.
+    In this order: whatever serves is recorded, and whatever is recorded is stored. A
+    run that dies in between leaves a version that nothing points to.
     """
     run.check_lease()
     version = run.registry.claim(run_id=run.run_id, at=run.began_at)
@@ -220,7 +221,7 @@ def _promoted(
     """
     Let a version serve if the verdict says so, and return the verdict.
 
-    Where another training was quicker, the version is compared with that one's.
+    If another training promoted first, compare again, with its version.
     """
     while verdict.promoted:
         try:
@@ -236,7 +237,7 @@ def _promoted(
             )
         except Conflict:
             champion = run.registry.find_champion()
-            verdict = compared(run, trained, champion)
+            verdict = compare(run, trained, champion)
         else:
             announcements.announce(
                 run.settings, run.use_case.name, "promote", promoted, at=run.began_at
@@ -246,12 +247,13 @@ def _promoted(
 
 
 def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
-    """Correct the verdict that a version's row was written with."""
+    """Correct the verdict in the row of a version."""
     nothing = Difference(0.0, 0.0, 0.0)
-    found = {
-        name: verdict.differences.get(name, nothing) for name in ("roc_auc", "log_loss")
+    bounds = {
+        name: [difference.estimate, difference.low, difference.high]
+        for name in ("roc_auc", "log_loss")
+        for difference in [verdict.differences.get(name, nothing)]
     }
-    bounds = {name: [one.estimate, one.low, one.high] for name, one in found.items()}
     run.warehouse.execute(
         statement("revise_verdict"),
         {

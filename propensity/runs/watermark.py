@@ -20,7 +20,7 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Step:
-    """Events to be counted by one statement: when they came, and of which months."""
+    """What one statement counts: events by time of arrival and month of event."""
 
     since: datetime
     until: datetime
@@ -35,13 +35,13 @@ class Watermark:
     Attributes:
         moment: Rows received before it are in the tiles and in ``stream_users``.
         generation: Of the object.
-        open_days: Of each exported table, days that are to be exported: those that were
-            not over, and those that a run had no time for.
-        users_since: The first month whose tiles are in ``stream_users``; None where
-            it was never made.
-        steps: What a run that was cut off has left to count.
-        target: The watermark once that is counted.
-        is_forced: Whether that run, or what it has left to export, was forced.
+        open_days: Days still to export, by table: those that were not over, and those
+            that a run had no time for.
+        users_since: The first month whose tiles are in ``stream_users``; None before
+            the table is first built.
+        steps: Steps of counting that an interrupted run has left.
+        target: The watermark once these steps are done.
+        is_forced: Whether the interrupted run was forced.
     """
 
     moment: datetime
@@ -58,25 +58,25 @@ def read_watermark(artifacts: Artifacts) -> Watermark:
     stored = artifacts.find(WATERMARK)
     if stored is None:
         return Watermark(EPOCH, 0)
-    found = json.loads(stored.data)
-    users_since = found.get("users_since")
+    content = json.loads(stored.data)
+    users_since = content.get("users_since")
     return Watermark(
-        moment=datetime.fromisoformat(found["watermark"]),
+        moment=datetime.fromisoformat(content["watermark"]),
         generation=stored.generation,
         open_days={
-            table: _dates(days) for table, days in found.get("open_days", {}).items()
+            table: _dates(days) for table, days in content.get("open_days", {}).items()
         },
         users_since=date.fromisoformat(users_since) if users_since else None,
         steps=[
             Step(
-                since=datetime.fromisoformat(one["since"]),
-                until=datetime.fromisoformat(one["until"]),
-                months=_dates(one["months"]),
+                since=datetime.fromisoformat(step["since"]),
+                until=datetime.fromisoformat(step["until"]),
+                months=_dates(step["months"]),
             )
-            for one in found.get("steps", ())
+            for step in content.get("steps", ())
         ],
-        target=datetime.fromisoformat(found.get("target") or EPOCH.isoformat()),
-        is_forced=bool(found.get("is_forced")),
+        target=datetime.fromisoformat(content.get("target") or EPOCH.isoformat()),
+        is_forced=bool(content.get("is_forced")),
     )
 
 
@@ -85,8 +85,8 @@ def _dates(texts: Sequence[str]) -> list[date]:
 
 
 def write_watermark(artifacts: Artifacts, watermark: Watermark) -> Watermark:
-    """Write the watermark where nobody has since; return it with its generation."""
-    note = {
+    """Write the watermark if nobody else did since; return its new generation."""
+    content = {
         "watermark": watermark.moment,
         "open_days": watermark.open_days,
         "users_since": watermark.users_since,
@@ -94,6 +94,6 @@ def write_watermark(artifacts: Artifacts, watermark: Watermark) -> Watermark:
         "target": watermark.target,
         "is_forced": watermark.is_forced,
     }
-    data = json.dumps(note, default=lambda moment: moment.isoformat()).encode()
+    data = json.dumps(content, default=lambda moment: moment.isoformat()).encode()
     generation = artifacts.replace(WATERMARK, data, generation=watermark.generation)
     return replace(watermark, generation=generation)

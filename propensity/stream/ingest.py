@@ -19,6 +19,7 @@ from propensity.events import reading
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.values import Refused
+from propensity.schema import Table
 from propensity.statements import statement
 from propensity.stream.consumers import Consumer, Edges
 from propensity.waiting.refreshed import Refreshed
@@ -86,7 +87,7 @@ class StreamFeatures(Consumer):
 
     async def _append(
         self,
-        table: tables.Table,
+        table: Table,
         rows: pa.RecordBatch,
         places: Sequence[int],
         refused: dict[int, Refused],

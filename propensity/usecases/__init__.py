@@ -1,18 +1,17 @@
 """
-Use cases: a folder each, holding all that is particular to one.
+Use cases, each in a folder of its own.
 
 ``usecase.toml`` says what a row is and which features it has, ``features.sql`` and
-``labels.sql`` say how BigQuery computes them, ``model.py`` is optional. A fourth use
-case is a fourth folder: nothing elsewhere names one.
+``labels.sql`` compute features and labels in BigQuery, ``model.py`` is optional. A new
+use case is a new folder: no code elsewhere names it.
 
-- ``declaration``: what a ``usecase.toml`` may say, and at which line it is wrong
+- ``declaration``: the rules of a ``usecase.toml``, and the line of every mistake
 - ``export``: the view ``ga_events``, with the columns that use cases name
 """
 
 from __future__ import annotations
 
 import importlib
-import re
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from propensity import tables
 from propensity.errors import RequestError, UseCaseError
+from propensity.ids import NAME
 from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
 from propensity.usecases import declaration, export
@@ -40,15 +40,13 @@ EXPORT_VIEW = export.VIEW
 # Holds a folder for each use case.
 FOLDER = resources.files(__name__)
 
-# Statements that a use case of users has; one of events has none of its own.
+# Statements of a use case whose rows are users; use cases of events have none.
 STATEMENTS = ("features", "labels", "first_day")
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One algorithm with its parameters, to be tried in training."""
+    """An algorithm with its parameters, for training to try."""
 
     name: str
     algorithm: str
@@ -57,7 +55,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """The one feature that a candidate must beat to be worth its trouble."""
+    """A single feature whose ranking every candidate must beat."""
 
     feature: str
     ascending: bool
@@ -66,17 +64,20 @@ class Baseline:
 @dataclass(frozen=True, kw_only=True)
 class UseCase:
     """
-    One use case as its folder describes it.
+    A use case, as its folder describes it.
 
-    ``features`` maps each column of ``features.sql`` that the model reads to "number"
-    or "category", in the order of the model's input. ``events`` names the types of
-    events that it takes from the stream, ``event_types`` declares those of its own.
-    Of those, ``scored`` have the features as their own fields, so that a row is one
-    event and no user, and ``truths`` say what came of an earlier event. ``amount`` is
-    the feature that a missed one costs, where there is one.
-    ``span`` says what the outcome is foreseen from, where it is not the lookback.
-    ``export_values`` are the event parameters and user properties of the GA4 export
-    that its statements read, beyond the columns that ``ga_events`` has for all.
+    Attributes:
+        features: "number" or "category" by column of ``features.sql``, in the order of
+            the model's input.
+        events: Types of events that it takes from the stream.
+        event_types: Types of events that it declares itself: fields by type.
+        scored: Types whose own fields are the features: a row is then an event, and not
+            a user.
+        truths: Types that bring the label of an earlier event.
+        amount: The feature with the money that a missed event costs; empty for none.
+        span: What the outcome is predicted from, in words; empty for the lookback.
+        export_values: Event parameters and user properties of the GA4 export that its
+            statements read, beyond the columns that ``ga_events`` always has.
     """
 
     name: str
@@ -100,14 +101,14 @@ class UseCase:
 
     @property
     def scores_events(self) -> bool:
-        """Whether a row is one event, whose own fields are the features."""
+        """Whether a row is an event, whose own fields are the features."""
         return bool(self.scored)
 
     def timeframe(self, settings: Settings) -> Timeframe:
         """
         Return the spans that this use case measures time with.
 
-        Where a label is known only some days later, figures are not final before.
+        Figures are not final before labels are known.
         """
         if self.scores_events:
             return Timeframe(
@@ -124,14 +125,14 @@ class UseCase:
 
     @property
     def reads_export(self) -> bool:
-        """Whether its features are made of the GA4 export."""
+        """Whether its features come from the GA4 export."""
         return not self.scores_events and EXPORT_VIEW in self.statement("features")
 
     def statement(self, name: str) -> str:
         """
         Return ``name.sql``: the use case's own, or the shared one.
 
-        What a statement includes is taken from the use case in the same way.
+        Its includes are looked up in the same order.
 
         Raises:
             UseCaseError: There is neither.
@@ -153,13 +154,13 @@ class UseCase:
 
         Args:
             settings: A setting of a parameter's name overrides its default.
-            as_ofs: As-of dates to compute rows for; one or more.
-            today: The run's as-of date, on which a label is known or not; the last of
-                ``as_ofs`` where None.
+            as_ofs: As-of dates to compute rows for; at least one.
+            today: The run's as-of date, which decides whether a label is known; the
+                last of ``as_ofs`` where None.
 
         Returns:
-            Values by name. Features and labels each have suffix bounds of their own, so
-            that each reads the days it needs and pays for no more.
+            Values by name. Features and labels have their own suffix bounds, so that
+            each pays for the days that it needs.
         """
         return {
             **self.chosen(settings),
@@ -175,7 +176,7 @@ class UseCase:
         }
 
     def chosen(self, settings: Settings) -> dict[str, str | int]:
-        """Return the use case's own parameters, as a deployment has set them."""
+        """Return the use case's own parameters, with the values of the settings."""
         return {
             name: type(default)(getattr(settings, name, "") or default)
             for name, default in self.parameters.items()
@@ -189,15 +190,15 @@ class UseCase:
 
         Args:
             settings: As in ``window``.
-            user_ids: Whose features are read; one or more.
-            first_event_day: Of the oldest event to be scored.
+            user_ids: Users to read features of; at least one.
+            first_event_day: Day of the oldest event to score.
         """
         return {
             **self.chosen(settings),
             "use_case": self.name,
             "user_ids": sorted(user_ids),
-            # Constants, without which BigQuery would read the rows of all users.
-            "user_buckets": sorted({tables.user_bucket(one) for one in user_ids}),
+            # Constants: without them BigQuery reads the rows of all users.
+            "user_buckets": sorted({tables.user_bucket(user) for user in user_ids}),
             "first_event_day": first_event_day,
         }
 
@@ -233,56 +234,60 @@ def load(name: str) -> UseCase:
             field="use_case",
         )
     text = (FOLDER / name / declaration.FILE).read_text("utf-8")
-    found = parse(name, text)
-    if missing := missing_statements(found):
-        raise UseCaseError("\n".join(one.located(name) for one in missing))
-    return found
+    use_case = parse(name, text)
+    _check(missing_statements(use_case), name)
+    return use_case
+
+
+def _check(problems: list[Problem], name: str) -> None:
+    """Raise UseCaseError with all problems of a use case, if there are any."""
+    if problems:
+        raise UseCaseError("\n".join(problem.located(name) for problem in problems))
 
 
 def missing_statements(use_case: UseCase) -> list[Problem]:
-    """Return the statements that a use case needs and has not."""
+    """Return a problem for each statement that a use case lacks."""
     if use_case.scores_events:
         return []
     return [
-        Problem(f"{one}.sql", 1, f"is missing: every use case of users has a {one}.sql")
-        for one in STATEMENTS
-        if not use_case.has_statement(one)
+        Problem(f"{stem}.sql", 1, f"is missing: a use case of users has a {stem}.sql")
+        for stem in STATEMENTS
+        if not use_case.has_statement(stem)
     ]
 
 
 def parse(name: str, text: str) -> UseCase:
     """
-    Return the use case that a ``usecase.toml`` describes.
+    Return the use case that the text of a ``usecase.toml`` describes.
 
     Raises:
-        UseCaseError: The text is none; the message has every problem and its line.
+        UseCaseError: The text is wrong; the message has every problem and its line.
     """
-    if wrong := declaration.problems(text):
-        raise UseCaseError("\n".join(one.located(name) for one in wrong))
-    read = tomllib.loads(text)
-    stream = read.get("stream", {})
+    _check(declaration.problems(text), name)
+    config = tomllib.loads(text)
+    stream = config.get("stream", {})
     return UseCase(
         name=name,
-        title=read["title"],
-        outcome=read["outcome"],
-        entity=read["entity"],
-        lookback_days=read["lookback_days"],
-        horizon_days=read["horizon_days"],
-        threshold=float(read["threshold"]),
-        parameters=dict(read.get("parameters", {})),
-        features=dict(read["features"]),
-        baseline=Baseline(**read["baseline"]),
-        candidates=[Candidate(**entry) for entry in read["candidates"]],
+        title=config["title"],
+        outcome=config["outcome"],
+        entity=config["entity"],
+        lookback_days=config["lookback_days"],
+        horizon_days=config["horizon_days"],
+        threshold=float(config["threshold"]),
+        parameters=dict(config.get("parameters", {})),
+        features=dict(config["features"]),
+        baseline=Baseline(**config["baseline"]),
+        candidates=[Candidate(**entry) for entry in config["candidates"]],
         events=tuple(stream.get("events", ())),
-        event_types=dict(read.get("events", {})),
+        event_types=dict(config.get("events", {})),
         scored=tuple(stream.get("scored", ())),
         truths=tuple(stream.get("truths", ())),
         amount=str(stream.get("amount", "")),
-        span=str(read.get("span", "")),
+        span=str(config.get("span", "")),
         export_values=tuple(
             Value(record, key, kind)
             for record in declaration.VALUES
-            for key, kind in read.get(record, {}).items()
+            for key, kind in config.get(record, {}).items()
         ),
     )
 
@@ -292,6 +297,6 @@ def export_values() -> tuple[Value, ...]:
     Return the values of the export that the use cases of this deploy name.
 
     Raises:
-        UseCaseError: A use case is wrong, or two want one column in two types.
+        UseCaseError: A use case is wrong, or two give a column different types.
     """
     return export.merged({name: load(name).export_values for name in names()})

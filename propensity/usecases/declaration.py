@@ -1,8 +1,8 @@
 """
-What a ``usecase.toml`` may say, and at which line it is wrong.
+The rules of a ``usecase.toml``.
 
-All problems of a file are found at once, each with its line, so that a use case is
-corrected in one round and not in one a mistake. Pure: text in, problems out.
+A check lists all problems of a file at once, each with its line, so that its author
+corrects them in one round. Pure: text in, problems out.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ NUMBER = "number"
 CATEGORY = "category"
 KINDS = (NUMBER, CATEGORY)
 
-# The mean probability of candidates named before it.
+# The mean probability of candidates listed before it.
 MEAN = "MeanOfModels"
-# What needs no truth, and scores single events.
+# Needs no labels, and scores single events.
 FOREST = "HalfSpaceTrees"
 ALGORITHMS = (
     "LogisticRegression",
@@ -54,12 +54,12 @@ VALUES = {"event_params": "param_", "user_properties": "property_"}
 # Types of these columns.
 VALUE_TYPES = ("STRING", "INT64", "NUMERIC", "FLOAT64")
 
-# Columns of training_rows.sql beside the features. A model that read one of them would
-# know the answer, or whose row it is.
+# Columns of training_rows.sql beside the features. A model with one of them would know
+# the answer, or whose row it is.
 RESERVED = frozenset({"as_of", "user_id", "label", "weight"})
 
-# Parameters that every run gives, or some statements get.
-GIVEN = frozenset(
+# Parameters that runs set, in all statements or in some.
+RUN_PARAMETERS = frozenset(
     {
         "as_ofs", "today", "earliest", "lookback_days", "horizon_days", "first_suffix",
         "last_suffix", "first_label_suffix", "last_label_suffix", "maximum_rows",
@@ -74,10 +74,10 @@ _REQUIRED = (
 _OPTIONAL = ("span", "parameters", "stream", "events", *VALUES)
 _STREAM = ("events", "scored", "truths", "amount")
 
-# A column, of BigQuery.
+# A column of BigQuery.
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-# Google's rule for the name of a parameter or a property, and one for its own: these
-# begin with an underscore.
+# Google's rule for the names of parameters and properties; its own begin with an
+# underscore.
 # https://support.google.com/analytics/answer/13316687, event naming rules
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,39}")
 
@@ -90,7 +90,7 @@ Path = tuple[str | int, ...]
 
 @dataclass(frozen=True, order=True)
 class Problem:
-    """What is wrong with a use case: in which file of its folder, at which line."""
+    """A mistake in a use case: its file, line and message."""
 
     file: str
     line: int
@@ -102,40 +102,41 @@ class Problem:
 
 
 def problems(text: str) -> list[Problem]:
-    """Return what is wrong with the text of a ``usecase.toml``, by line."""
+    """Return the mistakes in the text of a ``usecase.toml``, by line."""
     try:
-        read = tomllib.loads(text)
+        config = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         at = _AT_LINE.search(str(error))
         last = max(1, len(text.splitlines()))
         return [Problem(FILE, int(at[1]) if at else last, f"is no TOML: {error}")]
     places = lines(text)
     return sorted(
-        Problem(FILE, line_of(places, path), message) for path, message in _wrong(read)
+        Problem(FILE, line_of(places, path), message)
+        for path, message in _wrong(config)
     )
 
 
 def lines(text: str) -> dict[Path, int]:
     """Return the line of each table and entry of a TOML document, by its path."""
-    found: dict[Path, int] = {(): 1}
+    line_by_path: dict[Path, int] = {(): 1}
     counts: dict[Path, int] = {}
     table: Path = ()
     for number, line in enumerate(text.splitlines(), start=1):
         if header := _HEADER.match(line):
             *outer, last = _keys(header[2])
             table = (*_resolved(tuple(outer), counts), last)
-            found.setdefault(table, number)
+            line_by_path.setdefault(table, number)
             if header[1] == "[[":
                 counts[table] = counts.get(table, -1) + 1
             table = _resolved(_keys(header[2]), counts)
-            found.setdefault(table, number)
+            line_by_path.setdefault(table, number)
         elif entry := _ENTRY.match(line):
-            found.setdefault(table + _keys(entry[1]), number)
-    return found
+            line_by_path.setdefault(table + _keys(entry[1]), number)
+    return line_by_path
 
 
 def line_of(places: Mapping[Path, int], path: Path) -> int:
-    """Return the line of an entry, or else of what it would be in."""
+    """Return the line of an entry, or of the table around it if it is missing."""
     return next(
         places[path[:length]]
         for length in range(len(path), -1, -1)
@@ -148,7 +149,7 @@ def _keys(text: str) -> Path:
 
 
 def _resolved(keys: Path, counts: Mapping[Path, int]) -> Path:
-    """Put after the name of each list of tables the number of its newest table."""
+    """Put the number of the newest table behind the name of each list of tables."""
     path: Path = ()
     for key in keys:
         path = (*path, key)
@@ -159,19 +160,19 @@ def _resolved(keys: Path, counts: Mapping[Path, int]) -> Path:
 
 # -- the rules ------------------------------------------------------------------------
 
-_Found = Iterator[tuple[Path, str]]
+_Problems = Iterator[tuple[Path, str]]
 
 
-def _wrong(read: Mapping[str, Any]) -> _Found:
-    """Yield path and message of what is wrong."""
+def _wrong(config: Mapping[str, Any]) -> _Problems:
+    """Yield path and message of every mistake."""
     known = (*_REQUIRED, *_OPTIONAL)
-    for key in read:
+    for key in config:
         if key not in known:
             yield (key,), f"{key} is unknown; known are {', '.join(known)}"
     for key in _REQUIRED:
-        if key not in read:
+        if key not in config:
             yield (), f"{key} is missing"
-    rules: Mapping[str, Callable[[Mapping[str, Any]], _Found]] = {
+    rules: Mapping[str, Callable[[Mapping[str, Any]], _Problems]] = {
         "features": _features,
         "baseline": _baseline,
         "parameters": _parameters,
@@ -179,36 +180,36 @@ def _wrong(read: Mapping[str, Any]) -> _Found:
         "events": _events,
     }
     for key, rule in rules.items():
-        if key not in read:
+        if key not in config:
             continue
-        if isinstance(read[key], Mapping):
-            yield from rule(read)
+        if isinstance(config[key], Mapping):
+            yield from rule(config)
         else:
             yield (key,), f"{key} is a table: [{key}]"
-    yield from _scalars(read)
-    if "candidates" in read:
-        yield from _candidates(read)
+    yield from _scalars(config)
+    if "candidates" in config:
+        yield from _candidates(config)
     for key in VALUES:
-        yield from _values(key, read.get(key, {}))
+        yield from _values(key, config.get(key, {}))
 
 
-def _scalars(read: Mapping[str, Any]) -> _Found:
+def _scalars(config: Mapping[str, Any]) -> _Problems:
     for key in ("title", "outcome", "entity", "span"):
-        if not isinstance(read.get(key, ""), str):
-            yield (key,), f"{key} is a text, not {read[key]!r}"
+        if not isinstance(config.get(key, ""), str):
+            yield (key,), f"{key} is a text, not {config[key]!r}"
     for key in ("lookback_days", "horizon_days"):
-        if not _is_whole(read.get(key, 1)) or read.get(key, 1) < 1:
+        if not _is_whole(config.get(key, 1)) or config.get(key, 1) < 1:
             yield (
                 (key,),
-                f"{key} is a whole number of days from 1 on, not {read[key]!r}",
+                f"{key} is a whole number of days from 1 on, not {config[key]!r}",
             )
-    threshold = read.get("threshold", 0)
+    threshold = config.get("threshold", 0)
     if not _is_number(threshold) or not 0 <= threshold <= 1:
         yield ("threshold",), f"threshold is a probability, not {threshold!r}"
 
 
-def _features(read: Mapping[str, Any]) -> _Found:
-    features = _table(read, "features")
+def _features(config: Mapping[str, Any]) -> _Problems:
+    features = _table(config, "features")
     if not features:
         yield ("features",), "features are columns of features.sql, one or more"
     for name, kind in features.items():
@@ -226,10 +227,10 @@ def _features(read: Mapping[str, Any]) -> _Found:
             yield ("features", name), f"{name!r} can be no column of BigQuery"
 
 
-def _baseline(read: Mapping[str, Any]) -> _Found:
-    baseline = _table(read, "baseline")
+def _baseline(config: Mapping[str, Any]) -> _Problems:
+    baseline = _table(config, "baseline")
     yield from _entries(baseline, ("feature", "ascending"), "baseline")
-    if "feature" in baseline and not _is_numeric(read, baseline["feature"]):
+    if "feature" in baseline and not _is_numeric(config, baseline["feature"]):
         yield (
             ("baseline", "feature"),
             f"baseline {baseline['feature']} is not a numeric feature",
@@ -241,13 +242,13 @@ def _baseline(read: Mapping[str, Any]) -> _Found:
         )
 
 
-def _candidates(read: Mapping[str, Any]) -> _Found:
-    candidates = read["candidates"]
+def _candidates(config: Mapping[str, Any]) -> _Problems:
+    candidates = config["candidates"]
     if not _is_list(candidates, dict) or not candidates:
         yield ("candidates",), "candidates are tables, one or more: [[candidates]]"
         return
-    scores_events = bool(_table(read, "stream").get("scored"))
-    allowed = [one for one in ALGORITHMS if scores_events or one != FOREST]
+    scores_events = bool(_table(config, "stream").get("scored"))
+    allowed = [name for name in ALGORITHMS if scores_events or name != FOREST]
     earlier: list[str] = []
     for number, candidate in enumerate(candidates):
         at: Path = ("candidates", number)
@@ -275,7 +276,7 @@ def _candidates(read: Mapping[str, Any]) -> _Found:
             earlier.append(name)
 
 
-def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Found:
+def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Problems:
     for key in sorted(parameters.keys() - {"of"}):
         yield (*at, key), f"a {MEAN} has no parameter {key}, only of"
     of = parameters.get("of", [])
@@ -287,19 +288,19 @@ def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Found
         )
 
 
-def _parameters(read: Mapping[str, Any]) -> _Found:
-    for name, value in _table(read, "parameters").items():
+def _parameters(config: Mapping[str, Any]) -> _Problems:
+    for name, value in _table(config, "parameters").items():
         at: Path = ("parameters", name)
         if not isinstance(value, str) and not _is_whole(value):
             yield at, f"{name} is a text or a whole number, not {value!r}"
-        if name in GIVEN:
+        if name in RUN_PARAMETERS:
             yield at, f"every run gives @{name}: name the parameter otherwise"
         elif not _COLUMN.fullmatch(name):
             yield at, f"{name!r} can be no parameter of a statement"
 
 
-def _stream(read: Mapping[str, Any]) -> _Found:
-    stream = _table(read, "stream")
+def _stream(config: Mapping[str, Any]) -> _Problems:
+    stream = _table(config, "stream")
     for key in stream:
         if key not in _STREAM:
             yield ("stream", key), f"{key} is unknown; known are {', '.join(_STREAM)}"
@@ -307,12 +308,12 @@ def _stream(read: Mapping[str, Any]) -> _Found:
         if not _is_list(stream.get(key, []), str):
             yield ("stream", key), f"{key} is a list of types of events"
     amount = stream.get("amount", "")
-    if amount and not _is_numeric(read, amount):
+    if amount and not _is_numeric(config, amount):
         yield ("stream", "amount"), f"amount {amount} is not a numeric feature"
 
 
-def _events(read: Mapping[str, Any]) -> _Found:
-    for event, fields in _table(read, "events").items():
+def _events(config: Mapping[str, Any]) -> _Problems:
+    for event, fields in _table(config, "events").items():
         if not isinstance(fields, Mapping):
             yield ("events", event), f"{event} is a table of fields: [events.{event}]"
             continue
@@ -324,7 +325,7 @@ def _events(read: Mapping[str, Any]) -> _Found:
                 )
 
 
-def _values(table: str, named: Any) -> _Found:
+def _values(table: str, named: Any) -> _Problems:
     if not isinstance(named, Mapping):
         yield (table,), f"{table} is a table: [{table}]"
         return
@@ -349,7 +350,7 @@ def _values(table: str, named: Any) -> _Found:
             )
 
 
-def _entries(table: Mapping[str, Any], keys: Collection[str], name: str) -> _Found:
+def _entries(table: Mapping[str, Any], keys: Collection[str], name: str) -> _Problems:
     for key in keys:
         if key not in table:
             yield (name,), f"{name} has no {key}"
@@ -358,18 +359,18 @@ def _entries(table: Mapping[str, Any], keys: Collection[str], name: str) -> _Fou
             yield (name, key), f"{key} is unknown; known are {', '.join(keys)}"
 
 
-def _table(read: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    found = read.get(key, {})
-    return found if isinstance(found, Mapping) else {}
+def _table(config: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = config.get(key, {})
+    return table if isinstance(table, Mapping) else {}
 
 
-def _is_numeric(read: Mapping[str, Any], feature: object) -> bool:
-    kinds = _table(read, "features")
+def _is_numeric(config: Mapping[str, Any], feature: object) -> bool:
+    kinds = _table(config, "features")
     return isinstance(feature, str) and kinds.get(feature) == NUMBER
 
 
 def _is_list(value: object, kind: type) -> bool:
-    return isinstance(value, list) and all(isinstance(one, kind) for one in value)
+    return isinstance(value, list) and all(isinstance(entry, kind) for entry in value)
 
 
 def _is_whole(value: object) -> bool:

@@ -1,12 +1,12 @@
 """
 The view ``ga_events`` of the GA4 export, with the values that use cases name.
 
-The export holds what a site sends with its events in two lists, ``event_params`` and
-``user_properties``. A use case names those that its statements read, with a type, and
-each becomes a column of the view. A column that a query does not select costs it
-nothing, so what one use case names is free for the others.
+The export holds the values that a site sends with its events in two lists,
+``event_params`` and ``user_properties``. A use case names those that its statements
+read, with a type, and each becomes a column of the view. A query does not pay for
+columns that it does not select, so the values of a use case cost the others nothing.
 
-Pure: whoever creates the view, or compares it with what is there, takes its text here.
+Pure: set-up and the doctor, which create and compare the view, take its text here.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from propensity.errors import UseCaseError
+from propensity.schema import Column
 from propensity.statements import statement
-from propensity.tables import Column
 from propensity.usecases.declaration import VALUES
 
 VIEW = "ga_events"
 
-# Where the columns that use cases name stand in the view.
+# The line of the view that these columns replace.
 _NAMED = "  -- columns that use cases name\n"
 
-# Statement that reads a value as a type, and what GA4 sends a value as.
+# The statement that reads a value as a type, and the fields that GA4 sends it in.
 _READERS = {
     "STRING": "export_string",
     "INT64": "export_int64",
@@ -59,20 +59,22 @@ class Value:
         return VALUES[self.record] + self.key
 
 
-def merged(named: Mapping[str, Sequence[Value]]) -> tuple[Value, ...]:
+def merged(values_by_use_case: Mapping[str, Sequence[Value]]) -> tuple[Value, ...]:
     """
     Return the values of all use cases, each once, in the order of their columns.
 
     Args:
-        named: Values by use case.
+        values_by_use_case: As each declares them.
 
     Raises:
-        UseCaseError: Two use cases want one column, and not the same one.
+        UseCaseError: Two use cases give a column different types or spellings.
     """
-    found: dict[str, tuple[str, Value]] = {}
-    for use_case, values in named.items():
+    by_column: dict[str, tuple[str, Value]] = {}
+    for use_case, values in values_by_use_case.items():
         for value in values:
-            other, earlier = found.setdefault(value.column.lower(), (use_case, value))
+            other, earlier = by_column.setdefault(
+                value.column.lower(), (use_case, value)
+            )
             if earlier != value:
                 raise UseCaseError(
                     f"use case {use_case} names {value.key} of {value.record} as "
@@ -80,7 +82,7 @@ def merged(named: Mapping[str, Sequence[Value]]) -> tuple[Value, ...]:
                     "the view has one column for both. Name it alike in both, and cast "
                     "in the statement"
                 )
-    return tuple(sorted(value for _, value in found.values()))
+    return tuple(sorted(value for _, value in by_column.values()))
 
 
 def text(
@@ -91,8 +93,8 @@ def text(
 
     Args:
         dataset: Project and dataset of the export.
-        values: Of all use cases: names that ``declaration`` has let through.
-        conditions: Appended to those of the view, each a line of ``AND``.
+        values: Of all use cases; ``declaration`` has checked their names.
+        conditions: Lines beginning with ``AND``, which go to the end of the view.
     """
     view = statement(VIEW).replace(_NAMED, "".join(map(_selected, values)))
     for name in ("events_*", "INFORMATION_SCHEMA.TABLES"):
@@ -101,25 +103,26 @@ def text(
 
 
 def missing(view: str, values: Iterable[Value]) -> list[str]:
-    """Return the columns of values that the text of a view has not."""
-    return [one.column for one in values if _selected(one) not in view]
+    """Return the columns of values that the text of a view lacks."""
+    return [value.column for value in values if _selected(value) not in view]
 
 
 def columns(values: Iterable[Value]) -> list[Column]:
     """Return the columns of the view that hold values."""
     return [
         Column(
-            one.column,
-            one.type,
-            f"{'Parameter' if one.record == 'event_params' else 'Property'} {one.key}",
+            value.column,
+            value.type,
+            f"{'Parameter' if value.record == 'event_params' else 'Property'} "
+            f"{value.key}",
         )
-        for one in values
+        for value in values
     ]
 
 
 def read_columns(values: Iterable[Value]) -> dict[str, str]:
-    """Return the columns of the export that values are read from, with their types."""
-    records = {one.record for one in values}
+    """Return the types of the export's columns that hold values, by column."""
+    records = {value.record for value in values}
     return {
         f"{record}.{field}": kind
         for record in sorted(records)
@@ -128,12 +131,12 @@ def read_columns(values: Iterable[Value]) -> dict[str, str]:
 
 
 def _selected(value: Value) -> str:
-    """Return the view's column of a value."""
+    """Return the SQL of a value's column in the view."""
     sql = statement(_READERS[value.type])
     lines = [line for line in sql.splitlines() if not line.startswith("--")]
-    written = "\n".join(lines) + "\n"
+    template = "\n".join(lines) + "\n"
     return (
-        written.replace("`record`", value.record)
+        template.replace("`record`", value.record)
         .replace("`key`", f"'{value.key}'")
         .replace("`column`", value.column)
     )

@@ -29,6 +29,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import pickled, unpickled
 from propensity.runs import predict
+from propensity.schema import Table
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.propensity.registry.test_versions import Malicious, overwrite
@@ -50,7 +51,7 @@ def state(place: Place) -> dict[str, list]:
     }
 
 
-def add(place: Place, table: tables.Table, **row: object) -> None:
+def add(place: Place, table: Table, **row: object) -> None:
     """Write a row of a table as an earlier run would have."""
     full = {
         "use_case": "ga4_purchase",

@@ -27,7 +27,8 @@ from propensity.learning import modelcard
 from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
 from propensity.runs import compact
-from propensity.tables import TABLES, Table
+from propensity.schema import Table
+from propensity.tables import TABLES
 from tests import shop
 from tests.functions.streaming import Site, new_site
 

@@ -55,6 +55,7 @@ from propensity.events.rows import (
     Rules,
     dead_letters,
 )
+from propensity.schema import Table
 from propensity.settings import Settings
 from tests.events import transaction, written
 
@@ -243,7 +244,7 @@ def warehouse(environment) -> Iterator[Warehouse]:
     found.close()
 
 
-def store(warehouse: Warehouse, table: tables.Table, rows: pa.RecordBatch) -> None:
+def store(warehouse: Warehouse, table: Table, rows: pa.RecordBatch) -> None:
     warehouse.append(table, pa.Table.from_batches([rows]), job_id=uuid.uuid4().hex)
 
 

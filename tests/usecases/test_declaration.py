@@ -201,4 +201,4 @@ class TestLists:
         use_case = usecases.load("ga4_purchase")
         window = use_case.window(Settings(project="p"), [date(2026, 3, 2)])
 
-        assert {*window} - {*use_case.parameters} <= declaration.GIVEN
+        assert {*window} - {*use_case.parameters} <= declaration.RUN_PARAMETERS

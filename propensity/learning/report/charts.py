@@ -186,8 +186,8 @@ def bars_svg(
     written = max((len(bar.shown) for bar in bars), default=0) * 7 + 8
     named = max((min(len(bar.name), NAME_LENGTH) for bar in bars), default=0)
     left = min(named * 7 + 10, 170)
-    found = [v for bar in bars for v in (bar.value, bar.low, bar.high)]
-    ends = [float(v) for v in (*found, reference, longest) if present(v)]
+    values = [v for bar in bars for v in (bar.value, bar.low, bar.high)]
+    ends = [float(v) for v in (*values, reference, longest) if present(v)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
 
     def across(value: float) -> float:

@@ -179,9 +179,9 @@ class Page(ABC):
         return {"heading": heading, "caption": caption, "svg": svg, "reason": reason}
 
     def points(self, name: str) -> list[tuple[float, float]]:
-        """Return the points of a curve that is recorded."""
-        found = (self.card.get("curves") or {}).get(name) or ()
-        return [(float(x), float(y)) for x, y in found if present(x) and present(y)]
+        """Return the points of a curve of the card."""
+        points = (self.card.get("curves") or {}).get(name) or ()
+        return [(float(x), float(y)) for x, y in points if present(x) and present(y)]
 
     def base_rate_line(self) -> list[Line]:
         """Return the guide of a precision-recall curve."""
@@ -194,54 +194,54 @@ class Page(ABC):
         if not candidates:
             return None
         figures = ("roc_auc", "pr_auc", "log_loss", "brier")
-        chosen = (i for i, one in enumerate(candidates) if one.get("chosen"))
+        chosen = (i for i, entry in enumerate(candidates) if entry.get("chosen"))
         return {
             "rows": [
                 {
-                    "name": one.get("name"),
-                    "chosen": one.get("chosen"),
-                    "algorithm": one.get("algorithm", ""),
-                    "parameters": one.get("parameters") or {},
+                    "name": entry.get("name"),
+                    "chosen": entry.get("chosen"),
+                    "algorithm": entry.get("algorithm", ""),
+                    "parameters": entry.get("parameters") or {},
                     "figures": [
-                        decimals(3)(one.get("roc_auc")),
-                        decimals(3)(one.get("pr_auc")),
-                        decimals(4)(one.get("log_loss")),
-                        decimals(4)(one.get("brier")),
-                        f"{decimals(1)(one.get('fit_seconds'))} s"
-                        if present(one.get("fit_seconds"))
+                        decimals(3)(entry.get("roc_auc")),
+                        decimals(3)(entry.get("pr_auc")),
+                        decimals(4)(entry.get("log_loss")),
+                        decimals(4)(entry.get("brier")),
+                        f"{decimals(1)(entry.get('fit_seconds'))} s"
+                        if present(entry.get("fit_seconds"))
                         else DASH,
                     ],
                 }
-                for one in candidates
+                for entry in candidates
             ],
             "chosen": next(chosen, None),
             "is_lacking": any(
-                not present(one.get(key)) for one in candidates for key in figures
+                not present(entry.get(key)) for entry in candidates for key in figures
             ),
         }
 
     def calibrations(self) -> dict[str, Any] | None:
-        """Return the calibrations that were tried as rows of a table."""
-        tried = self.card.get("calibrations") or ()
+        """Return the calibrations as rows of a table."""
+        entries = self.card.get("calibrations") or ()
         name = self.card.get("calibration")
-        if not tried:
+        if not entries:
             return None
-        chosen = next((i for i, c in enumerate(tried) if c.get("name") == name), None)
+        chosen = next((i for i, c in enumerate(entries) if c.get("name") == name), None)
         return {
             "rows": [
                 (
                     f"{c.get('name')}{' (chosen)' if i == chosen else ''}",
                     decimals(4)(c.get("log_loss")),
                 )
-                for i, c in enumerate(tried)
+                for i, c in enumerate(entries)
             ],
             "chosen": chosen,
         }
 
     def baselines(self) -> list[Row]:
-        """Return simpler rankings, and the model's own last."""
-        found = self.card.get("baselines") or ()
-        rows = [(str(b.get("name")), decimals(3)(b.get("roc_auc"))) for b in found]
+        """Return the figures of simpler rankings, then the model's own."""
+        baselines = self.card.get("baselines") or ()
+        rows = [(str(b.get("name")), decimals(3)(b.get("roc_auc"))) for b in baselines]
         own = ("This model", decimals(3)(self.quality.get("roc_auc")))
         return [*rows, own] if rows else []
 

@@ -92,26 +92,26 @@ def of_users(card: Card, *, outcome: str) -> Content | None:
 
 def of_events(card: Card, *, noun: str, outcome: str) -> Content:
     """
-    Return what is said of scored events and their truths.
+    Return the text about scored events and their labels.
 
     Args:
         card: The whole card.
-        noun: What a row is.
-        outcome: What it may turn out to be, after *that*.
+        noun: The word for a row.
+        outcome: The meaning of label 1, after *that*.
     """
     dataset: Card = card.get("dataset") or {}
-    found: Card = card.get("outcomes") or {}
+    outcomes: Card = card.get("outcomes") or {}
     rows: Card = card.get("rows") or {}
     numbers, categories = dataset.get("numbers") or (), dataset.get("categories") or ()
     return {
         "intro": f"{plural(dataset.get('rows'), noun)}, each once, with "
         f"{plural(len(numbers) + len(categories), 'feature')}. The truth of "
-        f"{count(found.get('known'))} is known, and "
+        f"{count(outcomes.get('known'))} is known, and "
         f"{count(dataset.get('conversions'))} of them {outcome}; "
-        f"{count(found.get('conflicting'))} were told to be both, and the latest "
-        f"counts. {count(found.get('unknown'))} stay unknown, "
-        f"{count(found.get('pending'))} are too young to tell; none of these is taken "
-        "for label 0. Training used "
+        f"{count(outcomes.get('conflicting'))} were told to be both, and the latest "
+        f"counts. {count(outcomes.get('unknown'))} stay unknown, "
+        f"{count(outcomes.get('pending'))} are too young to tell; none of these is "
+        "taken for label 0. Training used "
         f"{count(rows.get('train'))} rows to fit, and of those whose truth is known "
         f"{count(rows.get('calibrate'))} to choose and {count(rows.get('holdout'))} "
         "to hold out.",
@@ -293,9 +293,9 @@ def _category(category: Card) -> Content:
 
 
 def _correlations(ranked: Sequence[Card], dataset: Card, label: str) -> Content | None:
-    found: Card = dataset.get("correlations") or {}
-    place = {name: i for i, name in enumerate(found.get("features") or ())}
-    matrix = found.get("matrix") or ()
+    correlations: Card = dataset.get("correlations") or {}
+    place = {name: i for i, name in enumerate(correlations.get("features") or ())}
+    matrix = correlations.get("matrix") or ()
     shown = [n for n in ranked if n.get("feature") in place][:MAPPED_FEATURES]
     if len(place) < 2 or len(matrix) != len(place) or not shown:
         return None
@@ -319,7 +319,7 @@ def _correlations(ranked: Sequence[Card], dataset: Card, label: str) -> Content 
     closest = [(str(a), str(b), decimals(2)(r)) for r, a, b in pairs]
     listed = "; ".join(f"{a} and {b} {r}" for a, b, r in closest)
     return {
-        "rows": plural(found.get("rows"), "row"),
+        "rows": plural(correlations.get("rows"), "row"),
         "shown": len(shown) if len(place) > len(shown) else 0,
         "width": 15 * len(names) + 7 * max(min(len(n), NAME_LENGTH) for n in names) + 8,
         "closest": closest,

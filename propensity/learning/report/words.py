@@ -103,10 +103,10 @@ def plural(n: Number, noun: str) -> str:
 
 def moment(value: Any) -> str:
     """Shorten an ISO time to the minute."""
-    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*?(Z|\+00:00)?", str(value))
-    if not found:
+    match = re.fullmatch(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d).*?(Z|\+00:00)?", str(value))
+    if not match:
         return DASH if value is None else str(value)
-    return f"{found[1]} {found[2]}{' UTC' if found[3] else ''}"
+    return f"{match[1]} {match[2]}{' UTC' if match[3] else ''}"
 
 
 def listed_dates(dates: Sequence[Any] | None) -> str:
@@ -134,7 +134,7 @@ def shared(value: Number) -> str:
 
 
 def ordered(value: Number) -> float:
-    """Return a figure to order by: a missing one is the least."""
+    """Return a key to sort by; a missing figure comes first."""
     return float(value) if present(value) else -math.inf
 
 

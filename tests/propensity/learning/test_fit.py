@@ -249,7 +249,7 @@ class TestModel:
 
     def test_mean_of_models_is_the_mean_of_their_probabilities(self):
         """The average candidate costs no fit: it is its members' mean, exactly."""
-        tried = {one.candidate.name: one.model for one in trained().tried}
+        tried = {one.candidate.name: one.model for one in trained().candidates}
         rows = frame(trained().holdout.rows, dict(SHOP.features))
         encoded = trained().preprocessor.transform(rows)
         each = [tried[name].predict_proba(encoded) for name in MEAN.parameters["of"]]
@@ -305,7 +305,7 @@ class TestTime:
         other = changed(other, later, "spend", lambda spend: spend * 1e6)
         after = train(other)
 
-        for one, two in zip(before.tried, after.tried, strict=True):
+        for one, two in zip(before.candidates, after.candidates, strict=True):
             assert pickled(one.model) == pickled(two.model)
             assert one.figures != two.figures
         assert pickled(after.preprocessor) == pickled(before.preprocessor)
@@ -355,9 +355,9 @@ class TestCandidates:
             label = seen["label"].to_numpy()
             return roc_auc_score(label, model.predict_proba(encoded)[:, 1])
 
-        first, second = (one.model for one in found.tried)
+        first, second = (one.model for one in found.candidates)
         assert area(first, found.split.train) > area(second, found.split.train)
-        for one in found.tried:
+        for one in found.candidates:
             assert one.figures["roc_auc"] == pytest.approx(
                 area(one.model, found.split.calibrate)
             )
@@ -432,7 +432,7 @@ class TestCalibration:
         found = train(rows, candidates=(FOREST,))
         choosing = data.slice_of(rows, found.split.calibrate)
         encoded = transformed(found.preprocessor, choosing.rows, dict(SHOP.features))
-        (one,) = found.tried
+        (one,) = found.candidates
         raw = one.model.predict_proba(encoded)[:, 1]
 
         for method in ("sigmoid", "temperature"):
@@ -601,7 +601,7 @@ class TestPreprocessor:
 
         found = train(table(columns, np.full(1_000, 0.3)), preprocessor=sparse)
 
-        assert len(found.tried) == 4
+        assert len(found.candidates) == 4
 
     @pytest.mark.parametrize(
         "wrong",

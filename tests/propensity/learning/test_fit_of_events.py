@@ -188,7 +188,7 @@ class TestCandidates:
         """Then a classifier is tried beside the trees, and calibrated if it wins."""
         found = trained()
 
-        assert [one.candidate.name for one in found.tried] == [
+        assert [one.candidate.name for one in found.candidates] == [
             "half_space_trees", "linear",
         ]  # fmt: skip
         assert found.chosen == LINEAR
@@ -204,7 +204,7 @@ class TestCandidates:
         """Too few frauds, or too few rows: the trees alone."""
         found = train(joined(drawn(1_000)), **changed)
 
-        assert [one.candidate for one in found.tried] == [FOREST]
+        assert [one.candidate for one in found.candidates] == [FOREST]
 
     def test_that_need_truths_refuse_without(self):
         """A use case that names no trees can not begin unlabelled."""

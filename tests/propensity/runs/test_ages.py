@@ -101,5 +101,5 @@ class TestAges:
         registry = Registry(artifacts, NAME)
         registry.promote(0, model_sha256="", at=NOW, instead_of=None)
 
-        with pytest.raises(ArtifactError, match=r"card\.json says no as-of date"):
+        with pytest.raises(ArtifactError, match=r"card\.json has no as-of date"):
             ages.of(artifacts, NAME, today=TODAY)

@@ -16,6 +16,8 @@ class TestChecks:
         """What features.sql must give is what usecase.toml names."""
         rows = pa.table({"recency_days": [1.0]})
 
-        assert train.checked(rows, {"recency_days": "number"}) is rows
+        train.check_features(rows, {"recency_days": "number"})
         with pytest.raises(SchemaError, match="shoe_size"):
-            train.checked(rows, {"recency_days": "number", "shoe_size": "number"})
+            train.check_features(
+                rows, {"recency_days": "number", "shoe_size": "number"}
+            )

@@ -1,0 +1,189 @@
+"""
+What a table of the warehouse is: its columns, its DDL and its Arrow schema.
+
+``tables`` lists the tables; nothing here talks to BigQuery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: BigQuery's type name, mode and a description for the console."""
+
+    name: str
+    type: str
+    description: str
+    required: bool = False
+    repeated: bool = False
+    fields: tuple[Column, ...] = ()
+
+    @property
+    def sql_type(self) -> str:
+        """The type as DDL spells it, without NOT NULL."""
+        kind = self.type
+        if self.fields:
+            inside = ", ".join(f"{part.name} {part.sql_type}" for part in self.fields)
+            kind = f"STRUCT<{inside}>"
+        return f"ARRAY<{kind}>" if self.repeated else kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """
+    One table of the dataset.
+
+    ``key`` names the columns that identify a row (BigQuery does not enforce it; the
+    statements that write do). ``partition`` is a DATE column, whose days are the
+    partitions; with ``buckets`` it is an INT64 column with values from 0 up to that
+    number, each a partition. ``expiration_days`` is how long a day is kept, 0 for ever.
+    With ``requires_filter`` BigQuery refuses a query without a condition on the
+    partition.
+    """
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+    partition: str
+    clustering: tuple[str, ...]
+    buckets: int = 0
+    expiration_days: int = 0
+    requires_filter: bool = False
+
+    @property
+    def partitioning(self) -> str:
+        """What the table is partitioned by, as DDL spells it."""
+        if not self.buckets:
+            return self.partition
+        return f"RANGE_BUCKET({self.partition}, GENERATE_ARRAY(0, {self.buckets}, 1))"
+
+    @property
+    def every_partition(self) -> str:
+        """A condition on the partition that every row meets."""
+        first = "0" if self.buckets else "DATE '1970-01-01'"
+        return f"{self.partition} >= {first}"
+
+    def ddl(self) -> str:
+        """Return the statement that creates the table where it is missing."""
+        lines = ",\n".join(
+            f"  {column.name} {column.sql_type}"
+            f"{' NOT NULL' if column.required else ''}"
+            f" OPTIONS (description = {_literal(column.description)})"
+            for column in self.columns
+        )
+        options = f"description = {_literal(self.description)}"
+        if self.expiration_days:
+            options += f", partition_expiration_days = {self.expiration_days}"
+        if self.requires_filter:
+            options += ", require_partition_filter = TRUE"
+        return (
+            f"CREATE TABLE IF NOT EXISTS `{self.name}` (\n{lines}\n)\n"
+            f"PARTITION BY {self.partitioning}\n"
+            f"CLUSTER BY {', '.join(self.clustering)}\n"
+            f"OPTIONS ({options})"
+        )
+
+    def is_narrower(self, fields: Iterable[Mapping[str, Any]]) -> bool:
+        """
+        Tell whether a table in BigQuery has whole numbers where fractions belong.
+
+        Args:
+            fields: Its schema as the API gives it: ``name``, ``type`` and, of a
+                struct, ``fields``.
+        """
+        return any(_is_narrower(column, fields) for column in self.columns)
+
+    def rewritten(self) -> str:
+        """
+        Return the script that gives the structs of an older table today's types.
+
+        It copies the rows, casts them, and replaces the table as a whole: readers see
+        the old table or the new. If the script fails in between, the rows are in the
+        copy as well, which expires after a week.
+
+        Source:
+            No other statement changes a field within an array of structs:
+            https://cloud.google.com/bigquery/docs/managing-table-schemas.
+        """
+        copy = f"{self.name}_before"
+        selected = ",\n".join(f"  {_cast(column)}" for column in self.columns)
+        created = self.ddl().removeprefix("CREATE TABLE IF NOT EXISTS")
+        return (
+            f"CREATE OR REPLACE TABLE `{copy}`\n"
+            "OPTIONS (expiration_timestamp = "
+            "TIMESTAMP_ADD(CURRENT_TIMESTAMP(), INTERVAL 168 HOUR))\n"
+            f"AS SELECT * FROM `{self.name}`\n"
+            f"WHERE {self.partition} >= DATE '1970-01-01';\n"
+            f"CREATE OR REPLACE TABLE{created}\n"
+            f"AS SELECT\n{selected}\nFROM `{copy}`;\n"
+            f"DROP TABLE `{copy}`"
+        )
+
+    def arrow_schema(self) -> pa.Schema:
+        """Return the Arrow schema of the table's rows."""
+        import pyarrow as pa  # a lookup never needs Arrow
+
+        return pa.schema(
+            [
+                pa.field(column.name, _arrow(column), nullable=not column.required)
+                for column in self.columns
+            ]
+        )
+
+
+# Types as the API spells them, and as SQL does.
+_WHOLE = frozenset({"INTEGER", "INT64"})
+
+
+def _is_narrower(column: Column, fields: Iterable[Mapping[str, Any]]) -> bool:
+    field = next((field for field in fields if field["name"] == column.name), {})
+    if column.fields:
+        inside = field.get("fields", ())
+        return any(_is_narrower(part, inside) for part in column.fields)
+    return column.type == "FLOAT64" and field.get("type") in _WHOLE
+
+
+def _cast(column: Column) -> str:
+    """Return the SQL of a column, with the fields of its structs cast."""
+    if not column.fields:
+        return column.name
+    parts = ", ".join(
+        f"CAST(part.{field.name} AS {field.sql_type}) AS {field.name}"
+        for field in column.fields
+    )
+    return (
+        f"ARRAY(SELECT AS STRUCT {parts} FROM UNNEST({column.name}) AS part "
+        f"WITH OFFSET AS place ORDER BY place) AS {column.name}"
+    )
+
+
+def _literal(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _arrow(column: Column) -> Any:
+    import pyarrow as pa
+
+    kinds = {
+        "STRING": pa.string(),
+        "INT64": pa.int64(),
+        "FLOAT64": pa.float64(),
+        "BOOL": pa.bool_(),
+        "BYTES": pa.binary(),
+        "DATE": pa.date32(),
+        "TIMESTAMP": pa.timestamp("us", tz="UTC"),
+        "NUMERIC": pa.decimal128(38, 9),
+    }
+    if column.fields:
+        kind = pa.struct([pa.field(part.name, _arrow(part)) for part in column.fields])
+    else:
+        kind = kinds[column.type]
+    return pa.list_(kind) if column.repeated else kind

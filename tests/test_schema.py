@@ -1,0 +1,59 @@
+"""
+Columns and tables, specified: the DDL and the Arrow schema that follow from them.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+from propensity import tables
+from propensity.schema import Column, Table
+
+
+class TestColumn:
+    def test_spells_nested_types(self):
+        """A repeated record is an array of structs, in DDL and in Arrow."""
+        lift = next(
+            column for column in tables.EVALUATION.columns if column.name == "lift"
+        )
+        part = tables.EVALUATION.arrow_schema().field("lift").type
+
+        assert lift.sql_type == (
+            "ARRAY<STRUCT<decile INT64, users FLOAT64, conversions FLOAT64, "
+            "mean_probability FLOAT64, lift FLOAT64>>"
+        )
+        assert pa.types.is_list(part)
+        assert part.value_type.field("decile").type == pa.int64()
+
+    def test_keeps_money_exact(self):
+        """NUMERIC has 38 digits, nine of them behind the point."""
+        table = Table(
+            name="t",
+            description="d",
+            key=("a",),
+            partition="a",
+            clustering=("a",),
+            columns=(Column("a", "NUMERIC", "money"),),
+        )
+
+        assert table.arrow_schema().field("a").type == pa.decimal128(38, 9)
+
+    def test_quotes_a_description(self):
+        """Quotes and backslashes in a description end no literal."""
+        table = Table(
+            name="t",
+            description='the "newest" \\ one',
+            key=("a",),
+            partition="a",
+            clustering=("a",),
+            columns=(Column("a", "DATE", 'say "when"', required=True),),
+        )
+
+        assert table.ddl() == (
+            "CREATE TABLE IF NOT EXISTS `t` (\n"
+            '  a DATE NOT NULL OPTIONS (description = "say \\"when\\"")\n'
+            ")\n"
+            "PARTITION BY a\n"
+            "CLUSTER BY a\n"
+            'OPTIONS (description = "the \\"newest\\" \\\\ one")'
+        )
