@@ -5,7 +5,7 @@ Say what a deployment costs a month, before there is one.
     python -m offline.cost --users 2000000 --events-a-day 0 --stream-events-a-day 500000
     python -m offline.cost --users 50000 --events-a-day 200000 --json
 
-What is scanned follows from ``deploy/statements.toml`` and ``deploy/limits.py``, what
+What is scanned follows from ``offline/statements.toml`` and ``offline/limits.py``, what
 is stored from rows and their retention, what is computed from
 ``deploy/functions.toml``, list prices from ``offline/prices.toml``. Taxes, discounts,
 builds, the GA4 export's own storage and data that leave the region are left out.
@@ -21,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -29,14 +30,16 @@ from datetime import date
 from functools import cache
 from pathlib import Path
 
-from deploy import alerting, functions, volumes
-from deploy.deployment import Alerts, Deployment
-from deploy.limits import (
+from deploy import functions
+from offline import volumes
+from offline.limits import (
     CAPACITY,
+    DAY_BYTES,
     DAYS,
     MONTH_S,
     PEAK,
     QUERY_USERS,
+    RUN_BYTES,
     WEEKS,
     Limit,
     instances,
@@ -44,11 +47,11 @@ from deploy.limits import (
     requests,
     scans,
 )
-from deploy.resources import MESSAGES_KEPT
-from deploy.volumes import Size, players, row_bytes
-from propensity import topics, usecases
+from offline.volumes import Size, players, row_bytes
+from propensity import topics
 from propensity.settings import Settings
 
+ALERTS = Path(__file__).parent.parent / "deploy" / "terraform" / "watch" / "alerts"
 PRICES = Path(__file__).with_name("prices.toml")
 
 MIB, GIB, TIB = 1024**2, 1024**3, 1024**4
@@ -206,8 +209,10 @@ def pushes() -> int:
 
 
 def days_retained() -> int:
-    """Return the days that a topic keeps messages, by the set-up's own option."""
-    return int(MESSAGES_KEPT.rpartition("=")[2].removesuffix("d"))
+    """Return the days that a topic keeps messages, as the set-up makes it."""
+    made = (ALERTS.parent.parent / "messages.tf").read_text()
+    [seconds] = set(re.findall(r'message_retention_duration += "([0-9]+)s"', made))
+    return int(seconds) // (24 * 3600)
 
 
 def _streamed(size: Size) -> Iterator[Line]:
@@ -395,24 +400,17 @@ def _others(size: Size) -> Iterator[Line]:
 
 def conditions(*, is_streaming: bool) -> list[str]:
     """Return the kind of every alert condition that the set-up creates."""
-    every = functions.load()
-    some = tuple(one for one in every if is_streaming or not one.subscriptions)
-    made = Deployment(
-        settings=Settings(project="p"),
-        variables={},
-        region="-",
-        functions=some,
-        use_cases=tuple(
-            name
-            for name in usecases.names()
-            if is_streaming or usecases.load(name).reads_export
-        ),
-    )
-    return [
-        next(key for key in one if key.startswith("condition"))
-        for policy in alerting.policies(made).values()
-        for one in policy["conditions"]
-    ]
+    found = []
+    for file in sorted(ALERTS.glob("*.json")):
+        policy = json.loads(file.read_text())
+        kinds = [
+            next(key for key in one if key.startswith("condition"))
+            for one in policy["conditions"]
+        ]
+        if is_streaming or "${subscriptions" not in file.read_text():
+            # Of the runs that the compaction knows the age of, one each.
+            found += kinds * (3 if "${field}" in file.read_text() else 1)
+    return found
 
 
 def _logged(size: Size) -> Iterator[Line]:
@@ -441,12 +439,11 @@ def _logged(size: Size) -> Iterator[Line]:
 
 def exceeded(size: Size) -> list[Limit]:
     """Return the settings that must be raised from their defaults."""
-    alerts = Alerts()
     every = limits(
         size,
         Settings(project="p"),
-        run_bytes=alerts.run_bytes,
-        day_bytes=alerts.day_bytes,
+        run_bytes=RUN_BYTES,
+        day_bytes=DAY_BYTES,
     )
     return [one for one in every if one.is_exceeded]
 

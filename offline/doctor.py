@@ -50,7 +50,7 @@ from google.pubsub_v1.services.publisher.transports import PublisherGrpcTranspor
 from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 
 from deploy import functions
-from deploy.resources import OWN_ROLES
+from deploy.render import OWN_ROLES
 from propensity import errors, tables, topics, usecases
 from propensity.edges.artifacts import Artifacts, sha256
 from propensity.edges.warehouse import Warehouse, translated

@@ -4,10 +4,8 @@ Staging, specified: exactly what a deploy uploads, the same bytes for the same s
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import zipfile
 
 import pytest
 
@@ -15,10 +13,7 @@ from deploy.stage import (
     EPOCH_S,
     ROOT,
     StageError,
-    archive,
     digest,
-    main,
-    sources,
     stage,
 )
 
@@ -131,31 +126,6 @@ class TestStage:
         assert not (tmp_path / "staged").exists()
 
 
-class TestArchive:
-    def test_holds_what_is_staged(self, root, function, tmp_path):
-        """The archive has the staged folder's files, in order."""
-        file = archive(function, tmp_path / "a.zip", root=root)
-
-        with zipfile.ZipFile(file) as bundle:
-            assert bundle.namelist() == STAGED
-            assert bundle.read("propensity/settings.py") == b"A = 1\n"
-
-    def test_has_the_same_bytes_for_the_same_sources(self, root, function, tmp_path):
-        """Times, modes and caches of the sources make no difference; text does."""
-        first = archive(function, tmp_path / "1.zip", root=root).read_bytes()
-
-        for number, path in enumerate(root.rglob("*.py")):
-            os.utime(path, (number, number))
-            path.chmod(0o755)
-        (root / "propensity" / "__pycache__" / "new.pyc").write_text("x")
-        same = archive(function, tmp_path / "2.zip", root=root).read_bytes()
-        (root / "propensity" / "settings.py").write_text("A = 2\n")
-        other = archive(function, tmp_path / "3.zip", root=root).read_bytes()
-
-        assert first == same
-        assert first != other
-
-
 class TestDigest:
     def test_follows_the_sources(self, root, function):
         """Equal sources have equal digests; a moved line of text does not."""
@@ -180,19 +150,6 @@ class TestCommandLine:
 
         assert done.stdout.strip() == str(tmp_path / "staged")
         assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
-
-    @pytest.mark.parametrize("target", ["staged", "staged.zip"])
-    def test_writes_nothing_in_a_dry_run(self, tmp_path, capsys, target):
-        """It lists every file, and what names the whole of them."""
-        folder, locked = ROOT / "02-GetProba", "--locked"
-        words = [str(folder), str(tmp_path / target), locked, "--dry-run"]
-
-        assert main(words) == 0
-        told = capsys.readouterr().out
-        files = sources(folder, locked=True)
-        assert [line.split()[-1] for line in told.splitlines()[:-1]] == list(files)
-        assert digest(folder, locked=True) in told
-        assert list(tmp_path.iterdir()) == []
 
     def test_says_what_is_wrong(self, tmp_path):
         """A mistake is one line on standard error and an exit status."""

@@ -28,7 +28,7 @@ import sqlglot
 from starlette.requests import Request
 
 from deploy import functions
-from deploy.resources import OWN_ROLES
+from deploy.render import OWN_ROLES
 from docs import security as security_page
 from docs import tables as tables_page
 from local import demo
