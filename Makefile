@@ -32,22 +32,22 @@ help: ## list the targets
 setup: $(STAMP) $(FUNCTION_STAMP) ## install everything into .venv and .local/venvs
 
 demo: setup ## train, evaluate, predict, look up and stream on generated data, or on DATA=… or CARDS=…
-	@$(BIN)/python -m local.play $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
+	@$(BIN)/python -m propensity demo $${DATA:+--data "$$DATA"} $${CARDS:+--cards "$$CARDS"} $${STATE:+--state "$$STATE"} \
 	  $${USER_COLUMN:+--user-column "$$USER_COLUMN"} $${WEEKS:+--weeks "$$WEEKS"} \
 	  $${LABEL_EVENT:+--label-event "$$LABEL_EVENT"}
 
 up: setup ## start emulators and functions, and leave them running
-	@$(BIN)/python -m local.stack up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"} \
+	@$(BIN)/python -m propensity up $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"} \
 	  $${PUBSUB:+--pubsub "$$PUBSUB"}
 
 down: ## stop what `make up` started
-	@$(IF_SET_UP) $(BIN)/python -m local.stack down $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+	@$(IF_SET_UP) $(BIN)/python -m propensity down $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 status: ## say what is up, and where
-	@$(IF_SET_UP) $(BIN)/python -m local.stack status $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
+	@$(IF_SET_UP) $(BIN)/python -m propensity status $${STATE:+--state "$$STATE"} $${DATA:+--data "$$DATA"}
 
 doctor: $(STAMP) ## say what is wrong with what is up, and what to do about it
-	@$(BIN)/python -m offline.doctor --local $${STATE:+--state "$$STATE"} || exit $$?
+	@$(BIN)/python -m propensity doctor --local $${STATE:+--state "$$STATE"} || exit $$?
 
 test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests
@@ -69,13 +69,13 @@ bench: setup ## run the benchmarks, one after another; each says whether it met 
 	done; [ -z "$$failed" ] || { echo "missed targets:$$failed"; exit 1; }
 
 clean: ## stop what is up, and remove all local state
-	@[ ! -e $(STAMP) ] || $(BIN)/python -m local.stack down
+	@[ ! -e $(STAMP) ] || $(BIN)/python -m propensity down
 	@rm -rf .local
 	@echo "removed .local (all local states); .venv stays"
 
 # -- set-up ---------------------------------------------------------------------------
 
-$(STAMP): requirements.txt local/requirements.txt
+$(STAMP): requirements.txt local/requirements.txt local/install.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "Propensity needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) -V 2>/dev/null || echo missing)." >&2; \
 	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }

@@ -14,20 +14,21 @@ Answers   200 what was trained; 409 the same run is under way; 422 too little da
 
 import functions_framework
 
-from propensity.runs import steps
-from propensity.runs.endpoint import Answer, Run, run
+from propensity.clock import SYSTEM
+from propensity.runs import export, train
+from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
-@run("modelTraining", kind="train", once=True)
+@run("modelTraining", kind="train", once=True, clock=SYSTEM)
 def model_training(current: Run) -> Answer:
     """Train once per use case and as-of date; a failure leaves the champion alone."""
-    days = steps.wait_for_training_days(current)
-    rows = steps.training_rows(current)
-    trained = steps.trained_on(current, rows)
+    days = export.wait_for_training_days(current)
+    rows = train.training_rows(current)
+    trained = train.trained_on(current, rows)
     champion = current.registry.find_champion()
-    verdict = steps.compared(current, trained, champion)
-    answer = steps.publish_model(
+    verdict = train.compared(current, trained, champion)
+    answer = train.publish_model(
         current, trained, verdict, rows=rows, champion=champion
     )
     return {**answer, **days}

@@ -14,21 +14,22 @@ Answers   200 what was published; 400 a use case that scores events; 409 no cham
 
 import functions_framework
 
-from propensity.runs import steps
-from propensity.runs.endpoint import Answer, Run, run
+from propensity.clock import SYSTEM
+from propensity.runs import champion, export, predict
+from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
-@run("predictions", kind="predict", once=False)
+@run("predictions", kind="predict", once=False, clock=SYSTEM)
 def predictions(current: Run) -> Answer:
     """Score and publish; where any step fails, what was published before stays."""
-    steps.check_scores_users(current)
-    evaluation_missing = not steps.is_evaluated(current)
-    days = steps.wait_for_days(current)
-    model = steps.champion_as_of(current)
-    staged = steps.stage(current, model)
-    shift = steps.score_shift(current, staged)
-    steps.publish_predictions(current, model, staged)
+    predict.check_scores_users(current)
+    evaluation_missing = not predict.is_evaluated(current)
+    days = export.wait_for_days(current)
+    model = champion.as_of(current)
+    staged = predict.stage(current, model)
+    shift = predict.score_shift(current, staged)
+    predict.publish_predictions(current, model, staged)
     return {
         "model_version": model.version,
         "users": staged.users,

@@ -12,8 +12,6 @@ Answers   200 the prediction(s); 404 no such user, version or path; 400, 413, 41
           unreadable request; 405 method; 409 no champion; 424 no table; 503 try again
 """
 
-import gc
-from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -21,9 +19,13 @@ import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_failures
+from propensity.edges.collector import spare_the_collector
 from propensity.online import lookup
+from propensity.online.question import log_fields, read_question
 from propensity.settings import Settings
+from propensity.waiting.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from propensity.online.score import Online
@@ -33,17 +35,15 @@ if TYPE_CHECKING:
 def lookups() -> lookup.Lookups:
     """Open the client on the first request; a warm instance keeps it and its cache."""
     opened = lookup.Lookups.open(Settings.from_environment())
-    # All that is loaded by now stays; garbage collection that walks through it again
-    # and again would halt every request for tens of milliseconds.
-    gc.freeze()
+    spare_the_collector(collects=False)
     return opened
 
 
 @functions_framework.aio.http
-@lookup.answers_json
+@answers_failures(lookup.FUNCTION, lookup.FAILURES, log_fields=log_fields)
 async def get_proba(request: Request) -> Response:
-    asked = await lookup.question(request)
-    return await lookups().answer(asked, today=datetime.now(UTC).date())
+    question = await read_question(request)
+    return await lookups().answer(question, today=SYSTEM.now().date())
 
 
 @cache
@@ -51,7 +51,7 @@ def online() -> "Online":
     """Open it on the first request; a lookup has none of what it imports."""
     from propensity.online.score import Online
 
-    return Online.open(Settings.from_environment())
+    return Online.open(Settings.from_environment(), SYSTEM, threads=DaemonThreads())
 
 
 @functions_framework.aio.http

@@ -15,15 +15,16 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 
 import functions_framework
 
-from propensity.runs import steps
-from propensity.runs.endpoint import Answer, Run, run
+from propensity.clock import SYSTEM
+from propensity.runs import evaluate, export
+from propensity.runs.run import Answer, Run, run
 
 
 @functions_framework.http
-@run("modelEvaluation", kind="evaluate", once=False)
+@run("modelEvaluation", kind="evaluate", once=False, clock=SYSTEM)
 def model_evaluation(current: Run) -> Answer:
     """Evaluate; a week of one class, or without predictions, gets a row saying so."""
-    days = steps.wait_for_days(current)
-    rows = steps.evaluations(current)
-    steps.publish_evaluations(current, rows)
+    days = export.wait_for_days(current)
+    rows = evaluate.evaluations(current)
+    evaluate.publish_evaluations(current, rows)
     return {"weeks": rows, **days}

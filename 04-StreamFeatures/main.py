@@ -4,57 +4,56 @@
     events --> stream_features --> stream_events, enriched --> score_stream --> scores
                              '--> truth_events           '--> archive_events
 
-A transaction is scored by its own fields; what came of it is told later, by a truth.
-
-Request   a push of Pub/Sub, as a CloudEvent or plain: stream_features (topic events),
-          score_stream and archive_events (topic enriched); POST: compact_features
+Request   a push of Pub/Sub of topic events or enriched; POST: compact_features
 Reads     postcode_index, stream_events, stream_users, the champion (verified)
-Writes    stream_events, truth_events, dead_letters, inference_log,
-          stream_features_daily, stream_users, the view stream_features, Parquet in the
-          bucket, the topics enriched and scores
-Answers   200 done, or stored as a dead letter; 400, 413 no push; 409 the compaction is
-          under way; 503 deliver again, or run again to go on
+Writes    stream_events, truth_events, dead_letters, inference_log, stream_users,
+          stream_features_daily, stream_features, Parquet, topics enriched and scores
+Answers   200 done, or a dead letter; 400, 413 no push; 409 the compaction is under way;
+          503 deliver again, or run again to go on
 """
 
 from functools import cache
 
-import functions_framework
 import functions_framework.aio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.runs import ages, compaction
-from propensity.runs.endpoint import Answer, Run, run
+from propensity.clock import SYSTEM
+from propensity.edges.asgi import answers_pushes
+from propensity.runs import ages, compact
+from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings
-from propensity.stream import consumers
+from propensity.stream import archive, consumers, ingest, score
+from propensity.waiting.threads import DaemonThreads
 
 
 @cache
 def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
     """Open the clients on the first request; a warm instance keeps them."""
-    return kind(consumers.Edges.open(Settings.from_environment()))
+    settings = Settings.from_environment()
+    return kind(consumers.Edges.open(settings, SYSTEM, threads=DaemonThreads()))
 
 
 @functions_framework.aio.http
-@consumers.answers_push("streamFeatures")
+@answers_pushes("streamFeatures")
 async def stream_features(request: Request) -> Response:
-    return await consumer(consumers.StreamFeatures).take(request)
+    return await consumer(ingest.StreamFeatures).take(request)
 
 
 @functions_framework.aio.http
-@consumers.answers_push("scoreStream")
+@answers_pushes("scoreStream")
 async def score_stream(request: Request) -> Response:
-    return await consumer(consumers.ScoreStream).take(request)
+    return await consumer(score.ScoreStream).take(request)
 
 
 @functions_framework.aio.http
-@consumers.answers_push("archiveEvents")
+@answers_pushes("archiveEvents")
 async def archive_events(request: Request) -> Response:
-    return await consumer(consumers.ArchiveEvents).take(request)
+    return await consumer(archive.ArchiveEvents).take(request)
 
 
 @functions_framework.http
-@run("compactFeatures", kind="compact", once=False, scope="stream")
+@run("compactFeatures", kind="compact", once=False, clock=SYSTEM, scope="stream")
 def compact_features(current: Run) -> Answer:
     """Bring tiles and exports up to date, and log the ages of what is published."""
-    return ages.logged(current, compaction.compact(current))
+    return ages.logged(current, compact.compact(current))

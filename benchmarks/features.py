@@ -45,13 +45,15 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud.storage import Client as StorageClient
 
 from local.processes import free_ports
-from local.stack import EMULATOR_PORTS, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, State
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
-from propensity.runs import compaction
-from propensity.runs.endpoint import Run
+from propensity.runs import compact
+from propensity.runs.run import Run
+from propensity.runs.watermark import read_watermark
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import Column, Table
@@ -238,11 +240,11 @@ def made(stack: Stack, days: int) -> History:
     )
     objects.create_bucket(settings.bucket)
     artifacts = Artifacts(objects.bucket(settings.bucket), deadline_s=30.0)
-    compaction.prepare_view(warehouse, artifacts)
+    compact.prepare_view(warehouse, artifacts)
     first = (NOW - timedelta(days=days)).date()
     history = events(first, days, registers=True, seed=days)
     warehouse.append(_EVENTS, history, job_id=f"history-{days}-{uuid.uuid4().hex}")
-    compaction.compact(
+    compact.compact(
         Run(
             function="compactFeatures",
             run_id=uuid.uuid4().hex,
@@ -257,7 +259,7 @@ def made(stack: Stack, days: int) -> History:
     )
     since = recent(events(NOW.date(), 1, registers=False, seed=0))
     warehouse.append(_EVENTS, since, job_id=f"since-{days}-{uuid.uuid4().hex}")
-    watermark = compaction.read_watermark(artifacts).moment
+    watermark = read_watermark(artifacts).moment
     artifacts.close()
     return History(days, warehouse, watermark)
 
@@ -311,7 +313,7 @@ def reading(
 
 def readings(history: History) -> dict[str, list[Reading]]:
     """Return what each of the two ways must read."""
-    view = compaction.view_of(history.warehouse, history.watermark)
+    view = compact.view_of(history.warehouse, history.watermark)
     first_month = (history.watermark - LATENESS).date().replace(day=1)
     return {
         VIEWED: [

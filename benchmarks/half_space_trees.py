@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from local import venvs
-from local.stack import LOCAL, ROOT
+from local.stack.state import LOCAL, ROOT
 from propensity.models.half_space_trees import HalfSpaceTrees
 
 REQUIREMENTS = ROOT / "benchmarks" / "requirements-river.txt"

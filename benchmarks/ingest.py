@@ -65,10 +65,14 @@ from google.pubsub_v1.types import (
 
 from benchmarks.lookup import EMPTY_ASYNCHRONOUS, MILLISECONDS, wait_until_ready
 from deploy import stage
-from local import pubsub_emulator, venvs
+from local import venvs
+from local.emulators.pubsub.push import Endpoint
+from local.emulators.pubsub.subscription import Delivery
+from local.generators.games.games import Games
+from local.generators.games.towns import postcodes
 from local.processes import HOST, Process, free_ports, spawn, stop, stop_with
-from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
-from local.synthesize_games import Games, postcodes
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from propensity.events.postcodes import normalised
@@ -273,9 +277,7 @@ def pushes(count: int) -> list[Push]:
     """Return pushes of distinct events to topic ``events``, as binary CloudEvents."""
     topic = "projects/benchmark/topics/events"
     mode = quote(f"CUSTOM_PUBSUB_{topic}", safe="")
-    endpoint = pubsub_emulator.Endpoint.of(
-        f"http://{HOST}/?__GCP_CloudEventsMode={mode}"
-    )
+    endpoint = Endpoint.of(f"http://{HOST}/?__GCP_CloudEventsMode={mode}")
     subscription = Subscription.pb()(
         name="projects/benchmark/subscriptions/events-stream-features",
         dead_letter_policy=DeadLetterPolicy.pb()(max_delivery_attempts=20),
@@ -290,7 +292,7 @@ def pushes(count: int) -> list[Push]:
                 data=payload, attributes=attributes, message_id=str(10**15 + len(found))
             )
             message.publish_time.GetCurrentTime()
-            delivery = pubsub_emulator.Delivery(message, attempts=1)
+            delivery = Delivery(message, attempts=1)
             request = endpoint.request(subscription, delivery)
             found.append(Push(request, attributes["event_id"]))
     return found

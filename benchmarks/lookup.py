@@ -42,7 +42,8 @@ from google.cloud import bigquery
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
-from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
 
 FUNCTION = ROOT / "02-GetProba"

@@ -61,13 +61,17 @@ from benchmarks.lookup import wait_until_ready
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
-from local.stack import EMULATOR_PORTS, LOCAL, ROOT, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
-from propensity.learning import training
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
+from propensity.learning import fit
+from propensity.learning.preprocessor import default_preprocessor
 from propensity.models.encoding import to_frame
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 
@@ -154,8 +158,8 @@ def fitted(name: str) -> Pipeline:
     batch = pa.RecordBatch.from_arrays([*rows.T], names=NAMES)
     label = rows[:, 3] + rows[:, 13] + rows[:, 28] > 2
     [candidate] = [one for one in USE_CASE.candidates if one.name == name]
-    model = training.estimator(candidate, [], seed=0)
-    pipeline = make_pipeline(training.default_preprocessor(USE_CASE), model)
+    model = fit.estimator(candidate, [], seed=0)
+    pipeline = make_pipeline(default_preprocessor(USE_CASE), model)
     features: Any = dict(USE_CASE.features)
     return pipeline.fit(to_frame(batch, features), label)
 

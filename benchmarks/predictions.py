@@ -70,10 +70,11 @@ from deploy import functions
 from propensity import usecases
 from propensity.edges import writes
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import training
+from propensity.learning import data, fit
+from propensity.learning.preprocessor import default_preprocessor, fitted
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import MeanOfModels
-from propensity.runs.endpoint import Run
+from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.timeframe import temporal_split
@@ -356,15 +357,13 @@ def train(file: Path) -> None:
     rows = made(use_case, TRAINING_ROWS)
     as_ofs = tuple(sorted(set(rows["as_of"].to_pylist())))
     split = temporal_split(as_ofs, use_case.timeframe(settings))
-    part = training.slice_of(rows, split.train)
+    part = data.slice_of(rows, split.train)
     features: Any = dict(use_case.features)
-    preprocessor = training.fitted(
-        training.default_preprocessor(use_case), part, features
-    )
+    preprocessor = fitted(default_preprocessor(use_case), part, features)
     frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
     encoded = preprocessor.transform(frame)
     members = [
-        training.estimator(one, (), seed=settings.seed).fit(encoded, part.label)
+        fit.estimator(one, (), seed=settings.seed).fit(encoded, part.label)
         for one in use_case.candidates
         if one.algorithm != MeanOfModels.__name__
     ]

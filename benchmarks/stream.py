@@ -46,14 +46,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from local import venvs
-from local.stack import LOCAL
-from local.synthesize_games import Games, postcodes
+from local.generators.games.games import Games
+from local.generators.games.towns import postcodes
+from local.stack.state import LOCAL
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex, normalised
-from propensity.events.reading import Rules
-from propensity.events.types import Catalogue
+from propensity.events.rows import Rules
 from propensity.stream.consumers import GROUP_MESSAGES
 
 HERE = Path(__file__).resolve().parent

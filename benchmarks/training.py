@@ -29,7 +29,8 @@ from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from propensity import usecases
-from propensity.learning import modelcard, training
+from propensity.learning import data, fit, gate, modelcard
+from propensity.learning.preprocessor import default_preprocessor, fitted
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import MeanOfModels
 from propensity.settings import Settings
@@ -98,12 +99,13 @@ def whole_training(use_case: UseCase, rows: pa.Table, settings: Settings) -> flo
     """Return the seconds from rows to the files of a version."""
     began = time.perf_counter()
     timeframe = use_case.timeframe(settings)
-    trained = training.train(
-        rows, use_case, timeframe, preprocessor=None, settings=settings
+    trained = fit.train(
+        data.of_users(rows, use_case, timeframe, settings=settings),
+        use_case,
+        preprocessor=None,
+        settings=settings,
     )
-    verdict = training.compare(
-        trained, trained.probability, version=0, seed=settings.seed
-    )
+    verdict = gate.compare(trained, trained.probability, version=0, seed=settings.seed)
     card = modelcard.card(
         use_case,
         trained,
@@ -126,19 +128,19 @@ def bare_fits(use_case: UseCase, rows: pa.Table, settings: Settings) -> float:
     timeframe = use_case.timeframe(settings)
     as_ofs = tuple(sorted(set(rows["as_of"].to_pylist())))
     split = temporal_split(as_ofs, timeframe)
-    part = training.slice_of(rows, split.train)
+    part = data.slice_of(rows, split.train)
     features: Any = dict(use_case.features)
-    preprocessor = training.default_preprocessor(use_case)
-    fitted = training.fitted(preprocessor, part, features)
+    preprocessor = default_preprocessor(use_case)
+    encoder = fitted(preprocessor, part, features)
     frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
-    encoded = fitted.transform(frame)
+    encoded = encoder.transform(frame)
     total = 0.0
     for candidate in use_case.candidates:
         if candidate.algorithm == MeanOfModels.__name__:
             continue
         took = []
         for threads in (1, None):
-            model = training.estimator(candidate, (), seed=settings.seed)
+            model = fit.estimator(candidate, (), seed=settings.seed)
             if isinstance(model, RandomForestClassifier):
                 model.set_params(n_jobs=-1)
             with threadpool_limits(threads):

@@ -1,7 +1,7 @@
 """
 Stage a function: exactly what a deploy uploads, and nothing else.
 
-    python -m deploy.stage 02-GetProba /tmp/staged
+    .venv/bin/propensity stage 02-GetProba /tmp/staged
 
 A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
@@ -28,7 +28,8 @@ LOCKS = "deploy/locks"
 EPOCH_S = 315_532_800
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
-NEVER_STAGED = frozenset({"__pycache__", "tests"})
+# The command of the repository is no part of a function.
+NEVER_STAGED = frozenset({"__main__.py", "__pycache__", "tests"})
 STAGED_NAMES = frozenset({"main.py", "requirements.txt", PACKAGE, "__pycache__"})
 
 

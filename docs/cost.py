@@ -9,21 +9,24 @@ from __future__ import annotations
 import math
 import sys
 
-from offline import cost, limits
-from offline.cost import Size
+from offline import limits
+from offline.cost.page import shown, summary
+from offline.cost.prices import charges, prices
+from offline.cost.usage import IDLE_S, START_S, conditions, days_retained, usage
+from offline.volumes import Size
 
 OPENING = """\
 # Cost
 
 <!-- Written by `python -m docs.cost > docs/cost.md`; edit docs/cost.py. -->
 
-What a month costs at list price, in USD, by `offline/cost.py`.
+What a month costs at list price, in USD, by `offline/cost/`.
 It is computed, not billed: nothing here has run on Google Cloud.
 For a size of your own:
 
 ```
-.venv/bin/python -m offline.cost --users 50000 --events-a-day 200000 --lookups 100000
-.venv/bin/python -m offline.cost --help
+.venv/bin/propensity cost --users 50000 --events-a-day 200000 --lookups 100000
+.venv/bin/propensity cost --help
 ```
 
 No set-up is needed: `python3 -m offline.cost`, with Python 3.11 and nothing else, \
@@ -135,7 +138,7 @@ BY_HAND = (
     ),
     (
         "alert conditions, of the policies that the set-up makes",
-        f"{len(cost.conditions(is_streaming=True))} * 1",
+        f"{len(conditions(is_streaming=True))} * 1",
         "condition_month",
     ),
 )
@@ -159,19 +162,19 @@ CLOSING = """\
 def page() -> str:
     """Return the page as Markdown."""
     opening = OPENING.format(
-        days=cost.days_retained(),
+        days=days_retained(),
         **limits.WRITERS,
-        idle=cost.IDLE_S // 60,
+        idle=IDLE_S // 60,
         idle_source=AUTOSCALING,
         requests=always_up(),
         always=usd_up(always_up()),
     )
     parts = [opening]
     for title, about, size in SIZES:
-        parts.append(f"## {title}\n\n{about}\n\n{cost.told(size)}\n")
+        parts.append(f"## {title}\n\n{about}\n\n{summary(size)}\n")
     parts.append("\n".join([EXAMPLE, *_example(), ""]))
     parts.append(CLOSING)
-    parts.append("\n".join(["## Prices", "", *prices()]))
+    parts.append("\n".join(["## Prices", "", *price_table()]))
     return "\n".join(parts) + "\n"
 
 
@@ -182,11 +185,11 @@ def _example() -> list[str]:
         value = computed(expression)
         usd = ""
         if name:
-            price = cost.prices()[name]
+            price = prices()[name]
             charged = max(0.0, value - price.free) * price.usd
-            free = f" - {cost.shown(price.free)}" if price.free else ""
-            usd = f"({cost.shown(value)}{free}) × {price.usd:.10g} = {charged:,.2f}"
-        rows.append(f"| {what} | `{expression}` | {cost.shown(value)} | {usd} |")
+            free = f" - {shown(price.free)}" if price.free else ""
+            usd = f"({shown(value)}{free}) × {price.usd:.10g} = {charged:,.2f}"
+        rows.append(f"| {what} | `{expression}` | {shown(value)} | {usd} |")
     return rows
 
 
@@ -198,16 +201,16 @@ def computed(expression: str) -> float:
 
 def always_up() -> int:
     """Return the scorings a month from which an instance is always up."""
-    return math.ceil(cost.MONTH_S / (cost.START_S + cost.IDLE_S))
+    return math.ceil(limits.MONTH_S / (START_S + IDLE_S))
 
 
 def usd_up(scorings: int) -> float:
     """Return what the instances of scorings cost a month."""
-    found = cost.charges(cost.usage(Size(users=0, events_a_day=0, scorings=scorings)))
+    found = charges(usage(Size(users=0, events_a_day=0, scorings=scorings)))
     return sum(one.usd for one in found if one.price.startswith("kept_"))
 
 
-def prices() -> list[str]:
+def price_table() -> list[str]:
     """Return the table of prices, each with its date and source."""
     rows = [
         "US regions, from `offline/prices.toml`.",
@@ -215,12 +218,12 @@ def prices() -> list[str]:
         "| service | USD | free a month | of what | seen | source |",
         "|---|--:|--:|---|---|---|",
     ]
-    for price in cost.prices().values():
+    for price in prices().values():
         links = [f"[list]({price.source})"]
         if price.seen_at:
             links.append(f"[seen]({price.seen_at})")
         rows.append(
-            f"| {price.service} | {price.usd:.10g} | {cost.shown(price.free)} "
+            f"| {price.service} | {price.usd:.10g} | {shown(price.free)} "
             f"| {price.note} | {price.checked} | {', '.join(links)} |"
         )
     return rows

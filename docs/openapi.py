@@ -18,11 +18,11 @@ from typing import Any
 
 import yaml
 
-from propensity import errors, tables, usecases
+from propensity import errors, ids, tables, usecases
 from propensity.errors import PropensityError
-from propensity.events import messages, types
-from propensity.online import instances, lookup, score
-from propensity.runs import endpoint
+from propensity.events import messages, values
+from propensity.online import instances, question, score
+from propensity.runs.run import MAXIMUM_BODY
 from propensity.settings import Settings
 from propensity.tables import Column
 from propensity.usecases import NUMBER, UseCase
@@ -44,7 +44,7 @@ CLOUD_EVENT = "application/cloudevents+json"
 
 # What a body may hold at most; of scheduled functions where none is named.
 MAXIMUM_BODIES = {
-    "get_proba": lookup.MAXIMUM_BODY_BYTES,
+    "get_proba": question.MAXIMUM_BODY_BYTES,
     "score": score.MAXIMUM_BODY_BYTES,
     "stream_features": messages.MAXIMUM_BODY_BYTES,
     "score_stream": messages.MAXIMUM_BODY_BYTES,
@@ -82,12 +82,12 @@ FAILURES: Mapping[str, tuple[type[PropensityError], ...]] = {
     "get_proba": (
         *REQUEST, errors.PropensityError, errors.SettingsError,
         errors.QueryTooExpensive, errors.MissingTable, errors.NoSuchPath,
-        lookup.UnsupportedType, errors.Unavailable,
+        errors.UnsupportedType, errors.Unavailable,
     ),
     "score": (
         *REQUEST, errors.PropensityError, errors.SettingsError, errors.ArtifactError,
         errors.SchemaError, errors.NoChampion, errors.UnknownVersion,
-        errors.MissingTable, errors.NoSuchPath, lookup.UnsupportedType,
+        errors.MissingTable, errors.NoSuchPath, errors.UnsupportedType,
         errors.Unavailable,
     ),
 }  # fmt: skip
@@ -226,7 +226,7 @@ def path(target: str) -> Schema:
 
 
 def _limit(target: str) -> Schema:
-    return {"x-maximum-body-bytes": MAXIMUM_BODIES.get(target, endpoint.MAXIMUM_BODY)}
+    return {"x-maximum-body-bytes": MAXIMUM_BODIES.get(target, MAXIMUM_BODY)}
 
 
 # -- operations ------------------------------------------------------------------------
@@ -271,7 +271,7 @@ def _lookups() -> Schema:
     ]
     # The body that makes a request too large or of another type is none of a GET's.
     of_get = [
-        one for one in failures if one not in (lookup.UnsupportedType, errors.TooLarge)
+        one for one in failures if one not in (errors.UnsupportedType, errors.TooLarge)
     ]
     get = {
         "operationId": "get_proba",
@@ -295,7 +295,7 @@ def _lookups() -> Schema:
     }
     post = {
         "operationId": "get_proba_of_many",
-        "summary": f"The newest probabilities of up to {lookup.MAXIMUM_USERS} users",
+        "summary": f"The newest probabilities of up to {question.MAXIMUM_USERS} users",
         **_limit("get_proba"),
         "requestBody": {
             "required": True,
@@ -562,7 +562,7 @@ def _of_lookups() -> Schema:
         "UserId": {
             "type": "string",
             "minLength": 1,
-            "maxLength": lookup.MAXIMUM_ID_CHARACTERS,
+            "maxLength": ids.MAXIMUM_ID_CHARACTERS,
             "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
         },
         "UseCaseName": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
@@ -571,7 +571,7 @@ def _of_lookups() -> Schema:
                 "user_ids": {
                     "type": "array",
                     "minItems": 1,
-                    "maxItems": lookup.MAXIMUM_USERS,
+                    "maxItems": question.MAXIMUM_USERS,
                     "items": _ref("UserId"),
                 },
                 "use_case": _ref("UseCaseName"),
@@ -592,7 +592,7 @@ def _of_lookups() -> Schema:
             {
                 "predictions": {
                     "type": "array",
-                    "maxItems": lookup.MAXIMUM_USERS,
+                    "maxItems": question.MAXIMUM_USERS,
                     "items": {"anyOf": [_ref("Prediction"), _ref("UnpredictedUser")]},
                 }
             }
@@ -609,7 +609,7 @@ def _features(use_case: UseCase) -> Schema:
     }
     text: Schema = {
         "type": ["string", "null"],
-        "maxLength": types.MAXIMUM_TEXT_CHARACTERS,
+        "maxLength": values.MAXIMUM_TEXT_CHARACTERS,
     }
     return _object(
         {

@@ -164,7 +164,7 @@ changed or removed.
 `deploy/setup.sh`; who was let in to call a function by hand is out after it, too.
   A right that was given by hand on something else is not in its state and stays: \
 compare `gcloud asset search-all-iam-policies` with the table now and then.
-- `python -m offline.doctor --function=NAME`, run as a function's account, asks Google \
+- `propensity doctor --function=NAME`, run as a function's account, asks Google \
 Cloud whether it may do what it must.
 - BigQuery's audit log is always on: `principalEmail` is the function; its jobs have \
 the label `application: propensity`.

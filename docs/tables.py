@@ -34,6 +34,8 @@ The view of the GA4 export: one row per event.
 
 A day is read from its daily table, and where there is none from its intraday table; \
 never from both.
+Event parameters and user properties that a use case names are further columns, \
+`param_NAME` and `property_NAME` ([use cases](use-cases.md)).
 Bound `table_suffix` by constants in every query, or BigQuery reads all days.
 Google's words for a value that it does not know, such as `(not set)`, are null here; \
 what is no number, or beyond the type, is null, too.
@@ -49,7 +51,7 @@ dollars do.
 # What a table is for and how it is written, which its columns do not say.
 WRITTEN = {
     "suppressed_users": (
-        "`python -m offline.forget_user` adds whom nothing may be kept of.",
+        "`propensity forget` adds whom nothing may be kept of.",
         "All functions leave these users out; an id is in no row, and without "
         "`PROPENSITY_SUPPRESSION_KEY` nobody can tell who is here.",
     ),
@@ -88,7 +90,7 @@ WRITTEN = {
         "Transactions that came while nothing served are here under version -1.",
     ),
     "truth_events": (
-        "04-StreamFeatures appends what it is told about earlier events.",
+        "04-StreamFeatures appends the truths of earlier events.",
         "A truth may be here twice, and two may contradict each other: the latest "
         "`truth_time` counts, and of two at one time label 1.",
     ),
@@ -130,7 +132,7 @@ WRITTEN = {
         "What a run that died has left expires.",
     ),
     "ma_preprocessors": (
-        "`python -m offline.build_preprocessor` appends a row for each upload.",
+        "`propensity build-preprocessor` appends a row for each upload.",
         "00-ModelTraining takes the newest, and unpickles it only if its bytes have "
         "the recorded SHA-256.",
     ),

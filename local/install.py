@@ -22,7 +22,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from local import venvs
-from local.processes import LocalError
+from local.errors import LocalError
 from local.progress import Progress, Step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -153,7 +153,7 @@ def run(*command: str) -> None:
 
 def install_development(progress: Progress) -> None:
     """
-    Install requirements.txt and the BigQuery emulator into this environment.
+    Install requirements.txt, the BigQuery emulator and the command, in here.
 
     Raises:
         LocalError: uv failed; the message has its last lines.
@@ -169,6 +169,27 @@ def install_development(progress: Progress) -> None:
             *("pip", "install", "--python", sys.executable, "--no-deps"),
             *("--python-version", "3.13", "--requirement", str(EMULATOR)),
         )
+    write_command(Path(sys.prefix), python=Path(sys.executable))
+
+
+# The shell runs the second line, which takes a path with blanks as a shebang does not;
+# to Python it is a text.
+COMMAND = """\
+#!/bin/sh
+'''exec' "{python}" "$0" "$@"
+' '''
+import sys
+sys.path[0] = {root!r}
+from commands.cli import main
+sys.exit(main())
+"""
+
+
+def write_command(folder: Path, *, python: Path) -> None:
+    """Put the one command into an environment of a Python, to run from anywhere."""
+    script = folder / "bin" / "propensity"
+    script.write_text(COMMAND.format(python=python, root=str(ROOT)))
+    script.chmod(0o755)
 
 
 def install_functions(progress: Progress, folder: Path) -> None:

@@ -1,10 +1,5 @@
 """
-The demo's command: reads and checks what was chosen, and says so at once.
-
-    python -m local.play                         a generated shop, nothing downloaded
-    python -m local.play --data PATH             your own export: NDJSON or Parquet
-    python -m local.play --data online-retail    a public data set, downloaded
-    python -m local.play --cards FILE            card transactions alone, your own
+The demo, from its options: check what was chosen, say so at once, start, and play.
 
 What the demo needs takes seconds to import, and more to start. So whatever can be
 refused is refused before, and a line is printed first.
@@ -12,46 +7,81 @@ refused is refused before, and a line is printed first.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import shutil
-import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from deploy.stage import StageError
-from local.processes import LocalError, UnusableData
+from local.errors import LocalError, UnusableData
 from local.progress import Progress, say, step
-from local.stack import LOCAL, Options, Stack, State, shown
+from local.stack.stack import Stack
+from local.stack.state import LOCAL, Options, State, shown
 
 WEEKS = 8
 ONLINE_RETAIL = "online-retail"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the demo; return the exit status."""
-    options = parse(arguments)
+@dataclass(kw_only=True)
+class Choice:
+    """
+    What the demo plays.
+
+    ``data`` is a file or folder of GA4 export rows, or online-retail; ``cards`` a file
+    of card transactions; a generated shop where there is neither. ``path`` is where the
+    export is, once it has been checked.
+    """
+
+    data: str | None = None
+    cards: str | None = None
+    user_column: str = "user_pseudo_id"
+    label_event: str = "purchase"
+    weeks: int = WEEKS
+    state: str | None = None
+    path: Path | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """The state that the demo has played in, and for how long."""
+
+    state: str
+    folder: str
+    seconds: float
+
+    def __str__(self) -> str:
+        which = "" if self.state == State().name else f" STATE={self.state}"
+        return (
+            f"\nThat took {self.seconds:.0f} s. To go on:\n"
+            f"  make up{which}     serves what the demo produced; it prints addresses"
+        )
+
+
+def run(choice: Choice) -> Played:
+    """
+    Run the demo.
+
+    Args:
+        choice: What to play.
+
+    Raises:
+        LocalError, StageError: It could not be played; the message says why.
+    """
     began = time.monotonic()
-    chosen = Options(user_column=options.user_column, label_event=options.label_event)
-    try:
-        state = state_of(options, chosen)
-        with Progress():
-            say(f"The demo plays in {shown(str(state.folder))}, on 127.0.0.1 alone.")
-            play(state, chosen, options)
-    except (LocalError, StageError) as error:
-        print(f"demo: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("demo: stopped; nothing is left running", file=sys.stderr)
-        return 130
-    print(f"\nThat took {time.monotonic() - began:.0f} s. To go on:")
-    which = "" if state.name == State().name else f" STATE={state.name}"
-    print(f"  make up{which}     serves what the demo produced; it prints addresses")
-    return 0
+    options = Options(user_column=choice.user_column, label_event=choice.label_event)
+    state = state_of(choice, options)
+    with Progress():
+        say(f"The demo plays in {shown(str(state.folder))}, on 127.0.0.1 alone.")
+        play(state, options, choice)
+    return Played(
+        state=state.name,
+        folder=str(state.folder),
+        seconds=round(time.monotonic() - began, 1),
+    )
 
 
-def play(state: State, chosen: Options, options: argparse.Namespace) -> None:
+def play(state: State, chosen: Options, options: Choice) -> None:
     """
     Check the data, start everything, and play.
 
@@ -65,8 +95,8 @@ def play(state: State, chosen: Options, options: argparse.Namespace) -> None:
     try:
         with step("starting"):
             stack = leaving.enter_context(Stack(state, options=chosen, say=say))
-            from local import demo
-        demo.run(stack, options)
+            from local.demos import shop
+        shop.run(stack, options)
     except UnusableData:
         with step("stopping"):
             leaving.close()
@@ -78,7 +108,7 @@ def play(state: State, chosen: Options, options: argparse.Namespace) -> None:
             leaving.close()
 
 
-def check(options: argparse.Namespace) -> None:
+def check(options: Choice) -> None:
     """
     Refuse data that are not what they should be, before anything is started.
 
@@ -90,20 +120,20 @@ def check(options: argparse.Namespace) -> None:
     """
     options.path = Path(options.data).expanduser() if options.data else None
     if options.data == ONLINE_RETAIL:
-        from local import online_retail
+        from local.exports import online_retail
 
         with step("fetching online-retail"), refusing(online_retail.DownloadError):
             options.path = online_retail.fetch(LOCAL / "downloads")
     elif options.path:
-        from local import ga4_export
+        from local.exports import ga4_rows
 
-        with refusing(ga4_export.ExportError):
-            ga4_export.check(options.path)
+        with refusing(ga4_rows.ExportError):
+            ga4_rows.check(options.path)
     elif options.cards:
-        from local import synthesize_cards
+        from local.generators.cards import files
 
-        with refusing(synthesize_cards.CardsError):
-            synthesize_cards.read_cards(Path(options.cards).expanduser())
+        with refusing(files.CardsError):
+            files.read_cards(Path(options.cards).expanduser())
 
 
 @contextlib.contextmanager
@@ -115,7 +145,7 @@ def refusing(kind: type[Exception]) -> Iterator[None]:
         raise UnusableData(str(error)) from error
 
 
-def state_of(options: argparse.Namespace, chosen: Options) -> State:
+def state_of(options: Choice, chosen: Options) -> State:
     """
     Return the state to play in: one for each data set, user column and label event.
 
@@ -134,46 +164,3 @@ def state_of(options: argparse.Namespace, chosen: Options) -> State:
     ):
         name += "" if given == usual else f"-{given}"
     return State(name[:64])
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--data", help="file or folder of GA4 export rows, or online-retail"
-    )
-    source.add_argument(
-        "--cards",
-        help="card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class",
-    )
-    parser.add_argument(
-        "--user-column",
-        default="user_pseudo_id",
-        choices=("user_pseudo_id", "user_id"),
-        help="who a user is (default: user_pseudo_id)",
-    )
-    parser.add_argument(
-        "--label-event", default="purchase", help="what to predict (default: purchase)"
-    )
-    parser.add_argument(
-        "--weeks",
-        type=weeks,
-        default=WEEKS,
-        help=f"weeks to play, from 1 (default: {WEEKS})",
-    )
-    parser.add_argument("--state", help="name of the local state to play in")
-    return parser.parse_args(arguments)
-
-
-def weeks(text: str) -> int:
-    """Read a number of weeks."""
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 999):
-        raise argparse.ArgumentTypeError(
-            f"WEEKS must be a whole number from 1 to 999, not {text!r}"
-        )
-    return int(text)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -20,19 +20,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
+from local.errors import LocalError
+
 HOST = "127.0.0.1"
 # Below the range from which systems take ports for outgoing connections.
 FREE_PORTS = range(20_000, 32_000)
 STOP_S = 10.0
 POLL_S = 0.02
-
-
-class LocalError(Exception):
-    """Local mode cannot do what was asked; the message says why and what to do."""
-
-
-class UnusableData(LocalError):
-    """The data that were named cannot be played; nothing is to be left of them."""
 
 
 @dataclass(frozen=True)
@@ -53,65 +49,33 @@ class Process:
 
 def start_time(pid: int) -> str | None:
     """
-    Return when a process started, as the system writes it; None when it has ended.
+    Return when a process started, in seconds since the system did; None if it ended.
 
-    A zombie has ended: nobody has asked for its exit status yet, which in a container
-    without an init process nobody ever does.
+    Not the time of day, which somebody may correct meanwhile. A zombie has ended:
+    nobody has read its exit status yet, which in a container without an init process
+    nobody ever does.
     """
-    stat = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").exists():
-        try:
-            # The second field, the name, may itself hold spaces and parentheses.
-            fields = stat.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
+    try:
+        process = psutil.Process(pid)
+        if process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
             return None
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
-    answer = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LC_ALL": "C"},
-    )
-    state, _, started = answer.stdout.strip().partition(" ")
-    return started.strip() if started and not state.startswith("Z") else None
+        return f"{process.create_time() - psutil.boot_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None
 
 
 def cpu_s(process: Process) -> float:
     """
-    Return the seconds of a processor that a process and those it started have used.
+    Return the seconds of a processor that a process and its group have used.
 
-    Those that have ended count for as long as one of them has not.
+    Those that have ended count for as long as the one that started them has not.
     """
-    if not Path("/proc/self/stat").exists():
-        return _cpu_s_by_ps(process.pid)
-    ticks = 0
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            # Of its group: itself in user and system mode, and its ended children.
-            if int(fields[2]) == process.pid:
-                ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _cpu_s_by_ps(group: int) -> float:
-    answer = subprocess.run(
-        ["ps", "-A", "-o", "pgid=,time="],
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**os.environ, "LC_ALL": "C"},
-    )
     seconds = 0.0
-    for line in answer.stdout.splitlines():
-        number, _, clock = line.strip().partition(" ")
-        if number == str(group):
-            days, _, clock = clock.strip().rpartition("-")
-            parts = [float(part) for part in clock.split(":")]
-            seconds += sum(part * 60**n for n, part in enumerate(reversed(parts)))
-            seconds += int(days or 0) * 86_400
+    for member in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, ProcessLookupError, PermissionError):
+            if os.getpgid(member.pid) == process.pid:
+                # Itself in user and system mode, and its ended children.
+                seconds += sum(member.cpu_times()[:4])
     return seconds
 
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from local.processes import LocalError
+from local.errors import LocalError
 
 COMPLETE = "complete"
 KEY_LENGTH = 12

@@ -1,10 +1,6 @@
 """
 Build a preprocessor, check it against the use case's features, and upload it.
 
-    python -m offline.build_preprocessor --from my_preprocessor.py
-    python -m offline.build_preprocessor --from my_preprocessor.py --dry-run
-    python -m offline.build_preprocessor --default
-
 Training clones what was uploaded last, fits the clone on its training rows only, and
 saves it beside the model; without an upload it uses the use case's default.
 
@@ -12,104 +8,90 @@ The file defines ``preprocessor(use_case)``, which returns an unfitted scikit-le
 ``ColumnTransformer`` over the columns named in ``use_case.features``. It is pickled, so
 it may use what the functions have installed (scikit-learn, numpy, pandas and this
 package), and nothing defined in the file itself.
-
-Reads the same environment as the functions (``docs/settings.md``).
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import runpy
-import sys
 import uuid
-from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
-from propensity.errors import PropensityError, SchemaError
-from propensity.learning import training
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import SchemaError
+from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        print(run(options))
-    except PropensityError as error:
-        print(f"build_preprocessor: {error.message}", file=sys.stderr)
-        return 1
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A preprocessor that fits, and where it lies; None where it was not uploaded."""
+
+    use_case: str
+    shape: str
+    uri: str | None = None
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        described = f"{self.use_case}: {self.shape}"
+        if self.uri is None:
+            return (
+                f"{described}\nIt fits the use case's features. Nothing was uploaded."
+            )
+        return (
+            f"{described}\n"
+            f"Uploaded to {self.uri}, SHA-256 {self.sha256}.\n"
+            "The next training uses it."
+        )
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.build_preprocessor",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--from", dest="file", type=Path, help="Python file with preprocessor(use_case)"
-    )
-    source.add_argument(
-        "--default", action="store_true", help="put the use case's default back"
-    )
-    parser.add_argument("--use-case", help="default: PROPENSITY_USE_CASE")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check, and upload nothing"
-    )
-    return parser.parse_args(arguments)
-
-
-def run(options: argparse.Namespace) -> str:
+def run(
+    file: Path | None, *, use_case: str | None = None, is_dry: bool = False
+) -> Outcome:
     """
-    Build, check, upload and record; return what to tell.
+    Build, check, upload and record a preprocessor.
+
+    Args:
+        file: Python file with ``preprocessor(use_case)``; None puts the default back.
+        use_case: By its name; the setting's by default.
+        is_dry: Whether it is only checked.
 
     Raises:
         SchemaError: The file gives no preprocessor that fits the features.
     """
     settings = Settings.from_environment()
-    use_case = usecases.load(options.use_case or settings.use_case)
-    preprocessor = (
-        training.default_preprocessor(use_case)
-        if options.default
-        else built(options.file, use_case)
-    )
-    training.check_preprocessor(preprocessor, use_case)
-    described = f"{use_case.name}: {shape(preprocessor)}"
-    if options.dry_run:
-        return f"{described}\nIt fits the use case's features. Nothing was uploaded."
-    registry = Registry(Artifacts.open(settings), use_case.name)
+    chosen = usecases.load(use_case or settings.use_case)
+    preprocessor = built(file, chosen) if file else default_preprocessor(chosen)
+    check_preprocessor(preprocessor, chosen)
+    outcome = Outcome(use_case=chosen.name, shape=shape(preprocessor))
+    if is_dry:
+        return outcome
+    registry = Registry(Artifacts.open(settings), chosen.name)
     name, checksum = registry.upload_preprocessor(preprocessor)
     now = datetime.now(UTC)
     row = {
-        "use_case": use_case.name,
+        "use_case": chosen.name,
         "uploaded_on": now.date(),
         "uploaded_at": now,
         "object": name,
         "sha256": checksum,
-        "features": json.dumps(dict(use_case.features)),
-        "is_default": options.default,
+        "features": json.dumps(dict(chosen.features)),
+        "is_default": file is None,
     }
     Warehouse.open(settings).append(
         tables.PREPROCESSORS,
         record(row, tables.PREPROCESSORS),
         job_id=f"preprocessor-{uuid.uuid4().hex}",
     )
-    return (
-        f"{described}\n"
-        f"Uploaded to {registry.artifacts.uri(name)}, SHA-256 {checksum}.\n"
-        "The next training uses it."
-    )
+    return replace(outcome, uri=registry.artifacts.uri(name), sha256=checksum)
 
 
 def built(file: Path, use_case: UseCase) -> Any:
@@ -146,7 +128,3 @@ def shape(preprocessor: Any) -> str:
         if not isinstance(columns, str) and hasattr(columns, "__len__")
     ]
     return ", ".join(parts) or type(preprocessor).__name__
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,39 +1,32 @@
 """
 Check the streamed features against one clean computation over all events.
 
-    python -m offline.check_features
-    python -m offline.check_features --use-case first_day_churn --show 20
-
 The view ``stream_features`` is made of a row for each user and what came since; this
 computes every user anew from ``stream_events``, each event once, and compares all
 columns. They must be the same to the last digit, whatever was duplicated, reordered or
-compacted when. Users who differ by an event that came too late to count before the next
-compaction are counted for themselves. Exits with 1 where another differs. Reads all
-events of the use case, which is billed.
-
-Reads the same environment as the functions (``docs/settings.md``).
+compacted when. Users who differ by an event that came too late to count before the
+next compaction are counted for themselves. Reads all events of the use case, which is
+billed.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import re
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError
-from propensity.runs import compaction
+from propensity.runs import compact
+from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
 
 # Events may be dated some minutes ahead of the clock.
 AHEAD = timedelta(days=2)
-SHOWN = 10
 
 _SINCE = re.compile(r"received_at >= TIMESTAMP '([^']*)'")
 
@@ -47,50 +40,52 @@ class Compared:
     last compaction, and the next counts it.
     """
 
+    use_case: str
     users: int
     differing: Mapping[str, Mapping[str, tuple[Any, Any]]]
     waiting: int = 0
 
+    def fields(self) -> dict[str, Any]:
+        """Return the counts, and the columns without whose they are."""
+        return {
+            "use_case": self.use_case,
+            "users": self.users,
+            "waiting": self.waiting,
+            "differing": [*self.differing.values()],
+        }
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        settings = Settings.from_environment()
-        use_case = usecases.load(options.use_case).name
-        found = compare(Warehouse.open(settings), use_case, now=datetime.now(UTC))
-    except PropensityError as error:
-        print(f"check_features: {error.message}", file=sys.stderr)
-        return 2
-    print(f"{use_case}: {found.users:,} users, {len(found.differing):,} differ")
-    if found.waiting:
-        print(f"  {found.waiting:,} more wait for the next compaction, by late events")
-    for columns in list(found.differing.values())[: options.show]:
-        # Users are personal data: their features say which rows to look at.
-        told = (
-            f"{name} {view} in the view, {clean} anew"
-            for name, (view, clean) in columns.items()
-        )
-        print("  " + "; ".join(told))
-    return 1 if found.differing else 0
+    def summary(self, *, shown: int) -> str:
+        """
+        Return the counts, and columns of some users who differ.
+
+        Users are personal data: their features say which rows to look at.
+        """
+        lines = [
+            f"{self.use_case}: {self.users:,} users, {len(self.differing):,} differ"
+        ]
+        if self.waiting:
+            lines.append(
+                f"  {self.waiting:,} more wait for the next compaction, by late events"
+            )
+        for columns in list(self.differing.values())[:shown]:
+            described = (
+                f"{name} {view} in the view, {clean} anew"
+                for name, (view, clean) in columns.items()
+            )
+            lines.append("  " + "; ".join(described))
+        return "\n".join(lines)
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.check_features",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--use-case", default="first_day_churn")
-    parser.add_argument(
-        "--show",
-        type=int,
-        default=SHOWN,
-        metavar="N",
-        help=f"users who differ to show (default: {SHOWN})",
-    )
-    return parser.parse_args(arguments)
+def run(use_case: str) -> Compared:
+    """
+    Compare the users of a use case as they are now.
+
+    Raises:
+        PropensityError: They could not be read.
+    """
+    name = usecases.load(use_case).name
+    with contextlib.closing(Warehouse.open(Settings.from_environment())) as warehouse:
+        return compare(warehouse, name, now=datetime.now(UTC))
 
 
 def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
@@ -120,6 +115,7 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
             differing[user] = columns
     waiting = differing.keys() & _late_users(warehouse, use_case) if differing else ()
     return Compared(
+        use_case=use_case,
         users=len(view.keys() | clean.keys()),
         differing={
             user: columns for user, columns in differing.items() if user not in waiting
@@ -130,8 +126,8 @@ def compare(warehouse: Warehouse, use_case: str, *, now: datetime) -> Compared:
 
 def _late_users(warehouse: Warehouse, use_case: str) -> set[str]:
     """Return users with late events since the moment that the view reads from."""
-    found = _SINCE.search(warehouse.view_text(compaction.VIEW))
-    since = datetime.fromisoformat(found[1]) if found else compaction.EPOCH
+    found = _SINCE.search(warehouse.view_text(compact.VIEW))
+    since = datetime.fromisoformat(found[1]) if found else EPOCH
     parameters = {"use_case": use_case, "since": since, "since_day": since.date()}
     return {*_by_user(warehouse, "late_users", parameters)}
 
@@ -144,7 +140,3 @@ def _by_user(
         for batch in warehouse.batches(statement(name), parameters)
         for row in batch.to_pylist()
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,6 @@
 """
 Remove users from all that is kept of them, prove it, and keep them from coming back.
 
-    python -m offline.forget_user 1234567890.1600000000
-    python -m offline.forget_user --dry-run player-17 player-18
-    python -m offline.forget_user - < users.txt
-    python -m offline.forget_user --use-case first_day_churn player-17
-    python -m offline.forget_user --allow-again player-17
-
 In this order: the users go on the list of suppressed users, by a keyed hash, so that
 running functions take nothing new of them; their rows are removed from every table that
 has any, and from every Parquet file in the bucket, of which the generations before go
@@ -17,27 +11,18 @@ Functions follow the list within twice PROPENSITY_SUPPRESSION_TTL_S; what was on
 until then can be stored once more. The report says when to run this again, after which
 nothing more can come.
 
-With --use-case only that use case forgets, and only there are they suppressed. A minus
-in the place of ids reads them from standard input, a line each, which leaves none in
-the history of a shell. --allow-again takes users off the list, for somebody who comes
-back of their own will.
-
-The report names no user. It ends with status 0 where nothing is left, 3 where something
-is, and 1 where it could not be finished.
-
-Reads the same environment as the functions (``docs/settings.md``); see also
-``docs/privacy.md``.
+With a use case only that one forgets, and only there are they suppressed. The report
+names no user. See also ``docs/privacy.md``.
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import io
 import json
 import sys
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,27 +31,26 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
-from propensity import tables, usecases
+from offline.forget_report import Allowed, Place, Report, Request
+from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation, sha256
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     Conflict,
     MissingTable,
-    PropensityError,
     RequestError,
     SettingsError,
 )
-from propensity.events.types import MAXIMUM_ID_CHARACTERS
+from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.learning import modelcard
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry.versions import PARQUET, Registry
-from propensity.runs import compaction
+from propensity.runs import compact
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import EVENT, RAW, USER, Table
 
-LEFT_OVER = 3
 ENDING = ".parquet"
 MODELS = "models/"
 
@@ -75,158 +59,6 @@ AT_ONCE = 10_000
 
 # How often an object that others change meanwhile is begun again.
 TRIES = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What a command asks for."""
-
-    user_ids: tuple[str, ...]
-    use_case: str = ""
-    is_dry: bool = False
-    is_suppressing: bool = True
-    is_quiet: bool = False
-
-    @property
-    def users(self) -> frozenset[str]:
-        """The users, to look them up."""
-        return frozenset(self.user_ids)
-
-    def parameters(self) -> dict[str, Any]:
-        """Return the parameters that all conditions share."""
-        return {"user_ids": list(self.user_ids), "use_case": self.use_case}
-
-
-@dataclass(kw_only=True)
-class Place:
-    """
-    Where users were looked for: rows, or generations of objects with such rows.
-
-    ``after`` is what a second search found; None where none was made.
-    """
-
-    what: str
-    name: str
-    before: int
-    after: int | None = None
-
-
-@dataclass(kw_only=True)
-class Report:
-    """What was found and removed, and what is left to do by others."""
-
-    hashes: list[str]
-    use_case: str
-    is_dry: bool
-    began_at: str
-    suppressed: bool = False
-    places: list[Place] = field(default_factory=list)
-    ga4_events: int | None = None
-    ga4_statement: str = ""
-    run_again_at: str = ""
-    bytes_billed: int = 0
-    notes: list[str] = field(default_factory=list)
-
-    @property
-    def left(self) -> int:
-        """What a second search found."""
-        return sum(place.after or 0 for place in self.places)
-
-    def told(self) -> dict[str, Any]:
-        """Return the report as JSON has it."""
-        return {**asdict(self), "left": self.left}
-
-    def __str__(self) -> str:
-        of = f" of use case {self.use_case}" if self.use_case else ""
-        lines = [f"{len(self.hashes)} user(s){of}, as of {self.began_at}"]
-        rows = [("", "what", "where", "before", "after")]
-        rows += [
-            (
-                "",
-                place.what,
-                place.name,
-                f"{place.before:,}",
-                "-" if place.after is None else f"{place.after:,}",
-            )
-            for place in self.places
-        ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines += [
-            "  ".join(
-                text.rjust(width) if place > 2 else text.ljust(width)  # noqa: PLR2004
-                for place, (text, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        if self.is_dry:
-            lines.append("Nothing was removed.")
-        elif self.left:
-            lines.append(f"{self.left:,} are left: run it again.")
-        else:
-            lines.append("A second search found nothing.")
-        if self.suppressed:
-            lines.append(
-                f"On the list of suppressed users. Again at {self.run_again_at}"
-            )
-        lines += self.notes
-        if self.ga4_statement:
-            lines.append(self.ga4_statement)
-        return "\n".join(lines)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        settings = Settings.from_environment()
-        user_ids = users_of(options.user_ids, sys.stdin)
-        if options.use_case:
-            usecases.load(options.use_case)
-        if options.allow_again:
-            print(allow_again(settings, user_ids, use_case=options.use_case or ""))
-            return 0
-        report = forget(
-            settings,
-            Asked(
-                user_ids=user_ids,
-                use_case=options.use_case or "",
-                is_dry=options.dry_run,
-                is_suppressing=not options.no_suppression,
-                is_quiet=options.json,
-            ),
-        )
-    except PropensityError as error:
-        print(f"forget_user: {error.message}", file=sys.stderr)
-        return 1
-    print(json.dumps(report.told(), indent=1) if options.json else report)
-    return LEFT_OVER if report.left else 0
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.forget_user",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "user_ids", nargs="+", metavar="USER_ID", help="or - for standard input"
-    )
-    parser.add_argument("--use-case", help="default: all of them")
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    doing = parser.add_mutually_exclusive_group()
-    doing.add_argument(
-        "--dry-run", action="store_true", help="search, and change nothing"
-    )
-    doing.add_argument(
-        "--no-suppression",
-        action="store_true",
-        help="remove, and let them come back with their next event",
-    )
-    doing.add_argument(
-        "--allow-again", action="store_true", help="only take them off the list"
-    )
-    return parser.parse_args(arguments)
 
 
 def users_of(given: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
@@ -247,7 +79,7 @@ def users_of(given: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
-def forget(settings: Settings, asked: Asked) -> Report:
+def forget(settings: Settings, request: Request) -> Report:
     """
     Remove users; see the module.
 
@@ -257,7 +89,7 @@ def forget(settings: Settings, asked: Asked) -> Report:
         PropensityError: It could not be finished. Run again, it goes on.
     """
     began_at = datetime.now(UTC)
-    is_suppressing = asked.is_suppressing and not asked.is_dry
+    is_suppressing = request.is_suppressing and not request.is_dry
     if is_suppressing and not settings.suppression_key:
         raise SettingsError(
             "PROPENSITY_SUPPRESSION_KEY is not set: without it the users come back "
@@ -267,7 +99,7 @@ def forget(settings: Settings, asked: Asked) -> Report:
         )
     warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
     try:
-        work = Work(warehouse, artifacts, asked, began_at)
+        work = Work(warehouse, artifacts, request, began_at)
         if is_suppressing:
             work.suppress()
         work.run()
@@ -278,11 +110,12 @@ def forget(settings: Settings, asked: Asked) -> Report:
     return work.report
 
 
-def allow_again(settings: Settings, user_ids: Sequence[str], *, use_case: str) -> str:
+def allow_again(
+    settings: Settings, user_ids: Sequence[str], *, use_case: str
+) -> Allowed:
     """Take users off the list, and say how many were on it."""
     key = settings.required("suppression_key")
-    warehouse = Warehouse.open(settings)
-    try:
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
         suppression.read(warehouse)
         removed = warehouse.execute(
             statement("allow_again"),
@@ -291,40 +124,41 @@ def allow_again(settings: Settings, user_ids: Sequence[str], *, use_case: str) -
                 "use_case": use_case or EVERYWHERE,
             },
         )
-    finally:
-        warehouse.close()
-    return f"{removed} entries taken off the list of suppressed users."
+    return Allowed(removed=removed)
 
 
 class Work:
-    """One run: the edges, what is asked, and the report as it grows."""
+    """One run: the edges, the request, and the report as it grows."""
 
     def __init__(
         self,
         warehouse: Warehouse,
         artifacts: Artifacts,
-        asked: Asked,
+        request: Request,
         began_at: datetime,
     ) -> None:
         self.warehouse = warehouse
         self.artifacts = artifacts
-        self.asked = asked
+        self.request = request
         self.began_at = began_at
         settings = warehouse.settings
         self.report = Report(
             hashes=[
-                user_hash(settings.suppression_key, one)[:12] for one in asked.users
+                user_hash(settings.suppression_key, one)[:12] for one in request.users
             ]
             if settings.suppression_key
-            else [""] * len(asked.users),
-            use_case=asked.use_case,
-            is_dry=asked.is_dry,
+            else [""] * len(request.users),
+            use_case=request.use_case,
+            is_dry=request.is_dry,
             began_at=began_at.isoformat(timespec="seconds"),
         )
 
     def suppress(self) -> None:
         """Put the users on the list, those who are not on it."""
-        settings, use_case = self.warehouse.settings, self.asked.use_case or EVERYWHERE
+        settings, use_case = (
+            self.warehouse.settings,
+            self.request.use_case or EVERYWHERE,
+        )
         table = tables.SUPPRESSED_USERS
         self.warehouse.create(table)
         known = suppression.read(self.warehouse)
@@ -336,7 +170,7 @@ class Work:
                 "suppressed_at": self.began_at,
                 "suppressed_on": self.began_at.date(),
             }
-            for user in self.asked.user_ids
+            for user in self.request.user_ids
             if not known.covers(user, use_case)
         ]
         if rows:
@@ -345,17 +179,17 @@ class Work:
             self.warehouse.append(table, given, job_id=job_id)
         self.report.suppressed = True
         follow = timedelta(seconds=2 * settings.suppression_ttl_s)
-        again = datetime.now(UTC) + follow + compaction.IN_FLIGHT
+        again = datetime.now(UTC) + follow + compact.IN_FLIGHT
         self.report.run_again_at = again.isoformat(timespec="seconds")
 
     def run(self) -> None:
         """Remove the users everywhere, and search again."""
-        if self.asked.is_dry:
+        if self.request.is_dry:
             self._places()
         else:
-            registry = Registry(self.artifacts, compaction.SCOPE)
+            registry = Registry(self.artifacts, compact.SCOPE)
             # A compaction that had read rows before they go would write them after.
-            with compaction.alone(
+            with compact.alone(
                 registry,
                 run_id=uuid.uuid4().hex,
                 began_at=self.began_at,
@@ -367,7 +201,7 @@ class Work:
         self._note()
 
     def _places(self) -> None:
-        report, is_dry = self.report, self.asked.is_dry
+        report, is_dry = self.report, self.request.is_dry
         report.places = [*self._tables(is_dry), *self._objects(is_dry)]
         if is_dry:
             return
@@ -388,7 +222,7 @@ class Work:
             file=sys.stderr,
             leave=False,
             # None: where nobody watches, a bar is only noise in a log.
-            disable=True if self.asked.is_quiet else None,
+            disable=True if self.request.is_quiet else None,
         )
 
     # Tables
@@ -422,25 +256,25 @@ class Work:
     def _conditions(
         self, table: Table, told_by: str
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        asked = self.asked.parameters()
+        named = self.request.parameters()
         if told_by == RAW:
             for ids in pieces(self._refused()):
                 yield "of_messages", {"message_ids": ids}
         elif told_by == EVENT:
-            rows = self.warehouse.rows(statement("events_of_users"), asked)
+            rows = self.warehouse.rows(statement("events_of_users"), named)
             events = [f"{row['use_case']}/{row['event_id']}" for row in rows]
             for place, some in enumerate(pieces(events or [""])):
                 # The users' own ids count once.
-                users = asked["user_ids"] if not place else [""]
-                yield "of_events", {**asked, "user_ids": users, "events": some}
+                users = named["user_ids"] if not place else [""]
+                yield "of_events", {**named, "user_ids": users, "events": some}
         elif any(column.name == "use_case" for column in table.columns):
-            yield "of_users_in_use_case", asked
+            yield "of_users_in_use_case", named
         else:
-            yield "of_users", {"user_ids": asked["user_ids"]}
+            yield "of_users", {"user_ids": named["user_ids"]}
 
     def _refused(self) -> list[str]:
         """Return the dead letters that name a user, wherever and however they do."""
-        users = self.asked.users
+        users = self.request.users
         found = set()
         for batch in self.warehouse.batches(statement("messages_refused")):
             for row in batch.to_pylist():
@@ -496,25 +330,25 @@ class Work:
             is_of_ids = pa.types.is_string(kind) or pa.types.is_large_string(kind)
             if not is_of_ids:
                 return None
-            if self.asked.use_case and not name.startswith(
-                f"{MODELS}{self.asked.use_case}/"
+            if self.request.use_case and not name.startswith(
+                f"{MODELS}{self.request.use_case}/"
             ):
                 return None
         column = file.read(columns=[USER])[USER]
         if not pc.any(self._about(column)).as_py():
             return None
         rows = file.read()
-        return rows if pc.any(self._is_asked(rows)).as_py() else None
+        return rows if pc.any(self._is_named(rows)).as_py() else None
 
     def _about(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        return pc.is_in(column, value_set=pa.array(self.asked.user_ids, column.type))
+        return pc.is_in(column, value_set=pa.array(self.request.user_ids, column.type))
 
-    def _is_asked(self, rows: pa.Table) -> pa.ChunkedArray:
-        is_asked = self._about(rows[USER])
-        if self.asked.use_case and "use_case" in rows.column_names:
-            of_use_case = pc.equal(rows["use_case"], self.asked.use_case)
-            is_asked = pc.and_(is_asked, of_use_case)
-        return is_asked
+    def _is_named(self, rows: pa.Table) -> pa.ChunkedArray:
+        is_named = self._about(rows[USER])
+        if self.request.use_case and "use_case" in rows.column_names:
+            of_use_case = pc.equal(rows["use_case"], self.request.use_case)
+            is_named = pc.and_(is_named, of_use_case)
+        return is_named
 
     def _rewrite(self, one: Generation, rows: pa.Table) -> None:
         """Put a file without the users in a generation's place, and delete that."""
@@ -528,7 +362,7 @@ class Work:
                 )
                 self._replace(one, data)
             else:
-                left = rows.filter(pc.invert(self._is_asked(rows)))
+                left = rows.filter(pc.invert(self._is_named(rows)))
                 if len(left):
                     self._replace(one, written(left))
         self.artifacts.delete_generation(one)
@@ -548,7 +382,7 @@ class Work:
         try:
             found = self.warehouse.rows(
                 statement("ga4_events_of_users"),
-                {"user_ids": list(self.asked.user_ids)},
+                {"user_ids": list(self.request.user_ids)},
             )
         except MissingTable:
             return
@@ -620,7 +454,3 @@ def pieces(values: Sequence[str]) -> Iterator[list[str]]:
     """Yield values in lists that one statement can be given."""
     for start in range(0, len(values), AT_ONCE):
         yield list(values[start : start + AT_ONCE])
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -29,7 +29,7 @@ DAY_BYTES = int(OWN["DEPLOY_ALERT_DAY_BYTES"][0])
 
 # Queries under way at once in an instance, and the users that one may ask for. Held
 # against lookup.CONCURRENT_QUERIES, online.CONCURRENT_QUERIES and
-# consumers.SCORING_GROUPS, and what a group may hold, by a test.
+# stream.score.SCORING_GROUPS, and what a group may hold, by a test.
 WRITERS = {"get_proba": 4, "score": 4, "score_stream": 2}
 QUERY_USERS = 1_000
 # A small query of BigQuery takes about a second; a faster one makes more of them.
@@ -305,7 +305,7 @@ def too_low(d: Deployment) -> list[str]:
     if not users:
         return [
             "limits on bytes were compared with no size: DEPLOY_USERS is not set, nor "
-            "how many events a day there are (python -m offline.cost does the same)"
+            "how many events a day there are (propensity cost does the same)"
         ]
     targets = [one.target for one in d.functions]
     loaded = [usecases.load(one) for one in d.use_cases]

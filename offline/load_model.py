@@ -1,9 +1,6 @@
 """
 Load the model that is shipped with a use case, where the use case has none yet.
 
-    python -m offline.load_model
-    python -m offline.load_model --use-case first_day_churn --dry-run
-
 So that a stream is scored from its first day on. The model becomes a version like any
 other: stored in the bucket, recorded in ma_model_training_metadata, and champion. The
 first training that is not worse on what the stream has collected replaces it.
@@ -11,19 +8,16 @@ first training that is not worse on what the stream has collected replaces it.
 Nothing happens where the use case has a champion. A load that was cut short is carried
 on by the next one, and two at once come to one version. The files are verified by the
 checksums in their metadata.json and loaded here before anything is written.
-
-Reads the same environment as the functions (``docs/settings.md``).
 """
 
 from __future__ import annotations
 
-import argparse
+import contextlib
 import importlib.metadata
 import json
 import re
-import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -31,8 +25,9 @@ from typing import Any
 
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse, record
-from propensity.errors import ArtifactError, Conflict, PropensityError, SchemaError
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import ArtifactError, Conflict, SchemaError
 from propensity.registry.versions import HTML, JSON, Registry, unpickled
 from propensity.settings import PREFIX, Settings
 from propensity.statements import statement
@@ -70,70 +65,42 @@ class Shipped:
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What serves now, and whether this load made it so."""
+    """Version that serves now, None for nothing; and whether this load made it so."""
 
     use_case: str
-    version: int
+    version: int | None
     is_new: bool
-    told: str
+    summary: str
 
     def __str__(self) -> str:
-        return f"{self.use_case}: {self.told}"
+        return f"{self.use_case}: {self.summary}"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        print(run(options))
-    except PropensityError as error:
-        print(f"load_model: {error.message}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.load_model",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--use-case", default=USE_CASE, help=f"whose model (default: {USE_CASE})"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="verify and check, and write nothing"
-    )
-    return parser.parse_args(arguments)
-
-
-def run(options: argparse.Namespace) -> str:
+def run(use_case: str, *, is_dry: bool = False) -> Outcome:
     """
-    Load, or only check; return what to tell.
+    Load the shipped model of a use case, or only check it.
 
     Raises:
         PropensityError: The model does not fit, or an edge failed.
     """
     settings = Settings.from_environment()
-    artifacts = Artifacts.open(settings)
-    try:
-        if not options.dry_run:
-            warehouse = Warehouse.open(settings)
-            try:
-                return str(load(warehouse, artifacts, settings, options.use_case))
-            finally:
-                warehouse.close()
-        shipped = checked(read(options.use_case), settings)
-        champion = Registry(artifacts, options.use_case).find_champion()
-    finally:
-        artifacts.close()
+    with contextlib.closing(Artifacts.open(settings)) as artifacts:
+        if not is_dry:
+            with contextlib.closing(Warehouse.open(settings)) as warehouse:
+                return load(warehouse, artifacts, settings, use_case)
+        shipped = checked(read(use_case), settings)
+        champion = Registry(artifacts, use_case).find_champion()
     serves = (
         f"version {champion.version} serves, so it would not be loaded"
         if champion
         else "nothing serves, so it would be loaded"
     )
-    return f"{options.use_case}: {described(shipped)}\nIt is sound; {serves}."
+    return Outcome(
+        use_case=use_case,
+        version=champion.version if champion else None,
+        is_new=False,
+        summary=f"{described(shipped)}\nIt is sound; {serves}.",
+    )
 
 
 def load(
@@ -169,11 +136,12 @@ def load(
             use_case=use_case,
             version=champion.version,
             is_new=False,
-            told=f"version {champion.version} serves; the shipped model was not loaded",
+            summary=f"version {champion.version} serves; the shipped model was not "
+            "loaded",
         )
     shipped = checked(read(use_case, folder), settings)
     from propensity.learning import modelcard  # most loads end above
-    from propensity.learning.report import training_page
+    from propensity.learning.report.page import training_page
 
     card = shipped.card
     # The page is made here, and so it is part of what the version is claimed for.
@@ -245,7 +213,7 @@ def checked(shipped: Shipped, settings: Settings) -> Shipped:
     if (here := importlib.metadata.version("scikit-learn")) != made_with:
         raise ArtifactError(
             f"the shipped model was made with scikit-learn {made_with}, here is {here}"
-            ". Make it again: python -m offline.ship_model"
+            ". Make it again: propensity ship-model"
         )
     from propensity.models.scoring import Scorer  # most loads need no sklearn
 
@@ -265,7 +233,7 @@ def _check_features(shipped: Shipped, use_case: UseCase) -> None:
         raise SchemaError(
             f"the shipped model of {use_case.name} was trained on other features than "
             f"usecase.toml names: {', '.join(changed)}. Train one, or make the shipped "
-            "one again: python -m offline.ship_model"
+            "one again: propensity ship-model"
         )
 
 
@@ -366,14 +334,14 @@ def _promoted(
                 use_case=registry.use_case,
                 version=champion.version,
                 is_new=False,
-                told=f"version {champion.version} has come to serve meanwhile; the "
+                summary=f"version {champion.version} has come to serve meanwhile; the "
                 f"shipped model is version {version}",
             )
     return Outcome(
         use_case=registry.use_case,
         version=version,
         is_new=True,
-        told=f"the shipped model serves as version {version}: {described(shipped)}",
+        summary=f"the shipped model serves as version {version}: {described(shipped)}",
     )
 
 
@@ -394,7 +362,3 @@ def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> No
             "log_loss": nothing,
         },
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,13 +1,8 @@
 """
 Load postcodes and their socioeconomic index into the table ``postcode_index``.
 
-    python -m offline.load_postcodes postcodes.csv
-    python -m offline.load_postcodes onspd.csv.gz --postcode-column pcds \\
-        --index-column imd
-    python -m offline.load_postcodes postcodes.parquet --dry-run
-
-FILE is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or Zstandard) or
-Parquet, with a column of postcodes and one of numbers. Columns that are not named are
+A file is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or Zstandard)
+or Parquet, with a column of postcodes and one of numbers. Columns without a name are
 guessed: the one that is called postcode, and socioeconomic_idx or else the one numeric
 column. Postcodes are compared in capitals and without spaces. Of a postcode that is
 said with several values, the lower median of them is taken; every British outward code
@@ -15,61 +10,28 @@ gets the lower median of its postcodes, for those that the table lacks.
 
 The table is replaced as a whole by one load job: what fails leaves the old one. Running
 functions read it anew within PROPENSITY_POSTCODE_TTL_S seconds.
-
-Reads the same environment as the functions (``docs/settings.md``).
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import io
-import re
-import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from google.auth.exceptions import GoogleAuthError
-from pyarrow import csv
-from tqdm import tqdm
 
+from offline.postcode_files import BATCH_ROWS, INDEX, POSTCODE, SCHEMA, opened, typed
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError, SchemaError
-from propensity.events.postcodes import normalised, outward
+from propensity.errors import SchemaError
+from propensity.events.postcodes import outward
 from propensity.settings import Settings
-
-POSTCODE, INDEX = "postcode", "socioeconomic_idx"
-
-# What the column of postcodes may be called, in small letters and digits: as most
-# tables have it, and as the directories of the British statistics offices do.
-POSTCODE_NAMES = frozenset(
-    {"postcode", "postalcode", "pcd", "pcd2", "pcd7", "pcd8", "pcds", "zip", "zipcode"}
-)
-
-# The longest postcodes of the world have ten. The functions keep the table in memory,
-# every row as wide as the widest.
-MAXIMUM_CHARACTERS = 16
-
-# As data frames and spreadsheets write that there is no number.
-NO_NUMBER = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
-
-READ_BYTES = 2**20
-BATCH_ROWS = 2**16
-
-_GZIP, _ZSTANDARD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
-_SEPARATORS = ",;\t|"
-_READ = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
-
-Advance = Callable[[int], object]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,64 +64,63 @@ class Summary:
         )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status."""
-    options = parse(arguments)
-    try:
-        print(run(options))
-    except PropensityError as error:
-        print(f"load_postcodes: {error.message}", file=sys.stderr)
-        return 1
-    except GoogleAuthError as error:
-        print(f"load_postcodes: no access to Google Cloud: {error}", file=sys.stderr)
-        return 1
-    return 0
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A file of postcodes that was read, and the table it replaced; empty for none."""
+
+    file: str
+    postcode_column: str
+    index_column: str
+    summary: Summary
+    table: str = ""
+
+    def __str__(self) -> str:
+        replaced = (
+            f"They replaced table {tables.POSTCODE_INDEX.name} of {self.table}."
+            if self.table
+            else "Nothing was loaded."
+        )
+        columns = f"{self.postcode_column}, {self.index_column}"
+        return f"{self.file}: {columns}\n{self.summary}\n{replaced}"
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.load_postcodes",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, metavar="FILE", help="CSV or Parquet")
-    parser.add_argument("--postcode-column", metavar="NAME")
-    parser.add_argument("--index-column", metavar="NAME")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="read and check, and load nothing"
-    )
-    return parser.parse_args(arguments)
-
-
-def run(options: argparse.Namespace) -> str:
+def run(
+    path: Path,
+    *,
+    postcode_column: str | None = None,
+    index_column: str | None = None,
+    is_dry: bool = False,
+) -> Outcome:
     """
-    Read, check and load; return what to tell.
+    Read, check and load a file of postcodes.
+
+    Args:
+        path: CSV or Parquet.
+        postcode_column: Its name, None to guess.
+        index_column: Its name, None to guess.
+        is_dry: Whether nothing is loaded.
 
     Raises:
         SchemaError: The file is not one of postcodes; names column or row.
         PropensityError: BigQuery did not take it. The old table is still there.
     """
     # First, so that a wrong setting is not found after minutes of reading.
-    settings = None if options.dry_run else Settings.from_environment()
+    settings = None if is_dry else Settings.from_environment()
     with opened(
-        options.file,
-        postcode_column=options.postcode_column,
-        index_column=options.index_column,
+        path, postcode_column=postcode_column, index_column=index_column
     ) as file:
         rows, summary = table_of(file.batches(), loaded_on=datetime.now(UTC).date())
-    told = (
-        f"{options.file.name}: {file.postcode_column}, {file.index_column}\n{summary}"
+    outcome = Outcome(
+        file=path.name,
+        postcode_column=file.postcode_column,
+        index_column=file.index_column,
+        summary=summary,
     )
     if settings is None:
-        return f"{told}\nNothing was loaded."
-    warehouse = Warehouse.open(settings)
-    replace(warehouse, rows)
-    warehouse.close()
-    return (
-        f"{told}\nThey replaced table {tables.POSTCODE_INDEX.name} of "
-        f"{settings.project}.{settings.dataset}."
-    )
+        return outcome
+    with contextlib.closing(Warehouse.open(settings)) as warehouse:
+        put(warehouse, rows)
+    return replace(outcome, table=f"{settings.project}.{settings.dataset}")
 
 
 def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
@@ -177,316 +138,16 @@ def load(warehouse: Warehouse, table: pa.Table, *, loaded_on: date) -> Summary:
     """
     batches = typed(table.select([POSTCODE, INDEX]).to_batches(), POSTCODE, INDEX)
     rows, summary = table_of(batches, loaded_on=loaded_on)
-    replace(warehouse, rows)
+    put(warehouse, rows)
     return summary
 
 
-def replace(warehouse: Warehouse, rows: pa.Table) -> None:
+def put(warehouse: Warehouse, rows: pa.Table) -> None:
     """Replace ``postcode_index`` by rows of it, at once or not at all."""
     warehouse.create(tables.POSTCODE_INDEX)
     warehouse.replace(
         tables.POSTCODE_INDEX, rows, job_id=f"postcodes-{uuid.uuid4().hex}"
     )
-
-
-# Reading ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class PostcodeFile:
-    """A file whose columns are known; ``batches`` reads it, once."""
-
-    postcode_column: str
-    index_column: str
-    read: Callable[[], Iterator[pa.RecordBatch]]
-
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """
-        Yield all rows as ``postcode`` STRING, normalised, and index FLOAT64.
-
-        Either is null where the row has none.
-
-        Raises:
-            SchemaError: A row has what can be neither; or the file is broken.
-        """
-        return typed(self.read(), self.postcode_column, self.index_column)
-
-
-@contextlib.contextmanager
-def opened(
-    path: Path, *, postcode_column: str | None, index_column: str | None
-) -> Iterator[PostcodeFile]:
-    """
-    Open a file of postcodes, and show a bar on stderr while it is read.
-
-    Args:
-        path: CSV or Parquet.
-        postcode_column: Its name, None to guess.
-        index_column: Its name, None to guess.
-
-    Raises:
-        SchemaError: It can not be read, or its columns can not be told.
-    """
-    if not path.is_file():
-        raise SchemaError(f"there is no file {path}")
-    try:
-        with path.open("rb") as file:
-            is_parquet = file.read(len(_PARQUET)) == _PARQUET
-        schema = pq.read_schema(path) if is_parquet else _csv_schema(path)
-        columns = chosen(schema, postcode_column, index_column)
-        read = _parquet_batches if is_parquet else _csv_batches
-        with tqdm(
-            desc="reading",
-            total=path.stat().st_size,
-            unit="B",
-            unit_scale=True,
-            disable=None,
-        ) as bar:
-            yield PostcodeFile(
-                postcode_column=columns[0],
-                index_column=columns[1],
-                read=lambda: read(path, columns, bar.update),
-            )
-    except (pa.ArrowException, OSError) as error:
-        raise SchemaError(f"{path} can not be read: {error}") from error
-    except SchemaError as error:
-        raise SchemaError(f"{path}: {error.message}") from error
-
-
-def _parquet_batches(
-    path: Path, columns: tuple[str, str], advance: Advance
-) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as file:
-        size = path.stat().st_size / max(1, file.metadata.num_rows)
-        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
-            advance(round(size * batch.num_rows))
-            yield batch
-
-
-def decompressed(raw: IO[bytes]) -> IO[bytes]:
-    """
-    Return what a file holds, be it packed by gzip, by Zstandard or not at all.
-
-    Args:
-        raw: At its beginning; may be closed with what is returned.
-    """
-    start = raw.read(len(_ZSTANDARD))
-    raw.seek(0)
-    codec = "gzip" if start.startswith(_GZIP) else "zstd"
-    if codec == "zstd" and start != _ZSTANDARD:
-        return raw
-    stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
-    return io.BufferedReader(stream, READ_BYTES)
-
-
-def _csv_reader(path: Path, file: IO[bytes], columns: Sequence[str] = ()) -> Any:
-    with path.open("rb") as raw:
-        header = decompressed(raw).readline(READ_BYTES).decode("latin-1")
-    return csv.open_csv(
-        file,
-        # In one thread, so that an error names its row.
-        read_options=csv.ReadOptions(use_threads=False, block_size=READ_BYTES),
-        parse_options=csv.ParseOptions(
-            delimiter=max(_SEPARATORS, key=header.count), newlines_in_values=True
-        ),
-        convert_options=csv.ConvertOptions(
-            include_columns=list(columns),
-            # As they are written: a postcode may look like a number.
-            column_types=dict.fromkeys(columns, pa.string()),
-        ),
-    )
-
-
-def _csv_schema(path: Path) -> pa.Schema:
-    """Return the columns, and the types that their first values look like."""
-    with path.open("rb") as raw, _csv_reader(path, decompressed(raw)) as reader:
-        return reader.schema
-
-
-def _csv_batches(
-    path: Path, columns: tuple[str, str], advance: Advance
-) -> Iterator[pa.RecordBatch]:
-    done = 0
-    with (
-        path.open("rb") as raw,
-        _csv_reader(path, decompressed(raw), columns) as reader,
-    ):
-        for batch in reader:
-            advance(raw.tell() - done)
-            done = raw.tell()
-            yield batch
-
-
-def chosen(
-    schema: pa.Schema, postcode_column: str | None, index_column: str | None
-) -> tuple[str, str]:
-    """
-    Return the columns of postcodes and of the index.
-
-    Args:
-        schema: Of the file.
-        postcode_column: What the caller names, None to guess.
-        index_column: What the caller names, None to guess.
-
-    Raises:
-        SchemaError: There is no such column, or none or several may be meant.
-    """
-    postcode = postcode_column or _guessed(
-        schema,
-        "postcode",
-        [POSTCODE],
-        lambda field: re.sub("[^a-z0-9]", "", field.name.lower()) in POSTCODE_NAMES,
-    )
-    index = index_column or _guessed(
-        schema,
-        "index",
-        [INDEX],
-        lambda field: _is_numeric(field.type) and field.name != postcode,
-    )
-    for name, option in ((postcode, "postcode"), (index, "index")):
-        if (count := schema.names.count(name)) != 1:
-            raise SchemaError(
-                f"there {'are several' if count else 'is no'} column {name!r}. "
-                f"{_found(schema)}; name one by --{option}-column"
-            )
-    if postcode == index:
-        raise SchemaError(f"{postcode!r} can not be both the postcode and the index")
-    return postcode, index
-
-
-def _guessed(
-    schema: pa.Schema, of: str, sure: Sequence[str], may_be: Callable[[Any], bool]
-) -> str:
-    found: list[str] = [name for name in schema.names if name.lower() in sure]
-    if len(found) != 1:
-        found = [field.name for field in schema if may_be(field)]
-    if len(found) != 1:
-        which = (
-            f"the {of} may be any of {', '.join(found)}"
-            if found
-            else f"no column looks like the {of}"
-        )
-        raise SchemaError(f"{which}. {_found(schema)}; name it by --{of}-column")
-    return found[0]
-
-
-def _found(schema: pa.Schema) -> str:
-    return f"Columns found: {', '.join(schema.names)}"
-
-
-def _is_numeric(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-    )
-
-
-# Rows ---------------------------------------------------------------------------------
-
-
-def typed(
-    batches: Iterable[pa.RecordBatch], postcode_column: str, index_column: str
-) -> Iterator[pa.RecordBatch]:
-    """
-    Yield batches as ``postcode``, normalised, and ``socioeconomic_idx``, finite.
-
-    Either is null where a row has none.
-
-    Raises:
-        SchemaError: A row has something else; it is counted from 1, without a header.
-    """
-    row = 1
-    for batch in batches:
-        codes = _codes(batch.column(postcode_column), postcode_column, row)
-        values = _values(batch.column(index_column), index_column, row)
-        row += batch.num_rows
-        yield pa.RecordBatch.from_arrays([codes, values], schema=_READ)
-
-
-def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
-    column = _plain(column)
-    kind = column.type
-    if not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
-        raise SchemaError(f"column {name!r} holds no postcodes: its type is {kind}")
-    texts = column.cast(pa.string())
-    codes = pc.replace_substring_regex(
-        pc.ascii_upper(texts), pattern="[^A-Z0-9]+", replacement=""
-    )
-    is_plain = pc.fill_null(pc.string_is_ascii(texts), True)
-    if not pc.all(is_plain).as_py():
-        # Capitals of other alphabets are Python's business.
-        is_odd = pc.invert(is_plain)
-        odd = [normalised(text) for text in texts.filter(is_odd).to_pylist()]
-        codes = pc.replace_with_mask(codes, is_odd, pa.array(odd, pa.string()))
-    lengths = pc.utf8_length(codes)
-    if (pc.max(lengths).as_py() or 0) > MAXIMUM_CHARACTERS:
-        place = pc.index(pc.greater(lengths, MAXIMUM_CHARACTERS), True).as_py()
-        raise SchemaError(
-            f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is no "
-            f"postcode, it has more than {MAXIMUM_CHARACTERS} letters and digits"
-        )
-    return pc.if_else(pc.equal(lengths, 0), pa.scalar(None, pa.string()), codes)
-
-
-def _values(column: pa.Array, name: str, first_row: int) -> pa.Array:
-    column = _plain(column)
-    kind = column.type
-    if _is_text(kind):
-        values = _numbers(column.cast(pa.string()), name, first_row)
-    elif _is_numeric(kind) or pa.types.is_null(kind):
-        values = column.cast(pa.float64(), safe=False)
-    else:
-        raise SchemaError(f"column {name!r} holds no numbers: its type is {kind}")
-    # Data frames write NaN for a missing number.
-    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
-    if pc.any(pc.is_inf(values)).as_py():
-        place = pc.index(pc.is_inf(values), True).as_py()
-        raise SchemaError(
-            f"row {first_row + place}: the index in column {name!r} is infinite"
-        )
-    # The zero that has a sign is no other value.
-    return pc.add(values, 0.0)
-
-
-def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
-    texts = pc.utf8_trim_whitespace(texts)
-    is_none = pc.is_in(texts, pa.array(NO_NUMBER))
-    texts = pc.if_else(is_none, pa.scalar(None, pa.string()), texts)
-    try:
-        return texts.cast(pa.float64())
-    except pa.ArrowInvalid as error:
-        place = next(at for at, text in enumerate(texts) if not _is_number(text))
-        raise SchemaError(
-            f"row {first_row + place}: wanted a number in column {name!r}, found "
-            f"{_shown(texts[place])}"
-        ) from error
-
-
-def _is_number(text: pa.Scalar) -> bool:
-    try:
-        text.cast(pa.float64())
-    except pa.ArrowInvalid:
-        return False
-    return True
-
-
-def _plain(column: pa.Array) -> pa.Array:
-    kind = column.type
-    return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(
-        pa.types.is_string(kind)
-        or pa.types.is_large_string(kind)
-        or pa.types.is_string_view(kind)
-    )
-
-
-def _shown(text: pa.Scalar) -> str:
-    shown = repr(str(text))
-    return shown if len(shown) <= 60 else f"{shown[:57]}..."
 
 
 def table_of(
@@ -513,7 +174,7 @@ def table_of(
         is_said = codes.is_valid()
         without_index += pc.sum(pc.and_(is_said, values.is_null())).as_py() or 0
         kept.append(batch.filter(pc.and_(is_said, values.is_valid())))
-    said = pa.Table.from_batches(kept, schema=_READ)
+    said = pa.Table.from_batches(kept, schema=SCHEMA)
     if not said.num_rows:
         raise SchemaError(f"none of {rows:,} rows has both a postcode and an index")
     codes, values = _sorted(
@@ -588,7 +249,3 @@ def _low_medians(codes: pa.Array, values: pa.Array) -> tuple[pa.Array, pa.Array,
     sizes = np.diff(starts, append=len(codes))
     medians = values.take(pa.array(starts + (sizes - 1) // 2))
     return codes.take(pa.array(starts)), medians, sizes
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,42 +1,16 @@
 """
-Say which version serves: promote, roll back, pin, or let one score in the shadow.
+What serves: promote, roll back, pin, or let a version score in the shadow.
 
-    python -m offline.promote status
-    python -m offline.promote promote 3
-    python -m offline.promote promote 0 --force
-    python -m offline.promote rollback
-    python -m offline.promote pin 2
-    python -m offline.promote unpin
-    python -m offline.promote shadow 4 --use-case card_fraud
-    python -m offline.promote unshadow
-
-Functions that serve follow within PROPENSITY_CHAMPION_TTL_S, without a restart.
-
-``promote`` lets a version serve, whatever training thinks of it. One that was the first
-and was not shown to be better than chance and the use case's baseline takes ``--force``
-for that, with ``pin`` as well. ``rollback`` lets the
-version serve that did before, as if the last never had: a second one goes one further
-back. Training may promote again after both; ``pin`` lets a version serve and keeps it
-there until ``unpin``, while training goes on to record new ones. Where a version is
-pinned, a promotion or a roll back by hand changes what is pinned. ``shadow`` lets a
-version score beside the champion: the champion answers, both are logged.
-
-A version must have been recorded by training and its files must be those that were
-recorded; it is loaded here before anything changes.
-
-Every change raises the epoch. With ``--epoch N`` a command is followed only if N is
-above the present epoch, so that one that was sent before, or comes twice, changes
-nothing. What was changed is published to the topic model-updates.
-
-Reads the same environment as the functions (``docs/settings.md``).
+Every change raises the epoch of the pointer ``champion.json``. A version must have been
+recorded by training, and its files must be those that were recorded; it is loaded here
+before anything changes. What was changed is published to the topic model-updates.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,32 +20,23 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     NoChampion,
     OldEpoch,
-    PropensityError,
     RequestError,
     UnknownVersion,
 )
 from propensity.registry import announcements
-from propensity.registry.serving import Serving, find_recorded, loaded
-from propensity.registry.versions import ANYTHING, Champion, Registry
+from propensity.registry.champion import ANYTHING, Champion
+from propensity.registry.loading import Serving, find_recorded, loaded
+from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.usecases import UseCase
 
-STATUS = "status"
-WITH_VERSION = {
-    "promote": "let a version serve, whatever training thinks of it",
-    "pin": "let a version serve and keep it there, whatever is trained",
-    "shadow": "let a version score beside the champion, for the log alone",
-}
+WITH_VERSION = ("promote", "pin", "shadow")
 # Of those, what makes a version the champion.
 SERVING = ("promote", "pin")
-WITHOUT_VERSION = {
-    "rollback": "let the version serve that did before",
-    "unpin": "let training promote again",
-    "unshadow": "let no version score beside the champion",
-}
+WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
 
-# Versions that status shows.
+# Versions that are shown.
 SHOWN = 50
 
 
@@ -111,98 +76,70 @@ class Outcome:
 
     champion: Champion
     is_changed: bool
-    told: str
+    summary: str
 
     def __str__(self) -> str:
-        return self.told
+        return self.summary
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return the exit status: 0 where an epoch was too old, too."""
-    options = parse(arguments)
-    try:
-        print(run(options))
-    except PropensityError as error:
-        print(f"promote: {error.message}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Read the command line."""
-    shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--use-case", help="default: PROPENSITY_USE_CASE")
-    changing = argparse.ArgumentParser(add_help=False, parents=[shared])
-    changing.add_argument(
-        "--epoch", type=int, metavar="N", help="follow only above the present epoch"
-    )
-    changing.add_argument(
-        "--dry-run", action="store_true", help="check and tell, and change nothing"
-    )
-    parser = argparse.ArgumentParser(
-        prog="python -m offline.promote",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="action", required=True, metavar="COMMAND")
-    commands.add_parser(STATUS, parents=[shared], help="versions, and what serves")
-    for action, meaning in WITH_VERSION.items():
-        command = commands.add_parser(
-            action, parents=[changing], help=meaning, description=f"{meaning}."
-        )
-        command.add_argument("version", type=int, metavar="VERSION")
-        if action in SERVING:
-            command.add_argument(
-                "--force",
-                action="store_true",
-                help="even a first version that is no better than chance",
-            )
-    for action, meaning in WITHOUT_VERSION.items():
-        commands.add_parser(
-            action, parents=[changing], help=meaning, description=f"{meaning}."
-        )
-    return parser.parse_args(arguments)
-
-
-def run(options: argparse.Namespace) -> str:
+@contextlib.contextmanager
+def opened(
+    use_case: str | None = None, *, is_dry: bool = False
+) -> Iterator[Deployment]:
     """
-    Run a command; return what to tell.
+    Open the deployment that the environment names.
+
+    Args:
+        use_case: By its name; the setting's by default.
+        is_dry: Whether nothing is to be written.
+    """
+    settings = Settings.from_environment()
+    chosen = usecases.load(use_case or settings.use_case)
+    artifacts = (Unwritten if is_dry else Artifacts).open(settings)
+    with contextlib.closing(artifacts):
+        warehouse = Warehouse.open(settings)
+        with contextlib.closing(warehouse):
+            yield Deployment(
+                settings=settings,
+                warehouse=warehouse,
+                artifacts=artifacts,
+                use_case=chosen,
+            )
+
+
+def run(
+    action: str,
+    *,
+    use_case: str | None = None,
+    version: int | None = None,
+    epoch: int | None = None,
+    force: bool = False,
+    is_dry: bool = False,
+) -> Outcome:
+    """
+    Change what serves, and publish what was changed.
+
+    Args:
+        action, version, epoch, force: See ``change``.
+        use_case: By its name; the setting's by default.
+        is_dry: Whether nothing is to be written.
 
     Raises:
         PropensityError: The version can not serve, or an edge failed.
     """
-    settings = Settings.from_environment()
-    use_case = usecases.load(options.use_case or settings.use_case)
-    is_dry = getattr(options, "dry_run", False)
-    artifacts = (Unwritten if is_dry else Artifacts).open(settings)
-    warehouse = Warehouse.open(settings)
-    deployment = Deployment(
-        settings=settings, warehouse=warehouse, artifacts=artifacts, use_case=use_case
-    )
-    try:
-        if options.action == STATUS:
-            return status(deployment)
-        at = datetime.now(UTC)
+    at = datetime.now(UTC)
+    with opened(use_case, is_dry=is_dry) as deployment:
         outcome = change(
-            deployment,
-            options.action,
-            version=getattr(options, "version", None),
-            epoch=options.epoch,
-            at=at,
-            force=getattr(options, "force", False),
+            deployment, action, version=version, epoch=epoch, at=at, force=force
         )
-    finally:
-        warehouse.close()
-        artifacts.close()
+    name, note = deployment.use_case.name, ""
     if is_dry:
-        return f"{outcome.told}\nNothing was written."
-    if outcome.is_changed and not announcements.announce(
-        settings, use_case.name, options.action, outcome.champion, at=at
+        note = "\nNothing was written."
+    elif outcome.is_changed and not announcements.announce(
+        deployment.settings, name, action, outcome.champion, at=at
     ):
-        return (
-            f"{outcome.told}\nIt was not published; the functions follow all the same."
-        )
-    return outcome.told
+        note = "\nIt was not published; the functions follow all the same."
+    return replace(outcome, summary=outcome.summary + note)
 
 
 def change(
@@ -276,10 +213,10 @@ def change(
         return Outcome(
             champion=champion,
             is_changed=False,
-            told=f"Nothing to change: {described(registry.use_case, champion)}",
+            summary=f"Nothing to change: {described(registry.use_case, champion)}",
         )
     told = "\n".join([described(registry.use_case, champion), *notes])
-    return Outcome(champion=champion, is_changed=True, told=told)
+    return Outcome(champion=champion, is_changed=True, summary=told)
 
 
 def _check_proved(serving: Serving, before: Champion | None) -> None:
@@ -298,8 +235,8 @@ def _too_old(champion: Champion, epoch: int) -> Outcome:
     return Outcome(
         champion=champion,
         is_changed=False,
-        told=f"Nothing was changed: the epoch is {champion.epoch}, and {epoch} is not "
-        "above it.",
+        summary=f"Nothing was changed: the epoch is {champion.epoch}, and {epoch} is "
+        "not above it.",
     )
 
 
@@ -344,8 +281,8 @@ def verified(deployment: Deployment, version: int, notes: list[str]) -> Serving:
         metadata = find_recorded(deployment.warehouse, use_case, version)
     if metadata is None:
         raise UnknownVersion(
-            f"version {version} of {use_case.name} was never recorded; status has "
-            "those that were",
+            f"version {version} of {use_case.name} was never recorded; "
+            "`propensity versions` has those that were",
             field="version",
         )
     serving = loaded(
@@ -369,45 +306,53 @@ def described(use_case: str, champion: Champion) -> str:
     return f"{use_case}: {', '.join(parts)}; epoch {champion.epoch}."
 
 
-def status(deployment: Deployment) -> str:
-    """Say what serves, and list the newest versions with their figures."""
+@dataclass(frozen=True, kw_only=True)
+class Versions:
+    """What serves, None where nothing does yet, and the newest versions' figures."""
+
+    use_case: str
+    champion: Champion | None
+    versions: Sequence[Mapping[str, Any]]
+
+    def __str__(self) -> str:
+        champion = self.champion
+        lines = [f"{self.use_case}: nothing serves yet."]
+        if champion is not None:
+            before = ", ".join(map(str, champion.earlier)) or "none"
+            lines = [
+                described(self.use_case, champion),
+                f"Since {champion.promoted_at}; served before: {before}.",
+            ]
+        rows = [
+            ["", "version", "as of", "algorithm", "ROC AUC", "PR AUC", "log loss"],
+            *(_row(one, champion) for one in self.versions),
+        ]
+        rows[0].append("verdict")
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines.extend(
+            "  ".join(
+                text.ljust(width) for text, width in zip(row, widths, strict=True)
+            ).rstrip()
+            for row in rows
+        )
+        return "\n".join(lines)
+
+
+def versions(deployment: Deployment) -> Versions:
+    """Return what serves, and the newest versions with their figures."""
     registry = deployment.registry
-    champion = registry.find_champion()
-    lines = []
-    if champion is None:
-        lines.append(f"{registry.use_case}: nothing serves yet.")
-    else:
-        lines.append(described(registry.use_case, champion))
-        before = ", ".join(map(str, champion.earlier)) or "none"
-        lines.append(f"Since {champion.promoted_at}; served before: {before}.")
     found = deployment.warehouse.rows(
         statement("recorded_versions"),
         {"use_case": registry.use_case, "at_most": SHOWN},
     )
-    rows = [
-        [
-            "",
-            "version",
-            "as of",
-            "algorithm",
-            "ROC AUC",
-            "PR AUC",
-            "log loss",
-            "verdict",
-        ]
-    ]
-    rows.extend(_row(dict(one.items()), champion) for one in found)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines.extend(
-        "  ".join(
-            text.ljust(width) for text, width in zip(row, widths, strict=True)
-        ).rstrip()
-        for row in rows
+    return Versions(
+        use_case=registry.use_case,
+        champion=registry.find_champion(),
+        versions=[dict(one.items()) for one in found],
     )
-    return "\n".join(lines)
 
 
-def _row(found: dict[str, Any], champion: Champion | None) -> list[str]:
+def _row(found: Mapping[str, Any], champion: Champion | None) -> list[str]:
     version = found["model_version"]
     marks = {}
     if champion is not None:
@@ -425,7 +370,3 @@ def _row(found: dict[str, Any], champion: Champion | None) -> list[str]:
         ),
         str(found["verdict"] or ""),
     ]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,7 +2,8 @@
 Everything that can go wrong on purpose, each with its HTTP status.
 
 ``retryable`` says whether the same request may succeed later without anybody doing
-anything: the scheduler and Pub/Sub deliver again only where that is so.
+anything: the scheduler and Pub/Sub deliver again only where that is so. ``is_public``
+says that an error is about the request alone: its message may be read by anybody.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ class PropensityError(Exception):
     status = 500
     code = "internal"
     retryable = False
+    is_public = False
 
     def __init__(
         self, message: str, *, field: str | None = None, detail: object = None
@@ -48,6 +50,7 @@ class RequestError(PropensityError):
 
     status = 400
     code = "bad_request"
+    is_public = True
 
 
 class NoSuchPath(PropensityError):
@@ -55,6 +58,7 @@ class NoSuchPath(PropensityError):
 
     status = 404
     code = "no_such_path"
+    is_public = True
 
 
 class MethodNotAllowed(PropensityError):
@@ -62,6 +66,7 @@ class MethodNotAllowed(PropensityError):
 
     status = 405
     code = "method_not_allowed"
+    is_public = True
 
     def __init__(self, method: str, *, allowed: tuple[str, ...]) -> None:
         super().__init__(f"{method} is not served here; use {' or '.join(allowed)}")
@@ -73,6 +78,15 @@ class TooLarge(PropensityError):
 
     status = 413
     code = "too_large"
+    is_public = True
+
+
+class UnsupportedType(PropensityError):
+    """The request's body is not declared to be JSON."""
+
+    status = 415
+    code = "unsupported_type"
+    is_public = True
 
 
 class SettingsError(PropensityError):
@@ -87,11 +101,11 @@ class SettingsError(PropensityError):
         Args:
             message: Names the variable.
             field: The variable.
-            is_missing: Whether it must be set and is not. That much may be told
-                outside: there is no value to keep.
+            is_missing: Whether it must be set and is not. That much is public: there
+                is no value to keep.
         """
         super().__init__(message, field=field)
-        self.is_missing = is_missing
+        self.is_public = is_missing
 
 
 class UseCaseError(PropensityError):
@@ -126,6 +140,7 @@ class NoChampion(PropensityError):
 
     status = 409
     code = "no_champion"
+    is_public = True
 
 
 class ArtifactError(PropensityError):
@@ -139,6 +154,7 @@ class UnknownVersion(PropensityError):
 
     status = 404
     code = "unknown_version"
+    is_public = True
 
 
 class Pinned(PropensityError):

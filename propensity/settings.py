@@ -16,6 +16,7 @@ from typing import Any
 
 from propensity import tables
 from propensity.errors import SettingsError
+from propensity.ids import NAME
 
 PREFIX = "PROPENSITY_"
 
@@ -38,7 +39,6 @@ _DATASET = re.compile(r"[A-Za-z0-9_]{1,1024}")
 _PROJECT = re.compile(r"[a-z0-9.:-]{1,63}")
 _EXPORT = re.compile(rf"({_PROJECT.pattern}\.)?{_DATASET.pattern}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]")
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 _TOPIC = re.compile(r"[A-Za-z][A-Za-z0-9._~%+-]{2,254}")
@@ -246,7 +246,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "export_wait_minutes": _whole(0, 7 * 24 * 60),
     "property_utc_offset_hours": _whole(-12, 14),
     "location": _matching(re.compile(r"[A-Za-z0-9-]{2,40}")),
-    "use_case": _matching(_NAME),
+    "use_case": _matching(NAME),
     "user_column": _one_of("user_pseudo_id", "user_id"),
     "label_event": _matching(_EVENT),
     "settle_days": _whole(0, 30),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 DAY = timedelta(days=1)
 
@@ -30,6 +30,20 @@ def day_of(text: str) -> date:
     if not _DAY.fullmatch(text):
         raise ValueError(f"{text[:32]!r} is not four, two and two digits with dashes")
     return date.fromisoformat(text)
+
+
+def moment_of(text: str) -> datetime:
+    """
+    Read a moment: a day, or a time in ISO 8601; in UTC if it names no zone.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is neither a day nor a time in ISO 8601") from None
 
 
 @dataclass(frozen=True, kw_only=True)

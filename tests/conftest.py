@@ -25,7 +25,8 @@ from google.cloud.bigquery_storage_v1.services.big_query_read.transports import 
 from hypothesis import settings
 
 from local.processes import free_ports
-from local.stack import EMULATOR_PORTS, Options, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, Options, State
 
 # Machines are shared: how long an example takes says nothing of what it tests.
 settings.register_profile("propensity", deadline=None, max_examples=40)

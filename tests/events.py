@@ -15,10 +15,11 @@ from typing import Any
 
 from propensity import usecases
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, Rules
-from propensity.events.types import Catalogue
+from propensity.events.reading import Accepted
+from propensity.events.rows import Rules
 from propensity.usecases import UseCase
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -176,3 +177,15 @@ def refusal(event: Mapping[str, Any] | bytes, **how: Any) -> tuple[str, str | No
     accepted = accept(message(event), **how)
     assert accepted.rows.num_rows + accepted.truths.num_rows == 0, "it was accepted"
     return accepted.refused[0].reason, accepted.refused[0].field
+
+
+# An event of each of the types that use cases share.
+EXAMPLES = {
+    "new_registration": registration(),
+    "new_purchases": bet(event_type="new_purchases", bet_amount=..., amount=12.3),
+    "new_bet": bet(),
+    "new_win": bet(event_type="new_win", bet_amount=..., win_amount=12.3),
+}
+
+# JSON that no field takes, whatever its kind.
+NEVER = ("[]", "{}", '["a"]', '{"a": 1}')

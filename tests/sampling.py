@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 from google.cloud import bigquery
 
 from local.processes import free_ports
-from local.stack import EMULATOR_PORTS, Options, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, Options, State
 from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from local import ga4_export
+from local.exports import ga4_export, ga4_schema
 
 Row = dict[str, Any]
 
@@ -178,7 +178,7 @@ def shards(rows: Iterable[Row]) -> list[tuple[str, pa.Table]]:
     for row in rows:
         days[row["event_date"]].append(row)
     return [
-        (f"events_{day}", pa.Table.from_pylist(found, ga4_export.ARROW_SCHEMA))
+        (f"events_{day}", pa.Table.from_pylist(found, ga4_schema.ARROW_SCHEMA))
         for day, found in sorted(days.items())
     ]
 

@@ -24,7 +24,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # The floors of the house, by room or module: an import goes down only, or stays in its
 # room. Rooms on one floor do not know each other.
 FLOORS = (
-    {"errors", "timeframe", "statements", "tables"},
+    {"clock", "errors", "ids", "timeframe", "statements", "tables"},
     {"settings", "models", "waiting"},
     {"freshness", "topics", "usecases"},
     {"edges"},
@@ -35,6 +35,10 @@ FLOORS = (
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+# What stands around the package, the top first.
+HOUSE_FLOORS = ("benchmarks", "commands", "local", "offline", "deploy")
+# Starts the one command where there is one, and is not deployed.
+STARTS_COMMANDS = "__main__"
 # Old names that pickles of models have; they lead to their rooms.
 ALIASES = {"anomaly", "half_space_trees", "scoring"}
 
@@ -42,6 +46,7 @@ ALIASES = {"anomaly", "half_space_trees", "scoring"}
 EDGES = {"edges"}
 ANSWERING = {"online", "runs", "stream"}
 SETTINGS = "settings"
+TIME = "clock"
 
 FRAMEWORKS = {"flask", "functions_framework", "starlette"}
 CLIENTS = FRAMEWORKS | {
@@ -175,7 +180,7 @@ def rooms_imported(path: Path) -> set[str]:
 
 HOUSE = [path for path in MODULES if path.parent != PACKAGE or path.stem not in ALIASES]
 OUTSIDE = EDGES | ANSWERING | {SETTINGS}
-CORE = [path for path in HOUSE if room_of(path) not in OUTSIDE]
+CORE = [path for path in HOUSE if room_of(path) not in {*OUTSIDE, STARTS_COMMANDS}]
 
 
 class TestFloors:
@@ -191,7 +196,7 @@ class TestFloors:
 
     def test_every_module_has_a_floor(self):
         """Nothing of the package stands outside the house."""
-        rooms = {room_of(path) for path in HOUSE} - {"__init__"}
+        rooms = {room_of(path) for path in HOUSE} - {"__init__", STARTS_COMMANDS}
 
         assert rooms == {*FLOOR}
 
@@ -226,10 +231,60 @@ class TestFloors:
         assert importing == set()
 
 
+class TestHouse:
+    """The folders around the package: the one on top starts what is below it."""
+
+    @pytest.mark.parametrize("folder", HOUSE_FLOORS)
+    def test_imports_go_down(self, folder):
+        """Nothing knows who starts it: local mode and the programs of ``offline/`` do
+        not import each other both ways, and no one but ``commands`` needs click."""
+        above = {*HOUSE_FLOORS[: HOUSE_FLOORS.index(folder)], "tests"}
+        modules = sorted((ROOT / folder).rglob("*.py"))
+        upward = {
+            named(path): found for path in modules if (found := imports(path) & above)
+        }
+
+        assert modules
+        assert upward == {}
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            path
+            for folder in ("propensity", *HOUSE_FLOORS[2:])
+            for path in sorted((ROOT / folder).rglob("*.py"))
+        ],
+        ids=named,
+    )
+    def test_one_room_reads_command_lines_by_click(self, path):
+        """The functions stay without it, and so does what they are deployed by."""
+        assert "click" not in imports(path)
+
+    @pytest.mark.parametrize(
+        "room",
+        [
+            *(ROOT / "commands").glob("__init__.py"),
+            *(ROOT / "offline").rglob("__init__.py"),
+        ],
+        ids=named,
+    )
+    def test_each_room_has_a_map(self, room):
+        """As the rooms of the package: a docstring that names each module."""
+        text = ast.get_docstring(tree(room)) or ""
+        modules = {path.stem for path in room.parent.glob("*.py")} - {"__init__"}
+
+        assert {name for name in modules if f"``{name}``" not in text} == set()
+        assert imports(room) == set()
+
+
 class TestPureCore:
-    @pytest.mark.parametrize("path", CORE, ids=named)
+    @pytest.mark.parametrize(
+        "path",
+        [path for path in HOUSE if room_of(path) != TIME],
+        ids=named,
+    )
     def test_reads_no_clock(self, path):
-        """Time is an argument: nothing in the core asks what time it is."""
+        """Time is an argument, or comes from the clock that an entry point gives."""
         assert CLOCK.findall(code(path)) == []
 
     @pytest.mark.parametrize(
@@ -304,6 +359,14 @@ class TestSql:
             "stream_features": {
                 *("`stream_events`", "`stream_features_daily`", "`stream_users`"),
             },
+            # Of a part for each value that a use case names: its list, name and column.
+            **dict.fromkeys(
+                (
+                    f"export_{kind}"
+                    for kind in ("string", "int64", "numeric", "float64")
+                ),
+                {"`record`", "`key`", "`column`"},
+            ),
         }
         body = re.sub(r"--[^\n]*", "", path.read_text("utf-8"))
 
@@ -312,7 +375,7 @@ class TestSql:
     @pytest.mark.parametrize("path", STATEMENTS, ids=named)
     def test_is_used(self, path):
         """No statement lies there that nothing runs or includes."""
-        programs = [*ROOT.glob("offline/*.py"), *ROOT.glob("local/*.py")]
+        programs = [*ROOT.glob("offline/**/*.py"), *ROOT.glob("local/**/*.py")]
         uses = "".join(code(module) for module in [*MODULES, *programs])
         uses += "".join(other.read_text("utf-8") for other in STATEMENTS)
 
@@ -341,7 +404,8 @@ class TestFunctions:
     def test_do_not_know_that_they_are_local(self, folder):
         """No branch in a function or the package asks where it runs."""
         for path in [folder / "main.py", *MODULES]:
-            assert not imports(path) & {"local", "tests", "offline", "deploy"}
+            if path.stem != STARTS_COMMANDS:
+                assert not imports(path) & {*HOUSE_FLOORS, "tests"}
 
     @pytest.mark.parametrize("folder", FUNCTIONS, ids=named)
     def test_pin_what_they_need(self, folder):

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pytest
 
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import training
+from propensity.learning import data, fit
 from propensity.models.scoring import Scorer
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -215,10 +215,10 @@ class TestCalibration:
         settings = replace(
             Settings(project="p"), minimum_training_rows=100, minimum_conversions=20
         )
-        found = training.train(
-            rows,
+        spans = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
+        found = fit.train(
+            data.of_users(rows, TOY, spans, settings=settings),
             TOY,
-            Timeframe(lookback_days=60, horizon_days=7, settle_days=3),
             preprocessor=None,
             settings=settings,
         )
@@ -226,7 +226,7 @@ class TestCalibration:
         scorer = Scorer.compile(
             found.preprocessor, found.model, features=dict(TOY.features)
         )
-        mean = float(training.scores(scorer, newest).mean())
+        mean = float(fit.scores(scorer, newest).mean())
         true = float(np.mean(newest["label"].to_numpy()))
 
         assert len(rows) <= maximum

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from local.stack import PORT_OFFSETS
+from local.stack.state import PORT_OFFSETS
 from propensity import settings as module
 from propensity.errors import SettingsError
 from propensity.settings import Settings

@@ -28,6 +28,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 )
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
 
+from propensity.edges.channels import open_client
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
 
@@ -72,12 +73,11 @@ class Appends:
 
     @cached_property
     def _client(self) -> BigQueryWriteAsyncClient:
-        endpoint = self.settings.bigquery_storage_endpoint
-        if not endpoint:
-            return BigQueryWriteAsyncClient()
-        channel = grpc.aio.insecure_channel(endpoint)
-        return BigQueryWriteAsyncClient(
-            transport=BigQueryWriteGrpcAsyncIOTransport(channel=channel)
+        return open_client(
+            BigQueryWriteAsyncClient,
+            BigQueryWriteGrpcAsyncIOTransport,
+            endpoint=self.settings.bigquery_storage_endpoint,
+            channel=grpc.aio.insecure_channel,
         )
 
     async def append(self, table: Table, rows: pa.RecordBatch) -> None:
@@ -173,7 +173,7 @@ class Connection:
         return answered
 
     def close(self, error: PropensityError) -> None:
-        """End the call; whoever waits gets the error."""
+        """End the call; each waiting request gets the error."""
         self.is_closed = True
         self._task.cancel()
         self._fail(error)

@@ -3,7 +3,7 @@ The edge to Cloud Storage: write once, read verified, compare and set.
 
 Objects under a version are written once (``create``). The few that change are changed
 only by whoever read their newest generation (``replace``), so that of two writers one
-is told that it lost.
+gets a ``Conflict``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 # An overwrite takes this right. Who may only create is refused for the lack of it where
-# there is an object already, before the generation that was asked for is looked at.
+# there is an object already, before the wanted generation is looked at.
 _OVERWRITES = "storage.objects.delete"
 
 

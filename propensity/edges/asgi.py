@@ -1,5 +1,5 @@
 """
-What the asynchronous functions share at their edge to HTTP: bodies in, JSON out, logs.
+What the asynchronous functions share over HTTP: bodies in, JSON out, failures answered.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -7,26 +7,17 @@ What the asynchronous functions share at their edge to HTTP: bodies in, JSON out
 from __future__ import annotations
 
 import functools
-import json
-import time
-import traceback
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from propensity.clock import SYSTEM, Clock
 from propensity.edges import protocol
+from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
 from propensity.edges.log import log
 from propensity.edges.tracing import trace_of
-from propensity.errors import (
-    MethodNotAllowed,
-    MissingTable,
-    PropensityError,
-    RequestError,
-    SchemaError,
-    SettingsError,
-    TooLarge,
-)
+from propensity.errors import MethodNotAllowed, RequestError, TooLarge
 from propensity.settings import project_here
 
 
@@ -75,8 +66,8 @@ async def body_of(request: Request, *, maximum: int) -> bytes:
     while is_more:
         received = await request.receive()
         if received["type"] == "http.disconnect":
-            told = "the connection was closed within the body"
-            raise RequestError(told, field="body")
+            message = "the connection was closed within the body"
+            raise RequestError(message, field="body")
         chunk = received.get("body", b"")
         chunks.append(chunk)
         size += len(chunk)
@@ -98,60 +89,65 @@ def trace(request: Request) -> dict[str, str | bool]:
 Function = Callable[[Request], Awaitable[Response]]
 
 
-def answers_failures(name: str) -> Callable[[Function], Function]:
+def _no_fields(_: Request) -> Mapping[str, object]:
+    return {}
+
+
+def answers_failures(
+    name: str,
+    policy: Policy = PUBLIC,
+    *,
+    methods: tuple[str, ...] = (),
+    log_fields: Callable[[Request], Mapping[str, object]] = _no_fields,
+    clock: Clock = SYSTEM,
+) -> Callable[[Function], Function]:
     """
     Turn whatever a function raises into JSON, and log it by one line.
 
-    What the caller did is told in full. What went wrong behind the function may name
-    tables, buckets and settings, and is told in its log alone.
-
     Args:
         name: Of the function, in the log.
+        policy: What its callers are told.
+        methods: Those that it takes; none where it looks for itself.
+        log_fields: What else the line says of a request.
+        clock: Measures how long the request took.
     """
-
     protocol.install()
 
     def decorate(function: Function) -> Function:
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
-            began = time.monotonic()
+            began = clock.monotonic()
             # No variable may hold what was raised: each would hold the other, and with
             # them the request, until the garbage collector looks.
             try:
+                if methods and request.scope["method"] not in methods:
+                    raise MethodNotAllowed(request.scope["method"], allowed=methods)
                 return await function(request)
-            except PropensityError as raised:
-                return _failed(name, raised, began, request)
             except Exception as raised:  # the one place: the last before the caller
-                frames = "".join(traceback.format_tb(raised.__traceback__))
-                told = f"{type(raised).__name__}\n{frames}"
-                return _failed(name, PropensityError(told), began, request)
+                failure = failure_of(raised, policy)
+            log(
+                failure.severity,
+                failure.log_message,
+                function=name,
+                **failure.log_fields,
+                seconds=clock.monotonic() - began,
+                **log_fields(request),
+                **trace(request),
+            )
+            return Json(
+                failure.encoded,
+                status=failure.status,
+                headers=[
+                    (key.lower().encode(), value.encode())
+                    for key, value in failure.headers.items()
+                ],
+            )
 
         return answered
 
     return decorate
 
 
-def _failed(
-    name: str, error: PropensityError, began: float, request: Request
-) -> Response:
-    log(
-        "ERROR" if error.status >= 500 else "WARNING",
-        error.message,
-        function=name,
-        outcome=error.code,
-        status=error.status,
-        field=error.field,
-        seconds=time.monotonic() - began,
-        **trace(request),
-    )
-    body = error.body()
-    is_untold = error.status >= 500 or isinstance(error, MissingTable | SchemaError)
-    if is_untold and not (isinstance(error, SettingsError) and error.is_missing):
-        again = "; try again" if error.retryable else ""
-        body["message"] = f"not answered; the function's log says why{again}"
-    headers = []
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if error.status == 503:
-        headers.append((b"retry-after", b"1"))
-    return Json(json.dumps(body).encode(), status=error.status, headers=headers)
+def answers_pushes(name: str) -> Callable[[Function], Function]:
+    """Do the same for a function that Pub/Sub pushes to."""
+    return answers_failures(name, PUSHES, methods=("POST",))

@@ -1,8 +1,8 @@
 """
 The server of the asynchronous functions: what it refuses by itself is JSON, too.
 
-uvicorn parses requests before a function is asked. What is no HTTP it would answer in
-plain text, and a connection that ends within a body not at all.
+uvicorn parses a request before it calls the function. Bytes that are not HTTP it would
+answer in plain text, and a connection that ends within a body not at all.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from google.pubsub_v1.services.publisher.transports import (
 )
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
+from propensity.edges.channels import open_client
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, Unavailable
 
@@ -39,12 +40,11 @@ class Bus:
 
     @cached_property
     def _client(self) -> PublisherAsyncClient:
-        endpoint = self.settings.pubsub_endpoint
-        if not endpoint:
-            return PublisherAsyncClient()
-        channel = grpc.aio.insecure_channel(endpoint)
-        return PublisherAsyncClient(
-            transport=PublisherGrpcAsyncIOTransport(channel=channel)
+        return open_client(
+            PublisherAsyncClient,
+            PublisherGrpcAsyncIOTransport,
+            endpoint=self.settings.pubsub_endpoint,
+            channel=grpc.aio.insecure_channel,
         )
 
     async def publish(
@@ -129,17 +129,12 @@ def publish_once(
     """
     path = f"projects/{settings.project}/topics/{topic}"
     message = PubsubMessage(data=payload, attributes=attributes)
-    with _client(settings) as client:
+    with open_client(
+        PublisherClient, PublisherGrpcTransport, endpoint=settings.pubsub_endpoint
+    ) as client:
         client.publish(
             topic=path,
             messages=[message],
             retry=Retry(initial=0.1, maximum=2.0, timeout=ONCE_S),
             timeout=ONCE_S,
         )
-
-
-def _client(settings: Settings) -> PublisherClient:
-    if not settings.pubsub_endpoint:
-        return PublisherClient()
-    channel = grpc.insecure_channel(settings.pubsub_endpoint)
-    return PublisherClient(transport=PublisherGrpcTransport(channel=channel))

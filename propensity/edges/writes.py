@@ -36,6 +36,7 @@ from google.cloud.bigquery_storage_v1.types import (
 )
 
 from propensity.edges.appends import UPDATES, check
+from propensity.edges.channels import open_client
 from propensity.edges.rights import denied
 from propensity.errors import Unavailable
 
@@ -61,13 +62,13 @@ _PASSING = (
 _ALREADY_THERE = grpc.StatusCode.ALREADY_EXISTS.value[0]
 
 
-def open_client(settings: Settings) -> BigQueryWriteClient:
+def client_of(settings: Settings) -> BigQueryWriteClient:
     """Open a client; nothing is sent yet."""
-    endpoint = settings.bigquery_storage_endpoint
-    if not endpoint:
-        return BigQueryWriteClient()
-    channel = grpc.insecure_channel(endpoint)
-    return BigQueryWriteClient(transport=BigQueryWriteGrpcTransport(channel=channel))
+    return open_client(
+        BigQueryWriteClient,
+        BigQueryWriteGrpcTransport,
+        endpoint=settings.bigquery_storage_endpoint,
+    )
 
 
 def write(

@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import msgspec
 
 from propensity.errors import RequestError
-from propensity.events.types import Refused
+from propensity.events.values import Refused
 
 # The largest message that Pub/Sub takes is 10 MB; base64 and the envelope add a third.
 MAXIMUM_BODY_BYTES = 15 * 1024**2
@@ -71,7 +71,7 @@ def message(body: bytes) -> Message:
 
     Raises:
         RequestError: This is no push; the field at fault is named. A payload that is
-            not base64 is none of the caller's errors: ``problem`` tells of it.
+            not base64 is no error of the caller: ``problem`` says so.
     """
     pushed = _pushed(body)
     message_id = pushed.message_id or pushed.snake_id

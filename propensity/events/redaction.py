@@ -16,7 +16,8 @@ from typing import Any
 
 import msgspec
 
-from propensity.events.types import PERSONAL, Refused, age_at, moment_of
+from propensity.events.types import PERSONAL
+from propensity.events.values import Refused, age_at, moment_of
 
 REMOVED = "(removed)"
 

@@ -19,12 +19,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.learning import description, report
+from propensity.learning import description
+from propensity.learning.report.page import training_page
 from propensity.registry.versions import HTML, JSON, PARQUET, Published, pickled
 from propensity.tables import EVENT, TRAINING_METADATA, USER
 
 if TYPE_CHECKING:
-    from propensity.learning.training import Trained, Verdict
+    from propensity.learning.fit import Trained
+    from propensity.learning.gate import Verdict
     from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
@@ -175,7 +177,7 @@ def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes
     }
     text = json.dumps(full, indent=1, default=str)
     made[CARD] = (text.encode(), JSON)
-    page = report.training_page(json.loads(text))
+    page = training_page(json.loads(text))
     made[REPORT] = (page.encode(), HTML)
     return made
 

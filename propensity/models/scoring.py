@@ -29,7 +29,8 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import ThreadpoolController
 
 from propensity.errors import SchemaError
-from propensity.models.encoding import Encoder, Kind, Rows, check
+from propensity.models.encoder import Encoder
+from propensity.models.encoding import Kind, Rows, check
 from propensity.models.shortcuts import Shortcut, probability_of
 
 # Large enough that the cost of a call to scikit-learn is spread thin, small enough
@@ -305,31 +306,6 @@ class Scorer:
             # Fitted on named columns: unnamed ones would make it warn.
             encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
         out[:] = self._model.predict_proba(encoded)[:, 1]
-
-
-def score(
-    batches: Iterable[pa.RecordBatch],
-    preprocessor: Any,
-    model: Any,
-    *,
-    features: Mapping[str, Kind],
-    chunk_rows: int = CHUNK_ROWS,
-    threads: int | None = None,
-) -> Iterator[Scored]:
-    """
-    Yield each batch with its probabilities: ``Scorer.compile`` and ``Scorer.score``.
-
-    They are ``model.predict_proba(preprocessor.transform(frame))[:, 1]`` for the
-    frames of ``encoding.to_frame``, to 1e-9 and mostly to the last bit.
-
-    Raises:
-        SchemaError: Features, batches, preprocessor and model do not fit together.
-        ValueError: ``chunk_rows`` or ``threads`` is not positive.
-    """
-    scorer = Scorer.compile(
-        preprocessor, model, features=features, chunk_rows=chunk_rows, threads=threads
-    )
-    return scorer.score(batches)
 
 
 def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:

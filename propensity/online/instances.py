@@ -1,60 +1,47 @@
 """
-From the JSON of a request to rows of features, and from scores to rows of the log.
+Instances to be scored: features read from JSON or from a row, as a model takes them.
 
-Pure: a request asks for the scores of instances, whose features it has, or of a user,
-whose features are known. Each way to ask is read into one ``Question``. Whatever is
-wrong with it names its field.
+Pure. Whatever is wrong with an instance names its field.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from msgspec import UNSET, UnsetType
 
-from propensity import tables
-from propensity.errors import RequestError, TooLarge
-from propensity.events.types import (
-    MAXIMUM_ID_CHARACTERS,
+from propensity.errors import RequestError
+from propensity.events.values import (
     MAXIMUM_TEXT_CHARACTERS,
     Refused,
     numeral_of,
     sensible_instant,
 )
+from propensity.ids import problem_of
 from propensity.models.encoding import Rows
 from propensity.usecases import NUMBER, UseCase
 
 if TYPE_CHECKING:
-    from propensity.registry.serving import Serving, Standing
+    pass
 
-# One of them says what is to be scored; without any the features are the body's own.
-WAYS = ("features", "instances", "user_id")
+# Name of the function, in its log lines.
+FUNCTION = "score"
+
 INGESTED = "ingest_ts"
 EVENT_ID = "event_id"
-SOURCE = "online"
 
-# Control characters, and halves of surrogate pairs, which are not text.
-_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _HALF = re.compile(r"[\ud800-\udfff]")
-_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _PLAIN = frozenset({float, int})
-_LARGEST = 2**63 - 1
-# Python refuses whole numbers of more digits.
-_MOST_DIGITS = 4_300
 _MILLISECOND = timedelta(milliseconds=1)
 
-_decode = msgspec.json.Decoder().decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -68,8 +55,8 @@ class Instance:
         texts: Values of the categories, likewise.
         nulls: Names of the numbers that are null.
         event_id: The identity that it was given; None for none.
-        ingested_at: When it came into being for us, in UTC; UNSET where that is not
-            told, None where what is told makes no sense.
+        ingested_at: When it came into being for us, in UTC; UNSET where nothing
+            says so, None where what does makes no sense.
     """
 
     numbers: Sequence[float]
@@ -86,37 +73,12 @@ class Instance:
             at: When it was scored, in UTC.
 
         Returns:
-            UNSET where it is not told since when, None where that makes no sense.
+            UNSET where nothing says since when, None where that makes no sense.
         """
         since = self.ingested_at
         if not isinstance(since, datetime):
             return since
         return None if since > at else (at - since) / _MILLISECOND
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """
-    What a request asks for: scores of instances, or of a user, whichever is there.
-
-    Attributes:
-        use_case: Whose model is asked.
-        version: The version that is asked; None for what serves.
-        instances: In the order of the request; none where a user is asked for.
-        prefixes: Of the fields of each instance, for errors.
-        user_id: None where instances are asked for.
-        is_single: Whether the answer is one object and no list.
-        event_id, ingested_at: Of the request for a user.
-    """
-
-    use_case: UseCase
-    version: int | None
-    instances: Sequence[Instance] = ()
-    prefixes: Sequence[str] = ()
-    user_id: str | None = None
-    is_single: bool = True
-    event_id: str | None = None
-    ingested_at: datetime | None | UnsetType = UNSET
 
 
 class Layout:
@@ -176,10 +138,10 @@ class Layout:
             values, nulls = self._each(values, prefix)
         texts = [_text(given, name, prefix) for name in self.texts]
         event_id = self.event_id(given, prefix)
-        ingested_at = _ingested_at(given, latest)
+        ingested_at = ingested_at_of(given, latest)
         if beside is not None:
             event_id = self.event_id(beside, "") or event_id
-            outer = _ingested_at(beside, latest)
+            outer = ingested_at_of(beside, latest)
             ingested_at = ingested_at if outer is UNSET else outer
         return Instance(values, texts, nulls, event_id, ingested_at)
 
@@ -237,160 +199,6 @@ class Layout:
         return Instance(numbers, [row[name] for name in self.texts], nulls)
 
 
-class Reader:
-    """Reads the questions of requests to a deploy with some use cases."""
-
-    def __init__(
-        self, use_cases: Iterable[UseCase], *, default: str, maximum_instances: int
-    ) -> None:
-        """
-        Args:
-            use_cases: Of this deploy.
-            default: Name of the use case where a request tells of none.
-            maximum_instances: Most instances of a request.
-        """
-        self.layouts = {one.name: Layout(one) for one in use_cases}
-        self._default = default
-        self._maximum = maximum_instances
-
-    def question(self, body: bytes, *, latest: datetime) -> Question:
-        """
-        Read the body of a request.
-
-        Args:
-            body: JSON.
-            latest: The last moment that ``ingest_ts`` makes sense for.
-
-        Raises:
-            RequestError: It is no question; the field at fault is named.
-            TooLarge: It has too many instances.
-        """
-        given = _object(body)
-        version = _version(given.get("version"))
-        ways = [name for name in WAYS if name in given]
-        if len(ways) > 1:
-            raise RequestError(
-                f"give one of {', '.join(WAYS)}; {' and '.join(ways)} are there",
-                field=ways[1],
-            )
-        if not ways:
-            layout = self._layout(given, given)
-            if not given.keys() & layout.names:
-                raise RequestError(
-                    f"nothing to score: give one of {', '.join(WAYS)}, or the features "
-                    f"themselves: {', '.join(layout.use_case.features)}",
-                    field="features",
-                )
-            one = layout.instance(given, prefix="", latest=latest)
-            return Question(layout.use_case, version, (one,), ("",))
-        [way] = ways
-        asked = given[way]
-        if way == "user_id":
-            layout = self._layout(given, {})
-            user_id = identity(asked, way)
-            return Question(
-                layout.use_case,
-                version,
-                user_id=user_id,
-                event_id=layout.event_id(given, ""),
-                ingested_at=_ingested_at(given, latest),
-            )
-        if way == "features":
-            if type(asked) is not dict:
-                raise RequestError("features must be an object", field=way)
-            layout, prefix = self._layout(given, asked), "features."
-            one = layout.instance(asked, prefix=prefix, latest=latest, beside=given)
-            return Question(layout.use_case, version, (one,), (prefix,))
-        return self._several(given, asked, version, latest)
-
-    def _several(
-        self,
-        given: Mapping[str, Any],
-        asked: Any,
-        version: int | None,
-        latest: datetime,
-    ) -> Question:
-        if type(asked) is not list or not asked:
-            raise RequestError(
-                "instances must be a list of objects, one at least", field="instances"
-            )
-        if len(asked) > self._maximum:
-            raise TooLarge(
-                f"{len(asked)} instances, and {self._maximum} are allowed",
-                field="instances",
-            )
-        prefixes = [f"instances[{place}]." for place in range(len(asked))]
-        for one, prefix in zip(asked, prefixes, strict=True):
-            if type(one) is not dict:
-                raise RequestError("an instance is an object", field=prefix[:-1])
-        layout = self._layout(given, asked[0])
-        instances = [
-            layout.instance(one, prefix=prefix, latest=latest)
-            for one, prefix in zip(asked, prefixes, strict=True)
-        ]
-        return Question(layout.use_case, version, instances, prefixes, is_single=False)
-
-    def _layout(self, given: Mapping[str, Any], features: Mapping[str, Any]) -> Layout:
-        """Return the layout of the use case that is named, or whose features these are.
-
-        The use case of which most features are there, and more than half, so that one
-        that is missing is named; the default where several are alike.
-        """
-        name = given.get("use_case")
-        if name is None:
-            keys = features.keys()
-            if len(keys) > 1:
-                shares = {
-                    one.use_case.name: len(one.names & keys) / len(one.names)
-                    for one in self.layouts.values()
-                }
-                most = max(0.5, *shares.values())
-                likely = [one for one, share in shares.items() if share == most > 0.5]
-                if len(likely) == 1:
-                    return self.layouts[likely[0]]
-            name = self._default
-        if not isinstance(name, str):
-            raise RequestError("use_case must be a text", field="use_case")
-        if name not in self.layouts:
-            raise RequestError(
-                f"there is no use case {name[:64]!r}; this deploy has "
-                f"{', '.join(self.layouts)}",
-                field="use_case",
-            )
-        return self.layouts[name]
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    """Return the object that a body holds."""
-    try:
-        given = _decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        # What Python reads beyond JSON, such as NaN, is refused where it stands, by
-        # its name.
-        try:
-            given = json.loads(body.decode(), parse_int=_integer)
-        except (ValueError, RecursionError):
-            raise RequestError("the body is not JSON in UTF-8", field="body") from None
-    if type(given) is not dict:
-        raise RequestError("the body must be a JSON object", field="body")
-    return given
-
-
-def _integer(digits: str) -> int | float:
-    """Return a whole number; one with more digits than Python reads is infinite."""
-    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
-
-
-def _version(value: Any) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, str) and _WHOLE.fullmatch(value):
-        value = int(value)
-    if type(value) is not int:
-        raise RequestError("version must be a whole number", field="version")
-    return max(-1, min(value, _LARGEST))
-
-
 def _number(value: Any, field: str) -> float:
     """Return a number, or the one that a text holds."""
     if type(value) not in {float, int, str}:
@@ -434,18 +242,12 @@ def identity(value: Any, field: str) -> str:
     """
     if type(value) is int:
         value = str(value)
-    if not isinstance(value, str):
-        raise RequestError(f"{field} must be a text", field=field)
-    if not 0 < len(value) <= MAXIMUM_ID_CHARACTERS or _NOT_TEXT.search(value):
-        raise RequestError(
-            f"{field} has 1 to {MAXIMUM_ID_CHARACTERS} characters, none of them a "
-            "control character",
-            field=field,
-        )
-    return value
+    if problem := problem_of(value):
+        raise RequestError(f"{field} {problem}", field=field)
+    return str(value)
 
 
-def _ingested_at(
+def ingested_at_of(
     given: Mapping[str, Any], latest: datetime
 ) -> datetime | None | UnsetType:
     """Return when an instance came into being; whatever it says, it is scored."""
@@ -457,115 +259,3 @@ def _ingested_at(
 def _missing(name: str, prefix: str) -> RequestError:
     field = prefix + name
     return RequestError(f"feature {field} is missing", field=field)
-
-
-# -- what is answered and logged -------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Scored:
-    """
-    Scores of a question, all of one version.
-
-    Attributes:
-        standing: What served: its champion gave ``values``, its shadow ``shadow``.
-        values: A score for each instance; NaN while the model is not warm.
-        shadow: Likewise; None where nothing scores beside.
-        at: When they were scored, in UTC.
-    """
-
-    standing: Standing
-    values: Sequence[float]
-    shadow: Sequence[float] | None
-    at: datetime
-
-
-def inference_id(use_case: str, event_id: str, version: int) -> str:
-    """Return the identity of a score: asked again, the same event repeats it."""
-    return hashlib.sha256(_encode((use_case, event_id, version))).hexdigest()
-
-
-def score_of(serving: Serving, value: float) -> dict[str, float | None]:
-    """Return a score under the name of its kind; the other, and NaN, are null."""
-    known = None if math.isnan(value) else value
-    if serving.is_anomaly:
-        return {"probability": None, "anomaly_score": known}
-    return {"probability": known, "anomaly_score": None}
-
-
-def logged(
-    question: Question,
-    layout: Layout,
-    instances: Sequence[Instance],
-    *,
-    event_ids: Sequence[str],
-    scored: Scored,
-    latencies_ms: Sequence[float | None],
-) -> list[tuple[Any, ...]]:
-    """
-    Return what is logged of a question: values of each row, in the log's order.
-
-    Args:
-        question: What was asked.
-        layout: Of its use case.
-        instances: What was scored.
-        event_ids: Of each.
-        scored: What came of them.
-        latencies_ms: Of each, to the score; None where nobody can tell.
-    """
-    standing, at = scored.standing, scored.at
-    features = [layout.written(one) for one in instances]
-    found = []
-    for serving, values, is_shadow in (
-        (standing.champion, scored.values, False),
-        (standing.shadow, scored.shadow, True),
-    ):
-        if serving is None or values is None:
-            continue
-        for place, value in enumerate(values):
-            event_id = event_ids[place]
-            since = instances[place].ingested_at
-            event_time = since if isinstance(since, datetime) else at
-            known = None if math.isnan(value) else value
-            found.append(
-                (
-                    question.use_case.name,
-                    inference_id(question.use_case.name, event_id, serving.version),
-                    event_id,
-                    question.user_id or event_id,
-                    event_time,
-                    event_time.date(),
-                    serving.version,
-                    None if serving.is_anomaly else known,
-                    known if serving.is_anomaly else None,
-                    serving.is_warm,
-                    is_shadow,
-                    standing.epoch,
-                    SOURCE,
-                    features[place],
-                    at,
-                    at.date(),
-                    latencies_ms[place],
-                )
-            )
-    return found
-
-
-_SCHEMA = tables.INFERENCE_LOG.arrow_schema()
-_FEATURES = _SCHEMA.get_field_index("features")
-# What a row takes beside its features, about.
-_ROW_BYTES = 1_000
-
-
-def size_of(row: Sequence[Any]) -> int:
-    """Return about how many bytes of memory a row of ``logged`` takes."""
-    return len(row[_FEATURES]) + _ROW_BYTES
-
-
-def rows_of(rows: Sequence[Sequence[Any]]) -> pa.RecordBatch:
-    """Return rows of ``logged`` as rows of ``inference_log``."""
-    columns = [
-        pa.array(column, field.type)
-        for column, field in zip(zip(*rows, strict=True), _SCHEMA, strict=True)
-    ]
-    return pa.RecordBatch.from_arrays(columns, schema=_SCHEMA)

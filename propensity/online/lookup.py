@@ -1,11 +1,10 @@
 """
 Lookups: the newest probability of a user, from a cache or from one shared query.
 
-A request becomes a ``Question``, ``Lookups`` answers it, every failure becomes JSON.
-Between the cache and the table stands ``Source``, which is asked for many users at a
-time: whoever waits while queries are under way goes into the next one together, and a
-user whom many ask for is read once. Everything but ``Source.read`` runs in the event
-loop's one thread, so nothing here needs a lock.
+``Lookups`` answers a ``Question``. Between the cache and the table stands ``Source``,
+which reads many users at a time: requests that wait while queries are under way go into
+the next one together, and a user whom many look up is read once. Everything but
+``Source.read`` runs in the event loop's one thread, so nothing here needs a lock.
 
 No user id is ever logged: they are personal data.
 """
@@ -15,67 +14,33 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-import re
-import time
-import traceback
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import date
 from typing import Protocol
-from urllib.parse import parse_qsl
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.edges import protocol
-from propensity.edges.asgi import Json, body_of, trace
+from propensity.clock import SYSTEM, Clock
+from propensity.edges.asgi import Json
+from propensity.edges.failures import Policy
 from propensity.edges.log import log
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import (
-    MethodNotAllowed,
-    MissingTable,
-    NoSuchPath,
-    PropensityError,
-    RequestError,
-    SettingsError,
-    TooLarge,
-    Unavailable,
-)
+from propensity.errors import MissingTable, Unavailable
+from propensity.online.question import MAXIMUM_USERS, Question
 from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.waiting.refreshed import Refreshed
 
 FUNCTION = "getProba"
-MAXIMUM_USERS = 1_000
-MAXIMUM_ID_CHARACTERS = 256
-# A thousand ids of the longest kind, every character escaped, need three quarters.
-MAXIMUM_BODY_BYTES = 4 * 1024**2
-# One id of the longest kind, percent-encoded, needs three eighths.
-MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
 CONCURRENT_QUERIES = 4
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
-ALLOWED_METHODS = ("GET", "HEAD", "POST")
-
-_USE_CASE = re.compile(r"[a-z][a-z0-9_]{0,63}")
-# Control characters, and halves of surrogate pairs, which are not text.
-_NOT_TEXT = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-# The whole query string where it holds one user id that needs no decoding.
-_PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
-_JSON_TYPE = "application/json"
-_USE_CASE_KEY = "propensity.use_case"
-
-
-class UnsupportedType(PropensityError):
-    """The request's body is not declared to be JSON."""
-
-    status = 415
-    code = "unsupported_type"
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +70,7 @@ class Source(Protocol):
         Read the predictions of 1 to ``MAXIMUM_USERS`` users, each named once.
 
         Raises:
-            PropensityError: They could not be read; nobody is told that there are none.
+            PropensityError: They could not be read: nobody is answered "has none".
         """
 
 
@@ -132,135 +97,6 @@ class PredictionsTable:
             for row in rows
         ]
         return Reading(found, bytes_billed)
-
-
-# -- the request ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """Whom a request asks about; ``is_single`` where the answer is one object."""
-
-    user_ids: Sequence[str]
-    use_case: str | None
-    is_single: bool
-
-
-async def question(request: Request) -> Question:
-    """
-    Read a request, and leave the use case that it names in its scope for the log.
-
-    Raises:
-        NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
-    """
-    scope = request.scope
-    # Most ids need no decoding, which costs more than the rest of a cached lookup.
-    plain = _PLAIN.fullmatch(scope["query_string"])
-    if plain and scope["method"] == "GET" and scope["path"] == "/":
-        return Question((plain[1].decode(),), None, is_single=True)
-    asked = await _asked(request)
-    scope[_USE_CASE_KEY] = asked.use_case
-    return asked
-
-
-async def _asked(request: Request) -> Question:
-    method = request.scope["method"]
-    if request.scope["path"] != "/":
-        raise NoSuchPath("only / is served here")
-    if method in {"GET", "HEAD"}:
-        return _asked_in_query_string(request.scope["query_string"])
-    if method == "POST":
-        if request.scope["query_string"]:
-            raise RequestError("a POST takes no query parameters; put them in the body")
-        _refuse_other_types(request.headers.get("content-type", ""))
-        body = await body_of(request, maximum=MAXIMUM_BODY_BYTES)
-        return _asked_in_body(body)
-    raise MethodNotAllowed(method, allowed=ALLOWED_METHODS)
-
-
-def _asked_in_query_string(encoded: bytes) -> Question:
-    if len(encoded) > MAXIMUM_QUERY_STRING_BYTES:
-        raise RequestError(
-            f"the query string is longer than {MAXIMUM_QUERY_STRING_BYTES} bytes",
-            field="user_id",
-        )
-    try:
-        pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
-    except ValueError:
-        raise RequestError(
-            "the query string is not percent-encoded UTF-8", field="user_id"
-        ) from None
-    given: dict[str, str] = {}
-    for name, value in pairs:
-        if name not in {"user_id", "use_case"}:
-            raise RequestError(
-                "unknown query parameter; known are user_id and use_case",
-                field=name[:64],
-            )
-        if name in given:
-            raise RequestError(f"{name} must be given once", field=name)
-        given[name] = value
-    if "user_id" not in given:
-        raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
-    user_id = _checked_user(given["user_id"], field="user_id")
-    use_case = given.get("use_case")
-    if use_case is not None:
-        _check_use_case(use_case)
-    return Question((user_id,), use_case, is_single=True)
-
-
-def _refuse_other_types(content_type: str) -> None:
-    if content_type.partition(";")[0].strip().lower() != _JSON_TYPE:
-        raise UnsupportedType(
-            f"the body must be JSON, with the header Content-Type: {_JSON_TYPE}",
-            field="Content-Type",
-        )
-
-
-def _asked_in_body(body: bytes) -> Question:
-    try:
-        given = json.loads(body)
-    except (ValueError, RecursionError):
-        raise RequestError("the body is not JSON in UTF-8") from None
-    if not isinstance(given, dict):
-        raise RequestError('the body must be an object: {"user_ids": ["..."]}')
-    if unknown := sorted(given.keys() - {"user_ids", "use_case"}):
-        raise RequestError(
-            "unknown field; known are user_ids and use_case", field=unknown[0][:64]
-        )
-    user_ids = given.get("user_ids")
-    if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
-        raise RequestError(
-            f"user_ids must be a list of 1 to {MAXIMUM_USERS} strings", field="user_ids"
-        )
-    for place, user_id in enumerate(user_ids):
-        _checked_user(user_id, field=f"user_ids[{place}]")
-    use_case = given.get("use_case")
-    if "use_case" in given:
-        _check_use_case(use_case)
-    return Question(user_ids, use_case, is_single=False)
-
-
-def _checked_user(user_id: object, *, field: str) -> str:
-    if not isinstance(user_id, str):
-        raise RequestError("a user id must be a string", field=field)
-    if not user_id:
-        raise RequestError("a user id must not be empty", field=field)
-    if len(user_id) > MAXIMUM_ID_CHARACTERS:
-        raise RequestError(
-            f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field=field
-        )
-    if _NOT_TEXT.search(user_id):
-        raise RequestError("a user id has no control characters", field=field)
-    return user_id
-
-
-def _check_use_case(use_case: object) -> None:
-    if not isinstance(use_case, str) or not _USE_CASE.fullmatch(use_case):
-        raise RequestError(
-            f"use_case must match {_USE_CASE.pattern}, as the folder of one does",
-            field="use_case",
-        )
 
 
 # -- the answer -----------------------------------------------------------------------
@@ -318,7 +154,7 @@ class Lookups:
     """
     Answers questions from the cache, and the rest from as few reads as possible.
 
-    Belongs to one event loop. ``clock`` is monotonic, in seconds.
+    Belongs to one event loop. ``threads`` are those that ``Source.read`` runs in.
     """
 
     def __init__(
@@ -327,7 +163,8 @@ class Lookups:
         settings: Settings,
         *,
         suppressed: Refreshed[Suppressed] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        threads: Executor,
+        clock: Clock = SYSTEM,
     ) -> None:
         """
         Args:
@@ -339,46 +176,51 @@ class Lookups:
         self._source = source
         self._suppressed = suppressed
         self._settings = settings
-        self._clock = clock
+        self._clock = clock.monotonic
         self._cache = Cache(
             ttl_s=settings.lookup_ttl_s, users=settings.lookup_cache_users
         )
-        self._threads = ThreadPoolExecutor(CONCURRENT_QUERIES, "lookup")
+        self._threads = threads
         self._batches: deque[_Batch] = deque()
         self._asked: dict[Key, _Batch] = {}
         self._running = 0
 
     @classmethod
-    def open(cls, settings: Settings) -> Lookups:
+    def open(cls, settings: Settings, *, clock: Clock = SYSTEM) -> Lookups:
         """Open the BigQuery client; nothing is sent yet."""
         warehouse = Warehouse.open(settings)
         return cls(
             PredictionsTable(warehouse),
             settings,
             suppressed=suppressed_users(
-                warehouse, function=FUNCTION, clock=time.monotonic
+                warehouse, function=FUNCTION, clock=clock.monotonic
             ),
+            threads=ThreadPoolExecutor(CONCURRENT_QUERIES, FUNCTION),
+            clock=clock,
         )
 
-    async def answer(self, asked: Question, *, today: date) -> Response:
+    async def answer(self, question: Question, *, today: date) -> Response:
         """
         Answer a question as of ``today``.
 
         Raises:
             PropensityError: The predictions could not be read.
         """
-        use_case = asked.use_case or self._settings.use_case
+        use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
-        if not asked.is_single:
-            found = await self.find(use_case, asked.user_ids)
+        if not question.is_single:
+            found = await self.find(use_case, question.user_ids)
             predictions = ",".join(
-                [rendered(user, found[user], oldest=oldest) for user in asked.user_ids]
+                [
+                    rendered(user, found[user], oldest=oldest)
+                    for user in question.user_ids
+                ]
             )
             return Json(f'{{"predictions":[{predictions}]}}'.encode())
-        user_id = asked.user_ids[0]
+        user_id = question.user_ids[0]
         is_known, prediction = self._cache.find((use_case, user_id), now=self._clock())
         if not is_known or (self._suppressed and await self._suppressed.current()):
-            prediction = (await self.find(use_case, asked.user_ids))[user_id]
+            prediction = (await self.find(use_case, question.user_ids))[user_id]
         body = rendered(user_id, prediction, oldest=oldest)
         if prediction is None:
             return Json(f"{body[:-1]},{_UNKNOWN_USER}}}".encode(), status=404)
@@ -473,7 +315,7 @@ class Lookups:
         error = reading.exception()
         if error is not None:
             batch.answered.set_exception(error)
-            # Those who wait are told; asyncio need not warn when nobody does any more.
+            # Waiting requests get it; asyncio need not warn where none waits any more.
             batch.answered.exception()
         else:
             found = {entry.user_id: entry for entry in reading.result().predictions}
@@ -509,7 +351,7 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
     Return one user's answer as JSON.
 
     Args:
-        user_id: As it was asked for.
+        user_id: As the request has it.
         prediction: None where the user has none.
         oldest: Day number of the oldest prediction date that is not stale.
     """
@@ -532,57 +374,11 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
 
 # -- failures -------------------------------------------------------------------------
 
-Function = Callable[[Request], Awaitable[Response]]
-
-# Errors of the request, whose messages are written for whoever sent it.
-_TOLD = (RequestError, MethodNotAllowed, TooLarge, NoSuchPath, UnsupportedType)
-# Others name tables, projects or settings; their messages are for the log alone.
-_UNTOLD: dict[type[PropensityError], str] = {
-    MissingTable: "no predictions have been published yet",
-    Unavailable: "the predictions cannot be read at the moment; try again",
-}
-
-
-def answers_json(function: Function) -> Function:
-    """Turn whatever the function raises into JSON, and log it by one line."""
-    protocol.install()
-
-    @functools.wraps(function)
-    async def answered(request: Request) -> Response:
-        began = time.monotonic()
-        frames = ""
-        try:
-            return await function(request)
-        except PropensityError as raised:
-            error = raised
-        except Exception as raised:  # the one place: the last line before the caller
-            error = PropensityError(type(raised).__name__)
-            frames = "".join(traceback.format_tb(raised.__traceback__))
-        log(
-            "ERROR" if error.status >= 500 else "WARNING",
-            f"{error.message}\n{frames}" if frames else error.message,
-            function=FUNCTION,
-            use_case=request.scope.get(_USE_CASE_KEY),
-            outcome=error.code,
-            status=error.status,
-            seconds=time.monotonic() - began,
-            bytes_billed=0,
-            **trace(request),
-        )
-        return _failure(error)
-
-    return answered
-
-
-def _failure(error: PropensityError) -> Response:
-    body = error.body()
-    is_missing = isinstance(error, SettingsError) and error.is_missing
-    if not isinstance(error, _TOLD) and not is_missing:
-        message = _UNTOLD.get(type(error), "the lookup failed; its log says why")
-        body = type(error)(message).body()
-    headers = []
-    if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", ", ".join(error.allowed).encode()))
-    if error.status == 503:
-        headers.append((b"retry-after", b"1"))
-    return Json(json.dumps(body).encode(), status=error.status, headers=headers)
+FAILURES = Policy(
+    message="the lookup failed; its log says why",
+    messages={
+        MissingTable: "no predictions have been published yet",
+        Unavailable: "the predictions cannot be read at the moment; try again",
+    },
+    retry_after_s=1,
+)

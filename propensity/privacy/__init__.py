@@ -1,5 +1,5 @@
 """
-Privacy: who has consented, and of whom nothing may be kept.
+Privacy: users who have consented, and users whose events are never kept.
 
 - ``consent``: which events of the export the view ``ga_events`` leaves out
 - ``suppression``: the list of suppressed users, by keyed hash, and how it is applied

@@ -15,14 +15,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from propensity.errors import SettingsError
+from propensity import usecases
+from propensity.errors import SchemaError, SettingsError
 from propensity.statements import statement
-from propensity.usecases import EXPORT_VIEW
+from propensity.usecases import UseCase, export
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
 
-VIEW = EXPORT_VIEW
+VIEW = export.VIEW
 
 # What is appended to the view's conditions, by setting.
 _CONDITIONS = {
@@ -34,37 +35,39 @@ _CONDITIONS = {
 }
 
 
-def events_view(export: str, *, require: str) -> str:
+def events_view(dataset: str, *, require: str) -> str:
     """
-    Return the text of the view of the export.
+    Return the text of the view of the export, for all use cases of this deploy.
 
     Args:
-        export: Project and dataset of the export.
+        dataset: Project and dataset of the export.
         require: The setting ``require_consent``.
+
+    Raises:
+        UseCaseError: A use case is wrong, or two want one column in two types.
     """
-    text = statement("ga_events")
-    for name in ("events_*", "INFORMATION_SCHEMA.TABLES"):
-        text = text.replace(f"`{name}`", f"`{export}.{name}`")
-    parts = [text]
-    parts += _conditions(require)
-    return "\n".join(part.rstrip("\n") for part in parts) + "\n"
+    return export.text(
+        dataset, values=usecases.export_values(), conditions=_conditions(require)
+    )
 
 
 def _conditions(require: str) -> list[str]:
     return [statement(name) for name in _CONDITIONS[require]]
 
 
-def check_view(warehouse: Warehouse) -> None:
+def check_view(warehouse: Warehouse, use_case: UseCase) -> None:
     """
-    Make sure that the view leaves out whoever did not consent.
+    Make sure that the view leaves out users who did not consent, and has the columns
+    that the use case names.
 
     Raises:
         SettingsError: It was made before the setting was: events without consent would
             be read.
+        SchemaError: It was made before the use case named a column.
         MissingTable: There is no view.
     """
     require = warehouse.settings.require_consent
-    if not _CONDITIONS[require]:
+    if not _CONDITIONS[require] and not use_case.export_values:
         return
     text = warehouse.view_text(VIEW)
     if not all(condition.strip() in text for condition in _conditions(require)):
@@ -73,4 +76,9 @@ def check_view(warehouse: Warehouse) -> None:
             "events without that consent: run the set-up, which replaces it. Nothing "
             "was read",
             field="PROPENSITY_REQUIRE_CONSENT",
+        )
+    if missing := export.missing(text, use_case.export_values):
+        raise SchemaError(
+            f"the view {VIEW} has no column {', '.join(missing)}, which the use case "
+            f"{use_case.name} names: run the set-up, which replaces the view"
         )

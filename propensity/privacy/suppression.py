@@ -1,9 +1,9 @@
 """
-Whom nothing may be kept of: a list of users by a keyed hash of their ids.
+Suppressed users, whose events are never kept: a list of keyed hashes of their ids.
 
 The list holds no id. An entry is the HMAC-SHA256 of one under a key that only the
-functions have (PROPENSITY_SUPPRESSION_KEY), so that whoever reads the table can neither
-tell who is on it nor find out by trying ids. BigQuery has no HMAC, and the key in a
+functions have (PROPENSITY_SUPPRESSION_KEY), so that a reader of the table can neither
+see who is on it nor find out by trying ids. BigQuery has no HMAC, and the key in a
 statement would be in the record of its job: rows are left out here, in Arrow batches.
 
 An entry counts in every use case, or in the one that it names.
@@ -47,7 +47,7 @@ def user_hash(key: str, user_id: str) -> str:
 
 
 def key_id(key: str) -> str:
-    """Return what tells one key from another, and nothing more of it."""
+    """Return a fingerprint of a key, which says nothing else about it."""
     return user_hash(key, "")[:16]
 
 
@@ -195,8 +195,8 @@ def read(warehouse: Warehouse) -> Suppressed:
         found = "another one" if key else "none"
         raise SettingsError(
             f"{tables.SUPPRESSED_USERS.name} has users under a key, and "
-            f"PROPENSITY_SUPPRESSION_KEY is {found}: nobody on the list could be told. "
-            "Set the key that it was made with",
+            f"PROPENSITY_SUPPRESSION_KEY is {found}: nobody on the list could be "
+            "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
     return Suppressed(key, [(row.use_case, row.user_hash) for row in rows])
@@ -206,7 +206,7 @@ def suppressed_users(
     warehouse: Warehouse, *, function: str, clock: Callable[[], float]
 ) -> Refreshed[Suppressed] | None:
     """
-    Return the list of users of whom nothing is said, None where there is no key to it.
+    Return the list of suppressed users, kept fresh; None where there is no key to it.
 
     Args:
         warehouse: That it is read from, when somebody asks first.
@@ -229,7 +229,7 @@ def suppressed_users(
 
 async def suppressed_now(listed: Refreshed[Suppressed] | None) -> Suppressed:
     """
-    Return whom nothing is said or kept of; nobody where there is no list.
+    Return the suppressed users as of now; nobody where there is no list.
 
     Raises:
         PropensityError: It is not known.

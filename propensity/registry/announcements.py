@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from propensity.edges.log import log
 
 if TYPE_CHECKING:
-    from propensity.registry.versions import Champion
+    from propensity.registry.champion import Champion
     from propensity.settings import Settings
 
 

@@ -1,26 +1,22 @@
 """
-Model versions, loaded: what was recorded of one, what scores, and what serves now.
+What serves now, kept loaded, and followed while an instance serves.
 
-A version is loaded only if its bytes are those that training recorded in BigQuery, so
-that whoever can write to the bucket can still not run code in a function.
-
-Versions change while a function serves. ``Champions.standing`` says at any moment what
-serves, as one value that never changes: whoever takes it once for an answer, or for a
-group of messages, mixes no versions. A new one is read, verified and loaded in the
-background, beside the one that serves, and takes its place between two answers.
+``Champions.state`` says at any moment what serves, as one value that never changes:
+whoever takes it once for an answer, or for a group of messages, mixes no versions. A
+new version is read, verified and loaded in the background, beside the one that serves,
+and takes its place between two answers.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from propensity import tables
 from propensity.errors import (
     ArtifactError,
     OldEpoch,
@@ -28,17 +24,18 @@ from propensity.errors import (
     SchemaError,
     UnknownVersion,
 )
-from propensity.registry.versions import NOTHING_SERVES, Champion, Registry
-from propensity.statements import statement
+from propensity.registry.champion import NOTHING_SERVES, Champion
+from propensity.registry.loading import Serving, find_recorded, loaded, recorded
+from propensity.registry.versions import Registry
 
 if TYPE_CHECKING:
+    from propensity.clock import Clock
     from propensity.edges.artifacts import Artifacts
     from propensity.edges.warehouse import Warehouse
-    from propensity.models.scoring import Scorer
     from propensity.usecases import UseCase
 
 
-# Versions that were asked for by number and are kept loaded, beside those that serve.
+# Versions that requests named and that are kept loaded, beside those that serve.
 KEPT_VERSIONS = 4
 
 # How long a version that cannot be loaded is not tried again, and how many are known.
@@ -52,27 +49,7 @@ _LARGEST = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Serving:
-    """
-    A version, loaded: what was recorded of it and what scores.
-
-    Its scorer serves one thread at a time, wherever the version was taken from: what
-    serves and what is asked for by number may be the same.
-
-    Attributes:
-        is_anomaly: Whether it gives anomaly scores and no probabilities.
-        is_warm: Whether it has seen enough to score at all; else all scores are NaN.
-    """
-
-    version: int
-    scorer: Scorer
-    metadata: Mapping[str, Any]
-    is_anomaly: bool = False
-    is_warm: bool = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class Standing:
+class ServingState:
     """
     What serves at a moment: take it once for an answer, and the answer is of a piece.
 
@@ -90,90 +67,11 @@ class Standing:
     refused: int | None = None
 
 
-def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str, Any]:
-    """
-    Return what training recorded of a version.
-
-    Raises:
-        ArtifactError: It was not recorded.
-    """
-    found = find_recorded(warehouse, use_case, version)
-    if found is None:
-        raise ArtifactError(
-            f"version {version} of {use_case.name} is not recorded in "
-            f"{tables.TRAINING_METADATA.name}: its bytes can not be verified"
-        )
-    return found
-
-
-def find_recorded(
-    warehouse: Warehouse, use_case: UseCase, version: int
-) -> dict[str, Any] | None:
-    """Return what training recorded of a version, or None where it did not."""
-    found = warehouse.rows(
-        statement("model_metadata"),
-        {"use_case": use_case.name, "model_version": version},
-    )
-    return dict(found[0].items()) if found else None
-
-
-def loaded(
-    registry: Registry,
-    use_case: UseCase,
-    metadata: Mapping[str, Any],
-    *,
-    chosen: Mapping[str, Any] | None = None,
-) -> Serving:
-    """
-    Load a recorded version, its bytes verified by what was recorded.
-
-    Args:
-        registry: Of the use case.
-        use_case: Whose features it must have been trained on.
-        metadata: What was recorded of it.
-        chosen: The use case's own parameters, as they are set now: with others its
-            features would mean something else. None to load it whatever they are.
-
-    Raises:
-        ArtifactError: Its bytes are others.
-        SchemaError: Its features or parameters are not those of today.
-    """
-    version = metadata["model_version"]
-    trained_with = json.loads(metadata.get("statement_parameters") or "null")
-    if None not in (chosen, trained_with) and trained_with != dict(chosen or {}):
-        raise SchemaError(
-            f"version {version} was trained with {trained_with}, and the settings say "
-            f"{dict(chosen or {})}: its features would mean another thing. "
-            "Train again, or set them back"
-        )
-    trained_on = json.loads(metadata["features"])
-    if trained_on != dict(use_case.features):
-        changed = sorted(set(trained_on.items()) ^ set(use_case.features.items()))
-        raise SchemaError(
-            f"version {version} was trained on other features than today's: "
-            f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
-            "Train again"
-        )
-    from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
-    from propensity.models.scoring import Scorer
-
-    preprocessor, model = registry.load(metadata)
-    features: Any = dict(use_case.features)
-    is_anomaly = isinstance(model, AnomalyModel)
-    return Serving(
-        version=version,
-        scorer=Scorer.compile(preprocessor, model, features=features),
-        metadata=metadata,
-        is_anomaly=is_anomaly,
-        is_warm=model.is_warm if is_anomaly else True,
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Known:
     """What is known of a use case's pointer, and how long it is taken for true."""
 
-    standing: Standing
+    state: ServingState
     pointer: Champion | None
     generation: int
     until: float
@@ -183,13 +81,13 @@ class Champions:
     """
     What serves of each use case, kept loaded, and looked after while it serves.
 
-    Once something is known of a use case, ``standing`` never waits: when the pointer is
+    Once something is known of a use case, ``state`` never waits: when the pointer is
     older than a while, one thread reads it again in the background and loads what is
     new. May be called by several threads and from an event loop; the very first call
     loads, and is for a thread or for ``ready``.
 
     - What cannot be loaded takes nobody's place: the champion that serves goes on, a
-      new shadow does not begin. It is told once and tried again after each while.
+      new shadow does not begin. It is reported once and tried again after each while.
     - Where none serves yet, the versions that served before are tried in its place.
     - A pointer of a lower epoch than the one known, or one that is gone, is ignored.
     """
@@ -200,7 +98,8 @@ class Champions:
         warehouse: Warehouse,
         *,
         ttl_s: float,
-        clock: Callable[[], float],
+        clock: Clock,
+        threads: Executor,
         tell: Callable[[PropensityError], None] | None = None,
     ) -> None:
         """
@@ -208,17 +107,19 @@ class Champions:
             artifacts: Of the bucket.
             warehouse: Where versions are recorded.
             ttl_s: How long a pointer is taken for true.
-            clock: Monotonic, in seconds.
-            tell: Is told once of everything that could not be followed, by the thread
-                that found it; ``last_error`` is the newest.
+            clock: Says when a pointer is old.
+            threads: Read pointers and load versions behind the answers.
+            tell: Gets once everything that could not be followed, by the thread
+                that found it.
         """
         self._artifacts = artifacts
         self._warehouse = warehouse
         self._ttl_s = ttl_s
-        self._clock = clock
+        self._clock = clock.monotonic
+        self._threads = threads
         self._tell = tell
         self._known: dict[str, _Known] = {}
-        self._told: dict[str, set[str]] = {}
+        self._reported: dict[str, set[str]] = {}
         self._failures: dict[str, tuple[int, PropensityError]] = {}
         self._refreshing: dict[str, threading.Lock] = {}
         self._versions: OrderedDict[tuple[str, int], Serving] = OrderedDict()
@@ -228,11 +129,10 @@ class Champions:
         self._loading = tuple(threading.Lock() for _ in range(_STRIPES))
         # Held for a look or an entry, never while anything is read or loaded.
         self._lock = threading.Lock()
-        self.last_error: PropensityError | None = None
 
     # What serves
 
-    def standing(self, use_case: UseCase) -> Standing:
+    def state(self, use_case: UseCase) -> ServingState:
         """
         Return what serves now; only the first call of a use case waits for it.
 
@@ -245,34 +145,21 @@ class Champions:
             return self._first(use_case)
         if self._clock() >= known.until:
             self._refresh_behind(use_case)
-        return known.standing
+        return known.state
 
-    def current(self, use_case: UseCase) -> Serving | None:
-        """Return the champion of ``standing``."""
-        return self.standing(use_case).champion
-
-    async def ready(self, use_case: UseCase) -> Standing:
+    async def ready(self, use_case: UseCase) -> ServingState:
         """Return what serves now; a first load runs in a thread, off the event loop."""
         if use_case.name in self._known:
-            return self.standing(use_case)
-        return await asyncio.to_thread(self.standing, use_case)
+            return self.state(use_case)
+        return await asyncio.to_thread(self.state, use_case)
 
-    def refresh(self, use_case: UseCase) -> Standing:
-        """
-        Read the pointer now, load what is new, and return what serves then.
-
-        As the background does it, for who can wait. Raises as ``standing``.
-        """
-        with self._refreshing_of(use_case):
-            return self._refreshed(use_case)
-
-    def _first(self, use_case: UseCase) -> Standing:
+    def _first(self, use_case: UseCase) -> ServingState:
         """Load what serves; who waits while another tries in vain fails with it."""
         tried, _ = self._failures.get(use_case.name, (0, None))
         with self._refreshing_of(use_case):
             known = self._known.get(use_case.name)
             if known is not None:
-                return known.standing
+                return known.state
             now_tried, error = self._failures.get(use_case.name, (0, None))
             if error is not None and now_tried > tried:
                 raise error
@@ -298,7 +185,7 @@ class Champions:
                 refreshing.release()
 
         try:
-            threading.Thread(target=refresh, name="champion", daemon=True).start()
+            self._threads.submit(refresh)
         except RuntimeError:
             # No more threads, or the process ends: what serves goes on.
             refreshing.release()
@@ -307,7 +194,7 @@ class Champions:
         with self._lock:
             return self._refreshing.setdefault(use_case.name, threading.Lock())
 
-    def _refreshed(self, use_case: UseCase) -> Standing:
+    def _refreshed(self, use_case: UseCase) -> ServingState:
         """Follow the pointer, as its only reader, and note what it has come to."""
         before = self._known.get(use_case.name)
         followed = before
@@ -315,7 +202,6 @@ class Champions:
             followed = self._followed(use_case, before)
         except PropensityError as error:
             if before is None:
-                self.last_error = error
                 raise
             self._note(use_case, error)
         finally:
@@ -324,7 +210,7 @@ class Champions:
                 until = self._clock() + self._ttl_s
                 self._known[use_case.name] = replace(followed, until=until)
         assert followed is not None
-        return followed.standing
+        return followed.state
 
     def _followed(self, use_case: UseCase, before: _Known | None) -> _Known:
         """
@@ -339,23 +225,23 @@ class Champions:
         if found is None:
             assert before is not None
             if _is_whole(before):
-                self._told.pop(use_case.name, None)
+                self._reported.pop(use_case.name, None)
                 return before
             pointer, generation = before.pointer, before.generation
         else:
             pointer, generation = found
         if before is not None and _epoch(pointer) < _epoch(before.pointer):
-            self._note(use_case, _outdated(use_case, pointer, before.standing))
+            self._note(use_case, _outdated(use_case, pointer, before.state))
             return before
         if pointer is None:
-            nothing = Standing(champion=None, shadow=None, epoch=NOTHING_SERVES)
-            return _Known(standing=nothing, pointer=None, generation=0, until=0.0)
-        standing = self._loaded(registry, use_case, pointer, before)
+            nothing = ServingState(champion=None, shadow=None, epoch=NOTHING_SERVES)
+            return _Known(state=nothing, pointer=None, generation=0, until=0.0)
+        state = self._loaded(registry, use_case, pointer, before)
         followed = _Known(
-            standing=standing, pointer=pointer, generation=generation, until=0.0
+            state=state, pointer=pointer, generation=generation, until=0.0
         )
         if _is_whole(followed):
-            self._told.pop(use_case.name, None)
+            self._reported.pop(use_case.name, None)
         return followed
 
     def _loaded(
@@ -364,10 +250,10 @@ class Champions:
         use_case: UseCase,
         pointer: Champion,
         before: _Known | None,
-    ) -> Standing:
+    ) -> ServingState:
         """Return the versions that a pointer names, those that serve as they are."""
-        standing = before.standing if before else None
-        ready = (standing.champion, standing.shadow) if standing else ()
+        state = before.state if before else None
+        ready = (state.champion, state.shadow) if state else ()
 
         def version(number: int) -> Serving:
             for one in ready:
@@ -382,13 +268,13 @@ class Champions:
             )
 
         refused = None
-        champion = standing.champion if standing else None
+        champion = state.champion if state else None
         try:
             champion = version(pointer.version)
         except PropensityError as error:
             if champion is None:
                 champion = self._in_place(pointer, version, error)
-            if champion is None and standing is None:
+            if champion is None and state is None:
                 raise
             refused = pointer.version
             self._note(use_case, _instead(error, pointer, champion))
@@ -399,7 +285,7 @@ class Champions:
                 shadow = version(pointer.shadow)
             except PropensityError as error:
                 self._note(use_case, _without_shadow(error, pointer.shadow))
-        return Standing(
+        return ServingState(
             champion=champion, shadow=shadow, epoch=pointer.epoch, refused=refused
         )
 
@@ -430,11 +316,10 @@ class Champions:
 
     def _note(self, use_case: UseCase, error: PropensityError) -> None:
         """Keep an error, and tell of it, once for as long as it lasts."""
-        told = self._told.setdefault(use_case.name, set())
-        if error.message in told:
+        reported = self._reported.setdefault(use_case.name, set())
+        if error.message in reported:
             return
-        told.add(error.message)
-        self.last_error = error
+        reported.add(error.message)
         if self._tell is not None:
             self._tell(error)
 
@@ -476,7 +361,7 @@ class Champions:
             UnknownVersion, ArtifactError, SchemaError: It was tried a moment ago.
         """
         if (known := self._known.get(use_case.name)) is not None:
-            for one in (known.standing.champion, known.standing.shadow):
+            for one in (known.state.champion, known.state.shadow):
                 if one is not None and one.version == number:
                     return one
         key = (use_case.name, number)
@@ -510,19 +395,19 @@ def _epoch(pointer: Champion | None) -> int:
 
 def _is_whole(known: _Known) -> bool:
     """Tell whether all that a pointer names is loaded, so that nothing is to retry."""
-    pointer, standing = known.pointer, known.standing
+    pointer, state = known.pointer, known.state
     if pointer is None:
         return True
-    is_shadowed = pointer.shadow in {None, pointer.version} or bool(standing.shadow)
-    return standing.refused is None and is_shadowed
+    is_shadowed = pointer.shadow in {None, pointer.version} or bool(state.shadow)
+    return state.refused is None and is_shadowed
 
 
 def _outdated(
-    use_case: UseCase, pointer: Champion | None, standing: Standing
+    use_case: UseCase, pointer: Champion | None, state: ServingState
 ) -> OldEpoch:
     found = "is gone" if pointer is None else f"has epoch {pointer.epoch}"
     return OldEpoch(
-        f"the pointer of {use_case.name} {found}, after epoch {standing.epoch}: it is "
+        f"the pointer of {use_case.name} {found}, after epoch {state.epoch}: it is "
         "not followed until its epoch is higher, or this instance starts anew"
     )
 

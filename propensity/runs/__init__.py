@@ -1,8 +1,14 @@
 """
 Scheduled runs: 00, 01, 03 and the compaction of 04.
 
-- ``endpoint``: a request to a run, its lease, its answer and its log line
-- ``steps``: the steps of training, prediction and evaluation
-- ``compaction``: tiles, users, exports and the watermark of the stream
+- ``run``: a request to a run, its lease, its answer and its log line
+- ``export``: wait for the days of the export that a run reads
+- ``champion``: the version that serves, or served at an earlier date
+- ``train``: the steps of 00-ModelTraining
+- ``predict``: the steps of 01-Predictions
+- ``evaluate``: the steps of 03-ModelEvaluation
+- ``compact``: tiles, users and exports of the stream, and the view of its features
+- ``watermark``: how far the compaction has come
 - ``ages``: how old what is published is, for the alerts
+- ``setup``: the dataset with its tables and views
 """

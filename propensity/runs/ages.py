@@ -21,7 +21,7 @@ from propensity.registry.versions import Registry
 
 if TYPE_CHECKING:
     from propensity.edges.artifacts import Artifacts
-    from propensity.runs.endpoint import Run
+    from propensity.runs.run import Run
 
 # The field of each kind of run, by the kind that its lease is of.
 FIELDS = {

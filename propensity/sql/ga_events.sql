@@ -115,6 +115,7 @@ SELECT
     NULL,
     geo.country
   ) AS country,
+  -- columns that use cases name
   TO_HEX(MD5(TO_JSON_STRING(event_params))) AS params_digest
 FROM
   (

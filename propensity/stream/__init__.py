@@ -1,5 +1,10 @@
 """
 04-StreamFeatures: the consumers of Pub/Sub's pushes.
 
-- ``consumers``: store events, score them, archive them; each a group at a time
+Read in this order.
+
+- ``consumers``: what they share: a push in, a group of messages handled, an answer out
+- ``ingest``: events to rows of tables and, enriched, to the next topic
+- ``score``: enriched events to scores
+- ``archive``: enriched events to Parquet files
 """

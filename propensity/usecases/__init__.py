@@ -4,6 +4,9 @@ Use cases: a folder each, holding all that is particular to one.
 ``usecase.toml`` says what a row is and which features it has, ``features.sql`` and
 ``labels.sql`` say how BigQuery computes them, ``model.py`` is optional. A fourth use
 case is a fourth folder: nothing elsewhere names one.
+
+- ``declaration``: what a ``usecase.toml`` may say, and at which line it is wrong
+- ``export``: the view ``ga_events``, with the columns that use cases name
 """
 
 from __future__ import annotations
@@ -23,17 +26,24 @@ from propensity import tables
 from propensity.errors import RequestError, UseCaseError
 from propensity.statements import statement
 from propensity.timeframe import Timeframe, first_suffix
+from propensity.usecases import declaration, export
+from propensity.usecases.declaration import CATEGORY, NUMBER, Problem
+from propensity.usecases.export import Value
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
 
-# The view of the GA4 export, which the statements of a use case read.
-EXPORT_VIEW = "ga_events"
+__all__ = ["CATEGORY", "NUMBER", "Baseline", "Candidate", "Problem", "UseCase", "Value"]
 
-NUMBER = "number"
-CATEGORY = "category"
+EXPORT_VIEW = export.VIEW
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+# Holds a folder for each use case.
+FOLDER = resources.files(__name__)
+
+# Statements that a use case of users has; one of events has none of its own.
+STATEMENTS = ("features", "labels", "first_day")
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,8 @@ class UseCase:
     event and no user, and ``truths`` say what came of an earlier event. ``amount`` is
     the feature that a missed one costs, where there is one.
     ``span`` says what the outcome is foreseen from, where it is not the lookback.
+    ``export_values`` are the event parameters and user properties of the GA4 export
+    that its statements read, beyond the columns that ``ga_events`` has for all.
     """
 
     name: str
@@ -84,6 +96,7 @@ class UseCase:
     truths: Sequence[str] = ()
     amount: str = ""
     span: str = ""
+    export_values: Sequence[Value] = ()
 
     @property
     def scores_events(self) -> bool:
@@ -124,13 +137,13 @@ class UseCase:
             UseCaseError: There is neither.
         """
         try:
-            return statement(name, own=resources.files(__name__) / self.name)
+            return statement(name, own=FOLDER / self.name)
         except FileNotFoundError as error:
             raise UseCaseError(f"there is no statement {name}.sql") from error
 
     def has_statement(self, name: str) -> bool:
         """Tell whether the use case has a statement ``name`` of its own."""
-        return (resources.files(__name__) / self.name / f"{name}.sql").is_file()
+        return (FOLDER / self.name / f"{name}.sql").is_file()
 
     def window(
         self, settings: Settings, as_ofs: Sequence[date], *, today: date | None = None
@@ -191,7 +204,7 @@ class UseCase:
     @property
     def model(self) -> ModuleType | None:
         """The use case's ``model.py``, or None where it has none."""
-        if not (resources.files(__name__) / self.name / "model.py").is_file():
+        if not (FOLDER / self.name / "model.py").is_file():
             return None
         return importlib.import_module(f"{__name__}.{self.name}.model")
 
@@ -200,7 +213,7 @@ def names() -> list[str]:
     """Return the names of the use cases that this deploy holds."""
     return sorted(
         entry.name
-        for entry in resources.files(__name__).iterdir()
+        for entry in FOLDER.iterdir()
         if entry.is_dir() and (entry / "usecase.toml").is_file()
     )
 
@@ -212,18 +225,29 @@ def load(name: str) -> UseCase:
 
     Raises:
         RequestError: There is none of that name.
-        UseCaseError: Its ``usecase.toml`` is wrong.
+        UseCaseError: Its folder is wrong; the message says where, by file and line.
     """
-    if not _NAME.fullmatch(name) or name not in names():
+    if not NAME.fullmatch(name) or name not in names():
         raise RequestError(
             f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
             field="use_case",
         )
-    text = (resources.files(__name__) / name / "usecase.toml").read_text("utf-8")
-    try:
-        return parse(name, text)
-    except (KeyError, TypeError, ValueError) as error:
-        raise UseCaseError(f"usecases/{name}/usecase.toml: {error!r}") from error
+    text = (FOLDER / name / declaration.FILE).read_text("utf-8")
+    found = parse(name, text)
+    if missing := missing_statements(found):
+        raise UseCaseError("\n".join(one.located(name) for one in missing))
+    return found
+
+
+def missing_statements(use_case: UseCase) -> list[Problem]:
+    """Return the statements that a use case needs and has not."""
+    if use_case.scores_events:
+        return []
+    return [
+        Problem(f"{one}.sql", 1, f"is missing: every use case of users has a {one}.sql")
+        for one in STATEMENTS
+        if not use_case.has_statement(one)
+    ]
 
 
 def parse(name: str, text: str) -> UseCase:
@@ -231,56 +255,43 @@ def parse(name: str, text: str) -> UseCase:
     Return the use case that a ``usecase.toml`` describes.
 
     Raises:
-        KeyError, TypeError, ValueError: The text is not one.
+        UseCaseError: The text is none; the message has every problem and its line.
     """
+    if wrong := declaration.problems(text):
+        raise UseCaseError("\n".join(one.located(name) for one in wrong))
     read = tomllib.loads(text)
-    features = dict(read["features"])
-    wrong = {key: kind for key, kind in features.items() if kind not in _KINDS}
-    if wrong or not features:
-        raise ValueError(f"features are a number or a category each, not {wrong}")
-    reserved = sorted(_RESERVED.intersection(features))
-    if reserved:
-        raise ValueError(f"{', '.join(reserved)} can be no feature: it is not known")
-    baseline = Baseline(**read["baseline"])
-    if features.get(baseline.feature) != NUMBER:
-        raise ValueError(f"baseline {baseline.feature} is not a numeric feature")
-    amount = str(read.get("stream", {}).get("amount", ""))
-    if amount and features.get(amount) != NUMBER:
-        raise ValueError(f"amount {amount} is not a numeric feature")
-    candidates = [Candidate(**entry) for entry in read["candidates"]]
-    if len({candidate.name for candidate in candidates}) < max(1, len(candidates)):
-        raise ValueError("candidates must be named, each differently")
-    spans = Timeframe(
-        lookback_days=int(read["lookback_days"]),
-        horizon_days=int(read["horizon_days"]),
-        settle_days=0,
-    )
-    threshold = float(read["threshold"])
-    if not 0 <= threshold <= 1:
-        raise ValueError(f"threshold is a probability, not {threshold}")
+    stream = read.get("stream", {})
     return UseCase(
         name=name,
         title=read["title"],
         outcome=read["outcome"],
         entity=read["entity"],
-        lookback_days=spans.lookback_days,
-        horizon_days=spans.horizon_days,
-        threshold=threshold,
+        lookback_days=read["lookback_days"],
+        horizon_days=read["horizon_days"],
+        threshold=float(read["threshold"]),
         parameters=dict(read.get("parameters", {})),
-        features=features,
-        baseline=baseline,
-        candidates=candidates,
-        events=tuple(read.get("stream", {}).get("events", ())),
+        features=dict(read["features"]),
+        baseline=Baseline(**read["baseline"]),
+        candidates=[Candidate(**entry) for entry in read["candidates"]],
+        events=tuple(stream.get("events", ())),
         event_types=dict(read.get("events", {})),
-        scored=tuple(read.get("stream", {}).get("scored", ())),
-        truths=tuple(read.get("stream", {}).get("truths", ())),
-        amount=amount,
+        scored=tuple(stream.get("scored", ())),
+        truths=tuple(stream.get("truths", ())),
+        amount=str(stream.get("amount", "")),
         span=str(read.get("span", "")),
+        export_values=tuple(
+            Value(record, key, kind)
+            for record in declaration.VALUES
+            for key, kind in read.get(record, {}).items()
+        ),
     )
 
 
-_KINDS = frozenset({NUMBER, CATEGORY})
+def export_values() -> tuple[Value, ...]:
+    """
+    Return the values of the export that the use cases of this deploy name.
 
-# Columns of training_rows.sql beside the features. A model that read one of them would
-# know the answer, or who is asking.
-_RESERVED = frozenset({"as_of", "user_id", "label", "weight"})
+    Raises:
+        UseCaseError: A use case is wrong, or two want one column in two types.
+    """
+    return export.merged({name: load(name).export_values for name in names()})

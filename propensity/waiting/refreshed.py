@@ -76,6 +76,6 @@ class Refreshed(Generic[Value]):
             self._expires = began + self._ttl_s
             self._useful_until = self._expires + self._grace_s
         else:
-            # Without an old one everybody is told, until it is tried again.
+            # Without an old one everybody gets the error, until it is tried again.
             self._expires = self._clock() + PAUSE_S
             self._tell(self._error)

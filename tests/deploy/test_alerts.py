@@ -83,12 +83,14 @@ def logged() -> tuple[set[str], set[str]]:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 called = ast.unparse(node.func)
-                if called.endswith(("log", "noted.update", "tally.add", "line.update")):
+                if called.endswith(
+                    ("log", "log_fields.update", "tally.add", "line.update")
+                ):
                     fields |= {word.arg for word in node.keywords if word.arg}
-                if called in ("run", "answers_push") and node.args:
+                if called == "run" and node.args:
                     names |= texts(node.args[0])
             if isinstance(node, ast.Subscript) and ast.unparse(node.value).endswith(
-                ("noted", "line")
+                ("log_fields", "noted", "line", "fields")
             ):
                 fields |= texts(node.slice)
             if isinstance(node, ast.Dict):

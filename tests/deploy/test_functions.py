@@ -12,7 +12,7 @@ import pytest
 
 from deploy import deployment, functions
 from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
-from local.stack import FUNCTIONS as LOCAL_FUNCTIONS
+from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
 from propensity.settings import Settings
 from tests.deploy.conftest import ROOT

@@ -6,14 +6,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
 
 import pytest
 
+from commands.cli import main
 from deploy.stage import (
     EPOCH_S,
     ROOT,
     StageError,
     digest,
+    sources,
     stage,
 )
 
@@ -34,7 +37,7 @@ def root(tmp_path):
         "propensity/__pycache__/settings.cpython-311.pyc": "x",
         "propensity/tests/test_settings.py": "",
         "propensity/.hidden": "",
-        "local/stack.py": "",
+        "local/stack/stack.py": "",
     }.items():
         file = root / name
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -137,11 +140,17 @@ class TestDigest:
         assert digest(function, root=root) != before
 
 
+COMMAND = (sys.executable, "-m", "propensity", "stage")
+OF_A_DEPLOY = (sys.executable, "-S", "-m", "deploy.stage")
+
+
 class TestCommandLine:
-    def test_stages_a_function_of_this_project(self, tmp_path):
-        """``python -m deploy.stage 02-GetProba FOLDER`` prints where it staged."""
+    @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
+    def test_stages_a_function_of_this_project(self, tmp_path, command):
+        """``propensity stage 02-GetProba FOLDER`` prints where it staged, and so does
+        what a deploy calls, where Python is all that there is."""
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.stage", "02-GetProba", tmp_path / "staged"],
+            [*command, "02-GetProba", tmp_path / "staged"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -151,10 +160,36 @@ class TestCommandLine:
         assert done.stdout.strip() == str(tmp_path / "staged")
         assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
 
-    def test_says_what_is_wrong(self, tmp_path):
+    @pytest.mark.parametrize("target", ["staged", "staged.zip"])
+    def test_writes_nothing_in_a_dry_run(self, tmp_path, capsys, target):
+        """It lists every file, and what names the whole of them."""
+        folder, locked = ROOT / "02-GetProba", "--locked"
+        words = [str(folder), str(tmp_path / target), locked, "--dry-run"]
+
+        assert main(["stage", *words]) == 0
+        told = capsys.readouterr().out
+        files = sources(folder, locked=True)
+        assert [line.split()[-1] for line in told.splitlines()[:-1]] == list(files)
+        assert digest(folder, locked=True) in told
+        assert list(tmp_path.iterdir()) == []
+
+    def test_a_zip_holds_what_is_staged_and_the_same_bytes_twice(self, tmp_path):
+        """The same files, whenever it is made."""
+        made = []
+        for name in ("1.zip", "2.zip"):
+            assert main(["stage", str(ROOT / "02-GetProba"), str(tmp_path / name)]) == 0
+            made.append((tmp_path / name).read_bytes())
+        with zipfile.ZipFile(tmp_path / "1.zip") as bundle:
+            names = {name for name in bundle.namelist() if not name.endswith("/")}
+
+        assert names == set(sources(ROOT / "02-GetProba"))
+        assert made[0] == made[1]
+
+    @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
+    def test_says_what_is_wrong(self, tmp_path, command):
         """A mistake is one line on standard error and an exit status."""
         done = subprocess.run(
-            [sys.executable, "-m", "deploy.stage", "99-Nothing", tmp_path / "staged"],
+            [*command, "99-Nothing", tmp_path / "staged"],
             cwd=ROOT,
             capture_output=True,
             text=True,

@@ -21,35 +21,40 @@ from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import urlsplit
+from xml.etree import ElementTree
 
 import flask
 import pytest
 import sqlglot
 from starlette.requests import Request
 
+from commands import cli
 from deploy import functions
 from deploy.render import OWN_ROLES
 from docs import security as security_page
 from docs import tables as tables_page
-from local import demo
-from local.stack import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
+from local.demos import shop
+from local.stack.state import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
 from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.events import messages, types
-from propensity.learning import modelcard, training
+from propensity.events import messages
+from propensity.events.catalogue import Catalogue
+from propensity.learning import fit, modelcard
 from propensity.online import lookup
-from propensity.online.instances import Reader
+from propensity.online.question import Question, read_question
+from propensity.online.score_request import Reader
 from propensity.registry.versions import Published
-from propensity.runs import endpoint
+from propensity.runs.run import RunRequest, parse
 from propensity.settings import Settings
 
-OURS = ("docs", "local", "deploy", "offline", "benchmarks")
+OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")
 SKIPPED = {"node_modules", "__pycache__"}
 TODAY = date(2026, 3, 1)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")
 ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
 CODE = re.compile(r"`([^`]+)`")
+PROGRAM = ".venv/bin/propensity"
 
 
 @cache
@@ -85,7 +90,7 @@ def described(page: str) -> dict[str, list[str]]:
 def commands(page: str) -> list[str]:
     """Return the lines that a reader can type: those of blocks without a language."""
     lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
-    words = ("make", "curl", "python", ".venv/bin/python")
+    words = ("make", "curl", "python", ".venv/bin/python", PROGRAM)
     return [line for line in lines if line.split(" ")[0] in words]
 
 
@@ -391,7 +396,7 @@ class TestUseCases:
         for algorithm in named:
             if algorithm != averaged.algorithm:
                 candidate = usecases.Candidate("one", algorithm)
-                made = training.estimator(candidate, [], seed=1)
+                made = fit.estimator(candidate, [], seed=1)
                 assert type(made).__name__ == algorithm
 
     def test_every_parameter_of_a_statement_is_described(self):
@@ -426,7 +431,7 @@ class TestUseCases:
         """A changed feature makes it another model's input."""
         page = text("docs/use-cases.md")
 
-        assert "python -m offline.ship_model" in page
+        assert "propensity ship-model" in page
 
     def test_the_documented_statements_give_the_documented_columns(
         self, workplace, environment
@@ -469,7 +474,7 @@ class TestUseCases:
         file.write_text(source)
         told = subprocess.run(
             [
-                *(sys.executable, "-m", "offline.build_preprocessor"),
+                *(sys.executable, "-m", "propensity", "build-preprocessor"),
                 *("--from", str(file), "--dry-run"),
             ],
             cwd=ROOT,
@@ -560,7 +565,9 @@ class TestEndpoints:
         assert {*told} == {"weeks", *_AROUND, "data_until"}
         assert {*told["weeks"][0]} <= columns
 
-    @pytest.mark.parametrize("page", ["README.md", FUNCTION_PAGES["get_proba"]])
+    @pytest.mark.parametrize(
+        "page", ["README.md", "docs/tour.md", FUNCTION_PAGES["get_proba"]]
+    )
     def test_the_answer_of_a_lookup_has_the_keys_that_are_told(self, page):
         """The example is an answer as it is rendered."""
         told = json.loads(blocks(page, "json")[0])
@@ -614,14 +621,12 @@ class Curl:
         return cls(url, method or ("POST" if body else "GET"), content_type, body)
 
 
-def _parsed(target: str, body: bytes) -> endpoint.Asked:
+def _parsed(target: str, body: bytes) -> RunRequest:
     with flask.Flask(target).test_request_context("/", method="POST", data=body):
-        return endpoint.parse(
-            flask.request, default_use_case="ga4_purchase", today=TODAY
-        )
+        return parse(flask.request, default_use_case="ga4_purchase", today=TODAY)
 
 
-def _question(curl: Curl) -> lookup.Question:
+def _question(curl: Curl) -> Question:
     parts = urlsplit(curl.url)
 
     async def receive():
@@ -634,11 +639,11 @@ def _question(curl: Curl) -> lookup.Question:
         "query_string": parts.query.encode(),
         "headers": [(b"content-type", curl.content_type.encode())],
     }
-    return asyncio.run(lookup.question(Request(scope, receive)))
+    return asyncio.run(read_question(Request(scope, receive)))
 
 
-def _catalogue() -> types.Catalogue:
-    return types.Catalogue([usecases.load(name) for name in usecases.names()])
+def _catalogue() -> Catalogue:
+    return Catalogue([usecases.load(name) for name in usecases.names()])
 
 
 def _curls() -> list[tuple[str, str]]:
@@ -651,12 +656,13 @@ def _curls() -> list[tuple[str, str]]:
 
 
 class TestCommands:
-    def test_the_readme_has_a_lookup_of_each_kind(self):
-        """One by GET, one by POST, and a call of every scheduled function."""
-        asked = [Curl.of(line, "") for page, line in _curls() if page == "README.md"]
-        ports = {urlsplit(curl.url).port for curl in asked}
+    def test_the_tour_has_a_request_of_each_kind(self):
+        """A lookup by GET and one by POST, and a request to every function that takes
+        one from a person."""
+        curls = [Curl.of(line, "") for page, line in _curls() if page == "docs/tour.md"]
+        ports = {urlsplit(curl.url).port for curl in curls}
 
-        assert {curl.method for curl in asked} == {"GET", "POST"}
+        assert {curl.method for curl in curls} == {"GET", "POST"}
         called = {function.target for function in FUNCTIONS} - CONSUMERS
         assert ports == {ports_from({})[target] for target in called}
 
@@ -735,9 +741,10 @@ class TestCommands:
             assert made.returncode == 0, f"{command}: {made.stderr}"
             assert variables <= known, command
 
-    def test_help_names_the_variables_that_the_readme_explains(self):
-        """``make`` alone and README.md tell the same options of the demo."""
-        told = subprocess.run(
+    def test_help_names_the_variables_that_are_explained(self):
+        """``make`` alone, the tour and the page on data have the same options."""
+        pages_ = text("docs/data.md") + text("docs/tour.md")
+        printed = subprocess.run(
             ["make"], cwd=ROOT, capture_output=True, text=True, check=True
         ).stdout
 
@@ -750,8 +757,30 @@ class TestCommands:
             "PUBSUB=",
             "CARDS=",
         ):
-            assert variable in told
-            assert variable in text("README.md")
+            assert variable in printed
+            assert variable in pages_
+
+    @pytest.mark.parametrize(
+        ("page", "command"),
+        [
+            (page, command)
+            for page in pages()
+            for command in commands(page)
+            if command.startswith(PROGRAM)
+        ],
+    )
+    def test_propensity_takes_every_command_of_a_page(self, page, command):
+        """Its name, options and arguments are read without a complaint."""
+        _, name, *arguments = shlex.split(command, comments=True)
+
+        if "--help" not in arguments:
+            cli.root.commands[name].make_context(name, arguments)
+
+    def test_the_readme_lists_every_command(self):
+        """As ``propensity --help`` does."""
+        section = text("README.md").partition("## One command")[2].partition("\n## ")[0]
+
+        assert {*cli.root.commands} <= {*CODE.findall(section)}
 
     @pytest.mark.long
     @pytest.mark.parametrize(
@@ -791,14 +820,94 @@ class TestCommands:
 
         assert [word for word in sorted(named) if not (ROOT / word).exists()] == []
 
-    def test_the_demos_tables_are_as_the_readme_shows_them(self):
-        """The excerpt has the columns that the demo prints."""
-        header = demo.week_table([]).splitlines()[0].split("  ")
-        columns = [column.strip() for column in header if column.strip()]
+    @pytest.mark.parametrize("page", ["README.md", "docs/tour.md"])
+    def test_the_demos_table_is_as_the_pages_show_it(self, page):
+        """The table of weeks has the columns that the demo prints."""
+        header = shop.week_table([]).splitlines()[0]
+        columns = re.split(r"\s{2,}", header.strip())
         lines = [
             re.split(r"\s{2,}", line.strip())
-            for block in blocks("README.md")
+            for language in ("", "text")
+            for block in blocks(page, language)
             for line in block.splitlines()
         ]
 
         assert columns in lines
+
+    def test_the_readme_shows_lines_of_the_tour(self):
+        """Its weeks are among those of the whole output."""
+        weeks = re.findall(r"^2025-.*$", "".join(blocks("README.md")), re.MULTILINE)
+        tour = "".join(blocks("docs/tour.md", "text")).splitlines()
+
+        assert weeks
+        assert {*weeks} <= {*tour}
+
+
+class TestReadme:
+    def test_is_read_in_a_few_minutes(self):
+        """150 lines at most; the rest is in docs/."""
+        assert len(text("README.md").splitlines()) <= 150
+
+    def test_opens_with_a_picture_and_two_commands(self):
+        """Before the first heading: what it is, what comes out, and how to try it."""
+        first = text("README.md").partition("\n## ")[0]
+
+        assert "![" in first
+        assert [line.partition("#")[0].strip() for line in _typed(first)] == [
+            "make demo",
+            "make test",
+        ]
+
+    def test_leads_to_every_page(self):
+        """Every page of docs/ is one link away."""
+        links = LINK.findall(text("README.md"))
+        pages_ = {page for page in pages() if page.startswith("docs/")}
+
+        assert pages_ <= {*links}
+
+
+class TestPicture:
+    def test_says_in_words_what_it_shows(self):
+        """Title and description are there for whoever does not see it."""
+        picture = ElementTree.fromstring(text("docs/picture.svg"))
+        names = [child.tag.rpartition("}")[2] for child in picture]
+
+        assert names[:2] == ["title", "desc"]
+
+    def test_is_for_light_and_dark_pages(self):
+        """Every colour has another one for dark pages."""
+        style = text("docs/picture.svg").partition("</style>")[0]
+        light, _, dark = style.partition("@media (prefers-color-scheme: dark)")
+        selectors = [
+            {name.strip() for name in re.findall(r"([.\w, ]+) \{[^}]*#\w{6}", part)}
+            for part in (light, dark)
+        ]
+
+        assert selectors[0]
+        assert selectors[0] == selectors[1]
+
+    def test_has_the_figures_of_a_week_of_the_tour(self):
+        """Users, ROC AUC, calibration error and lift of its week are those printed."""
+        drawn = text("docs/picture.svg")
+        tour = "".join(blocks("docs/tour.md", "text"))
+        [week] = [
+            re.split(r"\s{2,}", line)
+            for line in tour.splitlines()
+            if line.startswith("2025-06-17  ") and line.endswith("final")
+        ]
+        _, _, users, rate, mean, roc_auc, *_, error, lift, _ = week
+
+        assert "Week of 17 June 2025" in drawn
+        for shown in (
+            f"{users} users",
+            f"ROC AUC {roc_auc}",
+            f"calibration error {error}",
+            f"mean probability {float(mean):.1%}",
+            f"{float(rate):.1%} bought",
+            f"{float(lift):.1f} times",
+        ):
+            assert shown in drawn, shown
+
+
+def _typed(prose: str) -> list[str]:
+    return [line for _, body in FENCE.findall(prose) for line in body.splitlines()]

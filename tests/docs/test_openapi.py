@@ -17,13 +17,13 @@ import schemathesis
 import yaml
 
 from docs import openapi
-from local.stack import FUNCTIONS, ROOT
-from propensity import errors, tables, usecases
+from local.stack.state import FUNCTIONS, ROOT
+from propensity import errors, ids, tables, usecases
 from propensity.events import messages
 from propensity.learning import modelcard
-from propensity.online import instances, lookup, score
+from propensity.online import lookup, question, score, score_request
 from propensity.registry.versions import Published
-from propensity.runs import endpoint
+from propensity.runs.run import MAXIMUM_BODY, parse
 from propensity.settings import Settings
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
@@ -158,7 +158,7 @@ class TestFields:
             app.test_request_context("/", method="POST", data=body),
             pytest.raises(errors.RequestError) as refused,
         ):
-            endpoint.parse(flask.request, default_use_case="x", today=date(2026, 3, 1))
+            parse(flask.request, default_use_case="x", today=date(2026, 3, 1))
         known = refused.value.message.partition("known are ")[2].split(", ")
 
         assert [*schema("Run")["properties"]] == known
@@ -203,7 +203,7 @@ class TestFields:
         """What is scored is said in one of the ways that are read."""
         ways = [one["required"][0] for one in schema("Question")["anyOf"][:-1]]
 
-        assert ways == [*instances.WAYS]
+        assert ways == [*score_request.WAYS]
 
 
 class TestLimits:
@@ -217,8 +217,8 @@ class TestLimits:
         }
 
         assert told == {
-            **dict.fromkeys(FOLDERS, endpoint.MAXIMUM_BODY),
-            "get_proba": lookup.MAXIMUM_BODY_BYTES,
+            **dict.fromkeys(FOLDERS, MAXIMUM_BODY),
+            "get_proba": question.MAXIMUM_BODY_BYTES,
             "score": score.MAXIMUM_BODY_BYTES,
             **dict.fromkeys(openapi.CONSUMERS, messages.MAXIMUM_BODY_BYTES),
         }
@@ -232,6 +232,6 @@ class TestLimits:
             if "instances" in one.get("properties", {})
         ]
 
-        assert users["maxItems"] == lookup.MAXIMUM_USERS
+        assert users["maxItems"] == question.MAXIMUM_USERS
         assert several["maxItems"] == Settings(project="p").maximum_instances
-        assert schema("UserId")["maxLength"] == lookup.MAXIMUM_ID_CHARACTERS
+        assert schema("UserId")["maxLength"] == ids.MAXIMUM_ID_CHARACTERS

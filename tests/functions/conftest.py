@@ -18,11 +18,12 @@ from typing import Any
 import functions_framework
 import pytest
 
-from local.stack import ROOT
+from local.stack.state import ROOT
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
-from propensity.runs import endpoint, steps
+from propensity.runs import setup
+from propensity.runs.run import edges
 from propensity.settings import Settings
 from tests import shop
 from tests.conftest import Workplace, new_workplace
@@ -90,7 +91,7 @@ class Place:
 
     def prepare(self) -> None:
         """Create the tables and views."""
-        steps.prepare(self.warehouse, self.registry.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.registry.artifacts, self.settings)
 
     def with_settings(self, **extra: str) -> Place:
         """Return the same place for functions that are set differently."""
@@ -136,13 +137,13 @@ class entered:  # noqa: N801
             self.patch.delenv(name)
         for name, value in self.environment.items():
             self.patch.setenv(name, value)
-        endpoint.edges.cache_clear()
+        edges.cache_clear()
 
     def __exit__(self, *_: object) -> None:
-        if endpoint.edges.cache_info().currsize:
-            endpoint.edges().warehouse.close()
-            endpoint.edges().artifacts.close()
-        endpoint.edges.cache_clear()
+        if edges.cache_info().currsize:
+            edges().warehouse.close()
+            edges().artifacts.close()
+        edges.cache_clear()
         self.patch.undo()
 
 

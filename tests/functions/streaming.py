@@ -45,14 +45,15 @@ from google.pubsub_v1.types import PushConfig, RetryPolicy, Subscription
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
-from local.stack import FUNCTIONS, LOCAL, ROOT, Stack
+from local.stack.stack import Stack
+from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.events import reading
 from propensity.registry.versions import Registry
-from propensity.runs.compaction import compact, prepare_view
-from propensity.runs.endpoint import Run
+from propensity.runs.compact import compact, prepare_view
+from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace

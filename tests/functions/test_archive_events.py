@@ -18,7 +18,7 @@ import pyarrow.dataset
 import pyarrow.parquet as pq
 import pytest
 
-from local.stack import ROOT
+from local.stack.state import ROOT
 from propensity import tables
 from tests.events import bet, registration, written
 from tests.functions.streaming import (

@@ -16,7 +16,7 @@ import pytest
 from sklearn import metrics
 
 from propensity import tables
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from tests.functions.conftest import Place
 from tests.scored_cards import DAY, START, inference, store, truth
 

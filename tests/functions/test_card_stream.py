@@ -24,11 +24,12 @@ from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 
 from propensity import tables, usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
 from tests.events import FEATURES, bet, transaction, truth, written
 from tests.functions.streaming import (
     Instance,

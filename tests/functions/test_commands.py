@@ -21,7 +21,7 @@ import requests
 
 from deploy import stage
 from local.processes import HOST, Process, free_ports, spawn, stop
-from local.stack import FUNCTIONS, ROOT
+from local.stack.state import FUNCTIONS, ROOT
 from tests.functions.streaming import DEADLINE_S, python_of
 
 TARGETS = {function.target: function for function in FUNCTIONS}

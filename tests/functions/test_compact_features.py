@@ -21,11 +21,12 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from local.synthesize_games import expected_features
+from local.generators.games.features import expected_features
 from propensity import tables
 from propensity.errors import Unfinished
 from propensity.registry.versions import Registry
-from propensity.runs.compaction import DAYS_AT_ONCE, compact, read_watermark
+from propensity.runs.compact import DAYS_AT_ONCE, compact
+from propensity.runs.watermark import read_watermark
 from tests.events import bet, registration
 from tests.functions.streaming import (
     DEADLINE_S,
@@ -450,12 +451,15 @@ class TestLate:
 
 
 class Hours:
-    """A clock that is an hour later each time that a run looks at it."""
+    """A clock that is an hour later each time that a run asks how much has passed."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
-    def __call__(self) -> float:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
         self.seconds += 3_600.0
         return self.seconds
 

@@ -30,9 +30,9 @@ from google.cloud import bigquery
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
-from local.stack import LOCAL, ROOT
+from local.stack.state import LOCAL, ROOT
 from propensity import tables
-from propensity.online import lookup
+from propensity.online.question import MAXIMUM_BODY_BYTES
 from propensity.statements import statement
 
 FOLDER = ROOT / "02-GetProba"
@@ -378,7 +378,7 @@ class TestPost:
     @pytest.mark.parametrize("is_declared", [True, False], ids=["declared", "chunked"])
     def test_refuses_a_large_body(self, url, is_declared):
         """More than the limit is 413, whether its size was declared or not."""
-        body = b" " * (lookup.MAXIMUM_BODY_BYTES + 1)
+        body = b" " * (MAXIMUM_BODY_BYTES + 1)
         answer = requests.post(
             url,
             data=body if is_declared else iter([body]),

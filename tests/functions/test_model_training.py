@@ -19,10 +19,10 @@ import pytest
 from google.cloud import bigquery
 from sklearn.compose import ColumnTransformer
 
-from local import ga4_export
+from local.exports import ga4_schema
 from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.registry.versions import pickled
 from propensity.statements import statement
 from tests import shop
@@ -327,7 +327,7 @@ class TestFailures:
                     source_format="PARQUET",
                     parquet_options=options,
                     schema=[
-                        one for one in ga4_export.bigquery_schema() if one.name != "geo"
+                        one for one in ga4_schema.bigquery_schema() if one.name != "geo"
                     ],
                 ),
             ).result()

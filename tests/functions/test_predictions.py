@@ -20,15 +20,15 @@ import pyarrow as pa
 import pytest
 import requests
 
+from commands.cli import main
 from local.processes import HOST, free_ports, spawn, stop
-from local.stack import ROOT
-from offline import promote
+from local.stack.state import ROOT
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry.versions import pickled, unpickled
-from propensity.runs import steps
+from propensity.runs import predict
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
 from tests.propensity.registry.test_versions import Malicious, overwrite
@@ -211,7 +211,7 @@ class TestPublishing:
             write(self, table, rows)
 
         monkeypatch.setattr(Warehouse, "write", noted)
-        monkeypatch.setattr(steps, "STAGED_ROWS", 40)
+        monkeypatch.setattr(predict, "STAGED_ROWS", 40)
         batches = Warehouse.batches
 
         def small(self, *arguments):
@@ -524,12 +524,12 @@ class TestRefusals:
         assert refused.json["retryable"] is False
         assert "version 0" in refused.json["message"]
         assert told["verdict"] in refused.json["message"]
-        assert "offline.promote promote" in refused.json["message"]
+        assert "propensity promote VERSION" in refused.json["message"]
         assert place.rows("SELECT * FROM ma_predictions_history") == []
 
         with entered(place.environment):
-            without = promote.main(["promote", "0"])
-            forced = promote.main(["promote", "0", "--force"])
+            without = main(["promote", "0"])
+            forced = main(["promote", "0", "--force"])
         published = place.run("predictions", TRAINED)
 
         assert (without, forced) == (1, 0)

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 import pytest
 import requests
 
-from offline import load_model
-from propensity.runs import steps
+from commands.cli import main
+from propensity.runs import setup
 from tests.events import bet, registration, written
 from tests.functions.streaming import Instance, Site, eventually, new_site
 
@@ -69,7 +69,7 @@ def wrong_registrations() -> list[bytes]:
 def site(emulators) -> Iterator[Site]:
     """Tables, topics and a bucket."""
     with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0.1") as made:
-        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        setup.prepare(made.warehouse, made.artifacts, made.settings)
         yield made
 
 
@@ -81,7 +81,7 @@ def searched(site, tmp_path_factory) -> Searched:
     patch = pytest.MonkeyPatch()
     for name, value in site.environment.items():
         patch.setenv(name, value)
-    load_model.main([])
+    main(["load-model"])
     patch.undo()
     started = [
         Instance(name, site.environment, home / name).start(wait=False)

@@ -23,13 +23,14 @@ import pytest
 import requests
 
 from deploy import deployment, functions
-from local.synthesize_games import DEFAULT_END, Games, encode
+from local.generators.games.games import DEFAULT_END, Games
+from local.generators.games.messages import encode
 from propensity import tables, usecases
-from propensity.edges.warehouse import record
-from propensity.learning import training
+from propensity.edges.columns import record
+from propensity.learning.preprocessor import default_preprocessor
 from propensity.registry import serving as serving_of
 from propensity.registry.versions import Registry
-from propensity.runs import steps
+from propensity.runs import setup
 from tests import rights, scored_cards
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED
@@ -164,7 +165,7 @@ def history(run: Run) -> None:
     published(site, week, {f"u{n}": n / MANY for n in range(MANY)})
     for name in ("ga4_purchase", "first_day_churn"):
         use_case, registry = usecases.load(name), Registry(site.artifacts, name)
-        made = training.default_preprocessor(use_case)
+        made = default_preprocessor(use_case)
         object_name, checksum = registry.upload_preprocessor(made)
         row = {
             "use_case": name,
@@ -264,7 +265,7 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
         PROPENSITY_ARCHIVE_LINGER_S="0.01",
         PROPENSITY_LOOKUP_TIMEOUT_S="60",
     ) as made:
-        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        setup.prepare(made.warehouse, made.artifacts, made.settings)
         made.create_topic(topic)
         suppress(made, "user.004")
         codes = [

@@ -33,10 +33,11 @@ from sklearn.preprocessing import StandardScaler
 
 from offline import load_model
 from propensity import usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
 from tests.events import bet, registration
 from tests.functions.streaming import (
@@ -466,6 +467,58 @@ class TestAnswers:
         told = answer.json()
         assert (answer.status_code, told["error"]) == (404, "unknown_user")
         assert told["probability"] is told["model_version"] is None
+
+
+@pytest.fixture(scope="module")
+def stream(every, tmp_path_factory) -> Iterator[Instance]:
+    """Scores the same events on the stream, by the same versions."""
+    home = tmp_path_factory.mktemp("score_stream")
+    with Instance("score_stream", every[0].environment, home) as started:
+        yield started
+
+
+class TestOneInference:
+    """The same event, scored by HTTP and on the stream, is logged as one inference."""
+
+    def test_of_a_transaction(self, site, instance, stream, event_id):
+        """By champion and shadow, whenever it happened and whoever it is about."""
+        given = flat(transactions(1, seed=9)[0], transaction_id=event_id)
+        enriched = {
+            "event_id": event_id,
+            "user_id": f"holder of {event_id}",
+            "use_case": CARDS.name,
+            "event_type": "card_transaction",
+            "event_time": "2026-03-01T12:00:00Z",
+        }
+
+        answer = ask(instance, given)
+        assert stream.post(given | enriched).status_code == 200
+
+        rows = logged(site, event_id, rows=4)
+        assert {row["source"] for row in rows} == {"online", "stream"}
+        for version in (0, 1):
+            of_version = [row for row in rows if row["model_version"] == version]
+            assert len(of_version) == 2
+            assert len({row["inference_id"] for row in of_version}) == 1
+        assert answer["inference_id"] in {row["inference_id"] for row in rows}
+
+    def test_of_a_user_s_event(self, site, instance, stream):
+        """An event's id is that of one user's on one day."""
+        user = f"user-{uuid.uuid4().hex[:8]}"
+        now = datetime.now(UTC)
+        first = now - timedelta(minutes=1)
+        event = bet(user_id=user, event_id=user, event_time=first.isoformat())
+        events = [registration(user_id=user, event_time=first.isoformat()), event]
+        site.append(rows_of(events, received_at=now))
+
+        asked = PLAYER | {"user_id": user, "event_id": user}
+        answer = ask(instance, asked | {"ingest_ts": first.isoformat()})
+        assert stream.post(event).status_code == 200
+
+        online, streamed = logged(site, user, rows=2)
+        assert {online["source"], streamed["source"]} == {"online", "stream"}
+        assert online["inference_id"] == streamed["inference_id"]
+        assert online["inference_id"] == answer["inference_id"]
 
 
 GIVEN = flat(transactions(1)[0])

@@ -20,7 +20,7 @@ import requests
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
-from local.stack import FUNCTIONS, LOCAL, ROOT
+from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from tests.functions.conftest import TRAINED, Place
 from tests.shop import WEEK
 

@@ -8,7 +8,6 @@ proxies that fail as real services do.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import random
@@ -26,10 +25,11 @@ import pyarrow as pa
 import pytest
 import requests
 
-from local.synthesize_games import FAULTS, Games, attributes_of, expected_features
+from local.generators.games.features import expected_features
+from local.generators.games.games import Games
+from local.generators.games.messages import FAULTS, attributes_of
 from propensity import tables
 from propensity.events.redaction import personal_fields, redacted
-from propensity.stream import consumers
 from tests.events import CATALOGUE, bet, registration, written
 from tests.functions.streaming import (
     DEADLINE_S,
@@ -431,28 +431,6 @@ class TestPublishes:
         messages = pulled(1)
         assert [json.loads(one.data)["user_id"] for one in messages] == [user]
         assert messages[0].attributes["event_type"] == "new_bet"
-
-
-class TestTally:
-    def test_is_one_line_of_all_that_was_counted(self, capsys):
-        """Counts of many groups are logged together, dead letters by their reasons."""
-
-        async def count() -> None:
-            tally = consumers.Tally("streamFeatures")
-            tally.add({}, rows_in=2, rows_out=2, appends=1)
-            tally.add({"bad_time": 1}, rows_in=3, rows_out=2, appends=1, dead_letters=1)
-            tally.write()
-            tally.add({}, rows_in=1, rows_out=1, appends=1)
-            tally.write()
-
-        asyncio.run(count())
-
-        lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [line["severity"] for line in lines] == ["WARNING", "INFO"]
-        assert (lines[0]["rows_in"], lines[0]["rows_out"]) == (5, 4)
-        assert (lines[0]["appends"], lines[0]["dead_letters"]) == (2, 1)
-        assert lines[0]["reasons"] == {"bad_time": 1}
-        assert (lines[1]["rows_in"], "reasons" in lines[1]) == (1, False)
 
 
 # In trouble ---------------------------------------------------------------------------

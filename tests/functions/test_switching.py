@@ -28,10 +28,11 @@ from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 
 from propensity import usecases
-from propensity.edges.warehouse import record
+from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
 from tests.functions.conftest import TRAINED
 from tests.functions.streaming import Instance, Site, eventually, new_site

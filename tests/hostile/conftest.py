@@ -18,7 +18,7 @@ import requests
 
 from docs import openapi
 from offline import load_model
-from propensity.runs import steps
+from propensity.runs import setup
 from tests.functions.streaming import Instance, Site, new_site
 
 TIMEOUT_S = 60
@@ -41,7 +41,7 @@ def site(emulators) -> Iterator[Site]:
     """Tables, bucket and topics, with something to be asked for."""
     # Requests come one by one: nobody would come while another is waited for.
     with new_site(emulators, PROPENSITY_ARCHIVE_LINGER_S="0") as made:
-        steps.prepare(made.warehouse, made.artifacts, made.settings)
+        setup.prepare(made.warehouse, made.artifacts, made.settings)
         load_model.load(made.warehouse, made.artifacts, made.settings)
         made.warehouse.execute(
             "INSERT INTO ma_predictions_table"

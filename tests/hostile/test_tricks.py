@@ -21,9 +21,9 @@ import pytest
 import requests
 
 from docs import openapi
-from local.stack import FUNCTIONS
-from propensity.online import lookup
-from propensity.runs import endpoint
+from local.stack.state import FUNCTIONS
+from propensity.ids import MAXIMUM_ID_CHARACTERS
+from propensity.runs.run import MAXIMUM_BODY
 from tests.functions.streaming import USE_CASE
 from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
 
@@ -100,7 +100,7 @@ class TestBodies:
     @pytest.mark.parametrize("is_declared", [True, False], ids=["length", "chunked"])
     def test_over_the_limit_are_refused(self, serve, target, is_declared):
         """Whether the length is told or only found out, with 413 and no more read."""
-        limit = openapi.MAXIMUM_BODIES.get(target, endpoint.MAXIMUM_BODY)
+        limit = openapi.MAXIMUM_BODIES.get(target, MAXIMUM_BODY)
         size = limit + 1
         data = (
             b" " * size if is_declared else iter([b" " * 65_536] * (size // 65_536 + 1))
@@ -575,7 +575,7 @@ class TestQueries:
             "user_id=%00",
             "user_id=%ed%a0%80",
             "user_id=%zz%",
-            "user_id=" + "a" * (lookup.MAXIMUM_ID_CHARACTERS + 1),
+            "user_id=" + "a" * (MAXIMUM_ID_CHARACTERS + 1),
             "user_id=ana&use_case=../../etc",
             "user_id=ana&__proto__=1",
             "&" * 5_000,

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from local import bigquery_emulator
-from local.stack import ROOT
+from local.emulators.bigquery import rewriting
+from local.stack.state import ROOT
 
 OFFLINE = ROOT / ".ci" / "offline"
 # A system that lets nobody make a network namespace.
@@ -37,7 +37,8 @@ EMULATORS = """
 import sys
 from pathlib import Path
 from local.processes import free_ports
-from local.stack import EMULATOR_PORTS, Stack, State
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, State
 from propensity.settings import Settings
 from propensity.edges.warehouse import Warehouse
 ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS))))
@@ -146,7 +147,7 @@ class TestEmulators:
             for path in [*package.rglob("*.sql"), *package.rglob("*.py")]
             if downloads.search(path.read_text())
         }
-        [rewrite] = bigquery_emulator.REWRITES["local_bigquery.sql.dialect"]
+        [rewrite] = rewriting.REWRITES["local_bigquery.sql.dialect"]
 
         assert names == {"sql/functions/geography.sql"}
         assert "geography.sql" in rewrite.replacement

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from local.stack import ROOT
+from local.stack.state import ROOT
 from tests.local.test_bare_machine import CONNECT
 
 MAKE = """#!{python}

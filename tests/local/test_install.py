@@ -13,7 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from local import install, venvs
-from local.stack import ROOT
+from local.stack.state import ROOT
 
 # Runs on an older Python and an older DuckDB than it asks for, without the rest.
 WITHOUT_DEPENDENCIES = {"local-bigquery"}

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from commands import machine
 from local import play
-from local.processes import LocalError, UnusableData, free_ports, is_free
-from local.stack import PORT_OFFSETS, ROOT, Options, State
+from local.errors import LocalError, UnusableData
+from local.processes import free_ports, is_free
+from local.stack.state import PORT_OFFSETS, ROOT, Options, State
 
 STATES = ROOT / ".local" / "states"
 COLUMNS = ["Time", *(f"V{n}" for n in range(1, 29)), "Amount", "Class"]
@@ -123,7 +125,7 @@ class TestRefusals:
         file.write_text(row * 100 + "broken\n")
         program = (
             "import sys; from local import play; "
-            "play.check(play.parse(['--data', sys.argv[1]])); "
+            "play.check(play.Choice(data=sys.argv[1])); "
             "print({'pandas', 'sklearn', 'google.cloud.bigquery'} & {*sys.modules})"
         )
 
@@ -153,7 +155,7 @@ class TestRefusals:
         row = '{"event_timestamp": 1740830400000000, "event_name": "page_view"}\n'
         file.write_text(row * 200)
         state = State(name)
-        options = play.parse(["--data", str(file), "--state", name])
+        options = play.Choice(data=str(file), state=name)
         ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
         for service, port in ports.items():
             monkeypatch.setenv(f"PROPENSITY_PORT_{service.upper()}", str(port))
@@ -177,8 +179,7 @@ class TestWeeks:
         ).stdout
 
         assert '${WEEKS:+--weeks "$WEEKS"}' in told
-        assert play.parse(["--weeks", "4"]).weeks == 4
-        assert play.parse([]).weeks == play.WEEKS
+        assert play.Choice().weeks == machine.WEEKS
 
 
 class TestSecondDemo:
@@ -222,10 +223,10 @@ class TestFirstLine:
         """What is printed first is printed before a library is imported, so that it
         comes at once on any machine."""
         program = (
-            "import sys; from local import play; "
+            "import sys; from commands.cli import main; from local import play; "
             "play.say = lambda _: sys.exit(repr(sorted(LONG & {*sys.modules}))); "
             "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
-            "play.main([])"
+            "main(['demo'])"
         )
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -240,4 +241,4 @@ class TestFirstLine:
     def test_of_a_state_that_cannot_be_is_its_refusal(self):
         """A state that would lead out of the folder of states."""
         with pytest.raises(LocalError, match="cannot name a local state"):
-            play.state_of(play.parse(["--state", "../x"]), Options())
+            play.state_of(play.Choice(state="../x"), Options())

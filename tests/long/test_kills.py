@@ -23,8 +23,10 @@ from typing import Any
 
 import pytest
 
-from local import topics
-from local.synthesize_games import Delivery, Games, expected_features
+from local.generators.delivery import Delivery
+from local.generators.games.features import expected_features
+from local.generators.games.games import Games
+from local.stack import topics
 from propensity.events.redaction import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE

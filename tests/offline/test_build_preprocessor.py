@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from sklearn.compose import ColumnTransformer
 
-from offline import build_preprocessor
+from commands.cli import main
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.registry.versions import Registry
-from propensity.runs import steps
+from propensity.runs import predict
 from propensity.settings import Settings
 from propensity.statements import statement
 
@@ -73,7 +73,7 @@ def settings(workplace, monkeypatch) -> Settings:
 @pytest.fixture
 def warehouse(settings) -> Warehouse:
     opened = Warehouse.open(settings)
-    opened.create(steps.tables.PREPROCESSORS)
+    opened.create(predict.tables.PREPROCESSORS)
     return opened
 
 
@@ -82,7 +82,7 @@ class TestBuildPreprocessor:
         self, tmp_path, settings, warehouse, capsys
     ):
         """What was uploaded is recorded, and verified and unpickled to the same."""
-        status = build_preprocessor.main(["--from", written(tmp_path, GOOD)])
+        status = main(["build-preprocessor", "--from", written(tmp_path, GOOD)])
 
         assert status == 0
         assert "The next training uses it" in capsys.readouterr().out
@@ -98,13 +98,13 @@ class TestBuildPreprocessor:
         """An upload is named by its bytes: the second one overwrites nothing."""
         file = written(tmp_path, GOOD)
 
-        assert build_preprocessor.main(["--from", file]) == 0
-        assert build_preprocessor.main(["--from", file]) == 0
+        assert main(["build-preprocessor", "--from", file]) == 0
+        assert main(["build-preprocessor", "--from", file]) == 0
 
     def test_puts_the_default_back(self, tmp_path, warehouse):
         """After --default the newest row says that training takes its own."""
-        build_preprocessor.main(["--from", written(tmp_path, GOOD)])
-        build_preprocessor.main(["--default"])
+        main(["build-preprocessor", "--from", written(tmp_path, GOOD)])
+        main(["build-preprocessor", "--default"])
 
         newest = warehouse.rows(
             statement("newest_preprocessor"), {"use_case": "ga4_purchase"}
@@ -113,8 +113,8 @@ class TestBuildPreprocessor:
 
     def test_uploads_nothing_on_a_dry_run(self, tmp_path, settings, warehouse, capsys):
         """A dry run checks, says so, and writes neither object nor row."""
-        status = build_preprocessor.main(
-            ["--from", written(tmp_path, GOOD), "--dry-run"]
+        status = main(
+            ["build-preprocessor", "--from", written(tmp_path, GOOD), "--dry-run"]
         )
 
         assert status == 0
@@ -142,7 +142,7 @@ class TestBuildPreprocessor:
         self, tmp_path, settings, capsys, text, said
     ):
         """A preprocessor that can not work is refused before it is uploaded."""
-        status = build_preprocessor.main(["--from", written(tmp_path, text)])
+        status = main(["build-preprocessor", "--from", written(tmp_path, text)])
 
         assert status == 1
         assert said in capsys.readouterr().err
@@ -150,5 +150,5 @@ class TestBuildPreprocessor:
 
     def test_names_a_missing_file(self, tmp_path, settings, capsys):
         """A file that is not there is named."""
-        assert build_preprocessor.main(["--from", str(tmp_path / "gone.py")]) == 1
+        assert main(["build-preprocessor", "--from", str(tmp_path / "gone.py")]) == 1
         assert "gone.py" in capsys.readouterr().err

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from commands.cli import main
 from offline import check_features
 from propensity import tables
 from tests.events import bet, registration
@@ -47,7 +48,7 @@ def check(site, capsys) -> Any:
 
     def run(*arguments: str) -> tuple[int, str, str]:
         with entered(site.environment):
-            status = check_features.main(list(arguments))
+            status = main(["check-features", *arguments])
         told = capsys.readouterr()
         return status, told.out, told.err
 

@@ -15,23 +15,38 @@ import pytest
 
 from deploy import functions
 from docs import cost as cost_page
-from local.stack import ROOT
-from offline import cost, limits, volumes
-from offline.cost import Size
-from propensity.online.lookup import MAXIMUM_USERS
+from local.stack.state import ROOT
+from offline import limits, volumes
+from offline.cost.command import main
+from offline.cost.page import summary
+from offline.cost.prices import TIB, UNITS, Line, by_service, charges, prices
+from offline.cost.usage import (
+    IDLE_S,
+    IMAGE_BYTES,
+    conditions,
+    days_retained,
+    exceeded,
+    gib_of,
+    kept_s,
+    pushes,
+    up_s,
+    usage,
+)
+from offline.volumes import Size
+from propensity.online.question import MAXIMUM_USERS
 from propensity.settings import Settings
 
 SMALL = Size(users=50_000, events_a_day=100_000, lookups=30_000)
 
 
 def usd(size: Size) -> float:
-    return sum(one.usd for one in cost.charges(cost.usage(size)))
+    return sum(one.usd for one in charges(usage(size)))
 
 
 def scanned(size: Size, function: str) -> float:
-    return cost.TIB * sum(
+    return TIB * sum(
         line.amount
-        for line in cost.usage(size)
+        for line in usage(size)
         if (line.price, line.function) == ("query_tib", function)
     )
 
@@ -64,31 +79,29 @@ class TestUse:
     def test_logs_are_a_line_a_push(self):
         """An event is pushed to three functions, and each push is logged."""
         game = Size(users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000)
-        usd = {one.price: one.usd for one in cost.charges(cost.usage(game))}
+        usd = {one.price: one.usd for one in charges(usage(game))}
 
-        assert cost.pushes() == 3
+        assert pushes() == 3
         assert usd["log_gib"] == pytest.approx(485, abs=3)
 
     def test_topics_keep_what_is_published(self):
         """Events, enriched events and scores, for the days that the set-up says."""
         game = Size(users=5, events_a_day=0, stream_events_a_day=20_000_000)
-        [kept] = [
-            one for one in cost.usage(game) if one.price == "kept_message_gib_month"
-        ]
+        [kept] = [one for one in usage(game) if one.price == "kept_message_gib_month"]
 
-        assert cost.days_retained() == 7
+        assert days_retained() == 7
         assert kept.amount == 20_000_000 * 7 * 3 * 500 / 2**30
 
     def test_alerts_are_those_of_the_set_up(self):
         """Each policy's conditions count, with those of the stream where it is."""
-        everything = cost.conditions(is_streaming=True)
+        everything = conditions(is_streaming=True)
 
         assert len(everything) >= len([*(ROOT / "deploy/alerts").glob("*.json")])
-        assert len(cost.conditions(is_streaming=False)) < len(everything)
+        assert len(conditions(is_streaming=False)) < len(everything)
 
     def test_images_are_of_every_folder(self):
         """No function is without an image."""
-        assert {*cost.IMAGE_BYTES} == {one.folder for one in functions.load()}
+        assert {*IMAGE_BYTES} == {one.folder for one in functions.load()}
 
 
 class TestCharges:
@@ -107,7 +120,7 @@ class TestCharges:
     def test_leave_out_what_is_free(self):
         """A small use costs nothing but what has no free tier."""
         tiny = Size(users=100, events_a_day=100)
-        found = cost.charges(cost.usage(tiny))
+        found = charges(usage(tiny))
 
         without = {"Cloud Monitoring", "Cloud Storage", "Artifact Registry"}
         assert {one.service for one in found if one.usd >= 0.005} <= without
@@ -115,16 +128,16 @@ class TestCharges:
 
     def test_begin_where_the_free_tier_ends(self):
         """Only what is beyond is charged."""
-        line = cost.Line(price="query_tib", what="", amount=3.0)
-        [found] = [one for one in cost.charges([line]) if one.price == "query_tib"]
+        line = Line(price="query_tib", what="", amount=3.0)
+        [found] = [one for one in charges([line]) if one.price == "query_tib"]
 
         assert (found.free, found.usd) == (1.0, 12.5)
 
     def test_add_up(self):
         """The services' sum is that of the charges."""
-        found = cost.charges(cost.usage(SMALL))
+        found = charges(usage(SMALL))
 
-        assert sum(cost.by_service(found).values()) == pytest.approx(usd(SMALL))
+        assert sum(by_service(found).values()) == pytest.approx(usd(SMALL))
 
     def test_are_of_every_function(self):
         """Each function of a deployment that has all is computed."""
@@ -132,7 +145,7 @@ class TestCharges:
                     stream_events_a_day=10)  # fmt: skip
         computed = {
             line.function
-            for line in cost.usage(size)
+            for line in usage(size)
             if line.price in ("vcpu_s", "kept_vcpu_s")
         }
 
@@ -147,13 +160,13 @@ class TestInstances:
         [score] = [one for one in functions.load() if one.keeps_cpu]
         used = {
             line.price: line.amount
-            for line in cost.usage(self.ONLINE)
+            for line in usage(self.ONLINE)
             if line.function == score.target
         }
-        price = cost.prices()["kept_vcpu_s"]
+        price = prices()["kept_vcpu_s"]
 
-        assert used["kept_vcpu_s"] == cost.MONTH_S * score.cpu
-        assert used["kept_gib_s"] == cost.MONTH_S * cost.gib_of(score.memory)
+        assert used["kept_vcpu_s"] == limits.MONTH_S * score.cpu
+        assert used["kept_gib_s"] == limits.MONTH_S * gib_of(score.memory)
         # Neither by request, nor for requests.
         assert not used.keys() & {"vcpu_s", "gib_s", "request_million"}
         assert (
@@ -165,23 +178,21 @@ class TestInstances:
     @pytest.mark.parametrize("requests", [1, 100, 1_000, 2_900, 10**5, 10**7, 10**9])
     def test_are_up_no_less_than_chance_keeps_them(self, requests):
         """Requests of a Poisson process keep one up no longer, by its own formula."""
-        by_chance = cost.MONTH_S * -math.expm1(-requests / cost.MONTH_S * cost.IDLE_S)
-        instances = cost.PEAK * requests / cost.MONTH_S / 150
+        by_chance = limits.MONTH_S * -math.expm1(-requests / limits.MONTH_S * IDLE_S)
+        instances = limits.PEAK * requests / limits.MONTH_S / 150
 
-        assert cost.kept_s(requests, 150) >= max(1.0, instances) * by_chance
-        assert cost.kept_s(requests, 150) <= math.ceil(instances) * cost.MONTH_S
+        assert kept_s(requests, 150) >= max(1.0, instances) * by_chance
+        assert kept_s(requests, 150) <= math.ceil(instances) * limits.MONTH_S
 
     def test_are_up_only_where_there_are_scorings(self, capsys):
         """Who does not use score pays nothing for it, and who does is told."""
         without = replace(self.ONLINE, scorings=0)
 
-        assert cost.up_s(without) == {}
-        assert not [one for one in cost.usage(without) if one.function == "score"]
-        assert "is billed while" not in cost.told(without)
-        assert "`score` is billed while an instance of it is up" in cost.told(
-            self.ONLINE
-        )
-        assert "without scorings nothing is up" in cost.told(self.ONLINE)
+        assert up_s(without) == {}
+        assert not [one for one in usage(without) if one.function == "score"]
+        assert "is billed while" not in summary(without)
+        assert "`score` is billed while an instance of it is up" in summary(self.ONLINE)
+        assert "without scorings nothing is up" in summary(self.ONLINE)
 
     def test_of_score_ask_for_features_of_users(self):
         """Each scoring pays a query, unless events are scored by their own fields."""
@@ -196,7 +207,7 @@ class TestLimits:
 
     def test_are_told_where_a_default_is_too_low(self):
         """A query that is refused, a run and a day that alert, and what to set."""
-        found = {one.setting: one for one in cost.exceeded(self.MIDDLE)}
+        found = {one.setting: one for one in exceeded(self.MIDDLE)}
         query = found["PROPENSITY_MAXIMUM_BYTES_BILLED"]
 
         assert query.value == Settings(project="p").maximum_bytes_billed
@@ -208,10 +219,10 @@ class TestLimits:
 
     def test_are_settings_that_would_be_taken(self):
         """What is told can be set as it stands, and is enough."""
-        for one in cost.exceeded(self.MIDDLE):
+        for one in exceeded(self.MIDDLE):
             assert one.set_to > one.needed > one.value
-            assert f"| `{one.setting}` |" in cost.told(self.MIDDLE)
-            assert f"| {one.set_to} |" in cost.told(self.MIDDLE)
+            assert f"| `{one.setting}` |" in summary(self.MIDDLE)
+            assert f"| {one.set_to} |" in summary(self.MIDDLE)
             if one.setting.startswith("PROPENSITY_"):
                 settings = Settings.from_environment(
                     {"GOOGLE_CLOUD_PROJECT": "project", one.setting: str(one.set_to)}
@@ -226,21 +237,21 @@ class TestLimits:
         game = Size(
             users=5_000_000, events_a_day=0, stream_events_a_day=20_000_000, scorings=9
         )
-        told = cost.told(game)
+        told = summary(game)
 
         assert "`stream_rows.sql` of `score` |" in told
         assert "`stream_rows.sql` of `score_stream` |" in told
 
     def test_are_none_for_a_small_site(self):
         """Then that is said."""
-        assert cost.exceeded(SMALL) == []
-        assert "No default limit on bytes is too low" in cost.told(SMALL)
+        assert exceeded(SMALL) == []
+        assert "No default limit on bytes is too low" in summary(SMALL)
 
 
 class TestPrices:
     def test_each_have_a_source_and_a_day(self):
         """No price without where it is from, and when it was seen there."""
-        for price in cost.prices().values():
+        for price in prices().values():
             assert price.source.startswith("https://cloud.google.com/")
             assert date(2024, 1, 1) <= price.checked <= date(2026, 12, 31)
             assert price.usd > 0
@@ -251,8 +262,8 @@ class TestPrices:
         size = Size(users=10, events_a_day=10, lookups=10, scorings=10,
                     stream_events_a_day=10)  # fmt: skip
 
-        assert {line.price for line in cost.usage(size)} == {*cost.prices()}
-        assert {*cost.UNITS} == {*cost.prices()}
+        assert {line.price for line in usage(size)} == {*prices()}
+        assert {*UNITS} == {*prices()}
 
 
 class TestCommand:
@@ -269,7 +280,7 @@ class TestCommand:
                     words += [] if value else ["--stream-scores-events"]
                 else:
                     words += [f"--{field.name.replace('_', '-')}", str(value)]
-            assert cost.main(words) == 0
+            assert main(words) == 0
             assert capsys.readouterr().out.strip() in page
 
     def test_comes_to_what_is_computed_by_hand(self):
@@ -277,7 +288,7 @@ class TestCommand:
         what the calculator says of the same size."""
         page = (ROOT / "docs/cost.md").read_text("utf-8")
         [(_, _, game)] = [one for one in cost_page.SIZES if one[0] == "A large game"]
-        charged = {one.price: one for one in cost.charges(cost.usage(game))}
+        charged = {one.price: one for one in charges(usage(game))}
         by_hand = {name: what for what, _, name in cost_page.BY_HAND if name}
         rows = [
             [cell.strip() for cell in line.strip("|").split("|")]
@@ -297,7 +308,7 @@ class TestCommand:
         """All figures, for a program."""
         arguments = ["--users", "50000", "--events-a-day", "100000", "--json"]
 
-        assert cost.main(arguments) == 0
+        assert main(arguments) == 0
         report = json.loads(capsys.readouterr().out)
         assert report["usd"] == pytest.approx(sum(report["usd_by_service"].values()))
         assert (report["limits"], report["seconds_up"]) == ([], {})
@@ -307,7 +318,7 @@ class TestCommand:
         few = ["--events-a-day=9000", "--lookups=1000", "--returning=1"]
 
         for users, is_told in ((10_000_000, False), (30_000_000, True)):
-            assert cost.main([f"--users={users}", *few]) == 0
+            assert main([f"--users={users}", *few]) == 0
             told = capsys.readouterr().out
             assert ("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED" in told) == is_told
 
@@ -315,7 +326,7 @@ class TestCommand:
         """What must be raised and what is up, for a program, too."""
         arguments = ["--users=9", "--events-a-day=9000000", "--scorings=9000", "--json"]
 
-        assert cost.main(arguments) == 0
+        assert main(arguments) == 0
         report = json.loads(capsys.readouterr().out)
         [query] = [
             one
@@ -323,7 +334,7 @@ class TestCommand:
             if one["setting"] == "PROPENSITY_MAXIMUM_BYTES_BILLED"
         ]
         assert query["set_to"] > query["needed"]
-        assert report["seconds_up"] == {"score": cost.MONTH_S}
+        assert report["seconds_up"] == {"score": limits.MONTH_S}
 
     @pytest.mark.parametrize(
         ("option", "told"),
@@ -338,7 +349,7 @@ class TestCommand:
     def test_refuses_what_cannot_be(self, option, told, capsys):
         """A value out of bounds ends as a wrong option does, with the bound."""
         with pytest.raises(SystemExit) as ended:
-            cost.main(["--users=1", "--events-a-day=1", option])
+            main(["--users=1", "--events-a-day=1", option])
 
         assert ended.value.code == 2
         assert told in capsys.readouterr().err
@@ -347,9 +358,9 @@ class TestCommand:
         """The largest POST is one that can be asked about."""
         words = ["--users=1", "--events-a-day=1", "--lookups=1000000"]
 
-        assert cost.main([*words, f"--lookups-a-query={MAXIMUM_USERS}"]) == 0
+        assert main([*words, f"--lookups-a-query={MAXIMUM_USERS}"]) == 0
         assert "× `lookup` for 1,000 users |" in capsys.readouterr().out
-        assert cost.main(words) == 0
+        assert main(words) == 0
         assert "× `lookup` for 1 users |" in capsys.readouterr().out
 
     def test_runs_where_nothing_is_set_up(self):
@@ -368,5 +379,5 @@ class TestCommand:
 
     def test_prints_no_table_of_scans_without_scans(self, capsys):
         """A head with nothing below it says nothing."""
-        assert cost.main(["--users=50000", "--events-a-day=0"]) == 0
+        assert main(["--users=50000", "--events-a-day=0"]) == 0
         assert "scans a month" not in capsys.readouterr().out

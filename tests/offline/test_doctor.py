@@ -25,17 +25,33 @@ import pytest
 import sqlglot
 from google.api_core.exceptions import NotFound
 from google.cloud import bigquery
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
 from sqlglot import exp
 
+from commands.cli import main
 from deploy import functions
-from local import topics as local_topics
-from offline import doctor, load_model
+from local.stack import topics as local_topics
+from offline import load_model
+from offline.doctor.champions import check_champions
+from offline.doctor.examination import Check, Examination, Services
+from offline.doctor.export import EXPORT_COLUMNS, check_export
+from offline.doctor.layout import check_tables
+from offline.doctor.leases import last_due
+from offline.doctor.report import ERROR, WARNING, Finding, Report
+from offline.doctor.rights import READS_TABLE, check_permissions, check_settings
+from offline.doctor.run import CHECKS, examine
+from offline.doctor.schedule import check_runs
+from offline.doctor.stream import _channel, check_stream
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.privacy import consent
 from propensity.registry.versions import Registry
-from propensity.runs import compaction, steps
+from propensity.runs import compact, setup
+from propensity.runs.watermark import WATERMARK
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests import shop
@@ -71,7 +87,7 @@ class Place:
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
-        steps.prepare(self.warehouse, self.artifacts, self.settings)
+        setup.prepare(self.warehouse, self.artifacts, self.settings)
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.promoted(NOW - timedelta(days=3))
         self.warehouse.execute(
@@ -155,8 +171,8 @@ class Place:
             },
         )
 
-    def examination(self, **changed: Any) -> doctor.Examination:
-        return doctor.Examination(
+    def examination(self, **changed: Any) -> Examination:
+        return Examination(
             **{
                 "settings": self.settings,
                 "now": NOW,
@@ -166,16 +182,16 @@ class Place:
             }
         )
 
-    def examine(self, **changed: Any) -> doctor.Report:
+    def examine(self, **changed: Any) -> Report:
         """Run every check."""
         with entered(self.environment):
             exam = self.examination(**changed)
             try:
-                return doctor.examine(exam)
+                return examine(exam)
             finally:
                 exam.close()
 
-    def checked(self, check: doctor.Check, **changed: Any) -> list[doctor.Finding]:
+    def checked(self, check: Check, **changed: Any) -> list[Finding]:
         """Run one check."""
         with entered(self.environment):
             exam = self.examination(**changed)
@@ -188,7 +204,7 @@ class Place:
     def run(self, *arguments: str, **extra: str) -> int:
         """Run the command."""
         with entered({**self.environment, **extra}):
-            return doctor.main(["--as-of", "2026-03-03", *arguments])
+            return main(["doctor", "--as-of", "2026-03-03", *arguments])
 
     def close(self) -> None:
         self.warehouse.close()
@@ -243,7 +259,7 @@ def place(emulators, bigquery_emulator, shared_export, request) -> Iterator[Plac
         yield made
 
 
-def told(report: doctor.Report) -> list[tuple[str, str]]:
+def told(report: Report) -> list[tuple[str, str]]:
     """Return what was found, and that nothing failed."""
     assert report.failed == []
     return [(one.check, one.what) for one in report.findings]
@@ -255,7 +271,7 @@ class TestHealthy:
         report = healthy.examine()
 
         assert told(report) == []
-        assert report.checks == [*doctor.CHECKS]
+        assert report.checks == [*CHECKS]
         assert report.status == 0
         assert {one.check for one in report.not_checked} == {
             "permissions",
@@ -297,7 +313,7 @@ class TestLocally:
         _compacted(place, later - timedelta(days=9))
         for name in place.artifacts.names(f"runs/{USE_CASE}/evaluate/"):
             (place.bucket_folder / name).unlink()
-        checks = (doctor.check_runs, doctor.check_champions, doctor.check_stream)
+        checks = (check_runs, check_champions, check_stream)
 
         scheduled = [
             one.what for each in checks for one in place.checked(each, now=later)
@@ -334,7 +350,7 @@ class TestLocally:
         """Somebody ran it, and has to know."""
         place.failed("predict", NOW.date(), "MissingTable")
 
-        found = place.checked(doctor.check_runs, addresses=LOCAL)
+        found = place.checked(check_runs, addresses=LOCAL)
 
         assert [(one.severity, "missing_table" in one.what) for one in found] == [
             ("error", True)
@@ -342,19 +358,19 @@ class TestLocally:
 
     def test_information_is_told_and_is_no_failure(self):
         """In words and as JSON, with exit status 0."""
-        one = doctor.Finding(
+        one = Finding(
             check="runs",
             severity="info",
             what="predictions has never run",
             advice="curl -X POST http://127.0.0.1:9001",
         )
-        report = doctor.Report(place="p", as_of="d", checks=["runs"], information=[one])
+        report = Report(place="p", as_of="d", checks=["runs"], information=[one])
 
         assert report.status == 0
         assert "INFO    runs: predictions has never run\n" in str(report)
         assert "What to do: curl -X POST http://127.0.0.1:9001" in str(report)
         assert str(report).endswith("runs: nothing is wrong.")
-        assert json.loads(report.to_json())["information"] == [asdict(one)]
+        assert report.fields()["information"] == [asdict(one)]
 
 
 def _receive(place: Place, at: datetime, **further: Any) -> None:
@@ -383,10 +399,10 @@ def _score(place: Place, at: datetime) -> None:
 
 def _compacted(place: Place, until: datetime) -> None:
     place.ran("compact", NOW.date(), scope="stream")
-    view = compaction.view_of(place.warehouse, until)
-    place.warehouse.replace_view(compaction.VIEW, view)
+    view = compact.view_of(place.warehouse, until)
+    place.warehouse.replace_view(compact.VIEW, view)
     note = json.dumps({"watermark": until.isoformat(), "open_days": {}}).encode()
-    place.overwrite(compaction.WATERMARK, note)
+    place.overwrite(WATERMARK, note)
 
 
 # Faults: each puts one in, and says what must be found. -------------------------------
@@ -472,7 +488,7 @@ def _drop_export(place: Place, day: str) -> None:
         client.delete_table(f"{place.workplace.ga4_dataset}.events_{day}")
     # The emulator loses sight of a view when one of its tables goes.
     place.warehouse.execute("CREATE OR REPLACE VIEW ga_events AS SELECT 1 AS one")
-    steps.prepare(place.warehouse, place.artifacts, place.settings)
+    setup.prepare(place.warehouse, place.artifacts, place.settings)
 
 
 def late_export(place: Place) -> str:
@@ -645,17 +661,13 @@ def dead_letters(place: Place) -> str:
 
 
 def _subscriber(place: Place) -> Any:
-    channel = doctor._channel(place.settings)
-    return doctor.SubscriberClient(
-        transport=doctor.SubscriberGrpcTransport(channel=channel)
-    )
+    channel = _channel(place.settings)
+    return SubscriberClient(transport=SubscriberGrpcTransport(channel=channel))
 
 
 def _publisher(place: Place) -> Any:
-    channel = doctor._channel(place.settings)
-    return doctor.PublisherClient(
-        transport=doctor.PublisherGrpcTransport(channel=channel)
-    )
+    channel = _channel(place.settings)
+    return PublisherClient(transport=PublisherGrpcTransport(channel=channel))
 
 
 def _path(place: Place, name: str) -> str:
@@ -709,7 +721,7 @@ class TestFaults:
         assert [f for f in found if not any(re.match(one, f) for one in wanted)] == []
         assert report.status == 1
         assert all(len(one.advice) > 10 for one in report.findings)
-        assert "secret-user" not in report.to_json()
+        assert "secret-user" not in json.dumps(report.fields())
 
 
 class TestTables:
@@ -748,15 +760,15 @@ class TestTables:
             columns="* EXCEPT (percentile, model_version)",
             layout=_PREDICTIONS,
         )
-        found = place.checked(doctor.check_tables)
+        found = place.checked(check_tables)
         advice = {one.what.split()[4]: one.advice for one in found}
 
         assert advice["percentile"].startswith("run deploy/setup.sh")
         assert "`make down && make up`" in advice["percentile"]
         assert advice["model_version"].startswith("copy the rows")
 
-        steps.prepare(place.warehouse, place.artifacts, place.settings)
-        found = place.checked(doctor.check_tables)
+        setup.prepare(place.warehouse, place.artifacts, place.settings)
+        found = place.checked(check_tables)
         assert [one.what.split()[4] for one in found] == ["model_version"]
 
     def test_need_postcodes_where_they_are_read(self, place):
@@ -764,7 +776,7 @@ class TestTables:
         no_postcodes(place)
         cards = [usecases.load("card_fraud")]
 
-        assert place.checked(doctor.check_tables, use_cases=cards) == []
+        assert place.checked(check_tables, use_cases=cards) == []
 
 
 class TestRuns:
@@ -772,7 +784,7 @@ class TestRuns:
         """What errors.md does not know is looked for in the log."""
         place.failed("evaluate", MONDAY, "SchemaError")
         place.failed("predict", MONDAY, "ZeroDivisionError")
-        predicted, evaluated = place.checked(doctor.check_runs)
+        predicted, evaluated = place.checked(check_runs)
 
         assert "failed: schema;" in evaluated.what
         assert evaluated.advice.startswith(
@@ -784,19 +796,19 @@ class TestRuns:
     def test_that_failed_again_have_been_done_all_the_same(self, place):
         """A repeat overwrites the lease of its date, and not what it has published."""
         place.failed("predict", MONDAY, "SchemaError")
-        repeat, *others = place.checked(doctor.check_runs)
-        assert (repeat.severity, others) == (doctor.WARNING, [])
+        repeat, *others = place.checked(check_runs)
+        assert (repeat.severity, others) == (WARNING, [])
 
-        later = place.checked(doctor.check_runs, now=NOW + timedelta(days=7))
+        later = place.checked(check_runs, now=NOW + timedelta(days=7))
         [missed] = [one for one in later if "predictions" in one.what and one != repeat]
         assert missed.what.endswith("and the last that succeeded is 2026-03-02")
 
     def test_that_wait_for_the_export_have_not_failed(self, place):
         """They are called again, and go on in the end."""
         place.failed("predict", MONDAY, "ExportLate")
-        [waiting, *_] = place.checked(doctor.check_runs)
+        [waiting, *_] = place.checked(check_runs)
 
-        assert waiting.severity == doctor.WARNING
+        assert waiting.severity == WARNING
         assert "waits for the newest day of the export" in waiting.what
 
     def test_that_failed_and_published_nothing_are_errors(self, place):
@@ -804,13 +816,13 @@ class TestRuns:
         place.ran("predict", MONDAY - timedelta(days=7))
         place.failed("predict", MONDAY, "SchemaError")
         place.warehouse.execute("DELETE FROM ma_predictions_history WHERE TRUE")
-        failed = place.checked(doctor.check_runs)[0]
+        failed = place.checked(check_runs)[0]
         assert (failed.severity, failed.what) == (
-            doctor.ERROR,
+            ERROR,
             f"predictions of {USE_CASE} for 2026-03-02 failed: schema",
         )
 
-        later = place.checked(doctor.check_runs, now=NOW + timedelta(days=7))
+        later = place.checked(check_runs, now=NOW + timedelta(days=7))
         assert any(
             one.what.endswith("and the last that succeeded is 2026-02-23")
             for one in later
@@ -820,12 +832,12 @@ class TestRuns:
 class TestUnforeseen:
     def test_errors_of_one_check_keep_no_other_from_being_told(self, place, capsys):
         """Named with type and message; what was found decides the exit status."""
-        place.overwrite(compaction.WATERMARK, b"{")
+        place.overwrite(WATERMARK, b"{")
         assert place.run("--json") == 2
         report = json.loads(capsys.readouterr().out)
         assert [one["check"] for one in report["failed"]] == ["views"]
         assert report["failed"][0]["why"].startswith("JSONDecodeError: Expecting")
-        assert report["checks"] == [*doctor.CHECKS]
+        assert report["checks"] == [*CHECKS]
 
         place.warehouse.drop("postcode_index")
         assert place.run() == 1
@@ -882,8 +894,7 @@ class TestCommand:
 
     def test_says_how_a_date_is_written(self, healthy, capsys):
         """Whoever writes another is told."""
-        with pytest.raises(SystemExit):
-            doctor.main(["--as-of", "soon"])
+        assert main(["doctor", "--as-of", "soon"]) == 2
         assert "'soon' is no date as YYYY-MM-DD" in capsys.readouterr().err
 
     def test_says_that_it_could_not_examine(self, healthy, capsys):
@@ -911,7 +922,7 @@ class TestCommand:
         settings = replace(healthy.settings, ga4_dataset="")
         ga4 = usecases.load("ga4_purchase")
         exam = healthy.examination(settings=settings, use_cases=[ga4])
-        doctor.check_settings(exam)
+        check_settings(exam)
 
         [found] = exam.report.findings
         assert "PROPENSITY_GA4_DATASET is not set, and ga4_purchase" in found.what
@@ -953,7 +964,7 @@ class Google:
         self._thread = threading.Thread(target=self._server.serve_forever)
         self._thread.start()
         url = f"http://127.0.0.1:{self._server.server_port}"
-        self.services = doctor.Services(*[f"{url}/{n}" for n in "pbsum"])
+        self.services = Services(*[f"{url}/{n}" for n in "pbsum"])
 
     def close(self) -> None:
         self._server.shutdown()
@@ -968,16 +979,16 @@ def google() -> Iterator[Google]:
     made.close()
 
 
-def _examined(function: str, google: Google) -> doctor.Examination:
+def _examined(function: str, google: Google) -> Examination:
     settings = Settings(project="p", bucket="the-bucket", ga4_dataset="analytics_1")
-    exam = doctor.Examination(
+    exam = Examination(
         settings=settings,
         now=NOW,
         use_cases=[usecases.load(USE_CASE)],
         zone=ZoneInfo("Etc/UTC"),
         function=function,
     )
-    doctor.check_permissions(exam, google.services)
+    check_permissions(exam, google.services)
     return exam
 
 
@@ -990,7 +1001,7 @@ class TestPermissions:
             "/b/p/datasets/propensity/tables/inference_log:testIamPermissions"
         ]
 
-        assert set(asked) == {*doctor.READS_TABLE}
+        assert set(asked) == {*READS_TABLE}
         assert google.asked["/u/p/topics/scores:testIamPermissions"] == [
             "pubsub.topics.publish"
         ]
@@ -1031,7 +1042,7 @@ class TestExport:
         _drop_export(place, "20260227")
         names = ("ga4_purchase", "card_fraud")
         found = place.checked(
-            doctor.check_export, use_cases=[usecases.load(name) for name in names]
+            check_export, use_cases=[usecases.load(name) for name in names]
         )
 
         [missing] = [one for one in found if "missing" in one.what]
@@ -1046,7 +1057,7 @@ class TestExport:
                 f"SELECT * EXCEPT (geo) FROM {export}.events_20260227"
             )
         _drop_export(place, "20260227")
-        found = place.checked(doctor.check_export)
+        found = place.checked(check_export)
 
         [changed] = found
         assert "geo.country is missing in the tables of 2026-02-27" in changed.what
@@ -1054,9 +1065,9 @@ class TestExport:
     def test_in_another_location_is_an_error_that_names_both(self, place):
         """Whoever runs doctor learns it before a run does."""
         settings = replace(place.settings, location="europe-west2")
-        [found] = place.checked(doctor.check_export, settings=settings)
+        [found] = place.checked(check_export, settings=settings)
 
-        assert found.severity == doctor.ERROR
+        assert found.severity == ERROR
         assert "is in US" in found.what
         assert "europe-west2" in found.what
 
@@ -1074,7 +1085,7 @@ class TestExport:
         found -= {"daily.*", "streamed.*"}
         found -= {*lists.values()}
 
-        assert found == {*doctor.EXPORT_COLUMNS}
+        assert found == {*EXPORT_COLUMNS}
 
 
 class TestSchedules:
@@ -1091,7 +1102,7 @@ class TestSchedules:
     )
     def test_came_due_last(self, cron, zone, due):
         """By the schedule's own clock, and never after now."""
-        found = doctor.last_due(cron, NOW, ZoneInfo(zone))
+        found = last_due(cron, NOW, ZoneInfo(zone))
 
         assert found.astimezone(UTC) == due
 
@@ -1099,9 +1110,9 @@ class TestSchedules:
         """What functions.toml says is of the form that is understood."""
         for one in functions.load():
             if one.schedule:
-                assert doctor.last_due(one.schedule.cron, NOW, ZoneInfo("UTC")) <= NOW
+                assert last_due(one.schedule.cron, NOW, ZoneInfo("UTC")) <= NOW
 
     def test_of_another_form_is_refused(self):
         """A schedule that is not understood is no reason to say that all is well."""
         with pytest.raises(ValueError, match="schedule"):
-            doctor.last_due("*/5 * * * *", NOW, ZoneInfo("UTC"))
+            last_due("*/5 * * * *", NOW, ZoneInfo("UTC"))

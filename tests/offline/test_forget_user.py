@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from commands.cli import main
 from offline import forget_user
-from offline.forget_user import Asked, Report
+from offline.forget_report import Report, Request
 from propensity import tables
 from propensity.edges.appends import Appends
 from propensity.edges.artifacts import sha256
@@ -25,7 +26,7 @@ from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
 from propensity.privacy import consent, suppression
 from propensity.registry.versions import Registry
-from propensity.runs import compaction
+from propensity.runs import compact
 from propensity.tables import TABLES, Table
 from tests import shop
 from tests.functions.streaming import Site, new_site
@@ -106,7 +107,7 @@ def counts(site: Site) -> dict[str, int]:
 
 def forget(site: Site, *users: str, **how: Any) -> Report:
     """Run the command."""
-    asked = Asked(user_ids=users or (GONE,), is_quiet=True, **how)
+    asked = Request(user_ids=users or (GONE,), is_quiet=True, **how)
     return forget_user.forget(site.settings, asked)
 
 
@@ -330,9 +331,9 @@ class TestCommand:
         fill(site)
         keyless = replace(site.settings, suppression_key="")
         with pytest.raises(SettingsError):
-            forget_user.forget(keyless, Asked(user_ids=(GONE,), is_quiet=True))
+            forget_user.forget(keyless, Request(user_ids=(GONE,), is_quiet=True))
         assert counts(site) == dict.fromkeys(counts(site), 4)
-        asked = Asked(user_ids=(GONE,), is_suppressing=False, is_quiet=True)
+        asked = Request(user_ids=(GONE,), is_suppressing=False, is_quiet=True)
         forget_user.forget(keyless, asked)
 
         assert counts(site) == dict.fromkeys(counts(site), 2)
@@ -341,8 +342,8 @@ class TestCommand:
     def test_waits_for_no_compaction(self, site):
         """One that is under way could write what it had read: run it again later."""
         with (
-            compaction.alone(
-                Registry(site.artifacts, compaction.SCOPE),
+            compact.alone(
+                Registry(site.artifacts, compact.SCOPE),
                 run_id="another",
                 began_at=datetime.now(UTC),
                 minutes=5,
@@ -355,9 +356,9 @@ class TestCommand:
     def test_tells_what_it_did_and_names_nobody(self, site, capsys):
         """Text for a person, JSON for a program; status 0 where nothing is left."""
         fill(site)
-        status = forget_user.main([GONE, "--json"])
+        status = main(["forget", GONE, "--json"])
         told = json.loads(capsys.readouterr().out)
-        again = forget_user.main([GONE])
+        again = main(["forget", GONE])
         text = capsys.readouterr().out
 
         assert (status, again) == (0, 0)
@@ -369,9 +370,9 @@ class TestCommand:
 
     def test_takes_users_off_the_list(self, site, capsys):
         """Who comes back of their own will is taken in again."""
-        forget_user.main([GONE])
+        main(["forget", GONE])
         assert suppression.read(site.warehouse).covers(GONE, USE_CASE)
-        status = forget_user.main([GONE, "--allow-again"])
+        status = main(["forget", GONE, "--allow-again"])
 
         assert status == 0
         assert "1 entries" in capsys.readouterr().out
@@ -392,7 +393,7 @@ class TestCommand:
         export = f"{settings.project}.{settings.ga4_dataset}"
         text = consent.events_view(export, require="false")
         site.warehouse.replace_view(consent.VIEW, text)
-        asked = Asked(user_ids=(GONE,), is_quiet=True)
+        asked = Request(user_ids=(GONE,), is_quiet=True)
         report = forget_user.forget(settings, asked)
 
         assert report.ga4_events == 3

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from commands.cli import main
 from offline import load_model
 from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts, sha256
@@ -117,7 +118,7 @@ class TestShipped:
         shipped = load_model.read(USE_CASE.name)
 
         assert sum(path.stat().st_size for path in folder.iterdir()) < 1_000_000
-        assert shipped.about["command"].startswith("python -m offline.ship_model")
+        assert shipped.about["command"].startswith("propensity ship-model")
         assert shipped.about["figures"]["roc_auc"] > 0.85
         assert shipped.card["features"] == dict(USE_CASE.features)
 
@@ -195,7 +196,7 @@ class TestLoad:
         again = place.load()
 
         assert (first.is_new, again.is_new) == (True, False)
-        assert "not loaded" in again.told
+        assert "not loaded" in again.summary
         assert (place.objects(), place.recorded()) == (objects, rows)
 
     def test_leaves_a_champion_alone(self, place):
@@ -337,9 +338,23 @@ class TestCommand:
         for name, value in place.environment.items():
             monkeypatch.setenv(name, value)
 
-        assert load_model.main([]) == 0
+        assert (
+            main(
+                [
+                    "load-model",
+                ]
+            )
+            == 0
+        )
         assert "serves as version 0" in capsys.readouterr().out
-        assert load_model.main([]) == 0
+        assert (
+            main(
+                [
+                    "load-model",
+                ]
+            )
+            == 0
+        )
         assert "not loaded" in capsys.readouterr().out
 
     def test_only_checks_on_a_dry_run(self, untouched, monkeypatch, capsys):
@@ -347,7 +362,7 @@ class TestCommand:
         for name, value in untouched.environment.items():
             monkeypatch.setenv(name, value)
 
-        assert load_model.main(["--dry-run"]) == 0
+        assert main(["load-model", "--dry-run"]) == 0
         assert "would be loaded" in capsys.readouterr().out
         assert untouched.objects() == []
 
@@ -356,5 +371,5 @@ class TestCommand:
         for name, value in untouched.environment.items():
             monkeypatch.setenv(name, value)
 
-        assert load_model.main(["--use-case", "ga4_purchase"]) == 1
+        assert main(["load-model", "--use-case", "ga4_purchase"]) == 1
         assert "no model is shipped" in capsys.readouterr().err

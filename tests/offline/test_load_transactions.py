@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import csv
 
+from commands.cli import main
 from offline import load_transactions
-from offline.load_transactions import main, read, transactions
+from offline.transaction_files import read, transactions
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import SchemaError
@@ -174,7 +175,7 @@ class TestLoad:
     def test_logs_what_nothing_has_scored(self, warehouse, tmp_path, capsys):
         """As history: source loaded, version -1, and a truth of each."""
         path = written(public(), tmp_path / "cards.csv")
-        status = main([str(path), "--start", "2026-03-01"])
+        status = main(["load-transactions", str(path), "--start", "2026-03-01"])
         log, truths = (rows(warehouse, t) for t in ("inference_log", "truth_events"))
         said = capsys.readouterr().out
 
@@ -195,11 +196,11 @@ class TestLoad:
         short = written(public().slice(0, 12), tmp_path / "a.parquet")
         whole = written(public(), tmp_path / "b.csv")
         arguments = ["--start", "2026-03-01"]
-        main([str(short), *arguments])
+        main(["load-transactions", str(short), *arguments])
         before = rows(warehouse, "inference_log"), rows(warehouse, "truth_events")
-        main([str(short), *arguments])
+        main(["load-transactions", str(short), *arguments])
         after = rows(warehouse, "inference_log"), rows(warehouse, "truth_events")
-        main([str(whole), *arguments])
+        main(["load-transactions", str(whole), *arguments])
 
         assert after == before
         assert len(before[0]) == len(before[1]) == 12
@@ -217,7 +218,17 @@ class TestLoad:
     def test_dry_run_needs_no_deployment(self, tmp_path, capsys):
         """It reads and checks, and writes nothing."""
         path = written(public(), tmp_path / "cards.csv")
-        status = main([str(path), "--start", "2026-03-01", "--dry-run", "--limit", "9"])
+        status = main(
+            [
+                "load-transactions",
+                str(path),
+                "--start",
+                "2026-03-01",
+                "--dry-run",
+                "--limit",
+                "9",
+            ]
+        )
 
         assert status == 0
         said = capsys.readouterr().out
@@ -227,7 +238,9 @@ class TestLoad:
     def test_failure_is_a_line_and_a_status(self, tmp_path, capsys):
         """No trace: what is wrong, and where."""
         path = written(public(V3=None), tmp_path / "cards.csv")
-        status = main([str(path), "--start", "2026-03-01", "--dry-run"])
+        status = main(
+            ["load-transactions", str(path), "--start", "2026-03-01", "--dry-run"]
+        )
 
         assert status == 1
         assert "V3" in capsys.readouterr().err

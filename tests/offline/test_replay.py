@@ -29,19 +29,32 @@ from google.pubsub_v1.types import DeadLetterPolicy
 from hypothesis import given
 from hypothesis import strategies as st
 
-from local import synthesize_games, topics
+from commands.cli import main
+from commands.exits import Exit
+from local.generators.games import __main__ as generated
+from local.generators.games import towns
+from local.generators.games.games import Games
 from local.processes import free_ports
-from local.stack import ROOT
-from local.synthesize_games import Games
-from offline import replay
+from local.stack import topics
+from local.stack.state import ROOT
+from offline.replay import files
+from offline.replay.dead_letters import ORIGIN, SUBSCRIPTION, returned
+from offline.replay.files import unwrapped
+from offline.replay.messages import Tally
+from offline.replay.rows import spooled, stored_events
+from offline.replay.sending import SLICE_S, Stop, TokenBucket
 from propensity import tables, usecases
 from propensity.edges.appends import Appends
 from propensity.edges.warehouse import Warehouse
 from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Rules
-from propensity.events.types import Catalogue
+from propensity.events.rows import (
+    MAXIMUM_RAW_BYTES,
+    Rules,
+    dead_letters,
+)
 from propensity.settings import Settings
 from tests.events import transaction, written
 
@@ -101,7 +114,7 @@ def accepted(
     return reading.accept(
         messages,
         known or catalogue(),
-        PostcodeIndex.of(synthesize_games.postcodes()),
+        PostcodeIndex.of(towns.postcodes()),
         received_at=at,
         rules=Rules(
             maximum_bytes=256 * 1024,
@@ -130,10 +143,10 @@ def facts(rows: pa.RecordBatch | pa.Table) -> list[dict[str, Any]]:
 
 def again(
     rows: Iterable[Mapping[str, Any]], known: Catalogue
-) -> tuple[list[Message], replay.Tally]:
+) -> tuple[list[Message], Tally]:
     """Rows of ``stream_events`` as the messages that they are replayed as."""
-    tally = replay.Tally()
-    found = replay.stored_events(rows, known, topic="events", tally=tally)
+    tally = Tally()
+    found = stored_events(rows, known, topic="events", tally=tally)
     return [Message(one.data, "other", one.attributes) for one in found], tally
 
 
@@ -259,8 +272,8 @@ class TestTokenBucket:
     def test_keeps_its_rate_on_average(self, rate, late):
         """The n-th message goes n gaps after the first, and not more than one sleep
         later, however long the sleeps take."""
-        clock, stop = Clock(late), replay.Stop()
-        bucket = replay.TokenBucket(rate, clock=clock, sleep=clock.sleep)
+        clock, stop = Clock(late), Stop()
+        bucket = TokenBucket(rate, clock=clock, sleep=clock.sleep)
         count = 3_000
         for _ in range(count):
             assert bucket.take(stop)
@@ -270,8 +283,8 @@ class TestTokenBucket:
 
     def test_makes_up_for_a_pause_by_a_tenth_of_a_second(self):
         """After a long pause no more go at once than are due in that time."""
-        clock, stop = Clock(), replay.Stop()
-        bucket = replay.TokenBucket(1000.0, clock=clock, sleep=clock.sleep)
+        clock, stop = Clock(), Stop()
+        bucket = TokenBucket(1000.0, clock=clock, sleep=clock.sleep)
         bucket.take(stop)
         clock.now += 3600.0
         resumed = clock.now
@@ -283,16 +296,16 @@ class TestTokenBucket:
 
     def test_has_no_limit_at_zero(self):
         """A rate of 0 never waits."""
-        clock, stop = Clock(), replay.Stop()
-        bucket = replay.TokenBucket(0.0, clock=clock, sleep=clock.sleep)
+        clock, stop = Clock(), Stop()
+        bucket = TokenBucket(0.0, clock=clock, sleep=clock.sleep)
 
         assert all(bucket.take(stop) for _ in range(1000))
         assert clock.now == 100.0
 
     def test_ends_its_wait_when_asked_to_stop(self):
         """A minute's gap does not keep Ctrl-C waiting."""
-        clock, stop = Clock(), replay.Stop()
-        bucket = replay.TokenBucket(1 / 60, clock=clock, sleep=clock.sleep)
+        clock, stop = Clock(), Stop()
+        bucket = TokenBucket(1 / 60, clock=clock, sleep=clock.sleep)
         bucket.take(stop)
 
         def asked(seconds: float) -> None:
@@ -301,7 +314,7 @@ class TestTokenBucket:
 
         bucket._sleep = asked
         assert not bucket.take(stop)
-        assert clock.now <= 100.0 + replay.SLICE_S
+        assert clock.now <= 100.0 + SLICE_S
 
 
 class TestStoredEvents:
@@ -455,7 +468,7 @@ class TestEvents:
     def test_come_back_each_once(self, bus, rows, capsys):
         """From the table through Pub/Sub to the stream: the same rows as before."""
         topic = bus.topic()
-        status = replay.main(["events", *EVER, "--topic", topic, "--rate", "0"])
+        status = main(["replay", "events", *EVER, "--topic", topic, "--rate", "0"])
 
         found = accepted(bus.taken(topic, rows.num_rows))
         told = capsys.readouterr().out
@@ -479,7 +492,7 @@ class TestEvents:
         counts = []
         for since, until in ((start, middle), (middle, end)):
             options = ["--from", since, "--to", until, "--topic", topic, "--rate", "0"]
-            assert replay.main(["events", *options]) == 0
+            assert main(["replay", "events", *options]) == 0
             counts.append(len(bus.taken(topic, wanted[len(counts)])))
 
         assert counts == wanted
@@ -489,8 +502,8 @@ class TestEvents:
         user = rows["user_id"][0].as_py()
         topic = bus.topic()
         options = ["events", *EVER, "--topic", topic, "--rate", "0"]
-        replay.main([*options, "--user", user, "--use-case", "first_day_churn"])
-        replay.main([*options, "--use-case", "ga4_purchase"])
+        main(["replay", *options, "--user", user, "--use-case", "first_day_churn"])
+        main(["replay", *options, "--use-case", "ga4_purchase"])
 
         count = rows["user_id"].to_pylist().count(user)
         found = accepted(bus.taken(topic, count)).rows
@@ -501,11 +514,11 @@ class TestEvents:
         moment twice at most."""
         topic = bus.topic()
         options = ["events", "--to", "2030-01-01", "--topic", topic, "--rate", "0"]
-        assert replay.main([*options, "--from", "2020-01-01", "--limit", "50"]) == 0
+        assert main(["replay", *options, "--from", "2020-01-01", "--limit", "50"]) == 0
         told = capsys.readouterr().out
         since = told.rpartition("--from ")[2].strip().rstrip(".")
         assert "50 messages sent" in told
-        assert replay.main([*options, "--from", since]) == 0
+        assert main(["replay", *options, "--from", since]) == 0
 
         found = accepted(bus.taken(topic, rows.num_rows)).rows
         assert Counter(found["event_id"].to_pylist()).keys() == set(
@@ -517,8 +530,8 @@ class TestEvents:
     def test_are_only_counted_on_a_dry_run(self, bus, rows, capsys):
         """Nothing is sent; what would be is counted, and shown where asked for."""
         topic = bus.topic()
-        status = replay.main(
-            ["events", *EVER, "--topic", topic, "--dry-run", "--show", "2"]
+        status = main(
+            ["replay", "events", *EVER, "--topic", topic, "--dry-run", "--show", "2"]
         )
 
         told = capsys.readouterr().out
@@ -532,7 +545,7 @@ class TestEvents:
         and never more than are wanted."""
         for most, count in ((None, rows.num_rows), (7, 7), (10**6, rows.num_rows)):
             copied = iter([rows.slice(0, 5), rows.slice(5)])
-            with replay.spooled(copied, most=most) as (found, total):
+            with spooled(copied, most=most) as (found, total):
                 assert total == count
                 if most is None:
                     assert next(copied, None) is None
@@ -540,7 +553,7 @@ class TestEvents:
 
     def test_may_be_none(self, bus, warehouse, capsys):
         """An empty period is no error."""
-        assert replay.main(["events", *EVER, "--topic", bus.topic()]) == 0
+        assert main(["replay", "events", *EVER, "--topic", bus.topic()]) == 0
         assert "0 messages sent" in capsys.readouterr().out
 
 
@@ -552,14 +565,14 @@ class TestRefused:
             Message(b'{"user_id":', "m-1", {"event_id": "e-1", "from": "shop"}),
             Message(b"\xff\x00", "m-2", {}, "2026-11-20T11:59:59.123456789Z"),
             Message(b"{}", "m-3", {}),
-            Message(b"x" * (reading.MAXIMUM_RAW_BYTES + 1), "m-4", {}),
+            Message(b"x" * (MAXIMUM_RAW_BYTES + 1), "m-4", {}),
         ]
         refused = accepted(sent).refused
         appends = Appends(warehouse.settings)
 
         async def bury() -> None:
             for chosen in (refused, {0: refused[0]}):
-                rows = reading.dead_letters(sent, chosen, received_at=NOW, personal={})
+                rows = dead_letters(sent, chosen, received_at=NOW, personal={})
                 await appends.append(tables.DEAD_LETTERS, rows)
 
         asyncio.run(bury())
@@ -570,7 +583,7 @@ class TestRefused:
         its message id has that one still. What was cut when it was stored is not
         sent, and said."""
         topic = bus.topic()
-        status = replay.main(["refused", *EVER, "--topic", topic])
+        status = main(["replay", "refused", *EVER, "--topic", topic])
 
         found = {
             (one.data, *sorted(one.attributes.items())) for one in bus.taken(topic, 3)
@@ -588,8 +601,8 @@ class TestRefused:
         """By the reason that is stored, and by the time of receipt."""
         topic = bus.topic()
         options = ["refused", "--topic", topic]
-        replay.main([*options, *EVER, "--reason", "wrong_encoding"])
-        replay.main([*options, "--from", "2020-01-01", "--to", NOW.isoformat()])
+        main(["replay", *options, *EVER, "--reason", "wrong_encoding"])
+        main(["replay", *options, "--from", "2020-01-01", "--to", NOW.isoformat()])
 
         assert [one.data for one in bus.taken(topic, 1)] == [b"\xff\x00"]
 
@@ -605,7 +618,7 @@ class TestFile:
             b"\xef\xbb\xbf" + b"\r\n".join([*sent, b"", *broken, b"  ", b"end"])
         )
         topic = bus.topic()
-        status = replay.main(["file", str(path), "--topic", topic, "--rate", "0"])
+        status = main(["replay", "file", str(path), "--topic", topic, "--rate", "0"])
 
         found = bus.taken(topic, 205)
         told = capsys.readouterr().out
@@ -622,7 +635,7 @@ class TestFile:
         path.write_bytes(pack(b'{"a":1}\n{"a":2}\n'))
         topic = bus.topic()
 
-        assert replay.main(["file", str(path), "--topic", topic]) == 0
+        assert main(["replay", "file", str(path), "--topic", topic]) == 0
         assert {one.data for one in bus.taken(topic, 2)} == {b'{"a":1}', b'{"a":2}'}
 
     def test_may_hold_whole_messages(self, bus, tmp_path):
@@ -630,14 +643,14 @@ class TestFile:
         attributes as they are; one that is empty with attributes, too."""
         games = Games(users=30, maximum_events=40, days=20, seed=3)
         path = tmp_path / "messages.ndjson"
-        synthesize_games.main(
+        generated.main(
             [
                 *(str(path), "--faults", "--users", "30", "--seed", "3"),
                 *("--maximum-events", "40", "--days", "20"),
             ]
         )
         topic = bus.topic()
-        status = replay.main(["file", str(path), "--topic", topic, "--rate", "0"])
+        status = main(["replay", "file", str(path), "--topic", topic, "--rate", "0"])
 
         wanted = Counter(
             (one.data, tuple(sorted(one.attributes.items())))
@@ -654,7 +667,7 @@ class TestFile:
         """Lines are counted as they stand in the file, empty ones too."""
         path = lines(tmp_path / "events", [b"1", b"", b"3", b"4"])
         topic = bus.topic()
-        replay.main(["file", path, "--topic", topic, "--skip", "2", "--limit", "1"])
+        main(["replay", "file", path, "--topic", topic, "--skip", "2", "--limit", "1"])
 
         assert [one.data for one in bus.taken(topic, 1)] == [b"3"]
 
@@ -663,7 +676,7 @@ class TestFile:
     ):
         """Lines too long for a message or for memory, messages that are empty, and
         attributes that Pub/Sub takes of nobody. The others arrive."""
-        monkeypatch.setattr(replay, "MAXIMUM_LINE_BYTES", 11_000_000)
+        monkeypatch.setattr(files, "MAXIMUM_LINE_BYTES", 11_000_000)
         path = lines(
             tmp_path / "events",
             [
@@ -674,7 +687,7 @@ class TestFile:
             ],
         )
         topic = bus.topic()
-        status = replay.main(["file", path, "--topic", topic])
+        status = main(["replay", "file", path, "--topic", topic])
 
         told = capsys.readouterr().out
         assert status == 1
@@ -689,8 +702,8 @@ class TestFile:
         named = dict.fromkeys(("topic", "data", "retry", "timeout", "self"), "x")
         line = json.dumps({"data": {"event_id": "e"}, "attributes": named})
         topic = bus.topic()
-        status = replay.main(
-            ["file", lines(tmp_path / "e", [line.encode()]), "--topic", topic]
+        status = main(
+            ["replay", "file", lines(tmp_path / "e", [line.encode()]), "--topic", topic]
         )
 
         (found,) = bus.taken(topic, 1)
@@ -702,7 +715,7 @@ class TestFile:
         path = tmp_path / "events.gz"
         many = b"".join(b'{"event_id":"%d"}\n' % number for number in range(300_000))
         path.write_bytes(gzip.compress(many)[:-20])
-        status = replay.main(["file", str(path), "--dry-run"])
+        status = main(["replay", "file", str(path), "--dry-run"])
 
         said = capsys.readouterr()
         assert status == 1
@@ -711,7 +724,7 @@ class TestFile:
 
     def test_has_to_be_there(self, environment, tmp_path, capsys):
         """One that is not is named."""
-        assert replay.main(["file", str(tmp_path / "gone")]) == 1
+        assert main(["replay", "file", str(tmp_path / "gone")]) == 1
         assert "gone" in capsys.readouterr().err
 
 
@@ -729,7 +742,7 @@ class TestMessagesInLines:
     )
     def test_are_unwrapped(self, line, found):
         """Payload, attributes and id; numbers keep their digits."""
-        assert replay.unwrapped(line) == found
+        assert unwrapped(line) == found
 
     @pytest.mark.parametrize(
         "line",
@@ -745,14 +758,14 @@ class TestMessagesInLines:
     def test_are_none_of_what_only_looks_alike(self, line):
         """An event that has a field of that name is an event, and whatever is broken
         is sent as it is."""
-        assert replay.unwrapped(line) == (line, {}, "")
+        assert unwrapped(line) == (line, {}, "")
 
     def test_that_have_an_id_are_known_by_it(self, bus, tmp_path):
         """A message without an event_id had its message id for one."""
         wrapped = {"data": base64.b64encode(b"{}").decode(), "messageId": "77"}
         topic = bus.topic()
         path = lines(tmp_path / "e", [json.dumps(wrapped).encode()])
-        replay.main(["file", path, "--topic", topic])
+        main(["replay", "file", path, "--topic", topic])
 
         (found,) = bus.taken(topic, 1)
         assert found.attributes == {"event_id": "77"}
@@ -796,9 +809,9 @@ class TestDeadLetters:
         """How many dead letters can be pulled: so many, or fewer where they do not
         come, and no more follow."""
         ids: set[str] = set()
-        while len(ids) < count and (pulled := bus.pull(replay.SUBSCRIPTION)):
+        while len(ids) < count and (pulled := bus.pull(SUBSCRIPTION)):
             ids |= {one.message.message_id for one in pulled}
-        pulled = bus.pull(replay.SUBSCRIPTION, within=1.2)
+        pulled = bus.pull(SUBSCRIPTION, within=1.2)
         return len(ids | {one.message.message_id for one in pulled})
 
     def test_go_back_to_where_they_failed(self, own_project, capsys):
@@ -810,7 +823,7 @@ class TestDeadLetters:
         self.fail(bus, "enriched-score-stream", [(b'{"event_id":"e-2"}', {})])
         for name in ("events", "enriched"):
             bus.topic(name)
-        status = replay.main(["dead-letters", "--wait", "1"])
+        status = main(["replay", "dead-letters", "--wait", "1"])
 
         found = {one.data: one.attributes for one in bus.taken("events", 2)}
         told = capsys.readouterr().out
@@ -830,7 +843,7 @@ class TestDeadLetters:
         bus = own_project
         for number in range(3):
             bus.publish("dead-letters", b"%d" % number)
-        status = replay.main(["dead-letters", "--wait", "1", "--topic", "no-such"])
+        status = main(["replay", "dead-letters", "--wait", "1", "--topic", "no-such"])
 
         said = capsys.readouterr()
         assert status == 1
@@ -838,19 +851,19 @@ class TestDeadLetters:
         assert "0 messages sent" in said.out
         bus.topic("events")
         # What is given back comes again after a second.
-        assert replay.main(["dead-letters", "--wait", "5"]) == 0
+        assert main(["replay", "dead-letters", "--wait", "5"]) == 0
         assert {one.data for one in bus.taken("events", 3)} == {b"0", b"1", b"2"}
 
     def test_of_an_unknown_subscription_stay(self, own_project, capsys):
         """Nobody knows where they belong, until a topic is named."""
         bus = own_project
-        bus.publish("dead-letters", b"mine", **{replay.ORIGIN: "somebody-s"})
+        bus.publish("dead-letters", b"mine", **{ORIGIN: "somebody-s"})
         bus.topic("events")
         bus.topic("scores")
 
-        assert replay.main(["dead-letters", "--wait", "1"]) == 1
+        assert main(["replay", "dead-letters", "--wait", "1"]) == 1
         assert "1 left out: of somebody-s" in capsys.readouterr().out
-        assert replay.main(["dead-letters", "--wait", "1", "--topic", "scores"]) == 0
+        assert main(["replay", "dead-letters", "--wait", "1", "--topic", "scores"]) == 0
         assert [one.data for one in bus.taken("scores", 1)] == [b"mine"]
         assert bus.pull("events", within=1.2) == []
 
@@ -860,7 +873,7 @@ class TestDeadLetters:
         for number in range(3):
             bus.publish("dead-letters", b"%d" % number)
         bus.topic("events")
-        status = replay.main(["dead-letters", "--wait", "1", "--dry-run"])
+        status = main(["replay", "dead-letters", "--wait", "1", "--dry-run"])
 
         assert status == 0
         assert "3 messages would be sent" in capsys.readouterr().out
@@ -873,7 +886,7 @@ class TestDeadLetters:
         for number in range(5):
             bus.publish("dead-letters", b"%d" % number)
         bus.topic("events")
-        status = replay.main(["dead-letters", "--limit", "2"])
+        status = main(["replay", "dead-letters", "--limit", "2"])
 
         assert status == 0
         assert len(bus.taken("events", 2)) == 2
@@ -886,7 +899,7 @@ class TestDeadLetters:
         settings = Settings(project="p")
         for data in (b'{"event_id":"e"}', b"{}", b"broken"):
             one, other = (
-                replay.returned(
+                returned(
                     pubsub_v1.types.PubsubMessage(data=data, message_id="7"),
                     settings,
                     topic=None,
@@ -900,7 +913,7 @@ class TestDeadLetters:
         """One that is not set up is named."""
         monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", f"replay-{uuid.uuid4().hex[:10]}")
 
-        assert replay.main(["dead-letters", "--wait", "1"]) == 1
+        assert main(["replay", "dead-letters", "--wait", "1"]) == 1
         assert "dead-letters-replay" in capsys.readouterr().err
 
 
@@ -911,7 +924,7 @@ class TestTheCommand:
         sent = [b'{"event_id":"e-%d"}' % number for number in range(400)]
         path = lines(tmp_path / "events", sent)
         topic = bus.topic()
-        command = [sys.executable, "-m", "offline.replay", "file", path]
+        command = [sys.executable, "-m", "propensity", "replay", "file", path]
         running = subprocess.Popen(
             [*command, "--topic", topic, "--rate", "40"],
             cwd=ROOT,
@@ -923,12 +936,12 @@ class TestTheCommand:
         found = bus.acknowledged(topic, bus.pull(topic, within=60.0))
         running.send_signal(signal.SIGINT)
         told, errors = running.communicate(timeout=60)
-        assert running.returncode == replay.INTERRUPTED, errors
+        assert running.returncode == Exit.INTERRUPTED, errors
         skip = told.rpartition("--skip ")[2].strip().rstrip(".")
         assert f"{skip} messages sent" in told
         assert 0 < int(skip) < len(sent)
-        status = replay.main(
-            ["file", path, "--topic", topic, "--rate", "0", "--skip", skip]
+        status = main(
+            ["replay", "file", path, "--topic", topic, "--rate", "0", "--skip", skip]
         )
 
         found += bus.taken(topic, len(sent) - len(found))
@@ -939,7 +952,7 @@ class TestTheCommand:
         """A topic that is not there is named, with where to go on, and the exit
         status is 1."""
         path = lines(tmp_path / "events", [b"", *[b"{}"] * 100])
-        status = replay.main(["file", path, "--topic", "no-such-topic"])
+        status = main(["replay", "file", path, "--topic", "no-such-topic"])
 
         said = capsys.readouterr()
         assert status == 1
@@ -953,7 +966,7 @@ class TestTheCommand:
         """After the time that every call has."""
         monkeypatch.setenv("PUBSUB_EMULATOR_HOST", f"127.0.0.1:{free_ports(1)[0]}")
         monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "2")
-        status = replay.main(["file", lines(tmp_path / "events", [b"{}"])])
+        status = main(["replay", "file", lines(tmp_path / "events", [b"{}"])])
 
         assert status == 1
         assert "Pub/Sub did not answer for topic events" in capsys.readouterr().err
@@ -973,14 +986,11 @@ class TestTheCommand:
     )
     def test_leaves_with_2_for_a_wrong_command_line(self, arguments, capsys):
         """As any command does, before anything is done."""
-        with pytest.raises(SystemExit) as left:
-            replay.main(arguments)
-
-        assert left.value.code == 2
+        assert main(["replay", *arguments]) == 2
 
     def test_says_what_setting_is_missing(self, monkeypatch, capsys):
         """By the variable's name."""
         monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
 
-        assert replay.main(["dead-letters"]) == 1
+        assert main(["replay", "dead-letters"]) == 1
         assert "GOOGLE_CLOUD_PROJECT" in capsys.readouterr().err

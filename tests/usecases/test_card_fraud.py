@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from propensity import tables, usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import event_training
+from propensity.learning import data, fit
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.settings import Settings
 from tests.conftest import new_workplace
@@ -345,9 +345,12 @@ class TestRealCards:
     def test_are_ranked_without_any_truth_learned(self, real):
         """Half-Space Trees, 60 % of the rows learned, on the newest fifth and its 22
         frauds: a ROC AUC of 0.98, where the amount alone has 0.14."""
-        rows = event_training.dataset(real("creditcard_day1.parquet", 6_942), USE_CASE)
-        found = event_training.train(
-            rows, USE_CASE, preprocessor=None, settings=Settings(project="p")
+        rows = data.dataset(real("creditcard_day1.parquet", 6_942), USE_CASE)
+        found = fit.train(
+            data.of_events(rows, settings=Settings(project="p")),
+            USE_CASE,
+            preprocessor=None,
+            settings=Settings(project="p"),
         )
 
         assert found.chosen.algorithm == "HalfSpaceTrees"
@@ -357,11 +360,12 @@ class TestRealCards:
 
     def test_of_one_class_have_no_figure(self, real):
         """The first 3,972 have two frauds, and none among the newest fifth."""
-        rows = event_training.dataset(
-            real("creditcard_first3972.parquet", 3_972), USE_CASE
-        )
-        found = event_training.train(
-            rows, USE_CASE, preprocessor=None, settings=Settings(project="p")
+        rows = data.dataset(real("creditcard_first3972.parquet", 3_972), USE_CASE)
+        found = fit.train(
+            data.of_events(rows, settings=Settings(project="p")),
+            USE_CASE,
+            preprocessor=None,
+            settings=Settings(project="p"),
         )
 
         assert found.is_warm

@@ -26,28 +26,28 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from local.stack import Stack
-from local.synthesize_games import (
-    AMOUNT_FIELDS,
-    Delivery,
-    Games,
-    attributes_of,
-    encode,
-    expected_features,
-    postcodes,
-)
-from offline import load_model, load_postcodes
+from local.generators.delivery import Delivery
+from local.generators.games.features import expected_features
+from local.generators.games.games import Games
+from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
+from local.generators.games.towns import postcodes
+from local.stack.stack import Stack
+from offline import load_model, load_postcodes, postcode_files
 from propensity import tables, usecases
+from propensity.clock import SYSTEM
 from propensity.events import reading as stream
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.registry import serving
 from propensity.registry.versions import Registry
-from propensity.runs import steps
-from propensity.runs.compaction import EPOCH
+from propensity.runs import setup
+from propensity.runs.watermark import EPOCH
 from propensity.settings import Settings
 from propensity.statements import statement
-from propensity.stream import consumers
+from propensity.stream.consumers import Edges
+from propensity.stream.ingest import StreamFeatures
+from propensity.stream.score import ScoreStream
+from propensity.waiting.threads import DaemonThreads
 from tests.conftest import Workplace, new_workplace
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered
@@ -112,7 +112,7 @@ def registration(user: str, at: datetime, **fields: Any) -> Row:
 
 def index_of_postcodes() -> PostcodeIndex:
     """Return the generator's postcodes as they are loaded."""
-    typed = load_postcodes.typed(
+    typed = postcode_files.typed(
         postcodes().to_batches(), "postcode", "socioeconomic_idx"
     )
     return PostcodeIndex.of(load_postcodes.table_of(typed, loaded_on=AS_OF)[0])
@@ -733,8 +733,8 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
     groups: list[Group] = []
 
     async def consume() -> None:
-        edges = consumers.Edges.open(place.settings)
-        features, scores = consumers.StreamFeatures(edges), consumers.ScoreStream(edges)
+        edges = Edges.open(place.settings, SYSTEM, threads=DaemonThreads())
+        features, scores = StreamFeatures(edges), ScoreStream(edges)
         done = 0
         while done < len(deliveries):
             chosen = deliveries[done : done + int(random.integers(1, 200))]
@@ -771,7 +771,7 @@ def inferences(place: Stream) -> list[Row]:
 def served_by_the_shipped_model(place: Stream) -> Stream:
     """Return a place where postcodes are loaded, and the shipped model serves."""
     place.prepare()
-    steps.prepare(place.warehouse, place.artifacts, place.settings)
+    setup.prepare(place.warehouse, place.artifacts, place.settings)
     load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
     load_model.load(place.warehouse, place.artifacts, place.settings)
     return place

@@ -25,11 +25,11 @@ from google.cloud import bigquery
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from local import ga4_export
+from local.exports import ga4_export, ga4_rows, ga4_schema
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.runs import steps
+from propensity.runs import setup
 from propensity.settings import Settings
 from tests import shop
 from tests.conftest import new_workplace
@@ -39,7 +39,7 @@ AS_OF = date(2026, 3, 2)
 FIRST_DAY = AS_OF - 60 * DAY
 MIDNIGHT = microseconds(AS_OF)
 DAY_US = 86_400_000_000
-SCHEMA = ga4_export.ARROW_SCHEMA
+SCHEMA = ga4_schema.ARROW_SCHEMA
 USE_CASE = usecases.load("ga4_purchase")
 CATEGORIES = [name for name, kind in USE_CASE.features.items() if kind == "category"]
 
@@ -61,7 +61,7 @@ class Export:
         with self.place.storage.client() as client:
             bucket = client.bucket(self.place.bucket)
             artifacts = Artifacts(bucket, deadline_s=30.0)
-            steps.prepare(self.warehouse, artifacts, self.settings)
+            setup.prepare(self.warehouse, artifacts, self.settings)
         return self
 
     def features(self, *as_ofs: date) -> dict[Any, dict[str, Any]]:
@@ -653,7 +653,7 @@ class TestSchemas:
                 file = io.BytesIO()
                 pq.write_table(table, file)
                 file.seek(0)
-                schema = ga4_export.bigquery_schema()
+                schema = ga4_schema.bigquery_schema()
                 known = {column.name: column for column in schema}
                 options = bigquery.ParquetOptions()
                 options.enable_list_inference = True
@@ -765,7 +765,7 @@ class TestRealData:
 
     def compare(self, export, rows, as_ofs, user_column):
         tables = defaultdict(list)
-        fit = ga4_export.row_fitter(Counter())
+        fit = ga4_rows.row_fitter(Counter())
         for row in rows:
             # A table a week is enough, and quicker to load than one a day.
             day = date.fromisoformat(row["event_date"])

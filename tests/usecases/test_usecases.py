@@ -79,6 +79,28 @@ class TestLoad:
 
         assert refused.value.field == "use_case"
 
+    @pytest.mark.parametrize("statement", usecases.STATEMENTS)
+    def test_refuses_a_use_case_without_a_statement(self, statement, monkeypatch):
+        """What every use case of users has is missed when it is loaded, by its file."""
+        use_case = usecases.load("ga4_purchase")
+        has = UseCase.has_statement
+        monkeypatch.setattr(
+            UseCase,
+            "has_statement",
+            lambda self, name: name != statement and has(self, name),
+        )
+
+        [missing] = usecases.missing_statements(use_case)
+        assert missing.located("ga4_purchase").startswith(
+            f"propensity/usecases/ga4_purchase/{statement}.sql:1: is missing"
+        )
+        with pytest.raises(UseCaseError, match=rf"{statement}\.sql:1: is missing"):
+            usecases.load.__wrapped__("ga4_purchase")
+
+    def test_wants_no_statement_where_a_row_is_an_event(self):
+        """Its features are the event's own fields."""
+        assert usecases.missing_statements(usecases.load("card_fraud")) == []
+
     def test_cuts_a_long_name_in_its_message(self):
         """A name of a megabyte is not sent back."""
         with pytest.raises(RequestError) as refused:
@@ -122,35 +144,35 @@ class TestParse:
     )
     def test_refuses_what_is_wrong(self, replaced):
         """A missing or odd entry is refused when it is read, not in training."""
-        with pytest.raises((KeyError, TypeError, ValueError)):
+        with pytest.raises(UseCaseError, match=r"usecases/toy/usecase\.toml:\d+: "):
             parsed(**replaced)
 
     @pytest.mark.parametrize("name", ["label", "weight", "user_id", "as_of"])
     def test_refuses_a_feature_that_is_the_answer(self, name):
         """The label, its weight, the user and the date are no features: training
         rows have them, and scoring has not."""
-        with pytest.raises(ValueError, match=f"{name} can be no feature"):
+        with pytest.raises(UseCaseError, match=f"{name} can be no feature"):
             parsed(country=f'{name} = "number"')
 
     def test_wants_the_amount_to_be_a_number(self):
         """What a missed event costs is read of a numeric feature."""
         text = TOML.replace("[features]", '[stream]\namount = "country"\n[features]')
 
-        with pytest.raises(ValueError, match="amount country"):
+        with pytest.raises(UseCaseError, match="amount country"):
             usecases.parse("toy", text)
 
     def test_wants_each_candidate_named_once(self):
         """Two candidates of one name could not be told apart in a card."""
         twice = TOML + '[[candidates]]\nname = "lr"\nalgorithm = "X"\n'
 
-        with pytest.raises(ValueError, match="each differently"):
+        with pytest.raises(UseCaseError, match="each differently"):
             usecases.parse("toy", twice)
 
     def test_wants_a_candidate(self):
         """Without a candidate there is nothing to train."""
         text = TOML[: TOML.index("[[candidates]]")]
 
-        with pytest.raises(ValueError, match="candidates"):
+        with pytest.raises(UseCaseError, match="candidates"):
             usecases.parse("toy", text.replace("title", "candidates = []\ntitle"))
 
 

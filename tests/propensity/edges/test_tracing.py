@@ -12,11 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
-from propensity.edges.asgi import answers_failures
+from propensity.edges.asgi import answers_failures, answers_pushes
 from propensity.edges.tracing import trace_of
 from propensity.errors import RequestError
-from propensity.online.lookup import answers_json
-from propensity.stream.consumers import answers_push
 
 TRACE, SPAN = "105445aa7843bc8bf206b12000100000", "00f067aa0ba902b7"
 NAME = f"projects/p/traces/{TRACE}"
@@ -90,8 +88,8 @@ class TestTrace:
 class TestLines:
     @pytest.mark.parametrize(
         "answers",
-        [answers_failures("tested"), answers_push("tested"), answers_json],
-        ids=["score", "a consumer", "get_proba"],
+        [answers_failures("tested"), answers_pushes("tested")],
+        ids=["a public function", "a consumer"],
     )
     @pytest.mark.parametrize(
         "error", [RequestError("no", field="x"), RuntimeError()], ids=["400", "500"]

@@ -17,14 +17,9 @@ import pytest
 from google.api_core import exceptions as api
 
 import propensity
-from propensity.edges import warehouse as warehouse_module
-from propensity.edges.warehouse import (
-    Warehouse,
-    concatenated,
-    query_parameter,
-    record,
-    translated,
-)
+from propensity.edges.bigquery_errors import is_denied, translated
+from propensity.edges.columns import concatenated, query_parameter, record
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     AccessDenied,
     Conflict,
@@ -439,4 +434,4 @@ class TestDenied:
             "Quota exceeded", errors=[{"reason": "quotaExceeded", "message": "x"}]
         )
 
-        assert not warehouse_module._is_denied(error)
+        assert not is_denied(error)

@@ -155,7 +155,7 @@ class TestRows:
         rows = rows.set_column(2, "user_id", pa.array(["a", "b", None]))
 
         with (
-            writes.open_client(settings) as client,
+            writes.client_of(settings) as client,
             pytest.raises(RowsRefused) as caught,
         ):
             writes.write(client, settings, table=PREDICTIONS_STAGING.name, rows=rows)

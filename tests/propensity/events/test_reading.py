@@ -22,15 +22,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity import usecases
-from propensity.events import reading
+from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
-from propensity.events.reading import Accepted, dead_letters, with_fields
-from propensity.events.types import (
+from propensity.events.reading import Accepted
+from propensity.events.rows import (
+    DEAD_LETTER_SCHEMA,
+    EVENT_SCHEMA,
+    MAXIMUM_RAW_BYTES,
+    TRUTH_SCHEMA,
+    dead_letters,
+    with_fields,
+)
+from propensity.events.values import (
     AMOUNT,
     MAXIMUM_AMOUNT,
     REASONS,
-    Catalogue,
     Refused,
     amount_of,
     moment_of,
@@ -365,7 +372,7 @@ class TestBatches:
         """Nothing gives no rows, of the table's columns."""
         accepted = accept()
 
-        assert accepted.rows.schema == reading.EVENT_SCHEMA
+        assert accepted.rows.schema == EVENT_SCHEMA
         assert (accepted.rows.num_rows, accepted.enriched) == (0, [])
 
     @QUICK
@@ -375,8 +382,8 @@ class TestBatches:
         accepted = accept(*messages, catalogue=BOTH)
 
         for rows, schema in (
-            (accepted.rows, reading.EVENT_SCHEMA),
-            (accepted.truths, reading.TRUTH_SCHEMA),
+            (accepted.rows, EVENT_SCHEMA),
+            (accepted.truths, TRUTH_SCHEMA),
         ):
             rows.validate(full=True)
             assert rows.schema == schema
@@ -775,7 +782,7 @@ class TestDeadLetters:
         accepted = accept(*messages)
         letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
 
-        assert letters.schema == reading.DEAD_LETTER_SCHEMA
+        assert letters.schema == DEAD_LETTER_SCHEMA
         [first, second] = sorted(letters.to_pylist(), key=lambda one: one["message_id"])
         assert first == {
             "message_id": "m2",
@@ -794,14 +801,14 @@ class TestDeadLetters:
 
     def test_hold_the_start_of_what_is_huge(self):
         """A row must fit in an append; how much there was is told."""
-        huge = message(b"x" * (reading.MAXIMUM_RAW_BYTES + 1))
+        huge = message(b"x" * (MAXIMUM_RAW_BYTES + 1))
         refused = {0: Refused("too_large", "over the bound")}
         [letter] = dead_letters(
             [huge], refused, received_at=NOW, personal={}
         ).to_pylist()
 
-        assert len(letter["raw"]) == reading.MAXIMUM_RAW_BYTES
-        assert letter["raw_size"] == reading.MAXIMUM_RAW_BYTES + 1
+        assert len(letter["raw"]) == MAXIMUM_RAW_BYTES
+        assert letter["raw_size"] == MAXIMUM_RAW_BYTES + 1
 
     def test_keep_what_no_envelope_gave(self):
         """A payload that could not be read out of its envelope keeps its reason."""

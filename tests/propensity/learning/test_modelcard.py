@@ -19,10 +19,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from propensity.edges.warehouse import record
-from propensity.learning import modelcard, training
-from propensity.learning.evaluation import Difference
-from propensity.learning.training import Trained, Verdict
+from propensity.edges.columns import record
+from propensity.learning import data, fit, modelcard
+from propensity.learning.bootstrap import Difference
+from propensity.learning.fit import Trained
+from propensity.learning.gate import Verdict
 from propensity.models.scoring import Scorer
 from propensity.registry.versions import Published
 from propensity.settings import Settings
@@ -84,7 +85,12 @@ def trained() -> Trained:
         project="p", minimum_training_rows=100, minimum_conversions=5, seed=1
     )
     timeframe = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
-    return training.train(rows(), SHOP, timeframe, preprocessor=None, settings=settings)
+    return fit.train(
+        data.of_users(rows(), SHOP, timeframe, settings=settings),
+        SHOP,
+        preprocessor=None,
+        settings=settings,
+    )
 
 
 def card(verdict: Verdict = FIRST) -> dict[str, Any]:
@@ -185,7 +191,7 @@ class TestFiles:
             for name in (modelcard.MODEL, modelcard.PREPROCESSOR)
         )
         scorer = Scorer.compile(preprocessor, model, features=dict(SHOP.features))
-        again = training.scores(scorer, trained().holdout.rows)
+        again = fit.scores(scorer, trained().holdout.rows)
 
         assert again.tobytes() == trained().probability.tobytes()
 

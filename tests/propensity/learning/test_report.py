@@ -20,7 +20,18 @@ import pyarrow as pa
 import pytest
 
 from propensity import usecases
-from propensity.learning import report
+from propensity.learning.description import describe
+from propensity.learning.report.charts import (
+    CURVE_POINTS,
+    Bar,
+    Line,
+    bars_svg,
+    heatmap_svg,
+    histogram_svg,
+    line_svg,
+)
+from propensity.learning.report.page import training_page
+from propensity.learning.report.words import compact, count, decimals, percent
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LARGEST_PAGE = 300_000
@@ -69,7 +80,7 @@ def model_card(
 ) -> dict[str, Any]:
     """Build the card of a model that was measured well."""
     table, features = data or rows()
-    dataset = report.describe(table, features)
+    dataset = describe(table, features)
     dates = [entry["as_of"] for entry in dataset["as_ofs"]]
     intervals = {
         f"{name}_{end}": value
@@ -267,7 +278,7 @@ CARDS = {
 @pytest.fixture(params=CARDS, name="page")
 def rendered(request: pytest.FixtureRequest) -> str:
     """Render a card of each sort."""
-    return report.training_page(CARDS[request.param]())
+    return training_page(CARDS[request.param]())
 
 
 def test_a_page_is_well_formed(page: str) -> None:
@@ -314,7 +325,7 @@ def test_a_page_is_the_same_each_time() -> None:
     card = model_card()
     before = copy.deepcopy(card)
 
-    assert report.training_page(card) == report.training_page(card)
+    assert training_page(card) == training_page(card)
     assert card == before
 
 
@@ -322,14 +333,12 @@ def test_a_page_reads_a_card_back_from_json() -> None:
     """The card in the bucket gives the same page."""
     card = model_card()
 
-    assert report.training_page(json.loads(json.dumps(card))) == report.training_page(
-        card
-    )
+    assert training_page(json.loads(json.dumps(card))) == training_page(card)
 
 
 def test_names_from_data_are_text_only() -> None:
     """Nothing of a hostile name becomes markup; it is readable as it was."""
-    page = report.training_page(hostile_card())
+    page = training_page(hostile_card())
     parser = parse(page)
     words = "".join(parser.words)
 
@@ -342,7 +351,7 @@ def test_names_from_data_are_text_only() -> None:
 
 def test_the_page_begins_with_the_answer() -> None:
     """One plain sentence says how good the model is."""
-    page = report.training_page(model_card())
+    page = training_page(model_card())
 
     assert (
         "<h1>Of the 10% of users ranked highest, 32.1% went on to buy within 7 days, "
@@ -358,7 +367,7 @@ def test_the_page_speaks_of_the_use_case_s_outcome(name: str) -> None:
     use_case = usecases.load(name)
     card = model_card(title=use_case.title, outcome=use_case.outcome)
     sampled = {"positive_sampling_rate": 0.5, "negative_sampling_rate": 0.1}
-    page = report.training_page(card | sampled)
+    page = training_page(card | sampled)
     words = " ".join(parse(page).words)
 
     assert "conver" not in page.lower()
@@ -371,7 +380,7 @@ def test_sizes_of_groups_are_written_as_they_are() -> None:
     """A tenth of 703 users is 70.3, and a rate is of that."""
     card = model_card()
     card["quality"]["lift"][0] |= {"users": 70.3, "conversions": 70.3}
-    words = parse(report.training_page(card)).words
+    words = parse(training_page(card)).words
 
     assert words.count("70.3") == 2
     assert "100.0%" in words
@@ -383,7 +392,7 @@ def test_the_top_group_is_the_one_with_the_highest_probabilities() -> None:
     for decile in card["quality"]["lift"]:
         decile["decile"] = 11 - decile["decile"]
 
-    assert "32.1% went on to buy" in report.training_page(card)
+    assert "32.1% went on to buy" in training_page(card)
 
 
 def written(value: float) -> set[str]:
@@ -391,7 +400,7 @@ def written(value: float) -> set[str]:
     plain = {f"{value:.{places}f}" for places in range(1, 5)}
     shares = {f"{100 * value:.{places}f}%" for places in (1, 2)}
     whole = {f"{value:,.0f}"} if float(value).is_integer() else set()
-    return plain | shares | whole | {report.compact(value), str(value)}
+    return plain | shares | whole | {compact(value), str(value)}
 
 
 def figures(value: Any) -> Iterator[float]:
@@ -409,7 +418,7 @@ def test_every_number_of_the_card_is_on_the_page() -> None:
     """Outside of curves, histograms and the map of correlations, all are written."""
     card = model_card()
     dataset = card["dataset"]
-    words = " ".join(parse(report.training_page(card)).words)
+    words = " ".join(parse(training_page(card)).words)
     tokens = set(re.findall(r"[\w.,%\u2212]*[\w%]", words)) | set(words.split())
     tokens = {token.replace("\u2212", "-") for token in tokens}
     shown = {
@@ -459,7 +468,7 @@ def test_no_number_of_the_card_is_ignored() -> None:
         number["histogram"]["edges"] = list(range(n_edges))
     # Half of a symmetric matrix is drawn.
     card["dataset"]["correlations"]["matrix"] = [[None, None], [0.4, None]]
-    before = report.training_page(card)
+    before = training_page(card)
     ignored = []
     for path in leaves(card):
         changed = copy.deepcopy(card)
@@ -467,7 +476,7 @@ def test_no_number_of_the_card_is_ignored() -> None:
         for key in path[:-1]:
             place = place[key]
         place[path[-1]] = place[path[-1]] * 0.5 + 0.21
-        if report.training_page(changed) == before:
+        if training_page(changed) == before:
             ignored.append(path)
 
     between = [path for path in ignored if path[-2] == "edges"]
@@ -482,7 +491,7 @@ def test_a_holdout_of_one_class_says_why_figures_are_missing() -> None:
     counts = {"users": 60, "conversions": 0, "base_rate": 0.0, "true_negatives": 60}
     card["quality"] = blank(card["quality"]) | counts | {"lift": []}
     card["curves"] = {"roc": [], "pr": [], "calibration": []}
-    page = report.training_page(card)
+    page = training_page(card)
 
     assert "could not be measured: nobody in the holdout is of label 1" in page
     assert "no user is above the threshold" in page
@@ -499,7 +508,7 @@ def test_a_training_set_of_one_class_is_drawn() -> None:
     table = table.append_column("null_number", pa.nulls(300, pa.float64()))
     table = table.append_column("null_category", pa.nulls(300, pa.string()))
     features |= {"null_number": "number", "null_category": "category"}
-    page = report.training_page(model_card((table, features)))
+    page = training_page(model_card((table, features)))
     drawn = [p for p in pictures(page) if p[0].text == "Distribution of number_0"]
 
     assert [path.get("class") for path in drawn[0].iter("path")] == ["fill-0", "axis"]
@@ -511,7 +520,7 @@ def test_a_training_set_of_one_class_is_drawn() -> None:
 def test_a_first_model_has_nobody_to_be_compared_with() -> None:
     """The page says so, and says when it was not promoted."""
     verdict = {"promoted": False, "reason": "too few rows", "compared_version": None}
-    page = report.training_page(model_card(verdict=verdict))
+    page = training_page(model_card(verdict=verdict))
 
     assert "There was no champion to compare it with." in page
     assert "<b>Not promoted.</b> Too few rows." in page
@@ -522,28 +531,28 @@ def test_a_page_stays_small(numbers: int) -> None:
     """With dozens of features it can still be sent by mail."""
     card = model_card(rows(numbers=numbers))
 
-    assert len(report.training_page(card).encode()) < LARGEST_PAGE
+    assert len(training_page(card).encode()) < LARGEST_PAGE
 
 
 def test_numbers_are_written_for_people() -> None:
     """Thousands apart, a real minus, no minus zero, few characters."""
-    assert report.count(1234567) == "1,234,567"
-    assert report.percent(0.0042) == "0.42%"
-    assert report.percent(0.3141) == "31.4%"
-    assert report.decimals(2)(-0.001) == "0.00"
-    assert report.decimals(2)(-1.234) == "\N{MINUS SIGN}1.23"
-    assert report.compact(1234567) == "1.23M"
-    assert report.compact(0.012345) == "0.0123"
-    assert report.compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
-    for write in (report.count, report.percent, report.compact, report.decimals(1)):
+    assert count(1234567) == "1,234,567"
+    assert percent(0.0042) == "0.42%"
+    assert percent(0.3141) == "31.4%"
+    assert decimals(2)(-0.001) == "0.00"
+    assert decimals(2)(-1.234) == "\N{MINUS SIGN}1.23"
+    assert compact(1234567) == "1.23M"
+    assert compact(0.012345) == "0.0123"
+    assert compact(-(10.0**300)) == "\N{MINUS SIGN}1.00e+300"
+    for write in (count, percent, compact, decimals(1)):
         assert write(None) == write(float("nan")) == write(float("inf")) == "—"
 
 
 def test_bars_are_as_long_as_their_values() -> None:
     """On one scale, from zero, to the left when negative."""
-    bars = [report.Bar("a", 2.0, "2"), report.Bar("b", -1.0, "-1")]
-    bars.append(report.Bar("none", None, "—"))
-    svg = ET.fromstring(report.bars_svg(bars, title="t", description="d"))
+    bars = [Bar("a", 2.0, "2"), Bar("b", -1.0, "-1")]
+    bars.append(Bar("none", None, "—"))
+    svg = ET.fromstring(bars_svg(bars, title="t", description="d"))
     first, second = svg.iter("rect")
 
     assert float(first.get("width", 0)) == pytest.approx(
@@ -556,8 +565,8 @@ def test_bars_are_as_long_as_their_values() -> None:
 def test_a_line_stays_within_its_chart() -> None:
     """What lies outside of the axes is drawn at their end."""
     svg = ET.fromstring(
-        report.line_svg(
-            [report.Line([(-5, -5), (0.5, 0.5), (9, 9)], has_dots=True)],
+        line_svg(
+            [Line([(-5, -5), (0.5, 0.5), (9, 9)], has_dots=True)],
             title="t",
             description="d",
             x_label="x",
@@ -577,8 +586,8 @@ def test_a_line_stays_within_its_chart() -> None:
 
 def test_a_long_curve_keeps_its_ends() -> None:
     """It is thinned to what can be seen."""
-    svg = report.line_svg(
-        [report.Line([(i / 1e4, i / 1e4) for i in range(10_001)])],
+    svg = line_svg(
+        [Line([(i / 1e4, i / 1e4) for i in range(10_001)])],
         title="t",
         description="d",
         x_label="x",
@@ -589,17 +598,15 @@ def test_a_long_curve_keeps_its_ends() -> None:
     (path,) = re.findall(r'<path class="line" d="M(.*?)"', svg)
     points = path.split("L")
 
-    assert len(points) == report.CURVE_POINTS
+    assert len(points) == CURVE_POINTS
     assert points[0] == "48 246"
     assert points[-1] == "350 26"
 
 
 def test_a_histogram_of_one_bin_and_a_map_of_one_name_are_drawn() -> None:
     """The smallest charts are charts."""
-    ET.fromstring(
-        report.histogram_svg([3, 3], [[1.0], None], title="t", description="d")
-    )
-    svg = ET.fromstring(report.heatmap_svg(["a"], [[1.0]], title="t", description="d"))
+    ET.fromstring(histogram_svg([3, 3], [[1.0], None], title="t", description="d"))
+    svg = ET.fromstring(heatmap_svg(["a"], [[1.0]], title="t", description="d"))
 
     assert "a" in list(svg.itertext())
 
@@ -636,7 +643,7 @@ def test_a_browser_shows_it_at_any_width_without_complaint(tmp_path: Path) -> No
     """No sideways scrolling from a phone to a wide screen, no console message."""
     frames = "".join(
         f'<iframe data-sort="{sort}" style="width:{width}px" srcdoc="'
-        f'{html.escape(report.training_page(CARDS[sort]()))}"></iframe>'
+        f'{html.escape(training_page(CARDS[sort]()))}"></iframe>'
         for sort in CARDS
         for width in (320, 390, 768, 1280, 2200)
     )

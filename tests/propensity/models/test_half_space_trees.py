@@ -31,7 +31,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from local import venvs
-from local.stack import LOCAL, ROOT
+from local.stack.state import LOCAL, ROOT
 from propensity.errors import SchemaError
 from propensity.models.half_space_trees import HalfSpaceTrees
 

@@ -45,11 +45,12 @@ from sklearn.preprocessing import (
 )
 
 from propensity.errors import SchemaError
-from propensity.models import encoding
+from propensity.models import encoder_parts
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.encoding import Encoder, Rows, to_frame
+from propensity.models.encoder import Encoder
+from propensity.models.encoding import Rows, to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.models.scoring import MeanOfModels, Scorer, score
+from propensity.models.scoring import MeanOfModels, Scorer
 
 NUMBERS = ("amount", "spend", "visits", "days", "member", "balance")
 CATEGORIES = ("source", "device", "country")
@@ -102,6 +103,10 @@ def columns(numbers, categories, **options):
         ],
         **options,
     )
+
+
+def score(batches, preprocessor, model, **options):
+    return Scorer.compile(preprocessor, model, **options).score(batches)
 
 
 def expected(batch, preprocessor, model, features=None):
@@ -614,7 +619,7 @@ class TestEncoder:
 
     def test_forgets_values_beyond_its_limit(self, monkeypatch):
         """A column with endless values costs time, not memory, and stays right."""
-        monkeypatch.setattr(encoding, "VOCABULARY_LIMIT", 10)
+        monkeypatch.setattr(encoder_parts, "VOCABULARY_LIMIT", 10)
         preprocessor, model = fit(columns(imputed(), one_hot()), forest())
         scorer = Scorer.compile(
             preprocessor, model, features=FEATURES, chunk_rows=8, threads=1

@@ -12,6 +12,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 from urllib.parse import quote
@@ -23,12 +24,14 @@ from starlette.requests import Request
 
 from propensity.errors import MissingTable, PropensityError, RequestError, Unavailable
 from propensity.online import lookup
-from propensity.online.lookup import Lookups, Prediction, Question, Reading
+from propensity.online.lookup import Lookups, Prediction, Reading, Source
+from propensity.online.question import Question, read_question
 from propensity.settings import Settings
+from tests.clocks import ManualClock
 
 TODAY = date(2026, 3, 1)
 DAY = timedelta(days=1)
-SETTINGS = Settings(project="p", lookup_ttl_s=300, lookup_timeout_s=5)
+SETTINGS = Settings(project="p", lookup_ttl_s=300, lookup_timeout_s=120)
 
 
 def prediction(user_id: str, *, probability: float = 0.25, as_of: date = TODAY):
@@ -68,14 +71,10 @@ class Shelf:
         return Reading([self.rows[name] for name in user_ids if name in self.rows])
 
 
-class Clock:
-    """A monotonic clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
+def opened(source: Source, settings: Settings = SETTINGS, **how) -> Lookups:
+    """Lookups with threads of their own, as the function opens them."""
+    threads = ThreadPoolExecutor(lookup.CONCURRENT_QUERIES)
+    return Lookups(source, settings, threads=threads, **how)
 
 
 def run(scenario: Coroutine[object, object, None]) -> None:
@@ -100,7 +99,7 @@ class TestCoalescing:
         async def scenario() -> None:
             users = names(50)
             shelf = Shelf(*users)
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             found = await asyncio.gather(*(lookups.find("c", [u]) for u in users))
 
             assert [answer[u] for u, answer in zip(users, found, strict=True)] == [
@@ -116,7 +115,7 @@ class TestCoalescing:
         async def scenario() -> None:
             shelf = Shelf("u")
             shelf.hold()
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             first = asyncio.create_task(lookups.find("c", ["u"]))
             await until(shelf, 1)
             others = [asyncio.create_task(lookups.find("c", ["u"])) for _ in range(99)]
@@ -135,7 +134,7 @@ class TestCoalescing:
         async def scenario() -> None:
             shelf = Shelf()
             shelf.hold()
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             tasks = []
             for number in range(lookup.CONCURRENT_QUERIES):
                 tasks.append(
@@ -158,7 +157,7 @@ class TestCoalescing:
 
         async def scenario() -> None:
             shelf = Shelf()
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             await asyncio.gather(*(lookups.find("c", [u]) for u in names(2_500)))
 
             assert sorted(map(len, shelf.reads)) == [500, 1_000, 1_000]
@@ -170,7 +169,7 @@ class TestCoalescing:
 
         async def scenario() -> None:
             shelf = Shelf()
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             await asyncio.gather(
                 lookups.find("c", ["alone"]), lookups.find("c", names(1_000))
             )
@@ -184,7 +183,7 @@ class TestCoalescing:
 
         async def scenario() -> None:
             shelf = Shelf("u")
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             await asyncio.gather(lookups.find("a", ["u"]), lookups.find("b", ["u"]))
             await lookups.find("c", ["u"])
 
@@ -197,7 +196,7 @@ class TestCoalescing:
 
         async def scenario() -> None:
             shelf = Shelf("a", "b")
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             await lookups.find("c", ["a"])
             found = await lookups.find("c", ["a", "b", "nobody", "b"])
 
@@ -215,7 +214,7 @@ class TestFailures:
             shelf = Shelf("a", "b")
             shelf.hold()
             shelf.failure = MissingTable("gone")
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             failing = [asyncio.create_task(lookups.find("c", ["a"])) for _ in range(3)]
             await until(shelf, 1)
             shelf.failure = None
@@ -235,7 +234,7 @@ class TestFailures:
         async def scenario() -> None:
             shelf = Shelf("u")
             shelf.failure = Unavailable("down")
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             with pytest.raises(Unavailable):
                 await lookups.find("c", ["u"])
             shelf.failure = None
@@ -250,7 +249,7 @@ class TestFailures:
         async def scenario() -> None:
             shelf = Shelf("u")
             shelf.hold()
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             leaving, staying = (
                 asyncio.create_task(lookups.find("c", ["u"])) for _ in range(2)
             )
@@ -272,7 +271,7 @@ class TestFailures:
             shelf = Shelf("u")
             shelf.hold()
             shelf.failure = Unavailable("down")
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             asyncio.get_running_loop().set_exception_handler(
                 lambda _, context: pytest.fail(str(context))
             )
@@ -293,7 +292,7 @@ class TestFailures:
         async def scenario() -> None:
             shelf = Shelf("u")
             shelf.hold()
-            lookups = Lookups(shelf, replace(SETTINGS, lookup_timeout_s=1))
+            lookups = opened(shelf, replace(SETTINGS, lookup_timeout_s=1))
             with pytest.raises(Unavailable, match="within 1 s"):
                 await lookups.find("c", ["u"])
             shelf.release()
@@ -309,7 +308,7 @@ class TestFailures:
         async def scenario() -> None:
             shelf = Shelf()
             shelf.hold()
-            lookups = Lookups(shelf, SETTINGS)
+            lookups = opened(shelf)
             waiting = [
                 asyncio.create_task(lookups.find("c", names(1_000, prefix=f"{group}")))
                 for group in range(lookup.MAXIMUM_WAITING_USERS // 1_000)
@@ -330,13 +329,13 @@ class TestCache:
         """Known and unknown users alike are read once in the time to live."""
 
         async def scenario() -> None:
-            shelf, clock = Shelf("known"), Clock()
-            lookups = Lookups(shelf, SETTINGS, clock=clock)
+            shelf, clock = Shelf("known"), ManualClock()
+            lookups = opened(shelf, clock=clock)
             await lookups.find("c", [user_id])
-            clock.now += 299
+            clock.advance(299)
             await lookups.find("c", [user_id])
             assert len(shelf.reads) == 1
-            clock.now += 1
+            clock.advance(1)
             await lookups.find("c", [user_id])
 
             assert len(shelf.reads) == 2
@@ -347,13 +346,13 @@ class TestCache:
         """What a run publishes is seen after the time to live, not before its end."""
 
         async def scenario() -> None:
-            shelf, clock = Shelf("u"), Clock()
-            lookups = Lookups(shelf, SETTINGS, clock=clock)
+            shelf, clock = Shelf("u"), ManualClock()
+            lookups = opened(shelf, clock=clock)
             await lookups.find("c", ["u"])
             shelf.rows["u"] = prediction("u", probability=0.75)
-            clock.now += 150
+            clock.advance(150)
             assert (await lookups.find("c", ["u"]))["u"] == prediction("u")
-            clock.now += 150
+            clock.advance(150)
 
             assert (await lookups.find("c", ["u"]))["u"] == shelf.rows["u"]
 
@@ -363,15 +362,15 @@ class TestCache:
         """A slow read is as old as its query, not as its answer."""
 
         async def scenario() -> None:
-            shelf, clock = Shelf("u"), Clock()
+            shelf, clock = Shelf("u"), ManualClock()
             shelf.hold()
-            lookups = Lookups(shelf, SETTINGS, clock=clock)
+            lookups = opened(shelf, clock=clock)
             first = asyncio.create_task(lookups.find("c", ["u"]))
             await until(shelf, 1)
-            clock.now += 200
+            clock.advance(200)
             shelf.release()
             await first
-            clock.now += 100
+            clock.advance(100)
             await lookups.find("c", ["u"])
 
             assert len(shelf.reads) == 2
@@ -396,7 +395,7 @@ class TestCache:
 
         async def scenario() -> None:
             shelf = Shelf("u")
-            lookups = Lookups(shelf, replace(SETTINGS, **off))
+            lookups = opened(shelf, replace(SETTINGS, **off))
             await asyncio.gather(*(lookups.find("c", ["u"]) for _ in range(5)))
             await lookups.find("c", ["u"])
 
@@ -442,7 +441,7 @@ class TestRendered:
             shelf = Shelf("u")
             shelf.rows["u"] = prediction("u", as_of=TODAY - age * DAY)
             asked = Question(["u"], use_case=None, is_single=True)
-            answer = await Lookups(shelf, SETTINGS).answer(asked, today=TODAY)
+            answer = await opened(shelf).answer(asked, today=TODAY)
 
             assert json.loads(answer.body)["stale"] is stale
 
@@ -452,7 +451,7 @@ class TestRendered:
         """Whether it is stale is decided by the day of the request, not of the read."""
 
         async def scenario() -> None:
-            lookups = Lookups(Shelf("u"), SETTINGS)
+            lookups = opened(Shelf("u"))
             asked = Question(["u"], use_case=None, is_single=True)
             fresh = await lookups.answer(asked, today=TODAY)
             later = await lookups.answer(asked, today=TODAY + 9 * DAY)
@@ -484,7 +483,7 @@ def asked(
         "query_string": query_string,
         "headers": [(b"content-type", content_type.encode())],
     }
-    return asyncio.run(lookup.question(Request(scope, receive)))
+    return asyncio.run(read_question(Request(scope, receive)))
 
 
 class TestQuestion:

@@ -28,13 +28,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import tables, usecases
+from propensity.clock import SYSTEM
 from propensity.edges.appends import RowsRefused
+from propensity.edges.counts import Counts
 from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
 from propensity.models.scoring import Scorer
-from propensity.online import instances, score
-from propensity.online.instances import Instance, Layout, Reader, Scored, inference_id
-from propensity.online.score import Counts, InferenceLog, MicroBatches
-from propensity.registry.serving import Serving, Standing
+from propensity.online import batches, inference_queue
+from propensity.online.batches import MicroBatches, Scored
+from propensity.online.inference_queue import InferenceQueue
+from propensity.online.instances import Instance, Layout
+from propensity.online.score_answers import events_of, logged
+from propensity.online.score_request import Question, Reader
+from propensity.registry.inference_log import Row, batch_of, inference_id
+from propensity.registry.loading import Serving
+from propensity.registry.serving import ServingState
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 LATEST = NOW + timedelta(minutes=10)
@@ -48,7 +55,7 @@ CARD = {name: float(place) for place, name in enumerate(CARDS.features)}
 PLAYER = {"bet_count": 3, "country": "GB", "age": 35.5}
 
 
-def read(given: Mapping[str, Any] | bytes) -> instances.Question:
+def read(given: Mapping[str, Any] | bytes) -> Question:
     """Read a question."""
     body = given if isinstance(given, bytes) else json.dumps(given).encode()
     return READER.question(body, latest=LATEST)
@@ -252,7 +259,7 @@ class TestQuestions:
 # -- models ----------------------------------------------------------------------------
 
 LAYOUT = Layout(PLAYERS)
-COUNTS = Counts()
+COUNTS = Counts("score")
 
 
 def serving(
@@ -278,7 +285,7 @@ def serving(
 
 
 FIRST, SECOND = serving(1), serving(2, labels=(1, 1, 0, 0))
-STANDING = Standing(champion=FIRST, shadow=None, epoch=5)
+STATE = ServingState(champion=FIRST, shadow=None, epoch=5)
 
 
 def player(bets: float, *, age: float = 30.0) -> Instance:
@@ -301,16 +308,16 @@ class Groups(MicroBatches):
     """Batches whose groups are looked at: how many instances each had."""
 
     def __init__(self, *, linger_s: float = 30.0) -> None:
-        super().__init__(Counts(), linger_s=linger_s)
+        super().__init__(Counts("score"), clock=SYSTEM, linger_s=linger_s)
 
     @property
     def begun(self) -> int:
         """How many groups there were."""
         return self._counts._counts["groups"]
 
-    async def one(self, bets: float, standing: Standing = STANDING) -> Scored:
+    async def one(self, bets: float, state: ServingState = STATE) -> Scored:
         """Score a player."""
-        return await self.score(LAYOUT, standing, [player(bets)], [""])
+        return await self.score(LAYOUT, state, [player(bets)], [""])
 
 
 class TestMicroBatches:
@@ -370,11 +377,11 @@ class TestMicroBatches:
 
     def test_give_each_answer_one_version(self):
         """Questions that meet on the way to another version are scored by their own."""
-        other = Standing(champion=SECOND, shadow=FIRST, epoch=6)
+        other = ServingState(champion=SECOND, shadow=FIRST, epoch=6)
 
         async def ask() -> list[Scored]:
             groups = Groups()
-            standings = [STANDING, other, STANDING, other]
+            standings = [STATE, other, STATE, other]
             return await asyncio.gather(
                 *(
                     groups.score(LAYOUT, one, [player(1), player(9)], ["", ""])
@@ -384,10 +391,10 @@ class TestMicroBatches:
 
         found = run(ask())
 
-        for one, standing in zip(found, [STANDING, other] * 2, strict=True):
-            assert one.standing is standing
+        for one, state in zip(found, [STATE, other] * 2, strict=True):
+            assert one.state is state
             assert one.values == pytest.approx(
-                [alone(player(bets), standing.champion) for bets in (1, 9)], abs=1e-12
+                [alone(player(bets), state.champion) for bets in (1, 9)], abs=1e-12
             )
         assert found[0].shadow is None
         assert found[1].shadow == pytest.approx([alone(player(1)), alone(player(9))])
@@ -402,7 +409,7 @@ class TestMicroBatches:
                 groups.one(1, broken), groups.one(2), return_exceptions=True
             )
 
-        broken = Standing(
+        broken = ServingState(
             champion=replace(FIRST, version=9, scorer=None), shadow=None, epoch=9
         )
 
@@ -420,7 +427,7 @@ class TestMicroBatches:
                 groups.one(1),
                 groups.score(
                     LAYOUT,
-                    STANDING,
+                    STATE,
                     [player(1), player(2, age=math.nan)],
                     ["instances[0].", "instances[1]."],
                 ),
@@ -442,14 +449,14 @@ class TestMicroBatches:
             groups = Groups()
             huge = [player(1), player(2, age=1e300), player(3)]
             return await asyncio.gather(
-                groups.score(LAYOUT, standing, huge, ["a.", "b.", "c."]),
-                groups.one(1, standing),
+                groups.score(LAYOUT, state, huge, ["a.", "b.", "c."]),
+                groups.one(1, state),
                 return_exceptions=True,
             )
 
         # Trees of this kind read single precision, in which this is infinite.
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
-        standing = Standing(champion=trees, shadow=None, epoch=7)
+        state = ServingState(champion=trees, shadow=None, epoch=7)
 
         refused, other = run(ask())
 
@@ -460,11 +467,11 @@ class TestMicroBatches:
     def test_answer_although_a_shadow_fails(self, capsys):
         """A shadow that takes no such value is told of in the log, and in no answer."""
         trees = serving(3, model=GradientBoostingClassifier(n_estimators=2))
-        standing = Standing(champion=FIRST, shadow=trees, epoch=7)
+        state = ServingState(champion=FIRST, shadow=trees, epoch=7)
 
         async def ask() -> Scored:
             given = [player(2, age=1e300)]
-            return await Groups().score(LAYOUT, standing, given, [""])
+            return await Groups().score(LAYOUT, state, given, [""])
 
         found = run(ask())
 
@@ -474,13 +481,13 @@ class TestMicroBatches:
 
     def test_score_many_instances_off_the_event_loop(self, monkeypatch):
         """A long list holds nobody up; those behind it are answered after it."""
-        monkeypatch.setattr(score, "THREAD_INSTANCES", 10)
+        monkeypatch.setattr(batches, "THREAD_INSTANCES", 10)
 
         async def ask() -> list[Scored]:
             groups = Groups()
             many = [player(bets) for bets in range(300)]
             return await asyncio.gather(
-                groups.score(LAYOUT, STANDING, many, [""] * 300), groups.one(7)
+                groups.score(LAYOUT, STATE, many, [""] * 300), groups.one(7)
             )
 
         many, one = run(ask())
@@ -515,7 +522,7 @@ class Table:
         self.rows: list[dict[str, Any]] = []
         self.failures: list[Exception] = []
         self.appends = 0
-        self.log = InferenceLog(self.append, Counts())
+        self.log = InferenceQueue(self.append, Counts("score"))
 
     async def append(self, rows: pa.RecordBatch) -> None:
         self.appends += 1
@@ -527,37 +534,43 @@ class Table:
 
 def scored_rows(
     ids: Sequence[str], *, shadow: bool = False, value: float = 0.25
-) -> list[tuple[Any, ...]]:
+) -> list[Row]:
     """Return rows of the log of players with these identities."""
     question = read({"features": PLAYER | {"event_id": ids[0]}})
-    standing = replace(STANDING, shadow=SECOND if shadow else None)
+    state = replace(STATE, shadow=SECOND if shadow else None)
     values = [value] * len(ids)
-    return instances.logged(
+    events = events_of(
         question,
         LAYOUT,
         [question.instances[0]] * len(ids),
         event_ids=ids,
-        scored=Scored(standing, values, values if shadow else None, NOW),
         latencies_ms=[1.5] * len(ids),
+        at=NOW,
+    )
+    return logged(
+        PLAYERS,
+        events,
+        Scored(state, values, values if shadow else None, NOW),
+        ids=events.inference_ids(PLAYERS, 1),
     )
 
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch) -> None:
     """Pauses that a test need not wait for are short."""
-    monkeypatch.setattr(score, "LOG_LINGER_S", 0.001)
-    monkeypatch.setattr(score, "RETRY_S", 0.001)
+    monkeypatch.setattr(inference_queue, "LINGER_S", 0.001)
+    monkeypatch.setattr(inference_queue, "RETRY_S", 0.001)
 
 
 class TestLog:
     def test_has_a_row_for_every_score(self):
         """What was given, by whom, and what came of it; the shadow's too."""
-        rows = instances.rows_of(scored_rows(["a"], shadow=True)).to_pylist()
+        rows = batch_of(scored_rows(["a"], shadow=True)).to_pylist()
 
         champion, shadow = rows
         assert champion == {
             "use_case": PLAYERS.name,
-            "inference_id": inference_id(PLAYERS.name, "a", 1),
+            "inference_id": inference_id(PLAYERS, "a", 1),
             "event_id": "a",
             "user_id": "a",
             "event_time": NOW,
@@ -579,7 +592,7 @@ class TestLog:
 
     def test_has_null_for_a_score_that_there_is_not(self):
         """NaN of a model that is not warm is no score."""
-        [row] = instances.rows_of(scored_rows(["a"], value=math.nan)).to_pylist()
+        [row] = batch_of(scored_rows(["a"], value=math.nan)).to_pylist()
 
         assert row["probability"] is row["anomaly_score"] is None
 
@@ -639,7 +652,7 @@ class TestLog:
     def test_has_room_for_so_much(self, monkeypatch):
         """Beyond, nothing is taken until something was written; what was reserved and
         not used is given back."""
-        monkeypatch.setattr(score, "LOG_WAITING_ROWS", 5)
+        monkeypatch.setattr(inference_queue, "WAITING_ROWS", 5)
 
         async def fill() -> Table:
             table = Table()
@@ -658,7 +671,7 @@ class TestLog:
 
     def test_has_room_for_so_many_bytes(self, monkeypatch):
         """Long texts fill it too."""
-        monkeypatch.setattr(score, "LOG_WAITING_BYTES", 2_000)
+        monkeypatch.setattr(inference_queue, "WAITING_BYTES", 2_000)
 
         async def fill() -> None:
             table = Table()
@@ -685,17 +698,3 @@ class TestLog:
             return second is None, table.log.held() is not None, bool(table.rows)
 
         assert run(fill()) == (True, True, True)
-
-
-class TestInferenceId:
-    def test_is_one_for_a_use_case_event_and_version(self):
-        """Another of any is another."""
-        ids = {
-            inference_id(use_case, event_id, version)
-            for use_case in ("a", "ab")
-            for event_id in ("b", "bb")
-            for version in (0, 1)
-        }
-
-        assert len(ids) == 8
-        assert inference_id("a", "b", 0) in ids

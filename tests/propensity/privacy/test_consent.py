@@ -15,7 +15,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, SettingsError
 from propensity.privacy import consent
-from propensity.runs import steps
+from propensity.runs import setup
 from propensity.settings import CONSENTS, Settings
 from tests import shop
 
@@ -60,7 +60,7 @@ def made(module_workplace) -> Callable[..., Warehouse]:
         with module_workplace.storage.client() as client:
             bucket = client.bucket(module_workplace.bucket)
             artifacts = Artifacts(bucket, deadline_s=30.0)
-            steps.prepare(opened[-1], artifacts, settings)
+            setup.prepare(opened[-1], artifacts, settings)
         return opened[-1]
 
     return make
@@ -118,9 +118,9 @@ class TestCheck:
         stricter = Warehouse(settings, client=warehouse.client)
 
         with pytest.raises(SettingsError, match="run the set-up"):
-            consent.check_view(stricter)
-        consent.check_view(warehouse)
-        consent.check_view(made("both"))
+            consent.check_view(stricter, USE_CASE)
+        consent.check_view(warehouse, USE_CASE)
+        consent.check_view(made("both"), USE_CASE)
 
     def test_says_that_there_is_no_view(self, workplace):
         """As whatever reads it would."""
@@ -129,5 +129,5 @@ class TestCheck:
         )
         warehouse = Warehouse.open(settings)
         with pytest.raises(MissingTable):
-            consent.check_view(warehouse)
+            consent.check_view(warehouse, USE_CASE)
         warehouse.close()

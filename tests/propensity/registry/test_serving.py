@@ -27,7 +27,8 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from propensity import usecases
 from propensity.edges.artifacts import Artifacts, sha256
-from propensity.edges.warehouse import Warehouse, record
+from propensity.edges.columns import record
+from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     ArtifactError,
     OldEpoch,
@@ -39,19 +40,19 @@ from propensity.errors import (
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.registry.champion import ANYTHING
+from propensity.registry.loading import Serving, find_recorded, loaded, recorded
 from propensity.registry.serving import (
     KEPT_VERSIONS,
     REFUSED_S,
     Champions,
-    Serving,
-    Standing,
-    find_recorded,
-    loaded,
-    recorded,
+    ServingState,
 )
-from propensity.registry.versions import ANYTHING, Registry, pickled
+from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
+from propensity.waiting.threads import DaemonThreads
+from tests.clocks import ManualClock
 from tests.proxy import Asked, Proxy
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
@@ -61,16 +62,6 @@ USE_CASE = replace(usecases.load("first_day_churn"), features=FEATURES)
 PLAYERS = pa.RecordBatch.from_pydict(
     {"bet_count": [1.0, 2.0, 8.0, 9.0], "country": ["GB", "MT", "GB", "MT"]}
 )
-
-
-class Clock:
-    """A monotonic clock that a test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class Place:
@@ -83,13 +74,19 @@ class Place:
         self.warehouse = Warehouse.open(settings)
         self.warehouse.create(TRAINING_METADATA)
         self.registry = Registry(self.artifacts, USE_CASE.name)
-        self.clock = Clock()
+        self.clock = ManualClock()
 
     def champions(self, **changed: Any) -> Champions:
+        artifacts = changed.pop("artifacts", self.artifacts)
         return Champions(
-            self.artifacts,
+            artifacts,
             self.warehouse,
-            **{"ttl_s": TTL_S, "clock": self.clock, **changed},
+            **{
+                "ttl_s": TTL_S,
+                "clock": self.clock,
+                "threads": DaemonThreads("champion"),
+                **changed,
+            },
         )
 
     def publish(
@@ -157,7 +154,7 @@ class Place:
 
     def grow_old(self) -> None:
         """Let what is known of the champion be too old."""
-        self.clock.now += TTL_S
+        self.clock.advance(TTL_S)
 
 
 @pytest.fixture
@@ -183,12 +180,12 @@ def settled() -> None:
             assert not thread.is_alive()
 
 
-def after_a_while(place: Place, champions: Champions) -> Standing:
+def after_a_while(place: Place, champions: Champions) -> ServingState:
     """Return what serves once the pointer was too old, and was read again behind."""
     place.grow_old()
-    champions.standing(USE_CASE)
+    champions.state(USE_CASE)
     settled()
-    return champions.standing(USE_CASE)
+    return champions.state(USE_CASE)
 
 
 class TestRecorded:
@@ -274,12 +271,12 @@ class TestChampions:
         """Nothing serves, and that is no error; once there is one it is found."""
         champions = place.champions()
 
-        assert champions.standing(USE_CASE) == Standing(
+        assert champions.state(USE_CASE) == ServingState(
             champion=None, shadow=None, epoch=-1
         )
-        assert champions.current(USE_CASE) is None
+        assert champions.state(USE_CASE).champion is None
         place.enthrone()
-        assert champions.current(USE_CASE) is None
+        assert champions.state(USE_CASE).champion is None
         assert after_a_while(place, champions).champion.version == 0
 
     def test_are_kept_while_they_are_young(self, place):
@@ -287,17 +284,17 @@ class TestChampions:
         condition that it has changed, and nothing is loaded again."""
         place.enthrone()
         champions = place.champions()
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
         reads = len(place.proxy.asked)
-        place.clock.now += TTL_S - 0.001
-        assert champions.standing(USE_CASE) is first
+        place.clock.advance(TTL_S - 0.001)
+        assert champions.state(USE_CASE) is first
         settled()
         assert len(place.proxy.asked) == reads
-        place.clock.now += 0.001
-        champions.standing(USE_CASE)
+        place.clock.advance(0.001)
+        champions.state(USE_CASE)
         settled()
 
-        assert champions.standing(USE_CASE) is first
+        assert champions.state(USE_CASE) is first
         [asked] = [one.path for one in place.proxy.asked[reads:]]
         assert "champion.json" in asked
         assert "ifGenerationNotMatch=" in asked
@@ -307,9 +304,9 @@ class TestChampions:
         took what served before still has it whole."""
         place.enthrone()
         champions = place.champions()
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         place.enthrone(labels=(1, 1, 0, 0))
-        assert champions.standing(USE_CASE) is before
+        assert champions.state(USE_CASE) is before
         after = after_a_while(place, champions)
 
         assert (before.champion.version, before.epoch) == (0, 0)
@@ -322,7 +319,7 @@ class TestChampions:
         which go on with what serves until the new one is loaded whole."""
         place.enthrone()
         champions = place.champions()
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         place.enthrone(labels=(1, 1, 0, 0))
         asking, go_on = threading.Event(), threading.Event()
 
@@ -333,14 +330,14 @@ class TestChampions:
         place.proxy.rule = hold
         place.grow_old()
         reads = len(place.proxy.asked)
-        assert champions.standing(USE_CASE) is before
+        assert champions.state(USE_CASE) is before
         assert asking.wait(60)
-        assert [champions.standing(USE_CASE) for _ in range(50)] == [before] * 50
+        assert [champions.state(USE_CASE) for _ in range(50)] == [before] * 50
         assert len(place.proxy.asked) == reads + 1
         go_on.set()
         settled()
 
-        assert champions.current(USE_CASE).version == 1
+        assert champions.state(USE_CASE).champion.version == 1
 
     def test_can_be_waited_for_off_the_event_loop(self, place):
         """A first load runs in a thread: the loop goes on. Later nothing is awaited."""
@@ -354,7 +351,7 @@ class TestChampions:
 
         place.proxy.rule = hold
 
-        async def first() -> Standing:
+        async def first() -> ServingState:
             waiting = asyncio.create_task(champions.ready(USE_CASE))
             while not asking.is_set():
                 await asyncio.sleep(0.01)
@@ -366,23 +363,13 @@ class TestChampions:
         with pytest.raises(StopIteration):
             champions.ready(USE_CASE).send(None)
 
-    def test_can_be_looked_after_at_once(self, place):
-        """Who can wait need not let the time to live pass."""
-        place.enthrone()
-        champions = place.champions()
-        champions.standing(USE_CASE)
-        place.enthrone()
-
-        assert champions.refresh(USE_CASE).champion.version == 1
-        assert champions.current(USE_CASE).version == 1
-
     def test_go_on_when_the_new_one_is_corrupt(self, place):
         """Bytes that are not those recorded take nobody's place. It is told once,
         however often it is tried, and what is put right serves after another while."""
         told: list[PropensityError] = []
         place.enthrone()
         champions = place.champions(tell=told.append)
-        before = champions.current(USE_CASE)
+        before = champions.state(USE_CASE).champion
         version = place.enthrone(labels=(1, 1, 0, 0))
         right = place.corrupt(version)
         reads = place.asked_of(place.model(version))
@@ -391,10 +378,10 @@ class TestChampions:
         assert all(one.champion is before for one in after)
         assert [one.refused for one in after] == [version] * 3
         assert place.asked_of(place.model(version)) == reads + 3
-        assert told == [champions.last_error]
-        assert isinstance(told[0], ArtifactError)
-        assert "version 1 is refused" in told[0].message
-        assert "version 0 serves in its place" in told[0].message
+        [error] = told
+        assert isinstance(error, ArtifactError)
+        assert "version 1 is refused" in error.message
+        assert "version 0 serves in its place" in error.message
         place.overwrite(place.model(version), right)
         put_right = after_a_while(place, champions)
         assert (put_right.champion.version, put_right.refused) == (version, None)
@@ -402,9 +389,10 @@ class TestChampions:
     def test_of_which_one_cannot_be_read_today_go_on(self, place):
         """Bytes that are those recorded, and that today's libraries cannot read, are
         refused like others."""
+        told: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions()
-        before = champions.current(USE_CASE)
+        champions = place.champions(tell=told.append)
+        before = champions.state(USE_CASE).champion
         version = place.publish()
         place.overwrite(place.model(version), b"as recorded, but no pickle")
         place.warehouse.execute(
@@ -415,18 +403,21 @@ class TestChampions:
         place.promote(version)
 
         assert after_a_while(place, champions).champion is before
-        assert "libraries" in champions.last_error.message
+        [error] = told
+        assert "libraries" in error.message
 
     @pytest.mark.parametrize("pointer", [b"", b"[]", b'{"version": "0 OR TRUE"}'])
     def test_go_on_when_the_pointer_is_damaged(self, place, pointer):
         """Whoever writes nonsense there stops nothing."""
+        told: list[PropensityError] = []
         place.enthrone()
-        champions = place.champions()
-        before = champions.standing(USE_CASE)
+        champions = place.champions(tell=told.append)
+        before = champions.state(USE_CASE)
         place.overwrite(f"models/{USE_CASE.name}/champion.json", pointer)
 
         assert after_a_while(place, champions) is before
-        assert isinstance(champions.last_error, ArtifactError)
+        [error] = told
+        assert isinstance(error, ArtifactError)
 
     def test_follow_no_pointer_of_a_lower_epoch(self, place):
         """An old pointer, put back by whatever means, or none at all, changes nothing
@@ -437,7 +428,7 @@ class TestChampions:
         old = place.artifacts.read(pointer).data
         place.enthrone()
         champions = place.champions(tell=told.append)
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         newest = place.artifacts.read(pointer).data
         place.overwrite(pointer, old)
         assert [after_a_while(place, champions) for _ in range(2)] == [before] * 2
@@ -452,14 +443,16 @@ class TestChampions:
 
     def test_go_on_when_the_bucket_fails(self, place):
         """A service that is down does not stop who has a model."""
+        told: list[PropensityError] = []
         place.enthrone()
         hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
-        champions = Champions(hasty, place.warehouse, ttl_s=TTL_S, clock=place.clock)
-        before = champions.standing(USE_CASE)
+        champions = place.champions(artifacts=hasty, tell=told.append)
+        before = champions.state(USE_CASE)
         place.proxy.rule = lambda _: 503
 
         assert after_a_while(place, champions) is before
-        assert isinstance(champions.last_error, Unavailable)
+        [error] = told
+        assert isinstance(error, Unavailable)
         hasty.close()
 
     def test_that_cannot_be_loaded_at_first_are_an_error(self, place):
@@ -470,10 +463,10 @@ class TestChampions:
         champions = place.champions()
         for _ in range(2):
             with pytest.raises(ArtifactError, match="not what was recorded"):
-                champions.current(USE_CASE)
+                champions.state(USE_CASE)
         place.overwrite(place.model(version), right)
 
-        assert champions.current(USE_CASE).version == version
+        assert champions.state(USE_CASE).champion.version == version
 
     def test_fall_back_at_first_to_what_served_before(self, place):
         """A fresh instance whose champion is corrupt serves the newest version that
@@ -484,7 +477,7 @@ class TestChampions:
         right = place.corrupt(3)
         place.corrupt(2)
         champions = place.champions(tell=told.append)
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
 
         assert (first.champion.version, first.refused, first.epoch) == (1, 3, 3)
         [error] = told
@@ -499,13 +492,13 @@ class TestChampions:
         place.enthrone()
         place.enthrone()
         hasty = Artifacts.open(replace(place.settings, retry_deadline_s=1))
-        champions = Champions(hasty, place.warehouse, ttl_s=TTL_S, clock=place.clock)
+        champions = place.champions(artifacts=hasty)
         place.proxy.rule = lambda asked: 503 if "joblib" in asked.path else None
 
         with pytest.raises(Unavailable):
-            champions.standing(USE_CASE)
+            champions.state(USE_CASE)
         place.proxy.rule = lambda _: None
-        assert champions.current(USE_CASE).version == 1
+        assert champions.state(USE_CASE).champion.version == 1
         hasty.close()
 
     def test_of_use_cases_are_apart(self, place):
@@ -513,8 +506,8 @@ class TestChampions:
         place.enthrone()
         champions = place.champions()
 
-        assert champions.current(replace(USE_CASE, name="other")) is None
-        assert champions.current(USE_CASE).version == 0
+        assert champions.state(replace(USE_CASE, name="other")).champion is None
+        assert champions.state(USE_CASE).champion.version == 0
 
     def test_are_loaded_once_by_many(self, place):
         """Sixteen threads at once wait for one load, and get the same model."""
@@ -522,12 +515,12 @@ class TestChampions:
         champions = place.champions()
         place.proxy.asked.clear()
         barrier = threading.Barrier(16)
-        assert place.champions().current(USE_CASE)
+        assert place.champions().state(USE_CASE).champion
         for_one = len(place.proxy.asked)
 
         def current(_: int) -> Serving | None:
             barrier.wait()
-            return champions.current(USE_CASE)
+            return champions.state(USE_CASE).champion
 
         place.proxy.asked.clear()
         with ThreadPoolExecutor(16) as pool:
@@ -554,7 +547,7 @@ class TestChampions:
         def current(_: int) -> str:
             waiting.release()
             try:
-                champions.current(USE_CASE)
+                champions.state(USE_CASE)
             except ArtifactError as error:
                 return error.message
             return ""
@@ -572,7 +565,7 @@ class TestShadow:
         """Both are there in one value; the end of a shadow is followed as well."""
         place.enthrone()
         champions = place.champions()
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
         version = place.publish(labels=(1, 1, 0, 0))
         place.registry.shadow(version)
         both = after_a_while(place, champions)
@@ -590,7 +583,7 @@ class TestShadow:
         version = place.publish()
         place.registry.shadow(version)
         champions = place.champions()
-        before = champions.standing(USE_CASE)
+        before = champions.state(USE_CASE)
         reads = place.asked_of(place.model(version))
         place.promote(version)
         after = after_a_while(place, champions)
@@ -608,7 +601,7 @@ class TestShadow:
         right = place.corrupt(version)
         place.registry.shadow(version)
         champions = place.champions(tell=told.append)
-        first = champions.standing(USE_CASE)
+        first = champions.state(USE_CASE)
         again = after_a_while(place, champions)
 
         assert first.champion.version == again.champion.version == 0
@@ -637,16 +630,16 @@ class TestVersion:
         shadow = place.publish()
         place.registry.shadow(shadow)
         champions = place.champions()
-        standing = champions.standing(USE_CASE)
+        state = champions.state(USE_CASE)
 
-        assert champions.version(USE_CASE, 0) is standing.champion
-        assert champions.version(USE_CASE, shadow) is standing.shadow
+        assert champions.version(USE_CASE, 0) is state.champion
+        assert champions.version(USE_CASE, shadow) is state.shadow
 
     def test_that_was_kept_serves_as_it_is(self, place):
         """A version that was asked for and is then promoted is not loaded again."""
         place.enthrone()
         champions = place.champions()
-        champions.standing(USE_CASE)
+        champions.state(USE_CASE)
         version = place.publish()
         found = champions.version(USE_CASE, version)
         place.promote(version)
@@ -674,7 +667,7 @@ class TestVersion:
             with pytest.raises(UnknownVersion) as again:
                 ask(USE_CASE, 0)
             assert again.value is first.value
-        place.clock.now += REFUSED_S
+        place.clock.advance(REFUSED_S)
 
         assert champions.kept(USE_CASE, 0) is None
         assert champions.version(USE_CASE, 0).version == 0
@@ -739,6 +732,6 @@ class TestPointerOfAnEarlierDeploy:
         pointer = f"models/{USE_CASE.name}/champion.json"
         place.overwrite(pointer, json.dumps(old).encode())
 
-        assert place.champions().current(USE_CASE).version == 1
+        assert place.champions().state(USE_CASE).champion.version == 1
         place.corrupt(1)
-        assert place.champions().current(USE_CASE).version == 0
+        assert place.champions().state(USE_CASE).champion.version == 0

@@ -36,17 +36,9 @@ from propensity.errors import (
     RequestError,
     RunInProgress,
 )
-from propensity.registry.versions import (
-    ANYTHING,
-    EARLIER,
-    LARGEST_EPOCH,
-    Champion,
-    Finished,
-    Lease,
-    Registry,
-    pickled,
-    unpickled,
-)
+from propensity.registry.champion import ANYTHING, EARLIER, LARGEST_EPOCH, Champion
+from propensity.registry.leases import Finished, Lease
+from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)

@@ -11,7 +11,8 @@ import pytest
 
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError
-from propensity.registry.versions import Lease, Registry
+from propensity.registry.leases import Lease
+from propensity.registry.versions import Registry
 from propensity.runs import ages
 from propensity.settings import Settings
 

@@ -1,0 +1,123 @@
+"""
+What serves: the champion, and the version in its shadow.
+
+Functions that serve follow within PROPENSITY_CHAMPION_TTL_S, without a restart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+from commands import flags
+from commands.answers import show
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_force = click.option(
+    "--force", is_flag=True, help="Even a first version that is no better than chance."
+)
+_version = click.argument("version", type=int)
+
+
+def _changing(command: F) -> F:
+    """Give a command the options of all that change what serves."""
+    epoch = click.option(
+        "--epoch",
+        type=int,
+        metavar="N",
+        help="Do it only if N is above the present epoch, so that a command that was "
+        "sent before, or comes twice, changes nothing.",
+    )
+    dry = flags.dry_run("Check and say what would be done, and change nothing.")
+    return flags.use_case()(epoch(dry(flags.as_json(command))))
+
+
+def _change(action: str, *, as_json: bool, **chosen: Any) -> None:
+    from offline import promote as champions
+
+    show(champions.run(action, **chosen), as_json=as_json)
+
+
+@click.command
+@flags.use_case()
+@flags.as_json
+def versions(*, use_case: str | None, as_json: bool) -> None:
+    """
+    List the model versions, and say which serves.
+
+    The newest 50 with their figures, and why each serves or does not.
+    """
+    from offline import promote as champions
+
+    with champions.opened(use_case) as deployment:
+        found = champions.versions(deployment)
+    show(found, as_json=as_json)
+
+
+@click.command
+@_version
+@_force
+@_changing
+def promote(**chosen: Any) -> None:
+    """
+    Let VERSION serve, whatever training thinks of it.
+
+    One that was the first and was not shown to be better than chance and the use case's
+    baseline takes --force. Training may promote again afterwards; `pin` prevents that.
+    Where a version is pinned, this changes what is pinned.
+    """
+    _change("promote", **chosen)
+
+
+@click.command
+@_changing
+def rollback(**chosen: Any) -> None:
+    """
+    Let the version serve that did before.
+
+    As if the last never had: a second one goes one further back. Training may promote
+    again afterwards.
+    """
+    _change("rollback", **chosen)
+
+
+@click.command
+@_version
+@_force
+@_changing
+def pin(**chosen: Any) -> None:
+    """
+    Let VERSION serve and keep it there, whatever is trained.
+
+    Training goes on to record new versions; `unpin` lets it promote again.
+    """
+    _change("pin", **chosen)
+
+
+@click.command
+@_changing
+def unpin(**chosen: Any) -> None:
+    """Let training promote again."""
+    _change("unpin", **chosen)
+
+
+@click.command
+@_version
+@_changing
+def shadow(**chosen: Any) -> None:
+    """
+    Let VERSION score beside the champion, for the log alone.
+
+    The champion answers, both are logged.
+    """
+    _change("shadow", **chosen)
+
+
+@click.command
+@_changing
+def unshadow(**chosen: Any) -> None:
+    """Let no version score beside the champion."""
+    _change("unshadow", **chosen)

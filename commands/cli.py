@@ -1,0 +1,135 @@
+"""
+``propensity``: all commands in their groups, and what becomes of an error.
+
+A command is registered by its line in ``GROUPS``. It returns its exit code, or nothing
+where it is done.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from commands import champions, data, deployment, machine, models, usecases
+from commands.exits import Exit
+
+GROUPS: Mapping[str, Sequence[click.Command]] = {
+    "On this machine": (
+        machine.demo,
+        machine.up,
+        machine.down,
+        machine.status,
+    ),
+    "What serves": (
+        champions.versions,
+        champions.promote,
+        champions.rollback,
+        champions.pin,
+        champions.unpin,
+        champions.shadow,
+        champions.unshadow,
+    ),
+    "Models": (
+        models.load_model,
+        models.build_preprocessor,
+        models.ship_model,
+    ),
+    "Data": (
+        data.load_postcodes,
+        data.load_transactions,
+        data.replay,
+        data.check_features,
+        data.forget,
+    ),
+    "Use cases": (
+        usecases.new_usecase,
+        usecases.check_usecase,
+    ),
+    "A deployment": (
+        deployment.doctor,
+        deployment.cost,
+        deployment.stage,
+    ),
+}
+
+
+def failures() -> tuple[type[Exception], ...]:
+    """Return the errors that say in words what is wrong."""
+    from google.auth.exceptions import GoogleAuthError
+
+    from deploy.stage import StageError
+    from local.errors import LocalError
+    from propensity.errors import PropensityError
+
+    return PropensityError, LocalError, StageError, GoogleAuthError
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, in words of this program."""
+    text = str(getattr(error, "message", error))
+    is_ours = type(error).__module__.startswith(("propensity.", "local.", "deploy."))
+    return text if is_ours else f"no access to Google Cloud: {text}"
+
+
+class Commands(click.Group):
+    """The commands in their groups, each with its line."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; an error in words ends it with them, and no traceback."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo(f"propensity {ctx.invoked_subcommand}: interrupted", err=True)
+            return Exit.INTERRUPTED
+        except failures() as error:
+            said = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
+            click.echo(said, err=True)
+            return Exit.FAILED
+
+    def format_commands(
+        self, ctx: click.Context, formatter: click.HelpFormatter
+    ) -> None:
+        """Write the groups of the help, with a line for each command."""
+        for title, commands in GROUPS.items():
+            lines = [(str(one.name), one.get_short_help_str(70)) for one in commands]
+            if lines:
+                with formatter.section(title):
+                    formatter.write_dl(lines)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="`propensity COMMAND --help` has a command's options, and docs/commands.md "
+    "all of them, with the exit codes.",
+)
+def root() -> None:
+    """A calibrated probability for every user, from behaviour data."""
+
+
+for _group in GROUPS.values():
+    for _command in _group:
+        root.add_command(_command)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        ended = root.main(
+            None if arguments is None else list(arguments),
+            prog_name="propensity",
+            standalone_mode=False,
+        )
+    except click.ClickException as error:
+        error.show()
+        return Exit.UNKNOWN
+    except click.Abort:
+        return Exit.INTERRUPTED
+    return int(ended or Exit.DONE)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

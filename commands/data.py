@@ -1,0 +1,346 @@
+"""Data that come in, are sent again, are checked, or go for good."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from commands import flags
+from commands.answers import show
+from commands.exits import Exit
+from commands.models import STREAMED
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CARDS = "card_fraud"
+RATE = 1000.0
+WAIT_S = 10.0
+
+
+@click.command("load-postcodes")
+@click.argument("file", type=flags.FILE)
+@click.option("--postcode-column", metavar="NAME", help="Guessed by default.")
+@click.option("--index-column", metavar="NAME", help="Guessed by default.")
+@flags.dry_run("Read and check, and load nothing.")
+@flags.as_json
+def load_postcodes(*, file: Path, as_json: bool, **chosen: Any) -> None:
+    """
+    Load postcodes and their socioeconomic index.
+
+    FILE is CSV (separated by commas, semicolons, tabs or bars; plain, gzip or
+    Zstandard) or Parquet, with a column of postcodes and one of numbers. The column of
+    postcodes is the one of that name; that of the index is socioeconomic_idx or else
+    the one numeric column. The table postcode_index is replaced as a whole: what fails
+    leaves the old one. Running functions read it anew within
+    PROPENSITY_POSTCODE_TTL_S seconds.
+    """
+    from offline import load_postcodes as program
+
+    show(program.run(file, **chosen), as_json=as_json)
+
+
+@click.command("load-transactions")
+@click.argument("file", type=flags.FILE)
+@click.option(
+    "--start",
+    type=flags.MOMENT,
+    help="What Time counts from: a day or a time in ISO 8601, UTC if it names no zone.",
+)
+@flags.use_case(CARDS)
+@click.option("--limit", type=flags.whole(1), help="Only the first rows of the file.")
+@flags.dry_run("Read and check, and load nothing.")
+@flags.as_json
+def load_transactions(*, file: Path, as_json: bool, **chosen: Any) -> None:
+    """
+    Load past card transactions, and what came of them.
+
+    FILE is CSV or Parquet: with Time (seconds since --start), V1 to V28, Amount, and
+    Class (1 is fraud) where it is known; or with event_time, the same features, and
+    where they are known transaction_id, is_fraud and truth_time. Loading a file twice,
+    or a longer one after a shorter one, adds nothing that is there. The file has to fit
+    in memory.
+    """
+    from offline import load_transactions as program
+
+    show(program.run(file, **chosen), as_json=as_json)
+
+
+@click.command("check-features")
+@flags.use_case(STREAMED)
+@click.option(
+    "--show",
+    "shown",
+    type=flags.whole(0),
+    default=10,
+    show_default=True,
+    help="Users who differ to show.",
+)
+@flags.as_json
+def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
+    """
+    Compare streamed features with a clean computation.
+
+    Computes every user anew from stream_events, each event once, and compares all
+    columns with the view stream_features: they must be the same to the last digit.
+    Users whose late event waits for the next compaction are counted apart. Fails where
+    another differs. Reads all events of the use case, which is billed.
+    """
+    from offline import check_features as program
+    from propensity.errors import PropensityError
+
+    try:
+        compared = program.run(use_case)
+    except PropensityError as error:
+        click.echo(f"propensity check-features: {error.message}", err=True)
+        return Exit.UNKNOWN
+    show(compared if as_json else compared.summary(shown=shown), as_json=as_json)
+    return Exit.FAILED if compared.differing else Exit.DONE
+
+
+@click.command
+@click.argument("user_ids", nargs=-1, required=True, metavar="USER_ID...")
+@flags.use_case(said="all of them")
+@flags.dry_run("Search, and change nothing.")
+@click.option(
+    "--no-suppression",
+    is_flag=True,
+    help="Remove, and let them come back with their next event.",
+)
+@click.option("--allow-again", is_flag=True, help="Only take them off the list.")
+@flags.as_json
+def forget(
+    *,
+    user_ids: tuple[str, ...],
+    use_case: str | None,
+    is_dry: bool,
+    no_suppression: bool,
+    allow_again: bool,
+    as_json: bool,
+) -> int:
+    """
+    Remove users from all that is kept of them, and prove it.
+
+    Puts the users on the list of suppressed users, by a keyed hash, so that functions
+    take nothing new of them; removes their rows from every table and every Parquet file
+    of the bucket, earlier generations included; and searches all again. It can be
+    interrupted at any point and run again. The report names no user, and says when to
+    run it again, after which nothing more can come.
+
+    A minus in the place of USER_ID reads ids from standard input, a line each, which
+    leaves none in the history of a shell. Exits with 3 where something is left. See
+    docs/privacy.md.
+    """
+    if is_dry + no_suppression + allow_again > 1:
+        raise click.UsageError(
+            "--dry-run, --no-suppression and --allow-again exclude each other"
+        )
+    from offline import forget_user as program
+    from offline.forget_report import Request
+    from propensity import usecases
+    from propensity.settings import Settings
+
+    settings = Settings.from_environment()
+    users = program.users_of(user_ids, sys.stdin)
+    if use_case:
+        usecases.load(use_case)
+    if allow_again:
+        show(
+            program.allow_again(settings, users, use_case=use_case or ""),
+            as_json=as_json,
+        )
+        return Exit.DONE
+    report = program.forget(
+        settings,
+        Request(
+            user_ids=users,
+            use_case=use_case or "",
+            is_dry=is_dry,
+            is_suppressing=not no_suppression,
+            is_quiet=as_json,
+        ),
+    )
+    show(report, as_json=as_json)
+    return Exit.LEFT_OVER if report.left else Exit.DONE
+
+
+# -- replay ----------------------------------------------------------------------------
+
+
+def _sending(command: F) -> F:
+    """Give a command the options of all that send."""
+    options: list[Callable[[F], F]] = [
+        click.option(
+            "--topic",
+            metavar="NAME",
+            help="Send everything there (default: events; for dead letters, where each "
+            "was before).",
+        ),
+        click.option(
+            "--rate",
+            type=flags.RATE,
+            default=RATE,
+            show_default="1000",
+            help="Messages a second, 0 for no limit.",
+        ),
+        click.option("--limit", type=flags.whole(0), help="Stop after so many."),
+        click.option(
+            "--show",
+            "shown",
+            type=flags.whole(0),
+            default=0,
+            help="Print the first messages, personal fields and all.",
+        ),
+        flags.dry_run("Count what would be sent; send and acknowledge nothing."),
+        flags.as_json,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _of_period(command: F) -> F:
+    """Give a command the period that it is about."""
+    first = click.option(
+        "--from",
+        "since",
+        type=flags.MOMENT,
+        required=True,
+        help="First moment: a day or a time in ISO 8601, UTC if it names no zone.",
+    )
+    last = click.option(
+        "--to",
+        "until",
+        type=flags.MOMENT,
+        required=True,
+        help="Moment after the last, later than --from.",
+    )
+    return first(last(command))
+
+
+def _reason(text: str) -> str:
+    from propensity.events.values import REASONS
+
+    if text not in REASONS:
+        raise ValueError(f"{text!r} is no reason; there are {', '.join(REASONS)}")
+    return text
+
+
+def _replay(source: str, *, as_json: bool, **chosen: Any) -> int:
+    """Send what a source has; print what became of it."""
+    from offline.replay.run import FIRST, Plan, run
+
+    period: dict[str, Any] = {}
+    if "since" in chosen:
+        period = {name: max(FIRST, chosen.pop(name)) for name in ("since", "until")}
+        if period["since"] >= period["until"]:
+            raise click.UsageError(
+                "the period is empty: --to has to be later than --from"
+            )
+    tally = run(Plan(source=source, **chosen, **period))
+    show(tally, as_json=as_json)
+    if tally.failure is not None:
+        click.echo(f"propensity replay: {tally.failure.message}", err=True)
+    if tally.is_stopped:
+        return Exit.INTERRUPTED
+    return Exit.DONE if tally.is_complete else Exit.FAILED
+
+
+@click.group
+def replay() -> None:
+    """
+    Send messages again: failed, stored, refused, a file's.
+
+    Replaying is harmless: an event that is stored under its event_id already counts
+    once, however often it comes. Two kinds may count twice: a line of a file that has
+    no event_id and is no message with an id, which is counted here; and a dead letter
+    without an event_id that was stored before it failed. Every subscription of a topic
+    gets what is sent to it: what returns to enriched is scored and archived anew.
+
+    An event that is replayed is received now. Where its day is further back than
+    PROPENSITY_MAXIMUM_LATENESS_DAYS it counts as late: one that is stored already stays
+    in features and exports as it was; one that is not, as in an empty dataset, is in
+    the features once the compaction has run, and in no export by day. To rebuild
+    exports from old events, raise the setting for stream_features and compact_features
+    meanwhile.
+
+    Ctrl-C stops after what is on its way, and says how to go on. Times are UTC, and
+    periods hold their beginning and not their end.
+    """
+
+
+@replay.command("dead-letters")
+@click.option(
+    "--wait",
+    type=flags.RATE,
+    default=WAIT_S,
+    show_default="10",
+    help="Seconds without a message before it ends.",
+)
+@_sending
+def dead_letters(**chosen: Any) -> int:
+    """
+    Messages that failed too often.
+
+    Returns the messages of the subscription dead-letters-replay to the topics that they
+    failed on, as they were. One is acknowledged once it is published; one that is not
+    comes again within a minute or so.
+    """
+    return _replay("dead-letters", **chosen)
+
+
+@replay.command
+@_of_period
+@click.option(
+    "--use-case",
+    default="",
+    metavar="NAME",
+    help="Name of the use case (default: all of them).",
+)
+@click.option("--user", default="", metavar="ID", help="Of one user (default: all).")
+@_sending
+def events(**chosen: Any) -> int:
+    """
+    Events of stream_events, by the time of the events.
+
+    Each once, amounts and labels as stored, with the age in the place of personal
+    fields that were not kept. They are copied to a temporary file before the first is
+    sent.
+    """
+    return _replay("events", **chosen)
+
+
+@replay.command
+@_of_period
+@click.option(
+    "--reason",
+    type=flags.Read("REASON", _reason),
+    help="Only those of one reason (default: all).",
+)
+@_sending
+def refused(*, reason: str | None, **chosen: Any) -> int:
+    """
+    Messages of the table dead_letters, by the time of receipt.
+
+    As they came: once what refused them has been mended.
+    """
+    return _replay("refused", reason=reason or "", **chosen)
+
+
+@replay.command
+@click.argument("path", type=flags.FILE)
+@click.option(
+    "--skip", type=flags.whole(0), default=0, help="First lines to leave out."
+)
+@_sending
+def file(**chosen: Any) -> int:
+    """
+    Lines of a file, plain or compressed by gzip or Zstandard.
+
+    Publishes every line that is not empty as it is. A line that is {"data": base64 or
+    an object, "attributes": {...}} is published as that message.
+    """
+    return _replay("file", **chosen)

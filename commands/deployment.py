@@ -1,0 +1,179 @@
+"""A deployment as a whole: examine it, say what it costs, stage what is uploaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from commands import flags
+from commands.answers import show
+from commands.exits import Exit
+
+
+@click.command
+@flags.as_json
+@click.option(
+    "--local", "is_local", is_flag=True, help="Look at what `propensity up` started."
+)
+@click.option(
+    "--state", metavar="NAME", help="Name of the local state, where several are up."
+)
+@click.option(
+    "--use-case",
+    "use_cases",
+    multiple=True,
+    metavar="NAME",
+    help="Name of the use case; can be repeated (default: PROPENSITY_USE_CASE and all "
+    "that serve).",
+)
+@click.option(
+    "--as-of",
+    type=flags.DAY,
+    help="Look as if that day (UTC) had just ended (default: now).",
+)
+@click.option(
+    "--time-zone",
+    "zone",
+    type=flags.ZONE,
+    default="Etc/UTC",
+    show_default=True,
+    help="Time zone of the schedules, as DEPLOY_TIME_ZONE.",
+)
+@click.option(
+    "--function",
+    metavar="TARGET",
+    default="",
+    help="Check the rights that this function needs.",
+)
+def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -> int:
+    """
+    Say what is wrong with a deployment, and what to do.
+
+    Looks at settings, permissions, tables, views, the GA4 export, what serves, the last
+    runs, topics and subscriptions, and the stream. It reads and changes nothing, and
+    what it says names no user. What can not be looked at where it runs is listed as not
+    checked. Exits with 1 where something is wrong, with 2 where nothing wrong was found
+    and something could not be examined.
+
+    Permissions are those of the account that runs it. To see those of a function, take
+    on its account (gcloud auth application-default login
+    --impersonate-service-account=...) and name the function.
+    """
+    from commands.machine import environment_of
+    from offline.doctor.run import run
+    from propensity.errors import PropensityError
+
+    try:
+        addresses = None
+        if is_local:
+            environment, addresses = environment_of(state)
+            for variable in [
+                one for one in os.environ if one.startswith("PROPENSITY_")
+            ]:
+                del os.environ[variable]
+            os.environ.update(environment)
+        report = run(addresses=addresses, tell=_looking, **chosen)
+    except PropensityError as error:
+        click.echo(f"propensity doctor: {error.message}", err=True)
+        return Exit.UNKNOWN
+    show(report, as_json=as_json)
+    return Exit(report.status)
+
+
+def _looking(check: str) -> None:
+    click.echo(f"· looking at {check} …", err=True)
+
+
+def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a size, as ``offline.cost`` lists them."""
+    from offline.cost.command import OPTIONS
+
+    for one in reversed(OPTIONS):
+        default: dict[str, Any] = {"default": one.default, "show_default": True}
+        command = click.option(
+            f"--{one.name}",
+            type=flags.Read("N", one.read),
+            help=f"{one.meaning[0].upper()}{one.meaning[1:]}.",
+            **({"required": True} if one.default is None else default),
+        )(command)
+    return command
+
+
+@click.command
+@_sizes
+@click.option(
+    "--stream-scores-events",
+    is_flag=True,
+    help="Events are scored by their own fields, without a query, online as well.",
+)
+@flags.as_json
+def cost(*, as_json: bool, **given: Any) -> None:
+    """
+    Say what a deployment costs a month, before there is one.
+
+    Every estimate is on the high side where it has to guess. After the tables it says
+    which default limits are too low for the size, and what to set. Reads no environment
+    and asks nobody. `python3 -m offline.cost` is the same before any set-up.
+    """
+    from offline.cost.command import size_of
+    from offline.cost.page import Estimate
+
+    show(Estimate(size_of(given)), as_json=as_json)
+
+
+@click.command
+@click.argument("function", type=flags.FILE)
+@click.argument("target", type=flags.FILE)
+@click.option(
+    "--requirements",
+    default="requirements.txt",
+    show_default=True,
+    metavar="NAME",
+    help="File of the function's folder to stage as requirements.txt.",
+)
+@click.option("--locked", is_flag=True, help="Stage its lock, as a deploy does.")
+@flags.dry_run("List the files, and write nothing.")
+@flags.as_json
+def stage(
+    *,
+    function: Path,
+    target: Path,
+    requirements: str,
+    locked: bool,
+    is_dry: bool,
+    as_json: bool,
+) -> None:
+    """
+    Write what a deploy of a function uploads.
+
+    FUNCTION is its folder, such as 02-GetProba; TARGET a new, empty or staged folder,
+    or a file that ends in .zip. Equal sources give equal bytes.
+    """
+    from deploy import stage as program
+
+    files = program.sources(function, requirements=requirements, locked=locked)
+    digest = program.digest(function, requirements=requirements, locked=locked)
+    if is_dry:
+        lines = [f"{file.stat().st_size:>9,}  {name}" for name, file in files.items()]
+        text = "\n".join([*lines, f"{len(files)} files for {target}, SHA-256 {digest}"])
+    else:
+        what = {"requirements": requirements, "locked": locked}
+        with tempfile.TemporaryDirectory() as folder:
+            is_zip = target.suffix == ".zip"
+            place = Path(folder, "staged") if is_zip else target
+            program.stage(function, place, **what)  # type: ignore[arg-type]
+            if is_zip:
+                # Of what is staged, in its order and with its one time.
+                shutil.make_archive(str(target.with_suffix("")), "zip", place)
+        text = str(target)
+    if as_json:
+        sizes = {name: file.stat().st_size for name, file in files.items()}
+        show({"target": str(target), "sha256": digest, "files": sizes}, as_json=True)
+    else:
+        show(text, as_json=False)

@@ -1,0 +1,138 @@
+"""
+Options that many commands share, so that each means the same everywhere.
+
+A value is read by a plain function that raises ``ValueError`` in words; ``Read`` makes
+an option's type of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Read(click.ParamType[Any]):
+    """The type of an option that a function reads."""
+
+    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
+        self.name = name
+        self._read = read
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the value; a default is one already."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._read(value)
+        except ValueError as error:
+            return self.fail(str(error), param, ctx)
+
+
+def whole(least: int, most: int | None = None, *, what: str = "") -> Read:
+    """
+    Return the type of a whole number within bounds.
+
+    Args:
+        least: The smallest.
+        most: The largest, None for any.
+        what: The number's own name in a message.
+    """
+    bounds = f"{least} or more" if most is None else f"{least} to {most:,}"
+
+    def read(text: str) -> int:
+        # int() also reads the digits of other scripts, signs and underscores.
+        if text.isascii() and text.isdecimal():
+            value = int(text)
+            if value >= least and (most is None or value <= most):
+                return value
+        if what:
+            raise ValueError(
+                f"{what} must be a whole number from {least} to {most}, not {text!r}"
+            )
+        raise ValueError(f"{text!r} is no whole number of {bounds}")
+
+    return Read("N", read)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = -1.0
+    if not 0 <= rate < float("inf"):
+        raise ValueError(f"{text!r} is no number of 0 or more")
+    return rate
+
+
+def _day(text: str) -> date:
+    from propensity.timeframe import day_of
+
+    try:
+        return day_of(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is no date as YYYY-MM-DD") from None
+
+
+def _moment(text: str) -> datetime:
+    from propensity.timeframe import moment_of
+
+    return moment_of(text)
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError):
+        raise ValueError(f"there is no time zone {text}") from None
+
+
+RATE = Read("NUMBER", _rate)
+DAY = Read("DATE", _day)
+MOMENT = Read("TIME", _moment)
+ZONE = Read("ZONE", _zone)
+FILE = click.Path(path_type=Path)
+
+
+def as_json(command: F) -> F:
+    """Give a command ``--json``."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print the answer as JSON."
+    )(command)
+
+
+def dry_run(what: str) -> Callable[[F], F]:
+    """Give a command that changes something ``--dry-run``; say what it does then."""
+    return click.option("--dry-run", "is_dry", is_flag=True, help=what)
+
+
+def use_case(default: str | None = None, *, said: str = "") -> Callable[[F], F]:
+    """
+    Give a command ``--use-case``.
+
+    Args:
+        default: Its name; None where the command finds it itself.
+        said: How, in the help.
+    """
+    said = said or default or "PROPENSITY_USE_CASE"
+    return click.option(
+        "--use-case",
+        default=default,
+        metavar="NAME",
+        help=f"Name of the use case (default: {said}).",
+    )
+
+
+def state(command: F) -> F:
+    """Give a command ``--state``."""
+    return click.option(
+        "--state", metavar="NAME", help="Name of the local state (default: demo)."
+    )(command)

@@ -1,0 +1,259 @@
+"""This machine: the demo, and emulators and functions that stay up."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from commands import flags
+from commands.answers import apart, show
+from commands.exits import Exit
+
+if TYPE_CHECKING:
+    from local.stack.state import State
+
+WEEKS = 8
+NO_PORT = "takes SERVICE=PORT"
+
+
+def _port(text: str) -> tuple[str, int]:
+    service, _, number = text.partition("=")
+    if not (number.isascii() and number.isdecimal()):
+        raise ValueError(f"--port {NO_PORT}, not {text!r}")
+    return service, int(number)
+
+
+_which_data = click.option(
+    "--data", metavar="DATA", help="Data set that the state was made from."
+)
+
+
+@click.command
+@click.option(
+    "--data",
+    metavar="PATH",
+    help="File or folder of GA4 export rows (NDJSON, .gz, .zst, Parquet), or "
+    "online-retail, which is downloaded.",
+)
+@click.option(
+    "--cards",
+    metavar="FILE",
+    help="Card transactions: Parquet or CSV with Time, V1 to V28, Amount, Class.",
+)
+@click.option(
+    "--user-column",
+    type=click.Choice(["user_pseudo_id", "user_id"]),
+    default="user_pseudo_id",
+    show_default=True,
+    help="Column that says who a user is.",
+)
+@click.option(
+    "--label-event",
+    default="purchase",
+    show_default=True,
+    help="Event to predict.",
+)
+@click.option(
+    "--weeks",
+    type=flags.whole(1, 999, what="WEEKS"),
+    default=WEEKS,
+    show_default=True,
+    help="Weeks to play, the last of the data.",
+)
+@flags.state
+@flags.as_json
+def demo(*, as_json: bool, **choice: Any) -> None:
+    """
+    Play weeks of a scheduler, a stream and card fraud.
+
+    Without --data and --cards the data are generated. Trains, evaluates, predicts and
+    looks users up, through the functions as they deploy, on emulators. The answer of
+    --json is the state to go on with; the tables are then on standard error.
+    """
+    from local.play import Choice, run
+
+    if choice["data"] and choice["cards"]:
+        raise click.UsageError("--data and --cards exclude each other")
+    with apart(as_json=as_json):
+        played = run(Choice(**choice))
+    show(played, as_json=as_json)
+
+
+@click.command
+@flags.state
+@_which_data
+@click.option(
+    "--port-base",
+    type=int,
+    metavar="PORT",
+    help="First port (default: PROPENSITY_PORT_BASE, or 8080).",
+)
+@click.option(
+    "--port",
+    "ports",
+    type=flags.Read("SERVICE=PORT", _port),
+    multiple=True,
+    help="Port of one service; can be repeated.",
+)
+@click.option(
+    "--pubsub",
+    type=click.Choice(["ours", "gcloud"]),
+    default="ours",
+    show_default=True,
+    help="Pub/Sub emulator: the project's own, or Google's where it is installed.",
+)
+@flags.as_json
+def up(
+    *,
+    state: str | None,
+    data: str | None,
+    port_base: int | None,
+    ports: tuple[tuple[str, int], ...],
+    pubsub: str,
+    as_json: bool,
+) -> int:
+    """
+    Start emulators and functions, and leave them running.
+
+    Prints every address, the environment for clients, and commands to try.
+    """
+    from local.stack import commands
+    from local.stack.stack import Stack
+    from local.stack.state import State, ports_from
+
+    chosen = _named(state, data) or State()
+    numbers = ports_from(os.environ, base=port_base, single=dict(ports))
+    options = dataclasses.replace(chosen.options(), pubsub=pubsub)
+    started = Stack(chosen, options=options, ports=numbers, say=commands.progress)
+    with apart(as_json=as_json):
+        status = commands.up(started)
+    if as_json:
+        environment = started.environment
+        show(_described(chosen), as_json=True, environment=environment)
+    return status
+
+
+@click.command
+@flags.state
+@_which_data
+@flags.as_json
+def down(*, state: str | None, data: str | None, as_json: bool) -> int:
+    """
+    Stop what `up` started.
+
+    In every state unless one is named. Only processes that were started here are
+    stopped.
+    """
+    from local.stack import commands
+
+    chosen = _chosen(state, data)
+    before = [_described(one) for one in chosen if one.record()]
+    with apart(as_json=as_json):
+        status = commands.down(chosen)
+    if as_json:
+        left = {one.name for one in chosen if one.record()}
+        show(
+            {"stopped": [one for one in before if one["state"] not in left]},
+            as_json=True,
+        )
+    return status
+
+
+@click.command
+@flags.state
+@_which_data
+@flags.as_json
+def status(*, state: str | None, data: str | None, as_json: bool) -> int:
+    """
+    Say what is up, and where.
+
+    Of every state unless one is named. Fails where something that was started has ended
+    by itself.
+    """
+    from local.stack import commands
+
+    chosen = _chosen(state, data)
+    with apart(as_json=as_json):
+        code = commands.status(chosen)
+    if as_json:
+        show(
+            {"states": [_described(one) for one in chosen if one.record()]},
+            as_json=True,
+        )
+    return Exit(code)
+
+
+def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, str]]:
+    """
+    Return the variables of a local state that is up, and its functions' addresses.
+
+    Args:
+        name: Of the state; None for the one that is up.
+
+    Raises:
+        RequestError: None is, or the one named is not, or several are.
+    """
+    from local.stack.stack import Stack
+    from local.stack.state import State, states
+    from propensity.errors import RequestError
+
+    found = [State(name)] if name else states()
+    running = [one for one in found if (record := one.record()) and record.running]
+    if len(running) != 1:
+        names = ", ".join(one.name for one in running)
+        raise RequestError(
+            f"several local states are up: name one of {names} by --state"
+            if running
+            else "no local state is up: `make up` starts one"
+        )
+    record = running[0].record()
+    assert record is not None
+    stack = Stack(running[0], options=record.options, ports=record.ports)
+    addresses = {one.target: stack.url(one.target) for one in stack.functions}
+    return stack.environment, addresses
+
+
+def _named(state: str | None, data: str | None) -> State | None:
+    """Return the state that is named, by itself or by its data."""
+    from local.stack.state import State
+
+    if state and data:
+        raise click.UsageError("--state and --data exclude each other")
+    if state:
+        return State(state)
+    return State.of_data(data) if data else None
+
+
+def _chosen(state: str | None, data: str | None) -> list[State]:
+    """Return the state that is named, or all."""
+    from local.stack.state import states
+
+    named = _named(state, data)
+    return [named] if named else states()
+
+
+def _described(state: State) -> dict[str, Any]:
+    """Return what runs in a state, for a program."""
+    record = state.record()
+    return {
+        "state": state.name,
+        "folder": str(state.folder),
+        "services": [*_services(record.processes)] if record else [],
+    }
+
+
+def _services(processes: Iterable[Any]) -> Iterator[dict[str, Any]]:
+    from local.processes import HOST
+
+    for one in processes:
+        yield {
+            "service": one.name,
+            "url": f"http://{HOST}:{one.port}",
+            "pid": one.pid,
+            "is_running": one.is_running,
+            "log": one.log,
+        }

@@ -1,0 +1,82 @@
+"""Use cases: write a new one, and check one."""
+
+from __future__ import annotations
+
+import click
+
+from commands import flags
+from commands.answers import apart, show
+from commands.exits import Exit
+
+
+@click.command("new-usecase")
+@click.argument("name")
+@click.option(
+    "--label-event",
+    default="purchase",
+    show_default=True,
+    help="Event that is to be foreseen.",
+)
+@click.option(
+    "--lookback-days",
+    type=flags.whole(1),
+    default=30,
+    show_default=True,
+    help="Days of events that features are made of.",
+)
+@click.option(
+    "--horizon-days",
+    type=flags.whole(1),
+    default=7,
+    show_default=True,
+    help="Days in which the event is foreseen.",
+)
+@flags.dry_run("Show the files, and write none.")
+@flags.as_json
+def new_usecase(
+    *,
+    name: str,
+    label_event: str,
+    lookback_days: int,
+    horizon_days: int,
+    is_dry: bool,
+    as_json: bool,
+) -> None:
+    """
+    Write the folder of a new use case.
+
+    On the GA4 export: usecase.toml, features.sql, labels.sql and first_day.sql in
+    propensity/usecases/NAME, which run as they are and say what can be changed. NAME is
+    lower-case letters, digits and underscores.
+    """
+    from offline.usecases import new
+
+    made = new.write(
+        name,
+        label_event=label_event,
+        lookback_days=lookback_days,
+        horizon_days=horizon_days,
+        is_dry=is_dry,
+    )
+    show(made, as_json=as_json)
+
+
+@click.command("check-usecase")
+@click.argument("name")
+@flags.as_json
+def check_usecase(*, name: str, as_json: bool) -> int:
+    """
+    Say what is wrong with a use case, by file and line.
+
+    Reads its files, and then runs its statements on an emulated BigQuery over made-up
+    events, with further ones that no feature may see: an event at the as-of date or
+    after it must change nothing. Fails where something is wrong; warnings alone are
+    none.
+    """
+    from local import sandbox
+    from offline.usecases import check
+
+    with apart(as_json=as_json):
+        report = check.check(name, sandbox.opened)
+    show(report, as_json=as_json)
+    return Exit.FAILED if report.problems else Exit.DONE

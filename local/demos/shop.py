@@ -1,0 +1,371 @@
+"""
+The demo: load an export, play the scheduler over its last weeks, and show the result.
+
+Train monthly, evaluate and predict weekly, look users up: through the functions, by
+HTTP, as the scheduler and a client would. The generated shop's export grows as a real
+one does: each run sees what had arrived by its day, late rows follow. Then come the
+streams, of a gaming operator and of card transactions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import requests
+from numpy.typing import NDArray
+
+from local.demos import cards, comparison, stream
+from local.demos.calls import TIMEOUT_S, Refused, aligned, call
+from local.errors import LocalError, UnusableData
+from local.exports import ga4_export, ga4_rows
+from local.generators.shop.export import Shop
+from local.play import Choice
+from local.progress import say, step
+from local.stack.stack import Stack
+from local.stack.state import ROOT
+from propensity import usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import NoChampion
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An export to play: what to load before a day's runs, and its first and last."""
+
+    first_date: date
+    last_full_day: date
+    shop: Shop | None = None
+
+
+def run(stack: Stack, options: Choice) -> None:
+    """
+    Play and show what was chosen, on a stack that is up.
+
+    Raises:
+        LocalError: A function or the data did not do.
+    """
+    warehouse = Warehouse.open(Settings.from_environment(stack.environment))
+    with contextlib.closing(warehouse):
+        if not options.cards:
+            show(stack, play(stack, warehouse, options))
+        if not options.cards and not options.data:
+            stream.play(stack, warehouse, say=say)
+        if not options.data:
+            cards.play(stack, warehouse, say=say, cards=options.cards)
+            with step("waiting for the archive"):
+                told = stream.archived(stack, warehouse)
+            say(f"\n{told}")
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of it: weeks predicted, the trainings' answers, and the source."""
+
+    source: Source
+    weeks: list[date]
+    trainings: list[dict[str, Any]]
+    warehouse: Warehouse
+    settings: Settings
+    use_case: UseCase
+
+
+def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
+    """Load the export and play the scheduler over its last weeks."""
+    settings = warehouse.settings
+    use_case = usecases.load(settings.use_case)
+    source = opened(warehouse, settings, options)
+    weeks = chosen_weeks(source, use_case, settings, count=options.weeks)
+    if source.shop is not None:
+        # What had arrived on the eve of the first run; the rest follows week by week.
+        eve = weeks[0] - DAY
+        with step("generating"):
+            tables = [
+                (name, rows)
+                for name, rows in source.shop.shards(seen_on=eve)
+                if name <= f"events_{eve:%Y%m%d}"
+            ]
+        ga4_export.load_tables(warehouse.client, settings.ga4_dataset, tables)
+    with step("creating tables and views"):
+        stack.prepare()
+
+    end = weeks[-1] + use_case_week(use_case)
+    say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
+    trainings: list[dict[str, Any]] = []
+    trained_month = None
+    for day in [*weeks, end]:
+        if source.shop is not None and day > weeks[0]:
+            with step(f"loading what had arrived by {day}"):
+                arrive(warehouse, settings, source.shop, day, use_case)
+        asked = {"use_case": use_case.name, "as_of": day.isoformat()}
+        is_last = day > weeks[-1]
+        if not is_last and (day.year, day.month) != trained_month:
+            trained_month = (day.year, day.month)
+            trained = call(stack, "model_training", asked)
+            trainings.append(trained)
+            say(told_training(trained))
+        evaluated = call(stack, "model_evaluation", asked)
+        say(told_evaluation(evaluated))
+        # Scores of the day on which the data end are those that a lookup finds.
+        say(predicted(stack, asked))
+    if not any(trained["promoted"] for trained in trainings):
+        newest = trainings[-1]
+        report = relative(stack.bucket_folder / newest["objects"]["report.html"])
+        raise LocalError(
+            f"no model was promoted, so that nothing was published: "
+            f"{newest['verdict']}. What it was trained on is in {report}"
+        )
+    return Played(source, weeks, trainings, warehouse, settings, use_case)
+
+
+def use_case_week(use_case: UseCase) -> timedelta:
+    """Return the span between two runs: one horizon."""
+    return timedelta(days=use_case.horizon_days)
+
+
+def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
+    """Generate or load the export that was asked for."""
+    if not options.data:
+        shop = Shop()
+        say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
+        return Source(shop.first_date, shop.last_date, shop)
+    assert options.path is not None
+    say(f"Loading {options.data} …")
+    try:
+        summary = ga4_export.load_export(
+            warehouse.client, settings.ga4_dataset, options.path
+        )
+    except ga4_rows.ExportError as error:
+        raise UnusableData(str(error)) from error
+    say(
+        f"{summary.rows:,} events of {summary.users:,} users on {summary.days} days, "
+        f"{summary.first_date} to {summary.last_date}"
+    )
+    if summary.ignored:
+        names = ", ".join(list(summary.ignored)[:8])
+        say(f"Fields that the export's schema does not know were left out: {names}")
+    if summary.is_cut_short:
+        say(
+            f"The last event is of {summary.last_time:%Y-%m-%d %H:%M} UTC, earlier in "
+            "the day than on any of the two weeks before: that day is not whole, and "
+            f"the last that counts is {summary.last_full_day}"
+        )
+    if settings.label_event and settings.label_event not in summary.events:
+        raise UnusableData(
+            f"no event of the data is a {settings.label_event!r}; LABEL_EVENT can be "
+            f"one of {', '.join(sorted(summary.events))}"
+        )
+    return Source(summary.first_date, summary.last_full_day)
+
+
+def chosen_weeks(
+    source: Source, use_case: UseCase, settings: Settings, *, count: int
+) -> list[date]:
+    """
+    Return the as-of dates to predict on: the last whose outcomes the data hold.
+
+    Raises:
+        UnusableData: The data are too short to train before the first of them.
+    """
+    allowed = ga4_export.weeks_allowed(
+        source.first_date,
+        source.last_full_day,
+        lookback_days=use_case.lookback_days,
+        horizon_days=use_case.horizon_days,
+    )
+    # Three snapshots to train, choose and hold out, and the days until they are final.
+    until_final = use_case.horizon_days + settings.settle_days
+    needed = 3 + -(-until_final // use_case.horizon_days)
+    weeks = allowed[needed:][-count:]
+    if not weeks:
+        days = use_case.lookback_days + use_case.horizon_days * (needed + 1)
+        raise UnusableData(
+            f"the data are from {source.first_date} to {source.last_full_day}: too "
+            f"short to train on and to evaluate after. About {days} days are needed, "
+            f"{use_case.lookback_days} of them before the first snapshot"
+        )
+    return weeks
+
+
+def arrive(
+    warehouse: Warehouse, settings: Settings, shop: Shop, day: date, use_case: UseCase
+) -> None:
+    """Load what the export has new on a day: new shards, and old ones grown late."""
+    previous = day - use_case_week(use_case)
+    late = [late for late in shop.late_days() if previous - 4 * DAY <= late < previous]
+    new = [previous + n * DAY for n in range((day - previous).days)]
+    eve = day - DAY
+    tables = [
+        (f"events_{one:%Y%m%d}", shop.shard(one, seen_on=eve))
+        for one in [*late, *new]
+        if shop.first_date <= one <= shop.last_date
+    ]
+    ga4_export.load_tables(
+        warehouse.client, settings.ga4_dataset, tables, progress=False
+    )
+
+
+def told_training(answer: Mapping[str, Any]) -> str:
+    """Return a line on a training."""
+    found = answer["holdout"]
+    fate = "champion" if answer["promoted"] else "kept aside"
+    return (
+        f"{answer['as_of']}  train     version {answer['model_version']} "
+        f"({answer['algorithm']}, {answer['calibration']} calibration), "
+        f"ROC AUC {found['roc_auc']:.3f} on the holdout; {fate}: {answer['verdict']}"
+    )
+
+
+def told_evaluation(answer: Mapping[str, Any]) -> str:
+    """Return a line on an evaluation."""
+    parts = [
+        f"week {row['week']} {row['status']}"
+        + (
+            f" ROC AUC {row['roc_auc']:.3f}"
+            if row["outcome"] == "evaluated"
+            else f" {row['outcome']}"
+        )
+        for row in answer["weeks"]
+    ]
+    return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
+
+
+def predicted(stack: Stack, asked: Mapping[str, Any]) -> str:
+    """Call 01-Predictions; return a line on what it did, or why nothing serves yet."""
+    try:
+        return told_prediction(call(stack, "predictions", asked))
+    except Refused as refused:
+        if refused.error != NoChampion.code:
+            raise
+        return f"{asked['as_of']}  predict   nothing: {refused.why}"
+
+
+def told_prediction(answer: Mapping[str, Any]) -> str:
+    """Return a line on a prediction run."""
+    missing = answer["evaluation_missing"]
+    said = "; the week's evaluation is missing" if missing else ""
+    return (
+        f"{answer['as_of']}  predict   {answer['users']:,} users by version "
+        f"{answer['model_version']}, mean probability "
+        f"{answer['mean_probability']:.4f}{said}"
+    )
+
+
+def show(stack: Stack, played: Played) -> None:
+    """Print the weeks, what they are worth together, lookups, and where all is."""
+    rows = comparison.evaluations(played.warehouse, played.use_case, played.weeks)
+    say("\n" + week_table(rows))
+    with step("comparing all weeks with simpler scores"):
+        pooled = comparison.pooled(
+            played.warehouse,
+            played.settings,
+            played.use_case,
+            played.weeks,
+            versions=[trained["model_version"] for trained in played.trainings],
+            bucket=stack.bucket_folder,
+        )
+    say("\n" + pooled_table(pooled, outcome=played.use_case.outcome))
+    if played.source.shop is not None:
+        truth = played.source.shop.true_probabilities(played.weeks)
+        say("\n" + told_truth(comparison.distance(pooled.rows, truth)))
+    say()
+    for line in lookups(stack, pooled.rows):
+        say(line)
+    newest = played.trainings[-1]
+    say("\nArtifacts, as files of the local bucket:")
+    for name in sorted(newest["objects"].values()):
+        say(f"  {relative(stack.bucket_folder / name)}")
+
+
+def relative(path: Path) -> str:
+    """Return a path as seen from the repository."""
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+
+
+_COLUMNS = (
+    ("week", "week", "{}"),
+    ("version", "model_version", "{}"),
+    ("users", "users", "{:,}"),
+    ("base rate", "base_rate", "{:.3f}"),
+    ("mean prob.", "mean_probability", "{:.3f}"),
+    ("ROC AUC", "roc_auc", "{:.3f}"),
+    ("precision", "precision", "{:.3f}"),
+    ("recall", "recall", "{:.3f}"),
+    ("F1", "f1", "{:.3f}"),
+    ("calib. error", "calibration_error", "{:.3f}"),
+    ("lift top 10%", "top_lift", "{:.2f}"),
+    ("status", "status", "{}"),
+)
+
+
+def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return the weeks as a table; a figure that there is none of is a dash."""
+    cells = [[name for name, _, _ in _COLUMNS]]
+    for row in rows:
+        cells.append(
+            [
+                form.format(row[key]) if row.get(key) is not None else "-"
+                for _, key, form in _COLUMNS
+            ]
+        )
+    return aligned(cells)
+
+
+def pooled_table(pooled: comparison.Pooled, *, outcome: str) -> str:
+    """Return all weeks together, beside what simpler scores reach on the same rows."""
+    cells = [["all weeks together", "ROC AUC", "PR AUC", "calib. error", "mean prob."]]
+    for name, found in pooled.figures.items():
+        cells.append(
+            [
+                name,
+                *(
+                    "-" if found.get(key) is None else f"{found[key]:.4f}"
+                    for key in (
+                        "roc_auc",
+                        "pr_auc",
+                        "calibration_error",
+                        "mean_probability",
+                    )
+                ),
+            ]
+        )
+    base = f"{pooled.base_rate:.4f} of {pooled.users:,} rows are of users who {outcome}"
+    return aligned(cells) + f"\n{base}"
+
+
+def told_truth(found: Mapping[str, float]) -> str:
+    """Return lines on the distance from the probabilities that the generator knows."""
+    return (
+        "The generator knows the true probabilities. "
+        f"Over {found['rows']:,.0f} users and weeks:\n"
+        f"  mean {found['mean_truth']:.4f} true, {found['mean_probability']:.4f} "
+        f"predicted; mean absolute distance {found['mean_absolute_distance']:.4f}; "
+        f"rank correlation {found['rank_correlation']:.2f}\n"
+        f"  largest gap of the deciles' means {found['decile_gap']:.4f}; "
+        f"ROC AUC of the truth itself {found['truth_roc_auc']:.3f}"
+    )
+
+
+def lookups(stack: Stack, rows: pa.Table) -> Iterator[str]:
+    """Look up users as a client would: the highest, the lowest, and nobody."""
+    order = np.argsort(rows["probability"].to_numpy())
+    users: NDArray[Any] = rows["user_id"].to_numpy(zero_copy_only=False)
+    url = stack.url("get_proba")
+    yield "Looking users up:"
+    for user in (users[order[-1]], users[order[0]], "nobody"):
+        began = time.perf_counter()
+        answer = requests.get(url, params={"user_id": user}, timeout=TIMEOUT_S)
+        took = (time.perf_counter() - began) * 1000
+        yield f"  curl '{answer.url}'"
+        yield f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}"

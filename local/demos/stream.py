@@ -1,0 +1,272 @@
+"""
+The stream's part of the demo: play a gaming operator's events, and show the result.
+
+The generator publishes as a producer does, with duplicates, late and broken messages;
+Pub/Sub pushes them to the function. What is printed afterwards is read from BigQuery.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import requests
+from google.cloud.pubsub_v1 import PublisherClient
+from sklearn.metrics import roc_auc_score
+
+from local.errors import LocalError
+from local.generators.delivery import Delivery
+from local.generators.games.games import Games
+from local.generators.games.messages import USE_CASE
+from local.generators.games.towns import postcodes
+from local.progress import bar, step
+from local.stack.stack import Stack
+from offline import check_features, load_postcodes
+from propensity import tables
+from propensity.edges.warehouse import Warehouse
+from propensity.statements import statement
+from propensity.topics import EVENTS
+
+USERS = 400
+MAXIMUM_EVENTS = 40
+# The producer stops while so many messages wait for Pub/Sub's answer.
+IN_FLIGHT = 1_000
+POLL_S = 0.5
+# Scoring is over once this long no score has come; the first one loads the model.
+QUIET_S = 3.0
+FIRST_SCORE_S = 60.0
+TIMEOUT_S = 600.0
+
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What was published, and when it began."""
+
+    deliveries: Sequence[Delivery]
+    since: datetime
+
+    @property
+    def accepted(self) -> int:
+        """Messages that are to be stored, duplicates among them."""
+        return sum(one.event is not None for one in self.deliveries)
+
+    @property
+    def broken(self) -> int:
+        """Messages that are to become dead letters."""
+        return len(self.deliveries) - self.accepted
+
+    @property
+    def window(self) -> Mapping[str, Any]:
+        """The parameters of statements about what has come since."""
+        return {"since": self.since, "since_day": self.since.date()}
+
+
+def play(stack: Stack, warehouse: Warehouse, *, say: Say) -> None:
+    """
+    Publish a generated stream, wait until it is through, and show what came of it.
+
+    Raises:
+        LocalError: It did not come through.
+    """
+    with step("generating players"):
+        games = Games(users=USERS, maximum_events=MAXIMUM_EVENTS)
+        load_postcodes.load(warehouse, postcodes(), loaded_on=datetime.now(UTC).date())
+        deliveries = games.deliveries()
+    say(
+        f"\nStreaming {len(deliveries):,} messages of {USERS} players, 10% of them "
+        "duplicates, 5% late by days, 1% broken …"
+    )
+    began = time.monotonic()
+    sent = Sent(deliveries, datetime.now(UTC))
+    publish(stack, deliveries)
+    counts = settled(warehouse, sent)
+    seconds = time.monotonic() - began
+    say(told_counts(warehouse, sent, counts, seconds))
+    with step("compacting"):
+        answer = requests.post(
+            stack.url("compact_features"), json={}, timeout=TIMEOUT_S
+        )
+    if answer.status_code != requests.codes.ok:
+        raise LocalError(
+            f"compact_features answered {answer.status_code}: {answer.text}"
+        )
+    compacted = answer.json()
+    say(
+        f"compacted {len(compacted['days'])} days into {compacted['tiles']:,} tiles, "
+        f"{compacted['exported_days']['stream_events']} days exported to Parquet"
+    )
+    with step("comparing features with a clean computation"):
+        compared = check_features.compare(warehouse, USE_CASE, now=datetime.now(UTC))
+    say(
+        f"features of {compared.users:,} users against a clean computation over all "
+        f"events: {len(compared.differing)} differ"
+    )
+    say(told_user(warehouse, games))
+    say(told_scores(warehouse, games, sent))
+
+
+def publish(stack: Stack, deliveries: Sequence[Delivery]) -> None:
+    """Publish messages in their order, by the ordinary client."""
+    # Where the client looks for an emulator.
+    os.environ["PUBSUB_EMULATOR_HOST"] = stack.address("pubsub")
+    project = stack.options.project
+    publisher = PublisherClient()
+    topic = publisher.topic_path(project, EVENTS)
+    waiting: list[Future[str]] = []
+    with bar("published", total=len(deliveries), unit=" messages") as counted:
+        for one in deliveries:
+            waiting.append(publisher.publish(topic, one.data, **one.attributes))
+            if len(waiting) >= IN_FLIGHT:
+                counted.update(_done(waiting))
+        counted.update(_done(waiting))
+    publisher.stop()
+    publisher.transport.close()
+
+
+def _done(waiting: list[Future[str]]) -> int:
+    count = len(waiting)
+    for future in waiting:
+        future.result(timeout=TIMEOUT_S)
+    waiting.clear()
+    return count
+
+
+def settled(warehouse: Warehouse, sent: Sent) -> Mapping[str, int]:
+    """
+    Wait until everything has come through; return the counts.
+
+    Raises:
+        LocalError: It takes too long.
+    """
+    deadline = time.monotonic() + TIMEOUT_S
+    scores, quiet_since = -1, time.monotonic()
+    total = len(sent.deliveries)
+    with bar("handled", total=total, unit=" messages") as counted:
+        while True:
+            [row] = warehouse.rows(statement("stream_counts"), sent.window)
+            counts = dict(row.items())
+            handled = counts["stored_rows"] + counts["dead_letters"]
+            counted.update(min(handled, total) - counted.n)
+            now = time.monotonic()
+            if counts["scores"] != scores:
+                scores, quiet_since = counts["scores"], now
+            is_stored = counts["stored_rows"] >= sent.accepted
+            is_buried = counts["dead_letters"] >= sent.broken
+            enough_s = QUIET_S if scores > 0 else FIRST_SCORE_S
+            if is_stored and is_buried and now - quiet_since >= enough_s:
+                return counts
+            if now > deadline:
+                raise LocalError(
+                    f"after {TIMEOUT_S:.0f} s {counts['stored_rows']:,} of "
+                    f"{sent.accepted:,} messages are stored and "
+                    f"{counts['dead_letters']:,} of {sent.broken:,} are dead letters"
+                )
+            time.sleep(POLL_S)
+
+
+def told_counts(
+    warehouse: Warehouse, sent: Sent, counts: Mapping[str, int], seconds: float
+) -> str:
+    """Return lines on what was sent and what came of it."""
+    rows = warehouse.rows(statement("dead_letter_reasons"), sent.window)
+    reasons = ", ".join(f"{row['messages']} {row['reason']}" for row in rows)
+    events = sum(
+        one.event is not None and not one.is_duplicate for one in sent.deliveries
+    )
+    return (
+        f"{len(sent.deliveries):>9,} messages sent, {events:,} events among them\n"
+        f"{counts['stored_rows']:>9,} stored, {counts['events']:,} events\n"
+        f"{counts['stored_rows'] - counts['events']:>9,} duplicates dropped\n"
+        f"{counts['dead_letters']:>9,} dead letters: {reasons}\n"
+        f"{counts['scores']:>9,} scores\n"
+        f"{seconds:>9,.0f} s from the first message to the last score"
+    )
+
+
+def archived(stack: Stack, warehouse: Warehouse) -> str:
+    """
+    Wait until the archive has every event that is stored; return a line on it.
+
+    Raises:
+        LocalError: It takes too long.
+    """
+    first = datetime(1970, 1, 1, tzinfo=UTC)
+    window = {"since": first, "since_day": first.date()}
+    [row] = warehouse.rows(statement("stream_counts"), window)
+    folder = stack.bucket_folder / "archive" / "events"
+    deadline = time.monotonic() + TIMEOUT_S
+    key = [*tables.STREAM_EVENTS.key]
+    events = tables.STREAM_EVENTS.arrow_schema().empty_table().select(key)
+    read: set[Path] = set()
+    while True:
+        # A file of the archive is written once.
+        new = set(folder.rglob("*.parquet")) - read
+        parts = (pq.read_table(one, columns=key, partitioning=None) for one in new)
+        events = pa.concat_tables([events, *parts])
+        read |= new
+        count = events.group_by(key).aggregate([]).num_rows
+        if count >= row["events"]:
+            return f"{count:,} events are archived in {len(read):,} Parquet files"
+        if time.monotonic() > deadline:
+            raise LocalError(
+                f"after {TIMEOUT_S:.0f} s {count:,} of {row['events']:,} events are in "
+                "the archive"
+            )
+        time.sleep(POLL_S)
+
+
+def told_user(warehouse: Warehouse, games: Games) -> str:
+    """Return lines on the features of the first user who has won."""
+    rows = warehouse.rows(statement("streamed_features"), {"use_case": USE_CASE})
+    known = set(games.user_ids)
+    users = [dict(row.items()) for row in rows if row["user_id"] in known]
+    chosen = max(users, key=lambda row: (row["win_count"] >= 2, row["user_id"]))
+    lines = [f"\nFeatures of {chosen['user_id']}, from the view stream_features:"]
+    for measure in ("purchase", "bet", "win"):
+        figures = "  ".join(
+            f"{name} {plain(chosen[f'{measure}_{name}'])}"
+            for name in ("count", "sum", "mean", "var")
+        )
+        lines.append(f"  {measure:<8}  {figures}")
+    about = ("age", "country", "campaign", "socioeconomic_idx")
+    lines.append("  " + "  ".join(f"{name} {plain(chosen[name])}" for name in about))
+    return "\n".join(lines)
+
+
+def plain(value: object) -> str:
+    """Return a value without the zeros that a NUMERIC ends with."""
+    text = "-" if value is None else str(value)
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def told_scores(warehouse: Warehouse, games: Games, sent: Sent) -> str:
+    """Return a line on the churn scores of the first day against what came of it."""
+    rows = warehouse.rows(
+        statement("newest_scores"),
+        {"use_case": USE_CASE, "since_day": sent.since.date()},
+    )
+    labels = games.labels()
+    scored = [row for row in rows if row["user_id"] in labels]
+    if len({labels[row["user_id"]] for row in scored}) < 2:  # noqa: PLR2004
+        return "\nNo model has scored the stream: both outcomes are needed to compare."
+    found = roc_auc_score(
+        [labels[row["user_id"]] for row in scored],
+        [row["probability"] for row in scored],
+    )
+    version = max(row["model_version"] for row in scored)
+    return (
+        f"\nChurn, foreseen on the first day by version {version}: {len(scored):,} "
+        f"players scored, ROC AUC {found:.3f} against what came of them\n"
+        f"(the generator's own probabilities reach {games.optimum_roc_auc():.3f})"
+    )

@@ -1,0 +1,81 @@
+"""One plain DuckDB file per project, in the place of DuckLake's catalog."""
+
+from __future__ import annotations
+
+import functools
+import importlib.abc
+import importlib.machinery
+import importlib.resources
+from pathlib import Path
+from typing import Any
+
+from local.emulators.bigquery import jobs, numbers
+
+CATALOG_SUFFIX = ".bq.duckdb"
+
+
+def connect_plainly(database: Any, data_dir: Path) -> None:
+    """Replace the emulator's DuckLake catalog by one DuckDB file per project."""
+    import duckdb
+
+    settings = database.settings
+
+    def catalog(project: str) -> Path:
+        return data_dir / f"{project}{CATALOG_SUFFIX}"
+
+    def attach(connection: Any, project: str) -> None:
+        path = str(catalog(project)).replace("'", "''")
+        connection.execute(
+            f"ATTACH IF NOT EXISTS '{path}' AS {database.quote(project)} "
+            "(STORAGE_VERSION 'v1.4.0')"
+        )
+        database._attached.add(project)
+
+    @functools.cache
+    def connect() -> Any:
+        connection = duckdb.connect(config={"autoinstall_known_extensions": False})
+        connection.execute(f"LOAD '{extension('icu', duckdb.__version__)}'")
+        connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        emulator = str(data_dir / "emulator.duckdb").replace("'", "''")
+        connection.execute(f"ATTACH '{emulator}' AS emulator")
+        results = database.quote(jobs.RESULTS_CATALOG)
+        connection.execute(f"ATTACH ':memory:' AS {results}")
+        connection.execute(f"SET checkpoint_threshold = '{jobs.CHECKPOINT_THRESHOLD}'")
+        connection.execute("DROP SCHEMA IF EXISTS emulator._results CASCADE")
+        connection.execute(database.EMULATOR_SCHEMA)
+        connection.execute("ATTACH ':memory:' AS bq")
+        database.native.register(connection)
+        for path in database.FUNCTIONS:
+            macro = database.MACRO.sub(r"CREATE MACRO bq.main.\1", path.read_text())
+            connection.execute(macro)
+        numbers.define(connection)
+        known = {
+            path.name.removesuffix(CATALOG_SUFFIX)
+            for path in data_dir.glob(f"*{CATALOG_SUFFIX}")
+        }
+        for project in sorted(known | {settings.default_project_id}):
+            attach(connection, project)
+        return connection
+
+    def projects() -> list[str]:
+        rows = database.fetch(
+            "SELECT database_name FROM duckdb_databases() "
+            f"WHERE path LIKE '%{CATALOG_SUFFIX}' ORDER BY database_name"
+        )
+        return [name for (name,) in rows]
+
+    database._attach = attach
+    database._connect = connect
+    database.projects = projects
+
+
+def extension(name: str, duckdb_version: str) -> Path:
+    """Return the file of a DuckDB extension, from the package that carries it."""
+    package = Path(str(importlib.resources.files(f"duckdb_extension_{name}")))
+    file = package / f"extensions/v{duckdb_version}/{name}.duckdb_extension"
+    if not file.is_file():
+        raise FileNotFoundError(
+            f"{file} is missing: the packages duckdb and duckdb-extension-{name} must "
+            "have the same version. Reinstall with `make setup`."
+        )
+    return file

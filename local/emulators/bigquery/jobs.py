@@ -1,0 +1,109 @@
+"""Jobs and results in memory."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+RESULTS_CATALOG = "_results"
+# A checkpoint rewrites every table of a file. Until one, changes are in the log, and
+# the process keeps them in memory.
+CHECKPOINT_THRESHOLD = "64MB"
+
+
+def keep_jobs_in_memory(database: Any) -> None:
+    """Keep jobs in a dict; INFORMATION_SCHEMA's table of them is filled when asked."""
+    from local_bigquery.jobs import query, store
+    from local_bigquery.models import Job
+
+    jobs: dict[tuple[str, str], Job] = {}
+    save_row, execute = store.save, query.execute
+
+    def save(job: Job) -> Job:
+        jobs[job.jobReference.projectId, job.jobReference.jobId] = job
+        return job
+
+    def load(project: str, job_id: str) -> Job | None:
+        return jobs.get((project, job_id))
+
+    def listed(
+        project: str,
+        states: list[str] | None = None,
+        parent: str | None = None,
+        first: int | None = None,
+        last: int | None = None,
+    ) -> list[Job]:
+        def created(job: Job) -> int:
+            return int(job.statistics.creationTime)
+
+        found = [
+            job
+            for (owner, _), job in list(jobs.items())
+            if owner == project
+            and job.statistics.parentJobId == parent
+            and (states is None or job.status.state in states)
+            and (first is None or created(job) >= first)
+            and (last is None or created(job) <= last)
+        ]
+        return sorted(found, key=lambda job: (-created(job), job.jobReference.jobId))
+
+    def delete(project: str, job_id: str) -> None:
+        for key, job in list(jobs.items()):
+            if key[0] == project and job_id in (key[1], job.statistics.parentJobId):
+                jobs.pop(key, None)
+
+    def execute_on_jobs(
+        cursor: Any, project: str, job_id: Any, config: Any, *rest: Any, **named: Any
+    ) -> Any:
+        if re.search(r"INFORMATION_SCHEMA\W+JOBS", config.query or "", re.IGNORECASE):
+            database.execute("DELETE FROM emulator.jobs")
+            for job in list(jobs.values()):
+                save_row(job)
+        return execute(cursor, project, job_id, config, *rest, **named)
+
+    store.save, store.load, store.list_, store.delete = save, load, listed, delete
+    query.execute = execute_on_jobs
+
+
+def keep_results_in_memory() -> None:
+    """
+    Put anonymous results into a database of their own, in memory, and read them as is.
+
+    In the emulator's file they would be written to its log and be subject to its
+    checkpoints, which run while clients read.
+    """
+    from local_bigquery.catalog import tables
+    from local_bigquery.engine import database
+    from local_bigquery.engine import types as engine_types
+    from local_bigquery.grpc import read
+
+    physical, query = tables.physical, read._query
+
+    def physical_in_memory(project: str, dataset: str, table: str) -> Any:
+        if dataset == tables.RESULTS:
+            return RESULTS_CATALOG, "main", f"{project}:{table}"
+        return physical(project, dataset, table)
+
+    def query_as_is(path: str, options: Any, data_format: Any) -> Any:
+        reference = read.table(path)
+        if reference[1] != tables.RESULTS or options.row_restriction:
+            return query(path, options, data_format)
+        if not tables.exists(*reference):
+            return query(path, options, data_format)  # says what is missing
+        name = tables.name(*reference)
+        selected = {field.casefold() for field in options.selected_fields}
+        with database.cursor() as cursor:
+            relation = cursor.sql(f"SELECT * FROM {name} LIMIT 0")
+            chosen = [
+                (column, kind)
+                for column, kind in zip(relation.columns, relation.types, strict=True)
+                if not selected or column.casefold() in selected
+            ]
+        fields = [engine_types.field(column, kind) for column, kind in chosen]
+        columns = ", ".join(
+            read._column(column, kind, data_format) for column, kind in chosen
+        )
+        return f"SELECT {columns} FROM {name}", fields
+
+    tables.physical = physical_in_memory
+    read._query = query_as_is

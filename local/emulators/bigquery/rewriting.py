@@ -1,0 +1,116 @@
+"""The emulator's source, rewritten where Python 3.11 or a file forbids it."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.resources
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+
+EMULATOR_VERSION = "0.4.0"
+
+
+@dataclass(frozen=True)
+class Rewrite:
+    """One replacement in a module's source: ``pattern`` must be found in it."""
+
+    pattern: str
+    replacement: str
+    is_regex: bool = False
+
+    def apply(self, source: str, *, module: str) -> str:
+        """Return the source rewritten; ImportError where there is nothing to do."""
+        pattern = self.pattern if self.is_regex else re.escape(self.pattern)
+        replacement = (
+            self.replacement if self.is_regex else self.replacement.replace("\\", r"\\")
+        )
+        rewritten, count = re.subn(pattern, replacement, source)
+        if not count:
+            raise ImportError(
+                f"{module} is not that of local-bigquery {EMULATOR_VERSION}: "
+                f"{self.pattern!r} is not in it. Reinstall with `make setup`."
+            )
+        return rewritten
+
+
+# Syntax of Python 3.12 (PEP 695 and PEP 701), said as Python 3.11 can read it.
+OLDER_SYNTAX = {
+    "local_bigquery.catalog.metadata": (
+        Rewrite(r"(def \w+)\[R: Resource\]\(", r"\1(", is_regex=True),
+        Rewrite(
+            "class Index(Resource):",
+            'R = __import__("typing").TypeVar("R")\n\n\nclass Index(Resource):',
+        ),
+    ),
+    "local_bigquery.engine.results": (
+        Rewrite(
+            """f"THEN error('{message.replace("'", "''")}') ELSE {expression} END\"""",
+            """"THEN error('" + message.replace("'", "''") """
+            """+ f"') ELSE {expression} END\"""",
+        ),
+    ),
+}
+# With parameters, DuckDB runs a query to tell its columns. The first of these two
+# lines is in two functions, so that each query ran three times.
+_COLUMNS = Rewrite(
+    "relation = cur.sql(query, params=params)",
+    'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
+)
+_TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
+# The functions of geography need an extension of DuckDB that is in no package: every
+# first start would download it. Nothing here uses them.
+_FUNCTIONS = Rewrite(
+    """(pathlib.Path(__file__).parent / "functions").glob("*.sql")""",
+    """set((pathlib.Path(__file__).parent / "functions").glob("*.sql")) """
+    """- {pathlib.Path(__file__).parent / "functions/geography.sql"}""",
+)
+REWRITES = {
+    "local_bigquery.catalog.tables": (_COLUMNS,),
+    "local_bigquery.engine.results": (_COLUMNS,),
+    "local_bigquery.sql.dialect": (_FUNCTIONS,),
+    # Only a session can have temporary tables yet; to look for them is to read all.
+    "local_bigquery.jobs.query": (
+        Rewrite(_TEMPORARY, f"{_TEMPORARY} if session else \"SELECT '' WHERE false\""),
+    ),
+}
+if sys.version_info < (3, 12):
+    for name, rewrites in OLDER_SYNTAX.items():
+        REWRITES[name] = (*REWRITES.get(name, ()), *rewrites)
+
+
+class RewritingLoader(importlib.machinery.SourceFileLoader):
+    """Compile one module from its rewritten source, past any cached bytecode."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        path = self.get_filename(fullname)
+        source = self.get_data(path).decode()
+        for rewrite in REWRITES[fullname]:
+            source = rewrite.apply(source, module=fullname)
+        return compile(source, path, "exec", dont_inherit=True)
+
+
+class RewritingFinder(importlib.abc.MetaPathFinder):
+    """Find the modules of ``REWRITES`` and load them through ``RewritingLoader``."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname not in REWRITES:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(fullname, path)
+        if spec is None or spec.origin is None:
+            return None
+        spec.loader = RewritingLoader(fullname, spec.origin)
+        return spec
+
+
+def make_importable() -> None:
+    """Have the modules of ``REWRITES`` imported as rewritten."""
+    sys.meta_path.insert(0, RewritingFinder())

@@ -1,0 +1,189 @@
+"""Start the emulator with all that is changed in it, and stop it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import threading
+from collections import deque
+from concurrent import futures
+from pathlib import Path
+from typing import Any
+
+from local.emulators.bigquery import appends, jobs, lookups, numbers, texts
+from local.emulators.bigquery.files import connect_plainly
+from local.emulators.bigquery.rewriting import make_importable
+from local.emulators.bigquery.statements import (
+    bind_inner_parameters,
+    export_to_buckets_only,
+    know_ranges,
+)
+from local.emulators.bigquery.views import follow_views, union_wildcards
+from local.emulators.bigquery.writes import (
+    merge_in_transactions,
+    queue_writes,
+    write_partitions,
+)
+
+HOST = "127.0.0.1"
+# The client reads a result in pages; this many newer queries may come in between.
+KEPT_RESULTS = 300
+# A stream of appends has a thread for as long as it is open.
+GRPC_THREADS = 256
+UNLIMITED = -1
+
+
+def forget_interrupted_jobs(database: Any) -> None:
+    """Drop the jobs of an earlier run, as their results are gone with it."""
+    database.execute("DELETE FROM emulator.jobs")
+
+
+def bound_results(runner: Any, database: Any, kept: int) -> None:
+    """Drop the oldest anonymous results once there are as many newer ones."""
+    from local_bigquery.catalog import tables
+    from local_bigquery.jobs import store
+
+    execute = runner._execute
+    finished: deque[tuple[str, str]] = deque()
+    dropping = threading.Lock()
+
+    def execute_and_drop(job: Any, *rest: Any) -> None:
+        execute(job, *rest)
+        with dropping:
+            finished.append((job.jobReference.projectId, job.jobReference.jobId))
+            if len(finished) <= kept:
+                return
+            project, job_id = finished.popleft()
+            with database.cursor() as cursor:
+                result = tables.name(project, tables.RESULTS, job_id)
+                cursor.execute(f"DROP TABLE IF EXISTS {result}")
+            store.delete(project, job_id)
+
+    runner._execute = execute_and_drop
+
+
+def answer_internal_errors_for_good() -> None:
+    """Answer an error inside the emulator with a status that clients do not retry."""
+    from local_bigquery import errors
+
+    errors.STATUSES["dontRetry"] = (501, "UNIMPLEMENTED")
+
+
+def serve_storage_api(port: int) -> Any:
+    """Start the gRPC server of the BigQuery Storage API; the port must be free."""
+    import grpc
+    from local_bigquery.grpc.server import SERVICES
+
+    server = grpc.server(
+        futures.ThreadPoolExecutor(GRPC_THREADS, "grpc"),
+        options=[
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", UNLIMITED),
+            ("grpc.max_send_message_length", UNLIMITED),
+        ],
+    )
+    server.add_generic_rpc_handlers(
+        [
+            grpc.method_handlers_generic_handler(name, methods)
+            for name, methods in SERVICES.items()
+        ]
+    )
+    if not server.add_insecure_port(f"{HOST}:{port}"):
+        raise OSError(f"port {port} is taken")
+    server.start()
+    return server
+
+
+def interrupt_jobs(runner: Any) -> None:
+    """Cancel what is running, so that stopping does not wait for long queries."""
+    for running in list(runner._running.values()):
+        running.cancelled = True
+        if running.cursor is not None:
+            running.cursor.interrupt()
+    runner._executor.shutdown(wait=True, cancel_futures=True)
+
+
+def serve(
+    port: int,
+    grpc_port: int,
+    *,
+    project: str,
+    data_dir: Path,
+    storage: str | None,
+    keep_results: int = KEPT_RESULTS,
+) -> None:
+    """
+    Serve until SIGTERM or SIGINT.
+
+    Args:
+        port: Of the REST API.
+        grpc_port: Of the Storage API.
+        project: Created if the folder does not hold it yet.
+        data_dir: Folder of the databases, made if missing. One process at a time:
+            DuckDB locks its files.
+        storage: URL of the Cloud Storage emulator that EXPORT DATA writes to.
+        keep_results: Of how many queries.
+
+    Raises:
+        OSError: A port is taken.
+        duckdb.IOException: Another process holds the folder.
+    """
+    import uvicorn
+
+    make_importable()
+    from local_bigquery.settings import settings
+
+    settings.bigquery_host, settings.bigquery_port = HOST, port
+    settings.grpc_port, settings.default_project_id = grpc_port, project
+    settings.data_dir = data_dir
+    settings.storage_emulator_host = storage
+
+    from local_bigquery.engine import database
+    from local_bigquery.jobs import runner
+
+    data_dir.mkdir(parents=True, exist_ok=True)
+    for leftover in (data_dir / "uploads").glob("*"):
+        leftover.unlink()
+    connect_plainly(database, data_dir)
+    forget_interrupted_jobs(database)
+    catalog = lookups.look_up_by_name(database)
+    jobs.keep_jobs_in_memory(database)
+    lookups.keep_metadata_in_memory(catalog)
+    jobs.keep_results_in_memory()
+    texts.remember_texts(catalog)
+    lookups.list_tables_at_once()
+    texts.join_array_parameters()
+    follow_views()
+    union_wildcards()
+    merge_in_transactions()
+    know_ranges()
+    numbers.calculate_exactly()
+    bind_inner_parameters()
+    export_to_buckets_only()
+    write_partitions(runner)
+    appends.append_directly(catalog, queue_writes(runner, catalog))
+    bound_results(runner, database, keep_results)
+    answer_internal_errors_for_good()
+
+    from local_bigquery.app import app
+
+    # It warns of every property that DuckDB has no use for.
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    storage_api = serve_storage_api(grpc_port)
+    try:
+        uvicorn.run(
+            app,
+            host=HOST,
+            port=port,
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=2,
+        )
+    except KeyboardInterrupt:
+        pass
+    finally:
+        storage_api.stop(None)
+        interrupt_jobs(runner)
+        database.connection().close()

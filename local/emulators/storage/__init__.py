@@ -1,0 +1,5 @@
+"""Cloud Storage on this machine: ``gcp-storage-emulator``, with preconditions.
+
+server.py  HTTP: reads a request whole, runs it alone, answers
+store.py   objects and generations; conditions, whole writes, kept versions
+"""

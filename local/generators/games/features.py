@@ -1,0 +1,100 @@
+"""The stream's features, computed from all events at once."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any
+
+from local.generators.games.messages import AMOUNT_FIELDS, MEASURES, REGISTRATION
+
+
+def expected_features(
+    events: Iterable[Mapping[str, Any]], *, cut_off: timedelta | None = None
+) -> dict[str, dict[str, Any]]:
+    """
+    Compute the stream's twelve features of every user, in rational numbers.
+
+    By the textbook, and with nothing of the stream's code: amounts are read as the
+    decimals that they are written as, the mean is their sum over their count, the
+    variance the sum of squared distances from the mean over the count less one. Only
+    then, once, is a result rounded: half away from zero, to nine decimals.
+
+    Args:
+        events: In any order, as ``Games.events`` yields them or as JSON decodes them.
+            Those with the same use case, user, UTC day and event id count once. An
+            amount is a Decimal, int, str or float; a float is the decimal it prints as.
+        cut_off: None: all events. Else those before a user's first registration plus
+            this; a user without a registration has no row then.
+
+    Returns:
+        For each user id ``purchase_count`` (int), ``purchase_sum`` (Decimal, exact),
+        ``purchase_mean`` (None without events) and ``purchase_var`` (None below two),
+        and the same of ``bet`` and ``win``.
+
+    Raises:
+        ValueError: An amount is not finite.
+    """
+    counted: dict[tuple[Any, ...], tuple[Mapping[str, Any], datetime]] = {}
+    registered: dict[str, datetime] = {}
+    for event in events:
+        user, time = event["user_id"], instant(event["event_time"])
+        key = (event.get("use_case"), user, time.date(), event["event_id"])
+        counted.setdefault(key, (event, time))
+        if event["event_type"] == REGISTRATION:
+            registered[user] = min(time, registered.get(user, time))
+    amounts: dict[str, dict[str, list[Fraction]]] = defaultdict(
+        lambda: {measure: [] for measure in MEASURES.values()}
+    )
+    for event, time in counted.values():
+        user, event_type = event["user_id"], event["event_type"]
+        if cut_off is not None and (
+            user not in registered or time >= registered[user] + cut_off
+        ):
+            continue
+        mine = amounts[user]
+        if event_type in MEASURES:
+            amount = Fraction(str(event[AMOUNT_FIELDS[event_type]]))
+            mine[MEASURES[event_type]].append(amount)
+    return {
+        user: {
+            name: value
+            for measure, found in mine.items()
+            for name, value in _statistics(measure, found).items()
+        }
+        for user, mine in amounts.items()
+    }
+
+
+def _statistics(measure: str, amounts: Sequence[Fraction]) -> dict[str, Any]:
+    """Return count, sum, mean and sample variance, each under its feature's name."""
+    count = len(amounts)
+    total = sum(amounts, Fraction(0))
+    mean = total / count if count else None
+    variance = None
+    if mean is not None and count > 1:
+        squares = sum(((x - mean) ** 2 for x in amounts), Fraction(0))
+        variance = rounded(squares / (count - 1))
+    return {
+        f"{measure}_count": count,
+        f"{measure}_sum": rounded(total, decimals=2),
+        f"{measure}_mean": None if mean is None else rounded(mean),
+        f"{measure}_var": variance,
+    }
+
+
+def rounded(exact: Fraction, *, decimals: int = 9) -> Decimal:
+    """Round half away from zero, whatever the context's precision is."""
+    units = math.floor(abs(exact) * 10**decimals + Fraction(1, 2))
+    digits = tuple(int(digit) for digit in str(units))
+    return Decimal((int(exact < 0), digits, -decimals))
+
+
+def instant(time: str | datetime) -> datetime:
+    """Return a time in UTC; one without an offset is in UTC."""
+    moment = datetime.fromisoformat(time) if isinstance(time, str) else time
+    return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)

@@ -1,0 +1,325 @@
+"""
+Make the model that is shipped with the use case of the generated gaming operator.
+
+Generates players, stores their events in the emulators as the stream stores them, and
+trains on them as 00-ModelTraining does: the same statements, candidates, calibration
+and holdout in time. Writes model, preprocessor and card, and in metadata.json what they
+were made of, what they achieved, and their checksums. ``offline/load_model.py`` loads
+them.
+
+To be run again when the features of usecase.toml or the version of scikit-learn change.
+The same arguments and libraries give the same model, byte for byte.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+from google.auth.credentials import AnonymousCredentials
+from google.cloud.storage import Client as StorageClient
+from sklearn.metrics import roc_auc_score
+
+from local.errors import LocalError
+from local.generators.games.games import Games
+from local.generators.games.messages import USE_CASE
+from local.generators.games.towns import postcodes
+from local.processes import free_ports
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, State
+from offline import load_postcodes
+from offline.load_model import CARD, FILES, METADATA, MODELS
+from propensity import tables, usecases
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import ArtifactError
+from propensity.events import reading
+from propensity.events.catalogue import Catalogue
+from propensity.events.messages import Message
+from propensity.events.postcodes import PostcodeIndex
+from propensity.events.rows import Rules
+from propensity.learning import data, fit, modelcard
+from propensity.learning.fit import Trained
+from propensity.learning.gate import Verdict
+from propensity.registry.versions import Registry
+from propensity.runs import train
+from propensity.runs.run import Run
+from propensity.settings import Settings
+from propensity.statements import statement
+
+# Other players than those of the demo and the tests, and earlier ones: a model must not
+# be younger than what it is to score.
+SEED = 2025
+END = datetime(2025, 1, 1, tzinfo=UTC)
+USERS = 8_000
+MAXIMUM_EVENTS = 200
+
+FOLDER = MODELS / USE_CASE
+
+# All files together: they are part of the source.
+MAXIMUM_BYTES = 1_000_000
+
+BATCH = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The files that were made, by name, and where they lie."""
+
+    files: Mapping[str, bytes]
+    folder: Path
+
+    def fields(self) -> dict[str, Any]:
+        """Return what metadata.json has, and the folder."""
+        return {**json.loads(self.files[METADATA]), "folder": str(self.folder)}
+
+    def __str__(self) -> str:
+        about, card = json.loads(self.files[METADATA]), json.loads(self.files[CARD])
+        found = about["figures"]
+        sizes = ", ".join(f"{name} {len(data):,}" for name, data in self.files.items())
+        baseline, area = next(iter(found["baselines"].items()))
+        return (
+            f"{found['algorithm']}, calibration {card['calibration']}, trained on "
+            f"{card['rows']['train']:,} users, tested on {found['users']:,} later "
+            f"ones:\nROC AUC {found['roc_auc']:.4f} ({found['roc_auc_low']:.4f} to "
+            f"{found['roc_auc_high']:.4f}); {found['optimum_roc_auc']:.4f} is "
+            f"possible, {baseline} gives {area:.4f}\n"
+            f"Written to {self.folder} (bytes: {sizes})"
+        )
+
+
+def run(
+    *,
+    users: int = USERS,
+    maximum_events: int = MAXIMUM_EVENTS,
+    days: int = Games.days,
+    seed: int = SEED,
+    folder: Path = FOLDER,
+) -> Outcome:
+    """
+    Make the model in emulators of its own, and write its files.
+
+    Args:
+        users, maximum_events, days, seed: Of the generated players.
+        folder: Where the files are written.
+
+    Raises:
+        LocalError: The emulators do not start, the players are too few, or the files
+            can not be written.
+        PropensityError: There are too few players to train and to test.
+    """
+    try:
+        games = Games(
+            seed=seed, users=users, maximum_events=maximum_events, days=days, end=END
+        )
+        with tempfile.TemporaryDirectory() as place:
+            ports = dict(zip(EMULATOR_PORTS, free_ports(4), strict=True))
+            state = State("ship", Path(place))
+            with Stack(state, ports=ports, functions=(), say=say) as stack:
+                settings = Settings.from_environment(stack.environment)
+                with contextlib.ExitStack() as clients:
+                    warehouse = Warehouse.open(settings)
+                    clients.callback(warehouse.close)
+                    artifacts = artifacts_of(stack, settings)
+                    clients.callback(artifacts.close)
+                    files = shipped(
+                        warehouse, artifacts, settings, games, at=datetime.now(UTC)
+                    )
+        write(files, folder)
+    except (OSError, ValueError) as error:
+        raise LocalError(str(error)) from error
+    return Outcome(files=files, folder=folder)
+
+
+def say(text: str) -> None:
+    """Say how far it is."""
+    print(f"· {text}", file=sys.stderr)
+
+
+def artifacts_of(stack: Stack, settings: Settings) -> Artifacts:
+    """Return the emulated bucket, whatever this program's own environment names."""
+    client = StorageClient(
+        project=settings.project,
+        credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+        client_options={"api_endpoint": stack.url("storage")},
+    )
+    bucket = client.bucket(settings.required("bucket"))
+    return Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
+
+
+def shipped(
+    warehouse: Warehouse,
+    artifacts: Artifacts,
+    settings: Settings,
+    games: Games,
+    *,
+    at: datetime,
+) -> dict[str, bytes]:
+    """
+    Train on generated players, and return the files by name.
+
+    Args:
+        warehouse: Its dataset has the tables, and no event.
+        artifacts: Of its bucket, to which nothing is written.
+        settings: Of that dataset.
+        games: The players.
+        at: Now; the version is dated by it.
+
+    Raises:
+        NotEnoughData: There are too few players to train and to test.
+        ArtifactError: The files are too large to be shipped.
+    """
+    use_case = usecases.load(USE_CASE)
+    say(f"storing the events of {games.users:,} players …")
+    store(warehouse, settings, games)
+    say("training …")
+    run = Run(
+        function="shipModel",
+        run_id=uuid.uuid4().hex,
+        settings=settings,
+        use_case=use_case,
+        as_of=games.end.astimezone(UTC).date(),
+        force=False,
+        began_at=at,
+        warehouse=warehouse,
+        registry=Registry(artifacts, use_case.name),
+    )
+    rows = train.training_rows(run)
+    trained = fit.train(
+        data.of_users(rows, use_case, run.timeframe, settings=settings),
+        use_case,
+        preprocessor=None,
+        settings=settings,
+    )
+    verdict = Verdict(
+        promoted=True,
+        reason=f"shipped: trained on {games.users:,} generated users",
+    )
+    card = modelcard.card(
+        use_case,
+        trained,
+        verdict,
+        version=0,
+        rows=rows,
+        as_of=run.as_of,
+        data_until=None,
+        settle_days=run.timeframe.settle_days,
+        chosen=use_case.chosen(run.settings),
+        trained_at=at,
+        bytes_billed=0,
+    )
+    made = modelcard.files(card, trained, rows)
+    files = {name: made[name][0] for name in FILES}
+    about = {
+        "use_case": use_case.name,
+        "command": _command(games),
+        "generator": _arguments(games),
+        "parameters": use_case.chosen(settings),
+        "figures": figures(trained, games),
+        "seconds": round(run.elapsed_s(), 1),
+        "libraries": modelcard.libraries(),
+        "files": {
+            name: {"sha256": sha256(data), "bytes": len(data)}
+            for name, data in files.items()
+        },
+    }
+    files[METADATA] = json.dumps(about, indent=1).encode() + b"\n"
+    return checked(files)
+
+
+def checked(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Return the files, or raise ArtifactError where they are too large to ship."""
+    if (size := sum(map(len, files.values()))) > MAXIMUM_BYTES:
+        raise ArtifactError(
+            f"the files have {size:,} bytes, more than the {MAXIMUM_BYTES:,} that are "
+            "shipped: the model is too large. Try other players"
+        )
+    return files
+
+
+def store(warehouse: Warehouse, settings: Settings, games: Games) -> None:
+    """Store postcodes and events as the stream would have, each event once."""
+    load_postcodes.load(warehouse, postcodes(), loaded_on=games.first_date)
+    index = PostcodeIndex.of(warehouse.table(statement("postcodes")))
+    catalogue = Catalogue([usecases.load(USE_CASE)])
+    rules = Rules(
+        maximum_bytes=settings.maximum_event_bytes,
+        clock_skew=timedelta(seconds=settings.maximum_clock_skew_s),
+        lateness=timedelta(days=settings.maximum_lateness_days),
+        keeps_personal=False,
+    )
+    messages = [
+        Message(data, str(number), attributes)
+        for number, (data, attributes) in enumerate(games.payloads())
+    ]
+    batches = []
+    for first in range(0, len(messages), BATCH):
+        found = reading.accept(
+            messages[first : first + BATCH],
+            catalogue,
+            index,
+            received_at=games.end,
+            rules=rules,
+        )
+        if found.refused:
+            raise ArtifactError(f"generated events are refused: {found.reasons}")
+        batches.append(found.rows)
+    warehouse.append(
+        tables.STREAM_EVENTS,
+        pa.Table.from_batches(batches),
+        job_id=f"ship-{uuid.uuid4().hex}",
+    )
+
+
+def figures(trained: Trained, games: Games) -> dict[str, Any]:
+    """
+    Return what the model achieved on the users held out, and what was possible.
+
+    The generator knows every user's true probability; that of the same users is the
+    best ranking there is.
+    """
+    truth = games.true_probabilities()
+    users = trained.holdout.rows["user_id"].to_pylist()
+    possible = roc_auc_score(trained.holdout.label, [truth[user] for user in users])
+    quality = trained.quality
+    told = ("roc_auc", "roc_auc_low", "roc_auc_high", "pr_auc", "brier", "log_loss")
+    return {
+        "algorithm": trained.chosen.name,
+        "users": len(trained.holdout),
+        "base_rate": quality["base_rate"],
+        **{name: quality[name] for name in told},
+        "calibration_error": quality["calibration_error"],
+        "optimum_roc_auc": float(possible),
+        "baselines": dict(trained.baselines),
+    }
+
+
+def _arguments(games: Games) -> dict[str, Any]:
+    names = ("seed", "users", "churn_rate", "days", "maximum_events")
+    return {
+        **{name: getattr(games, name) for name in names},
+        "end": games.end.isoformat(),
+    }
+
+
+def _command(games: Games) -> str:
+    return (
+        f"propensity ship-model --users {games.users} --maximum-events "
+        f"{games.maximum_events} --days {games.days} --seed {games.seed}"
+    )
+
+
+def write(files: Mapping[str, bytes], folder: Path) -> None:
+    """Write files; the one with the checksums last, so that half of them is refused."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (*FILES, METADATA):
+        (folder / name).write_bytes(files[name])

@@ -1,0 +1,444 @@
+"""
+Local mode: the emulators and the functions, as processes on 127.0.0.1.
+
+``local/stack/commands.py`` has what the commands ``up``, ``status`` and ``down`` do.
+``Stack`` is the same within a program, as the demo and the tests use it:
+
+    with Stack(State("demo")) as stack:
+        requests.post(stack.url("model_training"))
+
+Functions run as they deploy: from their staged source, in a virtual environment that
+holds only their own requirements, under functions-framework, with an environment of
+their own. No code of theirs knows that it is local.
+
+Everything of one state (data, logs, staged source, what runs) is in its folder,
+``.local/states/NAME``. A process is stopped only if it is the one that was started.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from deploy import stage
+from local import venvs
+from local.errors import LocalError
+from local.processes import (
+    HOST,
+    Process,
+    spawn,
+    start_time,
+    stop,
+)
+from local.stack.signals import deferred_signals, ending_on_signals
+from local.stack.starting import (
+    answers,
+    emulator_commands,
+    end_of,
+    refuse_running,
+    refuse_taken_ports,
+    wait_for,
+)
+from local.stack.state import (
+    EMULATOR_PORTS,
+    FUNCTIONS,
+    GOOGLE,
+    LOCAL,
+    ROOT,
+    Function,
+    Options,
+    Record,
+    State,
+    ports_from,
+    ready_s_from,
+    write_whole,
+)
+
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+# A key is the user's own: functions get it, and nothing that is printed or kept has it.
+SECRET = ("PROPENSITY_SUPPRESSION_KEY", "PROPENSITY_SUPPRESSION_TTL_S")
+
+
+class Stack:
+    """
+    The emulators and functions of one state, started and stopped together.
+
+    As a context manager it stops what it started however its block ends, by Ctrl-C,
+    SIGTERM and SIGHUP too. Where ``up`` has left the state running it uses that, and
+    leaves it running.
+
+    Args:
+        state: Whose data to serve.
+        options: What the functions are set to; by default what the state was last
+            set to.
+        ports: Service to port, for every service started.
+        functions: Which functions to start; none of them for the emulators alone.
+        root: Holds the functions' folders and ``propensity/``.
+        venv_folder: Of the functions' virtual environments.
+        say: Told what happens, line by line.
+    """
+
+    def __init__(
+        self,
+        state: State | None = None,
+        *,
+        options: Options | None = None,
+        ports: Mapping[str, int] | None = None,
+        functions: Sequence[Function] = FUNCTIONS,
+        root: Path = ROOT,
+        venv_folder: Path = LOCAL / "venvs",
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.state = state or State()
+        self.options = options or self.state.options()
+        self.ports = dict(ports or ports_from(os.environ))
+        self.functions = tuple(functions)
+        self.is_attached = False
+        self._root = root
+        self._venv_folder = venv_folder
+        self._say = say
+        self._ready_s = ready_s_from(os.environ)
+        self._record: Record | None = None
+        self._undo = contextlib.ExitStack()
+
+    # -- what it offers ---------------------------------------------------------------
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables with which any client, and every function, finds all this."""
+        given = self.options
+        return {
+            "GOOGLE_CLOUD_PROJECT": given.project,
+            "BIGQUERY_EMULATOR_HOST": self.url("bigquery"),
+            "BIGQUERY_STORAGE_EMULATOR_HOST": self.address("bigquery_storage"),
+            "STORAGE_EMULATOR_HOST": self.url("storage"),
+            "PUBSUB_EMULATOR_HOST": self.address("pubsub"),
+            "PROPENSITY_DATASET": given.dataset,
+            "PROPENSITY_GA4_DATASET": given.ga4_dataset,
+            "PROPENSITY_BUCKET": given.bucket,
+            "PROPENSITY_USER_COLUMN": given.user_column,
+            "PROPENSITY_LABEL_EVENT": given.label_event,
+            "PROPENSITY_USE_CASE": given.use_case,
+            # Whoever plays with it does not want to wait a minute for a new version.
+            "PROPENSITY_CHAMPION_TTL_S": "1",
+            # What is played here happened long ago.
+            "PROPENSITY_MAXIMUM_LATENESS_DAYS": "36500",
+            # The emulator has 256 messages under way, which all wait for that long.
+            "PROPENSITY_ARCHIVE_LINGER_S": "0.2",
+        }
+
+    def url(self, service: str) -> str:
+        """Return the address of a function, by its target, or of an emulator."""
+        return f"http://{HOST}:{self.ports[service]}"
+
+    def address(self, service: str) -> str:
+        """Return host and port of an emulator that speaks gRPC."""
+        return f"{HOST}:{self.ports[service]}"
+
+    @property
+    def pauses(self) -> bool:
+        """Whether the Pub/Sub emulator can be told when to push again what failed."""
+        return self.options.pubsub != GOOGLE
+
+    @property
+    def bucket_folder(self) -> Path:
+        """Folder of the bucket's objects, which can be opened as they are."""
+        return self.state.folder / "storage" / self.options.bucket
+
+    def prepare(self) -> None:
+        """
+        Create what the functions expect: bucket, tables, views, topics, a first model.
+
+        The view of the export can be made once the export has a table; until then a
+        function that reads it says that it is missing.
+        """
+        from google.api_core.exceptions import Conflict
+        from google.auth.credentials import AnonymousCredentials
+        from google.cloud.storage import Client as StorageClient
+
+        from local.stack import topics
+        from offline import load_model
+        from propensity.edges.artifacts import Artifacts
+        from propensity.edges.warehouse import Warehouse
+        from propensity.errors import MissingTable, PropensityError
+        from propensity.runs import setup
+        from propensity.settings import Settings
+
+        settings = Settings.from_environment(self.environment)
+        warehouse = Warehouse.open(settings)
+        warehouse.create_dataset(self.options.ga4_dataset)
+        objects = StorageClient(
+            project=self.options.project,
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]
+            client_options={"api_endpoint": self.url("storage")},
+        )
+        with contextlib.suppress(Conflict):
+            objects.create_bucket(self.options.bucket)
+        with contextlib.suppress(MissingTable):
+            bucket = objects.bucket(self.options.bucket)
+            artifacts = Artifacts(bucket, deadline_s=float(settings.retry_deadline_s))
+            setup.prepare(warehouse, artifacts, settings)
+        if any(function.target == "score_stream" for function in self.functions):
+            try:
+                load_model.load(warehouse, artifacts, settings)
+            except PropensityError as error:
+                # All else works without a first model, and a training makes one.
+                self._say(f"the shipped model was not loaded: {error.message}")
+        objects.close()
+        topics.create(
+            settings.project,
+            settings.pubsub_endpoint,
+            endpoints={one.target: self.url(one.target) for one in self.functions},
+            pauses=self.pauses,
+        )
+
+    # -- starting ---------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        record = self.state.record()
+        if record and record.owner is None and record.running:
+            self.attach(record)
+            self._say(f"using what is up in state {self.state.name!r}")
+            return self
+        with contextlib.ExitStack() as undo:
+            undo.enter_context(ending_on_signals())
+            self.start()
+            undo.callback(self.stop)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._undo.close()
+
+    def start(self, *, stay: bool = False) -> None:
+        """
+        Start everything and wait until it answers; on any failure stop it again.
+
+        Args:
+            stay: It is to outlive this program.
+
+        Raises:
+            LocalError: A port is taken, the state is in use, requirements cannot be
+                installed, or a process ended or did not answer in time.
+        """
+        with venvs.locked(self.state.folder / "lock"):
+            refuse_running(self.state)
+            refuse_taken_ports(self.ports, self.functions, home=self.state.home)
+            pythons = {
+                function.target: venvs.python_of(
+                    self._root / function.folder / function.requirements,
+                    folder=self._venv_folder,
+                    say=self._say,
+                )
+                for function in self.functions
+            }
+            myself = os.getpid()
+            owner = Process("owner", myself, start_time(myself) or "", 0, "")
+            self._record = Record(
+                owner=None if stay else owner,
+                options=self.options,
+                ports=self.ports,
+                source=self.source(),
+            )
+            self._write_options()
+            try:
+                self._start_all(pythons, stay=stay)
+            except BaseException:
+                self.stop()
+                raise
+
+    def source(self) -> str:
+        """Return a digest of the source that would be served if started now."""
+        parts = [
+            stage.digest(
+                self._root / function.folder,
+                requirements=function.requirements,
+                root=self._root,
+            )
+            for function in self.functions
+        ]
+        return hashlib.sha256("".join(parts).encode()).hexdigest()
+
+    def _start_all(self, pythons: Mapping[str, Path], *, stay: bool) -> None:
+        from local.emulators.pubsub import server
+
+        assert self._record is not None
+        began = time.monotonic()
+        count = len(self.functions)
+        functions = f" and {count} functions" if count else ""
+        self._say(f"starting 3 emulators{functions} …")
+        pubsub = self.address("pubsub")
+        self._start_emulators(stay=stay)
+        for function in self.functions:
+            self._start_function(function, pythons[function.target])
+        datasets = f"/bigquery/v2/projects/{self.options.project}/datasets"
+        wait_for(
+            self._record,
+            {
+                "bigquery": lambda: answers(self.url("bigquery") + datasets),
+                "storage": lambda: answers(self.url("storage") + "/"),
+                "pubsub": lambda: server.is_serving(pubsub),
+            },
+            began=began,
+            ready_s=self._ready_s,
+            say=self._say,
+        )
+        self.prepare()
+        # The framework answers this path itself once it has loaded the function; a
+        # client error is an answer too.
+        wait_for(
+            self._record,
+            {
+                function.target: partial(
+                    answers, self.url(function.target) + "/robots.txt"
+                )
+                for function in self.functions
+            },
+            began=began,
+            ready_s=self._ready_s,
+            say=self._say,
+        )
+        seconds = time.monotonic() - began
+        self._say(f"emulators{functions} answer after {seconds:.1f} s")
+
+    def _start_emulators(self, *, stay: bool) -> None:
+        folder = self.state.folder
+        commands = emulator_commands(self.options, self.ports, folder)
+        for service, command in commands.items():
+            (folder / service).mkdir(parents=True, exist_ok=True)
+            # Google's own knows no parent to stop with.
+            is_ours = command[0] == sys.executable
+            parent = [] if stay or not is_ours else ["--parent", str(os.getpid())]
+            self._spawn(
+                service,
+                [*command, *parent],
+                environment=self._clean_environment(),
+                folder=ROOT,
+            )
+
+    def _start_function(self, function: Function, python: Path) -> None:
+        # gunicorn keeps a socket there; in the user's home one would be all functions'.
+        runtime = self.state.folder / "run" / function.target
+        runtime.mkdir(parents=True, exist_ok=True)
+        staged = stage.stage(
+            self._root / function.folder,
+            self.state.folder / "staged" / function.target,
+            requirements=function.requirements,
+            root=self._root,
+        )
+        self._spawn(
+            function.target,
+            [
+                *(str(python), "-m", "functions_framework"),
+                *("--source", "main.py", "--target", function.target),
+                *("--host", HOST, "--port", str(self.ports[function.target])),
+                *(["--asgi"] if function.is_asynchronous else []),
+            ],
+            environment=self._clean_environment()
+            | self.environment
+            | {name: os.environ[name] for name in SECRET if name in os.environ}
+            | {"XDG_RUNTIME_DIR": str(runtime)},
+            folder=staged,
+        )
+
+    def _clean_environment(self) -> dict[str, str]:
+        """What a process gets of the user's environment: where things are, no more."""
+        kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
+        return kept | {"PYTHONUNBUFFERED": "1"}
+
+    def _spawn(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+    ) -> None:
+        assert self._record is not None
+        # A signal between starting and recording would leave a process behind.
+        with deferred_signals():
+            process = spawn(
+                name,
+                command,
+                environment=environment,
+                folder=folder,
+                port=self.ports[name],
+                log=self.state.logs / f"{name}.log",
+            )
+            self._record.processes.append(process)
+            self._write_record()
+
+    def attach(self, record: Record) -> None:
+        """
+        Use what ``up`` has left running.
+
+        Raises:
+            LocalError: One of its processes has ended, or it is set to something else.
+        """
+        if ended := record.ended:
+            raise LocalError(
+                f"state {self.state.name!r} is up, but {ended[0].name} has ended. "
+                f"{end_of(ended[0])}\n`make down` stops the rest; then start again."
+            )
+        if record.options != self.options:
+            changed = [
+                f"{name} {now!r} instead of {wanted!r}"
+                for (name, now), wanted in zip(
+                    dataclasses.asdict(record.options).items(),
+                    dataclasses.asdict(self.options).values(),
+                    strict=True,
+                )
+                if now != wanted
+            ]
+            raise LocalError(
+                f"state {self.state.name!r} is up with {', '.join(changed)}; "
+                "`make down` stops it; then start again."
+            )
+        self.ports = dict(record.ports)
+        self.is_attached = True
+        if record.source != self.source():
+            self._say(
+                "the source has changed since: `make down` and `make up` serve it"
+            )
+
+    def _write_options(self) -> None:
+        text = json.dumps(dataclasses.asdict(self.options), indent=2)
+        write_whole(self.state.options_file, text)
+
+    def _write_record(self) -> None:
+        assert self._record is not None
+        write_whole(self.state.record_file, self._record.to_json())
+
+    # -- stopping ---------------------------------------------------------------------
+
+    def stop(self) -> list[Process]:
+        """Stop what this stack started; returns what was still running."""
+        if self._record is None:
+            return []
+        with deferred_signals():
+            stopped = stop_record(self._record)
+            self.state.record_file.unlink(missing_ok=True)
+            self._record = None
+        return stopped
+
+
+def stop_record(record: Record) -> list[Process]:
+    """Stop functions first, so that none of them loses its tables while it works."""
+    emulators = [p for p in record.processes if p.name in EMULATOR_PORTS]
+    functions = [p for p in record.processes if p.name not in EMULATOR_PORTS]
+    return stop(functions) + stop(emulators)

@@ -1,0 +1,224 @@
+"""What keeps a state from starting, and waiting until its processes answer."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from local.errors import LocalError
+from local.processes import HOST, Process, Work, is_free, last_lines, stop
+from local.stack.state import (
+    DEFAULT_PORT_BASE,
+    EMULATOR_PORTS,
+    GOOGLE,
+    READY_VARIABLE,
+    Function,
+    Options,
+    Record,
+    State,
+    shown,
+    states,
+)
+
+POLL_S = 0.05
+# How often a process that is waited for is looked at, which reads the list of all.
+WORK_POLL_S = 1.0
+
+
+def refuse_running(state: State) -> None:
+    """
+    Refuse to start a state that runs; stop what a killed program has left of it.
+
+    Raises:
+        LocalError: Somebody uses it.
+    """
+    record = state.record()
+    if record is None:
+        return
+    if record.owner and record.owner.is_running:
+        raise LocalError(
+            f"state {state.name!r} is in use by process {record.owner.pid}. "
+            f"Wait for it, or stop it (kill {record.owner.pid}), or play beside "
+            "it, in another state and on other ports:\n"
+            f"    make demo STATE={_other_name(state)} "
+            f"PROPENSITY_PORT_BASE={min(record.ports.values()) + 1000}"
+        )
+    if record.owner is None and record.running:
+        raise LocalError(f"state {state.name!r} is up; `make down` stops it")
+    # Its program was killed, so that it could not stop them itself.
+    stop(record.running)
+    state.record_file.unlink(missing_ok=True)
+
+
+def _other_name(state: State) -> str:
+    """Return the name of a state that there is not yet."""
+    known = {one.name for one in states(state.home)}
+    name = state.name[:60]
+    return next(
+        other for n in itertools.count(2) if (other := f"{name}-{n}") not in known
+    )
+
+
+def refuse_taken_ports(
+    ports: Mapping[str, int], functions: Sequence[Function], *, home: Path
+) -> None:
+    """
+    Refuse to start where a port is taken.
+
+    Args:
+        ports: Service to port.
+        functions: Those to start, beside the emulators.
+        home: Folder of all states, one of which may have the port.
+
+    Raises:
+        LocalError: Says whose port it is, and how to move.
+    """
+    names = [*EMULATOR_PORTS, *(function.target for function in functions)]
+    for name in names:
+        port = ports[name]
+        if is_free(port):
+            continue
+        holder = next(
+            (
+                f"state {state.name!r}, which `make down` stops"
+                for state in states(home)
+                if (record := state.record())
+                and record.running
+                and port in record.ports.values()
+            ),
+            "another program",
+        )
+        raise LocalError(
+            f"port {port}, needed for {name}, is taken by {holder}.\n"
+            f"Set PROPENSITY_PORT_{name.upper()} for another port, or "
+            "PROPENSITY_PORT_BASE to move all of them "
+            f"(such as PROPENSITY_PORT_BASE={DEFAULT_PORT_BASE + 1000}). "
+            "Nothing was started."
+        )
+
+
+def emulator_commands(
+    options: Options, ports: Mapping[str, int], folder: Path
+) -> dict[str, list[str]]:
+    """
+    Return the command that runs each emulator, by service.
+
+    Args:
+        options: Of the state.
+        ports: Service to port.
+        folder: Of the state; each emulator has its own in it.
+
+    Raises:
+        LocalError: Google's Pub/Sub emulator was chosen, and is not installed.
+    """
+    pubsub = [
+        *(sys.executable, "-m", "local.emulators.pubsub"),
+        *("--port", str(ports["pubsub"])),
+    ]
+    if options.pubsub == GOOGLE:
+        from local.emulators.pubsub.server import google_command
+
+        command = google_command(ports["pubsub"], folder / "pubsub")
+        if command is None:
+            raise LocalError(
+                "Google's Pub/Sub emulator is not on this machine: it needs Java, "
+                "and `gcloud components install pubsub-emulator`"
+            )
+        pubsub = command
+    return {
+        "bigquery": [
+            *(sys.executable, "-m", "local.emulators.bigquery"),
+            *("--port", str(ports["bigquery"])),
+            *("--grpc-port", str(ports["bigquery_storage"])),
+            *("--project", options.project),
+            *("--data-dir", str(folder / "bigquery")),
+            *("--storage", f"http://{HOST}:{ports['storage']}"),
+        ],
+        "storage": [
+            *(sys.executable, "-m", "local.emulators.storage"),
+            *("--port", str(ports["storage"])),
+            *("--data-dir", str(folder / "storage")),
+        ],
+        "pubsub": pubsub,
+    }
+
+
+def wait_for(
+    record: Record,
+    ready: Mapping[str, Callable[[], bool]],
+    *,
+    began: float,
+    ready_s: int,
+    say: Callable[[str], None],
+) -> None:
+    """
+    Wait until services answer, as long as those that do not live and work.
+
+    Args:
+        record: What was started.
+        ready: Whether a service answers, by its name.
+        began: When their start began, on the monotonic clock.
+        ready_s: For how long a process may neither answer nor work.
+        say: Told which services are up.
+
+    Raises:
+        LocalError: A process ended, or has neither answered nor worked for so long.
+    """
+    waiting = dict(ready)
+    works = {one.name: Work(one) for one in record.processes}
+    looked = time.monotonic()
+    while True:
+        up = [name for name, is_ready in waiting.items() if is_ready()]
+        for name in up:
+            del waiting[name]
+        if up:
+            seconds = time.monotonic() - began
+            say(f"  {', '.join(up)} up after {seconds:.1f} s")
+        if not waiting:
+            return
+        for process in record.ended:
+            raise LocalError(
+                f"{process.name} ended while it was starting. {end_of(process)}"
+            )
+        if time.monotonic() - looked >= WORK_POLL_S:
+            looked = time.monotonic()
+            _refuse_idle(record, {name: works[name] for name in waiting}, ready_s)
+        time.sleep(POLL_S)
+
+
+def _refuse_idle(record: Record, works: Mapping[str, Work], ready_s: int) -> None:
+    """Refuse to wait for a process that has done nothing for too long."""
+    for process in record.processes:
+        work = works.get(process.name)
+        if work is not None and work.idle_s > ready_s:
+            raise LocalError(
+                f"{process.name} does not answer on port {process.port}, and has "
+                f"done nothing for {ready_s} s: it used no processor and "
+                f"wrote nothing. {end_of(process)}\n"
+                "Mend what its log names, if anything, and start again; where this "
+                f"machine is only slow, set {READY_VARIABLE} to more seconds "
+                f"(such as {READY_VARIABLE}={ready_s * 4})."
+            )
+
+
+def answers(url: str) -> bool:
+    """Whether a server gives any answer but a server error."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5):
+            return True
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code < 500
+    except (OSError, ValueError):
+        return False
+
+
+def end_of(process: Process) -> str:
+    """Say how the log of a process ends."""
+    return f"Its log {shown(process.log)} ends with\n{last_lines(Path(process.log))}"

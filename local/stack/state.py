@@ -1,0 +1,270 @@
+"""A local state: its folder, its options, its ports, and what runs in it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from local.errors import LocalError
+from local.processes import Process
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCAL = ROOT / ".local"
+DEFAULT_STATE = "demo"
+DEFAULT_PORT_BASE = 8080
+READY_S = 90
+READY_VARIABLE = "PROPENSITY_LOCAL_READY_S"
+DAY_S = 86_400
+# Which Pub/Sub emulator serves: the project's own, or Google's where it is installed.
+OURS = "ours"
+GOOGLE = "gcloud"
+
+
+@dataclass(frozen=True)
+class Function:
+    """One function: where it is, what it is called, how it is served."""
+
+    folder: str
+    target: str
+    is_asynchronous: bool = False
+    requirements: str = "requirements.txt"
+
+
+FUNCTIONS = (
+    Function("00-ModelTraining", "model_training"),
+    Function("01-Predictions", "predictions"),
+    Function("02-GetProba", "get_proba", is_asynchronous=True),
+    Function(
+        "02-GetProba",
+        "score",
+        is_asynchronous=True,
+        requirements="requirements-score.txt",
+    ),
+    Function("03-ModelEvaluation", "model_evaluation"),
+    Function("04-StreamFeatures", "stream_features", is_asynchronous=True),
+    Function(
+        "04-StreamFeatures",
+        "score_stream",
+        is_asynchronous=True,
+        requirements="requirements-score_stream.txt",
+    ),
+    Function("04-StreamFeatures", "compact_features"),
+    Function("04-StreamFeatures", "archive_events", is_asynchronous=True),
+)
+# Distance of every service's port from the base. 9 and 14 on are left for functions and
+# emulators to come.
+PORT_OFFSETS = {
+    "model_training": 0,
+    "predictions": 1,
+    "get_proba": 2,
+    "model_evaluation": 3,
+    "stream_features": 4,
+    "score_stream": 5,
+    "compact_features": 6,
+    "archive_events": 7,
+    "score": 8,
+    "bigquery": 10,
+    "bigquery_storage": 11,
+    "storage": 12,
+    "pubsub": 13,
+}
+EMULATOR_PORTS = ("bigquery", "bigquery_storage", "storage", "pubsub")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the functions of a local state are set to."""
+
+    project: str = "propensity-local"
+    dataset: str = "propensity"
+    ga4_dataset: str = "analytics_local"
+    bucket: str = "propensity-local"
+    user_column: str = "user_pseudo_id"
+    label_event: str = "purchase"
+    use_case: str = "ga4_purchase"
+    pubsub: str = OURS
+
+
+@dataclass(frozen=True)
+class State:
+    """A local state: one folder with everything of it, found by its name."""
+
+    name: str = DEFAULT_STATE
+    home: Path = LOCAL / "states"
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", self.name):
+            raise LocalError(
+                f"{self.name!r} cannot name a local state: use letters, digits, "
+                "'-', '_' and '.', 64 at most"
+            )
+
+    @classmethod
+    def of_data(cls, data: str | None, home: Path = LOCAL / "states") -> State:
+        """
+        Return the state that holds a data set: the same one whenever it is named.
+
+        Args:
+            data: File, folder or name of a data set; None or empty for the default.
+            home: Folder of all states.
+        """
+        if not data:
+            return cls(home=home)
+        path = Path(data).expanduser()
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.partition(".")[0]).strip("-")
+        if path.exists():
+            place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
+            name = f"{name or 'data'}-{place}"
+        return cls(name[:64] or DEFAULT_STATE, home)
+
+    @property
+    def folder(self) -> Path:
+        return self.home / self.name
+
+    @property
+    def logs(self) -> Path:
+        return self.folder / "logs"
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / "running.json"
+
+    @property
+    def options_file(self) -> Path:
+        return self.folder / "options.json"
+
+    def options(self) -> Options:
+        """Return what this state was last set to, the defaults if it is new."""
+        if not self.options_file.exists():
+            return Options()
+        return Options(**json.loads(self.options_file.read_text()))
+
+    def record(self) -> Record | None:
+        """Return what was started in this state and not stopped since."""
+        if not self.record_file.exists():
+            return None
+        return Record.from_json(self.record_file.read_text())
+
+
+@dataclass
+class Record:
+    """What runs in a state, kept on disk from before it runs until it has stopped."""
+
+    owner: Process | None
+    options: Options
+    ports: dict[str, int]
+    source: str
+    processes: list[Process] = field(default_factory=list)
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> Record:
+        fields = json.loads(text)
+        owner = fields["owner"]
+        return cls(
+            owner=Process(**owner) if owner else None,
+            options=Options(**fields["options"]),
+            ports=fields["ports"],
+            source=fields["source"],
+            processes=[Process(**process) for process in fields["processes"]],
+        )
+
+    @property
+    def running(self) -> list[Process]:
+        return [process for process in self.processes if process.is_running]
+
+    @property
+    def ended(self) -> list[Process]:
+        return [process for process in self.processes if not process.is_running]
+
+
+def ports_from(
+    environment: Mapping[str, str],
+    *,
+    base: int | None = None,
+    single: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """
+    Choose the port of every service.
+
+    Args:
+        environment: ``PROPENSITY_PORT_BASE`` moves all of them, ``PROPENSITY_PORT_``
+            and a service's name in capitals moves one.
+        base: Comes before ``PROPENSITY_PORT_BASE``.
+        single: Service to port; comes before everything else.
+
+    Raises:
+        LocalError: A port is not a number, out of range or given twice.
+    """
+
+    def port(value: str, source: str) -> int:
+        if not value.isdigit() or not 0 < int(value) < 65_536:
+            raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
+        return int(value)
+
+    if base is None:
+        given = environment.get("PROPENSITY_PORT_BASE", str(DEFAULT_PORT_BASE))
+        base = port(given, "PROPENSITY_PORT_BASE")
+    chosen = {}
+    for service, offset in PORT_OFFSETS.items():
+        variable = f"PROPENSITY_PORT_{service.upper()}"
+        chosen[service] = base + offset
+        if variable in environment:
+            chosen[service] = port(environment[variable], variable)
+    for service, number in (single or {}).items():
+        if service not in PORT_OFFSETS:
+            names = ", ".join(PORT_OFFSETS)
+            raise LocalError(f"there is no service {service!r}; there are {names}")
+        chosen[service] = port(str(number), f"the port of {service}")
+    if beyond := [name for name, number in chosen.items() if number > 65_535]:
+        raise LocalError(f"the port of {beyond[0]} would be above 65535")
+    for number in chosen.values():
+        others = [name for name in chosen if chosen[name] == number]
+        if len(others) > 1:
+            raise LocalError(f"port {number} is given to {' and '.join(others)}")
+    return chosen
+
+
+def ready_s_from(environment: Mapping[str, str]) -> int:
+    """
+    Return for how many seconds a process may neither answer nor work as it starts.
+
+    Raises:
+        LocalError: It is no number of seconds.
+    """
+    given = environment.get(READY_VARIABLE) or str(READY_S)
+    if not (given.isascii() and given.isdigit() and 0 < int(given) <= DAY_S):
+        raise LocalError(
+            f"{READY_VARIABLE} must be a number of seconds from 1 to {DAY_S}, not "
+            f"{given!r}"
+        )
+    return int(given)
+
+
+def states(home: Path = LOCAL / "states") -> list[State]:
+    """List the states that there are."""
+    return [State(folder.name, home) for folder in sorted(home.glob("[!.]*"))]
+
+
+def shown(path: str) -> str:
+    """Return a path as the user would type it from the project's folder."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(ROOT))
+    return path
+
+
+def write_whole(file: Path, text: str) -> None:
+    """Replace a file by a new one, never by half of one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    partial.write_text(text)
+    partial.replace(file)

@@ -1,0 +1,146 @@
+"""
+The figures of a size on a command line, and the command of Python alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from offline.cost.page import Estimate
+from offline.limits import QUERY_USERS
+from offline.volumes import Size
+
+
+@dataclass(frozen=True)
+class Option:
+    """One figure of a size on the command line; without a default it must be given."""
+
+    name: str
+    read: Callable[[str], float]
+    default: float | None
+    meaning: str
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text} is no share, 0 to 1")
+    return value
+
+
+def _whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """Return what reads a number within bounds."""
+    bounds = f"at least {least}" if most is None else f"{least} to {most:,}"
+
+    def read(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = least - 1
+        if value < least or (most is not None and value > most):
+            raise ValueError(f"{text} is not a whole number, {bounds}")
+        return value
+
+    return read
+
+
+_LEAST = Size(users=0, events_a_day=0)
+OPTIONS = (
+    Option("users", _whole(0), None, "with an event in the lookback"),
+    Option("events-a-day", _whole(0), None, "of the GA4 export; 0 for none"),
+    Option("lookups", _whole(0), 0, "a month, not cached"),
+    Option(
+        "scorings",
+        _whole(0),
+        0,
+        "online, a month; instances of score are billed while they are up, idle or "
+        "not, and without scorings none is",
+    ),
+    Option("stream-events-a-day", _whole(0), 0, "of the stream"),
+    Option("use-cases", _whole(1), _LEAST.use_cases, "on the GA4 export"),
+    Option(
+        "days-kept",
+        _whole(1),
+        _LEAST.days_kept,
+        "age of the history, where nothing expires",
+    ),
+    Option(
+        "late-days",
+        _whole(0),
+        _LEAST.late_days,
+        "that an event of the stream may come after it happened",
+    ),
+    Option(
+        "returning",
+        _share,
+        _LEAST.returning,
+        "share of a lookback's users who are there in the next one, 0 to 1; the others "
+        "stay in the table of predictions",
+    ),
+    Option(
+        "lookups-a-query",
+        _whole(1, QUERY_USERS),
+        _LEAST.lookups_a_query,
+        f"users of one POST, up to {QUERY_USERS:,}",
+    ),
+)
+SCORES_EVENTS = "events are scored by their own fields, without a query, online as well"
+
+
+def size_of(given: Mapping[str, Any]) -> Size:
+    """Return the size that a command line describes, by the names of its options."""
+    options = dict(given)
+    scores_users = not options.pop("stream_scores_events")
+    return Size(scores_users=scores_users, **options)
+
+
+MEANING = """
+What a deployment costs a month, before there is one. Reads no environment, asks nobody,
+and needs no package: Python 3.11 alone runs it, before any set-up. Afterwards
+`propensity cost` is the same.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command by Python alone; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python3 -m offline.cost",
+        description=MEANING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    for one in OPTIONS:
+        parser.add_argument(
+            f"--{one.name}",
+            type=_argument(one.read),
+            required=one.default is None,
+            default=one.default,
+            help=one.meaning,
+        )
+    parser.add_argument(
+        "--stream-scores-events", action="store_true", help=SCORES_EVENTS
+    )
+    parser.add_argument("--json", action="store_true", help="print all figures as JSON")
+    given = vars(parser.parse_args(arguments))
+    is_json = given.pop("json")
+    estimate = Estimate(size_of(given))
+    print(json.dumps(estimate.fields(), indent=2) if is_json else estimate)
+    return 0
+
+
+def _argument(read: Callable[[str], float]) -> Callable[[str], float]:
+    """Return what reads a figure, and refuses one as argparse wants it."""
+
+    def argument(text: str) -> float:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return argument

@@ -1,0 +1,386 @@
+"""
+What a deployment of a size uses in a month.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from deploy import functions
+from offline import volumes
+from offline.cost.prices import GIB, MIB, TIB, Line
+from offline.limits import (
+    CAPACITY,
+    DAY_BYTES,
+    DAYS,
+    MONTH_S,
+    PEAK,
+    RUN_BYTES,
+    WEEKS,
+    Limit,
+    instances,
+    limits,
+    requests,
+    scans,
+)
+from offline.volumes import Size, players, row_bytes
+from propensity import topics
+from propensity.settings import Settings
+
+ALERTS = Path(__file__).parents[2] / "deploy" / "terraform" / "watch" / "alerts"
+
+# From then on data that do not change cost half.
+LONG_TERM_DAYS = 90
+
+# Of Pub/Sub: what a request counts at least, and a message that comes in a full one.
+LEAST_REQUEST = 1_000
+BATCHED_MESSAGE = 500
+
+# An event is published by its producer and pushed, alone each time; enriched it is
+# published many to a request, and so is its score.
+BATCHED_MESSAGES = 2
+
+# Seconds of a run on the processors of deploy.sh, and users scored a second: well
+# above what docs/benchmarks.md has measured.
+RUN_S = 120.0
+TRAINING_S = 600.0
+USERS_A_SECOND = 50_000
+
+# An instance is billed by 100 ms in which it serves somebody.
+LEAST_BILLED_S = 0.1
+
+# With keeps_cpu an instance is billed as long as it is up: while it starts and ends,
+# and for so long at most after its last request, by
+# https://cloud.google.com/run/docs/about-instance-autoscaling.
+IDLE_S = 15 * 60
+START_S = 20
+PARQUET_SHARE = 0.3
+
+# A line of the log as Cloud Logging counts it: the platform's of a request, or ours.
+LOG_LINE = 600
+
+# Every so often an instance that serves the stream or scores writes its counts.
+COUNTS_EVERY_S = 10.0
+POINTER_READ_S = 60
+MODEL_BYTES = 50 * MIB
+
+# A function's image: its installed packages (230 to 630 MB), compressed to a third, on
+# a base that all share. Revisions that are kept, one a deploy.
+IMAGE_BYTES = {
+    "00-ModelTraining": 210 * MIB,
+    "01-Predictions": 210 * MIB,
+    "02-GetProba": 210 * MIB,
+    "03-ModelEvaluation": 120 * MIB,
+    "04-StreamFeatures": 210 * MIB,
+}
+BASE_IMAGE_BYTES = 250 * MIB
+REVISIONS = 3
+
+# A condition on a metric is evaluated twice a minute, over a few time series.
+METRIC_CONDITIONS = frozenset({"conditionThreshold", "conditionAbsent"})
+EVALUATIONS = DAYS * 24 * 3600 / 30
+SERIES = 3
+
+
+def usage(size: Size) -> list[Line]:
+    """Return all that a deployment of a size uses in a month."""
+    return [
+        *_scanned(size),
+        *_stored(size),
+        *_streamed(size),
+        *_computed(size),
+        *_others(size),
+    ]
+
+
+def _scanned(size: Size) -> Iterator[Line]:
+    for scan in scans(size):
+        one = scan.reading.statement
+        users = f" for {_counted(scan.users)} users" if one.is_lookup else ""
+        yield Line(
+            price="query_tib",
+            what=f"{_counted(scan.runs)} × `{one.name}`{users}",
+            amount=scan.billed * scan.runs / TIB,
+            least=scan.least * scan.runs / TIB,
+            function=scan.function,
+        )
+
+
+def _counted(runs: float) -> str:
+    return f"{runs:,.0f}" if runs >= 10 else f"{runs:.2g}"
+
+
+def _stored(size: Size) -> Iterator[Line]:
+    kept, streamed = size.days_kept, size.stream_events_a_day
+    prediction = row_bytes("ma_predictions_table", (), size) * size.use_cases
+    daily: dict[str, float] = {}
+    if size.events_a_day:
+        daily["probabilities of every week"] = size.users * prediction / 7
+    if streamed:
+        daily["events of the stream"] = streamed * row_bytes("stream_events", (), size)
+    if streamed and size.scores_users:
+        daily["tiles"] = players(size) * row_bytes("stream_features_daily", (), size)
+    if scored := streamed + size.scorings / DAYS:
+        daily["scores"] = scored * row_bytes("inference_log", (), size)
+    for what, added in daily.items():
+        young = min(kept, LONG_TERM_DAYS)
+        yield Line(price="table_gib_month", what=what, amount=added * young / GIB)
+        if kept > young:
+            yield Line(
+                price="old_table_gib_month",
+                what=what,
+                amount=added * (kept - young) / GIB,
+            )
+    if size.events_a_day:
+        rows = sum(volumes.PARTITIONS["ma_predictions_table"](size, kept))
+        yield Line(
+            price="table_gib_month",
+            what="newest probabilities",
+            amount=rows * prediction / size.use_cases / GIB,
+        )
+
+
+def pushes() -> int:
+    """Return how often an event is pushed to a function."""
+    return sum(1 for one in topics.SUBSCRIPTIONS if one.function)
+
+
+def days_retained() -> int:
+    """Return the days that a topic keeps messages, as the set-up makes it."""
+    made = (ALERTS.parent.parent / "messages.tf").read_text()
+    [seconds] = set(re.findall(r'message_retention_duration += "([0-9]+)s"', made))
+    return int(seconds) // (24 * 3600)
+
+
+def _streamed(size: Size) -> Iterator[Line]:
+    monthly = size.stream_events_a_day * DAYS
+    event, score = (
+        row_bytes(table, (), size) for table in ("stream_events", "inference_log")
+    )
+    rows = {
+        "stream_features": monthly * event,
+        "score_stream": monthly * score,
+        "score": size.scorings * score,
+    }
+    for function, appended in rows.items():
+        if appended:
+            yield Line(
+                price="append_gib",
+                what="rows appended",
+                amount=appended / GIB,
+                function=function,
+            )
+    if monthly:
+        # Published alone by its producer, and pushed alone.
+        alone = (1 + pushes()) * LEAST_REQUEST
+        yield Line(
+            price="message_tib",
+            what="published and delivered",
+            amount=monthly * (alone + BATCHED_MESSAGES * BATCHED_MESSAGE) / TIB,
+        )
+        # The event, enriched, and its score: each topic keeps what was published.
+        days = days_retained()
+        kept = size.stream_events_a_day * days * (1 + BATCHED_MESSAGES)
+        yield Line(
+            price="kept_message_gib_month",
+            what=f"messages that topics keep for {days} days",
+            amount=kept * BATCHED_MESSAGE / GIB,
+        )
+    if size.events_a_day:
+        # One row of features for each user, of some forty columns.
+        read = size.users * 40 * 8 * WEEKS * size.use_cases
+        yield Line(
+            price="read_tib",
+            what="features of users",
+            amount=read / TIB,
+            function="predictions",
+        )
+
+
+def instance_s(requests: float, capacity: int) -> float:
+    """
+    Return the seconds in which instances of a function are billed.
+
+    Alone, a request bills 100 ms. Where they come close together they share them, and
+    an instance is billed all the time, as are those beside it at the busiest hour.
+    """
+    several = _instances_of(requests, capacity)
+    return min(requests * LEAST_BILLED_S, MONTH_S * several)
+
+
+def _instances_of(requests: float, capacity: int) -> int:
+    return max(1, math.ceil(PEAK * requests / MONTH_S / capacity))
+
+
+def kept_s(requests: float, capacity: int) -> float:
+    """
+    Return the seconds in which instances are up that are billed while they are.
+
+    Requests are spread as evenly as can be, which keeps an instance up longer than any
+    other way in which they can come; beside it those of the busiest hour, never fewer.
+    """
+    several = _instances_of(requests, capacity)
+    return several * min(MONTH_S, requests * (START_S + IDLE_S))
+
+
+def up_s(size: Size) -> dict[str, float]:
+    """Return the seconds that each function is up which is billed while it is."""
+    asked = {"score": size.scorings}
+    return {
+        one.target: kept_s(asked[one.target], CAPACITY[one.target])
+        for one in functions.load()
+        if one.keeps_cpu and asked[one.target]
+    }
+
+
+def _computed(size: Size) -> Iterator[Line]:
+    scheduled = bool(size.events_a_day)
+    streamed = size.stream_events_a_day * DAYS
+    runs = size.use_cases * scheduled
+    seconds: dict[str, tuple[float, float]] = {
+        "model_training": (runs, TRAINING_S * runs),
+        "predictions": (
+            runs * WEEKS,
+            (RUN_S + size.users / USERS_A_SECOND) * WEEKS * runs,
+        ),
+        "model_evaluation": (runs * WEEKS, RUN_S * WEEKS * runs),
+        "compact_features": (DAYS, RUN_S * DAYS) if streamed else (0, 0.0),
+    }
+    kept = {one.target for one in functions.load() if one.keeps_cpu}
+    for target, asked in requests(size).items():
+        if target not in kept:
+            seconds[target] = (asked, instance_s(asked, CAPACITY[target]))
+    for target, (asked, busy) in seconds.items():
+        if not asked:
+            continue
+        yield from _instances(target, busy)
+        yield Line(
+            price="request_million",
+            what="requests",
+            amount=asked / 1e6,
+            function=target,
+        )
+    for target, up in up_s(size).items():
+        # Their requests cost nothing beside.
+        yield from _instances(target, up, of="kept_")
+
+
+def _instances(target: str, seconds: float, *, of: str = "") -> Iterator[Line]:
+    [one] = [one for one in functions.load() if one.target == target]
+    yield Line(
+        price=f"{of}vcpu_s",
+        what=f"{one.cpu} vCPU",
+        amount=seconds * one.cpu,
+        function=target,
+    )
+    yield Line(
+        price=f"{of}gib_s",
+        what=one.memory,
+        amount=seconds * gib_of(one.memory),
+        function=target,
+    )
+
+
+def gib_of(memory: str) -> float:
+    """Return a memory size of ``deploy.sh`` in GiB."""
+    if memory.endswith("Gi"):
+        return float(memory[:-2])
+    return float(memory.removesuffix("Mi")) / 1024
+
+
+def _others(size: Size) -> Iterator[Line]:
+    streamed = size.stream_events_a_day * DAYS
+    objects: float = MODEL_BYTES * size.use_cases * 12
+    if streamed:
+        # The archive of enriched events, and the exports of events and scores.
+        event, score = (
+            row_bytes(table, (), size) for table in ("stream_events", "inference_log")
+        )
+        per_event = (2 * event + score) * PARQUET_SHARE
+        objects += per_event * size.stream_events_a_day * size.days_kept
+        linger = Settings(project="p").archive_linger_s
+        yield Line(
+            price="object_write_thousand",
+            what="files of the archive",
+            amount=min(streamed, MONTH_S / linger) / 1e3,
+            function="archive_events",
+        )
+    yield Line(
+        price="object_gib_month",
+        what="models, archive and exports",
+        amount=objects / GIB,
+    )
+    if streamed or size.scorings:
+        yield Line(
+            price="object_read_thousand",
+            what="looks at the champion",
+            amount=2 * MONTH_S / POINTER_READ_S / 1e3,
+        )
+    jobs: float = 3 * size.use_cases * bool(size.events_a_day) + bool(streamed)
+    yield Line(price="job_month", what="schedules", amount=jobs)
+    yield from _logged(size)
+    watched = conditions(is_streaming=bool(streamed))
+    yield Line(price="condition_month", what="alert conditions", amount=len(watched))
+    series = sum(SERIES for one in watched if one in METRIC_CONDITIONS)
+    yield Line(
+        price="series_million",
+        what="time series that they look at",
+        amount=series * EVALUATIONS / 1e6,
+    )
+    images = sum(IMAGE_BYTES[one.folder] for one in functions.load())
+    yield Line(
+        price="image_gib_month",
+        what=f"images of functions, {REVISIONS} of each",
+        amount=(BASE_IMAGE_BYTES + REVISIONS * images) / GIB,
+    )
+
+
+def conditions(*, is_streaming: bool) -> list[str]:
+    """Return the kind of every alert condition that the set-up creates."""
+    found = []
+    for file in sorted(ALERTS.glob("*.json")):
+        policy = json.loads(file.read_text())
+        kinds = [
+            next(key for key in one if key.startswith("condition"))
+            for one in policy["conditions"]
+        ]
+        if is_streaming or "${subscriptions" not in file.read_text():
+            # Of the runs that the compaction knows the age of, one each.
+            found += kinds * (3 if "${field}" in file.read_text() else 1)
+    return found
+
+
+def _logged(size: Size) -> Iterator[Line]:
+    """Yield the lines of a request, by the platform, and our own."""
+    asked = requests(size)
+    several = {
+        "a line a lookup, by the platform": asked["get_proba"],
+        "a line a query of lookups": asked["get_proba"],
+        "a line a scoring": asked["score"],
+        f"a line a push, {pushes()} an event": sum(
+            asked[one.function] for one in topics.SUBSCRIPTIONS if one.function
+        ),
+        "counts of instances": sum(
+            min(asked[name], instances(name, size) * MONTH_S / COUNTS_EVERY_S)
+            for name in asked
+            if name != "get_proba"
+        ),
+    }
+    for what, lines in several.items():
+        if lines:
+            yield Line(price="log_gib", what=what, amount=lines * LOG_LINE / GIB)
+
+
+def exceeded(size: Size) -> list[Limit]:
+    """Return the settings that must be raised from their defaults."""
+    every = limits(
+        size,
+        Settings(project="p"),
+        run_bytes=RUN_BYTES,
+        day_bytes=DAY_BYTES,
+    )
+    return [one for one in every if one.is_exceeded]

@@ -1,0 +1,152 @@
+"""
+What serves: its pointer, its files, and what it was trained with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from offline.doctor.examination import RESTORE, Examination
+from offline.doctor.report import WARNING
+from propensity import tables
+from propensity.edges.artifacts import sha256
+from propensity.errors import ArtifactError
+from propensity.registry.champion import Champion
+from propensity.registry.loading import find_recorded
+from propensity.registry.versions import Registry
+from propensity.usecases import UseCase
+
+# A champion that is older knows little of today's users; as the alert champion_age.
+CHAMPION_OLD = timedelta(days=45)
+
+
+def check_champions(exam: Examination) -> None:
+    """Whether what serves is recorded, unaltered, loadable here, and not too old."""
+    for use_case in exam.use_cases:
+        registry = Registry(exam.artifacts, use_case.name)
+        pointer = f"models/{use_case.name}/champion.json"
+        try:
+            champion = registry.find_champion()
+        except ArtifactError as error:
+            exam.error(
+                f"{use_case.name}: the pointer {pointer} is damaged: {error.message}",
+                f"{RESTORE}, or delete it and promote: propensity promote promote N",
+            )
+            continue
+        if champion is None:
+            as_of = exam.now.date().isoformat()
+            exam.lack(
+                f"{use_case.name}: no model serves",
+                f"run 00-ModelTraining with use_case {use_case.name}, or load the "
+                "shipped model: propensity load_model. Where one was trained, "
+                "propensity versions says why it was not promoted",
+                locally=exam.call(
+                    "model_training", use_case=use_case.name, as_of=as_of
+                ),
+            )
+            continue
+        serving = [("the champion", champion.version)]
+        if champion.shadow is not None:
+            serving.append(("the shadow", champion.shadow))
+        for role, version in serving:
+            _check_version(exam, use_case, role, version)
+        _check_pointer(exam, use_case, champion)
+
+
+def _check_pointer(exam: Examination, use_case: UseCase, champion: Champion) -> None:
+    recorded = find_recorded(exam.warehouse, use_case, champion.version)
+    if recorded and recorded["model_sha256"] != champion.model_sha256:
+        exam.warn(
+            f"{use_case.name}: the pointer has another SHA-256 for version "
+            f"{champion.version} than was recorded; functions go by what was recorded",
+            "find out who wrote champion.json; promote the version again",
+        )
+    with contextlib.suppress(ValueError):
+        promoted = datetime.fromisoformat(champion.promoted_at)
+        if exam.now - promoted > CHAMPION_OLD and not champion.pinned:
+            as_of = exam.now.date().isoformat()
+            exam.lack(
+                f"{use_case.name}: version {champion.version} has served for "
+                f"{(exam.now - promoted).days} days",
+                "see in ma_model_training_metadata why newer versions were not "
+                "promoted, or whether training still runs",
+                locally=exam.call(
+                    "model_training", use_case=use_case.name, as_of=as_of
+                ),
+                severity=WARNING,
+            )
+
+
+def _check_version(
+    exam: Examination, use_case: UseCase, role: str, version: int
+) -> None:
+    name = f"{use_case.name}: {role}, version {version},"
+    recorded = find_recorded(exam.warehouse, use_case, version)
+    if recorded is None:
+        exam.error(
+            f"{name} is not recorded in {tables.TRAINING_METADATA.name}: no function "
+            "loads it",
+            "promote a recorded version (propensity versions), or train",
+        )
+        return
+    for part in ("model", "preprocessor"):
+        try:
+            stored = exam.artifacts.find(recorded[f"{part}_object"])
+            found = sha256(stored.data) if stored else ""
+        except ArtifactError:
+            # Not even those that Cloud Storage took a checksum of.
+            found = "damaged"
+        if not found:
+            exam.error(
+                f"{name} has lost its {part}: {recorded[f'{part}_object']} is gone",
+                f"{RESTORE}, or promote another version, or train again",
+            )
+        elif found != recorded[f"{part}_sha256"]:
+            exam.error(
+                f"{name} has a {part} whose bytes are not those that were recorded; "
+                "no function loads it",
+                f"find out who wrote to the bucket; {RESTORE}, or promote another "
+                "version, or train again",
+            )
+    if json.loads(recorded["features"]) != dict(use_case.features):
+        exam.error(
+            f"{name} was trained on other features than usecase.toml has today",
+            "run 00-ModelTraining",
+        )
+    trained_with = json.loads(recorded.get("statement_parameters") or "null")
+    chosen = use_case.chosen(exam.settings)
+    if trained_with not in (None, chosen):
+        exam.error(
+            f"{name} was trained with {trained_with}, and the settings say {chosen}",
+            "train again, or set them back",
+        )
+    if recorded["is_warm"] is False:
+        exam.warn(
+            f"{name} has not seen enough to score",
+            "train again once more events have come",
+        )
+    others = _other_libraries(json.loads(recorded["libraries"] or "{}"))
+    if others:
+        exam.warn(
+            f"{name} was written with other libraries than are installed here: "
+            f"{', '.join(others)}",
+            "if functions run with these, too, train again before they are deployed",
+        )
+
+
+def _other_libraries(recorded: Mapping[str, str]) -> list[str]:
+    found = []
+    for name, version in recorded.items():
+        if name == "python":
+            continue
+        try:
+            installed = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            installed = "none"
+        if installed != version:
+            found.append(f"{name} {version} there and {installed} here")
+    return found

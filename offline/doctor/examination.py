@@ -1,0 +1,243 @@
+"""
+A deployment that is looked at, and how its services are reached.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import grpc
+import requests
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+from google.cloud import bigquery
+
+from deploy import functions
+from offline.doctor.report import ERROR, INFORMATION, WARNING, Finding, Report, Unknown
+from propensity import tables, topics
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.bigquery_errors import translated
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import ArtifactError, PropensityError, Unavailable
+from propensity.registry.champion import Champion
+from propensity.registry.versions import Registry
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+DAY = timedelta(days=1)
+
+# A service that does not answer within this is not waited for any longer.
+PATIENCE_S = 10
+QUERY_S = 120
+READERS = 8
+
+# BigQuery's API says some types by their first names.
+STANDARD_TYPES = {
+    "INTEGER": "INT64",
+    "FLOAT": "FLOAT64",
+    "BOOLEAN": "BOOL",
+    "RECORD": "STRUCT",
+}
+SET_UP = (
+    "run deploy/setup.sh again (locally: `make down && make up`, with STATE where it "
+    "has another name than demo)"
+)
+
+# What gives a local state an export.
+DATA = "make demo, or make demo DATA=FILE for your own rows of the export"
+RESTORE = (
+    "restore the object's earlier generation, where the bucket keeps them (the local "
+    "one does not)"
+)
+
+# What reading the watermark raises where it is no watermark.
+DAMAGED = (ArtifactError, ValueError, KeyError, TypeError, AttributeError)
+
+
+@dataclass(kw_only=True)
+class Examination:
+    """A deployment, the moment it is looked at, and what was found so far."""
+
+    settings: Settings
+    now: datetime
+    use_cases: Sequence[UseCase]
+    zone: ZoneInfo
+    function: str = ""
+    is_named: bool = False
+    # Of a local run the address of each function, by its target; of others nothing.
+    addresses: Mapping[str, str] = field(default_factory=dict)
+    report: Report = field(default_factory=Report)
+    check: str = ""
+
+    @cached_property
+    def warehouse(self) -> Warehouse:
+        """The edge to BigQuery."""
+        return Warehouse.open(self.settings)
+
+    @cached_property
+    def artifacts(self) -> Artifacts:
+        """The edge to the bucket."""
+        return Artifacts.open(self.settings)
+
+    @cached_property
+    def champions(self) -> dict[str, Champion]:
+        """What serves of each use case, as far as its pointer can be read."""
+        found = {}
+        for use_case in self.use_cases:
+            with contextlib.suppress(ArtifactError):
+                champion = Registry(self.artifacts, use_case.name).find_champion()
+                if champion is not None:
+                    found[use_case.name] = champion
+        return found
+
+    @property
+    def patience_s(self) -> float:
+        """How long a service is waited for."""
+        return float(min(PATIENCE_S, self.settings.retry_deadline_s))
+
+    @property
+    def is_emulated(self) -> bool:
+        """Whether BigQuery is an emulator's, which checks no rights."""
+        return bool(self.settings.bigquery_endpoint)
+
+    def is_scheduled(self, use_case: UseCase) -> bool:
+        """Whether a use case must run by the clock, and does not only serve."""
+        return self.is_named or use_case.name == self.settings.use_case
+
+    def error(self, what: str, advice: str) -> None:
+        """Say that something does not work."""
+        self._found(ERROR, what, advice)
+
+    def warn(self, what: str, advice: str) -> None:
+        """Say that something will not work for long, or not well."""
+        self._found(WARNING, what, advice)
+
+    def lack(
+        self, what: str, advice: str, *, locally: str, severity: str = ERROR
+    ) -> None:
+        """
+        Say that nothing has made something so far.
+
+        Where a schedule should have, that is a fault. Locally there is no schedule, and
+        it is information: nobody has asked for it yet.
+
+        Args:
+            what: In words.
+            advice: What to do about it where there is a schedule.
+            locally: What makes it locally.
+            severity: Where there is a schedule.
+        """
+        if not self.addresses:
+            self._found(severity, what, advice)
+            return
+        told = Finding(
+            check=self.check, severity=INFORMATION, what=what, advice=locally
+        )
+        self.report.information.append(told)
+
+    def call(self, target: str, **body: str) -> str:
+        """Return the command that calls a function locally; nothing elsewhere."""
+        if target not in self.addresses:
+            return ""
+        command = f"curl -X POST {self.addresses[target]}"
+        if not body:
+            return command
+        return f"{command} -H 'Content-Type: application/json' -d '{json.dumps(body)}'"
+
+    def skip(self, why: str) -> None:
+        """Say that something was not looked at."""
+        self.report.not_checked.append(Unknown(check=self.check, why=why))
+
+    def _found(self, severity: str, what: str, advice: str) -> None:
+        self.report.findings.append(
+            Finding(check=self.check, severity=severity, what=what, advice=advice)
+        )
+
+    def table(self, name: str, dataset: str = "") -> bigquery.Table | None:
+        """
+        Return what BigQuery says of a table, None where there is none.
+
+        Args:
+            name: Of the table.
+            dataset: With its project; the settings' own where it is empty.
+        """
+        settings = self.settings
+        path = f"{dataset or f'{settings.project}.{settings.dataset}'}.{name}"
+        with reaching("BigQuery"):
+            try:
+                return self.warehouse.client.get_table(
+                    path,
+                    retry=bigquery.DEFAULT_RETRY.with_timeout(self.patience_s),
+                    timeout=self.patience_s,
+                )
+            except api.NotFound:
+                return None
+
+    def close(self) -> None:
+        """Close what was opened."""
+        if "warehouse" in vars(self):
+            self.warehouse.close()
+        if "artifacts" in vars(self):
+            self.artifacts.close()
+
+
+@contextlib.contextmanager
+def reaching(service: str) -> Iterator[None]:
+    """Raise the project's errors for those of a client or a connection."""
+    try:
+        yield
+    except PropensityError:
+        raise
+    except auth.GoogleAuthError as error:
+        raise Unavailable(
+            f"{service} was not asked, for want of credentials: {error}. Run "
+            "`gcloud auth application-default login`"
+        ) from error
+    except (api.GoogleAPICallError, api.RetryError) as error:
+        raise (
+            translated(error)
+            if service == "BigQuery"
+            else Unavailable(f"{service} does not answer: {type(error).__name__}")
+        ) from error
+    except (requests.RequestException, grpc.RpcError, OSError) as error:
+        raise Unavailable(
+            f"{service} does not answer: {type(error).__name__}"
+        ) from error
+
+
+def targets() -> list[str]:
+    """Return the names of the functions."""
+    return [one.target for one in functions.load()]
+
+
+@dataclass(frozen=True)
+class Services:
+    """Where Google Cloud is asked what an account may do."""
+
+    projects: str = "https://cloudresourcemanager.googleapis.com/v1/projects"
+    bigquery: str = "https://bigquery.googleapis.com/bigquery/v2/projects"
+    storage: str = "https://storage.googleapis.com/storage/v1/b"
+    pubsub: str = "https://pubsub.googleapis.com/v1/projects"
+    monitoring: str = "https://monitoring.googleapis.com/v3/projects"
+
+
+GOOGLE = Services()
+
+
+def has_stream(exam: Examination) -> bool:
+    events = exam.table(tables.STREAM_EVENTS.name)
+    return bool(events is not None and events.num_rows)
+
+
+Check = Callable[[Examination], None]
+
+
+def topic_names(settings: Settings) -> list[str]:
+    """Return the topics of this deployment."""
+    return [topics.topic_name(settings, name) for name in topics.TOPICS]

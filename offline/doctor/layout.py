@@ -1,0 +1,211 @@
+"""
+Tables and views: whether they are there, and laid out as they should be.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from google.cloud import bigquery
+
+from offline.doctor.examination import (
+    DATA,
+    READERS,
+    SET_UP,
+    STANDARD_TYPES,
+    Examination,
+)
+from offline.doctor.report import WARNING
+from propensity import tables
+from propensity.privacy import consent
+from propensity.runs import compact
+from propensity.runs.watermark import read_watermark
+from propensity.settings import Settings
+from propensity.tables import Column, Table
+
+_MOMENT = re.compile(r"(DATE|TIMESTAMP) '[^']*'")
+
+
+def check_tables(exam: Examination) -> None:
+    """Whether every table is there, with columns and layout of ``tables.py``."""
+    every = tables.retained(exam.settings.retention_days)
+    with ThreadPoolExecutor(READERS) as pool:
+        found = list(pool.map(exam.table, [one.name for one in every]))
+    missing = [
+        one.name for one, there in zip(every, found, strict=True) if there is None
+    ]
+    if missing:
+        exam.error(f"missing in {exam.settings.dataset}: {', '.join(missing)}", SET_UP)
+    for table, there in zip(every, found, strict=True):
+        if there is not None:
+            _compare(exam, table, there)
+            if table.name == tables.POSTCODE_INDEX.name and not there.num_rows:
+                _lack_postcodes(exam)
+    if exam.is_emulated:
+        exam.skip("how long partitions are kept: an emulator keeps them for ever")
+
+
+def _lack_postcodes(exam: Examination) -> None:
+    index = "socioeconomic_idx"
+    reading = [one.name for one in exam.use_cases if index in one.features]
+    if reading:
+        load = "propensity load_postcodes FILE"
+        exam.lack(
+            f"{tables.POSTCODE_INDEX.name} is empty: {index}, which "
+            f"{', '.join(reading)} reads, is null in every event",
+            f"load the postcodes: {load}",
+            locally=load,
+            severity=WARNING,
+        )
+
+
+def _compare(exam: Examination, table: Table, there: bigquery.Table) -> None:
+    required = {one.name for one in table.columns if one.required}
+    rebuild = (
+        f"copy the rows of {table.name} elsewhere, drop it, {SET_UP}, and load "
+        "the rows again"
+    )
+    # Another order of columns is no fault: whatever writes or reads names them.
+    for place, wanted, found in differing(table.columns, there.schema):
+        if found is None:
+            exam.error(
+                f"{table.name} lacks the column {place} ({wanted})",
+                f"{rebuild} with values in {place}: it is required, and BigQuery adds "
+                "no such column to a table that is there"
+                if place in required
+                else f"{SET_UP}: it adds the column, empty, to the rows that are there",
+            )
+        else:
+            exam.error(
+                f"{table.name}.{place} is {found}, and {wanted} is written to it",
+                f"{SET_UP}: it casts the column, and keeps the rows"
+                if "." in place and (found, wanted) == ("INT64", "FLOAT64")
+                else f"{rebuild}: BigQuery changes no column to another type",
+            )
+    unwanted = [
+        one.name
+        for one in there.schema
+        if one.mode == "REQUIRED" and one.name not in {c.name for c in table.columns}
+    ]
+    if unwanted:
+        exam.error(
+            f"{table.name} requires {', '.join(unwanted)}, which nothing writes: every "
+            "row would be refused",
+            "relax the column to NULLABLE, or drop it",
+        )
+    laid_out = (_partitioning(there), tuple(there.clustering_fields or ()))
+    if laid_out != (table.partitioning, table.clustering):
+        exam.error(
+            f"{table.name} is {_layout(*laid_out)}, and not "
+            f"{_layout(table.partitioning, table.clustering)}: queries read all of it",
+            f"copy it into a table of another name, drop it, {SET_UP}, and copy back",
+        )
+        return
+    partition: Any = there.time_partitioning
+    days = (partition.expiration_ms or 0) / (24 * 3600 * 1000) if partition else 0
+    # The emulator keeps everything, and forgets what was wished.
+    if days != table.expiration_days and not exam.is_emulated:
+        exam.warn(
+            f"partitions of {table.name} are kept {_kept(days)}, and not "
+            f"{_kept(table.expiration_days)}",
+            SET_UP,
+        )
+    if table.requires_filter and not there.require_partition_filter:
+        exam.warn(
+            f"{table.name} can be queried without saying which days are meant: one "
+            "such query bills all of it",
+            SET_UP,
+        )
+
+
+def _partitioning(there: bigquery.Table) -> str | None:
+    """Return what a table is partitioned by, as DDL spells it; None for nothing."""
+    by_time: Any = there.time_partitioning
+    by_range: Any = there.range_partitioning
+    if by_range:
+        bounds = by_range.range_
+        return (
+            f"RANGE_BUCKET({by_range.field}, "
+            f"GENERATE_ARRAY({bounds.start}, {bounds.end}, {bounds.interval}))"
+        )
+    return by_time.field if by_time else None
+
+
+def _layout(partition: str | None, clustering: Sequence[str]) -> str:
+    by = f"partitioned by {partition}" if partition else "not partitioned"
+    return f"{by} and clustered by {', '.join(clustering)}" if clustering else by
+
+
+def _kept(days: float) -> str:
+    return f"{days:g} days" if days else "for ever"
+
+
+def differing(
+    columns: Iterable[Column], schema: Iterable[bigquery.SchemaField], within: str = ""
+) -> Iterator[tuple[str, str, str | None]]:
+    """
+    Yield the columns that are missing or of another type: name, wanted, found.
+
+    ``found`` is None for one that is missing.
+    """
+    there = {one.name: one for one in schema}
+    for column in columns:
+        place = within + column.name
+        found = there.get(column.name)
+        kind = "STRUCT" if column.fields else column.type
+        wanted = f"ARRAY<{kind}>" if column.repeated else kind
+        if found is None:
+            yield place, wanted, None
+            continue
+        if (actual := _type_of(found)) != wanted:
+            yield place, wanted, actual
+        elif column.fields:
+            yield from differing(column.fields, found.fields, f"{place}.")
+
+
+def _type_of(field_: bigquery.SchemaField) -> str:
+    kind = STANDARD_TYPES.get(field_.field_type, field_.field_type)
+    return f"ARRAY<{kind}>" if field_.mode == "REPEATED" else kind
+
+
+def check_views(exam: Examination) -> None:
+    """Whether the views are there, and are those of this version."""
+    settings = exam.settings
+    view = exam.table(compact.VIEW)
+    if view is None or view.view_query is None:
+        exam.error(f"the view {compact.VIEW} is missing", SET_UP)
+    else:
+        moment = read_watermark(exam.artifacts).moment
+        wanted = _text(settings, compact.view_of(exam.warehouse, moment))
+        found = _text(settings, view.view_query)
+        if _MOMENT.sub("", wanted) != _MOMENT.sub("", found):
+            exam.error(
+                f"the view {compact.VIEW} is not that of this version",
+                "run the compaction (POST to compact_features), which replaces it",
+            )
+        elif wanted != found:
+            exam.warn(
+                f"the view {compact.VIEW} reads from another moment than the "
+                "watermark: it is exact all the same, and reads too much",
+                "run the compaction (POST to compact_features), which replaces it",
+            )
+    if not settings.ga4_dataset:
+        return
+    events = exam.table(consent.VIEW)
+    wanted = consent.events_view(settings.export, require=settings.require_consent)
+    if events is None or events.view_query is None:
+        exam.lack(
+            "the view ga_events is missing",
+            f"once the export began, {SET_UP}",
+            locally=DATA,
+        )
+    elif _text(settings, wanted) != _text(settings, events.view_query):
+        exam.error("the view ga_events is not that of this version", SET_UP)
+
+
+def _text(settings: Settings, query: str) -> str:
+    """Return a view's text as it is wherever its project is named or not."""
+    return query.replace(f"`{settings.project}.", "`").strip()

@@ -1,0 +1,124 @@
+"""
+The leases of runs: what ran when, and how it ended.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
+
+from offline.doctor.examination import DAY, Examination
+from propensity import errors
+from propensity.errors import ArtifactError, PropensityError
+
+# Leases of a kind that are looked at: the newest, and some before it.
+LEASES = 5
+_LEASE = re.compile(
+    r"runs/(?P<scope>[^/]+)/(?P<kind>[^/]+)/(?P<as_of>\d{4}-\d\d-\d\d)\.json"
+)
+
+# By the name of its class, as a lease has it: the word that docs/errors.md goes by.
+CODES = {
+    name: one.code
+    for name, one in vars(errors).items()
+    if isinstance(one, type) and issubclass(one, PropensityError)
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lease:
+    """What the lease of a run says."""
+
+    name: str
+    as_of: date
+    state: str
+    expires_at: str = ""
+    error: str = ""
+
+
+def newest_leases(exam: Examination) -> dict[tuple[str, str], list[Lease]]:
+    """Return the newest leases of each use case and kind, newest first."""
+    names: dict[tuple[str, str], list[str]] = {}
+    for name in exam.artifacts.names("runs/"):
+        if match := _LEASE.fullmatch(name):
+            names.setdefault((match["scope"], match["kind"]), []).append(name)
+    found = {}
+    for key, listed in names.items():
+        newest = sorted(listed)[-LEASES:]
+        # What all compactions share has no date of its own, and may be stuck as well.
+        shared = [name for name in listed[:1] if "1970-01-01" in name]
+        read = (_lease(exam, name) for name in {*newest, *shared})
+        found[key] = sorted(
+            (one for one in read if one is not None), key=lambda one: one.as_of
+        )[::-1]
+    return found
+
+
+def _lease(exam: Examination, name: str) -> Lease | None:
+    match = _LEASE.fullmatch(name)
+    assert match is not None
+    try:
+        stored = exam.artifacts.find(name)
+        if stored is None:
+            return None
+        note = json.loads(stored.data)
+    except (ArtifactError, ValueError):
+        note = None
+    if not isinstance(note, dict):
+        note = {}
+    return Lease(
+        name=name,
+        as_of=date.fromisoformat(match["as_of"]),
+        state=str(note.get("state", "damaged")),
+        expires_at=str(note.get("expires_at", "")),
+        error=str(note.get("error", "")),
+    )
+
+
+def last_due(cron: str, now: datetime, zone: ZoneInfo) -> datetime:
+    """
+    Return the last moment at which a schedule came due.
+
+    Args:
+        cron: Minute, hour, day of month, any month, day of week; each a number or *,
+            minute and hour a number.
+        now: No later than this.
+        zone: The schedule's.
+
+    Raises:
+        ValueError: The schedule is of another form.
+    """
+    minute, hour, day, month, weekday = cron.split()
+    if month != "*" or not (minute.isdigit() and hour.isdigit()):
+        raise ValueError(f"{cron!r} is not a schedule that can be told")
+    local = now.astimezone(zone)
+    for back in range(400):
+        on = local.date() - back * DAY
+        moment = datetime(
+            on.year, on.month, on.day, int(hour), int(minute), tzinfo=zone
+        )
+        is_day = day in ("*", str(on.day))
+        is_weekday = weekday == "*" or int(weekday) % 7 == on.isoweekday() % 7
+        if is_day and is_weekday and moment <= local:
+            return moment
+    raise ValueError(f"{cron!r} never comes due")
+
+
+def moment_of_play(exam: Examination) -> datetime:
+    """
+    Return the moment that a local run has come to.
+
+    Locally nobody runs anything by the clock, and data may be of another year: it is
+    the day of the last run, and now where that was today.
+    """
+    days = [
+        leases[0].as_of
+        for (scope, _), leases in newest_leases(exam).items()
+        if scope == exam.settings.use_case
+    ]
+    newest = max(days, default=exam.now.date())
+    moment = datetime.combine(newest, datetime.min.time(), tzinfo=UTC)
+    return moment if newest < exam.now.date() else exam.now

@@ -1,0 +1,234 @@
+"""
+Scheduled runs: whether each came when it was due, and what it published.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, timedelta
+from functools import partial
+
+from deploy import functions
+from offline.doctor.examination import DAMAGED, Examination, has_stream
+from offline.doctor.leases import CODES, LEASES, Lease, last_due, newest_leases
+from offline.doctor.report import WARNING
+from propensity import tables
+from propensity.errors import ExportLate, PropensityError
+from propensity.runs import compact
+from propensity.runs.watermark import EPOCH, read_watermark
+from propensity.statements import statement
+from propensity.usecases import UseCase
+
+# A scheduled run may take this long with all its attempts, and be in another time zone.
+RUN_LATE = timedelta(hours=6)
+
+# Leases of what the schedule calls, by target.
+KINDS = {
+    "model_training": "train",
+    "predictions": "predict",
+    "model_evaluation": "evaluate",
+    "compact_features": "compact",
+}
+
+# Of what publishes: column of newest_runs.sql, table, and the folder of the function.
+PUBLISHED = {
+    "predict": ("predicted", tables.PREDICTIONS_HISTORY, "01-Predictions"),
+    "evaluate": ("evaluated", tables.EVALUATION, "03-ModelEvaluation"),
+}
+
+# How long before its run an evaluated week may begin.
+EVALUATED = timedelta(days=120)
+
+
+def check_runs(exam: Examination) -> None:
+    """Whether the scheduled runs ran, ended well, and published."""
+    leases = newest_leases(exam)
+    for function in functions.load():
+        schedule, kind = function.schedule, KINDS.get(function.target)
+        if schedule is None or kind is None:
+            continue
+        if schedule.per_use_case:
+            for use_case in exam.use_cases:
+                if not (schedule.skips and getattr(use_case, schedule.skips)):
+                    found = leases.get((use_case.name, kind), [])
+                    who = f"{function.target} of {use_case.name}"
+                    # What serves a shipped model need not be trained by the clock.
+                    if found or exam.is_scheduled(use_case):
+                        published = partial(_published, exam, use_case, kind)
+                        call = exam.call(
+                            function.target,
+                            use_case=use_case.name,
+                            as_of=exam.now.date().isoformat(),
+                        )
+                        _check_kind(
+                            exam, who, schedule.cron, found, published, call=call
+                        )
+        elif ("stream", kind) in leases or has_stream(exam):
+            found = leases.get(("stream", kind), [])
+            cron, counted = schedule.cron, partial(_compacted, exam)
+            call = exam.call(function.target)
+            _check_kind(exam, function.target, cron, found, counted, call=call)
+    for use_case in exam.use_cases:
+        _check_published(exam, use_case, leases)
+
+
+def _check_kind(
+    exam: Examination,
+    who: str,
+    cron: str,
+    leases: Sequence[Lease],
+    published: Callable[[date], date | None],
+    *,
+    call: str,
+) -> None:
+    """
+    Look at the runs of one kind.
+
+    Args:
+        exam: Told what is found.
+        who: The function, and the use case where it has one.
+        cron: Its schedule.
+        leases: Newest first.
+        published: Returns the newest date, of those since one, that a run is known to
+            have been done for by what it left: a repeat overwrites its lease.
+        call: The command that runs it locally.
+    """
+    now = exam.now.isoformat(timespec="microseconds")
+    for lease in leases:
+        if lease.state == "running" and lease.expires_at < now:
+            exam.error(
+                f"{who} for {lease.as_of} is stuck: it never ended, and its lease did "
+                f"at {lease.expires_at[:16]}",
+                "the function was cut short: see its log for memory and timeout; the "
+                "next run takes over",
+            )
+    dated = [one for one in leases if one.as_of != EPOCH.date()]
+    if not dated:
+        exam.lack(
+            f"{who} has never run",
+            "call it once, and run scheduler.sh",
+            locally=call,
+            severity=WARNING,
+        )
+        return
+    newest = dated[0]
+    known = [
+        one.as_of
+        for one in dated
+        if one.state == "done" or (one.state == "running" and one.expires_at >= now)
+    ]
+    if newest.as_of not in known:
+        # Where tables can not be read the leases are told all the same.
+        with contextlib.suppress(PropensityError):
+            left = published(dated[-1].as_of)
+            known += [left] if left else []
+    succeeded = max(known, default=None)
+    if newest.state == "failed":
+        is_repeat = succeeded is not None and succeeded >= newest.as_of
+        _tell_failure(exam, who, newest, is_repeat=is_repeat)
+    if newest.state == "damaged":
+        exam.error(
+            f"{who}: the lease of {newest.as_of} is damaged",
+            f"delete {newest.name} in the bucket: no run for that date begins before",
+        )
+    due = last_due(cron, exam.now - RUN_LATE, exam.zone)
+    if newest.as_of < due.astimezone(UTC).date():
+        exam.lack(
+            f"{who} was last run for {newest.as_of}; no schedule runs it here"
+            if exam.addresses
+            else f"{who} was missed: it was due on {due:%Y-%m-%d %H:%M}, and the last "
+            f"that succeeded is {succeeded or 'none'}",
+            "see in Cloud Scheduler whether its job is there, not paused, and what it "
+            "was answered; then call the function",
+            locally=call,
+        )
+
+
+def _tell_failure(
+    exam: Examination, who: str, lease: Lease, *, is_repeat: bool
+) -> None:
+    code = CODES.get(lease.error)
+    if code == ExportLate.code:
+        exam.warn(
+            f"{who} for {lease.as_of} waits for the newest day of the export",
+            "Cloud Scheduler calls it again; after PROPENSITY_EXPORT_WAIT_MINUTES it "
+            "goes on without that day, and with force at once",
+        )
+        return
+    why = code or lease.error or "no reason is given"
+    log = f"see the log of {who.partition(' ')[0]} of that run"
+    advice = (
+        f"docs/errors.md says what to do about {code}; its log line has the message"
+        if code
+        else f"{log}: it is no error that the project foresees"
+    )
+    if is_repeat:
+        exam.warn(
+            f"{who} for {lease.as_of} failed: {why}; what a run for that date has left "
+            "before is there",
+            advice,
+        )
+    else:
+        exam.error(f"{who} for {lease.as_of} failed: {why}", advice)
+
+
+def _published(
+    exam: Examination, use_case: UseCase, kind: str, since: date
+) -> date | None:
+    """Return the newest date since one that a use case's tables have a run of."""
+    if kind == "train":
+        rows = exam.warehouse.rows(
+            statement("recorded_versions"),
+            {"use_case": use_case.name, "at_most": LEASES},
+        )
+        # Version 0 came with the code, and no run has trained it.
+        trained = (row["as_of"] for row in rows if row["model_version"])
+        return max(trained, default=None)
+    [row] = exam.warehouse.rows(
+        statement("newest_runs"),
+        # A week that is evaluated begins before its run.
+        {"use_case": use_case.name, "since": since - EVALUATED},
+    )
+    newest: date | None = row[PUBLISHED[kind][0]]
+    return newest
+
+
+def _compacted(exam: Examination, since: date) -> date | None:
+    """Return the day of the last compaction since one, by the watermark."""
+    try:
+        moment = read_watermark(exam.artifacts).moment
+    except DAMAGED:
+        return None
+    began = (moment + compact.IN_FLIGHT).date()
+    return began if began >= since else None
+
+
+def _check_published(
+    exam: Examination,
+    use_case: UseCase,
+    leases: Mapping[tuple[str, str], Sequence[Lease]],
+) -> None:
+    """Compare what runs said they had published with what the tables have."""
+    done = {
+        kind: [
+            one.as_of
+            for one in leases.get((use_case.name, kind), ())
+            if one.state == "done"
+        ]
+        for kind in PUBLISHED
+    }
+    oldest = min((one for days in done.values() for one in days), default=None)
+    if oldest is None:
+        return
+    for kind, (_, table, folder) in PUBLISHED.items():
+        if not done[kind]:
+            continue
+        there = _published(exam, use_case, kind, oldest)
+        if there is None or there < max(done[kind]):
+            exam.error(
+                f"{use_case.name}: the run of {max(done[kind])} is done, and "
+                f"{table.name} ends with {there or 'nothing'}",
+                "rows were deleted, or PROPENSITY_DATASET was changed: restore the "
+                f"table, or run {folder} again with that as_of",
+            )

@@ -1,0 +1,242 @@
+"""
+Topics, subscriptions and the stream: what waits, and what is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+from google.api_core import exceptions as api
+from google.pubsub_v1 import PublisherClient, SubscriberClient
+from google.pubsub_v1.services.publisher.transports import PublisherGrpcTransport
+from google.pubsub_v1.services.subscriber.transports import SubscriberGrpcTransport
+
+from offline.doctor.examination import (
+    DAMAGED,
+    DAY,
+    GOOGLE,
+    PATIENCE_S,
+    RESTORE,
+    SET_UP,
+    Examination,
+    Services,
+    has_stream,
+    reaching,
+    topic_names,
+)
+from offline.doctor.report import moment_text
+from offline.doctor.rights import session
+from propensity import topics
+from propensity.runs.watermark import EPOCH, WATERMARK, read_watermark
+from propensity.settings import Settings
+from propensity.statements import statement
+
+# The compaction runs daily; as the alert run_missed.
+WATERMARK_OLD = timedelta(days=2)
+
+# As the alert stream_lag.
+LAG = timedelta(minutes=5)
+
+
+def check_topics(exam: Examination, services: Services = GOOGLE) -> None:
+    """Whether topics and subscriptions are there, and no message is given up."""
+    settings, project = exam.settings, exam.settings.project
+    channel = _channel(settings)
+    made: dict[str, Any] = {}
+    if channel is not None:
+        made = {"transport": PublisherGrpcTransport(channel=channel)}
+    with reaching("Pub/Sub"), PublisherClient(**made) as publisher:
+        missing = []
+        for name in topic_names(settings):
+            try:
+                publisher.get_topic(
+                    topic=f"projects/{project}/topics/{name}",
+                    retry=None,
+                    timeout=PATIENCE_S,
+                )
+            except api.NotFound:
+                missing.append(name)
+    if missing == topic_names(settings) and not has_stream(exam):
+        exam.skip("there is no topic: the stream is not deployed")
+        return
+    if missing:
+        exam.error(f"topics are missing: {', '.join(missing)}", SET_UP)
+    channel = _channel(settings)
+    if channel is not None:
+        made = {"transport": SubscriberGrpcTransport(channel=channel)}
+    with reaching("Pub/Sub"), SubscriberClient(**made) as subscriber:
+        for one in topics.SUBSCRIPTIONS:
+            called = topics.subscription_name(settings, one)
+            path = f"projects/{project}/subscriptions/{called}"
+            try:
+                found = subscriber.get_subscription(
+                    subscription=path, retry=None, timeout=PATIENCE_S
+                )
+            except api.NotFound:
+                exam.error(
+                    f"the subscription {called} is missing: what is published to "
+                    f"{topics.topic_name(settings, one.topic)} is lost to it",
+                    SET_UP,
+                )
+                continue
+            _check_subscription(exam, one, found)
+            if not one.function:
+                waiting = _waiting(exam, subscriber, path, services)
+                if waiting:
+                    exam.error(
+                        f"{waiting} messages wait in {called}: they could not be "
+                        f"delivered {topics.SUBSCRIPTIONS[0].attempts} times",
+                        "see the log of stream_features and score_stream for why, then "
+                        "bring them back: propensity replay dead-letters",
+                    )
+
+
+def _channel(settings: Settings) -> grpc.Channel | None:
+    if not settings.pubsub_endpoint:
+        return None
+    return grpc.insecure_channel(settings.pubsub_endpoint)
+
+
+def _check_subscription(
+    exam: Examination, wanted: topics.Subscription, found: Any
+) -> None:
+    settings, project = exam.settings, exam.settings.project
+    called = topics.subscription_name(settings, wanted)
+    topic = f"projects/{project}/topics/{topics.topic_name(settings, wanted.topic)}"
+    if found.topic != topic:
+        exam.error(
+            f"the subscription {called} is of {found.topic.rpartition('/')[2]}, "
+            f"and not of {topic.rpartition('/')[2]}",
+            f"delete it, and {SET_UP}",
+        )
+    if not wanted.function:
+        return
+    if not found.push_config.push_endpoint:
+        exam.warn(
+            f"the subscription {called} pushes to nobody: its messages wait, for "
+            "seven days at most",
+            f"deploy {wanted.function}: its deploy.sh lets the subscription push to it",
+        )
+    given_up = topics.topic_name(settings, topics.DEAD_LETTERS)
+    letters = f"projects/{project}/topics/{given_up}"
+    if found.dead_letter_policy.dead_letter_topic != letters:
+        exam.error(
+            f"the subscription {called} has no dead-letter topic: a message that "
+            "never succeeds is delivered again for ever",
+            SET_UP,
+        )
+
+
+def _waiting(
+    exam: Examination, subscriber: SubscriberClient, path: str, services: Services
+) -> int:
+    """Return how many messages wait in a subscription that is pulled."""
+    if exam.settings.pubsub_endpoint and services is GOOGLE:
+        # An emulator has no metrics: look, and put back at once what was looked at.
+        with warnings.catch_warnings():
+            # Deprecated, since what waits on some server may be missed: here is one.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            pulled = subscriber.pull(
+                subscription=path,
+                max_messages=1_000,
+                return_immediately=True,
+                retry=None,
+                timeout=PATIENCE_S,
+            )
+        ids = [one.ack_id for one in pulled.received_messages]
+        if ids:
+            subscriber.modify_ack_deadline(
+                subscription=path, ack_ids=ids, ack_deadline_seconds=0
+            )
+        return len(ids)
+    name = path.rpartition("/")[2]
+    until = datetime.now(UTC)
+    with contextlib.closing(session(exam, services)) as asking:
+        answer = asking.get(
+            f"{services.monitoring}/{exam.settings.project}/timeSeries",
+            params={
+                "filter": 'metric.type="pubsub.googleapis.com/subscription/'
+                'num_undelivered_messages" AND '
+                f'resource.labels.subscription_id="{name}"',
+                "interval.startTime": (until - timedelta(minutes=15)).isoformat(),
+                "interval.endTime": until.isoformat(),
+            },
+            timeout=PATIENCE_S,
+        )
+    if answer.status_code != 200:
+        exam.skip(
+            f"how many messages wait in {name}: Cloud Monitoring answers "
+            f"{answer.status_code}, as without the role monitoring.viewer"
+        )
+        return 0
+    series = answer.json().get("timeSeries") or [{}]
+    points = series[0].get("points") or [{}]
+    return int(points[0].get("value", {}).get("int64Value", 0))
+
+
+def check_stream(exam: Examination) -> None:
+    """Whether events are counted, scored in time, and accepted."""
+    since = exam.now - DAY
+    window = {"since": since, "since_day": since.date()}
+    if has_stream(exam):
+        _check_watermark(exam)
+    scored = {
+        name
+        for use_case in exam.use_cases
+        # A registration opens the time in which a user is scored.
+        for name in (use_case.scored or ("new_registration",))
+    }
+    for row in exam.warehouse.rows(
+        statement("stream_lag"), {**window, "scored": sorted(scored)}
+    ):
+        name, scorable, last = row["use_case"], row["scorable_at"], row["scored_at"]
+        if scorable is None or name not in exam.champions:
+            continue
+        if last is None:
+            exam.error(
+                f"{name}: events came until {scorable:%Y-%m-%d %H:%M}, and none "
+                f"has had a score since {since:%Y-%m-%d %H:%M}",
+                "see the log of score_stream, and whether its subscription pushes",
+            )
+        elif scorable - last > LAG:
+            minutes = (scorable - last) / timedelta(minutes=1)
+            exam.error(
+                f"{name}: scores are {minutes:,.0f} minutes behind the events",
+                "see the log of score_stream: it fails, or needs more instances "
+                "(--max-instances in 04-StreamFeatures/deploy.sh)",
+            )
+    letters = exam.warehouse.rows(statement("dead_letter_reasons"), window)
+    if letters:
+        told = ", ".join(f"{row['reason']} {row['messages']:,}" for row in letters)
+        total = sum(row["messages"] for row in letters)
+        exam.warn(
+            f"{total:,} events became dead letters since {moment_text(since)}: {told}",
+            "see detail and field in dead_letters, correct the producer, and replay "
+            "what can be: propensity replay --help",
+        )
+
+
+def _check_watermark(exam: Examination) -> None:
+    try:
+        watermark = read_watermark(exam.artifacts).moment
+    except DAMAGED:
+        exam.error(
+            f"{WATERMARK} is damaged",
+            f"{RESTORE}, or delete it and run the compaction with force",
+        )
+        return
+    if watermark == EPOCH:
+        # Whether it never ran is told among the runs.
+        return
+    age = exam.now - watermark
+    if age > WATERMARK_OLD:
+        exam.lack(
+            f"the compaction is {age.days} days behind: the view of the features "
+            "stays exact, and reads more every day",
+            "see the log of compact_features, and call it",
+            locally=exam.call("compact_features"),
+        )

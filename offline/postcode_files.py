@@ -1,0 +1,337 @@
+"""
+Files of postcodes: CSV or Parquet, packed or not, whose columns are guessed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from pyarrow import csv
+from tqdm import tqdm
+
+from propensity.errors import SchemaError
+from propensity.events.postcodes import normalised
+
+POSTCODE, INDEX = "postcode", "socioeconomic_idx"
+
+# What the column of postcodes may be called, in small letters and digits: as most
+# tables have it, and as the directories of the British statistics offices do.
+POSTCODE_NAMES = frozenset(
+    {"postcode", "postalcode", "pcd", "pcd2", "pcd7", "pcd8", "pcds", "zip", "zipcode"}
+)
+
+# The longest postcodes of the world have ten. The functions keep the table in memory,
+# every row as wide as the widest.
+MAXIMUM_CHARACTERS = 16
+
+# As data frames and spreadsheets write that there is no number.
+NO_NUMBER = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
+READ_BYTES = 2**20
+BATCH_ROWS = 2**16
+_GZIP, _ZSTANDARD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_SEPARATORS = ",;\t|"
+SCHEMA = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
+Advance = Callable[[int], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PostcodeFile:
+    """A file whose columns are known; ``batches`` reads it, once."""
+
+    postcode_column: str
+    index_column: str
+    read: Callable[[], Iterator[pa.RecordBatch]]
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """
+        Yield all rows as ``postcode`` STRING, normalised, and index FLOAT64.
+
+        Either is null where the row has none.
+
+        Raises:
+            SchemaError: A row has what can be neither; or the file is broken.
+        """
+        return typed(self.read(), self.postcode_column, self.index_column)
+
+
+@contextlib.contextmanager
+def opened(
+    path: Path, *, postcode_column: str | None, index_column: str | None
+) -> Iterator[PostcodeFile]:
+    """
+    Open a file of postcodes, and show a bar on stderr while it is read.
+
+    Args:
+        path: CSV or Parquet.
+        postcode_column: Its name, None to guess.
+        index_column: Its name, None to guess.
+
+    Raises:
+        SchemaError: It can not be read, or its columns can not be told.
+    """
+    if not path.is_file():
+        raise SchemaError(f"there is no file {path}")
+    try:
+        with path.open("rb") as file:
+            is_parquet = file.read(len(_PARQUET)) == _PARQUET
+        schema = pq.read_schema(path) if is_parquet else _csv_schema(path)
+        columns = chosen(schema, postcode_column, index_column)
+        read = _parquet_batches if is_parquet else _csv_batches
+        with tqdm(
+            desc="reading",
+            total=path.stat().st_size,
+            unit="B",
+            unit_scale=True,
+            disable=None,
+        ) as bar:
+            yield PostcodeFile(
+                postcode_column=columns[0],
+                index_column=columns[1],
+                read=lambda: read(path, columns, bar.update),
+            )
+    except (pa.ArrowException, OSError) as error:
+        raise SchemaError(f"{path} can not be read: {error}") from error
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}") from error
+
+
+def _parquet_batches(
+    path: Path, columns: tuple[str, str], advance: Advance
+) -> Iterator[pa.RecordBatch]:
+    with pq.ParquetFile(path) as file:
+        size = path.stat().st_size / max(1, file.metadata.num_rows)
+        for batch in file.iter_batches(batch_size=BATCH_ROWS, columns=list(columns)):
+            advance(round(size * batch.num_rows))
+            yield batch
+
+
+def decompressed(raw: IO[bytes]) -> IO[bytes]:
+    """
+    Return what a file holds, be it packed by gzip, by Zstandard or not at all.
+
+    Args:
+        raw: At its beginning; may be closed with what is returned.
+    """
+    start = raw.read(len(_ZSTANDARD))
+    raw.seek(0)
+    codec = "gzip" if start.startswith(_GZIP) else "zstd"
+    if codec == "zstd" and start != _ZSTANDARD:
+        return raw
+    stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), codec)
+    return io.BufferedReader(stream, READ_BYTES)
+
+
+def _csv_reader(path: Path, file: IO[bytes], columns: Sequence[str] = ()) -> Any:
+    with path.open("rb") as raw:
+        header = decompressed(raw).readline(READ_BYTES).decode("latin-1")
+    return csv.open_csv(
+        file,
+        # In one thread, so that an error names its row.
+        read_options=csv.ReadOptions(use_threads=False, block_size=READ_BYTES),
+        parse_options=csv.ParseOptions(
+            delimiter=max(_SEPARATORS, key=header.count), newlines_in_values=True
+        ),
+        convert_options=csv.ConvertOptions(
+            include_columns=list(columns),
+            # As they are written: a postcode may look like a number.
+            column_types=dict.fromkeys(columns, pa.string()),
+        ),
+    )
+
+
+def _csv_schema(path: Path) -> pa.Schema:
+    """Return the columns, and the types that their first values look like."""
+    with path.open("rb") as raw, _csv_reader(path, decompressed(raw)) as reader:
+        return reader.schema
+
+
+def _csv_batches(
+    path: Path, columns: tuple[str, str], advance: Advance
+) -> Iterator[pa.RecordBatch]:
+    done = 0
+    with (
+        path.open("rb") as raw,
+        _csv_reader(path, decompressed(raw), columns) as reader,
+    ):
+        for batch in reader:
+            advance(raw.tell() - done)
+            done = raw.tell()
+            yield batch
+
+
+def chosen(
+    schema: pa.Schema, postcode_column: str | None, index_column: str | None
+) -> tuple[str, str]:
+    """
+    Return the columns of postcodes and of the index.
+
+    Args:
+        schema: Of the file.
+        postcode_column: What the caller names, None to guess.
+        index_column: What the caller names, None to guess.
+
+    Raises:
+        SchemaError: There is no such column, or none or several may be meant.
+    """
+    postcode = postcode_column or _guessed(
+        schema,
+        "postcode",
+        [POSTCODE],
+        lambda field: re.sub("[^a-z0-9]", "", field.name.lower()) in POSTCODE_NAMES,
+    )
+    index = index_column or _guessed(
+        schema,
+        "index",
+        [INDEX],
+        lambda field: _is_numeric(field.type) and field.name != postcode,
+    )
+    for name, option in ((postcode, "postcode"), (index, "index")):
+        if (count := schema.names.count(name)) != 1:
+            raise SchemaError(
+                f"there {'are several' if count else 'is no'} column {name!r}. "
+                f"{_found(schema)}; name one by --{option}-column"
+            )
+    if postcode == index:
+        raise SchemaError(f"{postcode!r} can not be both the postcode and the index")
+    return postcode, index
+
+
+def _guessed(
+    schema: pa.Schema, of: str, sure: Sequence[str], may_be: Callable[[Any], bool]
+) -> str:
+    found: list[str] = [name for name in schema.names if name.lower() in sure]
+    if len(found) != 1:
+        found = [field.name for field in schema if may_be(field)]
+    if len(found) != 1:
+        which = (
+            f"the {of} may be any of {', '.join(found)}"
+            if found
+            else f"no column looks like the {of}"
+        )
+        raise SchemaError(f"{which}. {_found(schema)}; name it by --{of}-column")
+    return found[0]
+
+
+def _found(schema: pa.Schema) -> str:
+    return f"Columns found: {', '.join(schema.names)}"
+
+
+def _is_numeric(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_decimal(kind)
+    )
+
+
+def typed(
+    batches: Iterable[pa.RecordBatch], postcode_column: str, index_column: str
+) -> Iterator[pa.RecordBatch]:
+    """
+    Yield batches as ``postcode``, normalised, and ``socioeconomic_idx``, finite.
+
+    Either is null where a row has none.
+
+    Raises:
+        SchemaError: A row has something else; it is counted from 1, without a header.
+    """
+    row = 1
+    for batch in batches:
+        codes = _codes(batch.column(postcode_column), postcode_column, row)
+        values = _values(batch.column(index_column), index_column, row)
+        row += batch.num_rows
+        yield pa.RecordBatch.from_arrays([codes, values], schema=SCHEMA)
+
+
+def _codes(column: pa.Array, name: str, first_row: int) -> pa.Array:
+    column = _plain(column)
+    kind = column.type
+    if not (pa.types.is_integer(kind) or _is_text(kind) or pa.types.is_null(kind)):
+        raise SchemaError(f"column {name!r} holds no postcodes: its type is {kind}")
+    texts = column.cast(pa.string())
+    codes = pc.replace_substring_regex(
+        pc.ascii_upper(texts), pattern="[^A-Z0-9]+", replacement=""
+    )
+    is_plain = pc.fill_null(pc.string_is_ascii(texts), True)
+    if not pc.all(is_plain).as_py():
+        # Capitals of other alphabets are Python's business.
+        is_odd = pc.invert(is_plain)
+        odd = [normalised(text) for text in texts.filter(is_odd).to_pylist()]
+        codes = pc.replace_with_mask(codes, is_odd, pa.array(odd, pa.string()))
+    lengths = pc.utf8_length(codes)
+    if (pc.max(lengths).as_py() or 0) > MAXIMUM_CHARACTERS:
+        place = pc.index(pc.greater(lengths, MAXIMUM_CHARACTERS), True).as_py()
+        raise SchemaError(
+            f"row {first_row + place}: {_shown(texts[place])} in column {name!r} is no "
+            f"postcode, it has more than {MAXIMUM_CHARACTERS} letters and digits"
+        )
+    return pc.if_else(pc.equal(lengths, 0), pa.scalar(None, pa.string()), codes)
+
+
+def _values(column: pa.Array, name: str, first_row: int) -> pa.Array:
+    column = _plain(column)
+    kind = column.type
+    if _is_text(kind):
+        values = _numbers(column.cast(pa.string()), name, first_row)
+    elif _is_numeric(kind) or pa.types.is_null(kind):
+        values = column.cast(pa.float64(), safe=False)
+    else:
+        raise SchemaError(f"column {name!r} holds no numbers: its type is {kind}")
+    # Data frames write NaN for a missing number.
+    values = pc.if_else(pc.is_nan(values), pa.scalar(None, pa.float64()), values)
+    if pc.any(pc.is_inf(values)).as_py():
+        place = pc.index(pc.is_inf(values), True).as_py()
+        raise SchemaError(
+            f"row {first_row + place}: the index in column {name!r} is infinite"
+        )
+    # The zero that has a sign is no other value.
+    return pc.add(values, 0.0)
+
+
+def _numbers(texts: pa.Array, name: str, first_row: int) -> pa.Array:
+    texts = pc.utf8_trim_whitespace(texts)
+    is_none = pc.is_in(texts, pa.array(NO_NUMBER))
+    texts = pc.if_else(is_none, pa.scalar(None, pa.string()), texts)
+    try:
+        return texts.cast(pa.float64())
+    except pa.ArrowInvalid as error:
+        place = next(at for at, text in enumerate(texts) if not _is_number(text))
+        raise SchemaError(
+            f"row {first_row + place}: wanted a number in column {name!r}, found "
+            f"{_shown(texts[place])}"
+        ) from error
+
+
+def _is_number(text: pa.Scalar) -> bool:
+    try:
+        text.cast(pa.float64())
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    kind = column.type
+    return column.cast(kind.value_type) if pa.types.is_dictionary(kind) else column
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+    )
+
+
+def _shown(text: pa.Scalar) -> str:
+    shown = repr(str(text))
+    return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,0 +1,211 @@
+"""
+What failed too often: the subscription of dead letters, back to its topics.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from google.api_core import exceptions as api
+from google.cloud.pubsub_v1 import SubscriberClient
+from google.pubsub_v1.types import PubsubMessage
+from tqdm import tqdm
+
+from offline.replay.messages import Outgoing, identified
+from offline.replay.sending import Sender, Stop, TokenBucket, translated
+from propensity import topics
+from propensity.settings import Settings
+
+# Pulled at once. What is pulled has to be published within the subscription's deadline
+# for acknowledgements, a minute, at any rate.
+PULLED = 500
+PULLED_S = 10.0
+
+# A pull that finds nothing so long has found all.
+PATIENCE_S = 10.0
+PULL_S = 5.0
+
+# The one that is pulled; in a deployment behind its prefix.
+[SUBSCRIPTION] = [one.name for one in topics.SUBSCRIPTIONS if not one.function]
+
+# What Pub/Sub adds to the attributes of a dead letter.
+ADDED = "CloudPubSubDeadLetter"
+ORIGIN = "CloudPubSubDeadLetterSourceSubscription"
+
+# Of one request.
+MAXIMUM_IDS = 1_000
+
+
+class DeadLetters:
+    """
+    The subscription to the topic of dead letters.
+
+    What was pulled and not acknowledged goes back to it on ``close``.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._client = SubscriberClient()
+        self._name = topics.prefixed(settings.topic_prefix, SUBSCRIPTION)
+        self._path = f"projects/{settings.project}/subscriptions/{self._name}"
+        self._held: dict[str, str] = {}  # id for acknowledgement, by message id
+
+    def pull(self, count: int, *, seconds: float) -> list[Any]:
+        """
+        Return messages that are not held yet, none if none came in time.
+
+        Raises:
+            PropensityError: There is no such subscription, or no answer.
+        """
+        try:
+            answer = self._client.pull(
+                subscription=self._path, max_messages=count, retry=None, timeout=seconds
+            )
+        except api.DeadlineExceeded:
+            return []
+        except api.GoogleAPIError as error:
+            raise translated(error, f"subscription {self._name}") from error
+        new = {}
+        for one in answer.received_messages:
+            if one.message.message_id not in self._held:
+                new[one.message.message_id] = one.message
+            self._held[one.message.message_id] = one.ack_id
+        return list(new.values())
+
+    def acknowledge(self, message_ids: Iterable[str]) -> None:
+        """
+        Take messages out of the subscription, for good.
+
+        Raises:
+            PropensityError: They may be delivered again.
+        """
+        done = list(message_ids)
+        try:
+            for ids in _pieces([self._held[one] for one in done]):
+                self._client.acknowledge(subscription=self._path, ack_ids=ids)
+        except api.GoogleAPIError as error:
+            raise translated(error, f"subscription {self._name}") from error
+        for one in done:
+            del self._held[one]
+
+    def close(self) -> None:
+        """Give back what is held, which would come back in a minute by itself."""
+        with contextlib.suppress(api.GoogleAPIError):
+            for ids in _pieces(list(self._held.values())):
+                self._client.modify_ack_deadline(
+                    subscription=self._path, ack_ids=ids, ack_deadline_seconds=0
+                )
+        self._client.close()
+
+
+def _pieces(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(ids), MAXIMUM_IDS):
+        yield ids[start : start + MAXIMUM_IDS]
+
+
+def send_dead_letters(
+    letters: DeadLetters,
+    *,
+    sender: Sender,
+    bucket: TokenBucket,
+    stop: Stop,
+    topic: str | None,
+    limit: int | None,
+    rate: float,
+    wait: float,
+) -> None:
+    """
+    Send dead letters back until none comes for a while; acknowledge what was sent.
+
+    Args:
+        letters: The subscription.
+        sender: To publish them.
+        bucket: Of the rate.
+        stop: When to stop.
+        topic: Where they go, None for where each was before.
+        limit: How many to take, None for all.
+        rate: Messages a second, 0 for no limit.
+        wait: Seconds without a message before it ends.
+
+    Raises:
+        PropensityError: The subscription can not be read, or what was sent can not be
+            acknowledged and will be sent again.
+    """
+    tally = sender.tally
+    # What is pulled has to be sent well before its deadline for acknowledgement.
+    most = max(1, min(PULLED, int((rate or PULLED) * PULLED_S)))
+    left = limit
+    is_due = False
+    newest = time.monotonic()
+    with tqdm(desc="sending", unit=" messages", disable=None) as bar:
+        while not stop.is_asked and tally.failure is None and left != 0:
+            # Before the pull: at a low rate the wait may outlast the deadline.
+            is_due = is_due or bucket.take(stop)
+            if not is_due:
+                break
+            count = most if left is None else min(most, left)
+            new = letters.pull(count, seconds=max(2.0, min(PULL_S, wait)))
+            if not new:
+                if time.monotonic() - newest >= wait:
+                    return
+                continue
+            futures = {}
+            for message in new:
+                if not (is_due or bucket.take(stop)):
+                    break
+                is_due = False
+                outgoing = returned(message, letters.settings, topic=topic)
+                if outgoing is None:
+                    origin = message.attributes[ORIGIN]
+                    tally.left_out[f"of {origin}, which is no subscription here"] += 1
+                else:
+                    futures[message.message_id] = sender.send(outgoing)
+                left = None if left is None else left - 1
+                bar.update()
+            sender.drain()
+            letters.acknowledge(
+                one
+                for one, future in futures.items()
+                if future is not None and future.exception() is None
+            )
+            newest = time.monotonic()
+    tally.place = ""
+
+
+def returned(
+    message: PubsubMessage, settings: Settings, *, topic: str | None
+) -> Outgoing | None:
+    """
+    Return a dead letter as the message that it was, to the topic that it was on.
+
+    Args:
+        message: From the topic of dead letters.
+        settings: Which may name topics otherwise.
+        topic: Where it is to go in any case, None for where it was.
+
+    Returns:
+        None if it comes from a subscription that nobody here knows.
+    """
+    known = {
+        topics.subscription_name(settings, one): topics.topic_name(settings, one.topic)
+        for one in topics.SUBSCRIPTIONS
+    }
+    origin = message.attributes.get(ORIGIN)
+    # Without an origin somebody put it there by hand.
+    by_hand = topics.topic_name(settings, topics.EVENTS)
+    to = topic or (by_hand if origin is None else known.get(origin))
+    if to is None:
+        return None
+    kept = {
+        name: value
+        for name, value in message.attributes.items()
+        if not name.startswith(ADDED)
+    }
+    return Outgoing(
+        data=message.data,
+        attributes=identified(message.data, kept, message.message_id),
+        topic=to,
+    )

@@ -1,0 +1,276 @@
+"""
+Files of card transactions: CSV or Parquet, in the public form or the events' own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from pyarrow import csv
+
+from propensity.errors import SchemaError
+from propensity.timeframe import moment_of
+from propensity.usecases import UseCase
+
+TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
+_MICROSECONDS = pa.timestamp("us", tz="UTC")
+_PARQUET = b"PAR1"
+_ID_CHARACTERS = 24
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transactions:
+    """
+    Transactions of a file, in its order.
+
+    ``at`` and ``truth_at`` are microseconds since 1970, UTC, (n,); ``features`` is
+    (n, F) in the use case's order; ``label`` is 0, 1, or -1 where none is known.
+    """
+
+    use_case: UseCase
+    ids: Sequence[str]
+    at: NDArray[np.int64]
+    features: NDArray[np.float64]
+    label: NDArray[np.int8]
+    truth_at: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def days(self) -> tuple[date, date]:
+        """The first and the last day, UTC."""
+        return utc_of(self.at.min()).date(), utc_of(self.at.max()).date()
+
+    def __str__(self) -> str:
+        first, last = self.days
+        known = int((self.label >= 0).sum())
+        return (
+            f"{len(self):,} transactions from {first} to {last}: the outcome of "
+            f"{known:,} is known, {int((self.label == 1).sum()):,} are fraud"
+        )
+
+
+def read(
+    path: Path,
+    use_case: UseCase,
+    *,
+    start: datetime | None,
+    limit: int | None = None,
+    now: datetime,
+) -> Transactions:
+    """
+    Read and check the transactions of a file.
+
+    Args:
+        path: CSV or Parquet.
+        use_case: One that scores events.
+        start: What Time counts from; None where the file has event_time.
+        limit: Only the first rows; None for all.
+        now: No transaction may be later.
+
+    Raises:
+        SchemaError: It can not be read, a column is missing, or a row has what it can
+            not have; rows are counted from 1, without a header.
+    """
+    if not use_case.scores_events:
+        raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
+    try:
+        with path.open("rb") as file:
+            is_parquet = file.read(len(_PARQUET)) == _PARQUET
+        table = pq.read_table(path) if is_parquet else csv.read_csv(path)
+    except (pa.ArrowException, OSError) as error:
+        raise SchemaError(f"{path} can not be read: {error}") from error
+    try:
+        return transactions(table.slice(0, limit), use_case, start=start, latest=now)
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error.message}") from error
+
+
+def transactions(
+    table: pa.Table, use_case: UseCase, *, start: datetime | None, latest: datetime
+) -> Transactions:
+    """
+    Return the transactions of a table in either form.
+
+    Raises:
+        SchemaError: As ``read``.
+    """
+    if not len(table):
+        raise SchemaError("it holds no transaction")
+    missing = [name for name in use_case.features if name not in table.column_names]
+    if missing:
+        raise SchemaError(
+            f"there is no column {', '.join(missing)}; found are "
+            f"{', '.join(table.column_names)}"
+        )
+    features = np.column_stack([_numbers(table, name) for name in use_case.features])
+    at = _moments(table, start)
+    if at.max() > microseconds_of(latest):
+        row = int(np.argmax(at))
+        raise SchemaError(
+            f"row {row + 1} would be at {utc_of(at[row]):%Y-%m-%d %H:%M}, which is "
+            "still to come; choose an earlier --start"
+        )
+    label = _labels(table, _field(use_case, use_case.truths, "truth"))
+    known_at = _field(use_case, use_case.truths, "truth time")
+    truth_at = at
+    if known_at in table.column_names:
+        told = _timestamps(table[known_at], known_at)
+        truth_at = np.where(_is_null(table[known_at]), at, told)
+    identity = _field(use_case, use_case.scored, "identity")
+    ids = (
+        _texts(table[identity], identity)
+        if identity in table.column_names
+        else _identities(at, features)
+    )
+    return Transactions(
+        use_case=use_case,
+        ids=ids,
+        at=at,
+        features=features,
+        label=label,
+        truth_at=truth_at,
+    )
+
+
+def _field(use_case: UseCase, types: Sequence[str], kind: str) -> str:
+    """Return the field of a kind that events of one of the types have."""
+    for name in types:
+        for field, declared in use_case.event_types.get(name, {}).items():
+            if declared == kind:
+                return field
+    return ""
+
+
+def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    column = table[name]
+    try:
+        values = column.cast(pa.float64())
+    except pa.ArrowException as error:
+        raise SchemaError(f"column {name!r} holds no numbers: {error}") from error
+    finite = pc.fill_null(pc.is_finite(values), False).to_numpy()
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise SchemaError(
+            f"row {row + 1}: wanted a finite number in column {name!r}, found "
+            f"{column[row].as_py()!r}"
+        )
+    floats: NDArray[np.float64] = values.to_numpy()
+    return floats
+
+
+def _moments(table: pa.Table, start: datetime | None) -> NDArray[np.int64]:
+    if EVENT_TIME in table.column_names:
+        moments = table[EVENT_TIME]
+        if moments.null_count:
+            row = int(np.argmax(_is_null(moments)))
+            raise SchemaError(f"row {row + 1} has no {EVENT_TIME}")
+        return _timestamps(moments, EVENT_TIME)
+    if TIME not in table.column_names:
+        raise SchemaError(
+            f"there is neither a column {EVENT_TIME} nor {TIME}; found are "
+            f"{', '.join(table.column_names)}"
+        )
+    if start is None:
+        raise SchemaError(
+            f"{TIME} counts seconds from a moment that the file does not say; name it "
+            "by --start"
+        )
+    seconds = _numbers(table, TIME)
+    if seconds.min() < 0:
+        raise SchemaError(f"row {int(np.argmin(seconds)) + 1}: {TIME} is negative")
+    return microseconds_of(start) + np.rint(seconds * 1e6).astype(np.int64)
+
+
+def _timestamps(column: pa.ChunkedArray, name: str) -> NDArray[np.int64]:
+    """Return moments as microseconds, 0 for null; a text without a zone is UTC."""
+    try:
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            moments = [
+                None if text is None else moment_of(text) for text in column.to_pylist()
+            ]
+            column = pa.chunked_array([pa.array(moments, _MICROSECONDS)])
+        elif not pa.types.is_timestamp(column.type):
+            raise SchemaError(f"column {name!r} holds no moments: {column.type}")
+        elif column.type.tz is None:
+            column = pc.assume_timezone(column.cast(pa.timestamp("us")), "UTC")
+        whole = column.cast(_MICROSECONDS, safe=False).cast(pa.int64())
+    except (ValueError, pa.ArrowException) as error:
+        raise SchemaError(f"column {name!r} holds no moments: {error}") from error
+    counted: NDArray[np.int64] = pc.fill_null(whole, 0).to_numpy()
+    return counted
+
+
+def _labels(table: pa.Table, name: str) -> NDArray[np.int8]:
+    """Return 0 and 1, and -1 where a row does not say."""
+    named = [one for one in (CLASS, name) if one in table.column_names]
+    if not named:
+        return np.full(len(table), -1, np.int8)
+    column = table[named[0]]
+    try:
+        values = pc.fill_null(column.cast(pa.float64()), -1.0).to_numpy()
+    except pa.ArrowException as error:
+        raise SchemaError(f"column {named[0]!r} is no outcome: {error}") from error
+    odd = ~np.isin(values, (-1.0, 0.0, 1.0)) | (_is_null(column) != (values == -1.0))
+    if odd.any():
+        row = int(np.argmax(odd))
+        raise SchemaError(
+            f"row {row + 1}: wanted 0 or 1 in column {named[0]!r}, found "
+            f"{column[row].as_py()!r}"
+        )
+    labels: NDArray[np.int8] = values.astype(np.int8)
+    return labels
+
+
+def _texts(column: pa.ChunkedArray, name: str) -> list[str]:
+    texts = column.cast(pa.string()).to_pylist()
+    if not all(texts):
+        row = next(place for place, text in enumerate(texts) if not text)
+        raise SchemaError(f"row {row + 1} has no {name}")
+    if len(set(texts)) < len(texts):
+        twice, _ = Counter(texts).most_common(1)[0]
+        raise SchemaError(f"{name} {twice[:64]!r} is in several rows")
+    return [str(text) for text in texts]
+
+
+def _is_null(column: pa.ChunkedArray) -> NDArray[np.bool_]:
+    found: NDArray[np.bool_] = column.is_null().to_numpy()
+    return found
+
+
+def _identities(at: NDArray[np.int64], features: NDArray[np.float64]) -> list[str]:
+    """
+    Return an id for each row from what it holds; equal rows are numbered.
+
+    So it does not matter what the file is called, nor where in it a row stands.
+    """
+    seen: Counter[str] = Counter()
+    ids = []
+    # Zero has two signs, and is one amount.
+    for moment, row in zip(at.tolist(), features + 0.0, strict=True):
+        digest = hashlib.sha256(moment.to_bytes(8, "big") + row.tobytes()).hexdigest()
+        short = digest[:_ID_CHARACTERS]
+        seen[short] += 1
+        ids.append(f"{short}-{seen[short]}" if seen[short] > 1 else short)
+    return ids
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Return a moment as microseconds since 1970, UTC."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def utc_of(microseconds: int | np.int64) -> datetime:
+    """Return the moment of microseconds since 1970, UTC."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(microseconds))

@@ -1,0 +1,187 @@
+"""
+Made-up events of the GA4 export, among them those that no feature may see.
+
+A canary is an event outside of the window that a statement may read: where a row
+changes by it, the statement leaks. Each kind of event comes for old users and new ones,
+with values above and below all others, at the first moment outside of the window and
+later, and in daily tables as they lie in time zones behind and ahead of UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from propensity.usecases import Value
+
+Row = dict[str, Any]
+
+USERS = 24
+DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
+TICK = timedelta(microseconds=1)
+
+# What shops send, and what statements of a use case may look for besides.
+NAMES = (
+    "session_start", "page_view", "view_item", "add_to_cart", "begin_checkout",
+    "purchase", "refund", "sign_up",
+)  # fmt: skip
+
+_COUNTRIES = ("Norway", "Chile", "Kenya")
+_DEVICES = ("mobile", "desktop", "tablet")
+# Hours that a property's own time is ahead of UTC: its day is its daily table.
+_ZONES = (0, -8, 9)
+# Above and below all that events have otherwise; texts sort last and first.
+_EXTREMES = ((1e6, "zz canary"), (-1e6, "  canary"))
+
+
+@dataclass(frozen=True)
+class Maker:
+    """Makes events of the names and with the values that a use case reads."""
+
+    names: Sequence[str]
+    values: Sequence[Value]
+
+    def history(self, as_of: date, *, lookback: int, horizon: int) -> Iterator[Row]:
+        """Yield what happened in the lookback of a date, and in its horizon."""
+        first, last = moment(as_of) - lookback * DAY, moment(as_of) + horizon * DAY
+        for number in range(USERS):
+            user = f"user.{number:02}"
+            # The oldest moment that counts, the newest, and some between.
+            times = [first, moment(as_of) - TICK] if number % 4 == 0 else []
+            times += [
+                moment(as_of) - days * DAY + (5 + number) * HOUR / 2
+                for days in self._days(lookback)[number % 2 :: 1 + number % 2]
+            ]
+            # In each horizon some users do nothing, as those of label 0 do.
+            if number % 2:
+                times.append(moment(as_of) + (number % 2) * horizon * DAY / 2)
+            for step, time in enumerate(sorted(times)):
+                if not first <= time < last:
+                    continue
+                for name in self._some(number, step, is_later=time >= moment(as_of)):
+                    yield self.event(user, time, name, size=1.0 + number % 5)
+
+    def _days(self, lookback: int) -> Sequence[int]:
+        """Return how many days before a date something happened: few, of the span."""
+        return [*{1, 2, min(6, lookback), min(9, lookback), 1 + lookback // 2}]
+
+    def _some(self, number: int, step: int, *, is_later: bool) -> Iterable[str]:
+        if is_later:
+            return self.names
+        return {
+            self.names[(number + step * 3 + more) % len(self.names)]
+            for more in range(3)
+        }
+
+    def later(self, as_of: date, *, horizon: int) -> Iterator[Row]:
+        """Yield canaries at a date and after it."""
+        start = moment(as_of)
+        times = (start, start + TICK, start + 30 * HOUR, start + horizon * DAY - TICK)
+        yield from self._canaries(times)
+
+    def beyond(self, end: date) -> Iterator[Row]:
+        """Yield canaries at the end of a horizon and after it."""
+        yield from self._canaries((moment(end), moment(end) + TICK, moment(end) + HOUR))
+
+    def older(self, first: date) -> Iterator[Row]:
+        """Yield canaries before the first day of a lookback."""
+        start = moment(first)
+        yield from self._canaries((start - TICK, start - HOUR))
+
+    def _canaries(self, times: Iterable[datetime]) -> Iterator[Row]:
+        for place, time in enumerate(times):
+            for zone in _ZONES:
+                for turn, (size, text) in enumerate(_EXTREMES):
+                    for number in range(turn, USERS, 2):
+                        for name in self.names:
+                            yield self.event(
+                                f"user.{number:02}",
+                                time,
+                                name,
+                                size=size,
+                                text=text,
+                                zone=zone,
+                            )
+                    for name in self.names:
+                        user = f"canary.{place}.{zone}.{turn}"
+                        yield self.event(
+                            user, time, name, size=size, text=text, zone=zone
+                        )
+
+    def event(
+        self,
+        user: str,
+        time: datetime,
+        name: str,
+        *,
+        size: float,
+        text: str = "",
+        zone: int = 0,
+    ) -> Row:
+        """
+        Return one event.
+
+        Args:
+            user: ``user_pseudo_id``; ``user_id`` has it as well.
+            time: UTC.
+            name: Of the event.
+            size: What its numbers are made of.
+            text: What its texts are; by default one of few.
+            zone: Hours that the property's own time is ahead of UTC.
+        """
+        number = sum(user.encode())
+        microseconds = (time - datetime(1970, 1, 1, tzinfo=UTC)) // TICK
+        parameters: dict[str, Row] = {
+            "ga_session_id": {"int_value": microseconds // 86_400_000_000},
+            "engagement_time_msec": {"int_value": int(abs(size) * 1000)},
+            "value": {"double_value": size},
+            "currency": {"string_value": "USD"},
+        }
+        properties: dict[str, Row] = {}
+        for value in self.values:
+            held = parameters if value.record == "event_params" else properties
+            held[value.key] = _sent(value.type, size, text or f"v{number % 3}")
+        row: Row = {
+            "event_date": f"{time + zone * HOUR:%Y%m%d}",
+            "event_timestamp": microseconds,
+            "event_name": name,
+            "event_params": _listed(parameters),
+            "user_properties": _listed(properties),
+            "user_pseudo_id": user,
+            "user_id": user,
+            "user_first_touch_timestamp": microseconds - 86_400_000_000 * (number % 9),
+            "event_value_in_usd": size,
+            "geo": {"country": text or _COUNTRIES[number % 3]},
+            "device": {
+                "category": text or _DEVICES[number % 3],
+                "operating_system": text or "Android",
+            },
+            "traffic_source": {"source": text or "google", "medium": text or "cpc"},
+        }
+        if name in ("purchase", "refund"):
+            money = "purchase_revenue" if name == "purchase" else "refund_value"
+            row["ecommerce"] = {
+                money: size,
+                f"{money}_in_usd": size,
+                "transaction_id": f"T{microseconds}.{user}",
+            }
+            row["items"] = [{"item_id": text or "mug", "quantity": int(abs(size))}]
+        return row
+
+
+def moment(day: date) -> datetime:
+    """Return the midnight of a day, UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def _sent(kind: str, size: float, text: str) -> Row:
+    if kind == "STRING":
+        return {"string_value": text}
+    return {"int_value": int(size)} if kind == "INT64" else {"double_value": size}
+
+
+def _listed(values: dict[str, Row]) -> list[Row]:
+    return [{"key": key, "value": value} for key, value in values.items()]

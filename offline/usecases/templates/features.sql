@@ -1,0 +1,81 @@
+-- One row per user and as-of date: every user with an event in the lookback.
+-- Parameters: @as_ofs ARRAY<DATE>, each read at its midnight UTC; @lookback_days INT64;
+--   @user_column, @converting_event STRING; @first_suffix and @last_suffix STRING, the
+--   daily tables that can hold events of the lookbacks (constants prune the others).
+-- Source: view ga_events.
+-- A feature of a date reads events in [as_of - @lookback_days, as_of) and no other.
+--
+-- Columns of ga_events:
+${columns}
+-- and for what usecase.toml names: param_NAME of [event_params], property_NAME of
+-- [user_properties].
+WITH
+  -- Windows begin and end at midnight UTC, so they are unions of days: events are summed
+  -- once per user and day, and a date adds up its days. An event that the export has
+  -- twice is equal in every column, and counts once.
+  user_days AS (
+    SELECT
+      user_id,
+      EXTRACT(DATE FROM event_time) AS day,
+      MAX(event_timestamp) AS last_event,
+      COUNT(*) AS events,
+      COUNT(DISTINCT ga_session_id) AS sessions,
+      SUM(engagement_ms) AS engagement_ms,
+      COUNTIF(event_name = 'view_item') AS view_items,
+      COUNTIF(event_name = 'add_to_cart') AS add_to_carts,
+      COUNTIF(event_name = @converting_event) AS conversions,
+      SUM(IF(event_name = 'purchase', revenue, NULL)) AS revenue,
+      ARRAY_AGG(
+        STRUCT(device_category AS device_category, country AS country)
+        ORDER BY event_timestamp DESC, params_digest DESC
+        LIMIT 1
+      )[OFFSET(0)] AS visit
+    FROM
+      (
+        SELECT DISTINCT
+          IF(@user_column = 'user_id', user_id, user_pseudo_id) AS user_id,
+          event_time,
+          event_timestamp,
+          event_name,
+          ga_session_id,
+          IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL)
+            AS engagement_ms,
+          COALESCE(purchase_revenue_in_usd, purchase_revenue) AS revenue,
+          device_category,
+          country,
+          params_digest
+        FROM
+          ga_events
+        WHERE
+          table_suffix BETWEEN @first_suffix AND @last_suffix
+          AND IF(@user_column = 'user_id', user_id, user_pseudo_id) IS NOT NULL
+      )
+    GROUP BY
+      user_id,
+      day
+  )
+SELECT
+  as_of,
+  d.user_id,
+  (UNIX_MICROS(TIMESTAMP(as_of)) - MAX(d.last_event)) / 86400e6 AS recency_days,
+  COUNT(*) AS active_days,
+  SUM(d.events) AS events,
+  SUM(IF(d.day >= DATE_SUB(as_of, INTERVAL 7 DAY), d.events, 0)) AS events_7d,
+  SUM(d.sessions) AS sessions,
+  IFNULL(SUM(d.engagement_ms), 0) / 1e3 AS engagement_s,
+  SUM(d.view_items) AS view_items,
+  SUM(d.add_to_carts) AS add_to_carts,
+  SUM(d.conversions) AS conversions,
+  -- Money is NUMERIC, exact in sums; a model reads floats.
+  CAST(IFNULL(SUM(d.revenue), 0) AS FLOAT64) AS revenue,
+  ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].device_category
+    AS device_category,
+  ARRAY_AGG(d.visit ORDER BY d.day DESC LIMIT 1)[OFFSET(0)].country AS country
+FROM
+  UNNEST(@as_ofs) AS as_of
+INNER JOIN
+  user_days AS d
+  ON d.day >= DATE_SUB(as_of, INTERVAL @lookback_days DAY) AND d.day < as_of
+GROUP BY
+  as_of,
+  d.user_id

@@ -1,0 +1,187 @@
+"""
+BigQuery: its clients, its limits, and errors as the project's own.
+
+02-GetProba imports this, so the Storage API and gRPC are imported on their first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Self
+
+from google.api_core import exceptions as api
+from google.api_core import retry as api_retry
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from propensity.edges.bigquery_errors import TRANSPORT, denied, is_denied, translated
+from propensity.edges.columns import query_parameter
+from propensity.errors import PropensityError
+
+if TYPE_CHECKING:
+    from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+
+    from propensity.settings import Settings
+
+Parameters = Mapping[str, Any]
+
+# Of the Storage API, where trying again may help.
+_UNREACHABLE = (api.ServiceUnavailable, api.InternalServerError)
+
+# A page of a result read without the Storage API.
+_UNLIMITED = ("grpc.max_receive_message_length", -1)
+
+
+class BigQuery:
+    """The clients of one dataset; ``bytes_billed`` is the sum over its queries."""
+
+    def __init__(self, settings: Settings, *, client: bigquery.Client) -> None:
+        self.settings = settings
+        self.client = client
+        self.bytes_billed = 0
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Open the client; nothing is sent yet."""
+        endpoint = settings.bigquery_endpoint
+        client = bigquery.Client(
+            project=settings.project,
+            location=settings.location,
+            credentials=_credentials(endpoint),
+            client_options={"api_endpoint": endpoint} if endpoint else None,
+        )
+        return cls(settings, client=client)
+
+    def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        self.client.close()  # type: ignore[no-untyped-call]
+        reader = self.__dict__.pop("_read_client", None)
+        if reader is not None:
+            reader.transport.close()
+
+    def for_run(self) -> Self:
+        """Return one with the same clients and a meter of its own."""
+        run = type(self)(self.settings, client=self.client)
+        run.__dict__["_read_client"] = self._read_client
+        return run
+
+    @cached_property
+    def _read_client(self) -> BigQueryReadClient:
+        from google.cloud import bigquery_storage_v1
+
+        limits: Any = {
+            "retry": api_retry.Retry(
+                predicate=api_retry.if_exception_type(*_UNREACHABLE),
+                initial=0.1,
+                maximum=2.0,
+                timeout=self._request,
+            ),
+            "timeout": self._timeout,
+        }
+
+        class Reader(bigquery_storage_v1.BigQueryReadClient):
+            """Reads with our deadlines: its own are ten minutes, a day, or none."""
+
+            def create_read_session(self, *arguments: Any, **named: Any) -> Any:
+                return super().create_read_session(*arguments, **{**named, **limits})
+
+            def read_rows(self, *arguments: Any, **named: Any) -> Any:
+                read: Any = super().read_rows
+                return read(*arguments, **{**named, **limits})
+
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (  # noqa: PLC0415, E501
+            BigQueryReadGrpcTransport,
+        )
+
+        from propensity.edges.channels import open_client
+
+        return open_client(
+            Reader,
+            BigQueryReadGrpcTransport,
+            endpoint=self.settings.bigquery_storage_endpoint,
+            options=[_UNLIMITED],
+        )
+
+    def execute(self, sql: str, parameters: Parameters | None = None) -> int:
+        """Run a statement that writes; return the number of rows it changed."""
+        with self._translated():
+            job = self._start(sql, parameters)
+            job.result(retry=self._retry, timeout=self._timeout)
+            return int(job.num_dml_affected_rows or 0)
+
+    def _start(
+        self, sql: str, parameters: Parameters | None, *, dry_run: bool = False
+    ) -> bigquery.QueryJob:
+        config = bigquery.QueryJobConfig(
+            default_dataset=f"{self.settings.project}.{self.settings.dataset}",
+            query_parameters=[
+                query_parameter(name, value)
+                for name, value in (parameters or {}).items()
+            ],
+            maximum_bytes_billed=self.settings.maximum_bytes_billed,
+            labels=self._labels,
+            dry_run=dry_run,
+            # What nobody waits for any more must not go on beside the next try.
+            job_timeout_ms=1000 * self.settings.query_timeout_s,
+        )
+        job = self.client.query(
+            sql,
+            job_config=config,
+            retry=self._retry,
+            job_retry=None,
+            timeout=self._request,
+        )
+        if not dry_run:
+            job.add_done_callback(self._count)  # type: ignore[no-untyped-call]
+        return job
+
+    def _count(self, job: Any) -> None:
+        self.bytes_billed += int(job.total_bytes_billed or 0)
+
+    def _named(self, name: str) -> str:
+        return f"{self.settings.project}.{self.settings.dataset}.{name}"
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {"application": "propensity"}
+
+    @property
+    def _retry(self) -> Any:
+        return bigquery.DEFAULT_RETRY.with_timeout(self.settings.retry_deadline_s)
+
+    @property
+    def _timeout(self) -> float:
+        return float(self.settings.query_timeout_s)
+
+    @property
+    def _request(self) -> float:
+        return float(self.settings.retry_deadline_s)
+
+    @contextlib.contextmanager
+    def _translated(self, dataset: str = "") -> Iterator[None]:
+        try:
+            yield
+        except PropensityError:
+            raise
+        except api.Forbidden as error:
+            if not is_denied(error):
+                raise translated(error) from error
+            raise denied(
+                error,
+                settings=self.settings,
+                credentials=self._credentials,
+                dataset=dataset,
+            ) from error
+        except (api.GoogleAPICallError, api.RetryError, *TRANSPORT) as error:
+            raise translated(error, self._credentials) from error
+
+    @property
+    def _credentials(self) -> Any:
+        return getattr(self.client, "_credentials", None)
+
+
+def _credentials(endpoint: str) -> AnonymousCredentials | None:
+    """Return None, the environment's own, where the endpoint is Google's."""
+    return AnonymousCredentials() if endpoint else None  # type: ignore[no-untyped-call]

@@ -1,0 +1,119 @@
+"""
+BigQuery's errors as the project's own: what went wrong, and what to do about it.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import requests.exceptions
+from google.api_core import exceptions as api
+from google.auth import exceptions as auth
+
+from propensity.edges import rights
+from propensity.errors import (
+    AccessDenied,
+    Conflict,
+    MissingTable,
+    PropensityError,
+    QueryTooExpensive,
+    SchemaError,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from propensity.settings import Settings
+
+# What BigQuery says of a column or field that a statement names and a table lacks, and,
+# from "Referenced" on, what its emulator says.
+_SCHEMA_WORDS = (
+    "Unrecognized name",
+    "not found inside",
+    "does not exist in",
+    "has no",
+    "Referenced column",
+    "Referenced table",
+    "Could not find key",
+)
+
+# What BigQuery says of two transactions or statements that change the same rows.
+_RACE_WORDS = ("concurrent update", "Could not serialize access")
+
+TRANSPORT = (
+    requests.exceptions.RequestException,
+    auth.TransportError,
+    ConnectionError,
+    TimeoutError,
+)
+
+# What BigQuery says of a permission: the dataset, of itself or of a table in it.
+_NAMED = re.compile(r"(?:Dataset|Table) ([a-z0-9.:-]+):([A-Za-z0-9_]+)")
+
+
+def _text_of(error: Exception) -> str:
+    # The client appends the reason, the message again, and on further lines the job.
+    text = str(getattr(error, "message", "") or error)
+    return text.partition("\n")[0].partition("; reason: ")[0]
+
+
+def is_denied(error: api.Forbidden) -> bool:
+    """Tell a permission that is missing from a quota that is used up."""
+    errors = [one for one in error.errors or () if isinstance(one, Mapping)]
+    reasons = {str(one.get("reason", "")) for one in errors}
+    return "accessDenied" in reasons or "Access Denied" in _text_of(error)
+
+
+def translated(error: Exception, credentials: Any = None) -> PropensityError:  # noqa: PLR0911
+    """
+    Return the project's error for one of the BigQuery client's.
+
+    Args:
+        error: As the client raised it.
+        credentials: The client's; an error of rights names their account.
+    """
+    text = _text_of(error)
+    if isinstance(error, api.NotFound) or "does not match any table" in text:
+        return MissingTable(
+            f"BigQuery does not find a table or dataset: {text}. "
+            "Run the set-up, and check PROPENSITY_GA4_DATASET and the export"
+        )
+    if "bytesBilledLimitExceeded" in str(error) or "limit for bytes billed" in text:
+        return QueryTooExpensive(
+            f"the query would bill more than PROPENSITY_MAXIMUM_BYTES_BILLED: {text}"
+        )
+    if isinstance(error, api.BadRequest) and any(w in text for w in _RACE_WORDS):
+        return Conflict(f"another run wrote the same table meanwhile: {text}")
+    if isinstance(error, api.BadRequest) and any(w in text for w in _SCHEMA_WORDS):
+        return SchemaError(f"a table lacks what the statement reads: {text}")
+    if isinstance(error, api.Unauthorized) or (
+        isinstance(error, api.Forbidden) and is_denied(error)
+    ):
+        return rights.denied(text, service="BigQuery", credentials=credentials)
+    if isinstance(error, (api.BadRequest, api.Forbidden)):
+        return PropensityError(f"BigQuery refuses the statement: {text}")
+    return Unavailable(f"BigQuery did not answer in time: {type(error).__name__}")
+
+
+def denied(
+    error: api.Forbidden, *, settings: Settings, credentials: Any, dataset: str = ""
+) -> AccessDenied:
+    """Return the error that says who lacks what, and on which dataset."""
+    text = _text_of(error)
+    named = _NAMED.search(text)
+    found = dataset or (f"{named[1]}.{named[2]}" if named else "")
+    remedy = rights.REMEDY
+    if found and found == settings.export:
+        remedy = f"Grant it roles/bigquery.dataViewer on the dataset {found}"
+        if not found.startswith(f"{settings.project}."):
+            remedy += ", which is for its owner to do; docs/deploy.md has the command"
+    return rights.denied(
+        text,
+        service="BigQuery",
+        credentials=credentials,
+        on=found,
+        remedy=remedy,
+    )

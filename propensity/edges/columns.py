@@ -1,0 +1,101 @@
+"""
+Columns between the tables' own types and BigQuery's: schemas, parameters, rows.
+
+02-GetProba imports this, so Arrow is imported by the calls that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+from google.cloud import bigquery
+
+from propensity.errors import SchemaError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.tables import Table
+
+
+def query_parameter(name: str, value: Any) -> Any:
+    """
+    Return ``value`` as the query parameter ``@name``.
+
+    Raises:
+        TypeError: The value has no BigQuery type here, or is an empty list.
+    """
+    if isinstance(value, (list, tuple)):
+        if not value:
+            raise TypeError(f"@{name} is an empty list, which has no type")
+        return bigquery.ArrayQueryParameter(name, _kind(name, value[0]), list(value))
+    return bigquery.ScalarQueryParameter(name, _kind(name, value), value)
+
+
+def _kind(name: str, value: object) -> str:
+    # bool before int and datetime before date: each is a subclass of the other.
+    for types, kind in (
+        (bool, "BOOL"),
+        (int, "INT64"),
+        (float, "FLOAT64"),
+        (str, "STRING"),
+        (datetime, "TIMESTAMP"),
+        (date, "DATE"),
+    ):
+        if isinstance(value, types):
+            return kind
+    raise TypeError(f"@{name} has no BigQuery type: {type(value).__name__}")
+
+
+def schema_of(table: Table) -> Sequence[bigquery.SchemaField]:
+    def field(column: Any) -> bigquery.SchemaField:
+        mode = "NULLABLE"
+        if column.repeated or column.required:
+            mode = "REPEATED" if column.repeated else "REQUIRED"
+        return bigquery.SchemaField(
+            column.name,
+            column.type,
+            mode=mode,
+            description=column.description,
+            fields=[field(part) for part in column.fields],
+        )
+
+    return [field(column) for column in table.columns]
+
+
+def conforming(rows: pa.Table, table: Table) -> pa.Table:
+    """Return the rows in the table's own column order, or raise SchemaError."""
+    wanted = table.arrow_schema()
+    if set(rows.column_names) != set(wanted.names):
+        missing = sorted(set(wanted.names) - set(rows.column_names))
+        extra = sorted(set(rows.column_names) - set(wanted.names))
+        raise SchemaError(
+            f"rows for {table.name} lack {missing or 'nothing'} "
+            f"and have {extra or 'nothing'} too many"
+        )
+    return rows.select(wanted.names).cast(wanted)
+
+
+def record(values: Mapping[str, object], table: Table) -> pa.Table:
+    """
+    Return one row of ``table`` from values by column name; missing ones are null.
+
+    Raises:
+        SchemaError: A value belongs to no column.
+    """
+    import pyarrow as pa
+
+    schema = table.arrow_schema()
+    unknown = sorted(set(values) - set(schema.names))
+    if unknown:
+        raise SchemaError(f"{table.name} has no column {', '.join(unknown)}")
+    return pa.Table.from_pylist([dict(values)], schema=schema)
+
+
+def concatenated(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+    """Return batches as one table, with ``schema`` where there are none."""
+    import pyarrow as pa
+
+    return pa.Table.from_batches(batches, schema=schema)

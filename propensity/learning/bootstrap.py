@@ -1,0 +1,288 @@
+"""
+Metrics with their 95% intervals, and the difference of two models with its own.
+
+Intervals are of the Poisson bootstrap: each row counts a Poisson(1) number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from propensity.learning.metrics import (
+    Outcomes,
+    brier,
+    calibration_error,
+    confusion,
+    grouped,
+    lift_by_decile,
+    log_loss,
+    pr_auc,
+    ratio,
+    roc_auc,
+    summed,
+)
+
+Floats = NDArray[np.float64]
+
+RESAMPLES = 200
+
+LEVEL = 0.95
+
+# Resampling reads no finer than this: an interval needs no more.
+_RESAMPLED_GROUPS = 20_000
+
+_INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
+    "roc_auc": roc_auc,
+    "pr_auc": pr_auc,
+    "brier": brier,
+    "log_loss": log_loss,
+    "calibration_error": calibration_error,
+}
+
+# Figures of the calls at a threshold that have an interval, too.
+_CALLS = ("precision", "recall", "f1")
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """How many rows one that was read stands for, on average, by its label."""
+
+    positive: float = 1.0
+    negative: float = 1.0
+
+
+EACH_ITSELF = Expansion()
+
+
+def expansion(label: NDArray[Any], weight: Floats) -> Expansion:
+    """
+    Return for how many rows of either label one row stands, as resampling needs it.
+
+    Where weights of one label differ, it is the sum of their squares over their sum:
+    so many rows, of one weight, give a sum of weights the same variance.
+
+    Source:
+        Kish, "Survey Sampling", 1965, section 11.7: the effective number of rows.
+    """
+
+    def of(chosen: Floats) -> float:
+        total = float(chosen.sum())
+        return float((chosen**2).sum()) / total if total > 0 else 1.0
+
+    positive = np.asarray(label) == 1
+    return Expansion(of(weight[positive]), of(weight[~positive]))
+
+
+def quality(
+    observed: Outcomes,
+    *,
+    threshold: float,
+    seed: int,
+    expansion: Expansion = EACH_ITSELF,
+) -> dict[str, Any]:
+    """
+    Return every figure of a score, under its column's name.
+
+    The 95% intervals are of the Poisson bootstrap: each row counts a Poisson(1) number
+    of times, 200 times over. They are the percentiles of the resampled figures, but
+    for the calibration error: resampling adds noise, and noise adds to that error. Its
+    interval is therefore mirrored at the figure (the basic bootstrap), and begins at 0
+    unless calibrated probabilities would seldom show as large an error.
+
+    Args:
+        observed: The outcomes.
+        threshold: Probability from which a row counts as positive.
+        seed: Of the resampling.
+        expansion: For how many users a row stands, where the others were left out.
+            Fewer rows make wider intervals.
+
+    Source:
+        Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
+        frequencies", Computer Methods and Programs in Biomedicine 83, 2006. Davison and
+        Hinkley, "Bootstrap Methods and their Application", 1997, section 5.2. Broecker
+        and Smith, "Increasing the Reliability of Reliability Diagrams", Weather and
+        Forecasting 22, 2007: what calibrated probabilities would show.
+    """
+    users, conversions = observed.users.sum(), observed.conversions.sum()
+    mass = (observed.probability * observed.users).sum()
+    figures: dict[str, Any] = {
+        "users": round(float(users)),
+        "conversions": round(float(conversions)),
+        "base_rate": ratio(conversions, users),
+        "mean_probability": ratio(float(mass), users),
+        "threshold": threshold,
+        **confusion(observed, threshold=threshold),
+        "lift": lift_by_decile(observed),
+    }
+    for count in ("positives", "negatives"):
+        for call in ("true", "false"):
+            figures[f"{call}_{count}"] = round(figures[f"{call}_{count}"])
+    figures.update({name: measure(observed) for name, measure in _INTERVALS.items()})
+    drawn, if_calibrated = _resampled(
+        observed, threshold=threshold, seed=seed, expansion=expansion
+    )
+    for name, resamples in drawn.items():
+        low, high = _interval(resamples)
+        if name == "calibration_error" and low is not None and high is not None:
+            low, high = _mirrored(figures[name], low, high)
+            if figures[name] <= np.quantile(if_calibrated, (1 + LEVEL) / 2):
+                low = 0.0
+        figures[f"{name}_low"], figures[f"{name}_high"] = low, high
+    return figures
+
+
+# Figures of a score that ranks.
+_RANKING = frozenset(
+    {
+        "users", "conversions", "base_rate", "lift",
+        "roc_auc", "roc_auc_low", "roc_auc_high",
+        "pr_auc", "pr_auc_low", "pr_auc_high",
+    }
+)  # fmt: skip
+
+
+def ranking(
+    observed: Outcomes, *, seed: int, expansion: Expansion = EACH_ITSELF
+) -> dict[str, Any]:
+    """
+    Return the figures of a score that ranks and is no probability, as ``quality`` does.
+
+    What reads the score as a probability is left out: calibration, Brier score, log
+    loss, means, and calls at a threshold.
+    """
+    found = quality(observed, threshold=1.0, seed=seed, expansion=expansion)
+    return {
+        **{name: figure for name, figure in found.items() if name in _RANKING},
+        "lift": [{**part, "mean_probability": None} for part in found["lift"]],
+    }
+
+
+def _resampled(
+    observed: Outcomes, *, threshold: float, seed: int, expansion: Expansion
+) -> tuple[dict[str, list[float]], list[float]]:
+    """
+    Return the figures of resamples, and the calibration errors of calibrated ones.
+
+    In the latter the conversions are drawn by the probabilities themselves.
+    """
+    coarse = _coarse(observed)
+    generator = np.random.default_rng(seed)
+
+    def sample(conversions: Floats, negatives: Floats) -> Outcomes:
+        drawn_positive = generator.poisson(conversions / expansion.positive)
+        positive = expansion.positive * drawn_positive.astype(np.float64)
+        rest = expansion.negative * generator.poisson(negatives / expansion.negative)
+        return Outcomes(coarse.probability, positive + rest, positive)
+
+    drawn: dict[str, list[float]] = {name: [] for name in (*_INTERVALS, *_CALLS)}
+    if_calibrated = []
+    expected = coarse.users * coarse.probability
+    for _ in range(RESAMPLES):
+        resample = sample(coarse.conversions, coarse.users - coarse.conversions)
+        figures = {name: measure(resample) for name, measure in _INTERVALS.items()}
+        figures |= confusion(resample, threshold=threshold)
+        for name, found in drawn.items():
+            figure = figures[name]
+            if figure is not None:
+                found.append(figure)
+        error = calibration_error(sample(expected, coarse.users - expected))
+        if_calibrated.append(error or 0.0)
+    return drawn, if_calibrated
+
+
+def _mirrored(figure: float, low: float, high: float) -> tuple[float, float]:
+    """Return the basic bootstrap's interval in [0, 1], which holds the figure."""
+    return (
+        float(np.clip(2 * figure - high, 0.0, figure)),
+        float(np.clip(2 * figure - low, figure, 1.0)),
+    )
+
+
+def _coarse(observed: Outcomes) -> Outcomes:
+    """Merge neighbouring probabilities until resampling is quick."""
+    groups = len(observed.probability)
+    if groups <= _RESAMPLED_GROUPS:
+        return observed
+    bucket = np.arange(groups) * _RESAMPLED_GROUPS // groups
+    count = _RESAMPLED_GROUPS
+    users = summed(bucket, observed.users, count)
+    mass = summed(bucket, observed.users * observed.probability, count)
+    conversions = summed(bucket, observed.conversions, count)
+    return grouped(np.minimum(mass / users, 1.0), users, conversions)
+
+
+def _interval(figures: list[float]) -> tuple[float | None, float | None]:
+    if len(figures) < RESAMPLES // 2:
+        return None, None
+    tail = (1 - LEVEL) / 2
+    low, high = np.quantile(figures, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A challenger's figure less the champion's on the same rows, with its interval."""
+
+    estimate: float
+    low: float
+    high: float
+
+
+def paired_differences(
+    challenger: Floats,
+    champion: Floats,
+    label: NDArray[Any],
+    *,
+    weight: Floats | None = None,
+    seed: int,
+) -> dict[str, Difference]:
+    """
+    Compare two scores of the same rows: ``roc_auc`` and ``log_loss``.
+
+    Both are resampled together, so that what is common to them cancels out.
+
+    Args:
+        challenger, champion: Probabilities, (rows,).
+        label: 0 or 1, both present, (rows,).
+        weight: (rows,); one each when None.
+        seed: Of the resampling.
+    """
+    generator = np.random.default_rng(seed)
+    weights = np.ones(len(label)) if weight is None else weight
+    sides = [np.unique(score, return_inverse=True) for score in (challenger, champion)]
+    positive = np.asarray(label) == 1
+
+    def figures(drawn: Floats) -> tuple[float, float] | None:
+        each = []
+        for distinct, group in sides:
+            users = summed(group, drawn, len(distinct))
+            conversions = summed(group, np.where(positive, drawn, 0.0), len(distinct))
+            seen = Outcomes(distinct, users, np.minimum(conversions, users))
+            each.append((roc_auc(seen), log_loss(seen)))
+        (area, loss), (other_area, other_loss) = each
+        if area is None or other_area is None or loss is None or other_loss is None:
+            return None
+        return area - other_area, loss - other_loss
+
+    whole = figures(weights)
+    if whole is None:
+        raise ValueError("a comparison needs rows of both classes")
+    resamples = []
+    for _ in range(RESAMPLES):
+        drawn = figures(weights * generator.poisson(1.0, len(weights)))
+        if drawn is not None:
+            resamples.append(drawn)
+    found = {}
+    for place, name in enumerate(("roc_auc", "log_loss")):
+        low, high = _interval([figure[place] for figure in resamples])
+        found[name] = Difference(
+            whole[place],
+            whole[place] if low is None else low,
+            whole[place] if high is None else high,
+        )
+    return found

@@ -1,0 +1,445 @@
+"""
+Rows of a training, in the order of time: to fit, to choose on, and to hold out.
+
+``of_users`` and ``of_events`` are the two sources of rows; nothing after them asks
+which it was. Candidates are fitted on the oldest rows, chosen and calibrated on later
+ones, and measured once on the newest, which nothing before has seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from io import BytesIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import json
+
+from propensity.errors import NotEnoughData, SchemaError
+from propensity.settings import Settings
+from propensity.timeframe import Split, Timeframe, temporal_split
+from propensity.usecases import NUMBER, UseCase
+
+Floats = NDArray[np.float64]
+STATES = ("known", "unknown", "pending")
+
+# Share of the rows with a truth that is held out, the newest: more where they have too
+# few frauds; and of those before them, the share to choose on.
+_HELD = (0.2, 0.25, 0.3)
+
+_CHOSEN_ON = 0.25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """
+    What differs between models of users and of events, once their rows are split.
+
+    Attributes:
+        noun: What rows are called in a verdict.
+        compared: The figures that a challenger is compared by. A model of events may
+            give anomaly scores, which have no log loss.
+        unusable: What is said of a champion that gives no scores.
+        has_alerts: Whether somebody looks at the rows that score highest.
+    """
+
+    noun: str
+    compared: Sequence[str]
+    unusable: str
+    has_alerts: bool
+
+
+OF_USERS = Kind(
+    noun="rows",
+    compared=("roc_auc", "log_loss"),
+    unusable="cannot score",
+    has_alerts=False,
+)
+OF_EVENTS = Kind(
+    noun="events", compared=("roc_auc",), unusable="gives no scores of", has_alerts=True
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice:
+    """Rows of some as-of dates: features as they came, label and weight."""
+
+    rows: pa.Table
+    label: NDArray[np.int8]
+    weight: Floats
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    @property
+    def conversions(self) -> int:
+        """Rows with label 1."""
+        return int(self.label.sum())
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there are rows with label 1 and rows with label 0."""
+        return 0 < self.conversions < len(self)
+
+    @property
+    def base_rate(self) -> float:
+        """Weighted share of label 1."""
+        return float(np.average(self.label, weights=self.weight))
+
+    @property
+    def sample_weight(self) -> dict[str, Floats]:
+        """The weights as ``fit`` takes them; none where all rows weigh the same."""
+        return {} if np.ptp(self.weight) == 0 else {"sample_weight": self.weight}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """
+    The rows of a training, split by time.
+
+    Attributes:
+        kind: Of the rows.
+        split: The as-of dates of each part.
+        fitting, choosing, holdout: Rows whose label is known.
+        unlabelled: All rows before those to choose on, known or not, for what learns
+            without labels; None where every row has one.
+        has_labels: Whether there are labels enough, of both classes, to learn from.
+        sampling: By label the share of its rows that were read.
+        outcomes: How many rows are known and how many are not; of events only.
+    """
+
+    kind: Kind
+    split: Split
+    fitting: Slice
+    choosing: Slice
+    holdout: Slice
+    unlabelled: pa.Table | None = None
+    has_labels: bool = True
+    sampling: Mapping[int, float]
+    outcomes: Mapping[str, int] = field(default_factory=dict)
+
+
+def of_users(
+    rows: pa.Table, use_case: UseCase, timeframe: Timeframe, *, settings: Settings
+) -> Parts:
+    """
+    Split labelled snapshots of users.
+
+    Args:
+        rows: One row per user and as-of date: ``as_of``, ``user_id``, the use case's
+            features, ``label`` 0 or 1 and ``weight``.
+        use_case: Its outcome and parameters, for messages.
+        timeframe: The spans that the rows were made with.
+        settings: The least rows and conversions.
+
+    Raises:
+        NotEnoughData: Too few snapshots, rows or conversions, or one class only.
+    """
+    rows = rows.sort_by([("as_of", "ascending"), ("user_id", "ascending")])
+    split = _split_dates(
+        rows, timeframe, minimum_conversions=settings.minimum_conversions
+    )
+    fitting, choosing, holdout = (
+        slice_of(rows, as_ofs)
+        for as_ofs in (split.train, split.calibrate, split.holdout)
+    )
+    _check_enough(
+        {"train on": fitting, "choose on": choosing, "hold out": holdout},
+        use_case,
+        settings,
+    )
+    return Parts(
+        kind=OF_USERS,
+        split=split,
+        fitting=fitting,
+        choosing=choosing,
+        holdout=holdout,
+        sampling=sampling(rows),
+    )
+
+
+def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
+    """
+    Split scored events, most of which have no truth yet, and some never get one.
+
+    Args:
+        rows: As ``dataset`` returns them.
+        settings: The least rows and frauds to learn from truths, and the share of
+            frauds where the rows have others.
+    """
+    shares = sampling(rows)
+    rows = with_prior(rows, settings.fraud_prior)
+    choose, hold = _split_rows(rows, minimum=settings.minimum_conversions)
+    before, later, newest = (
+        rows.slice(0, choose),
+        rows.slice(choose, hold - choose),
+        rows.slice(hold),
+    )
+    fitting, choosing = _known(before), _known(later)
+    return Parts(
+        kind=OF_EVENTS,
+        split=Split(train=_days(before), calibrate=_days(later), holdout=_days(newest)),
+        fitting=fitting,
+        choosing=choosing,
+        holdout=_known(newest),
+        unlabelled=before,
+        has_labels=_suffices(fitting, choosing, settings),
+        sampling=shares,
+        outcomes=counts(rows),
+    )
+
+
+def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
+    """
+    Return the data set of a training: rows in time order, features in columns.
+
+    Args:
+        joined: What ``event_training_rows.sql`` gives: ``event_id``, ``user_id``,
+            ``event_time``, ``as_of`` (the event's day), ``features`` as JSON, ``label``
+            (0, 1 or null), ``truth_time``, ``is_conflicting``, ``state`` and
+            ``weight``.
+        use_case: Which features are read of the JSON; what it lacks is null.
+
+    Raises:
+        NotEnoughData: There is no row.
+        SchemaError: A feature is of another type than the use case's.
+    """
+    if not len(joined):
+        raise NotEnoughData(
+            "no event was scored or loaded that happened before the as-of date: "
+            "send some to the stream, or load some (offline/load_transactions.py)"
+        )
+    order = [("event_time", "ascending"), ("event_id", "ascending")]
+    joined = joined.sort_by(order)
+    found = joined.drop_columns(["features"])
+    given = _parsed(joined["features"], use_case.features)
+    for name in use_case.features:
+        found = found.append_column(name, given[name])
+    return found
+
+
+def _parsed(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
+    """Return features, one column each, of JSON objects."""
+    schema = pa.schema(
+        [
+            (name, pa.float64() if kind == NUMBER else pa.string())
+            for name, kind in features.items()
+        ]
+    )
+    lines = pc.replace_substring(pc.fill_null(texts, "{}"), "\n", " ").to_pylist()
+    try:
+        found = json.read_json(
+            BytesIO("\n".join(lines).encode()),
+            parse_options=json.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="ignore"
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise SchemaError(f"inference_log holds other features: {error}") from error
+    if len(found) != len(texts):
+        raise SchemaError(
+            f"inference_log holds {len(texts) - len(found)} rows of features that are "
+            "no JSON object"
+        )
+    return found
+
+
+def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
+    """Return the rows of some as-of dates."""
+    wanted = pa.array(as_ofs, pa.date32())
+    part = rows.filter(pc.is_in(rows["as_of"], value_set=wanted))
+    return Slice(
+        rows=part,
+        label=part["label"].to_numpy().astype(np.int8),
+        weight=part["weight"].to_numpy().astype(np.float64),
+    )
+
+
+def sampling(rows: pa.Table) -> dict[int, float]:
+    """
+    Return by label, 0 and 1, the share of its rows that were read.
+
+    Args:
+        rows: ``label`` (0, 1 or null) and ``weight``, the rows that one stands for.
+    """
+    label = pc.cast(rows["label"], pa.float64()).to_numpy()
+    weight = rows["weight"].to_numpy()
+    found = {}
+    for value in (0, 1):
+        chosen = weight[label == value]
+        found[value] = float(len(chosen) / chosen.sum()) if len(chosen) else 1.0
+    return found
+
+
+def counts(rows: pa.Table) -> dict[str, int]:
+    """Return how many rows are known, unknown and pending, and how many conflicted."""
+    found = pc.value_counts(rows["state"]).to_pylist()
+    by_state = {entry["values"]: entry["counts"] for entry in found}
+    conflicts = pc.sum(pc.cast(rows["is_conflicting"], pa.int64())).as_py()
+    return {
+        **{state: by_state.get(state, 0) for state in STATES},
+        "conflicting": conflicts or 0,
+    }
+
+
+def with_prior(rows: pa.Table, prior: float) -> pa.Table:
+    """
+    Return rows weighted so that a share ``prior`` of the known ones is label 1.
+
+    For data sets that hold more frauds than there are; 0 leaves rows as they are. So
+    do rows of one class.
+    """
+    known = _known(rows)
+    if not prior or known.conversions in (0, len(known)):
+        return rows
+    odds = known.base_rate / (1 - known.base_rate)
+    factor = prior / (1 - prior) / odds
+    is_fraud = pc.fill_null(pc.equal(rows["label"], 1), False)
+    weight = pc.if_else(is_fraud, pc.multiply(rows["weight"], factor), rows["weight"])
+    place = rows.column_names.index("weight")
+    return rows.set_column(place, "weight", weight)
+
+
+def _split_dates(
+    rows: pa.Table, timeframe: Timeframe, *, minimum_conversions: int
+) -> Split:
+    """
+    Split by time, holding out the newest snapshot, or as many as have conversions.
+
+    Where purchases are rare one week of them says little: up to a quarter of the
+    snapshots are then held out, until they have the conversions that are asked for.
+    """
+    converted = rows.filter(pc.equal(rows["label"], 1))
+    counts = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
+    conversions = {row["as_of"]: row["label_count"] for row in counts}
+    as_ofs: list[date] = sorted(pc.unique(rows["as_of"]).to_pylist())
+    held = 1
+    while (
+        sum(conversions.get(as_of, 0) for as_of in as_ofs[-held:]) < minimum_conversions
+        and held < len(as_ofs) // 4
+    ):
+        held += 1
+    try:
+        return temporal_split(tuple(as_ofs), timeframe, held=held)
+    except ValueError as error:
+        raise NotEnoughData(
+            f"{error}; the data give snapshots on "
+            f"{', '.join(map(str, as_ofs)) or 'no day at all'}. Each needs a lookback "
+            f"of {timeframe.lookback_days} days before it and {timeframe.horizon_days} "
+            f"+ {timeframe.settle_days} days after it"
+        ) from error
+
+
+def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
+    """
+    Return the rows from which on rows are chosen on, and are held out.
+
+    The newest rows seldom have a truth yet: shares are of those that have one. Rows of
+    one moment stay together.
+    """
+    label, at = labels(rows), rows["event_time"].cast(pa.int64()).to_numpy()
+    known = np.flatnonzero(~np.isnan(label))
+    if len(np.unique(label[known])) < 2:
+        return len(rows), len(rows)
+
+    def first(place: int) -> int:
+        return int(np.searchsorted(at, at[known[place]]))
+
+    hold = len(rows)
+    for share in _HELD:
+        hold = first(int(len(known) * (1 - share)))
+        if np.sum(label[hold:] == 1) >= minimum:
+            break
+    before = int(np.searchsorted(known, hold))
+    choose = first(int(before * (1 - _CHOSEN_ON))) if before else 0
+    if not hold:
+        return len(rows), len(rows)
+    return choose or hold, hold
+
+
+def _check_enough(
+    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
+) -> None:
+    """Raise NotEnoughData for a class that is missing first: it is the worse fault."""
+    for name, part in parts.items():
+        if part.conversions in (0, len(part)):
+            raise NotEnoughData(_one_class(name, part, use_case))
+    least = settings.minimum_training_rows
+    if (count := len(parts["train on"])) < least:
+        raise NotEnoughData(
+            f"{count} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
+            f"ROWS is {least}. Wait for more weeks of events, or lower it"
+        )
+    least = settings.minimum_conversions
+    for name, part in parts.items():
+        if part.conversions < least:
+            more = (
+                ", choose a more frequent PROPENSITY_LABEL_EVENT"
+                if "label_event" in use_case.parameters
+                else ""
+            )
+            raise NotEnoughData(
+                f"{part.conversions} of the {len(part)} rows to {name} are of users "
+                f"who {use_case.outcome} (label 1), which is too few: PROPENSITY_"
+                f"MINIMUM_CONVERSIONS is {least}. Wait for more weeks of "
+                f"events{more}, or lower it"
+            )
+
+
+def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
+    """Say which class a slice lacks, how many rows it has, and what may be why."""
+    if not len(part):
+        return f"there are no rows to {name}"
+    dates = sorted(pc.unique(part.rows["as_of"]).to_pylist())
+    days = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    missing = 0 if part.conversions else 1
+    of = f"{'none is' if missing else 'all are'} of users who {use_case.outcome}"
+    counts = f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0"
+    if part.weight.max() > 1:
+        advice = (
+            "They are a sample of more rows: raise PROPENSITY_MAXIMUM_TRAINING_ROWS"
+        )
+    elif missing and "label_event" in use_case.parameters:
+        advice = "Is PROPENSITY_LABEL_EVENT the event that the source has?"
+    else:
+        advice = "Wait for more weeks of events"
+    return (
+        f"the rows to {name} ({days}) lack one class, label {missing}, {of}: {counts}, "
+        f"of {len(part)}. {advice}"
+    )
+
+
+def _suffices(fitting: Slice, choosing: Slice, settings: Settings) -> bool:
+    """Say whether there are truths enough, of both classes, to learn and to choose."""
+    least = settings.minimum_conversions
+    return len(fitting) >= settings.minimum_training_rows and all(
+        least <= part.conversions < len(part) for part in (fitting, choosing)
+    )
+
+
+def _known(rows: pa.Table) -> Slice:
+    """Return the rows whose truth is known."""
+    part = rows.filter(pc.is_valid(rows["label"]))
+    return Slice(
+        rows=part,
+        label=part["label"].to_numpy().astype(np.int8),
+        weight=part["weight"].to_numpy().astype(np.float64),
+    )
+
+
+def labels(rows: pa.Table) -> Floats:
+    """Return labels, NaN where there is none."""
+    return floats(rows["label"])
+
+
+def floats(column: pa.ChunkedArray) -> Floats:
+    floats: Floats = pc.cast(column, pa.float64()).to_numpy()
+    return floats
+
+
+def _days(rows: pa.Table) -> tuple[date, ...]:
+    return tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))

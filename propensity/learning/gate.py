@@ -1,0 +1,194 @@
+"""
+The gate: whether a new version becomes the champion, and why.
+
+The only place that decides it. A person can decide otherwise, by hand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from propensity.learning.bootstrap import Difference, paired_differences
+
+if TYPE_CHECKING:
+    from propensity.learning.fit import Trained
+
+Floats = NDArray[np.float64]
+
+# A fall of ROC AUC beyond this is worse even where the rows are too few to prove it.
+_TOLERATED = 0.01
+
+# How a version comes to serve that training has not promoted.
+BY_HAND = "promote it by hand: propensity promote VERSION --force"
+
+_TITLES = {"roc_auc": "ROC AUC", "log_loss": "log loss"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether the challenger becomes champion, and why."""
+
+    promoted: bool
+    reason: str
+    compared_version: int | None = None
+    differences: Mapping[str, Difference] = field(default_factory=dict)
+
+
+def compare(
+    trained: Trained, champion: Floats | None, *, version: int | None, seed: int
+) -> Verdict:
+    """
+    Decide whether a challenger becomes champion.
+
+    Where nothing serves ``first_verdict`` decides. Else it does unless it is worse: the
+    95% interval of the difference in ROC AUC, or in log loss where both models give
+    probabilities, lies wholly on the wrong side, or ROC AUC falls by more than a
+    hundredth, however wide the interval. A difference within the noise goes to the
+    challenger, which has seen newer data. Comparing on the same rows takes out what
+    made the week easy or hard for both. Where the rows held out are of one class
+    nothing can be compared, and the champion stays; but where the champion gives no
+    scores, any challenger that does is better.
+
+    Args:
+        trained: The challenger.
+        champion: The champion's scores of the challenger's holdout rows; None where
+            there is no champion, or none that can score today's features.
+        version: The champion's; None without one.
+        seed: Of the resampling.
+    """
+    if version is None:
+        return first_verdict(trained, seed=seed)
+    if not trained.is_warm:
+        return Verdict(
+            promoted=False,
+            reason=f"it is not warm: {trained.rows['train']} rows fill no window of "
+            "its trees",
+            compared_version=version,
+        )
+    kind, holdout = trained.kind, trained.holdout
+    if champion is None:
+        return Verdict(
+            promoted=True,
+            reason=f"version {version} {kind.unusable} today's features",
+            compared_version=version,
+        )
+    if not holdout.has_both_classes:
+        of = f"label {1 if holdout.conversions else 0}" if len(holdout) else "no label"
+        return Verdict(
+            promoted=False,
+            reason=f"the {len(holdout)} known rows held out are of {of} alone: nothing "
+            f"to compare with version {version} by",
+            compared_version=version,
+        )
+    both = _differences(trained, champion, seed=seed)
+    compared = {name: both[name] for name in kind.compared}
+    area, loss = both["roc_auc"], compared.get("log_loss")
+    is_worse = (
+        area.high < 0
+        or area.estimate < -_TOLERATED
+        or (loss is not None and loss.low > 0)
+    )
+    figures = ", ".join(
+        f"{_TITLES[name]} {_written(difference)}"
+        for name, difference in compared.items()
+    )
+    return Verdict(
+        promoted=not is_worse,
+        reason=("worse: " if is_worse else "not worse: ")
+        + f"{figures} against version {version} on the same {len(holdout)} {kind.noun}",
+        compared_version=version,
+        differences=compared,
+    )
+
+
+def first_verdict(trained: Trained, *, seed: int) -> Verdict:
+    """
+    Decide whether a model serves where nothing does yet.
+
+    It must be better than chance and than the use case's baseline, where that can be
+    measured. Half-Space Trees need no truth, so that they can serve before one is
+    known: they do where the rows held out have fewer truths of label 1 than
+    ``PROPENSITY_MINIMUM_CONVERSIONS``, and the reason says that nothing is proved yet.
+    A model that has learned from truths does not serve unproved.
+
+    Args:
+        trained: The model.
+        seed: Of the resampling.
+    """
+    if not trained.is_warm:
+        return Verdict(
+            promoted=True,
+            reason="the first model of this use case; it is not warm yet, and gives no "
+            "scores",
+        )
+    holdout = trained.holdout
+    if holdout.has_both_classes and (trained.is_measured or not trained.is_anomaly):
+        return _better_than_chance(trained, seed=seed)
+    known = (
+        f"{holdout.conversions} of the {len(holdout)} rows held out whose truth is "
+        "known are label 1"
+    )
+    if not trained.is_anomaly:
+        return Verdict(
+            promoted=False,
+            reason=f"not shown to be better than chance: {known}, which measures "
+            f"nothing. Nothing serves before a model is: wait for more truths, or "
+            f"{BY_HAND}",
+        )
+    return Verdict(
+        promoted=True,
+        reason="the first model of this use case; it has learned without truths, and "
+        f"too few are known to say what it is worth: {known}",
+    )
+
+
+def _better_than_chance(trained: Trained, *, seed: int) -> Verdict:
+    """
+    Ask that a model ranks better than chance, and better than the baseline.
+
+    The 95% intervals of both differences in ROC AUC lie above zero, on the rows held
+    out, which have both classes. Log loss decides nothing here: a baseline gives no
+    probability.
+    """
+    holdout = trained.holdout
+    [baseline] = trained.baselines
+    rivals = {"chance": np.full(len(holdout), 0.5), baseline: trained.baseline_score}
+    compared, beaten_by = [], []
+    for name, rival in rivals.items():
+        area = _differences(trained, rival, seed=seed)["roc_auc"]
+        compared.append(f"{_written(area)} against {name}")
+        if area.low <= 0:
+            beaten_by.append(name)
+    figures = f"ROC AUC {', '.join(compared)}, on {len(holdout)} rows held out"
+    if beaten_by:
+        return Verdict(
+            promoted=False,
+            reason=f"not shown to be better than {' and '.join(beaten_by)}: {figures}. "
+            "Nothing serves before a model is: wait for more data, give it features "
+            f"that tell more, or {BY_HAND}",
+        )
+    return Verdict(
+        promoted=True,
+        reason=f"the first model of this use case, and better than chance and "
+        f"{baseline}: {figures}",
+    )
+
+
+def _differences(
+    trained: Trained, rival: Floats, *, seed: int
+) -> dict[str, Difference]:
+    holdout = trained.holdout
+    return paired_differences(
+        trained.probability, rival, holdout.label, weight=holdout.weight, seed=seed
+    )
+
+
+def _written(difference: Difference) -> str:
+    return (
+        f"{difference.estimate:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
+    )

@@ -1,0 +1,352 @@
+"""
+Metrics: what scores were worth, as plain figures.
+
+Pure functions on arrays. A score is summed up by its distinct probabilities, with the
+rows and the conversions that had each: exact, and bounded where the users are many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+BINS = 10
+
+# Shares of the rows that somebody may look at: one in a thousand to one in a hundred.
+ALERT_RATES = (0.001, 0.005, 0.01)
+
+# log(0) is no figure: a probability of exactly 0 or 1 that is wrong costs as 1e-15.
+_EPSILON = 1e-15
+
+SHIFT_FLOOR = 1e-12
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """
+    Rows and conversions by distinct probability, ascending.
+
+    ``probability``, ``users`` and ``conversions`` have one shape, (groups,). Users and
+    conversions may be fractions where rows carry weights.
+    """
+
+    probability: Floats
+    users: Floats
+    conversions: Floats
+
+    def __post_init__(self) -> None:
+        if np.any(np.diff(self.probability) <= 0):
+            raise ValueError("probabilities must ascend and be distinct")
+        # Said so that NaN, of which no comparison holds, is refused, too.
+        if not np.all((self.probability >= 0) & (self.probability <= 1)):
+            raise ValueError("probabilities must be in [0, 1]")
+        if not np.all((self.conversions >= 0) & (self.conversions <= self.users)):
+            raise ValueError("conversions must be from 0 to the number of users")
+
+    @property
+    def has_both_classes(self) -> bool:
+        """Whether there are rows with label 1 and rows with label 0."""
+        positives = self.conversions.sum()
+        return bool(0 < positives < self.users.sum())
+
+
+def outcomes(
+    probability: Floats, label: NDArray[Any], *, weight: Floats | None = None
+) -> Outcomes:
+    """
+    Sum rows up by distinct probability.
+
+    Args:
+        probability: (rows,), in [0, 1].
+        label: (rows,), 0 or 1.
+        weight: (rows,), positive; one each when None.
+    """
+    distinct, group = np.unique(probability, return_inverse=True)
+    weights = np.ones(len(probability)) if weight is None else weight
+    positive = np.where(np.asarray(label) == 1, weights, 0.0)
+    users = summed(group, weights, len(distinct))
+    conversions = summed(group, positive, len(distinct))
+    return Outcomes(distinct, users, np.minimum(conversions, users))
+
+
+def grouped(probability: Floats, users: Floats, conversions: Floats) -> Outcomes:
+    """Return groups in any order as Outcomes; equal probabilities are added up."""
+    distinct, group = np.unique(probability, return_inverse=True)
+    return Outcomes(
+        distinct,
+        summed(group, users, len(distinct)),
+        summed(group, conversions, len(distinct)),
+    )
+
+
+def roc_auc(observed: Outcomes) -> float | None:
+    """
+    Return the area under the ROC curve, ties counting half; None with one class.
+
+    Source:
+        Hanley and McNeil, "The meaning and use of the area under a receiver operating
+        characteristic (ROC) curve", Radiology 143, 1982: the Mann-Whitney statistic.
+    """
+    positives = observed.conversions
+    negatives = observed.users - positives
+    n_positives, n_negatives = positives.sum(), negatives.sum()
+    if n_positives <= 0 or n_negatives <= 0:
+        return None
+    below = np.cumsum(negatives) - negatives
+    # Summed without BLAS, here as below: its threads cost more than they save.
+    pairs = (positives * (below + negatives / 2)).sum()
+    return float(pairs / (n_positives * n_negatives))
+
+
+def pr_auc(observed: Outcomes) -> float | None:
+    """Return the average precision, as scikit-learn defines it; None with one class."""
+    if not observed.has_both_classes:
+        return None
+    caught = np.cumsum(observed.conversions[::-1])
+    called = np.cumsum(observed.users[::-1])
+    # A resample may leave the highest groups without users: nothing called, no share.
+    precision = np.divide(caught, called, out=np.zeros_like(caught), where=called > 0)
+    return float((observed.conversions[::-1] * precision).sum() / caught[-1])
+
+
+def brier(observed: Outcomes) -> float | None:
+    """Return the mean squared error of the probabilities; None without rows."""
+    p, n, c = observed.probability, observed.users, observed.conversions
+    if n.sum() <= 0:
+        return None
+    return float((c * (1 - p) ** 2 + (n - c) * p**2).sum() / n.sum())
+
+
+def log_loss(observed: Outcomes) -> float | None:
+    """Return the mean negative log-likelihood in nats; None without rows."""
+    p = np.clip(observed.probability, _EPSILON, 1 - _EPSILON)
+    n, c = observed.users, observed.conversions
+    if n.sum() <= 0:
+        return None
+    return float(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum() / n.sum())
+
+
+def calibration_bins(observed: Outcomes, *, bins: int = BINS) -> list[dict[str, float]]:
+    """
+    Return bins with as many users each, least probability first.
+
+    Users who share a probability stay together, so bins may differ in size, and there
+    may be fewer.
+
+    Returns:
+        ``mean_probability``, ``rate`` of conversions and ``users`` of each bin.
+    """
+    total = observed.users.sum()
+    if total <= 0:
+        return []
+    middle = np.cumsum(observed.users) - observed.users / 2
+    number = np.minimum((middle / total * bins).astype(int), bins - 1)
+    users = summed(number, observed.users, bins)
+    mass = summed(number, observed.users * observed.probability, bins)
+    conversions = summed(number, observed.conversions, bins)
+    return [
+        {
+            "mean_probability": float(mass[place] / users[place]),
+            "rate": float(conversions[place] / users[place]),
+            "users": float(users[place]),
+        }
+        for place in np.flatnonzero(users > 0)
+    ]
+
+
+def calibration_error(observed: Outcomes) -> float | None:
+    """
+    Return the expected calibration error over ten equally filled bins.
+
+    Equally filled rather than equally wide: purchase probabilities crowd near zero,
+    where bins of width 0.1 would see one bin.
+
+    Source:
+        Naeini, Cooper and Hauskrecht, "Obtaining Well Calibrated Probabilities Using
+        Bayesian Binning", AAAI 2015, with their bins filled equally.
+    """
+    found = calibration_bins(observed)
+    if not found:
+        return None
+    users = sum(entry["users"] for entry in found)
+    return sum(
+        entry["users"] / users * abs(entry["mean_probability"] - entry["rate"])
+        for entry in found
+    )
+
+
+def confusion(observed: Outcomes, *, threshold: float) -> dict[str, float | None]:
+    """
+    Count calls at a threshold; a probability equal to it is called positive.
+
+    Returns:
+        ``true_positives`` and so on, and ``precision``, ``recall`` and ``f1``, None
+        where they divide by zero.
+    """
+    called = observed.probability >= threshold
+    n, c = observed.users, observed.conversions
+    hits, false_alarms = c[called].sum(), (n - c)[called].sum()
+    misses, passed = c[~called].sum(), (n - c)[~called].sum()
+    return {
+        "true_positives": float(hits),
+        "true_negatives": float(passed),
+        "false_positives": float(false_alarms),
+        "false_negatives": float(misses),
+        "precision": ratio(hits, hits + false_alarms),
+        "recall": ratio(hits, hits + misses),
+        "f1": ratio(2 * hits, 2 * hits + false_alarms + misses),
+    }
+
+
+def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
+    """
+    Return ten equal parts of the users, highest probability first.
+
+    Users who share a probability are shared out between the parts in proportion, so
+    that the order of ties decides nothing. Sizes and conversions are fractions for
+    that: a conversion is divided by the size that it was shared out with, and never by
+    a rounded one, so that no rate is above 1.
+
+    Returns:
+        ``decile``, 1 the highest; ``users`` and ``conversions``, fractions whose sums
+        are the totals; ``mean_probability``; ``lift``, the rate over the base rate.
+    """
+    total, positives = observed.users.sum(), observed.conversions.sum()
+    if total <= 0:
+        return []
+    users = observed.users[::-1]
+    ends = np.concatenate([[0.0], np.cumsum(users)])
+    edges = np.linspace(0, total, BINS + 1)
+
+    def until(quantity: Floats) -> Floats:
+        running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
+        return np.asarray(np.interp(edges, ends, running), dtype=np.float64)
+
+    size = total / BINS
+    # Rounding in the sums must not make a part of more conversions than users.
+    conversions = np.clip(np.diff(until(observed.conversions)), 0.0, size)
+    mass = np.diff(until(observed.probability * observed.users))
+    return [
+        {
+            "decile": decile + 1,
+            "users": float(size),
+            "conversions": float(conversions[decile]),
+            "mean_probability": float(mass[decile] / size),
+            "lift": ratio(conversions[decile] / size, positives / total),
+        }
+        for decile in range(BINS)
+    ]
+
+
+def alerts(
+    score: Floats,
+    label: NDArray[Any],
+    amount: Floats,
+    *,
+    review_cost: float,
+    weight: Floats | None = None,
+    rates: Sequence[float] = ALERT_RATES,
+) -> list[dict[str, float | None]]:
+    """
+    Return what comes of looking at the rows that score highest, by share looked at.
+
+    Rows of one score are shared out in proportion, so that their order decides nothing;
+    alerts need not be whole for that.
+
+    Args:
+        score: (rows,), highest is looked at first.
+        label: 0 or 1, (rows,).
+        amount: What a row of label 1 costs if nobody looks, (rows,).
+        review_cost: Of looking at one row.
+        weight: (rows,); one each when None.
+        rates: Shares of the rows to look at.
+
+    Returns:
+        By rate: ``alerts``, ``true_positives``, ``recall``, ``precision``, ``cost`` of
+        what was missed and of all looks, and ``cost_without`` any look. All but the
+        first are None where rows are of one class.
+    """
+    weights = np.ones(len(score)) if weight is None else weight
+    positive = np.where(np.asarray(label) == 1, weights, 0.0)
+    distinct, group = np.unique(-score, return_inverse=True)
+
+    def running(values: Floats) -> Floats:
+        sums = summed(group, values, len(distinct))
+        return np.concatenate([[0.0], np.cumsum(sums)])
+
+    looked, caught, saved = map(running, (weights, positive, positive * amount))
+    total, positives, at_stake = looked[-1], caught[-1], saved[-1]
+    found: list[dict[str, float | None]] = []
+    for rate in rates:
+        count = rate * total
+        entry: dict[str, float | None] = dict.fromkeys(
+            ("true_positives", "recall", "precision", "cost", "cost_without")
+        )
+        if 0 < positives < total:
+            hits = float(np.interp(count, looked, caught))
+            missed = float(at_stake - np.interp(count, looked, saved))
+            entry = {
+                "true_positives": hits,
+                "recall": float(hits / positives),
+                "precision": float(hits / count),
+                "cost": float(missed + count * review_cost),
+                "cost_without": float(at_stake),
+            }
+        found.append({"rate": rate, "alerts": float(count), **entry})
+    return found
+
+
+def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:
+    """
+    Return the ROC, precision-recall and calibration curves, thinned for a page.
+
+    Returns:
+        ``roc`` as [false positive rate, true positive rate] and ``pr`` as [recall,
+        precision], each from the highest threshold down; ``calibration`` as bins.
+    """
+    found: dict[str, Any] = {
+        "roc": [],
+        "pr": [],
+        "calibration": calibration_bins(observed),
+    }
+    if not observed.has_both_classes:
+        return found
+    caught = np.cumsum(observed.conversions[::-1])
+    called = np.cumsum(observed.users[::-1])
+    recall = caught / caught[-1]
+    false_alarm_rate = (called - caught) / (called[-1] - caught[-1])
+    shown = np.unique(np.linspace(0, len(caught) - 1, points).astype(int))
+    found["roc"] = [[0.0, 0.0]] + [
+        [float(false_alarm_rate[i]), float(recall[i])] for i in shown
+    ]
+    found["pr"] = [[float(recall[i]), float(caught[i] / called[i])] for i in shown]
+    return found
+
+
+def score_shift(before: Floats, now: Floats) -> float:
+    """
+    Return how far scores moved between two runs, relative to their mean before.
+
+    The mean distance between equal percentiles (the first Wasserstein distance), over
+    the earlier mean: 0 unchanged, 1 when all fall to zero, or when all double.
+
+    Args:
+        before, now: Percentiles of the probabilities, least first, of one shape.
+    """
+    return float(np.abs(now - before).mean() / max(before.mean(), SHIFT_FLOOR))
+
+
+def summed(group: NDArray[Any], values: Floats, count: int) -> Floats:
+    """Return the sum of the values of each of ``count`` groups."""
+    sums = np.bincount(group, weights=values, minlength=count)
+    return np.asarray(sums, dtype=np.float64)
+
+
+def ratio(part: float, whole: float) -> float | None:
+    return float(part / whole) if whole > 0 else None

@@ -1,0 +1,164 @@
+"""
+Preprocessors: from features as they came to numbers that a model reads.
+
+A preprocessor is a scikit-learn ColumnTransformer: the default one, one that a use case
+brings, or one that somebody has uploaded.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from propensity.errors import SchemaError
+from propensity.learning.data import Slice
+from propensity.models.encoding import to_frame
+from propensity.usecases import CATEGORY, NUMBER, UseCase
+
+# Values rarer than this share of the training rows are one value together.
+_RARE = 0.01
+
+
+def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
+    """
+    Return the unfitted preprocessor that a use case has without one of its own.
+
+    Numbers: missing ones take the median and say so in a column of their own; arcsinh,
+    a logarithm that knows zero and negative numbers, then unit variance. Categories:
+    one column a value, the rare ones pooled, unseen ones counted among these.
+    """
+    model = use_case.model
+    if model is not None and hasattr(model, "preprocessor"):
+        return model.preprocessor(use_case)
+    numbers = [name for name, kind in use_case.features.items() if kind == NUMBER]
+    categories = [name for name, kind in use_case.features.items() if kind == CATEGORY]
+    return ColumnTransformer(
+        [
+            (
+                "numbers",
+                make_pipeline(
+                    SimpleImputer(
+                        strategy="median", add_indicator=True, keep_empty_features=True
+                    ),
+                    FunctionTransformer(np.arcsinh),
+                    StandardScaler(),
+                ),
+                numbers,
+            ),
+            (
+                "categories",
+                make_pipeline(
+                    SimpleImputer(
+                        strategy="constant",
+                        fill_value="(missing)",
+                        keep_empty_features=True,
+                    ),
+                    OneHotEncoder(
+                        handle_unknown="infrequent_if_exist",
+                        min_frequency=_RARE,
+                        sparse_output=False,
+                    ),
+                ),
+                categories,
+            ),
+        ],
+        sparse_threshold=0.0,
+    )
+
+
+def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
+    """
+    Raise SchemaError unless a preprocessor can be fitted on the use case's features.
+
+    It is cloned and fitted on a handful of made-up rows of the right types, with gaps,
+    and must also encode a category that it has not been fitted on: next week has some.
+    """
+    if not isinstance(preprocessor, ColumnTransformer):
+        raise SchemaError(
+            "a preprocessor is an unfitted sklearn ColumnTransformer, "
+            f"not {type(preprocessor).__name__}"
+        )
+    count = 40
+    columns: dict[str, pa.Array] = {}
+    for place, (name, kind) in enumerate(use_case.features.items()):
+        if kind == NUMBER:
+            numbers = [
+                None if (row + place) % 7 == 0 else float((row * (place + 3)) % 11)
+                for row in range(count)
+            ]
+            columns[name] = pa.array(numbers, pa.float64())
+        else:
+            texts = [None if row % 9 == 0 else f"v{row % 4}" for row in range(count)]
+            columns[name] = pa.array(texts, pa.string())
+    label = np.arange(count) % 2
+    rows = pa.table(columns)
+    part = Slice(rows=rows, label=label.astype(np.int8), weight=np.ones(count))
+    features = dict(use_case.features)
+    fit = fitted(preprocessor, part, features)
+    encoded = np.asarray(transformed(fit, rows, features))
+    if encoded.ndim != 2 or encoded.shape[0] != count or encoded.shape[1] < 1:
+        raise SchemaError(
+            f"the preprocessor made {encoded.shape} of {count} rows; it must keep the "
+            "rows and give a column or more"
+        )
+    if encoded.dtype.kind not in "biuf":
+        raise SchemaError(
+            f"the preprocessor gives {encoded.dtype}, but models read numbers: encode "
+            "every category, and mind what remainder='passthrough' lets through"
+        )
+    unseen = {
+        name: pa.array(["never seen"] * count)
+        for name, kind in features.items()
+        if kind == CATEGORY
+    }
+    transformed(fit, pa.table({**columns, **unseen}), features)
+
+
+def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:
+    """
+    Return a clone of a preprocessor, fitted on a slice.
+
+    Raises:
+        SchemaError: It does not fit the features.
+    """
+    read = frame(part.rows, features)
+    try:
+        fit = clone(preprocessor).fit(read, part.label)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SchemaError(
+            f"the preprocessor does not fit the use case's features: {error}"
+        ) from error
+    if not hasattr(fit, "transform"):
+        raise SchemaError(
+            f"a preprocessor transforms features; {type(fit).__name__} does not"
+        )
+    return fit
+
+
+def transformed(encoder: Any, rows: pa.Table, features: dict[str, str]) -> Any:
+    """Return what a fitted preprocessor makes of rows, dense as all models read it."""
+    read = frame(rows, features)
+    try:
+        made = encoder.transform(read)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SchemaError(
+            f"the preprocessor cannot encode rows that it was not fitted on: {error}. "
+            "Encoders of categories must know what to do with a new one "
+            "(handle_unknown)"
+        ) from error
+    return made.toarray() if hasattr(made, "toarray") else made
+
+
+def frame(rows: pa.Table, features: dict[str, str]) -> Any:
+    """Return the features of rows as a preprocessor reads them."""
+    kinds: Any = features
+    merged = rows.combine_chunks().to_batches()
+    batch = merged[0] if merged else pa.RecordBatch.from_pylist([], rows.schema)
+    return to_frame(batch, kinds)

@@ -1,0 +1,337 @@
+"""
+Charts as inline SVG.
+
+They take their colours from the page's stylesheet, so that they follow light, dark and
+print. They are drawn about 360 units wide, the width of a phone, and are scaled from
+there. Whatever comes from data passes through ``text`` on its way in.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from propensity.learning.report.words import (
+    NAME_LENGTH,
+    Format,
+    Number,
+    compact,
+    decimals,
+    percent,
+    present,
+    short,
+    text,
+)
+
+# Shapes with more points than pixels only cost bytes.
+CURVE_POINTS = 200
+
+
+@dataclass(frozen=True)
+class Line:
+    """
+    A curve of a chart.
+
+    Attributes:
+        points: (x, y) in the units of the axes.
+        style: ``line``, or ``guide`` for what it is compared with.
+        has_dots: Whether to mark the points.
+    """
+
+    points: Sequence[tuple[float, float]]
+    style: str = "line"
+    has_dots: bool = False
+
+
+@dataclass(frozen=True)
+class Bar:
+    """
+    A bar of a chart, and the interval around its end.
+
+    Attributes:
+        name: What is measured; long names are cut, with the whole one on hover.
+        value: Length; a bar without one is not drawn.
+        shown: The value as written beside the bar.
+    """
+
+    name: str
+    value: Number
+    shown: str
+    low: Number = None
+    high: Number = None
+
+
+def _svg(
+    size: tuple[float, float], body: str, *, title: str, description: str, style: str
+) -> Markup:
+    width, height = size
+    return Markup(
+        f'<svg class="{style}" role="img" viewBox="0 0 {_at(width)} {_at(height)}">'
+        f"<title>{text(title)}</title><desc>{text(description)}</desc>{body}</svg>"
+    )
+
+
+def _at(position: float) -> str:
+    return f"{position:.1f}".removesuffix(".0")
+
+
+def line_svg(
+    lines: Sequence[Line],
+    *,
+    title: str,
+    description: str,
+    x_label: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    x_ticks: Sequence[tuple[float, str]] | None = None,
+    write: Format = percent,
+) -> Markup:
+    """
+    Draw curves over two axes.
+
+    Args:
+        x_range: Lowest and highest x; y_range alike. Points outside are cut off.
+        x_ticks: Places and texts along x; None for four equal steps.
+        write: Format of the ticks.
+
+    Returns:
+        An ``svg`` element 360 units wide.
+    """
+    width, height, left, right, top, bottom = 360.0, 290.0, 48.0, 10.0, 26.0, 44.0
+    (x0, x1), (y0, y1) = x_range, y_range
+
+    def across(x: float) -> float:
+        share = (x - x0) / ((x1 - x0) or 1)
+        return left + min(max(share, 0), 1) * (width - left - right)
+
+    def up(y: float) -> float:
+        share = (y - y0) / ((y1 - y0) or 1)
+        return height - bottom - min(max(share, 0), 1) * (height - top - bottom)
+
+    steps = [i / 4 for i in range(5)]
+    if x_ticks is None:
+        x_ticks = [(x, write(x)) for x in (x0 + s * (x1 - x0) for s in steps)]
+    parts = [f'<text class="tick" x="0" y="12">{text(y_label)}</text>']
+    for y in (y0 + s * (y1 - y0) for s in steps):
+        parts.append(
+            f'<path class="grid" d="M{_at(left)} {_at(up(y))}H{_at(width - right)}"/>'
+            f'<text class="tick end" x="{_at(left - 6)}" y="{_at(up(y) + 4)}">'
+            f"{text(_round_tick(write(y)))}</text>"
+        )
+    for i, (x, shown) in enumerate(x_ticks):
+        # The last one would otherwise stand half outside.
+        side, shift = ("end", 9) if i == len(x_ticks) - 1 else ("middle", 0)
+        parts.append(
+            f'<text class="tick {side}" x="{_at(across(x) + shift)}" '
+            f'y="{_at(height - bottom + 17)}">{text(_round_tick(shown))}</text>'
+        )
+    parts.append(
+        f'<text class="tick middle" x="{_at((left + width - right) / 2)}" '
+        f'y="{_at(height - 6)}">{text(x_label)}</text>'
+        f'<path class="axis" d="M{_at(left)} {_at(up(y0))}H{_at(width - right)}"/>'
+    )
+    for line in lines:
+        places = [(across(x), up(y)) for x, y in _thin(line.points)]
+        if not places:
+            continue
+        path = "L".join(f"{_at(x)} {_at(y)}" for x, y in places)
+        parts.append(f'<path class="{line.style}" d="M{path}"/>')
+        if line.has_dots:
+            parts += [
+                f'<circle class="dot" cx="{_at(x)}" cy="{_at(y)}" r="4"/>'
+                for x, y in places
+            ]
+    size = width, height
+    return _svg(
+        size, "".join(parts), title=title, description=description, style="chart"
+    )
+
+
+def _round_tick(shown: str) -> str:
+    return re.sub(r"\.0+(?=%|$)", "", shown)
+
+
+def _thin(points: Sequence[tuple[float, float]]) -> Sequence[tuple[float, float]]:
+    if len(points) <= CURVE_POINTS:
+        return points
+    step = (len(points) - 1) / (CURVE_POINTS - 1)
+    return [points[round(i * step)] for i in range(CURVE_POINTS)]
+
+
+def bars_svg(
+    bars: Sequence[Bar],
+    *,
+    title: str,
+    description: str,
+    reference: Number = None,
+    reference_name: str = "",
+    longest: Number = None,
+) -> Markup:
+    """
+    Draw horizontal bars, each with its name before and its value behind it.
+
+    Args:
+        reference: Where to draw a dashed line to compare with, if anywhere.
+        reference_name: What stands above that line.
+        longest: Value to leave room for, so that two charts share a scale.
+
+    Returns:
+        An ``svg`` element 360 units wide, one bar every 21.
+    """
+    width, step, top = 360.0, 21.0, 22.0 if reference is not None else 4.0
+    written = max((len(bar.shown) for bar in bars), default=0) * 7 + 8
+    named = max((min(len(bar.name), NAME_LENGTH) for bar in bars), default=0)
+    left = min(named * 7 + 10, 170)
+    found = [v for bar in bars for v in (bar.value, bar.low, bar.high)]
+    ends = [float(v) for v in (*found, reference, longest) if present(v)]
+    low, high = min([0.0, *ends]), max([0.0, *ends])
+
+    def across(value: float) -> float:
+        return left + (value - low) / ((high - low) or 1) * (width - left - written)
+
+    parts = []
+    bottom = top + len(bars) * step
+    if present(reference):
+        x = _at(across(reference))
+        parts.append(
+            f'<path class="guide" d="M{x} {_at(top - 4)}V{_at(bottom)}"/>'
+            f'<text class="tick middle" x="{x}" y="{_at(top - 9)}">'
+            f"{text(reference_name)}</text>"
+        )
+    for i, bar in enumerate(bars):
+        middle = top + (i + 0.5) * step
+        parts.append(
+            f"<g><title>{text(bar.name)}: {text(bar.shown)}</title>"
+            f'<text class="end" x="{_at(left - 8)}" y="{_at(middle + 4)}">'
+            f"{short(bar.name)}</text>"
+        )
+        reach = across(0)
+        if present(bar.value):
+            start, end = sorted((across(0), across(bar.value)))
+            style = "bar minus" if bar.value < 0 else "bar"
+            parts.append(
+                f'<rect class="{style}" x="{_at(start)}" y="{_at(middle - 6.5)}" '
+                f'width="{_at(max(end - start, 0.5))}" height="13" rx="1.5"/>'
+            )
+            reach = end
+        if present(bar.low) and present(bar.high):
+            parts.append(
+                f'<path class="whisker" d="M{_at(across(bar.low))} {_at(middle)}'
+                f'H{_at(across(bar.high))}"/>'
+            )
+            reach = max(reach, across(bar.high))
+        parts.append(
+            f'<text x="{_at(reach + 6)}" y="{_at(middle + 4)}">{text(bar.shown)}'
+            "</text></g>"
+        )
+    parts.append(f'<path class="axis" d="M{_at(across(0))} {_at(top)}V{_at(bottom)}"/>')
+    size = width, bottom + 4
+    return _svg(
+        size, "".join(parts), title=title, description=description, style="chart"
+    )
+
+
+def histogram_svg(
+    edges: Sequence[float],
+    shares: Sequence[Sequence[Number] | None],
+    *,
+    title: str,
+    description: str,
+    is_discrete: bool = False,
+) -> Markup:
+    """
+    Draw up to two histograms over the same bins, bins of one width on the page.
+
+    Args:
+        edges: B + 1 edges in the feature's unit.
+        shares: B shares each, the one behind first; None is left out.
+        is_discrete: Whether a bin stands for the value at its lower edge.
+
+    Returns:
+        An ``svg`` element 220 units wide.
+    """
+    width, height, top, bottom = 220.0, 92.0, 14.0, 16.0
+    n = len(edges) - 1
+    drawn = [(i, [s or 0.0 for s in share]) for i, share in enumerate(shares) if share]
+    highest = max((s for _, share in drawn for s in share), default=0) or 1
+    base, step = height - bottom, width / n
+    parts = []
+    for i, share in drawn:
+        tops = [base - s / highest * (base - top) for s in share]
+        steps = "".join(f"V{_at(y)}h{_at_fine(step)}" for y in tops)
+        parts.append(f'<path class="fill-{i}" d="M0 {_at(base)}{steps}V{_at(base)}"/>')
+    parts.append(
+        f'<path class="axis" d="M0 {_at(base)}H{_at(width)}"/>'
+        f'<text class="tick" x="0" y="9">{text(percent(highest))}</text>'
+    )
+    places = sorted({0, n // 2, n - 1 if is_discrete else n})
+    for place in places:
+        side = "" if place == 0 else " end" if place == places[-1] else " middle"
+        x = place * step
+        if n == 1:
+            x, side = width / 2, " middle"
+        elif is_discrete:
+            x, side = x + step / 2, " middle"
+        parts.append(
+            f'<text class="tick{side}" x="{_at(x)}" y="{_at(height - 3)}">'
+            f"{text(compact(edges[place]))}</text>"
+        )
+        if n == 1:
+            break
+    size = width, height
+    return _svg(
+        size, "".join(parts), title=title, description=description, style="chart"
+    )
+
+
+def _at_fine(position: float) -> str:
+    return f"{position:.2f}".rstrip("0").removesuffix(".")
+
+
+def heatmap_svg(
+    names: Sequence[str],
+    matrix: Sequence[Sequence[Number]],
+    *,
+    title: str,
+    description: str,
+) -> Markup:
+    """
+    Draw one half of a symmetric matrix of correlations, names on its diagonal.
+
+    A name stands at the end of its row and on top of its column. The stronger the
+    colour, the stronger the correlation; a pair without one is an empty frame.
+
+    Args:
+        names: N names.
+        matrix: N x N values in [-1, 1].
+
+    Returns:
+        An ``svg`` element 15 units a name high, with the width its names need.
+    """
+    cell = 15.0
+    longest = max((min(len(name), NAME_LENGTH) for name in names), default=0)
+    width = cell * len(names) + 7 * longest + 8
+    parts = []
+    for i, name in enumerate(names):
+        for j in range(i):
+            value = matrix[i][j]
+            style, strength = "empty", ""
+            if present(value):
+                style = "minus" if value < 0 else "plus"
+                strength = f' fill-opacity="{max(abs(value), 0.03):.2f}"'
+            parts.append(
+                f'<rect class="{style}"{strength} x="{_at(j * cell + 0.5)}" '
+                f'y="{_at(i * cell + 0.5)}" width="14" height="14">'
+                f"<title>{short(name)}, {short(names[j])}: {decimals(2)(value)}"
+                "</title></rect>"
+            )
+        parts.append(
+            f'<text x="{_at(i * cell + 5)}" y="{_at(i * cell + 11.5)}">'
+            f"<title>{text(name)}</title>{short(name)}</text>"
+        )
+    size = width, cell * len(names)
+    return _svg(size, "".join(parts), title=title, description=description, style="map")

@@ -1,0 +1,350 @@
+"""
+What the pages of users and of events have in common.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from propensity.learning.report.charts import Bar, Line, bars_svg
+from propensity.learning.report.words import (
+    DASH,
+    Format,
+    count,
+    decimals,
+    listed_dates,
+    moment,
+    ordered,
+    percent,
+    present,
+    sentence,
+)
+
+Card = Mapping[str, Any]
+Row = Sequence[Any]
+Curve = Mapping[str, Any]
+
+UNIT = (0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A metric as the page shows it; ``{outcome}`` stands for the use case's own."""
+
+    key: str
+    name: str
+    meaning: str
+    write: Format
+    places: int = 3
+
+
+MEASURES = (
+    Measure(
+        "roc_auc",
+        "ROC AUC",
+        "Chance that one of those who {outcome} is ranked above one of the others. "
+        "0.5 is a coin, 1 is perfect.",
+        decimals(3),
+    ),
+    Measure(
+        "pr_auc",
+        "PR AUC",
+        "Precision, averaged over all recalls. A coin has the base rate.",
+        decimals(3),
+    ),
+    Measure(
+        "calibration_error",
+        "Calibration error",
+        "Distance between what is promised and what happens. 0 is perfect.",
+        decimals(4),
+        places=4,
+    ),
+    Measure(
+        "brier",
+        "Brier score",
+        "Mean squared error of the probabilities. Lower is better.",
+        decimals(4),
+        places=4,
+    ),
+    Measure(
+        "log_loss",
+        "Log loss",
+        "Like Brier, but hard on confident mistakes. Lower is better.",
+        decimals(4),
+        places=4,
+    ),
+    Measure(
+        "precision",
+        "Precision",
+        "Share of the users above the threshold who {outcome}.",
+        decimals(3),
+    ),
+    Measure(
+        "recall",
+        "Recall",
+        "Share of those who {outcome} who are above the threshold.",
+        decimals(3),
+    ),
+    Measure("f1", "F1", "Harmonic mean of precision and recall.", decimals(3)),
+)
+
+
+class Page(ABC):
+    """What pages of users and of events have in common."""
+
+    template: str
+
+    def __init__(self, card: Card) -> None:
+        self.card = card
+        self.quality: Card = card.get("quality") or {}
+        self.verdict: Card = card.get("verdict") or {}
+        self.split: Card = card.get("split") or {}
+        self.outcome = str(card.get("outcome") or "have label 1")
+        self.entity = str(card.get("entity") or "event").removesuffix("_id")
+
+    @abstractmethod
+    def content(self) -> dict[str, Any]:
+        """Return what the template reads."""
+
+    @abstractmethod
+    def why_not(self, key: str) -> str:
+        """Say why a figure of the holdout does not exist."""
+
+    def common(self) -> dict[str, Any]:
+        """Return what stands on every page."""
+        card = self.card
+        return {
+            "use_case": card.get("use_case", ""),
+            "title": card.get("title"),
+            "version": card.get("model_version", DASH),
+            "trained_at": moment(card.get("trained_at")),
+            "outcome": self.outcome,
+            "promoted": bool(self.verdict.get("promoted")),
+            "verdict_reason": sentence(self.verdict.get("reason")),
+            "holdout_dates": listed_dates(self.split.get("holdout")),
+            "comparison": self.comparison(),
+            "candidates": self.candidates(),
+            "calibrations": self.calibrations(),
+            "calibration": card.get("calibration", DASH),
+            "baselines": self.baselines(),
+            "importance": self.importance(),
+            "facts": self.facts(),
+            "artifacts": card.get("artifacts") or (),
+        }
+
+    def metrics(self, measures: Sequence[Measure]) -> list[dict[str, str]]:
+        """Return the figures of the holdout, each with its interval or a reason."""
+        rows = []
+        for measure in measures:
+            value = self.quality.get(measure.key)
+            interval = written_interval(self.quality, measure.key, measure.places)
+            rows.append(
+                {
+                    "name": measure.name,
+                    "meaning": measure.meaning.replace("{outcome}", self.outcome),
+                    "value": measure.write(value),
+                    "reason": "" if present(value) else self.why_not(measure.key),
+                    "interval": interval or DASH,
+                }
+            )
+        return rows
+
+    def comparison(self) -> str:
+        """Say how it compares with the champion."""
+        version = self.verdict.get("compared_version")
+        if version is None:
+            return "There was no champion to compare it with."
+        difference = self.verdict.get("roc_auc_difference")
+        if not present(difference):
+            return (
+                f"It was compared with the champion, version {version}, but {DASH}: a "
+                "difference could not be measured."
+            )
+        sign = "+" if difference > 0 else ""
+        interval = written_interval(self.verdict, "roc_auc_difference", 4)
+        return (
+            f"Against the champion, version {version}, on the same users: ROC AUC "
+            f"{sign}{decimals(4)(difference)}"
+            f"{f' (interval {interval})' if interval else ''}."
+        )
+
+    def curve(self, heading: str, caption: str, svg: Markup | None) -> Curve:
+        """Return a curve, or the reason why there is none."""
+        reason = "" if svg else self.why_not("roc_auc")
+        return {"heading": heading, "caption": caption, "svg": svg, "reason": reason}
+
+    def points(self, name: str) -> list[tuple[float, float]]:
+        """Return the points of a curve that is recorded."""
+        found = (self.card.get("curves") or {}).get(name) or ()
+        return [(float(x), float(y)) for x, y in found if present(x) and present(y)]
+
+    def base_rate_line(self) -> list[Line]:
+        """Return the guide of a precision-recall curve."""
+        rate = self.quality.get("base_rate")
+        return [Line([(0, rate), (1, rate)], "guide")] if present(rate) else []
+
+    def candidates(self) -> dict[str, Any] | None:
+        """Return the candidates as rows of a table."""
+        candidates = self.card.get("candidates") or ()
+        if not candidates:
+            return None
+        figures = ("roc_auc", "pr_auc", "log_loss", "brier")
+        chosen = (i for i, one in enumerate(candidates) if one.get("chosen"))
+        return {
+            "rows": [
+                {
+                    "name": one.get("name"),
+                    "chosen": one.get("chosen"),
+                    "algorithm": one.get("algorithm", ""),
+                    "parameters": one.get("parameters") or {},
+                    "figures": [
+                        decimals(3)(one.get("roc_auc")),
+                        decimals(3)(one.get("pr_auc")),
+                        decimals(4)(one.get("log_loss")),
+                        decimals(4)(one.get("brier")),
+                        f"{decimals(1)(one.get('fit_seconds'))} s"
+                        if present(one.get("fit_seconds"))
+                        else DASH,
+                    ],
+                }
+                for one in candidates
+            ],
+            "chosen": next(chosen, None),
+            "is_lacking": any(
+                not present(one.get(key)) for one in candidates for key in figures
+            ),
+        }
+
+    def calibrations(self) -> dict[str, Any] | None:
+        """Return the calibrations that were tried as rows of a table."""
+        tried = self.card.get("calibrations") or ()
+        name = self.card.get("calibration")
+        if not tried:
+            return None
+        chosen = next((i for i, c in enumerate(tried) if c.get("name") == name), None)
+        return {
+            "rows": [
+                (
+                    f"{c.get('name')}{' (chosen)' if i == chosen else ''}",
+                    decimals(4)(c.get("log_loss")),
+                )
+                for i, c in enumerate(tried)
+            ],
+            "chosen": chosen,
+        }
+
+    def baselines(self) -> list[Row]:
+        """Return simpler rankings, and the model's own last."""
+        found = self.card.get("baselines") or ()
+        rows = [(str(b.get("name")), decimals(3)(b.get("roc_auc"))) for b in found]
+        own = ("This model", decimals(3)(self.quality.get("roc_auc")))
+        return [*rows, own] if rows else []
+
+    def importance(self) -> list[Markup]:
+        """Draw the importance of the features, in one chart or two."""
+        features = sorted(
+            self.card.get("importance") or (), key=lambda f: -ordered(f.get("mean"))
+        )
+        write = decimals(4)
+        bars = []
+        for feature in features:
+            mean, std = feature.get("mean"), feature.get("std")
+            spans = present(mean) and present(std)
+            bars.append(
+                Bar(
+                    name=str(feature.get("feature")),
+                    value=mean,
+                    shown=f"{write(mean)} ± {write(std)}",
+                    low=mean - std if spans else None,
+                    high=mean + std if spans else None,
+                )
+            )
+        half = len(bars) if len(bars) <= 12 else (len(bars) + 1) // 2
+        reach = max((ordered(bar.high) for bar in bars), default=0)
+        return [
+            bars_svg(
+                some,
+                title=f"Importance of features, {which} important",
+                description="Loss of ROC AUC by feature: "
+                + ", ".join(f"{bar.name} {bar.shown}" for bar in some)
+                + ".",
+                longest=reach,
+            )
+            for which, some in (("most", bars[:half]), ("least", bars[half:]))
+            if some
+        ]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Return where a version comes from, name by name."""
+        card, split = self.card, self.split
+        sampled = self.sampling()
+        libraries = (card.get("libraries") or {}).items()
+        algorithm = {
+            "name": "Algorithm",
+            "value": card.get("algorithm", DASH),
+            "parameters": card.get("parameters") or {},
+        }
+        facts: list[dict[str, Any] | tuple[str, str]] = [
+            ("Trained", moment(card.get("trained_at"))),
+            ("As of", str(card.get("as_of", DASH))),
+            ("Windows", self.windows()),
+            ("Fitted on", listed_dates(split.get("train"))),
+            ("Chosen on", listed_dates(split.get("calibrate"))),
+            ("Held out", listed_dates(split.get("holdout"))),
+            algorithm,
+            ("Calibration", str(card.get("calibration") or "none")),
+            *([("Sampling", sampled)] if sampled else []),
+            ("Cost", self.cost()),
+            ("Libraries", ", ".join(f"{n} {v}" for n, v in libraries) or DASH),
+        ]
+        return [
+            fact if isinstance(fact, dict) else {"name": fact[0], "value": fact[1]}
+            for fact in facts
+        ]
+
+    @abstractmethod
+    def windows(self) -> str:
+        """Say which spans features and labels are of."""
+
+    @abstractmethod
+    def whose(self) -> str:
+        """Say whose rows are of label 1, before the outcome."""
+
+    def sampling(self) -> str:
+        """Say which share of the rows of either class was read, if it was not all."""
+        positive = self.card.get("positive_sampling_rate", 1.0)
+        negative = self.card.get("negative_sampling_rate")
+        if not (present(positive) and present(negative)):
+            return ""
+        if min(positive, negative) >= 1:
+            return ""
+        return (
+            f"{percent(positive)} of the {self.whose()} {self.outcome}, "
+            f"{percent(negative)} of the others"
+        )
+
+    def cost(self) -> str:
+        """Say what the training has cost."""
+        spent = [
+            f"{write(self.card.get(key))} {unit}"
+            for key, write, unit in (
+                ("seconds", decimals(1), "seconds"),
+                ("bytes_billed", count, "bytes billed by BigQuery"),
+            )
+            if present(self.card.get(key))
+        ]
+        return ", ".join(spent) or DASH
+
+
+def written_interval(figures: Card, key: str, places: int = 3) -> str:
+    """Write the interval of a figure; nothing where there is none."""
+    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
+    if not (present(low) and present(high)):
+        return ""
+    write = decimals(places)
+    return f"{write(low)} to {write(high)}"

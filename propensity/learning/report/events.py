@@ -1,0 +1,183 @@
+"""
+The page of a model whose rows are events, each scored as it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from propensity.learning.report.charts import Line, line_svg
+from propensity.learning.report.content import (
+    MEASURES,
+    UNIT,
+    Card,
+    Curve,
+    Measure,
+    Page,
+    Row,
+    written_interval,
+)
+from propensity.learning.report.dataset import of_events
+from propensity.learning.report.words import (
+    compact,
+    count,
+    decimals,
+    percent,
+    plural,
+    present,
+)
+
+_RANKING = (
+    Measure(
+        "roc_auc",
+        "ROC AUC",
+        "Chance that one of label 1 is ranked above one of label 0. "
+        "0.5 is a coin, 1 is perfect.",
+        decimals(3),
+    ),
+    MEASURES[1],
+)
+_EVENTS = (*_RANKING, *MEASURES[2:5])
+
+
+class EventsPage(Page):
+    """The page of a model whose rows are events, each scored as it happens."""
+
+    template = "events.html"
+
+    def content(self) -> dict[str, Any]:
+        """Return what the template reads."""
+        card, auc = self.card, self.quality.get("roc_auc")
+        is_anomaly = bool(card.get("is_anomaly"))
+        alerts = card.get("alerts") or ()
+        last: Card = alerts[-1] if alerts else {}
+        return {
+            **self.common(),
+            "noun": self.entity,
+            "is_anomaly": is_anomaly,
+            "is_warm": card.get("is_warm", True),
+            "headline": self._headline(last),
+            "ranking": (
+                f"Of one {self.entity} of label 1 and one of label 0, it ranks the "
+                f"right one higher {100 * auc:.0f} times in 100."
+                if present(auc)
+                else ""
+            ),
+            "tiles": self._tiles(last),
+            "holdout": plural(self.quality.get("users"), self.entity),
+            "metrics": self.metrics(_RANKING if is_anomaly else _EVENTS),
+            "alerts": self._alerts(alerts),
+            "reason": self.why_not("alerts"),
+            "curves": self._curves(),
+            "dataset": of_events(card, noun=self.entity, outcome=self.outcome),
+        }
+
+    def why_not(self, key: str) -> str:
+        quality = self.quality
+        if not self.card.get("is_warm", True):
+            return "the model is not warm"
+        if not quality.get("users"):
+            return "no row held out has a known truth"
+        if quality.get("conversions") in (0, quality.get("users")):
+            return "the rows held out are of one class"
+        return "not measured"
+
+    def windows(self) -> str:
+        card = self.card
+        return (
+            f"events of the {plural(card.get('lookback_days'), 'day')} before; one "
+            f"without a truth is unknown after {plural(card.get('settle_days'), 'day')}"
+        )
+
+    def whose(self) -> str:
+        return "rows that"
+
+    def _headline(self, last: Card) -> str:
+        if not present(last.get("recall")):
+            return (
+                f"How well this model ranks {self.entity}s could not be measured: "
+                f"{self.why_not('alerts')}."
+            )
+        return (
+            f"The {percent(last.get('rate'))} of {self.entity}s that score highest "
+            f"hold {percent(last.get('recall'))} of those that {self.outcome}; "
+            f"{percent(last.get('precision'))} of these alerts are right."
+        )
+
+    def _tiles(self, last: Card) -> list[Row]:
+        quality, why = self.quality, self.why_not("alerts")
+        right = f"precision {percent(last.get('precision'))}"
+        whole = f"{count(quality.get('conversions'))} of {count(quality.get('users'))}"
+        return [
+            *(
+                (
+                    name,
+                    decimals(3)(quality.get(key)),
+                    written_interval(quality, key) or why,
+                )
+                for name, key in (("ROC AUC", "roc_auc"), ("PR AUC", "pr_auc"))
+            ),
+            (
+                f"Recall at {percent(last.get('rate'))} alerts",
+                percent(last.get("recall")),
+                right if present(last.get("recall")) else why,
+            ),
+            (
+                "Base rate",
+                percent(quality.get("base_rate")),
+                whole if quality.get("users") else why,
+            ),
+        ]
+
+    def _alerts(self, alerts: Sequence[Card]) -> dict[str, Any] | None:
+        if not alerts:
+            return None
+        return {
+            "cost_without": compact(alerts[0].get("cost_without")),
+            "rows": [
+                (
+                    percent(rate.get("rate")),
+                    compact(rate.get("alerts")),
+                    compact(rate.get("true_positives")),
+                    percent(rate.get("recall")),
+                    percent(rate.get("precision")),
+                    compact(rate.get("cost")),
+                )
+                for rate in alerts
+            ],
+        }
+
+    def _curves(self) -> list[Curve]:
+        quality, drawn = self.quality, []
+        for heading, key, guides, (x_label, y_label), caption in (
+            (
+                "ROC",
+                "roc",
+                [Line([(0, 0), (1, 1)], "guide")],
+                ("Share of label 0 above", "Share of label 1 above"),
+                "The further above the dashed line, a coin, the better.",
+            ),
+            (
+                "Precision and recall",
+                "pr",
+                self.base_rate_line(),
+                ("Recall", "Precision"),
+                f"The dashed line is the base rate, "
+                f"{percent(quality.get('base_rate'))}.",
+            ),
+        ):
+            points, area = self.points(key), decimals(3)(quality.get(f"{key}_auc"))
+            svg = line_svg(
+                [*guides, Line(points)],
+                title=f"{heading} curve",
+                description=f"{y_label} against {x_label}; area {area}.",
+                x_label=x_label,
+                y_label=y_label,
+                x_range=UNIT,
+                y_range=UNIT,
+            )
+            drawn.append(
+                self.curve(heading, f"{caption} Area {area}.", svg if points else None)
+            )
+        return drawn

@@ -1,0 +1,288 @@
+"""
+The page of a model that gives every user a probability.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from propensity.learning.report.charts import Bar, Line, bars_svg, line_svg
+from propensity.learning.report.content import (
+    MEASURES,
+    UNIT,
+    Card,
+    Curve,
+    Page,
+    Row,
+    written_interval,
+)
+from propensity.learning.report.dataset import of_users
+from propensity.learning.report.words import (
+    DASH,
+    compact,
+    count,
+    decimals,
+    ordered,
+    percent,
+    plural,
+    present,
+    ratio,
+    round_up,
+    shared,
+)
+
+
+class UsersPage(Page):
+    """The page of a model that gives every user a probability."""
+
+    template = "users.html"
+
+    def content(self) -> dict[str, Any]:
+        """Return what the template reads."""
+        best = self._best_decile()
+        return {
+            **self.common(),
+            "headline": self._headline(best),
+            "question": self._question(),
+            "ranking": self._ranking(),
+            "promise": self._promise(),
+            "tiles": self._tiles(best),
+            "holdout": plural(self.quality.get("users"), "user"),
+            "metrics": self.metrics(MEASURES),
+            "threshold": compact(self.quality.get("threshold")),
+            "confusion": self._confusion(),
+            "lift": self._lift(),
+            "curves": self._curves(),
+            "dataset": of_users(self.card, outcome=self.outcome),
+        }
+
+    def why_not(self, key: str) -> str:
+        quality = self.quality
+        users, conversions = quality.get("users"), quality.get("conversions")
+        if not users:
+            return "the holdout has no users"
+        called = ("true_positives", "false_positives")
+        if key == "precision" and not sum(quality.get(name) or 0 for name in called):
+            return "no user is above the threshold"
+        if conversions == 0:
+            return "nobody in the holdout is of label 1"
+        if conversions == users:
+            return "everybody in the holdout is of label 1"
+        return "not measured"
+
+    def windows(self) -> str:
+        card = self.card
+        return (
+            f"features of {plural(card.get('lookback_days'), 'day')}, labels of "
+            f"{plural(card.get('horizon_days'), 'day')}, complete after "
+            f"{plural(card.get('settle_days'), 'more day')}"
+        )
+
+    def whose(self) -> str:
+        return "rows of users who"
+
+    def _best_decile(self) -> Card:
+        """Find the group with the highest probabilities, however it is numbered."""
+        deciles = [d for d in self.quality.get("lift") or () if d.get("users")]
+        return max(
+            deciles,
+            key=lambda d: (
+                ordered(d.get("mean_probability")),
+                -ordered(d.get("decile")),
+            ),
+            default={},
+        )
+
+    def _question(self) -> str:
+        """Say what the probability is of, as a sentence after *to*."""
+        horizon = plural(self.card.get("horizon_days"), "day")
+        lookback = plural(self.card.get("lookback_days"), "day")
+        usual = f"in the next {horizon}, from what they did in the {lookback} before"
+        return f"{self.outcome} {self.card.get('span') or usual}."
+
+    def _headline(self, best: Card) -> str:
+        rate = ratio(best.get("conversions"), best.get("users"))
+        share = ratio(best.get("users"), self.quality.get("users"))
+        if rate is None or share is None or not self.quality.get("conversions"):
+            return (
+                "How well this model ranks users could not be measured: "
+                f"{self.why_not('lift')}."
+            )
+        lift = best.get("lift")
+        times = f", {decimals(1)(lift)} times the average" if present(lift) else ""
+        within = f"within {plural(self.card.get('horizon_days'), 'day')}"
+        return (
+            f"Of the {100 * share:.0f}% of users ranked highest, {percent(rate)} went "
+            f"on to {self.outcome} {within}{times}."
+        )
+
+    def _ranking(self) -> str:
+        auc = self.quality.get("roc_auc")
+        if not present(auc):
+            return ""
+        return (
+            f"Of one of those who {self.outcome} and one of the others, it ranks "
+            f"the right one higher {100 * auc:.0f} times in 100."
+        )
+
+    def _promise(self) -> str:
+        promised = self.quality.get("mean_probability")
+        came = self.quality.get("base_rate")
+        if not (present(promised) and present(came)):
+            return ""
+        return (
+            f"On average it promised that {percent(promised)} {self.outcome}; it "
+            f"was {percent(came)}."
+        )
+
+    def _tiles(self, best: Card) -> list[Row]:
+        quality = self.quality
+        lift = f"{decimals(1)(best.get('lift'))}×" if best.get("lift") else DASH
+        error = written_interval(quality, "calibration_error", 4)
+        users = plural(quality.get("users"), "user")
+        why = self.why_not("roc_auc")
+        return [
+            (
+                "ROC AUC",
+                decimals(3)(quality.get("roc_auc")),
+                written_interval(quality, "roc_auc") or why,
+            ),
+            (
+                "Lift of the top group",
+                lift,
+                f"of {plural(best.get('users'), 'user')}" if best else why,
+            ),
+            (
+                "Calibration error",
+                decimals(4)(quality.get("calibration_error")),
+                error or why,
+            ),
+            (
+                "Base rate",
+                percent(quality.get("base_rate")),
+                f"{count(quality.get('conversions'))} of {users}",
+            ),
+        ]
+
+    def _confusion(self) -> list[Row]:
+        quality = self.quality
+        yes = quality.get("true_positives"), quality.get("false_negatives")
+        no = quality.get("false_positives"), quality.get("true_negatives")
+        return [
+            (f"Those who {self.outcome}", count(yes[0]), count(yes[1])),
+            ("The others", count(no[0]), count(no[1])),
+        ]
+
+    def _lift(self) -> dict[str, Any]:
+        deciles = sorted(
+            self.quality.get("lift") or (),
+            key=lambda d: -ordered(d.get("mean_probability")),
+        )
+        if not deciles:
+            return {"svg": None, "rows": [], "reason": self.why_not("lift")}
+        bars = [
+            Bar(
+                name=f"Group {d.get('decile')}",
+                value=d.get("lift"),
+                shown=f"{decimals(2)(d.get('lift'))}×"
+                if d.get("lift") is not None
+                else DASH,
+            )
+            for d in deciles
+        ]
+        described = ", ".join(f"{bar.name}: {bar.shown}" for bar in bars)
+        return {
+            "svg": bars_svg(
+                bars,
+                title="Lift by group of users",
+                description=f"The highest probabilities first. {described}.",
+                reference=1.0,
+                reference_name="average",
+            ),
+            "rows": [
+                (
+                    d.get("decile"),
+                    shared(d.get("users")),
+                    percent(d.get("mean_probability")),
+                    shared(d.get("conversions")),
+                    percent(ratio(d.get("conversions"), d.get("users"))),
+                    decimals(2)(d.get("lift")),
+                )
+                for d in deciles
+            ],
+        }
+
+    def _curves(self) -> list[Curve]:
+        quality, who = self.quality, f"who {self.outcome}"
+        roc, pr = self.points("roc"), self.points("pr")
+        groups = (self.card.get("curves") or {}).get("calibration") or ()
+        pairs = ((c.get("mean_probability"), c.get("rate")) for c in groups)
+        promised = [(float(x), float(y)) for x, y in pairs if present(x) and present(y)]
+        area = {name: decimals(3)(quality.get(name)) for name in ("roc_auc", "pr_auc")}
+        reach = round_up(max((v for point in promised for v in point), default=1.0))
+        listed = (f"{percent(x)} promised, {percent(y)} came" for x, y in promised)
+        return [
+            self.curve(
+                "ROC",
+                "The further above the dashed line, a coin, the better. "
+                f"Area {area['roc_auc']}.",
+                line_svg(
+                    [Line([(0, 0), (1, 1)], "guide"), Line(roc)],
+                    title="ROC curve",
+                    description=f"Those {who} against the others, over all "
+                    f"thresholds; area {area['roc_auc']}.",
+                    x_label="Share above, of the others",
+                    y_label=f"Share above, of those {who}",
+                    x_range=UNIT,
+                    y_range=UNIT,
+                )
+                if roc
+                else None,
+            ),
+            self.curve(
+                "Precision and recall",
+                f"The dashed line is the base rate, {percent(quality.get('base_rate'))}"
+                f". Area {area['pr_auc']}.",
+                line_svg(
+                    [*self.base_rate_line(), Line(pr)],
+                    title="Precision against recall",
+                    description=f"Share of those above {who} against share of those "
+                    f"{who} who are above; area {area['pr_auc']}.",
+                    x_label=f"Share of those {who} (recall)",
+                    y_label=f"Share {who} (precision)",
+                    x_range=UNIT,
+                    y_range=UNIT,
+                )
+                if pr
+                else None,
+            ),
+            self.curve(
+                "Calibration",
+                "On the dashed line, what is promised is what comes. "
+                f"Dots are groups of {_sizes(groups)}.",
+                line_svg(
+                    [
+                        Line([(0, 0), (reach, reach)], "guide"),
+                        Line(promised, has_dots=True),
+                    ],
+                    title="Calibration curve",
+                    description="What was promised and what came: "
+                    f"{', '.join(listed)}.",
+                    x_label="Promised (mean probability)",
+                    y_label=f"Came (share {who})",
+                    x_range=(0.0, reach),
+                    y_range=(0.0, reach),
+                )
+                if promised
+                else None,
+            ),
+        ]
+
+
+def _sizes(groups: Sequence[Card]) -> str:
+    users = [g["users"] for g in groups if present(g.get("users"))]
+    if not users:
+        return "users"
+    low, high = min(users), max(users)
+    return f"{count(low)}{f' to {count(high)}' if high > low else ''} users"

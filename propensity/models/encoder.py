@@ -1,0 +1,326 @@
+"""
+Arrow columns to the array a model reads, through a fitted preprocessor.
+
+A fitted ``ColumnTransformer`` is written for pandas, and building its frames costs
+more than most models. ``Encoder`` runs the same fitted transformers, so that the
+numbers stay theirs, but hands them only what they need:
+
+- columns of numbers as one float array, taken from Arrow's buffers;
+- of columns of categories only the values not met before. What they encode to is
+  kept, and rows are gathered from it by code;
+- what is not known to allow either (a user's own transformer) as a pandas frame,
+  which is slower and named in ``Encoder.fallbacks``.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from sklearn import decomposition, impute, preprocessing
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+
+from propensity.errors import SchemaError
+from propensity.models.encoder_parts import Categories, Frame, Numbers, Part
+from propensity.models.encoding import Array, Kind, Rows
+
+# Encode a value by looking it up among those that were fitted.
+_ENCODERS = (
+    preprocessing.OneHotEncoder,
+    preprocessing.OrdinalEncoder,
+    preprocessing.TargetEncoder,
+)
+# Keep columns apart and in place, and rows too.
+_ELEMENTWISE = (
+    preprocessing.StandardScaler,
+    preprocessing.MinMaxScaler,
+    preprocessing.MaxAbsScaler,
+    preprocessing.RobustScaler,
+    preprocessing.Binarizer,
+    preprocessing.QuantileTransformer,
+    preprocessing.PowerTransformer,
+)
+# Keep rows apart, but may mix, add or drop columns.
+_ROWWISE = (
+    *_ELEMENTWISE,
+    impute.SimpleImputer,
+    impute.MissingIndicator,
+    preprocessing.KBinsDiscretizer,
+    preprocessing.Normalizer,
+    preprocessing.PolynomialFeatures,
+    preprocessing.SplineTransformer,
+    decomposition.PCA,
+)
+
+
+class Encoder:
+    """
+    Encode Arrow batches as a fitted preprocessor encodes pandas frames.
+
+    Values met are remembered, so an encoder serves one thread at a time.
+
+    Attributes:
+        features: Kind of each feature that a batch must hold.
+        width: Columns of the encoded array; None where only the preprocessor knows.
+        fallbacks: Names of the transformers that still go through pandas.
+    """
+
+    def __init__(
+        self,
+        parts: Sequence[tuple[slice, Part]],
+        *,
+        features: Mapping[str, Kind],
+        fallbacks: tuple[str, ...],
+        width: int | None,
+    ) -> None:
+        self.features = dict(features)
+        self.fallbacks = fallbacks
+        self.width = width
+        self._parts = tuple(parts)
+
+    @classmethod
+    def compile(cls, preprocessor: Any, features: Mapping[str, Kind]) -> Encoder:
+        """
+        Plan how each transformer of a preprocessor is run.
+
+        Args:
+            preprocessor: Fitted on frames of ``to_frame``. Any transformer will do;
+                a ``ColumnTransformer`` is fast.
+            features: Kind of each feature by name; may name more than were fitted.
+
+        Raises:
+            SchemaError: The preprocessor was fitted on a feature that is not there.
+        """
+        names = _fitted_names(preprocessor, features)
+        kinds = {name: features[name] for name in names}
+        groups = _groups(preprocessor, names)
+        if groups is None:
+            whole = Frame(copy.deepcopy(preprocessor), names, kinds)
+            return cls(
+                [(slice(None), whole)],
+                features=kinds,
+                fallbacks=(type(preprocessor).__name__,),
+                width=None,
+            )
+        parts = [
+            (group.columns, _part(group, {name: kinds[name] for name in group.names}))
+            for group in groups
+        ]
+        return cls(
+            parts,
+            features={name: kinds[name] for group in groups for name in group.names},
+            fallbacks=tuple(
+                group.name
+                for group, (_, part) in zip(groups, parts, strict=True)
+                if isinstance(part, Frame)
+            ),
+            width=max((columns.stop for columns, _ in parts), default=0),
+        )
+
+    def encode(self, batch: pa.RecordBatch | Rows) -> Array:
+        """
+        Return what the preprocessor makes of a batch, dense.
+
+        Args:
+            batch: N > 0 rows that ``check`` accepts for ``features``, or a few rows
+                that have them.
+
+        Returns:
+            N rows and ``width`` columns, of the type the preprocessor would give.
+        """
+        blocks = [(columns, part.block(batch)) for columns, part in self._parts]
+        if len(blocks) == 1:
+            return blocks[0][1].dense()
+        encoded = np.empty(
+            (batch.num_rows, self.width or 0),
+            dtype=np.result_type(*(block.dtype for _, block in blocks))
+            if blocks
+            else np.float64,
+            # By column, as Arrow has it: trees read it as fast as by row.
+            order="F",
+        )
+        for columns, block in blocks:
+            block.write(encoded[:, columns])
+        return encoded
+
+    def project(self, batch: pa.RecordBatch | Rows, weights: Array) -> Array:
+        """
+        Return ``encode(batch) @ weights`` without building the encoded array.
+
+        A category then costs one addition and not a row of zeros.
+
+        Args:
+            batch: As for ``encode``.
+            weights: ``width`` numbers.
+
+        Returns:
+            N numbers, float64.
+        """
+        total = np.zeros(batch.num_rows)
+        for columns, part in self._parts:
+            part.block(batch).add_product(weights[columns], total)
+        return total
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One entry of a fitted ColumnTransformer."""
+
+    name: str
+    transformer: Any
+    names: tuple[str, ...]
+    is_series: bool
+    columns: slice
+
+
+def _fitted_names(preprocessor: Any, features: Mapping[str, Kind]) -> tuple[str, ...]:
+    """Return the features that a preprocessor was fitted on, in its order."""
+    fitted = getattr(preprocessor, "feature_names_in_", None)
+    if fitted is None:
+        count = getattr(preprocessor, "n_features_in_", len(features))
+        if count != len(features):
+            raise SchemaError(
+                f"the preprocessor was fitted on {count} unnamed columns, but there "
+                f"are {len(features)} features; fit it on a frame with their names"
+            )
+        return tuple(features)
+    unknown = [name for name in fitted if name not in features]
+    if unknown:
+        raise SchemaError(
+            f"the preprocessor was fitted on {', '.join(map(repr, unknown))}, which "
+            f"is not among the features {', '.join(features)}; train again",
+            field=str(unknown[0]),
+        )
+    return tuple(str(name) for name in fitted)
+
+
+def _groups(preprocessor: Any, names: tuple[str, ...]) -> list[_Group] | None:
+    """Return a preprocessor's groups of columns, or None if it is not made of such."""
+    if type(preprocessor) is not ColumnTransformer or preprocessor.transformer_weights:
+        return None
+    empty = pd.DataFrame(columns=list(names))
+    groups = []
+    for name, transformer, selection in preprocessor.transformers_:
+        chosen = _select(empty, selection)
+        if isinstance(transformer, str) and transformer == "drop" or not chosen:
+            continue
+        groups.append(
+            _Group(
+                name=name,
+                transformer=transformer,
+                names=chosen,
+                is_series=isinstance(selection, str | int),
+                columns=preprocessor.output_indices_[name],
+            )
+        )
+    return groups
+
+
+def _select(empty: pd.DataFrame, selection: Any) -> tuple[str, ...]:
+    """Return the names that a ColumnTransformer's selection of columns means."""
+    if isinstance(selection, str):
+        return (selection,)
+    if isinstance(selection, slice):
+        ends = (selection.start, selection.stop)
+        by_name = any(isinstance(end, str) for end in ends)
+        chosen = empty.loc[:, selection] if by_name else empty.iloc[:, selection]
+        return tuple(chosen.columns)
+    wanted = np.atleast_1d(np.asarray(selection))
+    if wanted.size == 0:
+        return ()
+    if wanted.dtype.kind in "iu":
+        return tuple(empty.columns[wanted])
+    return tuple(empty.loc[:, wanted].columns)
+
+
+def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
+    """Choose the fastest way to run a group that gives the transformer's numbers."""
+    transformer = copy.deepcopy(group.transformer)
+    steps = _steps(transformer)
+    if not group.is_series:
+        if all(kind == "number" for kind in features.values()) and all(
+            type(step) in _ROWWISE or _is_elementwise(step) for step in steps
+        ):
+            return Numbers(group.names, tuple(_for_arrays(step) for step in steps))
+        owners = _owners(steps, len(features))
+        if owners is not None and len(owners) == (
+            group.columns.stop - group.columns.start
+        ):
+            ends = np.searchsorted(owners, np.arange(len(features) + 1))
+            columns = tuple(map(slice, ends[:-1], ends[1:]))
+            return Categories(transformer, features, columns)
+    selection = group.names[0] if group.is_series else group.names
+    return Frame(transformer, selection, features)
+
+
+def _steps(transformer: Any) -> list[Any]:
+    """Return the transformers that a possibly nested pipeline runs, in order."""
+    if transformer is None or isinstance(transformer, str):
+        return []
+    if type(transformer) is Pipeline:
+        return [inner for _, step in transformer.steps for inner in _steps(step)]
+    return [transformer]
+
+
+def _is_elementwise(step: Any) -> bool:
+    """Say whether a transformer treats every number by itself, on any container."""
+    if type(step) is preprocessing.FunctionTransformer:
+        return step.func is None or (
+            isinstance(step.func, np.ufunc) and step.func.nin == 1 and not step.kw_args
+        )
+    return type(step) in _ELEMENTWISE
+
+
+def _for_arrays(step: Any) -> Any:
+    """Free a transformer of the names it was fitted with, and let it write in place."""
+    vars(step).pop("feature_names_in_", None)
+    if "copy" in step.get_params(deep=False):
+        step.set_params(copy=False)
+    if hasattr(step, "set_output"):
+        step.set_output(transform="default")
+    return step
+
+
+def _owners(steps: Sequence[Any], n_features: int) -> list[int] | None:
+    """
+    Say which feature each output column is made of.
+
+    Returns:
+        Index of the feature for each column, ascending; None if a step is not known
+        to treat every column by itself.
+    """
+    owners = list(range(n_features))
+    for step in steps:
+        if type(step) is preprocessing.OneHotEncoder:
+            widths = _one_hot_widths(step)
+            owners = np.repeat(owners, widths).tolist()
+        elif type(step) is impute.SimpleImputer:
+            if step.add_indicator or pd.isna(step.statistics_).any():
+                return None
+        elif type(step) is preprocessing.TargetEncoder:
+            if step.target_type_ == "multiclass":
+                return None
+        elif type(step) not in _ENCODERS and not _is_elementwise(step):
+            return None
+    return owners
+
+
+def _one_hot_widths(encoder: preprocessing.OneHotEncoder) -> list[int]:
+    """Return how many columns a fitted encoder makes of each column it reads."""
+    n_features = len(encoder.categories_)
+    infrequent = getattr(encoder, "infrequent_categories_", [None] * n_features)
+    dropped = [None] * n_features if encoder.drop_idx_ is None else encoder.drop_idx_
+    return [
+        len(categories)
+        - (0 if pooled is None else len(pooled) - 1)
+        - (0 if drop is None else 1)
+        for categories, pooled, drop in zip(
+            encoder.categories_, infrequent, dropped, strict=True
+        )
+    ]

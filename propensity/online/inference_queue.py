@@ -1,0 +1,152 @@
+"""
+The queue of inferences that are to be logged, behind the answers.
+
+An answer waits for no table, and the function ends only when all is logged. Belongs to
+one event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+
+import pyarrow as pa
+
+from propensity.edges.appends import RowsRefused
+from propensity.edges.counts import Counts
+from propensity.edges.log import log
+from propensity.errors import PropensityError, Unavailable
+from propensity.online.instances import FUNCTION
+from propensity.registry.inference_log import Row, batch_of, size_of
+
+# Rows of the log that one append takes, and for how long the first waits for others.
+APPEND_ROWS = 500
+APPEND_BYTES = 4 * 1024**2
+LINGER_S = 0.1
+# What may wait in an instance of the function. Beyond, requests are refused.
+WAITING_ROWS = 50_000
+WAITING_BYTES = 64 * 1024**2
+# An append that failed is tried again after this, then twice as long, up to the most.
+RETRY_S = 0.2
+LONGEST_RETRY_S = 5.0
+
+
+class InferenceQueue:
+    """
+    Appends what was scored to ``inference_log``, behind the answers.
+
+    What waits is bounded: while BigQuery takes nothing, appends are tried again, and
+    beyond the bound there is no room for further questions. Nothing is let go.
+    """
+
+    def __init__(
+        self, append: Callable[[pa.RecordBatch], Awaitable[None]], counts: Counts
+    ) -> None:
+        """
+        Args:
+            append: Makes rows durable, or raises.
+            counts: Of rows that were.
+        """
+        self._append = append
+        self._counts = counts
+        self._rows: deque[Row] = deque()
+        self._size = 0
+        self._reserved = 0
+        self._under_way = 0
+        self._writing: asyncio.Task[None] | None = None
+        self._is_held = False
+
+    @property
+    def waiting(self) -> int:
+        """Rows that are not durable yet, with those that there will be."""
+        return len(self._rows) + self._under_way + self._reserved
+
+    def reserve(self, rows: int) -> None:
+        """
+        Make sure that there will be room for rows; ``release`` gives it back.
+
+        Raises:
+            Unavailable: There is none.
+        """
+        is_full = self.waiting and self.waiting + rows > WAITING_ROWS
+        if is_full or self._size > WAITING_BYTES:
+            raise Unavailable("too much waits to be logged; try again")
+        self._reserved += rows
+
+    def release(self, rows: int) -> None:
+        """Give back what was reserved."""
+        self._reserved -= rows
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Log rows of ``inference_log``, soon."""
+        self._rows.extend(rows)
+        self._size += sum(map(size_of, rows))
+        if self._writing is None:
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+
+    def held(self) -> Callable[[], Awaitable[None]] | None:
+        """
+        Return what an answer is to be followed by, so that the server waits for it.
+
+        On SIGTERM the server ends once its requests have: one of them, long
+        answered, stays until nothing waits. None where another one does.
+        """
+        return None if self._is_held else self.settle
+
+    async def settle(self) -> None:
+        """Wait until nothing waits."""
+        self._is_held = True
+        try:
+            while self._writing is not None:
+                await asyncio.wait([self._writing])
+        finally:
+            self._is_held = False
+
+    async def _write(self) -> None:
+        while self._rows:
+            if len(self._rows) < APPEND_ROWS:
+                await asyncio.sleep(LINGER_S)
+            group, size = self._next()
+            self._under_way = len(group)
+            await self._persist(group)
+            self._under_way = 0
+            self._size -= size
+        self._writing = None
+
+    def _next(self) -> tuple[list[Row], int]:
+        """Take the oldest rows that fit in an append, and their size."""
+        group = [self._rows.popleft()]
+        size = size_of(group[0])
+        while self._rows and len(group) < APPEND_ROWS:
+            more = size_of(self._rows[0])
+            if size + more > APPEND_BYTES:
+                break
+            group.append(self._rows.popleft())
+            size += more
+        return group, size
+
+    async def _persist(self, group: list[Row]) -> None:
+        """Append a group, however long that takes."""
+        pause = RETRY_S
+        while group:
+            try:
+                await self._append(batch_of(group))
+            except RowsRefused as error:
+                # The table will never take them, and none came with them.
+                message = f"lost: the table refuses {len(error.rows)} rows for good"
+                log("ERROR", message, function=FUNCTION, outcome=error.code)
+                group = [one for at, one in enumerate(group) if at not in error.rows]
+                continue
+            except Exception as error:  # whatever it is: what waits must not be lost
+                message = f"inferences not logged yet: {type(error).__name__}: {error}"
+                if not isinstance(error, PropensityError):
+                    message += f"\n{traceback.format_exc()}"
+                severity = "WARNING" if isinstance(error, Unavailable) else "ERROR"
+                log(severity, message, function=FUNCTION, waiting=self.waiting)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_RETRY_S)
+            else:
+                self._counts.add(logged=len(group))
+                return

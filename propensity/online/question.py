@@ -1,0 +1,159 @@
+"""
+A lookup's request: whose probability is wanted, read from a query string or a body.
+
+02-GetProba imports this for every lookup, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from propensity.edges.asgi import body_of
+from propensity.errors import (
+    MethodNotAllowed,
+    NoSuchPath,
+    RequestError,
+    UnsupportedType,
+)
+from propensity.ids import MAXIMUM_ID_CHARACTERS, NAME, problem_of
+
+MAXIMUM_USERS = 1_000
+# A thousand ids of the longest kind, every character escaped, need three quarters.
+MAXIMUM_BODY_BYTES = 4 * 1024**2
+# One id of the longest kind, percent-encoded, needs three eighths.
+MAXIMUM_QUERY_STRING_BYTES = 8 * 1024
+ALLOWED_METHODS = ("GET", "HEAD", "POST")
+
+# The whole query string where it holds one user id that needs no decoding.
+_PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
+_JSON_TYPE = "application/json"
+_USE_CASE_KEY = "propensity.use_case"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A parsed lookup request; ``is_single`` where the answer is one object."""
+
+    user_ids: Sequence[str]
+    use_case: str | None
+    is_single: bool
+
+
+async def read_question(request: Request) -> Question:
+    """
+    Read a request, and leave the use case that it names in its scope for the log.
+
+    Raises:
+        NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
+    """
+    scope = request.scope
+    # Most ids need no decoding, which costs more than the rest of a cached lookup.
+    plain = _PLAIN.fullmatch(scope["query_string"])
+    if plain and scope["method"] == "GET" and scope["path"] == "/":
+        return Question((plain[1].decode(),), None, is_single=True)
+    question = await _read(request)
+    scope[_USE_CASE_KEY] = question.use_case
+    return question
+
+
+async def _read(request: Request) -> Question:
+    method = request.scope["method"]
+    if request.scope["path"] != "/":
+        raise NoSuchPath("only / is served here")
+    if method in {"GET", "HEAD"}:
+        return _in_query_string(request.scope["query_string"])
+    if method == "POST":
+        if request.scope["query_string"]:
+            raise RequestError("a POST takes no query parameters; put them in the body")
+        _refuse_other_types(request.headers.get("content-type", ""))
+        body = await body_of(request, maximum=MAXIMUM_BODY_BYTES)
+        return _in_body(body)
+    raise MethodNotAllowed(method, allowed=ALLOWED_METHODS)
+
+
+def _in_query_string(encoded: bytes) -> Question:
+    if len(encoded) > MAXIMUM_QUERY_STRING_BYTES:
+        raise RequestError(
+            f"the query string is longer than {MAXIMUM_QUERY_STRING_BYTES} bytes",
+            field="user_id",
+        )
+    try:
+        pairs = parse_qsl(encoded.decode(), keep_blank_values=True, errors="strict")
+    except ValueError:
+        raise RequestError(
+            "the query string is not percent-encoded UTF-8", field="user_id"
+        ) from None
+    given: dict[str, str] = {}
+    for name, value in pairs:
+        if name not in {"user_id", "use_case"}:
+            raise RequestError(
+                "unknown query parameter; known are user_id and use_case",
+                field=name[:64],
+            )
+        if name in given:
+            raise RequestError(f"{name} must be given once", field=name)
+        given[name] = value
+    if "user_id" not in given:
+        raise RequestError("user_id is missing: GET /?user_id=...", field="user_id")
+    user_id = _checked_user(given["user_id"], field="user_id")
+    use_case = given.get("use_case")
+    if use_case is not None:
+        _check_use_case(use_case)
+    return Question((user_id,), use_case, is_single=True)
+
+
+def _refuse_other_types(content_type: str) -> None:
+    if content_type.partition(";")[0].strip().lower() != _JSON_TYPE:
+        raise UnsupportedType(
+            f"the body must be JSON, with the header Content-Type: {_JSON_TYPE}",
+            field="Content-Type",
+        )
+
+
+def _in_body(body: bytes) -> Question:
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RequestError("the body is not JSON in UTF-8") from None
+    if not isinstance(given, dict):
+        raise RequestError('the body must be an object: {"user_ids": ["..."]}')
+    if unknown := sorted(given.keys() - {"user_ids", "use_case"}):
+        raise RequestError(
+            "unknown field; known are user_ids and use_case", field=unknown[0][:64]
+        )
+    user_ids = given.get("user_ids")
+    if not isinstance(user_ids, list) or not 1 <= len(user_ids) <= MAXIMUM_USERS:
+        raise RequestError(
+            f"user_ids must be a list of 1 to {MAXIMUM_USERS} strings", field="user_ids"
+        )
+    for place, user_id in enumerate(user_ids):
+        _checked_user(user_id, field=f"user_ids[{place}]")
+    use_case = given.get("use_case")
+    if "use_case" in given:
+        _check_use_case(use_case)
+    return Question(user_ids, use_case, is_single=False)
+
+
+def _checked_user(user_id: object, *, field: str) -> str:
+    if problem := problem_of(user_id):
+        raise RequestError(f"a user id {problem}", field=field)
+    return str(user_id)
+
+
+def _check_use_case(use_case: object) -> None:
+    if not isinstance(use_case, str) or not NAME.fullmatch(use_case):
+        raise RequestError(
+            f"use_case must match {NAME.pattern}, as the folder of one does",
+            field="use_case",
+        )
+
+
+def log_fields(request: Request) -> dict[str, object]:
+    """Return what the log line of a failed lookup says of its request."""
+    return {"use_case": request.scope.get(_USE_CASE_KEY), "bytes_billed": 0}

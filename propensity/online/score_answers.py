@@ -1,0 +1,156 @@
+"""
+From scores to the JSON of an answer and rows of the log. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from propensity.edges.asgi import Json
+from propensity.online.batches import Scored
+from propensity.online.instances import Instance, Layout
+from propensity.online.score_request import Question
+from propensity.registry.inference_log import ONLINE, Events, Row, columns
+from propensity.registry.loading import Serving
+from propensity.usecases import UseCase
+
+_encode = msgspec.json.Encoder().encode
+
+
+def score_of(serving: Serving, value: float) -> dict[str, float | None]:
+    """Return a score under the name of its kind; the other, and NaN, are null."""
+    known = None if math.isnan(value) else value
+    if serving.is_anomaly:
+        return {"probability": None, "anomaly_score": known}
+    return {"probability": known, "anomaly_score": None}
+
+
+def events_of(
+    question: Question,
+    layout: Layout,
+    instances: Sequence[Instance],
+    *,
+    event_ids: Sequence[str],
+    latencies_ms: Sequence[float | None],
+    at: datetime,
+) -> Events:
+    """
+    Return what was scored as events of the log.
+
+    Args:
+        question: That they were scored for.
+        layout: Of its use case.
+        instances: What was scored.
+        event_ids: Of each.
+        latencies_ms: Of each, to the score; None where it is unknown.
+        at: When they were scored, in UTC: the time of those without ``ingest_ts``.
+    """
+    user_id = question.user_id
+    return Events(
+        source=ONLINE,
+        event_ids=event_ids,
+        user_ids=event_ids if user_id is None else [user_id] * len(event_ids),
+        times=[
+            one.ingested_at if isinstance(one.ingested_at, datetime) else at
+            for one in instances
+        ],
+        features=[layout.written(one) for one in instances],
+        latencies_ms=latencies_ms,
+        has_users=user_id is not None,
+    )
+
+
+def logged(
+    use_case: UseCase, events: Events, scored: Scored, *, ids: Sequence[str]
+) -> list[Row]:
+    """
+    Return rows of ``inference_log``: the champion's scores, then the shadow's.
+
+    Args:
+        use_case: Of the events.
+        events: What was scored.
+        scored: What came of them.
+        ids: Inference ids of the champion's scores.
+    """
+    state, at = scored.state, scored.at
+    champion, shadow = state.champion, state.shadow
+    rows: list[Row] = [
+        *zip(
+            *columns(use_case, state, champion, events, scored.values, ids=ids, at=at),
+            strict=True,
+        )
+    ]
+    if shadow is not None and scored.shadow is not None:
+        ids = events.inference_ids(use_case, shadow.version)
+        rows += zip(
+            *columns(use_case, state, shadow, events, scored.shadow, ids=ids, at=at),
+            strict=True,
+        )
+    return rows
+
+
+def event_ids_of(question: Question, instances: Sequence[Instance]) -> list[str]:
+    """Return the identity of each instance: its own, or one that nobody else has."""
+    given = [question.event_id or one.event_id for one in instances]
+    if None not in given:
+        return [one for one in given if one is not None]
+    unique = uuid.uuid4().hex
+    return [
+        one or (unique if question.is_single else f"{unique}-{place}")
+        for place, one in enumerate(given)
+    ]
+
+
+def answer(
+    question: Question,
+    scored: Scored,
+    *,
+    event_ids: Sequence[str],
+    ids: Sequence[str],
+    latencies_ms: Sequence[float | None],
+    request_ms: float,
+) -> dict[str, Any]:
+    """Return the answer to a question."""
+    serving, name = scored.state.champion, question.use_case.name
+    assert serving is not None
+    scores = [
+        {
+            **score_of(serving, value),
+            "event_id": event_id,
+            "inference_id": one,
+            "latency_ms": None if latency is None else round(latency, 3),
+        }
+        for value, event_id, one, latency in zip(
+            scored.values, event_ids, ids, latencies_ms, strict=True
+        )
+    ]
+    model = {"model_version": serving.version, "is_warm": serving.is_warm}
+    request = {"request_ms": round(request_ms, 3)}
+    if not question.is_single:
+        return {"use_case": name, **model, **request, "predictions": scores}
+    user = {} if question.user_id is None else {"user_id": question.user_id}
+    return {"use_case": name, **user, **model, **scores[0], **request}
+
+
+def unknown_user(question: Question) -> Json:
+    """Answer that there are no features of a user now."""
+    body = {
+        "use_case": question.use_case.name,
+        "user_id": question.user_id,
+        "model_version": None,
+        "is_warm": None,
+        "probability": None,
+        "anomaly_score": None,
+        "event_id": None,
+        "inference_id": None,
+        "error": "unknown_user",
+        "message": "the stream has no features of this user now",
+        "retryable": False,
+    }
+    return Json(_encode(body), status=404)

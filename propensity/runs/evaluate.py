@@ -1,0 +1,239 @@
+"""
+Evaluation as a run: what past scores were worth, week by week or day by day.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from propensity import tables
+from propensity.edges.columns import record
+from propensity.learning import bootstrap, metrics
+from propensity.privacy import suppression
+from propensity.runs.export import check_consent
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.runs.run import Run
+
+# How far a run of 03 goes back for outcomes missed while it did not run.
+CATCH_UP = timedelta(weeks=13)
+
+
+def evaluations(run: Run) -> list[dict[str, Any]]:
+    """
+    Return the rows of ``ma_model_evaluation`` for all weeks that are to be evaluated.
+
+    Of a use case whose rows are events they are days, with a row for each version that
+    scored on the day, and one more where it was scored to compare only.
+    """
+    if run.use_case.scores_events:
+        return _evaluated_days(run, _unfinished(run, "days_to_evaluate"))
+    weeks = _unfinished(run, "weeks_to_evaluate")
+    return [_evaluated_week(run, week) for week in weeks]
+
+
+def _unfinished(run: Run, query: str) -> list[date]:
+    """
+    Return the weeks whose outcomes are over and whose figures are not final.
+
+    The week that ends with the as-of date is always among them: without predictions it
+    gets a row that says so. Not so where the export ends before that date: the week is
+    evaluated once its days are there.
+
+    Args:
+        run: The run.
+        query: Lists them: weeks by their predictions, days by the scores of events.
+    """
+    timeframe = run.timeframe
+    newest = run.as_of - timeframe.horizon
+    found = run.warehouse.rows(
+        statement(query),
+        {
+            "use_case": run.use_case.name,
+            "since": newest - CATCH_UP,
+            "until": newest,
+        },
+    )
+    ends = set() if run.is_cut_short else {newest}
+    return sorted({row["week"] for row in found} | ends)
+
+
+def _evaluated_week(run: Run, week: date) -> dict[str, Any]:
+    """Return the week's row of ``ma_model_evaluation``."""
+    check_consent(run)
+    use_case, settings = run.use_case, run.settings
+    row = _evaluation(run, week)
+    in_force = run.warehouse.rows(
+        statement("predictions_in_force"),
+        {
+            "use_case": use_case.name,
+            "week": week,
+            "since": week - timedelta(days=use_case.lookback_days),
+        },
+    )
+    if not in_force:
+        return {**row, "model_version": -1, "outcome": "no_predictions"}
+    parameters = {
+        **use_case.window(settings, [week], today=run.as_of),
+        "use_case": use_case.name,
+        "prediction_as_of": in_force[0]["as_of"],
+    }
+    groups = run.warehouse.table(use_case.statement("evaluation_rows"), parameters)
+    observed, unscored = outcomes_of(groups)
+    if suppressed := suppression.read(run.warehouse):
+        # Whoever is forgotten has no probability, and is no converter who was missed.
+        missed = run.warehouse.table(
+            use_case.statement("unscored_converters"), parameters
+        )
+        unscored = len(suppressed.without(missed, use_case.name))
+    return {
+        **row,
+        "model_version": in_force[0]["model_version"],
+        "prediction_as_of": in_force[0]["as_of"],
+        "outcome": "evaluated" if observed.has_both_classes else "one_class",
+        "unscored_converters": unscored,
+        **bootstrap.quality(observed, threshold=use_case.threshold, seed=settings.seed),
+    }
+
+
+def _evaluation(run: Run, week: date) -> dict[str, Any]:
+    """Return what all rows of a week begin with."""
+    is_final = run.timeframe.is_matured(week, today=run.as_of)
+    return {
+        "use_case": run.use_case.name,
+        "week": week,
+        "week_end": week + run.timeframe.horizon,
+        "status": "final" if is_final else "provisional",
+        "evaluated_at": run.began_at,
+        "data_until": run.data_until,
+    }
+
+
+def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
+    """Evaluate scores as they were given, by what was learned later."""
+    groups = run.warehouse.table(
+        run.use_case.statement("event_evaluation_rows"),
+        {**run.event_window(), "since": days[0], "days": days},
+    )
+    key = ["day", "model_version", "is_shadow"]
+    found = groups.group_by(key).aggregate([])
+    found = found.sort_by([(name, "ascending") for name in key])
+    rows = []
+    for one in found.to_pylist():
+        of_one = pc.and_(
+            pc.equal(groups["day"], one["day"]),
+            pc.and_(
+                pc.equal(groups["model_version"], one["model_version"]),
+                pc.equal(groups["is_shadow"], one["is_shadow"]),
+            ),
+        )
+        rows.append(
+            {
+                **_evaluation(run, one.pop("day")),
+                **one,
+                **_event_figures(run, groups.filter(of_one)),
+            }
+        )
+    without = sorted(set(days) - {row["week"] for row in rows})
+    rows += [
+        {
+            **_evaluation(run, day),
+            "model_version": -1,
+            "is_shadow": False,
+            "outcome": "no_predictions",
+        }
+        for day in without
+    ]
+    return sorted(rows, key=lambda row: (row["week"], row["model_version"]))
+
+
+def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
+    """
+    Return the figures of one version's scores of one day.
+
+    Args:
+        groups: Of distinct scores ``score`` (null for none), ``is_anomaly``, and how
+            many events had it: ``known``, ``conversions``, ``unknown`` and
+            ``conflicting``.
+    """
+    counted = {
+        f"{name}_outcomes": pc.sum(groups[name]).as_py() or 0
+        for name in ("unknown", "conflicting")
+    }
+    known = groups.filter(pc.greater(groups["known"], 0))
+    observed, unscored = outcomes_of(
+        known.select(["score", "known", "conversions"]).rename_columns(
+            ["probability", "users", "conversions"]
+        )
+    )
+    counted["unscored_converters"] = unscored
+    if groups["score"].null_count == len(groups):
+        return {**counted, "outcome": "no_predictions"}
+    is_anomaly = pc.any(groups["is_anomaly"]).as_py()
+    figures = (
+        bootstrap.ranking(observed, seed=run.settings.seed)
+        if is_anomaly
+        else bootstrap.quality(
+            observed, threshold=run.use_case.threshold, seed=run.settings.seed
+        )
+    )
+    return {
+        **counted,
+        "outcome": "evaluated" if observed.has_both_classes else "one_class",
+        **figures,
+    }
+
+
+def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
+    """
+    Return the outcomes by probability, and how many converted without one.
+
+    Args:
+        groups: ``probability``, ``users`` and ``conversions``; one row at most has no
+            probability.
+    """
+    probability = groups["probability"].to_numpy().astype(np.float64)
+    users = groups["users"].to_numpy().astype(np.float64)
+    conversions = groups["conversions"].to_numpy().astype(np.float64)
+    scored = ~np.isnan(probability)
+    observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
+    return observed, int(conversions[~scored].sum())
+
+
+def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of the evaluated weeks in one statement; there may be none."""
+    run.check_lease()
+    if not rows:
+        return
+    key = run.staging_key
+    billed = run.warehouse.bytes_billed
+    staged = pa.concat_tables(
+        [
+            record({**key, **row, "bytes_billed": billed}, tables.EVALUATION_STAGING)
+            for row in rows
+        ]
+    )
+    run.warehouse.write(tables.EVALUATION_STAGING, staged)
+    run.warehouse.execute(
+        statement("publish_evaluation"),
+        {
+            **key,
+            "use_case": run.use_case.name,
+            "weeks": [row["week"] for row in rows],
+            "model_versions": sorted({row["model_version"] for row in rows}),
+        },
+    )
+    run.warehouse.execute(statement("clear_staged_evaluations"), run.staging_key)
+    served = [row.get("roc_auc") for row in rows if not row.get("is_shadow")]
+    run.log_fields.update(
+        model_version=rows[-1]["model_version"],
+        roc_auc=next((value for value in reversed(served) if value is not None), None),
+        rows_in=sum(row.get("users", 0) for row in rows),
+        rows_out=len(rows),
+    )

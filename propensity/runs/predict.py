@@ -1,0 +1,186 @@
+"""
+Prediction as a run: score every user into the staging table, check, publish.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from propensity import tables
+from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
+from propensity.learning import metrics
+from propensity.privacy import suppression
+from propensity.runs.export import check_consent
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.registry.loading import Serving
+    from propensity.runs.run import Run
+
+Floats = NDArray[np.float64]
+
+# Rows that are staged at once: what waits for it is in memory.
+STAGED_ROWS = 1_000_000
+
+PERCENTILES = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Staged:
+    """Scores in the staging table: how many, and their 101 percentiles."""
+
+    users: int
+    mean_probability: float | None
+    quantiles: Floats
+
+
+def check_scores_users(run: Run) -> None:
+    """Raise RequestError for a use case whose events are scored as they happen."""
+    if run.use_case.scores_events:
+        raise RequestError(
+            f"{run.use_case.name} scores every event as it happens: send it to the "
+            "stream, or ask the function score. There are no users to score by day",
+            field="use_case",
+        )
+
+
+def is_evaluated(run: Run) -> bool:
+    """Tell whether 03 has evaluated the week that ends with the run's as-of date."""
+    week = run.as_of - run.timeframe.horizon
+    found = run.warehouse.rows(
+        statement("evaluation_exists"), {"use_case": run.use_case.name, "week": week}
+    )
+    is_there = bool(found[0]["evaluations"])
+    if not is_there:
+        run.log_fields["evaluation_missing"] = str(week)
+    return is_there
+
+
+def stage(run: Run, model: Serving) -> Staged:
+    """
+    Score every user of the lookback into the staging table, in bounded memory.
+
+    Raises:
+        NotEnoughData: There is no user to score.
+    """
+    check_consent(run)
+    suppressed = suppression.read(run.warehouse)
+    read = run.warehouse.batches(
+        run.use_case.statement("features"),
+        run.use_case.window(run.settings, [run.as_of]),
+    )
+    batches = (suppressed.without(batch, run.use_case.name) for batch in read)
+    users, mass = 0, 0.0
+    for rows in _staged(run, model.scorer.score(batches)):
+        users += len(rows)
+        mass += float(np.sum(rows["probability"].to_numpy()))
+        run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
+        # The next million is gathered while nothing holds this one.
+        del rows
+    if not users:
+        raise NotEnoughData(
+            f"no user has an event in the {run.use_case.lookback_days} days before "
+            f"{run.as_of}: nothing was published"
+        )
+    return Staged(
+        users=users, mean_probability=mass / users, quantiles=_staged_quantiles(run)
+    )
+
+
+def _staged(
+    run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
+) -> Iterator[pa.Table]:
+    """Gather scored batches into tables that are staged at once each."""
+    waiting: list[pa.RecordBatch] = []
+    rows = 0
+    for batch, probability in scored:
+        if not np.all((probability >= 0) & (probability <= 1)):
+            raise SchemaError("the model gives values that are no probabilities")
+        waiting.append(
+            pa.RecordBatch.from_arrays(
+                [batch["user_id"].cast(pa.string()), pa.array(probability)],
+                names=["user_id", "probability"],
+            )
+        )
+        rows += len(probability)
+        if rows >= STAGED_ROWS:
+            yield _with_run(run, waiting)
+            waiting, rows = [], 0
+    if rows:
+        yield _with_run(run, waiting)
+
+
+def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
+    rows = pa.Table.from_batches(batches)
+    for name, value in run.staging_key.items():
+        column = pa.array([value]).take(pa.array(np.zeros(len(rows), dtype=np.int64)))
+        rows = rows.append_column(name, column)
+    return rows
+
+
+def _staged_quantiles(run: Run) -> Floats:
+    found = run.warehouse.rows(statement("staged_quantiles"), run.staging_key)
+    return np.asarray(found[0]["quantiles"], dtype=np.float64)
+
+
+def score_shift(run: Run, staged: Staged) -> float | None:
+    """
+    Return how far scores moved since the last publication; None without one.
+
+    Raises:
+        ScoreShift: Beyond the bound, unless the run is forced.
+    """
+    found = run.warehouse.rows(
+        statement("published_quantiles"),
+        {
+            "use_case": run.use_case.name,
+            "as_of": run.as_of,
+            "since": run.as_of - timedelta(days=run.use_case.lookback_days),
+        },
+    )
+    if not found:
+        return None
+    before = np.asarray(found[0]["quantiles"], dtype=np.float64)
+    shift = metrics.score_shift(before, staged.quantiles)
+    bound = run.settings.maximum_score_shift
+    if shift > bound and not run.force:
+        raise ScoreShift(
+            f"scores moved by {shift:.2f} of their mean since {found[0]['as_of']}, "
+            f"more than PROPENSITY_MAXIMUM_SCORE_SHIFT = {bound:g}. Nothing was "
+            "published; look at the features, or send force",
+            detail={
+                "score_shift": shift,
+                "mean_before": float(before.mean()),
+                "mean_now": float(staged.quantiles.mean()),
+            },
+        )
+    return shift
+
+
+def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
+    """Publish what was staged in one transaction, then clear the staging table."""
+    run.check_lease()
+    run.warehouse.execute(
+        statement("publish_predictions"),
+        {
+            **run.staging_key,
+            "use_case": run.use_case.name,
+            "as_of": run.as_of,
+            "reads_export": run.data_until is not None,
+            "data_until": run.data_until or run.as_of,
+            "model_version": model.version,
+            "scored_at": run.began_at,
+            "edges": [float(edge) for edge in staged.quantiles[1:PERCENTILES]],
+        },
+    )
+    run.warehouse.execute(statement("clear_staged_predictions"), run.staging_key)
+    run.log_fields.update(
+        model_version=model.version, rows_in=staged.users, rows_out=staged.users
+    )

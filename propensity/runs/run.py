@@ -1,0 +1,428 @@
+"""
+A run: its request, its lease, its answer and its log line.
+
+``run`` makes a function of what a ``main.py`` writes, so that what it writes is the
+run itself. What day it is, a run learns from the clock of its entry point.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import flask
+import functions_framework
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import HTTPException
+
+from propensity import usecases
+from propensity.clock import SYSTEM, Clock
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.failures import OPERATORS, failure_of
+from propensity.edges.log import log
+from propensity.edges.tracing import trace_of
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import (
+    Conflict,
+    MethodNotAllowed,
+    NoSuchPath,
+    PropensityError,
+    RequestError,
+    TooLarge,
+)
+from propensity.registry.leases import Finished, Lease
+from propensity.registry.versions import Registry
+from propensity.settings import Settings, project_here
+from propensity.timeframe import day_of
+
+if TYPE_CHECKING:
+    from propensity.timeframe import Timeframe
+    from propensity.usecases import UseCase
+
+MAXIMUM_BODY = 64 * 1024
+
+# Of a body that is too large so much is read and let go: who is still sending might
+# miss the answer otherwise.
+LET_GO = 1024**2
+
+# Event time counts from 1970, and windows reach back from an as-of date by months.
+EARLIEST = date(1971, 1, 1)
+
+# What a log line says of every run, also of one that failed before it knew.
+_UNKNOWN: Mapping[str, Any] = {
+    "use_case": None,
+    "as_of": None,
+    "model_version": None,
+    "rows_in": 0,
+    "rows_out": 0,
+    "bytes_billed": 0,
+}
+
+Answer = Mapping[str, Any]
+
+
+@dataclass(kw_only=True)
+class Run:
+    """
+    One run of a scheduled function: its request, and the edges to do it with.
+
+    ``as_of`` is an earlier date than the request's once the export turned out to end
+    before: the run ``is_cut_short`` then. ``data_until`` says up to when the export was
+    read. ``log_fields`` collects what the log line says beside the request: rows in and
+    out, model version.
+    """
+
+    function: str
+    run_id: str
+    settings: Settings
+    use_case: UseCase
+    as_of: date
+    force: bool
+    began_at: datetime
+    warehouse: Warehouse
+    registry: Registry
+    lease: Lease | None = None
+    data_until: date | None = None
+    is_cut_short: bool = False
+    log_fields: dict[str, Any] = field(default_factory=dict)
+    clock: Clock = SYSTEM
+
+    @property
+    def timeframe(self) -> Timeframe:
+        """The spans that the use case measures time with here."""
+        return self.use_case.timeframe(self.settings)
+
+    def now(self) -> datetime:
+        """Return the time; only leases depend on it."""
+        return self.clock.now()
+
+    @property
+    def staging_key(self) -> dict[str, Any]:
+        """The columns that tell this run's rows in a staging table from others."""
+        return {"run_id": self.run_id, "staged_on": self.began_at.date()}
+
+    def event_window(self) -> dict[str, Any]:
+        """Return the parameters of the statements that join events and truths."""
+        return {
+            "use_case": self.use_case.name,
+            "as_of": self.as_of,
+            "since": self.as_of - timedelta(days=self.use_case.lookback_days),
+            "truth_delay_days": self.settings.truth_delay_days,
+        }
+
+    def say(self, message: str, **fields: object) -> None:
+        """Write a log line beside the run's own."""
+        log("INFO", message, function=self.function, **fields)
+
+    def elapsed_s(self) -> float:
+        """Return the seconds since the run began."""
+        return (self.now() - self.began_at).total_seconds()
+
+    def check_lease(self) -> None:
+        """Raise Conflict if another run has taken this one's place."""
+        if self.lease is not None:
+            self.registry.check(self.lease)
+
+
+@dataclass(frozen=True)
+class Edges:
+    """The clients of an instance, opened on its first request."""
+
+    settings: Settings
+    warehouse: Warehouse
+    artifacts: Artifacts
+
+
+@cache
+def edges() -> Edges:
+    """Read the settings and open the clients; a warm instance keeps them."""
+    settings = Settings.from_environment()
+    return Edges(settings, Warehouse.open(settings), Artifacts.open(settings))
+
+
+def run(
+    function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
+) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
+    """
+    Make an HTTP function of a run.
+
+    Args:
+        function: Its name in the log.
+        kind: Of its lease: two runs of one kind, use case and as-of date exclude each
+            other.
+        once: Whether a finished run is answered from its lease, unless forced. Else it
+            runs again, which must come to the same.
+        clock: Tells a run what time it is.
+        scope: Under which its lease is kept, where a run is about all use cases.
+    """
+
+    def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
+        @functools.wraps(body)
+        def answered(request: flask.Request) -> flask.Response:
+            trace = trace_of(request.headers.items(), project=project_here())
+            line: dict[str, Any] = {"function": function, **_UNKNOWN, **trace}
+            began = time.perf_counter()
+            headers: Mapping[str, str] = {}
+            try:
+                answer = _ran(
+                    request, body, line, kind=kind, once=once, clock=clock, scope=scope
+                )
+                line |= {"outcome": "ok", "status": 200}
+                line.setdefault("severity", "INFO")
+            except Exception as raised:  # the one place: the last before the caller
+                failure = failure_of(raised, OPERATORS)
+                answer, headers = failure.body, failure.headers
+                line |= {"severity": failure.severity, **failure.log_fields}
+                line["message"] = failure.log_message
+            line["seconds"] = round(time.perf_counter() - began, 3)
+            message = line.pop("message", line["outcome"])
+            log(line.pop("severity"), message, **line)
+            response = json_response(answer, line["status"])
+            response.headers.update(headers)
+            return _without_rest(request, response)
+
+        functions_framework.errorhandler(HTTPException)(_framework_failure)
+        functions_framework.errorhandler(500)(_framework_failure)
+        return answered
+
+    return decorate
+
+
+def _ran(
+    request: flask.Request,
+    body: Callable[[Run], Answer],
+    line: dict[str, Any],
+    *,
+    kind: str,
+    once: bool,
+    clock: Clock,
+    scope: str | None,
+) -> Answer:
+    opened = edges()
+    now = clock.now()
+    parsed = parse(request, default_use_case=opened.settings.use_case, today=now.date())
+    use_case = usecases.load(parsed.use_case)
+    line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
+    current = Run(
+        function=line["function"],
+        run_id=uuid.uuid4().hex,
+        settings=opened.settings,
+        use_case=use_case,
+        as_of=parsed.as_of,
+        force=parsed.force,
+        began_at=now,
+        warehouse=opened.warehouse.for_run(),
+        clock=clock,
+        registry=Registry(opened.artifacts, scope or use_case.name),
+    )
+    lease = current.registry.begin(
+        kind,
+        parsed.as_of,
+        run_id=current.run_id,
+        now=now,
+        duration=timedelta(minutes=opened.settings.lease_minutes),
+        again=parsed.force or not once,
+    )
+    if isinstance(lease, Finished):
+        line["message"] = "done before; answered from its lease"
+        line["model_version"] = lease.answer.get("model_version")
+        return {**lease.answer, "repeated": True}
+    current.lease = lease
+    try:
+        with current.registry.kept(lease, clock=current.now):
+            found = body(current)
+        answer = plain(
+            {
+                "use_case": use_case.name,
+                "as_of": parsed.as_of,
+                **found,
+                "bytes_billed": current.warehouse.bytes_billed,
+            }
+        )
+        current.registry.finish(lease, answer, at=clock.now())
+    except BaseException as error:
+        _release(current, lease, error)
+        raise
+    finally:
+        line.update(current.log_fields, bytes_billed=current.warehouse.bytes_billed)
+    return {**answer, "repeated": False}
+
+
+def _release(current: Run, lease: Lease, error: BaseException) -> None:
+    """Free the lease of a run that failed; what failed is the news, not this."""
+    try:
+        current.registry.release(lease, error=type(error).__name__, at=current.now())
+    except PropensityError as second:
+        if not isinstance(second, Conflict):
+            log("WARNING", f"lease not freed: {second}", function=current.function)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A parsed request to a scheduled function."""
+
+    use_case: str
+    as_of: date
+    force: bool
+
+
+def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
+    """
+    Read the request of a scheduled function.
+
+    Args:
+        request: ``POST`` with an optional JSON object of ``use_case``, ``as_of``
+            (YYYY-MM-DD, from 1971 on) and ``force``.
+        default_use_case: Where the request names none.
+        today: UTC; the default of ``as_of``, which may not be later.
+
+    Raises:
+        MethodNotAllowed, TooLarge, RequestError: As named.
+    """
+    if request.method != "POST":
+        raise MethodNotAllowed(request.method, allowed=("POST",))
+    data = _body(request)
+    try:
+        # JSON in other encodings, which Python reads as well, is nowhere else taken.
+        body = json.loads(data.decode()) if data.strip() else {}
+    except (ValueError, RecursionError) as error:
+        raise RequestError(f"the body is not JSON: {error}", field="body") from error
+    if not isinstance(body, dict):
+        raise RequestError("the body must be a JSON object", field="body")
+    known = ("use_case", "as_of", "force")
+    unknown = sorted(str(key)[:64] for key in set(body) - set(known))
+    if unknown:
+        raise RequestError(
+            f"unknown field {', '.join(unknown)}; known are {', '.join(known)}",
+            field=unknown[0],
+        )
+    use_case = body.get("use_case", default_use_case)
+    if not isinstance(use_case, str):
+        raise RequestError("use_case must be a string", field="use_case")
+    force = body.get("force", False)
+    if not isinstance(force, bool):
+        raise RequestError("force must be true or false", field="force")
+    return RunRequest(
+        use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force
+    )
+
+
+def _body(request: flask.Request) -> bytes:
+    """Read the body; of one that does not say its length, no more than is allowed."""
+    if (request.content_length or 0) > MAXIMUM_BODY:
+        raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    data = b""
+    while part := _part(request, MAXIMUM_BODY + 1 - len(data)):
+        data += part
+        if len(data) > MAXIMUM_BODY:
+            raise TooLarge(f"the body is over {MAXIMUM_BODY} bytes")
+    # A server may take the end of the connection for that of the body.
+    if len(data) < (request.content_length or 0):
+        raise _cut_short()
+    return data
+
+
+def _part(request: flask.Request, size: int) -> bytes:
+    """
+    Read on in the body; nothing is its end.
+
+    Raises:
+        RequestError: It ends too early, or is in chunks that are none. A server says
+            so in ways of its own: as a failure of the connection, of its parser
+            (gunicorn), or of the framework (werkzeug).
+    """
+    try:
+        return request.stream.read(size)
+    except (OSError, ParseException, HTTPException) as error:
+        raise _cut_short() from error
+
+
+def _cut_short() -> RequestError:
+    return RequestError(
+        "the body is cut short, or its chunks are malformed", field="body"
+    )
+
+
+def _without_rest(request: flask.Request, response: flask.Response) -> flask.Response:
+    """
+    Return an answer for which the framework reads no more of the body.
+
+    functions-framework reads a request to its end before it answers, however long that
+    is and takes, and falls over one that is broken, unless the answer is streamed.
+    """
+    left = LET_GO
+    try:
+        if (request.content_length or 0) <= LET_GO:
+            while part := _part(request, min(left, MAXIMUM_BODY)):
+                left -= len(part)
+                if left <= 0:
+                    break
+            else:
+                return response
+    except RequestError:
+        pass  # it is answered already, or was refused for something else
+    data = response.get_data()
+    response.response = iter([data])
+    response.headers["Content-Length"] = str(len(data))
+    response.headers["Connection"] = "close"
+    return response
+
+
+def _framework_failure(error: HTTPException) -> flask.Response:
+    """Answer in JSON what the framework refuses before a function is asked."""
+    status = error.code or PropensityError.status
+    failure = PropensityError("unexpected error; the log has its trace")
+    if status == NoSuchPath.status:
+        failure = NoSuchPath("nothing is served at this path")
+    elif status < PropensityError.status:
+        failure = RequestError(error.name)
+    return _without_rest(flask.request, json_response(failure.body(), status))
+
+
+def _as_of(value: object, today: date) -> date:
+    if value is None:
+        return today
+    try:
+        if not isinstance(value, str):
+            raise ValueError("it is not a string")
+        as_of = day_of(value)
+    except ValueError as error:
+        raise RequestError(
+            f"as_of must be a date as YYYY-MM-DD: {error}", field="as_of"
+        ) from error
+    if as_of < EARLIEST:
+        raise RequestError(
+            f"as_of is {as_of}, before any event: the earliest is {EARLIEST}",
+            field="as_of",
+        )
+    if as_of > today:
+        raise RequestError(
+            f"as_of is {as_of}, but today is {today} in UTC: its events are not there "
+            "yet",
+            field="as_of",
+        )
+    return as_of
+
+
+def plain(answer: Answer) -> dict[str, Any]:
+    """Return an answer as JSON holds it: dates and moments as ISO 8601 texts."""
+    made: dict[str, Any] = json.loads(json.dumps(answer, default=_text))
+    return made
+
+
+def _text(value: object) -> str:
+    if isinstance(value, date):
+        return value.isoformat()
+    raise TypeError(f"an answer can not hold a {type(value).__name__}")
+
+
+def json_response(body: Answer, status: int) -> flask.Response:
+    """Return a JSON answer."""
+    return flask.Response(json.dumps(body) + "\n", status, mimetype="application/json")

@@ -1,0 +1,39 @@
+"""
+Set-up: the dataset with its tables and views, created where missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from propensity import tables
+from propensity.privacy import consent
+from propensity.runs import compact
+
+if TYPE_CHECKING:
+    from propensity.edges.artifacts import Artifacts
+    from propensity.edges.warehouse import Warehouse
+    from propensity.settings import Settings
+
+
+def prepare(warehouse: Warehouse, artifacts: Artifacts, settings: Settings) -> None:
+    """
+    Create the dataset, its tables and its views, where missing.
+
+    Tables that are there are kept from now on for as long as the settings say.
+
+    Raises:
+        MissingTable: The export has no table yet, so that its view can not be made.
+            All else is there.
+        SettingsError: The export is in another location. All else is there.
+    """
+    warehouse.create_dataset(settings.dataset)
+    for table in tables.retained(settings.retention_days):
+        warehouse.create(table)
+        warehouse.keep(table)
+    compact.prepare_view(warehouse, artifacts)
+    if not settings.ga4_dataset:
+        return
+    warehouse.check_location(settings.export)
+    text = consent.events_view(settings.export, require=settings.require_consent)
+    warehouse.replace_view(consent.VIEW, text)

@@ -1,0 +1,269 @@
+"""
+Training as a run: read rows, train, compare with the champion, publish the version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from propensity import tables
+from propensity.edges.columns import record
+from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
+from propensity.learning import data, fit, gate, modelcard
+from propensity.learning.bootstrap import Difference
+from propensity.privacy import suppression
+from propensity.registry import announcements
+from propensity.registry.champion import Champion
+from propensity.runs.champion import probabilities
+from propensity.runs.export import check_consent
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.learning.data import Parts
+    from propensity.learning.fit import Trained
+    from propensity.learning.gate import Verdict
+    from propensity.runs.run import Run
+
+
+@dataclass(frozen=True)
+class _Source:
+    """Where the rows of a training come from, and how they are split by time."""
+
+    read: Callable[[Run], pa.Table]
+    split: Callable[[Run, pa.Table], Parts]
+
+
+def training_rows(run: Run) -> pa.Table:
+    """
+    Read features and labels: one row per user and as-of date, or one per event.
+
+    Raises:
+        NotEnoughData: The source has no event, or too few days for a snapshot.
+        MissingTable, SchemaError: The source is not what the use case reads.
+    """
+    return _source(run).read(run)
+
+
+def trained_on(run: Run, rows: pa.Table) -> Trained:
+    """
+    Train, choose, calibrate and measure on what ``training_rows`` has read.
+
+    Raises:
+        NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
+    """
+    return fit.train(
+        _source(run).split(run, rows),
+        run.use_case,
+        preprocessor=uploaded_preprocessor(run),
+        settings=run.settings,
+    )
+
+
+def _source(run: Run) -> _Source:
+    """Return what the use case's kind of rows is read and split by."""
+    return _EVENTS if run.use_case.scores_events else _USERS
+
+
+def _user_rows(run: Run) -> pa.Table:
+    """Read labelled snapshots: one row per user and as-of date."""
+    check_consent(run)
+    use_case, settings = run.use_case, run.settings
+    timeframe = run.timeframe
+    most = settings.training_snapshots
+    found = run.warehouse.rows(
+        use_case.statement("first_day"),
+        {"earliest": timeframe.first_read(today=run.as_of, at_most=most)},
+    )
+    if not found or found[0]["first_day"] is None:
+        raise NotEnoughData("the source has no events at all")
+    snapshots = timeframe.snapshots(
+        today=run.as_of,
+        earliest=found[0]["first_day"],
+        at_most=most,
+    )
+    if not snapshots:
+        raise NotEnoughData(
+            f"events begin on {found[0]['first_day']}: a first snapshot needs "
+            f"{timeframe.lookback_days} days before it, and "
+            f"{timeframe.horizon_days + timeframe.settle_days} days after it that end "
+            f"by {run.as_of}"
+        )
+    rows = run.warehouse.table(
+        use_case.statement("training_rows"),
+        {
+            **use_case.window(settings, snapshots, today=run.as_of),
+            "maximum_rows": settings.maximum_training_rows,
+        },
+    )
+    rows = suppression.read(run.warehouse).without(rows, use_case.name)
+    run.log_fields["rows_in"] = len(rows)
+    return checked(rows, use_case.features)
+
+
+def checked(rows: pa.Table, features: Mapping[str, str]) -> pa.Table:
+    """Return the rows, or raise SchemaError where a feature is missing."""
+    missing = [name for name in features if name not in rows.column_names]
+    if missing:
+        raise SchemaError(
+            f"features.sql gives no column {', '.join(missing)}, which usecase.toml "
+            "names as a feature"
+        )
+    return rows
+
+
+def _event_rows(run: Run) -> pa.Table:
+    """Read scored events and what is known of them, and note how much that is."""
+    joined = run.warehouse.table(
+        run.use_case.statement("event_training_rows"),
+        {**run.event_window(), "maximum_rows": run.settings.maximum_training_rows},
+    )
+    joined = suppression.read(run.warehouse).without(joined, run.use_case.name)
+    rows = data.dataset(joined, run.use_case)
+    run.log_fields.update(rows_in=len(rows), **data.counts(rows))
+    return rows
+
+
+def _split_users(run: Run, rows: pa.Table) -> Parts:
+    return data.of_users(rows, run.use_case, run.timeframe, settings=run.settings)
+
+
+def _split_events(run: Run, rows: pa.Table) -> Parts:
+    return data.of_events(rows, settings=run.settings)
+
+
+_USERS = _Source(read=_user_rows, split=_split_users)
+_EVENTS = _Source(read=_event_rows, split=_split_events)
+
+
+def compared(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
+    """Compare a challenger with what serves; while a version is pinned, that stays."""
+    verdict = gate.compare(
+        trained,
+        probabilities(run, champion, trained.holdout.rows),
+        version=champion.version if champion else None,
+        seed=run.settings.seed,
+    )
+    if champion is None or not champion.pinned:
+        return verdict
+    return replace(
+        verdict,
+        promoted=False,
+        reason=f"version {champion.version} is pinned and stays; {verdict.reason}",
+    )
+
+
+def uploaded_preprocessor(run: Run) -> Any | None:
+    """Return the preprocessor that was uploaded last, or None for the default."""
+    found = run.warehouse.rows(
+        statement("newest_preprocessor"), {"use_case": run.use_case.name}
+    )
+    if not found or found[0]["is_default"]:
+        return None
+    return run.registry.preprocessor(found[0])
+
+
+def publish_model(
+    run: Run,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    rows: pa.Table,
+    champion: Champion | None,
+) -> Mapping[str, Any]:
+    """
+    Store a version's files, record it, and let it serve if the verdict says so.
+
+    In this order, so that what serves is recorded and what is recorded is stored; a
+    run that dies between leaves a version that nothing points to.
+    """
+    run.check_lease()
+    version = run.registry.claim(run_id=run.run_id, at=run.began_at)
+    card = modelcard.card(
+        run.use_case,
+        trained,
+        verdict,
+        version=version,
+        rows=rows,
+        as_of=run.as_of,
+        data_until=run.data_until,
+        settle_days=run.timeframe.settle_days,
+        chosen=run.use_case.chosen(run.settings),
+        trained_at=run.began_at,
+        bytes_billed=run.warehouse.bytes_billed,
+    )
+    published = run.registry.publish(version, modelcard.files(card, trained, rows))
+    row = modelcard.metadata(card, published, seconds=run.elapsed_s())
+    run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
+    final = _promoted(run, trained, verdict, row=row, champion=champion)
+    if final is not verdict:
+        _revise(run, final, row)
+    run.log_fields.update(model_version=version, rows_out=1)
+    return {
+        **modelcard.answer(card, published),
+        "promoted": final.promoted,
+        "verdict": final.reason,
+    }
+
+
+def _promoted(
+    run: Run,
+    trained: Trained,
+    verdict: Verdict,
+    *,
+    row: Mapping[str, Any],
+    champion: Champion | None,
+) -> Verdict:
+    """
+    Let a version serve if the verdict says so, and return the verdict.
+
+    Where another training was quicker, the version is compared with that one's.
+    """
+    while verdict.promoted:
+        try:
+            promoted = run.registry.promote(
+                row["model_version"],
+                model_sha256=row["model_sha256"],
+                at=run.began_at,
+                instead_of=champion.version if champion else None,
+            )
+        except Pinned as error:
+            verdict = replace(
+                verdict, promoted=False, reason=f"{error.message} ({verdict.reason})"
+            )
+        except Conflict:
+            champion = run.registry.find_champion()
+            verdict = compared(run, trained, champion)
+        else:
+            announcements.announce(
+                run.settings, run.use_case.name, "promote", promoted, at=run.began_at
+            )
+            break
+    return verdict
+
+
+def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
+    """Correct the verdict that a version's row was written with."""
+    nothing = Difference(0.0, 0.0, 0.0)
+    found = {
+        name: verdict.differences.get(name, nothing) for name in ("roc_auc", "log_loss")
+    }
+    bounds = {name: [one.estimate, one.low, one.high] for name, one in found.items()}
+    run.warehouse.execute(
+        statement("revise_verdict"),
+        {
+            **{name: row[name] for name in ("use_case", "training_date")},
+            "model_version": row["model_version"],
+            "promoted": verdict.promoted,
+            "verdict": verdict.reason,
+            "compared_version": -1
+            if verdict.compared_version is None
+            else verdict.compared_version,
+            "is_compared": bool(verdict.differences),
+            "has_log_loss": "log_loss" in verdict.differences,
+            **bounds,
+        },
+    )

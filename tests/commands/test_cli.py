@@ -1,0 +1,239 @@
+"""
+The one command, specified: what it lists, the flags that all share, how it ends.
+
+What each command does is specified with the program that does it, by its command line.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from commands import answers, cli
+from commands.cli import main
+from commands.exits import MEANINGS, Exit
+from docs import commands as commands_page
+from local.install import write_command
+from local.stack.state import ROOT
+
+
+def leaves(command: click.Command, name: str = "") -> dict[str, click.Command]:
+    """Return the commands that do something, by their whole name."""
+    if not isinstance(command, click.Group):
+        return {name: command}
+    found = {}
+    for one in command.commands.values():
+        found |= leaves(one, f"{name} {one.name}".strip())
+    return found
+
+
+LEAVES = leaves(cli.root)
+# What changes nothing that a dry run could spare: they read, or start and stop
+# processes of this machine, or write files where they are told to.
+WITHOUT_DRY_RUN = {
+    *("demo", "up", "down", "status", "versions", "check-features", "doctor", "cost"),
+    *("ship-model", "check-usecase"),
+}
+OF_A_USE_CASE = {
+    *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
+    *("load-model", "build-preprocessor", "load-transactions", "check-features"),
+    *("forget", "replay events", "doctor"),
+}
+
+
+def options(command: click.Command) -> set[str]:
+    """Return the long options of a command."""
+    return {name for one in command.params for name in one.opts if name[:2] == "--"}
+
+
+class TestHelp:
+    def test_lists_every_command_in_its_group(self, capsys):
+        """With one line each, which is not cut short."""
+        assert main(["--help"]) == Exit.DONE
+        told = capsys.readouterr().out
+        lines = dict(re.findall(r"^  ([a-z][a-z-]+)  +(\S.*)$", told, re.MULTILINE))
+
+        assert {*lines} == {*cli.root.commands}
+        assert all(line.endswith(".") for line in lines.values()), lines
+        for title, commands in cli.GROUPS.items():
+            assert f"{title}:\n" in told or not commands
+
+    @pytest.mark.parametrize("name", LEAVES)
+    def test_says_what_a_command_and_its_options_do(self, name, capsys):
+        """Of every command, on a page of its own."""
+        assert main([*name.split(), "--help"]) == Exit.DONE
+        told = capsys.readouterr().out
+
+        assert f"Usage: propensity {name} " in told
+        for one in LEAVES[name].params:
+            if isinstance(one, click.Option):
+                assert one.help, f"{name} {one.opts[0]}"
+
+    def test_comes_without_a_library_that_takes_long(self):
+        """Clients and numerical libraries are imported by the command that needs them,
+        so that help and a wrong option come at once."""
+        heavy = "{'google.auth', 'grpc', 'numpy', 'pandas', 'pyarrow', 'requests'}"
+        program = (
+            "import sys; from commands.cli import main; main(['--help']); "
+            f"sys.exit(repr({heavy} & {{*sys.modules}}))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.stderr.strip() == "set()"
+
+
+class TestFlags:
+    @pytest.mark.parametrize("name", LEAVES)
+    def test_are_the_same_everywhere(self, name):
+        """``--json`` always, ``--dry-run`` where something changes, ``--use-case``
+        where there may be one."""
+        found = options(LEAVES[name])
+
+        assert "--json" in found
+        assert ("--dry-run" in found) == (name not in WITHOUT_DRY_RUN)
+        assert ("--use-case" in found) == (name in OF_A_USE_CASE)
+
+    def test_mean_the_same_everywhere(self):
+        """An option of one name has one kind of value."""
+        kinds: dict[str, set[str]] = {}
+        for command in LEAVES.values():
+            for one in command.params:
+                # A file of one command, and the beginning of a period of another.
+                if isinstance(one, click.Option) and one.opts[0] != "--from":
+                    kinds.setdefault(one.opts[0], set()).add(one.type.name)
+
+        assert {name: found for name, found in kinds.items() if len(found) > 1} == {}
+
+
+class TestExit:
+    def test_codes_are_those_that_are_documented(self):
+        """Each has its meaning, and no module returns a number of its own."""
+        assert {*MEANINGS} == {*Exit}
+        for path in sorted((ROOT / "commands").glob("*.py")):
+            returned = [
+                node.value.value
+                for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.Return)
+                and isinstance(node.value, ast.Constant)
+                and isinstance(node.value.value, int)
+            ]
+            assert returned == [], path
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["no-such-command"], ["promote"], ["promote", "x"], ["doctor", "--soon"], []],
+    )
+    def test_of_a_wrong_command_line_is_2(self, arguments, capsys):
+        """It says what is wrong on standard error, and nothing was begun."""
+        assert main(arguments) == Exit.UNKNOWN
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert "Usage: propensity" in printed.err
+
+    def test_of_a_failure_is_1_in_words(self, monkeypatch, capsys):
+        """The command and the reason, and no trace of the program."""
+        monkeypatch.delenv("GOOGLE_CLOUD_PROJECT", raising=False)
+
+        assert main(["versions"]) == Exit.FAILED
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith("propensity versions: GOOGLE_CLOUD_PROJECT")
+        assert "Traceback" not in printed.err
+
+    def test_of_ctrl_c_is_130(self, monkeypatch, capsys):
+        """Wherever a command is."""
+
+        def interrupted(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr(answers, "json", None)
+        monkeypatch.setattr("commands.deployment.show", interrupted)
+
+        assert main(["stage", "02-GetProba", "x", "--dry-run"]) == Exit.INTERRUPTED
+        assert capsys.readouterr().err == "propensity stage: interrupted\n"
+
+
+class TestJson:
+    def test_is_all_that_is_on_standard_output(self, tmp_path, capsys):
+        """Whatever a command says to a person besides."""
+        assert main(["down", "--state", "nobody-has-this", "--json"]) == Exit.DONE
+        printed = capsys.readouterr()
+        assert json.loads(printed.out) == {"stopped": []}
+        assert "Nothing is up." in printed.err
+
+        arguments = ["stage", "02-GetProba", str(tmp_path / "staged"), "--json"]
+        assert main(arguments) == Exit.DONE
+        staged = json.loads(capsys.readouterr().out)
+        assert {"main.py", "requirements.txt"} <= {*staged["files"]}
+
+
+class TestScript:
+    def test_runs_from_anywhere(self, tmp_path):
+        """Set-up puts it into the environment; it finds the project and its Python,
+        whose folders may have names with blanks."""
+        folder = tmp_path / "my environment"
+        (folder / "bin").mkdir(parents=True)
+        (folder / "bin" / "python").symlink_to(sys.executable)
+        write_command(folder, python=Path(sys.executable))
+        done = subprocess.run(
+            [
+                folder / "bin" / "propensity",
+                "stage",
+                ROOT / "02-GetProba",
+                "x",
+                "--dry-run",
+            ],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"]},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert "main.py" in done.stdout
+
+    def test_is_there_as_a_module(self):
+        """``python -m propensity``, where the script is not."""
+        done = subprocess.run(
+            [sys.executable, "-m", "propensity", "cost", "--users=1"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+        assert done.returncode == 2
+        assert "Missing option '--events-a-day'" in done.stderr
+
+
+class TestPage:
+    def test_is_written_from_the_commands(self):
+        """docs/commands.md is what ``python -m docs.commands`` writes now."""
+        assert (ROOT / "docs/commands.md").read_text("utf-8") == commands_page.page()
+
+    def test_has_every_command_option_and_exit_code(self):
+        """Each command a heading, each option a row below it."""
+        page = commands_page.page()
+
+        for name, command in LEAVES.items():
+            section = re.split(rf"^#+ propensity {name}$", page, flags=re.MULTILINE)[1]
+            section = re.split(r"^#", section, flags=re.MULTILINE)[0]
+            for option in options(command):
+                assert f"`{option}" in section, f"{name} {option}"
+        for code in Exit:
+            assert f"| {int(code)} |" in page

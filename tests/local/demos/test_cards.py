@@ -1,0 +1,418 @@
+"""
+The fraud part of the demo, as far as it is pure: its plan, its figures, its tables.
+
+The whole of it is what `make demo` runs.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from pyarrow import parquet as pq
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from commands.cli import main
+from commands.exits import Exit
+from local import play
+from local.demos import cards_plan
+from local.demos.cards import chosen, stamped, told_earlier, told_start
+from local.demos.cards_online import Online
+from local.demos.cards_plan import is_truth, moment_of, planned
+from local.demos.cards_tables import (
+    ALERTS,
+    Counts,
+    Window,
+    by_version,
+    day_table,
+    shown,
+    told_messages,
+    told_optimum,
+    told_switch,
+    told_training,
+    version_table,
+)
+from local.errors import LocalError
+from local.generators.cards.cards import Cards
+from local.generators.cards.transactions import Transactions
+from local.stack.state import Options, State
+
+NOW = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def transactions() -> Transactions:
+    made = Cards(transactions=800, fraud_rate=0.05, days=8, seed=3)
+    return made.drawn.named("run-")
+
+
+@pytest.fixture(scope="module")
+def plan(transactions):
+    return planned(transactions, now=NOW)
+
+
+def scored(transactions: Transactions, **changes: Any) -> list[dict[str, Any]]:
+    """Every transaction's score as first_scores.sql gives it, the truth all known."""
+    began = datetime(2026, 7, 15, 10, 30, tzinfo=UTC)
+    return [
+        {
+            "event_id": which,
+            "model_version": 0,
+            "score": probability,
+            "label": int(is_fraud),
+            "is_conflicting": False,
+            "scored_at": began + timedelta(seconds=row),
+            "latency_ms": 10.0 + row,
+            **changes,
+        }
+        for row, (which, probability, is_fraud) in enumerate(
+            zip(
+                transactions.ids,
+                transactions.true_probabilities.tolist(),
+                transactions.is_fraud.tolist(),
+                strict=True,
+            )
+        )
+    ]
+
+
+class TestPlan:
+    def test_sends_everything_once_in_order(self, transactions, plan):
+        """Transactions and truths between one another, as they are sent."""
+        sent = list(plan.deliveries)
+        moments = [one.sent_time for one in sent]
+        truths = transactions.truths().deliveries()
+
+        assert moments == sorted(moments)
+        assert len(sent) == len(transactions.deliveries()) + len(truths)
+        assert {is_truth(one) for one in plan.parts[1]} == {True, False}
+
+    def test_stops_after_each_quarter_of_the_transactions(self, transactions, plan):
+        """What is sent before a stop happened before it; the rest is of the next."""
+        assert len(plan.parts) == 4
+        assert plan.stops == [moment_of(transactions, row) for row in (200, 400, 600)]
+        for stop, part in zip(plan.stops, plan.parts, strict=False):
+            assert all(one.sent_time < stop for one in part)
+        assert all(one.sent_time >= plan.stops[-1] for one in plan.parts[-1])
+
+    def test_knows_no_truth_of_the_future(self, transactions):
+        """Which nobody could have found out."""
+        early = planned(transactions, now=moment_of(transactions, 400))
+        truths = [one for one in early.deliveries if is_truth(one)]
+
+        assert truths
+        assert max(one.sent_time for one in truths) < moment_of(transactions, 400)
+
+    def test_counts_what_is_to_come_of_messages(self, transactions, plan):
+        """Duplicates are stored, and broken ones are not."""
+        sent = list(plan.deliveries)
+        counts = Counts.of(sent)
+
+        assert counts.distinct == 800
+        assert counts.transactions == 840
+        assert counts.transactions + counts.truths + counts.broken == len(sent)
+        assert counts.broken == sum(one.event is None for one in sent)
+        assert Counts.of([]) == Counts()
+
+    def test_generated_transactions_are_of_past_days(self):
+        """So long ago that a truth is there by now, or unknown for good."""
+        made = chosen(None, now=NOW, seed=42)
+
+        assert len(made) == cards_plan.TRANSACTIONS
+        assert made.is_fraud.mean() == cards_plan.FRAUD_RATE
+        assert moment_of(made, -1) < NOW - timedelta(days=8)
+        assert moment_of(made, 0) >= datetime(2026, 6, 29, tzinfo=UTC)
+        assert made.ids[0] == "20260715103000-0000001"
+
+    def test_another_run_plays_other_transactions(self):
+        """Those of the first have been learned."""
+        first, second = (chosen(None, now=NOW, seed=seed) for seed in (42, 45))
+
+        assert not (first.components == second.components).any()
+        assert "other transactions" in told_earlier(3, is_real=False)
+        assert "these very transactions" in told_earlier(3, is_real=True)
+
+    def test_real_transactions_take_their_place(self, transactions, tmp_path):
+        """Stretched over as many days, and no more than a demo can play."""
+        file = tmp_path / "cards.parquet"
+        pq.write_table(transactions.first(300).table(), file)
+        made = chosen(str(file), now=NOW, seed=42)
+
+        assert len(made) == 300
+        assert moment_of(made, 0) == datetime(2026, 6, 29, tzinfo=UTC)
+        assert moment_of(made, -1) < datetime(2026, 7, 7, tzinfo=UTC)
+        assert "stretched over 2026-06-29 to 2026-07-06" in told_start(
+            planned(made, now=NOW), is_real=True
+        )
+
+
+class TestStamp:
+    @pytest.mark.parametrize(
+        ("written", "expected"),
+        [
+            ("2026-07-01T00:00:00.000Z", "2026-07-15T10:30:00+00:00"),
+            (1_780_000_000_000, 1_784_111_400_000),
+            (1_780_000_000.5, 1_784_111_400.0),
+            ("1780000000000", "1784111400000"),
+            (None, None),
+        ],
+    )
+    def test_writes_ingestion_as_it_was_written(self, written, expected):
+        """With the moment of now; all else stays."""
+        data = json.dumps({"V1": "1.5", "ingest_ts": written}).encode()
+
+        assert json.loads(stamped(data, NOW)) == {"V1": "1.5", "ingest_ts": expected}
+
+    @pytest.mark.parametrize("data", [b" ", b'{"V1": 1', b'{"V1": 1}', b"[1]", b"7"])
+    def test_leaves_what_has_none(self, data):
+        """To the byte."""
+        assert stamped(data, NOW) == data
+
+
+class TestFigures:
+    def test_are_of_each_version_by_known_truths(self, transactions):
+        """As scikit-learn computes them of the same rows."""
+        rows = scored(transactions)
+        for row in rows[:300]:
+            row.update(model_version=-1, score=None)
+        for row in rows[600:]:
+            row.update(model_version=1)
+        rows[310]["label"] = None
+        none, zero, one = by_version(rows, transactions, review_cost=5.0)
+        label = transactions.is_fraud[600:]
+        score = transactions.true_probabilities[600:]
+
+        assert [found["version"] for found in (none, zero, one)] == [-1, 0, 1]
+        assert (none["scored"], none["roc_auc"], none["alerts"]) == (300, None, [])
+        assert (zero["scored"], zero["known"]) == (300, 299)
+        assert one["frauds"] == label.sum() > 0
+        assert one["roc_auc"] == pytest.approx(roc_auc_score(label, score))
+        assert one["pr_auc"] == pytest.approx(average_precision_score(label, score))
+        assert one["optimum"] == one["roc_auc"]
+        assert [alert["rate"] for alert in one["alerts"]] == list(ALERTS)
+        assert one["alerts"][1]["recall"] >= one["alerts"][0]["recall"] > 0
+
+    def test_a_slice_of_one_class_has_none(self, transactions):
+        """Neither area, nor optimum, nor alerts; the table has dashes."""
+        rows = [row for row in scored(transactions) if row["label"] == 0]
+        [found] = by_version(rows, transactions, review_cost=5.0)
+        line = version_table([found], []).splitlines()[-1].split()
+
+        assert (found["roc_auc"], found["pr_auc"], found["optimum"]) == (None,) * 3
+        assert found["frauds"] == 0
+        assert line[5:] == ["-"] * 6
+
+    def test_nothing_scored_gives_an_empty_table(self, transactions):
+        """And no error."""
+        assert by_version([], transactions, review_cost=5.0) == []
+        assert version_table([], []).splitlines()[0].split()[0] == "version"
+
+    def test_the_table_names_algorithms(self, transactions):
+        """Of what was trained now; of a version from before, that it is earlier."""
+        figures = by_version(scored(transactions), transactions, review_cost=5.0)
+        trained = [{"model_version": 0, "algorithm": "HalfSpaceTrees"}]
+        row = version_table(figures, trained).splitlines()[-1].split()
+        optimum = f"{transactions.optimum_roc_auc():.3f}"
+
+        assert row[:5] == ["0", "HalfSpaceTrees", "800", "800", "40"]
+        assert row[5:7] == [optimum, optimum]
+        assert "earlier" in version_table(figures, [])
+
+    @pytest.mark.parametrize(
+        ("figure", "text"), [(None, "-"), (0.5, "0.500"), (0.0, "0.000")]
+    )
+    def test_a_figure_that_there_is_none_of_is_a_dash(self, figure, text):
+        """A zero is a figure."""
+        assert shown(figure) == text
+
+
+class TestWords:
+    def test_messages_say_what_came_of_them(self, transactions, plan):
+        """Duplicates, dead letters, truths known, told both ways and never told."""
+        rows = scored(transactions)
+        rows[0]["is_conflicting"] = True
+        for row in rows[:7]:
+            row["label"] = None
+        counts = {"stored_rows": 840, "events": 800, "truths": 803, "dead_letters": 12}
+        lines = told_messages(plan, counts, rows, "12 bad_value", 9.6)
+
+        assert "840 transactions sent, 840 stored, 40 of them duplicates" in lines
+        assert "12 dead letters: 12 bad_value" in lines
+        assert "of 793 transactions the truth is known, of 1 it was told both" in lines
+        assert "of 7 nobody has told" in lines
+
+    @pytest.mark.parametrize(
+        ("area", "promoted", "words"),
+        [
+            (0.91234, True, "ROC AUC 0.912 on the holdout; champion: because"),
+            (None, False, "no ROC AUC: one class on the holdout; kept aside: because"),
+        ],
+    )
+    def test_a_training_says_its_fate_and_why(self, area, promoted, words):
+        """And that there is no figure, where there is none."""
+        answer = {
+            "model_version": 3,
+            "algorithm": "HalfSpaceTrees",
+            "holdout": {"roc_auc": area},
+            "promoted": promoted,
+            "verdict": "because",
+        }
+        told = told_training(answer, stop=NOW, sent=2_000, truths=1_500)
+
+        assert told.startswith("2026-07-15 10:30  2,000 transactions and 1,500 truths")
+        assert words in told
+
+    def test_days_are_those_of_the_evaluation(self):
+        """Without what was scored to compare only."""
+        row = {
+            "week": "2026-07-01",
+            "model_version": 1,
+            "users": 90,
+            "conversions": 2,
+            "roc_auc": 0.98765,
+            "unknown_outcomes": 4,
+            "conflicting_outcomes": 1,
+            "outcome": "evaluated",
+            "status": "final",
+        }
+        lines = day_table([row, row | {"is_shadow": True}]).splitlines()
+
+        assert len(lines) == 4
+        assert lines[-1].split() == [
+            *("2026-07-01", "1", "90", "2", "0.988", "-", "4", "1"),
+            *("evaluated", "final"),
+        ]
+
+    def test_a_switch_says_which_versions_scored(self, transactions):
+        """In their order, and how long it took while they came evenly."""
+        rows = scored(transactions)
+        for row in rows[100:]:
+            row["model_version"] = 1
+        began = rows[50]["scored_at"]
+        window = Window(
+            began, began + timedelta(seconds=60), began + timedelta(hours=1)
+        )
+        told = told_switch({"model_version": 1}, rows[::-1], window)
+
+        assert "scored by version: 50 by 0, then 700 by 1" in told
+        assert "score 90 ms at the median" in told
+        later = Window(NOW + timedelta(days=1), NOW, NOW)
+        assert "none" in told_switch({"model_version": 1}, rows, later)
+
+    def test_the_optimum_is_said_where_it_is_known(self, transactions):
+        """Of real transactions it is not."""
+        optimum = f"{transactions.optimum_roc_auc():.3f}"
+        real = Transactions(
+            ids=["a"],
+            time_ms=np.zeros(1, np.int64),
+            components=np.zeros((1, 28)),
+            amounts=np.ones(1),
+            is_fraud=np.zeros(1, bool),
+        )
+
+        assert optimum in told_optimum(transactions)
+        assert "nobody knows" in told_optimum(real)
+
+
+class Scripted(BaseHTTPRequestHandler):
+    """Answers by a script, and then by its last line for ever."""
+
+    protocol_version = "HTTP/1.1"
+    script: ClassVar[list[tuple[int, int | None]]] = []
+    bodies: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        length = int(self.headers["Content-Length"])
+        self.bodies.append(json.loads(self.rfile.read(length)))
+        status, version = self.script[min(len(self.bodies), len(self.script)) - 1]
+        body = json.dumps({"model_version": version}).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server() -> Iterator[str]:
+    """Address of a server that follows the script."""
+    Scripted.bodies = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as running:
+        thread = threading.Thread(target=running.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+class TestOnline:
+    def asked(self, url: str) -> Online:
+        """Ask until the script is at its end, and once more."""
+        online = Online(url, [{"V1": "1.0"}, {"V1": "2.0"}])
+        online.start()
+        while len(Scripted.bodies) <= len(Scripted.script):
+            time.sleep(0.01)
+        online.stop()
+        return online
+
+    def test_versions_are_told_in_their_order(self, server):
+        """What came before anything served is no failure."""
+        Scripted.script = [(409, None), (409, None), (200, 0), (200, 0), (200, 1)]
+        online = self.asked(server)
+
+        assert online.versions == [0, 1]
+        assert online.too_early == 2
+        assert "2 before anything served; 0 failed" in online.told
+        assert "answered by version 0, then 1" in online.told
+        assert [one["V1"] for one in Scripted.bodies[:3]] == ["1.0", "2.0", "1.0"]
+
+    def test_failures_are_counted_by_what_they_were(self, server):
+        """Nothing serving is a failure, too, once something did."""
+        Scripted.script = [(200, 4), (503, None), (409, None), (200, 4)]
+        online = self.asked(server)
+
+        assert online.versions == [4]
+        assert "2 failed {'503': 1, '409': 1}" in online.told
+
+    def test_a_server_that_is_not_there_is_a_failure(self):
+        """And no end of the demo."""
+        online = Online("http://127.0.0.1:9", [{}])
+        online.start()
+        while not online.statuses:
+            time.sleep(0.01)
+        online.stop()
+
+        assert "answered by version none, - at the median" in online.told
+        assert "'ConnectionError'" in online.told
+
+
+class TestOptions:
+    def test_a_file_of_cards_has_a_state_of_its_own(self, tmp_path):
+        """As a data set has."""
+        file = tmp_path / "cards.csv"
+        file.write_text("Time")
+        options = play.Choice(cards=str(file))
+
+        assert play.state_of(options, Options()).name.startswith("cards-")
+        assert play.state_of(options, Options()) == State.of_data(str(file))
+
+    def test_a_file_that_is_not_there_is_named(self, tmp_path):
+        """Before anything is started."""
+        options = play.Choice(cards=str(tmp_path / "no.csv"))
+
+        with pytest.raises(LocalError, match=r"no file or folder .*no\.csv"):
+            play.state_of(options, Options())
+
+    def test_cards_and_an_export_are_two_demos(self, capsys):
+        """One at a time."""
+        assert main(["demo", "--cards", "a.csv", "--data", "b.ndjson"]) == Exit.UNKNOWN
+        assert "exclude each other" in capsys.readouterr().err

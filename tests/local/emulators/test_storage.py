@@ -1,0 +1,474 @@
+"""
+The Cloud Storage emulator as local mode starts it, specified by what clients see of it.
+
+The promises are those that the registry builds on: a name is claimed by one, a pointer
+is moved by compare-and-set, and neither depends on who is faster.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from google.api_core.exceptions import (
+    MethodNotImplemented,
+    NotFound,
+    NotModified,
+    PreconditionFailed,
+)
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+
+from local.processes import free_ports
+from local.stack.starting import answers
+
+THREADS = 16
+NEW = 0
+CHUNK = 256 * 1024
+
+
+@pytest.fixture
+def bucket(workplace):
+    with workplace.storage.client() as client:
+        yield client.bucket(workplace.bucket)
+
+
+@pytest.fixture
+def pointer(bucket):
+    """An object that has been overwritten once; ``stale`` was its first generation."""
+    blob = bucket.blob("models/champion.json")
+    blob.upload_from_string(b"old")
+    blob.stale = blob.generation
+    blob.upload_from_string(b"now")
+    return blob
+
+
+def at_once(work, arguments):
+    with ThreadPoolExecutor(THREADS) as pool:
+        return list(pool.map(work, arguments))
+
+
+class TestRaces:
+    def test_one_of_many_creators_wins(self, bucket):
+        """Of sixteen that claim a name with generation 0, one gets it."""
+
+        def claim(number):
+            try:
+                text = str(number).encode()
+                bucket.blob("v/7").upload_from_string(text, if_generation_match=NEW)
+            except PreconditionFailed:
+                return None
+            return text
+
+        winners = [text for text in at_once(claim, range(THREADS)) if text is not None]
+
+        assert [bucket.blob("v/7").download_as_bytes()] == winners
+
+    def test_no_compare_and_set_is_lost(self, bucket):
+        """Sixteen count up one number by compare-and-set: it ends at their sum."""
+        bucket.blob("n").upload_from_string(b"0")
+
+        def increment(_):
+            while True:
+                blob = bucket.blob("n")
+                count = int(blob.download_as_bytes())
+                try:
+                    blob.upload_from_string(
+                        str(count + 1), if_generation_match=blob.generation
+                    )
+                except PreconditionFailed:
+                    continue
+                return
+
+        at_once(increment, range(THREADS))
+
+        assert bucket.blob("n").download_as_bytes() == str(THREADS).encode()
+
+    def test_generations_grow(self, bucket):
+        """Every write has a generation of its own, above all before it."""
+        seen = []
+        for number in range(20):
+            blob = bucket.blob("x")
+            blob.upload_from_string(str(number))
+            seen.append(blob.generation)
+
+        assert seen == sorted(set(seen))
+
+
+class TestWrites:
+    """Every way to write refuses a generation that is not the current one."""
+
+    @staticmethod
+    def _simple(bucket, name, **conditions):
+        address = f"{bucket.client._connection.API_BASE_URL}/upload/storage/v1"
+        answer = requests.post(
+            f"{address}/b/{bucket.name}/o",
+            params={
+                "uploadType": "media",
+                "name": name,
+                "ifGenerationMatch": conditions["if_generation_match"],
+            },
+            data=b"new",
+            timeout=10,
+        )
+        if answer.status_code == PreconditionFailed.code:
+            raise PreconditionFailed(answer.text)
+        answer.raise_for_status()
+
+    @staticmethod
+    def _multipart(bucket, name, **conditions):
+        bucket.blob(name).upload_from_string(b"new", **conditions)
+
+    @staticmethod
+    def _resumable(bucket, name, **conditions):
+        content = io.BytesIO(os.urandom(3 * CHUNK))
+        bucket.blob(name, chunk_size=CHUNK).upload_from_file(content, **conditions)
+
+    @staticmethod
+    def _copy(bucket, name, **conditions):
+        bucket.blob("source").upload_from_string(b"new")
+        bucket.copy_blob(bucket.blob("source"), bucket, name, **conditions)
+
+    @staticmethod
+    def _rewrite(bucket, name, **conditions):
+        bucket.blob("source").upload_from_string(b"new")
+        bucket.blob(name).rewrite(bucket.blob("source"), **conditions)
+
+    @staticmethod
+    def _compose(bucket, name, **conditions):
+        bucket.blob("source").upload_from_string(b"new")
+        bucket.blob(name).compose([bucket.blob("source")] * 2, **conditions)
+
+    @pytest.mark.parametrize(
+        "way", ["simple", "multipart", "resumable", "copy", "rewrite", "compose"]
+    )
+    def test_check_the_generation(self, bucket, pointer, way):
+        """A stale generation and a claim of a taken name fail; the current works."""
+        write = getattr(self, f"_{way}")
+        for wrong in (pointer.stale, NEW):
+            with pytest.raises(PreconditionFailed):
+                write(bucket, pointer.name, if_generation_match=wrong)
+        assert bucket.blob(pointer.name).download_as_bytes() == b"now"
+
+        write(bucket, pointer.name, if_generation_match=pointer.generation)
+
+        assert bucket.blob(pointer.name).download_as_bytes() != b"now"
+
+    def test_check_a_resumable_upload_when_it_ends(self, bucket):
+        """An upload that began when the name was free loses it to a faster one."""
+
+        class Slow(io.BytesIO):
+            """Content during whose reading somebody else writes the object."""
+
+            def read(self, size=-1):
+                if self.tell() == CHUNK:
+                    bucket.blob("v/8").upload_from_string(b"faster")
+                return super().read(size)
+
+        blob = bucket.blob("v/8", chunk_size=CHUNK)
+        with pytest.raises(PreconditionFailed):
+            blob.upload_from_file(Slow(bytes(3 * CHUNK)), if_generation_match=NEW)
+
+        assert bucket.blob("v/8").download_as_bytes() == b"faster"
+
+    def test_check_metadata_changes(self, bucket, pointer):
+        """A change of metadata names the generation it is for, too."""
+        pointer.metadata = {"promoted_by": "test"}
+        with pytest.raises(PreconditionFailed):
+            pointer.patch(if_generation_match=pointer.stale)
+
+        pointer.patch(if_generation_match=pointer.generation)
+
+        assert bucket.get_blob(pointer.name).metadata == {"promoted_by": "test"}
+
+
+class TestDeletes:
+    def test_check_the_generation(self, bucket, pointer):
+        """A delete with a stale generation fails and deletes nothing."""
+        with pytest.raises(PreconditionFailed):
+            bucket.blob(pointer.name).delete(if_generation_match=pointer.stale)
+        assert bucket.blob(pointer.name).exists()
+
+        bucket.blob(pointer.name).delete(if_generation_match=pointer.generation)
+
+        assert not bucket.blob(pointer.name).exists()
+
+    def test_do_not_find_an_old_generation(self, bucket, pointer):
+        """A named generation that is gone is not found; the object stays."""
+        with pytest.raises(NotFound):
+            bucket.blob(pointer.name, generation=pointer.stale).delete()
+
+        assert bucket.blob(pointer.name).exists()
+
+    def test_free_the_name(self, bucket, pointer):
+        """A deleted object's name can be claimed again, with a newer generation."""
+        pointer.delete()
+
+        again = bucket.blob(pointer.name)
+        again.upload_from_string(b"new", if_generation_match=NEW)
+
+        assert again.generation > pointer.generation
+
+
+class TestReads:
+    def test_answer_an_unchanged_object_without_content(self, bucket, pointer):
+        """A conditional GET of what the reader has is 304; of anything else, it."""
+        blob = bucket.blob(pointer.name)
+        with pytest.raises(NotModified):
+            blob.download_as_bytes(if_generation_not_match=pointer.generation)
+        with pytest.raises(NotModified):
+            blob.reload(if_generation_not_match=pointer.generation)
+
+        content = blob.download_as_bytes(if_generation_not_match=pointer.stale)
+
+        assert content == b"now"
+
+    def test_name_the_generation_that_was_read(self, bucket, pointer):
+        """After a download the client knows which generation it has."""
+        blob = bucket.blob(pointer.name)
+
+        blob.download_as_bytes()
+
+        assert int(blob.generation) == pointer.generation
+
+    def test_check_the_generation(self, bucket, pointer):
+        """A read that insists on a stale generation fails."""
+        with pytest.raises(PreconditionFailed):
+            bucket.blob(pointer.name).download_as_bytes(
+                if_generation_match=pointer.stale
+            )
+
+    def test_do_not_find_an_old_generation(self, bucket, pointer):
+        """Only the current generation can be named; another is not found."""
+        with pytest.raises(NotFound):
+            bucket.blob(pointer.name, generation=pointer.stale).download_as_bytes()
+
+        current = bucket.blob(pointer.name, generation=pointer.generation)
+
+        assert current.download_as_bytes() == b"now"
+
+
+class TestRefusals:
+    """What would have to be ignored is refused."""
+
+    def test_of_metagenerations(self, pointer):
+        """Preconditions on metagenerations are a 501."""
+        with pytest.raises(MethodNotImplemented, match="ifMetagenerationMatch"):
+            pointer.patch(if_metageneration_match=1)
+
+    def test_of_batched_conditions(self, bucket, pointer):
+        """Preconditions within a batch are a 501."""
+        with pytest.raises(MethodNotImplemented), bucket.client.batch():
+            pointer.delete(if_generation_match=pointer.stale)
+
+    def test_of_a_file_that_is_a_folder(self, bucket, pointer):
+        """Objects are files: a name below another object's is refused by name."""
+        with pytest.raises(MethodNotImplemented, match="files and folders"):
+            bucket.blob(f"{pointer.name}/part").upload_from_string(b"")
+
+    def test_of_wiping_everything(self, bucket, pointer):
+        """No GET can delete all data, as the emulator's own /wipe would."""
+        address = bucket.client._connection.API_BASE_URL
+
+        assert requests.get(f"{address}/wipe", timeout=10).status_code == 404
+        assert pointer.exists()
+
+
+class TestServer:
+    def test_is_not_held_up_by_a_silent_client(self, bucket, pointer):
+        """A client that connects and says nothing does not keep others waiting."""
+        address = urlsplit(bucket.client._connection.API_BASE_URL)
+        with socket.create_connection((address.hostname, address.port)) as silent:
+            silent.sendall(b"POST /upload/storage/v1/b/x/o HTTP/1.1\r\n")
+
+            assert pointer.exists()
+
+    def test_listens_on_this_machine_alone(self, storage_emulator):
+        """No other address of this machine answers."""
+        port = urlsplit(storage_emulator.url).port
+        with socket.socket() as other:
+            other.settimeout(5)
+
+            assert other.connect_ex(("127.0.0.2", port)) != 0
+
+    def test_keeps_objects_as_files(self, emulators, bucket, pointer):
+        """What is in the bucket can be opened as a file of its name."""
+        file = emulators.state.folder / "storage" / bucket.name / pointer.name
+
+        assert file.read_bytes() == b"now"
+
+
+class TestRestart:
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_keeps_objects_and_generations(self, tmp_path, number):
+        """Compare-and-set goes on where it was, whatever ended the emulator."""
+        with Emulator(tmp_path) as emulator:
+            blob = emulator.bucket.blob("a/b")
+            blob.upload_from_string(b"1")
+            emulator.process.send_signal(number)
+            emulator.process.wait(timeout=20)
+
+        with Emulator(tmp_path) as emulator:
+            again = emulator.bucket.get_blob("a/b")
+            assert again.generation == blob.generation
+            again.upload_from_string(b"2", if_generation_match=blob.generation)
+
+            assert emulator.bucket.blob("a/b").download_as_bytes() == b"2"
+
+    def test_makes_an_interrupted_overwrite_a_new_generation(self, tmp_path):
+        """Content that came to disk before its metadata is another generation."""
+        with Emulator(tmp_path) as emulator:
+            blob = emulator.bucket.blob("a")
+            blob.upload_from_string(b"old")
+        (tmp_path / "bucket" / "a").write_bytes(b"interrupted")
+
+        with Emulator(tmp_path) as emulator:
+            found = emulator.bucket.get_blob("a")
+
+            assert found.generation > blob.generation
+            assert found.download_as_bytes() == b"interrupted"
+
+    def test_completes_an_interrupted_delete(self, tmp_path):
+        """An object without content is gone, and its name is free."""
+        with Emulator(tmp_path) as emulator:
+            emulator.bucket.blob("a").upload_from_string(b"old")
+        (tmp_path / "bucket" / "a").unlink()
+
+        with Emulator(tmp_path) as emulator:
+            assert emulator.bucket.get_blob("a") is None
+            emulator.bucket.blob("a").upload_from_string(b"", if_generation_match=NEW)
+
+    def test_never_leaves_half_of_its_metadata(self, tmp_path):
+        """Killed while it writes, it starts again with all that it had answered."""
+        answered = []
+        with Emulator(tmp_path) as emulator, ThreadPoolExecutor(4) as pool:
+
+            def write(number):
+                blob = emulator.bucket.blob(f"n/{number}")
+                try:
+                    blob.upload_from_string(b"x" * 1000, retry=None, timeout=5)
+                except (OSError, requests.RequestException):
+                    return
+                answered.append(blob.name)
+
+            done = [pool.submit(write, number) for number in range(400)]
+            while len(answered) < 100:
+                time.sleep(0.01)
+            emulator.process.kill()
+            for future in done:
+                future.exception()
+
+        json.loads((tmp_path / ".meta").read_text())
+        with Emulator(tmp_path) as emulator:
+            kept = {blob.name for blob in emulator.bucket.list_blobs()}
+            assert set(answered) <= kept
+
+
+class Emulator:
+    """An emulator of its own for a test that stops it; gone after the block."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __enter__(self):
+        [port] = free_ports(1)
+        self.process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "local.emulators.storage"),
+                *("--port", str(port), "--data-dir", str(self.folder)),
+            ]
+        )
+        address = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 30
+        while not answers(address):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        client = storage.Client(
+            project="p",
+            credentials=AnonymousCredentials(),
+            client_options={"api_endpoint": address},
+        )
+        self.bucket = client.bucket("bucket")
+        if not self.bucket.exists():
+            self.bucket.create()
+        return self
+
+    def __exit__(self, *_):
+        self.bucket.client.close()
+        self.process.kill()
+        self.process.wait()
+
+
+class TestVersioning:
+    """A bucket with versioning keeps what is overwritten or deleted."""
+
+    @pytest.fixture
+    def versioned(self, bucket):
+        bucket.versioning_enabled = True
+        bucket.patch()
+        return bucket
+
+    def generations(self, bucket, **how):
+        blobs = bucket.client.list_blobs(bucket, versions=True, **how)
+        return {int(blob.generation): blob.time_deleted is None for blob in blobs}
+
+    def test_keeps_the_generations_before(self, versioned):
+        """Each can be read by its number, and is listed where versions are."""
+        blob = versioned.blob("a/b")
+        blob.upload_from_string(b"old")
+        old = int(blob.generation)
+        blob.upload_from_string(b"now")
+
+        assert self.generations(versioned) == {old: False, int(blob.generation): True}
+        assert versioned.blob("a/b", generation=old).download_as_bytes() == b"old"
+        assert versioned.blob("a/b").download_as_bytes() == b"now"
+        assert [one.name for one in versioned.client.list_blobs(versioned)] == ["a/b"]
+
+    def test_keeps_what_is_deleted_without_its_generation(self, versioned):
+        """It is no object any more, and can still be read by its number."""
+        blob = versioned.blob("a")
+        blob.upload_from_string(b"x")
+        old = int(blob.generation)
+        versioned.delete_blob("a")
+
+        assert versioned.get_blob("a") is None
+        assert self.generations(versioned) == {old: False}
+        assert versioned.blob("a", generation=old).download_as_bytes() == b"x"
+
+    def test_deletes_a_generation_for_good(self, versioned):
+        """By its number one goes and leaves the others, the live one too."""
+        blob = versioned.blob("a")
+        blob.upload_from_string(b"old")
+        old = int(blob.generation)
+        blob.upload_from_string(b"now")
+        now = int(blob.generation)
+        versioned.delete_blob("a", generation=old)
+        without_old = self.generations(versioned)
+        versioned.delete_blob("a", generation=now)
+
+        assert without_old == {now: True}
+        assert self.generations(versioned) == {}
+        with pytest.raises(NotFound):
+            versioned.delete_blob("a", generation=old)
+
+    def test_lists_generations_under_a_prefix(self, versioned):
+        """As objects are."""
+        for name in ("a/1", "b/1"):
+            for data in (b"1", b"2"):
+                versioned.blob(name).upload_from_string(data)
+
+        assert len(self.generations(versioned, prefix="a/")) == 2
+
+    def test_keeps_nothing_without_versioning(self, bucket, pointer):
+        """As before: the newest generation is all there is."""
+        assert self.generations(bucket) == {int(pointer.generation): True}

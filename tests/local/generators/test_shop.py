@@ -1,0 +1,375 @@
+"""
+The generated shop, specified: its process, its truth, and the traps of its export.
+
+One small shop serves most tests; what is statistical fixes the seed and says why the
+tolerance is what it is.
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter, defaultdict
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from local.exports.ga4_schema import ARROW_SCHEMA
+from local.generators.shop.export import Shop
+from local.generators.shop.world import DAY, LATEST_ARRIVAL_DAYS
+
+LAST = date(2025, 6, 30)
+
+
+def small(**parameters: Any) -> Shop:
+    return Shop(
+        **{"users": 800, "days": 150, "seed": 3, "last_date": LAST} | parameters
+    )
+
+
+def written(shop: Shop) -> bytes:
+    file = io.BytesIO()
+    for _, table in shop.shards():
+        pq.write_table(table, file)
+    return file.getvalue()
+
+
+def midnight_us(day: date) -> int:
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 10**6
+
+
+@pytest.fixture(scope="module")
+def shop() -> Shop:
+    return small()
+
+
+@pytest.fixture(scope="module")
+def daily(shop) -> pa.Table:
+    """All rows of the daily shards."""
+    return pa.concat_tables(t for name, t in shop.shards() if "intraday" not in name)
+
+
+@pytest.fixture(scope="module")
+def rows(daily) -> list[dict[str, Any]]:
+    return daily.to_pylist()
+
+
+def values(rows: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
+    """Every value of one event parameter, as its four typed fields."""
+    return [p["value"] for row in rows for p in row["event_params"] if p["key"] == key]
+
+
+def types(rows: list[dict[str, Any]], key: str) -> set[str]:
+    return {
+        kind for value in values(rows, key) for kind in value if value[kind] is not None
+    }
+
+
+class TestSeed:
+    def test_the_same_seed_gives_the_same_bytes(self, shop):
+        """Everything follows from the seed."""
+        assert written(small()) == written(shop)
+
+    def test_another_seed_gives_another_year(self, shop):
+        """Another seed is another shop."""
+        assert written(small(seed=4)) != written(shop)
+
+    def test_asking_for_the_truth_first_changes_nothing(self, shop):
+        """The order of questions has no say in what is drawn."""
+        asked = small()
+        asked.true_probabilities([LAST])
+
+        assert written(asked) == written(shop)
+
+    @pytest.mark.parametrize("wrong", [{"users": 0}, {"days": 1}])
+    def test_an_empty_shop_is_refused(self, wrong):
+        """No users or no days make no export."""
+        with pytest.raises(ValueError, match="at least 1 user"):
+            small(**wrong)
+
+
+class TestTruth:
+    def test_the_truth_agrees_with_what_happens(self):
+        """
+        Over weeks and seeds, probabilities average to the share that buys.
+
+        About 12,000 (user, week) pairs of a mean near 4%: a standard error of 0.2%, of
+        which three are allowed, overall and among the tenth of highest probability.
+        """
+        truth, bought = [], []
+        for seed in range(4):
+            shop = small(seed=seed, users=1500)
+            weeks = [LAST - timedelta(days=6 + 14 * n) for n in range(4)]
+            told, happened = outcomes(shop, weeks)
+            truth.append(told)
+            bought.append(happened)
+        truth, bought = np.concatenate(truth), np.concatenate(bought)
+        top = truth > np.quantile(truth, 0.9)
+
+        assert len(truth) > 10_000
+        for rows in (slice(None), top, ~top):
+            p = truth[rows]
+            error = np.sqrt((p * (1 - p)).sum()) / len(p)
+            assert bought[rows].mean() == pytest.approx(p.mean(), abs=3 * error)
+
+    def test_the_truth_ranks_well(self):
+        """What the process knows ranks better than any model can: ROC AUC over 0.85."""
+        truth, bought = outcomes(small(users=2500), [LAST - timedelta(days=6)])
+
+        assert roc_auc_score(bought, truth) > 0.85
+
+    def test_has_one_row_per_as_of_and_user_known_before(self, shop, daily):
+        """A user who first comes on as_of or later is not known yet."""
+        as_of = LAST - timedelta(days=30)
+        told = shop.true_probabilities([as_of, LAST])
+        mine = told.filter(pa.array([d == as_of for d in told["as_of"].to_pylist()]))
+        users = mine["user_id"].to_pylist()
+        touch = dict(
+            zip(
+                daily["user_pseudo_id"].to_pylist(),
+                daily["user_first_touch_timestamp"].to_pylist(),
+                strict=True,
+            )
+        )
+        known = {user for user, time in touch.items() if time < midnight_us(as_of)}
+
+        assert len(set(users)) == len(users)
+        assert known <= set(users)
+        assert not set(users) & (set(touch) - known)
+
+    def test_lies_in_the_unit_interval(self, shop):
+        """Probabilities are probabilities, and nobody's is certain."""
+        p = shop.true_probabilities([LAST])["probability"].to_numpy()
+
+        assert p.min() >= 0
+        assert p.max() < 1
+
+    @pytest.mark.parametrize("outside", [LAST - 150 * DAY, LAST + DAY])
+    def test_is_not_told_outside_the_export(self, shop, outside):
+        """There is no truth to compare with before the first day or after the last."""
+        with pytest.raises(ValueError, match="as_of must be from"):
+            shop.true_probabilities([outside])
+
+
+def outcomes(shop: Shop, weeks: list[date]) -> tuple[np.ndarray, np.ndarray]:
+    """The true probability and whether the user bought, a row per user and week."""
+    sold = defaultdict(list)
+    for name, table in shop.shards():
+        if "intraday" not in name:
+            for kind, user, time in zip(
+                table["event_name"].to_pylist(),
+                table["user_pseudo_id"].to_pylist(),
+                table["event_timestamp"].to_pylist(),
+                strict=True,
+            ):
+                if kind == "purchase":
+                    sold[user].append(time)
+    told = shop.true_probabilities(weeks)
+    bought = [
+        any(
+            midnight_us(as_of) <= time < midnight_us(as_of + timedelta(days=7))
+            for time in sold[user]
+        )
+        for as_of, user in zip(
+            told["as_of"].to_pylist(), told["user_id"].to_pylist(), strict=True
+        )
+    ]
+    return told["probability"].to_numpy(), np.array(bought)
+
+
+class TestExport:
+    def test_has_a_shard_a_day_and_two_intraday_ones(self, shop):
+        """Named as GA4 names them, in the export's schema."""
+        tables = dict(shop.shards())
+        names = [f"events_{shop.first_date + n * DAY:%Y%m%d}" for n in range(150)]
+
+        assert list(tables) == [
+            *names,
+            "events_intraday_20250629",
+            "events_intraday_20250630",
+        ]
+        assert all(table.schema.equals(ARROW_SCHEMA) for table in tables.values())
+
+    def test_the_date_is_the_shops_and_the_time_is_utc(self, rows):
+        """event_date is New York's date; many events are on the next UTC day."""
+        zone = ZoneInfo("America/New_York")
+        ahead = 0
+        for row in rows:
+            time = datetime.fromtimestamp(row["event_timestamp"] / 1e6, UTC)
+            assert f"{time.astimezone(zone):%Y%m%d}" == row["event_date"]
+            ahead += f"{time:%Y%m%d}" > row["event_date"]
+
+        assert ahead > len(rows) / 10
+
+    def test_has_the_whole_funnel_each_step_rarer(self, rows):
+        """Every event of the funnel is there, in falling numbers."""
+        events = Counter(row["event_name"] for row in rows)
+        funnel = ["page_view", "view_item", "add_to_cart", "begin_checkout"]
+        counts = [events[name] for name in (*funnel, "purchase", "refund")]
+
+        assert counts == sorted(counts, reverse=True)
+        assert counts[-1] > 0
+        assert events["first_visit"] > 0
+
+    def test_nobody_has_two_first_visits(self, rows):
+        """first_visit is once a user, duplicates of the export aside."""
+        firsts = {
+            (row["user_pseudo_id"], row["event_timestamp"])
+            for row in rows
+            if row["event_name"] == "first_visit"
+        }
+
+        assert len({user for user, _ in firsts}) == len(firsts)
+
+    def test_every_session_starts_before_it_goes_on(self, daily):
+        """No event of a session is before its session's second."""
+        for row in daily.slice(0, 3000).to_pylist():
+            ids = values([row], "ga_session_id")
+            assert row["event_name"] == "refund" or (
+                ids[0]["int_value"] <= row["event_timestamp"] // 10**6
+            )
+
+    def test_a_refund_follows_its_purchase_by_days(self, rows):
+        """The same transaction and value, two to fifteen days later."""
+        times: dict[str, dict[str, tuple[int, float]]] = defaultdict(dict)
+        for row in rows:
+            if row["event_name"] in ("purchase", "refund"):
+                (transaction,) = values([row], "transaction_id")
+                total = sum(i["price"] * i["quantity"] for i in row["items"])
+                times[transaction["string_value"]][row["event_name"]] = (
+                    row["event_timestamp"],
+                    round(total, 2),
+                )
+        pairs = [t for t in times.values() if len(t) == 2]
+        waits = [(t["refund"][0] - t["purchase"][0]) / 86_400e6 for t in pairs]
+
+        assert len(pairs) > 10
+        assert all(2 <= wait <= 15 for wait in waits)
+        assert all(t["refund"][1] == t["purchase"][1] for t in pairs)
+
+    def test_revenue_is_the_items_sum(self, rows):
+        """Where ecommerce is there, it agrees with the items."""
+        sales = [r for r in rows if r["event_name"] == "purchase" and r["ecommerce"]]
+
+        assert any(len(row["items"]) > 1 for row in sales)
+        for row in sales:
+            total = sum(item["price"] * item["quantity"] for item in row["items"])
+            assert row["ecommerce"]["purchase_revenue"] == pytest.approx(total)
+
+    def test_lifetime_value_never_looks_ahead(self, rows):
+        """user_ltv is what had been paid, this event included: it never falls."""
+        paid: dict[str, tuple[int, float]] = {}
+        for row in rows:
+            user, now = row["user_pseudo_id"], row["user_ltv"]["revenue"]
+            assert now >= paid.get(user, (0, 0.0))[1] - 0.01
+            paid[user] = (row["event_timestamp"], now)
+
+    def test_user_ids_are_those_of_members_who_logged_in(self, rows):
+        """One user_id a user at most, and none for most."""
+        ids = {(r["user_pseudo_id"], r["user_id"]) for r in rows if r["user_id"]}
+
+        assert len(ids) == len({user for user, _ in ids}) == len({i for _, i in ids})
+        assert len(ids) < len({row["user_pseudo_id"] for row in rows}) / 2
+
+    def test_users_come_all_year_and_many_go(self, shop, rows):
+        """New users in every month; most of the first month's are not seen last."""
+        seen: dict[str, list[str]] = {}
+        for row in rows:
+            seen.setdefault(row["user_pseudo_id"], []).append(row["event_date"])
+        early = [days for days in seen.values() if min(days) < "20250301"]
+
+        assert {min(days)[:6] for days in seen.values()} == {
+            f"2025{month:02d}" for month in range(2, 7)
+        }
+        assert sum(max(days) < "20250601" for days in early) > len(early) / 3
+
+
+class TestTraps:
+    def test_session_engaged_is_an_integer_here_and_a_string_there(self, rows):
+        """As in real exports, by event."""
+        assert types(rows, "session_engaged") == {"int_value", "string_value"}
+
+    def test_numbers_come_in_every_type(self, rows):
+        """The same parameter is int, double, float or text."""
+        every = {"int_value", "double_value", "float_value", "string_value"}
+
+        assert types(rows, "engagement_time_msec") == every
+        assert types(rows, "value") == every
+
+    @pytest.mark.parametrize(
+        ("column", "inner", "marks"),
+        [
+            ("geo", "country", {"(not set)"}),
+            ("device", "operating_system", {"<Other>"}),
+            ("traffic_source", "source", {"<Other>", "(data deleted)"}),
+        ],
+    )
+    def test_marks_stand_where_values_are_missing(self, rows, column, inner, marks):
+        """(not set), <Other> and (data deleted) are values like others."""
+        assert marks <= {row[column][inner] for row in rows}
+
+    def test_rare_countries_are_many(self, rows):
+        """A long tail: at least ten countries below one in a hundred."""
+        countries = Counter(row["geo"]["country"] for row in rows)
+
+        assert sum(n < len(rows) / 100 for n in countries.values()) >= 10
+
+    def test_items_may_be_empty_and_ecommerce_missing(self, rows):
+        """An item's view without its item; a purchase without ecommerce."""
+        assert any(r["event_name"] == "view_item" and not r["items"] for r in rows)
+        assert any(r["event_name"] == "purchase" and not r["ecommerce"] for r in rows)
+
+    def test_some_rows_are_exported_twice(self, rows):
+        """Equal in every column, in the same shard."""
+        keys = Counter(
+            (
+                row["event_timestamp"],
+                row["event_name"],
+                row["user_pseudo_id"],
+                row["event_bundle_sequence_id"],
+                str(row),
+            )
+            for row in rows
+        )
+        twice = sum(n == 2 for n in keys.values())
+
+        assert 0.002 * len(rows) < twice < 0.01 * len(rows)
+
+    def test_late_rows_arrive_within_three_days(self, shop):
+        """A shard grows for up to three days and then stays as it is."""
+        day = shop.late_days()[5]
+        sizes = [
+            shop.shard(day, seen_on=day + n * DAY).num_rows
+            for n in range(LATEST_ARRIVAL_DAYS + 1)
+        ]
+
+        assert sizes == sorted(sizes)
+        assert sizes[0] < sizes[-1] == shop.shard(day).num_rows
+
+    def test_what_was_seen_early_is_seen_later_too(self, shop):
+        """Rows are added to a shard; none is taken from it or changed."""
+        day = shop.late_days()[5]
+        early = Counter(map(str, shop.shard(day, seen_on=day).to_pylist()))
+        late = Counter(map(str, shop.shard(day).to_pylist()))
+
+        assert early <= late
+
+    def test_the_export_as_it_stood_has_no_later_day(self, shop):
+        """seen_on ends the export."""
+        names = [name for name, _ in shop.shards(seen_on=LAST - 10 * DAY)]
+
+        assert names[-1] == "events_20250620"
+
+    def test_intraday_rows_repeat_the_day_without_what_comes_later(self, shop):
+        """Overlapping with the daily shard, but for late rows and three fields."""
+        tables = dict(shop.shards())
+        intraday = tables["events_intraday_20250630"]
+
+        assert 0 < intraday.num_rows <= tables["events_20250630"].num_rows
+        for name in ("user_ltv", "traffic_source", "is_active_user"):
+            assert intraday[name].null_count == intraday.num_rows

@@ -1,0 +1,143 @@
+"""
+ship_model, specified: what it writes can be loaded, and can be made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import models
+from commands.cli import main
+from local import ship_model
+from local.generators.games.games import Games
+from offline import load_model
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import ArtifactError
+from propensity.runs import setup
+from propensity.settings import Settings
+from tests.functions.conftest import entered
+
+USE_CASE = usecases.load("first_day_churn")
+ARGUMENTS = ["--users", "900", "--maximum-events", "12", "--seed", "8"]
+GAMES = Games(seed=8, users=900, maximum_events=12, end=ship_model.END)
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+MODELS = (load_model.MODEL, load_model.PREPROCESSOR)
+
+
+class Place:
+    """A deployment of the stream, without an event."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.settings = Settings.from_environment(
+            {**environment, "PROPENSITY_GA4_DATASET": ""}
+        )
+        self.warehouse = Warehouse.open(self.settings)
+        with entered(environment):
+            self.artifacts = Artifacts.open(self.settings)
+        setup.prepare(self.warehouse, self.artifacts, self.settings)
+
+    def shipped(self, games: Games) -> dict[str, bytes]:
+        return ship_model.shipped(
+            self.warehouse, self.artifacts, self.settings, games, at=NOW
+        )
+
+
+@pytest.fixture(scope="module")
+def place(module_workplace) -> Iterator[Place]:
+    made = Place(dict(module_workplace.environment))
+    yield made
+    made.warehouse.close()
+    made.artifacts.close()
+
+
+@pytest.fixture(scope="module")
+def files(place) -> dict[str, bytes]:
+    """The files of a small model."""
+    return place.shipped(GAMES)
+
+
+@pytest.fixture(scope="module")
+def about(files) -> dict[str, Any]:
+    return dict(json.loads(files[load_model.METADATA]))
+
+
+class TestFiles:
+    def test_can_be_loaded(self, place, files, tmp_path):
+        """By load_model, which finds them sound, and lets them serve."""
+        ship_model.write(files, tmp_path / USE_CASE.name)
+        outcome = load_model.load(
+            place.warehouse, place.artifacts, place.settings, folder=tmp_path
+        )
+
+        assert (outcome.version, outcome.is_new) == (0, True)
+
+    def test_say_how_they_were_made(self, about):
+        """The command, all that the generator was given, libraries and figures."""
+        figures = about["figures"]
+
+        assert about["command"].split()[2:] == [
+            *ARGUMENTS[:4], "--days", "84", *ARGUMENTS[4:],
+        ]  # fmt: skip
+        assert Games(
+            **{**about["generator"], "end": datetime.fromisoformat("2025-01-01T00:00Z")}
+        ) == GAMES  # fmt: skip
+        assert about["parameters"] == {"first_day_hours": 24, "label_known_days": 7}
+        assert about["libraries"]["scikit-learn"]
+        # Some seventy users held out: a standard deviation of 0.05.
+        assert 0.65 < figures["roc_auc"] <= 1
+        assert figures["optimum_roc_auc"] > figures["roc_auc"] - 0.1
+        assert figures["baselines"]["bet_count alone"] < figures["optimum_roc_auc"]
+
+    def test_too_large_are_not_shipped(self, files):
+        """They would be part of the source for good."""
+        large = {**files, load_model.MODEL: bytes(ship_model.MAXIMUM_BYTES)}
+
+        with pytest.raises(ArtifactError, match="more than the 1,000,000"):
+            ship_model.checked(large)
+
+
+@pytest.mark.long
+class TestCommand:
+    def test_makes_the_same_model_again(self, files, tmp_path, capsys):
+        """In emulators of its own, to the byte; it says what that is worth."""
+        folder = tmp_path / USE_CASE.name
+
+        assert main(["ship-model", *ARGUMENTS, "--out", str(folder)]) == 0
+        made = load_model.read(USE_CASE.name, tmp_path)
+        assert {name: made.files[name] for name in MODELS} == {
+            name: files[name] for name in MODELS
+        }
+        told = capsys.readouterr().out
+        assert "ROC AUC" in told
+        assert "is possible" in told
+
+    def test_by_default_makes_the_model_that_is_shipped(self):
+        """The metadata of the shipped files name the defaults."""
+        options = {one.name: one.default for one in models.ship_model.params}
+        about = load_model.read(USE_CASE.name).about
+
+        assert load_model.MODELS / USE_CASE.name == ship_model.FOLDER
+        assert about["generator"] == {
+            "seed": options["seed"],
+            "users": options["users"],
+            "churn_rate": Games.churn_rate,
+            "days": options["days"],
+            "maximum_events": options["maximum_events"],
+            "end": ship_model.END.isoformat(),
+        }
+
+    def test_fails_in_words(self, tmp_path, capsys):
+        """Of nobody there is nothing to train on, and nothing is written."""
+        out = tmp_path / "out"
+
+        assert main(["ship-model", "--users", "0", "--out", str(out)]) == 1
+        assert "propensity ship-model:" in capsys.readouterr().err
+        assert not Path(out).exists()

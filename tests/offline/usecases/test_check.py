@@ -1,0 +1,269 @@
+"""
+The check of a use case, specified: each mistake is found where it was made.
+
+Every test makes one mistake in a use case that is right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from local.sandbox import Sandbox
+from offline.usecases import check, new
+from offline.usecases.check import Report
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import RequestError
+from propensity.runs import setup
+from propensity.settings import Settings
+
+NAME = "shop_sign_up"
+
+
+@pytest.fixture(scope="module")
+def sandbox(module_workplace) -> Sandbox:
+    """An emulated BigQuery with all tables."""
+    settings = Settings.from_environment(module_workplace.environment)
+    warehouse = Warehouse.open(settings)
+    with module_workplace.storage.client() as client:
+        bucket = client.bucket(module_workplace.bucket)
+        with contextlib.suppress(Exception):
+            setup.prepare(warehouse, Artifacts(bucket, deadline_s=30.0), settings)
+    yield Sandbox(warehouse)
+    warehouse.close()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The folder of a new use case, for this test alone."""
+    copy = tmp_path / "usecases"
+    shutil.copytree(str(usecases.FOLDER), copy)
+    monkeypatch.setattr(usecases, "FOLDER", copy)
+    usecases.load.cache_clear()
+    new.write(NAME, label_event="sign_up", lookback_days=10, horizon_days=7)
+    yield copy / NAME
+    usecases.load.cache_clear()
+
+
+@pytest.fixture
+def edit(folder) -> Callable[[str, str, str], int]:
+    """Replace a text in a file; return the line of what stands there now."""
+
+    def replace(file: str, old: str, new_: str) -> int:
+        text = (folder / file).read_text()
+        assert old in text
+        made = text.replace(old, new_)
+        (folder / file).write_text(made)
+        return made[: made.index(new_) + len(new_)].count("\n") + 1
+
+    return replace
+
+
+@pytest.fixture
+def checked(sandbox) -> Callable[[], Report]:
+    """Check the use case in the sandbox."""
+    return lambda: check.check(NAME, lambda: contextlib.nullcontext(sandbox))
+
+
+class TestCheck:
+    def test_finds_nothing_in_a_new_use_case(self, folder, checked):
+        """It says what it looked at, and warns of nothing."""
+        report = checked()
+
+        assert (report.problems, report.warnings) == ([], [])
+        assert len(report.passed) == 6
+        assert str(report).endswith(f"{NAME}: nothing is wrong")
+
+    def test_takes_values_of_the_export_that_are_named(self, edit, checked):
+        """A parameter and a property are columns for the statements."""
+        edit("usecase.toml", "# search_term", "search_term")
+        edit("usecase.toml", "# plan", "plan")
+        edit(
+            "features.sql",
+            "          country,\n",
+            "          CONCAT(param_search_term, property_plan) AS country,\n",
+        )
+
+        assert checked().problems == []
+
+    @pytest.mark.parametrize(
+        ("old", "new_", "feature"),
+        [
+            ("d.day < as_of", "d.day <= as_of", "recency_days"),
+            (" AND d.day < as_of", "", "events"),
+            # Days of the property's own time are not those of UTC.
+            (
+                "          event_time,\n",
+                "          TIMESTAMP(PARSE_DATE('%Y%m%d', table_suffix))"
+                " AS event_time,\n",
+                "recency_days",
+            ),
+        ],
+    )
+    def test_finds_a_feature_that_sees_the_future(
+        self, edit, checked, old, new_, feature
+    ):
+        """An event at the as-of date, or after it, changes no feature."""
+        edit("features.sql", old, new_)
+        said = [one for one in checked().problems if "at or after" in one.message]
+
+        assert {one.file for one in said} == {"features.sql"}
+        [leak] = [one for one in said if one.message.startswith(f"{feature} ")]
+        lines = (usecases.FOLDER / NAME / "features.sql").read_text().splitlines()
+        assert f"AS {feature}" in lines[leak.line - 1]
+
+    def test_finds_one_feature_alone_that_sees_the_future(self, edit, checked):
+        """The others are not blamed."""
+        line = edit(
+            "features.sql",
+            "COUNT(*) AS active_days",
+            "(SELECT COUNT(*) FROM user_days AS x WHERE x.user_id = d.user_id) "
+            "AS active_days",
+        )
+        said = {
+            (one.file, one.line)
+            for one in checked().problems
+            if "at or after" in one.message
+        }
+
+        assert said == {("features.sql", line)}
+
+    def test_finds_a_feature_that_reads_before_the_lookback(self, edit, checked):
+        """Daily tables hold more than the windows."""
+        edit("features.sql", "INTERVAL @lookback_days DAY", "INTERVAL 99 DAY")
+
+        assert any("before its lookback" in one.message for one in checked().problems)
+
+    def test_finds_a_row_that_depends_on_other_dates(self, edit, checked):
+        """Each as-of date has the rows that it would have alone."""
+        edit(
+            "features.sql",
+            "COUNT(*) AS active_days",
+            "ARRAY_LENGTH(@as_ofs) AS active_days",
+        )
+
+        assert [one.message[:22] for one in checked().problems] == [
+            "active_days is another"
+        ]
+
+    def test_finds_a_label_that_sees_beyond_its_horizon(self, edit, checked):
+        """At the line that bounds it."""
+        line = edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
+
+        [found] = checked().problems
+        assert (found.file, found.line) == ("labels.sql", line)
+
+    @pytest.mark.parametrize(
+        "mistake",
+        [
+            ("features.sql", "SUM(d.sessions) AS", "SUM(d.visits) AS", "visits"),
+            ("features.sql", "SUM(d.sessions) AS", "SUM(d.sessions AS", "is no SQL"),
+            ("features.sql", "= @converting_event", "= @label", "gives @label"),
+            ("features.sql", "          ga_events\n", "          `p.ga.events_*`\n",
+             "only ga_events"),
+            ("features.sql", "CAST(IFNULL(SUM(d.revenue), 0) AS FLOAT64) AS revenue",
+             "SUM(d.revenue) AS revenue", "NUMERIC, which a model does not read"),
+            ("features.sql", "SUM(d.sessions) AS sessions",
+             "CAST(SUM(d.sessions) AS STRING) AS sessions", "says a number"),
+            ("features.sql", "  as_of,\n  d.user_id\n", "  as_of,\n  d.user_id;\n",
+             "semicolon"),
+            ("labels.sql", "FROM\n", "FROM\n-- include: nothing.sql\n",
+             "there is no nothing.sql"),
+            ("usecase.toml", '"LogisticRegression"', '"LogisticRegresion"',
+             "unknown algorithm"),
+            ("usecase.toml", "\nC = 0.1", "\nc = 0.1", "Invalid parameter 'c'"),
+            ("usecase.toml", "\nC = 0.1", "\nC = -1", "'C' parameter"),
+            ("usecase.toml", 'country = "category"', 'country = "text"',
+             "a number or a category"),
+            ("usecase.toml", 'country = "category"', 'city = "category"',
+             "gives no column city"),
+            ("usecase.toml", "# plan", '"pl-an"', "can be no name"),
+        ],
+    )  # fmt: skip
+    def test_finds_a_mistake_at_its_line(self, edit, checked, mistake):
+        """Before anything is run where the files say it, else by running them."""
+        file, old, new_, said = mistake
+        line = edit(file, old, new_) - new_.endswith("\n")
+        found = checked().problems
+
+        assert any(
+            said in one.message and (one.file, one.line) == (file, line)
+            for one in found
+        ), (found, line)
+
+    @pytest.mark.parametrize(
+        ("old", "new_", "said"),
+        [
+            ("AS user_id", "AS visitor", "gives no column user_id"),
+            ("SELECT DISTINCT", "SELECT", "more than one row of an as-of date"),
+            ("  as_of,", "  CAST(as_of AS STRING) AS as_of,", "instead of DATE"),
+        ],
+    )
+    def test_finds_labels_of_another_shape(self, edit, checked, old, new_, said):
+        """Each user once by as-of date, in columns of their names."""
+        edit("labels.sql", old, new_)
+
+        assert {(one.file, said in one.message) for one in checked().problems} == {
+            ("labels.sql", True)
+        }
+
+    @pytest.mark.parametrize("name", usecases.STATEMENTS)
+    def test_finds_a_statement_that_is_missing(self, folder, checked, name):
+        """By the file that is not there; nothing is run."""
+        (folder / f"{name}.sql").unlink()
+        report = checked()
+
+        assert [one.file for one in report.problems] == [f"{name}.sql"]
+        assert report.skipped
+
+    def test_finds_what_is_wrong_with_a_model(self, folder, monkeypatch):
+        """The line of model.py that failed."""
+        (folder / "model.py").write_text(
+            "\n\ndef preprocessor(use_case):\n  return 1\n"
+        )
+        monkeypatch.syspath_prepend(str(folder))
+        import model
+
+        monkeypatch.setattr(usecases.UseCase, "model", model)
+        [found] = check.declared(NAME).problems
+
+        assert found.file == "model.py"
+        assert "ColumnTransformer" in found.message
+
+    def test_warns_of_a_parameter_that_nothing_reads(self, edit, checked):
+        """It may be a slip of the pen, and breaks nothing."""
+        line = edit("usecase.toml", "[parameters]", "[parameters]\nwindow = 3")
+        report = checked()
+
+        assert report.problems == []
+        assert [(one.line, one.message) for one in report.warnings] == [
+            (line, "no statement has @window")
+        ]
+
+    def test_finds_no_use_case_of_another_name(self):
+        """And says which there are."""
+        with pytest.raises(RequestError, match="ga4_purchase"):
+            check.declared("no_such_case")
+
+    def test_says_it_to_a_program_as_well(self, edit, checked):
+        """Files by their paths, lines as numbers."""
+        line = edit("usecase.toml", "horizon_days = 7", "horizon_days = 0")
+        [problem] = checked().fields()["problems"]
+
+        assert problem["file"] == f"propensity/usecases/{NAME}/usecase.toml"
+        assert problem["line"] == line
+
+
+class TestDeclared:
+    @pytest.mark.parametrize("name", usecases.names())
+    def test_finds_nothing_in_those_that_come_along(self, name):
+        """Their files are right."""
+        report = check.declared(name)
+
+        assert (report.problems, report.warnings) == ([], [])

@@ -1,0 +1,494 @@
+"""
+Training on events, specified: on transactions of which some are known to be fraud.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+from hypothesis import given
+from hypothesis import settings as budget
+from hypothesis import strategies as st
+from sklearn.compose import ColumnTransformer
+from sklearn.metrics import roc_auc_score
+from sklearn.preprocessing import StandardScaler
+
+from propensity.errors import NotEnoughData, SchemaError, UseCaseError
+from propensity.learning import data, fit, modelcard
+from propensity.learning.data import STATES, with_prior
+from propensity.learning.fit import Trained
+from propensity.learning.gate import compare
+from propensity.learning.report.page import training_page
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.scoring import Scorer
+from propensity.registry.versions import pickled
+from propensity.settings import Settings
+from propensity.usecases import Candidate, UseCase
+from tests.scored_cards import DAY, START, USE_CASE, Cards, drawn
+
+SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=5)
+FOREST = USE_CASE.candidates[0]
+LINEAR = Candidate("linear", "LogisticRegression", {"C": 1.0, "max_iter": 500})
+SMALL = replace(USE_CASE, candidates=(FOREST, LINEAR))
+ALONE = replace(USE_CASE, candidates=(FOREST,))
+
+
+def joined(cards: Cards, label: Sequence[int | None] | None = None) -> pa.Table:
+    """Return what the statement gives of transactions; all are known by default."""
+    known = cards.is_fraud.astype(int).tolist() if label is None else list(label)
+    return pa.table(
+        {
+            "event_id": cards.ids,
+            "user_id": cards.ids,
+            "event_time": pa.array(cards.at, pa.timestamp("us", tz="UTC")),
+            "as_of": pa.array([at.date() for at in cards.at], pa.date32()),
+            "features": [json.dumps(cards.given(n)) for n in range(len(cards))],
+            "label": pa.array(known, pa.int64()),
+            "truth_time": pa.array(cards.at, pa.timestamp("us", tz="UTC")),
+            "is_conflicting": [False] * len(cards),
+            "state": ["pending" if one is None else "known" for one in known],
+            "weight": np.ones(len(cards)),
+        }
+    )
+
+
+def train(
+    rows: pa.Table, use_case: UseCase = SMALL, preprocessor: Any = None, **changed: Any
+) -> Trained:
+    """Make a data set of joined rows and train on it."""
+    settings = replace(SETTINGS, **changed)
+    return fit.train(
+        data.of_events(data.dataset(rows, use_case), settings=settings),
+        use_case,
+        preprocessor=preprocessor,
+        settings=settings,
+    )
+
+
+@cache
+def trained() -> Trained:
+    """The model of a thousand known transactions; no test changes it."""
+    return train(joined(drawn(1_000)))
+
+
+@cache
+def forest() -> Trained:
+    """Half-Space Trees on the same."""
+    return train(joined(drawn(1_000)), ALONE)
+
+
+def scored(found: Trained, rows: pa.Table) -> np.ndarray:
+    """Return the scores that a loaded model gives rows of a data set."""
+    features: Any = dict(USE_CASE.features)
+    scorer = Scorer.compile(found.preprocessor, found.model, features=features)
+    return scorer.probabilities(rows.combine_chunks().to_batches()[0])
+
+
+class TestDataset:
+    def test_is_in_the_order_of_time(self):
+        """Whatever order rows come in; at one moment, by id."""
+        cards = drawn(40)
+        rows = joined(cards).take(pa.array(np.random.default_rng(1).permutation(40)))
+
+        assert data.dataset(rows, USE_CASE)["event_id"].to_pylist() == (cards.ids)
+
+    def test_has_a_column_for_each_feature(self):
+        """To the last bit; what is not there is null, what is no feature is not."""
+        cards = drawn(3)
+        rows = joined(cards)
+        texts = [*rows["features"].to_pylist()[:2], '{"V1": 1, "odd": "x", "V2": null}']
+        place = rows.column_names.index("features")
+        found = data.dataset(
+            rows.set_column(place, "features", pa.array(texts)), USE_CASE
+        )
+
+        assert found["V2"].to_pylist() == [*cards.features[:2, 1].tolist(), None]
+        assert found["V1"].to_pylist()[2] == 1.0
+        assert "odd" not in found.column_names
+        assert found["Amount"].null_count == 1
+
+    @pytest.mark.parametrize("text", ['{"V1": "a"}', "no JSON", '{"V1": [1]}'])
+    def test_refuses_other_features(self, text):
+        """What another model was given is not guessed at."""
+        rows = joined(drawn(2))
+        place = rows.column_names.index("features")
+        odd = rows.set_column(place, "features", pa.array([text, text]))
+
+        with pytest.raises(SchemaError, match="inference_log holds"):
+            data.dataset(odd, USE_CASE)
+
+    def test_needs_a_row(self):
+        """Without any, the message says where some come from."""
+        with pytest.raises(NotEnoughData, match="load_transactions"):
+            data.dataset(joined(drawn(2)).slice(0, 0), USE_CASE)
+
+
+class TestSplit:
+    def test_is_by_time_and_of_what_is_known(self):
+        """The newest fifth of the known is held out, a quarter of the rest chosen on;
+        what is newer than all truths changes nothing of that."""
+        cards = drawn(1_000)
+        label = [None if n >= 500 else int(one) for n, one in enumerate(cards.is_fraud)]
+        found = train(joined(cards, label), ALONE, minimum_conversions=2)
+
+        assert found.rows == {"train": 300, "calibrate": 100, "holdout": 100}
+        assert found.holdout.rows["event_id"].to_pylist() == cards.ids[400:500]
+        assert found.outcomes == {
+            "known": 500, "unknown": 0, "pending": 500, "conflicting": 0,
+        }  # fmt: skip
+        assert max(found.split.train) <= min(found.split.calibrate)
+        assert max(found.split.calibrate) <= min(found.split.holdout)
+
+    def test_holds_out_more_where_frauds_are_few(self):
+        """Up to three tenths of the known."""
+        cards = drawn(1_000, share=0)
+        is_fraud = np.zeros(1_000, int)
+        is_fraud[[100, 200, 300, 720, 730, 740, 760, 900]] = 1
+
+        assert len(train(joined(cards, is_fraud.tolist()), ALONE).holdout) == 300
+        assert len(
+            train(
+                joined(cards, is_fraud.tolist()), ALONE, minimum_conversions=2
+            ).holdout
+        ) == (250)
+
+    def test_keeps_rows_of_one_moment_together(self):
+        """A split within a second would let the same burst into both parts."""
+        cards = drawn(1_000)
+        bursts = replace(cards, at=[START + (n // 300) * DAY for n in range(1_000)])
+        found = train(joined(bursts), ALONE)
+
+        assert found.rows == {"train": 300, "calibrate": 300, "holdout": 400}
+
+    @given(st.lists(st.sampled_from([None, 0, 1]), min_size=20, max_size=60))
+    @budget(max_examples=30, deadline=None)
+    def test_never_lets_a_row_into_two_parts(self, label):
+        """Nor is one without a truth chosen on or held out."""
+        cards = drawn(len(label))
+        found = train(joined(cards, label), ALONE, minimum_conversions=2)
+        held = found.holdout.rows["event_id"].to_pylist()
+
+        assert found.rows["train"] + found.rows["calibrate"] + len(held) <= len(cards)
+        assert all(cards.ids.index(one) >= found.rows["train"] for one in held)
+        assert [label[cards.ids.index(one)] for one in held] == (
+            found.holdout.label.tolist()
+        )
+
+
+class TestCandidates:
+    def test_learn_from_truths_once_there_are_enough(self):
+        """Then a classifier is tried beside the trees, and calibrated if it wins."""
+        found = trained()
+
+        assert [one.candidate.name for one in found.tried] == [
+            "half_space_trees", "linear",
+        ]  # fmt: skip
+        assert found.chosen == LINEAR
+        assert found.calibration in found.calibrations
+        assert not found.is_anomaly
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"minimum_conversions": 60}, {"minimum_training_rows": 601}],
+        ids=str,
+    )
+    def test_do_without_truths_before(self, changed):
+        """Too few frauds, or too few rows: the trees alone."""
+        found = train(joined(drawn(1_000)), **changed)
+
+        assert [one.candidate for one in found.tried] == [FOREST]
+
+    def test_that_need_truths_refuse_without(self):
+        """A use case that names no trees can not begin unlabelled."""
+        supervised = replace(USE_CASE, candidates=(LINEAR,))
+
+        with pytest.raises(NotEnoughData, match="no candidate of card_fraud"):
+            train(joined(drawn(300), [None] * 300), supervised)
+
+    def test_see_all_rows_in_order_where_they_are_trees(self):
+        """Known or not: the masses are of the last window of what was fitted on."""
+        cards = drawn(1_000)
+        half = [None if n % 2 else int(one) for n, one in enumerate(cards.is_fraud)]
+        found = train(joined(cards, half), ALONE, minimum_conversions=2)
+        alone = AnomalyModel(
+            found.model.trees.__class__(random_state=42, **FOREST.parameters)
+        )
+        alone.fit(cards.features[: found.rows["train"]])
+
+        assert isinstance(found.model, AnomalyModel)
+        assert found.model.predict_proba(cards.features)[:, 1] == pytest.approx(
+            alone.predict_proba(cards.features)[:, 1], abs=0
+        )
+
+    def test_take_an_uploaded_preprocessor(self):
+        """For those that learn from truths; the trees take features as they come."""
+        mine = ColumnTransformer([("own", StandardScaler(), ["V1", "V2"])])
+        found = train(joined(drawn(1_000)), preprocessor=mine)
+
+        assert [name for name, *_ in found.preprocessor.transformers_][0] == "own"
+
+    @pytest.mark.parametrize("odd", [{"n_trees": 0}, {"no_such": 1}], ids=str)
+    def test_with_a_wrong_parameter_are_named(self, odd):
+        """The use case's file is at fault, and the candidate is said."""
+        wrong = replace(USE_CASE, candidates=(Candidate("odd", "HalfSpaceTrees", odd),))
+
+        with pytest.raises(UseCaseError, match="candidate odd"):
+            train(joined(drawn(300)), wrong)
+
+    def test_give_the_same_model_again(self):
+        """Same rows, same seed: the same bytes; it survives its pickle."""
+        again = train(joined(drawn(1_000)), ALONE)
+
+        assert pickled(again.model) == pickled(forest().model)
+
+
+class TestFigures:
+    def test_are_of_the_rows_held_out(self):
+        """What scikit-learn says of the scores that serving will give."""
+        found = forest()
+        score = scored(found, found.holdout.rows)
+
+        assert found.probability == pytest.approx(score, abs=0)
+        assert found.quality["roc_auc"] == pytest.approx(
+            roc_auc_score(found.holdout.label, score)
+        )
+        assert found.quality["roc_auc"] > 0.9
+
+    def test_of_anomaly_scores_are_of_their_ranking(self):
+        """They are no probabilities, and nothing is said that reads them as such."""
+        assert "brier" not in forest().quality
+        assert "precision" not in forest().quality
+        assert forest().curves["calibration"] == []
+        assert trained().quality["brier"] is not None
+
+    def test_count_what_alerts_cost(self):
+        """Missed amounts and looks, in the currency of the amounts."""
+        found = train(joined(drawn(1_000)), ALONE, alert_review_cost=2.0)
+        [one] = [entry for entry in found.alerts if entry["rate"] == 0.01]
+        holdout = found.holdout
+        amounts = holdout.rows["Amount"].to_numpy()
+        top = np.argsort(-found.probability, kind="stable")[: int(one["alerts"])]
+        missed = (
+            amounts[holdout.label == 1].sum()
+            - (amounts[top] * holdout.label[top]).sum()
+        )
+
+        assert one["cost"] == pytest.approx(missed + 2.0 * one["alerts"])
+        assert one["recall"] == holdout.label[top].sum() / holdout.conversions
+
+    def test_do_not_exist_without_both_classes(self):
+        """Nothing known, or one class: null, and no crash; the trees learn all rows."""
+        for label in ([None] * 400, [0] * 400, [1] * 400):
+            found = train(joined(drawn(400), label), ALONE)
+
+            assert found.rows["train"] == 400
+            assert found.quality.get("roc_auc") is None
+            assert found.is_warm
+
+    def test_are_none_below_a_window(self):
+        """It is a version all the same, which says that it is not warm."""
+        found = train(joined(drawn(100)), ALONE)
+
+        assert not found.is_warm
+        assert np.isnan(found.probability).all()
+        assert found.quality.get("roc_auc") is None
+
+    def test_survive_an_absurd_amount(self):
+        """One transaction of a billion among those learned costs less than 0.02."""
+        cards = drawn(1_000)
+        features = cards.features.copy()
+        features[300, -1] = 1e9
+        poisoned = train(joined(replace(cards, features=features)), ALONE)
+
+        assert poisoned.quality["roc_auc"] > forest().quality["roc_auc"] - 0.02
+
+    def test_count_every_row_once(self):
+        """Known, unknown and pending are all there are."""
+        counted = trained().outcomes
+
+        assert sum(counted[state] for state in STATES) == 1_000
+
+
+class TestPrior:
+    def test_makes_the_known_rows_weigh_as_many_frauds(self):
+        """Of an oversampled data set: the weighted share is the prior."""
+        rows = data.dataset(joined(drawn(1_000, share=0.3)), USE_CASE)
+        weighted = with_prior(rows, 0.01)
+        weight, label = (weighted[name].to_numpy() for name in ("weight", "label"))
+
+        assert weight[label == 1].sum() / weight.sum() == pytest.approx(0.01)
+        assert set(weight[label == 0]) == {1.0}
+
+    def test_keeps_rows_as_they_are_without_one(self):
+        """Nor is there anything to weigh where one class is known."""
+        rows = data.dataset(joined(drawn(50, share=0)), USE_CASE)
+
+        assert with_prior(rows, 0.0) is rows
+        assert with_prior(rows, 0.01) is rows
+
+    def test_makes_probabilities_match_it(self):
+        """Trained on three frauds in ten, the mean probability is near the prior, and
+        above it without."""
+        cards = drawn(4_000, share=0.3)
+        # Frauds that are not to be told apart for certain.
+        features = cards.features.copy()
+        features[cards.is_fraud, :4] -= 3.5
+        rows = joined(replace(cards, features=features))
+        plain, corrected = train(rows), train(rows, fraud_prior=0.01)
+        of_all = data.dataset(rows, USE_CASE)
+        genuine = of_all.filter(pc.equal(of_all["label"], 0))
+        mean = np.average(corrected.probability, weights=corrected.holdout.weight)
+
+        assert mean == pytest.approx(0.01, rel=0.3)
+        assert scored(corrected, genuine).mean() < scored(plain, genuine).mean()
+
+    def test_does_not_let_trees_take_frauds_for_usual(self):
+        """Of too many frauds, they learn as many as the prior says."""
+        rows = joined(drawn(4_000, share=0.4))
+        plain = train(rows, ALONE)
+        corrected = train(rows, ALONE, fraud_prior=0.01)
+
+        assert corrected.quality["roc_auc"] > plain.quality["roc_auc"]
+
+
+class TestCompare:
+    def test_promotes_a_first_that_beats_chance_and_the_baseline(self):
+        """By ROC AUC, of probabilities and of anomaly scores."""
+        for found in (trained(), forest()):
+            first = compare(found, None, version=None, seed=1)
+
+            assert first.promoted
+            assert "better than chance and Amount alone" in first.reason
+
+    def test_promotes_a_first_that_is_not_warm(self):
+        """It gives no scores, and says so."""
+        cold = train(joined(drawn(100)), ALONE)
+        first = compare(cold, None, version=None, seed=1)
+
+        assert first.promoted
+        assert "not warm" in first.reason
+
+    @pytest.mark.parametrize("use_case", [SMALL, ALONE], ids=["classifier", "trees"])
+    def test_refuses_a_first_that_is_a_coin(self, use_case):
+        """Truths enough, which no feature tells: nothing serves."""
+        cards = drawn(2_000)
+        random = np.random.default_rng(4)
+        found = train(joined(cards, (random.random(2_000) < 0.1).astype(int)), use_case)
+        first = compare(found, None, version=None, seed=1)
+
+        assert found.is_measured
+        assert not first.promoted
+        assert "not shown to be better than chance" in first.reason
+        assert first.compared_version is None
+
+    @pytest.mark.parametrize("frauds", [0, 4])
+    def test_promotes_trees_before_truths_are_known(self, frauds):
+        """They need none, and serve first; that nothing is proved is said."""
+        cards = drawn(600)
+        labels: list[int | None] = [None if n % 5 else 0 for n in range(600)]
+        labels[600 - 5 * frauds :: 5] = [1] * frauds
+        found = train(joined(cards, labels), ALONE)
+        first = compare(found, None, version=None, seed=1)
+
+        assert first.promoted
+        assert "too few are known" in first.reason
+        assert f"{found.holdout.conversions} of the" in first.reason
+
+    def test_refuses_a_first_that_learned_from_truths_and_cannot_be_measured(self):
+        """A model of truths does not serve unproved."""
+        rows = trained().holdout.rows
+        one_class = replace(
+            trained(),
+            holdout=data.Slice(
+                rows=rows,
+                label=np.zeros(len(rows), np.int8),
+                weight=np.ones(len(rows)),
+            ),
+        )
+        first = compare(one_class, None, version=None, seed=1)
+
+        assert not first.promoted
+        assert "measures nothing" in first.reason
+
+    def test_promotes_what_is_not_worse(self):
+        """By ROC AUC on the same rows; log loss means nothing to an anomaly score."""
+        found = trained()
+        same = compare(found, found.probability, version=3, seed=1)
+        better = compare(found, forest().probability, version=3, seed=1)
+        worse = compare(forest(), found.holdout.label * 1.0, version=3, seed=1)
+
+        assert same.promoted
+        assert better.promoted
+        assert not worse.promoted
+        assert set(same.differences) == {"roc_auc"}
+        assert (worse.compared_version, worse.reason[:5]) == (3, "worse")
+
+    @pytest.mark.parametrize("label", [0, 1, None])
+    def test_keeps_the_champion_where_nothing_can_be_compared(self, label):
+        """A slice of one class, or of none, promotes nothing."""
+        cards = drawn(500)
+        labels: list[int | None] = [1 - (label or 0)] + [label] * 499
+        found = train(joined(cards, labels), ALONE)
+        verdict = compare(found, np.full(len(found.holdout), 0.5), version=2, seed=1)
+
+        assert not verdict.promoted
+        assert "nothing to compare" in verdict.reason
+
+    def test_keeps_the_champion_before_what_is_not_warm(self):
+        """Scores that are unknown are worse than any."""
+        cold = train(joined(drawn(100)), ALONE)
+
+        assert not compare(cold, None, version=2, seed=1).promoted
+
+    def test_replaces_a_champion_that_gives_no_scores(self):
+        """One that can not be loaded or is not warm: nothing serves there."""
+        found = train(joined(drawn(400), [None] * 400), ALONE)
+
+        assert compare(found, None, version=2, seed=1).promoted
+
+
+class TestPage:
+    @pytest.mark.parametrize("labels", ["all", "none", "one class"])
+    @pytest.mark.parametrize("use_case", [SMALL, ALONE], ids=["classifier", "trees"])
+    def test_says_what_it_is_about(self, use_case, labels):
+        """Transactions and alerts, never users; a figure that is missing says why."""
+        label = {"all": None, "none": [None] * 600, "one class": [0] * 600}[labels]
+        rows = data.dataset(joined(drawn(600), label), use_case)
+        found = fit.train(
+            data.of_events(rows, settings=SETTINGS),
+            use_case,
+            preprocessor=None,
+            settings=SETTINGS,
+        )
+        card = modelcard.card(
+            use_case,
+            found,
+            compare(found, None, version=None, seed=1),
+            version=0,
+            rows=rows,
+            data_until=None,
+            as_of=START.date(),
+            settle_days=7,
+            chosen={},
+            trained_at=START,
+            bytes_billed=0,
+        )
+        page = training_page(json.loads(json.dumps(card, default=str)))
+        words = page[page.index("<main>") :].lower()
+
+        assert "user" not in words
+        assert "conver" not in words
+        assert f"those that {use_case.outcome}" in words
+        assert "transaction" in words
+        assert "alert" in words
+        assert ("could not be measured" in page) == (label is not None)
+        assert "None" not in page
+        assert "nan" not in words.replace("finance", "")

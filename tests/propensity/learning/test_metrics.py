@@ -1,0 +1,610 @@
+"""
+Evaluation, specified: scikit-learn's figures from sums, with intervals that hold.
+
+``scored`` draws rows with ties and weights; ``calibrated`` draws users whose
+probabilities are true.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from propensity.learning import bootstrap, metrics
+from propensity.learning.bootstrap import Expansion, paired_differences
+from propensity.learning.metrics import Outcomes, grouped, outcomes
+
+# Examples enough to meet ties, weights and single classes; no limit on their time.
+QUICK = settings(deadline=None, max_examples=50)
+
+
+class Rows(NamedTuple):
+    """Rows with a probability, a label and a weight each."""
+
+    probability: np.ndarray
+    label: np.ndarray
+    weight: np.ndarray
+
+    @property
+    def outcomes(self) -> Outcomes:
+        return outcomes(self.probability, self.label, weight=self.weight)
+
+
+@st.composite
+def scored(draw: st.DrawFn) -> Rows:
+    """Rows of both classes, with ties and weights, and probabilities of 0 and 1."""
+    size = draw(st.integers(2, 60))
+    steps = draw(st.integers(1, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    label = random.random(size) < draw(st.floats(0.05, 0.95))
+    label[:2] = [True, False]
+    weight = random.choice([1.0, 2.0, 7.5], size)
+    return Rows(random.integers(0, steps + 1, size) / steps, label.astype(int), weight)
+
+
+def calibrated(count: int, *, seed: int) -> Rows:
+    """Users whose conversions are drawn by their very probabilities, mean 1/9."""
+    random = np.random.default_rng(seed)
+    probability = random.beta(1, 8, count)
+    label = random.random(count) < probability
+    return Rows(probability, label.astype(int), np.ones(count))
+
+
+def quality(rows: Rows, **more: Any) -> dict:
+    """Every figure of rows, at threshold 0.5."""
+    return bootstrap.quality(rows.outcomes, threshold=0.5, seed=0, **more)
+
+
+class TestOutcomes:
+    @QUICK
+    @given(scored())
+    def test_sum_rows_up_by_probability(self, rows):
+        """Nothing is lost: users and conversions add up to the weights."""
+        found = rows.outcomes
+
+        assert found.users.sum() == pytest.approx(rows.weight.sum())
+        assert found.conversions.sum() == pytest.approx(rows.weight @ rows.label)
+        assert list(found.probability) == sorted(set(rows.probability))
+
+    def test_add_up_groups_of_one_probability(self):
+        """Groups may come in any order, and twice."""
+        found = grouped(np.array([0.5, 0.1, 0.5]), np.ones(3), np.array([1.0, 0, 0]))
+
+        assert list(found.probability) == [0.1, 0.5]
+        assert list(found.users) == [1, 2]
+        assert list(found.conversions) == [0, 1]
+
+    @pytest.mark.parametrize(
+        ("probability", "users", "conversions"),
+        [
+            ([0.2, 0.1], [1, 1], [0, 0]),
+            ([0.1, 0.1], [1, 1], [0, 0]),
+            ([-0.1, 0.5], [1, 1], [0, 0]),
+            ([0.1, 1.1], [1, 1], [0, 0]),
+            ([0.1, np.nan], [1, 1], [0, 0]),
+            ([0.1, 0.2], [1, 1], [0, 2]),
+            ([0.1, 0.2], [1, 1], [0, -1]),
+            ([0.1, 0.2], [1, np.nan], [0, 0]),
+        ],
+    )
+    def test_refuse_what_cannot_be(self, probability, users, conversions):
+        """No order, no probability, no number, or more conversions than users."""
+        with pytest.raises(ValueError, match="must"):
+            Outcomes(*(np.array(x, float) for x in (probability, users, conversions)))
+
+
+class TestFigures:
+    @QUICK
+    @given(scored())
+    def test_are_those_of_scikit_learn(self, rows):
+        """ROC AUC, average precision, Brier score and log loss, ties and weights
+        included. Log loss is compared where no probability is 0 or 1: there the two
+        clip differently."""
+        p, y, w = rows
+        found = rows.outcomes
+        inner = np.clip(p, 0.001, 0.999)
+
+        assert metrics.roc_auc(found) == pytest.approx(
+            reference.roc_auc_score(y, p, sample_weight=w)
+        )
+        assert metrics.pr_auc(found) == pytest.approx(
+            reference.average_precision_score(y, p, sample_weight=w)
+        )
+        assert metrics.brier(found) == pytest.approx(
+            reference.brier_score_loss(y, p, sample_weight=w)
+        )
+        assert metrics.log_loss(outcomes(inner, y, weight=w)) == pytest.approx(
+            reference.log_loss(y, inner, sample_weight=w)
+        )
+
+    @QUICK
+    @given(scored(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
+    def test_count_calls_like_scikit_learn(self, rows, threshold):
+        """TP, TN, FP, FN, precision, recall and F1; at the threshold is above it."""
+        p, y, w = rows
+        called = p >= threshold
+        (tn, fp), (fn, tp) = reference.confusion_matrix(y, called, sample_weight=w)
+        precision, recall, f1, _ = reference.precision_recall_fscore_support(
+            y, called, average="binary", sample_weight=w, zero_division=np.nan
+        )
+
+        found = metrics.confusion(rows.outcomes, threshold=threshold)
+
+        assert found["true_positives"] == pytest.approx(tp)
+        assert found["true_negatives"] == pytest.approx(tn)
+        assert found["false_positives"] == pytest.approx(fp)
+        assert found["false_negatives"] == pytest.approx(fn)
+        assert found["recall"] == pytest.approx(recall)
+        assert found["f1"] == pytest.approx(f1)
+        if called.any():
+            assert found["precision"] == pytest.approx(precision)
+        else:
+            assert found["precision"] is None
+
+    @QUICK
+    @given(scored())
+    def test_do_not_depend_on_the_order_of_rows(self, rows):
+        """Rows are a set: another order gives the same figures."""
+        order = np.random.default_rng(0).permutation(len(rows.label))
+        other = Rows(*(part[order] for part in rows))
+
+        for figure in (metrics.roc_auc, metrics.pr_auc, metrics.log_loss):
+            assert figure(other.outcomes) == pytest.approx(figure(rows.outcomes))
+
+    def test_cost_a_certain_mistake_dearly_but_finitely(self):
+        """A probability of 0 for somebody who converts is no infinite loss."""
+        found = metrics.log_loss(outcomes(np.array([0.0, 1.0]), np.array([1, 0])))
+
+        assert found == pytest.approx(-np.log(1e-15), rel=1e-3)
+
+
+class TestLift:
+    @QUICK
+    @given(scored())
+    def test_sums_to_the_conversions_and_is_one_on_average(self, rows):
+        """Deciles share all users and conversions out, and so the mean lift is 1."""
+        found = metrics.lift_by_decile(rows.outcomes)
+
+        assert [part["decile"] for part in found] == list(range(1, 11))
+        assert sum(part["users"] for part in found) == pytest.approx(rows.weight.sum())
+        assert sum(part["conversions"] for part in found) == pytest.approx(
+            rows.weight @ rows.label
+        )
+        assert np.mean([part["lift"] for part in found]) == pytest.approx(1)
+
+    @QUICK
+    @given(scored(), st.integers(0, 100))
+    def test_divides_what_it_shares_out_by_what_it_shares_out(self, rows, seed):
+        """As it is stored: no part has more conversions than users, sizes and
+        conversions add up to the totals, and a lift is of just these two."""
+        observed = rows.outcomes
+        found = bootstrap.quality(observed, threshold=0.5, seed=seed)["lift"]
+        users = np.array([part["users"] for part in found])
+        conversions = np.array([part["conversions"] for part in found])
+        total, positives = observed.users.sum(), observed.conversions.sum()
+
+        assert np.all(conversions / users <= 1)
+        assert users.sum() == pytest.approx(total)
+        assert conversions.sum() == pytest.approx(positives)
+        assert [part["lift"] * positives / total * part["users"] for part in found] == (
+            pytest.approx(list(conversions))
+        )
+
+    def test_of_a_size_that_is_no_whole_number_is_at_most_all(self):
+        """703 users, the highest 100 of whom convert: 70.3 of the first 70.3."""
+        probability = np.arange(703) / 703
+        found = bootstrap.quality(
+            outcomes(probability, np.arange(703) >= 603), threshold=0.5, seed=1
+        )["lift"][0]
+
+        assert (found["users"], found["conversions"]) == pytest.approx((70.3, 70.3))
+        assert found["conversions"] / found["users"] == pytest.approx(1.0, abs=1e-12)
+        assert found["conversions"] <= found["users"]
+
+    def test_puts_the_highest_probabilities_first(self):
+        """Where only the top tenth converts, its lift is 10 and the others' 0."""
+        probability = np.arange(100) / 100
+        found = metrics.lift_by_decile(outcomes(probability, np.arange(100) >= 90))
+
+        assert [round(part["lift"], 9) for part in found] == [10] + [0] * 9
+        assert found[0]["mean_probability"] == pytest.approx(0.945)
+
+    def test_shares_ties_out(self):
+        """Users of one probability have the same lift, whatever their order."""
+        found = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
+
+        assert [part["lift"] for part in found] == pytest.approx([1.0] * 10)
+
+
+class TestCalibration:
+    def test_error_is_near_zero_of_true_probabilities(self):
+        """Of 20,000 users with true probabilities the ten bins are off by chance only:
+        0.8 of a bin's standard error sqrt(0.1 / 2000), so 0.006 on average."""
+        assert metrics.calibration_error(calibrated(20_000, seed=1).outcomes) < 0.01
+
+    def test_error_is_how_far_probabilities_are_off(self):
+        """Probabilities all too high by 0.2 have an error of 0.2."""
+        rows = calibrated(20_000, seed=2)
+        high = Rows(np.minimum(rows.probability + 0.2, 1.0), rows.label, rows.weight)
+
+        found = metrics.calibration_error(high.outcomes)
+
+        assert found == pytest.approx(0.2, abs=0.01)
+
+    @QUICK
+    @given(scored())
+    def test_bins_hold_every_user_once(self, rows):
+        """Bins ascend, keep ties together, and add up."""
+        found = metrics.calibration_bins(rows.outcomes)
+        means = [entry["mean_probability"] for entry in found]
+
+        assert sum(entry["users"] for entry in found) == pytest.approx(
+            rows.weight.sum()
+        )
+        assert means == sorted(means)
+        assert len(found) <= 10
+
+    def test_bins_fill_equally(self):
+        """Ten bins of the same number of users, where there are no ties."""
+        found = metrics.calibration_bins(calibrated(1_000, seed=3).outcomes)
+
+        assert [entry["users"] for entry in found] == [100] * 10
+
+
+class TestQuality:
+    def test_of_no_rows_is_empty(self):
+        """A week without users has counts of 0 and no figure, but no crash either."""
+        found = quality(Rows(np.empty(0), np.empty(0, int), np.empty(0)))
+
+        assert (found["users"], found["conversions"], found["lift"]) == (0, 0, [])
+        assert {found[name] for name in ("base_rate", "roc_auc", "brier", "f1")} == {
+            None
+        }
+        assert {value for name, value in found.items() if name.endswith("_low")} == {
+            None
+        }
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_of_one_row_has_no_area(self, label):
+        """One user has a Brier score and a loss, and no area under a curve."""
+        found = quality(Rows(np.array([0.25]), np.array([label]), np.ones(1)))
+
+        assert found["brier"] == pytest.approx((label - 0.25) ** 2)
+        assert found["roc_auc"] is None
+        assert found["pr_auc"] is None
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_of_one_class_has_no_area(self, label):
+        """Where everybody or nobody converts, no score can rank."""
+        rows = calibrated(50, seed=4)
+        found = quality(rows._replace(label=np.full(50, label)))
+
+        assert found["roc_auc"] is found["roc_auc_low"] is found["pr_auc"] is None
+        assert found["base_rate"] == label
+        assert found["log_loss_low"] <= found["log_loss"] <= found["log_loss_high"]
+        assert found["recall"] is None if label == 0 else found["recall"] == 0
+
+    @settings(QUICK, max_examples=20)
+    @given(scored().filter(lambda rows: len(rows.label) >= 10))
+    def test_intervals_hold_their_figures(self, rows):
+        """Every interval is one, in order; the calibration error's holds its figure,
+        which the percentiles of resamples would not."""
+        found = quality(rows)
+
+        for name in ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_error"):
+            assert found[f"{name}_low"] <= found[f"{name}_high"]
+        assert (
+            found["calibration_error_low"]
+            <= found["calibration_error"]
+            <= found["calibration_error_high"]
+        )
+
+    def test_intervals_cover_the_truth(self):
+        """Of 40 weeks from one process about 38 intervals hold the true figure: with
+        this seed at least 35, which 98 in 100 sets of 40 fair ones would reach. The
+        truth is that of 400,000 users; perfect calibration is an error of 0."""
+        whole = calibrated(400_000, seed=5).outcomes
+        truth = {
+            "roc_auc": metrics.roc_auc(whole),
+            "pr_auc": metrics.pr_auc(whole),
+            "brier": metrics.brier(whole),
+            "log_loss": metrics.log_loss(whole),
+            "calibration_error": 0.0,
+        }
+        weeks = [quality(calibrated(800, seed=100 + week)) for week in range(40)]
+
+        for name, true in truth.items():
+            covered = sum(
+                week[f"{name}_low"] <= true <= week[f"{name}_high"] for week in weeks
+            )
+            assert covered >= 35, name
+
+    @pytest.mark.parametrize(
+        ("figure", "resampled", "interval"),
+        [
+            (0.03, (0.025, 0.050), (0.010, 0.035)),
+            (0.01, (0.012, 0.030), (0.000, 0.010)),
+        ],
+    )
+    def test_interval_of_calibration_makes_up_for_noise(
+        self, figure, resampled, interval
+    ):
+        """Resamples err by more than the rows they are drawn from, since noise adds up:
+        the interval reaches as far below as they lie above, not below 0, and holds the
+        figure."""
+        assert bootstrap._mirrored(figure, *resampled) == pytest.approx(interval)
+
+    def test_interval_of_a_miscalibrated_score_excludes_zero(self):
+        """Probabilities too high by half are told from chance."""
+        rows = calibrated(4_000, seed=6)
+        high = rows._replace(probability=np.minimum(rows.probability * 1.5, 1.0))
+
+        drawn, _ = bootstrap._resampled(
+            high.outcomes, threshold=0.5, seed=0, expansion=Expansion()
+        )
+        found = quality(high)
+        low = 2 * found["calibration_error"] - np.quantile(
+            drawn["calibration_error"], 0.975
+        )
+
+        assert found["calibration_error_low"] == pytest.approx(low)
+        assert low > 0.03
+
+    def test_intervals_know_that_rows_were_left_out(self):
+        """Where a row stands for 50 users the interval is that of the rows there are:
+        wide, and not that of as many users."""
+        rows = calibrated(20_000, seed=7)
+        kept = (rows.label == 1) | (np.arange(20_000) % 50 == 0)
+        sampled = Rows(
+            rows.probability[kept],
+            rows.label[kept],
+            np.where(rows.label == 1, 1.0, 50.0)[kept],
+        )
+
+        def width(found: dict, name: str) -> float:
+            return found[f"{name}_high"] - found[f"{name}_low"]
+
+        naive, right = (
+            quality(sampled),
+            quality(sampled, expansion=Expansion(negative=50.0)),
+        )
+
+        assert right["brier"] == naive["brier"]
+        assert width(right, "roc_auc") > 1.5 * width(naive, "roc_auc")
+
+    def test_rows_stand_for_others_by_their_label(self):
+        """Of one weight each, for as many; of several, for as many as give a sum of
+        weights its variance."""
+        label = np.array([1, 1, 0, 0, 0])
+        alike = bootstrap.expansion(label, np.array([3.0, 3.0, 7.0, 7.0, 7.0]))
+        mixed = bootstrap.expansion(label, np.array([1.0, 3.0, 2.0, 2.0, 8.0]))
+        alone = bootstrap.expansion(np.ones(2), np.ones(2))
+
+        assert alike == Expansion(positive=3.0, negative=7.0)
+        assert mixed == Expansion(positive=10 / 4, negative=72 / 12)
+        assert alone == Expansion()
+
+    def test_intervals_know_that_rows_of_both_classes_were_left_out(self):
+        """Of a tenth of the users, who stand for all, they are those of a tenth."""
+        rows = calibrated(20_000, seed=8)
+        tenth = Rows(*(column[::10] for column in rows))
+        sampled = tenth._replace(weight=np.full(2_000, 10.0))
+
+        few = quality(tenth)
+        found = quality(sampled, expansion=Expansion(10.0, 10.0))
+        for name in ("roc_auc", "brier", "log_loss"):
+            width = found[f"{name}_high"] - found[f"{name}_low"]
+
+            assert found[name] == pytest.approx(few[name])
+            assert width == pytest.approx(
+                few[f"{name}_high"] - few[f"{name}_low"], rel=0.25
+            )
+
+    def test_is_the_same_twice(self):
+        """The seed decides all that is random."""
+        assert quality(calibrated(500, seed=8)) == quality(calibrated(500, seed=8))
+
+    def test_counts_users_and_not_groups(self):
+        """Counts are whole numbers of users, and the four calls add up to them."""
+        found = quality(calibrated(500, seed=9))
+
+        calls = [
+            found[f"{right}_{call}"]
+            for right in ("true", "false")
+            for call in ("positives", "negatives")
+        ]
+        assert sum(calls) == found["users"] == 500
+        assert all(isinstance(count, int) for count in calls)
+
+    def test_of_many_probabilities_has_the_exact_figures(self):
+        """Resampling merges neighbours to be quick; the figures themselves do not."""
+        rows = calibrated(30_000, seed=10)
+        rows.probability[:100] = 1.0
+        found = quality(rows)
+
+        assert found["roc_auc"] == pytest.approx(
+            reference.roc_auc_score(rows.label, rows.probability)
+        )
+        assert found["roc_auc_low"] < found["roc_auc"] < found["roc_auc_high"]
+
+
+class TestPairedDifferences:
+    @settings(QUICK, max_examples=8)
+    @given(scored(), st.integers(0, 100))
+    def test_change_sign_with_the_sides(self, rows, seed):
+        """What the challenger gains the champion loses, intervals included."""
+        p, y, w = rows
+        other = np.roll(p, 1)
+        there = paired_differences(p, other, y, weight=w, seed=seed)
+        back = paired_differences(other, p, y, weight=w, seed=seed)
+
+        for name in ("roc_auc", "log_loss"):
+            assert back[name].estimate == pytest.approx(-there[name].estimate)
+            assert back[name].low == pytest.approx(-there[name].high)
+            assert back[name].high == pytest.approx(-there[name].low)
+
+    def test_are_zero_for_equal_scores(self):
+        """A score does not differ from itself, not by a rounding error either."""
+        p, y, _ = calibrated(300, seed=11)
+        found = paired_differences(p, p, y, seed=0)
+
+        assert {(d.estimate, d.low, d.high) for d in found.values()} == {(0, 0, 0)}
+
+    def test_see_what_single_intervals_do_not(self):
+        """Of two alike scores a small steady difference is told from chance, though
+        each one's interval holds the other's figure."""
+        p, y, w = calibrated(3_000, seed=12)
+        noise = np.random.default_rng(1).normal(0, 0.4, len(p))
+        worse = 1 / (1 + np.exp(-np.log(p / (1 - p)) - noise))
+        alone = quality(Rows(worse, y, w))
+        found = paired_differences(p, worse, y, seed=0)["roc_auc"]
+
+        assert found.low > 0
+        assert alone["roc_auc_high"] > metrics.roc_auc(outcomes(p, y))
+
+    def test_need_both_classes(self):
+        """Where nobody converted there is nothing to compare by."""
+        with pytest.raises(ValueError, match="both classes"):
+            paired_differences(np.ones(3), np.ones(3), np.zeros(3), seed=0)
+
+
+class TestCurves:
+    @QUICK
+    @given(scored())
+    def test_run_from_nobody_to_everybody(self, rows):
+        """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""
+        found = metrics.curves(rows.outcomes)
+        roc, pr = np.array(found["roc"]), np.array(found["pr"])
+
+        assert roc[0] == pytest.approx([0, 0])
+        assert roc[-1] == pytest.approx([1, 1])
+        assert np.all(np.diff(roc, axis=0) >= -1e-12)
+        assert pr[-1] == pytest.approx([1, np.average(rows.label, weights=rows.weight)])
+
+    def test_are_thinned_for_a_page(self):
+        """Of 5,000 probabilities some 200 points are drawn."""
+        found = metrics.curves(calibrated(5_000, seed=13).outcomes)
+
+        assert len(found["roc"]) <= 201
+        assert len(found["pr"]) <= 200
+
+    def test_of_one_class_are_empty(self):
+        """Without both classes there is no curve but that of calibration."""
+        found = metrics.curves(outcomes(np.array([0.1, 0.2]), np.zeros(2)))
+
+        assert (found["roc"], found["pr"]) == ([], [])
+        assert found["calibration"]
+
+
+class TestScoreShift:
+    PERCENTILES = np.linspace(0.01, 0.4, 101)
+
+    def test_is_zero_when_nothing_moved(self):
+        """The same percentiles are no shift."""
+        assert metrics.score_shift(self.PERCENTILES, self.PERCENTILES) == 0
+
+    @pytest.mark.parametrize("factor", [0.0, 2.0])
+    def test_is_one_when_all_fall_to_zero_or_double(self, factor):
+        """It is relative to the mean before."""
+        now = self.PERCENTILES * factor
+
+        assert metrics.score_shift(self.PERCENTILES, now) == pytest.approx(1)
+
+    def test_sees_a_spread_that_leaves_the_mean(self):
+        """Scores that spread out around the same mean have moved, too."""
+        flat = np.full(101, self.PERCENTILES.mean())
+
+        assert metrics.score_shift(flat, self.PERCENTILES) > 0.4
+
+    def test_is_finite_after_a_week_of_zeros(self):
+        """A publication of nothing but zeros divides nothing by zero."""
+        nothing = np.zeros(101)
+
+        assert metrics.score_shift(nothing, nothing) == 0
+        assert np.isfinite(metrics.score_shift(nothing, self.PERCENTILES))
+
+
+class TestRanking:
+    def test_says_nothing_of_probabilities(self):
+        """Areas, counts and lift are as of a probability; the rest is left out."""
+        generator = np.random.default_rng(8)
+        score = generator.random(500).round(2)
+        label = (generator.random(500) < score).astype(int)
+        seen = metrics.outcomes(score, label)
+        whole = bootstrap.quality(seen, threshold=0.5, seed=1)
+        found = bootstrap.ranking(seen, seed=1)
+
+        assert {name: whole[name] for name in found if name != "lift"} == {
+            name: found[name] for name in found if name != "lift"
+        }
+        assert {"roc_auc_low", "pr_auc_high", "users", "base_rate"} <= set(found)
+        assert not {"brier", "log_loss", "precision", "mean_probability"} & set(found)
+        assert {part["mean_probability"] for part in found["lift"]} == {None}
+
+    def test_of_nothing_is_no_figure(self):
+        """Without a row there are counts of 0, and no crash."""
+        nothing = metrics.outcomes(np.empty(0), np.empty(0))
+        found = bootstrap.ranking(nothing, seed=1)
+
+        assert (found["users"], found["roc_auc"], found["lift"]) == (0, None, [])
+
+
+class TestAlerts:
+    def test_look_at_what_scores_highest(self):
+        """Of ten rows two are looked at: one fraud of 100 is found, 30 is missed."""
+        score = np.arange(10) / 10
+        label = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 1])
+        amount = np.array([5.0, 5, 30, 5, 5, 5, 5, 5, 5, 100])
+        [found] = metrics.alerts(score, label, amount, review_cost=2.0, rates=(0.2,))
+
+        assert found == {
+            "rate": 0.2,
+            "alerts": 2.0,
+            "true_positives": 1.0,
+            "recall": 0.5,
+            "precision": 0.5,
+            "cost": 34.0,
+            "cost_without": 130.0,
+        }
+
+    def test_share_out_what_scores_the_same(self):
+        """The order of ties decides nothing: of one among four, half is looked at."""
+        label, amount = np.array([1, 0, 0, 0]), np.array([8.0, 1, 1, 1])
+        for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+            [found] = metrics.alerts(
+                np.full(4, 0.5),
+                label[order],
+                amount[order],
+                review_cost=0.0,
+                rates=(0.5,),
+            )
+
+            assert (found["recall"], found["cost"]) == (0.5, 4.0)
+
+    def test_count_rows_by_their_weight(self):
+        """A row that stands for nine others is ten alerts."""
+        score, label = np.array([0.1, 0.9, 0.5]), np.array([0, 1, 0])
+        weight = np.array([10.0, 1.0, 10.0])
+        repeated = np.repeat(np.arange(3), weight.astype(int))
+        amount = np.ones(3)
+
+        assert metrics.alerts(
+            score, label, amount, review_cost=1.0, weight=weight
+        ) == metrics.alerts(
+            score[repeated], label[repeated], amount[repeated], review_cost=1.0
+        )
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_of_one_class_have_no_figure(self, label):
+        """There is nothing to find, or nothing else."""
+        found = metrics.alerts(
+            np.arange(5) / 5, np.full(5, label), np.ones(5), review_cost=1.0
+        )
+
+        assert [entry["alerts"] for entry in found] == [0.005, 0.025, 0.05]
+        assert {entry[name] for entry in found for name in ("recall", "cost")} == {None}

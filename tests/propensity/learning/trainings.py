@@ -1,0 +1,136 @@
+"""
+One small training of each use case, on rows that are drawn here with a fixed seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from propensity import usecases
+from propensity.learning import data, fit, gate, modelcard
+from propensity.learning.report.page import training_page
+from propensity.settings import Settings
+from propensity.usecases import NUMBER, UseCase
+from tests import scored_cards
+
+SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=10)
+AS_OF = date(2026, 6, 1)
+FIRST = date(2026, 1, 5)
+USERS, WEEKS = 250, 8
+
+# What differs between two equal trainings: how long they took, and on what.
+VARYING = ("fit_seconds", "libraries")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What came of a training: the card, the page, and probabilities of two models."""
+
+    card: Mapping[str, Any]
+    page: str
+    probability: np.ndarray
+    champion: Mapping[str, Any]
+
+    def digest(self) -> str:
+        """Return a hash of all figures and probabilities, to the last bit."""
+        text = json.dumps([self.card, self.champion], sort_keys=True)
+        return hashlib.sha256(text.encode() + self.probability.tobytes()).hexdigest()
+
+
+def of_users(use_case: UseCase) -> pa.Table:
+    """Draw labelled rows of users: a label depends on the first features of each."""
+    random = np.random.default_rng(7)
+    count = USERS * WEEKS
+    columns: dict[str, Any] = {}
+    score = np.full(count, -1.5)
+    for place, (name, kind) in enumerate(use_case.features.items()):
+        if kind == NUMBER:
+            values = np.round(random.gamma(1 + place % 4, 3, count), 2)
+            score += 0.25 * (values - values.mean()) * (place < 4) * (-1) ** place
+            values[random.random(count) < 0.02 * (place % 5)] = np.nan
+            columns[name] = pa.array(values, from_pandas=True)
+        else:
+            texts = random.choice(["a", "b", "c", "d", "<e>"], count)
+            columns[name] = pa.array(texts)
+    weeks = np.repeat(np.arange(WEEKS), USERS)
+    label = (random.random(count) < 1 / (1 + np.exp(-score))).astype(np.int64)
+    return pa.table(
+        {
+            "as_of": pa.array([FIRST + timedelta(weeks=int(w)) for w in weeks]),
+            "user_id": [f"u{n % USERS}" for n in range(count)],
+            **columns,
+            "label": label,
+            "weight": np.where(label == 1, 1.0, 1.5),
+        }
+    )
+
+
+def of_events() -> pa.Table:
+    """Draw card transactions, of which the newest have no truth yet."""
+    cards = scored_cards.drawn(1_200, share=0.12)
+    is_fraud = cards.is_fraud ^ (np.random.default_rng(7).random(len(cards)) < 0.06)
+    known = [int(one) if n < 1_000 else None for n, one in enumerate(is_fraud)]
+    at = pa.array(cards.at, pa.timestamp("us", tz="UTC"))
+    return pa.table(
+        {
+            "event_id": cards.ids,
+            "user_id": cards.ids,
+            "event_time": at,
+            "as_of": pa.array([moment.date() for moment in cards.at]),
+            "features": [json.dumps(cards.given(n)) for n in range(len(cards))],
+            "label": pa.array(known, pa.int64()),
+            "truth_time": at,
+            "is_conflicting": [n % 50 == 0 for n in range(len(cards))],
+            "state": ["pending" if one is None else "known" for one in known],
+            "weight": np.ones(len(cards)),
+        }
+    )
+
+
+@cache
+def made(name: str, **changed: Any) -> Made:
+    """Train a use case as 00-ModelTraining does, and compare it with a champion."""
+    use_case = usecases.load(name)
+    settings = replace(SETTINGS, **changed)
+    if use_case.scores_events:
+        rows = data.dataset(of_events(), use_case)
+        parts = data.of_events(rows, settings=settings)
+    else:
+        rows = of_users(use_case)
+        spans = use_case.timeframe(settings)
+        parts = data.of_users(rows, use_case, spans, settings=settings)
+    trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
+    noise = np.random.default_rng(3).normal(0, 0.1, len(trained.probability))
+    rival = np.clip(trained.probability * 0.9 + noise, 0, 1)
+    cards = []
+    for champion, version in ((None, None), (rival, 3)):
+        verdict = gate.compare(trained, champion, version=version, seed=settings.seed)
+        card = modelcard.card(
+            use_case,
+            trained,
+            verdict,
+            version=4,
+            rows=rows,
+            as_of=AS_OF,
+            data_until=AS_OF,
+            settle_days=3,
+            chosen=use_case.chosen(settings),
+            trained_at=datetime(2026, 6, 1, 4, tzinfo=UTC),
+            bytes_billed=10_485_760,
+        )
+        cards.append(json.loads(json.dumps(card, default=str), object_hook=_lasting))
+    page = training_page(cards[1])
+    return Made(cards[0], page, trained.probability, cards[1]["verdict"])
+
+
+def _lasting(found: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in VARYING}

@@ -1,0 +1,443 @@
+"""
+The edge to HTTP, specified with a function of its own: requests, answers, log lines.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import socket
+import threading
+import time
+from datetime import UTC, date, datetime, timedelta
+
+import flask
+import functions_framework
+import pytest
+
+from local.processes import HOST, free_ports
+from propensity.clock import SYSTEM
+from propensity.errors import NotEnoughData
+from propensity.runs.run import MAXIMUM_BODY, Run, edges, run
+from tests.proxy import Proxy
+
+TODAY = datetime.now(UTC).date()
+LINE = {
+    "severity", "message", "function", "use_case", "as_of", "model_version", "rows_in",
+    "rows_out", "bytes_billed", "seconds", "outcome", "status",
+}  # fmt: skip
+
+
+class Function:
+    """A function whose run answers, fails or waits as a test says."""
+
+    def __init__(self, monkeypatch, capfd, *, once: bool) -> None:
+        self.runs: list[Run] = []
+        self.body = lambda run: {"answer": 42}
+        self.app = flask.Flask("function")
+        self.monkeypatch = monkeypatch
+        self.capfd = capfd
+        # As the framework has it while it loads a function: that of its application.
+        monkeypatch.setattr(functions_framework, "errorhandler", self.app.errorhandler)
+
+        @run("tested", kind="test", once=once, clock=SYSTEM)
+        def function(run: Run):
+            self.runs.append(run)
+            return self.body(run)
+
+        @self.app.route("/", methods=["GET", "POST", "PUT", "DELETE", "PATCH"])
+        def view():
+            return function(flask.request)
+
+    def set(self, **variables: str) -> None:
+        """Change settings; the next request opens its clients anew."""
+        close_edges()
+        for name, value in variables.items():
+            self.monkeypatch.setenv(name, value)
+
+    def post(self, body: object = None, **arguments):
+        if body is not None:
+            arguments["data"] = body if isinstance(body, bytes) else json.dumps(body)
+        return self.app.test_client().post("/", **arguments)
+
+    def lines(self) -> list[dict]:
+        """The JSON lines since last asked."""
+        return [json.loads(line) for line in self.capfd.readouterr().out.splitlines()]
+
+
+def close_edges() -> None:
+    if edges.cache_info().currsize:
+        edges().warehouse.close()
+        edges().artifacts.close()
+    edges.cache_clear()
+
+
+@pytest.fixture
+def new_function(environment, monkeypatch, capfd):
+    close_edges()
+    monkeypatch.setenv("PROPENSITY_RETRY_DEADLINE_S", "1")
+    yield lambda **how: Function(monkeypatch, capfd, **how)
+    close_edges()
+
+
+@pytest.fixture
+def function(new_function) -> Function:
+    """A function that runs again whenever it is asked."""
+    return new_function(once=False)
+
+
+class TestRequests:
+    def test_may_be_empty(self, function):
+        """Without a body it is today, the default use case, and no force."""
+        answer = function.post()
+        [run] = function.runs
+
+        assert answer.status_code == 200
+        assert answer.mimetype == "application/json"
+        assert answer.json == {
+            "use_case": "ga4_purchase",
+            "as_of": str(run.as_of),
+            "answer": 42,
+            "bytes_billed": 0,
+            "repeated": False,
+        }
+        assert run.as_of in (TODAY, TODAY + timedelta(days=1))
+        assert run.force is False
+
+    def test_say_what_to_run(self, function):
+        """Use case, as-of date and force reach the run."""
+        body = {"use_case": "ga4_purchase", "as_of": "2026-03-02", "force": True}
+        function.post(body)
+        [run] = function.runs
+
+        assert (run.use_case.name, run.as_of) == ("ga4_purchase", date(2026, 3, 2))
+        assert run.force is True
+
+    @pytest.mark.parametrize(
+        ("body", "field"),
+        [
+            (b"{", "body"),
+            (b"\xff\xfe\xfd", "body"),
+            (b"[" * 50_000, "body"),
+            (b'"text"', "body"),
+            (b"null", "body"),
+            (b"[1]", "body"),
+            ({"use_case": 1}, "use_case"),
+            ({"use_case": None}, "use_case"),
+            ({"use_case": ""}, "use_case"),
+            ({"use_case": "nobody_wrote_this"}, "use_case"),
+            ({"use_case": "../../etc"}, "use_case"),
+            ({"use_case": "x'; DROP TABLE ma_predictions_table; --"}, "use_case"),
+            ({"as_of": 20260302}, "as_of"),
+            ({"as_of": "yesterday"}, "as_of"),
+            ({"as_of": "2026-02-30"}, "as_of"),
+            ({"as_of": "2026-3-2"}, "as_of"),
+            ({"as_of": "2026-03-2"}, "as_of"),
+            ({"as_of": "20260302"}, "as_of"),
+            ({"as_of": "2026-W10-1"}, "as_of"),
+            ({"as_of": "٢٠٢٦-03-02"}, "as_of"),
+            ({"as_of": "２０２６-03-02"}, "as_of"),
+            ({"as_of": " 2026-03-02"}, "as_of"),
+            ({"as_of": "2026-03-02\n"}, "as_of"),
+            ({"as_of": "+2026-03-02"}, "as_of"),
+            ({"as_of": "2026\u201003\u201002"}, "as_of"),
+            ({"as_of": "2026-03-02T00:00:00Z"}, "as_of"),
+            ({"as_of": "2026-03-02' OR '1'='1"}, "as_of"),
+            ({"as_of": "0001-01-01"}, "as_of"),
+            ({"as_of": str(TODAY + timedelta(days=2))}, "as_of"),
+            ({"force": "yes"}, "force"),
+            ({"force": 1}, "force"),
+            ({"as_off": "2026-03-02"}, "as_off"),
+        ],
+    )
+    def test_that_cannot_be_understood_are_refused(self, function, body, field):
+        """A bad request is 400 and names its field; nothing runs."""
+        answer = function.post(body)
+        [line] = function.lines()
+
+        assert answer.status_code == 400
+        assert answer.json["error"] == "bad_request"
+        assert answer.json["field"] == field
+        assert answer.json["message"]
+        assert answer.json["retryable"] is False
+        assert function.runs == []
+        assert set(line) == LINE
+        assert (line["outcome"], line["severity"]) == ("bad_request", "WARNING")
+
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH", "HEAD"])
+    def test_of_other_methods_are_refused(self, function, method):
+        """Only POST runs anything; the answer says so."""
+        answer = function.app.test_client().open("/", method=method)
+
+        assert answer.status_code == 405
+        assert answer.headers["Allow"] == "POST"
+        assert function.runs == []
+
+    @pytest.mark.parametrize("is_chunked", [False, True])
+    def test_that_are_too_large_are_refused(self, function, is_chunked):
+        """A body over the limit is 413, whether or not it says its length."""
+        body = b" " * (MAXIMUM_BODY + 1)
+        if is_chunked:
+            answer = function.app.test_client().post(
+                "/",
+                input_stream=io.BytesIO(body),
+                environ_overrides={
+                    "wsgi.input_terminated": True,
+                    "HTTP_TRANSFER_ENCODING": "chunked",
+                },
+            )
+        else:
+            answer = function.post(body)
+
+        assert answer.status_code == 413
+        assert answer.json["error"] == "too_large"
+        assert function.runs == []
+
+    def test_of_the_largest_size_are_read(self, function):
+        """The limit itself is allowed."""
+        assert function.post(b"{}".ljust(MAXIMUM_BODY)).status_code == 200
+
+
+class TestLine:
+    def test_is_one_a_run(self, function):
+        """With what was asked, what came of it, and what it cost."""
+        function.body = lambda run: (
+            run.log_fields.update(rows_in=3, model_version=1) or {}
+        )
+        function.post({"as_of": "2026-03-02"})
+        [line] = function.lines()
+
+        assert set(line) == LINE
+        assert line["seconds"] >= 0
+        del line["seconds"]
+        assert line == {
+            "severity": "INFO",
+            "message": "ok",
+            "function": "tested",
+            "use_case": "ga4_purchase",
+            "as_of": "2026-03-02",
+            "model_version": 1,
+            "rows_in": 3,
+            "rows_out": 0,
+            "bytes_billed": 0,
+            "outcome": "ok",
+            "status": 200,
+        }
+
+    def test_names_the_trace_of_its_request(self, function):
+        """So that Cloud Logging shows it under the request."""
+        trace, span = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+        headers = {"traceparent": f"00-{trace}-{span}-01"}
+        function.post({"as_of": "2026-03-02"}, headers=headers)
+        function.post({"as_of": "nonsense"}, headers=headers)
+
+        for line in function.lines():
+            project = os.environ["GOOGLE_CLOUD_PROJECT"]
+            name = f"projects/{project}/traces/{trace}"
+            assert line["logging.googleapis.com/trace"] == name
+            assert line["logging.googleapis.com/spanId"] == span
+            assert line["logging.googleapis.com/trace_sampled"] is True
+
+    def test_of_a_failure_says_why(self, function):
+        """With the status, the error's name and its message."""
+
+        def fail(run):
+            run.log_fields.update(rows_in=7)
+            raise NotEnoughData("7 rows are too few", detail={"rows": 7})
+
+        function.body = fail
+        answer = function.post({"as_of": "2026-03-02"})
+        [line] = function.lines()
+
+        assert answer.status_code == 422
+        assert answer.json == {
+            "error": "not_enough_data",
+            "message": "7 rows are too few",
+            "retryable": False,
+            "detail": {"rows": 7},
+        }
+        assert (line["outcome"], line["rows_in"]) == ("not_enough_data", 7)
+        assert line["message"] == "7 rows are too few"
+
+    def test_of_what_nobody_foresaw_tells_the_caller_nothing(self, function):
+        """It is 500; where it happened goes to the log, and not what was said, which
+        may name a user; and the lease is free."""
+        said = "".join(["password=", "secret"])
+
+        def fail(run):
+            raise RuntimeError(said)
+
+        function.body = fail
+        answer = function.post({"as_of": "2026-03-02"})
+        [line] = function.lines()
+        function.body = lambda run: {}
+
+        assert answer.status_code == 500
+        assert answer.json["error"] == "internal"
+        assert "password=secret" not in answer.text
+        assert "password=secret" not in str(line)
+        assert (line["outcome"], line["severity"]) == ("internal", "ERROR")
+        assert "RuntimeError" in line["message"]
+        assert "in fail\n" in line["message"]
+        assert function.post({"as_of": "2026-03-02"}).status_code == 200
+
+
+class TestLeases:
+    def test_answer_a_run_that_is_done(self, new_function):
+        """Run once, a second request gets the first one's answer, unless forced."""
+        function = new_function(once=True)
+        first = function.post({"as_of": "2026-03-02"}).json
+        second = function.post({"as_of": "2026-03-02"}).json
+        forced = function.post({"as_of": "2026-03-02", "force": True}).json
+        other = function.post({"as_of": "2026-03-03"}).json
+
+        assert second == {**first, "repeated": True}
+        assert [one["repeated"] for one in (first, forced, other)] == [False] * 3
+        assert len(function.runs) == 3
+        assert len(function.lines()) == 4
+
+    def test_keep_a_second_run_out(self, function):
+        """While one is under way, the other is 409, and may be tried again."""
+        begun, go_on = threading.Event(), threading.Event()
+
+        def wait(run):
+            begun.set()
+            assert go_on.wait(30)
+            return {}
+
+        function.body = wait
+        answers = []
+        first = threading.Thread(
+            target=lambda: answers.append(function.post({"as_of": "2026-03-02"}))
+        )
+        first.start()
+        assert begun.wait(30)
+        second = function.post({"as_of": "2026-03-02", "force": True})
+        go_on.set()
+        first.join()
+
+        assert second.status_code == 409
+        assert second.json["error"] == "run_in_progress"
+        assert second.json["retryable"] is True
+        assert answers[0].status_code == 200
+
+    def test_taken_over_stop_the_slower_run(self, function):
+        """A run that outlived its lease publishes nothing; the newer one counts."""
+
+        def outlive(run):
+            registry = run.registry
+            registry.begin(
+                "test",
+                run.as_of,
+                run_id="newer",
+                now=run.began_at + timedelta(days=1),
+                duration=timedelta(hours=1),
+                again=True,
+            )
+            run.check_lease()
+            raise AssertionError("it published")
+
+        function.body = outlive
+        answer = function.post({"as_of": "2026-03-02"})
+
+        assert answer.status_code == 409
+        assert answer.json["error"] == "conflict"
+        name = "runs/ga4_purchase/test/2026-03-02.json"
+        lease = json.loads(function.runs[0].registry.artifacts.read(name).data)
+        assert (lease["state"], lease["run_id"]) == ("running", "newer")
+
+
+@pytest.fixture
+def silent() -> int:
+    """A port on which somebody listens and never answers."""
+    with socket.socket() as listener:
+        listener.bind((HOST, 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+class TestServices:
+    """What the run needs is down: 503 in time, retryable, and one line."""
+
+    def unavailable(self, function):
+        function.body = lambda run: {
+            "rows": run.warehouse.rows("SELECT 1 AS one")[0][0]
+        }
+        began = time.monotonic()
+        answer = function.post({"as_of": "2026-03-02"})
+        [line] = function.lines()
+
+        assert answer.status_code == 503
+        assert answer.json["error"] == "unavailable"
+        assert answer.json["retryable"] is True
+        assert "BigQuery" in answer.json["message"]
+        assert (line["outcome"], line["severity"]) == ("unavailable", "ERROR")
+        # The deadline is one second; an emulator's own retries would be ten minutes.
+        assert time.monotonic() - began < 60
+
+    def test_that_nobody_serves(self, function):
+        """A closed port."""
+        [port] = free_ports(1)
+        function.set(BIGQUERY_EMULATOR_HOST=f"http://{HOST}:{port}")
+
+        self.unavailable(function)
+
+    def test_that_never_answer(self, function, silent):
+        """An open port behind which nothing moves."""
+        function.set(BIGQUERY_EMULATOR_HOST=f"http://{HOST}:{silent}")
+
+        self.unavailable(function)
+
+    @pytest.mark.parametrize("status", [500, 503])
+    def test_that_fail(self, function, bigquery_emulator, status):
+        """A server that answers every request with an error."""
+        with Proxy(bigquery_emulator.url, lambda _: status) as proxy:
+            function.set(BIGQUERY_EMULATOR_HOST=proxy.url)
+            self.unavailable(function)
+
+    def test_that_failed_work_again_at_the_next_try(self, function, bigquery_emulator):
+        """The lease of the failed run is free."""
+        failing = [True]
+        with Proxy(
+            bigquery_emulator.url, lambda _: 503 if failing[0] else None
+        ) as proxy:
+            function.set(BIGQUERY_EMULATOR_HOST=proxy.url)
+            self.unavailable(function)
+            failing[0] = False
+            answer = function.post({"as_of": "2026-03-02"})
+            close_edges()
+
+        assert answer.status_code == 200
+        assert answer.json["rows"] == 1
+
+    def test_of_storage(self, function):
+        """Without the bucket there is no lease, and nothing runs."""
+        [port] = free_ports(1)
+        function.set(STORAGE_EMULATOR_HOST=f"http://{HOST}:{port}")
+        answer = function.post({"as_of": "2026-03-02"})
+
+        assert (answer.status_code, answer.json["retryable"]) == (503, True)
+        assert function.runs == []
+
+    def test_that_stream_rows(self, function):
+        """The Storage Read API's own deadlines are ten minutes and a day."""
+        [port] = free_ports(1)
+        function.set(BIGQUERY_STORAGE_EMULATOR_HOST=f"{HOST}:{port}")
+        sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, 200000)) AS n"
+        function.body = lambda run: {"batches": len(list(run.warehouse.batches(sql)))}
+        answer = function.post({"as_of": "2026-03-02"})
+
+        assert (answer.status_code, answer.json["error"]) == (503, "unavailable")
+
+
+class TestSettings:
+    def test_that_are_wrong_stop_everything(self, function):
+        """A misspelt variable is found at the first request, and named."""
+        function.set(PROPENSITY_LABEL_EVENTS="purchase")
+        answer = function.post()
+
+        assert (answer.status_code, answer.json["error"]) == (500, "settings")
+        assert answer.json["field"] == "PROPENSITY_LABEL_EVENTS"
+        assert function.runs == []
+        assert os.environ["PROPENSITY_LABEL_EVENTS"] == "purchase"

@@ -1,0 +1,136 @@
+"""
+Set-up, specified: tables, their columns and how long they are kept.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+
+from propensity import tables
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.runs import setup
+from propensity.settings import Settings
+from tests import shop
+
+DAY = date(2026, 3, 2)
+
+
+class TestPrepare:
+    def test_keeps_tables_for_as_long_as_the_settings_say(self, environment):
+        """Those that are there as well, from the next set-up on; and back."""
+
+        def expiring(text: str) -> dict[str, int]:
+            settings = Settings.from_environment(
+                {
+                    **environment,
+                    "PROPENSITY_GA4_DATASET": "",
+                    "PROPENSITY_RETENTION_DAYS": text,
+                }
+            )
+            warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+            setup.prepare(warehouse, artifacts, settings)
+            found = {}
+            for table in tables.TABLES:
+                name = f"{settings.project}.{settings.dataset}.{table.name}"
+                partitioning = warehouse.client.get_table(name).time_partitioning
+                if partitioning and partitioning.expiration_ms:
+                    days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
+                    found[table.name] = days
+            warehouse.close()
+            artifacts.close()
+            return found
+
+        staged = {"ma_predictions_staging": 3, "ma_model_evaluation_staging": 3}
+
+        assert expiring("") == staged
+        assert expiring("stream_events=400") == {**staged, "stream_events": 400}
+        assert expiring("") == staged
+
+    def test_adds_columns_that_are_missing(self, environment):
+        """A table of an earlier version gets them at its end, and keeps its rows."""
+        settings = Settings.from_environment(
+            {**environment, "PROPENSITY_GA4_DATASET": ""}
+        )
+        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+        setup.prepare(warehouse, artifacts, settings)
+        name = "ma_model_evaluation"
+        warehouse.execute(
+            f"INSERT INTO {name} (use_case, week, model_version) "
+            "VALUES ('ga4_purchase', DATE '2026-03-02', 1)"
+        )
+        for column in ("lift", "roc_auc"):
+            warehouse.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
+
+        setup.prepare(warehouse, artifacts, settings)
+        found = warehouse.client.get_table(
+            f"{settings.project}.{settings.dataset}.{name}"
+        )
+        [row] = warehouse.rows(f"SELECT * FROM {name}")
+        warehouse.close()
+        artifacts.close()
+
+        assert {field.name for field in found.schema} == {
+            column.name for column in tables.EVALUATION.columns
+        }
+        assert (row["model_version"], row["roc_auc"], row["lift"]) == (1, None, [])
+
+    def test_has_tables_ask_which_days_are_meant(self, environment):
+        """Those that were made by an earlier version as well, from this set-up on."""
+        settings = Settings.from_environment(
+            {**environment, "PROPENSITY_GA4_DATASET": ""}
+        )
+        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+
+        def asking() -> set[str]:
+            every = [
+                warehouse.client.get_table(
+                    f"{settings.project}.{settings.dataset}.{table.name}"
+                )
+                for table in tables.TABLES
+            ]
+            return {one.table_id for one in every if one.require_partition_filter}
+
+        setup.prepare(warehouse, artifacts, settings)
+        wanted = {one.name for one in tables.TABLES if one.requires_filter}
+        assert asking() == wanted
+        for name in ("inference_log", "postcode_index"):
+            is_large = name in wanted
+            warehouse.execute(
+                f"ALTER TABLE {name} SET OPTIONS "
+                f"(require_partition_filter = {not is_large})"
+            )
+        assert asking() != wanted
+
+        setup.prepare(warehouse, artifacts, settings)
+        assert asking() == wanted
+        warehouse.close()
+        artifacts.close()
+
+    def test_makes_tables_and_views_and_keeps_what_is_there(
+        self, workplace, environment
+    ):
+        """Twice equals once; tables that hold rows are left alone."""
+        shop.load(workplace, [shop.event("u", DAY)])
+        settings = Settings.from_environment(environment)
+        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+        setup.prepare(warehouse, artifacts, settings)
+        row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
+        schema = tables.PREDICTIONS_STAGING.arrow_schema()
+        rows = pa.Table.from_pylist([row], schema)
+        warehouse.append(tables.PREDICTIONS_STAGING, rows, job_id="prepared")
+        setup.prepare(warehouse, artifacts, settings)
+
+        assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
+        assert [found["user_pseudo_id"] for found in warehouse.rows(
+            "SELECT user_pseudo_id FROM ga_events"
+        )] == ["u"]  # fmt: skip
+        names = {
+            table.table_id for table in warehouse.client.list_tables(settings.dataset)
+        }
+        views = {"ga_events", "stream_features"}
+        assert names == views | {table.name for table in tables.TABLES}
+        warehouse.close()
+        artifacts.close()

@@ -1,0 +1,204 @@
+"""
+What a usecase.toml may say, specified: every mistake is found, with its line.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+
+import pytest
+
+from propensity import usecases
+from propensity.events import types
+from propensity.learning import fit
+from propensity.settings import Settings
+from propensity.usecases import declaration
+from propensity.usecases.declaration import Problem
+
+TOML = """\
+title = "t"
+outcome = "o"
+entity = "user_id"
+lookback_days = 60
+horizon_days = 7
+threshold = 0.5
+
+[parameters]
+label_event = "purchase"
+
+[event_params]
+coupon = "STRING"
+
+[user_properties]
+plan = "STRING"
+
+[features]
+recency_days = "number"
+country = "category"
+
+[baseline]
+feature = "recency_days"
+ascending = true
+
+[[candidates]]
+name = "lr"
+algorithm = "LogisticRegression"
+[candidates.parameters]
+C = 0.5
+
+[[candidates]]
+name = "trees"
+algorithm = "ExtraTreesClassifier"
+
+[[candidates]]
+name = "average"
+algorithm = "MeanOfModels"
+[candidates.parameters]
+of = ["lr", "trees"]
+
+[stream]
+events = ["spin"]
+
+[events.spin]
+stake = "amount"
+"""
+
+# A line of TOML, what stands there instead, and what is said of it.
+MISTAKES = [
+    ('title = "t"', "title = 3", "title is a text"),
+    ('title = "t"', 'titel = "t"', "titel is unknown"),
+    ("lookback_days = 60", "lookback_days = 0", "whole number of days from 1"),
+    ("lookback_days = 60", "lookback_days = 1.5", "whole number of days from 1"),
+    ("horizon_days = 7", "horizon_days = true", "whole number of days from 1"),
+    ("threshold = 0.5", "threshold = 1.5", "threshold is a probability"),
+    ("threshold = 0.5", 'threshold = "half"', "threshold is a probability"),
+    ('label_event = "purchase"', "label_event = 0.5", "a text or a whole number"),
+    ('label_event = "purchase"', 'as_ofs = "x"', "every run gives @as_ofs"),
+    ('label_event = "purchase"', '"label event" = "x"', "no parameter of a statement"),
+    ('coupon = "STRING"', 'coupon = "TEXT"', "is read as STRING, INT64"),
+    ('coupon = "STRING"', '"cou\'pon" = "STRING"', "can be no name of event_params"),
+    ('coupon = "STRING"', '"" = "STRING"', "can be no name of event_params"),
+    ('plan = "STRING"', '2nd = "STRING"', "can be no name of user_properties"),
+    ('plan = "STRING"', 'plan = ["STRING"]', "is read as STRING, INT64"),
+    ('country = "category"', 'country = "text"', "a number or a category each"),
+    ('country = "category"', "country = 1", "a number or a category each"),
+    ('country = "category"', 'label = "number"', "label can be no feature"),
+    ('country = "category"', '"a-b" = "number"', "no column of BigQuery"),
+    ('feature = "recency_days"', 'feature = "country"', "not a numeric feature"),
+    ('feature = "recency_days"', 'feature = "nothing"', "not a numeric feature"),
+    ("ascending = true", 'ascending = "yes"', "true or false"),
+    ("ascending = true", "ascending = true\nlowest = 1", "lowest is unknown"),
+    ('algorithm = "LogisticRegression"', 'algorithm = "XGBoost"', "unknown algorithm"),
+    ('algorithm = "ExtraTreesClassifier"', "algorithm = 5", "unknown algorithm"),
+    (
+        'algorithm = "ExtraTreesClassifier"',
+        'algorithm = "HalfSpaceTrees"',
+        "unknown algorithm",
+    ),
+    ('name = "trees"', 'name = "lr"', "each differently"),
+    ('name = "trees"', "name = 7", "each differently"),
+    ('name = "trees"', 'name = "trees"\nnam = "t"', "nam is unknown"),
+    ('of = ["lr", "trees"]', 'of = ["lr", "tree"]', "of names candidates before it"),
+    ('of = ["lr", "trees"]', "of = []", "of names candidates before it"),
+    ('of = ["lr", "trees"]', 'of = ["average"]', "of names candidates before it"),
+    ('of = ["lr", "trees"]', 'of = ["lr"]\nC = 1', "no parameter C, only of"),
+    ('events = ["spin"]', 'events = "spin"', "a list of types of events"),
+    ('events = ["spin"]', 'takes = ["spin"]', "takes is unknown"),
+    ('stake = "amount"', 'stake = "money"', "fields are one of text, "),
+]
+
+
+def found(old: str, new: str) -> list[Problem]:
+    """The problems where a line is replaced."""
+    assert TOML.count(f"{old}\n") == 1
+    return declaration.problems(TOML.replace(f"{old}\n", f"{new}\n"))
+
+
+class TestProblems:
+    def test_are_none_where_all_is_right(self):
+        """Neither here nor in any use case of the project."""
+        assert declaration.problems(TOML) == []
+
+    @pytest.mark.parametrize(("old", "new", "said"), MISTAKES)
+    def test_name_the_line(self, old, new, said):
+        """Each mistake is told, and where it stands."""
+        place = TOML[: TOML.index(f"{old}\n")].count("\n") + 1 + new.count("\n")
+        problems = found(old, new)
+
+        assert any(
+            said in one.message and (one.file, one.line) == ("usecase.toml", place)
+            for one in problems
+        ), problems
+
+    def test_are_found_all_at_once(self):
+        """A second mistake is not hidden by the first."""
+        text = TOML.replace('"category"', '"text"').replace("= 60", "= 0")
+
+        assert [one.line for one in declaration.problems(text)] == [4, 19]
+
+    @pytest.mark.parametrize(
+        "key",
+        ["title", "outcome", "entity", "lookback_days", "horizon_days", "threshold"],
+    )
+    def test_name_what_is_missing(self, key):
+        """An entry that every use case has."""
+        [problem] = declaration.problems(re.sub(rf"(?m)^{key} = .*\n", "", TOML))
+
+        assert problem.message == f"{key} is missing"
+
+    @pytest.mark.parametrize("table", ["features", "baseline", "parameters", "stream"])
+    def test_name_what_is_no_table(self, table):
+        """A text in the place of a table is said so, and breaks nothing else."""
+        text = TOML.replace(f"[{table}]", "[title_of_nothing]")
+        problems = declaration.problems(f'{table} = "x"\n{text}')
+
+        assert f"{table} is a table: [{table}]" in {one.message for one in problems}
+
+    @pytest.mark.parametrize(
+        ("text", "line"),
+        [("title = ", 1), ('a = 1\n[features\nb = "number"', 2), ("a = 1\na = 2\n", 2)],
+    )
+    def test_name_the_line_of_what_is_no_toml(self, text, line):
+        """As the parser says it."""
+        [problem] = declaration.problems(text)
+
+        assert problem.line == line
+        assert "is no TOML" in problem.message
+
+    def test_take_one_name_in_two_cases_for_one_column(self):
+        """BigQuery tells columns apart without case, and GA4's names with it."""
+        [problem] = found('coupon = "STRING"', 'coupon = "STRING"\nCoupon = "STRING"')
+
+        assert "coupon and Coupon would be one column" in problem.message
+        assert problem.line == 13
+
+    def test_take_trees_that_need_no_truth_where_events_are_scored(self):
+        """And nowhere else: of users they would know nothing."""
+        text = TOML.replace("ExtraTreesClassifier", "HalfSpaceTrees")
+        scoring = text.replace("[stream]", '[stream]\nscored = ["spin"]')
+
+        assert declaration.problems(scoring) == []
+
+
+class TestLists:
+    """What a use case may name is what the rest of the package knows."""
+
+    def test_algorithms_are_those_that_can_be_trained(self):
+        """No more and no fewer."""
+        assert {*declaration.ALGORITHMS} == {
+            *fit._ALGORITHMS,
+            declaration.MEAN,
+            declaration.FOREST,
+        }
+
+    def test_kinds_of_fields_are_those_of_events(self):
+        """No more and no fewer."""
+        assert {*declaration.EVENT_KINDS} == {*types.KINDS}
+
+    def test_given_parameters_are_those_of_every_run(self):
+        """A use case's own parameter can hide none of them."""
+        use_case = usecases.load("ga4_purchase")
+        window = use_case.window(Settings(project="p"), [date(2026, 3, 2)])
+
+        assert {*window} - {*use_case.parameters} <= declaration.GIVEN

@@ -1,0 +1,199 @@
+"""
+The view of the export, specified: columns for the values that use cases name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import date
+from decimal import Decimal
+
+import pytest
+import sqlglot
+
+from propensity import tables, usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import SchemaError, UseCaseError
+from propensity.privacy import consent
+from propensity.settings import Settings
+from propensity.usecases import Value, export
+from tests import shop
+
+DAY = date(2026, 3, 2)
+PLAN = Value("user_properties", "plan", "STRING")
+VALUES = tuple(
+    Value("event_params", f"as_{kind.lower()}", kind)
+    for kind in ("STRING", "INT64", "NUMERIC", "FLOAT64")
+)
+
+# What a site sent, in the field that GA4 stored it in, and what the column of each
+# type holds: text, whole number, decimal, floating number.
+SENT = {
+    "text": ({"string_value": "gold"}, ("gold", None, None, None)),
+    "number": ({"int_value": 12}, ("12", 12, Decimal(12), 12.0)),
+    "fraction": ({"double_value": 1.25}, ("1.25", 1, Decimal("1.25"), 1.25)),
+    "old": ({"float_value": 0.75}, ("0.75", 1, Decimal("0.75"), 0.75)),
+    "digits": ({"string_value": "7"}, ("7", 7, Decimal(7), 7.0)),
+    "money": ({"string_value": "19.99"}, ("19.99", 20, Decimal("19.99"), 19.99)),
+    "unset": ({"string_value": "(not set)"}, (None, None, None, None)),
+    "empty": ({"string_value": ""}, (None, None, None, None)),
+    "nothing": ({}, (None, None, None, None)),
+    "nan": ({"string_value": "NaN"}, ("NaN", None, None, None)),
+    "endless": ({"string_value": "inf"}, ("inf", None, None, None)),
+    "huge": ({"string_value": "1e39"}, ("1e39", None, None, 1e39)),
+}
+
+
+@pytest.fixture(scope="module")
+def warehouse(module_workplace) -> Iterator[Warehouse]:
+    """The events of ``SENT``, a user each, under a view with all columns."""
+    shop.load(
+        module_workplace,
+        [
+            shop.event(
+                user,
+                DAY,
+                params={value.key: sent for value in VALUES},
+                user_properties=shop.parameters({"plan": f"of {user}"}),
+            )
+            for user, (sent, _) in SENT.items()
+        ]
+        + [shop.event("other", DAY, params={"other": 1})],
+    )
+    settings = Settings.from_environment(module_workplace.environment)
+    opened = Warehouse.open(settings)
+    values = [*VALUES, PLAN]
+    opened.replace_view(export.VIEW, export.text(settings.export, values=values))
+    yield opened
+    opened.close()
+
+
+class TestColumns:
+    @pytest.mark.parametrize("user", SENT)
+    def test_hold_what_was_sent(self, warehouse, user):
+        """Whatever field GA4 put it in; what is none of its type is null."""
+        [row] = warehouse.rows(
+            "SELECT param_as_string, param_as_int64, "
+            "param_as_numeric, param_as_float64 "
+            "FROM ga_events WHERE user_pseudo_id = @user",
+            {"user": user},
+        )
+
+        assert row.values() == SENT[user][1]
+
+    def test_hold_properties_of_the_user(self, warehouse):
+        """As they were when the event happened."""
+        rows = warehouse.rows("SELECT user_pseudo_id, property_plan FROM ga_events")
+
+        assert {tuple(row.values()) for row in rows} == {
+            *((user, f"of {user}") for user in SENT),
+            ("other", None),
+        }
+
+    def test_are_null_without_the_value(self, warehouse):
+        """An event that has no such parameter is there all the same."""
+        [row] = warehouse.rows("SELECT * FROM ga_events WHERE user_pseudo_id = 'other'")
+
+        assert [row[value.column] for value in VALUES] == [None] * len(VALUES)
+
+    def test_have_their_types_and_are_described(self, warehouse):
+        """Beside those that all use cases have."""
+        schema = warehouse.client.query_and_wait(
+            f"SELECT * FROM {warehouse.settings.dataset}.ga_events LIMIT 0"
+        ).schema
+        kinds = {"INTEGER": "INT64", "FLOAT": "FLOAT64"}
+        found = {one.name: kinds.get(one.field_type, one.field_type) for one in schema}
+        named = export.columns([*VALUES, PLAN])
+
+        assert found == {one.name: one.type for one in [*tables.GA_EVENTS, *named]}
+        assert named[-1].description == "Property plan"
+
+
+class TestText:
+    def test_is_that_of_the_statement_without_values(self):
+        """Who names nothing reads nothing more."""
+        text = export.text("p.d")
+
+        assert "user_properties" not in text
+        assert "`p.d.events_*`" in text
+        assert "`p.d.INFORMATION_SCHEMA.TABLES`" in text
+
+    def test_reads_no_other_column_for_a_parameter(self):
+        """A parameter is in a list that the view reads anyway; a property is in one
+        that is read where somebody names one."""
+
+        def lists(*values: Value) -> set[str]:
+            tree = sqlglot.parse_one(export.text("p.d", values=values), "bigquery")
+            return {unnest.sql() for unnest in tree.find_all(sqlglot.exp.Unnest)}
+
+        assert lists(*VALUES) == lists()
+        assert len(lists(PLAN) - lists()) == 1
+
+    def test_prunes_as_before(self):
+        """The conditions on the shards are the same, whatever is named."""
+        text = export.text("p.d", values=[*VALUES, PLAN])
+
+        assert (
+            text[text.index("\nFROM\n  (") :]
+            == ((plain := export.text("p.d"))[plain.index("\nFROM\n  (") :])
+        )
+
+    def test_is_the_same_for_set_up_and_for_whoever_compares(self):
+        """Conditions follow the view's own; the deploy, local mode and doctor take
+        their text from one function."""
+        text = export.text("p.d", conditions=["AND a\n", "AND b\n"])
+
+        assert text.endswith("WHERE\n  TRUE\nAND a\nAND b\n")
+        assert consent.events_view("p.d", require="false") == export.text(
+            "p.d", values=usecases.export_values()
+        )
+
+    @pytest.mark.parametrize("value", [*VALUES, PLAN], ids=lambda one: one.column)
+    def test_holds_no_mark_of_a_part(self, value):
+        """Name, list and column are in the place of their marks."""
+        text = export.text("p.d", values=[value])
+
+        assert f"= '{value.key}'" in text
+        assert f") AS {value.column},\n" in text
+        assert not {"`key`", "`record`", "`column`"} & {*text.split()}
+        assert export.missing(text, [value]) == []
+        assert export.missing(export.text("p.d"), [value]) == [value.column]
+
+
+class TestMerged:
+    def test_has_each_column_once(self):
+        """Two use cases that name the same value share it, in a fixed order."""
+        named = {"b": [PLAN, VALUES[0]], "a": [VALUES[0]]}
+
+        assert export.merged(named) == (VALUES[0], PLAN)
+        assert export.merged(dict(reversed(named.items()))) == (VALUES[0], PLAN)
+
+    @pytest.mark.parametrize(
+        "other", [replace(PLAN, type="INT64"), replace(PLAN, key="Plan")]
+    )
+    def test_refuses_one_column_for_two(self, other):
+        """Both use cases are named, and what to do."""
+        with pytest.raises(UseCaseError, match="use case b .* and a .* cast"):
+            export.merged({"a": [PLAN], "b": [other]})
+
+
+class TestReadColumns:
+    def test_are_the_fields_of_the_lists_that_are_named(self):
+        """Doctor looks for them in the tables of the export."""
+        assert export.read_columns([]) == {}
+        assert export.read_columns([PLAN])["user_properties.value.int_value"] == "INT64"
+        assert "event_params.key" not in export.read_columns([PLAN])
+
+
+class TestCheck:
+    def test_refuses_a_view_of_another_time(self, warehouse):
+        """A use case that names a column reads no view that was made before."""
+        use_case = replace(usecases.load("ga4_purchase"), export_values=(PLAN,))
+        other = replace(use_case, export_values=(replace(PLAN, key="tier"),))
+
+        consent.check_view(warehouse, use_case)
+        with pytest.raises(
+            SchemaError, match="no column property_tier.*run the set-up"
+        ):
+            consent.check_view(warehouse, other)
