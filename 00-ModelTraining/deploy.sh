@@ -1,9 +1,27 @@
 #!/usr/bin/env bash
-# Deploy what of this folder is not deployed as it is here; after deploy/setup.sh.
+# Deploy 00-ModelTraining. deploy/setup.sh comes before it, and after it the first
+# time: then it lets in who may call.
 #
-#   00-ModelTraining/deploy.sh --dry-run
-#   00-ModelTraining/deploy.sh [--settings FILE]
+#   00-ModelTraining/deploy.sh [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
-plan deploy 00-ModelTraining "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+choices=(
+  --function=model_training
+  --memory=8Gi              # PROPENSITY_MAXIMUM_TRAINING_ROWS rows, twice over
+  --cpu=4                   # a candidate is fitted on all of them
+  --concurrency=1           # a training has its instance for itself
+  --timeout=3600            # the most there is; beyond it: deploy/training_job.sh
+  --min-instances=0         # nothing is up for a month
+  --max-instances=2         # the second tells a retry 409 at once
+  --cpu-throttling          # between requests no processor is paid for
+  --ingress=internal        # the scheduler of this project, and no other network
+  --service-account="$account_model_training"
+  --set-env-vars="$environment|THREADS=1"  # as many as requests at once
+  "$secret"
+)
+if deploys model_training; then
+  stage model_training
+  run gcloud run deploy "$prefix-model-training" --base-image=python311 \
+    --source="$staged/model_training" "${choices[@]}" "${common[@]}"
+fi

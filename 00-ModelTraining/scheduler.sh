@@ -1,9 +1,23 @@
 #!/usr/bin/env bash
-# Let Cloud Scheduler call what of this folder is scheduled; after deploy.sh.
+# Let Cloud Scheduler call the training, for each use case; after deploy.sh.
+# A use case that is no longer called loses its schedule in deploy/setup.sh.
 #
-#   00-ModelTraining/scheduler.sh --dry-run
-#   00-ModelTraining/scheduler.sh [--settings FILE]
+#   00-ModelTraining/scheduler.sh [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
-plan schedule 00-ModelTraining "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+deploys model_training || exit 0
+url="$(url_of model_training)"
+for use_case in $use_cases_model_training; do
+  job="$prefix-model-training-${use_case//_/-}"
+  how_to_schedule "$job"
+  # 08:00 on the first of the month, six attempts: the export of the day before may be late.
+  run gcloud scheduler jobs "$verb" http "$job" \
+    --schedule="0 8 1 * *" --time-zone="$time_zone" \
+    --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
+    "$header=Content-Type=application/json" \
+    --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \
+    --attempt-deadline=1800s --max-retry-attempts=5 \
+    --min-backoff=600s --max-backoff=3600s \
+    --location="$region" --project="$project"
+done

@@ -1,9 +1,27 @@
 #!/usr/bin/env bash
-# Deploy what of this folder is not deployed as it is here; after deploy/setup.sh.
+# Deploy 01-Predictions. deploy/setup.sh comes before it, and after it the first
+# time: then it lets in who may call.
 #
-#   01-Predictions/deploy.sh --dry-run
-#   01-Predictions/deploy.sh [--settings FILE]
+#   01-Predictions/deploy.sh [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
-plan deploy 01-Predictions "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+choices=(
+  --function=predictions
+  --memory=4Gi              # batches of users; it does not grow with their number
+  --cpu=2                   # one scores while the other reads
+  --concurrency=1           # a run has its instance for itself
+  --timeout=3600            # the most there is: a hundred million users
+  --min-instances=0         # nothing is up for a week
+  --max-instances=2         # the second tells a retry 409 at once
+  --cpu-throttling          # between requests no processor is paid for
+  --ingress=internal        # the scheduler of this project, and no other network
+  --service-account="$account_predictions"
+  --set-env-vars="$environment|THREADS=1"  # as many as requests at once
+  "$secret"
+)
+if deploys predictions; then
+  stage predictions
+  run gcloud run deploy "$prefix-predictions" --base-image=python311 \
+    --source="$staged/predictions" "${choices[@]}" "${common[@]}"
+fi

@@ -1,9 +1,23 @@
 #!/usr/bin/env bash
-# Let Cloud Scheduler call what of this folder is scheduled; after deploy.sh.
+# Let Cloud Scheduler call the predictions, for each use case with users to score; after deploy.sh.
+# A use case that is no longer called loses its schedule in deploy/setup.sh.
 #
-#   01-Predictions/scheduler.sh --dry-run
-#   01-Predictions/scheduler.sh [--settings FILE]
+#   01-Predictions/scheduler.sh [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
-plan schedule 01-Predictions "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+deploys predictions || exit 0
+url="$(url_of predictions)"
+for use_case in $use_cases_predictions; do
+  job="$prefix-predictions-${use_case//_/-}"
+  how_to_schedule "$job"
+  # 17:00 on Mondays: the evaluation of 12:00 has given up its last attempt before.
+  run gcloud scheduler jobs "$verb" http "$job" \
+    --schedule="0 17 * * 1" --time-zone="$time_zone" \
+    --uri="$url/" --http-method=POST --message-body='{"use_case": "'"$use_case"'"}' \
+    "$header=Content-Type=application/json" \
+    --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \
+    --attempt-deadline=1800s --max-retry-attempts=4 \
+    --min-backoff=600s --max-backoff=3600s \
+    --location="$region" --project="$project"
+done

@@ -1,9 +1,27 @@
 #!/usr/bin/env bash
-# Deploy what of this folder is not deployed as it is here; after deploy/setup.sh.
+# Deploy 03-ModelEvaluation. deploy/setup.sh comes before it, and after it the first
+# time: then it lets in who may call.
 #
-#   03-ModelEvaluation/deploy.sh --dry-run
-#   03-ModelEvaluation/deploy.sh [--settings FILE]
+#   03-ModelEvaluation/deploy.sh [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
-plan deploy 03-ModelEvaluation "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+choices=(
+  --function=model_evaluation
+  --memory=2Gi              # BigQuery groups users; what is left is small
+  --cpu=1                   # little is computed here
+  --concurrency=1           # a run has its instance for itself
+  --timeout=3600            # the most there is: it makes up for missed weeks
+  --min-instances=0         # nothing is up for a week
+  --max-instances=2         # the second tells a retry 409 at once
+  --cpu-throttling          # between requests no processor is paid for
+  --ingress=internal        # the scheduler of this project, and no other network
+  --service-account="$account_model_evaluation"
+  --set-env-vars="$environment|THREADS=1"  # as many as requests at once
+  "$secret"
+)
+if deploys model_evaluation; then
+  stage model_evaluation
+  run gcloud run deploy "$prefix-model-evaluation" --base-image=python311 \
+    --source="$staged/model_evaluation" "${choices[@]}" "${common[@]}"
+fi

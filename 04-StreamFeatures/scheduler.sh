@@ -1,9 +1,21 @@
 #!/usr/bin/env bash
-# Let Cloud Scheduler call what of this folder is scheduled; after deploy.sh.
+# Let Cloud Scheduler call the compaction, once for all use cases; after deploy.sh.
+# A use case that is no longer called loses its schedule in deploy/setup.sh.
 #
-#   04-StreamFeatures/scheduler.sh --dry-run
-#   04-StreamFeatures/scheduler.sh [--settings FILE]
+#   04-StreamFeatures/scheduler.sh [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/../deploy/python.sh"
-plan schedule 04-StreamFeatures "$@"
+source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
+
+deploys compact_features || exit 0
+url="$(url_of compact_features)"
+job="$prefix-compact-features"
+how_to_schedule "$job"
+# 01:30 every day: late events of the day before are in.
+run gcloud scheduler jobs "$verb" http "$job" \
+  --schedule="30 1 * * *" --time-zone="$time_zone" \
+  --uri="$url/" --http-method=POST --message-body='{}' \
+  "$header=Content-Type=application/json" \
+  --oidc-service-account-email="$account_scheduler" --oidc-token-audience="$url" \
+  --attempt-deadline=1800s --max-retry-attempts=5 \
+  --min-backoff=300s --max-backoff=1200s \
+  --location="$region" --project="$project"

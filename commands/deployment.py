@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,8 +163,15 @@ def stage(
         lines = [f"{file.stat().st_size:>9,}  {name}" for name, file in files.items()]
         text = "\n".join([*lines, f"{len(files)} files for {target}, SHA-256 {digest}"])
     else:
-        make = program.archive if target.suffix == ".zip" else program.stage
-        text = str(make(function, target, requirements=requirements, locked=locked))
+        what = {"requirements": requirements, "locked": locked}
+        with tempfile.TemporaryDirectory() as folder:
+            is_zip = target.suffix == ".zip"
+            place = Path(folder, "staged") if is_zip else target
+            program.stage(function, place, **what)  # type: ignore[arg-type]
+            if is_zip:
+                # Of what is staged, in its order and with its one time.
+                shutil.make_archive(str(target.with_suffix("")), "zip", place)
+        text = str(target)
     if as_json:
         sizes = {name: file.stat().st_size for name, file in files.items()}
         show({"target": str(target), "sha256": digest, "files": sizes}, as_json=True)

@@ -1,9 +1,33 @@
 #!/usr/bin/env bash
-# Everything, in order: set up, deploy every function, schedule what is scheduled.
+# Everything, in order: set up, deploy every function, let in who calls them, schedule.
 #
-#   deploy/deploy_all.sh --dry-run
-#   deploy/deploy_all.sh [--postcodes FILE] [--with-model] [--settings FILE]
+#   deploy/deploy_all.sh --dry-run [--settings FILE]
+#   deploy/deploy_all.sh [--yes] [--postcodes=FILE] [--with-model] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
-plan all "$@"
+here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+
+shared=() before=""
+for word in "$@"; do
+  # Those that only the set-up takes.
+  case "$before $word" in
+  *" --yes" | *" --postcodes="* | *" --with-model") ;;
+  *) shared+=("$word") ;;
+  esac
+  before="$word"
+done
+watched=0
+"$here/deploy/setup.sh" "$@" || watched=$?
+[[ $watched == 0 || $watched == 3 ]] || exit "$watched"
+for script in "$here"/0*/deploy.sh; do
+  "$script" ${shared[@]+"${shared[@]}"}
+done
+# Functions are there now: who may call them is let in, and subscriptions push to them.
+case " $* " in
+*" --dry-run "*) ;;
+*) "$here/deploy/setup.sh" "$@" && watched=0 || watched=$? ;;
+esac
+[[ $watched == 0 || $watched == 3 ]] || exit "$watched"
+for script in "$here"/0*/scheduler.sh; do
+  "$script" ${shared[@]+"${shared[@]}"}
+done
+exit "$watched"

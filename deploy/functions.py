@@ -1,11 +1,16 @@
 """
-What is deployed: ``functions.toml``, read and checked.
+What is deployed: what each function may touch, how it runs, when it is called.
 
-Nothing here talks to Google Cloud; ``plan.py`` makes commands of it.
+Rights are in ``functions.toml``. How a function runs stands in the ``deploy.sh`` of
+its folder, where one looks for it, and when it is called in ``scheduler.sh``: both are
+read here, by those who compute costs, examine a deployment or check settings, so that
+nothing is listed twice. Nothing here talks to Google Cloud.
 """
 
 from __future__ import annotations
 
+import re
+import shlex
 import tomllib
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +18,7 @@ from typing import Any
 
 from propensity import tables, topics
 
+ROOT = Path(__file__).resolve().parent.parent
 FILE = Path(__file__).with_name("functions.toml")
 
 # Tables whose rows are listed as they are, without a query.
@@ -29,7 +35,7 @@ ObjectRight = tuple[str, str]
 
 
 class FunctionsError(Exception):
-    """``functions.toml`` says what cannot be; the message names it."""
+    """``functions.toml`` or a script says what cannot be; the message names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +62,7 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Function:
-    """One function; ``functions.toml`` says what each field means."""
+    """One function: its rights, and the flags that it is deployed with."""
 
     target: str
     folder: str
@@ -84,9 +90,7 @@ class Function:
         known = {table.name for table in tables.TABLES} | set(VIEWS)
         named = {*self.reads, *self.appends, *self.writes, *self.views}
         wrong = sorted(named - known) + sorted(set(self.publishes) - set(topics.TOPICS))
-        if self.serving not in (THREADED, ASYNCHRONOUS):
-            wrong.append(self.serving)
-        if self.ingress not in ("internal-only", "all"):
+        if self.ingress not in ("internal", "all"):
             wrong.append(self.ingress)
         if wrong:
             raise FunctionsError(f"{self.target}: {', '.join(wrong)} is not known")
@@ -112,32 +116,96 @@ class Function:
         return tuple(one for one in topics.SUBSCRIPTIONS if one.function == self.target)
 
 
-def load(file: Path = FILE) -> tuple[Function, ...]:
+def load(file: Path = FILE, *, root: Path = ROOT) -> tuple[Function, ...]:
     """
     Return every function, as the file orders them.
 
     Raises:
-        FunctionsError: It names a field, table or topic that there is not.
+        FunctionsError: A field, table or topic is named that there is not, or a
+            function that no script deploys.
     """
-    return tuple(
-        _function(target, entry)
-        for target, entry in tomllib.loads(file.read_text()).items()
-    )
+    runs, clocks = _deploys(root), _schedules(root)
+    found = []
+    for target, entry in tomllib.loads(file.read_text()).items():
+        if target not in runs:
+            raise FunctionsError(f"{target}: no deploy.sh deploys it")
+        found.append(_function(target, entry, runs[target], clocks.get(target)))
+    return tuple(found)
 
 
-def _function(target: str, entry: dict[str, Any]) -> Function:
-    known = {field.name for field in fields(Function)}
+def _function(
+    target: str,
+    entry: dict[str, Any],
+    run: dict[str, Any],
+    clock: dict[str, Any] | None,
+) -> Function:
+    known = {field.name for field in fields(Function)} - set(run) | {"schedule"}
     if unknown := sorted(set(entry) - known):
         raise FunctionsError(f"{target}: {', '.join(unknown)} is no field")
     made: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in entry.items()
     }
-    if "schedule" in entry:
-        made["schedule"] = Schedule(**entry["schedule"])
+    if (clock is None) != ("schedule" not in entry):
+        raise FunctionsError(f"{target}: its scheduler.sh and its schedule differ")
+    if clock is not None:
+        made["schedule"] = Schedule(**clock, **entry["schedule"])
     made["objects"] = tuple(
         (right, "" if right == "list" else names)
         for one in entry.get("objects", ())
         for right, names in one.items()
     )
-    return Function(target=target, **made)
+    return Function(target=target, **run, **made)
+
+
+# -- what the scripts say --------------------------------------------------------------
+
+
+def _deploys(root: Path) -> dict[str, dict[str, Any]]:
+    """Return how functions run: the flags in each ``deploy.sh``."""
+    found = {}
+    for script in sorted(root.glob("0*/deploy.sh")):
+        text = script.read_text()
+        staged = dict(re.findall(r"^ *stage (\w+) ?(\S*)$", text, re.M))
+        for block in re.findall(r"^choices=\(\n(.*?)^\)", text, re.M | re.S):
+            flags = _flags(block)
+            target = flags["function"]
+            found[target] = {
+                "folder": script.parent.name,
+                "requirements": staged[target] or "requirements.txt",
+                "serving": THREADED if "THREADS=" in block else ASYNCHRONOUS,
+                "concurrency": int(flags["concurrency"]),
+                "cpu": int(flags["cpu"]),
+                "memory": flags["memory"],
+                "timeout_s": int(flags["timeout"]),
+                "min_instances": int(flags["min-instances"]),
+                "max_instances": int(flags["max-instances"]),
+                # A setting narrows it.
+                "ingress": flags["ingress"].replace("$ingress", "all"),
+                "keeps_cpu": "no-cpu-throttling" in flags,
+            }
+    return found
+
+
+def _schedules(root: Path) -> dict[str, dict[str, Any]]:
+    """Return when functions are called: the flags in each ``scheduler.sh``."""
+    found = {}
+    for script in sorted(root.glob("0*/scheduler.sh")):
+        text = script.read_text().replace("\\\n", " ")
+        [target] = re.findall(r"\burl_of (\w+)", text)
+        [command] = re.findall(r"^ *run gcloud scheduler jobs (.*)$", text, re.M)
+        flags = _flags(command)
+        found[target] = {
+            "cron": flags["schedule"],
+            "retries": int(flags["max-retry-attempts"]),
+            "minimum_backoff_s": int(flags["min-backoff"].removesuffix("s")),
+            "maximum_backoff_s": int(flags["max-backoff"].removesuffix("s")),
+        }
+    return found
+
+
+def _flags(text: str) -> dict[str, str]:
+    """Return the flags of a command, in words of the shell; comments are left out."""
+    words = shlex.split(text, comments=True)
+    flags = (word[2:].partition("=") for word in words if word.startswith("--"))
+    return {name: value for name, _, value in flags}

@@ -1,10 +1,45 @@
 #!/usr/bin/env bash
-# Create all that functions need: APIs, roles, accounts, dataset, tables and views,
-# bucket, topics, subscriptions, rights and alerts. What is there already stays.
+# Create all that functions stand on, or bring it up to date: whatever differs from
+# deploy/terraform and the settings is changed, what is in neither any more is removed.
+# Exits with 3 where all is done but some of what watches.
 #
-#   deploy/setup.sh --dry-run
-#   deploy/setup.sh [--postcodes FILE] [--with-model] [--settings FILE]
+#   deploy/setup.sh [--dry-run] [--yes] [--settings FILE]
+#   deploy/setup.sh [--postcodes=FILE] [--with-model]   also loads what the stream starts with
+#   deploy/setup.sh --outputs                           only fetches what scripts read
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
-plan setup "$@"
+takes="--yes --postcodes --with-model --outputs"
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
+
+if [[ "$options" == *" --outputs "* ]]; then
+  prepare main && keep_outputs && exit 0
+fi
+postcodes=""
+if [[ "$options" == *" --postcodes="* ]]; then
+  postcodes="${options#* --postcodes=}" && postcodes="${postcodes%% *}"
+  [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
+fi
+"$python" -m offline.ready --settings "$settings" ${dry_run:+--dry-run}
+values main && values watch
+if [[ -n "$dry_run" ]]; then
+  preview main && preview watch && exit 0
+fi
+# A type that Terraform would make a table anew for is cast first.
+"$python" -m offline.ready migrate --settings "$settings"
+apply main
+keep_outputs
+prune
+
+# What the functions start with.
+eval "$("$python" -m deploy environment --settings "$settings")"
+[[ -z "$postcodes" ]] || "$python" -m propensity load-postcodes "$postcodes"
+[[ "$options" != *" --with-model "* ]] || "$python" -m propensity load-model
+
+# What watches comes last, and nothing fails with it. A metric of the log that was just
+# made can be watched after up to ten minutes.
+for pause in 60 180 360 0; do
+  if apply watch; then exit 0; fi
+  echo "deploy: what watches could not be made yet; again in $pause s" >&2 && sleep "$pause"
+done
+echo "deploy: all else is done, but not all of what watches; deploy/setup.sh tries again" >&2
+exit 3

@@ -5,10 +5,9 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
 A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
-lock, with every package that it needs and the hash of each, see ``lock.py``.
-Equal sources give equal bytes, order, times and modes, so that a staged folder or
-archive can be compared, signed and cached by what is in it. Local mode runs functions
-from the same folders.
+lock, with every package that it needs and the hashes of each, see ``lock.py``.
+Equal sources give equal bytes, times and modes, so that staged folders can be compared
+by what is in them. Local mode runs functions from the same folders.
 """
 
 from __future__ import annotations
@@ -19,7 +18,6 @@ import os
 import shutil
 import sys
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +26,6 @@ PACKAGE = "propensity"
 LOCKS = "deploy/locks"
 # 1980-01-01, the earliest time that a zip archive can hold.
 EPOCH_S = 315_532_800
-EPOCH = (1980, 1, 1, 0, 0, 0)
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755
 # The command of the repository is no part of a function.
@@ -63,12 +60,10 @@ def sources(
     Raises:
         StageError: One of them is missing.
     """
+    listed = root / LOCKS / function_folder.name if locked else function_folder
     found = {
         "main.py": function_folder / "main.py",
-        "requirements.txt": (
-            root / LOCKS / function_folder.name if locked else function_folder
-        )
-        / requirements,
+        "requirements.txt": listed / requirements,
     }
     for file in (root / PACKAGE).rglob("*"):
         name = file.relative_to(root)
@@ -94,13 +89,9 @@ def stage(
     """
     Copy what a deploy uploads into a folder, replacing what was staged there before.
 
-    Args:
-        function_folder: Holds ``main.py`` and its requirements.
-        target: Missing, empty, or an earlier staged folder.
-        requirements, locked, root: See ``sources``.
-
     Returns:
-        ``target``.
+        ``target``, which may be missing, empty, or an earlier staged folder; of the
+        others see ``sources``.
 
     Raises:
         StageError: A source is missing, or ``target`` holds something else.
@@ -110,13 +101,12 @@ def stage(
     )
     if target.exists() and not target.is_dir():
         raise StageError(f"cannot stage into {target}: it is a file")
-    if target.exists():
-        strangers = {entry.name for entry in target.iterdir()} - STAGED_NAMES
-        if strangers:
-            raise StageError(
-                f"cannot stage into {target}: it holds {', '.join(sorted(strangers))}, "
-                "which is not staged source; name a new or empty folder"
-            )
+    there = {one.name for one in target.iterdir()} if target.exists() else set()
+    if strangers := there - STAGED_NAMES:
+        raise StageError(
+            f"cannot stage into {target}: it holds {', '.join(sorted(strangers))}, "
+            "which is not staged source; name a new or empty folder"
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:
         staged = Path(folder, target.name)
@@ -135,44 +125,6 @@ def stage(
         staged.rename(target)
     os.utime(target, (EPOCH_S, EPOCH_S))
     return target
-
-
-def archive(
-    function_folder: Path,
-    file: Path,
-    *,
-    requirements: str = "requirements.txt",
-    locked: bool = False,
-    root: Path = ROOT,
-) -> Path:
-    """
-    Write what a deploy uploads as a zip archive, the same bytes for the same sources.
-
-    Args:
-        function_folder: Holds ``main.py`` and its requirements.
-        file: Written whole or not at all.
-        requirements, locked, root: See ``sources``.
-
-    Returns:
-        ``file``.
-
-    Raises:
-        StageError: A source is missing.
-    """
-    files = sources(
-        function_folder, requirements=requirements, locked=locked, root=root
-    )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with zipfile.ZipFile(partial, "w") as bundle:
-        for name, source in files.items():
-            entry = zipfile.ZipInfo(name, EPOCH)
-            entry.create_system = 3  # Unix, whatever this machine is
-            entry.external_attr = (0o100000 | FILE_MODE) << 16
-            # Stored: what a compressor makes of it depends on its version.
-            entry.compress_type = zipfile.ZIP_STORED
-            bundle.writestr(entry, source.read_bytes())
-    return partial.replace(file)
 
 
 def digest(
@@ -195,18 +147,16 @@ def digest(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Stage one function for a deploy, on a machine where nothing is set up."""
-    parser = argparse.ArgumentParser(
-        "python -m deploy.stage",
-        description="Stage a function for deploy.sh; `propensity stage` is for people.",
-    )
-    parser.add_argument("function_folder", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--requirements", default="requirements.txt")
-    parser.add_argument("--locked", action="store_true")
-    given = vars(parser.parse_args(arguments))
+    """Read the command line and stage one function."""
+    parser = argparse.ArgumentParser("python -m deploy.stage", description=__doc__)
+    parser.add_argument("function_folder", type=Path, help="such as 02-GetProba")
+    parser.add_argument("target", type=Path, help="a new or a staged folder")
+    parser.add_argument("--requirements", default="requirements.txt", metavar="NAME")
+    parser.add_argument("--locked", action="store_true", help="as a deploy does")
+    given = parser.parse_args(arguments)
     try:
-        print(stage(given.pop("function_folder"), given.pop("target"), **given))
+        what = {"requirements": given.requirements, "locked": given.locked}
+        print(stage(given.function_folder, given.target, **what))
     except StageError as error:
         print(f"deploy.stage: {error}", file=sys.stderr)
         return 1

@@ -1,10 +1,35 @@
 #!/usr/bin/env bash
-# Remove everything that the other scripts created. Asks; keeps dataset, bucket and
-# waiting messages unless told --delete-data.
+# Remove all that the other scripts created. Asks; keeps what holds data (dataset,
+# bucket, topics with waiting messages, log bucket) unless told --delete-data.
 #
 #   deploy/teardown.sh --dry-run
 #   deploy/teardown.sh [--delete-data] [--yes] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
-plan teardown "$@"
+takes="--delete-data --yes"
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
+
+data="kept" told=""
+if [[ "$options" == *" --delete-data "* ]]; then
+  data="DELETED, with all that is in it" told="--delete-data"
+fi
+values watch
+values main --keep-only-data ${told:+"$told"}
+if [[ -n "$dry_run" ]]; then
+  echo "# what holds data is $data" && preview main && exit 0
+fi
+echo "Everything of '$prefix' in project $project is going to be removed; data: $data."
+if [[ "$options" != *" --yes "* ]]; then
+  read -r -p "Type the project's name, $project, to go on: " answer || answer=""
+  [[ "$answer" == "$project" ]] || { echo "nothing was removed" && exit 1; }
+fi
+options+="--yes "
+destroy watch
+# Rights, accounts and roles go; the protection of the data, too, if they are to go.
+apply main
+keep_outputs
+prune
+if [[ -n "$told" ]]; then
+  destroy main && rm -rf "$work"
+  echo "removed, data and all; the state's bucket, gs://$state_bucket, stays"
+fi

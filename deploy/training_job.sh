@@ -3,9 +3,46 @@
 # those that take longer than Cloud Scheduler waits. --schedule lets the clock start the
 # job in the place of the function; 00-ModelTraining/scheduler.sh goes back.
 #
-#   deploy/training_job.sh --dry-run
-#   deploy/training_job.sh [--schedule] [--settings FILE]
+#   deploy/training_job.sh [--schedule] [--dry-run] [--settings FILE]
 set -euo pipefail
-# shellcheck source=deploy/python.sh
-source "$(dirname "${BASH_SOURCE[0]}")/python.sh"
-plan training-job "$@"
+takes="--schedule"
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+read_names
+
+# When: as 00-ModelTraining/scheduler.sh has it.
+cron="$(sed -n 's/.*--schedule="\([^"]*\)".*/\1/p' 00-ModelTraining/scheduler.sh)"
+image="IMAGE_OF_THE_FUNCTION"
+[[ -n "$dry_run" ]] || image="$(gcloud run services describe "$prefix-model-training" \
+  --project="$project" --region="$region" \
+  --format='value(spec.template.spec.containers[0].image)')"
+network=()
+[[ -z "$vpc_connector" ]] || network=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
+[[ -z "$functions_kms_key" ]] || network+=(--key="$functions_kms_key")
+
+for use_case in $use_cases_model_training; do
+  job="$prefix-training-job-${use_case//_/-}"
+  choices=(
+    --memory=8Gi --cpu=4                 # as the function
+    --task-timeout=82800                 # 23 hours
+    --tasks=1 --max-retries=1
+    --command=/cnb/lifecycle/launcher    # starts a process in a buildpack's image
+    --args="^|^python3|-c|$(cat 00-ModelTraining/job.py)|model_training|{\"use_case\": \"$use_case\"}"
+    --service-account="$account_model_training"
+    --set-env-vars="$environment"
+    "$secret"
+  )
+  run gcloud run jobs deploy "$job" --image="$image" "${choices[@]}" ${network[@]+"${network[@]}"} \
+    --project="$project" --region="$region" --quiet
+  run gcloud run jobs add-iam-policy-binding "$job" --role=roles/run.invoker \
+    --member="serviceAccount:$account_scheduler" --project="$project" --region="$region"
+  [[ "$options" == *" --schedule "* ]] || continue
+  clock="$prefix-model-training-${use_case//_/-}"
+  how_to_schedule "$clock"
+  run gcloud scheduler jobs "$verb" http "$clock" \
+    --schedule="$cron" --time-zone="$time_zone" \
+    --uri="https://run.googleapis.com/v2/projects/$project/locations/$region/jobs/$job:run" \
+    --http-method=POST --message-body='{}' "$header=Content-Type=application/json" \
+    --oauth-service-account-email="$account_scheduler" \
+    --attempt-deadline=1800s --max-retry-attempts=5 --min-backoff=600s --max-backoff=3600s \
+    --location="$region" --project="$project"
+done

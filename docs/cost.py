@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import sys
 
-from deploy import limits
-from deploy.volumes import Size
+from offline import limits
 from offline.cost.page import shown, summary
 from offline.cost.prices import charges, prices
 from offline.cost.usage import IDLE_S, START_S, conditions, days_retained, usage
+from offline.volumes import Size
 
 OPENING = """\
 # Cost
@@ -33,7 +33,7 @@ No set-up is needed: `python3 -m offline.cost`, with Python 3.11 and nothing els
 does the same.
 
 Bytes scanned are those of every statement of every function, by \
-[deploy/volumes.py](scale.md), times how often the code runs it.
+[offline/volumes.py](scale.md), times how often the code runs it.
 A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
 is what it really was.
 Lookups and scorings by user pay for queries: who comes alone pays one of his own; \
@@ -154,7 +154,7 @@ CLOSING = """\
 - Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings; the calculator says which are too low for a size.
 - Scorings online: what is scored on the stream needs no `score`; a few requests an hour keep an instance up as well as many do.
 - Scoring the stream by features of users: from some ten thousand events a day on it costs more than all else; score events by their own fields (`--stream-scores-events`), or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro), which bills no bytes.
-- The stream: exclude the platform's lines of requests from the log (an exclusion filter of the sink `_Default`); events published many to a request count their own bytes and not 1,000 each; `max_instances` in `deploy/functions.toml` bounds what scoring queries can cost.
+- The stream: exclude the platform's lines of requests from the log (an exclusion filter of the sink `_Default`); events published many to a request count their own bytes and not 1,000 each; `--max-instances` in its `deploy.sh` bounds what scoring queries can cost.
 - Keep less: partition expiry is the cheapest saving where history is not needed.
 """  # noqa: E501
 

@@ -10,10 +10,9 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from deploy import limits, volumes
-from deploy.deployment import Alerts
-from deploy.limits import Limit
-from deploy.volumes import (
+from offline import limits, volumes
+from offline.limits import Limit
+from offline.volumes import (
     GIB,
     KEPT,
     LATE,
@@ -28,7 +27,6 @@ from propensity.settings import Settings
 
 BUCKETS = {table.name for table in tables.TABLES if table.buckets}
 SETTINGS = Settings(project="p")
-ALERTS = Alerts()
 
 
 def of(users: int) -> Size:
@@ -55,7 +53,7 @@ OPENING = """\
 <!-- Written by `python -m docs.scale > docs/scale.md`; edit docs/scale.py. -->
 
 How many bytes each statement of each function reads, by arithmetic, and which limits that exceeds.
-Nothing here has run on Google Cloud; `deploy/volumes.py` computes it from `deploy/statements.toml`, and a test holds that file against the statements: tables, columns, and the condition on partitions.
+Nothing here has run on Google Cloud; `offline/volumes.py` computes it from `offline/statements.toml`, and a test holds that file against the statements: tables, columns, and the condition on partitions.
 
 BigQuery compares `maximum_bytes_billed` with an [estimate](https://cloud.google.com/bigquery/docs/estimate-costs) that it makes before a query runs.
 The estimate knows the columns that a statement names and the partitions that its constants leave, and not what clusters will spare: it is rows × bytes of the columns.
@@ -95,7 +93,7 @@ Settings are enough; the bill is the limit before any bound is:
 
 - 01-Predictions: by [what was measured](benchmarks.md#predictions), fifty millions are 800 processor seconds of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
   Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
-  Where the hour is too short, raise `cpu` of `predictions` in `deploy/functions.toml`; scoring in BigQuery itself is not there yet.
+  Where the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`; scoring in BigQuery itself is not there yet.
 - Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
 - `score_stream` by features of users bills most of the day's partitions for each group: score events by their own fields, or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro) instead of bytes.
 """  # noqa: E501
@@ -241,7 +239,7 @@ def _billed() -> list[str]:
 def limits_of(size: Size) -> list[Limit]:
     """Return all limits, as they are by default."""
     return limits.limits(
-        size, SETTINGS, run_bytes=ALERTS.run_bytes, day_bytes=ALERTS.day_bytes
+        size, SETTINGS, run_bytes=limits.RUN_BYTES, day_bytes=limits.DAY_BYTES
     )
 
 

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from deploy import functions
-from deploy.access import OBJECT_ROLES, READER
 from deploy.functions import Function
-from deploy.resources import OWN_ROLES
+from deploy.render import OBJECT_ROLES, OWN_ROLES, READER
 from propensity import topics
 from propensity.tables import TABLES
 
@@ -40,13 +39,13 @@ Three accounts run nothing:
 training jobs |
 | `propensity-push` | call the functions that Pub/Sub pushes to; Pub/Sub may sign \
 as it, and nobody else |
-| `propensity-build` | write images to Artifact Registry and lines to the log, and \
-read what was uploaded to be built (`gcf-v2-*`), no other bucket |
+| `propensity-build` | write images to the deployment's repository and lines to the \
+log, and \
+read what was uploaded to be built (`run-sources-*`), no other bucket |
 
 Pub/Sub's own account may publish to `propensity-dead-letters` and take what could not \
 be delivered from our subscriptions.
-With `DEPLOY_REPOSITORY` the builder may write images to that repository, and nowhere \
-else; with `DEPLOY_KMS_KEY` and `DEPLOY_FUNCTIONS_KMS_KEY` Google's services may use \
+With `DEPLOY_KMS_KEY` and `DEPLOY_FUNCTIONS_KMS_KEY` Google's services may use \
 these keys, each by the account that it has in the project.
 `DEPLOY_PRODUCERS` names who may publish to `propensity-events`; all else that comes \
 there has come from them.
@@ -57,7 +56,7 @@ Every function is deployed `--no-allow-unauthenticated`: without the invoker's r
 Cloud Run answers 403 before any code of ours runs, and the token must be made out for \
 that very function.
 What only Cloud Scheduler and Pub/Sub call takes no request from outside the project's \
-network at all (`--ingress-settings=internal-only`).
+network at all (`--ingress=internal`).
 The one stated exception are `get_proba` and `score`: they can be reached from any \
 network, by those whom `DEPLOY_CALLERS` names, and by nobody where it names nobody; \
 with `DEPLOY_INGRESS=internal-and-gclb` through a load balancer only.
@@ -102,7 +101,9 @@ for it, each on one resource: SQL is parsed for the tables that it reads and wri
 view is read as the tables behind it, an upload that must not overwrite creates, any \
 other overwrites.
 A call that no rule knows fails the test.
-What is granted is read from the very commands that a deployment runs.
+What is granted is read from the JSON that Terraform reads \
+(`deploy/terraform/generated/functions.json`); a test holds what Terraform plans of \
+it.
 
 The test fails where a call needs what is not granted, and names function, resource, \
 permission and the line of `functions.toml`.
@@ -157,10 +158,12 @@ which BigQuery keeps for a day, and the log are under Google's in any case.
 
 ## Audit
 
-- `deploy/deploy_all.sh --dry-run` prints every binding as the command that makes it.
-- What is taken out of `functions.toml` stays granted where it was: the set-up adds, \
-and takes nothing away but in a teardown.
-  Compare `gcloud asset search-all-iam-policies` with the table after such a change.
+- `deploy/setup.sh --dry-run` is Terraform's plan: every binding that is made, \
+changed or removed.
+- What is taken out of `functions.toml` or of the settings is taken away by the next \
+`deploy/setup.sh`; who was let in to call a function by hand is out after it, too.
+  A right that was given by hand on something else is not in its state and stays: \
+compare `gcloud asset search-all-iam-policies` with the table now and then.
 - `propensity doctor --function=NAME`, run as a function's account, asks Google \
 Cloud whether it may do what it must.
 - BigQuery's audit log is always on: `principalEmail` is the function; its jobs have \

@@ -11,4 +11,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment
 ``cost``                a room: estimate the bill of a deployment
+``volumes``             bytes of every statement, by the size of a deployment
+``limits``              how often statements run, and which limits a size exceeds
+``ready``               checks that a deployment can be set up; old types of tables
 """

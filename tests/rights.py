@@ -2,7 +2,7 @@
 What recorded calls need on Google Cloud, and whether what is granted is just that.
 
 ``needs`` makes of every call the permissions that Google asks for, each on one
-resource. ``grants`` reads the commands of a deployment that bind an account to roles.
+resource. ``grants`` reads what Terraform reads, and binds accounts to roles by.
 ``narrower`` are needs that no grant covers, ``wider`` the grants, or parts of them,
 without which nothing would be missing. A call that no rule knows is an error: what is
 not understood is not proved.
@@ -34,10 +34,13 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import sqlglot
 from sqlglot import exp
 
-from deploy import access
+from deploy import functions, render
 from deploy.deployment import Deployment
-from deploy.resources import OWN_ROLES
+from deploy.render import OWN_ROLES
+from propensity import topics
 from tests.recorder import BIGQUERY, GRPC, STORAGE, Call
+
+GRANTED = render.TERRAFORM / "generated" / "functions.json"
 
 PROJECT, DATASET, TABLE, BUCKET, OBJECT, TOPIC = (
     "project", "dataset", "table", "bucket", "object", "topic",
@@ -442,38 +445,59 @@ def _own(role: str) -> str:
 
 
 def grants(d: Deployment, target: str) -> list[Grant]:
-    """Return what a deployment grants to a function, by the commands that do."""
-    account = d.account(target)
+    """
+    Return what a deployment grants to a function: what Terraform reads of it.
+
+    A function that is not as ``functions.toml`` has it is granted what would be written
+    of it then.
+    """
+    [one] = [each for each in d.functions if each.target == target]
+    if one in functions.load():
+        given = json.loads(GRANTED.read_text())[target]["rights"]
+    else:
+        given = list(render.rights(one))
     return [
-        _granted(step.what, command)
-        for step in access.rights(d)
-        for command in step.create
-        if any(f":{account}" in word for word in command) and "secrets" not in command
+        _granted(d, target, right)
+        for right in given
+        if d.settings.ga4_dataset
+        or (right["name"] != "ga_events" and right["on"] != "export")
     ]
 
 
-def _granted(what: str, command: Sequence[str]) -> Grant:
-    words = " ".join(command)
-    if statement := re.search(r"GRANT `(\S+)` ON SCHEMA `[^.`]+\.(\w+)`", words):
-        return Grant(what, statement[1], DATASET, statement[2])
-    role = re.search(r"--role=(\S+)", words)[1]
-    if command[0] == "bq":
-        return Grant(what, role, TABLE, command[-1].partition(":")[2])
-    kind = command[1]
-    if kind == "projects":
-        return Grant(what, role, PROJECT)
-    if kind == "pubsub":
-        return Grant(what, role, TOPIC, command[4])
-    if kind != "storage":
-        raise NoRule(words)
-    condition = next((one for one in command if one.startswith("--condition")), "")
-    begins = re.search(
-        r'startsWith\("projects/_/buckets/[^/]+/objects/([^"]*)"', condition
+# By what a right is on: how it is told.
+_TOLD = {
+    PROJECT: "is {role} in the project",
+    TABLE: "may {verb} {name}",
+    "export": "has {role} on dataset {name}",
+    "objects": "may {verb} objects {name}",
+    BUCKET: "may list the names in the bucket",
+    TOPIC: "may publish to {name}",
+}
+_VERBS = {"table_appender": "append to", "table_writer": "change"}
+_VERBS |= {"view_keeper": "replace", render.READER: "read"}
+
+
+def _granted(d: Deployment, target: str, right: Mapping[str, str]) -> Grant:
+    on, role = right["on"], right["role"]
+    prefix, suffix = right["prefix"], right["suffix"]
+    if not role.startswith("roles/"):
+        role = f"projects/{d.project}/roles/{d.prefix}_{role}"
+    kind, *place = {
+        PROJECT: (PROJECT,),
+        TABLE: (TABLE, f"{d.settings.dataset}.{right['name']}"),
+        "export": (DATASET, d.settings.export.rpartition(".")[2]),
+        "objects": (OBJECT, prefix, suffix),
+        BUCKET: (BUCKET,),
+        TOPIC: (TOPIC, topics.topic_name(d.settings, right["name"] or topics.EVENTS)),
+    }[on]
+    what = _TOLD[on].format(
+        role=right["role"].rpartition("/")[2],
+        verb=right["verb"] or _VERBS.get(right["role"]),
+        name=place[0]
+        if on in ("export", TOPIC)
+        else right["name"] or prefix + ("*" + suffix if suffix else ""),
     )
-    ends = re.search(r'endsWith\("([^"]*)"\)', condition)
-    if begins is None:
-        return Grant(what, role, BUCKET)
-    return Grant(what, role, OBJECT, begins[1], ends[1] if ends else "")
+    return Grant(f"{d.name(target)} {what}", role, kind, *place)
 
 
 # -- whether it is just that ----------------------------------------------------------

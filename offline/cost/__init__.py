@@ -7,8 +7,8 @@ Estimate the monthly bill of a deployment before it exists.
 ``command``   the options of a size, and the command of Python alone
 ``__main__``  ``python3 -m offline.cost``, where nothing is set up
 
-Scanned bytes follow from ``deploy/statements.toml`` and ``deploy/limits.py``, storage
-from rows and their retention, computing from ``deploy/functions.toml``. Taxes,
+Scanned bytes follow from ``offline/statements.toml`` and ``offline/limits.py``, storage
+from rows and their retention, computing from the ``deploy.sh`` of each function. Taxes,
 discounts, builds, the GA4 export's own storage and data that leave the region are left
 out.
 

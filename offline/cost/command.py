@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from deploy.limits import QUERY_USERS
-from deploy.volumes import Size
 from offline.cost.page import Estimate
+from offline.limits import QUERY_USERS
+from offline.volumes import Size
 
 
 @dataclass(frozen=True)

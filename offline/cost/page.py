@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from deploy.limits import MONTH_S
-from deploy.volumes import Size
 from offline.cost.prices import GIB, UNITS, by_service, charges, prices
 from offline.cost.usage import IDLE_S, exceeded, up_s, usage
+from offline.limits import MONTH_S
+from offline.volumes import Size
 
 
 def summary(size: Size) -> str:

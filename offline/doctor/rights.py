@@ -11,7 +11,7 @@ from urllib.parse import quote
 import requests
 
 from deploy import functions
-from deploy.resources import OWN_ROLES
+from deploy.render import OWN_ROLES
 from offline.doctor.examination import (
     GOOGLE,
     PATIENCE_S,

@@ -205,7 +205,7 @@ def check_stream(exam: Examination) -> None:
             exam.error(
                 f"{name}: scores are {minutes:,.0f} minutes behind the events",
                 "see the log of score_stream: it fails, or needs more instances "
-                "(max_instances in deploy/functions.toml)",
+                "(--max-instances in 04-StreamFeatures/deploy.sh)",
             )
     letters = exam.warehouse.rows(statement("dead_letter_reasons"), window)
     if letters:

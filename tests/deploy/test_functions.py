@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 
 import pytest
 
-from deploy import deployment, functions, services
+from deploy import deployment, functions
 from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
 from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
@@ -18,6 +19,8 @@ from tests.deploy.conftest import ROOT
 
 EVERY = functions.load()
 BY_TARGET = {one.target: one for one in EVERY}
+# Cloud Scheduler waits no longer for an answer.
+ATTEMPT_DEADLINE_S = 1800
 GIB = {"512Mi": 0.5, "1Gi": 1, "2Gi": 2, "4Gi": 4, "8Gi": 8}
 
 
@@ -68,15 +71,15 @@ class TestEveryFunction:
     def test_has_as_many_threads_as_requests(self, one):
         """THREADS is its concurrency where it is threaded, and not set where it is
         asynchronous."""
-        from deploy import deployment
-        from tests.deploy.conftest import SETTINGS
+        script = (ROOT / one.folder / "deploy.sh").read_text()
+        [choices] = [
+            block
+            for block in re.findall(r"^choices=\(\n(.*?)^\)", script, re.M | re.S)
+            if f"--function={one.target}\n" in block
+        ]
+        threads = re.findall(r"THREADS=(\d+)", choices)
 
-        made = services.environment(deployment.of(SETTINGS), one)
-
-        threads = str(one.concurrency) if one.serving == THREADED else None
-        assert made.get("THREADS") == threads
-        assert made["PROPENSITY_BUCKET"] == "my-bucket"
-        assert not [name for name in made if name.startswith("DEPLOY_")]
+        assert threads == ([f"{one.concurrency}"] if one.serving == THREADED else [])
 
     def test_answers_a_push_before_it_comes_again(self, one):
         """It ends before Pub/Sub takes the message for lost."""
@@ -86,7 +89,7 @@ class TestEveryFunction:
     def test_is_closed_to_networks_that_need_it_not(self, one):
         """What the scheduler or Pub/Sub calls takes no request from outside."""
         is_called = bool(one.schedule or one.subscriptions)
-        assert one.ingress == ("internal-only" if is_called else "all")
+        assert one.ingress == ("internal" if is_called else "all")
 
 
 class TestTogether:
@@ -122,7 +125,7 @@ class TestTogether:
             min(first.minimum_backoff_s * 2**attempt, first.maximum_backoff_s)
             for attempt in range(first.retries)
         )
-        longest_s = services.ATTEMPT_DEADLINE_S * (1 + first.retries) + pauses_s
+        longest_s = ATTEMPT_DEADLINE_S * (1 + first.retries) + pauses_s
         gap_s = 3600 * (int(later_hour) - int(hour)) + 60 * (
             int(later_minute) - int(minute)
         )
@@ -157,7 +160,7 @@ class TestTogether:
         over: the lease answers 409 while it runs, and its result then."""
         training = BY_TARGET["model_training"]
         clock = training.schedule
-        asked_s = services.ATTEMPT_DEADLINE_S + sum(
+        asked_s = ATTEMPT_DEADLINE_S + sum(
             min(clock.minimum_backoff_s * 2**attempt, clock.maximum_backoff_s)
             for attempt in range(clock.retries)
         )
@@ -170,14 +173,8 @@ class TestMistakes:
         [
             ('reads = ["ma_prediction_table"]', "ma_prediction_table"),
             ('publishes = ["event"]', "event"),
-            ('serving = "fast"', "fast"),
-            ('ingress = "open"', "open"),
+            ("memory = 1", "memory"),
             ("colour = 1", "colour"),
-            (
-                'schedule = { cron = "* * * * *", retries = 9, minimum_backoff_s = 1, '
-                "maximum_backoff_s = 1 }",
-                "five times",
-            ),
         ],
     )
     def test_are_named(self, tmp_path, line, told):
@@ -191,3 +188,28 @@ class TestMistakes:
 
         with pytest.raises(FunctionsError, match=told):
             functions.load(file)
+
+    def test_of_a_function_that_no_script_deploys_are_named(self, tmp_path):
+        """Rights of what is never there are no use."""
+        file = tmp_path / "functions.toml"
+        file.write_text(functions.FILE.read_text() + "\n[lookup]\n")
+
+        with pytest.raises(FunctionsError, match="lookup: no deploy.sh"):
+            functions.load(file)
+
+    def test_of_a_script_are_named(self, tmp_path):
+        """A clock that asks more often than there is, networks that there are not."""
+        for one in ROOT.glob("0*/*.sh"):
+            (tmp_path / one.parent.name).mkdir(exist_ok=True)
+            shutil.copy(one, tmp_path / one.parent.name)
+        for name, before, after, told in (
+            ("scheduler.sh", "attempts=5", "attempts=9", "five times"),
+            ("deploy.sh", "--ingress=internal ", "--ingress=open ", "open"),
+        ):
+            script = tmp_path / "00-ModelTraining" / name
+            text = script.read_text()
+            assert before in text
+            script.write_text(text.replace(before, after))
+            with pytest.raises(FunctionsError, match=told):
+                functions.load(root=tmp_path)
+            script.write_text(text)

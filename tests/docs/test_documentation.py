@@ -30,7 +30,7 @@ from starlette.requests import Request
 
 from commands import cli
 from deploy import functions
-from deploy.resources import OWN_ROLES
+from deploy.render import OWN_ROLES
 from docs import security as security_page
 from docs import tables as tables_page
 from local.demos import shop

@@ -13,11 +13,10 @@ from datetime import date
 
 import pytest
 
-from deploy import functions, limits, volumes
-from deploy.deployment import Alerts
-from deploy.volumes import Size
+from deploy import functions
 from docs import cost as cost_page
 from local.stack.state import ROOT
+from offline import limits, volumes
 from offline.cost.command import main
 from offline.cost.page import summary
 from offline.cost.prices import TIB, UNITS, Line, by_service, charges, prices
@@ -33,6 +32,7 @@ from offline.cost.usage import (
     up_s,
     usage,
 )
+from offline.volumes import Size
 from propensity.online.question import MAXIMUM_USERS
 from propensity.settings import Settings
 
@@ -53,7 +53,7 @@ def scanned(size: Size, function: str) -> float:
 
 class TestUse:
     def test_scans_are_those_of_the_statements(self):
-        """What is scanned is what deploy/volumes.py says of each statement."""
+        """What is scanned is what offline/volumes.py says of each statement."""
         [training] = [
             one
             for one in volumes.readings(SMALL)
@@ -212,8 +212,8 @@ class TestLimits:
 
         assert query.value == Settings(project="p").maximum_bytes_billed
         assert "`training_rows.sql` of `model_training`" in query.what
-        assert found["DEPLOY_ALERT_RUN_BYTES"].value == Alerts().run_bytes
-        assert found["DEPLOY_ALERT_DAY_BYTES"].value == Alerts().day_bytes
+        assert found["DEPLOY_ALERT_RUN_BYTES"].value == limits.RUN_BYTES
+        assert found["DEPLOY_ALERT_DAY_BYTES"].value == limits.DAY_BYTES
         # All that is scheduled, on a first of the month that is a Monday.
         assert found["DEPLOY_ALERT_DAY_BYTES"].needed > 2 * query.needed
 

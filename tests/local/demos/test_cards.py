@@ -32,11 +32,11 @@ from local.demos.cards_tables import (
     Window,
     by_version,
     day_table,
+    messages_text,
+    optimum_text,
     shown,
-    told_messages,
-    told_optimum,
-    told_switch,
-    told_training,
+    switch_text,
+    training_text,
     version_table,
 )
 from local.errors import LocalError
@@ -241,7 +241,7 @@ class TestWords:
         for row in rows[:7]:
             row["label"] = None
         counts = {"stored_rows": 840, "events": 800, "truths": 803, "dead_letters": 12}
-        lines = told_messages(plan, counts, rows, "12 bad_value", 9.6)
+        lines = messages_text(plan, counts, rows, "12 bad_value", 9.6)
 
         assert "840 transactions sent, 840 stored, 40 of them duplicates" in lines
         assert "12 dead letters: 12 bad_value" in lines
@@ -264,7 +264,7 @@ class TestWords:
             "promoted": promoted,
             "verdict": "because",
         }
-        told = told_training(answer, stop=NOW, sent=2_000, truths=1_500)
+        told = training_text(answer, stop=NOW, sent=2_000, truths=1_500)
 
         assert told.startswith("2026-07-15 10:30  2,000 transactions and 1,500 truths")
         assert words in told
@@ -299,12 +299,12 @@ class TestWords:
         window = Window(
             began, began + timedelta(seconds=60), began + timedelta(hours=1)
         )
-        told = told_switch({"model_version": 1}, rows[::-1], window)
+        told = switch_text({"model_version": 1}, rows[::-1], window)
 
         assert "scored by version: 50 by 0, then 700 by 1" in told
         assert "score 90 ms at the median" in told
         later = Window(NOW + timedelta(days=1), NOW, NOW)
-        assert "none" in told_switch({"model_version": 1}, rows, later)
+        assert "none" in switch_text({"model_version": 1}, rows, later)
 
     def test_the_optimum_is_said_where_it_is_known(self, transactions):
         """Of real transactions it is not."""
@@ -317,8 +317,8 @@ class TestWords:
             is_fraud=np.zeros(1, bool),
         )
 
-        assert optimum in told_optimum(transactions)
-        assert "nobody knows" in told_optimum(real)
+        assert optimum in optimum_text(transactions)
+        assert "nobody knows" in optimum_text(real)
 
 
 class Scripted(BaseHTTPRequestHandler):
@@ -371,8 +371,8 @@ class TestOnline:
 
         assert online.versions == [0, 1]
         assert online.too_early == 2
-        assert "2 before anything served; 0 failed" in online.told
-        assert "answered by version 0, then 1" in online.told
+        assert "2 before anything served; 0 failed" in online.summary
+        assert "answered by version 0, then 1" in online.summary
         assert [one["V1"] for one in Scripted.bodies[:3]] == ["1.0", "2.0", "1.0"]
 
     def test_failures_are_counted_by_what_they_were(self, server):
@@ -381,7 +381,7 @@ class TestOnline:
         online = self.asked(server)
 
         assert online.versions == [4]
-        assert "2 failed {'503': 1, '409': 1}" in online.told
+        assert "2 failed {'503': 1, '409': 1}" in online.summary
 
     def test_a_server_that_is_not_there_is_a_failure(self):
         """And no end of the demo."""
@@ -391,8 +391,8 @@ class TestOnline:
             time.sleep(0.01)
         online.stop()
 
-        assert "answered by version none, - at the median" in online.told
-        assert "'ConnectionError'" in online.told
+        assert "answered by version none, - at the median" in online.summary
+        assert "'ConnectionError'" in online.summary
 
 
 class TestOptions:

@@ -1,0 +1,104 @@
+# shellcheck shell=bash
+# Sourced by every script: reads its options and deploy/settings.env, and runs commands,
+# or prints them with --dry-run. A script names in `takes` what else it takes.
+
+root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
+settings="$root/deploy/settings.env"
+dry_run="" options=" "
+usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
+
+while [[ $# -gt 0 ]]; do
+  case "$1" in
+  --dry-run) dry_run=yes ;;
+  --settings) settings="$(cd "$(dirname "$2")" && pwd)/$(basename "$2")" && shift ;;
+  --settings=*) set -- "$1" --settings "${1#*=}" "${@:2}" ;;
+  -h | --help) usage && exit 0 ;;
+  *)
+    if [[ " ${takes:-} " != *" ${1%%=*} "* ]]; then
+      printf '%s: unknown option %s\n\n' "$0" "$1" >&2 && usage >&2 && exit 2
+    fi
+    options+="$1 "
+    ;;
+  esac
+  shift
+done
+cd "$root" || exit 1
+
+python=""
+for one in "$root/.venv/bin/python" python3 python3.13 python3.12 python3.11; do
+  if "$one" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+    python="$one" && break
+  fi
+done
+[[ -n "$python" ]] || { echo "deploy: Python 3.11 or newer is needed" >&2 && exit 1; }
+
+# project, region, prefix and all else that scripts call by name: settings, checked, and
+# what Terraform has created, by its outputs.
+read_names() {
+  local names
+  names="$("$python" -m deploy shell --settings "$settings" ${dry_run:+--dry-run} "$@")"
+  eval "$names"
+}
+case "$folder" in deploy) read_names --without-outputs ;; *) read_names ;; esac
+
+# Run a command, or print it so that a shell would run the same.
+run() {
+  if [[ -z "$dry_run" ]]; then "$@"; else printf '%q ' "$@" && echo; fi
+}
+
+# Tell whether a function is one of DEPLOY_FUNCTIONS.
+deploys() {
+  [[ " $functions " == *" $1 "* ]] || { echo "# $1 is not among DEPLOY_FUNCTIONS" && false; }
+}
+
+# Put together what is uploaded for a function of this folder: main.py, its lock as
+# requirements.txt, and the package.
+stage() {
+  run "$python" -m deploy.stage "$folder" "$staged/$1" --locked \
+    --requirements="${2:-requirements.txt}"
+}
+
+# Print the address of a function.
+url_of() {
+  local service="$prefix-${1//_/-}"
+  if [[ -n "$dry_run" ]]; then
+    echo "https://$service-PROJECT_NUMBER.$region.run.app"
+  else
+    gcloud run services describe "$service" --project="$project" --region="$region" \
+      --format='value(status.url)'
+  fi
+}
+
+# Set the words with which a schedule is made, or changed where it is there.
+how_to_schedule() {
+  verb=create header=--headers
+  if [[ -z "$dry_run" ]] && gcloud scheduler jobs describe "$1" --project="$project" \
+    --location="$region" --format='value(name)' >/dev/null 2>&1; then
+    verb=update header=--update-headers
+  fi
+}
+
+# What all functions have in common. Nobody calls one without the invoker's role.
+common=(
+  --project="$project" --region="$region" --no-allow-unauthenticated
+  --image="$repository"
+  --build-service-account="projects/$project/serviceAccounts/$account_build"
+)
+if [[ -n "$vpc_connector" ]]; then
+  common+=(--vpc-connector="$vpc_connector" --vpc-egress="$vpc_egress")
+else
+  common+=(--clear-vpc-connector)
+fi
+if [[ -n "$functions_kms_key" ]]; then
+  common+=(--key="$functions_kms_key")
+else
+  common+=(--clear-key)
+fi
+common+=(--quiet)
+# The key of the list of suppressed users, for those that read the list.
+if [[ -n "$suppression_secret" ]]; then
+  secret="--set-secrets=PROPENSITY_SUPPRESSION_KEY=$suppression_secret:latest"
+else
+  secret="--clear-secrets"
+fi

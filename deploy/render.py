@@ -1,0 +1,171 @@
+"""
+What Terraform reads: tables, topics, rights and use cases, as JSON files.
+
+    python -m deploy.render
+
+A test fails while one is not as the code has it. ``terraform/`` lists none of these
+itself: its files say ``jsondecode(file(...))``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from deploy import functions
+from deploy.functions import Function
+from propensity import tables, topics, usecases
+from propensity.privacy import consent
+from propensity.schema import Column, Table
+from propensity.settings import CONSENTS
+from propensity.statements import statement
+
+TERRAFORM = Path(__file__).with_name("terraform")
+
+# What stands for the dataset and the export in the text of a view.
+DATASET, EXPORT = "PROJECT.DATASET", "PROJECT.EXPORT"
+
+# The rights that no role of Google's holds alone: title and permissions.
+OWN_ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
+    name: (one["title"], tuple(one["permissions"]))
+    for name, one in json.loads((TERRAFORM / "roles.json").read_text()).items()
+}
+OBJECT_ROLES = {
+    "read": "roles/storage.objectViewer",
+    "create": "roles/storage.objectCreator",
+    "replace": "roles/storage.objectUser",
+}
+READER = "roles/bigquery.dataViewer"
+PUBLISHER = "roles/pubsub.publisher"
+
+# Types as the API spells them.
+_API = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
+
+
+def rights(one: Function) -> Iterator[dict[str, str]]:
+    """
+    Yield what a function may do, each right on the smallest thing that there is.
+
+    Returns:
+        ``on``: project, table, export, bucket, objects or topic; ``role``: one of
+        Google's, or of OWN_ROLES; ``name``: of a table or topic; ``verb``, ``prefix``
+        and ``suffix``: of objects and their names. What does not apply is empty.
+    """
+
+    def right(on: str, role: str, name: str = "", verb: str = "") -> dict[str, str]:
+        prefix, _, suffix = name.partition("*") if verb else ("", "", "")
+        made = {"on": on, "role": role, "name": "" if verb else name, "verb": verb}
+        return {**made, "prefix": prefix, "suffix": suffix}
+
+    if one.runs_queries:
+        yield right("project", "roles/bigquery.jobUser")
+    if one.large_results:
+        yield right("project", "roles/bigquery.readSessionUser")
+    for role, names in (
+        (READER, one.reads),
+        ("table_appender", one.appends),
+        ("table_writer", one.writes),
+        ("view_keeper", one.views),
+    ):
+        yield from (right("table", role, name) for name in names)
+    if one.reads_export:
+        yield right("export", READER)
+    for verb, names_of in one.objects:
+        if verb == "list":
+            # Names are listed of a bucket: no condition on an object's name holds.
+            yield right("bucket", "object_lister")
+        else:
+            yield right("objects", OBJECT_ROLES[verb], names_of, verb)
+    for topic in one.publishes:
+        yield right("topic", PUBLISHER, topic)
+
+
+def _function(one: Function) -> dict[str, Any]:
+    return {
+        "title": f"runs {one.target}",
+        "is_public": one.ingress == "all",
+        "is_scheduled": one.schedule is not None,
+        "per_use_case": bool(one.schedule and one.schedule.per_use_case),
+        "skips_events": bool(one.schedule and one.schedule.skips),
+        "needs_key": one.needs_key,
+        "subscriptions": [each.name for each in one.subscriptions],
+        "rights": list(rights(one)),
+    }
+
+
+def _column(one: Column) -> dict[str, Any]:
+    mode = "REPEATED" if one.repeated else "REQUIRED" if one.required else "NULLABLE"
+    made: dict[str, Any] = {"name": one.name, "type": _API.get(one.type, one.type)}
+    made |= {"mode": mode, "description": one.description}
+    if one.fields:
+        made["fields"] = [_column(part) for part in one.fields]
+    return made
+
+
+def _table(one: Table) -> dict[str, Any]:
+    return {
+        "description": one.description,
+        "partition": one.partition,
+        "buckets": one.buckets,
+        "expiration_days": one.expiration_days,
+        "requires_filter": one.requires_filter,
+        "clustering": list(one.clustering),
+        "schema": [_column(column) for column in one.columns],
+    }
+
+
+def _views() -> dict[str, Any]:
+    # A view has no default dataset to find its tables in. What the compaction makes of
+    # stream_features later is its own.
+    features = statement("stream_features").replace("`stream_", f"`{DATASET}.stream_")
+    return {
+        "stream_features": features.strip(),
+        "ga_events": {
+            one: consent.events_view(EXPORT, require=one).strip() for one in CONSENTS
+        },
+    }
+
+
+def files() -> dict[Path, Any]:
+    """Return what each file holds."""
+    every = functions.load()
+    known = {
+        name: {"reads_export": one.reads_export, "scores_events": one.scores_events}
+        for name, one in ((name, usecases.load(name)) for name in usecases.names())
+    }
+    generated = TERRAFORM / "generated"
+    return {
+        generated / "tables.json": {one.name: _table(one) for one in tables.TABLES},
+        generated / "views.json": _views(),
+        generated / "topics.json": {
+            "topics": list(topics.TOPICS),
+            "subscriptions": {one.name: asdict(one) for one in topics.SUBSCRIPTIONS},
+        },
+        generated / "functions.json": {one.target: _function(one) for one in every},
+        generated / "use_cases.json": known,
+        # A root of its own reads nothing outside its folder.
+        TERRAFORM / "watch" / "watched.json": {
+            "use_cases": known,
+            "functions": {
+                one.target: {"skips_events": bool(one.schedule and one.schedule.skips)}
+                for one in every
+            },
+            "subscriptions": {one.name: one.function for one in topics.SUBSCRIPTIONS},
+        },
+    }
+
+
+def main() -> None:
+    """Write every file that is not as it should be."""
+    for file, content in files().items():
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        if not file.is_file() or file.read_text() != text:
+            file.write_text(text)
+            print(file.relative_to(TERRAFORM.parent.parent))
+
+
+if __name__ == "__main__":
+    main()

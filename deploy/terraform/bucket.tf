@@ -1,0 +1,59 @@
+# Models, leases, the archive of events, exports.
+
+resource "google_storage_bucket" "this" {
+  project                     = var.project
+  name                        = var.bucket
+  location                    = var.location
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = var.delete_data
+  labels                      = local.labels
+
+  # What is replaced, such as champion.json, can be had back for a month.
+  versioning {
+    enabled = true
+  }
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      with_state                 = "ARCHIVED"
+      days_since_noncurrent_time = 30
+    }
+  }
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = 400
+      matches_prefix = ["runs/"]
+    }
+  }
+  lifecycle_rule {
+    action {
+      type          = "SetStorageClass"
+      storage_class = "NEARLINE"
+    }
+    condition {
+      age            = 60
+      matches_prefix = ["archive/", "exports/"]
+    }
+  }
+  lifecycle_rule {
+    action {
+      type = "AbortIncompleteMultipartUpload"
+    }
+    condition {
+      age = 7
+    }
+  }
+  dynamic "encryption" {
+    for_each = var.kms_key != "" ? [var.kms_key] : []
+    content {
+      default_kms_key_name = encryption.value
+    }
+  }
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+}

@@ -1,0 +1,121 @@
+# The dataset, its tables and its views: what users are about, and what is said of them.
+
+resource "google_bigquery_dataset" "this" {
+  project                    = var.project
+  dataset_id                 = local.dataset
+  location                   = var.location
+  description                = "Propensity"
+  labels                     = local.labels
+  delete_contents_on_destroy = var.delete_data
+
+  dynamic "default_encryption_configuration" {
+    for_each = var.kms_key != "" ? [var.kms_key] : []
+    content {
+      kms_key_name = default_encryption_configuration.value
+    }
+  }
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent, terraform_data.settings]
+}
+
+# A column that is added, a description, an expiry: changed in place. What would make a
+# table anew, such as another type or another partition, is refused: deletion_protection.
+resource "google_bigquery_table" "table" {
+  for_each                 = local.tables
+  project                  = var.project
+  dataset_id               = google_bigquery_dataset.this.dataset_id
+  table_id                 = each.key
+  description              = each.value.description
+  schema                   = jsonencode(each.value.schema)
+  clustering               = each.value.clustering
+  require_partition_filter = each.value.requires_filter
+  labels                   = local.labels
+  deletion_protection      = !var.delete_data
+
+  dynamic "time_partitioning" {
+    for_each = each.value.buckets == 0 ? [lookup(var.retention_days, each.key, each.value.expiration_days)] : []
+    content {
+      type          = "DAY"
+      field         = each.value.partition
+      expiration_ms = time_partitioning.value == 0 ? null : time_partitioning.value * 24 * 3600 * 1000
+    }
+  }
+  dynamic "range_partitioning" {
+    for_each = each.value.buckets == 0 ? [] : [each.value.buckets]
+    content {
+      field = each.value.partition
+      range {
+        start    = 0
+        end      = range_partitioning.value
+        interval = 1
+      }
+    }
+  }
+  dynamic "encryption_configuration" {
+    for_each = var.kms_key != "" ? [var.kms_key] : []
+    content {
+      kms_key_name = encryption_configuration.value
+    }
+  }
+  lifecycle {
+    # A table that was there before keeps its key.
+    ignore_changes = [encryption_configuration]
+  }
+}
+
+resource "google_bigquery_table" "stream_features" {
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = "stream_features"
+  description         = "One row per user of the stream: exact features"
+  labels              = local.labels
+  deletion_protection = false
+
+  view {
+    query          = replace(local.views.stream_features, "PROJECT.DATASET", "${var.project}.${local.dataset}")
+    use_legacy_sql = false
+  }
+  lifecycle {
+    # The compaction gives it another text every day: only a missing one is made.
+    ignore_changes = [view, schema]
+  }
+  depends_on = [google_bigquery_table.table]
+}
+
+# -- the GA4 export -----------------------------------------------------------------------
+
+data "google_bigquery_dataset" "export" {
+  count      = local.has_export ? 1 : 0
+  project    = local.export_project
+  dataset_id = local.export_dataset
+}
+
+data "google_bigquery_tables" "export" {
+  count      = local.has_export ? 1 : 0
+  project    = local.export_project
+  dataset_id = local.export_dataset
+}
+
+locals {
+  # A view of tables that are not there cannot be made: a new export has none for a day.
+  export_has_days = anytrue([
+    for one in try(data.google_bigquery_tables.export[0].tables, []) : can(regex("^events_[0-9]{8}$", one.table_id))
+  ])
+}
+
+resource "google_bigquery_table" "ga_events" {
+  for_each            = local.export_has_days ? { ga_events = "ga_events" } : {}
+  project             = var.project
+  dataset_id          = google_bigquery_dataset.this.dataset_id
+  table_id            = each.key
+  description         = "One row per event of the GA4 export that may be read"
+  labels              = local.labels
+  deletion_protection = false
+
+  view {
+    query          = replace(local.views.ga_events[var.require_consent], "PROJECT.EXPORT", "${local.export_project}.${local.export_dataset}")
+    use_legacy_sql = false
+  }
+  lifecycle {
+    ignore_changes = [schema]
+  }
+}

@@ -1,0 +1,85 @@
+# What the code knows, as `python -m deploy.render` writes it, and what follows for this
+# deployment.
+locals {
+  tables    = jsondecode(file("${path.module}/generated/tables.json"))
+  views     = jsondecode(file("${path.module}/generated/views.json"))
+  messages  = jsondecode(file("${path.module}/generated/topics.json"))
+  known     = jsondecode(file("${path.module}/generated/functions.json"))
+  roles     = jsondecode(file("${path.module}/roles.json"))
+  use_cases = jsondecode(file("${path.module}/generated/use_cases.json"))
+
+  # Those that have accounts and rights.
+  functions = { for name, one in local.known : name => one if contains(var.functions, name) && !var.keep_only_data }
+  # Those that can be called: Cloud Run has them.
+  services = { for name, url in var.services : name => url if contains(keys(local.functions), name) }
+
+  names   = { for name in keys(local.known) : name => "${var.prefix}-${replace(name, "_", "-")}" }
+  labels  = { deployment = var.prefix }
+  dataset = var.dataset != "" ? var.dataset : var.prefix
+  topics  = { for name in local.messages.topics : name => lookup(var.topic_names, name, "${var.prefix}-${name}") }
+
+  # The GA4 export: its project, its dataset, and whether its owner is somebody else.
+  has_export        = var.ga4_dataset != ""
+  export_is_foreign = length(split(".", var.ga4_dataset)) > 1
+  export_project    = local.export_is_foreign ? split(".", var.ga4_dataset)[0] : var.project
+  export_dataset    = reverse(split(".", var.ga4_dataset))[0]
+
+  # Use cases that would be called for in vain: they read the export.
+  cannot_be_read = [
+    for name in var.use_cases : name if try(local.use_cases[name].reads_export, false) && length(local.called_for) > 0
+  ]
+
+  # Every right of every function, by a name that says what it is.
+  rights = merge([
+    for name, one in local.functions : {
+      for right in one.rights : join(" ", compact([
+        name, right.verb, right.on, right.name, "${right.prefix}${right.suffix == "" ? "" : "*"}${right.suffix}",
+        right.on == "project" || right.on == "table" ? basename(right.role) : "",
+        ])) => merge(right, {
+        function = name
+        member   = "serviceAccount:${google_service_account.function[name].email}"
+        role     = startswith(right.role, "roles/") ? right.role : google_project_iam_custom_role.own[right.role].id
+      })
+    }
+  ]...)
+}
+
+# What no variable can be checked for alone.
+resource "terraform_data" "settings" {
+  input = var.prefix
+
+  lifecycle {
+    precondition {
+      condition     = length(setsubtract(var.functions, keys(local.known))) == 0
+      error_message = "There is no function ${join(", ", setsubtract(var.functions, keys(local.known)))}; there are ${join(", ", keys(local.known))}."
+    }
+    precondition {
+      condition     = length(setsubtract(var.use_cases, keys(local.use_cases))) == 0
+      error_message = "There is no use case ${join(", ", setsubtract(var.use_cases, keys(local.use_cases)))}; there are ${join(", ", keys(local.use_cases))}."
+    }
+    precondition {
+      condition     = length(setsubtract(keys(var.retention_days), keys(local.tables))) == 0
+      error_message = "retention_days names a table that there is not."
+    }
+    precondition {
+      condition     = !local.has_export || try(lower(data.google_bigquery_dataset.export[0].location) == lower(var.location), false)
+      error_message = "The export ${var.ga4_dataset} is in ${try(data.google_bigquery_dataset.export[0].location, "a place unknown")} and the dataset would be in ${var.location}: no query reads both. Set PROPENSITY_LOCATION to where the export is, with a new dataset where there is one already."
+    }
+    precondition {
+      condition     = local.has_export || length(local.cannot_be_read) == 0
+      error_message = "The clock would call functions for ${join(", ", local.cannot_be_read)}, which read the export of GA4, and there is none: set PROPENSITY_GA4_DATASET; or, for the stream only, DEPLOY_USE_CASES without these."
+    }
+    precondition {
+      condition     = var.kms_key == "" || try(split("/", var.kms_key)[3], "") == (lower(var.location) == "eu" ? "europe" : lower(var.location))
+      error_message = "DEPLOY_KMS_KEY must be where dataset and bucket are, ${var.location}: a key of EU is in europe."
+    }
+    precondition {
+      condition     = var.functions_kms_key == "" || try(split("/", var.functions_kms_key)[3], "") == var.region
+      error_message = "DEPLOY_FUNCTIONS_KMS_KEY must be in ${var.region}, where functions are."
+    }
+    precondition {
+      condition     = length(split("/", var.vpc_connector)) == 1 || try(split("/", var.vpc_connector)[3], "") == var.region
+      error_message = "DEPLOY_VPC_CONNECTOR must be in ${var.region}, where functions are: a connector serves its own region."
+    }
+  }
+}

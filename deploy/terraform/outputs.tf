@@ -1,0 +1,34 @@
+# What the scripts read: deploy/setup.sh keeps it where they find it.
+output "scripts" {
+  description = "Names that deploy.sh and scheduler.sh use, as one map of texts."
+  value = merge(
+    { for name, one in google_service_account.function : "account_${name}" => one.email },
+    { for name, one in google_service_account.helper : "account_${name}" => one.email },
+    { for name, called in local.called_for : "use_cases_${name}" => join(" ", called) },
+    {
+      functions     = join(" ", keys(local.functions))
+      repository    = try("${var.region}-docker.pkg.dev/${var.project}/${google_artifact_registry_repository.images["images"].repository_id}", "")
+      schedules     = join(" ", local.schedules)
+      services      = join(" ", [for name in keys(local.functions) : local.names[name]])
+      training_jobs = join(" ", local.training_jobs)
+    },
+  )
+}
+
+output "not_callable" {
+  description = "Functions that Cloud Run does not have yet: deploy them, then set up again, and they can be called."
+  value       = sort(setsubtract(keys(local.functions), keys(local.services)))
+}
+
+output "for_the_owner_of_the_export" {
+  description = "Statements that the owner of an export in another project runs, since nobody else may."
+  value = [
+    for key, one in local.rights :
+    "GRANT `${one.role}` ON SCHEMA `${var.ga4_dataset}` TO \"${one.member}\"" if one.on == "export" && local.export_is_foreign
+  ]
+}
+
+output "export_has_no_days_yet" {
+  description = "Whether the export had no daily table: then there is no view ga_events; set up again when there is one."
+  value       = local.has_export && !local.export_has_days
+}

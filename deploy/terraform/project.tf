@@ -1,0 +1,113 @@
+# What the project itself is given: APIs, roles, and one account for each function.
+
+locals {
+  apis = concat(
+    [
+      "artifactregistry", "bigquery", "bigquerystorage", "cloudbuild", "cloudscheduler",
+      "iam", "logging", "monitoring", "pubsub", "run", "storage",
+    ],
+    var.suppression_secret != "" ? ["secretmanager"] : [],
+    var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],
+    var.vpc_connector != "" ? ["vpcaccess"] : [],
+  )
+  helpers = {
+    scheduler = "calls what is scheduled"
+    push      = "pushes messages to functions"
+    build     = "builds functions"
+  }
+}
+
+data "google_project" "this" {
+  project_id = var.project
+}
+
+resource "google_project_service" "api" {
+  for_each = toset(local.apis)
+  project  = var.project
+  service  = "${each.value}.googleapis.com"
+  # Others in the project may use them.
+  disable_on_destroy = false
+}
+
+resource "google_project_iam_custom_role" "own" {
+  for_each    = var.keep_only_data ? {} : local.roles
+  project     = var.project
+  role_id     = "${var.prefix}_${each.key}"
+  title       = "${each.value.title} (${var.prefix})"
+  permissions = each.value.permissions
+  stage       = "GA"
+  depends_on  = [google_project_service.api, terraform_data.settings]
+}
+
+resource "google_service_account" "function" {
+  for_each     = local.functions
+  project      = var.project
+  account_id   = local.names[each.key]
+  display_name = "Propensity ${each.value.title}"
+  depends_on   = [google_project_service.api, terraform_data.settings]
+}
+
+resource "google_service_account" "helper" {
+  for_each     = var.keep_only_data ? {} : local.helpers
+  project      = var.project
+  account_id   = "${var.prefix}-${each.key}"
+  display_name = "Propensity ${each.value}"
+  depends_on   = [google_project_service.api, terraform_data.settings]
+}
+
+# -- who builds --------------------------------------------------------------------------
+
+resource "google_project_iam_member" "build_logs" {
+  for_each = var.keep_only_data ? {} : { build = "build" }
+  project  = var.project
+  role     = "roles/logging.logWriter"
+  member   = "serviceAccount:${google_service_account.helper["build"].email}"
+}
+
+resource "google_project_iam_member" "build_sources" {
+  for_each = var.keep_only_data ? {} : { build = "build" }
+  project  = var.project
+  role     = "roles/storage.objectViewer"
+  member   = "serviceAccount:${google_service_account.helper["build"].email}"
+  # gcloud puts there what it uploads to be built; no other bucket is the builder's.
+  condition {
+    title      = "uploads of functions"
+    expression = "resource.name.startsWith(\"projects/_/buckets/run-sources-${var.project}-\")"
+  }
+}
+
+resource "google_artifact_registry_repository" "images" {
+  for_each      = var.keep_only_data ? {} : { images = var.repository != "" ? var.repository : var.prefix }
+  project       = var.project
+  location      = var.region
+  repository_id = each.value
+  format        = "DOCKER"
+  description   = "Images of the functions of ${var.prefix}"
+  kms_key_name  = var.functions_kms_key != "" ? var.functions_kms_key : null
+  labels        = local.labels
+  # Running revisions are among the newest; what is older is only paid for.
+  cleanup_policies {
+    id     = "newest"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 10
+    }
+  }
+  cleanup_policies {
+    id     = "old"
+    action = "DELETE"
+    condition {
+      older_than = "2592000s"
+    }
+  }
+  depends_on = [google_project_service.api, google_kms_crypto_key_iam_member.agent]
+}
+
+resource "google_artifact_registry_repository_iam_member" "build" {
+  for_each   = google_artifact_registry_repository.images
+  project    = var.project
+  location   = var.region
+  repository = each.value.repository_id
+  role       = "roles/artifactregistry.writer"
+  member     = "serviceAccount:${google_service_account.helper["build"].email}"
+}

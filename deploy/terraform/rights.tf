@@ -1,0 +1,74 @@
+# What every function may do, each right on a single thing, from functions.toml and
+# nothing else; and who may publish events.
+
+resource "google_project_iam_member" "right" {
+  for_each = { for key, one in local.rights : key => one if one.on == "project" }
+  project  = var.project
+  role     = each.value.role
+  member   = each.value.member
+}
+
+resource "google_bigquery_table_iam_member" "right" {
+  for_each   = { for key, one in local.rights : key => one if one.on == "table" && (one.name != "ga_events" || local.export_has_days) }
+  project    = var.project
+  dataset_id = google_bigquery_dataset.this.dataset_id
+  table_id   = each.value.name
+  role       = each.value.role
+  member     = each.value.member
+  depends_on = [google_bigquery_table.table, google_bigquery_table.stream_features, google_bigquery_table.ga_events]
+}
+
+# On the dataset, since tables come every day. In a project of others only its owner may
+# grant that: outputs.tf has the commands for them.
+resource "google_bigquery_dataset_iam_member" "export" {
+  for_each   = { for key, one in local.rights : key => one if one.on == "export" && local.has_export && !local.export_is_foreign }
+  project    = local.export_project
+  dataset_id = local.export_dataset
+  role       = each.value.role
+  member     = each.value.member
+}
+
+resource "google_storage_bucket_iam_member" "names" {
+  for_each = { for key, one in local.rights : key => one if one.on == "bucket" }
+  bucket   = google_storage_bucket.this.name
+  role     = each.value.role
+  member   = each.value.member
+}
+
+resource "google_storage_bucket_iam_member" "objects" {
+  for_each = { for key, one in local.rights : key => one if one.on == "objects" }
+  bucket   = google_storage_bucket.this.name
+  role     = each.value.role
+  member   = each.value.member
+  condition {
+    title = "${each.value.verb} ${each.value.prefix}${each.value.suffix != "" ? "*" : ""}${each.value.suffix}"
+    expression = join(" && ", concat(
+      ["resource.name.startsWith(\"projects/_/buckets/${var.bucket}/objects/${each.value.prefix}\")"],
+      each.value.suffix != "" ? ["resource.name.endsWith(\"${each.value.suffix}\")"] : [],
+    ))
+  }
+}
+
+resource "google_pubsub_topic_iam_member" "right" {
+  for_each = { for key, one in local.rights : key => one if one.on == "topic" }
+  project  = var.project
+  topic    = google_pubsub_topic.topic[each.value.name].name
+  role     = each.value.role
+  member   = each.value.member
+}
+
+resource "google_pubsub_topic_iam_member" "producer" {
+  for_each = local.is_streaming && !var.keep_only_data ? var.producers : []
+  project  = var.project
+  topic    = google_pubsub_topic.topic["events"].name
+  role     = "roles/pubsub.publisher"
+  member   = each.value
+}
+
+resource "google_secret_manager_secret_iam_member" "suppression_key" {
+  for_each  = { for name, one in local.functions : name => one if one.needs_key && var.suppression_secret != "" }
+  project   = var.project
+  secret_id = var.suppression_secret
+  role      = "roles/secretmanager.secretAccessor"
+  member    = "serviceAccount:${google_service_account.function[each.key].email}"
+}

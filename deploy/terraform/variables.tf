@@ -1,0 +1,192 @@
+# deploy/setup.sh writes the values, from deploy/settings.env: python -m deploy variables.
+
+# -- where, and what it is called ------------------------------------------------------
+
+variable "project" {
+  description = "Project in which everything is."
+  type        = string
+  validation {
+    condition     = can(regex("^([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]$", var.project))
+    error_message = "A project's id has 6 to 30 small letters, digits and dashes."
+  }
+}
+
+variable "region" {
+  description = "Where functions, schedules, images and the log bucket are."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "A region is written like europe-west2."
+  }
+}
+
+variable "location" {
+  description = "Where dataset and bucket are: US, EU, or a region. The GA4 export is there, too."
+  type        = string
+  default     = "US"
+  validation {
+    condition     = can(regex("(?i)^(us|eu|[a-z]+-[a-z]+[0-9]+)$", var.location))
+    error_message = "US, EU, or a region such as europe-west2."
+  }
+}
+
+variable "prefix" {
+  description = "What everything is called by. A second deployment in a project has another one."
+  type        = string
+  default     = "propensity"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9]{0,11}$", var.prefix))
+    error_message = "Up to twelve small letters and digits: account names have 30 letters at most."
+  }
+}
+
+variable "dataset" {
+  description = "Dataset of the tables; the prefix where it is empty."
+  type        = string
+  default     = ""
+}
+
+variable "bucket" {
+  description = "Bucket of models, leases, archive and exports. Nobody else may have one of this name."
+  type        = string
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]$", var.bucket))
+    error_message = "A bucket's name has 3 to 63 small letters, digits, dashes, dots and underscores."
+  }
+}
+
+variable "topic_names" {
+  description = "What topics are called that are not called prefix-name."
+  type        = map(string)
+  default     = {}
+}
+
+# -- what is deployed ------------------------------------------------------------------
+
+variable "functions" {
+  description = "Those that are deployed. One that is taken out loses account, rights and schedules."
+  type        = set(string)
+}
+
+variable "use_cases" {
+  description = "Those that are trained, evaluated and predicted by the clock."
+  type        = set(string)
+}
+
+variable "services" {
+  description = "Address of each function that Cloud Run has, by its name here. Only these can be called and pushed to: a first setup has none."
+  type        = map(string)
+  default     = {}
+  validation {
+    condition     = alltrue([for url in values(var.services) : startswith(url, "https://")])
+    error_message = "An address begins with https://."
+  }
+}
+
+variable "ga4_dataset" {
+  description = "Dataset of the GA4 export, or project.dataset where another project holds it; empty without one."
+  type        = string
+  default     = ""
+}
+
+variable "require_consent" {
+  description = "Which consent an event of the export needs to be read."
+  type        = string
+  default     = "false"
+  validation {
+    condition     = contains(["false", "true", "analytics_storage", "ads_storage", "both"], var.require_consent)
+    error_message = "One of false, true, analytics_storage, ads_storage, both."
+  }
+}
+
+variable "retention_days" {
+  description = "Days that rows of a table are kept, by table, where it is not what the table says; 0 for ever."
+  type        = map(number)
+  default     = {}
+}
+
+# -- who may -------------------------------------------------------------------------------
+
+variable "callers" {
+  description = "Who may call get_proba and score."
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for one in var.callers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+$", one))])
+    error_message = "Each is a user:, group:, serviceAccount: or domain:. Nothing is ever open to everybody."
+  }
+}
+
+variable "producers" {
+  description = "Who may publish events."
+  type        = set(string)
+  default     = []
+  validation {
+    condition     = alltrue([for one in var.producers : can(regex("^(user|group|serviceAccount|domain):[A-Za-z0-9._%+@-]+$", one))])
+    error_message = "Each is a user:, group:, serviceAccount: or domain:. Nothing is ever open to everybody."
+  }
+}
+
+variable "suppression_secret" {
+  description = "Secret in Secret Manager with the key of the list of suppressed users; empty without a list."
+  type        = string
+  default     = ""
+}
+
+# -- options -------------------------------------------------------------------------------
+
+variable "kms_key" {
+  description = "Key in Cloud KMS of dataset, bucket and topics; Google's where it is empty."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^(|projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)$", var.kms_key))
+    error_message = "A key's whole name: projects/.../locations/.../keyRings/.../cryptoKeys/..."
+  }
+}
+
+variable "functions_kms_key" {
+  description = "Key in Cloud KMS of functions and their images; Google's where it is empty."
+  type        = string
+  default     = ""
+  validation {
+    condition     = can(regex("^(|projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+)$", var.functions_kms_key))
+    error_message = "A key's whole name: projects/.../locations/.../keyRings/.../cryptoKeys/..."
+  }
+}
+
+variable "repository" {
+  description = "Repository of the functions' images in Artifact Registry; called as the prefix where it is empty."
+  type        = string
+  default     = ""
+}
+
+variable "vpc_connector" {
+  description = "Serverless VPC Access connector that functions send through; empty without one."
+  type        = string
+  default     = ""
+}
+
+variable "log_days" {
+  description = "Days that the lines which functions write are kept."
+  type        = number
+  default     = 400
+  validation {
+    condition     = var.log_days >= 1 && var.log_days <= 3650 && floor(var.log_days) == var.log_days
+    error_message = "1 to 3650."
+  }
+}
+
+# -- off again ---------------------------------------------------------------------------
+
+variable "keep_only_data" {
+  description = "Remove all but what holds data: dataset, bucket, topics with their waiting messages, log bucket."
+  type        = bool
+  default     = false
+}
+
+variable "delete_data" {
+  description = "Let a destroy delete what holds data. Without it the destroy is refused."
+  type        = bool
+  default     = false
+}

@@ -1,0 +1,210 @@
+"""
+deploy/terraform, specified: what Terraform itself makes of it, and what a change does.
+
+By the Google provider's published schema, with nothing behind it (``provider.py``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy import deployment
+from deploy.__main__ import named
+from deploy.render import TERRAFORM
+from tests.deploy.conftest import ROOT, SETTINGS, WHOLE, settings_file
+from tests.deploy.terraform import schema
+
+PACKAGE = "@cdktf/provider-google@16.12.1"
+MSGPACK = "msgpack==1.1.2"
+ANSWERS = {
+    "google_bigquery_dataset": {"location": "US"},
+    "google_bigquery_tables": {"tables": [{"table_id": "events_20250101"}]},
+    "google_project": {"number": "123456789"},
+}
+CALLED = {**SETTINGS, "DEPLOY_USE_CASES": WHOLE["DEPLOY_USE_CASES"]}
+CALLED["DEPLOY_CALLERS"] = WHOLE["DEPLOY_CALLERS"]
+
+pytestmark = [
+    pytest.mark.installs,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(not shutil.which("npm"), reason="npm has the schema"),
+    pytest.mark.skipif(not shutil.which("terraform"), reason="there is no Terraform"),
+]
+
+
+@pytest.fixture(scope="module")
+def terraform(tmp_path_factory) -> Iterator[Callable[..., str]]:
+    """Terraform in a copy of the folder, without the state's bucket."""
+    place = tmp_path_factory.mktemp("terraform")
+    npm = ["npm", "install", "--prefix", place, "--ignore-scripts"]
+    quiet = ["--legacy-peer-deps", "--no-audit", "--no-fund", PACKAGE]
+    subprocess.run([*npm, *quiet], check=True, capture_output=True)
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--target", place / "site"]
+    subprocess.run([*pip, MSGPACK], check=True, capture_output=True)
+    text = "".join(file.read_text() for file in TERRAFORM.rglob("*.tf"))
+    resources, data = (
+        sorted(set(re.findall(rf'^{kind} "(google_\w+)"', text, re.M)))
+        for kind in ("resource", "data")
+    )
+    package = place / "node_modules" / "@cdktf" / "provider-google"
+    (place / "schema.json").write_text(
+        json.dumps(schema.read(package, resources, data))
+    )
+    (place / "answers.json").write_text(json.dumps(ANSWERS))
+    shutil.copytree(TERRAFORM, place / "root")
+    for backend in (place / "root").rglob("backend.tf"):
+        backend.unlink()
+    provider = subprocess.Popen(
+        [sys.executable, Path(__file__).with_name("provider.py"), "schema.json",
+         "answers.json"],
+        cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(place / "site")},
+    )  # fmt: skip
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(place),
+        "TF_REATTACH_PROVIDERS": provider.stdout.readline().strip(),
+        "TF_CLI_CONFIG_FILE": os.devnull,
+        "CHECKPOINT_DISABLE": "1",
+    }
+
+    def ask(*words: str, root: str = "root") -> str:
+        done = subprocess.run(
+            ["terraform", f"-chdir={place / root}", *words],
+            check=False, capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    ask("init", "-input=false")
+    ask("init", "-input=false", root="root/watch")
+    yield ask
+    provider.communicate(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def values(tmp_path_factory) -> Callable[..., str]:
+    """The option that gives Terraform what settings say; all functions are there."""
+
+    def given(settings: dict[str, str], *words: str, root: str = "main") -> str:
+        folder = tmp_path_factory.mktemp("values")
+        d = deployment.of(settings)
+        there = [
+            {
+                "metadata": {"name": d.name(one.target)},
+                "status": {"url": f"https://{d.name(one.target)}.run.app"},
+            }
+            for one in d.functions
+        ]
+        (folder / "services.json").write_text(json.dumps(there))
+        file = settings_file(folder, settings)
+        told = subprocess.run(
+            [sys.executable, "-m", "deploy", "variables", root, "--settings", file,
+             "--services", folder / "services.json", *words],
+            check=True, capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+        (folder / "values.tfvars").write_text(told.stdout)
+        return f"-var-file={folder / 'values.tfvars'}"
+
+    return given
+
+
+def changed(plan: str) -> dict[str, set[str]]:
+    """What a plan does, by what it does: the resources' addresses."""
+    found: dict[str, set[str]] = {}
+    for name, what in re.findall(r"^  # (\S.*) (?:will|must) be (\w+)", plan, re.M):
+        found.setdefault(what, set()).add(name)
+    return found
+
+
+@pytest.fixture(scope="module")
+def applied(terraform, values) -> Callable[..., str]:
+    """Terraform, once all functions are set up."""
+    terraform("apply", "-auto-approve", "-no-color", values(CALLED))
+    return terraform
+
+
+@pytest.mark.parametrize("root", ["root", "root/watch"])
+def test_is_valid_by_the_providers_schema(terraform, root):
+    assert "is valid" in terraform("validate", "-no-color", root=root)
+
+
+def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
+    told = json.loads(applied("output", "-json", "scripts"))
+
+    assert "No changes" in applied("plan", "-no-color", values(CALLED))
+    assert named(deployment.of(CALLED)).items() <= told.items()
+
+
+def test_takes_every_option(terraform, values):
+    """Keys, a repository, a connector, a secret."""
+    whole = {**WHOLE, "PROPENSITY_LOCATION": "us", "DEPLOY_KMS_KEY": ""}
+    plan = terraform("plan", "-no-color", values(whole))
+
+    assert 'google_kms_crypto_key_iam_member.agent["functions run"]' in plan
+    assert "google_secret_manager_secret_iam_member.suppression_key" in plan
+
+
+def test_a_caller_that_is_taken_out_is_out(applied, values):
+    less = {**CALLED, "DEPLOY_CALLERS": "group:website@example.com"}
+    plan = applied("plan", "-no-color", values(less))
+
+    assert changed(plan) == {
+        "updated": {
+            'google_cloud_run_v2_service_iam_binding.invoker["get_proba"]',
+            'google_cloud_run_v2_service_iam_binding.invoker["score"]',
+        }
+    }
+    assert '- "user:ana@example.com"' in plan
+
+
+def test_a_use_case_that_is_taken_out_has_no_schedule(applied, values):
+    less = {**CALLED, "DEPLOY_USE_CASES": "ga4_purchase"}
+    plan = applied("plan", "-no-color", values(less))
+    [schedules] = re.findall(r"schedules +=.*-> \"(.*)\"", plan)
+
+    assert "card-fraud" not in schedules
+    assert "propensity-predictions-ga4-purchase" in schedules
+
+
+def test_a_function_that_is_taken_out_loses_all_its_rights(applied, values):
+    every = [one.target for one in deployment.of(CALLED).functions]
+    less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(every) - {"archive_events"})}
+    gone = changed(applied("plan", "-no-color", values(less)))
+
+    assert set(gone) == {"destroyed"}
+    assert all("archive" in one for one in gone["destroyed"])
+    assert 'google_service_account.function["archive_events"]' in gone["destroyed"]
+    assert len(gone["destroyed"]) == 7
+
+
+def test_a_teardown_keeps_what_holds_data(applied, values):
+    plan = applied("plan", "-no-color", values(CALLED, "--keep-only-data"))
+    gone = changed(plan)["destroyed"]
+    data = (
+        "bigquery_dataset.this",
+        "bigquery_table.",
+        "storage_bucket.this",
+        "pubsub_topic.",
+        "pubsub_subscription.",
+        "logging_project_bucket",
+    )
+
+    assert len(gone) > 100
+    assert not [one for one in gone if any(f"google_{name}" in one for name in data)]
+
+
+def test_alerts_are_all_planned(terraform, values):
+    words = ("plan", "-no-color", values(CALLED, root="watch"))
+    made = changed(terraform(*words, root="root/watch"))["created"]
+
+    assert sum("alert_policy" in one for one in made) == 13

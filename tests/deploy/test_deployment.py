@@ -1,0 +1,132 @@
+"""
+The settings of a deployment, specified: checked whole, before anything is called.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from deploy import deployment
+from tests.deploy.conftest import KEY, ROOT, SETTINGS, WHOLE, settings_file
+
+
+class TestWrongSettings:
+    @pytest.mark.parametrize(
+        ("name", "value", "told"),
+        [
+            ("PROPENSITY_LOKUP_TTL_S", "60", "PROPENSITY_LOKUP_TTL_S"),
+            ("PROPENSITY_LOOKUP_TTL_S", "soon", "PROPENSITY_LOOKUP_TTL_S"),
+            ("PROPENSITY_BUCKET", "", "PROPENSITY_BUCKET"),
+            ("PROPENSITY_SUPPRESSION_KEY", "k" * 40, "DEPLOY_SUPPRESSION_SECRET"),
+            ("BIGQUERY_EMULATOR_HOST", "http://127.0.0.1:1", "EMULATOR"),
+            ("DEPLOY_REGION", "", "DEPLOY_REGION"),
+            ("DEPLOY_FUNCTIONS", "get_probability", "get_probability"),
+            ("DEPLOY_USE_CASES", "churn", "churn"),
+            ("DEPLOY_CALLERS", "allUsers", "allUsers"),
+            ("DEPLOY_CALLERS", "user:ana@example.com allUsers", "allUsers"),
+            ("DEPLOY_ALERT_EMAIL", "nobody", "DEPLOY_ALERT_EMAIL"),
+            ("DEPLOY_COLOUR", "blue", "DEPLOY_COLOUR"),
+            ("PATH", "/tmp", "PATH"),
+            ("DEPLOY_TIMEZONE", "Etc/UTC", "is it DEPLOY_TIME_ZONE?"),
+            ("PROPENSITY_LOOKUP_TTL", "60", "is it PROPENSITY_LOOKUP_TTL_S?"),
+            ("PROPENSITY_LOCATION", "MARS", "PROPENSITY_LOCATION"),
+            ("PROPENSITY_LOCATION", "europe", "europe-west2"),
+            ("DEPLOY_TIME_ZONE", "Mars/Base", "DEPLOY_TIME_ZONE"),
+            ("DEPLOY_ALERT_ROC_AUC", "7", "DEPLOY_ALERT_ROC_AUC"),
+            ("DEPLOY_ALERT_CHAMPION_DAYS", "0", "DEPLOY_ALERT_CHAMPION_DAYS"),
+            ("DEPLOY_ALERT_RUN_BYTES", "1.5", "DEPLOY_ALERT_RUN_BYTES"),
+            ("DEPLOY_ALERT_LAG_S", "0", "DEPLOY_ALERT_LAG_S"),
+            ("DEPLOY_INGRESS", "everybody", "DEPLOY_INGRESS"),
+            ("DEPLOY_KMS_KEY", "my-key", "DEPLOY_KMS_KEY"),
+            ("DEPLOY_REPOSITORY", "My_Images", "DEPLOY_REPOSITORY"),
+            ("DEPLOY_VPC_CONNECTOR", "projects/p/vpc", "DEPLOY_VPC_CONNECTOR"),
+            ("DEPLOY_ENGINE", "pulumi", "DEPLOY_ENGINE"),
+            ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),
+            ("PROPENSITY_TOPIC_PREFIX", "another", "DEPLOY_PREFIX"),
+        ],
+    )
+    def test_are_named(self, name, value, told):
+        """The message names the setting."""
+        with pytest.raises(deployment.DeploymentError, match=re.escape(told)):
+            deployment.of({**SETTINGS, name: value})
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("PROPENSITY_LOCATION", "eu"),
+            ("PROPENSITY_LOCATION", "europe-west2"),
+            ("PROPENSITY_LOCATION", "northamerica-northeast1"),
+            ("DEPLOY_REGION", "europe-west12"),
+            ("DEPLOY_TIME_ZONE", "America/Argentina/Buenos_Aires"),
+            ("DEPLOY_TIME_ZONE", "Etc/GMT+5"),
+            ("DEPLOY_ALERT_ROC_AUC", "1"),
+            ("DEPLOY_ALERT_ROC_AUC", "0.05"),
+            ("DEPLOY_CALLERS", "user:ana@example.com, group:website@example.com"),
+            ("DEPLOY_KMS_KEY", KEY),
+        ],
+    )
+    def test_are_not_taken_for_right_ones(self, name, value):
+        """What Google has is accepted."""
+        assert deployment.of({**SETTINGS, name: value})
+
+    @pytest.mark.parametrize("line", ["A B=1", "=1", 'X="a" b', 'X="'])
+    def test_that_are_no_line_of_a_shell_are_named(self, tmp_path, line):
+        """With the number of the line."""
+        file = settings_file(tmp_path, SETTINGS)
+        file.write_text(file.read_text() + line)
+        number = len(SETTINGS) + 1
+
+        with pytest.raises(deployment.DeploymentError, match=f"line {number}"):
+            deployment.read(file)
+
+
+class TestExample:
+    TEXT = (ROOT / "deploy" / "settings.env.example").read_text()
+
+    def test_is_one_to_deploy_from(self, tmp_path):
+        """Every line of it is known, those too that are commented out."""
+        file = tmp_path / "settings.env"
+        file.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", self.TEXT, flags=re.M))
+        d = deployment.read(file)
+
+        assert d.prefix == "propensity"
+        named = set(re.findall(r"^#? ?(DEPLOY_[A-Z_]+)=", self.TEXT, re.M))
+        assert named == set(deployment.OWN)
+
+
+class TestEnvironment:
+    def test_is_what_functions_have(self, tmp_path):
+        """A shell that takes it over has the names of this deployment."""
+        file = settings_file(tmp_path, {**SETTINGS, "DEPLOY_PREFIX": "shop"})
+        program = f"{sys.executable} -m deploy environment --settings {file}"
+        told = subprocess.run(
+            ["bash", "-c", f'eval "$({program})"; env'],
+            check=True,
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+        ).stdout
+        found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
+
+        assert found["PROPENSITY_TOPIC_PREFIX"] == "shop"
+        assert found["PROPENSITY_DATASET"] == "shop"
+        assert found["PROPENSITY_ENRICHED_TOPIC"] == "shop-enriched"
+        assert found["GOOGLE_CLOUD_PROJECT"] == "my-project"
+        assert not [name for name in found if name.startswith("DEPLOY_")]
+
+    def test_has_use_cases_for_those_that_are_called(self):
+        """A use case whose events are scored has no predictions to make."""
+        d = deployment.of(WHOLE)
+        by_target = {one.target: d.called_for(one) for one in d.functions}
+
+        assert by_target["model_training"] == [
+            "ga4_purchase",
+            "first_day_churn",
+            "card_fraud",
+        ]
+        assert by_target["predictions"] == ["ga4_purchase", "first_day_churn"]
+        assert by_target["compact_features"] == by_target["score"] == []

@@ -1,0 +1,99 @@
+"""
+What who deploys may do, specified: asked of the project before anything is changed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from deploy import deployment
+from offline import ready
+from tests.deploy.conftest import SETTINGS
+
+
+class Projects:
+    """Answers as Resource Manager does, for a caller who lacks some permissions."""
+
+    def __init__(self) -> None:
+        self.lacking: set[str] = set()
+        self.status = 200
+        self.asked: list[dict[str, Any]] = []
+        answers = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                length = int(self.headers["content-length"])
+                body = json.loads(self.rfile.read(length))
+                answers.asked.append(
+                    {"path": self.path, "token": self.headers["authorization"], **body}
+                )
+                granted = [p for p in body["permissions"] if p not in answers.lacking]
+                data = json.dumps({"permissions": granted} if granted else {}).encode()
+                self.send_response(answers.status)
+                self.send_header("content-length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
+        Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def projects() -> Iterator[Projects]:
+    made = Projects()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def d(tmp_path, monkeypatch, projects) -> deployment.Deployment:
+    """A deployment, by somebody whom the project knows."""
+    gcloud = tmp_path / "gcloud"
+    gcloud.write_text("#!/bin/sh\necho a-token\n")
+    gcloud.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv(ready.ELSEWHERE, projects.url)
+    return deployment.of(SETTINGS)
+
+
+class TestPermissions:
+    def test_that_lack_are_named(self, d, projects):
+        """Each, with a role that gives it; asked in one question."""
+        projects.lacking = {"iam.roles.create", "cloudscheduler.jobs.create"}
+
+        with pytest.raises(ready.Lacking) as caught:
+            list(ready.permitted(d))
+
+        assert "iam.roles.create: Role Administrator" in str(caught.value)
+        assert "cloudscheduler.jobs.create: Cloud Scheduler Admin" in str(caught.value)
+        assert "storage.buckets.create" not in str(caught.value)
+        [asked] = projects.asked
+        assert asked["path"] == "/v1/projects/my-project:testIamPermissions"
+        assert asked["token"] == "Bearer a-token"
+
+    def test_that_are_all_there_are_no_matter(self, d):
+        """Nothing is said of them."""
+        assert list(ready.permitted(d)) == []
+
+    def test_that_nobody_tells_are_found_out_later(self, d, projects):
+        """A project that answers with an error, or none, stops nothing."""
+        projects.status = 403
+
+        [line] = ready.permitted(d)
+        assert "not checked" in line
+        assert "403" in line
