@@ -23,7 +23,7 @@ from commands.cli import main
 from commands.exits import Exit
 from local import play
 from local.demos import cards_plan
-from local.demos.cards import chosen, stamped, told_earlier, told_start
+from local.demos.cards import chosen, earlier_text, stamped, start_text
 from local.demos.cards_online import Online
 from local.demos.cards_plan import is_truth, moment_of, planned
 from local.demos.cards_tables import (
@@ -136,8 +136,8 @@ class TestPlan:
         first, second = (chosen(None, now=NOW, seed=seed) for seed in (42, 45))
 
         assert not (first.components == second.components).any()
-        assert "other transactions" in told_earlier(3, is_real=False)
-        assert "these very transactions" in told_earlier(3, is_real=True)
+        assert "other transactions" in earlier_text(3, is_real=False)
+        assert "these very transactions" in earlier_text(3, is_real=True)
 
     def test_real_transactions_take_their_place(self, transactions, tmp_path):
         """Stretched over as many days, and no more than a demo can play."""
@@ -148,7 +148,7 @@ class TestPlan:
         assert len(made) == 300
         assert moment_of(made, 0) == datetime(2026, 6, 29, tzinfo=UTC)
         assert moment_of(made, -1) < datetime(2026, 7, 7, tzinfo=UTC)
-        assert "stretched over 2026-06-29 to 2026-07-06" in told_start(
+        assert "stretched over 2026-06-29 to 2026-07-06" in start_text(
             planned(made, now=NOW), is_real=True
         )
 
