@@ -70,7 +70,12 @@ def outcome(rule: Rule, tree: Path) -> tuple[bool, str]:
     whole = file.read_text("utf-8")
     file.write_text(whole.replace(rule.rule, rule.broken), "utf-8")
     try:
-        done = pytest(tree, rule.tests, options=["-x", "-n", "0"], timeout_s=TIMEOUT_S)
+        done = pytest(
+            tree,
+            rule.tests,
+            options=["-x", "-n", "0", "--timeout", "120"],
+            timeout_s=TIMEOUT_S,
+        )
     except subprocess.TimeoutExpired:
         return False, f"no answer within {TIMEOUT_S} s"
     finally:
