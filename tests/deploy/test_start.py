@@ -144,7 +144,7 @@ class TestJob:
         )
 
         def run(status):
-            program = (ROOT / "deploy" / "job.py").read_text()
+            program = (ROOT / "00-ModelTraining" / "job.py").read_text()
             body = json.dumps({"status": status})
             return subprocess.run(
                 [sys.executable, "-c", program, "train", body],
@@ -169,7 +169,7 @@ class TestJob:
             "    headers = {'Retry-After': '1'} if late else {}\n"
             "    return {}, 503 if late else 200, headers\n"
         )
-        program = (ROOT / "deploy" / "job.py").read_text()
+        program = (ROOT / "00-ModelTraining" / "job.py").read_text()
 
         done = subprocess.run(
             [sys.executable, "-c", program, "train", "{}"],
@@ -182,7 +182,7 @@ class TestJob:
     def test_fails_with_what_the_function_answers(self, tmp_path):
         """A staged training without settings ends with its own error, as JSON."""
         one = next(one for one in EVERY if one.target == "model_training")
-        program = (ROOT / "deploy" / "job.py").read_text()
+        program = (ROOT / "00-ModelTraining" / "job.py").read_text()
 
         done = subprocess.run(
             [sys.executable, "-c", program, one.target, "{}"],
