@@ -1,0 +1,42 @@
+"""
+Calibration, specified: how its method is chosen.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+from sklearn.linear_model import LogisticRegression
+
+from propensity.learning import calibration
+from propensity.learning.data import Slice
+
+USERS, WEEKS = 120, 10
+
+
+def weeks_of_users() -> tuple[LogisticRegression, np.ndarray, Slice]:
+    """Return a model, its input and rows: each user alike in every week, by chance."""
+    random = np.random.default_rng(7)
+    score = np.repeat(random.normal(size=USERS), WEEKS)
+    label = np.repeat(random.integers(0, 2, USERS), WEEKS).astype(np.int8)
+    users = np.repeat([f"user.{number}" for number in range(USERS)], WEEKS)
+    model = LogisticRegression()
+    model.classes_, model.n_features_in_ = np.array([0, 1]), 1
+    model.coef_, model.intercept_ = np.ones((1, 1)), np.zeros(1)
+    rows = pa.table({"user_id": users.tolist()})
+    part = Slice(rows=rows, label=label, weight=np.ones(len(label)))
+    return model, score[:, np.newaxis], part
+
+
+class TestLosses:
+    def test_keep_a_user_s_rows_on_one_side(self):
+        """Labels by chance are learned by heart from a user's other weeks, and only
+        then does the most flexible method seem better than none at all."""
+        model, encoded, part = weeks_of_users()
+        chance = float(np.log(2))
+
+        losses = calibration.losses(model, encoded, part, seed=1)
+
+        assert set(losses) == set(calibration.CALIBRATIONS)
+        assert losses["isotonic"] > 0.98 * chance
+        assert losses["isotonic"] > losses["sigmoid"]
