@@ -9,6 +9,7 @@ itself: its files say ``jsondecode(file(...))``.
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -160,6 +161,7 @@ def files() -> dict[Path, Any]:
 
 def main() -> None:
     """Write every file that is not as it should be."""
+    argparse.ArgumentParser("python -m deploy.render", description=__doc__).parse_args()
     for file, content in files().items():
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         if not file.is_file() or file.read_text() != text:
