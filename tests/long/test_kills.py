@@ -66,7 +66,7 @@ class Stream:
         )
         endpoints = {"stream_features": instance.url.rstrip("/")}
         project = self.site.workplace.project
-        wanted = topics.created(deployed, project, endpoints, pauses=True)
+        wanted = topics.message(deployed, project, endpoints, pauses=True)
         self.site.subscriber.create_subscription(wanted)
         return str(wanted.name)
 
