@@ -5,7 +5,7 @@
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 folder="$(basename "$(cd "$(dirname "$0")" && pwd)")"
 settings="$root/deploy/settings.env"
-dry_run="" options=" "
+dry_run="" options=" " patience_s=600
 usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 
 while [[ $# -gt 0 ]]; do
@@ -13,6 +13,10 @@ while [[ $# -gt 0 ]]; do
   --dry-run) dry_run=yes ;;
   --settings) settings="$(cd "$(dirname "$2")" && pwd)/$(basename "$2")" && shift ;;
   --settings=*) set -- "$1" --settings "${1#*=}" "${@:2}" ;;
+  --wait=*)
+    patience_s="${1#*=}"
+    [[ "$patience_s" =~ ^[0-9]+$ ]] || { echo "$0: --wait=SECONDS takes a whole number" >&2 && exit 2; }
+    ;;
   -h | --help) usage && exit 0 ;;
   *)
     if [[ " ${takes:-} " != *" ${1%%=*} "* ]]; then
@@ -42,9 +46,34 @@ read_names() {
 }
 case "$folder" in deploy) read_names --without-outputs ;; *) read_names ;; esac
 
-# Run a command, or print it so that a shell would run the same.
+# Print for how many more seconds rights may be on their way: IAM takes minutes to spread
+# what the set-up has granted.
+spreading() {
+  local granted="$root/$work/granted"
+  if [[ -f "$granted" ]]; then echo $((patience_s - $(date +%s) + $(<"$granted"))); else echo 0; fi
+}
+
+# Run a command, or print it so that a shell would run the same. What is refused while
+# rights are on their way is tried again.
 run() {
-  if [[ -z "$dry_run" ]]; then "$@"; else printf '%q ' "$@" && echo; fi
+  if [[ -n "$dry_run" ]]; then
+    printf '%q ' "$@" && echo
+    return
+  fi
+  local status left refusal
+  refusal="$(mktemp)"
+  while :; do
+    status=0
+    { "$@" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
+    left="$(spreading)"
+    if [[ $status == 0 || $left -le 0 ]] ||
+      ! grep -qiE 'PERMISSION_DENIED|does not have permission|[Pp]ermission .* denied' "$refusal"; then
+      rm -f "$refusal"
+      return "$status"
+    fi
+    echo "deploy: refused; waiting for rights that the set-up has just granted, for up to $left s more" >&2
+    sleep $((left < 5 ? left : 5))
+  done
 }
 
 # Tell whether a function is one of DEPLOY_FUNCTIONS.

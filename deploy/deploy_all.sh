@@ -18,9 +18,24 @@ done
 watched=0
 "$here/deploy/setup.sh" "$@" || watched=$?
 [[ $watched == 0 || $watched == 3 ]] || exit "$watched"
+# Functions are built beside each other; each line says whose it is.
+building=() failed=""
 for script in "$here"/0*/deploy.sh; do
-  "$script" ${shared[@]+"${shared[@]}"}
+  if [[ " $* " == *" --dry-run "* ]]; then
+    "$script" ${shared[@]+"${shared[@]}"}
+    continue
+  fi
+  name="$(basename "$(dirname "$script")")"
+  "$script" ${shared[@]+"${shared[@]}"} 2>&1 | sed -u "s/^/$name: /" &
+  building+=("$! $name")
 done
+for one in ${building[@]+"${building[@]}"}; do
+  wait "${one%% *}" || failed+=" ${one#* }"
+done
+if [[ -n "$failed" ]]; then
+  echo "deploy: not all was deployed of$failed; the others are" >&2
+  exit 1
+fi
 # Functions are there now: who may call them is let in, and subscriptions push to them.
 case " $* " in
 *" --dry-run "*) ;;

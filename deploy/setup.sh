@@ -27,6 +27,7 @@ fi
 # A type that Terraform would make a table anew for is cast first.
 "$python" -m offline.ready migrate --settings "$settings"
 apply main
+date +%s >"$root/$work/granted"
 keep_outputs
 prune
 

@@ -34,9 +34,11 @@ words = [Path(sys.argv[0]).name, *sys.argv[1:]]
 folder = Path(sys.argv[0]).parent.parent
 with (folder / "calls").open("a") as file:
     file.write(json.dumps(words) + "\\n")
-for part, answer, status in json.loads((folder / "rules.json").read_text()):
-    if part in " ".join(words):
-        print(answer)
+asked = (folder / "calls").read_text()
+for part, answer, status, *times in json.loads((folder / "rules.json").read_text()):
+    before = sum(part in " ".join(json.loads(line)) for line in asked.splitlines())
+    if part in " ".join(words) and (not times or before <= times[0]):
+        print(answer, file=sys.stderr if status else sys.stdout)
         sys.exit(status)
 """
 
@@ -48,7 +50,8 @@ class Cloud:
     folder: Path
     project: Path
     settings: dict[str, str]
-    rules: list[tuple[str, str, int]]
+    # What a call holds, what is answered, the exit status; how many times, if not always.
+    rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
 
     def run(
         self, script: str, *words: str, told: str = "", engine: str = "terraform"
@@ -439,6 +442,43 @@ class TestAfterASetup:
         assert "--service-account=lookups@my-project" in call
         assert (cloud.project / ".local").glob("deploy/*/staged/get_proba/main.py")
         assert "# score is not among DEPLOY_FUNCTIONS" in done.stdout
+
+    def test_rights_on_their_way_are_waited_for(self, cloud):
+        """A line says what is waited for; the second attempt is let through."""
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+        refusal = "PERMISSION_DENIED: build service account"
+        cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
+        done = cloud.run("02-GetProba/deploy.sh", "--wait=60")
+
+        assert done.returncode == 0, done.stderr
+        assert refusal in done.stderr
+        assert "waiting for rights that the set-up has just granted" in done.stderr
+        assert len([one for one in cloud.calls() if "run deploy" in one]) == 2
+
+    @pytest.mark.parametrize("refusal", ["quota exceeded", "PERMISSION_DENIED"])
+    def test_no_other_failure_is_waited_for(self, cloud, refusal):
+        """Nor is a refusal when rights had their time to spread."""
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+        cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
+        patience = "--wait=0" if refusal == "PERMISSION_DENIED" else "--wait=60"
+        done = cloud.run("02-GetProba/deploy.sh", patience)
+
+        assert done.returncode == 1
+        assert "waiting" not in done.stderr
+        assert len([one for one in cloud.calls() if "run deploy" in one]) == 1
+
+    def test_functions_are_built_side_by_side_and_failures_named(self, cloud):
+        """The others are deployed; nothing is scheduled then."""
+        refusal = ("run deploy propensity-get-proba", "quota exceeded", 1)
+        cloud.rules.insert(0, refusal)
+        done = cloud.run("deploy/deploy_all.sh", "--yes")
+        calls = cloud.calls()
+
+        assert done.returncode == 1
+        assert "not all was deployed of 02-GetProba" in done.stderr
+        assert "02-GetProba: quota exceeded" in done.stdout
+        assert any("run deploy propensity-compact-features" in one for one in calls)
+        assert not any("scheduler jobs create" in one for one in calls)
 
     def test_a_schedule_that_is_there_is_changed(self, cloud):
         """And one that is not is made."""
