@@ -50,7 +50,7 @@ class Cloud:
     folder: Path
     project: Path
     settings: dict[str, str]
-    # What a call holds, what is answered, the exit status; how many times, if not always.
+    # What a call holds, the answer, the exit status, and how many times if not always.
     rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
 
     def run(
