@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Mapping
-from http import HTTPStatus
 from typing import Any
 
 import yaml
@@ -181,8 +180,8 @@ def _shared(paths: Schema) -> Schema:
     Put a reference in the place of every answer that several operations give.
 
     Returns:
-        Those answers by name: their status in words and, where a status has several,
-        the operation that gives it first.
+        Those answers by name: their status and, where a status has several, the
+        operation that gives it first.
     """
     places: dict[str, list[tuple[Schema, str, str]]] = {}
     for operations in paths.values():
@@ -195,7 +194,7 @@ def _shared(paths: Schema) -> Schema:
         if len(uses) == 1:
             continue
         responses, status, first = uses[0]
-        name = "".join(HTTPStatus(int(status)).phrase.title().split())
+        name = f"Status{status}"
         if name in shared:
             name = f"{name}Of{_camel(first)}"
         shared[name] = responses[status]

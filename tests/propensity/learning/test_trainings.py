@@ -3,10 +3,13 @@ Trainings, specified to the last bit: one small training of each use case.
 
 A change of shape leaves every figure as it was; a change of what is computed changes a
 line here, and says so in its commit. The last bits of a sum depend on the processor, by
-the width of its registers: the digests are of one kind, the figures hold on all.
+the width of its registers, and on Python, whose own sum is exact since 3.12: the digests
+are of one kind and of the deployed version, the figures hold on all.
 """
 
 from __future__ import annotations
+
+import sys
 
 import pytest
 from threadpoolctl import threadpool_info
@@ -42,6 +45,7 @@ KNOWN = {
     ),
 }
 KIND = "Haswell"
+DEPLOYED = (3, 11)
 
 
 @pytest.mark.parametrize("training", KNOWN)
@@ -54,4 +58,5 @@ def test_is_as_it_was(training):
 
     assert found.card["quality"]["roc_auc"] == pytest.approx(roc_auc, rel=1e-6)
     assert found.probability.sum() == pytest.approx(mass, rel=1e-6)
-    assert KIND not in kinds or found.digest() == digest
+    if sys.version_info[:2] == DEPLOYED and KIND in kinds:
+        assert found.digest() == digest
