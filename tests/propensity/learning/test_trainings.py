@@ -3,8 +3,8 @@ Trainings, specified to the last bit: one small training of each use case.
 
 A change of shape leaves every figure as it was; a change of what is computed changes a
 line here, and says so in its commit. The last bits of a sum depend on the processor, by
-the width of its registers, and on Python, whose own sum is exact since 3.12: the digests
-are of one kind and of the deployed version, the figures hold on all.
+the width of its registers, and on Python, whose sum is more exact since 3.12: the
+digests are of one kind and of the deployed version, the figures hold on all.
 """
 
 from __future__ import annotations
