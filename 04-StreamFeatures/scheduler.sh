@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Let Cloud Scheduler call the compaction, once for all use cases; after deploy.sh.
-# A use case that is no longer called loses its schedule in deploy/setup.sh.
+# Without compact_features among DEPLOY_FUNCTIONS deploy/setup.sh deletes its schedule.
 #
 #   04-StreamFeatures/scheduler.sh [--dry-run] [--settings FILE]
 set -euo pipefail

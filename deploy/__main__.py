@@ -76,6 +76,7 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
         "state_bucket": d.own["DEPLOY_STATE_BUCKET"] or f"{d.settings.bucket}-state",
         "work": f"{work}",
         "staged": f"{work}/staged",
+        "every": " ".join(d.name(one.target) for one in functions.load()),
     }
     # Scripts name those, too, that are not deployed.
     for one in functions.load():

@@ -11,8 +11,12 @@ usage() { sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0"; }
 while [[ $# -gt 0 ]]; do
   case "$1" in
   --dry-run) dry_run=yes ;;
-  --settings) settings="$(cd "$(dirname "$2")" && pwd)/$(basename "$2")" && shift ;;
-  --settings=*) set -- "$1" --settings "${1#*=}" "${@:2}" ;;
+  --settings) set -- "$1" "--settings=${2:-}" "${@:3}" ;;
+  --settings=*)
+    settings="${1#*=}"
+    [[ -f "$settings" ]] || { echo "$0: --settings FILE: there is no file '$settings'" >&2 && exit 2; }
+    settings="$(cd "$(dirname "$settings")" && pwd)/$(basename "$settings")"
+    ;;
   --wait=*)
     patience_s="${1#*=}"
     [[ "$patience_s" =~ ^[0-9]+$ ]] || { echo "$0: --wait=SECONDS takes a whole number" >&2 && exit 2; }

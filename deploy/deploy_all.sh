@@ -6,14 +6,15 @@
 set -euo pipefail
 here="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-shared=() before=""
+shared=() again=()
 for word in "$@"; do
-  # Those that only the set-up takes.
-  case "$before $word" in
-  *" --yes" | *" --postcodes="* | *" --with-model") ;;
+  case "$word" in
+  -h | --help) sed -n '2,/^[^#]/s/^# \{0,1\}//p' "$0" && exit 0 ;;
+  # Those that only the set-up takes; what is loaded once is loaded once.
+  --yes) again+=("$word") ;;
+  --postcodes=* | --with-model) ;;
   *) shared+=("$word") ;;
   esac
-  before="$word"
 done
 watched=0
 "$here/deploy/setup.sh" "$@" || watched=$?
@@ -39,7 +40,7 @@ fi
 # Functions are there now: who may call them is let in, and subscriptions push to them.
 case " $* " in
 *" --dry-run "*) ;;
-*) "$here/deploy/setup.sh" "$@" && watched=0 || watched=$? ;;
+*) "$here/deploy/setup.sh" ${shared[@]+"${shared[@]}"} ${again[@]+"${again[@]}"} && watched=0 || watched=$? ;;
 esac
 [[ $watched == 0 || $watched == 3 ]] || exit "$watched"
 for script in "$here"/0*/scheduler.sh; do

@@ -151,7 +151,11 @@ def read(file: Path) -> Deployment:
         raise DeploymentError(
             f"there is no {file}: copy {EXAMPLE.name} to it and fill it in"
         )
-    return of(_variables(file.read_text(), name=file.name))
+    variables = _variables(file.read_text(), name=file.name)
+    try:
+        return of(variables)
+    except DeploymentError as error:
+        raise DeploymentError(f"{file.name}: {error}") from error
 
 
 def of(variables: Mapping[str, str]) -> Deployment:

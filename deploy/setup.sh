@@ -12,7 +12,9 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 source "$(dirname "${BASH_SOURCE[0]}")/terraform.sh"
 
 if [[ "$options" == *" --outputs "* ]]; then
-  prepare main && keep_outputs && exit 0
+  prepare main
+  keep_outputs
+  exit 0
 fi
 postcodes=""
 if [[ "$options" == *" --postcodes="* ]]; then
@@ -20,9 +22,13 @@ if [[ "$options" == *" --postcodes="* ]]; then
   [[ -f "$postcodes" ]] || { echo "deploy: there is no $postcodes to load" >&2 && exit 1; }
 fi
 "$python" -m offline.ready --settings "$settings" ${dry_run:+--dry-run}
-values main && values watch
+enable_first
+values main
+values watch
 if [[ -n "$dry_run" ]]; then
-  preview main && preview watch && exit 0
+  preview main
+  preview watch
+  exit 0
 fi
 # A type that Terraform would make a table anew for is cast first.
 "$python" -m offline.ready migrate --settings "$settings"

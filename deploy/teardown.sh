@@ -16,7 +16,9 @@ fi
 values watch
 values main --keep-only-data ${told:+"$told"}
 if [[ -n "$dry_run" ]]; then
-  echo "# what holds data is $data" && preview main && exit 0
+  echo "# what holds data is $data"
+  preview main
+  exit 0
 fi
 echo "Everything of '$prefix' in project $project is going to be removed; data: $data."
 if [[ "$options" != *" --yes "* ]]; then

@@ -7,6 +7,10 @@ by="$engine"
 [[ -n "$by" ]] || for one in terraform tofu gcloud; do
   if command -v "$one" >/dev/null; then by="$one" && break; fi
 done
+if ! command -v "${by:-gcloud}" >/dev/null; then
+  echo "deploy: there is no ${by:-terraform, tofu or gcloud} on PATH: docs/deploy.md, Before" >&2
+  exit 1
+fi
 export TF_INPUT=0 TF_IN_AUTOMATION=1
 manager="projects/$project/locations/$region"
 if [[ "$by" == gcloud && -z "$infra_account" && -z "$dry_run" ]]; then
@@ -14,19 +18,33 @@ if [[ "$by" == gcloud && -z "$infra_account" && -z "$dry_run" ]]; then
   exit 1
 fi
 
-folder_of() { if [[ "$1" == main ]]; then echo deploy/terraform; else echo "deploy/terraform/$1"; fi; }
+# Where a plan is made while there is no bucket for the state.
+from=deploy/terraform
+folder_of() { if [[ "$1" == main ]]; then echo "$from"; else echo "$from/$1"; fi; }
 
 # Ask Terraform or OpenTofu: the root, then its words.
 tf() {
   TF_DATA_DIR="$root/$work/$1.terraform" "$by" -chdir="$(folder_of "$1")" "${@:2}"
 }
 
+# Enable what a plan itself calls, and a project does not begin with.
+enable_first() {
+  local apis=(cloudresourcemanager iam run)
+  [[ "$by" != gcloud ]] || apis+=(config)
+  [[ -n "$dry_run" ]] ||
+    gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
+}
+
 # Write the values of a root's variables; more options of `python -m deploy variables`.
 values() {
   mkdir -p "$work"
-  gcloud run services list --project="$project" --region="$region" --format=json \
-    --filter="metadata.name~^$prefix-" >"$work/services.json" ||
-    { [[ -n "$dry_run" ]] && echo '[]' >"$work/services.json"; }
+  # Without this list callers would be taken for nobody's: only a plan does without.
+  if ! gcloud run services list --project="$project" --region="$region" --format=json \
+    --filter="metadata.name~^$prefix-" >"$work/services.json"; then
+    [[ -n "$dry_run" ]] || exit 1
+    echo "deploy: planned as if no function was deployed yet" >&2
+    echo '[]' >"$work/services.json"
+  fi
   "$python" -m deploy variables "$1" --settings "$settings" \
     --services "$work/services.json" "${@:2}" >"$work/$1.tfvars"
 }
@@ -47,12 +65,33 @@ prepare() {
     echo "deploy: Infrastructure Manager keeps the state of this: set DEPLOY_ENGINE=gcloud" >&2
     exit 1
   fi
-  if [[ -z "$dry_run" ]] && ! gcloud storage buckets describe "gs://$state_bucket" >/dev/null 2>&1; then
+  local said
+  if ! said="$(gcloud storage buckets describe "gs://$state_bucket" --format='value(name)' 2>&1)"; then
+    if [[ -n "$dry_run" || "$options" == *" --outputs "* ]]; then
+      [[ "$said" == *404* ]] || { echo "$said" >&2 && exit 1; }
+      without_state "$1"
+      return
+    fi
     gcloud storage buckets create "gs://$state_bucket" --project="$project" \
       --location="$location" --uniform-bucket-level-access --public-access-prevention
     gcloud storage buckets update "gs://$state_bucket" --versioning
   fi
   tf "$1" init -reconfigure -backend-config="bucket=$state_bucket" -backend-config="prefix=$prefix/$1"
+}
+
+# Before a first set-up nothing keeps a state: plan in a copy that names no bucket.
+without_state() {
+  if [[ -z "$dry_run" ]]; then
+    echo "deploy: there is no gs://$state_bucket: nothing has been set up, or DEPLOY_STATE_BUCKET is another" >&2
+    exit 1
+  fi
+  echo "# there is no gs://$state_bucket yet: all is new" >&2
+  if [[ "$from" == deploy/terraform ]]; then
+    rm -rf "$work/first" && cp -r "$from" "$work/first"
+    rm -f "$work/first/backend.tf" "$work/first/watch/backend.tf"
+    from="$work/first"
+  fi
+  tf "$1" init -reconfigure
 }
 
 # Say what would be changed, and change nothing.
@@ -75,7 +114,7 @@ preview() {
 
 # Change what differs. Terraform shows what that is, and asks, unless told --yes.
 apply() {
-  prepare "$1"
+  prepare "$1" || return
   if [[ "$by" == gcloud ]]; then
     gcloud infra-manager deployments apply "$manager/deployments/$prefix-$1" \
       --service-account="projects/$project/serviceAccounts/$infra_account" \
@@ -90,7 +129,11 @@ apply() {
 destroy() {
   prepare "$1"
   if [[ "$by" == gcloud ]]; then
-    gcloud infra-manager deployments delete "$manager/deployments/$prefix-$1" --quiet
+    # What watches may never have been made.
+    if gcloud infra-manager deployments describe "$manager/deployments/$prefix-$1" \
+      --format='value(name)' >/dev/null 2>&1; then
+      gcloud infra-manager deployments delete "$manager/deployments/$prefix-$1" --quiet
+    fi
   else
     tf "$1" destroy -auto-approve -var-file="$root/$work/$1.tfvars"
   fi
@@ -114,18 +157,28 @@ print(json.dumps(json.load(sys.stdin)["applyResults"]["outputs"]["scripts"]))' >
   read_names
 }
 
+# Tell whether a schedule is called as one of ours: others have schedules, too.
+is_ours() {
+  local one
+  for one in $every; do
+    case "$1" in "$one" | "$one"-*) return ;; esac
+  done
+  return 1
+}
+
 # Delete the schedules, services and jobs that no function or use case has any more.
 prune() {
   local name
   local here=(--project="$project" --region="$region")
   for name in $(gcloud scheduler jobs list --project="$project" --location="$region" \
     --filter="name~/jobs/$prefix-" --format='value(name.basename())'); do
-    [[ " $schedules " == *" $name "* ]] ||
+    [[ " $schedules " == *" $name "* ]] || ! is_ours "$name" ||
       gcloud scheduler jobs delete "$name" --project="$project" --location="$region" --quiet
   done
   for name in $(gcloud run services list "${here[@]}" \
     --filter="metadata.name~^$prefix-" --format='value(metadata.name)'); do
-    [[ " $services " == *" $name "* ]] || gcloud run services delete "$name" "${here[@]}" --quiet
+    [[ " $services " == *" $name "* || " $every " != *" $name "* ]] ||
+      gcloud run services delete "$name" "${here[@]}" --quiet
   done
   for name in $(gcloud run jobs list "${here[@]}" \
     --filter="metadata.name~^$prefix-training-job-" --format='value(metadata.name)'); do

@@ -271,10 +271,19 @@ class TestSetup:
         )
 
     def test_removes_what_no_function_and_no_use_case_has_any_more(self, cloud):
-        """Schedules, services and jobs, and no others."""
+        """Schedules, services and jobs, and none that are called likewise."""
         cloud.rules += [
-            ("scheduler jobs list", "propensity-compact-features\npropensity-old", 0),
-            ("run services list", "propensity-get-proba\npropensity-score", 0),
+            (
+                "scheduler jobs list",
+                "propensity-compact-features\npropensity-predictions-old\n"
+                "propensity-report",
+                0,
+            ),
+            (
+                "run services list",
+                "propensity-get-proba\npropensity-score\npropensity-dashboard",
+                0,
+            ),
             ("run jobs list", "propensity-training-job-old", 0),
         ]
         listing = (
@@ -287,7 +296,7 @@ class TestSetup:
         ]
 
         assert deleted == [
-            "gcloud scheduler jobs delete propensity-old",
+            "gcloud scheduler jobs delete propensity-predictions-old",
             "gcloud run services delete propensity-score",
             "gcloud run jobs delete propensity-training-job-old",
         ]
@@ -345,6 +354,99 @@ class TestSetup:
         assert sum(" plan " in call for call in calls) == 2
         words = (" apply", " create", " delete", "bq ")
         assert not [call for call in calls if any(word in call for word in words)]
+
+    def test_plans_all_as_new_where_no_bucket_keeps_a_state_yet(self, cloud):
+        """In a copy without the backend, which a plan could not begin without."""
+        gone = "ERROR: gs://my-bucket-state not found: 404."
+        cloud.rules.insert(0, ("buckets describe", gone, 1))
+        done = cloud.run("deploy/setup.sh", "--dry-run")
+        plans = [one for one in cloud.calls() if " plan " in one]
+        place = ".local/deploy/my-project-propensity/first"
+
+        assert done.returncode == 0, done.stderr
+        assert [one.split()[1] for one in plans] == [
+            f"-chdir={place}",
+            f"-chdir={place}/watch",
+        ]
+        assert not list((cloud.project / place).rglob("backend.tf"))
+        assert not [one for one in cloud.calls() if "backend-config" in one]
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            ("terraform plan", "no network", 1),
+            ("terraform init", "no network", 1),
+            ("buckets describe", "HTTPError 403", 1),
+        ],
+        ids=["plan", "init", "state"],
+    )
+    @pytest.mark.parametrize("script", ["setup", "teardown"])
+    def test_a_dry_run_that_fails_changes_nothing(self, cloud, script, rule):
+        """Though told --yes: it does not go on as if it were none."""
+        cloud.rules.insert(0, rule)
+        done = cloud.run(f"deploy/{script}.sh", "--dry-run", "--yes")
+        words = (" apply", " create", " delete", " destroy", " enable", "bq ")
+
+        assert done.returncode == 1
+        assert rule[1] in done.stdout + done.stderr
+        assert not [
+            call for call in cloud.calls() if any(word in call for word in words)
+        ]
+
+    @pytest.mark.parametrize(
+        "rule",
+        [
+            ("output -json", "no network", 1),
+            ("terraform init", "no network", 1),
+            ("buckets describe", "not found: 404", 1),
+        ],
+        ids=["outputs", "init", "state"],
+    )
+    def test_outputs_that_cannot_be_fetched_change_nothing(self, cloud, rule):
+        """Nor are those lost that were fetched before."""
+        assert cloud.run("deploy/setup.sh", "--outputs").returncode == 0
+        [kept] = cloud.project.glob(".local/deploy/*/outputs.json")
+        before = kept.read_text()
+        cloud.rules.insert(0, rule)
+        done = cloud.run("deploy/setup.sh", "--outputs")
+        words = (" apply", " create", " delete", "bq ")
+
+        assert done.returncode == 1
+        assert kept.read_text() == before
+        assert not [
+            call for call in cloud.calls() if any(word in call for word in words)
+        ]
+
+    def test_stops_where_nobody_says_which_functions_there_are(self, cloud):
+        """It would take away who may call them; a plan goes on, and says so."""
+        listing = "services list --project=my-project --region=us-central1"
+        cloud.rules.insert(0, (listing, "no network", 1))
+        done = cloud.run("deploy/setup.sh", "--yes")
+        calls = cloud.calls()
+        dry = cloud.run("deploy/setup.sh", "--dry-run")
+
+        assert done.returncode == 1
+        assert not [one for one in calls if " apply" in one]
+        assert dry.returncode == 0
+        assert "as if no function was deployed" in dry.stderr
+
+    def test_enables_first_what_a_new_project_lacks(self, cloud):
+        """What a plan itself calls."""
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+        calls = cloud.calls()
+        [enabled] = [n for n, one in enumerate(calls) if "services enable" in one]
+
+        assert "cloudresourcemanager.googleapis.com" in calls[enabled]
+        assert enabled < min(n for n, one in enumerate(calls) if " list " in one)
+
+    def test_says_which_program_is_missing(self, cloud):
+        """Before anything is asked."""
+        cloud.settings["DEPLOY_ENGINE"] = "tofu"
+        done = cloud.run("deploy/setup.sh", "--yes")
+
+        assert done.returncode == 1
+        assert "there is no tofu on PATH" in done.stderr
+        assert cloud.calls() == []
 
     def test_takes_opentofu_where_that_is_what_there_is(self, cloud):
         """By the same words."""
@@ -577,6 +679,28 @@ class TestShell:
         assert refused.returncode == 2
         assert "unknown option --dryrun" in refused.stderr
         assert cloud.calls() == []
+
+    @pytest.mark.parametrize("words", [["--settings"], ["--settings", "/nope.env"]])
+    def test_a_settings_file_that_is_not_there_is_named(self, words):
+        """And so is the option that has none."""
+        done = subprocess.run(
+            [ROOT / "02-GetProba" / "deploy.sh", "--dry-run", *words],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+
+        assert done.returncode == 2
+        assert f"--settings FILE: there is no file '{''.join(words[1:])}'" in (
+            done.stderr
+        )
+
+    def test_everything_in_order_has_a_help_of_its_own(self, cloud):
+        """And loads once what is loaded, though it sets up twice."""
+        told = cloud.run("deploy/deploy_all.sh", "--help")
+        text = (ROOT / "deploy" / "deploy_all.sh").read_text()
+
+        assert told.stdout.startswith("Everything, in order")
+        assert cloud.calls() == []
+        assert text.count('setup.sh" "$@"') == 1
 
     def test_the_flags_are_where_one_looks_for_them(self):
         """Of each function, in the deploy.sh of its folder, a line each and why."""
