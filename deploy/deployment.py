@@ -148,12 +148,9 @@ class Deployment:
 def read(file: Path) -> Deployment:
     """Read a settings file; raise DeploymentError where it is missing or wrong."""
     if not file.is_file():
-        raise DeploymentError(
-            f"there is no {file}: copy {EXAMPLE.name} to it and fill it in"
-        )
-    variables = _variables(file.read_text(), name=file.name)
+        raise DeploymentError(f"there is no {file}: copy {EXAMPLE.name} and fill it in")
     try:
-        return of(variables)
+        return of(_variables(file.read_text(), name=file.name))
     except DeploymentError as error:
         raise DeploymentError(f"{file.name}: {error}") from error
 
