@@ -406,7 +406,12 @@ class Sender(asyncio.Protocol):
         if head < 0:
             return
         length = re.search(rb"(?i)content-length: *(\d+)", answer[:head])
-        if length is None or len(answer) < head + 4 + int(length[1]):
+        if length is None:
+            # In chunks, as a server answers that does not know the length before.
+            is_whole = answer.endswith(b"\r\n0\r\n\r\n")
+        else:
+            is_whole = len(answer) >= head + 4 + int(length[1])
+        if not is_whole:
             return
         assert self._push is not None
         self.latencies.append(time.perf_counter() - self._sent)

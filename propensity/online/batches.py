@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from propensity.clock import Clock
 from propensity.edges.counts import Counts
 from propensity.edges.log import log
@@ -30,8 +32,7 @@ GROUP_INSTANCES = 256
 THREAD_INSTANCES = 128
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(msgspec.Struct, frozen=True):
     """
     Scores of a question, all by one version.
 

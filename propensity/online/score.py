@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 import pyarrow as pa
-from msgspec import UNSET
+from msgspec import UNSET, structs
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -167,7 +166,7 @@ class Online:
             instance = None if is_suppressed else await self._user(question, layout)
             if instance is None:
                 return answers.unknown_user(question)
-            timed = replace(instance, ingested_at=question.ingested_at)
+            timed = structs.replace(instance, ingested_at=question.ingested_at)
             instances, prefixes = (timed,), ("",)
         rows = len(instances) * (1 if state.shadow is None else 2)
         self.log.reserve(rows)

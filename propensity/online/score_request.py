@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, KeysView, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -31,8 +30,7 @@ _MOST_DIGITS = 4_300
 _decode = msgspec.json.Decoder().decode
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(msgspec.Struct, frozen=True):
     """
     A parsed request: for scores of instances, or of a user.
 
@@ -161,20 +159,8 @@ class Reader:
         """
         name = fields.get("use_case")
         if name is None:
-            keys = features.keys()
-            if len(keys) > 1:
-                shares = {
-                    layout.use_case.name: len(layout.names & keys) / len(layout.names)
-                    for layout in self.layouts.values()
-                }
-                most = max(0.5, *shares.values())
-                likely = [
-                    candidate
-                    for candidate, share in shares.items()
-                    if share == most > 0.5
-                ]
-                if len(likely) == 1:
-                    return self.layouts[likely[0]]
+            if (layout := self._likely(features.keys())) is not None:
+                return layout
             name = self._default
         if not isinstance(name, str):
             raise RequestError("use_case must be a text", field="use_case")
@@ -185,6 +171,25 @@ class Reader:
                 field="use_case",
             )
         return self.layouts[name]
+
+    def _likely(self, names: KeysView[str]) -> Layout | None:
+        """Return the layout with the largest share of its features among names."""
+        if len(names) < 2:
+            return None
+        layouts = self.layouts.values()
+        # Most requests have all features; that is several times as fast to see.
+        likely = [layout for layout in layouts if names >= layout.names]
+        if not likely:
+            shares = [
+                len(layout.names & names) / len(layout.names) for layout in layouts
+            ]
+            most = max(0.5, *shares)
+            likely = [
+                layout
+                for layout, share in zip(layouts, shares, strict=True)
+                if share == most > 0.5
+            ]
+        return likely[0] if len(likely) == 1 else None
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+from msgspec import structs
+
 from propensity import usecases
 from propensity.registry.inference_log import ONLINE, STREAM, Events, inference_id
 
@@ -24,7 +26,7 @@ def event(source: str, **changes: object) -> Events:
         features=["{}"],
         latencies_ms=[None],
     )
-    return replace(of_one, **changes)  # type: ignore[arg-type]
+    return structs.replace(of_one, **changes)  # type: ignore[arg-type]
 
 
 class TestInferenceId:
