@@ -1,0 +1,57 @@
+"""Every benchmark runs to its table; short, so that its figures say nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+
+SHORT = {
+    "features": ["--repeats", "1"],
+    "half_space_trees": ["--rows", "300", "--rounds", "1"],
+    "ingest": ["--rounds", "1", "--seconds", "0.3", "--client", "python"],
+    "lookup": ["--rounds", "1", "--seconds", "0.3", "--client", "python"],
+    "online": [
+        *("--rounds", "1", "--seconds", "0.3", "--client", "python"),
+        *("--only", "one at a time", "--model", "logistic_regression"),
+    ],
+    "predictions": ["--rows", "1000", "--repeats", "1"],
+    "scoring": ["--rows", "2000", "--repeats", "1", "--only", "LogisticRegression"],
+    "training": ["--rows", "3000", "--repeats", "1"],
+}
+
+# Its peers have an environment of their own, from the package index.
+INSTALLING = {"stream": ["--events", "2000", "--rounds", "1"]}
+
+
+def printed_by(name: str, options: list[str]) -> str:
+    """Run a benchmark, and return its report; a missed target is no failure here."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *options]
+    done = subprocess.run(
+        command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode in (0, 1), done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.stdout
+
+
+def test_all_are_here() -> None:
+    names = {path.stem for path in BENCHMARKS.glob("*.py")} - {"__init__"}
+
+    assert {*SHORT, *INSTALLING} == names
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", SHORT)
+def test_prints_a_table(name: str) -> None:
+    assert "\n|" in "\n" + printed_by(name, SHORT[name])
+
+
+@pytest.mark.installs
+@pytest.mark.parametrize("name", INSTALLING)
+def test_prints_a_table_beside_its_peers(name: str) -> None:
+    assert "\n|" in "\n" + printed_by(name, INSTALLING[name])
