@@ -172,6 +172,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         "lookback": today - lookback,
         "in_force": newest - lookback,
         "catch_up": newest - volumes.CATCH_UP,
+        "remembered": newest - volumes.CATCH_UP - timeframe.horizon - volumes.MEMORY,
         "cards_trained": today - timedelta(days=use_case.lookback_days),
         "cards_evaluated": newest - volumes.CATCH_UP,
     }
@@ -572,7 +573,7 @@ class TestQueries:
         """The constants are those of the functions."""
         from propensity.online import lookup, question
         from propensity.online import score as online
-        from propensity.runs import compact, evaluate
+        from propensity.runs import compact, evaluate, thresholds
         from propensity.stream import consumers
         from propensity.stream import score as streamed
 
@@ -588,6 +589,7 @@ class TestQueries:
             == consumers.GROUP_MESSAGES
         )
         assert volumes.CATCH_UP == evaluate.CATCH_UP
+        assert volumes.MEMORY == thresholds.MEMORY
         assert volumes.AT_ONCE == compact.DAYS_AT_ONCE
         assert Size(users=1, events_a_day=1).late_days == (
             SETTINGS.maximum_lateness_days
