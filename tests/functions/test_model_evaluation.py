@@ -343,10 +343,12 @@ class TestThresholds:
         """Rows of an older release have no counts by threshold: final ones are passed
         over, and provisional ones get them as they are evaluated again."""
         place.run("model_evaluation", self.WEEKS[0] + WEEK)
-        place.warehouse.execute(
-            "UPDATE ma_model_evaluation SET thresholds = [], status = @status "
-            "WHERE week = @week",
-            {"status": status, "week": self.WEEKS[0]},
+        [old] = evaluations(place)
+        place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
+        place.warehouse.append(
+            tables.EVALUATION,
+            record({**old, "thresholds": [], "status": status}, tables.EVALUATION),
+            job_id=f"{place.workplace.dataset}-old-{status}",
         )
         row = place.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"][-1]
         again = self.best_of(scores, self.WEEKS[0])
