@@ -446,8 +446,6 @@ PERSONAL = (
 )
 # Of an evaluation; and about so many dates of a training.
 DECILES = 10
-# Of an evaluation: thresholds with their counts.
-THRESHOLDS = 500 * 24.0
 
 
 def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
@@ -487,6 +485,16 @@ def _column_bytes(table: str, column: Column, size: Size) -> float:
     return texts.get(f"{table}.{column.name}", texts.get(column.name, OTHER_JSON))
 
 
+def _thresholds(size: Size) -> float:
+    """
+    Return the bytes of an evaluation's counts by threshold, of 24 bytes each.
+
+    All up to 100 rows; from there on one each time that they are a fiftieth more.
+    """
+    rows = max(size.users, size.stream_events_a_day)
+    return 24.0 * (min(rows, 100) + math.log(max(rows, 100) / 100) / math.log(1.02))
+
+
 @cache
 def _of_size(size: Size) -> Mapping[str, float]:
     """Return bytes that depend on what a deployment streams, by table and column."""
@@ -502,8 +510,8 @@ def _of_size(size: Size) -> Mapping[str, float]:
         "stream_events.attributes": 0.0 if size.scores_users else FIELDS,
         "stream_features_daily.event_ids": TEXTS["event_id"] * tile,
         "inference_log.features": FIELDS,
-        "ma_model_evaluation.thresholds": THRESHOLDS,
-        "ma_model_evaluation_staging.thresholds": THRESHOLDS,
+        "ma_model_evaluation.thresholds": _thresholds(size),
+        "ma_model_evaluation_staging.thresholds": _thresholds(size),
         # One of the two.
         "inference_log.probability": 4.0,
         "inference_log.anomaly_score": 4.0,

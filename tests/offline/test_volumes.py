@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 import sqlglot
 
@@ -21,6 +22,8 @@ from offline import limits, volumes
 from offline.limits import queries, scans
 from offline.volumes import GIB, KEPT, MIB, Size, readings, statements
 from propensity import tables, usecases
+from propensity.learning.metrics import outcomes
+from propensity.learning.thresholds import by_threshold
 from propensity.settings import Settings
 from tests.events import bet, registration
 from tests.functions.streaming import rows_of
@@ -269,6 +272,19 @@ class TestRows:
 
         for table in ("ma_predictions_table", "ma_predictions_history"):
             assert volumes.row_bytes(table, (), SMALL) == mean
+
+    def test_of_an_evaluation_have_as_many_thresholds_as_are_written(self):
+        """Of few users each one, of a million some hundreds."""
+        for users in (1, 40, 1_000, 100_000):
+            probability = np.linspace(0.01, 0.99, users)
+            written = by_threshold(outcomes(probability, np.zeros(users)))
+            taken = volumes.row_bytes(
+                "ma_model_evaluation",
+                ("thresholds",),
+                Size(users=users, events_a_day=users),
+            )
+
+            assert 24 * len(written) == pytest.approx(taken, rel=0.1)
 
     def test_of_the_log_hold_a_transaction(self):
         """An inference has the fields that the model was given."""
