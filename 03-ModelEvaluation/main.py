@@ -27,4 +27,4 @@ def model_evaluation(current: Run) -> Answer:
     days = export.wait_for_days(current)
     rows = evaluate.evaluations(current)
     evaluate.publish_evaluations(current, rows)
-    return {"weeks": rows, **days}
+    return {"weeks": evaluate.answered(rows), **days}

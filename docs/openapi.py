@@ -466,6 +466,7 @@ def _of_runs() -> Schema:
     }
     figures: Schema = {
         "type": "object",
+        "properties": {"budget": {"type": ["string", "null"]}},
         "additionalProperties": {"type": ["number", "null"]},
     }
     texts: Schema = {"type": "object", "additionalProperties": _TEXT}
@@ -521,7 +522,12 @@ def _of_runs() -> Schema:
             required=[*around, "weeks"],
         ),
         "EvaluatedWeek": _object(
-            {column.name: _column(column) for column in tables.EVALUATION.columns},
+            {
+                column.name: _column(column)
+                for column in tables.EVALUATION.columns
+                # Long, and in the table.
+                if column.name != "thresholds"
+            },
             required=("use_case", "week", "week_end", "status", "outcome"),
         ),
         "Compaction": _object(

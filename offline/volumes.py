@@ -59,6 +59,8 @@ KEPT = "kept"
 
 # What a run of 03 looks back for, of steps.CATCH_UP; held by a test.
 CATCH_UP = timedelta(weeks=13)
+# What it reads of evaluations before the oldest of these; held by a test.
+MEMORY = timedelta(days=28)
 # Days that one statement of the compaction takes on; held by a test.
 AT_ONCE = 7
 MONTH = 31
@@ -263,6 +265,7 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
     day = TODAY - cards.timeframe(settings).horizon
     late = TODAY - timedelta(days=size.late_days)
     months = 12 * (TODAY.year - late.year) + TODAY.month - late.month + 1
+    horizon = usecases.load("ga4_purchase").timeframe(settings).horizon
     lookback = max(usecases.load(name).lookback_days for name in usecases.names())
     return {
         KEPT: size.days_kept,
@@ -274,6 +277,7 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         "lookback": lookback,
         "in_force": lookback + 1,
         "catch_up": CATCH_UP.days + 1,
+        "remembered": (CATCH_UP + MEMORY).days + horizon.days + 1,
         # The watermark is of the run before, a day ago.
         "since_watermark": since(TODAY - timedelta(days=1)),
         # A step of the compaction, after a while in which it did not run.
@@ -414,6 +418,8 @@ TEXTS = {
     "inference_id": 66,
     "event_type": 10,
     "source": 8,
+    "best_threshold_source": 13,
+    "budget": 5,
     "postcode": 9,
 }
 # Of a registration, which one event in ten is taken to be.
@@ -479,6 +485,16 @@ def _column_bytes(table: str, column: Column, size: Size) -> float:
     return texts.get(f"{table}.{column.name}", texts.get(column.name, OTHER_JSON))
 
 
+def _thresholds(size: Size) -> float:
+    """
+    Return the bytes of an evaluation's counts by threshold, of 24 bytes each.
+
+    All up to 100 rows; from there on one each time that they are a fiftieth more.
+    """
+    rows = max(size.users, size.stream_events_a_day)
+    return 24.0 * (min(rows, 100) + math.log(max(rows, 100) / 100) / math.log(1.02))
+
+
 @cache
 def _of_size(size: Size) -> Mapping[str, float]:
     """Return bytes that depend on what a deployment streams, by table and column."""
@@ -494,6 +510,8 @@ def _of_size(size: Size) -> Mapping[str, float]:
         "stream_events.attributes": 0.0 if size.scores_users else FIELDS,
         "stream_features_daily.event_ids": TEXTS["event_id"] * tile,
         "inference_log.features": FIELDS,
+        "ma_model_evaluation.thresholds": _thresholds(size),
+        "ma_model_evaluation_staging.thresholds": _thresholds(size),
         # One of the two.
         "inference_log.probability": 4.0,
         "inference_log.anomaly_score": 4.0,

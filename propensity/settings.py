@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from propensity import tables
+from propensity.budget import Budget
 from propensity.errors import SettingsError
 from propensity.ids import NAME
 
@@ -104,6 +105,10 @@ def _retention(text: str) -> str:
     return text
 
 
+def _budget(text: str) -> str:
+    return str(Budget.parse(text))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """
@@ -129,6 +134,7 @@ class Settings:
     minimum_training_rows: int = 200
     minimum_conversions: int = 20
     maximum_score_shift: float = 0.75
+    budget: str = ""
     lease_minutes: int = 5
     query_timeout_s: int = 600
     retry_deadline_s: int = 30
@@ -254,6 +260,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "minimum_training_rows": _whole(10, 10_000_000),
     "minimum_conversions": _whole(2, 1_000_000),
     "maximum_score_shift": _real(0.0, 1e6),
+    "budget": _budget,
     "lease_minutes": _whole(1, 24 * 60),
     "query_timeout_s": _whole(1, 6 * 3600),
     "retry_deadline_s": _whole(1, 3600),

@@ -60,6 +60,31 @@ _QUALITY = (
     ),
 )
 
+# Figures at the threshold that was best on earlier rows, and of the best of a budget.
+_SELECTION = (
+    Column("best_threshold", "FLOAT64", "Probability with the best F1 on earlier rows"),
+    Column("best_threshold_source", "STRING", "Those rows: training or evaluations"),
+    Column("users_at_best", "INT64", "Rows at or above the best threshold"),
+    Column("true_positives_at_best", "INT64", "Label 1 among them"),
+    Column("precision_at_best", "FLOAT64", "Precision at the best threshold"),
+    *_interval("precision_at_best", "Precision at the best threshold"),
+    Column("recall_at_best", "FLOAT64", "Recall at the best threshold"),
+    *_interval("recall_at_best", "Recall at the best threshold"),
+    Column("f1_at_best", "FLOAT64", "F1 at the best threshold"),
+    *_interval("f1_at_best", "F1 at the best threshold"),
+    Column("budget", "STRING", "The best so many, or the best share, as in 10%"),
+    Column("users_at_budget", "FLOAT64", "Rows that it has room for, best first"),
+    Column("true_positives_at_budget", "FLOAT64", "Label 1 in it; ties shared out"),
+    Column("precision_at_budget", "FLOAT64", "Precision of the budget"),
+    *_interval("precision_at_budget", "Precision of the budget"),
+    Column("recall_at_budget", "FLOAT64", "Recall of the budget"),
+    *_interval("recall_at_budget", "Recall of the budget"),
+    Column("f1_at_budget", "FLOAT64", "F1 of the budget"),
+    *_interval("f1_at_budget", "F1 of the budget"),
+    Column("lift_at_budget", "FLOAT64", "Precision of the budget over the base rate"),
+    *_interval("lift_at_budget", "Lift of the budget"),
+)
+
 TRAINING_METADATA = Table(
     name="ma_model_training_metadata",
     description="One row per model version: how it was trained and what it achieved",
@@ -91,6 +116,7 @@ TRAINING_METADATA = Table(
         Column("alerts", "STRING", "Recall and cost at fixed alert rates, JSON"),
         Column("candidates", "STRING", "Every candidate's figures, JSON"),
         *_QUALITY,
+        *_SELECTION,
         Column("importance", "STRING", "Permutation importance by feature, JSON"),
         Column("promoted", "BOOL", "Whether it became the champion"),
         Column("verdict", "STRING", "Why, or why not"),
@@ -162,6 +188,18 @@ EVALUATION = Table(
         Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
         Column("data_until", "DATE", "Day before which the GA4 export was all there"),
         *_QUALITY,
+        *_SELECTION,
+        Column(
+            "thresholds",
+            "STRUCT",
+            "Thresholds, highest first, to choose another one or that of later weeks",
+            repeated=True,
+            fields=(
+                Column("threshold", "FLOAT64", "A probability of the week"),
+                Column("users", "INT64", "Rows at or above it"),
+                Column("conversions", "INT64", "Label 1 among them"),
+            ),
+        ),
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),

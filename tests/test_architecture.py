@@ -24,7 +24,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # The floors of the house, by room or module: an import goes down only, or stays in its
 # room. Rooms on one floor do not know each other.
 FLOORS = (
-    {"clock", "errors", "ids", "schema", "statements", "tables", "timeframe"},
+    {"budget", "clock", "errors", "ids", "schema", "statements", "tables", "timeframe"},
     {"settings", "models", "waiting"},
     {"freshness", "topics", "usecases"},
     {"edges"},

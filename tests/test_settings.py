@@ -21,7 +21,7 @@ from propensity.settings import Settings
 
 NAMES = [field.name for field in fields(Settings)]
 # Two of no default: the project, and where a deployment must say what it reads.
-EMPTY = {"bucket", "ga4_dataset", "user_column", "label_event"} | {
+EMPTY = {"bucket", "ga4_dataset", "user_column", "label_event", "budget"} | {
     "bigquery_endpoint",
     "bigquery_storage_endpoint",
 }
@@ -71,6 +71,13 @@ class TestFromEnvironment:
         assert found.settle_days == 0
         assert found.maximum_score_shift == 1.5
         assert found.bigquery_endpoint == "http://127.0.0.1:9050"
+
+    @pytest.mark.parametrize(
+        ("text", "budget"), [("1000", "1000"), ("5%", "5%"), ("7.50 %", "7.5%")]
+    )
+    def test_reads_a_budget_as_a_number_or_a_share(self, text, budget):
+        """In one spelling, as tables and answers have it."""
+        assert read(PROPENSITY_BUDGET=text).budget == budget
 
     def test_refuses_an_unknown_variable(self):
         """A misspelt setting stops the function and is named with the known ones."""
@@ -126,6 +133,9 @@ class TestFromEnvironment:
             ("PROPENSITY_SETTLE_DAYS", "3.5"),
             ("PROPENSITY_SETTLE_DAYS", "1_0"),
             ("PROPENSITY_SETTLE_DAYS", "٣"),
+            ("PROPENSITY_BUDGET", "0"),
+            ("PROPENSITY_BUDGET", "0.1"),
+            ("PROPENSITY_BUDGET", "120%"),
             ("PROPENSITY_SEED", "4294967296"),
             ("PROPENSITY_TRAINING_SNAPSHOTS", "2"),
             ("PROPENSITY_MAXIMUM_SCORE_SHIFT", "nan"),

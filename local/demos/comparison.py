@@ -59,10 +59,7 @@ def evaluations(
         " WHERE use_case = @use_case AND week IN UNNEST(@weeks) ORDER BY week",
         {"use_case": use_case.name, "weeks": list(weeks)},
     )
-    rows: list[dict[str, Any]] = table.to_pylist()
-    for row in rows:
-        row["top_lift"] = row["lift"][0]["lift"] if row["lift"] else None
-    return rows
+    return list(table.to_pylist())
 
 
 def pooled(

@@ -266,6 +266,8 @@ def show(stack: Stack, played: Played) -> None:
     """Print the weeks, what they are worth together, lookups, and where all is."""
     rows = comparison.evaluations(played.warehouse, played.use_case, played.weeks)
     say("\n" + week_table(rows))
+    say("\nWith the best threshold of the weeks before, and the best of a budget:")
+    say(selection_table(rows))
     with step("comparing all weeks with simpler scores"):
         pooled = comparison.pooled(
             played.warehouse,
@@ -300,23 +302,44 @@ _COLUMNS = (
     ("base rate", "base_rate", "{:.3f}"),
     ("mean prob.", "mean_probability", "{:.3f}"),
     ("ROC AUC", "roc_auc", "{:.3f}"),
-    ("precision", "precision", "{:.3f}"),
-    ("recall", "recall", "{:.3f}"),
-    ("F1", "f1", "{:.3f}"),
     ("calib. error", "calibration_error", "{:.3f}"),
-    ("lift top 10%", "top_lift", "{:.2f}"),
     ("status", "status", "{}"),
+)
+
+_SELECTION_COLUMNS = (
+    ("week", "week", "{}"),
+    ("threshold", "best_threshold", "{:.3f}"),
+    ("users", "users_at_best", "{:,}"),
+    ("precision", "precision_at_best", "{:.3f}"),
+    ("recall", "recall_at_best", "{:.3f}"),
+    ("F1", "f1_at_best", "{:.3f}"),
+    ("budget", "budget", "{}"),
+    ("users", "users_at_budget", "{:,.0f}"),
+    ("precision", "precision_at_budget", "{:.3f}"),
+    ("recall", "recall_at_budget", "{:.3f}"),
+    ("lift", "lift_at_budget", "{:.2f}"),
 )
 
 
 def week_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return the weeks as a table; a figure that there is none of is a dash."""
-    cells = [[name for name, _, _ in _COLUMNS]]
+    return _table(_COLUMNS, rows)
+
+
+def selection_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return whom each week selects by a threshold and by a budget, as a table."""
+    return _table(_SELECTION_COLUMNS, rows)
+
+
+def _table(
+    columns: Sequence[tuple[str, str, str]], rows: Sequence[Mapping[str, Any]]
+) -> str:
+    cells = [[name for name, _, _ in columns]]
     for row in rows:
         cells.append(
             [
                 form.format(row[key]) if row.get(key) is not None else "-"
-                for _, key, form in _COLUMNS
+                for _, key, form in columns
             ]
         )
     return aligned(cells)

@@ -9,6 +9,8 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
+- ``thresholds``: figures from a threshold on, and of the best of a budget;
+  ``selection``: the threshold that a training finds
 - ``gate``: whether a new version becomes the champion
 - ``modelcard``: the record of a version: row, card, files
 - ``description``: the figures of a data set

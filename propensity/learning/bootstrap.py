@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from propensity.learning import thresholds
 from propensity.learning.metrics import (
     Outcomes,
     brier,
@@ -26,6 +27,7 @@ from propensity.learning.metrics import (
     roc_auc,
     summed,
 )
+from propensity.learning.thresholds import Selection
 
 Floats = NDArray[np.float64]
 
@@ -84,6 +86,7 @@ def quality(
     threshold: float,
     seed: int,
     expansion: Expansion = UNSAMPLED,
+    selection: Selection | None = None,
 ) -> dict[str, Any]:
     """
     Return all figures of scores, by column name.
@@ -99,6 +102,7 @@ def quality(
         threshold: Probability from which a row counts as positive.
         seed: Of the resampling.
         expansion: Number of users per sampled row. Fewer rows make wider intervals.
+        selection: Adds the figures at its threshold and of its budget.
 
     Source:
         Hanley and MacGibbon, "Creating non-parametric bootstrap samples using Poisson
@@ -122,8 +126,14 @@ def quality(
         for call in ("true", "false"):
             figures[f"{call}_{count}"] = round(figures[f"{call}_{count}"])
     figures.update({name: measure(observed) for name, measure in _INTERVALS.items()})
+    if selection is not None:
+        figures.update(_selected(observed, selection))
     drawn, if_calibrated = _resampled(
-        observed, threshold=threshold, seed=seed, expansion=expansion
+        observed,
+        threshold=threshold,
+        seed=seed,
+        expansion=expansion,
+        selection=selection,
     )
     for name, resamples in drawn.items():
         low, high = _interval(resamples)
@@ -133,6 +143,20 @@ def quality(
                 low = 0.0
         figures[f"{name}_low"], figures[f"{name}_high"] = low, high
     return figures
+
+
+def _selected(observed: Outcomes, selection: Selection) -> dict[str, Any]:
+    """Return the columns of a selection, without intervals."""
+    selected: dict[str, Any] = dict(thresholds.figures(observed, selection))
+    for name in ("users_at_best", "true_positives_at_best"):
+        if selected[name] is not None:
+            selected[name] = round(selected[name])
+    return {
+        "best_threshold": selection.threshold,
+        "best_threshold_source": selection.source,
+        "budget": str(selection.budget),
+        **selected,
+    }
 
 
 # Figures that need only a ranking.
@@ -146,23 +170,35 @@ _RANKING = frozenset(
 
 
 def ranking(
-    observed: Outcomes, *, seed: int, expansion: Expansion = UNSAMPLED
+    observed: Outcomes,
+    *,
+    seed: int,
+    expansion: Expansion = UNSAMPLED,
+    selection: Selection | None = None,
 ) -> dict[str, Any]:
     """
     Return the figures of a score that is not a probability, as ``quality`` does.
 
     Without those of probabilities: calibration, Brier score, log loss, means, and
-    figures at a threshold.
+    figures at a threshold that holds for all models.
     """
-    figures = quality(observed, threshold=1.0, seed=seed, expansion=expansion)
+    figures = quality(
+        observed, threshold=1.0, seed=seed, expansion=expansion, selection=selection
+    )
+    kept = _RANKING | thresholds.COLUMNS
     return {
-        **{name: figure for name, figure in figures.items() if name in _RANKING},
+        **{name: figure for name, figure in figures.items() if name in kept},
         "lift": [{**part, "mean_probability": None} for part in figures["lift"]],
     }
 
 
 def _resampled(
-    observed: Outcomes, *, threshold: float, seed: int, expansion: Expansion
+    observed: Outcomes,
+    *,
+    threshold: float,
+    seed: int,
+    expansion: Expansion,
+    selection: Selection | None = None,
 ) -> tuple[dict[str, list[float]], list[float]]:
     """
     Return figures of resamples, and calibration errors of calibrated resamples.
@@ -178,13 +214,18 @@ def _resampled(
         rest = expansion.negative * generator.poisson(negatives / expansion.negative)
         return Outcomes(coarse.probability, positive + rest, positive)
 
-    drawn: dict[str, list[float]] = {name: [] for name in (*_INTERVALS, *_CALLS)}
+    selected = thresholds.INTERVALS if selection is not None else ()
+    drawn: dict[str, list[float]] = {
+        name: [] for name in (*_INTERVALS, *_CALLS, *selected)
+    }
     if_calibrated = []
     expected = coarse.users * coarse.probability
     for _ in range(RESAMPLES):
         resample = sample(coarse.conversions, coarse.users - coarse.conversions)
         figures = {name: measure(resample) for name, measure in _INTERVALS.items()}
         figures |= confusion(resample, threshold=threshold)
+        if selection is not None:
+            figures |= thresholds.figures(resample, selection)
         for name, values in drawn.items():
             figure = figures[name]
             if figure is not None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -17,31 +18,57 @@ from propensity.learning import metrics
 from propensity.learning.data import Slice
 from propensity.models.scoring import MeanOfModels
 
+Floats = NDArray[np.float64]
+
 CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 
 _FOLDS = 5
 
 
 def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]:
+    """Return the cross-fitted log loss of each calibration of a model on a slice."""
+    # The model predicts once; the calibrations of the folds read only its decisions.
+    by_method = {}
+    for method, probability in out_of_sample(model, encoded, part, seed).items():
+        seen = metrics.outcomes(probability, part.label, weight=part.weight)
+        by_method[method] = float(metrics.log_loss(seen) or 0.0)
+    return by_method
+
+
+def out_of_sample(
+    model: Any, encoded: Any, part: Slice, seed: int
+) -> dict[str, Floats]:
+    """Return a model's probabilities of rows by calibration, as ``cross_fitted``."""
+    decision = _with_decision(model).decision_function(encoded)
+    return cross_fitted(model.predict_proba(encoded)[:, 1], decision, part, seed)
+
+
+def cross_fitted(
+    probability: Floats, decision: Floats, part: Slice, seed: int
+) -> dict[str, Floats]:
     """
-    Return the cross-fitted log loss of each calibration on a slice.
+    Return the probabilities of rows by calibration, each fitted on other users.
 
     Folds are by user, since a user's rows of several weeks are alike: with the same
-    users on both sides the most flexible method would win.
+    users on both sides the most flexible method would win. A calibration that some
+    fold cannot fit, for want of a class, is left out.
+
+    Args:
+        probability: As the model gives them, (rows,).
+        decision: The model's decision or log-odds, (rows,).
+        part: The rows.
+        seed: Of the folds.
     """
     users = pc.unique(part.rows["user_id"])
     place = pc.index_in(part.rows["user_id"], value_set=users).to_numpy()
     fold = np.random.default_rng(seed).integers(0, _FOLDS, len(users))[place]
-    # The model predicts once; the calibrations of the folds read only its decisions.
     decisions = LogisticRegression()
     decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
     decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
-    decision = _with_decision(model).decision_function(encoded)[:, np.newaxis]
-    as_it_is = model.predict_proba(encoded)[:, 1]
-    seen = metrics.outcomes(as_it_is, part.label, weight=part.weight)
-    by_method = {"none": float(metrics.log_loss(seen) or 0.0)}
+    columns = decision[:, np.newaxis]
+    by_method = {"none": probability}
     for method in CALIBRATIONS[1:]:
-        probability = np.empty(len(part))
+        crossed = np.empty(len(part))
         for number in range(_FOLDS):
             inside = fold == number
             if not inside.any():
@@ -51,11 +78,10 @@ def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]
             )
             if outside.conversions in (0, len(outside)):
                 break
-            fitted = calibrated(decisions, method, decision[~inside], outside)
-            probability[inside] = fitted.predict_proba(decision[inside])[:, 1]
+            fitted = calibrated(decisions, method, columns[~inside], outside)
+            crossed[inside] = fitted.predict_proba(columns[inside])[:, 1]
         else:
-            seen = metrics.outcomes(probability, part.label, weight=part.weight)
-            by_method[method] = float(metrics.log_loss(seen) or 0.0)
+            by_method[method] = crossed
     return by_method
 
 

@@ -26,7 +26,7 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData, UseCaseError
-from propensity.learning import bootstrap, calibration, metrics
+from propensity.learning import bootstrap, calibration, metrics, selection
 from propensity.learning.data import Kind, Parts, Slice, floats, labels
 from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
@@ -87,6 +87,7 @@ class Trained:
         baseline_score: Scores of the use case's baseline for these rows, in [0, 1].
         is_measured: Whether these rows have enough labels to judge a first model.
         sampling: Share of the source's rows that were read, by label.
+        best_threshold: The one with the best F1 on the rows to choose on, if any.
         alerts: Recall and cost by alert rate; of events only.
         outcomes: Numbers of rows with and without a label; of events only.
     """
@@ -103,6 +104,7 @@ class Trained:
     rows: Mapping[str, int]
     train_base_rate: float | None
     sampling: Mapping[int, float]
+    best_threshold: float | None = None
     is_anomaly: bool = False
     is_warm: bool = True
     outcomes: Mapping[str, int] = field(default_factory=dict)
@@ -167,6 +169,9 @@ def train(
             losses = calibration.losses(model, best.later, choosing, settings.seed)
             method = min(losses, key=lambda name: losses[name])
             model = calibration.calibrated(model, method, best.later, choosing)
+        threshold = selection.best_threshold(
+            best.fit.model, method, best.later, choosing, seed=settings.seed
+        )
     trained = Trained(
         kind=parts.kind,
         split=parts.split,
@@ -186,6 +191,7 @@ def train(
         },
         train_base_rate=fitting.base_rate if len(fitting) else None,
         sampling=parts.sampling,
+        best_threshold=threshold,
         is_anomaly=is_anomaly,
         is_warm=not is_anomaly or model.is_warm,
         outcomes=parts.outcomes,
@@ -394,14 +400,16 @@ def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained
         return replace(trained, probability=score, quality=unscored)
     observed = metrics.outcomes(score, holdout.label, weight=holdout.weight)
     curves = metrics.curves(observed)
-    expansion = bootstrap.expansion(holdout.label, holdout.weight)
+    given: dict[str, Any] = {
+        "seed": seed,
+        "expansion": bootstrap.expansion(holdout.label, holdout.weight),
+        "selection": selection.of_holdout(trained, use_case, settings),
+    }
     if trained.is_anomaly:
-        quality = bootstrap.ranking(observed, seed=seed, expansion=expansion)
+        quality = bootstrap.ranking(observed, **given)
         curves["calibration"] = []
     else:
-        quality = bootstrap.quality(
-            observed, threshold=use_case.threshold, seed=seed, expansion=expansion
-        )
+        quality = bootstrap.quality(observed, threshold=use_case.threshold, **given)
     return replace(
         trained,
         probability=score,

@@ -219,13 +219,10 @@ def lift_by_decile(observed: Outcomes) -> list[dict[str, float | None]]:
     total, positives = observed.users.sum(), observed.conversions.sum()
     if total <= 0:
         return []
-    users = observed.users[::-1]
-    ends = np.concatenate([[0.0], np.cumsum(users)])
     edges = np.linspace(0, total, BINS + 1)
 
     def until(quantity: Floats) -> Floats:
-        running = np.concatenate([[0.0], np.cumsum(quantity[::-1])])
-        return np.asarray(np.interp(edges, ends, running), dtype=np.float64)
+        return share_of_best(observed.users[::-1], quantity[::-1], edges)
 
     size = total / BINS
     # Rounding in the sums must not give a part more conversions than users.
@@ -299,6 +296,22 @@ def alerts(
             }
         entries.append({"rate": rate, "alerts": float(count), **entry})
     return entries
+
+
+def share_of_best(users: Floats, quantity: Floats, counts: Any) -> Floats:
+    """
+    Return how much of a quantity is in the best rows.
+
+    A group at the border is divided in proportion.
+
+    Args:
+        users: Rows of each group, the best first, (groups,).
+        quantity: The group's part of the quantity, (groups,).
+        counts: Numbers of best rows, of any shape.
+    """
+    ends = np.concatenate([[0.0], np.cumsum(users)])
+    running = np.concatenate([[0.0], np.cumsum(quantity)])
+    return np.asarray(np.interp(counts, ends, running), dtype=np.float64)
 
 
 def curves(observed: Outcomes, *, points: int = 200) -> dict[str, Any]:

@@ -245,6 +245,10 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
     figures = (
         "users", "base_rate", "mean_probability", "precision", "recall", "f1",
         "roc_auc", "pr_auc", "brier", "log_loss", "calibration_error",
+        "best_threshold", "users_at_best", "true_positives_at_best",
+        "precision_at_best", "recall_at_best", "f1_at_best",
+        "budget", "users_at_budget", "true_positives_at_budget",
+        "precision_at_budget", "recall_at_budget", "f1_at_budget", "lift_at_budget",
     )  # fmt: skip
     event_fields = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
     return {

@@ -14,8 +14,10 @@ import pyarrow.compute as pc
 from propensity import tables
 from propensity.edges.columns import record
 from propensity.learning import bootstrap, metrics
+from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
 from propensity.runs.export import check_consent
+from propensity.runs.thresholds import EarlierWeeks
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -35,7 +37,12 @@ def evaluations(run: Run) -> list[dict[str, Any]]:
     if run.use_case.scores_events:
         return _evaluated_days(run, _unfinished(run, "days_to_evaluate"))
     weeks = _unfinished(run, "weeks_to_evaluate")
-    return [_evaluated_week(run, week) for week in weeks]
+    earlier, rows = EarlierWeeks(run, weeks), []
+    for week in weeks:
+        row = _evaluated_week(run, week, earlier)
+        earlier.add(row)
+        rows.append(row)
+    return rows
 
 
 def _unfinished(run: Run, query: str) -> list[date]:
@@ -64,7 +71,7 @@ def _unfinished(run: Run, query: str) -> list[date]:
     return sorted({row["week"] for row in rows} | ends)
 
 
-def _evaluated_week(run: Run, week: date) -> dict[str, Any]:
+def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, Any]:
     """Return the week's row of ``ma_model_evaluation``."""
     check_consent(run)
     use_case, settings = run.use_case, run.settings
@@ -92,13 +99,20 @@ def _evaluated_week(run: Run, week: date) -> dict[str, Any]:
             use_case.statement("unscored_converters"), parameters
         )
         unscored = len(suppressed.without(missed, use_case.name))
+    version = in_force[0]["model_version"]
     return {
         **row,
-        "model_version": in_force[0]["model_version"],
+        "model_version": version,
         "prediction_as_of": in_force[0]["as_of"],
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         "unscored_converters": unscored,
-        **bootstrap.quality(observed, threshold=use_case.threshold, seed=settings.seed),
+        "thresholds": by_threshold(observed),
+        **bootstrap.quality(
+            observed,
+            threshold=use_case.threshold,
+            seed=settings.seed,
+            selection=earlier.selection(week, version),
+        ),
     }
 
 
@@ -124,7 +138,7 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
     key = ["day", "model_version", "is_shadow"]
     series = groups.group_by(key).aggregate([])
     series = series.sort_by([(name, "ascending") for name in key])
-    rows = []
+    earlier, rows = EarlierWeeks(run, days), []
     for values in series.to_pylist():
         is_of_series = pc.and_(
             pc.equal(groups["day"], values["day"]),
@@ -133,13 +147,16 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
                 pc.equal(groups["is_shadow"], values["is_shadow"]),
             ),
         )
-        rows.append(
-            {
-                **_evaluation(run, values.pop("day")),
-                **values,
-                **_event_figures(run, groups.filter(is_of_series)),
-            }
+        selection = earlier.selection(
+            values["day"], values["model_version"], is_shadow=values["is_shadow"]
         )
+        row = {
+            **_evaluation(run, values.pop("day")),
+            **values,
+            **_event_figures(run, groups.filter(is_of_series), selection),
+        }
+        earlier.add(row)
+        rows.append(row)
     unscored_days = sorted(set(days) - {row["week"] for row in rows})
     rows += [
         {
@@ -153,14 +170,16 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: (row["week"], row["model_version"]))
 
 
-def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
+def _event_figures(run: Run, groups: pa.Table, selection: Selection) -> dict[str, Any]:
     """
     Return the figures of one version's scores of one day.
 
     Args:
+        run: The run.
         groups: A row per distinct score: ``score`` (null for none), ``is_anomaly``, and
             numbers of events: ``known``, ``conversions``, ``unknown`` and
             ``conflicting``.
+        selection: Threshold and budget of the day.
     """
     counts = {
         f"{name}_outcomes": pc.sum(groups[name]).as_py() or 0
@@ -177,14 +196,18 @@ def _event_figures(run: Run, groups: pa.Table) -> dict[str, Any]:
         return {**counts, "outcome": "no_predictions"}
     is_anomaly = pc.any(groups["is_anomaly"]).as_py()
     figures = (
-        bootstrap.ranking(observed, seed=run.settings.seed)
+        bootstrap.ranking(observed, seed=run.settings.seed, selection=selection)
         if is_anomaly
         else bootstrap.quality(
-            observed, threshold=run.use_case.threshold, seed=run.settings.seed
+            observed,
+            threshold=run.use_case.threshold,
+            seed=run.settings.seed,
+            selection=selection,
         )
     )
     return {
         **counts,
+        "thresholds": by_threshold(observed),
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         **figures,
     }
@@ -204,6 +227,14 @@ def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:
     scored = ~np.isnan(probability)
     observed = metrics.grouped(probability[scored], users[scored], conversions[scored])
     return observed, int(conversions[~scored].sum())
+
+
+def answered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows for an answer: without the counts by threshold, which are long."""
+    return [
+        {name: value for name, value in row.items() if name != "thresholds"}
+        for row in rows
+    ]
 
 
 def publish_evaluations(run: Run, rows: list[dict[str, Any]]) -> None:

@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from propensity import tables
+from propensity.budget import Budget
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
 from propensity.statements import statement
@@ -75,6 +76,8 @@ class UseCase:
             a user.
         truths: Types that bring the label of an earlier event.
         amount: The feature with the money that a missed event costs; empty for none.
+        budget: The best so many, or the best share, that somebody can act on; a text of
+            ``Budget.parse``.
         span: What the outcome is predicted from, in words; empty for the lookback.
         export_values: Event parameters and user properties of the GA4 export that its
             statements read, beyond the columns that ``ga_events`` always has.
@@ -96,6 +99,7 @@ class UseCase:
     scored: Sequence[str] = ()
     truths: Sequence[str] = ()
     amount: str = ""
+    budget: str = declaration.BUDGET
     span: str = ""
     export_values: Sequence[Value] = ()
 
@@ -181,6 +185,10 @@ class UseCase:
             name: type(default)(getattr(settings, name, "") or default)
             for name, default in self.parameters.items()
         }
+
+    def chosen_budget(self, settings: Settings) -> Budget:
+        """Return the budget of the settings, or the use case's own."""
+        return Budget.parse(settings.budget or self.budget)
 
     def serving(
         self, settings: Settings, user_ids: Collection[str], *, first_event_day: date
@@ -283,6 +291,7 @@ def parse(name: str, text: str) -> UseCase:
         scored=tuple(stream.get("scored", ())),
         truths=tuple(stream.get("truths", ())),
         amount=str(stream.get("amount", "")),
+        budget=str(config.get("budget", declaration.BUDGET)),
         span=str(config.get("span", "")),
         export_values=tuple(
             Value(record, key, kind)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from propensity.budget import Budget
+
 FILE = "usecase.toml"
 
 NUMBER = "number"
@@ -71,8 +73,11 @@ _REQUIRED = (
     "title", "outcome", "entity", "lookback_days", "horizon_days", "threshold",
     "features", "baseline", "candidates",
 )  # fmt: skip
-_OPTIONAL = ("span", "parameters", "stream", "events", *VALUES)
+_OPTIONAL = ("span", "budget", "parameters", "stream", "events", *VALUES)
 _STREAM = ("events", "scored", "truths", "amount")
+
+# Of a use case that states none.
+BUDGET = "10%"
 
 # A column of BigQuery.
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
@@ -206,6 +211,11 @@ def _scalars(config: Mapping[str, Any]) -> _Problems:
     threshold = config.get("threshold", 0)
     if not _is_number(threshold) or not 0 <= threshold <= 1:
         yield ("threshold",), f"threshold is a probability, not {threshold!r}"
+    budget = config.get("budget", BUDGET)
+    try:
+        Budget.parse(str(budget))
+    except ValueError as error:
+        yield ("budget",), f"budget is {budget!r}, but it {error}"
 
 
 def _features(config: Mapping[str, Any]) -> _Problems:

@@ -821,9 +821,10 @@ class TestCommands:
         assert [word for word in sorted(named) if not (ROOT / word).exists()] == []
 
     @pytest.mark.parametrize("page", ["README.md", "docs/tour.md"])
-    def test_the_demos_table_is_as_the_pages_show_it(self, page):
-        """The table of weeks has the columns that the demo prints."""
-        header = shop.week_table([]).splitlines()[0]
+    @pytest.mark.parametrize("table", [shop.week_table, shop.selection_table])
+    def test_the_demos_tables_are_as_the_pages_show_them(self, page, table):
+        """The tables of weeks have the columns that the demo prints."""
+        header = table([]).splitlines()[0]
         columns = re.split(r"\s{2,}", header.strip())
         lines = [
             re.split(r"\s{2,}", line.strip())

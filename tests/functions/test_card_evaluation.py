@@ -17,6 +17,7 @@ from sklearn import metrics
 
 from propensity import tables
 from propensity.edges.columns import record
+from propensity.learning import metrics as learning_metrics
 from tests.functions.conftest import Place
 from tests.scored_cards import DAY, START, inference, store, truth
 
@@ -166,6 +167,64 @@ class TestFigures:
             row.pop("evaluated_at"), row.pop("bytes_billed")
 
         assert again == first
+
+
+class TestThresholds:
+    """Of a day: the best on the days before, and the best hundredth."""
+
+    def test_are_the_best_on_the_days_before_of_the_same_version(self, place, drawn):
+        """An anomaly score has one as well, on a scale of its own."""
+        score, label = drawn
+        store(
+            place.warehouse,
+            [
+                row
+                for day in (0, 1)
+                for row in scored(score, day=day)
+                + scored(
+                    1 - score**2,
+                    "anomaly_score",
+                    day=day,
+                    model_version=1,
+                    is_shadow=True,
+                )
+            ],
+            truths(label) + truths(label, day=1),
+        )
+        rows = evaluate(place, FIRST + 4 * DAY)
+        before, days = rows[:2], rows[2:4]
+
+        assert [row["week"] for row in rows[:4]] == [FIRST] * 2 + [FIRST + DAY] * 2
+        assert {row["best_threshold"] for row in before} == {None}
+        for row, mine in zip(days, (score, 1 - score**2), strict=True):
+            best = max(
+                sorted(set(mine), reverse=True),
+                key=lambda one: round(metrics.f1_score(label, mine >= one), 12),
+            )
+            called = mine >= best
+
+            assert row["best_threshold"] == pytest.approx(best)
+            assert row["best_threshold_source"] == "evaluations"
+            assert row["precision_at_best"] == pytest.approx(
+                metrics.precision_score(label, called)
+            )
+            assert row["recall_at_best"] == pytest.approx(
+                metrics.recall_score(label, called)
+            )
+
+    def test_and_the_budget_is_an_alert_rate(self, place, drawn):
+        """A hundredth of the transactions, as the use case says; the names are those
+        of the alerts that training measures."""
+        score, label = drawn
+        store(place.warehouse, scored(score), truths(label))
+        row = evaluate(place, FIRST + 3 * DAY)[0]
+        [alert] = learning_metrics.alerts(
+            score, label, np.ones(N), review_cost=1.0, rates=(0.01,)
+        )
+
+        assert (row["budget"], row["users_at_budget"]) == ("1%", alert["alerts"])
+        for name in ("true_positives", "precision", "recall"):
+            assert row[f"{name}_at_budget"] == pytest.approx(alert[name])
 
 
 class TestCounts:

@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pytest
 import sqlglot
 
@@ -21,6 +22,8 @@ from offline import limits, volumes
 from offline.limits import queries, scans
 from offline.volumes import GIB, KEPT, MIB, Size, readings, statements
 from propensity import tables, usecases
+from propensity.learning.metrics import outcomes
+from propensity.learning.thresholds import by_threshold
 from propensity.settings import Settings
 from tests.events import bet, registration
 from tests.functions.streaming import rows_of
@@ -172,6 +175,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         "lookback": today - lookback,
         "in_force": newest - lookback,
         "catch_up": newest - volumes.CATCH_UP,
+        "remembered": newest - volumes.CATCH_UP - timeframe.horizon - volumes.MEMORY,
         "cards_trained": today - timedelta(days=use_case.lookback_days),
         "cards_evaluated": newest - volumes.CATCH_UP,
     }
@@ -268,6 +272,19 @@ class TestRows:
 
         for table in ("ma_predictions_table", "ma_predictions_history"):
             assert volumes.row_bytes(table, (), SMALL) == mean
+
+    def test_of_an_evaluation_have_as_many_thresholds_as_are_written(self):
+        """Of few users each one, of a million some hundreds."""
+        for users in (1, 40, 1_000, 100_000):
+            probability = np.linspace(0.01, 0.99, users)
+            written = by_threshold(outcomes(probability, np.zeros(users)))
+            taken = volumes.row_bytes(
+                "ma_model_evaluation",
+                ("thresholds",),
+                Size(users=users, events_a_day=users),
+            )
+
+            assert 24 * len(written) == pytest.approx(taken, rel=0.1)
 
     def test_of_the_log_hold_a_transaction(self):
         """An inference has the fields that the model was given."""
@@ -572,7 +589,7 @@ class TestQueries:
         """The constants are those of the functions."""
         from propensity.online import lookup, question
         from propensity.online import score as online
-        from propensity.runs import compact, evaluate
+        from propensity.runs import compact, evaluate, thresholds
         from propensity.stream import consumers
         from propensity.stream import score as streamed
 
@@ -588,6 +605,7 @@ class TestQueries:
             == consumers.GROUP_MESSAGES
         )
         assert volumes.CATCH_UP == evaluate.CATCH_UP
+        assert volumes.MEMORY == thresholds.MEMORY
         assert volumes.AT_ONCE == compact.DAYS_AT_ONCE
         assert Size(users=1, events_a_day=1).late_days == (
             SETTINGS.maximum_lateness_days

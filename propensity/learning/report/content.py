@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from propensity.learning.report.charts import Bar, Line, bars_svg
+from propensity.learning.report.selection import selection
 from propensity.learning.report.words import (
     DASH,
     Format,
@@ -106,6 +107,7 @@ class Page(ABC):
         self.split: Card = card.get("split") or {}
         self.outcome = str(card.get("outcome") or "have label 1")
         self.entity = str(card.get("entity") or "event").removesuffix("_id")
+        self.noun, self.came = "user", f"went on to {self.outcome}"
 
     @abstractmethod
     def content(self) -> dict[str, Any]:
@@ -127,6 +129,7 @@ class Page(ABC):
             "promoted": bool(self.verdict.get("promoted")),
             "verdict_reason": sentence(self.verdict.get("reason")),
             "holdout_dates": listed_dates(self.split.get("holdout")),
+            "selection": selection(self.quality, noun=self.noun, came=self.came),
             "comparison": self.comparison(),
             "candidates": self.candidates(),
             "calibrations": self.calibrations(),

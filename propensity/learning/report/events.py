@@ -46,6 +46,10 @@ class EventsPage(Page):
 
     template = "events.html"
 
+    def __init__(self, card: Card) -> None:
+        super().__init__(card)
+        self.noun, self.came = self.entity, self.outcome
+
     def content(self) -> dict[str, Any]:
         """Return what the template reads."""
         card, auc = self.card, self.quality.get("roc_auc")

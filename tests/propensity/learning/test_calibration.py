@@ -4,6 +4,8 @@ Calibration, specified: how its method is chosen.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 from sklearn.linear_model import LogisticRegression
@@ -40,3 +42,20 @@ class TestLosses:
         assert set(losses) == set(calibration.CALIBRATIONS)
         assert losses["isotonic"] > 0.98 * chance
         assert losses["isotonic"] > losses["sigmoid"]
+
+
+class TestCrossFitted:
+    def test_knows_nothing_of_a_user_s_own_labels(self):
+        """Other labels of one user change the probabilities of others only."""
+        model, encoded, part = weeks_of_users()
+        mine = np.array(part.rows["user_id"].to_pylist()) == "user.3"
+        other = replace(part, label=np.where(mine, 1 - part.label, part.label))
+
+        before = calibration.out_of_sample(model, encoded, part, seed=1)
+        after = calibration.out_of_sample(model, encoded, other, seed=1)
+
+        assert set(before) == set(calibration.CALIBRATIONS)
+        for method in calibration.CALIBRATIONS[1:]:
+            assert (after[method][mine] == before[method][mine]).all()
+            assert (after[method][~mine] != before[method][~mine]).any()
+        assert (after["none"] == before["none"]).all()

@@ -21,7 +21,7 @@ import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -34,6 +34,7 @@ from propensity.learning import (
     gate,
     importance,
     metrics,
+    thresholds,
 )
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
@@ -293,6 +294,7 @@ class TestTime:
         assert pickled(after.model) == pickled(before.model)
         assert pickled(after.preprocessor) == pickled(before.preprocessor)
         assert after.calibrations == before.calibrations
+        assert after.best_threshold == before.best_threshold
         assert after.quality["roc_auc"] != before.quality["roc_auc"]
 
     def test_lets_nothing_of_the_calibration_slice_into_the_fit(self):
@@ -439,6 +441,85 @@ class TestCalibration:
             model = calibration.calibrated(one.model, method, encoded, choosing)
             bent = model.predict_proba(encoded)[:, 1]
             assert np.all(np.diff(bent[np.argsort(raw, kind="stable")]) >= -1e-12)
+
+
+class TestThreshold:
+    def test_is_measured_on_rows_that_did_not_choose_it(self):
+        """Precision, recall and F1 of the holdout at it are scikit-learn's; F1 is not
+        far from the best that one could choose in hindsight."""
+        found, label = trained(), trained().holdout.label
+        best = found.quality["best_threshold"]
+        called = found.probability >= best
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            label, called, average="binary"
+        )
+        in_hindsight = max(
+            precision_recall_fscore_support(
+                label, found.probability >= one, average="binary"
+            )[2]
+            for one in np.unique(found.probability)[::5]
+        )
+
+        assert found.quality["best_threshold_source"] == "training"
+        assert [
+            found.quality[f"{name}_at_best"] for name in ("precision", "recall", "f1")
+        ] == pytest.approx([precision, recall, f1])
+        assert found.quality["users_at_best"] == called.sum()
+        assert 0.85 * in_hindsight < f1 <= in_hindsight + 0.01
+
+    def test_is_the_best_where_each_user_s_calibration_is_of_others(self):
+        """On the rows to choose on, with the probabilities that chose the
+        calibration."""
+        rows, found = snapshots(users=500), trained()
+        parts = data.of_users(rows, SHOP, WEEK, settings=SETTINGS)
+        chosen = next(
+            one for one in found.candidates if one.candidate.name == found.chosen.name
+        )
+        encoded = transformed(
+            found.preprocessor, parts.choosing.rows, dict(SHOP.features)
+        )
+        crossed = calibration.out_of_sample(
+            chosen.model, encoded, parts.choosing, SETTINGS.seed
+        )[found.calibration]
+
+        assert found.best_threshold == thresholds.best_threshold(
+            metrics.outcomes(crossed, parts.choosing.label)
+        )
+
+    @pytest.mark.parametrize(
+        ("budget", "users"), [("", 50), ("5%", 25), ("80", 80), ("100000", 500)]
+    )
+    def test_comes_with_a_budget(self, budget, users):
+        """Of the setting, or the use case's tenth; precision and recall are those of
+        so many with the highest probabilities."""
+        found = train(
+            snapshots(users=500), candidates=(LINEAR,), settings={"budget": budget}
+        )
+        quality, label = found.quality, found.holdout.label
+        best = np.argsort(-found.probability, kind="stable")[:users]
+
+        assert quality["budget"] == (budget or "10%")
+        assert quality["users_at_budget"] == pytest.approx(users)
+        # Without ties, as a linear model has hardly any.
+        hits = label[best].sum()
+        assert quality["true_positives_at_budget"] == pytest.approx(hits, abs=1)
+        assert quality["recall_at_budget"] == pytest.approx(
+            quality["true_positives_at_budget"] / label.sum()
+        )
+
+    def test_comes_with_a_budget_for_each_week_held_out(self):
+        """A hundred a week are two hundred of two weeks."""
+        columns = drawn(12, 200, seed=3)
+        rows = table(columns, propensity(columns) / 4)
+        found = train(
+            rows,
+            candidates=(LINEAR,),
+            settings={"minimum_conversions": 15, "budget": "10"},
+        )
+        weeks = len(found.split.holdout)
+
+        assert weeks > 1
+        assert found.quality["users_at_budget"] == 10 * weeks
 
 
 class TestSampling:

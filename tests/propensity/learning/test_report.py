@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 from propensity import usecases
+from propensity.learning import thresholds
 from propensity.learning.description import describe
 from propensity.learning.report.charts import (
     CURVE_POINTS,
@@ -90,6 +91,13 @@ def model_card(
             "brier": (0.0743, 0.0887),
             "log_loss": (0.2703, 0.3136),
             "calibration_error": (0.0083, 0.0217),
+            "precision_at_best": (0.2211, 0.2788),
+            "recall_at_best": (0.3712, 0.4489),
+            "f1_at_best": (0.2812, 0.3421),
+            "precision_at_budget": (0.2713, 0.3617),
+            "recall_at_budget": (0.2634, 0.3433),
+            "f1_at_budget": (0.2705, 0.3511),
+            "lift_at_budget": (2.614, 3.412),
         }.items()
         for end, value in (("low", low), ("high", high))
     }
@@ -146,6 +154,20 @@ def model_card(
             "log_loss": 0.2914,
             "calibration_error": 0.0123,
             **intervals,
+            "best_threshold": 0.1432,
+            "best_threshold_source": "training",
+            "users_at_best": 537,
+            "true_positives_at_best": 134,
+            "precision_at_best": 0.2495,
+            "recall_at_best": 0.4111,
+            "f1_at_best": 0.3105,
+            "budget": "10%",
+            "users_at_budget": 312.0,
+            "true_positives_at_budget": 98.5,
+            "precision_at_budget": 0.3157,
+            "recall_at_budget": 0.3022,
+            "f1_at_budget": 0.3088,
+            "lift_at_budget": 3.021,
             "lift": [
                 {
                     "decile": i + 1,
@@ -483,6 +505,36 @@ def test_no_number_of_the_card_is_ignored() -> None:
     assert len(between) == len([p for p in leaves(card) if p[-2:-1] == ("edges",)]) - 6
     sizes = [path for path in ignored if path[-1] == "users" and "curves" in path]
     assert [path for path in ignored if path not in between + sizes] == []
+
+
+@pytest.mark.parametrize(
+    ("budget", "best"), [("10%", "the best 10%, 312 users,"), ("312", "the 312 best,")]
+)
+def test_what_comes_of_acting_on_some_is_said_in_words(budget: str, best: str) -> None:
+    """Of a number or a share of the best, and from the best threshold on."""
+    card = model_card()
+    card["quality"]["budget"] = budget
+    words = " ".join(" ".join(parse(training_page(card)).words).split())
+
+    assert (
+        f"Of {best} 98.5 went on to buy: precision 31.6%, which is 3.0 times the base "
+        "rate." in words
+    )
+    assert (
+        "0.143 was the threshold with the best F1 on earlier rows. Of the 537 users "
+        "from there on, 134 went on to buy: precision 24.9%, which is 2.4 times the "
+        "base rate." in words
+    )
+
+
+def test_a_card_from_before_such_figures_has_a_page() -> None:
+    """An older version's page says that they were not measured."""
+    card = model_card()
+    for name in thresholds.COLUMNS:
+        card["quality"].pop(name)
+    page = training_page(card)
+
+    assert "Not measured for this version" in page
 
 
 def test_a_holdout_of_one_class_says_why_figures_are_missing() -> None:

@@ -1,0 +1,19 @@
+-- One row per evaluated week, model version, shadow or not: its threshold, and how many
+-- users were at or above each of many thresholds.
+-- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE,
+--   the newest.
+-- Source: ma_model_evaluation.
+SELECT
+  week,
+  week_end,
+  model_version,
+  COALESCE(is_shadow, FALSE) AS is_shadow,
+  best_threshold,
+  best_threshold_source,
+  thresholds
+FROM
+  ma_model_evaluation
+WHERE
+  use_case = @use_case
+  AND week BETWEEN @since AND @until
+  AND model_version >= 0

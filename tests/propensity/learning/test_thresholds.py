@@ -1,0 +1,367 @@
+"""
+Rows to act on, specified: from a threshold on, and the best of a budget.
+
+``scored`` draws rows with ties and weights, as the tests of the metrics do.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn import metrics as reference
+
+from propensity import tables
+from propensity.budget import Budget
+from propensity.learning import bootstrap, metrics, thresholds
+from propensity.learning.bootstrap import Expansion
+from propensity.learning.metrics import outcomes
+from propensity.learning.thresholds import Selection, by_threshold, pooled
+from tests.propensity.learning.test_metrics import QUICK, Rows, calibrated, scored
+
+TENTH = Budget(share=0.1)
+
+
+def f1_at(rows: Rows, threshold: float) -> float:
+    """scikit-learn's F1 of calls from a threshold on."""
+    return reference.f1_score(
+        rows.label, rows.probability >= threshold, sample_weight=rows.weight
+    )
+
+
+def figures(rows: Rows, threshold: float | None, budget: Budget = TENTH) -> dict:
+    """The figures of a selection."""
+    return thresholds.figures(
+        rows.outcomes, Selection(budget=budget, threshold=threshold)
+    )
+
+
+class TestBestThreshold:
+    @QUICK
+    @given(scored())
+    def test_has_the_highest_f1_there_is(self, rows):
+        """No probability of the rows, as a threshold, has a higher one."""
+        best = thresholds.best_threshold(rows.outcomes)
+
+        highest = max(f1_at(rows, one) for one in set(rows.probability))
+        assert f1_at(rows, best) == pytest.approx(highest)
+        assert best in rows.probability
+
+    def test_of_equal_ones_calls_the_fewest(self):
+        """One hit of one call, and two of three: F1 is 2/3 at both."""
+        seen = outcomes(np.array([0.9, 0.6, 0.6, 0.5]), np.array([1, 1, 0, 0]))
+        found = metrics.confusion(seen, threshold=0.9)
+        other = metrics.confusion(
+            outcomes(np.array([0.9, 0.6, 0.5]), np.array([1, 0, 1])), threshold=0.5
+        )
+        alike = outcomes(np.array([0.9, 0.6, 0.6, 0.6]), np.array([1, 0, 0, 1]))
+
+        assert found["f1"] == pytest.approx(2 / 3)
+        assert other["f1"] == pytest.approx(4 / 5)
+        assert thresholds.best_threshold(alike) == 0.9
+        assert f1_at(Rows(*_of(alike)), 0.6) == pytest.approx(2 / 3)
+
+    def test_of_a_constant_score_calls_everybody(self):
+        """There is one probability, so there is one threshold."""
+        rows = Rows(np.full(50, 0.07), np.arange(50) < 5, np.ones(50))
+        best = thresholds.best_threshold(rows.outcomes)
+
+        assert best == 0.07
+        found = figures(rows, best)
+        assert (found["users_at_best"], found["recall_at_best"]) == (50, 1)
+        assert found["precision_at_best"] == pytest.approx(0.1)
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_of_one_class_is_none(self, label):
+        """Without label 1 no threshold is right; without label 0 none is wrong."""
+        seen = outcomes(np.array([0.1, 0.4]), np.full(2, label))
+
+        assert thresholds.best_threshold(seen) is None
+
+    def test_of_nothing_is_none(self):
+        """A week without rows has no threshold, and no crash."""
+        assert thresholds.best_threshold(outcomes(np.empty(0), np.empty(0))) is None
+
+    def test_of_calibrated_rare_probabilities_is_far_below_a_half(self):
+        """At 0.5 nobody is called; at the best threshold, which is about half of its
+        F1, many are, and the figures say something."""
+        generator = np.random.default_rng(1)
+        p = generator.beta(0.6, 12, 20_000)
+        label = (generator.random(len(p)) < p).astype(int)
+        rows = Rows(p, label, np.ones(len(p)))
+        best = thresholds.best_threshold(rows.outcomes)
+        found = figures(rows, best)
+
+        assert metrics.confusion(rows.outcomes, threshold=0.5)["recall"] < 0.01
+        assert best == pytest.approx(found["f1_at_best"] / 2, abs=0.02)
+        assert found["recall_at_best"] > 0.3
+
+
+def _of(seen: metrics.Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of outcomes, each of weight one."""
+    hits, rest = seen.conversions, seen.users - seen.conversions
+    p = np.repeat(
+        np.tile(seen.probability, 2), np.concatenate([hits, rest]).astype(int)
+    )
+    return p, (np.arange(len(p)) < hits.sum()).astype(int), np.ones(len(p))
+
+
+class TestFiguresAtAThreshold:
+    @QUICK
+    @given(scored(), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
+    def test_are_those_of_scikit_learn(self, rows, threshold):
+        """Precision, recall and F1 at the same threshold, weights included."""
+        called = rows.probability >= threshold
+        precision, recall, f1, _ = reference.precision_recall_fscore_support(
+            rows.label,
+            called,
+            average="binary",
+            sample_weight=rows.weight,
+            zero_division=np.nan,
+        )
+        found = figures(rows, threshold)
+
+        assert found["users_at_best"] == pytest.approx(rows.weight[called].sum())
+        assert found["true_positives_at_best"] == pytest.approx(
+            rows.weight[called] @ rows.label[called]
+        )
+        assert found["recall_at_best"] == pytest.approx(recall)
+        assert found["f1_at_best"] == pytest.approx(f1)
+        if called.any():
+            assert found["precision_at_best"] == pytest.approx(precision)
+        else:
+            assert found["precision_at_best"] is None
+
+    def test_are_none_without_one(self):
+        """Where no earlier rows gave a threshold; the budget has its figures."""
+        found = figures(calibrated(200, seed=3), None)
+
+        assert {v for name, v in found.items() if name.endswith("_at_best")} == {None}
+        assert found["precision_at_budget"] is not None
+
+
+class TestFiguresOfABudget:
+    @QUICK
+    @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
+    def test_are_those_of_a_plain_sort(self, size, count, seed):
+        """Without ties: of the rows with the highest probabilities, one by one."""
+        random = np.random.default_rng(seed)
+        p = random.permutation(np.linspace(0.01, 0.99, size))
+        label = (random.random(size) < 0.4).astype(int)
+        label[0] = 1
+        best = np.argsort(-p)[:count]
+        called = np.isin(np.arange(size), best)
+        found = figures(Rows(p, label, np.ones(size)), None, Budget(count=count))
+
+        assert found["users_at_budget"] == min(count, size)
+        assert found["true_positives_at_budget"] == pytest.approx(label[best].sum())
+        assert found["precision_at_budget"] == pytest.approx(label[best].mean())
+        assert found["recall_at_budget"] == pytest.approx(
+            reference.recall_score(label, called)
+        )
+        assert found["f1_at_budget"] == pytest.approx(reference.f1_score(label, called))
+        assert found["lift_at_budget"] == pytest.approx(
+            label[best].mean() / label.mean()
+        )
+
+    @QUICK
+    @given(scored())
+    def test_of_a_tenth_have_the_lift_of_the_first_decile(self, rows):
+        """Ties at the border are shared out in proportion, as lift does."""
+        found = figures(rows, None)
+        [first, *_] = metrics.lift_by_decile(rows.outcomes)
+
+        assert found["users_at_budget"] == pytest.approx(first["users"])
+        assert found["true_positives_at_budget"] == pytest.approx(first["conversions"])
+        assert found["lift_at_budget"] == pytest.approx(first["lift"])
+
+    @QUICK
+    @given(scored(), st.floats(0.01, 1))
+    def test_never_catch_more_than_there_is(self, rows, share):
+        """Precision and recall are at most 1, whatever sums are rounded to."""
+        found = figures(rows, None, Budget(share=share))
+
+        assert 0 <= found["precision_at_budget"] <= 1
+        assert 0 <= found["recall_at_budget"] <= 1
+        assert 0 <= found["f1_at_budget"] <= 1
+
+    def test_of_ties_do_not_depend_on_their_order(self):
+        """Of four rows of one probability, one converted: two of them hold half of
+        it."""
+        for order in ([1, 0, 0, 0], [0, 0, 0, 1]):
+            rows = Rows(np.full(4, 0.3), np.array(order), np.ones(4))
+            found = figures(rows, None, Budget(count=2))
+
+            assert found["true_positives_at_budget"] == 0.5
+            assert found["precision_at_budget"] == 0.25
+
+    def test_larger_than_all_are_of_all(self):
+        """With room for more than there are, precision is the base rate."""
+        rows = Rows(np.array([0.1, 0.3]), np.array([0, 1]), np.ones(2))
+        found = figures(rows, None, Budget(count=1000))
+
+        assert (found["users_at_budget"], found["precision_at_budget"]) == (2, 0.5)
+        assert (found["recall_at_budget"], found["lift_at_budget"]) == (1, 1)
+
+    def test_count_rows_by_their_weight(self):
+        """A row that stands for nine others is ten of the budget."""
+        rows = Rows(
+            np.array([0.9, 0.5, 0.1]), np.array([1, 0, 0]), np.array([1.0, 10.0, 10.0])
+        )
+        repeated = Rows(*(np.repeat(column, [1, 10, 10]) for column in rows[:2]), None)
+
+        assert figures(rows, 0.5, Budget(count=6)) == pytest.approx(
+            figures(repeated, 0.5, Budget(count=6))
+        )
+
+    def test_of_nobody_converting_have_no_recall(self):
+        """Precision is 0, and what would divide by zero is None."""
+        rows = Rows(np.array([0.1, 0.3]), np.zeros(2), np.ones(2))
+        found = figures(rows, 0.2, Budget(count=1))
+
+        for kind in ("best", "budget"):
+            assert found[f"precision_at_{kind}"] == 0
+            assert found[f"recall_at_{kind}"] is None
+        assert found["lift_at_budget"] is None
+
+    def test_agree_with_those_of_alerts(self):
+        """An alert rate is a budget that is a share: one concept, one figure."""
+        p, label, weight = calibrated(2_000, seed=4)
+        for entry in metrics.alerts(p, label, np.ones(len(p)), review_cost=1.0):
+            found = figures(
+                Rows(p, label, weight), None, Budget(share=float(entry["rate"]))
+            )
+
+            assert found["users_at_budget"] == pytest.approx(entry["alerts"])
+            for name in ("true_positives", "precision", "recall"):
+                assert found[f"{name}_at_budget"] == pytest.approx(entry[name])
+
+
+class TestCountsByThreshold:
+    @QUICK
+    @given(scored(), st.floats(0, 1))
+    def test_of_few_probabilities_are_all_of_them(self, rows, threshold):
+        """Up to fifty rows nothing is left out, and each count is that of calls."""
+        few = Rows(*(column[:40] for column in rows))
+        found = by_threshold(few.outcomes)
+
+        assert [row["threshold"] for row in found][0] == few.probability.max()
+        for row in found:
+            called = few.probability >= row["threshold"]
+            assert row["users"] == pytest.approx(few.weight[called].sum())
+            assert row["conversions"] == pytest.approx(
+                few.weight[called] @ few.label[called]
+            )
+        if (few.weight == 1).all():
+            assert len(found) == len(set(few.probability))
+
+    def test_of_many_lose_little(self):
+        """Of 100,000 probabilities some hundreds are kept, the last with all rows; the
+        best F1 of these is within a hundredth of the best of all."""
+        rows = calibrated(100_000, seed=5)
+        kept = by_threshold(rows.outcomes)
+        best = thresholds.best_threshold(pooled([kept]))
+        highest = f1_at(rows, thresholds.best_threshold(rows.outcomes))
+
+        assert len(kept) < 600
+        assert kept[-1]["users"] == 100_000
+        assert f1_at(rows, best) >= 0.99 * highest
+
+    def test_of_several_weeks_add_up(self):
+        """Pooled, two weeks are their rows together."""
+        weeks = [calibrated(45, seed=seed) for seed in (6, 7)]
+        together = Rows(
+            *(np.concatenate(columns) for columns in zip(*weeks, strict=True))
+        )
+        found = pooled(by_threshold(week.outcomes) for week in weeks)
+
+        assert found.probability == pytest.approx(together.outcomes.probability)
+        assert found.users == pytest.approx(together.outcomes.users)
+        assert found.conversions == pytest.approx(together.outcomes.conversions)
+
+    def test_of_no_week_are_none(self):
+        """Nothing before a week is no outcome."""
+        assert len(pooled([]).users) == 0
+        assert by_threshold(outcomes(np.empty(0), np.empty(0))) == []
+
+
+class TestQuality:
+    SELECTION = Selection(budget=TENTH, threshold=0.2, source=thresholds.EVALUATIONS)
+
+    def quality(self, rows, **more):
+        return bootstrap.quality(
+            rows.outcomes, threshold=0.5, seed=0, selection=self.SELECTION, **more
+        )
+
+    def test_has_the_columns_of_a_selection(self):
+        """All of them, each a column of both tables, and none without a selection."""
+        rows = calibrated(500, seed=8)
+        found = self.quality(rows)
+        without = bootstrap.quality(rows.outcomes, threshold=0.5, seed=0)
+
+        assert {*found} - {*without} == thresholds.COLUMNS
+        for table in (tables.TRAINING_METADATA, tables.EVALUATION):
+            assert {*found} <= {column.name for column in table.columns}
+        # Figures that were there before are as they were, to the last bit.
+        assert {name: found[name] for name in without} == without
+        assert (found["best_threshold"], found["budget"]) == (0.2, "10%")
+        assert isinstance(found["users_at_best"], int)
+
+    def test_has_intervals_around_the_figures(self):
+        """Each is around its figure, and narrower the more rows there are."""
+        few, many = (self.quality(calibrated(n, seed=9)) for n in (400, 20_000))
+
+        for name in thresholds.INTERVALS:
+            for found in (few, many):
+                assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+            width = [
+                found[f"{name}_high"] - found[f"{name}_low"] for found in (few, many)
+            ]
+            assert width[1] < width[0] / 3
+
+    def test_has_intervals_that_cover_the_truth(self):
+        """Of 40 weeks from one process at least 35 intervals hold the figure of
+        400,000 users, as of the other metrics."""
+        whole = thresholds.figures(calibrated(400_000, seed=5).outcomes, self.SELECTION)
+        weeks = [self.quality(calibrated(800, seed=100 + week)) for week in range(40)]
+
+        for name in thresholds.INTERVALS:
+            covered = sum(
+                week[f"{name}_low"] <= whole[name] <= week[f"{name}_high"]
+                for week in weeks
+            )
+            assert covered >= 35, name
+
+    def test_has_intervals_of_the_rows_that_there_are(self):
+        """Of a tenth of the users, who stand for all, they are those of a tenth."""
+        rows = calibrated(20_000, seed=10)
+        tenth = Rows(*(column[::10] for column in rows))
+        few = self.quality(tenth)
+        found = self.quality(
+            tenth._replace(weight=np.full(2_000, 10.0)),
+            expansion=Expansion(10.0, 10.0),
+        )
+
+        for name in thresholds.INTERVALS:
+            assert found[name] == pytest.approx(few[name])
+            assert found[f"{name}_high"] - found[f"{name}_low"] == pytest.approx(
+                few[f"{name}_high"] - few[f"{name}_low"], rel=0.25
+            )
+
+    @pytest.mark.parametrize("rows", [0, 1, 3])
+    def test_of_tiny_weeks_is_no_crash(self, rows):
+        """With no row, one or three, figures are None or exact."""
+        found = self.quality(Rows(np.full(rows, 0.3), np.ones(rows), np.ones(rows)))
+
+        assert found["users_at_best"] == rows
+        assert found["precision_at_best"] == (1 if rows else None)
+        assert found["lift_at_budget"] == (1 if rows else None)
+
+    def test_of_anomaly_scores_is_part_of_a_ranking(self):
+        """A threshold and a budget need no probability."""
+        rows = calibrated(500, seed=11)
+        found = bootstrap.ranking(rows.outcomes, seed=0, selection=self.SELECTION)
+
+        assert {*found} >= thresholds.COLUMNS
+        assert "precision" not in found
