@@ -8,9 +8,11 @@ locals {
       "google_bigquery_dataset.this" = "projects/${var.project}/datasets/${local.dataset}"
       "google_storage_bucket.this"   = var.bucket
 
-      "google_logging_project_bucket_config.runs"              = "projects/${var.project}/locations/${var.region}/buckets/${var.prefix}"
-      "google_logging_project_sink.runs[\"runs\"]"             = "projects/${var.project}/sinks/${var.prefix}-runs"
-      "google_bigquery_table.stream_features"                  = "projects/${var.project}/datasets/${local.dataset}/tables/stream_features"
+      "google_logging_project_bucket_config.runs"  = "projects/${var.project}/locations/${var.region}/buckets/${var.prefix}"
+      "google_logging_project_sink.runs[\"runs\"]" = "projects/${var.project}/sinks/${var.prefix}-runs"
+      "google_bigquery_table.stream_features"      = "projects/${var.project}/datasets/${local.dataset}/tables/stream_features"
+    },
+    local.is_own_repository ? {} : {
       "google_artifact_registry_repository.images[\"images\"]" = "projects/${var.project}/locations/${var.region}/repositories/${var.repository != "" ? var.repository : var.prefix}"
     },
     { for name in keys(local.tables) : "google_bigquery_table.table[\"${name}\"]" => "projects/${var.project}/datasets/${local.dataset}/tables/${name}" },
