@@ -228,6 +228,24 @@ class TestDryRun:
                 key if EVERY[target].needs_key else None
             )
 
+    @pytest.mark.parametrize(
+        ("repository", "image"),
+        [
+            ("", "us-central1-docker.pkg.dev/my-project/propensity"),
+            ("images", "us-central1-docker.pkg.dev/my-project/images"),
+            ("eu-docker.pkg.dev/org/images", "eu-docker.pkg.dev/org/images"),
+        ],
+    )
+    def test_puts_images_where_the_setting_says(self, cloud, repository, image):
+        """The deployment's own repository, or the organisation's by its whole name."""
+        cloud.settings["DEPLOY_REPOSITORY"] = repository
+        done = cloud.run("02-GetProba/deploy.sh", "--dry-run")
+        [deploy] = [
+            one for one in words_of(done.stdout) if one[1:3] == ["run", "deploy"]
+        ]
+
+        assert flags(deploy)["image"] == image
+
     def test_schedules_by_a_token_and_never_without(self, cloud):
         """As the scheduler's account, for that very function, in one time zone."""
         cloud.settings = WHOLE

@@ -143,6 +143,16 @@ def test_takes_every_option(terraform, values):
     assert "google_secret_manager_secret_iam_member.suppression_key" in plan
 
 
+def test_an_organisations_own_repository_is_not_made(terraform, values):
+    """By its whole name; who has it lets the builder write."""
+    own = "europe-docker.pkg.dev/shared/images"
+    given = values({**CALLED, "DEPLOY_REPOSITORY": own})
+    plan = terraform("plan", "-no-color", given, root="second")
+
+    assert not [one for one in changed(plan)["created"] if "artifact_registry" in one]
+    assert f'"{own}"' in plan
+
+
 def test_a_caller_that_is_taken_out_is_out(applied, values):
     less = {**CALLED, "DEPLOY_CALLERS": "group:website@example.com"}
     plan = applied("plan", "-no-color", values(less))
