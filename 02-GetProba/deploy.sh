@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# Deploy 02-GetProba. deploy/setup.sh comes before it, and after it the first
-# time: then it lets in who may call: DEPLOY_CALLERS.
+# Deploy the lookup of 02-GetProba; deploy_score.sh deploys the scores. deploy/setup.sh
+# comes before it, and after it the first time: then it lets in DEPLOY_CALLERS.
 #
 #   02-GetProba/deploy.sh [--dry-run] [--settings FILE]
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
-# The lookup of a published probability.
 choices=(
   --function=get_proba
   --memory=512Mi            # 100,000 answers that are kept
@@ -25,25 +24,4 @@ if deploys get_proba; then
   stage get_proba
   run gcloud run deploy "$prefix-get-proba" --base-image=python311 \
     --source="$staged/get_proba" "${choices[@]}" "${common[@]}"
-fi
-
-# Scores now, by a model: requirements of its own.
-choices=(
-  --function=score
-  --memory=2Gi              # scikit-learn and a few versions of a model
-  --cpu=2                   # one scores while the other answers
-  --concurrency=80          # scoring takes a processor, waiting does not
-  --timeout=60              # a thousand users at once, read from the stream
-  --min-instances=0         # 1 spares the first caller a cold start, and costs
-  --max-instances=20        # bounds what a flood of requests costs
-  --no-cpu-throttling       # it logs what it has scored behind its answers
-  --ingress="$ingress"      # all, or what DEPLOY_INGRESS says
-  --service-account="$account_score"
-  --set-env-vars="$environment"
-  "$secret"
-)
-if deploys score; then
-  stage score requirements-score.txt
-  run gcloud run deploy "$prefix-score" --base-image=python311 \
-    --source="$staged/score" "${choices[@]}" "${common[@]}"
 fi

@@ -97,11 +97,11 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
 
 def named(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
-    repository = f"{d.region}-docker.pkg.dev/{d.project}/"
-    repository += d.own["DEPLOY_REPOSITORY"] or d.prefix
+    repository = d.own["DEPLOY_REPOSITORY"] or d.prefix
+    place = "" if "/" in repository else f"{d.region}-docker.pkg.dev/{d.project}/"
     parts = [one.target for one in d.functions]
     return {
-        "repository": repository,
+        "repository": place + repository,
         "functions": " ".join(sorted(parts)),
         **{f"account_{part}": d.account(part) for part in (*parts, *HELPERS)},
         **{

@@ -21,13 +21,13 @@ watched=0
 [[ $watched == 0 || $watched == 3 ]] || exit "$watched"
 # Functions are built beside each other; each line says whose it is.
 building=() failed=""
-for script in "$here"/0*/deploy.sh; do
+for script in "$here"/0*/deploy*.sh; do
   if [[ " $* " == *" --dry-run "* ]]; then
     "$script" ${shared[@]+"${shared[@]}"}
     continue
   fi
-  name="$(basename "$(dirname "$script")")"
-  "$script" ${shared[@]+"${shared[@]}"} 2>&1 | sed -u "s/^/$name: /" &
+  name="${script#"$here"/}"
+  "$script" ${shared[@]+"${shared[@]}"} 2>&1 | sed -u "s|^|$name: |" &
   building+=("$! $name")
 done
 for one in ${building[@]+"${building[@]}"}; do

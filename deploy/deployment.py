@@ -48,7 +48,7 @@ OWN = {
     "DEPLOY_INGRESS": ("all", "all|internal-and-gclb"),
     "DEPLOY_KMS_KEY": ("", _KEY),
     "DEPLOY_FUNCTIONS_KMS_KEY": ("", _KEY),
-    "DEPLOY_REPOSITORY": ("", r"|[a-z]([a-z0-9-]{0,61}[a-z0-9])?"),
+    "DEPLOY_REPOSITORY": ("", r"|([a-z0-9-]+\.pkg\.dev/[a-z0-9-]+/)?[a-z][a-z0-9-]*"),
     "DEPLOY_VPC_CONNECTOR": (
         "",
         r"|[a-z][a-z0-9-]{0,23}|projects/[a-z0-9.:-]+/locations/[a-z0-9-]+"
@@ -56,7 +56,7 @@ OWN = {
     ),
     "DEPLOY_VPC_EGRESS": ("private-ranges-only", "private-ranges-only|all"),
     "DEPLOY_LOG_DAYS": ("400", r"0*[1-9][0-9]{0,3}"),
-    "DEPLOY_ALERT_EMAIL": ("", r"|[^@\s]+@[^@\s,|]+"),
+    "DEPLOY_ALERT_EMAIL": ("", r"|[\w.%+'-]+@[\w.-]+"),
     "DEPLOY_ALERT_ROC_AUC": ("0.6", r"0(\.[0-9]+)?|1(\.0+)?"),
     "DEPLOY_ALERT_CHAMPION_DAYS": ("45", _POSITIVE),
     "DEPLOY_ALERT_RUN_BYTES": (f"{100 * 1024**3}", _POSITIVE),

@@ -1,10 +1,10 @@
 """
 What is deployed: what each function may touch, how it runs, when it is called.
 
-Rights are in ``functions.toml``. How a function runs stands in the ``deploy.sh`` of
-its folder, where one looks for it, and when it is called in ``scheduler.sh``: both are
-read here, by those who compute costs, examine a deployment or check settings, so that
-nothing is listed twice. Nothing here talks to Google Cloud.
+Rights are in ``functions.toml``. How a function runs stands in its ``deploy.sh``, where
+one looks for it, and when it is called in ``scheduler.sh``: both are read here, by
+those who compute costs, examine a deployment or check settings, so that nothing is
+listed twice. Nothing here talks to Google Cloud.
 """
 
 from __future__ import annotations
@@ -162,9 +162,9 @@ def _function(
 
 
 def _deploys(root: Path) -> dict[str, dict[str, Any]]:
-    """Return how functions run: the flags in each ``deploy.sh``."""
+    """Return how functions run: the flags in each script that deploys one."""
     found = {}
-    for script in sorted(root.glob("0*/deploy.sh")):
+    for script in sorted(root.glob("0*/deploy*.sh")):
         text = script.read_text()
         staged = dict(re.findall(r"^ *stage (\w+) ?(\S*)$", text, re.M))
         for block in re.findall(r"^choices=\(\n(.*?)^\)", text, re.M | re.S):

@@ -32,7 +32,7 @@ if [[ -n "$dry_run" ]]; then
 fi
 # A type that Terraform would make a table anew for is cast first.
 "$python" -m offline.ready migrate --settings "$settings"
-apply main
+apply_patiently main
 date +%s >"$root/$work/granted"
 keep_outputs
 prune
@@ -46,6 +46,7 @@ eval "$("$python" -m deploy environment --settings "$settings")"
 # made can be watched after up to ten minutes.
 for pause in 60 180 360 0; do
   if apply watch; then exit 0; fi
+  [[ $pause != 0 ]] || break
   echo "deploy: what watches could not be made yet; again in $pause s" >&2 && sleep "$pause"
 done
 echo "deploy: all else is done, but not all of what watches; deploy/setup.sh tries again" >&2

@@ -5,7 +5,7 @@ Stage a function: exactly what a deploy uploads, and nothing else.
 
 A staged folder holds ``main.py``, ``requirements.txt`` and a copy of ``propensity/``.
 What is deployed is staged ``--locked``: its ``requirements.txt`` is the function's
-lock, with every package that it needs and the hashes of each, see ``lock.py``.
+lock, with every package that it needs and the hashes of each, see ``lock.sh``.
 Equal sources give equal bytes, times and modes, so that staged folders can be compared
 by what is in them. Local mode runs functions from the same folders.
 """

@@ -27,12 +27,17 @@ tf() {
   TF_DATA_DIR="$root/$work/$1.terraform" "$by" -chdir="$(folder_of "$1")" "${@:2}"
 }
 
-# Enable what a plan itself calls, and a project does not begin with.
+# Enable what a plan itself calls, and a project does not begin with. An API's own
+# account is given rights, and is not there just because the API is enabled.
 enable_first() {
-  local apis=(cloudresourcemanager iam run)
+  local one apis=(cloudresourcemanager iam run pubsub) accounts=(pubsub)
   [[ "$by" != gcloud ]] || apis+=(config)
-  [[ -n "$dry_run" ]] ||
-    gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
+  [[ -z "$functions_kms_key" ]] || apis+=(artifactregistry) accounts+=(artifactregistry run)
+  [[ -z "$dry_run" ]] || return 0
+  gcloud services enable "${apis[@]/%/.googleapis.com}" --project="$project"
+  for one in "${accounts[@]}"; do
+    gcloud beta services identity create --service="$one.googleapis.com" --project="$project"
+  done
 }
 
 # Write the values of a root's variables; more options of `python -m deploy variables`.
@@ -125,6 +130,28 @@ apply() {
     tf "$1" apply "${sure[@]}" -var-file="$root/$work/$1.tfvars"
   fi
 }
+
+# Apply, and say what to do about what is refused. What was made a moment ago may not be
+# known everywhere: that is tried once more, and only what is missing is made then.
+apply_patiently() {
+  local refusal="$root/$work/refusal" pause=$((patience_s < 60 ? patience_s : 60)) status=0
+  { apply "$1" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
+  if [[ $status != 0 ]] && grep -qE "$not_known_yet" "$refusal"; then
+    echo "deploy: something that was just made is not known everywhere yet; once more in $pause s" >&2
+    sleep "$pause" && status=0
+    { apply "$1" 2>&1 1>&3 3>&- | tee "$refusal" >&2 3>&-; } 3>&1 || status=$?
+  fi
+  if [[ $status != 0 ]] && grep -qiE 'Error 409|already exists' "$refusal"; then
+    cat >&2 <<END
+deploy: what "already exists" is in no state of this deployment, and is left as it is.
+  It is somebody else's:  set another DEPLOY_PREFIX and another PROPENSITY_BUCKET
+  It is this one's own:   deploy/adopt.sh takes it into the state; then deploy/setup.sh
+END
+  fi
+  return "$status"
+}
+# As Google's APIs say so of accounts, roles, APIs, and rights to use a key.
+not_known_yet="(Service account|Role) .*does not exist|has not been used in project|CryptoKey|cloudkms"
 
 destroy() {
   prepare "$1"

@@ -154,7 +154,7 @@ CLOSING = """\
 - Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings; the calculator says which are too low for a size.
 - Scorings online: what is scored on the stream needs no `score`; a few requests an hour keep an instance up as well as many do.
 - Scoring the stream by features of users: from some ten thousand events a day on it costs more than all else; score events by their own fields (`--stream-scores-events`), or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro), which bills no bytes.
-- The stream: exclude the platform's lines of requests from the log (an exclusion filter of the sink `_Default`); events published many to a request count their own bytes and not 1,000 each; `--max-instances` in its `deploy.sh` bounds what scoring queries can cost.
+- The stream: exclude the platform's lines of requests from the log (an exclusion filter of the sink `_Default`); events published many to a request count their own bytes and not 1,000 each; `--max-instances` in `deploy_score_stream.sh` bounds what scoring queries can cost.
 - Keep less: partition expiry is the cheapest saving where history is not needed.
 """  # noqa: E501
 

@@ -7,13 +7,14 @@ locals {
       url  = lookup(local.services, one.function, "")
     }) if local.is_streaming && (one.function == "" || contains(var.functions, one.function))
   }
-  is_streaming = anytrue([for name in var.functions : length(try(local.known[name].subscriptions, [])) > 0])
-  published    = toset(flatten([for name in var.functions : [for one in try(local.known[name].rights, []) : one.name if one.on == "topic"]]))
-  pubsub       = "serviceAccount:${local.agents.pubsub}"
+  is_streaming  = anytrue([for name in var.functions : length(try(local.known[name].subscriptions, [])) > 0])
+  published     = toset(flatten([for name in var.functions : [for one in try(local.known[name].rights, []) : one.name if one.on == "topic"]]))
+  wanted_topics = { for name, topic in local.topics : name => topic if local.is_streaming || contains(local.published, name) }
+  pubsub        = "serviceAccount:${local.agents.pubsub}"
 }
 
 resource "google_pubsub_topic" "topic" {
-  for_each                   = { for name, topic in local.topics : name => topic if local.is_streaming || contains(local.published, name) }
+  for_each                   = local.wanted_topics
   project                    = var.project
   name                       = each.value
   message_retention_duration = "604800s"

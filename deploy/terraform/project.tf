@@ -10,6 +10,8 @@ locals {
     var.kms_key != "" || var.functions_kms_key != "" ? ["cloudkms"] : [],
     var.vpc_connector != "" ? ["vpcaccess"] : [],
   )
+  # One by its whole name is the organisation's: who has it lets the builder write.
+  is_own_repository = length(split("/", var.repository)) > 1
   helpers = {
     scheduler = "calls what is scheduled"
     push      = "pushes messages to functions"
@@ -77,7 +79,7 @@ resource "google_project_iam_member" "build_sources" {
 }
 
 resource "google_artifact_registry_repository" "images" {
-  for_each      = var.keep_only_data ? {} : { images = var.repository != "" ? var.repository : var.prefix }
+  for_each      = var.keep_only_data || local.is_own_repository ? {} : { images = var.repository != "" ? var.repository : var.prefix }
   project       = var.project
   location      = var.region
   repository_id = each.value

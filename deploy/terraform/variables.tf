@@ -156,9 +156,13 @@ variable "functions_kms_key" {
 }
 
 variable "repository" {
-  description = "Repository of the functions' images in Artifact Registry; called as the prefix where it is empty."
+  description = "Repository of the functions' images in Artifact Registry; called as the prefix where it is empty. By its whole name, REGION-docker.pkg.dev/PROJECT/NAME, it is one that there is."
   type        = string
   default     = ""
+  validation {
+    condition     = contains([1, 3], length(split("/", var.repository)))
+    error_message = "A name, or the whole name: REGION-docker.pkg.dev/PROJECT/NAME."
+  }
 }
 
 variable "vpc_connector" {

@@ -116,8 +116,8 @@ def _check_subscription(
         exam.warn(
             f"the subscription {name} pushes to nobody: its messages wait, for "
             "seven days at most",
-            f"deploy {subscription.function}: its deploy.sh lets the subscription "
-            "push to it",
+            f"deploy {subscription.function}, then run deploy/setup.sh, which lets the "
+            "subscription push to it",
         )
     dead_letters = topics.topic_name(settings, topics.DEAD_LETTERS)
     letters = f"projects/{project}/topics/{dead_letters}"
@@ -205,7 +205,7 @@ def check_stream(exam: Examination) -> None:
             exam.error(
                 f"{name}: scores are {minutes:,.0f} minutes behind the events",
                 "see the log of score_stream: it fails, or needs more instances "
-                "(--max-instances in 04-StreamFeatures/deploy.sh)",
+                "(--max-instances in 04-StreamFeatures/deploy_score_stream.sh)",
             )
     letters = exam.warehouse.rows(statement("dead_letter_reasons"), window)
     if letters:

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from deploy.functions import Function
+
 ROOT = Path(__file__).parent.parent.parent
 
 SDK = Path(os.environ.get("CLOUD_SDK", "/usr/lib/google-cloud-sdk"))
@@ -45,6 +47,14 @@ def settings_file(folder: Path, settings: dict[str, str]) -> Path:
     file = folder / "settings.env"
     file.write_text("".join(f'{name}="{value}"\n' for name, value in settings.items()))
     return file
+
+
+def script_of(one: Function) -> Path:
+    """The script that deploys a function: one, and no other."""
+    scripts = (ROOT / one.folder).glob("deploy*.sh")
+    flag = f"--function={one.target}\n"
+    [script] = [script for script in scripts if flag in script.read_text()]
+    return script
 
 
 def sdk_python() -> str:

@@ -43,6 +43,7 @@ class TestWrongSettings:
             ("DEPLOY_INGRESS", "everybody", "DEPLOY_INGRESS"),
             ("DEPLOY_KMS_KEY", "my-key", "DEPLOY_KMS_KEY"),
             ("DEPLOY_REPOSITORY", "My_Images", "DEPLOY_REPOSITORY"),
+            ("DEPLOY_REPOSITORY", "docker.io/library/images", "DEPLOY_REPOSITORY"),
             ("DEPLOY_VPC_CONNECTOR", "projects/p/vpc", "DEPLOY_VPC_CONNECTOR"),
             ("DEPLOY_ENGINE", "pulumi", "DEPLOY_ENGINE"),
             ("DEPLOY_LOG_DAYS", "0", "DEPLOY_LOG_DAYS"),

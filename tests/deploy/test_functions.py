@@ -15,7 +15,7 @@ from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
 from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
 from propensity.settings import Settings
-from tests.deploy.conftest import ROOT
+from tests.deploy.conftest import ROOT, script_of
 
 EVERY = functions.load()
 BY_TARGET = {one.target: one for one in EVERY}
@@ -71,13 +71,7 @@ class TestEveryFunction:
     def test_has_as_many_threads_as_requests(self, one):
         """THREADS is its concurrency where it is threaded, and not set where it is
         asynchronous."""
-        script = (ROOT / one.folder / "deploy.sh").read_text()
-        [choices] = [
-            block
-            for block in re.findall(r"^choices=\(\n(.*?)^\)", script, re.M | re.S)
-            if f"--function={one.target}\n" in block
-        ]
-        threads = re.findall(r"THREADS=(\d+)", choices)
+        threads = re.findall(r"THREADS=(\d+)", script_of(one).read_text())
 
         assert threads == ([f"{one.concurrency}"] if one.serving == THREADED else [])
 

@@ -17,7 +17,15 @@ from pathlib import Path
 import pytest
 
 from deploy import functions
-from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python, settings_file
+from tests.deploy.conftest import (
+    ROOT,
+    SDK,
+    SETTINGS,
+    WHOLE,
+    script_of,
+    sdk_python,
+    settings_file,
+)
 
 SCRIPTS = sorted(
     path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
@@ -220,6 +228,24 @@ class TestDryRun:
                 key if EVERY[target].needs_key else None
             )
 
+    @pytest.mark.parametrize(
+        ("repository", "image"),
+        [
+            ("", "us-central1-docker.pkg.dev/my-project/propensity"),
+            ("images", "us-central1-docker.pkg.dev/my-project/images"),
+            ("eu-docker.pkg.dev/org/images", "eu-docker.pkg.dev/org/images"),
+        ],
+    )
+    def test_puts_images_where_the_setting_says(self, cloud, repository, image):
+        """The deployment's own repository, or the organisation's by its whole name."""
+        cloud.settings["DEPLOY_REPOSITORY"] = repository
+        done = cloud.run("02-GetProba/deploy.sh", "--dry-run")
+        [deploy] = [
+            one for one in words_of(done.stdout) if one[1:3] == ["run", "deploy"]
+        ]
+
+        assert flags(deploy)["image"] == image
+
     def test_schedules_by_a_token_and_never_without(self, cloud):
         """As the scheduler's account, for that very function, in one time zone."""
         cloud.settings = WHOLE
@@ -336,6 +362,69 @@ class TestSetup:
         assert done.returncode == 3
         assert "all else is done" in done.stderr
         assert any("deploy/terraform apply" in call for call in cloud.calls())
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            "Error 400: Service account service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
+            " does not exist., badRequest",
+            "Error 400: Role (projects/p/roles/propensity_table_writer) does not exist "
+            "in the resource's hierarchy., badRequest",
+            "Error 403: Cloud Run Admin API has not been used in project 1 before or "
+            "it is disabled., accessNotConfigured",
+            "Error 400: grant Cloud KMS CryptoKey Encrypter/Decrypter role to BigQuery",
+        ],
+    )
+    def test_tries_once_more_what_is_not_known_everywhere_yet(self, cloud, refusal):
+        """Google's provider does not: it takes such an answer for a wrong setting. What
+        goes on failing fails, with Terraform's own words and status."""
+        first = ("deploy/terraform apply", f"Error: {refusal}", 1, 1)
+        cloud.rules.insert(0, first)
+        done = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+        calls = cloud.calls()
+        cloud.rules[0] = first[:3]
+        again = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+
+        assert done.returncode == 0, done.stderr
+        assert sum("deploy/terraform apply" in one for one in calls) == 2
+        assert refusal in done.stderr
+        assert "not known everywhere yet" in done.stderr
+        assert again.returncode == 1
+        assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 2
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            "Error 409: Already Exists: Dataset my-project:propensity, duplicate",
+            "Error 409: Resource already exists in the project (resource=propensity-e)",
+        ],
+    )
+    def test_says_what_to_do_about_what_is_there_already(self, cloud, refusal):
+        """It is not taken over: another name, or deploy/adopt.sh; once is enough."""
+        cloud.rules.insert(0, ("deploy/terraform apply", f"Error: {refusal}", 1))
+        done = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+
+        assert done.returncode == 1
+        assert refusal in done.stderr
+        assert "set another DEPLOY_PREFIX" in done.stderr
+        assert "deploy/adopt.sh" in done.stderr
+        assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 1
+
+    def test_has_apis_make_the_accounts_that_are_given_rights(self, cloud):
+        """Those of Google's own that enabling an API does not make."""
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+        few = [one for one in cloud.calls() if "services identity create" in one]
+        cloud.settings = {**WHOLE, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
+        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+        calls = cloud.calls()
+        made = [n for n, one in enumerate(calls) if "services identity create" in one]
+
+        assert [one.split()[5] for one in few] == ["--service=pubsub.googleapis.com"]
+        assert {calls[n].split()[5] for n in made} == {
+            f"--service={one}.googleapis.com"
+            for one in ("pubsub", "artifactregistry", "run")
+        }
+        assert max(made) < min(n for n, one in enumerate(calls) if " apply" in one)
 
     def test_stops_where_what_is_stood_on_fails(self, cloud):
         """Nothing is removed, nothing watches; the status is Terraform's."""
@@ -543,7 +632,9 @@ class TestAfterASetup:
         assert done.returncode == 0, done.stderr
         assert "--service-account=lookups@my-project" in call
         assert (cloud.project / ".local").glob("deploy/*/staged/get_proba/main.py")
-        assert "# score is not among DEPLOY_FUNCTIONS" in done.stdout
+        other = cloud.run("02-GetProba/deploy_score.sh")
+        assert other.returncode == 0
+        assert "# score is not among DEPLOY_FUNCTIONS" in other.stdout
 
     def test_rights_on_their_way_are_waited_for(self, cloud):
         """A line says what is waited for; the second attempt is let through."""
@@ -577,8 +668,8 @@ class TestAfterASetup:
         calls = cloud.calls()
 
         assert done.returncode == 1
-        assert "not all was deployed of 02-GetProba" in done.stderr
-        assert "02-GetProba: quota exceeded" in done.stdout
+        assert "not all was deployed of 02-GetProba/deploy.sh" in done.stderr
+        assert "02-GetProba/deploy.sh: quota exceeded" in done.stdout
         assert any("run deploy propensity-compact-features" in one for one in calls)
         assert not any("scheduler jobs create" in one for one in calls)
 
@@ -599,6 +690,68 @@ class TestAfterASetup:
         assert done.returncode == 1
         assert "run deploy/setup.sh first" in done.stderr.replace("Run", "run")
         assert cloud.calls() == []
+
+
+class TestAdopt:
+    """What is there already comes into the state, and nothing else is changed."""
+
+    GONE = "Error: Cannot import non-existent remote object"
+    HELD = "Error: Resource already managed by Terraform"
+    THINGS = {
+        "google_bigquery_dataset.this": "projects/my-project/datasets/propensity",
+        'google_bigquery_table.table["dead_letters"]': "projects/p/datasets/d/tables/t",
+        'google_pubsub_topic.topic["events"]': "projects/p/topics/propensity-events",
+        "google_storage_bucket.this": "my-bucket",
+    }
+
+    @pytest.fixture
+    def taken(self, cloud):
+        told = json.dumps(json.dumps(self.THINGS))
+        cloud.rules[:0] = [
+            ("terraform console", told, 0),
+            ("state list", "google_bigquery_dataset.this", 0),
+            ("google_pubsub_topic", self.GONE, 1),
+            ("google_storage_bucket", self.HELD, 1),
+        ]
+        return cloud
+
+    def test_imports_what_is_there_and_not_in_the_state(self, taken):
+        done = taken.run("deploy/adopt.sh", told="my-project\n")
+        imported = [one for one in taken.calls() if " import " in one]
+
+        assert done.returncode == 0, done.stderr
+        assert len(imported) == 3
+        assert "adopted projects/p/datasets/d/tables/t" in done.stdout
+        assert "not there: projects/p/topics/propensity-events" in done.stdout
+        assert "my-bucket" not in done.stdout
+        assert not [one for one in taken.calls() if " apply" in one]
+
+    def test_asks_and_does_nothing_in_a_dry_run(self, taken):
+        refused = taken.run("deploy/adopt.sh", told="yes\n")
+        assert refused.returncode == 1
+        assert "nothing was adopted" in refused.stdout
+        dry = taken.run("deploy/adopt.sh", "--dry-run")
+
+        assert dry.returncode == 0, dry.stderr
+        assert "would look for projects/p/topics/propensity-events" in dry.stdout
+        assert not [one for one in taken.calls() if " import " in one]
+
+    def test_stops_where_it_is_refused(self, taken):
+        """With what Terraform says; what was adopted stays so."""
+        taken.rules.insert(0, ("google_bigquery_table", "Error: 403", 1))
+        done = taken.run("deploy/adopt.sh", "--yes")
+
+        assert done.returncode == 1
+        assert "Error: 403" in done.stderr
+
+    def test_is_terraforms(self, taken):
+        """Infrastructure Manager takes a state as a file, and the message says so."""
+        taken.settings |= {"DEPLOY_ENGINE": "gcloud", "DEPLOY_INFRA_ACCOUNT": (
+            "infra@my-project.iam.gserviceaccount.com")}  # fmt: skip
+        done = taken.run("deploy/adopt.sh", "--yes", engine="gcloud")
+
+        assert done.returncode == 1
+        assert "import-statefile" in done.stderr
 
 
 class TestTeardown:
@@ -639,10 +792,15 @@ class TestTeardown:
 
 
 class TestShell:
-    def test_every_function_folder_has_its_scripts(self):
-        """deploy.sh in each, scheduler.sh where something is scheduled."""
+    def test_every_function_has_its_scripts(self):
+        """A deploy.sh in each folder, one script for each function, which stages and
+        deploys it in about 25 lines; scheduler.sh where something is scheduled."""
         for one in EVERY.values():
             assert (ROOT / one.folder / "deploy.sh").is_file()
+            text = script_of(one).read_text()
+            assert re.findall(r"^ *run gcloud (.*?) \"", text, re.M) == ["run deploy"]
+            assert re.findall(r"^ *stage (\w+)", text, re.M) == [one.target]
+            assert len(text.splitlines()) <= 30
             assert (
                 one.schedule is None or (ROOT / one.folder / "scheduler.sh").is_file()
             )
@@ -675,7 +833,7 @@ class TestShell:
         told = cloud.run("02-GetProba/deploy.sh", "--help")
         refused = cloud.run("02-GetProba/deploy.sh", "--dryrun")
 
-        assert told.stdout.startswith("Deploy 02-GetProba.")
+        assert told.stdout.startswith("Deploy the lookup of 02-GetProba;")
         assert refused.returncode == 2
         assert "unknown option --dryrun" in refused.stderr
         assert cloud.calls() == []
@@ -703,9 +861,9 @@ class TestShell:
         assert text.count('setup.sh" "$@"') == 1
 
     def test_the_flags_are_where_one_looks_for_them(self):
-        """Of each function, in the deploy.sh of its folder, a line each and why."""
+        """Of each function, in the script that deploys it, a line each and why."""
         for one in EVERY.values():
-            text = (ROOT / one.folder / "deploy.sh").read_text()
+            text = script_of(one).read_text()
             for flag in ("memory", "cpu", "concurrency", "timeout", "min-instances",
                          "max-instances", "ingress"):  # fmt: skip
                 assert re.search(rf"^  --{flag}=\S+ +# \w+", text, re.M), (one, flag)

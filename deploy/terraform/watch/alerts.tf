@@ -40,11 +40,13 @@ locals {
   # Each file once; run_missed once for each function whose runs the compaction knows
   # the age of. What asks for a stream or a compaction that there is not is left out.
   files = toset([for file in fileset("${path.module}/alerts", "*.json") : trimsuffix(file, ".json")])
+  left_out = concat(
+    ["run_missed"],
+    length(local.pushed) == 0 ? ["dead_letters", "stream_lag"] : [],
+    local.is_watched ? [] : ["run_missed_compact_features"],
+  )
   plain = {
-    for name in local.files : name => templatefile("${path.module}/alerts/${name}.json", local.words)
-    if name != "run_missed"
-    && !(contains(["dead_letters", "stream_lag"], name) && length(local.pushed) == 0)
-    && !(name == "run_missed_compact_features" && !local.is_watched)
+    for name in setsubtract(local.files, local.left_out) : name => templatefile("${path.module}/alerts/${name}.json", local.words)
   }
   missed = {
     for name, age in local.ages : "run_missed_${name}" => templatefile("${path.module}/alerts/run_missed.json", merge(local.words, {

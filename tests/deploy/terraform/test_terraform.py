@@ -21,14 +21,13 @@ from deploy import deployment
 from deploy.__main__ import named
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import ROOT, SETTINGS, WHOLE, settings_file
-from tests.deploy.terraform import schema
 
-PACKAGE = "@cdktf/provider-google@16.12.1"
 MSGPACK = "msgpack==1.1.2"
 ANSWERS = {
     "google_bigquery_dataset": {"location": "US"},
     "google_bigquery_tables": {"tables": [{"table_id": "events_20250101"}]},
     "google_project": {"number": "123456789"},
+    "absent": ["projects/my-project/topics/propensity-scores"],
 }
 CALLED = {**SETTINGS, "DEPLOY_USE_CASES": WHOLE["DEPLOY_USE_CASES"]}
 CALLED["DEPLOY_CALLERS"] = WHOLE["DEPLOY_CALLERS"]
@@ -36,37 +35,22 @@ CALLED["DEPLOY_CALLERS"] = WHOLE["DEPLOY_CALLERS"]
 pytestmark = [
     pytest.mark.installs,
     pytest.mark.timeout(600),
-    pytest.mark.skipif(not shutil.which("npm"), reason="npm has the schema"),
     pytest.mark.skipif(not shutil.which("terraform"), reason="there is no Terraform"),
 ]
 
 
 @pytest.fixture(scope="module")
-def terraform(tmp_path_factory) -> Iterator[Callable[..., str]]:
-    """Terraform in a copy of the folder, without the state's bucket."""
+def terraform(schema, tmp_path_factory) -> Iterator[Callable[..., str]]:
+    """Terraform in copies of the folder, without the state's bucket."""
     place = tmp_path_factory.mktemp("terraform")
-    npm = ["npm", "install", "--prefix", place, "--ignore-scripts"]
-    quiet = ["--legacy-peer-deps", "--no-audit", "--no-fund", PACKAGE]
-    fetched = subprocess.run(
-        [*npm, *quiet], check=False, capture_output=True, text=True
-    )
-    if fetched.returncode:
-        pytest.skip(f"npm has no package index here: {fetched.stderr[-200:]}")
     pip = [sys.executable, "-m", "pip", "install", "-q", "--target", place / "site"]
     subprocess.run([*pip, MSGPACK], check=True, capture_output=True)
-    text = "".join(file.read_text() for file in TERRAFORM.rglob("*.tf"))
-    resources, data = (
-        sorted(set(re.findall(rf'^{kind} "(google_\w+)"', text, re.M)))
-        for kind in ("resource", "data")
-    )
-    package = place / "node_modules" / "@cdktf" / "provider-google"
-    (place / "schema.json").write_text(
-        json.dumps(schema.read(package, resources, data))
-    )
+    (place / "schema.json").write_text(json.dumps(schema))
     (place / "answers.json").write_text(json.dumps(ANSWERS))
     shutil.copytree(TERRAFORM, place / "root")
     for backend in (place / "root").rglob("backend.tf"):
         backend.unlink()
+    shutil.copytree(place / "root", place / "second")
     provider = subprocess.Popen(
         [sys.executable, Path(__file__).with_name("provider.py"), "schema.json",
          "answers.json"],
@@ -81,16 +65,17 @@ def terraform(tmp_path_factory) -> Iterator[Callable[..., str]]:
         "CHECKPOINT_DISABLE": "1",
     }
 
-    def ask(*words: str, root: str = "root") -> str:
+    def ask(*words: str, root: str = "root", told: str = "", status: int = 0) -> str:
         done = subprocess.run(
-            ["terraform", f"-chdir={place / root}", *words],
+            ["terraform", f"-chdir={place / root}", *words], input=told,
             check=False, capture_output=True, text=True, env=environment,
         )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stderr if status else done.stdout
 
     ask("init", "-input=false")
     ask("init", "-input=false", root="root/watch")
+    ask("init", "-input=false", root="second")
     yield ask
     provider.communicate(timeout=30)
 
@@ -158,6 +143,16 @@ def test_takes_every_option(terraform, values):
     assert "google_secret_manager_secret_iam_member.suppression_key" in plan
 
 
+def test_an_organisations_own_repository_is_not_made(terraform, values):
+    """By its whole name; who has it lets the builder write."""
+    own = "europe-docker.pkg.dev/shared/images"
+    given = values({**CALLED, "DEPLOY_REPOSITORY": own})
+    plan = terraform("plan", "-no-color", given, root="second")
+
+    assert not [one for one in changed(plan)["created"] if "artifact_registry" in one]
+    assert f'"{own}"' in plan
+
+
 def test_a_caller_that_is_taken_out_is_out(applied, values):
     less = {**CALLED, "DEPLOY_CALLERS": "group:website@example.com"}
     plan = applied("plan", "-no-color", values(less))
@@ -212,3 +207,40 @@ def test_alerts_are_all_planned(terraform, values):
     made = changed(terraform(*words, root="root/watch"))["created"]
 
     assert sum("alert_policy" in one for one in made) == 13
+
+
+def test_what_is_there_already_can_be_adopted(terraform, values):
+    """By its address here, what the provider imports it by: deploy/adopt.sh asks for
+    them. What was adopted is changed where it differs, and not made again; what is not
+    there is said to be absent, in the words that the script looks for."""
+    given = values(CALLED)
+    quoted = terraform(
+        "console", given, root="second", told="jsonencode(local.adoptable)"
+    )
+    adoptable = json.loads(json.loads(quoted))
+    made = changed(terraform("plan", "-no-color", given, root="second"))["created"]
+    kinds = {one.partition(".")[0]: one for one in sorted(adoptable)}
+    for address in kinds.values():
+        terraform("import", given, address, adoptable[address], root="second")
+    after = changed(terraform("plan", "-no-color", given, root="second"))
+    scores = 'google_pubsub_topic.topic["scores"]'
+    absent = terraform(
+        "import", given, scores, adoptable[scores], root="second", status=1
+    )
+    again = terraform(
+        "import", given, kinds["google_storage_bucket"], "x", root="second", status=1
+    )
+
+    assert set(adoptable) <= made
+    assert len(kinds) == 9
+    assert made - after["created"] == set(kinds.values())
+    assert "non-existent remote object" in " ".join(absent.split())
+    assert "already managed" in " ".join(again.split())
+
+
+def test_settings_that_cannot_be_are_refused_with_what_to_set(terraform, values):
+    """By the plan, before anything is made, and on standard error."""
+    far = {**CALLED, "PROPENSITY_LOCATION": "EU"}
+    said = terraform("plan", "-no-color", values(far), root="second", status=1)
+
+    assert "Set PROPENSITY_LOCATION to where the export is" in " ".join(said.split())

@@ -1,0 +1,42 @@
+"""
+Read a .tfvars file as ``gcloud infra-manager`` does, by the Cloud SDK's own code.
+
+Run by the Python of the SDK, with its folder, the file, and the folder of a root as
+arguments; prints as JSON the values of the request that it would send, and the names of
+the files that it would upload.
+"""
+
+# ruff: noqa: PLC0415 - what is imported is found through the folder that is given
+
+import json
+import sys
+
+
+def main():
+    sdk, file, root = sys.argv[1:]
+    sys.path[:0] = [f"{sdk}/lib", f"{sdk}/lib/third_party"]
+    from apitools.base.py import encoding
+    from googlecloudsdk.api_lib.infra_manager import configmanager_util
+    from googlecloudsdk.command_lib.infra_manager import deploy_util
+    from googlecloudsdk.command_lib.util import gcloudignore
+
+    messages = configmanager_util.GetMessagesModule()
+    blueprint = messages.TerraformBlueprint(
+        inputValues=messages.TerraformBlueprint.InputValuesValue(
+            additionalProperties=deploy_util._ParseInputValuesAndFile(
+                None, file, messages
+            )
+        )
+    )
+    sent = json.loads(encoding.MessageToJson(blueprint))["inputValues"]
+    chosen = gcloudignore.GetFileChooserForDir(root, write_on_disk=False)
+    json.dump(
+        {
+            "values": {name: one["inputValue"] for name, one in sent.items()},
+            "files": sorted(chosen.GetIncludedFiles(root, include_dirs=False)),
+        },
+        sys.stdout,
+    )
+
+
+main()

@@ -1,0 +1,123 @@
+"""
+deploy/terraform, specified without Terraform: parsed, and held against the schema.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy.render import TERRAFORM
+from tests.deploy.terraform.arguments import blocks, parsed, wrong
+
+ROOTS = (TERRAFORM, TERRAFORM / "watch")
+# Of a root, how many resources and data sources of Google's it has.
+COUNTS = {"terraform": 35, "watch": 3}
+
+pytestmark = [pytest.mark.installs, pytest.mark.timeout(600)]
+
+
+@pytest.fixture(scope="module")
+def main(npm) -> dict[str, Any]:
+    return parsed(npm, sorted(TERRAFORM.glob("*.tf")))
+
+
+@pytest.mark.parametrize("root", ROOTS, ids=["main", "watch"])
+def test_every_argument_is_one_of_the_schema(npm, schema, root):
+    """By name, type, and what is required; of every resource, data source and block
+    within; and what is referred to is there."""
+    files = parsed(npm, sorted(root.glob("*.tf")))
+
+    assert len(list(blocks(files))) == COUNTS[root.name]
+    assert wrong(files, schema) == []
+
+
+def test_every_variable_has_a_type_and_says_what_it_is(npm):
+    """And an output what it holds."""
+    for root in ROOTS:
+        for text in parsed(npm, sorted(root.glob("*.tf"))).values():
+            for [variable] in text.get("variable", {}).values():
+                assert variable["type"]
+                assert variable["description"].endswith(".")
+            for [output] in text.get("output", {}).values():
+                assert output["description"].endswith(".")
+
+
+def test_what_the_code_knows_is_read_and_not_listed_twice(main):
+    """No table, topic or right is named in a resource: all come by each.value."""
+    known = json.loads((TERRAFORM / "generated" / "functions.json").read_text())
+    tables = json.loads((TERRAFORM / "generated" / "tables.json").read_text())
+    for file, text in main.items():
+        resources = json.dumps(text.get("resource", {}))
+        for name in (*tables, *known):
+            assert f'"{name}"' not in resources, (file, name)
+
+
+def _topic(files: dict[str, Any]) -> dict[str, Any]:
+    return files["messages.tf"]["resource"]["google_pubsub_topic"]["topic"][0]
+
+
+def _subscription(files: dict[str, Any]) -> dict[str, Any]:
+    one = files["messages.tf"]["resource"]["google_pubsub_subscription"]
+    return one["subscription"][0]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda f: _topic(f).update(names="x"), "topic.topic: there is no names"),
+        (lambda f: _topic(f).pop("name"), "topic.topic: name is required"),
+        (lambda f: _topic(f).update(labels=["x"]), "labels is ['x'], not"),
+        (
+            lambda f: _subscription(f).update(ack_deadline_seconds="soon"),
+            "ack_deadline_seconds is 'soon', not number",
+        ),
+        (
+            lambda f: _subscription(f)["expiration_policy"].append({"ttl": ""}),
+            "2 of expiration_policy, at most 1",
+        ),
+        (
+            lambda f: _subscription(f)["dynamic"]["push_config"][0]["content"][0].pop(
+                "push_endpoint"
+            ),
+            "push_config: push_endpoint is required",
+        ),
+        (
+            lambda f: _topic(f).update(name="${var.nobody}"),
+            "there is no variable nobody",
+        ),
+        (
+            lambda f: _topic(f).update(name="${google_pubsub_topic.other.name}"),
+            "there is no google_pubsub_topic.other",
+        ),
+        (
+            lambda f: _topic(f).update(
+                name='${google_service_account.helper["push"].mail}'
+            ),
+            "google_service_account has no mail",
+        ),
+    ],
+)
+def test_what_is_otherwise_is_named(main, schema, change, told):
+    """The file, the resource and the argument."""
+    files = copy.deepcopy(main)
+    change(files)
+    found = wrong(files, schema)
+
+    assert len(found) == 1
+    assert told in found[0]
+    assert found[0].startswith("messages.tf: ")
+
+
+def test_what_is_no_hcl_is_named(npm, tmp_path):
+    """By the parser's own words."""
+    file = Path(tmp_path / "broken.tf")
+    file.write_text('resource "google_pubsub_topic" {\n')
+
+    with pytest.raises(ValueError, match=re.escape("broken.tf")):
+        parsed(npm, [file])

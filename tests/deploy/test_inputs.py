@@ -1,0 +1,79 @@
+"""
+What Infrastructure Manager is given, specified: by gcloud's own reader.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy import deployment
+from deploy.render import TERRAFORM
+from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python, settings_file
+
+READER = Path(__file__).with_name("read_inputs.py")
+FOLDERS = {"main": TERRAFORM, "watch": TERRAFORM / "watch"}
+# Where a reader of HCL and one of JSON could differ: what texts may hold.
+ODD = {
+    **WHOLE,
+    "DEPLOY_ALERT_EMAIL": "o'neil+alerts%x@sub.example.com",
+    "DEPLOY_CALLERS": "domain:example.com,user:a.b+c%d@example.com",
+    "DEPLOY_REPOSITORY": "europe-docker.pkg.dev/shared/images",
+    "PROPENSITY_RETENTION_DAYS": "stream_events=30",
+}
+
+
+def written(tmp_path: Path, root: str, settings: dict[str, str]) -> Path:
+    """The file that setup.sh hands over."""
+    services = tmp_path / "services.json"
+    url = "https://propensity-get-proba-1.us-central1.run.app"
+    service = {"metadata": {"name": "propensity-get-proba"}, "status": {"url": url}}
+    services.write_text(json.dumps([service]))
+    told = subprocess.run(
+        [sys.executable, "-m", "deploy", "variables", root, "--settings",
+         settings_file(tmp_path, settings), "--services", services],
+        check=True, capture_output=True, text=True, cwd=ROOT,
+    )  # fmt: skip
+    (tmp_path / f"{root}.tfvars").write_text(told.stdout)
+    return tmp_path / f"{root}.tfvars"
+
+
+@pytest.mark.parametrize("root", FOLDERS)
+@pytest.mark.parametrize("settings", [SETTINGS, ODD], ids=["few", "odd"])
+def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, root, settings):
+    """Every variable, as it is: lists as lists, maps as maps; and uploads each file of
+    the root with what it reads, the state's bucket apart."""
+    file = written(tmp_path, root, settings)
+    done = subprocess.run(
+        [sdk_python(), READER, SDK, file, FOLDERS[root]],
+        check=False, capture_output=True, text=True,
+        env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    lines = [line.partition(" = ") for line in file.read_text().splitlines()]
+    text = "".join(one.read_text() for one in FOLDERS[root].glob("*.tf"))
+    read = set(re.findall(r'path\.module}/([\w/.]+)"', text))
+
+    assert told["values"] == {name: json.loads(value) for name, _, value in lines}
+    assert set(told["values"]) == set(re.findall(r'^variable "(\w+)"', text, re.M))
+    assert {one.name for one in FOLDERS[root].glob("*.tf")} - set(told["files"]) == {
+        "backend.tf"
+    }
+    assert read <= {*told["files"], "alerts"}
+    assert not [one for one in told["files"] if one.startswith("watch/")]
+    if root == "watch":
+        assert sum(one.startswith("alerts/") for one in told["files"]) == 11
+
+
+@pytest.mark.parametrize("value", ['a"b@example.com', "a\\b@example.com", "${x}@y.z"])
+def test_no_text_needs_an_escape(value):
+    """Which gcloud's reader would leave in, and Terraform would not."""
+    with pytest.raises(deployment.DeploymentError, match="DEPLOY_ALERT_EMAIL"):
+        deployment.of({**SETTINGS, "DEPLOY_ALERT_EMAIL": value})
