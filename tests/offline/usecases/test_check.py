@@ -93,18 +93,45 @@ class TestCheck:
 
         assert checked().problems == []
 
+    def test_finds_every_leak_at_once(self, edit, checked):
+        """Each at its line: of the future, of the past, of other dates, and a label's
+        beyond its horizon."""
+        edit("features.sql", "d.day < as_of", "d.day <= as_of")
+        edit("features.sql", "INTERVAL @lookback_days DAY", "INTERVAL 99 DAY")
+        dates = edit(
+            "features.sql",
+            "COUNT(*) AS active_days",
+            "ARRAY_LENGTH(@as_ofs) AS active_days",
+        )
+        label = edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")
+        lines = (usecases.FOLDER / NAME / "features.sql").read_text().splitlines()
+        recency = lines.index(next(one for one in lines if "AS recency_days" in one))
+        found = {
+            (one.file, one.line, kind)
+            for one in checked().problems
+            for kind in ("at or after", "before its lookback", "further", "horizon")
+            if kind in one.message
+        }
+
+        assert {
+            ("features.sql", recency + 1, "at or after"),
+            ("features.sql", dates, "further"),
+            ("labels.sql", label, "horizon"),
+        } <= found
+        assert "before its lookback" in {kind for _, _, kind in found}
+
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("old", "new_", "feature"),
         [
             ("d.day < as_of", "d.day <= as_of", "recency_days"),
-            pytest.param(" AND d.day < as_of", "", "events", marks=pytest.mark.long),
+            (" AND d.day < as_of", "", "events"),
             # Days of the property's own time are not those of UTC.
-            pytest.param(
+            (
                 "          event_time,\n",
                 "          TIMESTAMP(PARSE_DATE('%Y%m%d', table_suffix))"
                 " AS event_time,\n",
                 "recency_days",
-                marks=pytest.mark.long,
             ),
         ],
     )
@@ -137,6 +164,7 @@ class TestCheck:
 
         assert said == {("features.sql", line)}
 
+    @pytest.mark.long
     def test_finds_a_feature_that_reads_before_the_lookback(self, edit, checked):
         """Daily tables hold more than the windows."""
         edit("features.sql", "INTERVAL @lookback_days DAY", "INTERVAL 99 DAY")
@@ -156,6 +184,7 @@ class TestCheck:
             "active_days is another"
         ]
 
+    @pytest.mark.long
     def test_finds_a_label_that_sees_beyond_its_horizon(self, edit, checked):
         """At the line that bounds it."""
         line = edit("labels.sql", "@horizon_days DAY", "@horizon_days + 1 DAY")

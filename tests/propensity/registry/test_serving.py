@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -64,6 +65,23 @@ PLAYERS = pa.RecordBatch.from_pydict(
 )
 
 
+@cache
+def fitted_preprocessor() -> tuple[bytes, Any]:
+    """Return the bytes of a preprocessor, and the players as it encodes them."""
+    preprocessor = make_column_transformer(
+        (StandardScaler(), ["bet_count"]), (OneHotEncoder(), ["country"])
+    )
+    encoded = preprocessor.fit_transform(to_frame(PLAYERS, FEATURES))
+    return pickled(preprocessor), encoded
+
+
+@cache
+def classifier(labels: tuple[int, ...]) -> bytes:
+    """Return the bytes of a model that tells the players apart by such labels."""
+    _, encoded = fitted_preprocessor()
+    return pickled(LogisticRegression().fit(encoded, labels))
+
+
 class Place:
     """A registry with its table, and champions that are read from there."""
 
@@ -93,18 +111,14 @@ class Place:
         self, *, labels: tuple[int, ...] = (0, 0, 1, 1), model: Any = None
     ) -> int:
         """Store a model as training does; return its version."""
-        frame = to_frame(PLAYERS, FEATURES)
-        preprocessor = make_column_transformer(
-            (StandardScaler(), ["bet_count"]), (OneHotEncoder(), ["country"])
-        )
-        encoded = preprocessor.fit_transform(frame)
-        model = (model or LogisticRegression()).fit(encoded, labels)
+        preprocessor, encoded = fitted_preprocessor()
+        given = pickled(model.fit(encoded, labels)) if model else classifier(labels)
         version = self.registry.claim(run_id="r", at=NOW)
         published = self.registry.publish(
             version,
             {
-                "model.joblib": (pickled(model), ""),
-                "preprocessor.joblib": (pickled(preprocessor), ""),
+                "model.joblib": (given, ""),
+                "preprocessor.joblib": (preprocessor, ""),
             },
         )
         row = {
