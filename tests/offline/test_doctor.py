@@ -1005,7 +1005,7 @@ class Google:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         url = f"http://127.0.0.1:{self._server.server_port}"
         self.services = Services(*[f"{url}/{n}" for n in "pbsum"])

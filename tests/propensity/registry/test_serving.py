@@ -54,7 +54,9 @@ from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
-from tests.proxy import Asked, Proxy
+from tests.emptied import empty_bucket, empty_tables
+from tests.functions.conftest import entered
+from tests.proxy import Asked, Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
@@ -93,6 +95,15 @@ class Place:
         self.warehouse.create(TRAINING_METADATA)
         self.registry = Registry(self.artifacts, USE_CASE.name)
         self.clock = ManualClock()
+
+    def put_back(self) -> None:
+        """Forget all versions, and what the bucket was asked for."""
+        settled()
+        self.proxy.rule = forward
+        empty_tables(self.warehouse, [TRAINING_METADATA])
+        empty_bucket(self.artifacts)
+        self.clock = ManualClock()
+        self.proxy.asked.clear()
 
     def champions(self, **changed: Any) -> Champions:
         artifacts = changed.pop("artifacts", self.artifacts)
@@ -171,14 +182,22 @@ class Place:
         self.clock.advance(TTL_S)
 
 
-@pytest.fixture
-def place(environment, storage_emulator, monkeypatch) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def shared(module_workplace, storage_emulator) -> Iterator[Place]:
     with Proxy(storage_emulator.url) as proxy:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        made = Place(proxy, Settings.from_environment())
-        yield made
+        through = {"STORAGE_EMULATOR_HOST": proxy.url}
+        with entered({**module_workplace.environment, **through}):
+            made = Place(proxy, Settings.from_environment())
+            yield made
         made.warehouse.close()
         made.artifacts.close()
+
+
+@pytest.fixture
+def place(shared) -> Iterator[Place]:
+    """A registry without a version."""
+    yield shared
+    shared.put_back()
 
 
 def probabilities(serving: Serving | None) -> list[float]:

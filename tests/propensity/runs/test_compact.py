@@ -222,9 +222,30 @@ class TestAnyHistory:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=2)
+    def test_gives_exact_features_at_any_moment(self, empty):
+        """Duplicates, disorder and two compactions, one of them forced."""
+        absent = dict.fromkeys(("name", "date_of_birth", "street_address"), ...)
+        nameless = {**absent, "age": 19, "postcode": "QA1 2BD"}
+        events = [
+            registration(event_id="r", user_id="user 0", **nameless),
+            bet(event_id="e0", user_id="user 0", bet_amount=Decimal("999999999.99")),
+            bet(event_id="e1", user_id="user 0", bet_amount=Decimal("999999999.97")),
+            bet(event_id="e0", user_id="user 1", event_time="2026-02-28T23:59:59Z"),
+            registration(event_id="s", user_id="user 1", campaign=None, **nameless),
+        ]
+        first, *others = events
+        steps = [
+            ([events[1], first, events[1]], 15 * MINUTE, MINUTE, "compact"),
+            ([*others, others[-1]], 7 * MINUTE, MINUTE, ""),
+            ([events[3], first], 0 * MINUTE, 3 * DAY, "force"),
+        ]
+        self.follow(empty, events, steps)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(3600)
+    @settings(PROPERTY, max_examples=20)
     @given(drawn=deliveries())
-    def test_gives_exact_features_at_any_moment(self, empty, drawn):
+    def test_gives_exact_features_in_any_history(self, empty, drawn):
         """
         Any duplication, order and batches of any events, compacted at any points.
 
@@ -232,14 +253,6 @@ class TestAnyHistory:
         the end also what one SQL computation makes of all rows, and another compaction,
         forced or not, changes neither it nor a single tile.
         """
-        self.follow(empty, *drawn)
-
-    @pytest.mark.long
-    @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=20)
-    @given(drawn=deliveries())
-    def test_gives_exact_features_in_many_more(self, empty, drawn):
-        """The same of histories that take minutes."""
         self.follow(empty, *drawn)
 
     def follow(
@@ -333,9 +346,20 @@ class TestLateEvents:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=2)
+    def test_count_once_and_the_others_at_once(self, strict):
+        """Within the bound, beyond it, sent again, and with a run that dies."""
+        steps = [
+            ([(0, 0, 0), (0, 1, 31), (1, 0, 400)], 0 * MINUTE, MINUTE, "compact"),
+            ([(0, 1, 31), (1, 1, 30), (2, 0, 32)], 15 * MINUTE, DAY, "die"),
+            ([(1, 2, 29), (2, 1, 20_000)], 0 * MINUTE, 20 * DAY, ""),
+        ]
+        self.follow(strict, steps, 7)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(3600)
+    @settings(PROPERTY, max_examples=40)
     @given(drawn=late_deliveries())
-    def test_count_once_and_the_others_at_once(self, strict, drawn):
+    def test_count_once_in_any_history(self, strict, drawn):
         """
         Whatever is late, early, repeated, replayed, compacted or killed, and when.
 
@@ -343,14 +367,6 @@ class TestLateEvents:
         and of the others those that a compaction has seen; each once, exactly. In the
         end it has every event, and so has a clean computation.
         """
-        self.follow(strict, *drawn)
-
-    @pytest.mark.long
-    @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=60)
-    @given(drawn=late_deliveries())
-    def test_count_once_in_many_more_histories(self, strict, drawn):
-        """The same of histories that take minutes."""
         self.follow(strict, *drawn)
 
     def follow(self, site: Site, steps: list[Any], seed: int) -> None:
@@ -528,7 +544,9 @@ class TestUsers:
         assert empty.users() == users
         assert empty.features() == expected(events)
 
-    @pytest.mark.parametrize("by", ["set-up", "compaction"])
+    @pytest.mark.parametrize(
+        "by", ["set-up", pytest.param("compaction", marks=pytest.mark.long)]
+    )
     def test_are_made_of_the_tiles_of_an_earlier_version(self, empty, by):
         """A deployment that has compacted before there were such rows loses nothing."""
         events = [bet(user_id=f"u{n}") for n in range(3)]
@@ -669,7 +687,7 @@ class TestTiles:
         assert tile["bet_count"] == 3
         assert tile["registration"] is None
 
-    @pytest.mark.parametrize("first", [0, 1])
+    @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.long)])
     def test_take_one_of_two_registrations_at_a_moment(self, empty, first):
         """Which of them does not depend on which came first, or before a compaction."""
         both = [
@@ -731,7 +749,9 @@ class TestTiles:
 
 
 class TestWatermark:
-    @pytest.mark.parametrize("ago", [15 * MINUTE, MINUTE])
+    @pytest.mark.parametrize(
+        "ago", [15 * MINUTE, pytest.param(MINUTE, marks=pytest.mark.long)]
+    )
     def test_leaves_room_for_rows_on_their_way(self, empty, ago):
         """A row that was received before a run, and appended after it, counts."""
         empty.append(rows_of([bet(event_id="e1")], received_at=NOW - HOUR))
