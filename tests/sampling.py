@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,34 +71,26 @@ class Population:
         share = np.diff(np.linspace(0, 1, BUCKETS + 1) ** 4)
         buying = random.multinomial(count, share)
         other = random.multinomial(self.users - count, share)
-        parts = []
+        parts: dict[str, list[np.ndarray]] = defaultdict(list)
         for number in range(SNAPSHOTS):
             positives = min(count, int(random.binomial(self.users, self.base_rate)))
             # Which bucket a user is in does not depend on who buys at a date.
             hits = random.multivariate_hypergeometric(
                 buying, positives, method="marginals"
             )
+            day = np.datetime64(FIRST + timedelta(weeks=number))
             for kind, label, rows in (
                 (True, 1, hits),
                 (True, 0, buying - hits),
                 (False, 0, other),
             ):
                 there = np.flatnonzero(rows)
-                parts.append(
-                    pa.table(
-                        {
-                            "has_positive": np.full(len(there), kind),
-                            "bucket": there,
-                            "as_of": pa.array(
-                                [FIRST + timedelta(weeks=number)] * len(there),
-                                pa.date32(),
-                            ),
-                            "class": np.full(len(there), label),
-                            "row_count": rows[there],
-                        }
-                    )
-                )
-        return pa.concat_tables(parts)
+                parts["has_positive"].append(np.full(len(there), kind))
+                parts["bucket"].append(there)
+                parts["as_of"].append(np.full(len(there), day))
+                parts["class"].append(np.full(len(there), label))
+                parts["row_count"].append(rows[there])
+        return pa.table({name: np.concatenate(each) for name, each in parts.items()})
 
 
 @dataclass(frozen=True)

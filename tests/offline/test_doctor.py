@@ -57,6 +57,7 @@ from propensity.settings import Settings
 from propensity.statements import statement
 from tests import shop
 from tests.conftest import Workplace, new_workplace
+from tests.emptied import Objects, empty_tables
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, rows_of
 from tests.partitions import of_all_days
@@ -65,6 +66,14 @@ from tests.partitions import of_all_days
 NOW = datetime(2026, 3, 4, 12, tzinfo=UTC)
 MONDAY = date(2026, 3, 2)
 FIRST = NOW.date() - timedelta(days=35)
+# Tables with rows of a test, besides those that are the same after each.
+FILLED = (
+    tables.STREAM_EVENTS,
+    tables.INFERENCE_LOG,
+    tables.DEAD_LETTERS,
+    tables.POSTCODE_INDEX,
+    tables.EVALUATION,
+)
 EXPORT = [FIRST + timedelta(days=n) for n in range((NOW.date() - FIRST).days)]
 
 
@@ -85,21 +94,55 @@ class Place:
         client = workplace.storage.client()
         bucket = client.bucket(workplace.bucket)
         self.artifacts = Artifacts(bucket, deadline_s=5.0)
+        self._flipped: list[str] = []
+        self._dropped: list[date] = []
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
         setup.prepare(self.warehouse, self.artifacts, self.settings)
         load_model.load(self.warehouse, self.artifacts, self.settings)
         self.promoted(NOW - timedelta(days=3))
-        self.warehouse.execute(
-            "INSERT INTO postcode_index (postcode, socioeconomic_idx, loaded_on)"
-            " VALUES ('AB1 2CD', 3.5, DATE '2026-03-01')"
-        )
         self.create_topics()
         self.ran("train", date(2026, 3, 1))
         for kind in ("predict", "evaluate"):
             self.ran(kind, MONDAY)
+        self.fill()
+        self._objects = Objects(self.artifacts)
+
+    def fill(self) -> None:
+        """Store what a deployment has that is neither empty nor late."""
+        self.warehouse.execute(
+            "INSERT INTO postcode_index (postcode, socioeconomic_idx, loaded_on)"
+            " VALUES ('AB1 2CD', 3.5, DATE '2026-03-01')"
+        )
         self.published(MONDAY)
+
+    def put_back(self) -> None:
+        """Mend what the tests without a place of their own may break."""
+        while self._flipped:
+            self._flip(self._flipped.pop())
+        self._objects.put_back()
+        self.warehouse.drop(tables.PREDICTIONS_HISTORY.name)
+        for table in (tables.PREDICTIONS_HISTORY, tables.POSTCODE_INDEX):
+            self.warehouse.create(table)
+        empty_tables(self.warehouse, FILLED)
+        self.fill()
+        if self._dropped:
+            shop.load(self.workplace, [shop.event("ana", day) for day in self._dropped])
+            self._dropped.clear()
+        text = consent.events_view(self.settings.export, require="false")
+        self.warehouse.replace_view(consent.VIEW, text)
+        compact.prepare_view(self.warehouse, self.artifacts)
+
+    def drop_export(self, day: date) -> None:
+        """Remove a day of the export."""
+        name = f"{self.workplace.ga4_dataset}.events_{day:%Y%m%d}"
+        with self.workplace.bigquery.client() as client:
+            client.delete_table(name)
+        self._dropped.append(day)
+        # The emulator loses sight of a view when one of its tables goes.
+        self.warehouse.execute("CREATE OR REPLACE VIEW ga_events AS SELECT 1 AS one")
+        setup.prepare(self.warehouse, self.artifacts, self.settings)
 
     def create_topics(self) -> None:
         """Create topics and subscriptions, whose names all places share."""
@@ -128,6 +171,10 @@ class Place:
 
     def flip(self, name: str) -> None:
         """Flip a bit of an object's first byte, behind the service's back."""
+        self._flip(name)
+        self._flipped.append(name)
+
+    def _flip(self, name: str) -> None:
         file = self.bucket_folder / name
         first, *rest = file.read_bytes()
         file.write_bytes(bytes([first ^ 1, *rest]))
@@ -240,21 +287,25 @@ def prepared(emulators: Any, workplace: Workplace, ga4_dataset: str) -> Iterator
 
 
 @pytest.fixture(scope="module")
-def healthy(emulators, bigquery_emulator, shared_export) -> Iterator[Place]:
-    """A healthy deployment that no test changes."""
+def healthy(emulators, bigquery_emulator) -> Iterator[Place]:
+    """A healthy deployment that no test changes, or that is put back."""
     workplace = new_workplace(emulators, bigquery_emulator)
-    with prepared(emulators, workplace, shared_export) as made:
+    with prepared(emulators, workplace, export(workplace)) as made:
         yield made
 
 
 @pytest.fixture
-def place(emulators, bigquery_emulator, shared_export, request) -> Iterator[Place]:
-    """A healthy deployment for one test alone, with an export to change if it does."""
+def place(healthy) -> Iterator[Place]:
+    """The same, for a test that changes it."""
+    yield healthy
+    healthy.put_back()
+
+
+@pytest.fixture
+def faulty(emulators, bigquery_emulator, shared_export, faults) -> Iterator[Place]:
+    """A deployment of a test's own, with an export of its own if that is changed."""
     workplace = new_workplace(emulators, bigquery_emulator)
-    faults = getattr(request.node, "callspec", None)
-    is_changed = request.cls is TestExport or (
-        faults and {*faults.params["faults"]} & CHANGE_EXPORT
-    )
+    is_changed = CHANGE_EXPORT & {*faults}
     source = export(workplace) if is_changed else shared_export
     with prepared(emulators, workplace, source) as made:
         yield made
@@ -313,7 +364,7 @@ class TestLocally:
         _receive(place, later - timedelta(days=10))
         _compacted(place, later - timedelta(days=9))
         for name in place.artifacts.names(f"runs/{USE_CASE}/evaluate/"):
-            (place.bucket_folder / name).unlink()
+            place.artifacts.delete(name)
         checks = (check_runs, check_champions, check_stream)
 
         scheduled = [
@@ -476,25 +527,17 @@ def another_view(place: Place) -> str:
 
 
 def missing_days(place: Place) -> str:
-    for day in ("20260226", "20260227"):
-        _drop_export(place, day)
+    for day in (date(2026, 2, 26), date(2026, 2, 27)):
+        place.drop_export(day)
     return (
         "export: days of the export are missing: 2 within the lookback of 7 days: "
         "2026-02-26, 2026-02-27"
     )
 
 
-def _drop_export(place: Place, day: str) -> None:
-    with place.workplace.bigquery.client() as client:
-        client.delete_table(f"{place.workplace.ga4_dataset}.events_{day}")
-    # The emulator loses sight of a view when one of its tables goes.
-    place.warehouse.execute("CREATE OR REPLACE VIEW ga_events AS SELECT 1 AS one")
-    setup.prepare(place.warehouse, place.artifacts, place.settings)
-
-
 def late_export(place: Place) -> str:
-    for day in ("20260301", "20260302", "20260303"):
-        _drop_export(place, day)
+    for day in (date(2026, 3, 1), date(2026, 3, 2), date(2026, 3, 3)):
+        place.drop_export(day)
     return "export: the newest day of the export is 2026-02-28: 3 days are late"
 
 
@@ -712,10 +755,10 @@ class TestFaults:
     @pytest.mark.parametrize(
         "faults", TOGETHER, ids=lambda faults: "-".join(one.__name__ for one in faults)
     )
-    def test_are_named_each(self, place, faults):
+    def test_are_named_each(self, faulty, faults):
         """Whatever is wrong is found, with what to do, and nothing else is."""
-        wanted = [fault(place) for fault in faults]
-        report = place.examine()
+        wanted = [fault(faulty) for fault in faults]
+        report = faulty.examine()
         found = [f"{check}: {what}" for check, what in told(report)]
 
         assert [one for one in wanted if not any(re.match(one, f) for f in found)] == []
@@ -962,7 +1005,7 @@ class Google:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
         url = f"http://127.0.0.1:{self._server.server_port}"
         self.services = Services(*[f"{url}/{n}" for n in "pbsum"])
@@ -1040,7 +1083,7 @@ class TestPermissions:
 class TestExport:
     def test_looks_back_as_far_as_what_reads_it(self, place):
         """A use case that lives on the stream alone has no say in it."""
-        _drop_export(place, "20260227")
+        place.drop_export(date(2026, 2, 27))
         names = ("ga4_purchase", "card_fraud")
         found = place.checked(
             check_export, use_cases=[usecases.load(name) for name in names]
@@ -1057,16 +1100,17 @@ class TestExport:
                 f"CREATE TABLE {export}.events_intraday_20260227 AS "
                 f"SELECT * EXCEPT (geo) FROM {export}.events_20260227"
             )
-        _drop_export(place, "20260227")
-        found = place.checked(check_export)
+            place.drop_export(date(2026, 2, 27))
+            found = place.checked(check_export)
+            client.delete_table(f"{export}.events_intraday_20260227")
 
         [changed] = found
         assert "geo.country is missing in the tables of 2026-02-27" in changed.what
 
-    def test_in_another_location_is_an_error_that_names_both(self, place):
+    def test_in_another_location_is_an_error_that_names_both(self, healthy):
         """Whoever runs doctor learns it before a run does."""
-        settings = replace(place.settings, location="europe-west2")
-        [found] = place.checked(check_export, settings=settings)
+        settings = replace(healthy.settings, location="europe-west2")
+        [found] = healthy.checked(check_export, settings=settings)
 
         assert found.severity == ERROR
         assert "is in US" in found.what

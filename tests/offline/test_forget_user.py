@@ -30,6 +30,7 @@ from propensity.runs import compact
 from propensity.schema import Table
 from propensity.tables import TABLES
 from tests import shop
+from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_site
 
 KEY = "a key of the tests, long enough for one"
@@ -38,10 +39,9 @@ NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 USE_CASE, OTHER = "first_day_churn", "ga4_purchase"
 
 
-@pytest.fixture
-def site(emulators, monkeypatch) -> Iterator[Site]:
-    """All tables, a bucket that keeps what is overwritten, and the command's settings
-    in the environment."""
+@pytest.fixture(scope="module")
+def shared(emulators) -> Iterator[Site]:
+    """All tables, and a bucket that keeps what is overwritten."""
     extra = {"PROPENSITY_SUPPRESSION_KEY": KEY}
     with new_site(emulators, **extra) as made:
         for table in TABLES:
@@ -50,9 +50,17 @@ def site(emulators, monkeypatch) -> Iterator[Site]:
             bucket = client.bucket(made.workplace.bucket)
             bucket.versioning_enabled = True
             bucket.patch()
-        for name, value in made.environment.items():
-            monkeypatch.setenv(name, value)
         yield made
+
+
+@pytest.fixture
+def site(shared, monkeypatch) -> Site:
+    """The same without a row or an object, and its settings in the environment."""
+    empty_tables(shared.warehouse, TABLES)
+    empty_bucket(shared.artifacts)
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    return shared
 
 
 def value_of(kind: str, name: str, user: str) -> Any:
@@ -90,15 +98,16 @@ def append(site: Site, table: Table, *rows: dict[str, Any]) -> None:
 
 
 def fill(site: Site) -> None:
-    """Put both users into every table that has users."""
+    """Put two rows of both users into every table that has users."""
     for table, told_by in tables.holding_users().items():
+        rows = []
         for user in (GONE, KEPT):
             values = {}
             if told_by == "raw":
                 raw = f'{{"user_id": "{user}", "event_type": "unheard'
                 values = {"raw": raw.encode(), "attributes": "{}"}
-            append(site, table, row_of(table, user, **values))
-            append(site, table, row_of(table, user, **values))
+            rows += 2 * [row_of(table, user, **values)]
+        append(site, table, *rows)
 
 
 def counts(site: Site) -> dict[str, int]:

@@ -23,6 +23,7 @@ from propensity.errors import ArtifactError, PropensityError, SchemaError
 from propensity.registry import serving
 from propensity.registry.versions import Registry, pickled
 from propensity.settings import Settings
+from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered
 from tests.propensity.registry.test_versions import Malicious
 
@@ -67,20 +68,20 @@ class Place:
         self.registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=None)
 
 
-@pytest.fixture
-def place(workplace) -> Iterator[Place]:
-    """A deployment for one test alone."""
-    made = Place(workplace.environment)
-    yield made
-    made.close()
-
-
 @pytest.fixture(scope="module")
 def untouched(module_workplace) -> Iterator[Place]:
     """A deployment that is only read."""
     made = Place(module_workplace.environment)
     yield made
     made.close()
+
+
+@pytest.fixture
+def place(untouched) -> Iterator[Place]:
+    """The same for a test that writes; nothing is left of it."""
+    yield untouched
+    empty_tables(untouched.warehouse, [tables.TRAINING_METADATA])
+    empty_bucket(untouched.artifacts)
 
 
 @pytest.fixture
@@ -338,23 +339,9 @@ class TestCommand:
         for name, value in place.environment.items():
             monkeypatch.setenv(name, value)
 
-        assert (
-            main(
-                [
-                    "load-model",
-                ]
-            )
-            == 0
-        )
+        assert main(["load-model"]) == 0
         assert "serves as version 0" in capsys.readouterr().out
-        assert (
-            main(
-                [
-                    "load-model",
-                ]
-            )
-            == 0
-        )
+        assert main(["load-model"]) == 0
         assert "not loaded" in capsys.readouterr().out
 
     def test_only_checks_on_a_dry_run(self, untouched, monkeypatch, capsys):

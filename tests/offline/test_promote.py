@@ -6,6 +6,7 @@ The shipped model is loaded once; other versions are recorded with its files.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import uuid
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from google.api_core.exceptions import AlreadyExists
 
 from commands.cli import main
 from offline import load_model, promote
@@ -29,6 +31,7 @@ from propensity.registry import announcements
 from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
+from tests.emptied import Objects
 from tests.functions.conftest import entered
 from tests.functions.streaming import USE_CASE, Site, new_site
 
@@ -49,6 +52,18 @@ class Place:
         self.subscription = site.subscribe(self.topic)
         self.registry = Registry(site.artifacts, USE_CASE)
         load_model.load(site.warehouse, site.artifacts, site.settings)
+        self._objects = Objects(site.artifacts)
+
+    def put_back(self) -> None:
+        """Have version 0 alone, which serves, and the topic with nothing in it."""
+        self._objects.put_back()
+        self.site.warehouse.execute(
+            "DELETE FROM ma_model_training_metadata WHERE model_version != 0"
+        )
+        with contextlib.suppress(AlreadyExists):
+            self.site.create_topic(self.topic)
+        self.site.unsubscribe(self.subscription)
+        self.subscription = self.site.subscribe(self.topic)
 
     def deployment(self) -> promote.Deployment:
         return promote.Deployment(
@@ -91,10 +106,16 @@ class Place:
         ]
 
 
-@pytest.fixture
-def place(emulators) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def shared(emulators) -> Iterator[Place]:
     with new_site(emulators) as site:
         yield Place(site)
+
+
+@pytest.fixture
+def place(shared) -> Iterator[Place]:
+    yield shared
+    shared.put_back()
 
 
 class TestForce:

@@ -49,11 +49,14 @@ from propensity.stream.ingest import StreamFeatures
 from propensity.stream.score import ScoreStream
 from propensity.waiting.threads import DaemonThreads
 from tests.conftest import Workplace, new_workplace
+from tests.emptied import empty_tables
 from tests.events import CATALOGUE, RULES
 from tests.functions.conftest import application, entered
 from tests.functions.streaming import Site
 
 USE_CASE = usecases.load("first_day_churn")
+# Tables with what has come of a stream.
+STREAMED = (tables.STREAM_EVENTS, tables.INFERENCE_LOG, tables.DEAD_LETTERS)
 MEASURES = ("purchase", "bet", "win")
 TWELVE = [
     f"{measure}_{figure}"
@@ -455,7 +458,9 @@ def generated(opened) -> Stream:
 
 
 class TestHours:
-    @pytest.mark.parametrize("hours", [6, 24, 48])
+    @pytest.mark.parametrize(
+        "hours", [24, *(pytest.param(one, marks=pytest.mark.long) for one in (6, 48))]
+    )
     def test_are_the_same_in_training_and_serving(self, opened, generated, hours):
         """Both read the same events of everybody, and sum them to the same bits."""
         place = opened(generated.workplace, PROPENSITY_FIRST_DAY_HOURS=str(hours))
@@ -561,7 +566,9 @@ class TestTime:
 
 
 class TestLabel:
-    @pytest.mark.parametrize("days", [1, 7, 30])
+    @pytest.mark.parametrize(
+        "days", [7, *(pytest.param(one, marks=pytest.mark.long) for one in (1, 30))]
+    )
     def test_is_known_some_days_after_the_registration(self, opened, trapped, days):
         """Not on the day before, whatever the stream has said by then."""
         place = opened(trapped.workplace, PROPENSITY_LABEL_KNOWN_DAYS=str(days))
@@ -771,7 +778,6 @@ def inferences(place: Stream) -> list[Row]:
 def served_by_the_shipped_model(place: Stream) -> Stream:
     """Return a place where postcodes are loaded, and the shipped model serves."""
     place.prepare()
-    setup.prepare(place.warehouse, place.artifacts, place.settings)
     load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
     load_model.load(place.warehouse, place.artifacts, place.settings)
     return place
@@ -863,8 +869,9 @@ class TestScores:
             if one.event is not None
         ]
         scores = []
+        place = served_by_the_shipped_model(opened())
         for stream_of in (deliveries, told):
-            place = served_by_the_shipped_model(opened())
+            empty_tables(place.warehouse, STREAMED)
             play(place, stream_of, seed=2)
             scores.append(
                 sorted(
@@ -896,6 +903,8 @@ COLLECTED = Games(seed=5, users=2_000, maximum_events=100, churn_rate=0.5, end=M
 def collected(opened) -> Stream:
     """What was collected of two thousand players while the shipped model served."""
     place = served_by_the_shipped_model(opened())
+    # What training, predictions and evaluation write besides.
+    setup.prepare(place.warehouse, place.artifacts, place.settings)
     place.add(*COLLECTED.events(), received_at=MIDNIGHT)
     return place
 

@@ -215,7 +215,12 @@ class TestModel:
         assert trained().quality["calibration_error_low"] == 0
 
     @pytest.mark.parametrize(
-        "candidate", [LINEAR, BOOSTED, FOREST], ids=lambda one: one.name
+        "candidate",
+        [
+            *(pytest.param(one, marks=pytest.mark.long) for one in (LINEAR, BOOSTED)),
+            FOREST,
+        ],
+        ids=lambda one: one.name,
     )
     def test_is_the_same_for_the_same_seed(self, candidate):
         """The same rows and seed give the same probabilities, bit for bit, and scoring
@@ -279,7 +284,11 @@ class TestTime:
 
         assert 1 < len(found.split.holdout) <= 3
 
-    @pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
+    @pytest.mark.parametrize(
+        "candidate",
+        [LINEAR, pytest.param(FOREST, marks=pytest.mark.long)],
+        ids=lambda one: one.name,
+    )
     def test_lets_nothing_of_the_holdout_into_the_model(self, candidate):
         """Other labels and features in the holdout: preprocessor, model, choice and
         calibration are the same bytes."""
@@ -820,7 +829,9 @@ class TestCompare:
         assert "better than chance and recency_days alone" in verdict.reason
         assert "500 rows" in verdict.reason
 
-    @pytest.mark.parametrize("seed", range(4))
+    @pytest.mark.parametrize(
+        "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2, 3))]
+    )
     def test_refuses_a_first_model_that_is_a_coin(self, seed):
         """Labels that no feature tells: nothing serves, and the reason says so."""
         columns = drawn(6, 400, seed=100 + seed)

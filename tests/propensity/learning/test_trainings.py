@@ -48,7 +48,17 @@ KIND = "Haswell"
 DEPLOYED = (3, 11)
 
 
-@pytest.mark.parametrize("training", KNOWN)
+# The kind of training of each use case once in a quick run: of users, and of events.
+QUICK = (("first_day_churn", ()), ("card_fraud", ()))
+
+
+@pytest.mark.parametrize(
+    "training",
+    [
+        pytest.param(one, marks=() if one in QUICK else pytest.mark.long)
+        for one in KNOWN
+    ],
+)
 def test_is_as_it_was(training):
     """Card, verdict and probabilities are equal bit for bit, on fixed seeds."""
     name, changed = training

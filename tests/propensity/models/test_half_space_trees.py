@@ -125,6 +125,7 @@ def named(rows: np.ndarray, *, seed: int = 0) -> list[dict[str, float]]:
 
 
 LIMITS = {"V1": (0.3, 0.9), "V2": (2, 4), "V11": (0.004, 0.007), "Amount": (0, 90)}
+SCALES = {"unit": None, "minmax": "minmax", "given": LIMITS}
 
 
 def streamed(trees, rows, *, chunk=None, cuts=None):
@@ -190,22 +191,41 @@ def day_of_cards(data_folder):
 
 class TestRiver:
     @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
-    @pytest.mark.parametrize(
-        "limits", [None, "minmax", LIMITS], ids=["unit", "minmax", "given"]
-    )
-    @pytest.mark.parametrize(
-        "window_size", [pytest.param(1, marks=pytest.mark.long), 100]
-    )
-    def test_gives_the_same_scores_to_the_last_bit(
-        self, river, limits, gaps, window_size
-    ):
-        """Trees, heights, windows, seeds and limits; every chunk; arrays and dicts."""
+    @pytest.mark.parametrize("limits", SCALES)
+    def test_gives_the_same_scores_to_the_last_bit(self, river, limits, gaps):
+        """Trees, seeds and limits; chunks of one row and of many; arrays and dicts."""
+        self.compare(
+            river,
+            SCALES[limits],
+            gaps,
+            window_size=100,
+            sizes=((6, 3, 0), (5, 8, 42)),
+            chunks=(1, 77),
+        )
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("gaps", [0.0, 0.15], ids=["complete", "with gaps"])
+    @pytest.mark.parametrize("limits", SCALES)
+    @pytest.mark.parametrize("window_size", [1, 100])
+    def test_gives_them_whatever_the_size(self, river, limits, gaps, window_size):
+        """Every height, window and chunk."""
+        self.compare(
+            river,
+            SCALES[limits],
+            gaps,
+            window_size=window_size,
+            sizes=((1, 8, 0), (6, 1, 42), (6, 3, 0), (5, 8, 42)),
+            chunks=CHUNKS,
+        )
+
+    def compare(self, river, limits, gaps, *, window_size, sizes, chunks):
+        """Score the same rows as river; sizes are trees, height and seed."""
         rows = numbers(300, seed=1, gaps=gaps)
         by_name = named(rows)
         by_number = limits
         if limits is LIMITS:
             by_number = {NAMES.index(name): pair for name, pair in LIMITS.items()}
-        for n_trees, height, seed in ((1, 8, 0), (6, 1, 42), (6, 3, 0), (5, 8, 42)):
+        for n_trees, height, seed in sizes:
             options = {"n_trees": n_trees, "height": height, "window_size": window_size}
             wanted, _ = river(
                 by_name,
@@ -215,17 +235,16 @@ class TestRiver:
                 **options,
             )
             options |= {"warm_up_score": 0.0, "random_state": seed}
-            for chunk in CHUNKS:
+            for chunk in chunks:
                 for x, own in ((by_name, limits), (rows, by_number)):
                     trees = HalfSpaceTrees(**options, limits=own)
                     scores = streamed(trees, x, chunk=chunk)
 
                     np.testing.assert_array_equal(scores, wanted)
 
+    @pytest.mark.long
     @pytest.mark.parametrize("limits", ["minmax", None, "quantiles"])
-    @pytest.mark.parametrize(
-        "file", ["first_cards", pytest.param("day_of_cards", marks=pytest.mark.long)]
-    )
+    @pytest.mark.parametrize("file", ["first_cards", "day_of_cards"])
     def test_gives_the_same_scores_of_real_cards(self, river, request, file, limits):
         """As above, on real transactions in their order, at usual sizes."""
         rows, _ = request.getfixturevalue(file)
@@ -483,8 +502,12 @@ class TestWarmUp:
 
 
 class TestRobustLimits:
-    @pytest.mark.parametrize("at", [100, 1_000, 2_500])
-    @pytest.mark.parametrize("seed", [0, 1, 42])
+    @pytest.mark.parametrize(
+        "at", [100, 1_000, pytest.param(2_500, marks=pytest.mark.long)]
+    )
+    @pytest.mark.parametrize(
+        "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 42))]
+    )
     def test_survive_an_absurd_amount(self, payments, at, seed):
         """
         One amount of a billion, in the first window or after it, costs less than 0.02

@@ -7,6 +7,7 @@ of all rows at once. Every model is small, since only equality is looked at.
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
 from decimal import Decimal
@@ -215,26 +216,47 @@ MODELS = (
 )
 
 
+# Each of them once: one quick example of every transformer and model.
+ONE_OF_EACH = [
+    (
+        FOR_NUMBERS[number % len(FOR_NUMBERS)],
+        FOR_CATEGORIES[number],
+        MODELS[number % len(MODELS)],
+    )
+    for number in range(len(FOR_CATEGORIES))
+]
+
+
 class TestScore:
-    @settings(max_examples=15, deadline=None)
+    @pytest.mark.parametrize(("numbers", "categories", "model"), ONE_OF_EACH)
+    @pytest.mark.filterwarnings("ignore:Found unknown categories")
+    def test_equals_the_pipeline(self, numbers, categories, model):
+        """Unseen categories and nulls included, in batches and chunks."""
+        self.compare(
+            numbers, categories, model, sparse=0.3, cuts=[7, 7, 40], chunk_rows=7
+        )
+
+    @pytest.mark.long
+    @settings(max_examples=60, deadline=None)
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),
         model=st.sampled_from(MODELS),
-        sparse_threshold=st.sampled_from([0.0, 0.3, 1.0]),
+        sparse=st.sampled_from([0.0, 0.3, 1.0]),
         cuts=st.lists(st.integers(0, 60), max_size=5),
         chunk_rows=st.sampled_from([1, 7, 1_000]),
         seed=st.integers(0, 50),
     )
     @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_equals_the_pipeline_however_the_rows_are_cut(  # noqa: PLR0917
-        self, numbers, categories, model, sparse_threshold, cuts, chunk_rows, seed
-    ):
+    def test_equals_the_pipeline_however_the_rows_are_cut(self, **drawn):
         """
         Any transformers, any model, any cut into batches (empty ones too) and chunks:
-        unseen categories and nulls included, each row gets the pipeline's number.
+        each row gets the pipeline's number.
         """
-        dense = sparse_threshold if "Hist" not in repr(model) else 0.0
+        self.compare(**drawn)
+
+    def compare(self, numbers, categories, model, *, sparse, cuts, chunk_rows, seed=3):
+        dense = sparse if "Hist" not in repr(model) else 0.0
         preprocessor = columns(numbers, categories, sparse_threshold=dense)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -357,7 +379,21 @@ class Averaged(BaseEstimator):
 
 
 class TestProbabilities:
-    @settings(max_examples=15, deadline=None)
+    @pytest.mark.parametrize(
+        ("numbers", "categories", "model"),
+        [
+            *ONE_OF_EACH,
+            (FOR_NUMBERS[0], FOR_CATEGORIES[0], Averaged()),
+            (FOR_NUMBERS[-1], FOR_CATEGORIES[6], trees()),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:Found unknown categories")
+    def test_of_few_rows_equal_the_pipeline(self, numbers, categories, model):
+        """Rows of a request or of a small batch, one alone too."""
+        self.compare(numbers, categories, model, count=4, seed=3)
+
+    @pytest.mark.long
+    @settings(max_examples=60, deadline=None)
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),
@@ -366,13 +402,11 @@ class TestProbabilities:
         seed=st.integers(0, 50),
     )
     @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_of_a_few_rows_equal_the_pipeline(
-        self, numbers, categories, model, count, seed
-    ):
-        """
-        Rows of a request or of a small batch, any transformers, any model: each row
-        gets the pipeline's number, one alone too.
-        """
+    def test_of_any_rows_equal_the_pipeline(self, **drawn):
+        """Any transformers and any model: each row gets the pipeline's number."""
+        self.compare(**drawn)
+
+    def compare(self, numbers, categories, model, *, count, seed):
         preprocessor = columns(numbers, categories, sparse_threshold=0.0)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -542,14 +576,14 @@ class TestEncoder:
 
     def test_needs_no_pandas_for_the_usual_transformers(self):
         """The default preprocessors have no fallback."""
-        for numbers in FOR_NUMBERS[:-1]:
-            for categories in FOR_CATEGORIES:
-                preprocessor = columns(numbers, categories)
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    preprocessor.fit(to_frame(TRAINING, FEATURES), LABEL)
+        usual = itertools.cycle(FOR_NUMBERS[:-1])
+        for numbers, categories in zip(usual, FOR_CATEGORIES, strict=False):
+            preprocessor = columns(numbers, categories)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                preprocessor.fit(to_frame(TRAINING, FEATURES), LABEL)
 
-                assert Encoder.compile(preprocessor, FEATURES).fallbacks == ()
+            assert Encoder.compile(preprocessor, FEATURES).fallbacks == ()
 
     @pytest.mark.parametrize(
         "preprocessor",

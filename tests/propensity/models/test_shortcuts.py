@@ -7,7 +7,9 @@ the same.
 
 from __future__ import annotations
 
+import copy
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -48,9 +50,11 @@ def boosted(**options):
     return HistGradientBoostingClassifier(**{"max_iter": 20, **options})
 
 
-def calibrated(model, method):
-    """Return a model calibrated as training does it: fitted first, then frozen."""
-    frozen = FrozenEstimator(model.fit(ROWS, LABEL))
+def calibrated(fitted, method):
+    """Return a fitted model calibrated as training does it, or as it is."""
+    if method is None:
+        return fitted
+    frozen = FrozenEstimator(fitted)
     return CalibratedClassifierCV(frozen, method=method).fit(ROWS, LABEL)
 
 
@@ -73,6 +77,12 @@ MODELS = {
     "leaves without a split": lambda: boosted(min_samples_leaf=300),
     "many leaves": lambda: boosted(max_leaf_nodes=64, min_samples_leaf=1),
 }
+
+
+@cache
+def model_of(name):
+    """Return a fitted model, which no test changes."""
+    return MODELS[name]().fit(ROWS, LABEL)
 
 
 class TestTransforms:
@@ -113,11 +123,7 @@ class TestProbabilities:
     @pytest.mark.parametrize("name", MODELS)
     def test_equal_the_model(self, name, method):
         """One row or many, with gaps where the model takes them, calibrated or not."""
-        model = MODELS[name]()
-        if method is None:
-            model.fit(ROWS, LABEL)
-        else:
-            model = calibrated(model, method)
+        model = calibrated(model_of(name), method)
         shortcut = probability_of(model, width=WIDTH)
         gaps = 0.0 if name == "linear" else 0.2
 
@@ -133,7 +139,7 @@ class TestProbabilities:
 
     def test_are_of_all_rows_where_there_are_many(self, monkeypatch):
         """Beyond a number of nodes the trees are called one after the other."""
-        model = boosted().fit(ROWS, LABEL)
+        model = model_of("boosted")
         shortcut = probability_of(model, width=WIDTH)
         assert shortcut is not None
 
@@ -147,8 +153,7 @@ class TestProbabilities:
     @pytest.mark.parametrize("method", [None, "sigmoid", "isotonic"])
     def test_of_a_linear_model_are_of_finite_numbers_only(self, method, value):
         """It raises as the model does."""
-        model = LogisticRegression(max_iter=200)
-        model = calibrated(model, method) if method else model.fit(ROWS, LABEL)
+        model = calibrated(model_of("linear"), method)
         shortcut = probability_of(model, width=WIDTH)
         rows = drawn(3)
         rows[1, 1] = value
@@ -170,11 +175,10 @@ class TestProbabilities:
     def test_are_none_where_scikit_learn_has_become_another(self):
         """What it keeps to itself may change: then there is no shortcut, and no error
         of it."""
-        model = boosted().fit(ROWS, LABEL)
-        changed = boosted().fit(ROWS, LABEL)
+        model = model_of("boosted")
+        changed, gone = copy.deepcopy(model), copy.deepcopy(model)
         changed._baseline_prediction = changed._baseline_prediction + 1
         changed.predict_proba = model.predict_proba
-        gone = boosted().fit(ROWS, LABEL)
         predicted = gone.predict_proba
         del gone._predictors
         gone.predict_proba = predicted

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -53,7 +54,9 @@ from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
-from tests.proxy import Asked, Proxy
+from tests.emptied import empty_bucket, empty_tables
+from tests.functions.conftest import entered
+from tests.proxy import Asked, Proxy, forward
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 TTL_S = 60.0
@@ -62,6 +65,23 @@ USE_CASE = replace(usecases.load("first_day_churn"), features=FEATURES)
 PLAYERS = pa.RecordBatch.from_pydict(
     {"bet_count": [1.0, 2.0, 8.0, 9.0], "country": ["GB", "MT", "GB", "MT"]}
 )
+
+
+@cache
+def fitted_preprocessor() -> tuple[bytes, Any]:
+    """Return the bytes of a preprocessor, and the players as it encodes them."""
+    preprocessor = make_column_transformer(
+        (StandardScaler(), ["bet_count"]), (OneHotEncoder(), ["country"])
+    )
+    encoded = preprocessor.fit_transform(to_frame(PLAYERS, FEATURES))
+    return pickled(preprocessor), encoded
+
+
+@cache
+def classifier(labels: tuple[int, ...]) -> bytes:
+    """Return the bytes of a model that tells the players apart by such labels."""
+    _, encoded = fitted_preprocessor()
+    return pickled(LogisticRegression().fit(encoded, labels))
 
 
 class Place:
@@ -75,6 +95,15 @@ class Place:
         self.warehouse.create(TRAINING_METADATA)
         self.registry = Registry(self.artifacts, USE_CASE.name)
         self.clock = ManualClock()
+
+    def put_back(self) -> None:
+        """Forget all versions, and what the bucket was asked for."""
+        settled()
+        self.proxy.rule = forward
+        empty_tables(self.warehouse, [TRAINING_METADATA])
+        empty_bucket(self.artifacts)
+        self.clock = ManualClock()
+        self.proxy.asked.clear()
 
     def champions(self, **changed: Any) -> Champions:
         artifacts = changed.pop("artifacts", self.artifacts)
@@ -93,18 +122,14 @@ class Place:
         self, *, labels: tuple[int, ...] = (0, 0, 1, 1), model: Any = None
     ) -> int:
         """Store a model as training does; return its version."""
-        frame = to_frame(PLAYERS, FEATURES)
-        preprocessor = make_column_transformer(
-            (StandardScaler(), ["bet_count"]), (OneHotEncoder(), ["country"])
-        )
-        encoded = preprocessor.fit_transform(frame)
-        model = (model or LogisticRegression()).fit(encoded, labels)
+        preprocessor, encoded = fitted_preprocessor()
+        given = pickled(model.fit(encoded, labels)) if model else classifier(labels)
         version = self.registry.claim(run_id="r", at=NOW)
         published = self.registry.publish(
             version,
             {
-                "model.joblib": (pickled(model), ""),
-                "preprocessor.joblib": (pickled(preprocessor), ""),
+                "model.joblib": (given, ""),
+                "preprocessor.joblib": (preprocessor, ""),
             },
         )
         row = {
@@ -157,14 +182,22 @@ class Place:
         self.clock.advance(TTL_S)
 
 
-@pytest.fixture
-def place(environment, storage_emulator, monkeypatch) -> Iterator[Place]:
+@pytest.fixture(scope="module")
+def shared(module_workplace, storage_emulator) -> Iterator[Place]:
     with Proxy(storage_emulator.url) as proxy:
-        monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
-        made = Place(proxy, Settings.from_environment())
-        yield made
+        through = {"STORAGE_EMULATOR_HOST": proxy.url}
+        with entered({**module_workplace.environment, **through}):
+            made = Place(proxy, Settings.from_environment())
+            yield made
         made.warehouse.close()
         made.artifacts.close()
+
+
+@pytest.fixture
+def place(shared) -> Iterator[Place]:
+    """A registry without a version."""
+    yield shared
+    shared.put_back()
 
 
 def probabilities(serving: Serving | None) -> list[float]:

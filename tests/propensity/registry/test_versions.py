@@ -547,7 +547,7 @@ class TestEpochs:
         st.one_of(st.none(), st.integers(0, 60)),
     )
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(commands=st.lists(COMMANDS, max_size=8), data=st.data())
     def test_of_commands_in_any_order_end_at_the_highest(
         self, emulators, commands, data
@@ -581,7 +581,7 @@ class TestEpochs:
                 with pytest.raises(OldEpoch):
                     self.command(registry, action, version, epoch)
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=10, deadline=None)
     @given(
         commands=st.lists(
             st.tuples(st.sampled_from(["promote", "pin"]), VERSIONS),

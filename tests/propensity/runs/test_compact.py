@@ -30,7 +30,9 @@ from propensity.errors import Conflict, RunInProgress
 from propensity.runs import compact
 from propensity.runs.watermark import WATERMARK, read_watermark
 from propensity.statements import statement
+from tests.emptied import empty_bucket, empty_tables
 from tests.events import bet, registration
+from tests.functions import streaming
 from tests.functions.streaming import (
     Died,
     Life,
@@ -51,35 +53,40 @@ REGISTERED = (
 LONG_AGO = date(1971, 1, 1)
 
 
-@pytest.fixture(scope="module")
-def site(emulators) -> Iterator[Site]:
-    """Tables that the property tests share; each example has users of its own."""
-    with new_site(emulators) as made:
-        yield made
-
-
-@pytest.fixture
-def empty(emulators) -> Iterator[Site]:
-    """Tables for one test alone."""
-    with new_site(emulators) as made:
-        yield made
-
-
 BOUND = 30 * DAY
 BOUNDED = {"PROPENSITY_MAXIMUM_LATENESS_DAYS": "30"}
 
 
 @pytest.fixture(scope="module")
-def bounded(emulators) -> Iterator[Site]:
-    """Tables where an event may be thirty days late, for tests with their own users."""
-    with new_site(emulators, **BOUNDED) as made:
+def shared(emulators) -> Iterator[Site]:
+    """Tables that are emptied before each test."""
+    with new_site(emulators) as made:
         yield made
 
 
 @pytest.fixture
-def strict(emulators) -> Iterator[Site]:
-    """The same for one test alone."""
-    with new_site(emulators, **BOUNDED) as made:
+def empty(shared) -> Site:
+    """Tables without a row; the examples of a property have users of their own."""
+    empty_tables(shared.warehouse, streaming.TABLES)
+    empty_bucket(shared.artifacts)
+    compact.prepare_view(shared.warehouse, shared.artifacts)
+    return shared
+
+
+@pytest.fixture
+def strict(empty) -> Iterator[Site]:
+    """The same, where an event may be thirty days late."""
+    with changed(empty, **BOUNDED) as made:
+        compact.prepare_view(made.warehouse, made.artifacts)
+        yield made
+
+
+@contextlib.contextmanager
+def changed(site: Site, **extra: str) -> Iterator[Site]:
+    """Give the tables of a site to runs that are set differently."""
+    made = streaming.another(site, **extra)
+    made.warehouse = Warehouse.open(made.settings)
+    with contextlib.closing(made.warehouse):
         yield made
 
 
@@ -215,9 +222,30 @@ class TestAnyHistory:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=2)
+    def test_gives_exact_features_at_any_moment(self, empty):
+        """Duplicates, disorder and two compactions, one of them forced."""
+        absent = dict.fromkeys(("name", "date_of_birth", "street_address"), ...)
+        nameless = {**absent, "age": 19, "postcode": "QA1 2BD"}
+        events = [
+            registration(event_id="r", user_id="user 0", **nameless),
+            bet(event_id="e0", user_id="user 0", bet_amount=Decimal("999999999.99")),
+            bet(event_id="e1", user_id="user 0", bet_amount=Decimal("999999999.97")),
+            bet(event_id="e0", user_id="user 1", event_time="2026-02-28T23:59:59Z"),
+            registration(event_id="s", user_id="user 1", campaign=None, **nameless),
+        ]
+        first, *others = events
+        steps = [
+            ([events[1], first, events[1]], 15 * MINUTE, MINUTE, "compact"),
+            ([*others, others[-1]], 7 * MINUTE, MINUTE, ""),
+            ([events[3], first], 0 * MINUTE, 3 * DAY, "force"),
+        ]
+        self.follow(empty, events, steps)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(3600)
+    @settings(PROPERTY, max_examples=20)
     @given(drawn=deliveries())
-    def test_gives_exact_features_at_any_moment(self, site, drawn):
+    def test_gives_exact_features_in_any_history(self, empty, drawn):
         """
         Any duplication, order and batches of any events, compacted at any points.
 
@@ -225,15 +253,7 @@ class TestAnyHistory:
         the end also what one SQL computation makes of all rows, and another compaction,
         forced or not, changes neither it nor a single tile.
         """
-        self.follow(site, *drawn)
-
-    @pytest.mark.long
-    @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=20)
-    @given(drawn=deliveries())
-    def test_gives_exact_features_in_many_more(self, site, drawn):
-        """The same of histories that take minutes."""
-        self.follow(site, *drawn)
+        self.follow(empty, *drawn)
 
     def follow(
         self, site: Site, events: list[dict[str, Any]], steps: list[Any]
@@ -326,9 +346,20 @@ class TestLateEvents:
     clock = NOW
     numbers = itertools.count()
 
-    @settings(PROPERTY, max_examples=2)
+    def test_count_once_and_the_others_at_once(self, strict):
+        """Within the bound, beyond it, sent again, and with a run that dies."""
+        steps = [
+            ([(0, 0, 0), (0, 1, 31), (1, 0, 400)], 0 * MINUTE, MINUTE, "compact"),
+            ([(0, 1, 31), (1, 1, 30), (2, 0, 32)], 15 * MINUTE, DAY, "die"),
+            ([(1, 2, 29), (2, 1, 20_000)], 0 * MINUTE, 20 * DAY, ""),
+        ]
+        self.follow(strict, steps, 7)
+
+    @pytest.mark.long
+    @pytest.mark.timeout(3600)
+    @settings(PROPERTY, max_examples=40)
     @given(drawn=late_deliveries())
-    def test_count_once_and_the_others_at_once(self, bounded, drawn):
+    def test_count_once_in_any_history(self, strict, drawn):
         """
         Whatever is late, early, repeated, replayed, compacted or killed, and when.
 
@@ -336,15 +367,7 @@ class TestLateEvents:
         and of the others those that a compaction has seen; each once, exactly. In the
         end it has every event, and so has a clean computation.
         """
-        self.follow(bounded, *drawn)
-
-    @pytest.mark.long
-    @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=60)
-    @given(drawn=late_deliveries())
-    def test_count_once_in_many_more_histories(self, bounded, drawn):
-        """The same of histories that take minutes."""
-        self.follow(bounded, *drawn)
+        self.follow(strict, *drawn)
 
     def follow(self, site: Site, steps: list[Any], seed: int) -> None:
         """Do what was drawn, for users of its own."""
@@ -521,7 +544,9 @@ class TestUsers:
         assert empty.users() == users
         assert empty.features() == expected(events)
 
-    @pytest.mark.parametrize("by", ["set-up", "compaction"])
+    @pytest.mark.parametrize(
+        "by", ["set-up", pytest.param("compaction", marks=pytest.mark.long)]
+    )
     def test_are_made_of_the_tiles_of_an_earlier_version(self, empty, by):
         """A deployment that has compacted before there were such rows loses nothing."""
         events = [bet(user_id=f"u{n}") for n in range(3)]
@@ -545,23 +570,24 @@ class TestUsers:
         empty.compact(NOW + 2 * DAY)
         assert empty.features() == expected(events)
 
-    def test_forget_what_tiles_are_not_kept_of(self, emulators):
+    def test_forget_what_tiles_are_not_kept_of(self, empty):
         """A month whose tiles have expired leaves the sums, and never comes back."""
         kept = {"PROPENSITY_RETENTION_DAYS": "stream_features_daily=60"}
         events = [
             bet(event_id=f"e{month}", event_time=f"2026-{month}-15T12:00:00Z")
             for month in ("01", "02", "03")
         ]
-        with new_site(emulators, **kept) as site:
+        with changed(empty, **kept) as site:
             site.append(rows_of(events, received_at=NOW))
             site.compact(NOW)
             first = site.features()["u1"]["bet_count"]
 
             site.append(rows_of(events, received_at=NOW + 20 * DAY))
             site.compact(NOW + 20 * DAY)
+            then = site.features()["u1"]["bet_count"]
 
         assert first == 2  # January's have expired on the second of March
-        assert site.features()["u1"]["bet_count"] == 1
+        assert then == 1
 
     def test_of_a_fresh_deployment_are_none(self, empty):
         """Set-up computes nothing where nothing was compacted."""
@@ -661,7 +687,7 @@ class TestTiles:
         assert tile["bet_count"] == 3
         assert tile["registration"] is None
 
-    @pytest.mark.parametrize("first", [0, 1])
+    @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.long)])
     def test_take_one_of_two_registrations_at_a_moment(self, empty, first):
         """Which of them does not depend on which came first, or before a compaction."""
         both = [
@@ -723,7 +749,9 @@ class TestTiles:
 
 
 class TestWatermark:
-    @pytest.mark.parametrize("ago", [15 * MINUTE, MINUTE])
+    @pytest.mark.parametrize(
+        "ago", [15 * MINUTE, pytest.param(MINUTE, marks=pytest.mark.long)]
+    )
     def test_leaves_room_for_rows_on_their_way(self, empty, ago):
         """A row that was received before a run, and appended after it, counts."""
         empty.append(rows_of([bet(event_id="e1")], received_at=NOW - HOUR))

@@ -4,9 +4,13 @@ Set-up, specified: tables, their columns and how long they are kept.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 
 import pyarrow as pa
+import pytest
+from google.cloud import bigquery
 
 from propensity import tables
 from propensity.edges.artifacts import Artifacts
@@ -18,96 +22,100 @@ from tests import shop
 DAY = date(2026, 3, 2)
 
 
+@dataclass
+class Deployment:
+    """A dataset without an export, and set-up over it."""
+
+    environment: Mapping[str, str]
+    warehouse: Warehouse
+    artifacts: Artifacts
+
+    def set_up(self, **settings: str) -> None:
+        """Run set-up, with some settings of its own."""
+        changed = Settings.from_environment({**self.environment, **settings})
+        setup.prepare(self.warehouse, self.artifacts, changed)
+
+    def table(self, name: str) -> bigquery.Table:
+        """Return a table's definition."""
+        settings = self.warehouse.settings
+        place = f"{settings.project}.{settings.dataset}"
+        return self.warehouse.client.get_table(f"{place}.{name}")
+
+
+@pytest.fixture(scope="module")
+def deployment(module_workplace) -> Iterator[Deployment]:
+    """A deployment that is set up; each test leaves it so."""
+    environment = {**module_workplace.environment, "PROPENSITY_GA4_DATASET": ""}
+    warehouse = Warehouse.open(Settings.from_environment(environment))
+    with module_workplace.storage.client() as client:
+        bucket = client.bucket(module_workplace.bucket)
+        artifacts = Artifacts(bucket, deadline_s=30.0)
+        made = Deployment(environment, warehouse, artifacts)
+        made.set_up()
+        yield made
+    warehouse.close()
+
+
 class TestPrepare:
-    def test_keeps_tables_for_as_long_as_the_settings_say(self, environment):
+    def test_keeps_tables_for_as_long_as_the_settings_say(self, deployment):
         """Those that are there as well, from the next set-up on; and back."""
 
-        def expiring(text: str) -> dict[str, int]:
-            settings = Settings.from_environment(
-                {
-                    **environment,
-                    "PROPENSITY_GA4_DATASET": "",
-                    "PROPENSITY_RETENTION_DAYS": text,
-                }
-            )
-            warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-            setup.prepare(warehouse, artifacts, settings)
+        def expiring() -> dict[str, float]:
             found = {}
             for table in tables.TABLES:
-                name = f"{settings.project}.{settings.dataset}.{table.name}"
-                partitioning = warehouse.client.get_table(name).time_partitioning
+                partitioning = deployment.table(table.name).time_partitioning
                 if partitioning and partitioning.expiration_ms:
                     days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
                     found[table.name] = days
-            warehouse.close()
-            artifacts.close()
             return found
 
         staged = {"ma_predictions_staging": 3, "ma_model_evaluation_staging": 3}
+        assert expiring() == staged
 
-        assert expiring("") == staged
-        assert expiring("stream_events=400") == {**staged, "stream_events": 400}
-        assert expiring("") == staged
+        deployment.set_up(PROPENSITY_RETENTION_DAYS="stream_events=400")
+        assert expiring() == {**staged, "stream_events": 400}
 
-    def test_adds_columns_that_are_missing(self, environment):
+        deployment.set_up()
+        assert expiring() == staged
+
+    def test_adds_columns_that_are_missing(self, deployment):
         """A table of an earlier version gets them at its end, and keeps its rows."""
-        settings = Settings.from_environment(
-            {**environment, "PROPENSITY_GA4_DATASET": ""}
-        )
-        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-        setup.prepare(warehouse, artifacts, settings)
         name = "ma_model_evaluation"
-        warehouse.execute(
+        deployment.warehouse.execute(
             f"INSERT INTO {name} (use_case, week, model_version) "
             "VALUES ('ga4_purchase', DATE '2026-03-02', 1)"
         )
         for column in ("lift", "roc_auc"):
-            warehouse.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
+            deployment.warehouse.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
 
-        setup.prepare(warehouse, artifacts, settings)
-        found = warehouse.client.get_table(
-            f"{settings.project}.{settings.dataset}.{name}"
-        )
-        [row] = warehouse.rows(f"SELECT * FROM {name}")
-        warehouse.close()
-        artifacts.close()
+        deployment.set_up()
+        found = deployment.table(name)
+        [row] = deployment.warehouse.rows(f"SELECT * FROM {name}")
 
         assert {field.name for field in found.schema} == {
             column.name for column in tables.EVALUATION.columns
         }
         assert (row["model_version"], row["roc_auc"], row["lift"]) == (1, None, [])
 
-    def test_has_tables_ask_which_days_are_meant(self, environment):
+    def test_has_tables_ask_which_days_are_meant(self, deployment):
         """Those that were made by an earlier version as well, from this set-up on."""
-        settings = Settings.from_environment(
-            {**environment, "PROPENSITY_GA4_DATASET": ""}
-        )
-        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
 
         def asking() -> set[str]:
-            every = [
-                warehouse.client.get_table(
-                    f"{settings.project}.{settings.dataset}.{table.name}"
-                )
-                for table in tables.TABLES
-            ]
+            every = [deployment.table(table.name) for table in tables.TABLES]
             return {one.table_id for one in every if one.require_partition_filter}
 
-        setup.prepare(warehouse, artifacts, settings)
         wanted = {one.name for one in tables.TABLES if one.requires_filter}
         assert asking() == wanted
         for name in ("inference_log", "postcode_index"):
             is_large = name in wanted
-            warehouse.execute(
+            deployment.warehouse.execute(
                 f"ALTER TABLE {name} SET OPTIONS "
                 f"(require_partition_filter = {not is_large})"
             )
         assert asking() != wanted
 
-        setup.prepare(warehouse, artifacts, settings)
+        deployment.set_up()
         assert asking() == wanted
-        warehouse.close()
-        artifacts.close()
 
     def test_makes_tables_and_views_and_keeps_what_is_there(
         self, workplace, environment
