@@ -49,7 +49,9 @@ def rows(n: int, first: int = 0) -> pa.RecordBatch:
             ),
             "count": pa.array([*numbers], pa.int64()),
             "money": pa.array([Decimal(n) / 8 for n in numbers], pa.decimal128(38, 9)),
-            "country": pa.array([None if n % 3 == 0 else f"c{n}" for n in numbers]),
+            "country": pa.array(
+                [f"c{n}" if n % 3 else None for n in numbers], pa.string()
+            ),
             "is_new": pa.array([n % 2 == 0 for n in numbers]),
         }
     )
