@@ -25,6 +25,7 @@ from propensity.registry.versions import Registry
 from tests import scored_cards
 from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.test_suppression import KEY, suppress
+from tests.offline.test_forget_user import users_in
 from tests.propensity.registry.test_versions import overwrite
 from tests.shop import Row, load
 
@@ -129,13 +130,22 @@ class TestProbabilities:
         assert code == 0
         assert len(results) == USERS - 1
         assert all(result.is_identical for result in results)
-        parts = place.registry.artifacts.names("features/")
-        data = b"".join(place.registry.artifacts.read(name).data for name in parts)
-        assert gone.encode() not in data
+        assert kept_users(place) == {*others, None}
         # Where the history of the user was left, the features are not there any more.
         put_back(place, rows[gone])
         with pytest.raises(RequestError, match="have been forgotten"):
             reproduced(place, gone)
+
+
+def kept_users(place: Place) -> set[str | None]:
+    """The users whose features there are, None for one who was forgotten."""
+    artifacts = place.registry.artifacts
+    return {
+        user
+        for name in artifacts.names("features/")
+        if name.endswith(".parquet")
+        for user in users_in(artifacts.read(name).data)
+    }
 
 
 def put_back(place: Place, row: dict[str, Any]) -> None:
@@ -304,11 +314,10 @@ class TestKeeping:
         place = enthroned.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
         suppress(place, "user.002")
         place.run("predictions", LATER)
-        names = place.registry.artifacts.names("features/")
-        data = b"".join(place.registry.artifacts.read(name).data for name in names)
 
-        assert b"user.002" not in data
-        assert b"user.001" in data
+        assert kept_users(place) == {*history(place)}
+        assert "user.002" not in kept_users(place)
+        assert len(kept_users(place)) == USERS - 1
         assert all(one.is_identical for one in reproduced(place, *history(place)))
 
     def test_can_be_off(self, own):
@@ -368,43 +377,44 @@ def age(place: Place, as_of: date) -> None:
         artifacts.delete(name)
 
 
+@pytest.fixture(scope="module")
+def scored(make_place) -> tuple[Place, float]:
+    """Two events of a card on a day, the second with the score of the model; a
+    shadow's score, and a day before."""
+    place = make_place("")
+    cards = scored_cards.drawn(1_500)
+    scored_cards.stored(place.warehouse, cards)
+    place.run("model_training", date(2026, 3, 14), use_case="card_fraud")
+    registry = Registry(place.registry.artifacts, "card_fraud")
+    [record] = place.rows("SELECT * FROM ma_model_training_metadata")
+    model = loaded_as_trained(registry, record)
+    rows = pa.RecordBatch.from_pylist([cards.given(7)])
+    [score] = model.scorer.probabilities(rows).tolist()
+    kind = "anomaly_score" if model.is_anomaly else "probability"
+    at = datetime(2026, 3, 20, 12, tzinfo=UTC)
+    common = {"user_id": "card-1", "model_version": 0}
+    made = [
+        ("first", at, {kind: 0.1, **common}),
+        ("second", at + timedelta(hours=1), {kind: score, **common}),
+        (
+            "second",
+            at + timedelta(hours=1),
+            {kind: 0.2, "is_shadow": True, **common},
+        ),
+        ("before", at - timedelta(days=1), {kind: 0.3, **common}),
+    ]
+    scored_cards.store(
+        place.warehouse,
+        [
+            scored_cards.inference(name, moment, cards.given(7), **more)
+            for name, moment, more in made
+        ],
+    )
+    return place, score
+
+
 class TestScoredEvents:
     """Of a use case that scores events, features are in the log."""
-
-    @pytest.fixture(scope="class")
-    def scored(self, make_place) -> tuple[Place, float]:
-        """Two events of a card on a day, the second with the score of the model; a
-        shadow's score, and a day before."""
-        place = make_place("")
-        cards = scored_cards.drawn(1_500)
-        scored_cards.stored(place.warehouse, cards)
-        place.run("model_training", date(2026, 3, 14), use_case="card_fraud")
-        registry = Registry(place.registry.artifacts, "card_fraud")
-        [record] = place.rows("SELECT * FROM ma_model_training_metadata")
-        model = loaded_as_trained(registry, record)
-        rows = pa.RecordBatch.from_pylist([cards.given(7)])
-        [score] = model.scorer.probabilities(rows).tolist()
-        kind = "anomaly_score" if model.is_anomaly else "probability"
-        at = datetime(2026, 3, 20, 12, tzinfo=UTC)
-        common = {"user_id": "card-1", "model_version": 0}
-        made = [
-            ("first", at, {kind: 0.1, **common}),
-            ("second", at + timedelta(hours=1), {kind: score, **common}),
-            (
-                "second",
-                at + timedelta(hours=1),
-                {kind: 0.2, "is_shadow": True, **common},
-            ),
-            ("before", at - timedelta(days=1), {kind: 0.3, **common}),
-        ]
-        scored_cards.store(
-            place.warehouse,
-            [
-                scored_cards.inference(name, moment, cards.given(7), **more)
-                for name, moment, more in made
-            ],
-        )
-        return place, score
 
     def test_give_the_newest_event_of_the_day(self, scored, capsys):
         """Its features, from the log, and the score that the version gives them."""
