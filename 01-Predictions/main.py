@@ -7,6 +7,7 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source (BigQuery), the champion (bucket, verified)
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
+          features/ in the bucket: the features as scored, for some days
 Answers   200 version, users, mean; 400 a use case that scores events; 409 no champion,
           other features, or scores that jumped (unless forced); 424 a table is missing;
           503 try again, or wait for the export

@@ -7,9 +7,10 @@ The function's own body, from the load of the champion to the end of the publica
 with the real client of BigQuery and of its read streams, each run in a process of its
 own. In the place of Google Cloud answers an HTTP transport in the same process, and a
 read stream that hands out serialized Arrow batches of users as BigQuery does, and a
-write stream that reads what it gets. The model is the slowest of ``ga4_purchase``'s
-candidates: the mean of all, of 35 features. What BigQuery computes itself (features,
-percentiles, the publication) takes no time here: ``docs/scale.md`` has its bytes.
+write stream that reads what it gets, and a bucket that takes the features. The model is
+the slowest of ``ga4_purchase``'s candidates: the mean of all, of 35 features. What
+BigQuery computes itself (features, percentiles, the publication) takes no time here:
+``docs/scale.md`` has its bytes.
 
 Seconds are from the first request to the answer, without the start of the process;
 those of a processor are what grows or not, whatever else the machine does. Memory is
@@ -48,7 +49,7 @@ import pyarrow as pa
 import requests
 from google.auth.credentials import AnonymousCredentials
 from google.auth.transport.requests import AuthorizedSession
-from google.cloud import bigquery
+from google.cloud import bigquery, storage
 from google.cloud.bigquery_storage_v1 import reader
 from google.cloud.bigquery_storage_v1.types import (
     AppendRowsRequest,
@@ -69,6 +70,7 @@ from benchmarks.training import made
 from deploy import functions
 from propensity import usecases
 from propensity.edges import writes
+from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.learning import data, fit
 from propensity.learning.preprocessor import default_preprocessor, fitted
@@ -332,11 +334,38 @@ class Answers(Iterator[Any]):
         """There is no connection."""
 
 
+class Bucket(BaseAdapter):
+    """Cloud Storage's API as 01 uses it: objects come in, and none was there before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.size_bytes = 0
+        self.manifest: dict[str, Any] = {}
+
+    def send(self, request: Any, *_: Any, **__: Any) -> requests.Response:
+        """Answer a request."""
+        path = urlsplit(request.url).path
+        if request.method == "GET":
+            return _response(request, {"items": []} if path.endswith("/o") else {})
+        if request.method == "POST" and path.startswith("/upload/"):
+            _, resource, content, *_ = request.body.split(b"\r\n\r\n", 2)
+            name = json.loads(resource.partition(b"\r\n--")[0])["name"]
+            if name.endswith(".json"):
+                self.manifest = json.loads(content.rpartition(b"\r\n--")[0])
+            self.size_bytes += len(content)
+            return _response(request, {"name": name, "generation": "1"})
+        raise LookupError(f"nothing answers {request.method} {path}")
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
 class Models:
     """The registry, with one version in it."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, artifacts: Artifacts) -> None:
         self._file = file
+        self.artifacts = artifacts
 
     def find_champion(self) -> Any:
         """Return what serves."""
@@ -394,7 +423,14 @@ def measured(file: Path, users: int) -> dict[str, float]:
     )
     warehouse = Warehouse(settings, client=client)
     warehouse.__dict__["_read_client"] = Reader(users)
-    registry: Any = Models(file)
+    bucket = Bucket()
+    session = AuthorizedSession(credentials)  # type: ignore[no-untyped-call]
+    session.mount("https://", bucket)
+    objects = storage.Client(
+        project=settings.project, credentials=credentials, _http=session
+    )
+    artifacts = Artifacts(objects.bucket(settings.bucket), deadline_s=30)
+    registry: Any = Models(file, artifacts)
     writer = Writer()
     run = Run(
         function="predictions",
@@ -418,7 +454,9 @@ def measured(file: Path, users: int) -> dict[str, float]:
     seconds, used = time.perf_counter() - began, time.process_time() - used
     assert answer["users"] == users, answer
     assert writer.rows == users, f"{writer.rows} rows were staged"
+    assert bucket.manifest["rows"] == users, bucket.manifest
     return {
+        "feature_bytes": bucket.size_bytes,
         "seconds": seconds,
         "cpu_s": used,
         "rise_mb": _status_mb("VmHWM") - before,
@@ -504,7 +542,8 @@ def report(found: dict[int, dict[str, float]]) -> int:
     print(
         f"\n{TARGET_USERS:,} users at the last step's pace: {seconds:,.0f} s of "
         f"{one.timeout_s:,}; the process had {found[last]['peak_mb']:,.0f} MB at "
-        f"{last:,} users, of {memory_mb:,.0f} MB"
+        f"{last:,} users, of {memory_mb:,.0f} MB. Features kept: "
+        f"{found[last]['feature_bytes'] / last:,.0f} bytes a user, drawn at random"
     )
     if seconds > allowed:
         missed.append(f"{seconds:,.0f} s for {TARGET_USERS:,} users, of {allowed:,.0f}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -99,6 +100,36 @@ def check_features(*, use_case: str, shown: int, as_json: bool) -> int:
         return Exit.UNKNOWN
     show(compared if as_json else compared.summary(shown=shown), as_json=as_json)
     return Exit.FAILED if compared.differing else Exit.DONE
+
+
+@click.command
+@click.argument("user_id", metavar="USER")
+@click.argument("as_of", type=flags.DAY, metavar="AS_OF")
+@flags.use_case()
+@flags.as_json
+def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool) -> int:
+    """
+    Show why a user got a probability, and compute it again.
+
+    Prints the features of USER as they were scored for the publication as of AS_OF
+    (YYYY-MM-DD), the probability that was published, and the one that the same model
+    makes of them today. Reads what 01-Predictions kept in the bucket, and not the
+    export, which may have changed. Features and model are verified by their checksums.
+
+    Features are kept for PROPENSITY_FEATURE_RETENTION_DAYS. Of a use case that scores
+    events AS_OF is the day of the event (UTC), and the features are those of
+    inference_log; the user's newest event of that day counts.
+
+    Fails where the probabilities differ. On a processor of another make the last digits
+    may (1e-12 at most): it says so, and does not fail.
+    """
+    from offline import promote as champions
+    from offline.reproduce import Audit
+
+    with champions.opened(use_case) as deployment:
+        found = Audit(deployment).reproduce(user_id, as_of)
+    show(found, as_json=as_json)
+    return Exit.DONE if found.is_reproduced else Exit.FAILED
 
 
 @click.command

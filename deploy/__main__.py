@@ -138,6 +138,7 @@ def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
             for one in tables.retained(settings.retention_days)
             if one.expiration_days != kept[one.name]
         },
+        "feature_retention_days": settings.feature_retention_days,
         "callers": d.listed("DEPLOY_CALLERS"),
         "producers": d.listed("DEPLOY_PRODUCERS"),
         "keep_only_data": given.keep_only_data,

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from offline import limits, volumes
+from offline.cost import usage
 from offline.limits import Limit
 from offline.volumes import (
     GIB,
@@ -123,6 +124,13 @@ def page() -> str:
             *_limits(),
             "",
             FIFTY.format(needed="\n".join(_needed(SIZES["outlook"]))),
+            FEATURES.format(
+                days=SETTINGS.feature_retention_days,
+                sets=usage.sets_kept(),
+                size_bytes=usage.FEATURE_BYTES,
+            ),
+            *_features(),
+            "",
             "## Rows",
             "",
             "Mean bytes of a row, all columns, of the middle size; tests measure them "
@@ -143,6 +151,32 @@ In GiB a query:
 LIMITS = """\
 A default is exceeded from so many users on, with two events a day each, in the export and on the stream, and a history of a year:
 """  # noqa: E501
+
+
+FEATURES = """\
+## Features of publications
+
+01-Predictions keeps the features of each publication in the bucket for `PROPENSITY_FEATURE_RETENTION_DAYS`: by default {days} days, {sets:.1f} weekly publications of a use case.
+A user takes {size_bytes} bytes of Parquet; [benchmarks](benchmarks.md#predictions) says what they take on real shops.
+Of one use case:
+"""  # noqa: E501
+
+
+def _features() -> list[str]:
+    def row(what: str, value: Callable[[int], str]) -> list[str]:
+        return [what, *(value(size.users) for size in SIZES.values())]
+
+    return _table(
+        ["", *SIZES],
+        [
+            row("a publication, GiB", lambda users: gib(users * usage.FEATURE_BYTES)),
+            row("files of it", lambda users: f"{usage.feature_files(users):,}"),
+            row(
+                "all that are kept, GiB",
+                lambda users: gib(users * usage.FEATURE_BYTES * usage.sets_kept()),
+            ),
+        ],
+    )
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:

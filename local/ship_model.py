@@ -50,7 +50,7 @@ from propensity.events.rows import Rules
 from propensity.learning import data, fit, modelcard
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
-from propensity.registry.versions import Registry
+from propensity.registry.versions import Registry, libraries
 from propensity.runs import train
 from propensity.runs.run import Run
 from propensity.settings import Settings
@@ -226,7 +226,7 @@ def shipped(
         "parameters": use_case.chosen(settings),
         "figures": figures(trained, games),
         "seconds": round(run.elapsed_s(), 1),
-        "libraries": modelcard.libraries(),
+        "libraries": libraries(),
         "files": {
             name: {"sha256": sha256(data), "bytes": len(data)}
             for name, data in files.items()

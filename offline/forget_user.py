@@ -39,6 +39,8 @@ from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.learning import modelcard
 from propensity.privacy import suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
+from propensity.registry import feature_sets
+from propensity.registry.feature_sets import FEATURES, written
 from propensity.registry.versions import PARQUET, Registry
 from propensity.runs import compact
 from propensity.schema import Table
@@ -48,6 +50,8 @@ from propensity.tables import EVENT, RAW, USER
 
 ENDING = ".parquet"
 MODELS = "models/"
+# Folders with a folder for each use case, whose files do not name it.
+OF_USE_CASES = frozenset({"models", "features"})
 
 # Values of one array parameter.
 AT_ONCE = 10_000
@@ -326,16 +330,13 @@ class Work:
         names = file.schema_arrow.names
         if USER not in names:
             return None
-        if name.startswith(MODELS):
-            # Snapshots of versions before this one had ids; now they have numbers.
-            kind = file.schema_arrow.field(USER).type
-            is_of_ids = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-            if not is_of_ids:
-                return None
-            if self.request.use_case and not name.startswith(
-                f"{MODELS}{self.request.use_case}/"
-            ):
-                return None
+        # Snapshots of versions before this one had ids; now they have numbers.
+        kind = file.schema_arrow.field(USER).type
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            return None
+        folder, use_case = [*name.split("/"), ""][:2]
+        if folder in OF_USE_CASES and self.request.use_case not in ("", use_case):
+            return None
         column = file.read(columns=[USER])[USER]
         if not pc.any(self._about(column)).as_py():
             return None
@@ -362,6 +363,11 @@ class Work:
                     statement("record_dataset"),
                     {"object": generation.name, "checksum": sha256(data)},
                 )
+                self._replace(generation, data)
+            elif generation.name.startswith(FEATURES):
+                data = written(feature_sets.blanked(rows, self._is_named(rows)))
+                # Before the object, for the same reason.
+                feature_sets.record_part(self.artifacts, generation.name, data)
                 self._replace(generation, data)
             else:
                 left = rows.filter(pc.invert(self._is_named(rows)))
@@ -414,13 +420,6 @@ def folder_of(name: str) -> str:
     """Return a Parquet file's folder: its name without day, run and version."""
     parts = name.split("/")
     return "/".join(parts[: 1 if parts[0] == "models" else 2]) + "/"
-
-
-def written(rows: pa.Table) -> bytes:
-    """Return rows as a Parquet file."""
-    file = io.BytesIO()
-    pq.write_table(rows, file, compression="zstd")
-    return file.getvalue()
 
 
 def about(table: Table, condition: str, text: str) -> str:

@@ -168,6 +168,7 @@ class Settings:
     suppression_ttl_s: int = 300
     require_consent: str = "false"
     retention_days: str = ""
+    feature_retention_days: int = 90
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -294,6 +295,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "suppression_ttl_s": _whole(1, 24 * 3600),
     "require_consent": _one_of(*CONSENTS),
     "retention_days": _retention,
+    "feature_retention_days": _whole(0, tables.MAXIMUM_RETENTION_DAYS),
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,

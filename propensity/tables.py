@@ -152,6 +152,8 @@ _PREDICTION = (
     Column("data_until", "DATE", "Day before which the GA4 export was all there"),
 )
 
+_FEATURE_ROW = Column("feature_row", "INT64", "In the features kept; null without any")
+
 PREDICTIONS = Table(
     name="ma_predictions_table",
     description="One row per user: the newest probability",
@@ -168,7 +170,7 @@ PREDICTIONS_HISTORY = Table(
     partition="as_of",
     clustering=("use_case", "user_id"),
     requires_filter=True,
-    columns=_PREDICTION,
+    columns=(*_PREDICTION, _FEATURE_ROW),
 )
 
 EVALUATION = Table(
@@ -242,6 +244,7 @@ PREDICTIONS_STAGING = Table(
         *_STAGED,
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
+        _FEATURE_ROW,
     ),
 )
 

@@ -133,8 +133,14 @@ class TestTables:
         assert staged == ["run_id", "staged_on", *columns(tables.EVALUATION)]
 
     def test_publish_the_same_columns_as_history(self):
-        """What is current and what was published are one row in two places."""
-        assert tables.PREDICTIONS.columns == tables.PREDICTIONS_HISTORY.columns
+        """What is current and what was published are one row in two places; the
+        history also says how a probability came about."""
+        current, history = tables.PREDICTIONS, tables.PREDICTIONS_HISTORY
+        further = history.columns[len(current.columns) :]
+
+        assert history.columns[: len(current.columns)] == current.columns
+        assert "feature_row" in {column.name for column in further}
+        assert not any(column.required for column in further)
 
     def test_forget_what_is_staged_alone(self):
         """Staged rows of a run that died expire; published ones never do."""

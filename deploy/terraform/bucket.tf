@@ -1,4 +1,4 @@
-# Models, leases, the archive of events, exports.
+# Models, leases, the features of publications, the archive of events, exports.
 
 resource "google_storage_bucket" "this" {
   project                     = var.project
@@ -29,6 +29,18 @@ resource "google_storage_bucket" "this" {
     condition {
       age            = 400
       matches_prefix = ["runs/"]
+    }
+  }
+  # 01-Predictions deletes them itself; this holds where it does not run any more. First
+  # the object becomes noncurrent, then it is deleted for good.
+  lifecycle_rule {
+    action {
+      type = "Delete"
+    }
+    condition {
+      age            = max(var.feature_retention_days, 1)
+      with_state     = "ANY"
+      matches_prefix = ["features/"]
     }
   }
   lifecycle_rule {

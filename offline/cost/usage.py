@@ -60,6 +60,11 @@ IDLE_S = 15 * 60
 START_S = 20
 PARQUET_SHARE = 0.3
 
+# Features of a user as 01-Predictions keeps them, rounded up from what the demo's shop
+# takes (docs/scale.md), and the rows of a part; tests hold both.
+FEATURE_BYTES = 150
+FEATURE_ROWS = 16_384
+
 # A line of the log as Cloud Logging counts it: the platform's of a request, or ours.
 LOG_LINE = 600
 
@@ -316,6 +321,8 @@ def _others(size: Size) -> Iterator[Line]:
         what="models, archive and exports",
         amount=objects / GIB,
     )
+    if size.events_a_day:
+        yield from _features(size)
     if streamed or size.scorings:
         yield Line(
             price="object_read_thousand",
@@ -338,6 +345,30 @@ def _others(size: Size) -> Iterator[Line]:
         price="image_gib_month",
         what=f"images of functions, {REVISIONS} of each",
         amount=(BASE_IMAGE_BYTES + REVISIONS * images) / GIB,
+    )
+
+
+def sets_kept() -> float:
+    """Return the publications of a use case whose features are kept at a time."""
+    return Settings(project="p").feature_retention_days / 7
+
+
+def feature_files(users: int) -> int:
+    """Return the objects of a publication's features: its parts and the manifest."""
+    return math.ceil(users / FEATURE_ROWS) + 1
+
+
+def _features(size: Size) -> Iterator[Line]:
+    kept = size.users * FEATURE_BYTES * sets_kept() * size.use_cases
+    yield Line(
+        price="object_gib_month", what="features of publications", amount=kept / GIB
+    )
+    # A thousand objects are listed by one operation, and deleting them is free.
+    yield Line(
+        price="object_write_thousand",
+        what="files of features",
+        amount=feature_files(size.users) * WEEKS * size.use_cases / 1e3,
+        function="predictions",
     )
 
 

@@ -7,10 +7,8 @@ The card of a model version: its data, its training and its figures, as plain va
 
 from __future__ import annotations
 
-import importlib.metadata
 import io
 import json
-import platform
 from collections.abc import Mapping
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
@@ -21,7 +19,14 @@ import pyarrow.parquet as pq
 
 from propensity.learning import description
 from propensity.learning.report.page import training_page
-from propensity.registry.versions import HTML, JSON, PARQUET, Published, pickled
+from propensity.registry.versions import (
+    HTML,
+    JSON,
+    PARQUET,
+    Published,
+    libraries,
+    pickled,
+)
 from propensity.tables import EVENT, TRAINING_METADATA, USER
 
 if TYPE_CHECKING:
@@ -34,8 +39,6 @@ PREPROCESSOR = "preprocessor.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
-
-_LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
 
 Card = dict[str, Any]
 
@@ -141,12 +144,6 @@ def _verdict(verdict: Verdict) -> Card:
         entry[f"{name}_difference_low"] = difference.low
         entry[f"{name}_difference_high"] = difference.high
     return entry
-
-
-def libraries() -> dict[str, str]:
-    """Return the versions that a model's pickle depends on."""
-    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
-    return {"python": platform.python_version(), **versions}
 
 
 def nameless(rows: pa.Table) -> pa.Table:

@@ -6,6 +6,7 @@ The registry: model versions, the champion, and leases of runs.
 - ``leases``: one run at a time for each kind and as-of date
 - ``objects``: JSON objects of ``champion`` and ``leases`` in the bucket
 - ``loading``: loads a version and verifies its bytes
+- ``feature_sets``: the features of each publication, to compute it again
 - ``serving``: the champion in an instance's memory, refreshed in the background
 - ``inference_log``: rows of scores, from stream and HTTP, and their identity
 - ``announcements``: changes of the pointer, published to the topic ``model-updates``

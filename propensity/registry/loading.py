@@ -108,15 +108,28 @@ def loaded(
             f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
             "Train again"
         )
+    return loaded_as_trained(registry, metadata)
+
+
+def loaded_as_trained(registry: Registry, metadata: Mapping[str, Any]) -> Serving:
+    """
+    Load a version that scores features as they were when it was trained.
+
+    The use case may have others today: it is for features that were kept.
+
+    Raises:
+        ArtifactError: Its bytes are not those of the record.
+    """
     from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
     preprocessor, model = registry.load(metadata)
-    features: Any = dict(use_case.features)
     is_anomaly = isinstance(model, AnomalyModel)
     return Serving(
-        version=version,
-        scorer=Scorer.compile(preprocessor, model, features=features),
+        version=metadata["model_version"],
+        scorer=Scorer.compile(
+            preprocessor, model, features=json.loads(metadata["features"])
+        ),
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,

@@ -7,8 +7,10 @@ objects that change, by compare-and-set, are in ``champion`` and ``leases``.
 
 from __future__ import annotations
 
+import importlib.metadata
 import io
 import pickle
+import platform
 import struct
 import zlib
 from collections.abc import Mapping
@@ -25,6 +27,8 @@ from propensity.registry.objects import CLAIMS, instant_of, json_of
 JSON = "application/json"
 HTML = "text/html; charset=utf-8"
 PARQUET = "application/vnd.apache.parquet"
+
+_LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
 
 # Errors of unpickling an object that other library versions wrote.
 _UNREADABLE = (
@@ -148,6 +152,12 @@ class Registry(ChampionPointer, Leases):
             recorded["object"], checksum=recorded["sha256"]
         )
         return unpickled(data)
+
+
+def libraries() -> dict[str, str]:
+    """Return the versions that a model's pickle and its scores depend on."""
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {"python": platform.python_version(), **versions}
 
 
 def pickled(value: Any) -> bytes:

@@ -14,9 +14,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity import tables
-from propensity.errors import NotEnoughData, RequestError, SchemaError, ScoreShift
+from propensity.edges.log import log
+from propensity.errors import (
+    NotEnoughData,
+    PropensityError,
+    RequestError,
+    SchemaError,
+    ScoreShift,
+)
 from propensity.learning import metrics
 from propensity.privacy import suppression
+from propensity.registry import feature_sets
 from propensity.runs.export import check_consent
 from propensity.statements import statement
 
@@ -66,6 +74,9 @@ def stage(run: Run, model: Serving) -> Staged:
     """
     Score every user of the lookback into the staging table, in bounded memory.
 
+    The features are kept as they are scored, unless they are kept for no days. Where
+    that fails the run does: nothing is published that could not be computed again.
+
     Raises:
         NotEnoughData: There is no user to score.
     """
@@ -76,8 +87,20 @@ def stage(run: Run, model: Serving) -> Staged:
         run.use_case.window(run.settings, [run.as_of]),
     )
     batches = (suppressed.without(batch, run.use_case.name) for batch in features)
+    parts, kept = feature_sets.in_parts(batches, rows=feature_sets.PART_ROWS), None
+    if run.settings.feature_retention_days:
+        kept = feature_sets.Writer(
+            run.registry.artifacts,
+            use_case=run.use_case.name,
+            as_of=run.as_of,
+            run_id=run.run_id,
+            scored_at=run.began_at,
+            features=run.use_case.features,
+        )
+        parts = kept.keeping(parts)
     users, mass = 0, 0.0
-    for rows in _staged(run, model.scorer.score(batches)):
+    scored = model.scorer.score(parts)
+    for rows in _staged(run, scored, has_features=kept is not None):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
@@ -88,24 +111,40 @@ def stage(run: Run, model: Serving) -> Staged:
             f"no user has an event in the {run.use_case.lookback_days} days before "
             f"{run.as_of}: nothing was published"
         )
+    if kept is not None:
+        kept.finish(model_version=model.version)
     return Staged(
         users=users, mean_probability=mass / users, quantiles=_staged_quantiles(run)
     )
 
 
 def _staged(
-    run: Run, scored: Iterable[tuple[pa.RecordBatch, Floats]]
+    run: Run,
+    scored: Iterable[tuple[pa.RecordBatch, Floats]],
+    *,
+    has_features: bool,
 ) -> Iterator[pa.Table]:
-    """Gather scored batches into tables of about ``STAGED_ROWS`` rows."""
+    """
+    Gather scored batches into tables of about ``STAGED_ROWS`` rows.
+
+    Args:
+        run: The run.
+        scored: Batches with a probability for each row.
+        has_features: Whether features are kept, so that rows are numbered.
+    """
     waiting: list[pa.RecordBatch] = []
-    rows = 0
+    rows = numbered = 0
     for batch, probability in scored:
         if not np.all((probability >= 0) & (probability <= 1)):
             raise SchemaError("the model gives values that are no probabilities")
+        numbers = pa.nulls(len(probability), pa.int64())
+        if has_features:
+            numbers = pa.array(np.arange(numbered, numbered + len(probability)))
+            numbered += len(probability)
         waiting.append(
             pa.RecordBatch.from_arrays(
-                [batch["user_id"].cast(pa.string()), pa.array(probability)],
-                names=["user_id", "probability"],
+                [batch["user_id"].cast(pa.string()), pa.array(probability), numbers],
+                names=["user_id", "probability", "feature_row"],
             )
         )
         rows += len(probability)
@@ -181,6 +220,27 @@ def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
         },
     )
     run.warehouse.execute(statement("clear_staged_predictions"), run.staging_key)
+    _remove_old_features(run)
     run.log_fields.update(
         model_version=model.version, rows_in=staged.users, rows_out=staged.users
     )
+
+
+def _remove_old_features(run: Run) -> None:
+    """
+    Delete features that were replaced or are kept long enough.
+
+    A failure leaves them to the next run, or to the lifecycle of the bucket: what was
+    published stays published.
+    """
+    days = run.settings.feature_retention_days
+    try:
+        feature_sets.remove_old(
+            run.registry.artifacts,
+            run.use_case.name,
+            as_of=run.as_of,
+            published_at=run.began_at,
+            keep_since=run.began_at - timedelta(days=days),
+        )
+    except PropensityError as error:
+        log("WARNING", f"old features not removed: {error}", function=run.function)

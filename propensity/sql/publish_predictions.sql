@@ -25,7 +25,8 @@ INSERT INTO
     percentile,
     model_version,
     scored_at,
-    data_until
+    data_until,
+    feature_row
   )
 SELECT
   @use_case,
@@ -35,7 +36,8 @@ SELECT
   1 + RANGE_BUCKET(probability, @edges),
   @model_version,
   @scored_at,
-  IF(@reads_export, @data_until, NULL)
+  IF(@reads_export, @data_until, NULL),
+  feature_row
 FROM
   ma_predictions_staging
 WHERE

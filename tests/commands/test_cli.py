@@ -40,12 +40,12 @@ LEAVES = leaves(cli.root)
 # processes of this machine, or write files where they are told to.
 WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "check-features", "doctor", "cost"),
-    *("ship-model", "check-usecase"),
+    *("ship-model", "check-usecase", "reproduce"),
 }
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions", "check-features"),
-    *("forget", "replay events", "doctor"),
+    *("forget", "replay events", "doctor", "reproduce"),
 }
 
 

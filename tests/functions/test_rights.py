@@ -206,6 +206,8 @@ def batch(run: Run) -> None:
     # The week before is scored to be evaluated: by a model that was trained later.
     for as_of in (played - timedelta(days=7), played):
         run.ask("predictions", use_case="first_day_churn", as_of=as_of)
+    # Once more: the features of the publication that it replaces are deleted.
+    run.ask("predictions", use_case="first_day_churn", as_of=played)
     run.ask("predictions", 400, use_case="card_fraud", as_of=TRAINED)
     run.ask("model_evaluation", use_case="ga4_purchase", as_of=TRAINED)
     run.ask("model_evaluation", use_case="first_day_churn", as_of=played)

@@ -21,11 +21,13 @@ from offline.cost.command import main
 from offline.cost.page import summary
 from offline.cost.prices import TIB, UNITS, Line, by_service, charges, prices
 from offline.cost.usage import (
+    FEATURE_ROWS,
     IDLE_S,
     IMAGE_BYTES,
     conditions,
     days_retained,
     exceeded,
+    feature_files,
     gib_of,
     kept_s,
     pushes,
@@ -34,6 +36,7 @@ from offline.cost.usage import (
 )
 from offline.volumes import Size
 from propensity.online.question import MAXIMUM_USERS
+from propensity.registry import feature_sets
 from propensity.settings import Settings
 
 SMALL = Size(users=50_000, events_a_day=100_000, lookups=30_000)
@@ -91,6 +94,12 @@ class TestUse:
 
         assert days_retained() == 7
         assert kept.amount == 20_000_000 * 7 * 3 * 500 / 2**30
+
+    def test_features_are_in_parts_as_the_function_writes_them(self):
+        """So many rows a file; with the manifest that are the objects written."""
+        assert FEATURE_ROWS == feature_sets.PART_ROWS
+        assert feature_files(FEATURE_ROWS) == 2
+        assert feature_files(FEATURE_ROWS + 1) == 3
 
     def test_alerts_are_those_of_the_set_up(self):
         """Each policy's conditions count, with those of the stream where it is."""

@@ -25,6 +25,8 @@ from propensity.edges.artifacts import sha256
 from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
 from propensity.privacy import consent, suppression
+from propensity.registry import feature_sets
+from propensity.registry.feature_sets import Writer
 from propensity.registry.versions import Registry
 from propensity.runs import compact
 from propensity.schema import Table
@@ -310,6 +312,84 @@ class TestBucket:
         forget(site, use_case=USE_CASE)
 
         assert users_in(site.artifacts.read(self.EXPORT).data) == [GONE]
+
+    @pytest.mark.parametrize("named", ["", USE_CASE])
+    def test_has_features_of_publications_without_the_user(self, site, named):
+        """The rows are blank, those of others are in their places, and the manifest has
+        the new checksum; another use case's stay where one is named."""
+        users = pa.RecordBatch.from_pydict(
+            {"user_id": [KEPT, GONE, "player-2"], "bets": [1.5, 2.5, None]}
+        )
+        parts = {}
+        for name in (USE_CASE, OTHER):
+            writer = Writer(
+                site.artifacts,
+                use_case=name,
+                as_of=NOW.date(),
+                run_id="r",
+                scored_at=NOW,
+                features=["bets"],
+            )
+            list(writer.keeping([users]))
+            [parts[name]] = writer.finish(model_version=0).parts
+        report = forget(site, use_case=named)
+        sets = {
+            name: feature_sets.find(
+                site.artifacts, use_case=name, as_of=NOW.date(), scored_at=NOW
+            )
+            for name in parts
+        }
+        left = {
+            name: feature_sets.read(site.artifacts, one.parts[0]).to_pydict()
+            for name, one in sets.items()
+        }
+
+        blank = {"user_id": [KEPT, None, "player-2"], "bets": [1.5, None, None]}
+        assert left == {
+            USE_CASE: blank,
+            OTHER: users.to_pydict() if named else blank,
+        }
+        found = {place.name: (place.before, place.after) for place in report.places}
+        assert found[f"features/{USE_CASE}/"] == (1, 0)
+        assert found[f"features/{OTHER}/"] == (0 if named else 1, 0)
+        # A bucket with versioning has kept no generation with the user either.
+        kept = site.artifacts.generations(f"features/{USE_CASE}/")
+        assert [
+            users_in(site.artifacts.read_generation(one))
+            for one in kept
+            if one.name.endswith(".parquet")
+        ] == [[KEPT, None, "player-2"]]
+
+    def test_is_not_half_done_in_features(self, site, monkeypatch):
+        """Interrupted between the manifest and the part, the next run finds the user
+        again and ends it."""
+        users = pa.RecordBatch.from_pydict({"user_id": [KEPT, GONE], "bets": [1, 2]})
+        writer = Writer(
+            site.artifacts,
+            use_case=USE_CASE,
+            as_of=NOW.date(),
+            run_id="r",
+            scored_at=NOW,
+            features=["bets"],
+        )
+        list(writer.keeping([users]))
+        writer.finish(model_version=0)
+        with monkeypatch.context() as patch:
+
+            def interrupted(*_: Any) -> None:
+                raise KeyboardInterrupt
+
+            patch.setattr(forget_user.Work, "_replace", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                forget(site)
+        forget(site)
+        [part] = feature_sets.find(
+            site.artifacts, use_case=USE_CASE, as_of=NOW.date(), scored_at=NOW
+        ).parts
+
+        assert feature_sets.read(site.artifacts, part)["user_id"].to_pylist() == [
+            KEPT, None,
+        ]  # fmt: skip
 
     def test_has_snapshots_of_numbers(self, site):
         """A snapshot of an earlier version loses its ids, and its new checksum is

@@ -267,11 +267,12 @@ class TestRows:
             "model_version": 3,
             "scored_at": at,
             "data_until": at.date(),
+            "feature_row": 7,
         }
-        mean = sum(size_of(row[one.name], one) for one in tables.PREDICTIONS.columns)
 
-        for table in ("ma_predictions_table", "ma_predictions_history"):
-            assert volumes.row_bytes(table, (), SMALL) == mean
+        for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
+            mean = sum(size_of(row[one.name], one) for one in table.columns)
+            assert volumes.row_bytes(table.name, (), SMALL) == mean
 
     def test_of_an_evaluation_have_as_many_thresholds_as_are_written(self):
         """Of few users each one, of a million some hundreds."""
