@@ -9,6 +9,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
+- ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``gate``: whether a new version becomes the champion
 - ``modelcard``: the record of a version: row, card, files
 - ``description``: the figures of a data set
