@@ -40,7 +40,7 @@ from propensity.usecases import UseCase
 DAY = timedelta(days=1)
 
 # Of the generated shop, logarithms of what is bought: at midsummer, and in a year.
-SEASON, DRIFT = 0.6, -0.2
+SEASON, DRIFT = 1.2, -0.3
 
 
 @dataclass(frozen=True)
