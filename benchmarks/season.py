@@ -17,7 +17,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -180,7 +180,14 @@ def play(
             minimum_conversions=Settings(project="p").minimum_conversions,
             bound=bound,
         )
-        final += _evaluated(weeks[-1:], late=0.0, random=random)
+        final += [
+            replace(
+                one,
+                is_final=True,
+                late=one.log_odds - provisional[0].log_odds if provisional else None,
+            )
+            for one in _evaluated(weeks[-1:], late=0.0, random=random)
+        ]
         count = random.multinomial(users, np.full(_GROUPS, 1 / _GROUPS))
         truth = _sigmoid(log_odds + drift)
         weeks.append(
@@ -200,7 +207,7 @@ def play(
 def _evaluated(
     weeks: Sequence[Week], *, late: float, random: np.random.Generator
 ) -> list[season.EvaluatedWeek]:
-    """Return weeks as 03 has them, without such as have one class alone."""
+    """Return weeks as 03 has them at first, without such as have one class alone."""
     evaluated = []
     for week in weeks:
         there = random.binomial(week.conversions.astype(np.int64), 1 - late)
@@ -216,6 +223,7 @@ def _evaluated(
                 standard_error=residual.standard_error,
                 conversions=int(there.sum()),
                 others=int(week.users.sum() - there.sum()),
+                is_final=False,
             )
         )
     return evaluated

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
 
@@ -70,6 +70,9 @@ class EvaluatedWeek:
         standard_error: Of ``log_odds``.
         conversions: Users with label 1.
         others: Users with label 0.
+        is_final: Whether its labels were mature.
+        late: Of a final week, what labels that came late added to ``log_odds``; None
+            where nobody looked before.
     """
 
     week: date
@@ -78,6 +81,8 @@ class EvaluatedWeek:
     standard_error: float
     conversions: int
     others: int
+    is_final: bool = True
+    late: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,13 +196,10 @@ def of_version(
     """
     levels = _levels(differences, version)
     return [
-        EvaluatedWeek(
-            week=week.week,
+        replace(
+            week,
             model_version=version,
             log_odds=week.log_odds + levels[week.model_version],
-            standard_error=week.standard_error,
-            conversions=week.conversions,
-            others=week.others,
         )
         for week in weeks
         if week.model_version in levels
@@ -240,7 +242,8 @@ def shift(
     How much single weeks vary, and whether and since when the odds drift, is not known:
     every hypothesis counts by how likely it makes the weeks. So chance is shrunk
     towards none, a shop with odd weeks is followed slowly, and a step that neither
-    explains is followed within two weeks.
+    explains is followed within two weeks. Late labels are expected to add to weeks that
+    are not final what they added to the others.
 
     Args:
         weeks: As ``of_version`` returns them, in any order; all ended by ``week``.
@@ -261,7 +264,8 @@ def shift(
     if least < minimum_conversions:
         return None
     age = np.array([(week - one.week).days / horizon_days for one in known])
-    log_odds = np.array([one.log_odds for one in known])
+    late = _late(known)
+    log_odds = np.array([one.log_odds + (not one.is_final) * late for one in known])
     error = np.array([one.standard_error for one in known])
     chance, between, ahead = _hypotheses(tuple(age))
     weight, mean = [], []
@@ -274,6 +278,14 @@ def shift(
     likelihood = np.exp(np.concatenate(weight) - np.max(weight))
     expected = float(likelihood @ np.concatenate(mean) / likelihood.sum())
     return float(np.clip(expected, -bound, bound))
+
+
+def _late(weeks: Sequence[EvaluatedWeek]) -> float:
+    """Return what late labels add to a week, as they did to weeks that are final."""
+    added = [(one.late, one.conversions) for one in weeks if one.late is not None]
+    if not added:
+        return 0.0
+    return float(np.average([late for late, _ in added], weights=[n for _, n in added]))
 
 
 @lru_cache

@@ -65,6 +65,8 @@ def _evaluated_weeks(run: Run) -> list[EvaluatedWeek]:
             standard_error=row["standard_error"],
             conversions=row["conversions"],
             others=row["users"] - row["conversions"],
+            is_final=row["is_final"],
+            late=row["late"],
         )
         for row in rows
     ]

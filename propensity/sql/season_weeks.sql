@@ -1,5 +1,5 @@
 -- One row per evaluated week: what the log-odds of its model lacked, as it was known on
--- @as_of, its standard error, and the users of either label.
+-- @as_of, its standard error, the users, and what late labels had added.
 -- Parameters: @use_case STRING; @since DATE, the oldest week of interest; @until DATE, the
 --   newest whose outcomes are over; @final_until DATE, the newest whose labels are final;
 --   @horizon_days INT64.
@@ -12,7 +12,9 @@ SELECT
   IF(is_known_early, provisional_log_odds, log_odds) AS log_odds,
   IF(is_known_early, provisional_standard_error, standard_error) AS standard_error,
   IF(is_known_early, provisional_conversions, conversions) AS conversions,
-  users
+  users,
+  is_final AND NOT is_known_early AS is_final,
+  IF(is_final AND NOT is_known_early, log_odds - provisional_log_odds, NULL) AS late
 FROM
   (
     SELECT
@@ -25,6 +27,7 @@ FROM
       provisional_log_odds,
       provisional_standard_error,
       provisional_conversions,
+      status = 'final' AS is_final,
       week > @final_until AND provisional_log_odds IS NOT NULL AS is_known_early
     FROM
       ma_model_evaluation

@@ -185,6 +185,16 @@ class TestPointInTime:
 
         assert enthroned.run("predictions", LATER)["log_odds_shift"] > 0.3
 
+    def test_labels_that_come_late_are_expected(self, enthroned):
+        """They added 0.3 to the week before, and will to the newest."""
+        early = {"provisional_standard_error": 0.05, "provisional_conversions": 300}
+        evaluated(enthroned, TRAINED - WEEK, 0.0, provisional_log_odds=-0.3, **early)
+        evaluated(enthroned, TRAINED, -0.3, provisional_log_odds=-0.3, **early,
+                  status="provisional")  # fmt: skip
+
+        shift = enthroned.run("predictions", LATER)["log_odds_shift"]
+        assert shift == pytest.approx(0.0, abs=1e-9)
+
 
 class TestVersions:
     @pytest.fixture

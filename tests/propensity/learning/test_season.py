@@ -4,6 +4,7 @@ The season, specified: shifts of log-odds that keep ranks, and how far to trust 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -271,6 +272,15 @@ class TestFollowing:
         rising = shift(week(1, 0.4), week(2, 0.0))
 
         assert rising > shift(week(1, 0.0), week(2, 0.4))
+
+    def test_expects_late_labels_as_they_came_before(self):
+        """A week that is not final seems 0.1 lower; final ones have shown it."""
+        steady = [replace(week(ago, 0.0), late=0.1) for ago in (2, 3, 4)]
+        early = replace(week(1, -0.1), is_final=False)
+        unknown = [week(ago, 0.0) for ago in (2, 3, 4)]
+
+        assert shift(early, *steady) == pytest.approx(0.0, abs=1e-12)
+        assert shift(early, *unknown) < 0
 
     def test_is_bounded(self):
         """However large the move, and in either direction."""
