@@ -40,7 +40,6 @@ USING
           ma_model_evaluation
         WHERE
           use_case = @use_case
-          AND week IN UNNEST(@weeks)
           AND provisional_log_odds IS NOT NULL
       ) AS known
       ON known.week = staged.week AND known.model_version = staged.model_version
