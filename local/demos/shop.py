@@ -43,6 +43,11 @@ DAY = timedelta(days=1)
 SEASON, DRIFT = 1.2, -0.3
 
 
+def generated() -> Shop:
+    """Return the shop of the demo."""
+    return Shop(season=SEASON, drift=DRIFT)
+
+
 @dataclass(frozen=True)
 class Source:
     """An export to play: what to load before a day's runs, and its first and last."""
@@ -140,7 +145,7 @@ def use_case_week(use_case: UseCase) -> timedelta:
 def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
     """Generate or load the export that the options name."""
     if not options.data:
-        shop = Shop(season=SEASON, drift=DRIFT)
+        shop = generated()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
         return Source(shop.first_date, shop.last_date, shop)
     assert options.path is not None
