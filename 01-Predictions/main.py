@@ -1,10 +1,12 @@
 """
 01-Predictions: score every user of the lookback as of one day.
 
-    features --> champion --> staging --> one transaction: history and current table
+    features --> champion --> season --> staging --> one transaction: history and
+                                                     current table
 
 Request   POST {"use_case", "as_of", "force"}, all optional
-Reads     the use case's source (BigQuery), the champion (bucket, verified)
+Reads     the use case's source and ma_model_evaluation (BigQuery), the champion
+          (bucket, verified)
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
           features/ in the bucket: the features as scored, for some days
@@ -16,7 +18,7 @@ Answers   200 version, users, mean; 400 a use case that scores events; 409 no ch
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import champion, export, predict
+from propensity.runs import champion, export, predict, season
 from propensity.runs.run import Answer, Run, run
 
 
@@ -28,13 +30,15 @@ def predictions(current: Run) -> Answer:
     evaluation_missing = not predict.is_evaluated(current)
     days = export.wait_for_days(current)
     model = champion.as_of(current)
-    staged = predict.stage(current, model)
+    log_odds_shift = season.log_odds_shift(current, model.version)
+    staged = predict.stage(current, model, log_odds_shift=log_odds_shift)
     shift = predict.score_shift(current, staged)
     predict.publish_predictions(current, model, staged)
     return {
         "model_version": model.version,
         "users": staged.users,
         "mean_probability": staged.mean_probability,
+        "log_odds_shift": log_odds_shift,
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,
         **days,

@@ -485,6 +485,7 @@ def _of_runs() -> Schema:
         "model_version": _WHOLE,
         "users": _WHOLE,
         "mean_probability": _NO_SHARE,
+        "log_odds_shift": {"type": ["number", "null"]},
         "score_shift": {"type": ["number", "null"]},
         "evaluation_missing": _FLAG,
     }

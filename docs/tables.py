@@ -126,6 +126,8 @@ WRITTEN = {
         "provisional at first, final once labels are mature.",
         "A week without predictions has a row of version -1, which goes when some "
         "have come.",
+        "01-Predictions reads from it how far the odds have moved; `provisional_…` "
+        "keeps what was known on the week's end.",
     ),
     "ma_model_evaluation_staging": (
         "A run of 03-ModelEvaluation loads its rows here, publishes them by one MERGE, "

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from offline.promote import Deployment
 from propensity import tables
 from propensity.errors import ArtifactError, RequestError
+from propensity.learning import season
 from propensity.registry import feature_sets
 from propensity.registry.feature_sets import Manifest, Part
 from propensity.registry.loading import Serving, loaded_as_trained, recorded
@@ -153,7 +154,7 @@ class Audit:
         rows, scores = self._scored(part, manifest)
         self._check_user(rows[USER][place].as_py(), user_id, part)
         row = rows.select(list(manifest.columns)).slice(place, 1).to_pylist()[0]
-        published = as_published(scores, publication)
+        published = season.apply(scores, publication["log_odds_shift"])
         return Reproduction(
             use_case=self._use_case.name,
             user_id=user_id,
@@ -292,16 +293,3 @@ class Audit:
             event_id=newest["event_id"],
             earlier_scores=len(rows) - 1,
         )
-
-
-def as_published(scores: Floats, publication: Mapping[str, Any]) -> Floats:
-    """
-    Return what the run made of the model's probabilities before it published them.
-
-    Args:
-        scores: Of all rows of a part, as the model gives them.
-        publication: A row of ``ma_predictions_history``.
-    """
-    # What a run does to probabilities between scoring and staging is repeated here, by
-    # the same function, on the same rows, with what the history says of it.
-    return scores

@@ -135,6 +135,7 @@ class Settings:
     minimum_conversions: int = 20
     maximum_score_shift: float = 0.75
     budget: str = ""
+    maximum_log_odds_shift: float = 1.0
     lease_minutes: int = 5
     query_timeout_s: int = 600
     retry_deadline_s: int = 30
@@ -262,6 +263,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "minimum_conversions": _whole(2, 1_000_000),
     "maximum_score_shift": _real(0.0, 1e6),
     "budget": _budget,
+    "maximum_log_odds_shift": _real(0.0, 3.0),
     "lease_minutes": _whole(1, 24 * 60),
     "query_timeout_s": _whole(1, 6 * 3600),
     "retry_deadline_s": _whole(1, 3600),

@@ -125,6 +125,11 @@ TRAINING_METADATA = Table(
         *_interval("roc_auc_difference", "Difference of ROC AUC"),
         Column("log_loss_difference", "FLOAT64", "Log loss less that champion's"),
         *_interval("log_loss_difference", "Difference of log loss"),
+        Column(
+            "level_difference",
+            "FLOAT64",
+            "Log-odds that give that champion this version's mean, on the same rows",
+        ),
         Column("features", "STRING", "Feature names and types, JSON"),
         Column("statement_parameters", "STRING", "The use case's own, as set, JSON"),
         Column("model_object", "STRING", "Object name of the model"),
@@ -150,6 +155,9 @@ _PREDICTION = (
     Column("model_version", "INT64", "Model that scored", required=True),
     Column("scored_at", "TIMESTAMP", "When the run began"),
     Column("data_until", "DATE", "Day before which the GA4 export was all there"),
+    Column(
+        "log_odds_shift", "FLOAT64", "The season's, in the probability; null without"
+    ),
 )
 
 _FEATURE_ROW = Column("feature_row", "INT64", "In the features kept; null without any")
@@ -171,6 +179,24 @@ PREDICTIONS_HISTORY = Table(
     clustering=("use_case", "user_id"),
     requires_filter=True,
     columns=(*_PREDICTION, _FEATURE_ROW),
+)
+
+# The season of an evaluated week, which 01-Predictions follows.
+_SEASON = (
+    Column("log_odds_shift", "FLOAT64", "The season's, in the probabilities"),
+    Column(
+        "residual_log_odds",
+        "FLOAT64",
+        "To add to their log-odds for their mean to be the base rate",
+    ),
+    Column("residual_standard_error", "FLOAT64", "Of residual_log_odds"),
+    Column(
+        "provisional_log_odds",
+        "FLOAT64",
+        "log_odds_shift and residual_log_odds as known on week_end",
+    ),
+    Column("provisional_standard_error", "FLOAT64", "Of provisional_log_odds"),
+    Column("provisional_conversions", "INT64", "Conversions as known on week_end"),
 )
 
 EVALUATION = Table(
@@ -202,6 +228,7 @@ EVALUATION = Table(
                 Column("conversions", "INT64", "Label 1 among them"),
             ),
         ),
+        *_SEASON,
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),

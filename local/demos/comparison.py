@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from propensity.edges.artifacts import sha256
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError
-from propensity.learning import metrics
+from propensity.learning import metrics, season
 from propensity.learning.data import slice_of
 from propensity.registry.versions import unpickled
 from propensity.settings import Settings
@@ -40,8 +40,8 @@ class Pooled:
     """
     All weeks' rows together.
 
-    ``rows`` has as_of, user_id, probability and label; ``figures`` has each score's
-    figures by its name.
+    ``rows`` has as_of, user_id, probability, log_odds_shift and label; ``figures`` has
+    each score's figures by its name.
     """
 
     rows: pa.Table
@@ -84,7 +84,7 @@ def pooled(
         bucket: Folder of the local bucket.
     """
     published = warehouse.table(
-        "SELECT as_of, user_id, probability FROM ma_predictions_history"
+        "SELECT as_of, user_id, probability, log_odds_shift FROM ma_predictions_history"
         " WHERE use_case = @use_case AND as_of IN UNNEST(@weeks)",
         {"use_case": use_case.name, "weeks": list(weeks)},
     )
@@ -100,6 +100,7 @@ def pooled(
     value = pc.cast(rows[baseline.feature], pa.float64()).to_numpy()
     scored = {
         "the published probabilities": rows["probability"].to_numpy(),
+        "without the season's shift": _unshifted(rows),
         "logistic regression, same rows": _logistic(
             warehouse, use_case, rows, versions=versions, bucket=bucket
         ),
@@ -111,6 +112,16 @@ def pooled(
     alone = metrics.outcomes(rank, label)
     figures[f"{baseline.feature} alone"] = {"roc_auc": metrics.roc_auc(alone)}
     return Pooled(rows, figures, len(rows), float(label.mean()))
+
+
+def _unshifted(rows: pa.Table) -> Floats:
+    """Return the probabilities as the models gave them."""
+    probability = rows["probability"].to_numpy().copy()
+    shift = pc.fill_null(rows["log_odds_shift"], 0.0).to_numpy()
+    for applied in np.unique(shift):
+        is_shifted = shift == applied
+        probability[is_shifted] = season.apply(probability[is_shifted], -applied)
+    return np.asarray(probability, dtype=np.float64)
 
 
 def _figures(probability: Floats, label: NDArray[Any]) -> dict[str, float | None]:

@@ -39,6 +39,14 @@ from propensity.usecases import UseCase
 
 DAY = timedelta(days=1)
 
+# Of the generated shop, logarithms of what is bought: at midsummer, and in a year.
+SEASON, DRIFT = 1.2, -0.3
+
+
+def generated() -> Shop:
+    """Return the shop of the demo."""
+    return Shop(season=SEASON, drift=DRIFT)
+
 
 @dataclass(frozen=True)
 class Source:
@@ -137,7 +145,7 @@ def use_case_week(use_case: UseCase) -> timedelta:
 def opened(warehouse: Warehouse, settings: Settings, options: Choice) -> Source:
     """Generate or load the export that the options name."""
     if not options.data:
-        shop = Shop()
+        shop = generated()
         say(f"Generating a shop's export, {shop.first_date} to {shop.last_date} …")
         return Source(shop.first_date, shop.last_date, shop)
     assert options.path is not None
@@ -258,8 +266,13 @@ def prediction_text(answer: Mapping[str, Any]) -> str:
     return (
         f"{answer['as_of']}  predict   {answer['users']:,} users by version "
         f"{answer['model_version']}, mean probability "
-        f"{answer['mean_probability']:.4f}{warning}"
+        f"{answer['mean_probability']:.4f}{_shift_text(answer)}{warning}"
     )
+
+
+def _shift_text(answer: Mapping[str, Any]) -> str:
+    shift = answer["log_odds_shift"]
+    return "" if shift is None else f", log-odds shifted by {shift:+.2f}"
 
 
 def show(stack: Stack, played: Played) -> None:
@@ -301,6 +314,7 @@ _COLUMNS = (
     ("users", "users", "{:,}"),
     ("base rate", "base_rate", "{:.3f}"),
     ("mean prob.", "mean_probability", "{:.3f}"),
+    ("shift", "log_odds_shift", "{:+.2f}"),
     ("ROC AUC", "roc_auc", "{:.3f}"),
     ("calib. error", "calibration_error", "{:.3f}"),
     ("status", "status", "{}"),

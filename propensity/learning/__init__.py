@@ -11,6 +11,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
 - ``thresholds``: figures from a threshold on, and of the best of a budget;
   ``selection``: the threshold that a training finds
+- ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``gate``: whether a new version becomes the champion
 - ``modelcard``: the record of a version: row, card, files
 - ``description``: the figures of a data set

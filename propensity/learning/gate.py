@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from propensity.learning import season
 from propensity.learning.bootstrap import Difference, paired_differences
 
 if TYPE_CHECKING:
@@ -31,12 +32,18 @@ _TITLES = {"roc_auc": "ROC AUC", "log_loss": "log loss"}
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Whether the challenger becomes champion, and why."""
+    """
+    Whether the challenger becomes champion, and why.
+
+    ``level_difference`` is the shift of the champion's log-odds that gives the
+    challenger's mean probability; None where one of them gives none.
+    """
 
     promoted: bool
     reason: str
     compared_version: int | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    level_difference: float | None = None
 
 
 def compare(
@@ -102,6 +109,11 @@ def compare(
         + f"{figures} against version {version} on the same {len(holdout)} {kind.noun}",
         compared_version=version,
         differences=compared,
+        level_difference=season.level_difference(
+            trained.probability, champion, weight=holdout.weight
+        )
+        if loss is not None
+        else None,
     )
 
 

@@ -143,6 +143,8 @@ def _verdict(verdict: Verdict) -> Card:
         entry[f"{name}_difference"] = difference.estimate
         entry[f"{name}_difference_low"] = difference.low
         entry[f"{name}_difference_high"] = difference.high
+    if verdict.level_difference is not None:
+        entry["level_difference"] = verdict.level_difference
     return entry
 
 

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from propensity import tables
 from propensity.edges.columns import record
-from propensity.learning import bootstrap, metrics
+from propensity.learning import bootstrap, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
 from propensity.runs.export import check_consent
@@ -113,6 +113,32 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
             seed=settings.seed,
             selection=earlier.selection(week, version),
         ),
+        **_season(run, week, observed, shift=in_force[0]["log_odds_shift"]),
+    }
+
+
+def _season(
+    run: Run, week: date, observed: metrics.Outcomes, *, shift: float | None
+) -> dict[str, Any]:
+    """
+    Return what the week's probabilities lacked, as 01-Predictions reads it.
+
+    On the day that the week ends it is also kept as it is then known: a later rerun of
+    01 for that day must not know the labels that came late.
+    """
+    lacked = season.residual(observed)
+    if lacked is None:
+        return {"log_odds_shift": shift}
+    early = {
+        "provisional_log_odds": lacked.log_odds + (shift or 0.0),
+        "provisional_standard_error": lacked.standard_error,
+        "provisional_conversions": round(float(observed.conversions.sum())),
+    }
+    return {
+        "log_odds_shift": shift,
+        "residual_log_odds": lacked.log_odds,
+        "residual_standard_error": lacked.standard_error,
+        **(early if week + run.timeframe.horizon == run.as_of else {}),
     }
 
 

@@ -22,7 +22,7 @@ from propensity.errors import (
     SchemaError,
     ScoreShift,
 )
-from propensity.learning import metrics
+from propensity.learning import metrics, season
 from propensity.privacy import suppression
 from propensity.registry import feature_sets
 from propensity.runs.export import check_consent
@@ -42,11 +42,16 @@ PERCENTILES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Staged:
-    """Scores in the staging table: how many, and their 101 percentiles."""
+    """
+    Scores in the staging table: how many, and their 101 percentiles.
+
+    ``log_odds_shift`` is the season's, in all of them; None without.
+    """
 
     users: int
     mean_probability: float | None
     quantiles: Floats
+    log_odds_shift: float | None
 
 
 def check_scores_users(run: Run) -> None:
@@ -70,12 +75,17 @@ def is_evaluated(run: Run) -> bool:
     return bool(row["evaluations"])
 
 
-def stage(run: Run, model: Serving) -> Staged:
+def stage(run: Run, model: Serving, *, log_odds_shift: float | None) -> Staged:
     """
     Score every user of the lookback into the staging table, in bounded memory.
 
     The features are kept as they are scored, unless they are kept for no days. Where
     that fails the run does: nothing is published that could not be computed again.
+
+    Args:
+        run: The run.
+        model: Scores the users.
+        log_odds_shift: The season's, to add to their log-odds; None for none.
 
     Raises:
         NotEnoughData: There is no user to score.
@@ -100,7 +110,7 @@ def stage(run: Run, model: Serving) -> Staged:
         parts = kept.keeping(parts)
     users, mass = 0, 0.0
     scored = model.scorer.score(parts)
-    for rows in _staged(run, scored, has_features=kept is not None):
+    for rows in _staged(run, scored, log_odds_shift, has_features=kept is not None):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
@@ -114,29 +124,35 @@ def stage(run: Run, model: Serving) -> Staged:
     if kept is not None:
         kept.finish(model_version=model.version)
     return Staged(
-        users=users, mean_probability=mass / users, quantiles=_staged_quantiles(run)
+        users=users,
+        mean_probability=mass / users,
+        quantiles=_staged_quantiles(run),
+        log_odds_shift=log_odds_shift,
     )
 
 
 def _staged(
     run: Run,
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
+    log_odds_shift: float | None,
     *,
     has_features: bool,
 ) -> Iterator[pa.Table]:
     """
-    Gather scored batches into tables of about ``STAGED_ROWS`` rows.
+    Gather scored batches, shifted, into tables of about ``STAGED_ROWS`` rows.
 
     Args:
         run: The run.
         scored: Batches with a probability for each row.
+        log_odds_shift: The season's; None for none.
         has_features: Whether features are kept, so that rows are numbered.
     """
     waiting: list[pa.RecordBatch] = []
     rows = numbered = 0
-    for batch, probability in scored:
-        if not np.all((probability >= 0) & (probability <= 1)):
+    for batch, unshifted in scored:
+        if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise SchemaError("the model gives values that are no probabilities")
+        probability = season.apply(unshifted, log_odds_shift)
         numbers = pa.nulls(len(probability), pa.int64())
         if has_features:
             numbers = pa.array(np.arange(numbered, numbered + len(probability)))
@@ -172,6 +188,9 @@ def score_shift(run: Run, staged: Staged) -> float | None:
     """
     Return how far scores moved since the last publication; None without one.
 
+    Both as the models gave them, without the season's shift: that is bounded by itself,
+    and must neither stop a publication nor make up for features that are wrong.
+
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
     """
@@ -186,8 +205,11 @@ def score_shift(run: Run, staged: Staged) -> float | None:
     if not publications:
         return None
     last = publications[0]
-    before = np.asarray(last["quantiles"], dtype=np.float64)
-    shift = metrics.score_shift(before, staged.quantiles)
+    before = _unshifted(
+        np.asarray(last["quantiles"], dtype=np.float64), last["log_odds_shift"]
+    )
+    now = _unshifted(staged.quantiles, staged.log_odds_shift)
+    shift = metrics.score_shift(before, now)
     bound = run.settings.maximum_score_shift
     if shift > bound and not run.force:
         raise ScoreShift(
@@ -197,10 +219,14 @@ def score_shift(run: Run, staged: Staged) -> float | None:
             detail={
                 "score_shift": shift,
                 "mean_before": float(before.mean()),
-                "mean_now": float(staged.quantiles.mean()),
+                "mean_now": float(now.mean()),
             },
         )
     return shift
+
+
+def _unshifted(probability: Floats, log_odds_shift: float | None) -> Floats:
+    return season.apply(probability, -(log_odds_shift or 0.0))
 
 
 def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
@@ -217,6 +243,8 @@ def publish_predictions(run: Run, model: Serving, staged: Staged) -> None:
             "model_version": model.version,
             "scored_at": run.began_at,
             "edges": [float(edge) for edge in staged.quantiles[1:PERCENTILES]],
+            "is_shifted": staged.log_odds_shift is not None,
+            "log_odds_shift": staged.log_odds_shift or 0.0,
         },
     )
     run.warehouse.execute(statement("clear_staged_predictions"), run.staging_key)

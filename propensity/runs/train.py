@@ -266,6 +266,8 @@ def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
             else verdict.compared_version,
             "is_compared": bool(verdict.differences),
             "has_log_loss": "log_loss" in verdict.differences,
+            "has_level": verdict.level_difference is not None,
+            "level_difference": verdict.level_difference or 0.0,
             **bounds,
         },
     )

@@ -3,7 +3,8 @@
 -- Source: ma_predictions_history.
 SELECT
   as_of,
-  MAX(model_version) AS model_version
+  MAX(model_version) AS model_version,
+  MAX(log_odds_shift) AS log_odds_shift
 FROM
   ma_predictions_history
 WHERE

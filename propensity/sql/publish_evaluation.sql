@@ -3,18 +3,49 @@
 --   @model_versions ARRAY<INT64>, of the staged rows.
 -- Source: ma_model_evaluation_staging.
 -- Columns are named: those of a table that was mended later are in another order.
+-- What was known on the week's end stays, whatever came later.
 -- Version -1 stands for a week without predictions, and goes when some have come.
 MERGE
   ma_model_evaluation AS t
 USING
   (
     SELECT
-      * EXCEPT (run_id, staged_on)
+      staged.* EXCEPT (
+        run_id,
+        staged_on,
+        provisional_log_odds,
+        provisional_standard_error,
+        provisional_conversions
+      ),
+      COALESCE(
+        staged.provisional_log_odds, known.provisional_log_odds
+      ) AS provisional_log_odds,
+      COALESCE(
+        staged.provisional_standard_error, known.provisional_standard_error
+      ) AS provisional_standard_error,
+      COALESCE(
+        staged.provisional_conversions, known.provisional_conversions
+      ) AS provisional_conversions
     FROM
-      ma_model_evaluation_staging
+      ma_model_evaluation_staging AS staged
+    LEFT JOIN
+      (
+        SELECT
+          week,
+          model_version,
+          provisional_log_odds,
+          provisional_standard_error,
+          provisional_conversions
+        FROM
+          ma_model_evaluation
+        WHERE
+          use_case = @use_case
+          AND provisional_log_odds IS NOT NULL
+      ) AS known
+      ON known.week = staged.week AND known.model_version = staged.model_version
     WHERE
-      staged_on = @staged_on
-      AND run_id = @run_id
+      staged.staged_on = @staged_on
+      AND staged.run_id = @run_id
   ) AS s
 ON
   FALSE
@@ -98,6 +129,12 @@ WHEN NOT MATCHED THEN
     lift_at_budget_low,
     lift_at_budget_high,
     thresholds,
+    log_odds_shift,
+    residual_log_odds,
+    residual_standard_error,
+    provisional_log_odds,
+    provisional_standard_error,
+    provisional_conversions,
     unscored_converters,
     unknown_outcomes,
     conflicting_outcomes,
@@ -177,6 +214,12 @@ WHEN NOT MATCHED THEN
     s.lift_at_budget_low,
     s.lift_at_budget_high,
     s.thresholds,
+    s.log_odds_shift,
+    s.residual_log_odds,
+    s.residual_standard_error,
+    s.provisional_log_odds,
+    s.provisional_standard_error,
+    s.provisional_conversions,
     s.unscored_converters,
     s.unknown_outcomes,
     s.conflicting_outcomes,

@@ -2,7 +2,8 @@
 -- Parameters: @run_id STRING and @staged_on DATE, the staged rows; @use_case STRING;
 --   @as_of DATE; @model_version INT64; @scored_at TIMESTAMP; @edges ARRAY<FLOAT64>, the
 --   99 inner percentiles of the staged probabilities, ascending; @reads_export BOOL and
---   @data_until DATE, up to when the export was read, if it was.
+--   @data_until DATE, up to when the export was read, if it was; @is_shifted BOOL and
+--   @log_odds_shift FLOAT64, the season's shift in the probabilities, if there is one.
 -- Source: ma_predictions_staging.
 -- The week's history is replaced as a whole. In the current table re-scored users are
 -- overwritten, new ones added and the others kept; a rerun of an older week takes the
@@ -26,7 +27,8 @@ INSERT INTO
     model_version,
     scored_at,
     data_until,
-    feature_row
+    feature_row,
+    log_odds_shift
   )
 SELECT
   @use_case,
@@ -37,7 +39,8 @@ SELECT
   @model_version,
   @scored_at,
   IF(@reads_export, @data_until, NULL),
-  feature_row
+  feature_row,
+  IF(@is_shifted, @log_odds_shift, NULL)
 FROM
   ma_predictions_staging
 WHERE
@@ -56,7 +59,8 @@ USING
       percentile,
       model_version,
       scored_at,
-      data_until
+      data_until,
+      log_odds_shift
     FROM
       ma_predictions_history
     WHERE
@@ -72,7 +76,8 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     percentile = s.percentile,
     model_version = s.model_version,
     scored_at = s.scored_at,
-    data_until = s.data_until
+    data_until = s.data_until,
+    log_odds_shift = s.log_odds_shift
 WHEN NOT MATCHED THEN
   INSERT (
     use_case,
@@ -82,7 +87,8 @@ WHEN NOT MATCHED THEN
     percentile,
     model_version,
     scored_at,
-    data_until
+    data_until,
+    log_odds_shift
   )
   VALUES (
     s.use_case,
@@ -92,7 +98,8 @@ WHEN NOT MATCHED THEN
     s.percentile,
     s.model_version,
     s.scored_at,
-    s.data_until
+    s.data_until,
+    s.log_odds_shift
   );
 
 COMMIT TRANSACTION;

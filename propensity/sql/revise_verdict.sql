@@ -3,7 +3,8 @@
 -- Parameters: @use_case STRING; @training_date DATE; @model_version INT64;
 --   @promoted BOOL; @verdict STRING; @compared_version INT64; @is_compared BOOL, whether
 --   the champion could be scored; @has_log_loss BOOL, whether both gave probabilities;
---   @roc_auc and @log_loss ARRAY<FLOAT64>, each estimate, low and high.
+--   @roc_auc and @log_loss ARRAY<FLOAT64>, each estimate, low and high; @has_level BOOL
+--   and @level_difference FLOAT64, whether there is one.
 UPDATE
   ma_model_training_metadata
 SET
@@ -15,7 +16,8 @@ SET
   roc_auc_difference_high = IF(@is_compared, @roc_auc[OFFSET(2)], NULL),
   log_loss_difference = IF(@has_log_loss, @log_loss[OFFSET(0)], NULL),
   log_loss_difference_low = IF(@has_log_loss, @log_loss[OFFSET(1)], NULL),
-  log_loss_difference_high = IF(@has_log_loss, @log_loss[OFFSET(2)], NULL)
+  log_loss_difference_high = IF(@has_log_loss, @log_loss[OFFSET(2)], NULL),
+  level_difference = IF(@has_level, @level_difference, NULL)
 WHERE
   use_case = @use_case
   AND training_date = @training_date

@@ -31,8 +31,8 @@ NAME = "shop_checkout"
 
 # What `make demo` has before it plays the weeks: a year of a shop's export.
 LOAD = """
+from local.demos.shop import generated
 from local.exports import ga4_export
-from local.generators.shop.export import Shop
 from local.stack.stack import Stack
 from local.stack.state import State, ports_from
 from propensity.edges.warehouse import Warehouse
@@ -42,7 +42,8 @@ import os
 with Stack(State(), ports=ports_from(os.environ), functions=()) as stack:
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     dataset = warehouse.settings.ga4_dataset
-    ga4_export.load_tables(warehouse.client, dataset, Shop().shards(), progress=False)
+    shards = generated().shards()
+    ga4_export.load_tables(warehouse.client, dataset, shards, progress=False)
     warehouse.close()
 """
 

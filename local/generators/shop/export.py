@@ -100,6 +100,8 @@ class Shop(Process):
         days: Daily shards, ending with ``last_date``.
         seed: Everything follows from it.
         last_date: Last ``event_date``.
+        season: Logarithm of the demand at the season's peak; 0 is no season.
+        drift: What a year adds to the logarithm of the demand; 0 on the first day.
     """
 
     def _visit_events(self) -> _Events:

@@ -18,8 +18,10 @@ On day d a user in mood m
 1. visits with probability ``1 - exp(-activity * VISIT[m] * rhythm(d))``, where
    ``rhythm`` is the product of day of the week, a mild season and a slow trend; on the
    day of arrival the visit is certain;
-2. who visits buys with probability ``1 - exp(-conversion * BUY[m])``, at most once a
-   day;
+2. who visits buys with probability ``1 - exp(-conversion * BUY[m] * demand(d))``, at
+   most once a day, where ``demand`` is 1 unless the shop has a season, in which more is
+   bought around ``PEAK`` of every year, or a drift: then all visits convert better or
+   worse, whatever the users' traits and moods;
 3. moves to tomorrow's mood by a matrix that depends on what happened: ``STAYED_AWAY``
    (interest fades, faster the less patient the user is), ``LOOKED`` (it grows) or
    ``BOUGHT`` (satisfied for now, but rarely gone).
@@ -82,6 +84,8 @@ from local.generators.shop.world import (
     LOGGED_IN,
     LOOKED,
     PATIENCE,
+    PEAK,
+    PEAK_DAYS,
     SEASON,
     SECOND_US,
     SECOND_VISIT,
@@ -111,6 +115,8 @@ class Process:
         days: Days of the export, ending with ``last_date``.
         seed: Everything follows from it.
         last_date: Last ``event_date``.
+        season: Logarithm of the demand at the season's peak; 0 is no season.
+        drift: What a year adds to the logarithm of the demand; 0 on the first day.
     """
 
     def __init__(
@@ -120,6 +126,8 @@ class Process:
         days: int = DEFAULT_DAYS,
         seed: int = DEFAULT_SEED,
         last_date: date = DEFAULT_LAST_DATE,
+        season: float = 0.0,
+        drift: float = 0.0,
     ) -> None:
         if users < 1 or days < INTRADAY_DAYS:
             raise ValueError(
@@ -127,6 +135,7 @@ class Process:
             )
         self.users = users
         self.last_date = last_date
+        self.season, self.drift = season, drift
         self.first_date = last_date - (days - 1) * DAY
         self._start = self.first_date - BURN_IN_DAYS * DAY
         # The last local day ends during the next UTC day.
@@ -175,9 +184,17 @@ class Process:
         probability: Floats = -np.expm1(-rate)
         return probability
 
-    @cached_property
-    def _buy_probability(self) -> Floats:
-        probability: Floats = -np.expm1(-np.outer(self._conversion, BUY))
+    def _demand(self, day: int) -> float:
+        calendar = self._start + day * DAY
+        peaks = (date(calendar.year + n, *PEAK) for n in (-1, 0, 1))
+        apart = min(abs((calendar - peak).days) for peak in peaks)
+        season = self.season * np.exp(-0.5 * (apart / PEAK_DAYS) ** 2)
+        return float(np.exp(season + self.drift * (day - BURN_IN_DAYS) / 365))
+
+    def _buy_probability(self, day: int) -> Floats:
+        """Return users × moods: of a purchase on a visit of the day."""
+        rate = np.outer(self._conversion, BUY) * self._demand(day)
+        probability: Floats = -np.expm1(-rate)
         return probability
 
     @cached_property
@@ -205,7 +222,8 @@ class Process:
             present = self._arrival <= day
             chance = self._visit_probability(day)[everyone, mood]
             visits = arrives | (present & (random.random(n) < chance))
-            buys = visits & (random.random(n) < self._buy_probability[everyone, mood])
+            sells = self._buy_probability(day)[everyone, mood]
+            buys = visits & (random.random(n) < sells)
             who = np.flatnonzero(visits)
             seen.append((who, day, mood[who], buys[who]))
             tomorrow = self._away[everyone, mood]
@@ -244,7 +262,7 @@ class Process:
             none = np.ones((self.users, 4))
             for day in reversed(range(start, start + HORIZON_DAYS)):
                 visit = self._visit_probability(day)
-                looks = visit * (1 - self._buy_probability)
+                looks = visit * (1 - self._buy_probability(day))
                 none = looks * (none @ LOOKED.T) + (1 - visit) * np.einsum(
                     "umt,ut->um", self._away, none
                 )

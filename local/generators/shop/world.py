@@ -48,6 +48,10 @@ PATIENCE = (0.0, 0.5)
 WEEKDAY = np.array([1.05, 1.0, 0.97, 0.98, 1.0, 0.92, 1.08])
 TREND_A_YEAR = 0.12
 SEASON = 0.10
+# Of the demand, in shops that have a season: month and day of its peak, and its
+# standard deviation in days.
+PEAK = (6, 21)
+PEAK_DAYS = 25
 
 
 CHANNELS: tuple[tuple[str, str, str, float, float], ...] = (

@@ -21,6 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from local.exports.ga4_schema import ARROW_SCHEMA
 from local.generators.shop.export import Shop
+from local.generators.shop.process import Process
 from local.generators.shop.world import DAY, LATEST_ARRIVAL_DAYS
 
 LAST = date(2025, 6, 30)
@@ -180,6 +181,61 @@ def outcomes(shop: Shop, weeks: list[date]) -> tuple[np.ndarray, np.ndarray]:
         )
     ]
     return told["probability"].to_numpy(), np.array(bought)
+
+
+class TestSeason:
+    """Demand that rises towards midsummer, and falls from year to year."""
+
+    def test_is_off_unless_it_is_asked_for(self, shop):
+        """A shop without one has the same bytes as ever."""
+        assert written(small(season=0.0, drift=0.0)) == written(shop)
+
+    def test_is_in_the_truth(self):
+        """
+        At the peak more is bought, long before it the same, and with drift less.
+
+        Compared on the same users: traits and arrivals do not depend on it.
+        """
+        far, peak = LAST - timedelta(days=140), date(2025, 6, 18)
+
+        def mean(as_of: date, **options: float) -> float:
+            made = small(users=2_000, days=200, **options)
+            return float(
+                made.true_probabilities([as_of])["probability"].to_numpy().mean()
+            )
+
+        assert mean(far, season=0.8) == pytest.approx(mean(far), rel=0.05)
+        assert mean(peak, season=0.8) > 1.4 * mean(peak)
+        assert mean(peak, drift=-0.8) < 0.8 * mean(peak)
+
+    def test_agrees_with_what_happens(self):
+        """
+        At the peak and before it probabilities average to the share that buys.
+
+        Three standard errors are allowed, as without a season.
+        """
+        truth, bought = [], []
+        for seed in range(3):
+            shop = small(seed=seed, users=1500, season=0.8, drift=-0.3)
+            weeks = [LAST - timedelta(days=6 + 14 * n) for n in range(4)]
+            told, happened = outcomes(shop, weeks)
+            truth.append(told)
+            bought.append(happened)
+        p, label = np.concatenate(truth), np.concatenate(bought)
+        error = np.sqrt((p * (1 - p)).sum()) / len(p)
+
+        assert label.mean() == pytest.approx(p.mean(), abs=3 * error)
+
+    def test_comes_every_year(self):
+        """Around the peak of any year, and across the turn of one."""
+        demand = Process(users=1, days=900, season=0.7, last_date=LAST)._demand
+        start = demand.__self__._start
+        days = {
+            day: (day - start).days for day in (date(2024, 6, 21), date(2025, 6, 21))
+        }
+
+        assert {demand(n) for n in days.values()} == {np.exp(0.7)}
+        assert demand((date(2024, 12, 31) - start).days) == pytest.approx(1.0)
 
 
 class TestExport:

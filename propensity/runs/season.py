@@ -1,0 +1,87 @@
+"""
+The season as a run follows it: the shift of log-odds that evaluated weeks call for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from propensity.learning import season
+from propensity.learning.season import EvaluatedWeek, LevelDifference
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.runs.run import Run
+
+
+def log_odds_shift(run: Run, version: int) -> float | None:
+    """
+    Return the shift of log-odds for the run's week, and put it into the log line.
+
+    Only what was known on the as-of date counts, so that a rerun has the same shift:
+    weeks that had ended, and as final only such as were mature.
+
+    Args:
+        run: The run.
+        version: The model that scores.
+
+    Returns:
+        None where too little is known, or the setting turns the shift off.
+    """
+    bound = run.settings.maximum_log_odds_shift
+    if not bound:
+        return None
+    weeks = season.of_version(
+        _evaluated_weeks(run), _level_differences(run), version=version
+    )
+    shift = season.shift(
+        weeks,
+        week=run.as_of,
+        horizon_days=run.timeframe.horizon_days,
+        minimum_conversions=run.settings.minimum_conversions,
+        bound=bound,
+    )
+    run.log_fields["log_odds_shift"] = shift
+    return shift
+
+
+def _evaluated_weeks(run: Run) -> list[EvaluatedWeek]:
+    timeframe = run.timeframe
+    rows = run.warehouse.rows(
+        statement("season_weeks"),
+        {
+            "use_case": run.use_case.name,
+            "since": run.as_of - season.MEMORY * timeframe.horizon,
+            "until": run.as_of - timeframe.horizon,
+            "final_until": timeframe.newest_matured(today=run.as_of),
+            "horizon_days": timeframe.horizon_days,
+        },
+    )
+    return [
+        EvaluatedWeek(
+            week=row["week"],
+            model_version=row["model_version"],
+            log_odds=row["log_odds"],
+            standard_error=row["standard_error"],
+            conversions=row["conversions"],
+            others=row["users"] - row["conversions"],
+            is_final=row["is_final"],
+            late=row["late"],
+        )
+        for row in rows
+    ]
+
+
+def _level_differences(run: Run) -> list[LevelDifference]:
+    rows = run.warehouse.rows(
+        statement("level_differences"),
+        {"use_case": run.use_case.name, "as_of": run.as_of},
+    )
+    return [
+        LevelDifference(
+            model_version=row["model_version"],
+            compared_version=row["compared_version"],
+            log_odds=row["log_odds"],
+        )
+        for row in rows
+    ]

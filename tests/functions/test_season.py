@@ -1,0 +1,343 @@
+"""
+The season across functions, on emulators: 03 measures it, 01 follows it.
+
+Evaluated weeks are written as 03 would have written them; one story has 03 write them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from propensity import tables
+from propensity.edges.columns import record
+from propensity.learning import season
+from tests import shop
+from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.test_model_evaluation import MONDAY, published, shop_of
+from tests.shop import DAY, WEEK, event, purchase
+
+__all__ = ["shop_of"]
+
+OFF = {"PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT": "0"}
+
+
+def evaluated(place: Place, week: date, log_odds: float, **more: Any) -> None:
+    """Write a final row of a week that lacked these log-odds."""
+    row = {
+        "use_case": "ga4_purchase",
+        "week": week,
+        "model_version": 0,
+        "week_end": week + WEEK,
+        "prediction_as_of": week,
+        "status": "final",
+        "outcome": "evaluated",
+        "evaluated_at": datetime(2026, 4, 27, tzinfo=UTC),
+        "users": 4_000,
+        "conversions": 400,
+        "residual_log_odds": log_odds,
+        "residual_standard_error": 0.05,
+        **more,
+    }
+    place.warehouse.write(tables.EVALUATION, record(row, tables.EVALUATION))
+
+
+def history(place: Place, as_of: date) -> dict[str, tuple[float, int, float | None]]:
+    """Probability, percentile and shift of every user of a publication."""
+    rows = place.rows(
+        "SELECT user_id, probability, percentile, log_odds_shift "
+        "FROM ma_predictions_history WHERE as_of = @day",
+        day=as_of,
+    )
+    return {
+        row["user_id"]: (row["probability"], row["percentile"], row["log_odds_shift"])
+        for row in rows
+    }
+
+
+@pytest.fixture(scope="module")
+def unshifted(new_place, enthrone) -> dict[str, tuple[float, int, float | None]]:
+    """The publication of a week of which nothing was evaluated before."""
+    place = enthrone(new_place())
+    assert place.run("predictions", LATER)["log_odds_shift"] is None
+    return history(place, LATER)
+
+
+class TestPublishing:
+    def test_adds_the_shift_to_the_log_odds_of_all_users(
+        self, enthroned, unshifted, logged
+    ):
+        """Ranks stay; history, table, answer and log line have the shift."""
+        evaluated(enthroned, TRAINED, 0.7)
+        logged()
+        answer = enthroned.run("predictions", LATER)
+        [line] = logged()
+        found, by = history(enthroned, LATER), answer["log_odds_shift"]
+        current = enthroned.rows("SELECT * FROM ma_predictions_table")
+
+        assert 0.3 < by < 0.7
+        assert line["log_odds_shift"] == by
+        assert found.keys() == unshifted.keys()
+        for user, (probability, percentile, shift) in found.items():
+            before = np.array([unshifted[user][0]])
+            assert probability == season.apply(before, by)[0]
+            assert (percentile, shift) == (unshifted[user][1], by)
+        assert {row["log_odds_shift"] for row in current} == {by}
+        assert {row["user_id"]: row["probability"] for row in current} == {
+            user: probability for user, (probability, *_) in found.items()
+        }
+        assert answer["mean_probability"] == pytest.approx(
+            np.mean([probability for probability, *_ in found.values()])
+        )
+
+    def test_without_an_evaluation_is_what_the_model_gave(self, unshifted):
+        """Nothing is known: no shift, and null says so."""
+        assert {shift for *_, shift in unshifted.values()} == {None}
+
+    def test_is_what_the_model_gave_where_the_setting_turns_it_off(
+        self, enthroned, unshifted, logged
+    ):
+        """Bit for bit, whatever was evaluated; the table is not even read."""
+        evaluated(enthroned, TRAINED, 0.7)
+        answer = enthroned.with_settings(**OFF).run("predictions", LATER)
+
+        assert answer["log_odds_shift"] is None
+        assert history(enthroned, LATER) == unshifted
+        assert "log_odds_shift" not in logged()[-1]
+
+    def test_is_left_out_while_few_conversions_are_known(self, enthroned, unshifted):
+        """Nine in all remembered weeks, where the setting wants ten."""
+        evaluated(enthroned, TRAINED - WEEK, 0.7, conversions=4)
+        evaluated(enthroned, TRAINED, 0.7, conversions=5)
+        answer = enthroned.run("predictions", LATER)
+
+        assert answer["log_odds_shift"] is None
+        assert history(enthroned, LATER) == unshifted
+
+    @pytest.mark.parametrize("sign", [1, -1])
+    def test_is_bounded(self, enthroned, sign):
+        """By the setting, in either direction."""
+        evaluated(enthroned, TRAINED, sign * 4.0, residual_standard_error=0.01)
+        tight = enthroned.with_settings(PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT="0.25")
+
+        assert tight.run("predictions", LATER)["log_odds_shift"] == sign * 0.25
+
+    @pytest.mark.parametrize(
+        "row",
+        [
+            {"outcome": "one_class", "residual_log_odds": None},
+            {"outcome": "no_predictions", "model_version": -1},
+            {"is_shadow": True},
+            {"use_case": "first_day_churn"},
+            {"prediction_as_of": TRAINED - WEEK},
+            {"week": LATER, "week_end": LATER + WEEK, "prediction_as_of": LATER},
+            {"model_version": 7},
+        ],
+        ids=[
+            "one class",
+            "nothing published",
+            "a shadow",
+            "another use case",
+            "probabilities of a week before",
+            "a week that is not over",
+            "a version that was never compared",
+        ],
+    )
+    def test_does_not_follow_what_says_nothing_of_it(self, enthroned, row):
+        """Each of them beside nothing else: no shift."""
+        evaluated(enthroned, **{"week": TRAINED, "log_odds": 0.7, **row})
+
+        assert enthroned.run("predictions", LATER)["log_odds_shift"] is None
+
+
+class TestPointInTime:
+    def test_reruns_have_the_shift_of_the_first_run(self, enthroned):
+        """Labels that came late made the week final since; they were not known then.
+        Later weeks were not, either."""
+        known = {
+            "provisional_log_odds": 0.5,
+            "provisional_standard_error": 0.06,
+            "provisional_conversions": 380,
+        }
+        evaluated(enthroned, TRAINED, 0.5, **known, status="provisional",
+                  residual_standard_error=0.06, conversions=380)  # fmt: skip
+        first = enthroned.run("predictions", LATER)
+        before = history(enthroned, LATER)
+        enthroned.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
+        evaluated(enthroned, TRAINED, 0.7, **known)
+        evaluated(enthroned, LATER, -0.9)
+        again = enthroned.run("predictions", LATER)
+        later = enthroned.run("predictions", LATER + WEEK)
+
+        assert again["log_odds_shift"] == first["log_odds_shift"]
+        assert history(enthroned, LATER) == before
+        assert later["log_odds_shift"] < 0
+
+    def test_a_week_that_was_mature_counts_as_final(self, enthroned):
+        """Ten days after its first day its labels were known."""
+        known = {"provisional_log_odds": -0.5, "provisional_standard_error": 0.05,
+                 "provisional_conversions": 400}  # fmt: skip
+        evaluated(enthroned, TRAINED - WEEK, 0.7, **known)
+
+        assert enthroned.run("predictions", LATER)["log_odds_shift"] > 0.3
+
+    def test_labels_that_come_late_are_expected(self, enthroned):
+        """They added 0.3 to the week before, and will to the newest."""
+        early = {"provisional_standard_error": 0.05, "provisional_conversions": 300}
+        evaluated(enthroned, TRAINED - WEEK, 0.0, provisional_log_odds=-0.3, **early)
+        evaluated(enthroned, TRAINED, -0.3, provisional_log_odds=-0.3, **early,
+                  status="provisional")  # fmt: skip
+
+        shift = enthroned.run("predictions", LATER)["log_odds_shift"]
+        assert shift == pytest.approx(0.0, abs=1e-9)
+
+
+class TestVersions:
+    @pytest.fixture
+    def newer(self, enthroned) -> Callable[[float | None], Place]:
+        """A second version that serves: the first one's files under another number."""
+
+        def make(level_difference: float | None) -> Place:
+            enthroned.warehouse.execute(
+                "INSERT INTO ma_model_training_metadata SELECT * REPLACE ("
+                "model_version + 1 AS model_version, DATE_ADD(as_of, INTERVAL 7 DAY) "
+                "AS as_of, 0 AS compared_version) FROM ma_model_training_metadata"
+            )
+            if level_difference is not None:
+                enthroned.warehouse.execute(
+                    "UPDATE ma_model_training_metadata SET level_difference = @level "
+                    "WHERE model_version = 1",
+                    {"level": level_difference},
+                )
+            enthroned.registry.promote(
+                1, model_sha256="", at=datetime(2026, 4, 27, tzinfo=UTC), instead_of=0
+            )
+            return enthroned
+
+        return make
+
+    def test_carry_over_what_the_new_one_has_not_learned(self, newer):
+        """The old one lacked 0.7; the new one stands 0.4 higher on the same rows."""
+        place = newer(0.4)
+        evaluated(place, TRAINED, 0.7)
+        answer = place.run("predictions", LATER)
+
+        assert answer["model_version"] == 1
+        assert 0.05 < answer["log_odds_shift"] < 0.3
+
+    def test_that_were_not_compared_begin_anew(self, newer):
+        """Trained before levels were recorded: no shift until its own week."""
+        place = newer(None)
+        evaluated(place, TRAINED, 0.7)
+
+        assert place.run("predictions", LATER)["log_odds_shift"] is None
+
+    def test_record_their_difference_of_levels(self, enthroned):
+        """Training writes it beside the comparison with the champion."""
+        answer = enthroned.run("model_training", LATER)
+        [row] = enthroned.rows(
+            "SELECT * FROM ma_model_training_metadata WHERE model_version = 1"
+        )
+
+        assert answer["model_version"] == 1
+        assert row["compared_version"] == 0
+        assert abs(row["level_difference"]) < 1
+
+
+class TestGuard:
+    def test_is_not_tripped_by_the_season(self, enthroned):
+        """Means that double by the shift alone are no jump of the scores."""
+        enthroned.run("predictions", TRAINED)
+        evaluated(enthroned, TRAINED, 2.0, residual_standard_error=0.02)
+        evaluated(enthroned, TRAINED - WEEK, 2.0, residual_standard_error=0.02)
+        loose = enthroned.with_settings(PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT="2")
+        answer = loose.run("predictions", LATER)
+        after = loose.with_settings(**OFF).run("predictions", LATER)
+
+        assert answer["log_odds_shift"] > 1.5
+        assert answer["score_shift"] == pytest.approx(after["score_shift"], abs=1e-9)
+
+    def test_is_not_blinded_by_the_season(self, enthroned):
+        """Scores that jumped are refused even where the shift brings them back."""
+        enthroned.with_settings(**OFF).run("predictions", TRAINED)
+        # The last publication is one of scores that were much lower, shifted up.
+        enthroned.warehouse.execute(
+            "UPDATE ma_predictions_history SET log_odds_shift = 2.0 WHERE TRUE"
+        )
+        answer = enthroned.post("predictions", {"as_of": LATER})
+
+        assert (answer.status_code, answer.json["error"]) == (409, "score_shift")
+        detail = answer.json["detail"]
+        assert detail["mean_before"] < 0.5 * detail["mean_now"]
+
+
+class TestStory:
+    def test_of_a_shop_that_sells_more_than_the_model_expects(self, enthroned):
+        """03 measures what was published; 01 follows; 03 measures what it published."""
+        enthroned.run("predictions", TRAINED)
+        # As if the model knew nothing of a season: its odds are those before it.
+        rows = enthroned.rows("SELECT * FROM ma_predictions_history")
+        low = season.apply(np.array([row["probability"] for row in rows]), -0.8)
+        for row, probability in zip(rows, low, strict=True):
+            enthroned.warehouse.execute(
+                "UPDATE ma_predictions_history SET probability = @probability "
+                "WHERE user_id = @user",
+                {"probability": float(probability), "user": row["user_id"]},
+            )
+        first = enthroned.run("model_evaluation", LATER)
+        [week] = [row for row in first["weeks"] if row["week"] == str(TRAINED)]
+        followed = enthroned.run("predictions", LATER)
+        second = enthroned.run("model_evaluation", LATER + WEEK)
+        [final, newest] = second["weeks"]
+
+        assert week["log_odds_shift"] is None
+        assert week["residual_log_odds"] == pytest.approx(0.8, abs=0.8)
+        assert week["provisional_log_odds"] == week["residual_log_odds"]
+        assert week["provisional_conversions"] == week["conversions"]
+        assert followed["log_odds_shift"] > 0
+        assert (final["status"], newest["week"]) == ("final", str(LATER))
+        assert newest["log_odds_shift"] == followed["log_odds_shift"]
+        assert newest["mean_probability"] == pytest.approx(followed["mean_probability"])
+        kept = enthroned.rows(
+            "SELECT * FROM ma_model_evaluation WHERE week = @week", week=TRAINED
+        )
+        assert [row["provisional_log_odds"] for row in kept] == [
+            week["provisional_log_odds"]
+        ]
+
+
+class TestEvaluation:
+    def test_keeps_what_was_known_on_the_weeks_end(self, shop_of):
+        """Late labels change the figures; a rerun of 01 must not know of them."""
+        users = {f"u{number}": 0.1 for number in range(200)}
+        some = [purchase(f"u{number}", MONDAY + DAY) for number in range(15)]
+        place = shop_of([event("u1", MONDAY - DAY), *some])
+        published(place, MONDAY, users)
+        place.run("model_evaluation", MONDAY + WEEK)
+        late = [purchase(f"u{number}", MONDAY + DAY) for number in range(15, 20)]
+        shop.load(place.workplace, [*some, *late])
+        place.run("model_evaluation", MONDAY + WEEK + 3 * DAY)
+        [row] = place.rows("SELECT * FROM ma_model_evaluation WHERE week = @week",
+                           week=MONDAY)  # fmt: skip
+
+        assert (row["status"], row["conversions"]) == ("final", 20)
+        assert row["provisional_conversions"] == 15
+        # From 20 of 200 expected to 15 that came, and to 20.
+        assert row["residual_log_odds"] == pytest.approx(0.0, abs=1e-9)
+        lower = np.log(15 / 185) - np.log(0.1 / 0.9)
+        assert row["provisional_log_odds"] == pytest.approx(lower)
+        assert row["provisional_standard_error"] > row["residual_standard_error"]
+
+    def test_of_one_class_has_no_residual(self, shop_of):
+        """Nobody bought: no shift of log-odds says so."""
+        place = shop_of([event("u1", MONDAY - DAY)])
+        published(place, MONDAY, {f"u{number}": 0.1 for number in range(20)})
+        place.run("model_evaluation", MONDAY + WEEK)
+        [row] = place.rows("SELECT * FROM ma_model_evaluation")
+
+        assert row["outcome"] == "one_class"
+        assert row["residual_log_odds"] is row["provisional_log_odds"] is None

@@ -1,0 +1,331 @@
+"""
+The season, specified: shifts of log-odds that keep ranks, and how far to trust weeks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from propensity.learning import metrics, season
+from propensity.learning.metrics import grouped
+from propensity.learning.season import EvaluatedWeek, LevelDifference
+
+QUICK = settings(deadline=None, max_examples=200)
+MONDAY = date(2026, 3, 2)
+HORIZON = 7
+
+PROBABILITIES = st.lists(
+    st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=30
+).map(np.array)
+SHIFTS = st.floats(-3, 3)
+
+
+def drawn(users: int, *, shift: float, seed: int = 0) -> metrics.Outcomes:
+    """Users whose true log-odds are a shift above their probabilities."""
+    random = np.random.default_rng(seed)
+    probability = np.maximum(np.round(random.beta(1, 12, users), 4), 1e-4)
+    label = random.random(users) < season.apply(probability, shift)
+    return metrics.outcomes(probability, label.astype(int))
+
+
+def week(
+    ago: int, log_odds: float, *, error: float = 0.05, version: int = 0, **more: int
+) -> EvaluatedWeek:
+    """An evaluated week, so many weeks before the one to predict."""
+    counts = {"conversions": 400, "others": 4_000, **more}
+    return EvaluatedWeek(
+        week=MONDAY - timedelta(days=HORIZON * ago),
+        model_version=version,
+        log_odds=log_odds,
+        standard_error=error,
+        **counts,
+    )
+
+
+def shift(*weeks: EvaluatedWeek, minimum: int = 20, bound: float = 1.0) -> float | None:
+    return season.shift(
+        weeks,
+        week=MONDAY,
+        horizon_days=HORIZON,
+        minimum_conversions=minimum,
+        bound=bound,
+    )
+
+
+class TestShifting:
+    def test_adds_to_the_log_odds(self):
+        """Odds of 1 to 9 times three are 3 to 9."""
+        [shifted] = season.apply(np.array([0.1]), np.log(3))
+
+        assert shifted == pytest.approx(0.25, abs=1e-15)
+
+    @pytest.mark.parametrize("nothing", [None, 0.0, -0.0])
+    @QUICK
+    @given(PROBABILITIES)
+    def test_by_nothing_gives_the_same_bits(self, nothing, probability):
+        """Where the season is off, what is published is what the model gave."""
+        assert season.apply(probability, nothing).tobytes() == probability.tobytes()
+
+    @QUICK
+    @given(PROBABILITIES, SHIFTS)
+    def test_keeps_every_rank(self, probability, by):
+        """None overtakes another, equal ones stay equal, and 0 and 1 stay."""
+        probability = np.concatenate([np.sort(probability), probability, [0.0, 1.0]])
+        shifted = season.apply(probability, by)
+        ascending = shifted[: len(probability) // 2 - 1]
+
+        assert np.all((shifted >= 0) & (shifted <= 1))
+        assert np.all(np.diff(ascending) >= 0)
+        assert list(shifted[-2:]) == [0.0, 1.0]
+        for same in probability:
+            assert len(set(shifted[probability == same])) == 1
+
+    @QUICK
+    @given(PROBABILITIES, SHIFTS)
+    def test_back_gives_the_probabilities_again(self, probability, by):
+        """Within 1e-12: so a publication says what its model had given."""
+        back = season.apply(season.apply(probability, by), -by)
+
+        assert back == pytest.approx(probability, abs=1e-12)
+
+    @QUICK
+    @given(PROBABILITIES, st.floats(0.01, 3))
+    def test_up_lowers_nobody(self, probability, by):
+        """The direction is the same for all."""
+        assert np.all(season.apply(probability, by) >= probability)
+        assert np.all(season.apply(probability, -by) <= probability)
+
+
+class TestResiduals:
+    @QUICK
+    @given(st.integers(0, 2**32), st.integers(2, 80), st.floats(-3, 3))
+    def test_make_the_expected_conversions_those_that_came(self, seed, users, by):
+        """Exactly: shifted by the residual, the mean is the base rate."""
+        random = np.random.default_rng(seed)
+        probability = np.round(random.random(users), 3)
+        label = random.random(users) < season.apply(probability, by)
+        observed = metrics.outcomes(probability, label.astype(int))
+        lacked = season.residual(observed)
+        assume(lacked is not None)
+        expected = season.apply(observed.probability, lacked.log_odds) @ observed.users
+
+        assert expected == pytest.approx(observed.conversions.sum(), abs=1e-7)
+
+    def test_are_those_of_a_logistic_regression(self):
+        """An intercept beside log-odds of weight 1; the error is the inverse root of
+        its information."""
+        observed = drawn(4_000, shift=0.5)
+        log_odds = np.log(observed.probability / (1 - observed.probability))
+        rows = np.concatenate([log_odds, log_odds])
+        labels = np.repeat([1, 0], len(log_odds))
+        weight = np.r_[observed.conversions, observed.users - observed.conversions]
+        movable = np.isfinite(rows) & (weight > 0)
+        # A column of ones that is penalised next to nothing, on an offset: by hand, as
+        # scikit-learn knows no offsets.
+        found = 0.0
+        for _ in range(50):
+            p = 1 / (1 + np.exp(-(rows[movable] + found)))
+            gap = weight[movable] @ (labels[movable] - p)
+            found += gap / (weight[movable] @ (p * (1 - p)))
+        lacked = season.residual(observed)
+
+        assert lacked.log_odds == pytest.approx(found, abs=1e-9)
+        information = weight[movable] @ (p * (1 - p))
+        assert lacked.standard_error == pytest.approx(information**-0.5, rel=1e-6)
+
+    def test_find_the_shift_that_was_there(self):
+        """Of 40,000 users, within four standard errors; and the error is honest."""
+        for truth in (-0.7, 0.0, 0.4, 1.1):
+            lacked = season.residual(drawn(40_000, shift=truth))
+
+            assert lacked.log_odds == pytest.approx(
+                truth, abs=4 * lacked.standard_error
+            )
+            assert lacked.standard_error < 0.03
+
+    def test_far_away_are_found_too(self):
+        """Probabilities of one in a billion, where half converted."""
+        observed = grouped(np.array([1e-9]), np.array([1e6]), np.array([5e5]))
+
+        assert season.residual(observed).log_odds == pytest.approx(
+            np.log(1e9), abs=1e-6
+        )
+
+    @pytest.mark.parametrize("rate", [0.0, 1.0], ids=["nobody", "everybody"])
+    def test_need_both_classes(self, rate):
+        """No shift makes a probability 0 or 1."""
+        observed = grouped(np.array([0.1, 0.2]), np.full(2, 9.0), np.full(2, 9 * rate))
+
+        assert season.residual(observed) is None
+
+    def test_leave_certain_probabilities_where_they_are(self):
+        """0 and 1 can not be moved: the others make up for what they miss."""
+        observed = grouped(
+            np.array([0.0, 0.5, 1.0]), np.full(3, 10.0), np.array([1.0, 4.0, 10.0])
+        )
+
+        assert season.residual(observed).log_odds == pytest.approx(0.0, abs=1e-12)
+
+    def test_of_certain_probabilities_alone_do_not_exist(self):
+        """Nothing can be moved."""
+        observed = grouped(np.array([0.0, 1.0]), np.full(2, 5.0), np.array([1.0, 4.0]))
+
+        assert season.residual(observed) is None
+
+
+class TestLevels:
+    def test_differ_by_what_a_newer_model_has_learned(self):
+        """Of the same rows, the shift that gives the champion the challenger's mean."""
+        champion = np.random.default_rng(0).beta(1, 9, 500)
+        weight = np.random.default_rng(1).choice([1.0, 3.0], 500)
+        challenger = np.random.default_rng(2).permutation(season.apply(champion, 0.3))
+        found = season.level_difference(challenger, champion, weight=weight)
+        shifted = season.apply(champion, found)
+
+        assert (shifted * weight).sum() == pytest.approx((challenger * weight).sum())
+        assert season.level_difference(
+            season.apply(champion, 0.3), champion, weight=weight
+        ) == pytest.approx(0.3)
+
+    def test_carry_weeks_from_one_version_to_another(self):
+        """What version 0 lacked, less what version 1 has learned of it."""
+        learned = LevelDifference(model_version=1, compared_version=0, log_odds=0.3)
+        [carried] = season.of_version([week(1, 0.5)], [learned], version=1)
+
+        assert carried.log_odds == pytest.approx(0.2)
+        assert carried.model_version == 1
+
+    def test_carry_weeks_back_and_over_several_versions(self):
+        """A version that is served again, and one that was never promoted between."""
+        differences = [
+            LevelDifference(model_version=1, compared_version=0, log_odds=0.3),
+            LevelDifference(model_version=2, compared_version=0, log_odds=-0.1),
+        ]
+        weeks = [week(1, 0.5, version=2), week(2, 0.1, version=1)]
+        at_0 = season.of_version(weeks, differences, version=0)
+        at_1 = season.of_version(weeks, differences, version=1)
+
+        assert [one.log_odds for one in at_0] == pytest.approx([0.4, 0.4])
+        assert [one.log_odds for one in at_1] == pytest.approx([0.1, 0.1])
+
+    def test_leave_out_weeks_of_a_version_that_was_never_compared(self):
+        """Nobody knows what it would have lacked."""
+        kept = season.of_version([week(1, 0.5), week(2, 0.5, version=4)], [], version=0)
+
+        assert [one.model_version for one in kept] == [0]
+
+
+class TestFollowing:
+    def test_nothing_known_is_no_shift(self):
+        """Before the first evaluation."""
+        assert shift() is None
+
+    def test_of_few_conversions_is_no_shift(self):
+        """Fewer than the minimum in all remembered weeks, of either label."""
+        few = week(1, 0.5, conversions=9), week(2, 0.5, conversions=10)
+        many = week(1, 0.5, conversions=9_990, others=5)
+
+        assert shift(*few, minimum=20) is None
+        assert shift(*few, minimum=19) is not None
+        assert shift(many, minimum=20) is None
+
+    def test_chance_moves_next_to_nothing(self):
+        """What noise explains is shrunk to less than a third."""
+        for noise in (-0.15, 0.1, 0.15):
+            assert abs(shift(week(1, noise, error=0.15))) < abs(noise) / 3
+
+    @pytest.mark.parametrize("factor", [1.5, 2.0, 0.5])
+    def test_a_step_is_followed_within_two_weeks(self, factor):
+        """One odd week may be over with it; a second one says that the odds moved."""
+        step = np.log(factor)
+        before = [week(ago, 0.0) for ago in range(3, 11)]
+        once = shift(week(1, step), week(2, 0.0), *before)
+        twice = shift(week(1, step), week(2, step), *before)
+
+        assert 0 < once / step < twice / step
+        assert twice / step > 0.85
+
+    def test_a_shop_with_odd_weeks_is_followed_slowly(self):
+        """Bank holidays of weeks ago: two high weeks are less of a proof."""
+        quiet = [week(ago, 0.0) for ago in range(3, 11)]
+        odd = [week(ago, 0.4 * (-1) ** ago) for ago in range(3, 11)]
+        newest = week(1, 0.4), week(2, 0.4)
+
+        assert shift(*newest, *odd) < 0.7 * shift(*newest, *quiet)
+
+    def test_more_conversions_are_believed_more(self):
+        """Of the same shift, the one of the larger week is followed further."""
+        errors = (0.4, 0.2, 0.1, 0.02)
+        by_size = [shift(week(1, 0.5, error=error)) for error in errors]
+
+        assert by_size == sorted(by_size)
+        assert by_size[0] < 0.1
+
+    def test_newer_weeks_count_more(self):
+        """Of two weeks that contradict each other."""
+        rising = shift(week(1, 0.4), week(2, 0.0))
+
+        assert rising > shift(week(1, 0.0), week(2, 0.4))
+
+    def test_expects_late_labels_as_they_came_before(self):
+        """A week that is not final seems 0.1 lower; final ones have shown it."""
+        steady = [replace(week(ago, 0.0), late=0.1) for ago in (2, 3, 4)]
+        early = replace(week(1, -0.1), is_final=False)
+        unknown = [week(ago, 0.0) for ago in (2, 3, 4)]
+
+        assert shift(early, *steady) == pytest.approx(0.0, abs=1e-12)
+        assert shift(early, *unknown) < 0
+
+    def test_is_bounded(self):
+        """However large the move, and in either direction."""
+        assert shift(week(1, 2.5, error=0.01), bound=0.4) == 0.4
+        assert shift(week(1, -2.5, error=0.01), bound=0.4) == -0.4
+        assert shift(week(1, 2.5, error=0.01), bound=0.0) is None
+
+    def test_counts_every_day_of_outcomes_once(self):
+        """Evaluations on seven days of one week are not seven weeks."""
+        newest = week(1, 0.3, error=0.2)
+        overlapping = [
+            EvaluatedWeek(
+                week=newest.week - timedelta(days=days),
+                model_version=0,
+                log_odds=0.3,
+                standard_error=0.2,
+                conversions=400,
+                others=4_000,
+            )
+            for days in range(1, 7)
+        ]
+
+        assert shift(newest, *overlapping) == shift(newest)
+
+    def test_remembers_the_newest_weeks_alone(self):
+        """Whatever was long ago."""
+        known = [week(ago, 0.2) for ago in range(1, season.MEMORY + 1)]
+        older = [week(ago, -2.0) for ago in range(season.MEMORY + 1, 30)]
+
+        assert shift(*known, *older) == shift(*known)
+
+    @QUICK
+    @given(
+        st.lists(
+            st.tuples(st.floats(-2, 2), st.floats(0.01, 2)), min_size=1, max_size=4
+        ),
+        st.randoms(use_true_random=False),
+    )
+    def test_is_symmetric_bounded_and_in_no_order(self, figures, random):
+        """Never beyond the largest week, the same for any order, and for both signs."""
+        weeks = [week(n + 1, y, error=se) for n, (y, se) in enumerate(figures)]
+        mirrored = [week(n + 1, -y, error=se) for n, (y, se) in enumerate(figures)]
+        found = shift(*weeks, bound=3.0)
+        shuffled = random.sample(weeks, len(weeks))
+
+        assert abs(found) <= max(abs(y) for y, _ in figures) + 1e-9
+        assert shift(*shuffled, bound=3.0) == pytest.approx(found, abs=1e-12)
+        assert shift(*mirrored, bound=3.0) == pytest.approx(-found, abs=1e-12)
