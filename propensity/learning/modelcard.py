@@ -13,13 +13,14 @@ import json
 import platform
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.learning import description
+from propensity.learning import cost, description
 from propensity.learning.report.page import training_page
 from propensity.registry.versions import HTML, JSON, PARQUET, Published, pickled
 from propensity.tables import EVENT, TRAINING_METADATA, USER
@@ -36,6 +37,10 @@ CARD = "card.json"
 REPORT = "report.html"
 
 _LIBRARIES = ("scikit-learn", "numpy", "pandas", "pyarrow", "joblib")
+
+_MONEY = {
+    column.name for column in TRAINING_METADATA.columns if column.type == "NUMERIC"
+}
 
 Card = dict[str, Any]
 
@@ -116,6 +121,7 @@ def card(
         ],
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
+        **_cost(trained),
         "outcomes": dict(trained.outcomes),
         "curves": dict(trained.curves),
         "baselines": [
@@ -127,6 +133,19 @@ def card(
         "dataset": description.describe(rows, use_case.features),
         "libraries": libraries(),
         "bytes_billed": bytes_billed,
+    }
+
+
+def _cost(trained: Trained) -> Card:
+    """Return what alerts cost, for models of events."""
+    if trained.costed is None:
+        return {}
+    figures = trained.costed.figures.items()
+    return {
+        "cost": {
+            name: float(figure) if isinstance(figure, Decimal) else figure
+            for name, figure in figures
+        }
     }
 
 
@@ -191,6 +210,15 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         published: Where its files are, and their checksums.
         seconds: From the request to now.
     """
+    row = _row(full, published, seconds=seconds)
+    return {
+        name: cost.money(value) if name in _MONEY and value is not None else value
+        for name, value in row.items()
+    }
+
+
+def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
+    """Return the row with money as in the card."""
     trained_at = datetime.fromisoformat(full["trained_at"])
     columns = {column.name for column in TRAINING_METADATA.columns}
     verdict = {key: value for key, value in full["verdict"].items() if key in columns}
@@ -219,6 +247,8 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),
         **full["quality"],
+        # Shipped models and older cards have none.
+        **full.get("cost", {}),
         "importance": json.dumps(full["importance"]),
         **verdict,
         "verdict": full["verdict"]["reason"],
@@ -246,7 +276,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "users", "base_rate", "mean_probability", "precision", "recall", "f1",
         "roc_auc", "pr_auc", "brier", "log_loss", "calibration_error",
     )  # fmt: skip
-    event_fields = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
+    event_fields = ("is_warm", "alerts", "cost", "outcomes") if full["outcomes"] else ()
     return {
         "model_version": full["model_version"],
         "promoted": full["verdict"]["promoted"],
@@ -256,6 +286,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "rows": full["rows"],
         "split": full["split"],
         "holdout": {name: quality.get(name) for name in figures},
-        **{name: full[name] for name in event_fields},
+        # Without a row held out nothing is known of the cost.
+        **{name: full.get(name, {}) for name in event_fields},
         "objects": dict(published.objects),
     }

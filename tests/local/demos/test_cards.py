@@ -185,7 +185,7 @@ class TestFigures:
         for row in rows[600:]:
             row.update(model_version=1)
         rows[310]["label"] = None
-        none, zero, one = by_version(rows, transactions, review_cost=5.0)
+        none, zero, one = by_version(rows, transactions, review_cost=5.0, thresholds={})
         label = transactions.is_fraud[600:]
         score = transactions.true_probabilities[600:]
 
@@ -202,21 +202,23 @@ class TestFigures:
     def test_a_slice_of_one_class_has_none(self, transactions):
         """Neither area, nor optimum, nor alerts; the table has dashes."""
         rows = [row for row in scored(transactions) if row["label"] == 0]
-        [found] = by_version(rows, transactions, review_cost=5.0)
+        [found] = by_version(rows, transactions, review_cost=5.0, thresholds={})
         line = version_table([found], []).splitlines()[-1].split()
 
         assert (found["roc_auc"], found["pr_auc"], found["optimum"]) == (None,) * 3
         assert found["frauds"] == 0
-        assert line[5:] == ["-"] * 6
+        assert line[5:] == ["-"] * 8
 
     def test_nothing_scored_gives_an_empty_table(self, transactions):
         """And no error."""
-        assert by_version([], transactions, review_cost=5.0) == []
+        assert by_version([], transactions, review_cost=5.0, thresholds={}) == []
         assert version_table([], []).splitlines()[0].split()[0] == "version"
 
     def test_the_table_names_algorithms(self, transactions):
         """Of what was trained now; of a version from before, that it is earlier."""
-        figures = by_version(scored(transactions), transactions, review_cost=5.0)
+        figures = by_version(
+            scored(transactions), transactions, review_cost=5.0, thresholds={}
+        )
         trained = [{"model_version": 0, "algorithm": "HalfSpaceTrees"}]
         row = version_table(figures, trained).splitlines()[-1].split()
         optimum = f"{transactions.optimum_roc_auc():.3f}"
