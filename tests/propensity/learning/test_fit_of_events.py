@@ -535,6 +535,7 @@ class TestPage:
             bytes_billed=0,
         )
         page = training_page(json.loads(json.dumps(card, default=str)))
+        assert ("Alerts of the baseline" in page) == (label is None)
         words = page[page.index("<main>") :].lower()
 
         assert "user" not in words
@@ -545,3 +546,42 @@ class TestPage:
         assert ("could not be measured" in page) == (label is not None)
         assert "None" not in page
         assert "nan" not in words.replace("finance", "")
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({}, "save 90.10 of 130.15 (69.2%)"),
+            (
+                {"saved": -300.0, "saved_share": -30.0},
+                "cost 300.00 more than they bring",
+            ),
+            ({"alert_threshold": 2.0, "saved": 0.0}, "so there are no alerts"),
+        ],
+        ids=["saved", "lost", "no alerts"],
+    )
+    def test_says_what_alerts_save_or_lose(self, changed, words):
+        """In money and as a share, a loss as what it is."""
+        card = {
+            "use_case": "card_fraud",
+            "quality": {"users": 9, "conversions": 2},
+            "outcomes": {"known": 9},
+            "cost": {
+                "review_cost": 5.0,
+                "alert_threshold": 0.5,
+                "alerted": 2,
+                "alerted_conversions": 1,
+                "cost": 40.05,
+                "cost_without": 130.15,
+                "saved": 90.1,
+                "saved_low": -20.0,
+                "saved_high": 200.0,
+                "saved_share": 90.1 / 130.15,
+                "baseline_saved": 1.0,
+                **changed,
+            },
+        }
+        page = training_page(card)
+
+        assert words in page
+        assert "−20.00 to 200.00" in page
+        assert "That rests on 2 events of label 1." in page
