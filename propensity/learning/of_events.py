@@ -331,6 +331,8 @@ def savings(policy: Policy, low: Decimal | None, high: Decimal | None) -> str:
     """
     saved, without = policy.saved, written(policy.cost_without)
     frauds = _frauds(policy.frauds)
+    if not policy.alerts:
+        return f"on {frauds} it has no alerts, and saves nothing of {without}"
     claim = (
         f"its alerts save {written(saved)} of {without}"
         if saved >= 0

@@ -216,6 +216,12 @@ class TestWords:
             "on 0 frauds looking costs 15.00 more than it brings"
         )
 
+    def test_say_that_there_are_no_alerts(self):
+        """No figure looks like one that was reached."""
+        assert self.of([10.0, 20.0], [0, 0], 0) == (
+            "on 2 frauds it has no alerts, and saves nothing of 30.00"
+        )
+
     def test_say_that_no_alert_pays(self):
         """By how many frauds that was found, which may be none."""
         sets = drawn(300, frauds=9, strengths=(2.0,))
