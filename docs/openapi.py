@@ -115,6 +115,7 @@ _NUMBERS: Mapping[str, Schema] = {
     "STRING": {"type": ["string", "null"]},
     "INT64": {"type": ["integer", "null"]},
     "FLOAT64": {"type": ["number", "null"]},
+    "NUMERIC": {"type": ["number", "null"]},
     "BOOL": {"type": ["boolean", "null"]},
     "DATE": {"type": ["string", "null"], "format": "date"},
     "TIMESTAMP": {"type": ["string", "null"], "format": "date-time"},
@@ -490,7 +491,7 @@ def _of_runs() -> Schema:
         "evaluation_missing": _FLAG,
     }
     # Of a use case whose rows are events.
-    of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "outcomes": {}}
+    of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "cost": {}, "outcomes": {}}
     return {
         "Run": _object(
             {

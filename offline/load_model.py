@@ -358,7 +358,11 @@ def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> No
             "compared_version": instead,
             "is_compared": False,
             "has_log_loss": False,
+            "has_pr_auc": False,
+            "has_cost": False,
             "roc_auc": nothing,
             "log_loss": nothing,
+            "pr_auc": nothing,
+            "cost": nothing,
         },
     )

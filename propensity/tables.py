@@ -85,6 +85,29 @@ _SELECTION = (
     *_interval("lift_at_budget", "Lift of the budget"),
 )
 
+# What alerts of events cost; null for models of users.
+_COST = (
+    Column("review_cost", "NUMERIC", "Cost of an alert's review, as set"),
+    Column(
+        "alert_threshold",
+        "FLOAT64",
+        "Score from which an event is an alert: the cheapest on the rows chosen on; "
+        "above 1 for no alerts, where none paid",
+    ),
+    Column("alerted", "INT64", "Rows at or above it"),
+    Column("alerted_conversions", "INT64", "Label 1 among these"),
+    Column("cost", "NUMERIC", "Reviews of these, and amounts of label 1 below it"),
+    Column("cost_without", "NUMERIC", "Without an alert: amounts of all label 1"),
+    Column(
+        "saved",
+        "NUMERIC",
+        "cost_without less cost; negative where looking cost more than it brought",
+    ),
+    Column("saved_low", "NUMERIC", "saved: lower end of its 95% interval"),
+    Column("saved_high", "NUMERIC", "saved: upper end of its 95% interval"),
+    Column("saved_share", "FLOAT64", "saved over cost_without; null without losses"),
+)
+
 TRAINING_METADATA = Table(
     name="ma_model_training_metadata",
     description="One row per model version: how it was trained and what it achieved",
@@ -117,6 +140,8 @@ TRAINING_METADATA = Table(
         Column("candidates", "STRING", "Every candidate's figures, JSON"),
         *_QUALITY,
         *_SELECTION,
+        *_COST,
+        Column("baseline_saved", "NUMERIC", "saved, by alerts of the baseline"),
         Column("importance", "STRING", "Permutation importance by feature, JSON"),
         Column("promoted", "BOOL", "Whether it became the champion"),
         Column("verdict", "STRING", "Why, or why not"),
@@ -130,6 +155,11 @@ TRAINING_METADATA = Table(
             "FLOAT64",
             "Log-odds that give that champion this version's mean, on the same rows",
         ),
+        Column("pr_auc_difference", "FLOAT64", "PR AUC less that champion's"),
+        *_interval("pr_auc_difference", "Difference of PR AUC"),
+        Column("cost_difference", "NUMERIC", "cost less that champion's"),
+        Column("cost_difference_low", "NUMERIC", "Lower end of its 95% interval"),
+        Column("cost_difference_high", "NUMERIC", "Upper end of its 95% interval"),
         Column("features", "STRING", "Feature names and types, JSON"),
         Column("statement_parameters", "STRING", "The use case's own, as set, JSON"),
         Column("model_object", "STRING", "Object name of the model"),
@@ -229,6 +259,7 @@ EVALUATION = Table(
             ),
         ),
         *_SEASON,
+        *_COST,
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),

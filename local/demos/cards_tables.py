@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from local.demos.calls import aligned
 from local.demos.cards_online import Online, Say
 from local.demos.cards_plan import Plan, is_truth, moment_of
+from local.generators.cards.cards import Cards
 from local.generators.cards.transactions import USE_CASE, Transactions
 from local.generators.delivery import Delivery
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import metrics
+from propensity.learning import cost, metrics, of_events
 from propensity.statements import statement
 
 # Of the transactions that somebody may look at.
@@ -118,8 +119,13 @@ def show(
         scores,
         played.plan.transactions,
         review_cost=warehouse.settings.alert_review_cost,
+        thresholds={
+            training["model_version"]: training.get("cost", {}).get("alert_threshold")
+            for training in played.trainings
+        },
     )
     say("\n" + version_table(figures, played.trainings))
+    say(savings_text(figures))
     say(optimum_text(played.plan.transactions))
     first, last = (moment_of(played.plan.transactions, row).date() for row in (0, -1))
     days = [row for row in evaluated["weeks"] if str(first) <= row["week"] <= str(last)]
@@ -158,6 +164,7 @@ def by_version(
     transactions: Transactions,
     *,
     review_cost: float,
+    thresholds: Mapping[int, float | None],
 ) -> list[dict[str, Any]]:
     """
     Return figures of every version that scored first, on transactions of known truth.
@@ -166,11 +173,13 @@ def by_version(
         scores: Rows of ``first_scores.sql``.
         transactions: All of them, by which the optimum of the same rows is known.
         review_cost: Of one alert.
+        thresholds: By version, the score from which training found alerts cheapest.
 
     Returns:
         By version, -1 for none: ``scored``, ``known``, ``frauds``, ``roc_auc``,
-        ``pr_auc``, ``optimum``, ``alerts``. Areas are None where all known rows are of
-        one class, or where nothing gave scores.
+        ``pr_auc``, ``optimum``, ``alerts``, ``policy``. Areas are None where all known
+        rows are of one class, or where nothing gave scores; the policy, of the alerts
+        at the threshold, also where there is none.
     """
     place = {transaction: row for row, transaction in enumerate(transactions.ids)}
     rows = []
@@ -189,6 +198,7 @@ def by_version(
             "pr_auc": None,
             "optimum": transactions.optimum_roc_auc(is_mine),
             "alerts": [],
+            "policy": None,
         }
         if known and all(row["score"] is not None for row in known):
             score = np.array([row["score"] for row in known], dtype=float)
@@ -196,13 +206,19 @@ def by_version(
             observed = metrics.outcomes(score, label)
             entry["roc_auc"] = metrics.roc_auc(observed)
             entry["pr_auc"] = metrics.pr_auc(observed)
+            amount = transactions.amounts[chosen_rows]
             entry["alerts"] = metrics.alerts(
-                score,
-                label,
-                transactions.amounts[chosen_rows],
-                review_cost=review_cost,
-                rates=ALERTS,
+                score, label, amount, review_cost=review_cost, rates=ALERTS
             )
+            threshold = thresholds.get(version)
+            if threshold is not None:
+                at = cost.Stakes(
+                    is_fraud=label == 1,
+                    amount=cost.amounts(amount),
+                    weight=np.ones(len(label)),
+                    review_cost=review_cost,
+                )
+                entry["policy"] = cost.policy(score >= threshold, at)
         rows.append(entry)
     return rows
 
@@ -218,17 +234,13 @@ def version_table(
     cells = [
         [
             *("version", "algorithm", "scored", "truth known", "frauds"),
-            *("ROC AUC", "optimum", "PR AUC", *rates, "saved"),
+            *("ROC AUC", "optimum", "PR AUC", *rates),
+            *(f"saved by {ALERTS[-1]:.0%}", "alerts", "saved"),
         ]
     ]
     for row in figures:
         alerts = row["alerts"] or [{}] * len(ALERTS)
-        best = alerts[-1]
-        saved = (
-            None
-            if best.get("cost") is None
-            else 1 - best["cost"] / max(best["cost_without"], 1e-9)
-        )
+        most, policy = alerts[-1], row["policy"]
         cells.append(
             [
                 str(row["version"]),
@@ -236,10 +248,40 @@ def version_table(
                 *(f"{row[name]:,}" for name in ("scored", "known", "frauds")),
                 *(shown(row[name]) for name in ("roc_auc", "optimum", "pr_auc")),
                 *(shown(alert.get("recall"), "{:.0%}") for alert in alerts),
-                shown(saved, "{:.0%}"),
+                saved_cell(most.get("cost_without"), most.get("cost")),
+                *(
+                    ("-", "-")
+                    if policy is None
+                    else (
+                        f"{policy.alerts:,.0f}",
+                        saved_cell(float(policy.cost_without), float(policy.cost)),
+                    )
+                ),
             ]
         )
     return aligned(cells)
+
+
+def saved_cell(without: float | None, cost: float | None) -> str:
+    """Return what alerts save, and its share of all losses where there are any."""
+    if without is None or cost is None:
+        return "-"
+    saved = without - cost
+    return f"{saved:,.0f}" + (f" ({saved / without:,.0%})" if without else "")
+
+
+def savings_text(figures: Sequence[Mapping[str, Any]]) -> str:
+    """Return a line for each version: what its alerts save, and how sure that is."""
+    lines = []
+    for row in figures:
+        policy: cost.Policy | None = row["policy"]
+        if policy is not None:
+            low, high = policy.interval(seed=Cards.seed) or (None, None)
+            words = of_events.savings(policy, low, high)
+            lines.append(f"version {row['version']}: {words}")
+    return "\n".join(
+        ["At the thresholds that training chose:", *(lines or ["no version has one"])]
+    )
 
 
 def shown(figure: float | None, form: str = "{:.3f}") -> str:

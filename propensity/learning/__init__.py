@@ -5,6 +5,7 @@ Read in this order. Nothing here reads or writes outside the process.
 
 - ``data``: the rows of a training, split by time
 - ``preprocessor``: from features to numbers
+- ``trees``: Half-Space Trees, which need no label
 - ``fit``: fit the candidates, choose, calibrate and measure
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
@@ -12,6 +13,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``thresholds``: figures from a threshold on, and of the best of a budget;
   ``selection``: the threshold that a training finds
 - ``season``: how far the odds of all users have moved, and probabilities that follow
+- ``cost``: what alerts cost and save; ``of_events``: models chosen and judged by it
 - ``gate``: whether a new version becomes the champion
 - ``modelcard``: the record of a version: row, card, files
 - ``description``: the figures of a data set

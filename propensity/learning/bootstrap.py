@@ -46,6 +46,13 @@ _INTERVALS: Mapping[str, Callable[[Outcomes], float | None]] = {
     "calibration_error": calibration_error,
 }
 
+# Figures by which two scores of the same rows are compared.
+_PAIRED: Mapping[str, Callable[[Outcomes], float | None]] = {
+    "roc_auc": roc_auc,
+    "log_loss": log_loss,
+    "pr_auc": pr_auc,
+}
+
 # Figures at a threshold that have an interval, too.
 _CALLS = ("precision", "recall", "f1")
 
@@ -282,7 +289,7 @@ def paired_differences(
     seed: int,
 ) -> dict[str, Difference]:
     """
-    Compare two scores of the same rows: ``roc_auc`` and ``log_loss``.
+    Compare two scores of the same rows: ``roc_auc``, ``log_loss`` and ``pr_auc``.
 
     Both are resampled together, so that what is common to them cancels out.
 
@@ -297,17 +304,19 @@ def paired_differences(
     sides = [np.unique(score, return_inverse=True) for score in (challenger, champion)]
     positive = np.asarray(label) == 1
 
-    def figures(drawn: Floats) -> tuple[float, float] | None:
+    def figures(drawn: Floats) -> tuple[float, ...] | None:
         each = []
         for distinct, group in sides:
             users = summed(group, drawn, len(distinct))
             conversions = summed(group, np.where(positive, drawn, 0.0), len(distinct))
             seen = Outcomes(distinct, users, np.minimum(conversions, users))
-            each.append((roc_auc(seen), log_loss(seen)))
-        (area, loss), (other_area, other_loss) = each
-        if area is None or other_area is None or loss is None or other_loss is None:
-            return None
-        return area - other_area, loss - other_loss
+            each.append([measure(seen) for measure in _PAIRED.values()])
+        gaps = [
+            one - other
+            for one, other in zip(*each, strict=True)
+            if one is not None and other is not None
+        ]
+        return tuple(gaps) if len(gaps) == len(_PAIRED) else None
 
     whole = figures(weights)
     if whole is None:
@@ -318,7 +327,7 @@ def paired_differences(
         if drawn is not None:
             resamples.append(drawn)
     differences = {}
-    for place, name in enumerate(("roc_auc", "log_loss")):
+    for place, name in enumerate(_PAIRED):
         low, high = _interval([figure[place] for figure in resamples])
         differences[name] = Difference(
             whole[place],

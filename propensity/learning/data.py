@@ -41,10 +41,11 @@ class Kind:
 
     Attributes:
         noun: The word for rows in a verdict.
-        compared: The figures that decide between challenger and champion. A model of
-            events may give anomaly scores, which have no log loss.
+        compared: The figures that decide between challenger and champion, of users.
         unusable: The verdict's words for a champion without scores.
-        has_alerts: Whether people review the highest scores.
+        has_alerts: Whether people review the highest scores, so that models are chosen
+            and judged by the cost of alerts. They may give anomaly scores, which have
+            no log loss.
     """
 
     noun: str
@@ -60,7 +61,7 @@ OF_USERS = Kind(
     has_alerts=False,
 )
 OF_EVENTS = Kind(
-    noun="events", compared=("roc_auc",), unusable="gives no scores of", has_alerts=True
+    noun="events", compared=(), unusable="gives no scores of", has_alerts=True
 )
 
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import (
     ExtraTreesClassifier,
     HistGradientBoostingClassifier,
@@ -26,16 +25,22 @@ from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
 from propensity.errors import NotEnoughData, UseCaseError
-from propensity.learning import bootstrap, calibration, metrics, selection
-from propensity.learning.data import Kind, Parts, Slice, floats, labels
+from propensity.learning import (
+    bootstrap,
+    calibration,
+    metrics,
+    of_events,
+    selection,
+    trees,
+)
+from propensity.learning.data import Kind, Parts, Slice
 from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.models.scoring import MeanOfModels, Scorer
 from propensity.settings import Settings
 from propensity.timeframe import Split
-from propensity.usecases import NUMBER, Candidate, UseCase, declaration
+from propensity.usecases import Candidate, UseCase, declaration
 
 Floats = NDArray[np.float64]
 
@@ -67,12 +72,17 @@ _FIGURES: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class FittedCandidate:
-    """A fitted candidate, with its figures on the rows to choose on."""
+    """
+    A fitted candidate, with its scores of the rows to choose on and their figures.
+
+    Without labelled rows to choose on, or from trees that are not warm, there are none.
+    """
 
     candidate: Candidate
     model: Any
     figures: Mapping[str, float | None]
     fit_s: float
+    score: Floats | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,8 @@ class Trained:
         sampling: Share of the source's rows that were read, by label.
         best_threshold: The one with the best F1 on the rows to choose on, if any.
         alerts: Recall and cost by alert rate; of events only.
+        costed: The cost of its alerts; of events with an amount only.
+        choosing: The labelled rows on which a threshold of alerts is chosen.
         outcomes: Numbers of rows with and without a label; of events only.
     """
 
@@ -116,6 +128,8 @@ class Trained:
     baseline_score: Floats = field(default_factory=lambda: np.empty(0))
     is_measured: bool = False
     alerts: Sequence[Mapping[str, float | None]] = ()
+    costed: of_events.Costed | None = None
+    choosing: Slice | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +176,11 @@ def train(
                 f"CONVERSIONS is {settings.minimum_conversions}, and no candidate of "
                 f"{use_case.name} does without"
             )
-        best = max(contenders, key=lambda each: each.fit.figures["roc_auc"] or 0.0)
+        best = (
+            _best_of_events(contenders, parts, use_case, settings)
+            if parts.kind.has_alerts
+            else max(contenders, key=lambda each: each.fit.figures["roc_auc"] or 0.0)
+        )
         model, method, losses = best.fit.model, "none", {}
         is_anomaly = isinstance(model, AnomalyModel)
         if not is_anomaly:
@@ -194,9 +212,26 @@ def train(
         best_threshold=threshold,
         is_anomaly=is_anomaly,
         is_warm=not is_anomaly or model.is_warm,
+        choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
         outcomes=parts.outcomes,
     )
     return _measure(trained, use_case, settings)
+
+
+def _best_of_events(
+    contenders: list[_Contender], parts: Parts, use_case: UseCase, settings: Settings
+) -> _Contender:
+    """Return the contender to take, and put the cost of each beside its figures."""
+    choice = of_events.choose(
+        [each.fit.score for each in contenders],
+        parts.choosing,
+        of_events.stakes(parts.choosing, use_case, settings),
+        seed=settings.seed,
+    )
+    for place, each in enumerate(contenders):
+        figures = {**each.fit.figures, "cost": choice.costs[place]}
+        contenders[place] = replace(each, fit=replace(each.fit, figures=figures))
+    return contenders[choice.place]
 
 
 def scores(scorer: Scorer, rows: pa.Table) -> Floats:
@@ -267,7 +302,11 @@ def _classifier(
     seen = metrics.outcomes(probability, choosing.label, weight=choosing.weight)
     figures = {name: measure(seen) for name, measure in _FIGURES.items()}
     return FittedCandidate(
-        candidate=candidate, model=model, figures=figures, fit_s=took
+        candidate=candidate,
+        model=model,
+        figures=figures,
+        fit_s=took,
+        score=probability,
     )
 
 
@@ -342,49 +381,19 @@ def _forest(
     seed: int,
 ) -> _Contender:
     """Fit Half-Space Trees on all rows in time order; figures are of labelled rows."""
-    numbers = [name for name, kind in use_case.features.items() if kind == NUMBER]
-    features = dict.fromkeys(numbers, NUMBER)
-    passing = ColumnTransformer([("numbers", "passthrough", numbers)])
-    usual = _thinned(rows, seed)
-    every = Slice(
-        rows=usual, label=np.zeros(len(usual), np.int8), weight=np.ones(len(usual))
-    )
-    encoder = fitted(passing, every, features)
-    encoded = transformed(encoder, usual, features)
-    began = time.perf_counter()
-    try:
-        parameters = {"random_state": seed, **candidate.parameters}
-        model = AnomalyModel(HalfSpaceTrees(**parameters)).fit(np.asarray(encoded))
-    except (ValueError, TypeError) as error:
-        raise UseCaseError(
-            f"candidate {candidate.name} cannot be fitted: {error}"
-        ) from error
-    took = time.perf_counter() - began
+    model, encoder, took = trees.fitted_trees(candidate, rows, use_case, seed=seed)
     figures: dict[str, float | None] = dict.fromkeys(_FIGURES)
-    later = None
+    later = score = None
     if model.is_warm and len(choosing):
-        later = transformed(encoder, choosing.rows, features)
+        later = transformed(encoder, choosing.rows, trees.features_of(use_case))
         score = model.predict_proba(np.asarray(later))[:, 1]
         seen = metrics.outcomes(score, choosing.label, weight=choosing.weight)
         figures["roc_auc"] = metrics.roc_auc(seen)
         figures["pr_auc"] = metrics.pr_auc(seen)
-    fit = FittedCandidate(candidate=candidate, model=model, figures=figures, fit_s=took)
+    fit = FittedCandidate(
+        candidate=candidate, model=model, figures=figures, fit_s=took, score=score
+    )
     return _Contender(fit=fit, encoder=encoder, later=later)
-
-
-def _thinned(rows: pa.Table, seed: int) -> pa.Table:
-    """
-    Return a sample of rows in proportion to their weights.
-
-    Trees count rows and ignore weights: if a sample has kept all frauds, they would
-    look usual. Rows with at least the median weight of label 0 stay.
-    """
-    weight, others = rows["weight"].to_numpy(), labels(rows) != 1
-    chance = weight / np.median(weight[others]) if others.any() else weight
-    if chance.min(initial=1.0) >= 1:
-        return rows
-    drawn = np.random.default_rng(seed).random(len(rows))
-    return rows.filter(pa.array(drawn < chance))
 
 
 def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained:
@@ -415,7 +424,7 @@ def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained
         probability=score,
         quality=quality,
         curves=curves,
-        alerts=_alerts(trained, score, use_case, settings),
+        **_alerts(trained, scorer, score, use_case, settings),
         baselines=baselines(use_case, holdout),
         baseline_score=baseline_score(use_case, holdout),
         is_measured=observed.has_both_classes
@@ -429,21 +438,18 @@ def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained
 
 
 def _alerts(
-    trained: Trained, score: Floats, use_case: UseCase, settings: Settings
-) -> Sequence[Mapping[str, float | None]]:
-    """Return recall and cost of reviewing the highest scores, for kinds with alerts."""
-    if not trained.kind.has_alerts:
-        return ()
-    holdout = trained.holdout
-    amount = (
-        np.nan_to_num(floats(holdout.rows[use_case.amount]))
-        if use_case.amount
-        else np.zeros(len(holdout))
-    )
-    return metrics.alerts(
-        score,
-        holdout.label,
-        amount,
-        review_cost=settings.alert_review_cost,
-        weight=holdout.weight,
-    )
+    trained: Trained,
+    scorer: Scorer,
+    score: Floats,
+    use_case: UseCase,
+    settings: Settings,
+) -> dict[str, Any]:
+    """Return the figures of alerts, for kinds that have some."""
+    choosing, holdout = trained.choosing, trained.holdout
+    if not trained.kind.has_alerts or choosing is None:
+        return {}
+    both = scores(scorer, choosing.rows), score
+    return {
+        "alerts": of_events.alerts(holdout, score, use_case, settings),
+        "costed": of_events.costed(choosing, holdout, both, use_case, settings),
+    }

@@ -7,13 +7,13 @@ Only the gate decides it; a person can overrule it by hand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import season
+from propensity.learning import of_events, season
 from propensity.learning.bootstrap import Difference, paired_differences
 
 if TYPE_CHECKING:
@@ -47,12 +47,18 @@ class Verdict:
 
 
 def compare(
-    trained: Trained, champion: Floats | None, *, version: int | None, seed: int
+    trained: Trained,
+    champion: Floats | None,
+    *,
+    version: int | None,
+    seed: int,
+    earlier: Floats | None = None,
 ) -> Verdict:
     """
     Decide whether a challenger becomes champion.
 
-    Without a champion ``first_verdict`` decides. Else the challenger wins unless it is
+    Without a champion ``first_verdict`` decides. A model of events is judged by its
+    cost: ``of_events.judge``. Of users, the challenger wins unless it is
     worse: the 95% interval of the difference in ROC AUC, or in log loss where both
     models give probabilities, lies wholly on the wrong side, or ROC AUC falls by more
     than a hundredth, however wide the interval. A difference within the noise goes to
@@ -67,6 +73,8 @@ def compare(
             a champion, or for one that cannot score today's features.
         version: Of the champion; None without one.
         seed: Of the resampling.
+        earlier: The champion's scores of the rows that the challenger was chosen on;
+            of events only.
     """
     if version is None:
         return first_verdict(trained, seed=seed)
@@ -91,6 +99,23 @@ def compare(
             reason=f"the {len(holdout)} known rows held out are of {of} alone: nothing "
             f"to compare with version {version} by",
             compared_version=version,
+        )
+    if kind.has_alerts:
+        judged = of_events.judge(
+            trained.costed,
+            trained.probability,
+            champion,
+            earlier,
+            holdout,
+            version=version,
+            is_measured=trained.is_measured,
+            seed=seed,
+        )
+        return Verdict(
+            promoted=not judged.is_worse,
+            reason=("worse: " if judged.is_worse else "not worse: ") + judged.words,
+            compared_version=version,
+            differences=judged.differences,
         )
     differences = _differences(trained, champion, seed=seed)
     compared = {name: differences[name] for name in kind.compared}
@@ -127,10 +152,31 @@ def first_verdict(trained: Trained, *, seed: int) -> Verdict:
     ``PROPENSITY_MINIMUM_CONVERSIONS``, and the reason says that nothing is proved yet.
     A model that learns from labels does not serve unproved.
 
+    Alerts of the first model must not cost more than no alerts. Of trees that serve
+    unproved, that has to be shown: by the whole 95% interval.
+
     Args:
         trained: The model.
         seed: Of the resampling.
     """
+    verdict = _first_by_ranking(trained, seed=seed)
+    costed = trained.costed
+    if costed is None:
+        return verdict
+    worth = of_events.worth(costed)
+    is_proved = trained.is_anomaly and not trained.is_measured
+    if verdict.promoted and of_events.is_loss(costed, is_proved=is_proved):
+        return Verdict(
+            promoted=False,
+            reason=f"{worth}. Nothing serves whose alerts cost more than none: is "
+            "PROPENSITY_ALERT_REVIEW_COST what a review costs? Else wait for more "
+            f"truths, or {BY_HAND} ({verdict.reason})",
+        )
+    return replace(verdict, reason=f"{verdict.reason}; {worth}")
+
+
+def _first_by_ranking(trained: Trained, *, seed: int) -> Verdict:
+    """Decide by the ranking alone."""
     if not trained.is_warm:
         return Verdict(
             promoted=True,

@@ -11,13 +11,14 @@ import io
 import json
 from collections.abc import Mapping
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.learning import description
+from propensity.learning import cost, description
 from propensity.learning.report.page import training_page
 from propensity.registry.versions import (
     HTML,
@@ -39,6 +40,10 @@ PREPROCESSOR = "preprocessor.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
+
+_MONEY = {
+    column.name for column in TRAINING_METADATA.columns if column.type == "NUMERIC"
+}
 
 Card = dict[str, Any]
 
@@ -119,6 +124,7 @@ def card(
         ],
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
+        **_cost(trained),
         "outcomes": dict(trained.outcomes),
         "curves": dict(trained.curves),
         "baselines": [
@@ -130,6 +136,19 @@ def card(
         "dataset": description.describe(rows, use_case.features),
         "libraries": libraries(),
         "bytes_billed": bytes_billed,
+    }
+
+
+def _cost(trained: Trained) -> Card:
+    """Return what alerts cost, for models of events."""
+    if trained.costed is None:
+        return {}
+    figures = trained.costed.figures.items()
+    return {
+        "cost": {
+            name: float(figure) if isinstance(figure, Decimal) else figure
+            for name, figure in figures
+        }
     }
 
 
@@ -190,6 +209,15 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         published: Where its files are, and their checksums.
         seconds: From the request to now.
     """
+    row = _row(full, published, seconds=seconds)
+    return {
+        name: cost.money(value) if name in _MONEY and value is not None else value
+        for name, value in row.items()
+    }
+
+
+def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
+    """Return the row with money as in the card."""
     trained_at = datetime.fromisoformat(full["trained_at"])
     columns = {column.name for column in TRAINING_METADATA.columns}
     verdict = {key: value for key, value in full["verdict"].items() if key in columns}
@@ -218,6 +246,8 @@ def metadata(full: Card, published: Published, *, seconds: float) -> dict[str, A
         "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),
         **full["quality"],
+        # Shipped models and older cards have none.
+        **full.get("cost", {}),
         "importance": json.dumps(full["importance"]),
         **verdict,
         "verdict": full["verdict"]["reason"],
@@ -249,7 +279,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "budget", "users_at_budget", "true_positives_at_budget",
         "precision_at_budget", "recall_at_budget", "f1_at_budget", "lift_at_budget",
     )  # fmt: skip
-    event_fields = ("is_warm", "alerts", "outcomes") if full["outcomes"] else ()
+    event_fields = ("is_warm", "alerts", "cost", "outcomes") if full["outcomes"] else ()
     return {
         "model_version": full["model_version"],
         "promoted": full["verdict"]["promoted"],
@@ -259,6 +289,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "rows": full["rows"],
         "split": full["split"],
         "holdout": {name: quality.get(name) for name in figures},
-        **{name: full[name] for name in event_fields},
+        # Without a row held out nothing is known of the cost.
+        **{name: full.get(name, {}) for name in event_fields},
         "objects": dict(published.objects),
     }

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from propensity import tables
 from propensity.edges.columns import record
-from propensity.learning import bootstrap, metrics, season
+from propensity.learning import bootstrap, cost, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
 from propensity.runs.export import check_consent
@@ -159,7 +159,12 @@ def _evaluated_days(run: Run, days: list[date]) -> list[dict[str, Any]]:
     """Evaluate the scores of the log by the labels that came later."""
     groups = run.warehouse.table(
         run.use_case.statement("event_evaluation_rows"),
-        {**run.event_window(), "since": days[0], "days": days},
+        {
+            **run.event_window(),
+            "since": days[0],
+            "days": days,
+            "amount": f"$.{run.use_case.amount}" if run.use_case.amount else "$",
+        },
     )
     key = ["day", "model_version", "is_shadow"]
     series = groups.group_by(key).aggregate([])
@@ -202,9 +207,10 @@ def _event_figures(run: Run, groups: pa.Table, selection: Selection) -> dict[str
 
     Args:
         run: The run.
-        groups: A row per distinct score: ``score`` (null for none), ``is_anomaly``, and
-            numbers of events: ``known``, ``conversions``, ``unknown`` and
-            ``conflicting``.
+        groups: A row per distinct score and amount of a known label 1: ``score`` (null
+            for none), ``is_anomaly``, ``alert_threshold`` (null for none), ``lost``,
+            that amount, and numbers of events: ``known``, ``conversions``, ``unknown``
+            and ``conflicting``.
         selection: Threshold and budget of the day.
     """
     counts = {
@@ -236,7 +242,28 @@ def _event_figures(run: Run, groups: pa.Table, selection: Selection) -> dict[str
         "thresholds": by_threshold(observed),
         "outcome": "evaluated" if observed.has_both_classes else "one_class",
         **figures,
+        **_cost_figures(run, known),
     }
+
+
+def _cost_figures(run: Run, known: pa.Table) -> dict[str, object]:
+    """Return what the version's alerts cost; nothing for one without a threshold."""
+    scored = known.filter(pc.is_valid(known["score"]))
+    if not len(scored) or scored["alert_threshold"].null_count:
+        return {}
+    threshold = scored["alert_threshold"][0].as_py()
+    is_alert = scored["score"].to_numpy() >= threshold
+    conversions = scored["conversions"].to_numpy()
+    others = scored["known"].to_numpy() - conversions
+    amount = cost.amounts(pc.cast(scored["lost"], pa.float64()).to_numpy())
+    policy = cost.Policy(
+        amount=np.repeat(amount, conversions),
+        weight=np.ones(conversions.sum()),
+        is_caught=np.repeat(is_alert, conversions),
+        false_alerts=float(others[is_alert].sum()),
+        review_cost=run.settings.alert_review_cost,
+    )
+    return cost.figures(policy, threshold, seed=run.settings.seed)
 
 
 def outcomes_of(groups: pa.Table) -> tuple[metrics.Outcomes, int]:

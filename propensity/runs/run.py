@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -415,14 +416,16 @@ def _as_of(value: object, today: date) -> date:
 
 
 def plain(answer: Answer) -> dict[str, Any]:
-    """Return an answer with dates and times as ISO 8601 texts, as JSON needs."""
-    content: dict[str, Any] = json.loads(json.dumps(answer, default=_text))
+    """Return an answer for JSON: times as ISO 8601 texts, money as numbers."""
+    content: dict[str, Any] = json.loads(json.dumps(answer, default=_plain))
     return content
 
 
-def _text(value: object) -> str:
+def _plain(value: object) -> str | float:
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, Decimal):
+        return float(value)
     raise TypeError(f"an answer can not hold a {type(value).__name__}")
 
 

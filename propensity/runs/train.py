@@ -142,11 +142,17 @@ _EVENTS = _Source(read=_event_rows, split=_split_events)
 
 def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
     """Compare a challenger with the champion; a pinned champion stays."""
+    rows, earlier = trained.holdout.rows, 0
+    if trained.kind.has_alerts and trained.choosing is not None:
+        earlier = len(trained.choosing)
+        rows = pa.concat_tables([trained.choosing.rows, rows])
+    scores = probabilities(run, champion, rows)
     verdict = gate.compare(
         trained,
-        probabilities(run, champion, trained.holdout.rows),
+        None if scores is None else scores[earlier:],
         version=champion.version if champion else None,
         seed=run.settings.seed,
+        earlier=None if scores is None else scores[:earlier],
     )
     if champion is None or not champion.pinned:
         return verdict
@@ -251,7 +257,7 @@ def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
     nothing = Difference(0.0, 0.0, 0.0)
     bounds = {
         name: [difference.estimate, difference.low, difference.high]
-        for name in ("roc_auc", "log_loss")
+        for name in ("roc_auc", "log_loss", "pr_auc", "cost")
         for difference in [verdict.differences.get(name, nothing)]
     }
     run.warehouse.execute(
@@ -265,9 +271,12 @@ def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
             if verdict.compared_version is None
             else verdict.compared_version,
             "is_compared": bool(verdict.differences),
-            "has_log_loss": "log_loss" in verdict.differences,
             "has_level": verdict.level_difference is not None,
             "level_difference": verdict.level_difference or 0.0,
+            **{
+                f"has_{name}": name in verdict.differences
+                for name in ("log_loss", "pr_auc", "cost")
+            },
             **bounds,
         },
     )

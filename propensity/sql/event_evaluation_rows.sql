@@ -1,7 +1,9 @@
--- One row per day, model version, shadow or not, and distinct score: how many events had
--- it, and what is known of them by the as-of date.
+-- One row per day, model version, shadow or not, distinct score, and amount of a known
+-- label 1: how many events had it, and what is known of them by the as-of date. Each row
+-- has the version's alert threshold.
 -- Parameters: @use_case STRING; @as_of DATE; @since DATE, the first of the days; @days
---   ARRAY<DATE>; @truth_delay_days INT64.
+--   ARRAY<DATE>; @truth_delay_days INT64; @amount STRING, the JSONPath of the amount in
+--   the features.
 -- Source: inference_log, truth_events, ma_model_training_metadata.
 -- Prequential: a score counts as it was given, once for each event, version and role. It
 -- does not count where the model may have learned from the event: if the event is before
@@ -18,6 +20,7 @@ WITH
       COALESCE(probability, anomaly_score) AS score,
       probability IS NULL AND anomaly_score IS NOT NULL AS is_anomaly,
       COALESCE(source, 'stream') AS source,
+      SAFE_CAST(JSON_VALUE(features, @amount) AS NUMERIC) AS amount,
       scored_at,
       inference_id,
       MIN(scored_at) OVER (PARTITION BY event_id) AS first_logged_at
@@ -44,7 +47,8 @@ WITH
     SELECT
       model_version,
       MIN(as_of) AS as_of,
-      MIN(trained_at) AS trained_at
+      MIN(trained_at) AS trained_at,
+      MIN(alert_threshold) AS alert_threshold
     FROM
       ma_model_training_metadata
     WHERE
@@ -59,6 +63,8 @@ WITH
       o.is_shadow,
       o.is_anomaly,
       IF(COUNT(*) OVER () > 2000000, ROUND(o.score, 6), o.score) AS score,
+      m.alert_threshold,
+      IF(t.label = 1, o.amount, NULL) AS lost,
       t.label,
       COALESCE(t.is_conflicting, FALSE) AS is_conflicting,
       t.label IS NULL
@@ -85,6 +91,8 @@ SELECT
   is_shadow,
   is_anomaly,
   score,
+  alert_threshold,
+  lost,
   COUNTIF(label IS NOT NULL) AS known,
   COUNTIF(label = 1) AS conversions,
   COUNTIF(is_unknown) AS unknown,
@@ -96,4 +104,6 @@ GROUP BY
   model_version,
   is_shadow,
   is_anomaly,
-  score
+  score,
+  alert_threshold,
+  lost

@@ -3,8 +3,9 @@
 -- Parameters: @use_case STRING; @training_date DATE; @model_version INT64;
 --   @promoted BOOL; @verdict STRING; @compared_version INT64; @is_compared BOOL, whether
 --   the champion could be scored; @has_log_loss BOOL, whether both gave probabilities;
---   @roc_auc and @log_loss ARRAY<FLOAT64>, each estimate, low and high; @has_level BOOL
---   and @level_difference FLOAT64, whether there is one.
+--   @has_pr_auc and @has_cost BOOL, of models of events; @roc_auc, @log_loss, @pr_auc
+--   and @cost ARRAY<FLOAT64>, each estimate, low and high; @has_level BOOL and
+--   @level_difference FLOAT64, whether there is one.
 UPDATE
   ma_model_training_metadata
 SET
@@ -17,7 +18,13 @@ SET
   log_loss_difference = IF(@has_log_loss, @log_loss[OFFSET(0)], NULL),
   log_loss_difference_low = IF(@has_log_loss, @log_loss[OFFSET(1)], NULL),
   log_loss_difference_high = IF(@has_log_loss, @log_loss[OFFSET(2)], NULL),
-  level_difference = IF(@has_level, @level_difference, NULL)
+  level_difference = IF(@has_level, @level_difference, NULL),
+  pr_auc_difference = IF(@has_pr_auc, @pr_auc[OFFSET(0)], NULL),
+  pr_auc_difference_low = IF(@has_pr_auc, @pr_auc[OFFSET(1)], NULL),
+  pr_auc_difference_high = IF(@has_pr_auc, @pr_auc[OFFSET(2)], NULL),
+  cost_difference = IF(@has_cost, CAST(@cost[OFFSET(0)] AS NUMERIC), NULL),
+  cost_difference_low = IF(@has_cost, CAST(@cost[OFFSET(1)] AS NUMERIC), NULL),
+  cost_difference_high = IF(@has_cost, CAST(@cost[OFFSET(2)] AS NUMERIC), NULL)
 WHERE
   use_case = @use_case
   AND training_date = @training_date

@@ -6,9 +6,11 @@ No model is needed: tests write the log that the stream would have written.
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
 from datetime import date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -56,7 +58,14 @@ def evaluate(place: Place, as_of: date) -> list[dict[str, Any]]:
     )
 
 
-def trained(place: Place, version: int, *, as_of: date, at: datetime) -> None:
+def trained(
+    place: Place,
+    version: int,
+    *,
+    as_of: date,
+    at: datetime,
+    alert_threshold: float | None = None,
+) -> None:
     """Record a version as trained at a moment on what was before an as-of date."""
     row = {
         "use_case": NAME,
@@ -64,6 +73,7 @@ def trained(place: Place, version: int, *, as_of: date, at: datetime) -> None:
         "training_date": at.date(),
         "trained_at": at,
         "as_of": as_of,
+        "alert_threshold": alert_threshold,
     }
     place.warehouse.append(
         tables.TRAINING_METADATA,
@@ -375,3 +385,69 @@ class TestPredictions:
         assert refused.status_code == 400
         assert refused.json["field"] == "use_case"
         assert "as it happens" in refused.json["message"]
+
+
+class TestCost:
+    """What alerts of the day cost, at the threshold that training chose."""
+
+    AMOUNTS = (100.1, 0.2, 7.0, 30.05, 9.0)
+    SCORES = (0.9, 0.8, 0.3, 0.2, 0.1)
+    LABELS = (1, 0, 0, 1, None)
+
+    def scored(self) -> list[dict[str, Any]]:
+        """Five transactions with amounts: one fraud above 0.5, one below."""
+        return [
+            {**row, "features": json.dumps({"Amount": amount})}
+            for row, amount in zip(scored(self.SCORES), self.AMOUNTS, strict=True)
+        ]
+
+    def evaluated(self, place: Place, threshold: float | None) -> dict[str, Any]:
+        at = START - DAY
+        trained(place, 0, as_of=at.date(), at=at, alert_threshold=threshold)
+        store(place.warehouse, self.scored(), truths(self.LABELS))
+        [row] = [r for r in evaluate(place, FIRST + 3 * DAY) if r["week"] == FIRST]
+        return row
+
+    def test_is_of_reviews_and_missed_amounts(self, place):
+        """Exact, as the amounts were sent; an unknown truth costs nothing."""
+        row = self.evaluated(place, 0.5)
+
+        assert (row["alerted"], row["alerted_conversions"]) == (2, 1)
+        assert row["review_cost"] == Decimal(5)
+        assert row["cost"] == Decimal("40.05")
+        assert row["cost_without"] == Decimal("130.15")
+        assert row["saved"] == Decimal("90.1")
+        assert row["saved_share"] == pytest.approx(90.1 / 130.15)
+        assert row["saved_low"] < row["saved"] < row["saved_high"]
+        assert row["alert_threshold"] == 0.5
+
+    def test_says_that_looking_cost_more_than_it_brought(self, new_place):
+        """A loss is a negative figure, as money and as a share."""
+        row = self.evaluated(new_place(PROPENSITY_ALERT_REVIEW_COST="1000"), 0.5)
+
+        assert row["saved"] == Decimal("-1899.9")
+        assert row["saved_share"] < -14
+
+    def test_of_a_version_whose_alerts_never_pay_is_nothing(self, place):
+        """No alert: all frauds are lost, and nothing is saved."""
+        row = self.evaluated(place, 2.0)
+
+        assert (row["alerted"], row["saved"]) == (0, 0)
+        assert row["cost"] == row["cost_without"]
+
+    def test_is_not_known_of_a_version_without_a_threshold(self, place):
+        """One from before there were any, or that had no fraud to choose by."""
+        row = self.evaluated(place, None)
+
+        assert row["roc_auc"] is not None
+        assert (row["cost"], row["saved"], row["alerted"]) == (None, None, None)
+
+    def test_of_a_day_without_fraud_is_that_of_reviews(self, place):
+        """The money is defined, the share is not."""
+        at = START - DAY
+        trained(place, 0, as_of=at.date(), at=at, alert_threshold=0.5)
+        store(place.warehouse, self.scored(), truths([0] * 5))
+        [row] = [r for r in evaluate(place, FIRST + 3 * DAY) if r["week"] == FIRST]
+
+        assert row["outcome"] == "one_class"
+        assert (row["saved"], row["saved_share"]) == (Decimal(-10), None)

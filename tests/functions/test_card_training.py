@@ -83,6 +83,11 @@ class TestVersion:
         assert [entry["rate"] for entry in json.loads(row["alerts"])] == [
             0.001, 0.005, 0.01,
         ]  # fmt: skip
+        assert row["saved"] == row["cost_without"] - row["cost"]
+        assert row["saved_low"] <= row["saved"] <= row["saved_high"]
+        assert answer["cost"]["saved"] == float(row["saved"])
+        assert answer["cost"]["alert_threshold"] == row["alert_threshold"]
+        assert row["baseline_saved"] is not None
         assert answer["outcomes"] == {
             "known": 1_500, "unknown": 0, "pending": 0, "conflicting": 0,
         }  # fmt: skip
@@ -207,7 +212,11 @@ class TestGate:
         assert shop.champion() == 1
         assert row["compared_version"] == 0
         assert row["roc_auc_difference_low"] <= row["roc_auc_difference"]
+        assert row["pr_auc_difference_low"] <= row["pr_auc_difference"]
         assert row["log_loss_difference"] is None
+        # The first version saw no truth; its threshold is chosen now, on the same rows.
+        assert row["cost_difference_low"] <= row["cost_difference"]
+        assert row["cost_difference"] <= row["cost_difference_high"]
 
     def test_promotes_nothing_while_a_version_is_pinned(self, shop, cards):
         """Training goes on, and says what it would have compared."""

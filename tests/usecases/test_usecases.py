@@ -198,7 +198,7 @@ class TestStatement:
             given = {"use_case", "as_of", "since", "truth_delay_days"}
             for statement, more in (
                 ("event_training_rows", {"maximum_rows"}),
-                ("event_evaluation_rows", {"days"}),
+                ("event_evaluation_rows", {"days", "amount"}),
             ):
                 sql = re.sub("--.*", "", use_case.statement(statement))
 

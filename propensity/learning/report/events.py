@@ -20,9 +20,11 @@ from propensity.learning.report.content import (
 )
 from propensity.learning.report.dataset import of_events
 from propensity.learning.report.words import (
+    DASH,
     compact,
     count,
     decimals,
+    money,
     percent,
     plural,
     present,
@@ -73,6 +75,7 @@ class EventsPage(Page):
             "metrics": self.metrics(_RANKING if is_anomaly else _EVENTS),
             "alerts": self._alerts(alerts),
             "reason": self.why_not("alerts"),
+            "cost": self._cost(),
             "curves": self._curves(),
             "dataset": of_events(card, noun=self.entity, outcome=self.outcome),
         }
@@ -149,6 +152,63 @@ class EventsPage(Page):
                     compact(rate.get("cost")),
                 )
                 for rate in alerts
+            ],
+        }
+
+    def candidates(self) -> dict[str, Any] | None:
+        """Return the candidates as rows of a table, with the cost of each."""
+        found = super().candidates()
+        if found is None:
+            return None
+        costs = [
+            compact(entry.get("cost")) for entry in self.card.get("candidates") or ()
+        ]
+        for row, written in zip(found["rows"], costs, strict=True):
+            row["figures"] = [*row["figures"], written]
+        return found
+
+    def _cost(self) -> dict[str, Any] | None:
+        """Return what alerts at the chosen threshold cost; older cards do not say."""
+        cost: Card = self.card.get("cost") or {}
+        saved, threshold = cost.get("saved"), cost.get("alert_threshold")
+        if not present(saved) or not present(threshold):
+            return None
+        low, high = cost.get("saved_low"), cost.get("saved_high")
+        spans = present(low) and present(high)
+        worth = (
+            f"save {money(saved)} of {money(cost.get('cost_without'))}"
+            if saved >= 0
+            else f"cost {money(-saved)} more than they bring"
+        )
+        share = cost.get("saved_share")
+        where = (
+            "No alert paid its review on the rows chosen on, so there are no alerts"
+            if threshold > 1
+            else f"Alerts from score {decimals(4)(threshold)} on, the cheapest "
+            f"threshold on the rows chosen on, {worth}"
+            f"{f' ({percent(share)})' if present(share) else ''}"
+        )
+        return {
+            "summary": f"{where}. That rests on "
+            f"{plural(self.quality.get('conversions'), self.entity)} of label 1.",
+            "caption": f"Each review costs {money(cost.get('review_cost'))}, each "
+            f"{self.entity} of label 1 that is no alert its amount.",
+            "rows": [
+                ("No alerts", "0", "0", money(cost.get("cost_without")), "0", DASH),
+                (
+                    "Alerts of the baseline",
+                    *(DASH,) * 3,
+                    money(cost.get("baseline_saved")),
+                    DASH,
+                ),
+                (
+                    "Alerts of this model",
+                    count(cost.get("alerted")),
+                    count(cost.get("alerted_conversions")),
+                    money(cost.get("cost")),
+                    money(saved),
+                    f"{money(low)} to {money(high)}" if spans else DASH,
+                ),
             ],
         }
 

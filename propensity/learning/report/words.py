@@ -61,6 +61,11 @@ def percent(value: Number) -> str:
     return f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.1f}%"
 
 
+def money(value: Number) -> str:
+    """Write a sum of money, with a real minus sign."""
+    return _minus(f"{value:,.2f}") if present(value) else DASH
+
+
 def decimals(places: int) -> Format:
     """Give a format of so many decimals, with a real minus sign."""
 

@@ -34,6 +34,7 @@ from local.demos.cards_tables import (
     day_table,
     messages_text,
     optimum_text,
+    savings_text,
     shown,
     switch_text,
     training_text,
@@ -185,7 +186,7 @@ class TestFigures:
         for row in rows[600:]:
             row.update(model_version=1)
         rows[310]["label"] = None
-        none, zero, one = by_version(rows, transactions, review_cost=5.0)
+        none, zero, one = by_version(rows, transactions, review_cost=5.0, thresholds={})
         label = transactions.is_fraud[600:]
         score = transactions.true_probabilities[600:]
 
@@ -199,24 +200,60 @@ class TestFigures:
         assert [alert["rate"] for alert in one["alerts"]] == list(ALERTS)
         assert one["alerts"][1]["recall"] >= one["alerts"][0]["recall"] > 0
 
+    def test_say_what_alerts_save(self, transactions):
+        """At the threshold that training chose, as money and as a share."""
+        rows = scored(transactions)
+        figures = by_version(rows, transactions, review_cost=5.0, thresholds={0: 0.5})
+        policy = figures[0]["policy"]
+        alerted = transactions.true_probabilities >= 0.5
+        lost = transactions.amounts[transactions.is_fraud & ~alerted].sum()
+        line = version_table(figures, []).splitlines()[-1]
+
+        assert policy.alerts == alerted.sum()
+        assert float(policy.cost) == pytest.approx(lost + 5.0 * alerted.sum())
+        assert f"{policy.alerts:,.0f}  " in line
+        assert f"{policy.saved:,.0f} ({policy.saved_share:.0%})" in line
+        assert f"on {policy.frauds} frauds its alerts save" in savings_text(figures)
+
+    def test_never_hide_a_loss(self, transactions):
+        """Reviews that cost more than they bring are a negative figure, and words."""
+        figures = by_version(
+            scored(transactions), transactions, review_cost=1e5, thresholds={0: 0.5}
+        )
+
+        assert "-" in version_table(figures, []).splitlines()[-1].split()[-2]
+        assert "looking costs" in savings_text(figures)
+        assert "more than it brings" in savings_text(figures)
+
+    def test_say_so_where_no_version_has_a_threshold(self, transactions):
+        """One that was trained without truths, or before this run."""
+        figures = by_version(
+            scored(transactions), transactions, review_cost=5.0, thresholds={}
+        )
+
+        assert figures[0]["policy"] is None
+        assert savings_text(figures).endswith("no version has one")
+
     def test_a_slice_of_one_class_has_none(self, transactions):
         """Neither area, nor optimum, nor alerts; the table has dashes."""
         rows = [row for row in scored(transactions) if row["label"] == 0]
-        [found] = by_version(rows, transactions, review_cost=5.0)
+        [found] = by_version(rows, transactions, review_cost=5.0, thresholds={})
         line = version_table([found], []).splitlines()[-1].split()
 
         assert (found["roc_auc"], found["pr_auc"], found["optimum"]) == (None,) * 3
         assert found["frauds"] == 0
-        assert line[5:] == ["-"] * 6
+        assert line[5:] == ["-"] * 8
 
     def test_nothing_scored_gives_an_empty_table(self, transactions):
         """And no error."""
-        assert by_version([], transactions, review_cost=5.0) == []
+        assert by_version([], transactions, review_cost=5.0, thresholds={}) == []
         assert version_table([], []).splitlines()[0].split()[0] == "version"
 
     def test_the_table_names_algorithms(self, transactions):
         """Of what was trained now; of a version from before, that it is earlier."""
-        figures = by_version(scored(transactions), transactions, review_cost=5.0)
+        figures = by_version(
+            scored(transactions), transactions, review_cost=5.0, thresholds={}
+        )
         trained = [{"model_version": 0, "algorithm": "HalfSpaceTrees"}]
         row = version_table(figures, trained).splitlines()[-1].split()
         optimum = f"{transactions.optimum_roc_auc():.3f}"

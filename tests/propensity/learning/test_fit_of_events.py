@@ -25,7 +25,7 @@ from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import data, fit, modelcard
 from propensity.learning.data import STATES, with_prior
 from propensity.learning.fit import Trained
-from propensity.learning.gate import compare
+from propensity.learning.gate import Verdict, compare
 from propensity.learning.report.page import training_page
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.scoring import Scorer
@@ -368,6 +368,12 @@ class TestPrior:
         assert corrected.quality["roc_auc"] > plain.quality["roc_auc"]
 
 
+def rivals(challenger: Trained, champion: Trained) -> Verdict:
+    """Compare two models of the same rows, as 00-ModelTraining does."""
+    earlier = scored(champion, challenger.choosing.rows)
+    return compare(challenger, champion.probability, version=3, seed=1, earlier=earlier)
+
+
 class TestCompare:
     def test_promotes_a_first_that_beats_chance_and_the_baseline(self):
         """By ROC AUC, of probabilities and of anomaly scores."""
@@ -428,17 +434,64 @@ class TestCompare:
         assert "measures nothing" in first.reason
 
     def test_promotes_what_is_not_worse(self):
-        """By ROC AUC on the same rows; log loss means nothing to an anomaly score."""
-        found = trained()
-        same = compare(found, found.probability, version=3, seed=1)
-        better = compare(found, forest().probability, version=3, seed=1)
-        worse = compare(forest(), found.holdout.label * 1.0, version=3, seed=1)
+        """By cost and PR AUC on the same rows; log loss means nothing to an anomaly
+        score, and ROC AUC is recorded."""
+        found, other = trained(), forest()
+        same = rivals(found, found)
+        better, worse = rivals(found, other), rivals(other, found)
 
         assert same.promoted
         assert better.promoted
         assert not worse.promoted
-        assert set(same.differences) == {"roc_auc"}
+        assert [*same.differences] == ["cost", "pr_auc", "roc_auc"]
+        assert same.differences["cost"].estimate == 0
+        assert worse.differences["cost"].estimate > 0 > better.differences["cost"].low
         assert (worse.compared_version, worse.reason[:5]) == (3, "worse")
+
+    def test_goes_by_pr_auc_without_amounts(self):
+        """Where nobody says what a missed event costs."""
+        free = replace(ALONE, amount="")
+        found = train(joined(drawn(1_000)), free)
+        verdict = compare(found, found.holdout.label * 1.0, version=3, seed=1)
+
+        assert found.costed is None
+        assert [*verdict.differences] == ["pr_auc", "roc_auc"]
+        assert not verdict.promoted
+
+    def test_chooses_thresholds_of_trees_on_all_earlier_frauds(self):
+        """Where the rows to choose candidates on have none: trees saw no label."""
+        cards = drawn(1_000, share=0)
+        is_fraud = np.zeros(1_000, int)
+        is_fraud[[100, 200, 300, 900, 950]] = 1
+        found = train(joined(cards, is_fraud.tolist()), ALONE, minimum_conversions=2)
+
+        assert len(found.choosing) == 1_000 - len(found.holdout)
+        assert found.costed.choosing.frauds == 3
+        assert len(forest().choosing) == 200
+
+    def test_says_what_its_alerts_save_and_how_sure_that_is(self):
+        """Of how many frauds, between which bounds."""
+        verdict = rivals(trained(), trained())
+        costed = trained().costed
+        words = verdict.reason.split("; ")[-1]
+
+        assert words.startswith(f"on {trained().holdout.conversions} frauds its alerts")
+        assert (
+            f"{costed.policy.saved:,.2f} of {costed.policy.cost_without:,.2f}" in words
+        )
+        assert f"between {costed.figures['saved_low']:,.2f} and" in words
+
+    def test_refuses_a_first_whose_alerts_cost_more_than_none(self):
+        """It ranks better than chance and the amounts, and still brings a loss."""
+        costed = trained().costed
+        dear = replace(costed.policy, review_cost=1_000.0)
+        loss = replace(trained(), costed=replace(costed, policy=dear))
+        first = compare(loss, None, version=None, seed=1)
+
+        assert compare(trained(), None, version=None, seed=1).promoted
+        assert not first.promoted
+        assert "looking costs" in first.reason
+        assert "PROPENSITY_ALERT_REVIEW_COST" in first.reason
 
     @pytest.mark.parametrize("label", [0, 1, None])
     def test_keeps_the_champion_where_nothing_can_be_compared(self, label):
@@ -491,6 +544,7 @@ class TestPage:
             bytes_billed=0,
         )
         page = training_page(json.loads(json.dumps(card, default=str)))
+        assert ("Alerts of the baseline" in page) == (label is None)
         words = page[page.index("<main>") :].lower()
 
         assert "user" not in words
@@ -501,3 +555,42 @@ class TestPage:
         assert ("could not be measured" in page) == (label is not None)
         assert "None" not in page
         assert "nan" not in words.replace("finance", "")
+
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({}, "save 90.10 of 130.15 (69.2%)"),
+            (
+                {"saved": -300.0, "saved_share": -30.0},
+                "cost 300.00 more than they bring",
+            ),
+            ({"alert_threshold": 2.0, "saved": 0.0}, "so there are no alerts"),
+        ],
+        ids=["saved", "lost", "no alerts"],
+    )
+    def test_says_what_alerts_save_or_lose(self, changed, words):
+        """In money and as a share, a loss as what it is."""
+        card = {
+            "use_case": "card_fraud",
+            "quality": {"users": 9, "conversions": 2},
+            "outcomes": {"known": 9},
+            "cost": {
+                "review_cost": 5.0,
+                "alert_threshold": 0.5,
+                "alerted": 2,
+                "alerted_conversions": 1,
+                "cost": 40.05,
+                "cost_without": 130.15,
+                "saved": 90.1,
+                "saved_low": -20.0,
+                "saved_high": 200.0,
+                "saved_share": 90.1 / 130.15,
+                "baseline_saved": 1.0,
+                **changed,
+            },
+        }
+        page = training_page(card)
+
+        assert words in page
+        assert "−20.00 to 200.00" in page
+        assert "That rests on 2 events of label 1." in page
