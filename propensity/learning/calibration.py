@@ -4,11 +4,13 @@ Calibration: from scores to probabilities that match the rates of conversion.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -17,31 +19,50 @@ from propensity.learning import metrics
 from propensity.learning.data import Slice
 from propensity.models.scoring import MeanOfModels
 
+Floats = NDArray[np.float64]
+
 CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 
 _FOLDS = 5
 
+# The log-odds of a probability of 0 or 1 would be infinite.
+_NEVER = 1e-9
+
 
 def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]:
+    """Return the cross-fitted log loss of each calibration of a model on a slice."""
+    # The model predicts once; the calibrations of the folds read only its decisions.
+    decision = _with_decision(model).decision_function(encoded)
+    crossed = cross_fitted(model.predict_proba(encoded)[:, 1], decision, part, seed)
+    by_method = {}
+    for method, probability in crossed.items():
+        seen = metrics.outcomes(probability, part.label, weight=part.weight)
+        by_method[method] = float(metrics.log_loss(seen) or 0.0)
+    return by_method
+
+
+def cross_fitted(
+    probability: Floats, decision: Floats, part: Slice, seed: int
+) -> dict[str, Floats]:
     """
-    Return the cross-fitted log loss of each calibration on a slice.
+    Return the probabilities of rows by calibration, each fitted on other users.
 
     Folds are by user, since a user's rows of several weeks are alike: with the same
-    users on both sides the most flexible method would win.
+    users on both sides the most flexible method would win. A calibration that some
+    fold cannot fit, for want of a class, is left out.
+
+    Args:
+        probability: As the model gives them, (rows,).
+        decision: The model's decision or log-odds, (rows,).
+        part: The rows.
+        seed: Of the folds.
     """
     users = pc.unique(part.rows["user_id"])
     place = pc.index_in(part.rows["user_id"], value_set=users).to_numpy()
     fold = np.random.default_rng(seed).integers(0, _FOLDS, len(users))[place]
-    # The model predicts once; the calibrations of the folds read only its decisions.
-    decisions = LogisticRegression()
-    decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
-    decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
-    decision = _with_decision(model).decision_function(encoded)[:, np.newaxis]
-    as_it_is = model.predict_proba(encoded)[:, 1]
-    seen = metrics.outcomes(as_it_is, part.label, weight=part.weight)
-    by_method = {"none": float(metrics.log_loss(seen) or 0.0)}
+    by_method = {"none": probability}
     for method in CALIBRATIONS[1:]:
-        probability = np.empty(len(part))
+        crossed = np.empty(len(part))
         for number in range(_FOLDS):
             inside = fold == number
             if not inside.any():
@@ -51,12 +72,48 @@ def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]
             )
             if outside.conversions in (0, len(outside)):
                 break
-            fitted = calibrated(decisions, method, decision[~inside], outside)
-            probability[inside] = fitted.predict_proba(decision[inside])[:, 1]
+            fitted = _of_decisions(method, decision[~inside], outside)
+            crossed[inside] = fitted.predict_proba(decision[inside, np.newaxis])[:, 1]
         else:
-            seen = metrics.outcomes(probability, part.label, weight=part.weight)
-            by_method[method] = float(metrics.log_loss(seen) or 0.0)
+            by_method[method] = crossed
     return by_method
+
+
+def log_odds(probability: Floats) -> Floats:
+    """Return the decision of a model that has none of its own, as of a mean."""
+    inside = np.clip(probability, _NEVER, 1 - _NEVER)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def calibrator(method: str, decision: Floats, part: Slice) -> Any | None:
+    """Return a calibration of decisions alone, (rows, 1); None for no calibration."""
+    return None if method == "none" else _of_decisions(method, decision, part)
+
+
+def _of_decisions(method: str, decision: Floats, part: Slice) -> Any:
+    decisions = LogisticRegression()
+    decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
+    decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
+    return calibrated(decisions, method, decision[:, np.newaxis], part)
+
+
+def attached(calibrator: Any | None, model: Any) -> Any:
+    """
+    Return a model with the calibration of other models' decisions.
+
+    Args:
+        calibrator: From ``calibrator``; None leaves the model as it is.
+        model: Fitted by the same recipe as those that the calibration was fitted on.
+    """
+    if calibrator is None:
+        return model
+    inner = FrozenEstimator(_with_decision(model))
+    whole, [only] = copy.copy(calibrator), calibrator.calibrated_classifiers_
+    part = copy.copy(only)
+    whole.estimator = part.estimator = inner
+    whole.calibrated_classifiers_ = [part]
+    whole.n_features_in_ = model.n_features_in_
+    return whole
 
 
 def _with_decision(model: Any) -> Any:

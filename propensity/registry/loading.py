@@ -77,6 +77,7 @@ def loaded(
     metadata: Mapping[str, Any],
     *,
     chosen: Mapping[str, Any] | None = None,
+    is_measured: bool = False,
 ) -> Serving:
     """
     Load a version and verify its bytes by its training record.
@@ -87,6 +88,8 @@ def loaded(
         metadata: The training record.
         chosen: The use case's own parameters, by today's settings: with others its
             features would mean something else. None to skip this check.
+        is_measured: Whether to load the model behind the version's figures, which has
+            not learned from its holdout rows, and not the one that serves.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -111,7 +114,8 @@ def loaded(
     from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
-    preprocessor, model = registry.load(metadata)
+    read = registry.load_measured if is_measured else registry.load
+    preprocessor, model = read(metadata)
     features: Any = dict(use_case.features)
     is_anomaly = isinstance(model, AnomalyModel)
     return Serving(

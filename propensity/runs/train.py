@@ -148,6 +148,11 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
         version=champion.version if champion else None,
         seed=run.settings.seed,
     )
+    if run.log_fields.get("champion_refitted") and verdict.differences:
+        verdict = replace(
+            verdict,
+            reason=f"{verdict.reason}, as it was before it learned from these",
+        )
     if champion is None or not champion.pinned:
         return verdict
     return replace(

@@ -103,6 +103,11 @@ MISTAKES = [
     ('of = ["lr", "trees"]', "of = []", "of names candidates before it"),
     ('of = ["lr", "trees"]', 'of = ["average"]', "of names candidates before it"),
     ('of = ["lr", "trees"]', 'of = ["lr"]\nC = 1', "no parameter C, only of"),
+    (
+        'of = ["lr", "trees"]',
+        'of = ["lr"]\nweights = "even"',
+        "weights can be 'stacked'",
+    ),
     ('events = ["spin"]', 'events = "spin"', "a list of types of events"),
     ('events = ["spin"]', 'takes = ["spin"]', "takes is unknown"),
     ('stake = "amount"', 'stake = "money"', "fields are one of text, "),

@@ -29,6 +29,7 @@ from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import (
     bootstrap,
     calibration,
+    candidates,
     data,
     fit,
     gate,
@@ -221,9 +222,7 @@ class TestModel:
         the same rows again does so, too."""
         rows = snapshots(users=150)
         once, twice = (train(rows, candidates=(candidate,)) for _ in range(2))
-        scorer = Scorer.compile(
-            once.preprocessor, once.model, features=dict(SHOP.features)
-        )
+        scorer = Scorer.compile(*once.measured, features=dict(SHOP.features))
 
         assert once.probability.tobytes() == twice.probability.tobytes()
         assert pickled(once.model) == pickled(twice.model)
@@ -251,7 +250,7 @@ class TestModel:
         """The average candidate costs no fit: it is its members' mean, exactly."""
         tried = {one.candidate.name: one.model for one in trained().candidates}
         rows = frame(trained().holdout.rows, dict(SHOP.features))
-        encoded = trained().preprocessor.transform(rows)
+        encoded = trained().choice.encoder.transform(rows)
         each = [tried[name].predict_proba(encoded) for name in MEAN.parameters["of"]]
 
         assert isinstance(tried["mean"], MeanOfModels)
@@ -280,8 +279,8 @@ class TestTime:
 
     @pytest.mark.parametrize("candidate", [LINEAR, FOREST], ids=lambda one: one.name)
     def test_lets_nothing_of_the_holdout_into_the_model(self, candidate):
-        """Other labels and features in the holdout: preprocessor, model, choice and
-        calibration are the same bytes."""
+        """Other labels and features in the holdout: choice, calibration, and what is
+        measured are the same bytes. What serves has learned from the holdout."""
         rows = snapshots(users=150)
         before = train(rows, candidates=(candidate,))
         held = before.split.holdout
@@ -290,9 +289,10 @@ class TestTime:
         other = changed(other, held, "country", lambda country: ["XX"] * len(country))
         after = train(other, candidates=(candidate,))
 
-        assert pickled(after.model) == pickled(before.model)
-        assert pickled(after.preprocessor) == pickled(before.preprocessor)
+        assert pickled(after.measured) == pickled(before.measured)
+        assert pickled(after.model) != pickled(before.model)
         assert after.calibrations == before.calibrations
+        assert after.choice.picked == before.choice.picked
         assert after.quality["roc_auc"] != before.quality["roc_auc"]
 
     def test_lets_nothing_of_the_calibration_slice_into_the_fit(self):
@@ -308,7 +308,7 @@ class TestTime:
         for one, two in zip(before.candidates, after.candidates, strict=True):
             assert pickled(one.model) == pickled(two.model)
             assert one.figures != two.figures
-        assert pickled(after.preprocessor) == pickled(before.preprocessor)
+        assert pickled(after.choice.encoder) == pickled(before.choice.encoder)
 
     def test_does_not_fit_the_preprocessor_before_the_split(self):
         """The original fitted it on all rows. Here what only later rows have is
@@ -319,7 +319,7 @@ class TestTime:
         other = changed(rows, later, "spend", lambda spend: spend + 1e9)
         other = changed(other, later, "country", lambda country: ["XX"] * len(country))
 
-        found = train(other, candidates=(LINEAR,)).preprocessor
+        found = train(other, candidates=(LINEAR,)).choice.encoder
 
         numbers, categories = found.named_transformers_.values()
         known = part(rows, split.train)
@@ -342,8 +342,8 @@ class TestTime:
 
 class TestCandidates:
     def test_are_chosen_on_the_later_slice(self):
-        """Figures are those of the calibration slice, and the best ROC AUC there wins;
-        on their own training rows overgrown trees would."""
+        """Figures are those of the later slice, and the least log loss there wins; on
+        their own training rows overgrown trees would."""
         overgrown = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
         rows = snapshots(users=200)
         found = train(rows, candidates=(overgrown, LINEAR))
@@ -351,7 +351,7 @@ class TestCandidates:
 
         def area(model: Any, as_ofs: tuple[date, ...]) -> float:
             seen = part(rows, as_ofs)
-            encoded = found.preprocessor.transform(frame(seen, features))
+            encoded = found.choice.encoder.transform(frame(seen, features))
             label = seen["label"].to_numpy()
             return roc_auc_score(label, model.predict_proba(encoded)[:, 1])
 
@@ -383,8 +383,8 @@ class TestCandidates:
         """A parameter in usecase.toml comes before the deployment's seed."""
         own_seed = replace(FOREST, parameters={**FOREST.parameters, "random_state": 7})
 
-        assert fit.estimator(own_seed, (), seed=1).random_state == 7
-        assert fit.estimator(FOREST, (), seed=1).random_state == 1
+        assert candidates.estimator(own_seed, {}, seed=1).random_state == 7
+        assert candidates.estimator(FOREST, {}, seed=1).random_state == 1
 
 
 class TestCalibration:
