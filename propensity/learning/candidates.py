@@ -24,7 +24,7 @@ from propensity.learning import metrics
 from propensity.learning.data import Slice
 from propensity.models.scoring import MeanOfModels
 from propensity.usecases import Candidate
-from propensity.usecases.declaration import STACKED
+from propensity.usecases.declaration import MEAN, STACKED
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +37,7 @@ PARALLEL_ROWS = 200_000
 # default of 1e-4 is a tenth of a base rate of 0.1%.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
 
-_ALGORITHMS: Mapping[str, type] = {
+ALGORITHMS: Mapping[str, type] = {
     "LogisticRegression": LogisticRegression,
     "HistGradientBoostingClassifier": HistGradientBoostingClassifier,
     "RandomForestClassifier": RandomForestClassifier,
@@ -78,13 +78,13 @@ def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> 
     Raises:
         UseCaseError: Its algorithm or a parameter is unknown.
     """
-    if candidate.algorithm == MeanOfModels.__name__:
+    if candidate.algorithm == MEAN:
         return MeanOfModels([fitted[name] for name in members(candidate, fitted)])
-    algorithm = _ALGORITHMS.get(candidate.algorithm)
+    algorithm = ALGORITHMS.get(candidate.algorithm)
     if algorithm is None:
         raise UseCaseError(
             f"candidate {candidate.name}: unknown algorithm {candidate.algorithm!r}; "
-            f"known are {', '.join(sorted(_ALGORITHMS))} and {MeanOfModels.__name__}"
+            f"known are {', '.join(sorted(ALGORITHMS))} and {MEAN}"
         )
     try:
         parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
@@ -96,7 +96,7 @@ def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> 
 
 def is_mean(candidate: Candidate) -> bool:
     """Tell whether a candidate is a mean of others, which needs no fit of its own."""
-    return candidate.algorithm == MeanOfModels.__name__
+    return candidate.algorithm == MEAN
 
 
 def is_stacked(candidate: Candidate) -> bool:

@@ -103,10 +103,12 @@ class Choice:
         half_lives: Log loss of the cheapest candidate by half-life; empty if there was
             nothing to compare.
         calibration: Name of the chosen one.
-        calibrations: Log loss by name, cross-fitted over users.
+        calibrations: Log loss by name: of each block, fitted on the blocks before it;
+            of a single block, cross-fitted over users.
         stacks: Weights of the members of each stacked mean, by its name.
         rows: The judged rows, in time order.
-        probability: Of these rows, out of time and calibrated on other users, (rows,).
+        probability: Of these rows, out of time, with the chosen calibration, fitted on
+            others, (rows,).
         fits: Number of fits so far.
     """
 
@@ -173,7 +175,7 @@ def choose(parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int) -> 
 
     raw = scored[chosen.name].probability
     decision = calibration.log_odds(raw)
-    crossed = calibration.cross_fitted(raw, decision, forward.rows, seed)
+    crossed = forward.calibrated(raw, decision)
     method = pick({name: judged.loss(p) for name, p in crossed.items()}, judged)
     return Choice(
         recipe=Recipe(
@@ -220,9 +222,9 @@ def _preference(candidate: Candidate) -> int:
     Means come first, since an average errs less than the one of its members that
     happened to be best; then candidates as the use case lists them, the simplest first.
     """
-    if is_stacked(candidate):
-        return 1
-    return 0 if is_mean(candidate) else 2
+    if not is_mean(candidate) or len(candidate.parameters["of"]) < 2:
+        return 2
+    return 1 if is_stacked(candidate) else 0
 
 
 def _half_life(
@@ -370,6 +372,32 @@ class _Forward:
             weights = self.weights(names, scored)
         models = [scored[name].model for name in names]
         return _Scored(probability=probability, model=MeanOfModels(models, weights))
+
+    def calibrated(self, raw: Floats, decision: Floats) -> dict[str, Floats]:
+        """
+        Return probabilities of the judged rows by calibration.
+
+        A calibration is used on a model that has been fitted again since. So it is
+        judged on the blocks after those that it is fitted on: what it has learned of
+        the level of some weeks may be wrong in the next.
+        """
+        if len(self.bounds) == 1:
+            return calibration.cross_fitted(raw, decision, self.rows, self.seed)
+        offset = self.bounds[0][1]
+        by_method = {}
+        for method in calibration.CALIBRATIONS:
+            probability = raw.copy()
+            for _, first, last in self.bounds[1:]:
+                here = slice(first - offset, last - offset)
+                known = _rows(self.rows, 0, first - offset)
+                if not known.has_both_classes:
+                    continue
+                fit = calibration.calibrator(method, decision[: len(known)], known)
+                if fit is not None:
+                    later = decision[here, np.newaxis]
+                    probability[here] = fit.predict_proba(later)[:, 1]
+            by_method[method] = probability
+        return by_method
 
     def weights(
         self, names: Sequence[str], scored: Mapping[str, _Scored], *, until: int = -1

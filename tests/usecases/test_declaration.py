@@ -11,7 +11,7 @@ import pytest
 
 from propensity import usecases
 from propensity.events import types
-from propensity.learning import fit
+from propensity.learning import candidates
 from propensity.settings import Settings
 from propensity.usecases import declaration
 from propensity.usecases.declaration import Problem
@@ -192,7 +192,7 @@ class TestLists:
     def test_algorithms_are_those_that_can_be_trained(self):
         """No more and no fewer."""
         assert {*declaration.ALGORITHMS} == {
-            *fit._ALGORITHMS,
+            *candidates.ALGORITHMS,
             declaration.MEAN,
             declaration.FOREST,
         }

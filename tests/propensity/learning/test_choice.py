@@ -7,12 +7,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as budget
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 from sklearn.metrics import log_loss
 
 from propensity.learning.choice import Judged, mean_of, pick, stacked_weights
-from tests.sampling import budget
 
 COUNT = 3_000
 

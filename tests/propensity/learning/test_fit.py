@@ -397,17 +397,29 @@ class TestCalibration:
         assert found.calibration == "none"
 
     def test_is_another_where_the_model_is_not(self):
-        """Since the training weeks conversions have doubled: the calibration learns it
-        from the later slice, and probabilities are right on the holdout."""
-        columns = drawn(10, 400, seed=5)
-        chance = propensity(columns) * np.where(columns["week"] < 7, 0.5, 1.0)
-        found = train(table(columns, chance), candidates=(LINEAR,))
+        """Overgrown trees are too sure of themselves: the calibration learns it from
+        the later slice, and probabilities are right on the holdout."""
+        overgrown = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
+        found = train(snapshots(10, 400, seed=5), candidates=(overgrown,))
 
         assert found.calibration != "none"
         assert found.calibrations[found.calibration] < found.calibrations["none"]
         assert found.quality["mean_probability"] == pytest.approx(
             found.quality["base_rate"], rel=0.25
         )
+
+    @pytest.mark.parametrize("weeks", [20, 27])
+    def test_does_not_take_a_level_that_is_past(self, weeks):
+        """Some weeks ago twice as many bought. What a calibration would learn there is
+        wrong in the blocks after, which decide."""
+        columns = drawn(weeks, 200, seed=5)
+        is_past = (columns["week"] > weeks - 14) & (columns["week"] < weeks - 9)
+        chance = propensity(columns) * np.where(is_past, 1.0, 0.5)
+        found = train(table(columns, chance), candidates=(LINEAR,))
+
+        assert len(found.blocks) > 1
+        assert found.calibrations["none"] == min(found.calibrations.values())
+        assert found.calibration == "none"
 
     def test_is_none_where_only_one_user_converts(self):
         """A fold without conversions can fit no calibration; the model stays as it is,
