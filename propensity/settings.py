@@ -124,7 +124,7 @@ class Settings:
     user_column: str = ""
     label_event: str = ""
     settle_days: int = 3
-    training_snapshots: int = 104
+    training_snapshots: int = 65
     maximum_training_rows: int = 500_000
     minimum_training_rows: int = 200
     minimum_conversions: int = 20
