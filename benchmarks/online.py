@@ -67,7 +67,7 @@ from propensity import usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.columns import record
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import fit
+from propensity.learning import candidates
 from propensity.learning.preprocessor import default_preprocessor
 from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
@@ -158,7 +158,7 @@ def fitted(name: str) -> Pipeline:
     batch = pa.RecordBatch.from_arrays([*rows.T], names=NAMES)
     label = rows[:, 3] + rows[:, 13] + rows[:, 28] > 2
     [candidate] = [one for one in USE_CASE.candidates if one.name == name]
-    model = fit.estimator(candidate, [], seed=0)
+    model = candidates.estimator(candidate, {}, seed=0)
     pipeline = make_pipeline(default_preprocessor(USE_CASE), model)
     features: Any = dict(USE_CASE.features)
     return pipeline.fit(to_frame(batch, features), label)

@@ -72,7 +72,7 @@ from propensity import usecases
 from propensity.edges import writes
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
-from propensity.learning import data, fit
+from propensity.learning import candidates, data
 from propensity.learning.preprocessor import default_preprocessor, fitted
 from propensity.models.encoding import to_frame
 from propensity.models.scoring import MeanOfModels
@@ -392,7 +392,7 @@ def train(file: Path) -> None:
     frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
     encoded = preprocessor.transform(frame)
     members = [
-        fit.estimator(one, (), seed=settings.seed).fit(encoded, part.label)
+        candidates.estimator(one, {}, seed=settings.seed).fit(encoded, part.label)
         for one in use_case.candidates
         if one.algorithm != MeanOfModels.__name__
     ]

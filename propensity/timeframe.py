@@ -15,6 +15,11 @@ from datetime import UTC, date, datetime, timedelta
 
 DAY = timedelta(days=1)
 
+# Candidates are judged on so many blocks of so many snapshots: a block is about what a
+# model serves between two monthly trainings.
+BLOCKS = 3
+BLOCK_SNAPSHOTS = 4
+
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -160,6 +165,49 @@ def temporal_split(
     )
     split.check(timeframe)
     return split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """
+    Snapshots to judge candidates on, and those to fit them on, oldest first.
+
+    A block is as a model would be used: trained on what was final at the first judged
+    date, and then used for some weeks.
+    """
+
+    fitting: tuple[date, ...]
+    judged: tuple[date, ...]
+
+
+def rolling_blocks(
+    snapshots: tuple[date, ...], timeframe: Timeframe
+) -> tuple[Block, ...]:
+    """
+    Return the blocks that judge candidates, oldest first; none of too few snapshots.
+
+    They follow each other and end with the newest snapshot. Each is fitted on all older
+    snapshots whose labels were final at its first date: at least a third of all, and
+    as many as it judges.
+
+    Args:
+        snapshots: As-of dates, oldest first, one horizon or more apart, without those
+            to hold out.
+        timeframe: Says when labels are final.
+    """
+    blocks: list[Block] = []
+    left = snapshots
+    while len(blocks) < BLOCKS:
+        judged = left[-BLOCK_SNAPSHOTS:]
+        older = left[: -len(judged)] if judged else ()
+        fitting = tuple(
+            as_of for as_of in older if timeframe.is_matured(as_of, today=judged[0])
+        )
+        if len(fitting) < max(BLOCK_SNAPSHOTS, len(snapshots) // 3):
+            break
+        blocks.append(Block(fitting=fitting, judged=judged))
+        left = older
+    return tuple(reversed(blocks))
 
 
 def first_suffix(as_of: date, *, days: int) -> str:

@@ -17,6 +17,7 @@ from propensity.timeframe import (
     Timeframe,
     day_of,
     first_suffix,
+    rolling_blocks,
     temporal_split,
 )
 
@@ -212,6 +213,45 @@ class TestTemporalSplit:
 
         with pytest.raises(ValueError, match="embargo"):
             split.check(WEEK)
+
+
+class TestRollingBlocks:
+    """Candidates are judged as a model is used: on the weeks after it was trained."""
+
+    @given(st.integers(0, 120), st.integers(1, 15), st.integers(0, 10))
+    def test_never_fit_on_a_label_that_was_not_final(self, count, horizon, settle):
+        """Nor do two blocks judge the same week; together they end with the newest."""
+        frame = Timeframe(lookback_days=60, horizon_days=horizon, settle_days=settle)
+        found = tuple(TODAY + n * frame.horizon for n in range(count))
+        blocks = rolling_blocks(found, frame)
+        judged = [as_of for block in blocks for as_of in block.judged]
+
+        assert judged == list(found[len(found) - len(judged) :])
+        for block in blocks:
+            assert block.fitting == found[: len(block.fitting)]
+            assert all(
+                frame.is_matured(as_of, today=block.judged[0])
+                for as_of in block.fitting
+            )
+            assert len(block.fitting) >= max(len(block.judged), count // 3)
+
+    @pytest.mark.parametrize(
+        ("count", "blocks"),
+        [(8, 0), (9, 1), (12, 1), (13, 2), (18, 2), (19, 3), (60, 3)],
+    )
+    def test_are_as_many_as_leave_a_third_to_fit_on(self, count, blocks):
+        """Few weeks give none; a year and more gives three blocks of four weeks."""
+        found = rolling_blocks(weekly(count), WEEK)
+
+        assert len(found) == blocks
+        assert {len(block.judged) for block in found} <= {4}
+
+    def test_leave_out_the_week_whose_labels_were_not_final(self):
+        """With three days to settle, the week before a block was still open."""
+        [block] = rolling_blocks(weekly(9), WEEK)
+
+        assert block.fitting == weekly(9)[:4]
+        assert block.judged == weekly(9)[5:]
 
 
 class TestFirstSuffix:

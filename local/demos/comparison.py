@@ -148,13 +148,15 @@ def _logistic(
     probabilities = np.full(len(rows), np.nan)
     for version in versions:
         recorded = warehouse.table(
-            "SELECT as_of, train_as_ofs, dataset_object, preprocessor_object,"
-            " preprocessor_sha256 FROM ma_model_training_metadata"
+            "SELECT as_of, train_as_ofs, calibration_as_ofs, holdout_as_ofs,"
+            " dataset_object, preprocessor_object, preprocessor_sha256"
+            " FROM ma_model_training_metadata"
             " WHERE use_case = @use_case AND model_version = @version",
             {"use_case": use_case.name, "version": version},
         ).to_pylist()[0]
         fitted_on = pq.read_table(bucket / recorded["dataset_object"])
-        part = slice_of(fitted_on, recorded["train_as_ofs"])
+        parts = ("train_as_ofs", "calibration_as_ofs", "holdout_as_ofs")
+        part = slice_of(fitted_on, [as_of for one in parts for as_of in recorded[one]])
         data = (bucket / recorded["preprocessor_object"]).read_bytes()
         if sha256(data) != recorded["preprocessor_sha256"]:
             raise ArtifactError(

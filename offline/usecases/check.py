@@ -123,14 +123,14 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
 
 def _candidates(use_case: UseCase) -> Iterator[Problem]:
     """Yield wrong parameters of candidates, by making each estimator."""
-    from propensity.learning import fit
+    from propensity.learning import candidates
 
     for number, candidate in enumerate(use_case.candidates):
         if candidate.algorithm in (declaration.MEAN, declaration.FOREST):
             continue
         try:
             # scikit-learn checks values when it fits, not when it makes an estimator.
-            fit.estimator(candidate, [], seed=1)._validate_params()
+            candidates.estimator(candidate, {}, seed=1)._validate_params()
         except (UseCaseError, ValueError) as error:
             message = str(error)
             names = [name for name in candidate.parameters if f"'{name}'" in message]

@@ -5,8 +5,10 @@ Read in this order. Nothing here reads or writes outside the process.
 
 - ``data``: the rows of a training, split by time
 - ``preprocessor``: from features to numbers
-- ``trees``: Half-Space Trees, which need no label
-- ``fit``: fit the candidates, choose, calibrate and measure
+- ``fit``: choose, calibrate, measure, and fit again on all rows
+- ``rolling``: candidates on blocks of weeks, and the recipe that follows
+- ``choice``: log loss of the same rows, and the noise of its differences
+- ``candidates``: from a declaration to a fitted classifier
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals

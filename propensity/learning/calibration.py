@@ -4,6 +4,7 @@ Calibration: from scores to probabilities that match the rates of conversion.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from typing import Any
 
@@ -23,6 +24,9 @@ Floats = NDArray[np.float64]
 CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 
 _FOLDS = 5
+
+# The log-odds of a probability of 0 or 1 would be infinite.
+_NEVER = 1e-9
 
 
 def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]:
@@ -62,10 +66,6 @@ def cross_fitted(
     users = pc.unique(part.rows["user_id"])
     place = pc.index_in(part.rows["user_id"], value_set=users).to_numpy()
     fold = np.random.default_rng(seed).integers(0, _FOLDS, len(users))[place]
-    decisions = LogisticRegression()
-    decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
-    decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
-    columns = decision[:, np.newaxis]
     by_method = {"none": probability}
     for method in CALIBRATIONS[1:]:
         crossed = np.empty(len(part))
@@ -78,11 +78,48 @@ def cross_fitted(
             )
             if outside.conversions in (0, len(outside)):
                 break
-            fitted = calibrated(decisions, method, columns[~inside], outside)
-            crossed[inside] = fitted.predict_proba(columns[inside])[:, 1]
+            fitted = _of_decisions(method, decision[~inside], outside)
+            crossed[inside] = fitted.predict_proba(decision[inside, np.newaxis])[:, 1]
         else:
             by_method[method] = crossed
     return by_method
+
+
+def log_odds(probability: Floats) -> Floats:
+    """Return the decision of a model that has none of its own, as of a mean."""
+    inside = np.clip(probability, _NEVER, 1 - _NEVER)
+    return np.asarray(np.log(inside / (1 - inside)))
+
+
+def calibrator(method: str, decision: Floats, part: Slice) -> Any | None:
+    """Return a calibration of decisions alone, (rows, 1); None for no calibration."""
+    return None if method == "none" else _of_decisions(method, decision, part)
+
+
+def _of_decisions(method: str, decision: Floats, part: Slice) -> Any:
+    decisions = LogisticRegression()
+    decisions.classes_, decisions.n_features_in_ = np.array([0, 1]), 1
+    decisions.coef_, decisions.intercept_ = np.ones((1, 1)), np.zeros(1)
+    return calibrated(decisions, method, decision[:, np.newaxis], part)
+
+
+def attached(calibrator: Any | None, model: Any) -> Any:
+    """
+    Return a model with the calibration of other models' decisions.
+
+    Args:
+        calibrator: From ``calibrator``; None leaves the model as it is.
+        model: Fitted by the same recipe as those that the calibration was fitted on.
+    """
+    if calibrator is None:
+        return model
+    inner = FrozenEstimator(_with_decision(model))
+    whole, [only] = copy.copy(calibrator), calibrator.calibrated_classifiers_
+    part = copy.copy(only)
+    whole.estimator = part.estimator = inner
+    whole.calibrated_classifiers_ = [part]
+    whole.n_features_in_ = model.n_features_in_
+    return whole
 
 
 def _with_decision(model: Any) -> Any:

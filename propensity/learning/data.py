@@ -3,7 +3,8 @@ The rows of a training, split by time: to fit, to choose on, and to hold out.
 
 ``of_users`` and ``of_events`` are the two kinds of rows; the code after them is the
 same. Candidates are fitted on the oldest rows, chosen and calibrated on later rows, and
-measured once on the newest, which no earlier step sees.
+measured once on the newest, which no earlier step sees. Users are chosen on several
+blocks of weeks, each with its own older rows to fit on.
 """
 
 from __future__ import annotations
@@ -21,7 +22,13 @@ from pyarrow import json
 
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.settings import Settings
-from propensity.timeframe import Split, Timeframe, temporal_split
+from propensity.timeframe import (
+    Block,
+    Split,
+    Timeframe,
+    rolling_blocks,
+    temporal_split,
+)
 from propensity.usecases import NUMBER, UseCase
 
 Floats = NDArray[np.float64]
@@ -105,7 +112,12 @@ class Parts:
     Attributes:
         kind: Users or events.
         split: The as-of dates of each part.
-        fitting, choosing, holdout: Labelled rows.
+        fitting, choosing, holdout: Labelled rows: to fit what is measured, to choose
+            on, and to measure on. Of users, ``fitting`` holds the rows to choose on as
+            well, since each block has rows of its own to fit on.
+        blocks: The as-of dates that candidates of users are judged on, and those that
+            they are fitted on; none for events.
+        every: All labelled rows of users, in time order; None for events.
         unlabelled: All rows before those to choose on, with and without labels, for
             models that need none; None if every row has a label.
         has_labels: Whether there are enough labels of both classes to learn from.
@@ -118,6 +130,8 @@ class Parts:
     fitting: Slice
     choosing: Slice
     holdout: Slice
+    blocks: Sequence[Block] = ()
+    every: Slice | None = None
     unlabelled: pa.Table | None = None
     has_labels: bool = True
     sampling: Mapping[int, float]
@@ -141,24 +155,42 @@ def of_users(
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
     """
     rows = rows.sort_by([("as_of", "ascending"), ("user_id", "ascending")])
-    split = _split_dates(
-        rows, timeframe, minimum_conversions=settings.minimum_conversions
-    )
-    fitting, choosing, holdout = (
-        slice_of(rows, as_ofs)
-        for as_ofs in (split.train, split.calibrate, split.holdout)
-    )
+    as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
+    held = _held(rows, as_ofs, minimum_conversions=settings.minimum_conversions)
+    earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
+    blocks = _sufficient(rolling_blocks(earlier, timeframe), rows, settings)
+    if blocks:
+        known = tuple(
+            as_of for as_of in earlier if timeframe.is_matured(as_of, today=held_out[0])
+        )
+    else:
+        # Too few weeks: one slice to choose on, as close to the holdout as can be.
+        split = _split_dates(as_ofs, timeframe, held=held)
+        blocks = (Block(fitting=split.train, judged=split.calibrate),)
+        known = earlier
+    judged = tuple(as_of for block in blocks for as_of in block.judged)
+    choosing, holdout = slice_of(rows, judged), slice_of(rows, held_out)
     _check_enough(
-        {"train on": fitting, "choose on": choosing, "hold out": holdout},
+        {
+            "train on": slice_of(rows, blocks[0].fitting),
+            "choose on": choosing,
+            "hold out": holdout,
+        },
         use_case,
         settings,
     )
     return Parts(
         kind=OF_USERS,
-        split=split,
-        fitting=fitting,
+        split=Split(
+            train=tuple(as_of for as_of in earlier if as_of not in judged),
+            calibrate=judged,
+            holdout=held_out,
+        ),
+        fitting=slice_of(rows, known),
         choosing=choosing,
         holdout=holdout,
+        blocks=blocks,
+        every=_slice(rows),
         sampling=sampling(rows),
     )
 
@@ -308,27 +340,51 @@ def with_prior(rows: pa.Table, prior: float) -> pa.Table:
     return rows.set_column(place, "weight", weight)
 
 
-def _split_dates(
-    rows: pa.Table, timeframe: Timeframe, *, minimum_conversions: int
-) -> Split:
+def _held(rows: pa.Table, as_ofs: Sequence[date], *, minimum_conversions: int) -> int:
     """
-    Split by time, holding out the newest snapshot, or as many as have conversions.
+    Return the number of snapshots to hold out: the newest, or as many as it takes.
 
     A week with few purchases says little: then up to a quarter of the snapshots are
     held out, until they have ``minimum_conversions``.
     """
-    converted = rows.filter(pc.equal(rows["label"], 1))
-    counts = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
-    conversions = {row["as_of"]: row["label_count"] for row in counts}
-    as_ofs: list[date] = sorted(pc.unique(rows["as_of"]).to_pylist())
+    conversions = _conversions(rows)
     held = 1
     while (
         sum(conversions.get(as_of, 0) for as_of in as_ofs[-held:]) < minimum_conversions
         and held < len(as_ofs) // 4
     ):
         held += 1
+    return held
+
+
+def _conversions(rows: pa.Table) -> dict[date, int]:
+    """Return the number of rows with label 1 by as-of date."""
+    converted = rows.filter(pc.equal(rows["label"], 1))
+    counts = converted.group_by("as_of").aggregate([("label", "count")]).to_pylist()
+    return {row["as_of"]: row["label_count"] for row in counts}
+
+
+def _sufficient(
+    blocks: Sequence[Block], rows: pa.Table, settings: Settings
+) -> tuple[Block, ...]:
+    """Return the blocks whose rows to fit on are enough; the oldest have the fewest."""
+    return tuple(
+        block
+        for block in blocks
+        if len(part := slice_of(rows, block.fitting)) >= settings.minimum_training_rows
+        and settings.minimum_conversions <= part.conversions < len(part)
+    )
+
+
+def _split_dates(as_ofs: tuple[date, ...], timeframe: Timeframe, *, held: int) -> Split:
+    """
+    Split a few snapshots by time.
+
+    Raises:
+        NotEnoughData: They are too few.
+    """
     try:
-        return temporal_split(tuple(as_ofs), timeframe, held=held)
+        return temporal_split(as_ofs, timeframe, held=held)
     except ValueError as error:
         raise NotEnoughData(
             f"{error}; the data give snapshots on "

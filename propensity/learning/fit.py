@@ -1,88 +1,52 @@
 """
 Training: fit the candidates, choose one, calibrate it, and measure it once.
 
-The measured model serves: nothing is fitted again on the holdout rows.
+Of users, a recipe is chosen on blocks of weeks (``rolling``). It is measured on the
+holdout rows, by a model that has not seen them, and then fitted again on all rows: that
+model serves. Of events, the measured model serves.
 """
 
 from __future__ import annotations
 
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sklearn.ensemble import (
-    ExtraTreesClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-)
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from propensity.errors import NotEnoughData, UseCaseError
+from propensity.errors import NotEnoughData
 from propensity.learning import (
     bootstrap,
     calibration,
     metrics,
     of_events,
+    rolling,
     selection,
     trees,
+)
+from propensity.learning.candidates import (
+    FIGURES,
+    PARALLEL_ROWS,
+    FittedCandidate,
+    estimator,
+    figures,
+    fit_on,
 )
 from propensity.learning.data import Kind, Parts, Slice
 from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.learning.rolling import Choice
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.scoring import MeanOfModels, Scorer
+from propensity.models.scoring import Scorer
 from propensity.settings import Settings
-from propensity.timeframe import Split
+from propensity.timeframe import Block, Split
 from propensity.usecases import Candidate, UseCase, declaration
 
 Floats = NDArray[np.float64]
-
-# With fewer rows the threads of OpenMP and BLAS wait for each other longer than they
-# work: one thread is as fast on an idle machine, and up to ten times as fast on a busy.
-PARALLEL_ROWS = 200_000
-
-# Defaults of ours, for parameters that a candidate leaves out. A logistic regression
-# stops when its mean probability is within ``tol`` of the base rate: scikit-learn's
-# default of 1e-4 is a tenth of a base rate of 0.1%.
-_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
-
-_ALGORITHMS: Mapping[str, type] = {
-    "LogisticRegression": LogisticRegression,
-    "HistGradientBoostingClassifier": HistGradientBoostingClassifier,
-    "RandomForestClassifier": RandomForestClassifier,
-    "ExtraTreesClassifier": ExtraTreesClassifier,
-}
-
-
-# Figures that compare candidates.
-_FIGURES: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
-    "roc_auc": metrics.roc_auc,
-    "pr_auc": metrics.pr_auc,
-    "log_loss": metrics.log_loss,
-    "brier": metrics.brier,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FittedCandidate:
-    """
-    A fitted candidate, with its scores of the rows to choose on and their figures.
-
-    Without labelled rows to choose on, or from trees that are not warm, there are none.
-    """
-
-    candidate: Candidate
-    model: Any
-    figures: Mapping[str, float | None]
-    fit_s: float
-    score: Floats | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +66,12 @@ class Trained:
         costed: The cost of its alerts; of events with an amount only.
         choosing: The labelled rows on which a threshold of alerts is chosen.
         outcomes: Numbers of rows with and without a label; of events only.
+        blocks: The as-of dates that candidates were fitted and judged on; none of
+            events.
+        choice: What they have shown; None for events.
+        measured: Preprocessor and model behind all figures, if other ones serve: fitted
+            by the same recipe, without the holdout rows. None if they serve themselves.
+        fits: Number of fits of the whole training; of users only.
     """
 
     kind: Kind
@@ -130,6 +100,10 @@ class Trained:
     alerts: Sequence[Mapping[str, float | None]] = ()
     costed: of_events.Costed | None = None
     choosing: Slice | None = None
+    blocks: Sequence[Block] = ()
+    choice: Choice | None = None
+    measured: tuple[Any, Any] | None = None
+    fits: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,7 +128,7 @@ def train(
         parts: The rows, split by time: from ``data.of_users`` or ``data.of_events``.
         use_case: Its features, candidates, baseline and amount.
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
-            a clone is fitted on the oldest rows only. None for the default.
+            clones are fitted. None for the default.
         settings: The minimum of conversions, the cost of an alert, and the seed.
 
     Raises:
@@ -162,6 +136,8 @@ def train(
         SchemaError: The rows or the preprocessor do not fit the use case.
         UseCaseError: A candidate is wrong.
     """
+    if parts.every is not None:
+        return _of_users(parts, parts.every, use_case, preprocessor, settings)
     fitting, choosing = parts.fitting, parts.choosing
     contenders = _forests(parts, use_case, seed=settings.seed)
     with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
@@ -176,11 +152,7 @@ def train(
                 f"CONVERSIONS is {settings.minimum_conversions}, and no candidate of "
                 f"{use_case.name} does without"
             )
-        best = (
-            _best_of_events(contenders, parts, use_case, settings)
-            if parts.kind.has_alerts
-            else max(contenders, key=lambda each: each.fit.figures["roc_auc"] or 0.0)
-        )
+        best = _best(contenders, parts, use_case, settings)
         model, method, losses = best.fit.model, "none", {}
         is_anomaly = isinstance(model, AnomalyModel)
         if not is_anomaly:
@@ -218,7 +190,7 @@ def train(
     return _measure(trained, use_case, settings)
 
 
-def _best_of_events(
+def _best(
     contenders: list[_Contender], parts: Parts, use_case: UseCase, settings: Settings
 ) -> _Contender:
     """Return the contender to take, and put the cost of each beside its figures."""
@@ -229,108 +201,59 @@ def _best_of_events(
         seed=settings.seed,
     )
     for place, each in enumerate(contenders):
-        figures = {**each.fit.figures, "cost": choice.costs[place]}
-        contenders[place] = replace(each, fit=replace(each.fit, figures=figures))
+        compared = {**each.fit.figures, "cost": choice.costs[place]}
+        contenders[place] = replace(each, fit=replace(each.fit, figures=compared))
     return contenders[choice.place]
+
+
+def _of_users(
+    parts: Parts,
+    every: Slice,
+    use_case: UseCase,
+    preprocessor: Any | None,
+    settings: Settings,
+) -> Trained:
+    """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
+    seed = settings.seed
+    if preprocessor is None:
+        preprocessor = default_preprocessor(use_case)
+    with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
+        choice = rolling.choose(parts, use_case, preprocessor=preprocessor, seed=seed)
+        measured, served = (
+            choice.recipe.model(rows, use_case, preprocessor=preprocessor, seed=seed)
+            for rows in (parts.fitting, every)
+        )
+    trained = Trained(
+        kind=parts.kind,
+        split=parts.split,
+        preprocessor=measured[0],
+        model=measured[1],
+        chosen=choice.recipe.candidate,
+        calibration=choice.calibration,
+        calibrations=choice.calibrations,
+        candidates=choice.candidates,
+        holdout=parts.holdout,
+        rows={
+            "train": len(every) - len(choice.rows) - len(parts.holdout),
+            "calibrate": len(choice.rows),
+            "holdout": len(parts.holdout),
+        },
+        train_base_rate=every.base_rate,
+        sampling=parts.sampling,
+        best_threshold=selection.best_threshold_of(choice.rows, choice.probability),
+        blocks=parts.blocks,
+        choice=choice,
+        measured=measured,
+        fits=choice.fits + 2 * len(choice.recipe.members),
+    )
+    trained = _measure(trained, use_case, settings)
+    return replace(trained, preprocessor=served[0], model=served[1])
 
 
 def scores(scorer: Scorer, rows: pa.Table) -> Floats:
     """Return the probabilities of all rows of a table, in order."""
     parts = [probability for _, probability in scorer.score(rows.to_batches())]
     return np.concatenate(parts) if parts else np.empty(0)
-
-
-def estimator(
-    candidate: Candidate, earlier: Sequence[FittedCandidate], *, seed: int
-) -> Any:
-    """
-    Return a candidate's unfitted classifier.
-
-    A ``MeanOfModels`` has the fitted models ``of`` candidates listed before it.
-
-    Raises:
-        UseCaseError: Its algorithm or a parameter is unknown.
-    """
-    if candidate.algorithm == MeanOfModels.__name__:
-        models = {fit.candidate.name: fit.model for fit in earlier}
-        odd = sorted(set(candidate.parameters) - {"of"})
-        if odd:
-            raise UseCaseError(
-                f"candidate {candidate.name}: a {candidate.algorithm} has no parameter "
-                f"{', '.join(odd)}, only of"
-            )
-        members = list(candidate.parameters.get("of", ()))
-        unknown = sorted(set(members) - set(models))
-        if unknown or not members:
-            raise UseCaseError(
-                f"candidate {candidate.name} is the mean of {unknown or 'none'}, "
-                f"but the candidates before it are {', '.join(models) or 'none'}"
-            )
-        return MeanOfModels([models[name] for name in members])
-    algorithm = _ALGORITHMS.get(candidate.algorithm)
-    if algorithm is None:
-        raise UseCaseError(
-            f"candidate {candidate.name}: unknown algorithm {candidate.algorithm!r}; "
-            f"known are {', '.join(sorted(_ALGORITHMS))} and {MeanOfModels.__name__}"
-        )
-    try:
-        parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
-        model = algorithm().set_params(**{"random_state": seed, **parameters})
-    except ValueError as error:
-        raise UseCaseError(f"candidate {candidate.name}: {error}") from error
-    return model
-
-
-def _classifier(
-    candidate: Candidate,
-    earlier: Sequence[FittedCandidate],
-    encoded: Mapping[str, Any],
-    fitting: Slice,
-    choosing: Slice,
-    *,
-    seed: int,
-) -> FittedCandidate:
-    """Fit a candidate, and compute its figures on the rows to choose on."""
-    model = estimator(candidate, earlier, seed=seed)
-    began = time.perf_counter()
-    with warnings.catch_warnings():
-        # A fit that stops at max_iter is judged by its figures like any other.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        _fit(model, encoded["fitting"], fitting, name=candidate.name)
-    took = time.perf_counter() - began
-    probability = model.predict_proba(encoded["choosing"])[:, 1]
-    seen = metrics.outcomes(probability, choosing.label, weight=choosing.weight)
-    figures = {name: measure(seen) for name, measure in _FIGURES.items()}
-    return FittedCandidate(
-        candidate=candidate,
-        model=model,
-        figures=figures,
-        fit_s=took,
-        score=probability,
-    )
-
-
-def _fit(model: Any, encoded: Any, part: Slice, *, name: str) -> None:
-    """
-    Fit a candidate on all processors; it predicts on one.
-
-    A forest that predicts in threads adds its trees up in the order in which they
-    finish, so that no two predictions agree to the last bit. Scoring has threads of
-    its own anyway.
-    """
-    if isinstance(model, MeanOfModels):
-        return  # its members are fitted
-    has_jobs = "n_jobs" in model.get_params() and not isinstance(
-        model, LogisticRegression
-    )
-    if has_jobs:
-        model.set_params(n_jobs=-1)
-    try:
-        model.fit(encoded, part.label, **part.sample_weight)
-    except (ValueError, TypeError) as error:
-        raise UseCaseError(f"candidate {name} cannot be fitted: {error}") from error
-    if has_jobs:
-        model.set_params(n_jobs=None)
 
 
 def _classifiers(
@@ -342,19 +265,30 @@ def _classifiers(
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
     encoder = fitted(preprocessor, fitting, features)
-    encoded = {
-        name: transformed(encoder, part.rows, features)
-        for name, part in (("fitting", fitting), ("choosing", choosing))
-    }
-    fits: list[FittedCandidate] = []
+    encoded = transformed(encoder, fitting.rows, features)
+    later = transformed(encoder, choosing.rows, features)
+    fits: dict[str, FittedCandidate] = {}
     for candidate in use_case.candidates:
-        if parts.unlabelled is None or not _is_unsupervised(candidate):
-            fits.append(
-                _classifier(candidate, fits, encoded, fitting, choosing, seed=seed)
-            )
-    return [
-        _Contender(fit=fit, encoder=encoder, later=encoded["choosing"]) for fit in fits
-    ]
+        if _is_unsupervised(candidate):
+            continue
+        models = {name: fit.model for name, fit in fits.items()}
+        began = time.perf_counter()
+        model = fit_on(
+            estimator(candidate, models, seed=seed),
+            encoded,
+            fitting,
+            name=candidate.name,
+        )
+        took = time.perf_counter() - began
+        score = model.predict_proba(later)[:, 1]
+        fits[candidate.name] = FittedCandidate(
+            candidate=candidate,
+            model=model,
+            figures=figures(score, choosing),
+            fit_s=took,
+            score=score,
+        )
+    return [_Contender(fit=fit, encoder=encoder, later=later) for fit in fits.values()]
 
 
 def _is_unsupervised(candidate: Candidate) -> bool:
@@ -382,16 +316,16 @@ def _forest(
 ) -> _Contender:
     """Fit Half-Space Trees on all rows in time order; figures are of labelled rows."""
     model, encoder, took = trees.fitted_trees(candidate, rows, use_case, seed=seed)
-    figures: dict[str, float | None] = dict.fromkeys(_FIGURES)
+    compared: dict[str, float | None] = dict.fromkeys(FIGURES)
     later = score = None
     if model.is_warm and len(choosing):
         later = transformed(encoder, choosing.rows, trees.features_of(use_case))
         score = model.predict_proba(np.asarray(later))[:, 1]
         seen = metrics.outcomes(score, choosing.label, weight=choosing.weight)
-        figures["roc_auc"] = metrics.roc_auc(seen)
-        figures["pr_auc"] = metrics.pr_auc(seen)
+        compared["roc_auc"] = metrics.roc_auc(seen)
+        compared["pr_auc"] = metrics.pr_auc(seen)
     fit = FittedCandidate(
-        candidate=candidate, model=model, figures=figures, fit_s=took, score=score
+        candidate=candidate, model=model, figures=compared, fit_s=took, score=score
     )
     return _Contender(fit=fit, encoder=encoder, later=later)
 

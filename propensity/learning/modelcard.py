@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MODEL = "model.joblib"
 PREPROCESSOR = "preprocessor.joblib"
+MEASURED = "measured.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
@@ -122,6 +123,9 @@ def card(
             }
             for fit in trained.candidates
         ],
+        "choice": _choice(trained),
+        "fits": trained.fits or None,
+        "trained_until": _trained_until(trained),
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
         **_cost(trained),
@@ -149,6 +153,61 @@ def _cost(trained: Trained) -> Card:
             name: float(figure) if isinstance(figure, Decimal) else figure
             for name, figure in figures
         }
+    }
+
+
+def _trained_until(trained: Trained) -> date | None:
+    """Return the newest as-of date that the serving model has learned from."""
+    split = trained.split
+    learned = [*split.train, *split.calibrate]
+    if trained.measured is not None:
+        learned += split.holdout
+    return max(learned, default=None)
+
+
+def _choice(trained: Trained) -> Card | None:
+    """Return what the forward blocks have shown; None if there were none."""
+    choice = trained.choice
+    if choice is None:
+        return None
+    picked, recipe = choice.picked, choice.recipe
+    difference = picked.difference
+    return {
+        "blocks": [
+            {
+                "fitted_until": block.fitting[-1],
+                "judged": list(block.judged),
+            }
+            for block in trained.blocks
+        ],
+        "rows": len(choice.rows),
+        "best": picked.best,
+        "best_log_loss": picked.losses[picked.best],
+        "log_loss": picked.losses[picked.name],
+        **(
+            {}
+            if difference is None
+            else {
+                "difference": difference.estimate,
+                "difference_low": difference.low,
+                "difference_high": difference.high,
+            }
+        ),
+        "members": [
+            {
+                "name": member.name,
+                "weight": recipe.weights[place]
+                if recipe.weights is not None
+                else 1 / len(recipe.members),
+            }
+            for place, member in enumerate(recipe.members)
+        ],
+        "half_life_weeks": recipe.half_life_weeks,
+        "half_lives": [
+            {"weeks": weeks, "log_loss": loss}
+            for weeks, loss in choice.half_lives.items()
+        ],
+        "is_refitted": trained.measured is not None,
     }
 
 
@@ -193,6 +252,8 @@ def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes
         PREPROCESSOR: (pickled(trained.preprocessor), binary),
         DATASET: (data.getvalue(), PARQUET),
     }
+    if trained.measured is not None:
+        contents[MEASURED] = (pickled(trained.measured), binary)
     text = json.dumps(full, indent=1, default=str)
     contents[CARD] = (text.encode(), JSON)
     page = training_page(json.loads(text))
@@ -245,6 +306,10 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "is_warm": full.get("is_warm", True),
         "alerts": json.dumps(full.get("alerts", [])),
         "candidates": json.dumps(full["candidates"]),
+        # Older cards have none of these.
+        "choice": json.dumps(full.get("choice"), default=str),
+        "fits": full.get("fits"),
+        "trained_until": full.get("trained_until"),
         **full["quality"],
         # Shipped models and older cards have none.
         **full.get("cost", {}),
@@ -257,6 +322,8 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "model_sha256": checksums[MODEL],
         "preprocessor_object": objects[PREPROCESSOR],
         "preprocessor_sha256": checksums[PREPROCESSOR],
+        "measured_object": objects.get(MEASURED),
+        "measured_sha256": checksums.get(MEASURED),
         # A shipped model has no data set.
         "dataset_object": objects.get(DATASET),
         "dataset_sha256": checksums.get(DATASET),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from propensity.learning import calibration, metrics, thresholds
 from propensity.learning.thresholds import TRAINING, Selection
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from propensity.learning.fit import Trained
     from propensity.settings import Settings
     from propensity.usecases import UseCase
+
+Floats = NDArray[np.float64]
 
 
 def best_threshold(
@@ -44,7 +47,14 @@ def best_threshold(
         score = model.predict_proba(np.asarray(encoded))[:, 1]
     else:
         score = calibration.out_of_sample(model, encoded, choosing, seed)[method]
-    seen = metrics.outcomes(score, choosing.label, weight=choosing.weight)
+    return best_threshold_of(choosing, score)
+
+
+def best_threshold_of(rows: Slice, score: Floats) -> float | None:
+    """Return the threshold with the highest F1 on rows, by scores out of sample."""
+    if not rows.has_both_classes:
+        return None
+    seen = metrics.outcomes(score, rows.label, weight=rows.weight)
     return thresholds.best_threshold(seen)
 
 

@@ -45,7 +45,7 @@ Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
 
 class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
-    Predict the mean probability of fitted binary classifiers.
+    Predict the mean probability of fitted binary classifiers, weighted or not.
 
     Its decision is the log-odds of that mean, since a sigmoid calibrates log-odds: on
     probabilities, which scikit-learn takes if a classifier has no decision, it bends
@@ -53,10 +53,18 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         members: Fitted on the same columns, with classes 0 and 1.
+        weights: One for each member, not negative, with a sum of 1; None for equal
+            weights.
     """
 
-    def __init__(self, members: Sequence[Any]) -> None:
+    # Of pickles that are older than weights.
+    weights: Sequence[float] | None = None
+
+    def __init__(
+        self, members: Sequence[Any], weights: Sequence[float] | None = None
+    ) -> None:
         self.members = members
+        self.weights = weights
 
     @property
     def classes_(self) -> NDArray[Any]:
@@ -78,8 +86,12 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
         """Return the probabilities of both classes, (rows, 2)."""
-        total = sum(member.predict_proba(x) for member in self.members)
-        return np.asarray(total, dtype=np.float64) / len(self.members)
+        each = (member.predict_proba(x) for member in self.members)
+        if self.weights is None:
+            return np.asarray(sum(each), dtype=np.float64) / len(self.members)
+        weighted = zip(self.weights, each, strict=True)
+        total = sum(weight * probability for weight, probability in weighted)
+        return np.asarray(total, dtype=np.float64)
 
     def decision_function(self, x: Any) -> NDArray[np.float64]:
         """Return the log-odds of class 1, (rows,)."""

@@ -77,6 +77,7 @@ def loaded(
     metadata: Mapping[str, Any],
     *,
     chosen: Mapping[str, Any] | None = None,
+    is_measured: bool = False,
 ) -> Serving:
     """
     Load a version and verify its bytes by its training record.
@@ -87,6 +88,8 @@ def loaded(
         metadata: The training record.
         chosen: The use case's own parameters, by today's settings: with others its
             features would mean something else. None to skip this check.
+        is_measured: Whether to load the model behind the version's figures, which has
+            not learned from its holdout rows, and not the one that serves.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -108,14 +111,21 @@ def loaded(
             f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
             "Train again"
         )
-    return loaded_as_trained(registry, metadata)
+    return loaded_as_trained(registry, metadata, is_measured=is_measured)
 
 
-def loaded_as_trained(registry: Registry, metadata: Mapping[str, Any]) -> Serving:
+def loaded_as_trained(
+    registry: Registry, metadata: Mapping[str, Any], *, is_measured: bool = False
+) -> Serving:
     """
     Load a version that scores features as they were when it was trained.
 
     The use case may have others today: it is for features that were kept.
+
+    Args:
+        registry: Of the use case.
+        metadata: The training record.
+        is_measured: As for ``loaded``.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -123,7 +133,8 @@ def loaded_as_trained(registry: Registry, metadata: Mapping[str, Any]) -> Servin
     from propensity.models.anomaly import AnomalyModel  # 03 has no sklearn
     from propensity.models.scoring import Scorer
 
-    preprocessor, model = registry.load(metadata)
+    read = registry.load_measured if is_measured else registry.load
+    preprocessor, model = read(metadata)
     is_anomaly = isinstance(model, AnomalyModel)
     return Serving(
         version=metadata["model_version"],

@@ -127,6 +127,14 @@ class Registry(ChampionPointer, Leases):
             parts.append(unpickled(data))
         return parts[0], parts[1]
 
+    def load_measured(self, metadata: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return preprocessor and model behind a version's figures, like ``load``."""
+        data = self.artifacts.read_verified(
+            metadata["measured_object"], checksum=metadata["measured_sha256"]
+        )
+        preprocessor, model = unpickled(data)
+        return preprocessor, model
+
     def _object(self, version: int, name: str) -> str:
         return f"models/{self.use_case}/{version}/{name}"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.errors import ArtifactError, NoChampion, SchemaError
@@ -77,9 +78,23 @@ def serving(run: Run, version: int) -> Serving:
     return _loaded(run, recorded(run.warehouse, run.use_case, version))
 
 
-def _loaded(run: Run, metadata: Mapping[str, Any]) -> Serving:
-    chosen = run.use_case.chosen(run.settings)
-    return loaded(run.registry, run.use_case, metadata, chosen=chosen)
+def _loaded(
+    run: Run, metadata: Mapping[str, Any], *, is_measured: bool = False
+) -> Serving:
+    return loaded(
+        run.registry,
+        run.use_case,
+        metadata,
+        chosen=run.use_case.chosen(run.settings),
+        is_measured=is_measured,
+    )
+
+
+def has_learned_from(metadata: Mapping[str, Any], rows: pa.Table) -> bool:
+    """Tell whether a version has learned from these as-of dates, or later ones."""
+    until = metadata.get("trained_until")
+    first = pc.min(rows["as_of"]).as_py()
+    return until is not None and first is not None and until >= first
 
 
 def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats | None:
@@ -88,11 +103,19 @@ def probabilities(run: Run, champion: Champion | None, rows: pa.Table) -> Floats
 
     A champion with other features, with lost or altered artifacts, or that is not warm
     cannot serve, and loses to any challenger.
+
+    A champion that has learned from rows of these weeks, as in a second training of the
+    same day, would look better than it is: then they are the probabilities of the
+    model behind its figures, which has not.
     """
     if champion is None:
         return None
     try:
-        model = serving(run, champion.version)
+        metadata = recorded(run.warehouse, run.use_case, champion.version)
+        model = _loaded(run, metadata)
+        if has_learned_from(metadata, rows) and metadata.get("measured_object"):
+            run.log_fields["champion_refitted"] = True
+            model = _loaded(run, metadata, is_measured=True)
         parts = [scores for _, scores in model.scorer.score(rows.to_batches())]
     except (SchemaError, ArtifactError) as error:
         run.log_fields["champion_unusable"] = error.message

@@ -4,7 +4,7 @@ Training as a run: read rows, train, compare with the champion, publish the vers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,12 @@ from propensity.runs.champion import probabilities
 from propensity.runs.export import check_consent
 from propensity.statements import statement
 
+# To train, to choose and to hold out.
+FEWEST_SNAPSHOTS = 3
+
 if TYPE_CHECKING:
+    from datetime import date
+
     from propensity.learning.data import Parts
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
@@ -95,15 +100,39 @@ def _user_rows(run: Run) -> pa.Table:
         )
     rows = run.warehouse.table(
         use_case.statement("training_rows"),
-        {
-            **use_case.window(settings, snapshots, today=run.as_of),
-            "maximum_rows": settings.maximum_training_rows,
-        },
+        _row_parameters(run, _affordable(run, snapshots)),
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     run.log_fields["rows_in"] = len(rows)
     check_features(rows, use_case.features)
     return rows
+
+
+def _row_parameters(run: Run, snapshots: Sequence[date]) -> dict[str, Any]:
+    return {
+        **run.use_case.window(run.settings, snapshots, today=run.as_of),
+        "maximum_rows": run.settings.maximum_training_rows,
+    }
+
+
+def _affordable(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
+    """
+    Return the newest snapshots whose rows cost no more than a query may.
+
+    A long export of a busy site would be refused as a whole, and with it the training;
+    older snapshots add the least. A dry run, which bills nothing, says what a statement
+    would read.
+    """
+    sql = run.use_case.statement("training_rows")
+    limit = run.settings.maximum_bytes_billed
+    while len(snapshots) > FEWEST_SNAPSHOTS:
+        scanned = run.warehouse.dry_run(sql, _row_parameters(run, snapshots))
+        if scanned <= limit:
+            break
+        fewer = min(len(snapshots) - 1, int(len(snapshots) * limit / scanned))
+        snapshots = snapshots[-max(FEWEST_SNAPSHOTS, fewer) :]
+        run.log_fields["snapshots_limited"] = len(snapshots)
+    return snapshots
 
 
 def check_features(rows: pa.Table, features: Mapping[str, str]) -> None:
@@ -154,6 +183,11 @@ def compare(run: Run, trained: Trained, champion: Champion | None) -> Verdict:
         seed=run.settings.seed,
         earlier=None if scores is None else scores[:earlier],
     )
+    if run.log_fields.get("champion_refitted") and verdict.differences:
+        verdict = replace(
+            verdict,
+            reason=f"{verdict.reason}, as it was before it learned from these",
+        )
     if champion is None or not champion.pinned:
         return verdict
     return replace(

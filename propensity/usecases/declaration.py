@@ -23,6 +23,8 @@ KINDS = (NUMBER, CATEGORY)
 
 # The mean probability of candidates listed before it.
 MEAN = "MeanOfModels"
+# The weights of a mean that training learns; without, they are equal.
+STACKED = "stacked"
 # Needs no labels, and scores single events.
 FOREST = "HalfSpaceTrees"
 ALGORITHMS = (
@@ -287,14 +289,19 @@ def _candidates(config: Mapping[str, Any]) -> _Problems:
 
 
 def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Problems:
-    for key in sorted(parameters.keys() - {"of"}):
-        yield (*at, key), f"a {MEAN} has no parameter {key}, only of"
+    for key in sorted(parameters.keys() - {"of", "weights"}):
+        yield (*at, key), f"a {MEAN} has no parameter {key}, only of and weights"
     of = parameters.get("of", [])
     if not _is_list(of, str) or not of or not {*of} <= {*earlier}:
         yield (
             (*at, "of"),
             f"of names candidates before it, which are {', '.join(earlier) or 'none'}; "
             f"not {of!r}",
+        )
+    if parameters.get("weights", STACKED) != STACKED:
+        yield (
+            (*at, "weights"),
+            f"weights can be {STACKED!r} or left out, not {parameters['weights']!r}",
         )
 
 

@@ -39,7 +39,7 @@ from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.events import messages
 from propensity.events.catalogue import Catalogue
-from propensity.learning import fit, modelcard
+from propensity.learning import candidates, modelcard
 from propensity.online import lookup
 from propensity.online.question import Question, read_question
 from propensity.online.score_request import Reader
@@ -396,7 +396,7 @@ class TestUseCases:
         for algorithm in named:
             if algorithm != averaged.algorithm:
                 candidate = usecases.Candidate("one", algorithm)
-                made = fit.estimator(candidate, [], seed=1)
+                made = candidates.estimator(candidate, {}, seed=1)
                 assert type(made).__name__ == algorithm
 
     def test_every_parameter_of_a_statement_is_described(self):

@@ -32,8 +32,8 @@ from tests.shop import WEEK
 
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
-    "model.joblib", "preprocessor.joblib", "dataset/rows.parquet", "card.json",
-    "report.html",
+    "model.joblib", "preprocessor.joblib", "measured.joblib", "dataset/rows.parquet",
+    "card.json", "report.html",
 }  # fmt: skip
 
 
@@ -116,7 +116,7 @@ class TestVersion:
         assert set(answer["objects"]) == FILES
         for name in answer["objects"].values():
             assert place.registry.artifacts.read(name).data
-        for part in ("model", "preprocessor", "dataset"):
+        for part in ("model", "preprocessor", "measured", "dataset"):
             data = place.registry.artifacts.read(row[f"{part}_object"]).data
             assert sha256(data) == row[f"{part}_sha256"]
         card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
@@ -194,6 +194,18 @@ class TestAgain:
         preprocessor, _ = enthroned.registry.load(row)
         assert preprocessor.transformers == useless.transformers
         assert not hasattr(useless, "transformers_")
+
+    def test_of_the_same_day_is_compared_with_what_has_not_seen_it(self, enthroned):
+        """The champion has learned from the rows held out, so its scores of them are
+        too good: the model behind its figures is compared, and equals its like."""
+        enthroned.run("model_training", TRAINED, force=True)
+        before, row = metadata(enthroned)
+
+        assert before["trained_until"] == row["holdout_as_ofs"][0]
+        assert row["compared_version"] == 0
+        assert row["roc_auc_difference"] == row["log_loss_difference"] == 0
+        assert row["promoted"] is True
+        assert "as it was before it learned from these" in row["verdict"]
 
 
 class TestConcurrency:

@@ -11,7 +11,7 @@ import pytest
 
 from propensity import usecases
 from propensity.events import types
-from propensity.learning import fit
+from propensity.learning import candidates
 from propensity.settings import Settings
 from propensity.usecases import declaration
 from propensity.usecases.declaration import Problem
@@ -106,6 +106,11 @@ MISTAKES = [
     ('of = ["lr", "trees"]', "of = []", "of names candidates before it"),
     ('of = ["lr", "trees"]', 'of = ["average"]', "of names candidates before it"),
     ('of = ["lr", "trees"]', 'of = ["lr"]\nC = 1', "no parameter C, only of"),
+    (
+        'of = ["lr", "trees"]',
+        'of = ["lr"]\nweights = "even"',
+        "weights can be 'stacked'",
+    ),
     ('events = ["spin"]', 'events = "spin"', "a list of types of events"),
     ('events = ["spin"]', 'takes = ["spin"]', "takes is unknown"),
     ('stake = "amount"', 'stake = "money"', "fields are one of text, "),
@@ -190,7 +195,7 @@ class TestLists:
     def test_algorithms_are_those_that_can_be_trained(self):
         """No more and no fewer."""
         assert {*declaration.ALGORITHMS} == {
-            *fit._ALGORITHMS,
+            *candidates.ALGORITHMS,
             declaration.MEAN,
             declaration.FOREST,
         }

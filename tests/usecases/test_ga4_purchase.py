@@ -738,6 +738,14 @@ def expected(
                     if number_of(row, "ga_session_id") is not None
                 }
             ),
+            "sessions_ever": max(
+                (
+                    number
+                    for row in history
+                    if (number := number_of(row, "ga_session_number")) is not None
+                ),
+                default=None,
+            ),
             "events": len(history),
             "events_7d": sum(
                 row["event_timestamp"] >= end - 7 * DAY_US for row in history

@@ -11,6 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from propensity.learning.report import choice
 from propensity.learning.report.charts import Bar, Line, bars_svg
 from propensity.learning.report.selection import selection
 from propensity.learning.report.words import (
@@ -300,6 +301,7 @@ class Page(ABC):
             ("Chosen on", listed_dates(split.get("calibrate"))),
             ("Held out", listed_dates(split.get("holdout"))),
             algorithm,
+            *choice.facts(card),
             ("Calibration", str(card.get("calibration") or "none")),
             *([("Sampling", sampled)] if sampled else []),
             ("Cost", self.cost()),

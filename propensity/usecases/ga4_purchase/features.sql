@@ -27,6 +27,8 @@ WITH
       event_name,
       CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(ga_session_id AS STRING))
         AS session_key,
+      IF(param_ga_session_number BETWEEN 1 AND 1000000, param_ga_session_number, NULL)
+        AS session_number,
       user_first_touch_timestamp,
       IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
       CASE event_name
@@ -77,6 +79,7 @@ WITH
       MIN(event_timestamp) AS first_event,
       MIN(user_first_touch_timestamp) AS first_touch,
       COUNT(*) AS n_events,
+      MAX(session_number) AS session_number,
       SUM(engagement_ms) AS engagement_ms,
       COUNTIF(event_name = 'page_view') AS n_page_views,
       COUNTIF(event_name = 'view_item') AS n_view_items,
@@ -186,6 +189,7 @@ WITH
       COUNTIF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY)) AS active_days_7d,
       SUM(d.n_events) AS events,
       SUM(IF(d.day >= DATE_SUB(s.as_of, INTERVAL 7 DAY), d.n_events, 0)) AS events_7d,
+      MAX(d.session_number) AS sessions_ever,
       SUM(d.engagement_ms) AS engagement_ms,
       SUM(d.n_page_views) AS page_views,
       SUM(d.n_view_items) AS view_items,
@@ -239,7 +243,9 @@ WITH
       user_totals
   )
 -- Days since the first visit end at one and a half lookbacks: beyond, they would grow
--- with the age of the property, and a model would take that drift for loyalty.
+-- with the age of the property, and a model would take that drift for loyalty. GA4
+-- numbers the sessions of a browser: the highest number counts those before the lookback
+-- as well, without reading them, and its rate does not grow with the property.
 SELECT
   u.as_of,
   u.user_id,
@@ -250,6 +256,8 @@ SELECT
   u.active_days_7d,
   IFNULL(v.sessions, 0) AS sessions,
   IFNULL(v.sessions_7d, 0) AS sessions_7d,
+  u.sessions_ever,
+  u.sessions_ever / GREATEST(u.days_known, @lookback_days) AS sessions_per_day_ever,
   u.events,
   u.events_7d,
   SAFE_DIVIDE(u.events_7d * @lookback_days, u.events * 7) AS events_trend,

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from sklearn.linear_model import LogisticRegression
 
 from propensity.learning import calibration
@@ -59,3 +60,29 @@ class TestCrossFitted:
             assert (after[method][mine] == before[method][mine]).all()
             assert (after[method][~mine] != before[method][~mine]).any()
         assert (after["none"] == before["none"]).all()
+
+
+class TestAttached:
+    @pytest.mark.parametrize("method", calibration.CALIBRATIONS)
+    def test_is_the_calibration_of_the_model_s_own_scores(self, method):
+        """Fitted on decisions alone and put behind the model, it gives what it gives
+        when it is fitted with the model."""
+        random = np.random.default_rng(3)
+        encoded = random.normal(size=(800, 2))
+        label = (random.random(800) < 1 / (1 + np.exp(-2 * encoded[:, 0]))).astype("i1")
+        part = Slice(
+            rows=pa.table({"user_id": [str(n) for n in range(800)]}),
+            label=label,
+            weight=np.ones(800),
+        )
+        model = LogisticRegression(C=0.01).fit(encoded, label)
+        decision = model.decision_function(encoded)
+        one = calibration.attached(
+            calibration.calibrator(method, decision, part), model
+        )
+        other = calibration.calibrated(model, method, encoded, part)
+
+        assert one.predict_proba(encoded) == pytest.approx(
+            other.predict_proba(encoded), abs=1e-12
+        )
+        assert one.n_features_in_ == 2

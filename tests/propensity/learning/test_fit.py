@@ -29,6 +29,7 @@ from propensity.errors import NotEnoughData, SchemaError, UseCaseError
 from propensity.learning import (
     bootstrap,
     calibration,
+    candidates,
     data,
     fit,
     gate,
@@ -227,9 +228,7 @@ class TestModel:
         the same rows again does so, too."""
         rows = snapshots(users=150)
         once, twice = (train(rows, candidates=(candidate,)) for _ in range(2))
-        scorer = Scorer.compile(
-            once.preprocessor, once.model, features=dict(SHOP.features)
-        )
+        scorer = Scorer.compile(*once.measured, features=dict(SHOP.features))
 
         assert once.probability.tobytes() == twice.probability.tobytes()
         assert pickled(once.model) == pickled(twice.model)
@@ -257,7 +256,7 @@ class TestModel:
         """The average candidate costs no fit: it is its members' mean, exactly."""
         tried = {one.candidate.name: one.model for one in trained().candidates}
         rows = frame(trained().holdout.rows, dict(SHOP.features))
-        encoded = trained().preprocessor.transform(rows)
+        encoded = trained().choice.encoder.transform(rows)
         each = [tried[name].predict_proba(encoded) for name in MEAN.parameters["of"]]
 
         assert isinstance(tried["mean"], MeanOfModels)
@@ -290,8 +289,8 @@ class TestTime:
         ids=lambda one: one.name,
     )
     def test_lets_nothing_of_the_holdout_into_the_model(self, candidate):
-        """Other labels and features in the holdout: preprocessor, model, choice and
-        calibration are the same bytes."""
+        """Other labels and features in the holdout: choice, calibration, and what is
+        measured are the same bytes. What serves has learned from the holdout."""
         rows = snapshots(users=150)
         before = train(rows, candidates=(candidate,))
         held = before.split.holdout
@@ -300,10 +299,11 @@ class TestTime:
         other = changed(other, held, "country", lambda country: ["XX"] * len(country))
         after = train(other, candidates=(candidate,))
 
-        assert pickled(after.model) == pickled(before.model)
-        assert pickled(after.preprocessor) == pickled(before.preprocessor)
+        assert pickled(after.measured) == pickled(before.measured)
+        assert pickled(after.model) != pickled(before.model)
         assert after.calibrations == before.calibrations
         assert after.best_threshold == before.best_threshold
+        assert after.choice.picked == before.choice.picked
         assert after.quality["roc_auc"] != before.quality["roc_auc"]
 
     def test_lets_nothing_of_the_calibration_slice_into_the_fit(self):
@@ -319,7 +319,7 @@ class TestTime:
         for one, two in zip(before.candidates, after.candidates, strict=True):
             assert pickled(one.model) == pickled(two.model)
             assert one.figures != two.figures
-        assert pickled(after.preprocessor) == pickled(before.preprocessor)
+        assert pickled(after.choice.encoder) == pickled(before.choice.encoder)
 
     def test_does_not_fit_the_preprocessor_before_the_split(self):
         """The original fitted it on all rows. Here what only later rows have is
@@ -330,7 +330,7 @@ class TestTime:
         other = changed(rows, later, "spend", lambda spend: spend + 1e9)
         other = changed(other, later, "country", lambda country: ["XX"] * len(country))
 
-        found = train(other, candidates=(LINEAR,)).preprocessor
+        found = train(other, candidates=(LINEAR,)).choice.encoder
 
         numbers, categories = found.named_transformers_.values()
         known = part(rows, split.train)
@@ -353,8 +353,8 @@ class TestTime:
 
 class TestCandidates:
     def test_are_chosen_on_the_later_slice(self):
-        """Figures are those of the calibration slice, and the best ROC AUC there wins;
-        on their own training rows overgrown trees would."""
+        """Figures are those of the later slice, and the least log loss there wins; on
+        their own training rows overgrown trees would."""
         overgrown = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
         rows = snapshots(users=200)
         found = train(rows, candidates=(overgrown, LINEAR))
@@ -362,7 +362,7 @@ class TestCandidates:
 
         def area(model: Any, as_ofs: tuple[date, ...]) -> float:
             seen = part(rows, as_ofs)
-            encoded = found.preprocessor.transform(frame(seen, features))
+            encoded = found.choice.encoder.transform(frame(seen, features))
             label = seen["label"].to_numpy()
             return roc_auc_score(label, model.predict_proba(encoded)[:, 1])
 
@@ -394,8 +394,8 @@ class TestCandidates:
         """A parameter in usecase.toml comes before the deployment's seed."""
         own_seed = replace(FOREST, parameters={**FOREST.parameters, "random_state": 7})
 
-        assert fit.estimator(own_seed, (), seed=1).random_state == 7
-        assert fit.estimator(FOREST, (), seed=1).random_state == 1
+        assert candidates.estimator(own_seed, {}, seed=1).random_state == 7
+        assert candidates.estimator(FOREST, {}, seed=1).random_state == 1
 
 
 class TestCalibration:
@@ -408,17 +408,29 @@ class TestCalibration:
         assert found.calibration == "none"
 
     def test_is_another_where_the_model_is_not(self):
-        """Since the training weeks conversions have doubled: the calibration learns it
-        from the later slice, and probabilities are right on the holdout."""
-        columns = drawn(10, 400, seed=5)
-        chance = propensity(columns) * np.where(columns["week"] < 7, 0.5, 1.0)
-        found = train(table(columns, chance), candidates=(LINEAR,))
+        """Overgrown trees are too sure of themselves: the calibration learns it from
+        the later slice, and probabilities are right on the holdout."""
+        overgrown = Candidate("overgrown", "ExtraTreesClassifier", {"n_estimators": 20})
+        found = train(snapshots(10, 400, seed=5), candidates=(overgrown,))
 
         assert found.calibration != "none"
         assert found.calibrations[found.calibration] < found.calibrations["none"]
         assert found.quality["mean_probability"] == pytest.approx(
             found.quality["base_rate"], rel=0.25
         )
+
+    @pytest.mark.parametrize("weeks", [20, 27])
+    def test_does_not_take_a_level_that_is_past(self, weeks):
+        """Some weeks ago twice as many bought. What a calibration would learn there is
+        wrong in the blocks after, which decide."""
+        columns = drawn(weeks, 200, seed=5)
+        is_past = (columns["week"] > weeks - 14) & (columns["week"] < weeks - 9)
+        chance = propensity(columns) * np.where(is_past, 1.0, 0.5)
+        found = train(table(columns, chance), candidates=(LINEAR,))
+
+        assert len(found.blocks) > 1
+        assert found.calibrations["none"] == min(found.calibrations.values())
+        assert found.calibration == "none"
 
     def test_is_none_where_only_one_user_converts(self):
         """A fold without conversions can fit no calibration; the model stays as it is,

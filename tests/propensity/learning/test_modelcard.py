@@ -179,21 +179,33 @@ class TestFiles:
         assert {name: kind for name, (_, kind) in files().items()} == {
             "model.joblib": "application/octet-stream",
             "preprocessor.joblib": "application/octet-stream",
+            "measured.joblib": "application/octet-stream",
             "dataset/rows.parquet": "application/vnd.apache.parquet",
             "card.json": "application/json",
             "report.html": "text/html; charset=utf-8",
         }
 
     def test_load_into_what_was_measured(self):
-        """Model and preprocessor, read back, give the holdout's probabilities."""
-        model, preprocessor = (
+        """Read back, the model that was measured gives the holdout's probabilities, and
+        the one that serves gives its own."""
+        measured, model, preprocessor = (
             joblib.load(io.BytesIO(files()[name][0]))
-            for name in (modelcard.MODEL, modelcard.PREPROCESSOR)
+            for name in (
+                modelcard.MEASURED,
+                modelcard.MODEL,
+                modelcard.PREPROCESSOR,
+            )
         )
-        scorer = Scorer.compile(preprocessor, model, features=dict(SHOP.features))
-        again = fit.scores(scorer, trained().holdout.rows)
 
-        assert again.tobytes() == trained().probability.tobytes()
+        def scored(*fitted: Any) -> bytes:
+            scorer = Scorer.compile(*fitted, features=dict(SHOP.features))
+            return fit.scores(scorer, trained().holdout.rows).tobytes()
+
+        assert scored(*measured) == trained().probability.tobytes()
+        assert scored(preprocessor, model) == scored(
+            trained().preprocessor, trained().model
+        )
+        assert scored(preprocessor, model) != scored(*measured)
 
     def test_hold_the_rows(self):
         """The data set snapshot is the table that training read, but for its users."""

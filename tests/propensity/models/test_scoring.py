@@ -373,9 +373,33 @@ def trees():
 class Averaged(BaseEstimator):
     """The mean of a linear model, boosted trees and a forest, as training makes it."""
 
+    weights: tuple[float, ...] | None = None
+
     def fit(self, encoded, label):
         members = [LogisticRegression(max_iter=50), boosted(), forest()]
-        return MeanOfModels([one.fit(encoded, label) for one in members])
+        return MeanOfModels([one.fit(encoded, label) for one in members], self.weights)
+
+
+class Stacked(Averaged):
+    """The same mean, with weights."""
+
+    weights = (0.6, 0.3, 0.1)
+
+
+class TestMeanOfModels:
+    def test_weighs_its_members(self):
+        """By their weights; with equal ones it is the plain mean, to the last bits."""
+        encoded = np.random.default_rng(1).normal(size=(200, 3))
+        label = (encoded[:, 0] > 0).astype(int)
+        plain, stacked = Averaged().fit(encoded, label), Stacked().fit(encoded, label)
+        each = [one.predict_proba(encoded) for one in stacked.members]
+        even = MeanOfModels(plain.members, [1 / 3] * 3)
+        expected = np.tensordot(Stacked.weights, each, axes=1)
+
+        assert np.allclose(stacked.predict_proba(encoded), expected, atol=1e-15)
+        assert np.allclose(
+            even.predict_proba(encoded), plain.predict_proba(encoded), atol=1e-15
+        )
 
 
 class TestProbabilities:
@@ -397,7 +421,7 @@ class TestProbabilities:
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),
-        model=st.sampled_from((*MODELS, Averaged(), trees())),
+        model=st.sampled_from((*MODELS, Averaged(), Stacked(), trees())),
         count=st.integers(1, 20),
         seed=st.integers(0, 50),
     )

@@ -1,0 +1,466 @@
+"""
+What published probabilities are worth, forward in time. Gates.
+
+    python -m benchmarks.quality [--data FILE]... [--weeks 13] [--seeds 1]
+
+Plays months of a shop: features and labels by the use case's own statements on the
+emulator, a training each month on what was final then, with its gate, and a publication
+each week. All weeks together are compared, on the same users and labels, with each
+candidate of the use case, fitted on the same rows, and with a plain model: trees that
+scikit-learn boosts on twelve columns of recency, frequency and money.
+
+Without ``--data`` it plays generated shops and, with PROPENSITY_DATA, the real shop of
+that folder. A file is what ``make demo DATA=`` takes.
+
+Exit code 1 if ROC AUC, PR AUC or log loss of what was published is worse than a rival's
+by more than the noise of the comparison: a 95% interval, resampled by user.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
+
+from local import sandbox
+from local.exports import ga4_export
+from local.generators.shop.export import Shop
+from local.generators.shop.world import DEFAULT_SEED
+from local.progress import Progress, say, step
+from local.progress import bar as progress_bar
+from propensity import usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import NotEnoughData
+from propensity.learning import data, fit, gate, metrics
+from propensity.learning.candidates import is_mean, members
+from propensity.learning.choice import mean_of
+from propensity.learning.preprocessor import default_preprocessor
+from propensity.learning.rolling import Recipe
+from propensity.models.scoring import Scorer
+from propensity.privacy import consent
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+Floats = NDArray[np.float64]
+
+USE_CASE = "ga4_purchase"
+WEEKS = 13
+RESAMPLES = 200
+LEVEL = 0.95
+REAL = "online_retail_ga4.ndjson.zst"
+PUBLISHED = "published"
+PLAIN = "plain boosted trees"
+
+# Columns of the plain model: recency, frequency and money.
+RFM = (
+    "recency_days",
+    "purchase_recency_days",
+    "days_since_first_seen",
+    "mean_gap_days",
+    "purchases",
+    "purchases_7d",
+    "purchases_28d",
+    "purchase_days",
+    "revenue",
+    "revenue_7d",
+    "largest_day_revenue",
+    "mean_order_value",
+)
+
+# As-of dates a query: the emulator's memory grows with them.
+_AS_OFS = 24
+
+# Figures, and whether more is better.
+COMPARED: Mapping[str, tuple[Callable[[metrics.Outcomes], float | None], bool]] = {
+    "ROC AUC": (metrics.roc_auc, True),
+    "PR AUC": (metrics.pr_auc, True),
+    "log loss": (metrics.log_loss, False),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A shop to play: its name, and how its export is loaded."""
+
+    name: str
+    load: Callable[[Warehouse], tuple[date, date]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Played:
+    """
+    All weeks together.
+
+    Attributes:
+        weeks: As-of dates of the publications.
+        label: 0 or 1, (rows,).
+        user: Number of the row's user, (rows,).
+        scores: Probabilities by name, (rows,); the published first.
+        trainings: A line on each.
+    """
+
+    weeks: Sequence[date]
+    label: NDArray[np.int8]
+    user: NDArray[np.int64]
+    scores: Mapping[str, Floats]
+    trainings: Sequence[str]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.quality")
+    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
+    parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
+    parser.add_argument("--seeds", type=int, default=1, help="generated shops")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    is_worse = False
+    with Progress():
+        for source in sources(options.data, seeds=options.seeds):
+            played = play(source, count=options.weeks)
+            text, worse = report(source.name, played)
+            say(text)
+            is_worse |= worse
+    return int(is_worse)
+
+
+def sources(files: Sequence[Path] | None, *, seeds: int) -> Iterator[Source]:
+    """Yield the shops to play."""
+    for path in files or ():
+        yield of_file(path)
+    if files:
+        return
+    for seed in range(DEFAULT_SEED, DEFAULT_SEED + seeds):
+        yield generated(seed)
+    if folder := os.environ.get("PROPENSITY_DATA"):
+        yield of_file(Path(folder) / REAL)
+
+
+def of_file(path: Path) -> Source:
+    """Return the shop of a file or folder of export rows."""
+
+    def load(warehouse: Warehouse) -> tuple[date, date]:
+        dataset = warehouse.settings.ga4_dataset
+        summary = ga4_export.load_export(warehouse.client, dataset, path)
+        return summary.first_date, summary.last_full_day
+
+    return Source(name=path.name.partition(".")[0], load=load)
+
+
+def generated(seed: int) -> Source:
+    """Return the generated shop of a seed."""
+
+    def load(warehouse: Warehouse) -> tuple[date, date]:
+        shop = Shop(seed=seed)
+        days = [shop.first_date + timedelta(days=n) for n in range(_span(shop))]
+        tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
+        ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)
+        return shop.first_date, shop.last_date
+
+    return Source(name=f"generated shop, seed {seed}", load=load)
+
+
+def _span(shop: Shop) -> int:
+    return (shop.last_date - shop.first_date).days + 1
+
+
+def play(source: Source, *, count: int) -> Played:
+    """Load a shop, and train and publish over its last weeks."""
+    use_case = usecases.load(USE_CASE)
+    with sandbox.opened() as opened:
+        warehouse = opened.warehouse
+        settings = warehouse.settings
+        with step(f"loading {source.name}"):
+            first, last = source.load(warehouse)
+        view = consent.events_view(settings.export, require="false")
+        warehouse.replace_view(usecases.EXPORT_VIEW, view)
+        weeks = ga4_export.weeks_allowed(
+            first,
+            last,
+            lookback_days=use_case.lookback_days,
+            horizon_days=use_case.horizon_days,
+        )[-count:]
+        snapshots = {
+            week: use_case.timeframe(settings).snapshots(
+                today=week, earliest=first, at_most=settings.training_snapshots
+            )
+            for week in months(weeks)
+        }
+        rows = _labelled(
+            warehouse, use_case, sorted({*weeks, *sum(snapshots.values(), ())})
+        )
+    return _published(rows, use_case, settings, weeks, snapshots)
+
+
+def months(weeks: Sequence[date]) -> list[date]:
+    """Return the first week of each month: those that train."""
+    first: dict[tuple[int, int], date] = {}
+    for week in weeks:
+        first.setdefault((week.year, week.month), week)
+    return list(first.values())
+
+
+def _labelled(
+    warehouse: Warehouse, use_case: UseCase, as_ofs: Sequence[date]
+) -> pa.Table:
+    """Return features and labels of all users, as training reads them."""
+    parts = []
+    with progress_bar("features", total=len(as_ofs), unit=" dates") as bar:
+        for start in range(0, len(as_ofs), _AS_OFS):
+            some = as_ofs[start : start + _AS_OFS]
+            window = use_case.window(warehouse.settings, some)
+            parts.append(
+                warehouse.table(
+                    use_case.statement("training_rows"),
+                    {**window, "maximum_rows": 10**9},
+                )
+            )
+            bar.update(len(some))
+    return pa.concat_tables(parts).sort_by(
+        [("as_of", "ascending"), ("user_id", "ascending")]
+    )
+
+
+def _published(
+    rows: pa.Table,
+    use_case: UseCase,
+    settings: Settings,
+    weeks: Sequence[date],
+    snapshots: Mapping[date, Sequence[date]],
+) -> Played:
+    """Train each month, score each week by what serves then and by its rivals."""
+    scorers: dict[str, Callable[[pa.Table], Floats]] = {}
+    scores: dict[str, list[Floats]] = {}
+    trainings, parts, published_on = [], [], []
+    champion: int | None = None
+    with progress_bar("trainings", total=len(snapshots), unit="") as bar:
+        for week in weeks:
+            if week in snapshots:
+                known = data.slice_of(rows, snapshots[week])
+                try:
+                    trained, verdict = _trained(
+                        known.rows, use_case, settings, scorers, champion
+                    )
+                except NotEnoughData as error:
+                    trainings.append(f"{week}: no training: {error.message}")
+                else:
+                    trainings.append(_line(week, trained, verdict))
+                    promoted = scorers.get(PUBLISHED)
+                    if verdict.promoted:
+                        champion = len(trainings)
+                        promoted = _scorer(
+                            use_case, trained.preprocessor, trained.model
+                        )
+                    scorers = rivals(known, use_case, settings, trained)
+                    if promoted is not None:
+                        scorers[PUBLISHED] = promoted
+                bar.update()
+            if PUBLISHED not in scorers:
+                continue
+            part = data.slice_of(rows, [week])
+            published_on.append(week)
+            parts.append(part)
+            for name, scorer in scorers.items():
+                scores.setdefault(name, []).append(scorer(part.rows))
+    if not parts:
+        raise SystemExit("nothing was promoted:\n" + "\n".join(trainings))
+    users = pa.chunked_array(
+        [chunk for part in parts for chunk in part.rows["user_id"].chunks]
+    )
+    order = [PUBLISHED, *(name for name in scores if name != PUBLISHED)]
+    return Played(
+        weeks=published_on,
+        label=np.concatenate([part.label for part in parts]),
+        user=pc.dictionary_encode(users.combine_chunks()).indices.to_numpy(),
+        scores={name: np.concatenate(scores[name]) for name in order},
+        trainings=trainings,
+    )
+
+
+def _trained(
+    rows: pa.Table,
+    use_case: UseCase,
+    settings: Settings,
+    scorers: Mapping[str, Callable[[pa.Table], Floats]],
+    champion: int | None,
+) -> tuple[fit.Trained, gate.Verdict]:
+    """Train on rows, and compare with the champion."""
+    timeframe = use_case.timeframe(settings)
+    parts = data.of_users(rows, use_case, timeframe, settings=settings)
+    trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
+    served = None if champion is None else scorers[PUBLISHED](trained.holdout.rows)
+    verdict = gate.compare(trained, served, version=champion, seed=settings.seed)
+    return trained, verdict
+
+
+def _line(week: date, trained: fit.Trained, verdict: gate.Verdict) -> str:
+    choice = trained.choice
+    assert choice is not None
+    half_life = choice.recipe.half_life_weeks
+    return (
+        f"{week}: {trained.chosen.name}, {trained.calibration} calibration, half-life "
+        f"{'none' if half_life is None else f'{half_life:g} weeks'}, "
+        f"{len(trained.blocks)} blocks, {trained.fits} fits, {trained.rows} rows; "
+        f"{'promoted' if verdict.promoted else 'not promoted'}: {verdict.reason}"
+    )
+
+
+def rivals(
+    known: data.Slice, use_case: UseCase, settings: Settings, trained: fit.Trained
+) -> dict[str, Callable[[pa.Table], Floats]]:
+    """Return what scores rows by each candidate alone, and by the plain model."""
+    preprocessor = default_preprocessor(use_case)
+    alone: dict[str, Callable[[pa.Table], Floats]] = {}
+    for candidate in use_case.candidates:
+        if is_mean(candidate):
+            assert trained.choice is not None
+            names = members(candidate, alone)
+            weights = trained.choice.stacks.get(candidate.name)
+            alone[candidate.name] = _mean_scorer(
+                [alone[name] for name in names], weights
+            )
+            continue
+        recipe = Recipe(
+            candidate=candidate,
+            members=[candidate],
+            weights=None,
+            half_life_weeks=None,
+            calibrator=None,
+        )
+        encoder, model = recipe.model(
+            known, use_case, preprocessor=preprocessor, seed=settings.seed
+        )
+        alone[candidate.name] = _scorer(use_case, encoder, model)
+    return {**alone, PLAIN: _plain(known, settings)}
+
+
+def _scorer(
+    use_case: UseCase, encoder: Any, model: Any
+) -> Callable[[pa.Table], Floats]:
+    scorer = Scorer.compile(encoder, model, features=dict(use_case.features))  # type: ignore[arg-type]
+    return lambda rows: fit.scores(scorer, rows)
+
+
+def _mean_scorer(
+    each: Sequence[Callable[[pa.Table], Floats]], weights: Sequence[float] | None
+) -> Callable[[pa.Table], Floats]:
+    return lambda rows: mean_of([scorer(rows) for scorer in each], weights)
+
+
+def _plain(known: data.Slice, settings: Settings) -> Callable[[pa.Table], Floats]:
+    """Fit the plain model on all weeks that are known."""
+    model = HistGradientBoostingClassifier(
+        max_iter=80,
+        max_leaf_nodes=15,
+        learning_rate=0.05,
+        early_stopping=False,
+        random_state=settings.seed,
+    )
+
+    def columns(rows: pa.Table) -> Floats:
+        return np.column_stack([data.floats(rows[name]) for name in RFM])
+
+    model.fit(columns(known.rows), known.label)
+    return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
+
+
+def report(name: str, played: Played) -> tuple[str, bool]:
+    """Return the tables of a shop, and whether a rival is better beyond the noise."""
+    rate = played.label.mean()
+    span = f"{name}, {len(played.weeks)} weeks from {played.weeks[0]}"
+    lines = [
+        "",
+        *played.trainings,
+        "",
+        f"| {span} | rows | ROC AUC | PR AUC | log loss | calibration error "
+        "| mean / base |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for rival, probability in played.scores.items():
+        seen = metrics.outcomes(probability, played.label)
+        figures = [measure(seen) or 0.0 for measure, _ in COMPARED.values()]
+        cells = [f"{figure:.4f}" for figure in figures]
+        cells += [
+            f"{metrics.calibration_error(seen) or 0.0:.4f}",
+            f"{probability.mean():.4f} / {rate:.4f}",
+        ]
+        lines.append(f"| {rival} | {len(probability):,} | {' | '.join(cells)} |")
+    lines += [
+        "",
+        f"| published less | {' | '.join(COMPARED)} |",
+        "|---|--:|--:|--:|",
+    ]
+    is_worse = False
+    for rival, differences in compared(played).items():
+        lines.append(f"| {rival} | {' | '.join(map(_interval, differences))} |")
+        for (_, is_more_better), (_, low, high) in zip(
+            COMPARED.values(), differences, strict=True
+        ):
+            is_worse |= high < 0 if is_more_better else low > 0
+    return "\n".join(lines), is_worse
+
+
+def _interval(difference: tuple[float, float, float]) -> str:
+    return "{:+.4f} ({:+.4f} to {:+.4f})".format(*difference)
+
+
+def compared(played: Played) -> dict[str, list[tuple[float, float, float]]]:
+    """
+    Return what was published less each rival, with 95% intervals.
+
+    A user counts a Poisson(1) number of times in a resample, with all of its weeks.
+
+    Returns:
+        By rival, for each figure: the difference, and its lower and upper bound.
+    """
+    random = np.random.default_rng(1)
+    groups = {
+        name: np.unique(probability, return_inverse=True)
+        for name, probability in played.scores.items()
+    }
+
+    def figures(weight: Floats) -> dict[str, Floats]:
+        found = {}
+        for name, (distinct, group) in groups.items():
+            users = metrics.summed(group, weight, len(distinct))
+            positive = np.where(played.label == 1, weight, 0.0)
+            conversions = metrics.summed(group, positive, len(distinct))
+            seen = metrics.Outcomes(distinct, users, np.minimum(conversions, users))
+            found[name] = np.array(
+                [measure(seen) or np.nan for measure, _ in COMPARED.values()]
+            )
+        return found
+
+    whole = figures(np.ones(len(played.label)))
+    count = int(played.user.max()) + 1
+    drawn = [
+        figures(random.poisson(1.0, count)[played.user].astype(np.float64))
+        for _ in range(RESAMPLES)
+    ]
+    tail = (1 - LEVEL) / 2
+    differences = {}
+    for rival in [name for name in groups if name != PUBLISHED]:
+        gaps = np.array([one[PUBLISHED] - one[rival] for one in drawn])
+        low, high = np.nanquantile(gaps, [tail, 1 - tail], axis=0)
+        here = whole[PUBLISHED] - whole[rival]
+        differences[rival] = [
+            (float(here[place]), float(low[place]), float(high[place]))
+            for place in range(len(COMPARED))
+        ]
+    return differences
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""
+Candidates: from a use case's declaration to a fitted classifier.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from propensity.errors import UseCaseError
+from propensity.learning import metrics
+from propensity.learning.data import Slice
+from propensity.models.scoring import MeanOfModels
+from propensity.usecases import Candidate
+from propensity.usecases.declaration import MEAN, STACKED
+
+Floats = NDArray[np.float64]
+
+# With fewer rows the threads of OpenMP and BLAS wait for each other longer than they
+# work: one thread is as fast on an idle machine, and up to ten times as fast on a busy.
+PARALLEL_ROWS = 200_000
+
+# Defaults of ours, for parameters that a candidate leaves out. A logistic regression
+# stops when its mean probability is within ``tol`` of the base rate: scikit-learn's
+# default of 1e-4 is a tenth of a base rate of 0.1%.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"LogisticRegression": {"tol": 1e-7}}
+
+ALGORITHMS: Mapping[str, type] = {
+    "LogisticRegression": LogisticRegression,
+    "HistGradientBoostingClassifier": HistGradientBoostingClassifier,
+    "RandomForestClassifier": RandomForestClassifier,
+    "ExtraTreesClassifier": ExtraTreesClassifier,
+}
+
+# Figures that compare candidates.
+FIGURES: Mapping[str, Callable[[metrics.Outcomes], float | None]] = {
+    "roc_auc": metrics.roc_auc,
+    "pr_auc": metrics.pr_auc,
+    "log_loss": metrics.log_loss,
+    "brier": metrics.brier,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedCandidate:
+    """
+    A fitted candidate, with its figures on the rows to choose on.
+
+    Without labelled rows to choose on, or from trees that are not warm, there are none.
+
+    Attributes:
+        score: Its scores of these rows, where they are judged further; of events only.
+    """
+
+    candidate: Candidate
+    model: Any
+    figures: Mapping[str, float | None]
+    fit_s: float
+    score: Floats | None = field(default=None, repr=False)
+
+
+def estimator(candidate: Candidate, fitted: Mapping[str, Any], *, seed: int) -> Any:
+    """
+    Return a candidate's unfitted classifier.
+
+    A ``MeanOfModels`` has the fitted models ``of`` candidates listed before it, with
+    equal weights.
+
+    Args:
+        candidate: The candidate.
+        fitted: Models of the candidates before it, by name.
+        seed: Of the classifier, unless the candidate fixes its own.
+
+    Raises:
+        UseCaseError: Its algorithm or a parameter is unknown.
+    """
+    if candidate.algorithm == MEAN:
+        return MeanOfModels([fitted[name] for name in members(candidate, fitted)])
+    algorithm = ALGORITHMS.get(candidate.algorithm)
+    if algorithm is None:
+        raise UseCaseError(
+            f"candidate {candidate.name}: unknown algorithm {candidate.algorithm!r}; "
+            f"known are {', '.join(sorted(ALGORITHMS))} and {MEAN}"
+        )
+    try:
+        parameters = {**_DEFAULTS.get(candidate.algorithm, {}), **candidate.parameters}
+        model = algorithm().set_params(**{"random_state": seed, **parameters})
+    except ValueError as error:
+        raise UseCaseError(f"candidate {candidate.name}: {error}") from error
+    return model
+
+
+def is_mean(candidate: Candidate) -> bool:
+    """Tell whether a candidate is a mean of others, which needs no fit of its own."""
+    return candidate.algorithm == MEAN
+
+
+def is_stacked(candidate: Candidate) -> bool:
+    """Tell whether the weights of a mean are learned."""
+    return is_mean(candidate) and "weights" in candidate.parameters
+
+
+def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
+    """
+    Return the names of a mean's members.
+
+    Raises:
+        UseCaseError: A parameter is unknown, or a member is not among ``earlier``.
+    """
+    parameters = candidate.parameters
+    odd = sorted(set(parameters) - {"of", "weights"})
+    if odd:
+        raise UseCaseError(
+            f"candidate {candidate.name}: a {candidate.algorithm} has no parameter "
+            f"{', '.join(odd)}, only of and weights"
+        )
+    if parameters.get("weights", STACKED) != STACKED:
+        raise UseCaseError(
+            f"candidate {candidate.name}: weights can be {STACKED!r} or left out, not "
+            f"{parameters['weights']!r}"
+        )
+    names = list(parameters.get("of", ()))
+    unknown = sorted(set(names) - set(earlier))
+    if unknown or not names:
+        raise UseCaseError(
+            f"candidate {candidate.name} is the mean of {unknown or 'none'}, "
+            f"but the candidates before it are {', '.join(earlier) or 'none'}"
+        )
+    return names
+
+
+def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
+    """
+    Fit a candidate on all processors, and return it; it predicts on one.
+
+    A forest that predicts in threads adds its trees up in the order in which they
+    finish, so that no two predictions agree to the last bit. Scoring has threads of
+    its own anyway.
+
+    Raises:
+        UseCaseError: It cannot be fitted on these rows.
+    """
+    if isinstance(model, MeanOfModels):
+        return model  # its members are fitted
+    has_jobs = "n_jobs" in model.get_params() and not isinstance(
+        model, LogisticRegression
+    )
+    if has_jobs:
+        model.set_params(n_jobs=-1)
+    try:
+        with warnings.catch_warnings():
+            # A fit that stops at max_iter is judged by its figures like any other.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            model.fit(encoded, part.label, **part.sample_weight)
+    except (ValueError, TypeError) as error:
+        raise UseCaseError(f"candidate {name} cannot be fitted: {error}") from error
+    if has_jobs:
+        model.set_params(n_jobs=None)
+    return model
+
+
+def figures(probability: Floats, part: Slice) -> dict[str, float | None]:
+    """Return the figures of a candidate's probabilities of some rows."""
+    seen = metrics.outcomes(probability, part.label, weight=part.weight)
+    return {name: measure(seen) for name, measure in FIGURES.items()}

@@ -1,0 +1,76 @@
+"""
+The choice of a candidate, in words for the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from propensity.learning.report.words import DASH, count, decimals, percent, present
+
+_LOSS = decimals(4)
+
+
+def facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return how a model of users was chosen, name by name; none in older cards."""
+    choice = card.get("choice")
+    if not isinstance(choice, Mapping):
+        return []
+    members = choice.get("members") or ()
+    half_life = choice.get("half_life_weeks")
+    named = [
+        ("Choice", _comparison(choice)),
+        (
+            "Weights",
+            ", ".join(f"{one['name']} {percent(one['weight'])}" for one in members),
+        ),
+        (
+            "Half-life",
+            (
+                f"a row weighs half as much after {count(half_life)} weeks"
+                if present(half_life)
+                else "none: rows of all dates weigh the same"
+            )
+            + _half_lives(choice.get("half_lives") or ()),
+        ),
+    ]
+    if len(members) < 2:
+        del named[1]
+    if present(card.get("fits")):
+        named.append(("Fits", count(card["fits"])))
+    if choice.get("is_refitted"):
+        named.append(
+            (
+                "Fitted again",
+                "on all dates above, the same way: that model serves. All figures are "
+                "of the one before, which has not learned from the dates held out",
+            )
+        )
+    return named
+
+
+def _half_lives(tried: Sequence[Mapping[str, Any]]) -> str:
+    """Say what half-lives were worth, by the candidate that is quickest to fit."""
+    if not tried:
+        return ""
+    losses = ", ".join(f"{one['weeks']} {_LOSS(one['log_loss'])}" for one in tried)
+    return f". Log loss by weeks, of the candidate that is quickest to fit: {losses}"
+
+
+def _comparison(choice: Mapping[str, Any]) -> str:
+    """Say what was compared on what, and how sure the choice is."""
+    blocks = choice.get("blocks") or ()
+    text = (
+        f"log loss {_LOSS(choice.get('log_loss'))} on {count(choice.get('rows'))} rows "
+        f"in {len(blocks) or DASH} block{'s' if len(blocks) != 1 else ''} of dates, "
+        "each scored by a model of the dates before it"
+    )
+    if not present(choice.get("difference")):
+        return f"{text}: the least of all candidates"
+    low, high = choice.get("difference_low"), choice.get("difference_high")
+    return (
+        f"{text}. {choice.get('best')} had {_LOSS(choice.get('best_log_loss'))}; the "
+        f"difference of {_LOSS(choice['difference'])} may be chance ({_LOSS(low)} to "
+        f"{_LOSS(high)}), and then the mean or the simpler one is taken"
+    )
