@@ -213,22 +213,22 @@ def test_what_is_there_already_can_be_adopted(terraform, values):
     """By its address here, what the provider imports it by: deploy/adopt.sh asks for
     them. What was adopted is changed where it differs, and not made again; what is not
     there is said to be absent, in the words that the script looks for."""
-    given = values(CALLED)
-    quoted = terraform(
-        "console", given, root="second", told="jsonencode(local.adoptable)"
-    )
+    given = (values(CALLED), "-var=ga4_dataset=", "-var=use_cases=[]")
+    told = "jsonencode(local.adoptable)"
+    quoted = terraform("console", *given, root="second", told=told)
     adoptable = json.loads(json.loads(quoted))
-    made = changed(terraform("plan", "-no-color", given, root="second"))["created"]
+    plan = ("plan", "-no-color", values(CALLED))
+    made = changed(terraform(*plan, root="second"))["created"]
     kinds = {one.partition(".")[0]: one for one in sorted(adoptable)}
     for address in kinds.values():
-        terraform("import", given, address, adoptable[address], root="second")
-    after = changed(terraform("plan", "-no-color", given, root="second"))
+        terraform("import", *given, address, adoptable[address], root="second")
+    after = changed(terraform(*plan, root="second"))
     scores = 'google_pubsub_topic.topic["scores"]'
     absent = terraform(
-        "import", given, scores, adoptable[scores], root="second", status=1
+        "import", *given, scores, adoptable[scores], root="second", status=1
     )
     again = terraform(
-        "import", given, kinds["google_storage_bucket"], "x", root="second", status=1
+        "import", *given, kinds["google_storage_bucket"], "x", root="second", status=1
     )
 
     assert set(adoptable) <= made
