@@ -21,8 +21,10 @@ if [[ -z "$dry_run" && "$options" != *" --yes "* ]]; then
   [[ "$answer" == "$project" ]] || { echo "nothing was adopted" && exit 1; }
 fi
 prepare main
+# Without the export and those that read it: an import reads no data.
+given=(-var-file="$root/$work/main.tfvars" -var=ga4_dataset= "-var=use_cases=[]")
 # By address what it is imported by: a text of JSON, which console puts into quotes.
-adoptable="$(tf main console -var-file="$root/$work/main.tfvars" <<<'jsonencode(local.adoptable)' |
+adoptable="$(tf main console "${given[@]}" <<<'jsonencode(local.adoptable)' |
   "$python" -c 'import json, sys
 for address, name in json.loads(json.loads(sys.stdin.read())).items():
     print(address, name)')"
@@ -33,7 +35,7 @@ while read -r -u 4 address name; do
     continue
   elif [[ -n "$dry_run" ]]; then
     echo "# would look for $name"
-  elif said="$(tf main import -var-file="$root/$work/main.tfvars" "$address" "$name" 2>&1)"; then
+  elif said="$(tf main import "${given[@]}" "$address" "$name" 2>&1)"; then
     echo "adopted $name"
   elif [[ "$said" == *"non-existent remote object"* ]]; then
     echo "not there: $name"

@@ -13,7 +13,7 @@ locals {
       "google_bigquery_table.stream_features"      = "projects/${var.project}/datasets/${local.dataset}/tables/stream_features"
     },
     local.is_own_repository ? {} : {
-      "google_artifact_registry_repository.images[\"images\"]" = "projects/${var.project}/locations/${var.region}/repositories/${var.repository != "" ? var.repository : var.prefix}"
+      "google_artifact_registry_repository.images[\"images\"]" = "projects/${var.project}/locations/${var.region}/repositories/${local.repository}"
     },
     { for name in keys(local.tables) : "google_bigquery_table.table[\"${name}\"]" => "projects/${var.project}/datasets/${local.dataset}/tables/${name}" },
     { for name, topic in local.wanted_topics : "google_pubsub_topic.topic[\"${name}\"]" => "projects/${var.project}/topics/${topic}" },

@@ -5,8 +5,8 @@
 locals {
   callers = {
     for name, url in local.services : name => concat(
-      local.functions[name].is_scheduled ? ["serviceAccount:${google_service_account.helper["scheduler"].email}"] : [],
-      length(local.functions[name].subscriptions) > 0 ? ["serviceAccount:${google_service_account.helper["push"].email}"] : [],
+      local.functions[name].is_scheduled ? [try("serviceAccount:${google_service_account.helper["scheduler"].email}", "")] : [],
+      length(local.functions[name].subscriptions) > 0 ? [try("serviceAccount:${google_service_account.helper["push"].email}", "")] : [],
       local.functions[name].is_public ? sort(var.callers) : [],
     )
   }

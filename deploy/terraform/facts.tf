@@ -29,7 +29,8 @@ locals {
     for name in var.use_cases : name if try(local.use_cases[name].reads_export, false) && length(local.called_for) > 0
   ]
 
-  # Every right of every function, by a name that says what it is.
+  # Every right of every function, by a name that says what it is. An import knows a
+  # part of the accounts and roles alone, and needs the names only.
   rights = merge([
     for name, one in local.functions : {
       for right in one.rights : join(" ", compact([
@@ -37,8 +38,8 @@ locals {
         right.on == "project" || right.on == "table" ? basename(right.role) : "",
         ])) => merge(right, {
         function = name
-        member   = "serviceAccount:${google_service_account.function[name].email}"
-        role     = startswith(right.role, "roles/") ? right.role : google_project_iam_custom_role.own[right.role].id
+        member   = try("serviceAccount:${google_service_account.function[name].email}", "")
+        role     = startswith(right.role, "roles/") ? right.role : try(google_project_iam_custom_role.own[right.role].id, "")
       })
     }
   ]...)

@@ -12,6 +12,8 @@ locals {
   )
   # One by its whole name is the organisation's: who has it lets the builder write.
   is_own_repository = length(split("/", var.repository)) > 1
+  repository        = var.repository != "" ? var.repository : var.prefix
+  repositories      = var.keep_only_data || local.is_own_repository ? {} : { images = local.repository }
   helpers = {
     scheduler = "calls what is scheduled"
     push      = "pushes messages to functions"
@@ -79,7 +81,7 @@ resource "google_project_iam_member" "build_sources" {
 }
 
 resource "google_artifact_registry_repository" "images" {
-  for_each      = var.keep_only_data || local.is_own_repository ? {} : { images = var.repository != "" ? var.repository : var.prefix }
+  for_each      = local.repositories
   project       = var.project
   location      = var.region
   repository_id = each.value
@@ -106,10 +108,10 @@ resource "google_artifact_registry_repository" "images" {
 }
 
 resource "google_artifact_registry_repository_iam_member" "build" {
-  for_each   = google_artifact_registry_repository.images
+  for_each   = local.repositories
   project    = var.project
   location   = var.region
-  repository = each.value.repository_id
+  repository = google_artifact_registry_repository.images[each.key].repository_id
   role       = "roles/artifactregistry.writer"
   member     = "serviceAccount:${google_service_account.helper["build"].email}"
 }

@@ -27,7 +27,7 @@ ANSWERS = {
     "google_bigquery_dataset": {"location": "US"},
     "google_bigquery_tables": {"tables": [{"table_id": "events_20250101"}]},
     "google_project": {"number": "123456789"},
-    "absent": ["projects/my-project/topics/propensity-scores"],
+    "absent": ["projects/my-project/topics/propensity-enriched"],
 }
 CALLED = {**SETTINGS, "DEPLOY_USE_CASES": WHOLE["DEPLOY_USE_CASES"]}
 CALLED["DEPLOY_CALLERS"] = WHOLE["DEPLOY_CALLERS"]
@@ -228,26 +228,26 @@ def test_what_is_there_already_can_be_adopted(terraform, values):
     """By its address here, what the provider imports it by: deploy/adopt.sh asks for
     them. What was adopted is changed where it differs, and not made again; what is not
     there is said to be absent, in the words that the script looks for."""
-    given = values(CALLED)
-    quoted = terraform(
-        "console", given, root="second", told="jsonencode(local.adoptable)"
-    )
+    given = (values(CALLED), "-var=ga4_dataset=", "-var=use_cases=[]")
+    told = "jsonencode(local.adoptable)"
+    quoted = terraform("console", *given, root="second", told=told)
     adoptable = json.loads(json.loads(quoted))
-    made = changed(terraform("plan", "-no-color", given, root="second"))["created"]
+    plan = ("plan", "-no-color", values(CALLED))
+    made = changed(terraform(*plan, root="second"))["created"]
     kinds = {one.partition(".")[0]: one for one in sorted(adoptable)}
     for address in kinds.values():
-        terraform("import", given, address, adoptable[address], root="second")
-    after = changed(terraform("plan", "-no-color", given, root="second"))
-    scores = 'google_pubsub_topic.topic["scores"]'
+        terraform("import", *given, address, adoptable[address], root="second")
+    after = changed(terraform(*plan, root="second"))
+    missing = 'google_pubsub_topic.topic["enriched"]'
     absent = terraform(
-        "import", given, scores, adoptable[scores], root="second", status=1
+        "import", *given, missing, adoptable[missing], root="second", status=1
     )
     again = terraform(
-        "import", given, kinds["google_storage_bucket"], "x", root="second", status=1
+        "import", *given, kinds["google_storage_bucket"], "x", root="second", status=1
     )
 
     assert set(adoptable) <= made
-    assert len(kinds) == 9
+    assert len(kinds) == 10
     assert made - after["created"] == set(kinds.values())
     assert "non-existent remote object" in " ".join(absent.split())
     assert "already managed" in " ".join(again.split())
