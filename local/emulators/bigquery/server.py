@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import signal
 import sys
@@ -25,6 +26,7 @@ from local.emulators.bigquery.writes import (
     queue_writes,
     write_partitions,
 )
+from propensity.edges.collector import spare_the_collector
 
 HOST = "127.0.0.1"
 # The client reads a result in pages; this many newer queries may come in between.
@@ -152,6 +154,7 @@ def serve(
     lookups.keep_metadata_in_memory(catalog)
     jobs.keep_results_in_memory()
     texts.remember_texts(catalog)
+    texts.read_literals()
     lookups.list_tables_at_once()
     texts.join_array_parameters()
     follow_views()
@@ -172,6 +175,7 @@ def serve(
     logging.getLogger("sqlglot").setLevel(logging.ERROR)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     storage_api = serve_storage_api(grpc_port)
+    spare_the_collector()
     try:
         uvicorn.run(
             app,
@@ -187,3 +191,5 @@ def serve(
         storage_api.stop(None)
         interrupt_jobs(runner)
         database.connection().close()
+        # Nothing needs to look through the modules once more as the process ends.
+        gc.freeze()

@@ -39,6 +39,30 @@ def remember_texts(catalog: Catalog) -> None:
     query.translate = Translations(catalog, query.translate).translate
 
 
+def read_literals() -> None:
+    """
+    Read an option's value from its literal.
+
+    The emulator has DuckDB evaluate each, and a table has a description per column.
+    """
+    from local_bigquery.jobs import query
+    from sqlglot import exp
+
+    evaluator = query._evaluator
+
+    def evaluator_or_literal(cursor: Any) -> Callable[[Any], Any]:
+        evaluate = evaluator(cursor)
+
+        def value(node: Any) -> Any:
+            if isinstance(node, exp.Literal) and node.is_string:
+                return node.this
+            return evaluate(node)
+
+        return value
+
+    query._evaluator = evaluator_or_literal
+
+
 @dataclass(frozen=True)
 class Translation:
     """A query in DuckDB's words, and what of the context goes with it."""
@@ -101,7 +125,7 @@ class Translations:
         session = (context.variables, context.temporary, context.functions)
         if (
             text is None
-            or not isinstance(tree, exp.Query)
+            or not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
             or any((*session, context.settings, context.position))
             or self._ELSEWHERE.search(text[0])
         ):

@@ -65,7 +65,9 @@ def follow_views() -> None:
     def inline_and_bound(tree: Any, context: Any) -> Any:
         tree = inline(tree, context)
         for table in tree.find_all(exp.Table):
-            if "information_schema" in table.sql().casefold():
+            if any(
+                "information_schema" in part.name.casefold() for part in table.parts
+            ):
                 context.is_rememberable = False
             if table.name.endswith("*"):
                 context.is_rememberable = False
@@ -91,7 +93,7 @@ def union_wildcards() -> None:
     from local_bigquery.engine import database
     from local_bigquery.errors import BigQueryError
     from local_bigquery.sql import rules
-    from sqlglot import exp, select
+    from sqlglot import exp
 
     def star(column: Any) -> Any:
         """Return the star of ``*`` or ``e.*``, None for any other column."""
@@ -135,8 +137,10 @@ def union_wildcards() -> None:
 
         def rows(name: str) -> Any:
             suffix = exp.Literal.string(name[len(prefix) :])
-            return select("*", exp.alias_(suffix, "_TABLE_SUFFIX")).from_(
-                exp.table_(name, db=dataset, catalog=project, quoted=True)
+            named = exp.Alias(this=suffix, alias=exp.to_identifier("_TABLE_SUFFIX"))
+            # Built as it is: a builder parses and copies, for each of a year's tables.
+            return exp.Select(expressions=[exp.Star(), named]).from_(
+                exp.table_(name, db=dataset, catalog=project, quoted=True), copy=False
             )
 
         bounds = node.meta.get("suffix_bounds", ())
@@ -147,7 +151,7 @@ def union_wildcards() -> None:
         ]
         selects = [rows(name) for name in chosen]
         if tables[-1] not in chosen:
-            selects.append(rows(tables[-1]).where(exp.false()))
+            selects.append(rows(tables[-1]).where(exp.false(), copy=False))
         alias = node.args.get("alias") or exp.TableAlias(
             this=exp.to_identifier(prefix or node.name, quoted=True)
         )

@@ -15,6 +15,13 @@ from local.emulators.bigquery import lookups
 JOB_THREADS = 32
 # Digits of a partition decorator to what they are digits of.
 PARTITION_PATTERNS = {4: "%Y", 6: "%Y%m", 8: "%Y%m%d", 10: "%Y%m%d%H"}
+_READS = re.compile(r"[\s(]*(SELECT|WITH|EXPORT)\b", re.IGNORECASE)
+# What leaves tables and their columns as they are, alone or in a script.
+_KEEPS_TABLES = re.compile(
+    r"[\s(]*(SELECT|WITH|INSERT|UPDATE|DELETE|MERGE|"
+    r"BEGIN\s+TRANSACTION|COMMIT|ROLLBACK)\b",
+    re.IGNORECASE,
+)
 
 
 def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
@@ -27,6 +34,8 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
     them a snapshot, so that they neither wait for a writer nor see half of its work. A
     transaction that a client keeps open over several jobs is outside this queue and may
     conflict, as it may in BigQuery.
+
+    What changes rows alone changes nothing in the catalog: translations go on to hold.
     """
     from local_bigquery.api import tables as tables_api
     from local_bigquery.catalog import datasets, tabledata, tables
@@ -41,16 +50,31 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
         with lock, catalog.changing():
             yield
 
+    def statements_of(configuration: Any) -> list[Any] | None:
+        """Return the statements of a query job; None where they cannot be read."""
+        try:
+            found: list[Any] = script.parse_script(configuration.query or "")
+        except Exception:  # the job itself reports what is wrong with its text
+            return None
+        return found
+
     def is_read(configuration: Any) -> bool:
         if configuration is None or configuration.destinationTable:
             return False
-        try:
-            statements = script.parse_script(configuration.query or "")
-        except Exception:  # the job itself reports what is wrong with its text
+        statements = statements_of(configuration)
+        if statements is None:
             return True
         if len(statements) != 1 or statements[0].kind != "SQL":
             return False
-        return bool(re.match(r"[\s(]*(SELECT|WITH|EXPORT)\b", statements[0].text, re.I))
+        return bool(_READS.match(statements[0].text))
+
+    def keeps_tables(configuration: Any) -> bool:
+        if configuration is None or configuration.destinationTable:
+            return False
+        return all(
+            one.kind == "SQL" and _KEEPS_TABLES.match(one.text)
+            for one in statements_of(configuration) or ()
+        )
 
     def queued(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
@@ -65,7 +89,7 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
     def query(job: Any, *rest: Any) -> Any:
         if is_read(job.configuration.query):
             return run_query(job, *rest)
-        with writing():
+        with lock if keeps_tables(job.configuration.query) else writing():
             return run_query(job, *rest)
 
     def submit_once(*arguments: Any, **named: Any) -> Any:

@@ -212,6 +212,7 @@ class TestRows:
             (size, size * (size - 1) // 2)
         ]
 
+    @pytest.mark.long
     def test_survive_a_kill_after_their_answer(self, tmp_path):
         """What was acknowledged is there after SIGKILL and a new start."""
         with emulator(tmp_path) as port:

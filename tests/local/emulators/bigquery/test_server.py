@@ -766,6 +766,50 @@ class TestExports:
             )
 
 
+class TestTranslations:
+    """A text is translated once while tables are what they were."""
+
+    def test_that_are_remembered_see_the_rows_of_now(self, warehouse):
+        """Rows come and go, by statements that are repeated as well."""
+        warehouse.rows("CREATE TABLE t (n INT64)")
+        add = "INSERT INTO t VALUES (@n)"
+        found = []
+        for n in range(3):
+            warehouse.rows(add, [Scalar("n", "INT64", n)])
+            found.append(warehouse.rows("SELECT SUM(n), COUNT(*) FROM t"))
+        warehouse.rows("DELETE FROM t WHERE n > @n", [Scalar("n", "INT64", 0)])
+
+        assert found == [[(0, 1)], [(1, 2)], [(3, 3)]]
+        assert warehouse.rows("SELECT SUM(n), COUNT(*) FROM t") == [(0, 1)]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            "ALTER TABLE t ADD COLUMN word STRING",
+            "CREATE OR REPLACE TABLE t AS SELECT 1 AS n, 'x' AS word",
+            "DROP TABLE t; CREATE TABLE t (n INT64, word STRING)",
+            "CREATE OR REPLACE VIEW v AS SELECT 1 AS n, 'x' AS word",
+        ],
+    )
+    def test_are_made_anew_when_a_table_changes(self, warehouse, change):
+        """Alone, after rows in one script, or of a view."""
+        warehouse.rows("CREATE TABLE t (n INT64); CREATE VIEW v AS SELECT * FROM t")
+        before = warehouse.rows("SELECT * FROM v")
+        warehouse.rows(f"INSERT INTO t VALUES (7); {change}")
+        job = warehouse.job("SELECT * FROM v")
+
+        assert before == []
+        assert [field.name for field in job.result().schema] == ["n", "word"]
+
+    def test_hold_for_a_type_of_parameters(self, warehouse):
+        """The same text with parameters of other types is another statement."""
+        query = "SELECT @x / 2"
+
+        assert warehouse.rows(query, [Scalar("x", "INT64", 3)]) == [(1.5,)]
+        [(numeric,)] = warehouse.rows(query, [Scalar("x", "NUMERIC", Decimal(3))])
+        assert (type(numeric), numeric) == (Decimal, Decimal("1.5"))
+
+
 @pytest.mark.long
 class TestTransactions:
     SCRIPT = """
