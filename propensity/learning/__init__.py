@@ -8,7 +8,8 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``fit``: choose, calibrate, measure, and fit again on all rows
 - ``rolling``: candidates on blocks of weeks, and the recipe that follows
 - ``choice``: log loss of the same rows, and the noise of its differences
-- ``candidates``: from a declaration to a fitted classifier
+- ``candidates``: from a declaration to a fitted classifier; ``trees``: Half-Space
+  Trees, which need no label
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals

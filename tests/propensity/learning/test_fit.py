@@ -488,23 +488,13 @@ class TestThreshold:
         assert found.quality["users_at_best"] == called.sum()
         assert 0.85 * in_hindsight < f1 <= in_hindsight + 0.01
 
-    def test_is_the_best_where_each_user_s_calibration_is_of_others(self):
-        """On the rows to choose on, with the probabilities that chose the
-        calibration."""
-        rows, found = snapshots(users=500), trained()
-        parts = data.of_users(rows, SHOP, WEEK, settings=SETTINGS)
-        chosen = next(
-            one for one in found.candidates if one.candidate.name == found.chosen.name
-        )
-        encoded = transformed(
-            found.preprocessor, parts.choosing.rows, dict(SHOP.features)
-        )
-        crossed = calibration.out_of_sample(
-            chosen.model, encoded, parts.choosing, SETTINGS.seed
-        )[found.calibration]
+    def test_is_the_best_on_the_blocks(self):
+        """By the probabilities, out of time, that chose the recipe."""
+        found = trained()
+        choice = found.choice
 
         assert found.best_threshold == thresholds.best_threshold(
-            metrics.outcomes(crossed, parts.choosing.label)
+            metrics.outcomes(choice.probability, choice.rows.label)
         )
 
     @pytest.mark.parametrize(
