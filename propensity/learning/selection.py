@@ -7,10 +7,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from propensity.learning import calibration, metrics, thresholds
 from propensity.learning.thresholds import TRAINING, Selection
 from propensity.models.anomaly import AnomalyModel
+
+Floats = NDArray[np.float64]
 
 if TYPE_CHECKING:
     from propensity.learning.data import Slice
@@ -44,7 +47,12 @@ def best_threshold(
         score = model.predict_proba(np.asarray(encoded))[:, 1]
     else:
         score = calibration.out_of_sample(model, encoded, choosing, seed)[method]
-    seen = metrics.outcomes(score, choosing.label, weight=choosing.weight)
+    return threshold_of(score, choosing)
+
+
+def threshold_of(score: Floats, part: Slice) -> float | None:
+    """Return the best threshold of rows' scores, given out of sample; None if none."""
+    seen = metrics.outcomes(score, part.label, weight=part.weight)
     return thresholds.best_threshold(seen)
 
 
