@@ -13,6 +13,8 @@ from propensity.learning import calibration, metrics, thresholds
 from propensity.learning.thresholds import TRAINING, Selection
 from propensity.models.anomaly import AnomalyModel
 
+Floats = NDArray[np.float64]
+
 if TYPE_CHECKING:
     from propensity.learning.data import Slice
     from propensity.learning.fit import Trained

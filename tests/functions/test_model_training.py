@@ -107,6 +107,10 @@ class TestVersion:
         assert answer["promoted"] is True
         assert answer["repeated"] is False
         assert answer["holdout"]["roc_auc"] == row["roc_auc"]
+        assert row["best_threshold_source"] == "training"
+        assert (row["budget"], row["users_at_budget"]) == ("10%", pytest.approx(16))
+        for name in ("best_threshold", "f1_at_best", "budget", "precision_at_budget"):
+            assert answer["holdout"][name] == row[name]
 
     def test_is_stored_with_its_checksums(self, trained):
         """Every file is in the bucket; those that are loaded are as recorded."""
