@@ -153,7 +153,7 @@ class Audit:
         part, place = manifest.part_of(publication["feature_row"])
         rows, scores = self._scored(part, manifest)
         self._check_user(rows[USER][place].as_py(), user_id, part)
-        row = rows.select(list(manifest.columns)).slice(place, 1).to_pylist()[0]
+        [row] = rows.slice(place, 1).to_pylist()
         published = season.apply(scores, publication["log_odds_shift"])
         return Reproduction(
             use_case=self._use_case.name,

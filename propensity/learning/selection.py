@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
     from propensity.usecases import UseCase
 
-Floats = NDArray[np.float64]
-
 
 def best_threshold(
     model: Any, method: str, encoded: Any, choosing: Slice, *, seed: int

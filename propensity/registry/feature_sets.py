@@ -41,7 +41,7 @@ MANIFEST = "manifest.json"
 PART_ROWS = 16_384
 
 # Parts that are written at once; their rows wait in memory.
-_UPLOADS = 4
+_UPLOADS = 2
 
 _STAMP = "%Y%m%dT%H%M%S.%fZ"
 

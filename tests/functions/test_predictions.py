@@ -27,6 +27,7 @@ from propensity import tables, usecases
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
+from propensity.registry import feature_sets
 from propensity.registry.versions import pickled, unpickled
 from propensity.runs import predict
 from propensity.schema import Table
@@ -41,11 +42,13 @@ PUBLISHED = ("ma_predictions_table", "ma_predictions_history")
 
 
 def state(place: Place) -> dict[str, list]:
-    """What is published, but for the time of the run that published it."""
+    """What is published, but for the time of the run that published it, and for the
+    places that its rows have in the features that it kept."""
+    own = {"scored_at", "feature_row"}
     return {
         name: sorted(
-            tuple(map(str, row.values()))
-            for row in place.rows(f"SELECT * EXCEPT (scored_at) FROM {name}")
+            tuple(str(value) for column, value in row.items() if column not in own)
+            for row in place.rows(f"SELECT * FROM {name}")
         )
         for name in PUBLISHED
     }
@@ -213,14 +216,7 @@ class TestPublishing:
 
         monkeypatch.setattr(Warehouse, "write", noted)
         monkeypatch.setattr(predict, "STAGED_ROWS", 40)
-        batches = Warehouse.batches
-
-        def small(self, *arguments):
-            for batch in batches(self, *arguments):
-                for start in range(0, len(batch), 20):
-                    yield batch.slice(start, 20)
-
-        monkeypatch.setattr(Warehouse, "batches", small)
+        monkeypatch.setattr(feature_sets, "PART_ROWS", 20)
         published.run("predictions", LATER)
 
         assert parts == [40, 40, 40, 40]
