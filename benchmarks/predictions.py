@@ -182,14 +182,30 @@ class Cloud(BaseAdapter):
             return [list(recorded.values())], [
                 {"name": name, "type": types.get(name, "STRING")} for name in recorded
             ]
+        if sql == statement("season_weeks"):
+            week = {
+                "week": ("2026-02-23", "DATE"),
+                "model_version": ("0", "INTEGER"),
+                "log_odds": ("0.2", "FLOAT"),
+                "standard_error": ("0.02", "FLOAT"),
+                "conversions": ("3000", "INTEGER"),
+                "users": ("50000", "INTEGER"),
+                "is_final": ("false", "BOOLEAN"),
+                "late": (None, "FLOAT"),
+            }
+            return [[value for value, _ in week.values()]], [
+                {"name": name, "type": kind} for name, (_, kind) in week.items()
+            ]
         if sql in (statement("staged_quantiles"), statement("published_quantiles")):
             values = [{"v": str(value)} for value in np.linspace(0, 1, 101)]
-            return [[values, str(self.users), "2026-02-23"]], [
+            return [[values, str(self.users), "2026-02-23", None]], [
                 {"name": "quantiles", "type": "FLOAT", "mode": "REPEATED"},
                 {"name": "users", "type": "INTEGER"},
                 {"name": "as_of", "type": "DATE"},
+                {"name": "log_odds_shift", "type": "FLOAT"},
             ]
         if sql in (
+            statement("level_differences"),
             statement("publish_predictions"),
             statement("clear_staged_predictions"),
         ):

@@ -51,7 +51,7 @@ _SETTLED_WEEKS = 2
 # followed in the second week after it, and the calibration error of a season that is
 # followed over that of one that is not.
 NO_HARM = 0.001
-FOLLOWED = 0.8
+FOLLOWED = 0.75
 SEASON_RATIO = 0.6
 # In a step's second week this many conversions have to be known for the target to hold.
 _KNOWN_CONVERSIONS = 100

@@ -260,7 +260,8 @@ class UsersPage(Page):
             self.curve(
                 "Calibration",
                 "On the dashed line, what is promised is what comes. "
-                f"Dots are groups of {_sizes(groups)}.",
+                f"Dots are groups of {_sizes(groups)}. All of the model alone: what "
+                "is published may also follow the season.",
                 line_svg(
                     [
                         Line([(0, 0), (reach, reach)], "guide"),

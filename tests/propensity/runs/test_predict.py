@@ -26,4 +26,4 @@ class TestStaging:
         scored = [(batch, np.array([0.5, wrong]))]
 
         with pytest.raises(SchemaError, match="no probabilities"):
-            list(predict._staged(run, scored, has_features=True))
+            list(predict._staged(run, scored, None, has_features=True))
