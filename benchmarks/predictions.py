@@ -8,7 +8,7 @@ with the real client of BigQuery and of its read streams, each run in a process 
 own. In the place of Google Cloud answers an HTTP transport in the same process, and a
 read stream that hands out serialized Arrow batches of users as BigQuery does, and a
 write stream that reads what it gets, and a bucket that takes the features. The model is
-the slowest of ``ga4_purchase``'s candidates: the mean of all, of 35 features. What
+the slowest of ``ga4_purchase``'s candidates: the mean of all, of 37 features. What
 BigQuery computes itself (features, percentiles, the publication) takes no time here:
 ``docs/scale.md`` has its bytes.
 

@@ -554,6 +554,7 @@ GA_EVENTS = (
     Column("user_id", "STRING", "The site's own id; null before a login"),
     Column("user_first_touch_timestamp", "INT64", "First visit, as event_timestamp"),
     Column("ga_session_id", "INT64", "Session of the browser or device"),
+    Column("ga_session_number", "INT64", "1 for a browser's first session, and so on"),
     Column("engagement_ms", "INT64", "Milliseconds on screen"),
     Column("event_value", "NUMERIC", "Parameter value, in the event's currency"),
     Column("event_value_in_usd", "NUMERIC", "The same in US dollars"),

@@ -48,6 +48,21 @@ SELECT
     FROM
       UNNEST(event_params) AS p
     WHERE
+      p.key = 'ga_session_number'
+  ) AS ga_session_number,
+  (
+    SELECT
+      MAX(
+        COALESCE(
+          p.value.int_value,
+          SAFE_CAST(p.value.double_value AS INT64),
+          SAFE_CAST(p.value.float_value AS INT64),
+          SAFE_CAST(SAFE_CAST(p.value.string_value AS NUMERIC) AS INT64)
+        )
+      )
+    FROM
+      UNNEST(event_params) AS p
+    WHERE
       p.key = 'engagement_time_msec'
   ) AS engagement_ms,
   (

@@ -27,7 +27,7 @@ WITH
       event_name,
       CONCAT(IFNULL(user_pseudo_id, user_id), '.', CAST(ga_session_id AS STRING))
         AS session_key,
-      IF(param_ga_session_number BETWEEN 1 AND 1000000, param_ga_session_number, NULL)
+      IF(ga_session_number BETWEEN 1 AND 1000000, ga_session_number, NULL)
         AS session_number,
       user_first_touch_timestamp,
       IF(engagement_ms BETWEEN 0 AND 86400000, engagement_ms, NULL) AS engagement_ms,
