@@ -213,6 +213,11 @@ def _best_of_events(
         [each.fit.score for each in contenders],
         parts.choosing,
         of_events.stakes(parts.choosing, use_case, settings),
+        trees=[
+            place
+            for place, each in enumerate(contenders)
+            if isinstance(each.fit.model, AnomalyModel)
+        ],
         seed=settings.seed,
     )
     for place, each in enumerate(contenders):
