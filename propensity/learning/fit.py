@@ -198,6 +198,11 @@ def _best(
         [each.fit.score for each in contenders],
         parts.choosing,
         of_events.stakes(parts.choosing, use_case, settings),
+        trees=[
+            place
+            for place, each in enumerate(contenders)
+            if isinstance(each.fit.model, AnomalyModel)
+        ],
         seed=settings.seed,
     )
     for place, each in enumerate(contenders):

@@ -8,7 +8,7 @@ recorded.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -157,13 +157,18 @@ class Choice:
 
 
 def choose(
-    scores: Sequence[Floats | None], choosing: Slice, at: Stakes | None, *, seed: int
+    scores: Sequence[Floats | None],
+    choosing: Slice,
+    at: Stakes | None,
+    *,
+    trees: Collection[int] = (),
+    seed: int,
 ) -> Choice:
     """
     Choose among candidates, of which the simpler stand first.
 
     The cheapest is best, each alert by a threshold that was chosen on other rows; of
-    equally cheap ones the one with the highest PR AUC. An earlier one is taken in its
+    equally cheap ones the one with the highest PR AUC. A simpler one is taken in its
     place unless it is worse: unless the 95% interval of the difference in cost, or in
     PR AUC, lies wholly on the wrong side.
 
@@ -171,6 +176,8 @@ def choose(
         scores: Of each candidate, (rows,); None for one that gives none.
         choosing: Labelled rows, none of which a candidate was fitted on.
         at: What they cost; None where nobody says.
+        trees: Places of candidates that learned without truths. They count as the last,
+            not the simplest: of two that are alike the one that knows truths is taken.
         seed: Of the resampling.
     """
     there = {place: score for place, score in enumerate(scores) if score is not None}
@@ -198,8 +205,9 @@ def choose(
             _differences(there[place], there[best], choosing, seed)["pr_auc"].high < 0
         )
 
+    order = sorted(there, key=lambda place: (place in trees, place))
     simplest = next(
-        place for place in there if place == best or not falls_behind(place)
+        place for place in order if place == best or not falls_behind(place)
     )
     return Choice(place=simplest, costs=[costs.get(n) for n in range(len(scores))])
 

@@ -55,6 +55,15 @@ class TestChoose:
 
         assert of_events.choose(scores, part, at, seed=1).place == 0
 
+    def test_takes_what_knows_truths_before_trees_within_noise(self):
+        """Trees are for the time before truths; they are not the simpler model."""
+        part, at, scores = drawn(4_000, frauds=60, strengths=(3.0, 3.0))
+        alike = of_events.choose(scores, part, at, trees=[0], seed=1)
+        part, at, scores = drawn(4_000, frauds=200, strengths=(4.0, 1.0))
+        better = of_events.choose(scores, part, at, trees=[0], seed=1)
+
+        assert (alike.place, better.place) == (1, 0)
+
     def test_goes_by_thresholds_of_other_rows(self):
         """The cost of each is that of alerts that are held back."""
         part, at, scores = drawn(2_000, frauds=80, strengths=(2.0, 3.0))
