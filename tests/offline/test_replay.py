@@ -418,12 +418,14 @@ class TestStoredEvents:
         assert facts(second.rows) == facts(first.rows)
 
     def test_have_the_identity_that_they_had(self):
-        """An event that was known by its message id carries that id now."""
+        """An event that was known by its message id carries that id now, as itself and
+        as an attribute."""
         bare = b'{"user_id":"u","event_type":"new_bet","event_time":"2026-01-01T00:00Z"'
         first = accepted([Message(bare + b',"bet_amount":1}', "the-message-id")])
         resent, _ = again(first.rows.to_pylist(), catalogue())
 
         assert accepted(resent).rows["event_id"].to_pylist() == ["the-message-id"]
+        assert [one.attributes["event_id"] for one in resent] == ["the-message-id"]
 
     def test_are_what_readers_of_enriched_events_expect(self):
         """They hold the index that they were enriched with, so that they may be sent
@@ -852,7 +854,7 @@ class TestDeadLetters:
         assert "0 messages sent" in said.out
         bus.topic("events")
         # What is given back comes again after a second.
-        assert main(["replay", "dead-letters", "--wait", "5"]) == 0
+        assert main(["replay", "dead-letters", "--wait", "3"]) == 0
         assert {one.data for one in bus.taken("events", 3)} == {b"0", b"1", b"2"}
 
     def test_of_an_unknown_subscription_stay(self, own_project, capsys):

@@ -4,7 +4,8 @@ Consent, specified: events without it are in no feature and no label.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -44,26 +45,25 @@ def events() -> list[shop.Row]:
 
 
 @pytest.fixture(scope="module")
-def made(module_workplace) -> Callable[..., Warehouse]:
-    """Set up with some setting, over events of all kinds of consent."""
+def made(module_workplace) -> Iterator[Callable[..., Warehouse]]:
+    """Have the view of some setting, over events of all kinds of consent."""
     shop.load(module_workplace, events())
-    opened: list[Warehouse] = []
+    with contextlib.ExitStack() as stack:
 
-    def make(require: str) -> Warehouse:
-        settings = Settings.from_environment(
-            {
-                **module_workplace.environment,
-                "PROPENSITY_REQUIRE_CONSENT": require,
-            }
-        )
-        opened.append(Warehouse.open(settings))
-        with module_workplace.storage.client() as client:
-            bucket = client.bucket(module_workplace.bucket)
-            artifacts = Artifacts(bucket, deadline_s=30.0)
-            setup.prepare(opened[-1], artifacts, settings)
-        return opened[-1]
+        def make(require: str) -> Warehouse:
+            settings = Settings.from_environment(
+                {
+                    **module_workplace.environment,
+                    "PROPENSITY_REQUIRE_CONSENT": require,
+                }
+            )
+            warehouse = Warehouse.open(settings)
+            stack.callback(warehouse.close)
+            text = consent.events_view(settings.export, require=require)
+            warehouse.replace_view(consent.VIEW, text)
+            return warehouse
 
-    return make
+        yield make
 
 
 def rows(warehouse: Warehouse) -> dict[str, tuple[int, int]]:
@@ -111,7 +111,7 @@ class TestView:
 
 
 class TestCheck:
-    def test_refuses_a_view_of_another_time(self, made):
+    def test_refuses_a_view_of_another_time(self, made, module_workplace):
         """A setting alone changes no view: nothing is read before set-up has run."""
         warehouse = made("false")
         settings = replace(warehouse.settings, require_consent="both")
@@ -120,7 +120,11 @@ class TestCheck:
         with pytest.raises(SettingsError, match="run the set-up"):
             consent.check_view(stricter, USE_CASE)
         consent.check_view(warehouse, USE_CASE)
-        consent.check_view(made("both"), USE_CASE)
+        with module_workplace.storage.client() as client:
+            bucket = client.bucket(module_workplace.bucket)
+            artifacts = Artifacts(bucket, deadline_s=30.0)
+            setup.prepare(stricter, artifacts, settings)
+        consent.check_view(stricter, USE_CASE)
 
     def test_says_that_there_is_no_view(self, workplace):
         """As whatever reads it would."""

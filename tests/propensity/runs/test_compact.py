@@ -852,20 +852,22 @@ class TestRun:
         assert between["u1"]["bet_count"] == 3
 
     def test_excludes_every_other_whatever_its_as_of_date(self, empty):
-        """Of two at once BigQuery would take both their tiles of a new day."""
+        """Of two at once BigQuery would take both their tiles of a new day; the other
+        may have begun on the day after."""
+        midnight = datetime(2026, 3, 21, tzinfo=UTC)
         empty.append(rows_of([bet()], received_at=NOW))
-        first = empty.run(NOW)
+        first = empty.run(midnight - MINUTE)
 
         class Interrupted(Warehouse):
             def execute(self, sql: str, parameters: Any = None) -> int:
                 with pytest.raises(RunInProgress):
-                    empty.compact(NOW + MINUTE, as_of=date(2026, 3, 1))
+                    empty.compact(midnight, as_of=date(2026, 3, 1))
                 return super().execute(sql, parameters)
 
         first.warehouse = Interrupted(empty.settings, client=empty.warehouse.client)
         compact.compact(first)
 
-        assert empty.compact(NOW + HOUR)["tiles"] == 0
+        assert empty.compact(midnight + HOUR)["tiles"] == 0
         assert [row["bet_count"] for row in empty.tiles()] == [1]
 
     def test_may_begin_where_another_has_failed(self, empty):
