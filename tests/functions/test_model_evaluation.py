@@ -286,21 +286,34 @@ class TestThresholds:
         }
 
     def test_stay_when_a_week_is_evaluated_again(self, place, scores):
-        """Late rows change the figures of two weeks, and the threshold of neither: the
-        later one's is the best on what was known when the week began."""
+        """Late rows of the week before change the figures of both weeks, and not the
+        later one's threshold: it is the best on what was known when the week began."""
         first, second = self.WEEKS[:2]
         place.run("model_evaluation", first + WEEK)
-        provisional = place.run("model_evaluation", second + WEEK)["weeks"][-1]
         late = [
             purchase(f"u{n}", week + DAY) for n in range(90) for week in (first, second)
         ]
         shop.load(place.workplace, [*self.bought(scores, *self.WEEKS), *late])
-        final = place.run("model_evaluation", second + 2 * WEEK)["weeks"][0]
+        [final, provisional] = place.run("model_evaluation", second + WEEK)["weeks"]
+        again = place.run("model_evaluation", second + 2 * WEEK)["weeks"][0]
 
-        assert (provisional["status"], final["status"]) == ("provisional", "final")
-        assert final["conversions"] > provisional["conversions"]
-        assert final["best_threshold"] == provisional["best_threshold"]
-        assert final["best_threshold_source"] == "evaluations"
+        assert (final["week"], final["status"]) == (str(first), "final")
+        assert final["conversions"] > len(self.buyers(scores, first))
+        assert (again["week"], again["status"]) == (str(second), "final")
+        assert provisional["best_threshold"] == self.best_of(scores, first)
+        assert again["best_threshold"] == self.best_of(scores, first)
+        assert again["best_threshold_source"] == "evaluations"
+
+    def test_are_of_no_outcome_that_ends_after_the_week_begins(self, shop_of, scores):
+        """Weeks that overlap: what comes of the first is not known at the second."""
+        later = MONDAY + 3 * DAY
+        place = shop_of(self.bought(scores, MONDAY, later))
+        for week in (MONDAY, later):
+            published(place, week, scores)
+        weeks = place.run("model_evaluation", later + WEEK)["weeks"]
+
+        assert [row["week"] for row in weeks] == [str(MONDAY), str(later)]
+        assert [row["best_threshold"] for row in weeks] == [None, None]
 
     def test_of_a_run_that_catches_up_are_of_the_weeks_before_each(self, place, scores):
         """Where no earlier run has evaluated a week, this one's figures of it count."""
