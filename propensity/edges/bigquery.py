@@ -120,7 +120,10 @@ class BigQuery:
                 query_parameter(name, value)
                 for name, value in (parameters or {}).items()
             ],
-            maximum_bytes_billed=self.settings.maximum_bytes_billed,
+            # A dry run bills nothing, and says how much it would be.
+            maximum_bytes_billed=None
+            if dry_run
+            else self.settings.maximum_bytes_billed,
             labels=self._labels,
             dry_run=dry_run,
             # A query that timed out here must not go on beside the next try.

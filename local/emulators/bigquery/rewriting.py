@@ -60,6 +60,11 @@ _COLUMNS = Rewrite(
     "relation = cur.sql(query, params=params)",
     'relation = cur.sql(f"SELECT * FROM ({query}) LIMIT 0", params=params)',
 )
+# The same of a dry run, which ran the whole query.
+_DRY_RUN = Rewrite(
+    "_fields(cur.sql(sql, params=bound))",
+    '_fields(cur.sql(f"SELECT * FROM ({sql}) LIMIT 0", params=bound))',
+)
 _TEMPORARY = '"SELECT table_name FROM duckdb_tables() WHERE temporary"'
 # The functions of geography need an extension of DuckDB that is in no package: every
 # first start would download it. Nothing here uses them.
@@ -90,6 +95,7 @@ REWRITES = {
     "local_bigquery.sql.translate": (_WRITTEN,),
     # Only a session can have temporary tables yet; to look for them is to read all.
     "local_bigquery.jobs.query": (
+        _DRY_RUN,
         Rewrite(_TEMPORARY, f"{_TEMPORARY} if session else \"SELECT '' WHERE false\""),
     ),
 }
