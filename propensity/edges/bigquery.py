@@ -120,15 +120,13 @@ class BigQuery:
                 query_parameter(name, value)
                 for name, value in (parameters or {}).items()
             ],
-            # A dry run bills nothing, and says how much it would be.
-            maximum_bytes_billed=None
-            if dry_run
-            else self.settings.maximum_bytes_billed,
             labels=self._labels,
             dry_run=dry_run,
             # A query that timed out here must not go on beside the next try.
             job_timeout_ms=1000 * self.settings.query_timeout_s,
         )
+        if not dry_run:  # it bills nothing, and says how much it would be
+            config.maximum_bytes_billed = self.settings.maximum_bytes_billed
         job = self.client.query(
             sql,
             job_config=config,

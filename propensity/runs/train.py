@@ -123,10 +123,11 @@ def _affordable(run: Run, snapshots: Sequence[date]) -> Sequence[date]:
     older snapshots add the least. A dry run, which bills nothing, says what a statement
     would read.
     """
-    sql = run.use_case.statement("training_rows")
     limit = run.settings.maximum_bytes_billed
     while len(snapshots) > FEWEST_SNAPSHOTS:
-        scanned = run.warehouse.dry_run(sql, _row_parameters(run, snapshots))
+        scanned = run.warehouse.dry_run(
+            run.use_case.statement("training_rows"), _row_parameters(run, snapshots)
+        )
         if scanned <= limit:
             break
         fewer = min(len(snapshots) - 1, int(len(snapshots) * limit / scanned))

@@ -62,6 +62,7 @@ def staged(**users: float) -> pa.Table:
             "probability": list(users.values()),
             "run_id": ["r"] * len(users),
             "staged_on": pa.array([DAY] * len(users), pa.date32()),
+            "feature_row": pa.array(range(len(users)), pa.int64()),
         }
     )
 
@@ -188,6 +189,7 @@ class TestAppend:
         [row] = warehouse.rows("SELECT * FROM ma_predictions_staging")
         assert dict(row.items()) == {
             "run_id": "r", "staged_on": DAY, "user_id": INJECTION, "probability": 0.5,
+            "feature_row": 0,
         }  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -207,9 +209,8 @@ class TestAppend:
         """Missing values are null; an unknown one is an error."""
         row = record({"user_id": "a"}, PREDICTIONS_STAGING)
 
-        assert row.to_pylist() == [
-            {"run_id": None, "staged_on": None, "user_id": "a", "probability": None}
-        ]
+        nothing = dict.fromkeys(column.name for column in PREDICTIONS_STAGING.columns)
+        assert row.to_pylist() == [{**nothing, "user_id": "a"}]
         with pytest.raises(SchemaError, match="no column shoe_size"):
             record({"shoe_size": 44}, PREDICTIONS_STAGING)
 
