@@ -899,7 +899,7 @@ class TestPicture:
             for line in tour.splitlines()
             if line.startswith("2025-06-17  ") and line.endswith("final")
         ]
-        _, _, users, rate, mean, roc_auc, *_, error, lift, _ = week
+        _, _, users, rate, mean, _, roc_auc, *_, error, lift, _ = week
 
         assert "Week of 17 June 2025" in drawn
         for shown in (

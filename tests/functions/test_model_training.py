@@ -71,7 +71,7 @@ class TestVersion:
 
         # The first version is compared with none.
         assert unknown <= {
-            "compared_version", *(
+            "compared_version", "level_difference", *(
                 f"{name}_difference{end}"
                 for name in ("roc_auc", "log_loss")
                 for end in ("", "_low", "_high")

@@ -75,8 +75,8 @@ class TestUse:
         table = 50_000 * 72
 
         assert scanned(size, "get_proba") == 30_000 * max(table, 10 * volumes.MIB)
-        large = replace(size, users=700_000)
-        assert scanned(large, "get_proba") == 30_000 * 700_000 * 72
+        large = replace(size, users=650_000)
+        assert scanned(large, "get_proba") == 30_000 * 650_000 * 72
         assert scanned(shared, "get_proba") == 30 * 10 * volumes.MIB
 
     def test_logs_are_a_line_a_push(self):

@@ -57,6 +57,7 @@ WORSE = Verdict(
         "roc_auc": Difference(-0.1, -0.2, -0.05),
         "log_loss": Difference(0.1, 0.05, 0.2),
     },
+    level_difference=-0.02,
 )
 FIRST = Verdict(promoted=True, reason="the first model of this use case")
 
