@@ -125,8 +125,8 @@ def project(tmp_path_factory) -> Path:
     return copy
 
 
-@pytest.fixture
-def cloud(tmp_path, project) -> Cloud:
+def cloud_of(folder: Path, project: Path) -> Cloud:
+    """A cloud that has nothing yet, and a project that has left nothing."""
     shutil.rmtree(project / ".local", ignore_errors=True)
     rules = [
         NONE,
@@ -134,7 +134,42 @@ def cloud(tmp_path, project) -> Cloud:
         ("bq ", "", 1),
     ]
     settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
-    return Cloud(tmp_path, project, settings, rules)
+    return Cloud(folder, project, settings, rules)
+
+
+@pytest.fixture
+def cloud(tmp_path, project) -> Cloud:
+    return cloud_of(tmp_path, project)
+
+
+@pytest.fixture(scope="module")
+def left_by_setup(tmp_path_factory, project) -> Path:
+    """What a set-up leaves in the project."""
+    cloud = cloud_of(tmp_path_factory.mktemp("setup"), project)
+    assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
+    return shutil.copytree(project / ".local", cloud.folder / "left")
+
+
+@pytest.fixture
+def set_up(cloud, left_by_setup) -> Cloud:
+    """The cloud once the set-up has run."""
+    shutil.copytree(left_by_setup, cloud.project / ".local")
+    return cloud
+
+
+@dataclass(frozen=True)
+class Dry:
+    """A dry run of what deploys functions, with all that can be set."""
+
+    printed: list[list[str]]
+    calls: list[str]
+
+
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory, project) -> Dry:
+    cloud = cloud_of(tmp_path_factory.mktemp("dry"), project)
+    cloud.settings = WHOLE
+    return Dry(printed(cloud), cloud.calls())
 
 
 def printed(cloud: Cloud) -> list[list[str]]:
@@ -169,18 +204,25 @@ def flags(words: list[str]) -> dict[str, str]:
 
 
 class TestDryRun:
-    def test_calls_nothing(self, cloud):
+    def test_calls_nothing(self, dry):
         """Of what deploys functions, schedules them and makes jobs of them."""
-        cloud.settings = WHOLE
-        assert printed(cloud)
-        assert cloud.calls() == []
+        assert dry.printed
+        assert dry.calls == []
 
-    @pytest.mark.parametrize("settings", [SETTINGS, WHOLE], ids=["few", "all"])
-    def test_prints_what_the_real_parser_takes(self, cloud, settings, tmp_path):
+    def test_prints_what_the_real_parser_takes(self, dry, tmp_path):
         """gcloud's own, of the command tree of its version; and it refuses a flag that
         there is not."""
-        cloud.settings = settings
-        commands = printed(cloud)
+        self.taken(dry.printed, tmp_path)
+
+    @pytest.mark.long
+    def test_of_few_settings_prints_what_the_real_parser_takes(self, cloud, tmp_path):
+        """Where only what must be set is set."""
+        cloud.settings = SETTINGS
+        self.taken(printed(cloud), tmp_path)
+
+    @staticmethod
+    def taken(commands: list[list[str]], tmp_path: Path) -> None:
+        """Have gcloud's parser take commands."""
         wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
         done = subprocess.run(
             [sdk_python(), PARSER, SDK],
@@ -196,12 +238,11 @@ class TestDryRun:
         assert [one for one in zip(commands, told, strict=True) if one[1]] == []
         assert refused
 
-    def test_deploys_every_function_private_under_its_own_account(self, cloud):
+    def test_deploys_every_function_private_under_its_own_account(self, dry):
         """From its staged source, as a function of Cloud Run, with hash locks."""
-        cloud.settings = WHOLE
         deploys = {
             flags(words)["function"]: flags(words)
-            for words in printed(cloud)
+            for words in dry.printed
             if words[1:3] == ["run", "deploy"]
         }
 
@@ -246,12 +287,11 @@ class TestDryRun:
 
         assert flags(deploy)["image"] == image
 
-    def test_schedules_by_a_token_and_never_without(self, cloud):
+    def test_schedules_by_a_token_and_never_without(self, dry):
         """As the scheduler's account, for that very function, in one time zone."""
-        cloud.settings = WHOLE
         jobs = [
             (words[5], flags(words))
-            for words in printed(cloud)
+            for words in dry.printed
             if words[1:3] == ["scheduler", "jobs"]
             and "run.googleapis" not in str(words)
         ]
@@ -623,42 +663,39 @@ class TestSetup:
 
 
 class TestAfterASetup:
-    def test_names_are_those_that_terraform_has_put_out(self, cloud):
+    def test_names_are_those_that_terraform_has_put_out(self, set_up):
         """An account by another name is the one that is deployed with."""
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        done = cloud.run("02-GetProba/deploy.sh")
-        [call] = [one for one in cloud.calls() if "run deploy" in one]
+        done = set_up.run("02-GetProba/deploy.sh")
+        [call] = [one for one in set_up.calls() if "run deploy" in one]
 
         assert done.returncode == 0, done.stderr
         assert "--service-account=lookups@my-project" in call
-        assert (cloud.project / ".local").glob("deploy/*/staged/get_proba/main.py")
-        other = cloud.run("02-GetProba/deploy_score.sh")
+        assert (set_up.project / ".local").glob("deploy/*/staged/get_proba/main.py")
+        other = set_up.run("02-GetProba/deploy_score.sh")
         assert other.returncode == 0
         assert "# score is not among DEPLOY_FUNCTIONS" in other.stdout
 
-    def test_rights_on_their_way_are_waited_for(self, cloud):
+    def test_rights_on_their_way_are_waited_for(self, set_up):
         """A line says what is waited for; the second attempt is let through."""
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
         refusal = "PERMISSION_DENIED: build service account"
-        cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
-        done = cloud.run("02-GetProba/deploy.sh", "--wait=60")
+        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
+        done = set_up.run("02-GetProba/deploy.sh", "--wait=60")
 
         assert done.returncode == 0, done.stderr
         assert refusal in done.stderr
         assert "waiting for rights that the set-up has just granted" in done.stderr
-        assert len([one for one in cloud.calls() if "run deploy" in one]) == 2
+        assert len([one for one in set_up.calls() if "run deploy" in one]) == 2
 
     @pytest.mark.parametrize("refusal", ["quota exceeded", "PERMISSION_DENIED"])
-    def test_no_other_failure_is_waited_for(self, cloud, refusal):
+    def test_no_other_failure_is_waited_for(self, set_up, refusal):
         """Nor is a refusal when rights had their time to spread."""
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        cloud.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
+        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
         patience = "--wait=0" if refusal == "PERMISSION_DENIED" else "--wait=60"
-        done = cloud.run("02-GetProba/deploy.sh", patience)
+        done = set_up.run("02-GetProba/deploy.sh", patience)
 
         assert done.returncode == 1
         assert "waiting" not in done.stderr
-        assert len([one for one in cloud.calls() if "run deploy" in one]) == 1
+        assert len([one for one in set_up.calls() if "run deploy" in one]) == 1
 
     def test_functions_are_built_side_by_side_and_failures_named(self, cloud):
         """The others are deployed; nothing is scheduled then."""
@@ -673,15 +710,14 @@ class TestAfterASetup:
         assert any("run deploy propensity-compact-features" in one for one in calls)
         assert not any("scheduler jobs create" in one for one in calls)
 
-    def test_a_schedule_that_is_there_is_changed(self, cloud):
+    def test_a_schedule_that_is_there_is_changed(self, set_up):
         """And one that is not is made."""
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
         for rule, verb in ((("jobs describe", "x", 0), "update"),
                            (("jobs describe", "", 1), "create")):  # fmt: skip
-            cloud.rules.insert(0, rule)
-            done = cloud.run("04-StreamFeatures/scheduler.sh")
+            set_up.rules.insert(0, rule)
+            done = set_up.run("04-StreamFeatures/scheduler.sh")
             assert done.returncode == 0, done.stderr
-            assert any(f"scheduler jobs {verb} http" in one for one in cloud.calls())
+            assert any(f"scheduler jobs {verb} http" in one for one in set_up.calls())
 
     def test_without_one_nothing_is_deployed(self, cloud):
         """The message says what comes first."""

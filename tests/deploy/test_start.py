@@ -84,14 +84,25 @@ def started(request, tmp_path):
         stop([process])
 
 
-def served(serving):
-    return [one for one in EVERY if (one.serving == ASYNCHRONOUS) == serving]
+# One of each kind starts in every run.
+QUICK = ("get_proba", "model_evaluation")
+
+
+def served(asynchronously):
+    """Functions that are served in one of the two ways."""
+    return [
+        pytest.param(
+            one,
+            id=one.target,
+            marks=() if one.target in QUICK else pytest.mark.long,
+        )
+        for one in EVERY
+        if (one.serving == ASYNCHRONOUS) == asynchronously
+    ]
 
 
 class TestStart:
-    @pytest.mark.parametrize(
-        "started", served(True), indirect=True, ids=lambda one: one.target
-    )
+    @pytest.mark.parametrize("started", served(True), indirect=True)
     def test_serves_asynchronously(self, started):
         """While a dozen requests wait for their bodies, another is answered, although
         there is one thread: by uvicorn, from one event loop."""
@@ -110,9 +121,7 @@ class TestStart:
         assert answer.headers["server"] == "uvicorn"
         assert any("405" in line for line in lines_of(log))
 
-    @pytest.mark.parametrize(
-        "started", served(False), indirect=True, ids=lambda one: one.target
-    )
+    @pytest.mark.parametrize("started", served(False), indirect=True)
     def test_serves_with_threads(self, started):
         """The others are served by gunicorn, with as many threads as THREADS says; a
         line of the log stays one of JSON with the platform's execution id in it."""
@@ -179,6 +188,7 @@ class TestJob:
         assert done.returncode == 0
         assert "call 3" in done.stdout
 
+    @pytest.mark.long
     def test_fails_with_what_the_function_answers(self, tmp_path):
         """A staged training without settings ends with its own error, as JSON."""
         one = next(one for one in EVERY if one.target == "model_training")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -467,25 +466,20 @@ class TestUseCases:
         ]
         assert warehouse.rows(first_day)[0]["first_day"] == date(2026, 2, 1)
 
-    def test_the_documented_preprocessor_can_be_uploaded(self, tmp_path):
+    def test_the_documented_preprocessor_can_be_uploaded(
+        self, tmp_path, monkeypatch, capsys
+    ):
         """It passes the check of the command that uploads it."""
         [source] = blocks("docs/use-cases.md", "python")
         file = tmp_path / "my_preprocessor.py"
         file.write_text(source)
-        told = subprocess.run(
-            [
-                *(sys.executable, "-m", "propensity", "build-preprocessor"),
-                *("--from", str(file), "--dry-run"),
-            ],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-            env={"PATH": os.environ["PATH"], "GOOGLE_CLOUD_PROJECT": "p"},
-        )
+        monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "p")
 
-        assert told.returncode == 0, told.stderr
-        assert "It fits the use case's features." in told.stdout
+        status = cli.main(["build-preprocessor", "--from", str(file), "--dry-run"])
+        told = capsys.readouterr()
+
+        assert status == 0, told.err
+        assert "It fits the use case's features." in told.out
 
 
 EVENTS = """

@@ -240,6 +240,7 @@ class TestInTrouble:
             assert len(site.artifacts.names(FOLDER)) == 1
 
 
+@pytest.mark.long
 class TestOfTheStream:
     def test_archives_what_stream_features_publishes(
         self, site, instance, archived, tmp_path, user

@@ -229,6 +229,7 @@ class TestGate:
         assert "pinned" in answer["verdict"]
         assert shop.champion() == 0
 
+    @pytest.mark.long
     def test_gives_each_of_two_trainers_its_version(self, shop):
         """Two at once, of two as-of dates: two versions, each whole, one serves."""
         # With frauds so many that no fold lacks them: a warning that is caught in one

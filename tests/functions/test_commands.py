@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,69 +49,68 @@ def typed(target: str) -> list[str]:
     return shlex.split(line)
 
 
-@pytest.fixture(scope="module", params=["from the root", "staged"])
-def started(request, new_place, tmp_path_factory) -> Iterator[dict[str, Process]]:
-    """Every function, started by its command; where it listens is said by ``PORT``."""
-    environment = new_place().environment
-    ports = dict(zip(TARGETS, free_ports(len(TARGETS)), strict=True))
-    processes = {}
+@pytest.fixture(params=["from the root", "staged"])
+def started(request, target, module_workplace, tmp_path) -> Iterator[Process]:
+    """A function, started by its command; where it listens is said by ``PORT``."""
+    [port] = free_ports(1)
+    function = TARGETS[target]
+    command, folder = typed(target), ROOT
+    binaries = Path(sys.prefix) / "bin"
+    if request.param == "staged":
+        command = [one for one in command if not one.startswith("--source")]
+        folder = stage.stage(
+            ROOT / function.folder,
+            tmp_path / "staged",
+            requirements=function.requirements,
+        )
+        binaries = python_of(target).parent
+    process = spawn(
+        target,
+        [str(binaries / command[0]), *command[1:]],
+        environment={
+            "PATH": os.environ["PATH"],
+            "HOME": str(tmp_path),
+            "HOST": HOST,
+            "PORT": str(port),
+            **module_workplace.environment,
+        },
+        folder=folder,
+        port=port,
+        log=tmp_path / "log",
+    )
     try:
-        for target, port in ports.items():
-            home = tmp_path_factory.mktemp(target)
-            function = TARGETS[target]
-            command, folder = typed(target), ROOT
-            binaries = Path(sys.prefix) / "bin"
-            if request.param == "staged":
-                command = [one for one in command if not one.startswith("--source")]
-                folder = stage.stage(
-                    ROOT / function.folder,
-                    home / "staged",
-                    requirements=function.requirements,
-                )
-                binaries = python_of(target).parent
-            program = str(binaries / command[0])
-            processes[target] = spawn(
-                target,
-                [program, *command[1:]],
-                environment={
-                    "PATH": os.environ["PATH"],
-                    "HOME": str(home),
-                    "HOST": HOST,
-                    "PORT": str(port),
-                    **environment,
-                },
-                folder=folder,
-                port=port,
-                log=home / "log",
-            )
-        yield processes
+        yield process
     finally:
-        stop(list(processes.values()))
+        stop([process])
 
 
-@pytest.fixture
-def answer(started) -> Callable[[str], requests.Response]:
+def answer(process: Process) -> requests.Response:
     """Ask a function until it answers, or has ended."""
+    until = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            return requests.get(f"http://{HOST}:{process.port}/", timeout=60)
+        except requests.ConnectionError:
+            assert process.is_running, Path(process.log).read_text()
+            assert time.monotonic() < until, Path(process.log).read_text()
+            time.sleep(0.1)
 
-    def ask(target: str) -> requests.Response:
-        process = started[target]
-        until = time.monotonic() + DEADLINE_S
-        while True:
-            try:
-                return requests.get(f"http://{HOST}:{process.port}/", timeout=60)
-            except requests.ConnectionError:
-                assert process.is_running, Path(process.log).read_text()
-                assert time.monotonic() < until, Path(process.log).read_text()
-                time.sleep(0.1)
 
-    return ask
+# One that is served asynchronously, and one by threads; all others take long.
+QUICK = ("get_proba", "model_evaluation")
 
 
 class TestCommands:
-    @pytest.mark.parametrize("target", TARGETS)
-    def test_start_the_function(self, answer, target):
+    @pytest.mark.parametrize(
+        "target",
+        [
+            target if target in QUICK else pytest.param(target, marks=pytest.mark.long)
+            for target in TARGETS
+        ],
+    )
+    def test_start_the_function(self, started, target):
         """As everybody types it; its own answer comes back."""
-        found = answer(target)
+        found = answer(started)
 
         assert found.status_code == ANSWERS[target], found.text
         assert found.headers["content-type"].startswith("application/json")

@@ -504,14 +504,13 @@ class TestCutOff:
     @pytest.mark.parametrize(
         ("days", "force"),
         [
-            (30, False),
-            (30, True),
+            (8, True),
             pytest.param(400, False, marks=pytest.mark.long),
         ],
     )
     def test_runs_come_to_what_one_run_does(self, emulators, days, force):
         """
-        30 or 400 days are touched, and every run has time for one step.
+        8 or 400 days are touched, and every run has time for one step.
 
         Each gets further, says what it has left, and the next goes on there; whoever
         asks by force again does not begin anew.
@@ -544,7 +543,7 @@ class TestCutOff:
 
     def test_moves_the_watermark_while_it_counts(self, site):
         """What is counted is not read again, and the view is exact all the while."""
-        events = self.fill(site, 200)
+        events = self.fill(site, 40)
         moments = []
         for _ in self.cut_off(site, as_of=date(1971, 1, 1)):
             moments.append(read_watermark(site.artifacts).moment)

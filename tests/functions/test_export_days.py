@@ -8,12 +8,13 @@ whether yesterday's table is there, and may wait for it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from local.exports import ga4_export
 from propensity import tables
 from tests import shop
 from tests.conftest import Workplace, new_workplace
@@ -42,38 +43,39 @@ def as_of() -> date:
     return today()
 
 
+def shop_of(days: Iterable[date], *, streamed: bool = False) -> list[Any]:
+    """Return the shop's tables of days: daily ones, or those that are streamed."""
+    found = shop.shards([row for day in days for row in visits(day)])
+    kind = "events_intraday_" if streamed else "events_"
+    return [(name.replace("events_", kind), rows) for name, rows in found]
+
+
 @pytest.fixture(scope="module")
-def daily(emulators, bigquery_emulator, as_of) -> Workplace:
-    """The shop's export, whole; tests take copies of it."""
+def days(as_of) -> list[date]:
+    """The days of the shop before today, the newest first."""
+    return [as_of - n * DAY for n in range(1, DAYS + 1)]
+
+
+@pytest.fixture(scope="module")
+def daily(emulators, bigquery_emulator, days) -> Workplace:
+    """The shop's export as it is before yesterday's table has come."""
     workplace = new_workplace(emulators, bigquery_emulator)
-    days = [as_of - n * DAY for n in range(1, DAYS + 1)]
-    shop.load(workplace, [row for day in days for row in visits(day)])
+    shop.load_shards(workplace, shop_of(days[1:]))
     return workplace
 
 
 @pytest.fixture
-def copied(daily, bigquery_emulator) -> Iterator[Callable[..., str]]:
-    """Copy the shop's export into a dataset of its own, of any project."""
-    made: list[tuple[str, str]] = []
-
-    def copy(*, project: str | None = None, streamed: bool = False) -> str:
-        name = f"copy_{datetime.now(UTC):%H%M%S%f}"
-        with bigquery_emulator.client(project) as client:
-            made.append((client.project, name))
-            client.create_dataset(name)
-            for table in client.list_tables(f"{daily.project}.{daily.ga4_dataset}"):
-                kind = "events_intraday_" if streamed else "events_"
-                target = table.table_id.replace("events_", kind)
-                client.query_and_wait(
-                    f"CREATE TABLE `{client.project}.{name}.{target}` AS SELECT * FROM "
-                    f"`{daily.project}.{daily.ga4_dataset}.{table.table_id}`"
-                )
-        return name
-
-    yield copy
-    for project, name in made:
-        with bigquery_emulator.client(project) as client:
-            client.delete_dataset(name, delete_contents=True)
+def export(daily, days) -> Iterator[str]:
+    """The same, for a test that changes it: it is as before afterwards."""
+    yield daily.ga4_dataset
+    wanted = dict(shop_of(days[1:]))
+    with daily.bigquery.client() as client:
+        there = {one.table_id for one in client.list_tables(daily.ga4_dataset)}
+        for name in there - {*wanted}:
+            client.delete_table(f"{daily.ga4_dataset}.{name}")
+    missing = [(name, rows) for name, rows in wanted.items() if name not in there]
+    if missing:
+        shop.load_shards(daily, missing)
 
 
 def dropped(place: Place, *days: date, kind: str = "events_") -> None:
@@ -91,11 +93,9 @@ def loaded(place: Place, day: date, rows: list[shop.Row]) -> None:
 
 
 @pytest.fixture
-def late(copied, make_place, enthrone, as_of) -> Place:
+def late(export, make_place, enthrone) -> Place:
     """A place with a champion, over an export that lacks yesterday."""
-    place = enthrone(make_place(copied()))
-    dropped(place, as_of - DAY)
-    return place
+    return enthrone(make_place(export))
 
 
 def days_of(place: Place, name: str) -> set[tuple[Any, Any]]:
@@ -160,6 +160,7 @@ class TestTheNewestDay:
             (as_of - DAY, as_of - DAY),
         }
 
+    @pytest.mark.long
     def test_gives_the_features_of_the_date_that_is_read(self, late, as_of):
         """Probabilities are those of a run of that date: nobody is less recent."""
         late.run("predictions", as_of, force=True)
@@ -236,14 +237,20 @@ def began_earlier(place: Place, kind: str, as_of: date, *, by: timedelta) -> Non
 
 
 class TestStreamedDays:
+    @pytest.mark.long
     def test_are_read_where_there_is_no_daily_table(
-        self, copied, make_place, enthrone, as_of
+        self, daily, days, workplace, make_place, enthrone
     ):
         """A property that only streams has the rows, the users and the probabilities
         of one that has the same events in daily tables."""
-        place = enthrone(make_place(copied(streamed=True)))
-        other = enthrone(make_place(copied()))
-        past = as_of - 3 * DAY
+        streamed, [before] = shop_of(days[1:], streamed=True), shop_of(days[-1:])
+        # What loads an export wants a daily table; this one is before the lookback.
+        shop.load_shards(workplace, [*streamed, before])
+        with workplace.bigquery.client() as client:
+            client.delete_table(f"{workplace.ga4_dataset}.{before[0]}")
+        place = enthrone(make_place(workplace.ga4_dataset))
+        other = enthrone(make_place(daily.ga4_dataset))
+        past = days[2]
         answer = place.run("predictions", past)
         other.run("predictions", past)
         sql = "SELECT user_id, probability FROM ma_predictions_table ORDER BY user_id"
@@ -252,9 +259,9 @@ class TestStreamedDays:
         assert len(answer["streamed_days"]) == 60
         assert place.rows(sql) == other.rows(sql)
 
-    def test_are_never_read_beside_the_daily_table(self, copied, make_place, as_of):
+    def test_are_never_read_beside_the_daily_table(self, export, make_place, as_of):
         """While both are there, each event of the day is there once."""
-        place = make_place(copied())
+        place = make_place(export)
         day = as_of - 5 * DAY
         client = place.warehouse.client
         for kind, of in (("intraday_", day), ("fresh_", day)):
@@ -293,11 +300,13 @@ class TestStreamedDays:
 
 
 class TestAnotherProject:
-    def test_holds_the_export(self, copied, make_place, enthrone, as_of):
+    def test_holds_the_export(self, workplace, days, make_place, enthrone):
         """Training's statements, predictions and evaluation read it there."""
-        name = copied(project="their-project")
+        name = workplace.ga4_dataset
+        with workplace.bigquery.client("their-project") as client:
+            ga4_export.load_tables(client, name, shop_of(days[1:15]), progress=False)
         place = enthrone(make_place(f"their-project.{name}"))
-        past = as_of - 3 * DAY
+        past = days[2]
         answer = place.run("predictions", past)
         evaluated = place.run("model_evaluation", past)
 

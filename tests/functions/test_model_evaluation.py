@@ -164,7 +164,11 @@ class TestFigures:
 
 class TestColumns:
     @pytest.mark.parametrize(
-        "table", ["ma_model_evaluation", "ma_model_evaluation_staging"]
+        "table",
+        [
+            "ma_model_evaluation",
+            pytest.param("ma_model_evaluation_staging", marks=pytest.mark.long),
+        ],
     )
     def test_are_told_by_their_names(self, shop_of, scores, converters, table):
         """A table that was mended has a column at its end that others have within."""

@@ -213,6 +213,7 @@ class TestAgain:
 
 
 class TestConcurrency:
+    @pytest.mark.long
     def test_gives_two_versions_and_one_champion(self, place):
         """Two trainings at once claim a version each; what serves is one of them."""
         barrier, client = threading.Barrier(2), application("model_training")
@@ -291,8 +292,16 @@ class TestFailures:
         ("settings", "says"),
         [
             ({"PROPENSITY_MINIMUM_TRAINING_ROWS": "100000"}, "320 rows"),
-            ({"PROPENSITY_MINIMUM_CONVERSIONS": "1000"}, "users who buy (label 1)"),
-            ({"PROPENSITY_LABEL_EVENT": "refund"}, "one class, label 1"),
+            pytest.param(
+                {"PROPENSITY_MINIMUM_CONVERSIONS": "1000"},
+                "users who buy (label 1)",
+                marks=pytest.mark.long,
+            ),
+            pytest.param(
+                {"PROPENSITY_LABEL_EVENT": "refund"},
+                "one class, label 1",
+                marks=pytest.mark.long,
+            ),
         ],
         ids=["rows", "conversions", "classes"],
     )
@@ -383,6 +392,7 @@ def serving(new_place, enthrone) -> Place:
 
 
 class TestSampling:
+    @pytest.mark.long
     def test_leaves_users_out_and_weighs_the_others(self, trained):
         """Beyond the bound rows stand for several; counts of both labels stay right."""
         place, _ = trained

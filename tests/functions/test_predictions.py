@@ -499,6 +499,7 @@ class TestRefusals:
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "modelTraining" in answer.json["message"]
 
+    @pytest.mark.long
     def test_to_score_while_no_model_was_good_enough(self, new_export, make_place):
         """Defect: a first model that is a coin was promoted, and published. Buyers who
         are drawn by lot: nothing is promoted, the answer, the row and the report say

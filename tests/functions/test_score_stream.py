@@ -391,6 +391,7 @@ class TestInTrouble:
         assert len(found) > 6
 
 
+@pytest.mark.long
 class TestWithoutChampion:
     def test_acknowledges_and_counts(self, emulators, tmp_path, user):
         """
@@ -423,6 +424,7 @@ class TestWithoutChampion:
         assert user not in instance.log()
 
 
+@pytest.mark.long
 class TestOfTheStream:
     def test_scores_what_stream_features_publishes(
         self, site, instance, pulled, tmp_path, user

@@ -27,6 +27,7 @@ from tests.shop import WEEK
 TIMEOUT_S = 120
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}
 ASYNCHRONOUS = {function.target for function in FUNCTIONS if function.is_asynchronous}
+TOGETHER = (*sorted(set(FOLDERS) - ASYNCHRONOUS), "get_proba")
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +42,9 @@ def python() -> Callable[[str], Path]:
 def deployed(
     new_place, python, tmp_path_factory
 ) -> Iterator[tuple[Place, dict[str, str]]]:
-    """The four functions, each staged and in its own process, and their addresses."""
+    """Functions, each staged and in its own process, and their addresses."""
     place = new_place()
-    ports = dict(zip(FOLDERS, free_ports(len(FOLDERS)), strict=True))
+    ports = dict(zip(TOGETHER, free_ports(len(TOGETHER)), strict=True))
     processes = {}
     try:
         for target, port in ports.items():
@@ -77,6 +78,7 @@ def deployed(
         stop(list(processes.values()))
 
 
+@pytest.mark.long
 class TestTogether:
     def test_train_predict_evaluate_and_look_up(self, deployed):
         """Model, probabilities, evaluation and a lookup, as the scheduler goes."""

@@ -328,10 +328,10 @@ class TestRefuses:
         """What is refused is let go once it is stored, large as it may be."""
         event = bet(user_id=user, bet_amount=-1)
         data = written({**event, "padding": "x" * 240_000})
-        instance.post_all([data] * 50, threads=8)
+        instance.post_all([data] * 30, threads=8)
         before = instance.memory_mib()
 
-        answers = instance.post_all([data] * 400, threads=8)
+        answers = instance.post_all([data] * 250, threads=8)
 
         assert {answer.json()["reason"] for answer in answers} == {"bad_amount"}
         assert instance.memory_mib() < before + 50

@@ -255,6 +255,7 @@ class TestTwentySwitches:
         assert sum(REFUSED.format(corrupt) in one for one in lines) == 1
 
 
+@pytest.mark.long
 class TestTraining:
     def test_tells_what_it_promotes(self, emulators, new_place):
         """The first model of a place serves, and a message says so to others."""

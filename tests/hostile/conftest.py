@@ -17,6 +17,7 @@ import pytest
 import requests
 
 from docs import openapi
+from local.processes import stop
 from offline import load_model
 from propensity.runs import setup
 from tests.functions.streaming import Instance, Site, new_site
@@ -64,8 +65,7 @@ def serve(site, tmp_path_factory) -> Iterator[Serve]:
         return started[target]
 
     yield of
-    for instance in started.values():
-        instance.stop()
+    stop([one.process for one in started.values() if one.process is not None])
 
 
 def described(target: str) -> dict[str, Any]:

@@ -32,14 +32,14 @@ RUNS = {"model_evaluation", "model_training", "predictions", "compact_features"}
 
 QUICK = [
     ("get_proba", "GET"),
-    ("get_proba", "POST"),
     ("score", "POST"),
-    ("stream_features", "POST"),
     ("model_evaluation", "POST"),
 ]
 LONG = [
     *QUICK,
+    ("get_proba", "POST"),
     ("get_proba", "HEAD"),
+    ("stream_features", "POST"),
     ("model_training", "POST"),
     ("predictions", "POST"),
     ("compact_features", "POST"),

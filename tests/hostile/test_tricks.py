@@ -30,7 +30,16 @@ from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
 HOST = "127.0.0.1"
 ASYNCHRONOUS = ("get_proba", "score", "stream_features")
 ALL = (*ASYNCHRONOUS, "model_evaluation")
-THREADED = [one.target for one in FUNCTIONS if not one.is_asynchronous]
+# Others are hardly different to a client.
+FUNCTION_OR_LONG = {
+    one.target: one.target
+    if one.target in ALL
+    else pytest.param(one.target, marks=pytest.mark.long)
+    for one in FUNCTIONS
+}
+THREADED = [
+    FUNCTION_OR_LONG[one.target] for one in FUNCTIONS if not one.is_asynchronous
+]
 JSON = {"Content-Type": "application/json"}
 FUTURE = "2999-01-01"
 
@@ -267,7 +276,7 @@ BROKEN = {
 
 
 class TestBrokenBodies:
-    @pytest.mark.parametrize("target", [function.target for function in FUNCTIONS])
+    @pytest.mark.parametrize("target", FUNCTION_OR_LONG.values())
     @pytest.mark.parametrize("method", ["POST", "GET"])
     def test_are_the_callers_fault(self, serve, target, method):
         """Chunks that are none or end too early: 400 and JSON, and no trace logged."""

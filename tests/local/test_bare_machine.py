@@ -94,6 +94,7 @@ class TestOffline:
             *(uv, "pip", "install", "--target", str(tmp_path / "t"), "iniconfig"),
             HOME=str(tmp_path),
             UV_CACHE_DIR=str(tmp_path / "cache"),
+            UV_HTTP_RETRIES="0",
         )
 
         assert done.returncode != 0
@@ -123,6 +124,7 @@ class TestOffline:
 
 
 class TestEmulators:
+    @pytest.mark.long
     def test_start_in_an_empty_home_without_a_network(self, tmp_path):
         """What set-up installed is enough: no extension in the home, no cache."""
         home = tmp_path / "home"

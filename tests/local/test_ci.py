@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -51,59 +53,66 @@ class Checked:
         return [call["words"][0] for call in self.calls]
 
 
+def run(
+    folder: Path, *, failing: str = "", program: str = "", **environment: str
+) -> Checked:
+    """Run the check in a small clone whose ``make`` does what the test says."""
+    clone, programs = folder / "clone", folder / "programs"
+    shutil.copytree(ROOT / ".ci", clone / ".ci")
+    (clone / "tracked").touch()
+    (clone / ".gitignore").write_text("/.venv*/\n")
+    (clone / ".venv").mkdir()
+    (clone / ".venv" / "left-over").touch()
+    subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
+    programs.mkdir()
+    calls = folder / "calls"
+    (programs / "make").write_text(
+        MAKE.format(
+            python=sys.executable,
+            home=os.environ.get("HOME", ""),
+            calls=str(calls),
+            failing=failing,
+            program=program,
+        )
+    )
+    (programs / "make").chmod(0o755)
+    done = subprocess.run(
+        [clone / ".ci" / "run"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
+            "UV_CACHE_DIR": "/a/cache",
+            "PIP_CACHE_DIR": "/another",
+            "PYTHONPATH": "/of/mine",
+            **environment,
+        },
+    )
+    lines = calls.read_text().splitlines() if calls.exists() else []
+    found = Checked(done, [json.loads(line) for line in lines])
+    if "NOT CHECKED" in done.stdout:
+        pytest.skip(done.stdout.partition("\n\n")[0])
+    return found
+
+
 @pytest.fixture
 def check(tmp_path):
-    """Run the check in a small clone whose ``make`` does what the test says."""
+    """Run the check as a test says."""
+    return partial(run, tmp_path)
 
-    def run(*, failing: str = "", program: str = "", **environment: str) -> Checked:
-        clone, programs = tmp_path / "clone", tmp_path / "programs"
-        shutil.copytree(ROOT / ".ci", clone / ".ci")
-        (clone / "tracked").touch()
-        (clone / ".gitignore").write_text("/.venv*/\n")
-        (clone / ".venv").mkdir()
-        (clone / ".venv" / "left-over").touch()
-        subprocess.run(["git", "init", "--quiet"], cwd=clone, check=True)
-        programs.mkdir()
-        calls = tmp_path / "calls"
-        (programs / "make").write_text(
-            MAKE.format(
-                python=sys.executable,
-                home=os.environ.get("HOME", ""),
-                calls=str(calls),
-                failing=failing,
-                program=program,
-            )
-        )
-        (programs / "make").chmod(0o755)
-        done = subprocess.run(
-            [clone / ".ci" / "run"],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={
-                **os.environ,
-                "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
-                "UV_CACHE_DIR": "/a/cache",
-                "PIP_CACHE_DIR": "/another",
-                "PYTHONPATH": "/of/mine",
-                **environment,
-            },
-        )
-        lines = calls.read_text().splitlines() if calls.exists() else []
-        found = Checked(done, [json.loads(line) for line in lines])
-        if "NOT CHECKED" in done.stdout:
-            pytest.skip(done.stdout.partition("\n\n")[0])
-        return found
 
-    return run
+@pytest.fixture(scope="module")
+def checked(tmp_path_factory) -> Checked:
+    """A run of the check in which nothing fails."""
+    return run(tmp_path_factory.mktemp("ci"))
 
 
 class TestSteps:
-    def test_are_the_commands_of_the_readme(self, check):
+    def test_are_the_commands_of_the_readme(self, checked):
         """Set-up, what installs, and then both commands of README.md and the rest; on
         every further Python its set-up and a demo."""
-        checked = check()
-
         assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
         assert checked.steps[:5] == ["setup", "check", "test-install", "demo", "test"]
         rest = checked.calls[5:]
@@ -118,11 +127,9 @@ class TestSteps:
         assert checked.done.returncode == 0, checked.done.stdout + checked.done.stderr
         assert checked.steps[4:6] == ["test", "test-long"]
 
-    def test_find_a_bare_machine(self, check):
+    def test_find_a_bare_machine(self, checked):
         """A home of their own, with nothing in it, no cache, nothing that git ignores,
         and no variable but those that say where packages come from."""
-        checked = check()
-
         for call in checked.calls:
             assert call["home"] == []
             assert not call["is_root"]
@@ -131,19 +138,17 @@ class TestSteps:
                 *call["variables"]
             }
 
-    def test_have_loopback_only_after_set_up(self, check):
+    def test_have_loopback_only_after_set_up(self, checked):
         """Only what installs has a network."""
-        checked = check()
-
         online = {"setup", "test-install"}
         for call in checked.calls:
             if call["words"][0] not in online:
                 assert "lo" in call["networks"]
                 assert not [n for n in call["networks"] if n.startswith(("e", "w"))]
 
-    def test_say_how_long_they_took(self, check):
+    def test_say_how_long_they_took(self, checked):
         """At the end, each step and its seconds."""
-        told = check().done.stdout.partition("-- time of each step")[2]
+        told = checked.done.stdout.partition("-- time of each step")[2]
 
         assert "make test\n" in told
         assert "make demo\n" in told
@@ -151,7 +156,16 @@ class TestSteps:
 
 
 class TestFailures:
-    @pytest.mark.parametrize("step", ["check", "demo", "test", "test-long"])
+    @pytest.mark.parametrize(
+        "step",
+        [
+            "test",
+            *(
+                pytest.param(step, marks=pytest.mark.long)
+                for step in ("check", "demo", "test-long")
+            ),
+        ],
+    )
     def test_are_whatever_downloads(self, check, step):
         """A step that reaches for anything outside fails, and all of it with it."""
         checked = check(failing=step, program=CONNECT, LONG="yes")

@@ -173,7 +173,7 @@ def show() -> Callable[..., None]:
 @pytest.mark.parametrize(
     ("events", "kills"),
     [
-        pytest.param(2_000, 3, id="2k"),
+        pytest.param(2_000, 3, id="2k", marks=pytest.mark.long),
         pytest.param(100_000, 12, id="100k", marks=pytest.mark.long),
     ],
 )

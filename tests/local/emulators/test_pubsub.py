@@ -146,7 +146,9 @@ def our_command(port):
     return [sys.executable, "-m", "local.emulators.pubsub", "--port", str(port)]
 
 
-@pytest.fixture(scope="module", params=["ours", "google"])
+@pytest.fixture(
+    scope="module", params=["ours", pytest.param("google", marks=pytest.mark.long)]
+)
 def emulator(request, tmp_path_factory):
     """Each of the two emulators in turn."""
     command_for = our_command

@@ -203,13 +203,13 @@ class TestProcess:
         """
         At either end of the drift.
 
-        Of 20,000 rows a correlation has a standard error of 0.007 at most; of 378 the
+        Of 6,000 rows a correlation has a standard error of 0.013 at most; of 378 the
         largest error is below five of them.
         """
         for drift in (0.0, 1.0):
             # The last tenth of a drift of ten days, without frauds.
             rows = Cards(
-                transactions=200_000 if drift else 20_000,
+                transactions=60_000 if drift else 6_000,
                 fraud_rate=0.0,
                 days=10,
                 drift=drift,
@@ -221,7 +221,7 @@ class TestProcess:
             scale = np.sqrt(np.diag(covariance))
             declared = covariance / scale / scale[:, None]
 
-            assert np.abs(np.corrcoef(usual.T) - declared).max() < 0.05
+            assert np.abs(np.corrcoef(usual.T) - declared).max() < 0.065
             assert np.abs(declared - np.eye(28)).max() > 0.4
 
     def test_means_and_spreads_drift(self, process):

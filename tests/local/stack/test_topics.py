@@ -27,10 +27,13 @@ from tests.events import bet, written
 from tests.functions.streaming import Instance, Site, eventually, new_site
 
 PROJECT = "p"
-DOWN_S = 5.0
+# Several pushes fail meanwhile.
+DOWN_S = 2.0
 
 
-@pytest.fixture(scope="module", params=[OURS, GOOGLE])
+@pytest.fixture(
+    scope="module", params=[OURS, pytest.param(GOOGLE, marks=pytest.mark.long)]
+)
 def pubsub(request) -> str:
     """Each of the two emulators in turn, as the option of local mode names them."""
     return str(request.param)
