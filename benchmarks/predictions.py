@@ -429,7 +429,7 @@ def measured(file: Path, users: int) -> dict[str, float]:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     before, began = _status_mb("VmRSS"), time.perf_counter()
     used = time.process_time()
-    with patch.object(writes, "open_client", lambda _: writer):
+    with patch.object(writes, "client_of", lambda _: writer):
         answer = function(run)
     seconds, used = time.perf_counter() - began, time.process_time() - used
     assert answer["users"] == users, answer
