@@ -71,6 +71,8 @@ class Trained:
         choice: What they have shown; None for events.
         measured: Preprocessor and model behind all figures, if other ones serve: fitted
             by the same recipe, without the holdout rows. None if they serve themselves.
+        served_probability: Scores of the holdout rows by the model that serves; None if
+            that is the measured one.
         fits: Number of fits of the whole training; of users only.
     """
 
@@ -103,6 +105,7 @@ class Trained:
     blocks: Sequence[Block] = ()
     choice: Choice | None = None
     measured: tuple[Any, Any] | None = None
+    served_probability: Floats | None = None
     fits: int = 0
 
 
@@ -252,7 +255,14 @@ def _of_users(
         fits=choice.fits + 2 * len(choice.recipe.members),
     )
     trained = _measure(trained, use_case, settings)
-    return replace(trained, preprocessor=served[0], model=served[1])
+    features: Any = dict(use_case.features)
+    scorer = Scorer.compile(*served, features=features)
+    return replace(
+        trained,
+        preprocessor=served[0],
+        model=served[1],
+        served_probability=scores(scorer, parts.holdout.rows),
+    )
 
 
 def scores(scorer: Scorer, rows: pa.Table) -> Floats:

@@ -117,6 +117,7 @@ def compare(
             compared_version=version,
             differences=judged.differences,
         )
+    served = trained.served_probability
     differences = _differences(trained, champion, seed=seed)
     compared = {name: differences[name] for name in kind.compared}
     area, loss = differences["roc_auc"], compared.get("log_loss")
@@ -135,7 +136,9 @@ def compare(
         compared_version=version,
         differences=compared,
         level_difference=season.level_difference(
-            trained.probability, champion, weight=holdout.weight
+            trained.probability if served is None else served,
+            champion,
+            weight=holdout.weight,
         )
         if loss is not None
         else None,

@@ -20,7 +20,9 @@ SHORT = {
         *("--only", "one at a time", "--model", "logistic_regression"),
     ],
     "predictions": ["--rows", "1000", "--repeats", "1"],
-    "scoring": ["--rows", "2000", "--repeats", "1", "--only", "LogisticRegression"],
+    "quality": ["--weeks", "1"],
+    "season": ["--seeds", "1"],
+    "scoring": ["--rows", "2000", "--repeats", "1", "--only", "lr"],
     "training": ["--rows", "3000", "--repeats", "1"],
 }
 
