@@ -140,7 +140,7 @@ def load(
             "loaded",
         )
     shipped = checked(read(use_case, folder), settings)
-    from propensity.learning import modelcard  # most loads end above
+    from propensity.learning import modelcard
     from propensity.learning.report.page import training_page
 
     card = shipped.card
@@ -306,7 +306,12 @@ def _with_dates(card: Mapping[str, Any]) -> dict[str, Any]:
         part: [date.fromisoformat(day) for day in days]
         for part, days in card["split"].items()
     }
-    return {**card, "as_of": date.fromisoformat(card["as_of"]), "split": split}
+    dates = {
+        name: date.fromisoformat(card[name])
+        for name in ("as_of", "trained_until")
+        if card.get(name)
+    }
+    return {**card, **dates, "split": split}
 
 
 def _promoted(
@@ -347,22 +352,12 @@ def _promoted(
 
 def _revise(warehouse: Warehouse, row: Mapping[str, Any], *, instead: int) -> None:
     """Record that another version serves."""
-    nothing = [0.0, 0.0, 0.0]
-    warehouse.execute(
-        statement("revise_verdict"),
-        {
-            **{name: row[name] for name in ("use_case", "training_date")},
-            "model_version": row["model_version"],
-            "promoted": False,
-            "verdict": f"shipped; version {instead} had come to serve before",
-            "compared_version": instead,
-            "is_compared": False,
-            "has_log_loss": False,
-            "has_pr_auc": False,
-            "has_cost": False,
-            "roc_auc": nothing,
-            "log_loss": nothing,
-            "pr_auc": nothing,
-            "cost": nothing,
-        },
+    from propensity.learning import modelcard
+    from propensity.learning.gate import Verdict
+
+    verdict = Verdict(
+        promoted=False,
+        reason=f"shipped; version {instead} had come to serve before",
+        compared_version=instead,
     )
+    warehouse.execute(statement("revise_verdict"), modelcard.revision(verdict, row))

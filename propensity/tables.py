@@ -86,7 +86,7 @@ _SELECTION = (
 )
 
 # What alerts of events cost; null for models of users.
-_COST = (
+COST = (
     Column("review_cost", "NUMERIC", "Cost of an alert's review, as set"),
     Column(
         "alert_threshold",
@@ -143,7 +143,7 @@ TRAINING_METADATA = Table(
         Column("fits", "INT64", "Fits of the training"),
         *_QUALITY,
         *_SELECTION,
-        *_COST,
+        *COST,
         Column("baseline_saved", "NUMERIC", "saved, by alerts of the baseline"),
         Column("importance", "STRING", "Permutation importance by feature, JSON"),
         Column("promoted", "BOOL", "Whether it became the champion"),
@@ -266,7 +266,7 @@ EVALUATION = Table(
             ),
         ),
         *_SEASON,
-        *_COST,
+        *COST,
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),

@@ -64,7 +64,7 @@ from local.stack.state import (
     write_whole,
 )
 
-INHERITED = ("PATH", "HOME", "LANG", "TMPDIR")
+INHERITED = ("PATH", "HOME", "LANG", "TMPDIR", "OMP_NUM_THREADS")
 # A key is the user's own: functions get it, and nothing that is printed or kept has it.
 SECRET = ("PROPENSITY_SUPPRESSION_KEY", "PROPENSITY_SUPPRESSION_TTL_S")
 
@@ -360,7 +360,7 @@ class Stack:
         )
 
     def _clean_environment(self) -> dict[str, str]:
-        """What a process gets of the user's environment: where things are, no more."""
+        """What a process gets of the user's environment: places, and threads."""
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return kept | {"PYTHONUNBUFFERED": "1"}
 

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from propensity.learning import cost, description
+from propensity.learning.bootstrap import Difference
 from propensity.learning.report.page import training_page
 from propensity.registry.versions import (
     HTML,
@@ -332,6 +333,29 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "libraries": json.dumps(full["libraries"]),
         "bytes_billed": full["bytes_billed"],
         "seconds": seconds,
+    }
+
+
+def revision(verdict: Verdict, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of ``revise_verdict.sql`` for the row of a version."""
+    none = Difference(0.0, 0.0, 0.0)
+    compared = ("roc_auc", "log_loss", "pr_auc", "cost")
+    return {
+        **{name: row[name] for name in ("use_case", "training_date", "model_version")},
+        "promoted": verdict.promoted,
+        "verdict": verdict.reason,
+        "compared_version": -1
+        if verdict.compared_version is None
+        else verdict.compared_version,
+        "is_compared": bool(verdict.differences),
+        "has_level": verdict.level_difference is not None,
+        "level_difference": verdict.level_difference or 0.0,
+        **{f"has_{name}": name in verdict.differences for name in compared[1:]},
+        **{
+            name: [difference.estimate, difference.low, difference.high]
+            for name in compared
+            for difference in [verdict.differences.get(name, none)]
+        },
     }
 
 

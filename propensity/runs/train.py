@@ -14,7 +14,6 @@ from propensity import tables
 from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
 from propensity.learning import data, fit, gate, modelcard
-from propensity.learning.bootstrap import Difference
 from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
@@ -289,29 +288,4 @@ def _promoted(
 
 def _revise(run: Run, verdict: Verdict, row: Mapping[str, Any]) -> None:
     """Correct the verdict in the row of a version."""
-    nothing = Difference(0.0, 0.0, 0.0)
-    bounds = {
-        name: [difference.estimate, difference.low, difference.high]
-        for name in ("roc_auc", "log_loss", "pr_auc", "cost")
-        for difference in [verdict.differences.get(name, nothing)]
-    }
-    run.warehouse.execute(
-        statement("revise_verdict"),
-        {
-            **{name: row[name] for name in ("use_case", "training_date")},
-            "model_version": row["model_version"],
-            "promoted": verdict.promoted,
-            "verdict": verdict.reason,
-            "compared_version": -1
-            if verdict.compared_version is None
-            else verdict.compared_version,
-            "is_compared": bool(verdict.differences),
-            "has_level": verdict.level_difference is not None,
-            "level_difference": verdict.level_difference or 0.0,
-            **{
-                f"has_{name}": name in verdict.differences
-                for name in ("log_loss", "pr_auc", "cost")
-            },
-            **bounds,
-        },
-    )
+    run.warehouse.execute(statement("revise_verdict"), modelcard.revision(verdict, row))

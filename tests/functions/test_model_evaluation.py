@@ -389,6 +389,7 @@ class TestThresholds:
             "bytes_billed",
             "unknown_outcomes",
             "conflicting_outcomes",
+            *(column.name for column in tables.COST),
         }
         assert (answered["budget"], answered["users_at_budget"]) == ("20", 20)
         hits = answered["true_positives_at_budget"]

@@ -71,9 +71,10 @@ class TestVersion:
 
         # The first version is compared with none.
         assert unknown <= {
-            "compared_version", "level_difference", *(
+            "compared_version", "level_difference", "baseline_saved",
+            *(column.name for column in tables.COST), *(
                 f"{name}_difference{end}"
-                for name in ("roc_auc", "log_loss")
+                for name in ("roc_auc", "log_loss", "pr_auc", "cost")
                 for end in ("", "_low", "_high")
             ),
         }  # fmt: skip

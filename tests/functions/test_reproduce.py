@@ -150,6 +150,7 @@ def kept_users(place: Place) -> set[str | None]:
 
 def put_back(place: Place, row: dict[str, Any]) -> None:
     """Write a row of the history again."""
+    row = {name: value for name, value in row.items() if value is not None}
     columns = ", ".join(row)
     values = ", ".join(f"@{name}" for name in row)
     place.warehouse.execute(

@@ -167,11 +167,14 @@ class TestLoad:
         card = load_model.read(USE_CASE.name).card
         younger = thresholds.COLUMNS - {*card["quality"]}
 
-        assert unknown == younger | {
-            "data_until", "dataset_object", "dataset_sha256",
-            "compared_version", *(
+        younger |= {"fits", "trained_until"} - {*card}
+        of_events = {column.name for column in tables.COST} | {"baseline_saved"}
+
+        assert unknown == younger | of_events | {
+            "data_until", "dataset_object", "dataset_sha256", "level_difference",
+            "measured_object", "measured_sha256", "compared_version", *(
                 f"{name}_difference{end}"
-                for name in ("roc_auc", "log_loss")
+                for name in ("roc_auc", "log_loss", "pr_auc", "cost")
                 for end in ("", "_low", "_high")
             ),
         }  # fmt: skip

@@ -6,6 +6,7 @@ import functools
 import importlib.abc
 import importlib.machinery
 import importlib.resources
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,9 @@ def connect_plainly(database: Any, data_dir: Path) -> None:
         connection = duckdb.connect(config={"autoinstall_known_extensions": False})
         connection.execute(f"LOAD '{extension('icu', duckdb.__version__)}'")
         connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        # As for the threads of fits: one where other processes are the parallelism.
+        if threads := os.environ.get("OMP_NUM_THREADS"):
+            connection.execute(f"SET threads = {int(threads)}")
         emulator = str(data_dir / "emulator.duckdb").replace("'", "''")
         connection.execute(f"ATTACH '{emulator}' AS emulator")
         results = database.quote(jobs.RESULTS_CATALOG)

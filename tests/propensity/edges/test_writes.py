@@ -49,6 +49,7 @@ def staged(users: int) -> pa.Table:
             "staged_on": pa.array([DAY] * users, pa.date32()),
             "user_id": [f"u{number}" for number in range(users)],
             "probability": [0.5] * users,
+            "feature_row": pa.nulls(users, pa.int64()),
         }
     )
 
@@ -120,7 +121,9 @@ def through(settings: Settings, proxy: Faulty) -> Warehouse:
 class TestRows:
     def test_are_all_there(self, warehouse):
         """In any order of columns; many requests are one append."""
-        rows = staged(30_000).select(["probability", "user_id", "staged_on", "run_id"])
+        rows = staged(30_000).select(
+            ["probability", "user_id", "feature_row", "staged_on", "run_id"]
+        )
 
         assert len(list(writes.slices(rows))) > 0
         warehouse.write(PREDICTIONS_STAGING, rows)
