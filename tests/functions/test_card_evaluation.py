@@ -271,6 +271,7 @@ class TestCounts:
 
 
 class TestDays:
+    @pytest.mark.long
     def test_are_provisional_until_the_truth_is_due(self, place, drawn):
         """For the truth's delay figures may change; then they are final."""
         score, label = drawn

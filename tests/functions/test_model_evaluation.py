@@ -289,6 +289,7 @@ class TestThresholds:
             self.best_of(scores, *earlier)
         }
 
+    @pytest.mark.long
     def test_stay_when_a_week_is_evaluated_again(self, place, scores):
         """Late rows of the week before change the figures of both weeks, and not the
         later one's threshold: it is the best on what was known when the week began."""
@@ -308,6 +309,7 @@ class TestThresholds:
         assert again["best_threshold"] == self.best_of(scores, first)
         assert again["best_threshold_source"] == "evaluations"
 
+    @pytest.mark.long
     def test_are_of_no_outcome_that_ends_after_the_week_begins(self, shop_of, scores):
         """Weeks that overlap: what comes of the first is not known at the second."""
         later = MONDAY + 3 * DAY
@@ -319,6 +321,7 @@ class TestThresholds:
         assert [row["week"] for row in weeks] == [str(MONDAY), str(later)]
         assert [row["best_threshold"] for row in weeks] == [None, None]
 
+    @pytest.mark.long
     def test_of_a_run_that_catches_up_are_of_the_weeks_before_each(self, place, scores):
         """Where no earlier run has evaluated a week, this one's figures of it count."""
         answer = place.run("model_evaluation", self.WEEKS[-1] + WEEK)
@@ -331,6 +334,7 @@ class TestThresholds:
             ),
         ]
 
+    @pytest.mark.long
     def test_are_the_training_s_where_no_week_is_known(self, place):
         """Of the version that was published; without earlier weeks, or with too few
         conversions in them."""
@@ -355,6 +359,7 @@ class TestThresholds:
         ] == [(0.25, "training")] * 2
         assert rows[0]["f1_at_best"] is not None
 
+    @pytest.mark.long
     @pytest.mark.parametrize("status", ["final", "provisional"])
     def test_do_without_rows_from_before_them(self, place, scores, status):
         """Rows of an older release have no counts by threshold: final ones are passed
@@ -403,6 +408,7 @@ class TestThresholds:
             assert entry["users"] == called.sum()
             assert entry["conversions"] == (called & label).sum()
 
+    @pytest.mark.long
     def test_of_one_class_are_figures_where_they_exist(self, shop_of, scores):
         """Where nobody bought, precision is 0 and there is no recall."""
         place = shop_of([*self.bought(scores, MONDAY), event("u1", MONDAY + WEEK)])

@@ -227,6 +227,7 @@ class TestDifferences:
         assert code == 1
         assert "differs by -0.001" in out
 
+    @pytest.mark.long
     def test_of_the_last_digits_are_said_and_forgiven(self, own, capsys):
         """Another processor may add floats in another order."""
         own.warehouse.execute(
@@ -239,6 +240,7 @@ class TestDifferences:
         assert code == 0
         assert "equal but for the last digits" in out
 
+    @pytest.mark.long
     def test_of_libraries_are_named(self, own):
         """What the scores depend on may have changed since."""
         [name] = [
@@ -254,6 +256,7 @@ class TestDifferences:
         assert result.is_identical
         assert "numpy 1.0.0 (here " in str(result)
 
+    @pytest.mark.long
     def test_of_features_are_refused(self, own):
         """A part of other bytes than the manifest says is not scored."""
         [name] = [
@@ -276,6 +279,7 @@ class TestDifferences:
         with pytest.raises(ArtifactError, match="not what was recorded"):
             reproduced(own, "user.001")
 
+    @pytest.mark.long
     def test_of_the_rows_are_refused(self, own):
         """A history that names another user's row is not of this set."""
         own.warehouse.execute(
@@ -289,6 +293,7 @@ class TestDifferences:
 
 
 class TestKeeping:
+    @pytest.mark.long
     def test_is_of_the_newest_run_of_a_date(self, own):
         """A date that is published again has one set, and its users are reproduced
         from it."""
@@ -347,6 +352,7 @@ class TestKeeping:
         assert (answer.status_code, answer.json["error"]) == (500, "artifact")
         assert history(enthroned) == {}
 
+    @pytest.mark.long
     def test_that_old_ones_stay_undeleted_fails_no_run(self, own, monkeypatch, logged):
         """The publication is there; the next run deletes them, or the bucket's rule."""
 

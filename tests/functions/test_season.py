@@ -126,6 +126,7 @@ class TestPublishing:
 
         assert tight.run("predictions", LATER)["log_odds_shift"] == sign * 0.25
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         "row",
         [
@@ -185,6 +186,7 @@ class TestPointInTime:
 
         assert enthroned.run("predictions", LATER)["log_odds_shift"] > 0.3
 
+    @pytest.mark.long
     def test_labels_that_come_late_are_expected(self, enthroned):
         """They added 0.3 to the week before, and will to the newest."""
         early = {"provisional_standard_error": 0.05, "provisional_conversions": 300}
@@ -220,6 +222,7 @@ class TestVersions:
 
         return make
 
+    @pytest.mark.long
     def test_carry_over_what_the_new_one_has_not_learned(self, newer):
         """The old one lacked 0.7; the new one stands 0.4 higher on the same rows."""
         place = newer(0.4)
@@ -229,6 +232,7 @@ class TestVersions:
         assert answer["model_version"] == 1
         assert 0.05 < answer["log_odds_shift"] < 0.3
 
+    @pytest.mark.long
     def test_that_were_not_compared_begin_anew(self, newer):
         """Trained before levels were recorded: no shift until its own week."""
         place = newer(None)
@@ -236,6 +240,7 @@ class TestVersions:
 
         assert place.run("predictions", LATER)["log_odds_shift"] is None
 
+    @pytest.mark.long
     def test_record_their_difference_of_levels(self, enthroned):
         """Training writes it beside the comparison with the champion."""
         answer = enthroned.run("model_training", LATER)
@@ -311,6 +316,7 @@ class TestStory:
 
 
 class TestEvaluation:
+    @pytest.mark.long
     def test_keeps_what_was_known_on_the_weeks_end(self, shop_of):
         """Late labels change the figures; a rerun of 01 must not know of them."""
         users = {f"u{number}": 0.1 for number in range(200)}
@@ -332,6 +338,7 @@ class TestEvaluation:
         assert row["provisional_log_odds"] == pytest.approx(lower)
         assert row["provisional_standard_error"] > row["residual_standard_error"]
 
+    @pytest.mark.long
     def test_of_one_class_has_no_residual(self, shop_of):
         """Nobody bought: no shift of log-odds says so."""
         place = shop_of([event("u1", MONDAY - DAY)])
