@@ -17,8 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import deployment, functions
-from deploy.deployment import SEPARATOR, Deployment, DeploymentError
+from deploy import configuration, functions
+from deploy.configuration import SEPARATOR, Deployment, DeploymentError
 from deploy.functions import ROOT, FunctionsError
 from deploy.render import TERRAFORM
 from propensity import tables, topics
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("verb", choices=("environment", "shell", "variables"))
     parser.add_argument("root", nargs="?", choices=("main", "watch"), default="main")
-    parser.add_argument("--settings", type=Path, default=deployment.FILE)
+    parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nothing is asked")
     parser.add_argument("--without-outputs", action="store_true")
     parser.add_argument("--services", type=Path, help="what Cloud Run has, as JSON")
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--delete-data", action="store_true")
     given = parser.parse_args(arguments)
     try:
-        d = deployment.read(given.settings)
+        d = configuration.read(given.settings)
         if given.verb == "environment":
             for name, value in d.variables.items():
                 print(f"export {name}={shlex.quote(value)}")

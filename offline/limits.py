@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-from deploy.deployment import OWN, Deployment
+from deploy.configuration import OWN, Deployment
 from offline.volumes import GIB, HEADROOM, STEP, Reading, Size, readings
 from propensity import usecases
 from propensity.settings import PREFIX, Settings

@@ -27,8 +27,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy import deployment
-from deploy.deployment import Deployment, DeploymentError
+from deploy import configuration
+from deploy.configuration import Deployment, DeploymentError
 from deploy.functions import FunctionsError
 from offline import limits
 from propensity import tables
@@ -161,11 +161,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser("python -m offline.ready", description=__doc__)
     parser.add_argument("verb", nargs="?", choices=("check", "migrate"))
-    parser.add_argument("--settings", type=Path, default=deployment.FILE)
+    parser.add_argument("--settings", type=Path, default=configuration.FILE)
     parser.add_argument("--dry-run", action="store_true", help="nobody is asked")
     given = parser.parse_args(arguments)
     try:
-        d = deployment.read(given.settings)
+        d = configuration.read(given.settings)
         if given.verb == "migrate":
             print(*migrate(d), sep="\n", end="")
         else:

@@ -35,7 +35,7 @@ import sqlglot
 from sqlglot import exp
 
 from deploy import functions, render
-from deploy.deployment import Deployment
+from deploy.configuration import Deployment
 from deploy.render import OWN_ROLES
 from propensity import topics
 from tests.recorder import BIGQUERY, GRPC, STORAGE, Call

@@ -10,7 +10,7 @@ import shutil
 
 import pytest
 
-from deploy import deployment, functions
+from deploy import configuration, functions
 from deploy.functions import ASYNCHRONOUS, THREADED, FunctionsError
 from local.stack.state import FUNCTIONS as LOCAL_FUNCTIONS
 from propensity import topics
@@ -144,10 +144,10 @@ class TestTogether:
             "PROPENSITY_GA4_DATASET": "analytics_1",
             "DEPLOY_REGION": "us-central1",
         }
-        deployment.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "129"})
+        configuration.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "129"})
 
-        with pytest.raises(deployment.DeploymentError, match="less than 130"):
-            deployment.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
+        with pytest.raises(configuration.DeploymentError, match="less than 130"):
+            configuration.of({**settings, "PROPENSITY_EXPORT_WAIT_MINUTES": "130"})
 
     def test_retries_outlast_a_training(self):
         """When the scheduler has given up waiting, it asks again until the training is

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import deployment
+from deploy import configuration
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python, settings_file
 
@@ -75,5 +75,5 @@ def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, root, settings):
 @pytest.mark.parametrize("value", ['a"b@example.com', "a\\b@example.com", "${x}@y.z"])
 def test_no_text_needs_an_escape(value):
     """Which gcloud's reader would leave in, and Terraform would not."""
-    with pytest.raises(deployment.DeploymentError, match="DEPLOY_ALERT_EMAIL"):
-        deployment.of({**SETTINGS, "DEPLOY_ALERT_EMAIL": value})
+    with pytest.raises(configuration.DeploymentError, match="DEPLOY_ALERT_EMAIL"):
+        configuration.of({**SETTINGS, "DEPLOY_ALERT_EMAIL": value})

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from deploy import deployment
+from deploy import configuration
 from propensity.statements import statement
 from tests import rights
 from tests.deploy.conftest import SETTINGS
@@ -317,7 +317,7 @@ class TestGrpc:
 
 def grants(target: str) -> dict[str, Grant]:
     """What a function is granted by the settings of these tests, by what it says."""
-    d = deployment.of(SETTINGS)
+    d = configuration.of(SETTINGS)
     prefix = f"{d.name(target)} "
     return {one.what.removeprefix(prefix): one for one in rights.grants(d, target)}
 

@@ -227,7 +227,7 @@ class TestSettings:
 
     def test_every_variable_of_a_deployment_is_described(self):
         """docs/settings.md has those that deploy/ reads, and no others."""
-        read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/deployment.py")))
+        read = set(re.findall(r"DEPLOY_[A-Z_]+", text("deploy/configuration.py")))
         page = described("docs/settings.md")
 
         assert {name for name in page if name.startswith("DEPLOY_")} == read

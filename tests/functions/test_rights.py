@@ -22,7 +22,7 @@ import pyarrow as pa
 import pytest
 import requests
 
-from deploy import deployment, functions
+from deploy import configuration, functions
 from local.generators.games.games import DEFAULT_END, Games
 from local.generators.games.messages import encode
 from propensity import tables, usecases
@@ -69,7 +69,7 @@ def runs_queries(target: str) -> bool:
 class Recorded:
     """What each function asked, needs and is granted."""
 
-    deployment: deployment.Deployment
+    deployment: configuration.Deployment
     calls: Mapping[str, Sequence[Call]]
     needed: Mapping[str, Mapping[Need, Call]]
 
@@ -325,14 +325,14 @@ def recorded(site, tmp_path_factory) -> Recorded:
     )
 
 
-def deployed(site: Site) -> deployment.Deployment:
+def deployed(site: Site) -> configuration.Deployment:
     """The deployment whose names are the site's."""
     given = {
         name: value
         for name, value in site.environment.items()
         if name.startswith("PROPENSITY_") and name != "PROPENSITY_SUPPRESSION_KEY"
     }
-    return deployment.of(
+    return configuration.of(
         {
             **given,
             "GOOGLE_CLOUD_PROJECT": site.workplace.project,

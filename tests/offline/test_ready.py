@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from deploy import deployment
+from deploy import configuration
 from offline import ready
 from tests.deploy.conftest import SETTINGS
 
@@ -61,14 +61,14 @@ def projects() -> Iterator[Projects]:
 
 
 @pytest.fixture
-def d(tmp_path, monkeypatch, projects) -> deployment.Deployment:
+def d(tmp_path, monkeypatch, projects) -> configuration.Deployment:
     """A deployment, by somebody whom the project knows."""
     gcloud = tmp_path / "gcloud"
     gcloud.write_text("#!/bin/sh\necho a-token\n")
     gcloud.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     monkeypatch.setenv(ready.ELSEWHERE, projects.url)
-    return deployment.of(SETTINGS)
+    return configuration.of(SETTINGS)
 
 
 class TestPermissions:

@@ -16,7 +16,7 @@ import pytest
 import sqlglot
 
 from benchmarks.features import size_of
-from deploy import deployment, functions
+from deploy import configuration, functions
 from docs import scale as scale_page
 from offline import limits, volumes
 from offline.limits import queries, scans
@@ -452,7 +452,7 @@ class TestDeploy:
     }
 
     def told(self, **more: str) -> list[str]:
-        return limits.too_low(deployment.of({**self.BASE, **more}))
+        return limits.too_low(configuration.of({**self.BASE, **more}))
 
     def test_says_which_limits_a_size_would_exceed(self):
         """As offline.cost does, of the functions that are deployed."""
@@ -497,7 +497,7 @@ class TestDeploy:
 
     def test_refuses_what_is_no_number(self):
         """A size is a whole number."""
-        with pytest.raises(deployment.DeploymentError, match="DEPLOY_USERS"):
+        with pytest.raises(configuration.DeploymentError, match="DEPLOY_USERS"):
             self.told(DEPLOY_USERS="many")
 
 

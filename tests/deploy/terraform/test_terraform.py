@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy import deployment
+from deploy import configuration
 from deploy.__main__ import named
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import ROOT, SETTINGS, WHOLE, settings_file
@@ -86,7 +86,7 @@ def values(tmp_path_factory) -> Callable[..., str]:
 
     def given(settings: dict[str, str], *words: str, root: str = "main") -> str:
         folder = tmp_path_factory.mktemp("values")
-        d = deployment.of(settings)
+        d = configuration.of(settings)
         there = [
             {
                 "metadata": {"name": d.name(one.target)},
@@ -146,7 +146,7 @@ def test_twice_is_once_and_outputs_are_what_scripts_read(applied, values):
     told = json.loads(applied("output", "-json", "scripts"))
 
     assert "No changes" in applied("plan", "-no-color", values(CALLED))
-    assert named(deployment.of(CALLED)).items() <= told.items()
+    assert named(configuration.of(CALLED)).items() <= told.items()
 
 
 def test_takes_every_option(terraform, values):
@@ -191,7 +191,7 @@ def test_a_use_case_that_is_taken_out_has_no_schedule(applied, values):
 
 
 def test_a_function_that_is_taken_out_loses_all_its_rights(applied, values):
-    every = [one.target for one in deployment.of(CALLED).functions]
+    every = [one.target for one in configuration.of(CALLED).functions]
     less = {**CALLED, "DEPLOY_FUNCTIONS": " ".join(set(every) - {"archive_events"})}
     gone = changed(applied("plan", "-no-color", values(less)))
 

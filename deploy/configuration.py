@@ -1,10 +1,9 @@
 """
 The settings of a deployment: one file, checked whole before anything is created.
 
-``GOOGLE_CLOUD_PROJECT`` and ``PROPENSITY_*`` go to every function as they are and are
-checked by ``propensity.settings``, so that what a function would refuse is refused
-here. ``DEPLOY_*`` are for the deployment alone; what they are for is checked again by
-the variables of ``terraform/``, which also stand without this file.
+``GOOGLE_CLOUD_PROJECT`` and ``PROPENSITY_*`` go to every function as they are, and are
+checked by ``propensity.settings``. ``DEPLOY_*`` are for the deployment alone; the
+variables of ``terraform/``, which also stand without this file, check them again.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from deploy import deployment
+from deploy import configuration
 from tests.deploy.conftest import KEY, ROOT, SETTINGS, WHOLE, settings_file
 
 
@@ -52,8 +52,8 @@ class TestWrongSettings:
     )
     def test_are_named(self, name, value, told):
         """The message names the setting."""
-        with pytest.raises(deployment.DeploymentError, match=re.escape(told)):
-            deployment.of({**SETTINGS, name: value})
+        with pytest.raises(configuration.DeploymentError, match=re.escape(told)):
+            configuration.of({**SETTINGS, name: value})
 
     @pytest.mark.parametrize(
         ("name", "value"),
@@ -72,7 +72,7 @@ class TestWrongSettings:
     )
     def test_are_not_taken_for_right_ones(self, name, value):
         """What Google has is accepted."""
-        assert deployment.of({**SETTINGS, name: value})
+        assert configuration.of({**SETTINGS, name: value})
 
     @pytest.mark.parametrize("line", ["A B=1", "=1", 'X="a" b', 'X="'])
     def test_that_are_no_line_of_a_shell_are_named(self, tmp_path, line):
@@ -81,8 +81,8 @@ class TestWrongSettings:
         file.write_text(file.read_text() + line)
         number = len(SETTINGS) + 1
 
-        with pytest.raises(deployment.DeploymentError, match=f"line {number}"):
-            deployment.read(file)
+        with pytest.raises(configuration.DeploymentError, match=f"line {number}"):
+            configuration.read(file)
 
 
 class TestExample:
@@ -92,11 +92,11 @@ class TestExample:
         """Every line of it is known, those too that are commented out."""
         file = tmp_path / "settings.env"
         file.write_text(re.sub(r"^#(?=[A-Z_]+=)", "", self.TEXT, flags=re.M))
-        d = deployment.read(file)
+        d = configuration.read(file)
 
         assert d.prefix == "propensity"
         named = set(re.findall(r"^#? ?(DEPLOY_[A-Z_]+)=", self.TEXT, re.M))
-        assert named == set(deployment.OWN)
+        assert named == set(configuration.OWN)
 
 
 class TestEnvironment:
@@ -121,7 +121,7 @@ class TestEnvironment:
 
     def test_has_use_cases_for_those_that_are_called(self):
         """A use case whose events are scored has no predictions to make."""
-        d = deployment.of(WHOLE)
+        d = configuration.of(WHOLE)
         by_target = {one.target: d.called_for(one) for one in d.functions}
 
         assert by_target["model_training"] == [
