@@ -69,22 +69,23 @@ UNSAMPLED = Expansion()
 
 
 def expansion(label: NDArray[Any], weight: Floats) -> Expansion:
-    """
-    Return the number of source rows per row, by label, for resampling.
+    """Return the number of source rows per row, by label, for resampling."""
+    positive = np.asarray(label) == 1
+    return Expansion(rows_per_row(weight[positive]), rows_per_row(weight[~positive]))
 
-    If the weights of a label differ, it is the sum of their squares over their sum:
-    rows of this equal weight give a sum of weights the same variance.
+
+def rows_per_row(weight: Floats) -> float:
+    """
+    Return the number of source rows that a row stands for; 1 without rows.
+
+    If the weights differ, it is the sum of their squares over their sum: rows of this
+    equal weight give a sum of weights the same variance.
 
     Source:
         Kish, "Survey Sampling", 1965, section 11.7: the effective number of rows.
     """
-
-    def per_row(weights: Floats) -> float:
-        total = float(weights.sum())
-        return float((weights**2).sum()) / total if total > 0 else 1.0
-
-    positive = np.asarray(label) == 1
-    return Expansion(per_row(weight[positive]), per_row(weight[~positive]))
+    total = float(weight.sum())
+    return float((weight**2).sum()) / total if total > 0 else 1.0
 
 
 def quality(

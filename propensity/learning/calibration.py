@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,11 @@ CALIBRATIONS = ("none", "sigmoid", "isotonic", "temperature")
 
 _FOLDS = 5
 
-# The log-odds of a probability of 0 or 1 would be infinite.
-_NEVER = 1e-9
 
-
-def losses(model: Any, encoded: Any, part: Slice, seed: int) -> dict[str, float]:
-    """Return the cross-fitted log loss of each calibration of a model on a slice."""
-    # The model predicts once; the calibrations of the folds read only its decisions.
+def losses(crossed: Mapping[str, Floats], part: Slice) -> dict[str, float]:
+    """Return the log loss of each calibration, by its ``out_of_sample``."""
     by_method = {}
-    for method, probability in out_of_sample(model, encoded, part, seed).items():
+    for method, probability in crossed.items():
         seen = metrics.outcomes(probability, part.label, weight=part.weight)
         by_method[method] = float(metrics.log_loss(seen) or 0.0)
     return by_method
@@ -43,6 +40,7 @@ def out_of_sample(
     model: Any, encoded: Any, part: Slice, seed: int
 ) -> dict[str, Floats]:
     """Return a model's probabilities of rows by calibration, as ``cross_fitted``."""
+    # The model predicts once; the calibrations of the folds read only its decisions.
     decision = _with_decision(model).decision_function(encoded)
     return cross_fitted(model.predict_proba(encoded)[:, 1], decision, part, seed)
 
@@ -83,12 +81,6 @@ def cross_fitted(
         else:
             by_method[method] = crossed
     return by_method
-
-
-def log_odds(probability: Floats) -> Floats:
-    """Return the decision of a model that has none of its own, as of a mean."""
-    inside = np.clip(probability, _NEVER, 1 - _NEVER)
-    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def calibrator(method: str, decision: Floats, part: Slice) -> Any | None:

@@ -24,7 +24,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning.bootstrap import LEVEL, Difference
+from propensity.learning.bootstrap import LEVEL, Difference, rows_per_row
 from propensity.learning.metrics import summed
 
 Floats = NDArray[np.float64]
@@ -174,7 +174,7 @@ def policy(alerted: Flags, stakes: Stakes) -> Policy:
         weight=stakes.weight[fraud],
         is_caught=alerted[fraud],
         false_alerts=float(stakes.weight[false].sum()),
-        expansion=_expansion(stakes.weight[false]),
+        expansion=rows_per_row(stakes.weight[false]),
         review_cost=stakes.review_cost,
     )
 
@@ -258,7 +258,9 @@ def paired_difference(
     )
     for factor, alone in ((1, challenger & ~champion), (-1, champion & ~challenger)):
         weight = stakes.weight[alone & ~fraud]
-        drawn += factor * price * _counted(weight.sum(), _expansion(weight), generator)
+        drawn += (
+            factor * price * _counted(weight.sum(), rows_per_row(weight), generator)
+        )
     low, high = _ends(drawn)
     return Difference(estimate, low, high)
 
@@ -323,12 +325,6 @@ def _counted(events: float, expansion: float, generator: np.random.Generator) ->
     """Return resamples of a number of events, (RESAMPLES,), by Jeffreys' prior."""
     rows = events / expansion
     return expansion * generator.standard_gamma(rows + 0.5, RESAMPLES)
-
-
-def _expansion(weight: Floats) -> float:
-    """Return the number of events per row, as ``bootstrap.expansion`` does."""
-    total = float(weight.sum())
-    return float((weight**2).sum()) / total if total > 0 else 1.0
 
 
 def _ends(drawn: Floats) -> tuple[float, float]:

@@ -139,6 +139,8 @@ def train(
         SchemaError: The rows or the preprocessor do not fit the use case.
         UseCaseError: A candidate is wrong.
     """
+    if preprocessor is None:
+        preprocessor = default_preprocessor(use_case)
     if parts.every is not None:
         return _of_users(parts, parts.every, use_case, preprocessor, settings)
     fitting, choosing = parts.fitting, parts.choosing
@@ -156,15 +158,16 @@ def train(
                 f"{use_case.name} does without"
             )
         best = _best(contenders, parts, use_case, settings)
-        model, method, losses = best.fit.model, "none", {}
+        model, score, method, losses = best.fit.model, best.fit.score, "none", {}
         is_anomaly = isinstance(model, AnomalyModel)
         if not is_anomaly:
-            losses = calibration.losses(model, best.later, choosing, settings.seed)
+            crossed = calibration.out_of_sample(
+                model, best.later, choosing, settings.seed
+            )
+            losses = calibration.losses(crossed, choosing)
             method = min(losses, key=lambda name: losses[name])
+            score = crossed[method]
             model = calibration.calibrated(model, method, best.later, choosing)
-        threshold = selection.best_threshold(
-            best.fit.model, method, best.later, choosing, seed=settings.seed
-        )
     trained = Trained(
         kind=parts.kind,
         split=parts.split,
@@ -184,7 +187,7 @@ def train(
         },
         train_base_rate=fitting.base_rate if len(fitting) else None,
         sampling=parts.sampling,
-        best_threshold=threshold,
+        best_threshold=selection.best_threshold(choosing, score),
         is_anomaly=is_anomaly,
         is_warm=not is_anomaly or model.is_warm,
         choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
@@ -218,13 +221,11 @@ def _of_users(
     parts: Parts,
     every: Slice,
     use_case: UseCase,
-    preprocessor: Any | None,
+    preprocessor: Any,
     settings: Settings,
 ) -> Trained:
     """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
     seed = settings.seed
-    if preprocessor is None:
-        preprocessor = default_preprocessor(use_case)
     with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
         choice = rolling.choose(parts, use_case, preprocessor=preprocessor, seed=seed)
         measured, served = (
@@ -248,7 +249,7 @@ def _of_users(
         },
         train_base_rate=every.base_rate,
         sampling=parts.sampling,
-        best_threshold=selection.best_threshold_of(choice.rows, choice.probability),
+        best_threshold=selection.best_threshold(choice.rows, choice.probability),
         blocks=parts.blocks,
         choice=choice,
         measured=measured,
@@ -272,13 +273,11 @@ def scores(scorer: Scorer, rows: pa.Table) -> Floats:
 
 
 def _classifiers(
-    parts: Parts, use_case: UseCase, preprocessor: Any | None, *, seed: int
+    parts: Parts, use_case: UseCase, preprocessor: Any, *, seed: int
 ) -> list[_Contender]:
     """Fit the candidates that learn from labels."""
     features = dict(use_case.features)
     fitting, choosing = parts.fitting, parts.choosing
-    if preprocessor is None:
-        preprocessor = default_preprocessor(use_case)
     encoder = fitted(preprocessor, fitting, features)
     encoded = transformed(encoder, fitting.rows, features)
     later = transformed(encoder, choosing.rows, features)

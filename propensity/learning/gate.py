@@ -127,7 +127,8 @@ def compare(
         or (loss is not None and loss.low > 0)
     )
     figures = ", ".join(
-        f"{_TITLES[name]} {_text(difference)}" for name, difference in compared.items()
+        f"{_TITLES[name]} {of_events.signed(difference)}"
+        for name, difference in compared.items()
     )
     return Verdict(
         promoted=not is_worse,
@@ -221,7 +222,7 @@ def _better_than_chance(trained: Trained, *, seed: int) -> Verdict:
     compared, unbeaten = [], []
     for name, rival in rivals.items():
         area = _differences(trained, rival, seed=seed)["roc_auc"]
-        compared.append(f"{_text(area)} against {name}")
+        compared.append(f"{of_events.signed(area)} against {name}")
         if area.low <= 0:
             unbeaten.append(name)
     figures = f"ROC AUC {', '.join(compared)}, on {len(holdout)} rows held out"
@@ -245,10 +246,4 @@ def _differences(
     holdout = trained.holdout
     return paired_differences(
         trained.probability, rival, holdout.label, weight=holdout.weight, seed=seed
-    )
-
-
-def _text(difference: Difference) -> str:
-    return (
-        f"{difference.estimate:+.4f} ({difference.low:+.4f} to {difference.high:+.4f})"
     )

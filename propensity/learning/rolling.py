@@ -41,7 +41,7 @@ from propensity.learning.choice import (
 )
 from propensity.learning.data import Parts, Slice
 from propensity.learning.preprocessor import fitted, transformed
-from propensity.models.scoring import MeanOfModels
+from propensity.models.scoring import MeanOfModels, log_odds
 from propensity.usecases import Candidate, UseCase
 
 Floats = NDArray[np.float64]
@@ -164,7 +164,7 @@ def choose(parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int) -> 
     chosen = by_name[picked.name]
     names = members(chosen, scored) if is_mean(chosen) else [chosen.name]
     stacks = {
-        candidate.name: forward.weights(members(candidate, scored), scored)
+        candidate.name: scored[candidate.name].model.weights
         for candidate in use_case.candidates
         if is_stacked(candidate)
     }
@@ -174,7 +174,7 @@ def choose(parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int) -> 
         weights = [weight for weight in weights if weight]
 
     raw = scored[chosen.name].probability
-    decision = calibration.log_odds(raw)
+    decision = log_odds(raw)
     crossed = forward.calibrated(raw, decision)
     method = pick({name: judged.loss(p) for name, p in crossed.items()}, judged)
     return Choice(

@@ -4,14 +4,13 @@ The threshold that a training finds, and the budget that its holdout is measured
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from propensity.learning import calibration, metrics, thresholds
+from propensity.learning import metrics, thresholds
 from propensity.learning.thresholds import TRAINING, Selection
-from propensity.models.anomaly import AnomalyModel
 
 Floats = NDArray[np.float64]
 
@@ -22,37 +21,18 @@ if TYPE_CHECKING:
     from propensity.usecases import UseCase
 
 
-def best_threshold(
-    model: Any, method: str, encoded: Any, choosing: Slice, *, seed: int
-) -> float | None:
+def best_threshold(rows: Slice, score: Floats | None) -> float | None:
     """
-    Return the threshold with the highest F1 on the rows to choose on.
-
-    Their probabilities are out of sample: the model was fitted on older rows, and each
-    user's calibration on the rows of other users.
+    Return the threshold with the highest F1 on rows.
 
     Args:
-        model: The chosen model, not calibrated.
-        method: Its calibration.
-        encoded: The rows as it takes them; None if it gives no scores.
-        choosing: The same rows, with labels and weights.
-        seed: Of the folds.
+        rows: With labels and weights.
+        score: Of each, out of sample; None for a model that gives none.
 
     Returns:
-        A probability, or an anomaly score; None where the rows lack a class.
+        One of the scores; None without scores, or where the rows lack a class.
     """
-    if encoded is None or not choosing.has_both_classes:
-        return None
-    if isinstance(model, AnomalyModel):
-        score = model.predict_proba(np.asarray(encoded))[:, 1]
-    else:
-        score = calibration.out_of_sample(model, encoded, choosing, seed)[method]
-    return best_threshold_of(choosing, score)
-
-
-def best_threshold_of(rows: Slice, score: Floats) -> float | None:
-    """Return the threshold with the highest F1 on rows, by scores out of sample."""
-    if not rows.has_both_classes:
+    if score is None or not rows.has_both_classes:
         return None
     seen = metrics.outcomes(score, rows.label, weight=rows.weight)
     return thresholds.best_threshold(seen)

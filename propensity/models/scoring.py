@@ -43,6 +43,12 @@ _NEVER = 1e-9
 Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
 
 
+def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log-odds that are finite: the decision of a model without one."""
+    inside = np.clip(probability, _NEVER, 1 - _NEVER)
+    return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
+
+
 class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
     Predict the mean probability of fitted binary classifiers, weighted or not.
@@ -95,8 +101,7 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def decision_function(self, x: Any) -> NDArray[np.float64]:
         """Return the log-odds of class 1, (rows,)."""
-        probability = np.clip(self.predict_proba(x)[:, 1], _NEVER, 1 - _NEVER)
-        return np.asarray(np.log(probability / (1 - probability)), dtype=np.float64)
+        return log_odds(self.predict_proba(x)[:, 1])
 
     def predict(self, x: Any) -> NDArray[Any]:
         """Return the likelier class of each row."""

@@ -38,7 +38,8 @@ class TestLosses:
         model, encoded, part = weeks_of_users()
         chance = float(np.log(2))
 
-        losses = calibration.losses(model, encoded, part, seed=1)
+        crossed = calibration.out_of_sample(model, encoded, part, seed=1)
+        losses = calibration.losses(crossed, part)
 
         assert set(losses) == set(calibration.CALIBRATIONS)
         assert losses["isotonic"] > 0.98 * chance
