@@ -5,9 +5,10 @@ What published probabilities are worth, forward in time. Gates.
 
 Plays months of a shop: features and labels by the use case's own statements on the
 emulator, a training each month on what was final then, with its gate, and a publication
-each week. All weeks together are compared, on the same users and labels, with each
-candidate of the use case, fitted on the same rows, and with a plain model: trees that
-scikit-learn boosts on twelve columns of recency, frequency and money.
+each week, which follows the season as the weeks before it showed. All weeks together
+are compared, on the same users and labels, with each candidate of the use case, fitted
+on the same rows, and with a plain model: trees that scikit-learn boosts on twelve
+columns of recency, frequency and money.
 
 Without ``--data`` it plays generated shops and, with PROPENSITY_DATA, the real shop of
 that folder. A file is what ``make demo DATA=`` takes.
@@ -34,6 +35,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
 from local.exports import ga4_export
 from local.generators.shop.export import Shop
@@ -43,7 +45,7 @@ from local.progress import bar as progress_bar
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NotEnoughData
-from propensity.learning import data, fit, gate, metrics
+from propensity.learning import data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
@@ -57,10 +59,7 @@ Floats = NDArray[np.float64]
 
 USE_CASE = "ga4_purchase"
 WEEKS = 13
-RESAMPLES = 200
-LEVEL = 0.95
 REAL = "online_retail_ga4.ndjson.zst"
-PUBLISHED = "published"
 PLAIN = "plain boosted trees"
 
 # Columns of the plain model: recency, frequency and money.
@@ -82,13 +81,6 @@ RFM = (
 # As-of dates a query: the emulator's memory grows with them.
 _AS_OFS = 24
 
-# Figures, and whether more is better.
-COMPARED: Mapping[str, tuple[Callable[[metrics.Outcomes], float | None], bool]] = {
-    "ROC AUC": (metrics.roc_auc, True),
-    "PR AUC": (metrics.pr_auc, True),
-    "log loss": (metrics.log_loss, False),
-}
-
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
@@ -96,26 +88,6 @@ class Source:
 
     name: str
     load: Callable[[Warehouse], tuple[date, date]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Played:
-    """
-    All weeks together.
-
-    Attributes:
-        weeks: As-of dates of the publications.
-        label: 0 or 1, (rows,).
-        user: Number of the row's user, (rows,).
-        scores: Probabilities by name, (rows,); the published first.
-        trainings: A line on each.
-    """
-
-    weeks: Sequence[date]
-    label: NDArray[np.int8]
-    user: NDArray[np.int64]
-    scores: Mapping[str, Floats]
-    trainings: Sequence[str]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -244,6 +216,7 @@ def _published(
     scorers: dict[str, Callable[[pa.Table], Floats]] = {}
     scores: dict[str, list[Floats]] = {}
     trainings, parts, published_on = [], [], []
+    followed = Season(settings, use_case.horizon_days)
     champion: int | None = None
     with progress_bar("trainings", total=len(snapshots), unit="") as bar:
         for week in weeks:
@@ -257,7 +230,8 @@ def _published(
                     trainings.append(f"{week}: no training: {error.message}")
                 else:
                     trainings.append(_line(week, trained, verdict))
-                    promoted = scorers.get(PUBLISHED)
+                    followed.compare(len(trainings), verdict)
+                    promoted = scorers.get(UNSHIFTED)
                     if verdict.promoted:
                         champion = len(trainings)
                         promoted = _scorer(
@@ -265,21 +239,25 @@ def _published(
                         )
                     scorers = rivals(known, use_case, settings, trained)
                     if promoted is not None:
-                        scorers[PUBLISHED] = promoted
+                        scorers[UNSHIFTED] = promoted
                 bar.update()
-            if PUBLISHED not in scorers:
+            if champion is None:
                 continue
             part = data.slice_of(rows, [week])
             published_on.append(week)
             parts.append(part)
             for name, scorer in scorers.items():
                 scores.setdefault(name, []).append(scorer(part.rows))
+            unshifted = scores[UNSHIFTED][-1]
+            shift = followed.shift(week, version=champion)
+            scores.setdefault(PUBLISHED, []).append(season.apply(unshifted, shift))
+            followed.evaluate(week, champion, metrics.outcomes(unshifted, part.label))
     if not parts:
         raise SystemExit("nothing was promoted:\n" + "\n".join(trainings))
     users = pa.chunked_array(
         [chunk for part in parts for chunk in part.rows["user_id"].chunks]
     )
-    order = [PUBLISHED, *(name for name in scores if name != PUBLISHED)]
+    order = sorted(scores, key=lambda name: (name != PUBLISHED, name != UNSHIFTED))
     return Played(
         weeks=published_on,
         label=np.concatenate([part.label for part in parts]),
@@ -287,6 +265,54 @@ def _published(
         scores={name: np.concatenate(scores[name]) for name in order},
         trainings=trainings,
     )
+
+
+class Season:
+    """What evaluations and trainings tell about the season, for the next week."""
+
+    def __init__(self, settings: Settings, horizon_days: int) -> None:
+        self._settings = settings
+        self._horizon_days = horizon_days
+        self._weeks: list[season.EvaluatedWeek] = []
+        self._differences: list[season.LevelDifference] = []
+
+    def compare(self, version: int, verdict: gate.Verdict) -> None:
+        """Keep how much higher a new version's log-odds are than the champion's."""
+        if verdict.level_difference is not None:
+            assert verdict.compared_version is not None
+            self._differences.append(
+                season.LevelDifference(
+                    model_version=version,
+                    compared_version=verdict.compared_version,
+                    log_odds=verdict.level_difference,
+                )
+            )
+
+    def evaluate(self, week: date, version: int, seen: metrics.Outcomes) -> None:
+        """Keep what a week's probabilities lacked; an export has no late labels."""
+        lacked = season.residual(seen)
+        if lacked is not None:
+            conversions = int(seen.conversions.sum())
+            self._weeks.append(
+                season.EvaluatedWeek(
+                    week=week,
+                    model_version=version,
+                    log_odds=lacked.log_odds,
+                    standard_error=lacked.standard_error,
+                    conversions=conversions,
+                    others=int(seen.users.sum()) - conversions,
+                )
+            )
+
+    def shift(self, week: date, *, version: int) -> float | None:
+        """Return the shift of a week's log-odds, as 01-Predictions takes it."""
+        return season.shift(
+            season.of_version(self._weeks, self._differences, version=version),
+            week=week,
+            horizon_days=self._horizon_days,
+            minimum_conversions=self._settings.minimum_conversions,
+            bound=self._settings.maximum_log_odds_shift,
+        )
 
 
 def _trained(
@@ -300,7 +326,7 @@ def _trained(
     timeframe = use_case.timeframe(settings)
     parts = data.of_users(rows, use_case, timeframe, settings=settings)
     trained = fit.train(parts, use_case, preprocessor=None, settings=settings)
-    served = None if champion is None else scorers[PUBLISHED](trained.holdout.rows)
+    served = None if champion is None else scorers[UNSHIFTED](trained.holdout.rows)
     verdict = gate.compare(trained, served, version=champion, seed=settings.seed)
     return trained, verdict
 
@@ -374,92 +400,6 @@ def _plain(known: data.Slice, settings: Settings) -> Callable[[pa.Table], Floats
 
     model.fit(columns(known.rows), known.label)
     return lambda rows: np.asarray(model.predict_proba(columns(rows))[:, 1])
-
-
-def report(name: str, played: Played) -> tuple[str, bool]:
-    """Return the tables of a shop, and whether a rival is better beyond the noise."""
-    rate = played.label.mean()
-    span = f"{name}, {len(played.weeks)} weeks from {played.weeks[0]}"
-    lines = [
-        "",
-        *played.trainings,
-        "",
-        f"| {span} | rows | ROC AUC | PR AUC | log loss | calibration error "
-        "| mean / base |",
-        "|---|--:|--:|--:|--:|--:|--:|",
-    ]
-    for rival, probability in played.scores.items():
-        seen = metrics.outcomes(probability, played.label)
-        figures = [measure(seen) or 0.0 for measure, _ in COMPARED.values()]
-        cells = [f"{figure:.4f}" for figure in figures]
-        cells += [
-            f"{metrics.calibration_error(seen) or 0.0:.4f}",
-            f"{probability.mean():.4f} / {rate:.4f}",
-        ]
-        lines.append(f"| {rival} | {len(probability):,} | {' | '.join(cells)} |")
-    lines += [
-        "",
-        f"| published less | {' | '.join(COMPARED)} |",
-        "|---|--:|--:|--:|",
-    ]
-    is_worse = False
-    for rival, differences in compared(played).items():
-        lines.append(f"| {rival} | {' | '.join(map(_interval, differences))} |")
-        for (_, is_more_better), (_, low, high) in zip(
-            COMPARED.values(), differences, strict=True
-        ):
-            is_worse |= high < 0 if is_more_better else low > 0
-    return "\n".join(lines), is_worse
-
-
-def _interval(difference: tuple[float, float, float]) -> str:
-    return "{:+.4f} ({:+.4f} to {:+.4f})".format(*difference)
-
-
-def compared(played: Played) -> dict[str, list[tuple[float, float, float]]]:
-    """
-    Return what was published less each rival, with 95% intervals.
-
-    A user counts a Poisson(1) number of times in a resample, with all of its weeks.
-
-    Returns:
-        By rival, for each figure: the difference, and its lower and upper bound.
-    """
-    random = np.random.default_rng(1)
-    groups = {
-        name: np.unique(probability, return_inverse=True)
-        for name, probability in played.scores.items()
-    }
-
-    def figures(weight: Floats) -> dict[str, Floats]:
-        found = {}
-        for name, (distinct, group) in groups.items():
-            users = metrics.summed(group, weight, len(distinct))
-            positive = np.where(played.label == 1, weight, 0.0)
-            conversions = metrics.summed(group, positive, len(distinct))
-            seen = metrics.Outcomes(distinct, users, np.minimum(conversions, users))
-            found[name] = np.array(
-                [measure(seen) or np.nan for measure, _ in COMPARED.values()]
-            )
-        return found
-
-    whole = figures(np.ones(len(played.label)))
-    count = int(played.user.max()) + 1
-    drawn = [
-        figures(random.poisson(1.0, count)[played.user].astype(np.float64))
-        for _ in range(RESAMPLES)
-    ]
-    tail = (1 - LEVEL) / 2
-    differences = {}
-    for rival in [name for name in groups if name != PUBLISHED]:
-        gaps = np.array([one[PUBLISHED] - one[rival] for one in drawn])
-        low, high = np.nanquantile(gaps, [tail, 1 - tail], axis=0)
-        here = whole[PUBLISHED] - whole[rival]
-        differences[rival] = [
-            (float(here[place]), float(low[place]), float(high[place]))
-            for place in range(len(COMPARED))
-        ]
-    return differences
 
 
 if __name__ == "__main__":

@@ -37,6 +37,8 @@ _LEVELS = {0.2: 0.4, 0.4: 0.4, 0.8: 0.2}
 _SLOPES = {0.0: 0.5, 0.1: 0.5}
 _BREAK = 0.1
 _NEWEST_BREAKS = 6
+# A single week may be an odd one: nothing tells that from drift.
+FEWEST_WEEKS = 2
 # Levels of two weeks one horizon apart correlate by this: drift fades if nothing says
 # that it goes on.
 _PERSISTENCE = 0.98
@@ -238,7 +240,8 @@ def shift(
     """
     Return the shift for a week from the newest weeks before it; None without enough.
 
-    The posterior mean of the drift, from up to ``MEMORY`` weeks that do not overlap.
+    The posterior mean of the drift, from ``FEWEST_WEEKS`` up to ``MEMORY`` weeks that do
+    not overlap.
     How much single weeks vary, and whether and since when the odds drift, is not known:
     every hypothesis counts by how likely it makes the weeks. So chance is shrunk
     towards none, a shop with odd weeks is followed slowly, and a step that neither
@@ -258,7 +261,7 @@ def shift(
         Gaussian segments that have a level and a slope.
     """
     known = _newest(weeks, horizon_days=horizon_days)
-    if not bound or not known:
+    if not bound or len(known) < FEWEST_WEEKS:
         return None
     least = min(sum(one.conversions for one in known), sum(one.others for one in known))
     if least < minimum_conversions:

@@ -26,8 +26,10 @@ __all__ = ["shop_of"]
 OFF = {"PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT": "0"}
 
 
-def evaluated(place: Place, week: date, log_odds: float, **more: Any) -> None:
-    """Write a final row of a week that lacked these log-odds."""
+def evaluated(
+    place: Place, week: date, log_odds: float, *, weeks: int = 2, **more: Any
+) -> None:
+    """Write final rows of weeks that lacked these log-odds; ``week`` is the newest."""
     row = {
         "use_case": "ga4_purchase",
         "week": week,
@@ -36,14 +38,19 @@ def evaluated(place: Place, week: date, log_odds: float, **more: Any) -> None:
         "prediction_as_of": week,
         "status": "final",
         "outcome": "evaluated",
-        "evaluated_at": datetime(2026, 4, 27, tzinfo=UTC),
         "users": 4_000,
         "conversions": 400,
         "residual_log_odds": log_odds,
         "residual_standard_error": 0.05,
         **more,
     }
-    place.warehouse.write(tables.EVALUATION, record(row, tables.EVALUATION))
+    for ago in range(weeks):
+        earlier = {
+            name: value - ago * WEEK if isinstance(value, date) else value
+            for name, value in row.items()
+        }
+        earlier["evaluated_at"] = datetime(2026, 4, 27, tzinfo=UTC)
+        place.warehouse.write(tables.EVALUATION, record(earlier, tables.EVALUATION))
 
 
 def history(place: Place, as_of: date) -> dict[str, tuple[float, int, float | None]]:
@@ -111,11 +118,19 @@ class TestPublishing:
 
     def test_is_left_out_while_few_conversions_are_known(self, enthroned, unshifted):
         """Nine in all remembered weeks, where the setting wants ten."""
-        evaluated(enthroned, TRAINED - WEEK, 0.7, conversions=4)
-        evaluated(enthroned, TRAINED, 0.7, conversions=5)
+        evaluated(enthroned, TRAINED - WEEK, 0.7, weeks=1, conversions=4)
+        evaluated(enthroned, TRAINED, 0.7, weeks=1, conversions=5)
         answer = enthroned.run("predictions", LATER)
 
         assert answer["log_odds_shift"] is None
+        assert history(enthroned, LATER) == unshifted
+
+    @pytest.mark.long
+    def test_is_left_out_while_one_week_is_known(self, enthroned, unshifted):
+        """It may be an odd one; a second one says more."""
+        evaluated(enthroned, TRAINED, 0.7, weeks=1)
+
+        assert enthroned.run("predictions", LATER)["log_odds_shift"] is None
         assert history(enthroned, LATER) == unshifted
 
     @pytest.mark.parametrize("sign", [1, -1])
@@ -164,13 +179,15 @@ class TestPointInTime:
             "provisional_standard_error": 0.06,
             "provisional_conversions": 380,
         }
-        evaluated(enthroned, TRAINED, 0.5, **known, status="provisional",
+        evaluated(enthroned, TRAINED - WEEK, 0.5, weeks=1)
+        evaluated(enthroned, TRAINED, 0.5, **known, status="provisional", weeks=1,
                   residual_standard_error=0.06, conversions=380)  # fmt: skip
         first = enthroned.run("predictions", LATER)
         before = history(enthroned, LATER)
         enthroned.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
-        evaluated(enthroned, TRAINED, 0.7, **known)
-        evaluated(enthroned, LATER, -0.9)
+        evaluated(enthroned, TRAINED - WEEK, 0.5, weeks=1)
+        evaluated(enthroned, TRAINED, 0.7, weeks=1, **known)
+        evaluated(enthroned, LATER, -1.5, weeks=1)
         again = enthroned.run("predictions", LATER)
         later = enthroned.run("predictions", LATER + WEEK)
 
@@ -190,9 +207,10 @@ class TestPointInTime:
     def test_labels_that_come_late_are_expected(self, enthroned):
         """They added 0.3 to the week before, and will to the newest."""
         early = {"provisional_standard_error": 0.05, "provisional_conversions": 300}
-        evaluated(enthroned, TRAINED - WEEK, 0.0, provisional_log_odds=-0.3, **early)
+        evaluated(enthroned, TRAINED - WEEK, 0.0, provisional_log_odds=-0.3, **early,
+                  weeks=1)  # fmt: skip
         evaluated(enthroned, TRAINED, -0.3, provisional_log_odds=-0.3, **early,
-                  status="provisional")  # fmt: skip
+                  status="provisional", weeks=1)  # fmt: skip
 
         shift = enthroned.run("predictions", LATER)["log_odds_shift"]
         assert shift == pytest.approx(0.0, abs=1e-9)
@@ -234,7 +252,7 @@ class TestVersions:
 
     @pytest.mark.long
     def test_that_were_not_compared_begin_anew(self, newer):
-        """Trained before levels were recorded: no shift until its own week."""
+        """Trained before levels were recorded: no shift until its own weeks."""
         place = newer(None)
         evaluated(place, TRAINED, 0.7)
 
@@ -258,7 +276,6 @@ class TestGuard:
         """Means that double by the shift alone are no jump of the scores."""
         enthroned.run("predictions", TRAINED)
         evaluated(enthroned, TRAINED, 2.0, residual_standard_error=0.02)
-        evaluated(enthroned, TRAINED - WEEK, 2.0, residual_standard_error=0.02)
         loose = enthroned.with_settings(PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT="2")
         answer = loose.run("predictions", LATER)
         after = loose.with_settings(**OFF).run("predictions", LATER)
@@ -283,6 +300,7 @@ class TestGuard:
 class TestStory:
     def test_of_a_shop_that_sells_more_than_the_model_expects(self, enthroned):
         """03 measures what was published; 01 follows; 03 measures what it published."""
+        evaluated(enthroned, TRAINED - WEEK, 0.4, weeks=1)
         enthroned.run("predictions", TRAINED)
         # As if the model knew nothing of a season: its odds are those before it.
         rows = enthroned.rows("SELECT * FROM ma_predictions_history")

@@ -19,6 +19,7 @@ from propensity.learning.season import EvaluatedWeek, LevelDifference
 QUICK = settings(deadline=None, max_examples=200)
 MONDAY = date(2026, 3, 2)
 HORIZON = 7
+WEEK = timedelta(days=HORIZON)
 
 PROBABILITIES = st.lists(
     st.floats(0, 1, allow_subnormal=False), min_size=1, max_size=30
@@ -233,12 +234,18 @@ class TestFollowing:
 
         assert shift(*few, minimum=20) is None
         assert shift(*few, minimum=19) is not None
-        assert shift(many, minimum=20) is None
+        assert shift(many, replace(many, week=many.week - WEEK), minimum=20) is None
+
+    def test_of_a_single_week_is_no_shift(self):
+        """It may be an odd one, whatever it says."""
+        assert shift(week(1, 0.9)) is None
+        assert shift(week(1, 0.9), week(2, 0.9)) is not None
 
     def test_chance_moves_next_to_nothing(self):
         """What noise explains is shrunk to less than a third."""
         for noise in (-0.15, 0.1, 0.15):
-            assert abs(shift(week(1, noise, error=0.15))) < abs(noise) / 3
+            weeks = week(1, noise, error=0.15), week(2, 0.0, error=0.15)
+            assert abs(shift(*weeks)) < abs(noise) / 3
 
     @pytest.mark.parametrize("factor", [1.5, 2.0, 0.5])
     def test_a_step_is_followed_within_two_weeks(self, factor):
@@ -262,7 +269,10 @@ class TestFollowing:
     def test_more_conversions_are_believed_more(self):
         """Of the same shift, the one of the larger week is followed further."""
         errors = (0.4, 0.2, 0.1, 0.02)
-        by_size = [shift(week(1, 0.5, error=error)) for error in errors]
+        by_size = [
+            shift(week(1, 0.5, error=error), week(2, 0.0, error=0.4))
+            for error in errors
+        ]
 
         assert by_size == sorted(by_size)
         assert by_size[0] < 0.1
@@ -284,13 +294,17 @@ class TestFollowing:
 
     def test_is_bounded(self):
         """However large the move, and in either direction."""
-        assert shift(week(1, 2.5, error=0.01), bound=0.4) == 0.4
-        assert shift(week(1, -2.5, error=0.01), bound=0.4) == -0.4
-        assert shift(week(1, 2.5, error=0.01), bound=0.0) is None
+        high, low = (
+            [week(ago, far, error=0.01) for ago in (1, 2)] for far in (2.5, -2.5)
+        )
+
+        assert shift(*high, bound=0.4) == 0.4
+        assert shift(*low, bound=0.4) == -0.4
+        assert shift(*high, bound=0.0) is None
 
     def test_counts_every_day_of_outcomes_once(self):
         """Evaluations on seven days of one week are not seven weeks."""
-        newest = week(1, 0.3, error=0.2)
+        newest, before = week(1, 0.3, error=0.2), week(2, 0.1, error=0.2)
         overlapping = [
             EvaluatedWeek(
                 week=newest.week - timedelta(days=days),
@@ -303,7 +317,7 @@ class TestFollowing:
             for days in range(1, 7)
         ]
 
-        assert shift(newest, *overlapping) == shift(newest)
+        assert shift(newest, *overlapping, before) == shift(newest, before)
 
     def test_remembers_the_newest_weeks_alone(self):
         """Whatever was long ago."""
@@ -315,7 +329,7 @@ class TestFollowing:
     @QUICK
     @given(
         st.lists(
-            st.tuples(st.floats(-2, 2), st.floats(0.01, 2)), min_size=1, max_size=4
+            st.tuples(st.floats(-2, 2), st.floats(0.01, 2)), min_size=2, max_size=4
         ),
         st.randoms(use_true_random=False),
     )
