@@ -240,13 +240,12 @@ def shift(
     """
     Return the shift for a week from the newest weeks before it; None without enough.
 
-    The posterior mean of the drift, from ``FEWEST_WEEKS`` up to ``MEMORY`` weeks that do
-    not overlap.
-    How much single weeks vary, and whether and since when the odds drift, is not known:
-    every hypothesis counts by how likely it makes the weeks. So chance is shrunk
-    towards none, a shop with odd weeks is followed slowly, and a step that neither
-    explains is followed within two weeks. Late labels are expected to add to weeks that
-    are not final what they added to the others.
+    The posterior mean of the drift, from ``FEWEST_WEEKS`` to ``MEMORY`` weeks that do
+    not overlap. How much single weeks vary, and whether and since when the odds drift,
+    is not known: every hypothesis counts by how likely it makes the weeks. So chance is
+    shrunk towards none, a shop with odd weeks is followed slowly, and a step that
+    neither explains is followed within two weeks. Late labels are expected to add to
+    weeks that are not final what they added to the others.
 
     Args:
         weeks: As ``of_version`` returns them, in any order; all ended by ``week``.
