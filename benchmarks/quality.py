@@ -37,6 +37,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 
 from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
+from local.demos.shop import DRIFT, SEASON
 from local.exports import ga4_export
 from local.generators.shop.export import Shop
 from local.generators.shop.world import DEFAULT_SEED
@@ -132,10 +133,10 @@ def of_file(path: Path) -> Source:
 
 
 def generated(seed: int) -> Source:
-    """Return the generated shop of a seed."""
+    """Return the generated shop of a seed, with the demo's season and drift."""
 
     def load(warehouse: Warehouse) -> tuple[date, date]:
-        shop = Shop(seed=seed)
+        shop = Shop(seed=seed, season=SEASON, drift=DRIFT)
         days = [shop.first_date + timedelta(days=n) for n in range(_span(shop))]
         tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
         ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)

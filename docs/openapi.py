@@ -17,16 +17,13 @@ from typing import Any
 
 import yaml
 
-from propensity import errors, ids, tables, usecases
+from docs import schemas
+from docs.schemas import Schema, camel
+from propensity import errors
 from propensity.errors import PropensityError
-from propensity.events import messages, values
-from propensity.online import instances, question, score
+from propensity.events import messages
+from propensity.online import question, score
 from propensity.runs.run import MAXIMUM_BODY
-from propensity.schema import Column
-from propensity.settings import Settings
-from propensity.usecases import NUMBER, UseCase
-
-Schema = dict[str, Any]
 
 OPENING = """\
 # Written by `python -m docs.openapi > docs/openapi.yaml`; edit docs/openapi.py.
@@ -111,16 +108,6 @@ TITLES = {
     "archive_events": "Archive an enriched event",
 }
 
-_NUMBERS: Mapping[str, Schema] = {
-    "STRING": {"type": ["string", "null"]},
-    "INT64": {"type": ["integer", "null"]},
-    "FLOAT64": {"type": ["number", "null"]},
-    "NUMERIC": {"type": ["number", "null"]},
-    "BOOL": {"type": ["boolean", "null"]},
-    "DATE": {"type": ["string", "null"], "format": "date"},
-    "TIMESTAMP": {"type": ["string", "null"], "format": "date-time"},
-}
-
 
 def page() -> str:
     """Return the description as YAML."""
@@ -170,7 +157,7 @@ def description() -> Schema:
                     "description": "Identity token of an account with the invoker role",
                 }
             },
-            "schemas": schemas(),
+            "schemas": schemas.schemas(),
             "responses": responses,
         },
     }
@@ -197,7 +184,7 @@ def _shared(paths: Schema) -> Schema:
         responses, status, first = uses[0]
         name = f"Status{status}"
         if name in shared:
-            name = f"{name}Of{_camel(first)}"
+            name = f"{name}Of{camel(first)}"
         shared[name] = responses[status]
         for operation, of_status, _ in uses:
             operation[of_status] = {"$ref": f"#/components/responses/{name}"}
@@ -394,370 +381,6 @@ def _error(classes: Iterable[type[PropensityError]]) -> Schema:
             _ref("Error"),
             {"properties": {"error": {"enum": [error.code for error in classes]}}},
         ]
-    }
-
-
-# -- schemas ---------------------------------------------------------------------------
-
-
-def _object(
-    properties: Mapping[str, Schema],
-    *,
-    required: Iterable[str] | None = None,
-    is_open: bool = False,
-) -> Schema:
-    required_names = list(properties if required is None else required)
-    schema: Schema = {"type": "object", "properties": dict(properties)}
-    if required_names:
-        schema["required"] = required_names
-    if not is_open:
-        schema["additionalProperties"] = False
-    return schema
-
-
-_DATE: Schema = {"type": "string", "format": "date"}
-_WHOLE: Schema = {"type": "integer"}
-_NUMBER: Schema = {"type": "number"}
-_FLAG: Schema = {"type": "boolean"}
-_TEXT: Schema = {"type": "string"}
-_SHARE: Schema = {"type": "number", "minimum": 0, "maximum": 1}
-_NO_SHARE: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-_NOTHING: Schema = {"type": "null"}
-
-
-def schemas() -> Schema:
-    """Return every schema, by its name."""
-    return {
-        "Error": _object(
-            {
-                "error": _TEXT,
-                "message": _TEXT,
-                "retryable": _FLAG,
-                "field": _TEXT,
-                "detail": {},
-            },
-            required=("error", "message", "retryable"),
-        ),
-        **_of_runs(),
-        **_of_lookups(),
-        **_of_scores(),
-        **_of_pushes(),
-    }
-
-
-def _of_runs() -> Schema:
-    around: Schema = {
-        "use_case": _TEXT,
-        "as_of": _DATE,
-        "bytes_billed": _WHOLE,
-        "repeated": _FLAG,
-    }
-    listed: Schema = {"type": "array", "items": _DATE}
-    # Of the export, where the use case reads it.
-    of_export: Schema = {
-        "data_until": _DATE,
-        "late_days": listed,
-        "missing_days": listed,
-        "streamed_days": listed,
-    }
-    counts: Schema = {"type": "object", "additionalProperties": _NUMBER}
-    days: Schema = {
-        "type": "object",
-        "additionalProperties": {"type": "array", "items": _DATE},
-    }
-    figures: Schema = {
-        "type": "object",
-        "properties": {"budget": {"type": ["string", "null"]}},
-        "additionalProperties": {"type": ["number", "null"]},
-    }
-    texts: Schema = {"type": "object", "additionalProperties": _TEXT}
-    training: Schema = {
-        "model_version": {"type": "integer", "minimum": 0},
-        "promoted": _FLAG,
-        "verdict": _TEXT,
-        "algorithm": _TEXT,
-        "calibration": _TEXT,
-        "rows": counts,
-        "split": days,
-        "holdout": figures,
-        "objects": texts,
-    }
-    publication: Schema = {
-        "model_version": _WHOLE,
-        "users": _WHOLE,
-        "mean_probability": _NO_SHARE,
-        "log_odds_shift": {"type": ["number", "null"]},
-        "score_shift": {"type": ["number", "null"]},
-        "evaluation_missing": _FLAG,
-    }
-    # Of a use case whose rows are events.
-    of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "cost": {}, "outcomes": {}}
-    return {
-        "Run": _object(
-            {
-                "use_case": {
-                    "enum": usecases.names(),
-                    "description": "PROPENSITY_USE_CASE without it",
-                },
-                "as_of": {
-                    **_DATE,
-                    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-                    "description": "UTC, from 1971 to today; today without it",
-                },
-                "force": {"type": "boolean", "default": False},
-            },
-            required=(),
-        ),
-        "Training": _object(
-            {**around, **training, **of_events, **of_export},
-            required=[*around, *training],
-        ),
-        "Publication": _object(
-            {**around, **publication, **of_export}, required=[*around, *publication]
-        ),
-        "Evaluation": _object(
-            {
-                **around,
-                "weeks": {"type": "array", "items": _ref("EvaluatedWeek")},
-                **of_export,
-            },
-            required=[*around, "weeks"],
-        ),
-        "EvaluatedWeek": _object(
-            {
-                column.name: _column(column)
-                for column in tables.EVALUATION.columns
-                # Long, and in the table.
-                if column.name != "thresholds"
-            },
-            required=("use_case", "week", "week_end", "status", "outcome"),
-        ),
-        "Compaction": _object(
-            {
-                **around,
-                "days": {"type": "array", "items": _DATE},
-                "tiles": _WHOLE,
-                "exported_days": counts,
-                "watermark": {"type": "string", "format": "date-time"},
-            }
-        ),
-    }
-
-
-def _column(column: Column) -> Schema:
-    """Return the schema of a column's value, as an answer has it."""
-    if column.fields:
-        parts = {field.name: _column(field) for field in column.fields}
-        schema = _object(parts, required=())
-    else:
-        schema = dict(_NUMBERS[column.type])
-    if column.repeated:
-        return {"type": ["array", "null"], "items": schema}
-    return schema
-
-
-def _of_lookups() -> Schema:
-    nulls = ("probability", "prediction_date", "model_version", "percentile", "stale")
-    known: Schema = {
-        "user_id": _TEXT,
-        "probability": _SHARE,
-        "prediction_date": _DATE,
-        "model_version": _WHOLE,
-        "percentile": {"type": ["integer", "null"], "minimum": 1, "maximum": 100},
-        "stale": _FLAG,
-    }
-    unknown: Schema = {"user_id": _TEXT, **dict.fromkeys(nulls, _NOTHING)}
-    return {
-        "UserId": {
-            "type": "string",
-            "minLength": 1,
-            "maxLength": ids.MAXIMUM_ID_CHARACTERS,
-            "pattern": r"^[^\x00-\x1f\x7f-\x9f]*$",
-        },
-        "UseCaseName": {"type": "string", "pattern": "^[a-z][a-z0-9_]{0,63}$"},
-        "Lookup": _object(
-            {
-                "user_ids": {
-                    "type": "array",
-                    "minItems": 1,
-                    "maxItems": question.MAXIMUM_USERS,
-                    "items": _ref("UserId"),
-                },
-                "use_case": _ref("UseCaseName"),
-            },
-            required=("user_ids",),
-        ),
-        "Prediction": _object(known),
-        "UnpredictedUser": _object(unknown),
-        "UnknownUser": _object(
-            {
-                **unknown,
-                "error": {"const": "unknown_user"},
-                "message": _TEXT,
-                "retryable": {"const": False},
-            }
-        ),
-        "Predictions": _object(
-            {
-                "predictions": {
-                    "type": "array",
-                    "maxItems": question.MAXIMUM_USERS,
-                    "items": {"anyOf": [_ref("Prediction"), _ref("UnpredictedUser")]},
-                }
-            }
-        ),
-    }
-
-
-def _features(use_case: UseCase) -> Schema:
-    number: Schema = {
-        "anyOf": [
-            {"type": ["number", "null"]},
-            {"type": "string", "pattern": "^[+-]?[0-9]{1,12}([.][0-9]{1,6})?$"},
-        ]
-    }
-    text: Schema = {
-        "type": ["string", "null"],
-        "maxLength": values.MAXIMUM_TEXT_CHARACTERS,
-    }
-    return _object(
-        {
-            name: number if kind == NUMBER else text
-            for name, kind in use_case.features.items()
-        },
-        is_open=True,
-    )
-
-
-def _camel(name: str) -> str:
-    return "".join(part.title() for part in name.split("_"))
-
-
-def _of_scores() -> Schema:
-    layouts = {
-        f"{_camel(name)}Features": _features(usecases.load(name))
-        for name in usecases.names()
-    }
-    any_of: Schema = {"anyOf": [_ref(name) for name in layouts]}
-    beside: Schema = {
-        "use_case": {"enum": usecases.names()},
-        "version": {
-            "anyOf": [
-                {"type": ["integer", "null"]},
-                {"type": "string", "pattern": "^-?[0-9]{1,18}$"},
-            ]
-        },
-        instances.EVENT_ID: {"anyOf": [_ref("UserId"), _NOTHING]},
-        instances.INGESTED: {
-            "description": "ISO 8601, or (milli)seconds since 1970; if it is anything "
-            "else, latency_ms is null",
-        },
-    }
-    result: Schema = {
-        "probability": _NO_SHARE,
-        "anomaly_score": _NO_SHARE,
-        "event_id": _TEXT,
-        "inference_id": {"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        "latency_ms": {"type": ["number", "null"]},
-    }
-    model: Schema = {
-        "use_case": _TEXT,
-        "model_version": _WHOLE,
-        "is_warm": _FLAG,
-        "request_ms": _NUMBER,
-    }
-    maximum = Settings(project="p").maximum_instances
-    ways: Mapping[str, Schema] = {
-        "features": any_of,
-        "instances": {
-            "type": "array",
-            "minItems": 1,
-            "maxItems": maximum,
-            "items": any_of,
-            "description": "PROPENSITY_MAXIMUM_INSTANCES at most",
-        },
-        "user_id": _ref("UserId"),
-    }
-    return {
-        **layouts,
-        "Question": {
-            "anyOf": [
-                *(
-                    _object({way: schema, **beside}, required=(way,), is_open=False)
-                    for way, schema in ways.items()
-                ),
-                {"allOf": [any_of, {"type": "object", "properties": beside}]},
-            ]
-        },
-        "Score": _object(
-            {**model, "user_id": _TEXT, **result}, required=[*model, *result]
-        ),
-        "Scores": _object(
-            {
-                **model,
-                "predictions": {"type": "array", "items": _object(result)},
-            }
-        ),
-        "UnfeaturedUser": _object(
-            {
-                "use_case": _TEXT,
-                "user_id": _TEXT,
-                **dict.fromkeys(
-                    (
-                        "model_version",
-                        "is_warm",
-                        "probability",
-                        "anomaly_score",
-                        "event_id",
-                        "inference_id",
-                    ),
-                    _NOTHING,
-                ),
-                "error": {"const": "unknown_user"},
-                "message": _TEXT,
-                "retryable": {"const": False},
-            }
-        ),
-    }
-
-
-def _of_pushes() -> Schema:
-    text: Schema = {"type": ["string", "null"]}
-    message: Schema = {
-        "data": {**text, "contentEncoding": "base64"},
-        "messageId": {"type": "string", "minLength": 1},
-        "publishTime": text,
-        "attributes": {"type": ["object", "null"], "additionalProperties": _TEXT},
-    }
-    return {
-        "Push": _object(
-            {
-                "message": _object(message, required=("messageId",), is_open=True),
-                "subscription": _TEXT,
-            },
-            required=("message",),
-            is_open=True,
-        ),
-        "CloudEvent": _object(
-            {
-                "specversion": _TEXT,
-                "id": _TEXT,
-                "type": _TEXT,
-                "source": _TEXT,
-                "data": _ref("Push"),
-            },
-            required=("data",),
-            is_open=True,
-        ),
-        "Taken": _object(
-            {
-                "outcome": {"enum": ["stored", "scored", "dead_letter"]},
-                "reason": _TEXT,
-                "field": text,
-                "message": text,
-            },
-            required=("outcome",),
-        ),
     }
 
 

@@ -32,10 +32,10 @@ MEMORY = 13
 # What is expected before a week is known, chosen by benchmarks/season.py and on the
 # weeks of a real shop. Either there is no drift, or it has a level and a slope, whose
 # standard deviations in log-odds are one of these, since a break some weeks ago.
-_NO_DRIFT = 0.5
-_LEVELS = {0.2: 0.4, 0.4: 0.4, 0.8: 0.2}
-_SLOPES = {0.0: 0.5, 0.1: 0.5}
-_BREAK = 0.1
+_NO_DRIFT = 0.2
+_LEVELS = {0.1: 0.3, 0.2: 0.3, 0.4: 0.3, 0.8: 0.1}
+_SLOPES = {0.0: 0.4, 0.05: 0.3, 0.1: 0.3}
+_BREAK = 0.05
 _NEWEST_BREAKS = 6
 # A single week may be an odd one: nothing tells that from drift.
 FEWEST_WEEKS = 2
