@@ -1,12 +1,13 @@
 """
 02-GetProba: the newest probability of a user, or a score of features, at once.
 
-    user_id  --> cache, or one query for all waiting users --> probability, its date
+    user_id  --> index, or one query for all waiting users --> probability, its date
     features --> one model call for all waiting requests   --> score, its version
 
 Request   get_proba: GET /?user_id=U[&use_case=C], or POST {"user_ids": [...]}
           score: POST {"features": {...}}, {"instances": [...]}, {"user_id": U}, {...}
-Reads     ma_predictions_table, stream_events, stream_users, the champion (bucket)
+Reads     indexes/ and suppressed/ (bucket), or ma_predictions_table; by score:
+          stream_events, stream_users, the champion (bucket)
 Writes    inference_log, by score, behind the answer
 Answers   200 the prediction(s); 404 no such user, version or path; 400, 413, 415
           unreadable request; 405 method; 409 no champion; 424 no table; 503 try again
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 @cache
 def lookups() -> lookup.Lookups:
-    """Open the client on the first request; a warm instance keeps it and its cache."""
+    """Open the clients on the first request; a warm instance keeps what they read."""
     instance = lookup.Lookups.open(Settings.from_environment())
     spare_the_collector(collects=False)
     return instance

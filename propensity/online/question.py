@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -31,9 +31,12 @@ _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
 _USE_CASE_KEY = "propensity.use_case"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A parsed lookup request; ``is_single``: the answer is one object, not a list."""
+class Question(NamedTuple):
+    """
+    A parsed lookup request; ``is_single``: the answer is one object, not a list.
+
+    A tuple, since it is made for every lookup, and in a third of the time.
+    """
 
     user_ids: Sequence[str]
     use_case: str | None
