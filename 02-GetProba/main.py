@@ -6,8 +6,7 @@
 
 Request   get_proba: GET /?user_id=U[&use_case=C], or POST {"user_ids": [...]}
           score: POST {"features": {...}}, {"instances": [...]}, {"user_id": U}, {...}
-Reads     indexes/ and suppressed/ (bucket), or ma_predictions_table; by score:
-          stream_events, stream_users, the champion (bucket)
+Reads     the index (bucket), or ma_predictions_table; score: champion, events
 Writes    inference_log, by score, behind the answer
 Answers   200 the prediction(s); 404 no such user, version or path; 400, 413, 415
           unreadable request; 405 method; 409 no champion; 424 no table; 503 try again
