@@ -7,8 +7,10 @@ heavy may be imported here.
 
 from __future__ import annotations
 
+import struct
 import zlib
 from bisect import bisect_left
+from functools import partial
 from hashlib import blake2b
 
 from propensity.index.layout import (
@@ -20,6 +22,8 @@ from propensity.index.layout import (
     Pair,
     block_bytes,
 )
+
+_NUMBER = struct.Struct("<Q").unpack
 
 # Probability, percentile (0 for none), and as-of date and version.
 Entry = tuple[float, int, Pair]
@@ -47,7 +51,8 @@ class Index:
         self._words = octets.cast("Q")
         self._doubles = octets.cast("d")
         self._offsets = head.offsets
-        self._key = head.key
+        # As ``layout.hash_of``, in two thirds of the time.
+        self._hash = partial(blake2b, digest_size=WORD, key=head.key)
         # Without bits there is one block, and a shift by 64 leaves its number.
         self._shift = HASH_BITS - head.bits
 
@@ -56,8 +61,7 @@ class Index:
 
     def find(self, user_id: str) -> Entry | None:
         """Return a user's entry, None for a user who has none."""
-        digest = blake2b(user_id.encode(), digest_size=WORD, key=self._key).digest()
-        wanted = int.from_bytes(digest, "little")
+        [wanted] = _NUMBER(self._hash(user_id.encode()).digest())
         words = self._words
         start = self._offsets[wanted >> self._shift] // WORD
         users = words[start] >> 32

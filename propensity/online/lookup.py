@@ -186,12 +186,6 @@ class Lookups:
         """
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
-        if question.is_single and self._indexes is not None:
-            at_once = self._answer_at_once(
-                self._indexes, use_case, question.user_ids[0], oldest=oldest
-            )
-            if at_once is not None:
-                return at_once
         predictions = await self._predictions(use_case, question.user_ids)
         if question.is_single:
             return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
@@ -199,21 +193,28 @@ class Lookups:
         texts = [rendered(user, found, oldest=oldest) for user, found in every]
         return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
 
-    def _answer_at_once(
-        self, indexes: Indexes, use_case: str, user_id: str, *, oldest: int
-    ) -> Response | None:
-        """Answer of memory alone, None if that cannot be; most lookups end here."""
-        index = indexes.fresh(use_case)
+    def answer_at_once(self, user_id: str, *, today: date) -> Response | None:
+        """
+        Answer for one user of the default use case, of an index in memory alone.
+
+        Most lookups end here: without waiting, and without what only others need. None
+        means that ``answer`` has to answer.
+        """
+        if self._indexes is None:
+            return None
+        settings = self._settings
+        index = self._indexes.fresh(settings.use_case)
         if index is None:
             return None
         if self._suppressed is not None:
             suppressed = self._suppressed.fresh()
-            if suppressed is None or suppressed.covers(user_id, use_case):
+            if suppressed is None or suppressed.covers(user_id, settings.use_case):
                 return None
         entry = index.find(user_id)
         if entry is None:
             return None
         probability, percentile, (as_of, version) = entry
+        oldest = today.toordinal() - settings.stale_after_days
         rest = _rendered_rest(as_of, percentile or None, version, oldest)
         name = encode_basestring(user_id)
         text = f'{{"user_id":{name},"probability":{probability!r},{rest}'
