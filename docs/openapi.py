@@ -489,6 +489,7 @@ def _of_runs() -> Schema:
         "log_odds_shift": {"type": ["number", "null"]},
         "score_shift": {"type": ["number", "null"]},
         "evaluation_missing": _FLAG,
+        "index_users": {"type": ["integer", "null"], "minimum": 0},
     }
     # Of a use case whose rows are events.
     of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "cost": {}, "outcomes": {}}
