@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import quote
 
 import urllib3
@@ -29,7 +29,7 @@ _HOST = "https://storage.googleapis.com"
 _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 # Ranges are read by so many threads.
 CONNECTIONS = 16
-_PIECE = 1024**2
+_PIECE = 256 * 1024
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
@@ -48,6 +48,13 @@ class Unchanged(Enum):
 
 
 UNCHANGED = Unchanged.UNCHANGED
+
+
+class Checksum(Protocol):
+    """A checksum of bytes that come in pieces, as those of ``hashlib``."""
+
+    def update(self, data: bytes, /) -> None:
+        """Take more bytes."""
 
 
 class Objects:
@@ -114,7 +121,9 @@ class Objects:
             data = answer.read()
             return Stored(data, int(answer.headers["X-Goog-Generation"]))
 
-    def read(self, name: str, *, size: int, first: int = 0) -> bytearray:
+    def read(
+        self, name: str, *, size: int, first: int = 0, checksum: Checksum | None = None
+    ) -> bytearray:
         """
         Read a range of an object, which may be large, into memory once.
 
@@ -122,6 +131,7 @@ class Objects:
             name: Of the object.
             size: Bytes of the range.
             first: Where it begins.
+            checksum: Gets the bytes while more of them are under way.
 
         Raises:
             ArtifactError: There is no such object, or it has no such bytes.
@@ -138,6 +148,8 @@ class Objects:
                 for piece in answer.stream(_PIECE, decode_content=False):
                     data[at : at + len(piece)] = piece
                     at += len(piece)
+                    if checksum is not None:
+                        checksum.update(piece)
         if at != size:
             raise ArtifactError(
                 f"gs://{self._bucket}/{name} has {at} of {size} bytes from {first} on"

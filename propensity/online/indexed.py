@@ -169,8 +169,9 @@ class Indexes:
                 instead=self._instead,
                 threads=self._threads,
             )
-        data = self._objects.read(file.name, size=file.size)
-        if hashlib.sha256(data).hexdigest() != file.sha256:
+        checksum = hashlib.sha256()
+        data = self._objects.read(file.name, size=file.size, checksum=checksum)
+        if checksum.hexdigest() != file.sha256:
             raise ArtifactError(
                 f"{file.name} does not have the SHA-256 that its pointer names"
             )
