@@ -128,7 +128,9 @@ class TestLookups:
         assert answers == [404] * 5
         assert len(lookups_sent(workplace)) == queries_before
 
-    def test_import_neither_bigquery_nor_anything_heavy(self, workplace, clients):
+    def test_import_neither_bigquery_nor_anything_heavy(
+        self, workplace, clients, tmp_path
+    ):
         """From the staged source, with its own requirements only: the index answers,
         and no client of BigQuery or Cloud Storage is loaded."""
         publish(workplace, [ANA])
@@ -147,7 +149,7 @@ heavy = ["google.cloud.bigquery", "google.cloud.storage", "google.api_core", "pa
 print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules]]))
 """
         with_source = {"PATH": os.environ["PATH"], **workplace.environment}
-        staged = stage.stage(folder, LOCAL / "tests" / uuid.uuid4().hex)
+        staged = stage.stage(folder, tmp_path / "staged")
         done = subprocess.run(
             [str(python), "-c", program],
             cwd=staged,
