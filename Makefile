@@ -67,7 +67,7 @@ check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/mypy
 
 bench: setup ## run the benchmarks, one after another; each says whether it met its targets
-	@failed=; for name in scoring predictions lookup training quality stream ingest features half_space_trees online; do \
+	@failed=; for name in scoring predictions lookup index training quality stream ingest features half_space_trees online; do \
 	  echo "== python -m benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; [ -z "$$failed" ] || { echo "missed targets:$$failed"; exit 1; }
 

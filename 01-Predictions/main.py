@@ -2,14 +2,15 @@
 01-Predictions: score every user of the lookback as of one day.
 
     features --> champion --> season --> staging --> one transaction: history and
-                                                     current table
+                                                     current table --> index
 
 Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source and ma_model_evaluation (BigQuery), the champion
           (bucket, verified)
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
-          features/ in the bucket: the features as scored, for some days
+          in the bucket: features/, as scored, for some days; indexes/, which answer
+          lookups; suppressed/, the list that goes with them
 Answers   200 version, users, mean; 400 a use case that scores events; 409 no champion,
           other features, or scores that jumped (unless forced); 424 a table is missing;
           503 try again, or wait for the export
@@ -18,7 +19,7 @@ Answers   200 version, users, mean; 400 a use case that scores events; 409 no ch
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import champion, export, predict, season
+from propensity.runs import champion, export, index, predict, season
 from propensity.runs.run import Answer, Run, run
 
 
@@ -34,6 +35,7 @@ def predictions(current: Run) -> Answer:
     staged = predict.stage(current, model, log_odds_shift=log_odds_shift)
     shift = predict.score_shift(current, staged)
     predict.publish_predictions(current, model, staged)
+    index_users = index.publish(current)
     return {
         "model_version": model.version,
         "users": staged.users,
@@ -41,5 +43,6 @@ def predictions(current: Run) -> Answer:
         "log_odds_shift": log_odds_shift,
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,
+        "index_users": index_users,
         **days,
     }

@@ -1,15 +1,13 @@
 """
 02-GetProba: the newest probability of a user, or a score of features, at once.
 
-    user_id  --> cache, or one query for all waiting users --> probability, its date
+    user_id  --> index, or one query for all waiting users --> probability, its date
     features --> one model call for all waiting requests   --> score, its version
 
-Request   get_proba: GET /?user_id=U[&use_case=C], or POST {"user_ids": [...]}
-          score: POST {"features": {...}}, {"instances": [...]}, {"user_id": U}, {...}
-Reads     ma_predictions_table, stream_events, stream_users, the champion (bucket)
+Request   GET /?user_id=U[&use_case=C] or POST {"user_ids": [...]}; score: POST
+Reads     the index (bucket), or ma_predictions_table; score: champion, events
 Writes    inference_log, by score, behind the answer
-Answers   200 the prediction(s); 404 no such user, version or path; 400, 413, 415
-          unreadable request; 405 method; 409 no champion; 424 no table; 503 try again
+Answers   200; 400 to 424 the request, or what is missing; 503 try again
 """
 
 from functools import cache
@@ -23,7 +21,7 @@ from propensity.clock import SYSTEM
 from propensity.edges.asgi import answers_failures
 from propensity.edges.collector import spare_the_collector
 from propensity.online import lookup
-from propensity.online.question import log_fields, read_question
+from propensity.online.question import log_fields, plain_user, read_question
 from propensity.settings import Settings
 from propensity.waiting.threads import DaemonThreads
 
@@ -33,7 +31,7 @@ if TYPE_CHECKING:
 
 @cache
 def lookups() -> lookup.Lookups:
-    """Open the client on the first request; a warm instance keeps it and its cache."""
+    """Open the clients on the first request; a warm instance keeps what they read."""
     instance = lookup.Lookups.open(Settings.from_environment())
     spare_the_collector(collects=False)
     return instance
@@ -42,8 +40,10 @@ def lookups() -> lookup.Lookups:
 @functions_framework.aio.http
 @answers_failures(lookup.FUNCTION, lookup.FAILURES, log_fields=log_fields)
 async def get_proba(request: Request) -> Response:
-    question = await read_question(request)
-    return await lookups().answer(question, today=SYSTEM.now().date())
+    today, user_id = SYSTEM.now().date(), plain_user(request)
+    if user_id and (answer := lookups().answer_at_once(user_id, today=today)):
+        return answer
+    return await lookups().answer(await read_question(request), today=today)
 
 
 @cache

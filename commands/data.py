@@ -170,12 +170,12 @@ def forget(
             "--dry-run, --no-suppression and --allow-again exclude each other"
         )
     from offline import forget_user as program
-    from offline.forget_report import Request
+    from offline.forget_report import Request, users_of
     from propensity import usecases
     from propensity.settings import Settings
 
     settings = Settings.from_environment()
-    users = program.users_of(user_ids, sys.stdin)
+    users = users_of(user_ids, sys.stdin)
     if use_case:
         usecases.load(use_case)
     if allow_again:

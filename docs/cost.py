@@ -36,6 +36,8 @@ Bytes scanned are those of every statement of every function, by \
 [offline/volumes.py](scale.md), times how often the code runs it.
 A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
 is what it really was.
+Lookups are counted as if each read the table (`PROPENSITY_LOOKUP_SOURCE=bigquery`); \
+answered from the index they pay for no query.
 Lookups and scorings by user pay for queries: who comes alone pays one of his own; \
 where many come, an instance has {get_proba} (`get_proba`), {score} (`score`) or \
 {score_stream} (`score_stream`) under way at once, each of about a second, and all who \

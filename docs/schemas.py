@@ -123,6 +123,7 @@ class Publication(OfExport, kw_only=True):
     log_odds_shift: float | None
     score_shift: float | None
     evaluation_missing: bool
+    index_users: Count | None
 
 
 class Compaction(Ran, kw_only=True):

@@ -127,10 +127,14 @@ What is uploaded to be built holds every package by version and SHA-256 \
 
 ## Secrets
 
-There is one: the key of the hashes in `suppressed_users`.
+There is one: the key of the hashes in `suppressed_users` and in the object \
+`suppressed/users.json`, which has the same entries.
 It is kept in Secret Manager, may be read by the functions that read the list and no \
 other, and is in no file, no setting and no log line; without it nobody can tell who \
 is on the list ([privacy](privacy.md)).
+The key of a prediction index is no secret of that kind: it is in the file, so that \
+whoever may read `indexes/` can look up an id that they know. It keeps those who may \
+not from choosing ids that collide.
 All else is done by short-lived tokens of the service accounts.
 
 ## What is not protected
@@ -139,6 +143,11 @@ All else is done by short-lived tokens of the service accounts.
 - Against who has the account of `model_training`: it writes models and their \
 checksums, and so decides what `predictions`, `score` and `score_stream` run.
   Of the functions nobody else writes both.
+- Against who can write to `indexes/` or `suppressed/users.json`, of the functions \
+`predictions` alone: they decide what lookups answer, and whom. Checksums are there \
+against damage, not against them.
+- Until the next publication: a row that expires in `ma_predictions_table`, or is \
+deleted by hand, is in the index until then. `propensity forget` builds it anew at once.
 - Between use cases and between users: a function that reads a table reads all of it.
 - Leases of scheduled functions from each other: their names begin with the use case, \
 so that one prefix, `runs/`, is that of all; `compact_features` has a folder of its own.

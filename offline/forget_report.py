@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from propensity.errors import RequestError
+from propensity.ids import MAXIMUM_ID_CHARACTERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,3 +130,25 @@ class Allowed:
 
     def __str__(self) -> str:
         return f"{self.removed} entries taken off the list of suppressed users."
+
+
+def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
+    """
+    Return the users that a command names, each once.
+
+    Args:
+        arguments: Of the command; a single ``-`` reads ``lines`` instead.
+        lines: One user id each.
+
+    Raises:
+        RequestError: There is none, or one is too long for an id.
+    """
+    every = [line.rstrip("\r\n") for line in lines] if arguments == ["-"] else arguments
+    users = tuple(dict.fromkeys(user for user in every if user))
+    if not users:
+        raise RequestError("no user was named", field="user_id")
+    if any(len(user) > MAXIMUM_ID_CHARACTERS for user in users):
+        raise RequestError(
+            f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field="user_id"
+        )
+    return users

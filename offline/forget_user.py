@@ -3,8 +3,9 @@ Remove all data of users, prove it, and keep new data out.
 
 First the users go on the list of suppressed users, by a keyed hash, so that running
 functions store nothing new about them. Then their rows are removed from every table and
-from every Parquet file in the bucket, older generations included. Then a second search
-proves it. A run can be interrupted at any point and started again.
+from every Parquet file in the bucket, older generations included, and prediction
+indexes are built anew without them. Then a second search proves it. A run can be
+interrupted at any point and started again.
 
 Functions follow the list within twice PROPENSITY_SUPPRESSION_TTL_S; events that were
 under way until then may still be stored. The report says when to run this again to
@@ -21,7 +22,7 @@ import io
 import json
 import sys
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -30,14 +31,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from tqdm import tqdm
 
+from offline import forget_indexes
 from offline.forget_report import Allowed, Place, Report, Request
 from propensity import tables
 from propensity.edges.artifacts import Artifacts, Generation, sha256
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import Conflict, MissingTable, RequestError, SettingsError
-from propensity.ids import MAXIMUM_ID_CHARACTERS
+from propensity.errors import Conflict, MissingTable, SettingsError
 from propensity.learning import modelcard
-from propensity.privacy import suppression
+from propensity.privacy import published, suppression
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from propensity.registry import feature_sets
 from propensity.registry.feature_sets import FEATURES, written
@@ -58,28 +59,6 @@ AT_ONCE = 10_000
 
 # Attempts at an object that others change meanwhile.
 TRIES = 5
-
-
-def users_of(arguments: Sequence[str], lines: Iterable[str]) -> tuple[str, ...]:
-    """
-    Return the users that a command names, each once.
-
-    Args:
-        arguments: Of the command; a single ``-`` reads ``lines`` instead.
-        lines: One user id each.
-
-    Raises:
-        RequestError: There is none, or one is too long for an id.
-    """
-    every = [line.rstrip("\r\n") for line in lines] if arguments == ["-"] else arguments
-    users = tuple(dict.fromkeys(user for user in every if user))
-    if not users:
-        raise RequestError("no user was named", field="user_id")
-    if any(len(user) > MAXIMUM_ID_CHARACTERS for user in users):
-        raise RequestError(
-            f"a user id has at most {MAXIMUM_ID_CHARACTERS} characters", field="user_id"
-        )
-    return users
 
 
 def forget(settings: Settings, request: Request) -> Report:
@@ -117,7 +96,10 @@ def allow_again(
 ) -> Allowed:
     """Take users off the list, and say how many were on it."""
     key = settings.required("suppression_key")
-    with contextlib.closing(Warehouse.open(settings)) as warehouse:
+    with (
+        contextlib.closing(Warehouse.open(settings)) as warehouse,
+        contextlib.closing(Artifacts.open(settings)) as artifacts,
+    ):
         suppression.read(warehouse)
         removed = warehouse.execute(
             statement("allow_again"),
@@ -126,6 +108,7 @@ def allow_again(
                 "use_case": use_case or EVERYWHERE,
             },
         )
+        published.publish(warehouse, artifacts)
     return Allowed(removed=removed)
 
 
@@ -177,6 +160,7 @@ class Work:
             entries = pa.Table.from_pylist(rows, schema=table.arrow_schema())
             job_id = f"suppress-{uuid.uuid4().hex}"
             self.warehouse.append(table, entries, job_id=job_id)
+        published.publish(self.warehouse, self.artifacts)
         self.report.suppressed = True
         follow = timedelta(seconds=2 * settings.suppression_ttl_s)
         again = datetime.now(UTC) + follow + compact.IN_FLIGHT
@@ -202,10 +186,10 @@ class Work:
 
     def _places(self) -> None:
         report, is_dry = self.report, self.request.is_dry
-        report.places = [*self._tables(is_dry), *self._objects(is_dry)]
+        report.places = self._search(is_dry)
         if is_dry:
             return
-        remaining = [*self._tables(True), *self._objects(True)]
+        remaining = self._search(True)
         again = {(place.what, place.name): place.before for place in remaining}
         for place in report.places:
             place.after = again.pop((place.what, place.name), 0)
@@ -214,6 +198,15 @@ class Work:
             for (what, name), count in again.items()
             if count
         ]
+
+    def _search(self, is_search: bool) -> list[Place]:
+        """Search everywhere, and remove the users unless this is a search only."""
+        tables_and_objects = [*self._tables(is_search), *self._objects(is_search)]
+        # Indexes last: they are built anew of the table.
+        indexes = forget_indexes.places(
+            self.warehouse, self.artifacts, self.request, is_search=is_search
+        )
+        return [*tables_and_objects, *indexes]
 
     def _bar(self, things: Sequence[Any], what: str) -> Iterator[Any]:
         yield from tqdm(

@@ -144,6 +144,8 @@ class Settings:
     lookup_timeout_s: int = 10
     lookup_ttl_s: int = 300
     lookup_cache_users: int = 100_000
+    lookup_source: str = "index"
+    lookup_index_bytes: int = 0
     stale_after_days: int = 8
     seed: int = 42
     topic_prefix: str = ""
@@ -173,6 +175,7 @@ class Settings:
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
+    storage_endpoint: str = ""
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -243,6 +246,7 @@ _VARIABLES = {
     "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
     "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
     "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
+    "storage_endpoint": "STORAGE_EMULATOR_HOST",
 }
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
@@ -272,6 +276,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "lookup_timeout_s": _whole(1, 300),
     "lookup_ttl_s": _whole(0, 7 * 24 * 3600),
     "lookup_cache_users": _whole(0, 10_000_000),
+    "lookup_source": _one_of("index", "bigquery"),
+    "lookup_index_bytes": _whole(0, 1024**4),
     "stale_after_days": _whole(1, 3650),
     "seed": _whole(0, 2**31 - 1),
     "topic_prefix": _matching(re.compile(r"[a-z][a-z0-9]{0,11}")),
@@ -301,6 +307,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,
+    "storage_endpoint": _text,
 }
 
 

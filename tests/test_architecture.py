@@ -25,7 +25,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {"budget", "clock", "errors", "ids", "schema", "statements", "tables", "timeframe"},
-    {"settings", "models", "waiting"},
+    {"index", "settings", "models", "waiting"},
     {"freshness", "topics", "usecases"},
     {"edges"},
     {"privacy"},

@@ -10,6 +10,7 @@ streams, of a gaming operator and of card transactions.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ from local.stack.state import ROOT
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NoChampion
+from propensity.registry.prediction_index import pointer_name
 from propensity.settings import Settings
 from propensity.usecases import UseCase
 
@@ -406,3 +408,9 @@ def lookups(stack: Stack, rows: pa.Table) -> Iterator[str]:
         took = (time.perf_counter() - began) * 1000
         yield f"  curl '{answer.url}'"
         yield f"  {answer.status_code} in {took:.0f} ms  {answer.text.strip()}"
+    pointer = stack.bucket_folder / pointer_name(stack.options.use_case)
+    newest = json.loads(pointer.read_text())["newest"]
+    yield (
+        f"  answered from the index of {newest['users']:,} users, "
+        f"{newest['size'] / 1024:,.0f} kB: {newest['name']}"
+    )

@@ -31,7 +31,7 @@ def check_settings(exam: Examination) -> None:
     reading = [use_case.name for use_case in exam.use_cases if use_case.reads_export]
     if not settings.bucket:
         exam.error(
-            "PROPENSITY_BUCKET is not set, and every function but get_proba needs it",
+            "PROPENSITY_BUCKET is not set, and every function needs it",
             "set it to the bucket that deploy/setup.sh has created",
         )
     if reading and not settings.ga4_dataset:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -20,9 +19,10 @@ import requests
 from google.api_core import exceptions as api
 from google.auth import exceptions as auth
 from google.cloud.storage import Bucket, Client
-from google.cloud.storage.exceptions import DataCorruption
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 
+from propensity.edges.objects import UNCHANGED, Stored, Unchanged
 from propensity.edges.rights import denied
 from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
 
@@ -30,17 +30,12 @@ if TYPE_CHECKING:
     from propensity.settings import Settings
 
 
+# A streamed object is sent in pieces of this size; one is in memory.
+_PIECE = 8 * 1024**2
+
 # The right to overwrite. Without it Cloud Storage refuses to write over an object,
 # before it looks at the generation.
 _OVERWRITES = "storage.objects.delete"
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An object's bytes and their generation."""
-
-    data: bytes
-    generation: int
 
 
 @dataclass(frozen=True)
@@ -50,15 +45,6 @@ class Generation:
     name: str
     generation: int
     is_live: bool
-
-
-class Unchanged(Enum):
-    """An object still has the generation that its reader knows."""
-
-    UNCHANGED = "unchanged"
-
-
-UNCHANGED = Unchanged.UNCHANGED
 
 
 def sha256(data: bytes) -> str:
@@ -105,6 +91,30 @@ class Artifacts:
             Conflict: The object exists, with other bytes.
         """
         return self._write(name, data, generation=0, content_type=content_type)
+
+    def create_from(self, name: str, parts: Iterable[bytes]) -> None:
+        """
+        Write a large object that must not exist yet, piece by piece.
+
+        Where ``parts`` fails, or the upload does, there is no object.
+
+        Raises:
+            Conflict: The object exists.
+        """
+        blob = self._bucket.blob(name)
+        with (
+            self._translated(name),
+            blob.open(
+                "wb",
+                chunk_size=_PIECE,
+                if_generation_match=0,
+                content_type="application/octet-stream",
+                retry=self._retry,
+                timeout=self._timeout,
+            ) as upload,
+        ):
+            for part in parts:
+                upload.write(part)
 
     def replace(
         self,
@@ -290,6 +300,13 @@ class Artifacts:
             yield
         except PropensityError:
             raise
+        except InvalidResponse as error:
+            # Of a streamed upload, which the client does not translate.
+            with self._translated(name):
+                refusal: Exception = api.from_http_response(  # type: ignore[no-untyped-call]
+                    error.response
+                )
+                raise refusal from error
         except api.PreconditionFailed as error:
             raise self._conflict(name) from error
         except api.NotFound as error:

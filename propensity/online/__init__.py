@@ -4,7 +4,9 @@
 A lookup, ``get_proba``:
 
 - ``question``: parses the request
-- ``lookup``: a user's published probability, from the predictions table
+- ``lookup``: a user's published probability, from an index, a cache or a source
+- ``indexed``: the prediction indexes, in memory or read block by block
+- ``sources``: what a source is, and the predictions table as one
 
 A score, ``score``:
 

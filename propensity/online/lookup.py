@@ -1,10 +1,11 @@
 """
-Lookups: the newest probability of a user, from a cache or from one shared query.
+Lookups: the newest probability of a user, from an index, a cache or one shared query.
 
-``Lookups`` answers a ``Question`` from its cache. Users that the cache lacks are read
-from a ``Source``, many at a time: requests that wait while queries run share the next
-query, and each user is in it once. Everything but ``Source.read`` runs in the event
-loop's one thread, so nothing here needs a lock.
+``Lookups`` answers a ``Question`` from the index of its use case where that is in
+memory. Else it answers from its cache, and users that the cache lacks are read from a
+``Source``, many at a time: requests that wait while reads run share the next one, and
+each user is in it once. Everything but ``Source.read`` runs in the event loop's one
+thread, so nothing here needs a lock.
 
 No user id is ever logged: they are personal data.
 """
@@ -13,13 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import json
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import date
-from typing import Protocol
+from json.encoder import encode_basestring
+from typing import TYPE_CHECKING
 
 from starlette.responses import Response
 
@@ -27,76 +27,32 @@ from propensity.clock import SYSTEM, Clock
 from propensity.edges.asgi import Json
 from propensity.edges.failures import Policy
 from propensity.edges.log import log
-from propensity.edges.warehouse import Warehouse
+from propensity.edges.objects import Objects
 from propensity.errors import MissingTable, Unavailable
+from propensity.index.reader import Index
+from propensity.online.indexed import Blocks, Indexes, prediction_of
 from propensity.online.question import MAXIMUM_USERS, Question
-from propensity.privacy.suppression import Suppressed, suppressed_now, suppressed_users
+from propensity.online.sources import (
+    FUNCTION,
+    Prediction,
+    PredictionsTable,
+    Reading,
+    Source,
+)
+from propensity.privacy import suppression
+from propensity.privacy.published import PublishedList
+from propensity.privacy.suppression import Suppressed, suppressed_now
 from propensity.settings import Settings
-from propensity.statements import statement
 from propensity.waiting.refreshed import Refreshed
 
-FUNCTION = "getProba"
+if TYPE_CHECKING:
+    from propensity.edges.warehouse import Warehouse
+
 # Each query bills 10 MB or more, so few at a time; more than one, so that a slow query
 # does not hold up everybody.
 CONCURRENT_QUERIES = 4
 # Beyond this BigQuery is far behind, and waiting would end in a timeout anyway.
 MAXIMUM_WAITING_USERS = 20 * MAXIMUM_USERS
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """One user's newest probability, as published."""
-
-    user_id: str
-    probability: float
-    as_of: date
-    percentile: int | None
-    model_version: int
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """The predictions of one read, in any order, and its cost."""
-
-    predictions: Sequence[Prediction]
-    bytes_billed: int = 0
-
-
-class Source(Protocol):
-    """Where predictions are read; ``read`` is called in threads, several at a time."""
-
-    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
-        """
-        Read the predictions of 1 to ``MAXIMUM_USERS`` users, each named once.
-
-        Raises:
-            PropensityError: The read failed. It says nothing about any user.
-        """
-
-
-class PredictionsTable:
-    """The table of newest predictions in BigQuery."""
-
-    def __init__(self, warehouse: Warehouse) -> None:
-        self._warehouse = warehouse
-        self._sql = statement("lookup")
-
-    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
-        """Read predictions by one query; see ``Source``."""
-        rows, bytes_billed = self._warehouse.lookup(
-            self._sql, {"use_case": use_case, "user_ids": list(user_ids)}
-        )
-        predictions = [
-            Prediction(
-                user_id=row.user_id,
-                probability=row.probability,
-                as_of=row.as_of,
-                percentile=row.percentile,
-                model_version=row.model_version,
-            )
-            for row in rows
-        ]
-        return Reading(predictions, bytes_billed)
 
 
 # -- the answer -----------------------------------------------------------------------
@@ -138,12 +94,13 @@ class Cache:
 
 
 class _Batch:
-    """The users of one query, which runs or is yet to start."""
+    """The users of one read, which runs or is yet to start."""
 
-    __slots__ = ("answer", "use_case", "user_ids")
+    __slots__ = ("answer", "source", "use_case", "user_ids")
 
-    def __init__(self, use_case: str) -> None:
+    def __init__(self, use_case: str, source: Source) -> None:
         self.use_case = use_case
+        self.source = source
         self.user_ids: list[str] = []
         self.answer: asyncio.Future[Mapping[str, Prediction]] = (
             asyncio.get_running_loop().create_future()
@@ -162,19 +119,22 @@ class Lookups:
         source: Source,
         settings: Settings,
         *,
+        indexes: Indexes | None = None,
         suppressed: Refreshed[Suppressed] | None = None,
         threads: Executor,
         clock: Clock = SYSTEM,
     ) -> None:
         """
         Args:
-            source: Where predictions are read.
+            source: Where predictions are read that no index has.
             settings: Of the deployment.
+            indexes: Answer before the source does; None to read the source alone.
             suppressed: Users without an answer; None if there is no list.
             threads: ``Source.read`` runs in them.
             clock: Measures the age of cache entries and the time of reads.
         """
         self._source = source
+        self._indexes = indexes
         self._suppressed = suppressed
         self._settings = settings
         self._clock = clock.monotonic
@@ -188,13 +148,30 @@ class Lookups:
 
     @classmethod
     def open(cls, settings: Settings, *, clock: Clock = SYSTEM) -> Lookups:
-        """Open the BigQuery client; nothing is sent yet."""
-        warehouse = Warehouse.open(settings)
+        """Open what is needed; BigQuery's client waits for the first read of it."""
+
+        @functools.cache
+        def warehouse() -> Warehouse:
+            from propensity.edges.warehouse import Warehouse
+
+            return Warehouse.open(settings)
+
+        def listed() -> Suppressed:
+            return suppression.read(warehouse())
+
+        table, indexes = PredictionsTable(warehouse), None
+        # Deployments from before there was an index may have no bucket here.
+        if settings.lookup_source == "index" and settings.bucket:
+            objects = Objects.open(settings)
+            indexes = Indexes(objects, settings, instead=table, clock=clock.monotonic)
+            key = settings.suppression_key
+            listed = PublishedList(objects, key, table=listed).read
         return cls(
-            PredictionsTable(warehouse),
+            table,
             settings,
-            suppressed=suppressed_users(
-                warehouse, function=FUNCTION, clock=clock.monotonic
+            indexes=indexes,
+            suppressed=suppression.kept_fresh(
+                listed, settings, function=FUNCTION, clock=clock.monotonic
             ),
             threads=ThreadPoolExecutor(CONCURRENT_QUERIES, FUNCTION),
             clock=clock,
@@ -209,29 +186,74 @@ class Lookups:
         """
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
-        if not question.is_single:
-            by_user = await self.find(use_case, question.user_ids)
-            predictions = ",".join(
-                [
-                    rendered(user, by_user[user], oldest=oldest)
-                    for user in question.user_ids
-                ]
-            )
-            return Json(f'{{"predictions":[{predictions}]}}'.encode())
-        user_id = question.user_ids[0]
-        is_cached, prediction = self._cache.find((use_case, user_id), now=self._clock())
-        if not is_cached or (self._suppressed and await self._suppressed.current()):
-            prediction = (await self.find(use_case, question.user_ids))[user_id]
-        body = rendered(user_id, prediction, oldest=oldest)
-        if prediction is None:
-            return Json(f"{body[:-1]},{_UNKNOWN_USER}}}".encode(), status=404)
-        return Json(body.encode())
+        predictions = await self._predictions(use_case, question.user_ids)
+        if question.is_single:
+            return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
+        every = zip(question.user_ids, predictions, strict=True)
+        texts = [rendered(user, found, oldest=oldest) for user, found in every]
+        return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
+
+    def answer_at_once(self, user_id: str, *, today: date) -> Response | None:
+        """
+        Answer for one user of the default use case, of an index in memory alone.
+
+        Most lookups end here: without waiting, and without what only others need. None
+        means that ``answer`` has to answer.
+        """
+        if self._indexes is None:
+            return None
+        settings = self._settings
+        index = self._indexes.fresh(settings.use_case)
+        if index is None:
+            return None
+        if self._suppressed is not None:
+            suppressed = self._suppressed.fresh()
+            if suppressed is None or suppressed.covers(user_id, settings.use_case):
+                return None
+        entry = index.find(user_id)
+        if entry is None:
+            return None
+        probability, percentile, (as_of, version) = entry
+        oldest = today.toordinal() - settings.stale_after_days
+        rest = _rendered_rest(as_of, percentile or None, version, oldest)
+        name = encode_basestring(user_id)
+        text = f'{{"user_id":{name},"probability":{probability!r},{rest}'
+        return Json(text.encode())
+
+    async def _predictions(
+        self, use_case: str, user_ids: Sequence[str]
+    ) -> Sequence[Prediction | None]:
+        """Return each user's prediction, from one source for all of them."""
+        index = await self._index(use_case)
+        if isinstance(index, Index):
+            suppressed = await suppressed_now(self._suppressed)
+            return [
+                None
+                if suppressed and suppressed.covers(user_id, use_case)
+                else prediction_of(user_id, index.find(user_id))
+                for user_id in user_ids
+            ]
+        if len(user_ids) == 1 and not await suppressed_now(self._suppressed):
+            key = (use_case, user_ids[0])
+            is_cached, prediction = self._cache.find(key, now=self._clock())
+            if is_cached:
+                return [prediction]
+        by_user = await self.find(use_case, user_ids, source=index)
+        return [by_user[user_id] for user_id in user_ids]
+
+    async def _index(self, use_case: str) -> Index | Blocks | None:
+        return None if self._indexes is None else await self._indexes.current(use_case)
 
     async def find(
-        self, use_case: str, user_ids: Iterable[str]
+        self, use_case: str, user_ids: Iterable[str], *, source: Source | None = None
     ) -> Mapping[str, Prediction | None]:
         """
-        Return every user's prediction, None for users without one.
+        Return every user's prediction from cache or source, None for users without one.
+
+        Args:
+            use_case: Of the users.
+            user_ids: In any order.
+            source: None for the one that is read where there is no index.
 
         Raises:
             PropensityError: The predictions could not be read.
@@ -250,7 +272,7 @@ class Lookups:
             else:
                 missing[user_id] = None
         if missing:
-            batches = self._batches_of(use_case, missing)
+            batches = self._batches_of(use_case, missing, source or self._source)
             # Cancelling a wait leaves the futures alone: others may wait for them too.
             _, late = await asyncio.wait(
                 {batch.answer for batch in batches.values()},
@@ -264,7 +286,9 @@ class Lookups:
                 by_user[user_id] = batch.answer.result().get(user_id)
         return by_user
 
-    def _batches_of(self, use_case: str, user_ids: Iterable[str]) -> dict[str, _Batch]:
+    def _batches_of(
+        self, use_case: str, user_ids: Iterable[str], source: Source
+    ) -> dict[str, _Batch]:
         """Return each user's batch: one that has the user already, or a new one."""
         batches = {}
         new = []
@@ -276,8 +300,8 @@ class Lookups:
                 batches[user_id] = batch
         if new:
             if len(self._pending) + len(new) > MAXIMUM_WAITING_USERS:
-                raise Unavailable("too many lookups are waiting for BigQuery")
-            batch = self._batch_with_room(use_case, len(new))
+                raise Unavailable("too many lookups are waiting to be read")
+            batch = self._batch_with_room(use_case, source, len(new))
             batch.user_ids.extend(new)
             for user_id in new:
                 batches[user_id] = self._pending[use_case, user_id] = batch
@@ -285,12 +309,13 @@ class Lookups:
             asyncio.get_running_loop().call_soon(self._start)
         return batches
 
-    def _batch_with_room(self, use_case: str, users: int) -> _Batch:
+    def _batch_with_room(self, use_case: str, source: Source, users: int) -> _Batch:
         for batch in self._batches:
             has_room = len(batch.user_ids) + users <= MAXIMUM_USERS
-            if batch.use_case == use_case and has_room:
+            is_alike = batch.use_case == use_case and batch.source is source
+            if is_alike and has_room:
                 return batch
-        batch = _Batch(use_case)
+        batch = _Batch(use_case, source)
         self._batches.append(batch)
         return batch
 
@@ -300,7 +325,7 @@ class Lookups:
             batch = self._batches.popleft()
             self._running += 1
             reading = loop.run_in_executor(
-                self._threads, self._source.read, batch.use_case, batch.user_ids
+                self._threads, batch.source.read, batch.use_case, batch.user_ids
             )
             reading.add_done_callback(
                 functools.partial(self._finish, batch, self._clock())
@@ -340,11 +365,19 @@ class Lookups:
         self._start()
 
 
-_encoded = json.JSONEncoder(ensure_ascii=False).encode
 _UNKNOWN_USER = (
     '"error":"unknown_user","message":"no probability has been published for this '
     'user in this use case","retryable":false'
 )
+
+
+def _answer_of_one(
+    user_id: str, prediction: Prediction | None, *, oldest: int
+) -> Response:
+    body = rendered(user_id, prediction, oldest=oldest)
+    if prediction is None:
+        return Json(f"{body[:-1]},{_UNKNOWN_USER}}}".encode(), status=404)
+    return Json(body.encode())
 
 
 def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str:
@@ -356,20 +389,27 @@ def rendered(user_id: str, prediction: Prediction | None, *, oldest: int) -> str
         prediction: None for a user without one.
         oldest: Day number of the oldest prediction date that is not stale.
     """
-    name = _encoded(user_id)
+    name = encode_basestring(user_id)
     if prediction is None:
         return (
             f'{{"user_id":{name},"probability":null,"prediction_date":null,'
             '"model_version":null,"percentile":null,"stale":null}'
         )
-    day = prediction.as_of
-    percentile = "null" if prediction.percentile is None else prediction.percentile
-    stale = "true" if day.toordinal() < oldest else "false"
+    _, probability, as_of, percentile, version = prediction
+    rest = _rendered_rest(as_of, percentile, version, oldest)
+    return f'{{"user_id":{name},"probability":{probability!r},{rest}'
+
+
+@functools.lru_cache(maxsize=10_000)
+def _rendered_rest(
+    as_of: date, percentile: int | None, version: int, oldest: int
+) -> str:
+    """Return what many users have in common of an answer."""
+    rank = "null" if percentile is None else percentile
+    stale = "true" if as_of.toordinal() < oldest else "false"
     return (
-        f'{{"user_id":{name},"probability":{prediction.probability!r},'
-        f'"prediction_date":"{day.isoformat()}",'
-        f'"model_version":{prediction.model_version},'
-        f'"percentile":{percentile},"stale":{stale}}}'
+        f'"prediction_date":"{as_of.isoformat()}","model_version":{version},'
+        f'"percentile":{rank},"stale":{stale}}}'
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -31,9 +31,12 @@ _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
 _USE_CASE_KEY = "propensity.use_case"
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A parsed lookup request; ``is_single``: the answer is one object, not a list."""
+class Question(NamedTuple):
+    """
+    A parsed lookup request; ``is_single``: the answer is one object, not a list.
+
+    A tuple, since it is made for every lookup, and in a third of the time.
+    """
 
     user_ids: Sequence[str]
     use_case: str | None
@@ -47,14 +50,26 @@ async def read_question(request: Request) -> Question:
     Raises:
         NoSuchPath, MethodNotAllowed, RequestError, TooLarge, UnsupportedType: As named.
     """
+    user_id = plain_user(request)
+    if user_id:
+        return Question((user_id,), None, is_single=True)
+    question = await _read(request)
+    request.scope[_USE_CASE_KEY] = question.use_case
+    return question
+
+
+def plain_user(request: Request) -> str:
+    """
+    Return the one user whom a request names and nothing else; empty if that is not so.
+
+    Most requests are like that. Decoding an id that needs none would take longer than
+    the rest of a lookup.
+    """
     scope = request.scope
-    # Most ids need no decoding, which costs more than the rest of a cached lookup.
     plain = _PLAIN.fullmatch(scope["query_string"])
     if plain and scope["method"] == "GET" and scope["path"] == "/":
-        return Question((plain[1].decode(),), None, is_single=True)
-    question = await _read(request)
-    scope[_USE_CASE_KEY] = question.use_case
-    return question
+        return plain[1].decode()
+    return ""
 
 
 async def _read(request: Request) -> Question:

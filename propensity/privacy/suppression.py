@@ -16,9 +16,9 @@ import hmac
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from propensity import tables
 from propensity.edges.log import log
@@ -29,10 +29,23 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from propensity.edges.warehouse import Warehouse
+    from propensity.settings import Settings
 
     Rows = TypeVar("Rows", pa.Table, pa.RecordBatch)
 
 EVERYWHERE = ""
+
+# What is read of the table.
+COLUMNS = ("use_case", "user_hash", "key_id")
+
+
+class Entry(NamedTuple):
+    """A user on the list: use case or EVERYWHERE, hash in hexadecimal, key."""
+
+    use_case: str
+    user_hash: str
+    key_id: str
+
 
 # Possible ids in a text that is not JSON: a string in quotes, closed or not, and a word
 # between punctuation. Both patterns take one pass over any text.
@@ -180,16 +193,25 @@ def read(warehouse: Warehouse) -> Suppressed:
     """
     key = warehouse.settings.suppression_key
     try:
-        rows = warehouse.listed(
-            tables.SUPPRESSED_USERS, ("use_case", "user_hash", "key_id")
-        )
+        rows = warehouse.listed(tables.SUPPRESSED_USERS, COLUMNS)
     except MissingTable:
         # A deployment with neither key nor table has no list.
         if key:
             raise
         return NOBODY
+    entries = [Entry(row.use_case, row.user_hash, row.key_id) for row in rows]
+    return recognised(entries, key=key)
+
+
+def recognised(entries: Sequence[Entry], *, key: str) -> Suppressed:
+    """
+    Return the list of some entries.
+
+    Raises:
+        SettingsError: It was made under another key, or no key is set.
+    """
     own = key_id(key) if key else None
-    if any(row.key_id != own for row in rows):
+    if any(entry.key_id != own for entry in entries):
         setting = "another one" if key else "none"
         raise SettingsError(
             f"{tables.SUPPRESSED_USERS.name} has users under a key, and "
@@ -197,7 +219,7 @@ def read(warehouse: Warehouse) -> Suppressed:
             "recognised. Set the key that it was made with",
             field="PROPENSITY_SUPPRESSION_KEY",
         )
-    return Suppressed(key, [(row.use_case, row.user_hash) for row in rows])
+    return Suppressed(key, [(entry.use_case, entry.user_hash) for entry in entries])
 
 
 def suppressed_users(
@@ -211,11 +233,26 @@ def suppressed_users(
         function: In the log.
         clock: Monotonic, in seconds.
     """
-    settings = warehouse.settings
+    return kept_fresh(
+        functools.partial(read, warehouse),
+        warehouse.settings,
+        function=function,
+        clock=clock,
+    )
+
+
+def kept_fresh(
+    read: Callable[[], Suppressed],
+    settings: Settings,
+    *,
+    function: str,
+    clock: Callable[[], float],
+) -> Refreshed[Suppressed] | None:
+    """Return the list as ``read`` has it; see ``suppressed_users``."""
     if not settings.suppression_key:
         return None
     return Refreshed(
-        functools.partial(read, warehouse),
+        read,
         ttl_s=settings.suppression_ttl_s,
         grace_s=settings.suppression_ttl_s,
         clock=clock,

@@ -8,6 +8,8 @@ The registry: model versions, the champion, and leases of runs.
 - ``loading``: loads a version and verifies its bytes
 - ``feature_sets``: the features of each publication, to compute it again
 - ``serving``: the champion in an instance's memory, refreshed in the background
+- ``prediction_index``: the pointer to the index that answers lookups
+- ``index_writer``: builds and publishes that index
 - ``inference_log``: rows of scores, from stream and HTTP, and their identity
 - ``announcements``: changes of the pointer, published to the topic ``model-updates``
 """

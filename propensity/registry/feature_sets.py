@@ -28,7 +28,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.edges.artifacts import Artifacts, Stored, sha256
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.objects import Stored
 from propensity.errors import ArtifactError
 from propensity.registry.objects import instant_of, json_of, object_of
 from propensity.registry.versions import JSON, PARQUET, libraries

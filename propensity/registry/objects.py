@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from propensity.edges.artifacts import Stored
+from propensity.edges.objects import Stored
 from propensity.errors import ArtifactError
 
 # Tries of a writer that loses each race for an object, before it gives up.

@@ -47,6 +47,12 @@ class Refreshed(Generic[Value]):
         self._expires = self._useful_until = clock()
         self._reading: asyncio.Task[Value] | None = None
 
+    def fresh(self) -> Value | None:
+        """Return the value if it is not to be read again yet; at once, without."""
+        if self._values and self._clock() < self._expires:
+            return self._values[0]
+        return None
+
     async def current(self) -> Value:
         """
         Return the value.

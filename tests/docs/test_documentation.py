@@ -246,6 +246,7 @@ def _variable(name: str) -> str:
         "bigquery_endpoint": "BIGQUERY_EMULATOR_HOST",
         "bigquery_storage_endpoint": "BIGQUERY_STORAGE_EMULATOR_HOST",
         "pubsub_endpoint": "PUBSUB_EMULATOR_HOST",
+        "storage_endpoint": "STORAGE_EMULATOR_HOST",
     }.get(name, f"PROPENSITY_{name.upper()}")
 
 

@@ -136,6 +136,8 @@ def stream(run: Run) -> None:
         run.push("archive_events", *events, b"{")
         # Delivered again it is found to be there.
         run.push("archive_events", events[1])
+    # There is no index yet, and no list beside it: the tables are read.
+    run.ask("get_proba", use_case="ga4_purchase", user_ids=["nobody"])
     run.ask("score", 409, use_case="card_fraud", features=features())
     run.ask("score", 409, use_case="first_day_churn", user_id="p")
     run.ask("predictions", 409, use_case="ga4_purchase", as_of=TRAINED)
@@ -206,7 +208,9 @@ def batch(run: Run) -> None:
     # The week before is scored to be evaluated: by a model that was trained later.
     for as_of in (played - timedelta(days=7), played):
         run.ask("predictions", use_case="first_day_churn", as_of=as_of)
-    # Once more: the features of the publication that it replaces are deleted.
+    # Once more: the features of the publication that it replaces are deleted, and so is
+    # an index. The list of suppressed users is another one by now.
+    suppress(run.site, "user.005")
     run.ask("predictions", use_case="first_day_churn", as_of=played)
     run.ask("predictions", 400, use_case="card_fraud", as_of=TRAINED)
     run.ask("model_evaluation", use_case="ga4_purchase", as_of=TRAINED)
@@ -225,6 +229,7 @@ def serving(run: Run) -> None:
     asked = {"user_id": "user.001", "use_case": "ga4_purchase"}
     assert requests.get(url, asked, timeout=60).status_code == 200
     run.ask("get_proba", use_case="ga4_purchase", user_ids=["user.002", "nobody"])
+    run.ask("get_proba", use_case="first_day_churn", user_ids=["nobody"])
     now = datetime.now(UTC)
     event = {"user_id": "late", "event_time": now.isoformat()}
     run.push("stream_features", registration(**event), bet(**event))
@@ -266,6 +271,7 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
         PROPENSITY_CHAMPION_TTL_S="1",
         PROPENSITY_ARCHIVE_LINGER_S="0.01",
         PROPENSITY_LOOKUP_TIMEOUT_S="60",
+        PROPENSITY_LOOKUP_TTL_S="1",
     ) as made:
         setup.prepare(made.warehouse, made.artifacts, made.settings)
         made.create_topic(topic)

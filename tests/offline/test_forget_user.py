@@ -18,7 +18,7 @@ import pytest
 
 from commands.cli import main
 from offline import forget_user
-from offline.forget_report import Report, Request
+from offline.forget_report import Report, Request, users_of
 from propensity import tables
 from propensity.edges.appends import Appends
 from propensity.edges.artifacts import sha256
@@ -470,7 +470,7 @@ class TestCommand:
 
     def test_reads_users_from_standard_input(self):
         """A line each, once; blank lines are none."""
-        assert forget_user.users_of(["-"], ["a\n", "\n", "b b\r\n", "a\n"]) == (
+        assert users_of(["-"], ["a\n", "\n", "b b\r\n", "a\n"]) == (
             "a",
             "b b",
         )

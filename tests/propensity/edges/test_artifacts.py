@@ -15,7 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from local.processes import HOST, free_ports
-from propensity.edges.artifacts import UNCHANGED, Artifacts, Stored, sha256
+from propensity.edges.artifacts import Artifacts, sha256
+from propensity.edges.objects import UNCHANGED, Stored
 from propensity.errors import ArtifactError, Conflict, PropensityError, Unavailable
 from propensity.settings import Settings
 from tests.proxy import Proxy

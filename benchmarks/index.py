@@ -1,0 +1,339 @@
+"""
+The prediction index: lookups of it, cold starts with it, and how it is built.
+
+    python -m benchmarks.index
+
+Lookups: 02-GetProba, with an index of a million users in memory, against an empty
+asynchronous handler from the same environment. Both are asked in turn for the same
+addresses, as in ``benchmarks.lookup``.
+
+Cold starts: from the start of the process to the first answer, in turn: of a user of
+the index, which is loaded from the emulator of Cloud Storage, and of the empty handler.
+
+Build: a process for each size makes the file of Arrow batches. Processor time is that
+of the builder alone; memory is the most that the process had beyond what it had before,
+without the size of the file.
+
+Gates: exits with 1 where a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from benchmarks import lookup
+from benchmarks.lookup import CONNECTIONS, EMPTY_ASYNCHRONOUS, FUNCTION
+from deploy import stage
+from local import venvs
+from local.processes import HOST, Process, free_ports, spawn, stop
+from local.stack.stack import Stack
+from local.stack.state import EMULATOR_PORTS, LOCAL, State
+from propensity.edges.artifacts import Artifacts
+from propensity.index.build import Builder
+from propensity.index.layout import KEY_BYTES
+from propensity.registry import index_writer
+from propensity.settings import Settings
+
+USERS = 1_000_000
+SIZES = (1_000_000, 10_000_000)
+BATCH_ROWS = 20_000
+LEAST_OF_EMPTY = 0.9
+MOST_OF_P99 = 1.3
+MOST_OF_COLD_START = 1.3
+LEAST_BUILT = 800_000
+MOST_MEMORY = 64 * 1024**2
+OWN, EMPTY = "02-GetProba", "empty asynchronous"
+
+
+def rows(users: int) -> Iterator[pa.RecordBatch]:
+    """Yield the predictions table of made-up users, as BigQuery streams it."""
+    draws = np.random.default_rng(1)
+    today = datetime.now(UTC).date()
+    for first in range(0, users, BATCH_ROWS):
+        count = min(BATCH_ROWS, users - first)
+        yield pa.RecordBatch.from_pydict(
+            {
+                "user_id": [f"user.{first + n}" for n in range(count)],
+                "probability": draws.random(count),
+                "as_of": pa.array([today] * count, pa.date32()),
+                "percentile": draws.integers(1, 101, count),
+                "model_version": draws.integers(0, 3, count),
+            }
+        )
+
+
+class Made:
+    """A warehouse whose predictions table is made up."""
+
+    def batches(self, sql: str, parameters: object = None) -> Iterator[pa.RecordBatch]:
+        """Yield a million users."""
+        return rows(USERS)
+
+
+def build(users: int) -> dict[str, float]:
+    """Build a file in this process, and return what that took."""
+    builder = Builder(bytes(range(KEY_BYTES)))
+    checksum, size, cpu_s = hashlib.sha256(), 0, 0.0
+    batches = rows(users)
+    next(rows(BATCH_ROWS))
+    # From here on the most that this process has had is counted anew.
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak_bytes()
+    for batch in batches:
+        began = time.process_time()
+        builder.add(batch)
+        cpu_s += time.process_time() - began
+    began = time.process_time()
+    for part in builder.finish():
+        checksum.update(part)
+        size += len(part)
+    cpu_s += time.process_time() - began
+    return {
+        "users": users,
+        "users_per_cpu_s": users / cpu_s,
+        "bytes_per_user": size / users,
+        "memory_above": peak_bytes() - before - size,
+    }
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has had."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("the system does not say how much memory this process has had")
+
+
+def built(users: int) -> dict[str, float]:
+    """Build a file in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.index", "--build", str(users)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return dict(json.loads(done.stdout))
+
+
+@contextlib.contextmanager
+def sources(folder: Path) -> Iterator[dict[str, Path]]:
+    """Yield the folders of both functions, as they are deployed."""
+    empty = folder / "empty"
+    empty.mkdir()
+    (empty / "main.py").write_text(EMPTY_ASYNCHRONOUS)
+    yield {OWN: stage.stage(FUNCTION, folder / "get_proba"), EMPTY: empty}
+
+
+def started(
+    name: str, python: Path, source: Path, environment: Mapping[str, str]
+) -> tuple[Process, int]:
+    """Start a server; return it and its port, before it answers."""
+    [port] = free_ports(1)
+    target = "get_proba" if name == OWN else "empty"
+    command = [
+        *(str(python), "-m", "functions_framework", "--asgi"),
+        *("--source", "main.py", "--target", target),
+        *("--host", HOST, "--port", str(port)),
+    ]
+    process = spawn(
+        name,
+        command,
+        environment=dict(environment),
+        folder=source,
+        port=port,
+        log=source.parent / f"{uuid.uuid4().hex}.log",
+    )
+    return process, port
+
+
+def answer_of(port: int) -> dict[str, Any]:
+    """Wait for the first answer of a server, and return it."""
+    url = f"http://{HOST}:{port}/?user_id=user.7"
+    deadline = time.monotonic() + lookup.READY_S
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=30) as answer:
+                data = answer.read()
+            return {} if data == b"OK" else dict(json.loads(data))
+        except urllib.error.HTTPError:
+            raise
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.002)
+
+
+def cold_starts(
+    python: Path,
+    folders: Mapping[str, Path],
+    environment: Mapping[str, str],
+    *,
+    rounds: int,
+) -> dict[str, float]:
+    """Return the median seconds from the start of each process to its first answer."""
+    taken: dict[str, list[float]] = {name: [] for name in folders}
+    # The first of each reads files that the system does not hold yet.
+    for _ in range(rounds + 1):
+        for name, source in folders.items():
+            began = time.perf_counter()
+            process, port = started(name, python, source, environment)
+            try:
+                answer = answer_of(port)
+                taken[name].append(time.perf_counter() - began)
+            finally:
+                stop([process])
+            if name == OWN and answer["probability"] is None:
+                raise RuntimeError("02-GetProba does not know a user of the index")
+    return {name: statistics.median(every[1:]) for name, every in taken.items()}
+
+
+def publish(environment: Mapping[str, str]) -> None:
+    """Publish the index of the made-up users in the emulator's bucket."""
+    settings = Settings.from_environment(environment)
+    # Google's client reads it there.
+    os.environ["STORAGE_EMULATOR_HOST"] = environment["STORAGE_EMULATOR_HOST"]
+    made: Any = Made()
+    with contextlib.closing(Artifacts.open(settings)) as artifacts:
+        index_writer.publish(
+            made,
+            artifacts,
+            settings.use_case,
+            run_id=uuid.uuid4().hex,
+            at=datetime.now(UTC),
+        )
+
+
+def report(
+    loads: Mapping[tuple[str, int], lookup.Load],
+    starts: Mapping[str, float],
+    builds: Sequence[Mapping[str, float]],
+) -> list[str]:
+    """Print the tables; return the targets that were missed."""
+    missed = []
+
+    def judged(value: str, is_met: bool, what: str) -> str:
+        if not is_met:
+            missed.append(f"{what} is {value}")
+        return f"{value}{'' if is_met else ' (missed)'}"
+
+    print(
+        f"\n| connections | requests/s | of an empty handler's (≥ {LEAST_OF_EMPTY}) "
+        f"| p99 ms | of an empty handler's (≤ {MOST_OF_P99}) | failures |"
+    )
+    print("|--:|--:|--:|--:|--:|--:|")
+    for connections in CONNECTIONS:
+        own, empty = loads[OWN, connections], loads[EMPTY, connections]
+        rate, p99 = own.requests_per_s / empty.requests_per_s, own.p99_ms / empty.p99_ms
+        at = f"at {connections} connections"
+        cells = [
+            f"{own.requests_per_s:,.0f}",
+            judged(
+                f"{rate:.2f}", rate >= LEAST_OF_EMPTY, f"the share of requests {at}"
+            ),
+            f"{own.p99_ms:.2f}",
+            judged(f"{p99:.2f}", p99 <= MOST_OF_P99, f"the p99 {at}"),
+            str(own.failures),
+        ]
+        print(f"| {connections} | {' | '.join(cells)} |")
+        if own.failures:
+            missed.append(f"{own.failures} lookups {at} failed")
+    ratio = starts[OWN] / starts[EMPTY]
+    print(f"\n| cold start | s | of the empty one's (≤ {MOST_OF_COLD_START}) |")
+    print("|:--|--:|--:|")
+    print(f"| {EMPTY} | {starts[EMPTY]:.3f} | 1 |")
+    cell = judged(f"{ratio:.2f}", ratio <= MOST_OF_COLD_START, "the cold start")
+    print(f"| {OWN}, index of {USERS:,} users | {starts[OWN]:.3f} | {cell} |")
+    print(
+        f"\n| users | a processor second (≥ {LEAST_BUILT:,}) | bytes a user "
+        f"| MiB beyond the index (≤ {MOST_MEMORY // 1024**2}) |"
+    )
+    print("|--:|--:|--:|--:|")
+    for one in builds:
+        of = f"of {one['users']:,} users"
+        rate, memory = one["users_per_cpu_s"], one["memory_above"]
+        cells = [
+            judged(f"{rate:,.0f}", rate >= LEAST_BUILT, f"the rate of the build {of}"),
+            f"{one['bytes_per_user']:.1f}",
+            judged(
+                f"{memory / 1024**2:.0f}", memory <= MOST_MEMORY, f"the memory {of}"
+            ),
+        ]
+        print(f"| {one['users']:,} | {' | '.join(cells)} |")
+    return missed
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print Markdown, and return 1 where a target is missed."""
+    parser = argparse.ArgumentParser("python -m benchmarks.index")
+    parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each round")
+    parser.add_argument("--build", type=int, help="only build an index of so many")
+    given = parser.parse_args(arguments)
+    if given.build:
+        print(json.dumps(build(given.build)))
+        return 0
+    has_wrk = shutil.which("wrk") is not None
+    generator = lookup.by_wrk if has_wrk else lookup.by_python
+    builds = [built(users) for users in SIZES]
+    python = venvs.python_of(FUNCTION / "requirements.txt", folder=LOCAL / "venvs")
+    ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        state = State("benchmark", folder / "states")
+        with (
+            Stack(state, ports=ports, functions=()) as stack,
+            sources(folder) as folders,
+        ):
+            environment = stack.environment | {
+                "PATH": "/usr/bin:/bin",
+                "PYTHONUNBUFFERED": "1",
+            }
+            publish(environment)
+            starts = cold_starts(python, folders, environment, rounds=given.rounds)
+            processes = []
+            try:
+                served = {}
+                for server, source in folders.items():
+                    process, served[server] = started(
+                        server, python, source, environment
+                    )
+                    processes.append(process)
+                for port in served.values():
+                    answer_of(port)
+                loads = lookup.measured(
+                    generator, served, rounds=given.rounds, seconds=given.seconds
+                )
+            finally:
+                stop(processes)
+    print(
+        f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS:,} users, "
+        f"load by {'wrk' if has_wrk else 'python'}, one process a server."
+    )
+    missed = report(loads, starts, builds)
+    for miss in missed:
+        print(f"missed: {miss}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,269 @@
+"""
+The prediction index of each use case, kept fresh, in memory or read block by block.
+
+The pointer is looked at in the background, and a new index takes the place of the old
+one between two answers. Where there is no index that can be used, lookups read the
+table instead; a log line says why, and the index is tried again.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+
+from propensity.edges.log import log
+from propensity.edges.memory import instance_bytes
+from propensity.edges.objects import CONNECTIONS, UNCHANGED, Objects, Unchanged
+from propensity.errors import ArtifactError, PropensityError, Unavailable
+from propensity.index.layout import DamagedIndex, Head, hash_of
+from propensity.index.reader import Entry, Index, find_in_block
+from propensity.online.sources import FUNCTION, Prediction, Reading, Source
+from propensity.registry.prediction_index import (
+    IndexFile,
+    IndexPointer,
+    pointer_name,
+)
+from propensity.settings import Settings
+from propensity.waiting.refreshed import Refreshed
+
+# Seconds between looks at a pointer: one request that has no body while it is the same.
+LOOK_S = 10.0
+# More names of use cases than a deployment has are somebody's guesses.
+MAXIMUM_USE_CASES = 64
+# Memory for all but indexes: Python, the framework and the requests under way.
+RESERVED_BYTES = 128 * 1024**2
+
+
+class Blocks:
+    """An index that does not fit in memory: one range of the file is read a lookup."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        file: IndexFile,
+        head: Head,
+        *,
+        instead: Source,
+        threads: Executor,
+    ) -> None:
+        """
+        Args:
+            objects: The bucket.
+            file: Of the index.
+            head: Its head, which stays in memory.
+            instead: Read where a block cannot be.
+            threads: Read blocks, several at a time.
+        """
+        self._objects = objects
+        self._file = file
+        self._head = head
+        self._instead = instead
+        self._threads = threads
+
+    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
+        """Read each block with one of the users once; see ``Source``."""
+        head = self._head
+        by_block: dict[int, list[tuple[str, int]]] = defaultdict(list)
+        for user_id in user_ids:
+            user_hash = hash_of(user_id, key=head.key)
+            by_block[head.block_of(user_hash)].append((user_id, user_hash))
+        predictions = []
+        try:
+            blocks = self._threads.map(self._block, by_block)
+            for users, block in zip(by_block.values(), blocks, strict=True):
+                for user_id, user_hash in users:
+                    entry = find_in_block(block, user_hash, head=head)
+                    predictions.append(prediction_of(user_id, entry))
+        except (PropensityError, DamagedIndex) as error:
+            _warn(use_case, f"a block of {self._file.name} was not read: {error}")
+            return self._instead.read(use_case, user_ids)
+        return Reading([found for found in predictions if found])
+
+    def _block(self, number: int) -> bytearray:
+        first, end = self._head.offsets[number : number + 2]
+        return self._objects.read(self._file.name, size=end - first, first=first)
+
+
+def prediction_of(user_id: str, entry: Entry | None) -> Prediction | None:
+    """Return an entry of an index as a prediction."""
+    if entry is None:
+        return None
+    probability, percentile, (as_of, version) = entry
+    return Prediction(user_id, probability, as_of, percentile or None, version)
+
+
+class Indexes:
+    """The index of every use case that lookups ask for. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        objects: Objects,
+        settings: Settings,
+        *,
+        instead: Source,
+        clock: Callable[[], float],
+    ) -> None:
+        """
+        Args:
+            objects: The bucket.
+            settings: Of the deployment.
+            instead: Read where a block of an index cannot be.
+            clock: Monotonic, in seconds.
+        """
+        self._objects = objects
+        self._settings = settings
+        self._instead = instead
+        self._clock = clock
+        # During a switch there are two.
+        available = max(0, instance_bytes() - RESERVED_BYTES) // 2
+        self._most_bytes = settings.lookup_index_bytes or available
+        self._threads = ThreadPoolExecutor(CONNECTIONS, "blocks")
+        self._by_use_case: dict[str, Refreshed[Index | Blocks | None]] = {}
+
+    def fresh(self, use_case: str) -> Index | None:
+        """Return the index of a use case if it is in memory, and looked at lately."""
+        refreshed = self._by_use_case.get(use_case)
+        index = None if refreshed is None else refreshed.fresh()
+        return index if isinstance(index, Index) else None
+
+    async def current(self, use_case: str) -> Index | Blocks | None:
+        """
+        Return the index of a use case; None where the table is to be read.
+
+        The first call waits for it. Later ones wait only if nobody called for longer
+        than answers may be old.
+        """
+        refreshed = self._by_use_case.get(use_case)
+        if refreshed is None:
+            if len(self._by_use_case) >= MAXIMUM_USE_CASES:
+                return None
+            ttl_s = float(self._settings.lookup_ttl_s)
+            loader = _Loader(self, use_case, ttl_s=ttl_s, clock=self._clock)
+            refreshed = self._by_use_case[use_case] = Refreshed(
+                loader.load,
+                ttl_s=min(LOOK_S, ttl_s),
+                grace_s=ttl_s,
+                clock=self._clock,
+                tell=lambda error: _warn(use_case, f"index not loaded: {error!r}"),
+            )
+        return await refreshed.current()
+
+    def opened(self, file: IndexFile) -> Index | Blocks:
+        """
+        Load a file, or its head where the whole does not fit.
+
+        Raises:
+            ArtifactError, DamagedIndex: It is missing or not as it was written.
+            AccessDenied, Unavailable: As named.
+        """
+        if file.size > self._most_bytes:
+            head = Head.parse(self._objects.read(file.name, size=file.head_bytes))
+            return Blocks(
+                self._objects,
+                file,
+                head,
+                instead=self._instead,
+                threads=self._threads,
+            )
+        checksum = hashlib.sha256()
+        data = self._objects.read(file.name, size=file.size, checksum=checksum)
+        if checksum.hexdigest() != file.sha256:
+            raise ArtifactError(
+                f"{file.name} does not have the SHA-256 that its pointer names"
+            )
+        return Index(data)
+
+    def pointer(self, use_case: str, *, than: int) -> tuple[IndexPointer, int] | None:
+        """
+        Return a pointer and its generation, None if it has not changed since.
+
+        Raises:
+            ArtifactError: There is none, or it is damaged.
+            AccessDenied, Unavailable: As named.
+        """
+        stored = self._objects.find_newer(pointer_name(use_case), than=than)
+        if stored is UNCHANGED:
+            return None
+        assert not isinstance(stored, Unchanged)
+        if stored is None:
+            raise ArtifactError(
+                f"no index has been published for {use_case}: the next run of "
+                "01-Predictions does it"
+            )
+        return IndexPointer.parse(stored, use_case), stored.generation
+
+
+class _Loader:
+    """Follows one pointer; ``load`` runs in a thread, once at a time."""
+
+    def __init__(
+        self,
+        indexes: Indexes,
+        use_case: str,
+        *,
+        ttl_s: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._indexes = indexes
+        self._use_case = use_case
+        self._ttl_s = ttl_s
+        self._clock = clock
+        self._index: Index | Blocks | None = None
+        self._generation = 0
+        self._seen_at = clock()
+        # A file that cannot be used, why, and until when it is not read again.
+        self._refused: tuple[str, Exception, float] | None = None
+        self._trouble = ""
+
+    def load(self) -> Index | Blocks | None:
+        """Return the index that the pointer names now; None if it cannot be used."""
+        began = self._clock()
+        try:
+            self._follow(began)
+            self._seen_at = began
+        except (PropensityError, DamagedIndex) as error:
+            is_recent = began - self._seen_at <= self._ttl_s
+            if not (isinstance(error, Unavailable) and is_recent):
+                self._index, self._generation = None, 0
+            # Once, and not at every look.
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                _warn(self._use_case, f"{error}; lookups read the table instead")
+        return self._index
+
+    def _follow(self, began: float) -> None:
+        changed = self._indexes.pointer(self._use_case, than=self._generation)
+        if changed is None:
+            return
+        pointer, generation = changed
+        file = pointer.newest
+        if self._refused is not None:
+            name, reason, until = self._refused
+            if file.name == name and began < until:
+                raise reason
+        try:
+            index = self._indexes.opened(file)
+        except (ArtifactError, DamagedIndex) as error:
+            self._refused = (file.name, error, began + self._ttl_s)
+            raise
+        self._index, self._generation = index, generation
+        self._trouble = ""
+        log(
+            "INFO",
+            "loaded the prediction index",
+            function=FUNCTION,
+            use_case=self._use_case,
+            outcome="loaded" if isinstance(index, Index) else "loaded_head",
+            rows_out=file.users,
+            bytes=file.size,
+            published_at=file.published_at,
+            seconds=self._clock() - began,
+        )
+
+
+def _warn(use_case: str, message: str) -> None:
+    log("WARNING", message, function=FUNCTION, use_case=use_case, outcome="no_index")

@@ -1,0 +1,103 @@
+"""
+The list of suppressed users as an object of the bucket, for lookups without BigQuery.
+
+Whoever changes the table publishes the list: ``propensity forget``. 01-Predictions
+publishes it, too, before its index: so where there is an index there is a list. It has
+what the table has: keyed hashes, and no id.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from propensity import tables
+from propensity.edges.objects import UNCHANGED, Objects, Unchanged
+from propensity.errors import AccessDenied, ArtifactError, Conflict, MissingTable
+from propensity.privacy.suppression import COLUMNS, Entry, Suppressed, recognised
+
+if TYPE_CHECKING:
+    from propensity.edges.artifacts import Artifacts
+    from propensity.edges.warehouse import Warehouse
+
+OBJECT = "suppressed/users.json"
+TRIES = 10
+
+
+def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
+    """
+    Write the list as the table has it now.
+
+    The table is read after the object, which changes by compare-and-set: so a slow
+    writer cannot bring an older list back.
+
+    Raises:
+        Conflict: Others wrote it each time.
+        AccessDenied, Unavailable: As named.
+    """
+    for _ in range(TRIES):
+        stored = artifacts.find(OBJECT)
+        try:
+            rows = warehouse.listed(tables.SUPPRESSED_USERS, COLUMNS)
+        except MissingTable:
+            rows = []
+        entries = sorted((row.use_case, row.user_hash, row.key_id) for row in rows)
+        data = json.dumps({"users": entries}).encode()
+        if stored is not None and stored.data == data:
+            return
+        try:
+            artifacts.replace(
+                OBJECT, data, generation=stored.generation if stored else 0
+            )
+        except Conflict:
+            continue
+        return
+    raise Conflict(f"{OBJECT} is written again and again")
+
+
+class PublishedList:
+    """Reads the list from the bucket, and from the table where it is not there."""
+
+    def __init__(
+        self, objects: Objects, key: str, *, table: Callable[[], Suppressed]
+    ) -> None:
+        """
+        Args:
+            objects: The bucket.
+            key: Of the hashes.
+            table: Reads the list from BigQuery.
+        """
+        self._objects = objects
+        self._key = key
+        self._table = table
+        self._known: tuple[int, Suppressed] | None = None
+
+    def read(self) -> Suppressed:
+        """
+        Return the list; of an unchanged object, the one that was read before.
+
+        Raises:
+            ArtifactError: The object is damaged.
+            SettingsError, MissingTable, Unavailable: As ``suppression.read``.
+        """
+        try:
+            than = self._known[0] if self._known else 0
+            stored = self._objects.find_newer(OBJECT, than=than)
+        except AccessDenied:
+            stored = None
+        if stored is UNCHANGED and self._known:
+            return self._known[1]
+        if stored is None:
+            return self._table()
+        assert not isinstance(stored, Unchanged)
+        try:
+            users = json.loads(stored.data)["users"]
+            entries = [Entry(*map(str, user)) for user in users]
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"{OBJECT} is no list of suppressed users") from error
+        suppressed = recognised(entries, key=self._key)
+        self._known = (stored.generation, suppressed)
+        return suppressed

@@ -1,0 +1,56 @@
+"""
+The prediction index as a step of 01-Predictions, after its publication.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from propensity.edges.log import log
+from propensity.errors import PropensityError
+from propensity.privacy import published
+from propensity.registry import index_writer
+
+if TYPE_CHECKING:
+    from propensity.runs.run import Run
+
+
+def publish(run: Run) -> int | None:
+    """
+    Publish the index of what the table has now; return its users.
+
+    With PROPENSITY_LOOKUP_SOURCE=bigquery there is none, and an index from before is
+    withdrawn: it would be older than the table.
+
+    Raises:
+        PropensityError: It was not published, and says so: the table was, lookups go on
+            to read the index before. The next run of any date publishes it.
+    """
+    artifacts, use_case = run.registry.artifacts, run.use_case.name
+    began = time.perf_counter()
+    try:
+        if run.settings.lookup_source != "index":
+            index_writer.withdraw(artifacts, use_case)
+            return None
+        published.publish(run.warehouse, artifacts)
+        file = index_writer.publish(
+            run.warehouse, artifacts, use_case, run_id=run.run_id, at=run.began_at
+        )
+    except PropensityError as error:
+        error.message = (
+            "the predictions were published, and their index was not: "
+            f"{error.message}. "
+            "Lookups answer from the index before until a run is repeated"
+        )
+        raise
+    run.log_fields.update(
+        index_users=file.users,
+        index_bytes=file.size,
+        index_seconds=round(time.perf_counter() - began, 3),
+    )
+    try:
+        index_writer.remove_old(artifacts, use_case)
+    except PropensityError as error:
+        log("WARNING", f"old indexes not removed: {error}", function=run.function)
+    return file.users

@@ -1,0 +1,421 @@
+"""
+The prediction index, specified over HTTP: published by 01, answered from by 02, without
+a query between.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import uuid
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import requests
+
+from deploy import stage
+from local import venvs
+from local.stack.state import LOCAL, ROOT
+from offline import forget_user
+from offline.forget_report import Request
+from propensity import tables
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import SchemaError
+from propensity.index.reader import Index
+from propensity.privacy import published
+from propensity.registry import index_writer
+from propensity.registry.prediction_index import (
+    ENDING,
+    INDEXES,
+    IndexPointer,
+    folder_of,
+    pointer_name,
+)
+from propensity.settings import Settings
+from tests.functions.conftest import LATER, TRAINED, entered
+from tests.functions.streaming import Instance, Site, eventually, new_site
+from tests.functions.test_get_proba import (
+    ANA,
+    BEN,
+    ask,
+    lookups_sent,
+    post,
+    publish,
+    serving,
+)
+from tests.functions.test_suppression import KEY, suppress
+
+USE_CASE = "ga4_purchase"
+NOW = datetime(2026, 3, 2, tzinfo=UTC)
+FAST = {"PROPENSITY_LOOKUP_TTL_S": "1"}
+
+
+@pytest.fixture
+def clients(workplace, environment):
+    """The table and the bucket of one test alone."""
+    settings = Settings.from_environment()
+    warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
+    yield warehouse, artifacts
+    warehouse.close()
+    artifacts.close()
+
+
+def index(clients, *, use_case: str = USE_CASE, at: datetime = NOW, **how):
+    """Publish the index of what the table has."""
+    warehouse, artifacts = clients
+    return index_writer.publish(
+        warehouse, artifacts, use_case, run_id=uuid.uuid4().hex, at=at, **how
+    )
+
+
+def files(artifacts: Artifacts) -> list[str]:
+    """All generations of indexes that the bucket has."""
+    every = artifacts.generations(INDEXES)
+    return [entry.name for entry in every if entry.name.endswith(ENDING)]
+
+
+class TestLookups:
+    @pytest.mark.parametrize("limit", ["0", "1"], ids=["whole", "blocks"])
+    def test_answer_as_from_the_table_without_a_query(self, workplace, clients, limit):
+        """Known users, unknown ones, and many at once; of two use cases."""
+        publish(workplace, [ANA, BEN])
+        publish(workplace, [ANA | {"probability": 0.5}], use_case="first_day_churn")
+        questions = [
+            {"user_id": user, "use_case": name}
+            for user in ("ana.1", BEN["user_id"], "nobody", "é" * 256)
+            for name in (USE_CASE, "first_day_churn")
+        ]
+        users = {"user_ids": ["nobody", "ana.1", BEN["user_id"], "ana.1"]}
+        answers = {}
+        for source in ("bigquery", "index"):
+            extra = {
+                "PROPENSITY_LOOKUP_SOURCE": source,
+                "PROPENSITY_LOOKUP_INDEX_BYTES": limit,
+            }
+            with serving({**workplace.environment, **extra}) as url:
+                got = [ask(url, **question) for question in questions]
+                got.append(post(url, users))
+            answers[source] = [(one.status_code, one.text) for one in got]
+            if source == "bigquery":
+                index(clients)
+                index(clients, use_case="first_day_churn")
+                queries = len(lookups_sent(workplace))
+
+        assert answers["index"] == answers["bigquery"]
+        assert len(lookups_sent(workplace)) == queries
+
+    def test_read_the_table_until_there_is_an_index(self, workplace, clients, capfd):
+        """A deployment of before: the log says so, and the first publication heals."""
+        publish(workplace, [ANA])
+        with serving({**workplace.environment, **FAST}) as url:
+            first = ask(url, user_id="ana.1")
+            queries = len(lookups_sent(workplace))
+            index(clients)
+
+            def is_by_index() -> bool:
+                assert ask(url, user_id="ana.1").json() == ANA
+                return '"outcome": "loaded"' in capfd.readouterr().out
+
+            eventually(is_by_index, "the index answers")
+            queries_before = len(lookups_sent(workplace))
+            answers = [ask(url, user_id=f"nobody.{n}").status_code for n in range(5)]
+
+        assert first.json() == ANA
+        assert queries == 1
+        assert answers == [404] * 5
+        assert len(lookups_sent(workplace)) == queries_before
+
+    def test_import_neither_bigquery_nor_anything_heavy(
+        self, workplace, clients, tmp_path
+    ):
+        """From the staged source, with its own requirements only: the index answers,
+        and no client of BigQuery or Cloud Storage is loaded."""
+        publish(workplace, [ANA])
+        index(clients)
+        folder = ROOT / "02-GetProba"
+        python = venvs.python_of(folder / "requirements.txt", folder=LOCAL / "venvs")
+        program = """
+import asyncio, json, sys, main
+from starlette.requests import Request
+async def receive(): return {}
+scope = {"type": "http", "method": "GET", "path": "/", "headers": [],
+         "query_string": b"user_id=ana.1"}
+answer = asyncio.run(main.get_proba(Request(scope, receive)))
+heavy = ["google.cloud.bigquery", "google.cloud.storage", "google.api_core", "pandas",
+         "pyarrow", "sklearn", "numpy", "requests"]
+print(json.dumps([json.loads(answer.body), [n for n in heavy if n in sys.modules]]))
+"""
+        with_source = {"PATH": os.environ["PATH"], **workplace.environment}
+        staged = stage.stage(folder, tmp_path / "staged")
+        done = subprocess.run(
+            [str(python), "-c", program],
+            cwd=staged,
+            env=with_source,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout.splitlines()[-1]) == [ANA, []]
+
+
+class TestPublication:
+    def test_keeps_two_generations_and_the_newest_answers(self, workplace, clients):
+        """A file is written once; the pointer names the newest and the one before."""
+        publish(workplace, [ANA])
+        artifacts = clients[1]
+        made = []
+        for day in range(4):
+            made.append(index(clients, at=NOW + timedelta(days=day)))
+            index_writer.remove_old(artifacts, USE_CASE)
+        pointer, _ = index_writer.find_pointer(artifacts, USE_CASE)
+
+        assert (pointer.newest, pointer.previous) == (made[3], made[2])
+        assert files(artifacts) == [made[2].name, made[3].name]
+
+    def test_of_the_slower_of_two_has_what_both_published(self, workplace, clients):
+        """Who read the table before the other one published builds once more."""
+        publish(workplace, [ANA])
+        warehouse, artifacts = clients
+        reads = []
+
+        class Slow(Warehouse):
+            def batches(self, sql, parameters=None):
+                found = list(super().batches(sql, parameters))
+                reads.append(len(found))
+                if len(reads) == 1:
+                    publish(workplace, [BEN])
+                    index(clients, at=NOW + timedelta(seconds=1))
+                return iter(found)
+
+        slow = Slow.open(warehouse.settings)
+        made = index((slow, artifacts))
+        slow.close()
+        newest = Index(artifacts.read(made.name).data)
+
+        assert len(reads) == 2
+        assert newest.find("ana.1")
+        assert newest.find(BEN["user_id"])
+        assert index_writer.find_pointer(artifacts, USE_CASE)[0].newest == made
+        assert len(files(artifacts)) == 2
+
+    def test_takes_another_key_when_two_users_collide(self, workplace, clients):
+        """The rows are read again under another key, and nobody's answer is wrong."""
+        publish(workplace, [ANA])
+        warehouse, artifacts = clients
+        keys = []
+
+        class Colliding(Warehouse):
+            def batches(self, sql, parameters=None):
+                found = list(super().batches(sql, parameters))
+                keys.append(found)
+                return iter(found * (2 if len(keys) == 1 else 1))
+
+        colliding = Colliding.open(warehouse.settings)
+        made = index((colliding, artifacts))
+        colliding.close()
+
+        assert len(keys) == 2
+        assert Index(artifacts.read(made.name).data).find("ana.1")
+        assert files(artifacts) == [made.name]
+
+    def test_refuses_a_table_that_has_a_user_twice(self, workplace, clients):
+        """No key helps; the pointer stays as it was, and no file is left."""
+        publish(workplace, [ANA])
+        before = index(clients)
+        publish(workplace, [ANA])
+
+        with pytest.raises(SchemaError, match="twice"):
+            index(clients, at=NOW + timedelta(days=1))
+        assert files(clients[1]) == [before.name]
+        assert index_writer.find_pointer(clients[1], USE_CASE)[0].newest == before
+
+    def test_replaces_a_pointer_that_is_damaged(self, workplace, clients):
+        """It names nothing, so nothing is lost."""
+        publish(workplace, [ANA])
+        artifacts = clients[1]
+        artifacts.create(pointer_name(USE_CASE), b"{")
+        made = index(clients)
+        stored = artifacts.read(pointer_name(USE_CASE))
+
+        assert IndexPointer.parse(stored, USE_CASE).newest == made
+
+
+@pytest.mark.long
+class TestPredictions:
+    def test_publish_the_index_of_the_table(self, enthroned):
+        """After the transaction; a second run has the same answers, and the run says
+        how many users."""
+        first = enthroned.run("predictions", TRAINED)
+        answers = [as_rows(enthroned)]
+        again = enthroned.run("predictions", TRAINED)
+        answers.append(as_rows(enthroned))
+
+        rows = enthroned.rows(
+            "SELECT * FROM ma_predictions_table WHERE use_case = 'ga4_purchase'"
+        )
+        expected = {
+            row["user_id"]: (
+                row["probability"],
+                row["percentile"],
+                (row["as_of"], row["model_version"]),
+            )
+            for row in rows
+        }
+        assert first["index_users"] == again["index_users"] == len(rows) == 160
+        assert answers == [expected] * 2
+        assert enthroned.registry.artifacts.find(published.OBJECT) is not None
+
+    def test_say_that_the_index_was_not_published(self, enthroned):
+        """Predictions are, the index of before stays, and a retry heals."""
+        enthroned.run("predictions", TRAINED)
+        before = index_writer.find_pointer(enthroned.registry.artifacts, USE_CASE)
+        row = {"user_id": "twice", "probability": 0.5, "percentile": 1}
+        row |= {"prediction_date": str(TRAINED), "model_version": 0}
+        publish(enthroned.workplace, [row, row])
+        answer = enthroned.post("predictions", {"as_of": LATER, "force": True})
+        rows = enthroned.rows("SELECT MAX(as_of) AS day FROM ma_predictions_table")
+
+        assert answer.status_code == 409
+        assert "predictions were published" in answer.json["message"]
+        assert rows == [{"day": LATER}]
+        assert before == index_writer.find_pointer(
+            enthroned.registry.artifacts, USE_CASE
+        )
+
+        enthroned.warehouse.execute(
+            "DELETE FROM ma_predictions_table "
+            "WHERE user_id = 'twice' AND as_of > '2000-01-01'"
+        )
+        enthroned.run("predictions", LATER, force=True)
+        assert index_writer.find_pointer(enthroned.registry.artifacts, USE_CASE) != (
+            before
+        )
+
+    def test_withdraw_the_index_where_lookups_read_the_table(self, enthroned):
+        """It would be older than the table from then on."""
+        enthroned.run("predictions", TRAINED)
+        other = enthroned.with_settings(PROPENSITY_LOOKUP_SOURCE="bigquery")
+        answer = other.run("predictions", TRAINED)
+
+        assert answer["index_users"] is None
+        assert enthroned.registry.artifacts.find(pointer_name(USE_CASE)) is None
+
+
+def as_rows(place) -> dict[str, object]:
+    """What the index of a place answers for all users of its table."""
+    artifacts = place.registry.artifacts
+    pointer, _ = index_writer.find_pointer(artifacts, USE_CASE)
+    newest = Index(artifacts.read(pointer.newest.name).data)
+    rows = place.rows("SELECT user_id FROM ma_predictions_table")
+    assert len(newest) == pointer.newest.users == len(rows)
+    return {row["user_id"]: newest.find(row["user_id"]) for row in rows}
+
+
+@pytest.fixture(scope="module")
+def site(emulators):
+    """Tables and a bucket with versioning, and a key of the list."""
+    extra = {"PROPENSITY_SUPPRESSION_KEY": KEY, "PROPENSITY_SUPPRESSION_TTL_S": "1"}
+    with new_site(emulators, **extra, **FAST) as made:
+        for table in tables.TABLES:
+            made.warehouse.create(table)
+        with made.workplace.storage.client() as client:
+            bucket = client.bucket(made.workplace.bucket)
+            bucket.versioning_enabled = True
+            bucket.patch()
+        yield made
+
+
+class TestForgottenUsers:
+    def test_get_no_answer_and_are_in_no_generation(self, site: Site, tmp_path):
+        """The list applies at once though the index has them; then it is built anew.
+        Others go on to be answered, and no query is sent for any of it."""
+        publish(site.workplace, [ANA, ANA | {"user_id": "kept"}])
+        with entered(site.environment):
+            artifacts = Artifacts.open(site.settings)
+        clients = site.warehouse, artifacts
+        published.publish(*clients)
+        for day in range(2):
+            index(clients, at=NOW + timedelta(days=day))
+        with Instance("get_proba", site.environment, tmp_path) as instance:
+            asked = {"user_id": "ana.1", "use_case": USE_CASE}
+
+            def status() -> int:
+                return requests.get(instance.url, asked, timeout=60).status_code
+
+            first = status()
+            # On the list alone: every generation still has the user.
+            suppress(site, "ana.1")
+            published.publish(*clients)
+            eventually(lambda: status() == 404, "the list applies")
+            with_user = [
+                name
+                for name in files(artifacts)
+                if Index(artifacts.read(name).data).find("ana.1")
+            ]
+            with entered(site.environment):
+                report = forget_user.forget(
+                    site.settings, Request(user_ids=("ana.1",), is_quiet=True)
+                )
+            kept = requests.get(
+                instance.url, asked | {"user_id": "kept"}, timeout=60
+            ).json()
+            log = instance.lines()
+        left = [
+            Index(artifacts.read_generation(entry))
+            for entry in artifacts.generations(INDEXES)
+            if entry.name.endswith(ENDING)
+        ]
+        places = {place.name: (place.before, place.after) for place in report.places}
+
+        assert first == 200
+        assert len(with_user) == 2
+        assert places[folder_of(USE_CASE)] == (2, 0)
+        assert report.left == 0
+        assert [(one.find("ana.1"), len(one)) for one in left] == [(None, 1)]
+        assert kept["probability"] == ANA["probability"]
+        assert not [line for line in log if line["message"] == "read predictions"]
+        artifacts.close()
+
+    def test_may_come_back(self, site: Site):
+        """--allow-again publishes the list, too."""
+        with entered(site.environment):
+            artifacts = Artifacts.open(site.settings)
+            forget_user.allow_again(site.settings, ["ana.1"], use_case="")
+        data = json.loads(artifacts.read(published.OBJECT).data)
+        artifacts.close()
+
+        assert data == {"users": []}
+
+    def test_stay_away_if_two_write_the_list_at_once(self, site: Site):
+        """The one that has read the table before cannot bring the old list back."""
+        with entered(site.environment):
+            artifacts = Artifacts.open(site.settings)
+        suppress(site, "first")
+        reads = []
+
+        class Slow:
+            settings = site.settings
+
+            def listed(self, *arguments):
+                rows = site.warehouse.listed(*arguments)
+                reads.append(len(rows))
+                if len(reads) == 1:
+                    suppress(site, "second")
+                    writing = threading.Thread(
+                        target=published.publish, args=(site.warehouse, artifacts)
+                    )
+                    writing.start()
+                    writing.join()
+                return rows
+
+        published.publish(Slow(), artifacts)
+        data = json.loads(artifacts.read(published.OBJECT).data)
+        artifacts.close()
+
+        assert reads == [1, 2]
+        assert len(data["users"]) == 2

@@ -1,0 +1,447 @@
+"""
+Lookups of an index, specified: both sources answer alike, and trouble is survived.
+
+Files and pointers are in the Cloud Storage emulator. ``Table`` stands for BigQuery and
+counts its reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, timedelta
+from functools import partial
+
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
+
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.objects import Objects
+from propensity.index.layout import Head
+from propensity.online import indexed
+from propensity.online.indexed import Indexes
+from propensity.online.lookup import CONCURRENT_QUERIES, Lookups
+from propensity.online.question import Question
+from propensity.online.sources import Prediction, Reading
+from propensity.registry.prediction_index import (
+    IndexFile,
+    IndexPointer,
+    folder_of,
+    pointer_name,
+)
+from propensity.settings import Settings
+from tests.clocks import ManualClock
+from tests.propensity.index.test_index import DAY, IDS, ROWS, batch, built, many
+from tests.proxy import Proxy
+
+TODAY = DAY + timedelta(days=1)
+ANA = {"ana": (0.8125, 99, DAY, 2)}
+# Any pointer of any age is looked at before each answer.
+AT_ONCE = {"lookup_ttl_s": 0}
+
+
+class Table:
+    """The predictions table, in memory."""
+
+    def __init__(self, rows=()) -> None:
+        self.rows = dict(rows)
+        self.reads: list[list[str]] = []
+
+    def read(self, use_case: str, user_ids: Sequence[str]) -> Reading:
+        self.reads.append(list(user_ids))
+        found = [(user, self.rows[user]) for user in user_ids if user in self.rows]
+        return Reading(
+            [
+                Prediction(user, probability, as_of, percentile, version)
+                for user, (probability, percentile, as_of, version) in found
+            ]
+        )
+
+
+@pytest.fixture
+def artifacts(environment):
+    """The bucket of one test alone."""
+    opened = Artifacts.open(Settings.from_environment())
+    yield opened
+    opened.close()
+
+
+def publish(artifacts: Artifacts, rows, *, use_case: str = "c") -> IndexFile:
+    """Write an index and point to it, as 01-Predictions does."""
+    data = built(batch(rows), key=uuid.uuid4().bytes)
+    head = Head.parse(data)
+    file = IndexFile(
+        name=f"{folder_of(use_case)}{uuid.uuid4().hex}.index",
+        size=len(data),
+        head_bytes=head.offsets[0],
+        sha256=hashlib.sha256(data).hexdigest(),
+        users=len(rows),
+        published_at="2026-03-02",
+    )
+    artifacts.create(file.name, data)
+    point(artifacts, IndexPointer(newest=file, previous=None).encoded(), use_case)
+    return file
+
+
+def point(artifacts: Artifacts, content: bytes, use_case: str = "c") -> None:
+    stored = artifacts.find(pointer_name(use_case))
+    artifacts.replace(
+        pointer_name(use_case), content, generation=stored.generation if stored else 0
+    )
+
+
+def overwrite(artifacts: Artifacts, name: str, data: bytes) -> None:
+    artifacts.delete(name)
+    artifacts.create(name, data)
+
+
+def lookups_of(table: Table, *, clock=None, with_index: bool = True, **changed):
+    """Lookups as the function opens them, but for the table."""
+    settings = Settings.from_environment()
+    values = {"lookup_timeout_s": 8, "suppression_ttl_s": 1, **changed}
+    settings = Settings(**{**vars(settings), **values})
+    clock = clock or ManualClock()
+    indexes = Indexes(
+        Objects.open(settings), settings, instead=table, clock=clock.monotonic
+    )
+    return Lookups(
+        table,
+        settings,
+        indexes=indexes if with_index else None,
+        threads=ThreadPoolExecutor(CONCURRENT_QUERIES),
+        clock=clock,
+    )
+
+
+async def body(lookups: Lookups, *user_ids: str, is_single: bool = False) -> bytes:
+    """The answer of a question, as it is sent."""
+    question = Question(list(user_ids), "c", is_single)
+    answer = await lookups.answer(question, today=TODAY)
+    return b"%d %s" % (answer.status_code, answer.body)
+
+
+async def every_body(lookups: Lookups, user_ids: Sequence[str]) -> list[bytes]:
+    """Answers of all users together, and of some alone."""
+    alone = [await body(lookups, user, is_single=True) for user in user_ids[:5]]
+    return [await body(lookups, *user_ids), *alone]
+
+
+def lines(capfd) -> list[dict]:
+    """The lines of the log since last asked."""
+    return [json.loads(one) for one in capfd.readouterr().out.splitlines()]
+
+
+class TestSources:
+    # The fixture is one bucket for all examples: each publishes over the last.
+    @limits(
+        max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(
+        before=ROWS,
+        after=ROWS,
+        others=st.lists(IDS, min_size=1),
+        is_whole=st.booleans(),
+    )
+    def test_answer_alike_before_during_and_after_a_switch(
+        self, artifacts, before, after, others, is_whole
+    ):
+        """Byte for byte, for any ids; in a switch each answer is of one publication."""
+        users = sorted({*before, *after, *others})
+        fit = {"lookup_index_bytes": 0 if is_whole else 1}
+        open_table = partial(lookups_of, with_index=False, **AT_ONCE)
+
+        async def scenario() -> None:
+            unread = Table()
+            by_index = lookups_of(unread, **AT_ONCE, **fit)
+            of_before = await every_body(open_table(Table(before)), users)
+            of_after = await every_body(open_table(Table(after)), users)
+            publish(artifacts, before)
+
+            assert await every_body(by_index, users) == of_before
+
+            switching = asyncio.to_thread(publish, artifacts, after)
+            meanwhile = [every_body(by_index, users) for _ in range(3)]
+            _, *answers = await asyncio.gather(switching, *meanwhile)
+
+            for every in answers:
+                for answer, *possible in zip(every, of_before, of_after, strict=True):
+                    assert answer in possible
+            assert await every_body(by_index, users) == of_after
+            assert unread.reads == []
+
+        asyncio.run(scenario())
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("is_whole", [True, False])
+    def test_answer_alike_under_two_hundred_switches(
+        self, artifacts, is_whole, record_property
+    ):
+        """A thousand users, looked up while one publication follows another."""
+        states = [
+            {name: (number / 200, *row[1:]) for name, row in many(1_000).items()}
+            for number in range(200)
+        ]
+        users = list(states[0])
+        fit = {"lookup_index_bytes": 0 if is_whole else 1}
+
+        async def scenario() -> int:
+            table = Table()
+            by_index = lookups_of(table, **AT_ONCE, **fit)
+            open_table = partial(lookups_of, with_index=False, **AT_ONCE)
+            possible = {await body(open_table(Table(rows)), *users) for rows in states}
+            publish(artifacts, states[0])
+            is_over, answers = asyncio.Event(), []
+
+            async def ask() -> None:
+                while not is_over.is_set():
+                    answers.append(await body(by_index, *users))
+
+            asking = [asyncio.create_task(ask()) for _ in range(4)]
+            for rows in states[1:]:
+                await asyncio.to_thread(publish, artifacts, rows)
+            is_over.set()
+            await asyncio.gather(*asking)
+
+            assert table.reads == []
+            assert {*answers} <= possible
+            return len(answers)
+
+        record_property("answers", asyncio.run(scenario()))
+
+
+class TestIndexes:
+    def test_answer_without_a_read_of_the_table(self, artifacts, capfd):
+        """Known users and unknown ones; one line says what was loaded, none who was
+        looked up."""
+        publish(artifacts, ANA)
+        table = Table()
+
+        async def scenario() -> None:
+            lookups = lookups_of(table)
+            for _ in range(3):
+                assert b'"probability":0.8125' in await body(
+                    lookups, "ana", is_single=True
+                )
+                assert (await body(lookups, "ben", is_single=True)).startswith(b"404")
+
+        asyncio.run(scenario())
+        [line] = lines(capfd)
+        assert table.reads == []
+        assert (line["outcome"], line["rows_out"], line["use_case"]) == (
+            *("loaded", 1, "c"),
+        )
+
+    def test_are_loaded_once_for_all_who_wait(self, artifacts, environment):
+        """Single flight: a hundred first lookups read pointer and file once."""
+        file = publish(artifacts, ANA)
+        with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
+
+            async def scenario() -> None:
+                lookups = lookups_of(Table(), storage_endpoint=proxy.url)
+                await asyncio.gather(*[body(lookups, "ana") for _ in range(100)])
+
+            asyncio.run(scenario())
+            reads = [asked.path for asked in proxy.asked]
+        assert len([path for path in reads if file.name.split("/")[2] in path]) == 1
+        assert len(reads) == 2
+
+    def test_follow_the_pointer_behind_the_answers(self, artifacts):
+        """An answer of memory starts the look, and does not wait for it."""
+        publish(artifacts, ANA)
+
+        async def scenario() -> None:
+            clock, table = ManualClock(), Table()
+            lookups = lookups_of(table, clock=clock)
+            assert b"0.8125" in await body(lookups, "ana")
+            publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
+            assert b"0.8125" in await body(lookups, "ana")
+            clock.advance(indexed.LOOK_S)
+            assert b"0.8125" in await body(lookups, "ana")
+            async with asyncio.timeout(30):
+                while b"0.25" not in await body(lookups, "ana"):
+                    await asyncio.sleep(0.01)
+            assert table.reads == []
+
+        asyncio.run(scenario())
+
+    def test_do_not_answer_older_than_answers_may_be(self, artifacts):
+        """After a long pause the first lookup waits for the pointer."""
+        publish(artifacts, ANA)
+
+        async def scenario() -> None:
+            clock = ManualClock()
+            lookups = lookups_of(Table(), clock=clock, lookup_ttl_s=300)
+            await body(lookups, "ana")
+            publish(artifacts, {"ana": (0.25, 1, DAY, 3)})
+            clock.advance(311)
+            assert b"0.25" in await body(lookups, "ana")
+
+        asyncio.run(scenario())
+
+    @pytest.mark.parametrize(("limit", "ranges"), [(0, 1), (1, 3)])
+    def test_read_two_ranges_at_most_where_the_file_does_not_fit(
+        self, artifacts, environment, limit, ranges
+    ):
+        """The head once, and then one block for each lookup; the whole file else."""
+        file = publish(artifacts, many(2_000))
+        with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
+
+            async def scenario() -> None:
+                lookups = lookups_of(
+                    Table(), lookup_index_bytes=limit, storage_endpoint=proxy.url
+                )
+                for user in ("user.7", "user.8"):
+                    assert (await body(lookups, user, is_single=True))[:3] == b"200"
+
+            asyncio.run(scenario())
+            paths = [asked.path for asked in proxy.asked]
+        assert sum(file.name.split("/")[2] in path for path in paths) == ranges
+
+
+def missing_pointer(artifacts, file):
+    artifacts.delete(pointer_name("c"))
+
+
+def broken_pointer(artifacts, file):
+    point(artifacts, b'{"newest": 3}')
+
+
+def no_pointer(artifacts, file):
+    point(artifacts, b"\xff")
+
+
+def missing_file(artifacts, file):
+    artifacts.delete(file.name)
+
+
+def cut_file(artifacts, file):
+    overwrite(artifacts, file.name, artifacts.read(file.name).data[:-8])
+
+
+def changed_file(artifacts, file):
+    data = bytearray(artifacts.read(file.name).data)
+    data[-9] ^= 1
+    overwrite(artifacts, file.name, bytes(data))
+
+
+TROUBLES = [
+    *(missing_pointer, broken_pointer, no_pointer),
+    *(missing_file, cut_file, changed_file),
+]
+
+
+class TestTrouble:
+    @pytest.mark.parametrize("limit", [0, 1], ids=["whole", "blocks"])
+    @pytest.mark.parametrize("trouble", TROUBLES, ids=lambda one: one.__name__)
+    def test_leads_to_the_table_is_logged_and_heals(
+        self, artifacts, trouble, limit, capfd
+    ):
+        """The table's answer, a warning, and after the next publication the index."""
+        trouble(artifacts, publish(artifacts, ANA))
+        table = Table({"ana": (0.75, 90, DAY, 2)})
+
+        async def scenario() -> None:
+            lookups = lookups_of(table, lookup_index_bytes=limit, **AT_ONCE)
+            assert b'"probability":0.75' in await body(lookups, "ana", is_single=True)
+            assert table.reads == [["ana"]]
+            warnings = [one for one in lines(capfd) if one["severity"] == "WARNING"]
+            assert {one["outcome"] for one in warnings} == {"no_index"}
+            publish(artifacts, ANA)
+            assert b'"probability":0.8125' in await body(lookups, "ana", is_single=True)
+            assert table.reads == [["ana"]]
+
+        asyncio.run(scenario())
+
+    def test_that_lasts_is_logged_once(self, artifacts, capfd):
+        """A use case without an index is not a line for every look."""
+
+        async def scenario() -> None:
+            clock = ManualClock()
+            lookups = lookups_of(Table(ANA), clock=clock)
+            for _ in range(5):
+                await body(lookups, "ana", is_single=True)
+                clock.advance(1_000)
+
+        asyncio.run(scenario())
+        outcomes = [line["outcome"] for line in lines(capfd)]
+        assert outcomes.count("no_index") == 1
+
+    def test_of_a_file_is_not_read_again_at_every_look(self, artifacts, environment):
+        """A large file that is damaged would be loaded all the time."""
+        file = publish(artifacts, ANA)
+        changed_file(artifacts, file)
+        with Proxy(environment["STORAGE_EMULATOR_HOST"]) as proxy:
+
+            async def scenario() -> None:
+                clock = ManualClock()
+                lookups = lookups_of(
+                    Table(ANA), clock=clock, storage_endpoint=proxy.url
+                )
+                for _ in range(4):
+                    await body(lookups, "ana", is_single=True)
+                    clock.advance(indexed.LOOK_S)
+                    await asyncio.sleep(0.1)
+
+            asyncio.run(scenario())
+            paths = [asked.path for asked in proxy.asked]
+        assert sum(file.name.split("/")[2] in path for path in paths) == 1
+
+    def test_of_the_service_leaves_the_index_that_is_there(
+        self, artifacts, environment
+    ):
+        """For as long as answers may be old; then the table is read."""
+        publish(artifacts, ANA)
+        is_down = False
+        with Proxy(
+            environment["STORAGE_EMULATOR_HOST"], lambda _: 503 if is_down else None
+        ) as proxy:
+
+            async def scenario() -> None:
+                nonlocal is_down
+                clock, table = ManualClock(), Table({"ana": (0.75, 90, DAY, 2)})
+                lookups = lookups_of(table, clock=clock, storage_endpoint=proxy.url)
+                assert b"0.8125" in await body(lookups, "ana")
+                is_down = True
+                for _ in range(3):
+                    clock.advance(90)
+                    assert b"0.8125" in await body(lookups, "ana")
+                assert table.reads == []
+                clock.advance(1_000)
+                assert b"0.75" in await body(lookups, "ana")
+
+            asyncio.run(scenario())
+
+    def test_of_guessed_use_cases_takes_no_memory(self, artifacts):
+        """Beyond some names the table is asked, as it knows them no more."""
+
+        async def scenario() -> None:
+            lookups = lookups_of(Table())
+            for number in range(indexed.MAXIMUM_USE_CASES + 9):
+                question = Question(["u"], f"guess_{number}", True)
+                answer = await lookups.answer(question, today=TODAY)
+                assert answer.status_code == 404
+            assert len(lookups._indexes._by_use_case) == indexed.MAXIMUM_USE_CASES
+
+        asyncio.run(scenario())
+
+
+def test_dates_are_those_of_the_table(artifacts):
+    """As-of dates come back as dates, of which staleness is told."""
+    old = TODAY - timedelta(days=30)
+    publish(artifacts, {"ana": (0.5, None, old, 1), "ben": (0.5, 1, TODAY, 1)})
+
+    async def scenario() -> None:
+        lookups = lookups_of(Table())
+        text = (await body(lookups, "ana", "ben"))[4:]
+        first, second = json.loads(text)["predictions"]
+        assert (first["stale"], second["stale"]) == (True, False)
+        assert date.fromisoformat(first["prediction_date"]) == old
+        assert first["percentile"] is None
+
+    asyncio.run(scenario())
