@@ -239,13 +239,15 @@ def _scheduled(target: str) -> Schema:
         "model_evaluation": "Evaluation",
         "compact_features": "Compaction",
     }[target]
+    # Only this one can be asked for all days of the export.
+    asked = "PredictionRun" if target == "predictions" else "Run"
     return {
         "operationId": target,
         "summary": TITLES[target],
         **_limit(target),
         "requestBody": {
             "required": False,
-            "content": {JSON: {"schema": _ref("Run")}},
+            "content": {JSON: {"schema": _ref(asked)}},
         },
         "responses": {
             "200": _json("Done, now or before", _ref(answer)),
@@ -490,30 +492,35 @@ def _of_runs() -> Schema:
         "score_shift": {"type": ["number", "null"]},
         "evaluation_missing": _FLAG,
     }
+    run: Schema = {
+        "use_case": {
+            "enum": usecases.names(),
+            "description": "PROPENSITY_USE_CASE without it",
+        },
+        "as_of": {
+            **_DATE,
+            "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+            "description": "UTC, from 1971 to today; today without it",
+        },
+        "force": {"type": "boolean", "default": False},
+    }
+    full: Schema = {
+        "type": "boolean",
+        "default": False,
+        "description": "Sum up all days of the export anew",
+    }
     # Of a use case whose rows are events.
     of_events: Schema = {"is_warm": _FLAG, "alerts": {}, "cost": {}, "outcomes": {}}
     return {
-        "Run": _object(
-            {
-                "use_case": {
-                    "enum": usecases.names(),
-                    "description": "PROPENSITY_USE_CASE without it",
-                },
-                "as_of": {
-                    **_DATE,
-                    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
-                    "description": "UTC, from 1971 to today; today without it",
-                },
-                "force": {"type": "boolean", "default": False},
-            },
-            required=(),
-        ),
+        "Run": _object(run, required=()),
+        "PredictionRun": _object({**run, "full": full}, required=()),
         "Training": _object(
             {**around, **training, **of_events, **of_export},
             required=[*around, *training],
         ),
         "Publication": _object(
-            {**around, **publication, **of_export}, required=[*around, *publication]
+            {**around, **publication, **of_export, "export_days_read": _WHOLE},
+            required=[*around, *publication],
         ),
         "Evaluation": _object(
             {

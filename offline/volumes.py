@@ -65,8 +65,8 @@ MEMORY = timedelta(days=28)
 AT_ONCE = 7
 MONTH = 31
 
-# Days of the export that a weekly run of 01 finds changed: those of the week, three that
-# Analytics has written anew, and today's, which is streaming.
+# Days of the export that a weekly run of 01 finds changed: those of the week, three
+# that Analytics has written anew, and today's, which is streaming.
 CHANGED_DAYS = 7 + 3 + 1
 # Events of a user on a day with any; taken, not measured.
 EVENTS_A_USER_DAY = 10
