@@ -109,8 +109,9 @@ class Warehouse(Definitions):
                 ),
                 max_stream_count=1,
             )
+            client: Any = self._read_client
             for stream in session.streams:
-                reader = self._read_client.read_rows(stream.name)
+                reader = client.read_rows(stream.name)
                 for page in reader.rows(session).pages:
                     yield page.to_arrow()
 

@@ -1,4 +1,4 @@
--- Part of a query: user-day sums of the GA4 export as they are kept.
+-- Part of a query: one row per day of the GA4 export, user and UTC day, as it is kept.
 -- Parameters: @use_case STRING; @first_shard and @last_shard DATE, days of the export.
 -- Source: export_user_days.
 SELECT
