@@ -82,6 +82,14 @@ class Report:
     weeks: list[Week] = field(default_factory=list)
 
     @property
+    def estimate(self) -> str:
+        """Return in words what the query may read."""
+        return (
+            f"One query of {self.bytes_estimated / GIB:,.3g} GiB at most, of "
+            f"{self.maximum_bytes / GIB:,.3g} that are allowed."
+        )
+
+    @property
     def failed(self) -> int:
         """Return the number of weeks that were not published."""
         return sum(bool(week.error) for week in self.weeks)
@@ -94,15 +102,8 @@ class Report:
         end = f"{self.bytes_billed / GIB:,.3g} GiB were billed."
         if self.is_dry:
             end = "Nothing was read or written."
-        return "\n".join(
-            [
-                f"{self.use_case}, {len(self.weeks)} as-of dates: one query of "
-                f"{self.bytes_estimated / GIB:,.3g} GiB at most, of "
-                f"{self.maximum_bytes / GIB:,.3g} allowed",
-                *map(str, self.weeks),
-                end,
-            ]
-        )
+        of = f"{self.use_case}, {len(self.weeks)} as-of dates"
+        return "\n".join([of, self.estimate, *map(str, self.weeks), end])
 
 
 def run(request: Request) -> Report:
@@ -137,6 +138,8 @@ def run(request: Request) -> Report:
         if request.is_dry:
             report.weeks = [Week(as_of=as_of) for as_of in runs]
             return report
+        if not request.is_quiet:
+            print(report.estimate, file=sys.stderr)
         suppressed = suppression.read(warehouse)
         parts = warehouse.parts(sql, window, column="as_of")
         for as_of, one in tqdm(

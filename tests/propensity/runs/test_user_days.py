@@ -194,6 +194,7 @@ class TestFeatures:
         assert len(found) == 4
         assert days_read == 4
 
+    @pytest.mark.long
     def test_read_nothing_again_where_nothing_changed(self, site):
         """The second run of a date sums up no day."""
         site.incremental()
@@ -231,6 +232,7 @@ class TestFeatures:
         assert found == site.full()
         assert days_read == 10
 
+    @pytest.mark.long
     def test_are_summed_up_anew_in_another_month(self, site):
         """The first run of a month reads all days, and the second none."""
         site.incremental()
@@ -240,6 +242,7 @@ class TestFeatures:
 
         assert (first, second) == (10, 0)
 
+    @pytest.mark.long
     def test_of_an_earlier_date_do_not_see_what_came_then(self, site):
         """Sums of later days are there, and outside of the window."""
         site.incremental()
@@ -247,6 +250,7 @@ class TestFeatures:
 
         assert found == site.full(AS_OF - 3 * DAY)
 
+    @pytest.mark.long
     def test_of_a_property_far_from_utc_are_the_same(self, make_site):
         """A UTC day is in the tables of two local days, of which one is new."""
         since = AS_OF - 4 * DAY
@@ -289,6 +293,7 @@ class TestDefinition:
         assert set(before) == {"allows", "denies"}
         assert (set(after), days_read) == ({"allows"}, 1)
 
+    @pytest.mark.long
     def test_of_another_user_column_sums_up_anew(self, make_site):
         """Users by login are others than those by browser."""
         made = make_site([event("browser", AS_OF - DAY, user_id="login")])
@@ -325,6 +330,7 @@ class TestSuppressedUsers:
 
 
 class TestDeployments:
+    @pytest.mark.long
     def test_may_turn_it_off(self, make_site):
         """Then the export is read, and nothing is kept of it."""
         made = make_site(
@@ -344,6 +350,7 @@ class TestDeployments:
         assert (found, days_read) == (made.full(), None)
         assert "user-day sums not used" in capfd.readouterr().out
 
+    @pytest.mark.long
     def test_read_the_export_where_sums_would_expire_at_once(self, make_site):
         """BigQuery drops what is written to an expired partition: days that old are
         summed up by nobody."""
