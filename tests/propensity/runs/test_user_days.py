@@ -264,6 +264,7 @@ class TestFeatures:
 
 
 class TestIntraday:
+    @pytest.mark.long
     def test_days_are_replaced_by_their_daily_tables(self, site):
         """What streamed counts until the daily table is there, and then no more."""
         day = AS_OF - DAY
