@@ -80,11 +80,18 @@ class TestBackfill:
         assert {week["users"] for week in report["weeks"]} == {160}
 
     def test_takes_nobody_s_newer_row(self, runs, capfd):
-        """The past gets its history, and the present stays."""
+        """The past gets its history, and the present stays. A person is told the
+        estimate first, and sees a bar on a terminal alone."""
         before = state(runs)
-        filled(runs, capfd, until=TRAINED)
+        capfd.readouterr()
+        with entered(runs.environment):
+            code = main(["backfill", "--from", str(FIRST), "--to", str(TRAINED)])
+        told = capfd.readouterr()
 
-        assert state(runs) == before
+        assert (code, state(runs)) == (0, before)
+        assert "One query of" in told.err
+        assert "weeks:" not in told.err
+        assert f"{TRAINED}  160 users by version 0" in told.out
 
     def test_says_first_what_it_may_read(self, runs, capfd, monkeypatch):
         """A dry run names weeks and bytes; beyond the limit nothing begins."""
