@@ -10,7 +10,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
 ``models``      models and preprocessors: ``load-model``, ``ship-model``,
                 ``build-preprocessor``
 ``data``        data in and out: the loaders, ``replay``, ``forget``,
-                ``check-features``, ``reproduce``
+                ``check-features``, ``reproduce``, ``backfill``
 ``usecases``    ``new-usecase``, ``check-usecase``
 ``deployment``  a deployment as a whole: ``doctor``, ``cost``, ``stage``
 

@@ -42,6 +42,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         data.load_transactions,
         data.replay,
         data.check_features,
+        data.backfill,
         data.reproduce,
         data.forget,
     ),

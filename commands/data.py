@@ -133,6 +133,54 @@ def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool)
 
 
 @click.command
+@flags.use_case()
+@click.option(
+    "--from",
+    "since",
+    type=flags.DAY,
+    required=True,
+    help="First as-of date (YYYY-MM-DD, UTC); the others follow a horizon apart.",
+)
+@click.option(
+    "--to", "until", type=flags.DAY, required=True, help="No as-of date after it."
+)
+@click.option(
+    "--maximum-bytes",
+    type=flags.whole(1),
+    help="Refuse to begin where the query may read more "
+    "(default: PROPENSITY_MAXIMUM_BYTES_BILLED).",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Publish a week although scores jumped, and do not wait for the export.",
+)
+@flags.dry_run("Say which weeks, and what the query may read; read and write nothing.")
+@flags.as_json
+def backfill(*, as_json: bool, **chosen: Any) -> int:
+    """
+    Publish the predictions of past weeks.
+
+    One query computes the features of all weeks, and reads each day of the source once.
+    Each week is scored by the version that had been promoted by then, followed by the
+    season as it was known then, and published as 01-Predictions would: the rows of its
+    as-of date in ma_predictions_history are replaced, and ma_predictions_table keeps
+    the row of a user who has a newer one. It can be run again, and says first what the
+    query may read.
+
+    Fails where a week could not be published, as where its scores jumped; that week
+    stays as it was, and the others are published. Before the first promotion there is
+    no other model than today's champion: the answer says so. BigQuery keeps at most
+    10 GB of the features, compressed: beyond, choose fewer weeks at once.
+    """
+    from offline import backfill as program
+
+    report = program.run(program.Request(**chosen, is_quiet=as_json))
+    show(report, as_json=as_json)
+    return Exit.FAILED if report.failed else Exit.DONE
+
+
+@click.command
 @click.argument("user_ids", nargs=-1, required=True, metavar="USER_ID...")
 @flags.use_case(shown_default="all of them")
 @flags.dry_run("Search, and change nothing.")

@@ -226,13 +226,15 @@ def _scheduled(target: str) -> Schema:
         "model_evaluation": "Evaluation",
         "compact_features": "Compaction",
     }[target]
+    # Only this one can be asked for all days of the export.
+    asked = "PredictionRun" if target == "predictions" else "Run"
     return {
         "operationId": target,
         "summary": TITLES[target],
         **_limit(target),
         "requestBody": {
             "required": False,
-            "content": {JSON: {"schema": _ref("Run")}},
+            "content": {JSON: {"schema": _ref(asked)}},
         },
         "responses": {
             "200": _json("Done, now or before", _ref(answer)),

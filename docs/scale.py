@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from docs import growth
 from offline import limits, volumes
 from offline.cost import usage
 from offline.limits import Limit
@@ -123,6 +124,8 @@ def page() -> str:
             LIMITS,
             *_limits(),
             "",
+            *growth.lines(),
+            "",
             FIFTY.format(needed="\n".join(_needed(SIZES["outlook"]))),
             FEATURES.format(
                 days=SETTINGS.feature_retention_days,
@@ -208,6 +211,14 @@ def _all() -> Iterable[tuple[Reading, ...]]:
     players = [readings(size) for size in SIZES.values()]
     cards = [readings(replace(size, scores_users=False)) for size in SIZES.values()]
     yield from zip(*players, strict=True)
+    # What 01 runs where user-day sums are turned off, and training in any case.
+    off = replace(SETTINGS, incremental_features=False)
+    exported = [readings(size, off) for size in SIZES.values()]
+    for by_size in zip(*exported, strict=True):
+        if by_size[0].statement.name == "features" and by_size[0].parts[0].table == (
+            volumes.EXPORT
+        ):
+            yield by_size
     for by_size in zip(*cards, strict=True):
         if by_size[0].statement.use_case == "card_fraud":
             yield by_size

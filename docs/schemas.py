@@ -83,6 +83,12 @@ class Run(Closed, kw_only=True):
     force: bool = False
 
 
+class PredictionRun(Run, kw_only=True):
+    full: Annotated[bool, Meta(description="Sum up all days of the export anew")] = (
+        False
+    )
+
+
 class Ran(Closed, kw_only=True):
     use_case: str
     as_of: date
@@ -124,6 +130,7 @@ class Publication(OfExport, kw_only=True):
     score_shift: float | None
     evaluation_missing: bool
     index_users: Count | None
+    export_days_read: int | UnsetType = UNSET
 
 
 class Compaction(Ran, kw_only=True):
@@ -370,7 +377,7 @@ def schemas() -> Schema:
     """Return every schema, by its name."""
     layouts = [_features(usecases.load(name)) for name in usecases.names()]
     structs = [
-        Error, Run, Training, Publication, evaluation(), Compaction, Lookup, Prediction,
+        Error, Run, PredictionRun, Training, Publication, evaluation(), Compaction, Lookup, Prediction,
         UnpredictedUser, UnknownUser, Predictions, *layouts, Score, Scores,
         UnfeaturedUser, Push, CloudEvent, Taken,
     ]  # fmt: skip

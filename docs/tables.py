@@ -134,6 +134,13 @@ WRITTEN = {
         "and removes them.",
         "What a run that died has left expires.",
     ),
+    "export_user_days": (
+        "01-Predictions sums up the days of the export that are new or that Analytics "
+        "has written anew, and adds up the days of its lookback from here.",
+        "A day is replaced as a whole, by one statement; the row without a user says "
+        "of which table it is the sums, and by what they were made.",
+        "It expires after a lookback and four weeks. Training reads the export itself.",
+    ),
     "ma_preprocessors": (
         "`propensity build-preprocessor` appends a row for each upload.",
         "00-ModelTraining takes the newest, and unpickles it only if its bytes have "

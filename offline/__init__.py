@@ -10,6 +10,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``forget_user``         removes users, with the report of ``forget_report``
 ``forget_indexes``      removes them from prediction indexes
 ``reproduce``           computes a published probability again, from kept features
+``backfill``            publishes the predictions of past weeks by one query
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment
 ``cost``                a room: estimate the bill of a deployment

@@ -60,8 +60,16 @@ TIMES = {
 # Run only where something is odd: suppressed users, another champion meanwhile, a rerun
 # of a past week, users who are made anew.
 SELDOM = frozenset(
-    {"unscored_converters", "revise_verdict", "champion_as_of", "rebuild_users"}
+    {
+        "unscored_converters",
+        "revise_verdict",
+        "champion_as_of",
+        "rebuild_users",
+        "forget_user_days",
+    }
 )
+# Sums up the days that have changed and, in the first run of a month, all of them.
+SUMS = "sum_user_days"
 # Run where an instance loads a version, and not by request.
 BY_VERSION = "model_metadata"
 # A query an hour and instance, by PROPENSITY_POSTCODE_TTL_S.
@@ -133,10 +141,22 @@ def queries(function: str, size: Size) -> tuple[float, float]:
 def scans(size: Size, settings: Settings | None = None) -> Iterator[Scan]:
     """Yield every statement of a deployment of a size, as often as it runs."""
     settings = settings or Settings(project="p")
-    usual = replace(size, late_days=min(size.late_days, USUALLY_LATE_DAYS))
+    late = min(size.late_days, USUALLY_LATE_DAYS)
+    usual = replace(size, late_days=late, sums_all_days=False)
+    monthly = [
+        reading
+        for reading in readings(replace(usual, sums_all_days=True), settings)
+        if reading.statement.name == SUMS
+    ]
     for reading in readings(usual, settings):
         runs, daily, users = _runs(reading, size, settings)
-        if runs:
+        if runs and reading.statement.name == SUMS:
+            # The first of a month is the busiest day.
+            full = float(size.use_cases)
+            yield Scan(reading=reading, runs=runs - full, daily=0.0)
+            for one in monthly:
+                yield Scan(reading=one, runs=full, daily=daily)
+        elif runs:
             yield Scan(reading=reading, runs=runs, daily=daily, users=users)
 
 

@@ -65,6 +65,20 @@ MEMORY = timedelta(days=28)
 AT_ONCE = 7
 MONTH = 31
 
+# Days of the export that a weekly run of 01 finds changed: those of the week, three
+# that Analytics has written anew, and today's, which is streaming.
+CHANGED_DAYS = 7 + 3 + 1
+# Events of a user on a day with any; taken, not measured.
+EVENTS_A_USER_DAY = 10
+# Settings that decide which statement gives the features of a use case on the export.
+INCREMENTAL = {
+    "features": False,
+    "incremental_features": True,
+    "summed_days": True,
+    "sum_user_days": True,
+    "forget_user_days": True,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
@@ -84,6 +98,8 @@ class Size:
             users, and not by their own fields.
         lookups, scorings: Requests a month, of ``get_proba`` and of ``score``.
         lookups_a_query: Users that a lookup asks for.
+        sums_all_days: Whether a run of 01 sums up all days of the export that it needs,
+            as the first of a month does; otherwise those that have changed in a week.
     """
 
     users: int
@@ -97,6 +113,7 @@ class Size:
     lookups: int = 0
     scorings: int = 0
     lookups_a_query: int = 1
+    sums_all_days: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,12 +288,15 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         KEPT: size.days_kept,
         "one": 1,
         "features": shards(1),
+        "summed": shards(1) if size.sums_all_days else CHANGED_DAYS,
         "week_labels": shards(1, "label_"),
         "training_features": shards(settings.training_snapshots),
         "training_labels": shards(settings.training_snapshots, "label_"),
         "lookback": lookback,
         "in_force": lookback + 1,
         "catch_up": CATCH_UP.days + 1,
+        # Weeks of that time, each a partition.
+        "evaluated": CATCH_UP.days // 7 + 1,
         "remembered": (CATCH_UP + MEMORY).days + horizon.days + 1,
         # The watermark is of the run before, a day ago.
         "since_watermark": since(TODAY - timedelta(days=1)),
@@ -350,6 +370,9 @@ def _every(
 # By table: the rows of each partition in so many days.
 PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     EXPORT: _daily(lambda size: size.events_a_day),
+    "export_user_days": _daily(
+        lambda size: min(size.users, size.events_a_day / EVENTS_A_USER_DAY)
+    ),
     "ma_predictions_table": _predicted,
     "ma_predictions_history": _every(7, lambda size: size.users * size.use_cases),
     "ma_predictions_staging": _daily(lambda size: size.users * size.use_cases),
@@ -421,6 +444,28 @@ TEXTS = {
     "best_threshold_source": 13,
     "budget": 5,
     "postcode": 9,
+}
+# Of the sums of a user's day; a null has no bytes, and few days have a charge.
+USER_DAY = {
+    f"export_user_days.{name}": bytes_
+    for name, bytes_ in {
+        "user_id": EXPORTED["user_pseudo_id"],
+        "sessions": 13.0,
+        "visit": sum(
+            EXPORTED[name]
+            for name in (
+                "traffic_source.source",
+                "traffic_source.medium",
+                "device.category",
+                "device.operating_system",
+                "geo.country",
+            )
+        ),
+        "charges": 4.0,
+        "source": 0.0,
+        "definition": 0.0,
+        "summed_at": 0.0,
+    }.items()
 }
 # Of a registration, which one event in ten is taken to be.
 REGISTERED = {
@@ -510,6 +555,7 @@ def _of_size(size: Size) -> Mapping[str, float]:
         "stream_events.attributes": 0.0 if size.scores_users else FIELDS,
         "stream_features_daily.event_ids": TEXTS["event_id"] * tile,
         "inference_log.features": FIELDS,
+        **USER_DAY,
         "ma_model_evaluation.thresholds": _thresholds(size),
         "ma_model_evaluation_staging.thresholds": _thresholds(size),
         # One of the two.
@@ -534,7 +580,7 @@ def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
     kept = tables.retention(settings.retention_days)
     found = []
     for one in statements():
-        if not _is_run(one, size):
+        if not _is_run(one, size, settings):
             continue
         for function in one.functions:
             parts = tuple(
@@ -563,8 +609,11 @@ GROWING = frozenset(
 )
 
 
-def _is_run(one: Statement, size: Size) -> bool:
+def _is_run(one: Statement, size: Size, settings: Settings) -> bool:
     """Tell whether a deployment of a size runs a statement."""
+    if one.use_case == "ga4_purchase" and one.name in INCREMENTAL:
+        needed = INCREMENTAL[one.name] == settings.incremental_features
+        return needed and bool(size.events_a_day)
     streamed = size.stream_events_a_day or size.scorings
     by_use_case = {
         "ga4_purchase": size.events_a_day,

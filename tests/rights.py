@@ -247,6 +247,8 @@ def queries(calls: Iterable[Call]) -> Iterator[Mapping[str, Any]]:
     for call in calls:
         if call.api == BIGQUERY and call.method == "POST" and call.body:
             body = json.loads(call.body)
+            if body.get("configuration", {}).get("dryRun"):
+                continue  # bills nothing
             asked = body.get("configuration", body).get("query")
             if isinstance(asked, str):
                 yield body

@@ -28,7 +28,7 @@ from offline.limits import (
     scans,
 )
 from offline.volumes import Size, players, row_bytes
-from propensity import topics
+from propensity import tables, topics
 from propensity.settings import Settings
 
 ALERTS = Path(__file__).parents[2] / "deploy" / "terraform" / "watch" / "alerts"
@@ -141,6 +141,15 @@ def _stored(size: Size) -> Iterator[Line]:
                 amount=added * (kept - young) / GIB,
             )
     if size.events_a_day:
+        sums = tables.EXPORT_USER_DAYS
+        yield Line(
+            price="table_gib_month",
+            what="sums of users' days",
+            amount=sum(volumes.PARTITIONS[sums.name](size, sums.expiration_days))
+            * size.use_cases
+            * row_bytes(sums.name, (), size)
+            / GIB,
+        )
         rows = sum(volumes.PARTITIONS["ma_predictions_table"](size, kept))
         yield Line(
             price="table_gib_month",

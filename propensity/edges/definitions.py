@@ -136,6 +136,24 @@ class Definitions(BigQuery):
                 return 0
             return int(metadata.num_rows or 0)
 
+    def table_state(self, dataset: str, table: str) -> str | None:
+        """
+        Return a text that is another one once a table's rows have changed.
+
+        It bills nothing. None where nobody could tell: there is no such table, or rows
+        are being streamed into it, which does not count as a change until later.
+        """
+        with self._translated(dataset):
+            try:
+                metadata = self.client.get_table(
+                    f"{dataset}.{table}", retry=self._retry, timeout=self._request
+                )
+            except api.NotFound:
+                return None
+        if metadata.streaming_buffer is not None or metadata.modified is None:
+            return None
+        return f"{table} {metadata.modified.isoformat()} {metadata.num_rows}"
+
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""
         dataset = bigquery.Dataset(f"{self.settings.project}.{name}")

@@ -37,6 +37,10 @@ from propensity.models.shortcuts import Shortcut, probability_of
 # for a chunk of thirty features to stay in the cache.
 CHUNK_ROWS = 16_384
 
+# Rows that a product of matrices takes at once divide this. Those of a last and shorter
+# piece are summed up in another order, which shows in the last bit.
+WHOLE_ROWS = 64
+
 # The log-odds of a probability of 0 or 1 would be infinite.
 _NEVER = 1e-9
 
@@ -215,7 +219,7 @@ class Scorer:
                 for rows in self._chunks(batch):
                     if len(running) > self._threads:
                         running.popleft().result()
-                    encoded = self._encoder.encode(batch.slice(rows.start, len(rows)))
+                    encoded = self._encoder.encode(_whole(batch, rows))
                     out = scores[rows.start : rows.stop]
                     chunks.append(pool.submit(self._predict, encoded, out))
                     running.append(chunks[-1])
@@ -312,16 +316,31 @@ class Scorer:
         self._check(batch)
         scores = np.empty(batch.num_rows)
         for rows in self._chunks(batch):
-            chunk = batch.slice(rows.start, len(rows))
-            product = self._encoder.project(chunk, weights)[:, np.newaxis]
-            scores[rows.start : rows.stop] = self._model.predict_proba(product)[:, 1]
+            product = self._encoder.project(_whole(batch, rows), weights)[:, np.newaxis]
+            probability = self._model.predict_proba(product)[: len(rows), 1]
+            scores[rows.start : rows.stop] = probability
         return scores
 
     def _predict(self, encoded: Any, out: NDArray[np.float64]) -> None:
         if self._names is not None:
             # It was fitted on named columns, and warns without names.
             encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
-        out[:] = self._model.predict_proba(encoded)[:, 1]
+        out[:] = self._model.predict_proba(encoded)[: len(out), 1]
+
+
+def _whole(batch: pa.RecordBatch, rows: range) -> pa.RecordBatch:
+    """
+    Return a chunk of a batch, with its last row again until it is whole.
+
+    So that a row's probability depends neither on its place nor on the rows beside it:
+    a week that is scored again, in another order, has the same to the last bit.
+    """
+    chunk = batch.slice(rows.start, len(rows))
+    missing = -len(rows) % WHOLE_ROWS
+    if not missing:
+        return chunk
+    places = np.minimum(np.arange(len(rows) + missing), len(rows) - 1)
+    return chunk.take(pa.array(places))
 
 
 def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:

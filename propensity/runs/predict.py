@@ -23,9 +23,7 @@ from propensity.errors import (
     ScoreShift,
 )
 from propensity.learning import metrics, season
-from propensity.privacy import suppression
 from propensity.registry import feature_sets
-from propensity.runs.export import check_consent
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -75,7 +73,13 @@ def is_evaluated(run: Run) -> bool:
     return bool(row["evaluations"])
 
 
-def stage(run: Run, model: Serving, *, log_odds_shift: float | None) -> Staged:
+def stage(
+    run: Run,
+    model: Serving,
+    *,
+    features: Iterable[pa.RecordBatch],
+    log_odds_shift: float | None,
+) -> Staged:
     """
     Score every user of the lookback into the staging table, in bounded memory.
 
@@ -85,19 +89,13 @@ def stage(run: Run, model: Serving, *, log_odds_shift: float | None) -> Staged:
     Args:
         run: The run.
         model: Scores the users.
+        features: Of every user, as ``user_days.features`` gives them.
         log_odds_shift: The season's, to add to their log-odds; None for none.
 
     Raises:
         NotEnoughData: There is no user to score.
     """
-    check_consent(run)
-    suppressed = suppression.read(run.warehouse)
-    features = run.warehouse.batches(
-        run.use_case.statement("features"),
-        run.use_case.window(run.settings, [run.as_of]),
-    )
-    batches = (suppressed.without(batch, run.use_case.name) for batch in features)
-    parts, kept = feature_sets.in_parts(batches, rows=feature_sets.PART_ROWS), None
+    parts, kept = feature_sets.in_parts(features, rows=feature_sets.PART_ROWS), None
     if run.settings.feature_retention_days:
         kept = feature_sets.Writer(
             run.registry.artifacts,

@@ -76,7 +76,8 @@ class Run:
 
     If the export ends before the date of the request, the run ``is_cut_short`` and
     ``as_of`` is earlier than the request's. ``data_until`` is the day before which the
-    run reads the export. ``log_fields`` go into the log line: rows in and out, model
+    run reads the export. ``full`` demands that nothing summed up before is used.
+    ``log_fields`` go into the log line: rows in and out, model
     version.
     """
 
@@ -92,6 +93,7 @@ class Run:
     lease: Lease | None = None
     data_until: date | None = None
     is_cut_short: bool = False
+    full: bool = False
     log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
 
@@ -149,7 +151,13 @@ def edges() -> Edges:
 
 
 def run(
-    function: str, *, kind: str, once: bool, clock: Clock, scope: str | None = None
+    function: str,
+    *,
+    kind: str,
+    once: bool,
+    clock: Clock,
+    scope: str | None = None,
+    can_be_full: bool = False,
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
     """
     Turn the body of a run into an HTTP function.
@@ -163,6 +171,7 @@ def run(
         clock: The time for the run.
         scope: Folder of its lease, for a run about all use cases; None for the use
             case's.
+        can_be_full: Whether a request may have ``full``.
     """
 
     def decorate(body: Callable[[Run], Answer]) -> Callable[..., flask.Response]:
@@ -174,7 +183,14 @@ def run(
             headers: Mapping[str, str] = {}
             try:
                 answer = _do(
-                    request, body, line, kind=kind, once=once, clock=clock, scope=scope
+                    request,
+                    body,
+                    line,
+                    kind=kind,
+                    once=once,
+                    clock=clock,
+                    scope=scope,
+                    can_be_full=can_be_full,
                 )
                 line |= {"outcome": "ok", "status": 200}
                 line.setdefault("severity", "INFO")
@@ -206,11 +222,15 @@ def _do(
     once: bool,
     clock: Clock,
     scope: str | None,
+    can_be_full: bool,
 ) -> Answer:
     clients = edges()
     now = clock.now()
     parsed = parse(
-        request, default_use_case=clients.settings.use_case, today=now.date()
+        request,
+        default_use_case=clients.settings.use_case,
+        today=now.date(),
+        can_be_full=can_be_full,
     )
     use_case = usecases.load(parsed.use_case)
     line.update(use_case=use_case.name, as_of=parsed.as_of.isoformat())
@@ -221,6 +241,7 @@ def _do(
         use_case=use_case,
         as_of=parsed.as_of,
         force=parsed.force,
+        full=parsed.full,
         began_at=now,
         warehouse=clients.warehouse.for_run(),
         clock=clock,
@@ -275,9 +296,16 @@ class RunRequest:
     use_case: str
     as_of: date
     force: bool
+    full: bool = False
 
 
-def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunRequest:
+def parse(
+    request: flask.Request,
+    *,
+    default_use_case: str,
+    today: date,
+    can_be_full: bool = False,
+) -> RunRequest:
     """
     Read the request of a scheduled function.
 
@@ -286,6 +314,7 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
             (YYYY-MM-DD, from 1971 on) and ``force``.
         default_use_case: Where the request names none.
         today: UTC; the default of ``as_of``, which may not be later.
+        can_be_full: Whether ``full`` is a field.
 
     Raises:
         MethodNotAllowed, TooLarge, RequestError: As named.
@@ -300,7 +329,7 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
         raise RequestError(f"the body is not JSON: {error}", field="body") from error
     if not isinstance(body, dict):
         raise RequestError("the body must be a JSON object", field="body")
-    known = ("use_case", "as_of", "force")
+    known = ("use_case", "as_of", "force", *(["full"] if can_be_full else []))
     unknown = sorted(str(key)[:64] for key in set(body) - set(known))
     if unknown:
         raise RequestError(
@@ -310,11 +339,12 @@ def parse(request: flask.Request, *, default_use_case: str, today: date) -> RunR
     use_case = body.get("use_case", default_use_case)
     if not isinstance(use_case, str):
         raise RequestError("use_case must be a string", field="use_case")
-    force = body.get("force", False)
-    if not isinstance(force, bool):
-        raise RequestError("force must be true or false", field="force")
+    flags = {name: body.get(name, False) for name in ("force", "full")}
+    for name, value in flags.items():
+        if not isinstance(value, bool):
+            raise RequestError(f"{name} must be true or false", field=name)
     return RunRequest(
-        use_case=use_case, as_of=_as_of(body.get("as_of"), today), force=force
+        use_case=use_case, as_of=_as_of(body.get("as_of"), today), **flags
     )
 
 

@@ -42,10 +42,11 @@ WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "check-features", "doctor", "cost"),
     *("ship-model", "check-usecase", "reproduce"),
 }
+PERIOD = ("--from", "--to")
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions", "check-features"),
-    *("forget", "replay events", "doctor", "reproduce"),
+    *("forget", "replay events", "doctor", "reproduce", "backfill"),
 }
 
 
@@ -112,8 +113,8 @@ class TestFlags:
         kinds: dict[str, set[str]] = {}
         for command in LEAVES.values():
             for one in command.params:
-                # A file of one command, and the beginning of a period of another.
-                if isinstance(one, click.Option) and one.opts[0] != "--from":
+                # A file of one command, and periods: of days, or of moments.
+                if isinstance(one, click.Option) and one.opts[0] not in PERIOD:
                     kinds.setdefault(one.opts[0], set()).add(one.type.name)
 
         assert {name: found for name, found in kinds.items() if len(found) > 1} == {}

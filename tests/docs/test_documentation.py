@@ -550,7 +550,8 @@ class TestEndpoints:
         answered = text("01-Predictions/main.py").partition("return {")[2]
         made = re.findall(r'"(\w+)":', answered)
 
-        assert {*_example("predictions")} == {*made, *_AROUND, "data_until"}
+        of_export = {"data_until", "export_days_read"}
+        assert {*_example("predictions")} == {*made, *_AROUND, *of_export}
 
     def test_the_weeks_of_an_evaluation_have_the_columns_of_the_table(self):
         """Every key of the example's week is a column."""
@@ -620,7 +621,12 @@ class Curl:
 
 def _parsed(target: str, body: bytes) -> RunRequest:
     with flask.Flask(target).test_request_context("/", method="POST", data=body):
-        return parse(flask.request, default_use_case="ga4_purchase", today=TODAY)
+        return parse(
+            flask.request,
+            default_use_case="ga4_purchase",
+            today=TODAY,
+            can_be_full=target == "predictions",
+        )
 
 
 def _question(curl: Curl) -> Question:

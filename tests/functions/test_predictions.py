@@ -224,6 +224,33 @@ class TestPublishing:
         assert state(published) == before
 
 
+class TestUserDays:
+    def test_give_the_tables_of_the_export(self, new_place, enthrone):
+        """A run reads the days of the export that are new, all of them if asked, and
+        publishes what it would without sums."""
+        kept = {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
+        place = enthrone(new_place(**kept))
+        first = place.run("predictions", TRAINED, full=True)
+        next_ = place.run("predictions", LATER)
+        incremental = state(place)
+        off = place.with_settings(PROPENSITY_INCREMENTAL_FEATURES="false")
+        export = off.run("predictions", LATER)
+
+        # Events are on Wednesdays alone, of which nine are in 62 days.
+        assert first["export_days_read"] == 9
+        assert next_["export_days_read"] == 1
+        assert "export_days_read" not in export
+        assert state(place) == incremental
+
+    def test_are_asked_for_by_a_flag(self, published):
+        """What is no flag names the field; other functions have none."""
+        wrong = published.post("predictions", {"full": "yes"})
+        other = published.post("model_evaluation", {"full": True})
+
+        assert (wrong.status_code, wrong.json["field"]) == (400, "full")
+        assert (other.status_code, other.json["field"]) == (400, "full")
+
+
 class TestReruns:
     def test_take_the_model_of_their_time(self, enthroned):
         """A past week is scored by the champion of then: a model that was trained

@@ -264,7 +264,8 @@ def site(emulators, shop_dataset) -> Iterator[Site]:
     topic = f"model-updates-{uuid.uuid4().hex[:8]}"
     with new_site(
         emulators,
-        **SMALL,
+        # Days of long ago are summed up as those of last week are.
+        **SMALL | {"PROPENSITY_RETENTION_DAYS": "export_user_days=0"},
         PROPENSITY_GA4_DATASET=shop_dataset,
         PROPENSITY_SUPPRESSION_KEY=KEY,
         PROPENSITY_MODEL_UPDATES_TOPIC=topic,

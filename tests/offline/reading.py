@@ -147,7 +147,17 @@ def _of_statement(
                 for column in one.find_all(exp.Column)
                 if column.table == alias and id(column) not in written
             ]
-            yield from _changed(one.this.name, alias, one.args["on"], used)
+            condition = one.args["on"]
+            if condition.sql() == "FALSE":
+                # Then rows are changed where a clause says so.
+                condition = exp.and_(
+                    *(
+                        when.args["condition"]
+                        for when in one.find_all(exp.When)
+                        if when.args.get("condition")
+                    )
+                )
+            yield from _changed(one.this.name, alias, condition, used)
         case exp.Delete() | exp.Update():
             where = one.args["where"].this
             yield from _changed(

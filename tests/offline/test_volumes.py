@@ -181,6 +181,12 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
     }
     return {
         **use_case.window(SETTINGS, as_ofs, today=today),
+        "first_shard": today - timedelta(days=use_case.lookback_days + 1),
+        "last_shard": today,
+        "weeks": [
+            newest - n * timeframe.horizon
+            for n in range(volumes.CATCH_UP.days // 7 + 1)
+        ],
         "as_of": today,
         "week": newest,
         "until": newest,
@@ -441,6 +447,55 @@ class TestBounds:
     def test_of_first_day_reads_names_alone(self):
         """The first day of the export is that of its first table."""
         assert bound(LARGE, "first_day", "model_training") == 0
+
+
+class TestUserDays:
+    SHOP = Size(users=1_000_000, events_a_day=1_000_000)
+
+    def bytes_of(self, *names: str, **fields: bool) -> float:
+        found = readings(replace(self.SHOP, **fields))
+        return sum(one.bound for one in found if one.statement.name in names)
+
+    def test_take_a_quarter_of_what_the_export_takes(self):
+        """A weekly run sums up eleven days, and reads the sums of sixty-two."""
+        off = Settings(project="p", incremental_features=False)
+        [full] = [
+            one.bound
+            for one in readings(self.SHOP, off)
+            if one.statement.name == "features"
+        ]
+        week = self.bytes_of(*volumes.INCREMENTAL, sums_all_days=False)
+        forgotten = self.bytes_of("forget_user_days")
+
+        assert week - forgotten < 0.25 * full
+
+    def test_are_summed_up_weekly_and_all_of_them_once_a_month(self):
+        """Nearly four times the days that have changed, and once all."""
+        found = [
+            (one.runs, one.reading.bound)
+            for one in scans(self.SHOP)
+            if one.reading.statement.name == "sum_user_days"
+        ]
+        (weekly, few), (monthly, every) = found
+
+        assert weekly + monthly == pytest.approx(limits.WEEKS)
+        assert monthly == 1
+        assert every / few == pytest.approx(62 / volumes.CHANGED_DAYS, rel=0.01)
+
+    def test_are_not_counted_where_they_are_turned_off(self):
+        """Then features.sql reads the export, and nothing else does."""
+        off = Settings(project="p", incremental_features=False)
+        names = {
+            settings.incremental_features: {
+                one.statement.name
+                for one in readings(self.SHOP, settings)
+                if one.statement.name in volumes.INCREMENTAL
+            }
+            for settings in (SETTINGS, off)
+        }
+
+        assert names[False] == {"features"}
+        assert names[True] == set(volumes.INCREMENTAL) - {"features"}
 
 
 class TestDeploy:

@@ -11,6 +11,7 @@
     writes.py      queues writers, knows ``table$20260301``, MERGE in a transaction
     views.py       reads views and ``events_*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
+    modified.py    says when a table's rows changed last
     statements.py  has ranges, inner parameters and exports as BigQuery has them
     numbers.py     calculates with NUMERIC exactly
     lookups.py, jobs.py, texts.py

@@ -12,7 +12,7 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import appends, jobs, lookups, numbers, texts
+from local.emulators.bigquery import appends, jobs, lookups, modified, numbers, texts
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
@@ -165,6 +165,7 @@ def serve(
     bind_inner_parameters()
     export_to_buckets_only()
     write_partitions(runner)
+    modified.follow_changes(database)
     appends.append_directly(catalog, queue_writes(runner, catalog))
     bound_results(runner, database, keep_results)
     answer_internal_errors_for_good()

@@ -38,7 +38,7 @@ from tests.proxy import Proxy
 DAY = date(2026, 3, 2)
 INJECTION = "x'; DROP TABLE ma_predictions_staging; --"
 # Methods of Warehouse whose first argument is a statement.
-RUNS_SQL = {"rows", "execute", "batches", "table", "dry_run", "lookup"}
+RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +152,22 @@ class TestStatements:
         assert iter(batches) is batches
         assert sum(len(batch) for batch in batches) == 300_000
 
+    def test_run_once_and_are_read_by_date(self, warehouse):
+        """The rows of each date are streamed by themselves, of a date without any
+        none."""
+        days = [DAY + timedelta(days=n) for n in range(3)]
+        sql = (
+            "SELECT day, n FROM UNNEST(@days) AS day, UNNEST(GENERATE_ARRAY(1, 9)) AS n"
+        )
+        parts = warehouse.parts(sql, {"days": days[:2]}, column="day")
+        found = [
+            [row for batch in parts.of(day) for row in batch.to_pylist()]
+            for day in days
+        ]
+
+        assert [len(rows) for rows in found] == [9, 9, 0]
+        assert {row["day"] for row in found[1]} == {days[1]}
+
     def test_that_only_cost_are_not_run(self, warehouse):
         """A dry run of a write writes nothing."""
         warehouse.dry_run("DELETE FROM ma_predictions_staging WHERE TRUE")
@@ -164,6 +180,31 @@ class TestStatements:
 
         assert run.client is warehouse.client
         assert run.bytes_billed == 0
+
+
+class TestTableState:
+    def test_is_another_one_once_rows_have_changed(self, warehouse, settings):
+        """Rows that came, that went and that were changed; none of a table that is
+        not there."""
+        warehouse.create(EVALUATION)
+        place = f"{settings.project}.{settings.dataset}"
+        insert = (
+            "INSERT INTO ma_model_evaluation (use_case, week, model_version) "
+            "VALUES ('a', '2026-03-02', 1)"
+        )
+        states = []
+        for sql in (
+            "SELECT 1",
+            insert,
+            "UPDATE ma_model_evaluation SET model_version = 2 WHERE TRUE",
+            "DELETE FROM ma_model_evaluation WHERE TRUE",
+        ):
+            warehouse.execute(sql)
+            states.append(warehouse.table_state(place, "ma_model_evaluation"))
+
+        assert len({*states}) == 4
+        assert warehouse.table_state(place, "nothing") is None
+        assert states[-1] == warehouse.table_state(place, "ma_model_evaluation")
 
 
 class TestAppend:

@@ -280,6 +280,24 @@ class TestScore:
             scored([batch], *fitted), expected(batch, *fitted)
         )
 
+    @pytest.mark.parametrize("is_mean", [False, True])
+    def test_gives_a_row_the_same_bits_wherever_it_is(self, is_mean):
+        """In any order, in batches of any size: sums of floats would else differ in
+        the last bit for the rows at the end of a chunk."""
+        linear = LogisticRegression()
+        preprocessor, model = fit(columns(imputed(StandardScaler()), one_hot()), linear)
+        if is_mean:
+            trees = fit(columns(imputed(StandardScaler()), one_hot()), forest())[1]
+            model = MeanOfModels([model, trees])
+        batch = users(331, seed=5)
+        order = np.random.default_rng(0).permutation(331)
+        shuffled = batch.take(pa.array(order))
+        whole = scored([batch], preprocessor, model)
+        cut = [shuffled.slice(0, 7), shuffled.slice(7, 200), shuffled.slice(207)]
+
+        assert (scored(cut, preprocessor, model) == whole[order]).all()
+        assert (scored([shuffled], preprocessor, model) == whole[order]).all()
+
     def test_yields_each_batch_with_its_own_scores(self):
         """One pair per batch, in order, the batch as it came, empty ones included."""
         fitted = fit(columns("passthrough", ordinal()), boosted())

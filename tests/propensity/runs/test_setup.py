@@ -45,7 +45,11 @@ class Deployment:
 @pytest.fixture(scope="module")
 def deployment(module_workplace) -> Iterator[Deployment]:
     """A deployment that is set up; each test leaves it so."""
-    environment = {**module_workplace.environment, "PROPENSITY_GA4_DATASET": ""}
+    environment = {
+        **module_workplace.environment,
+        "PROPENSITY_GA4_DATASET": "",
+        "PROPENSITY_RETENTION_DAYS": "",
+    }
     warehouse = Warehouse.open(Settings.from_environment(environment))
     with module_workplace.storage.client() as client:
         bucket = client.bucket(module_workplace.bucket)
@@ -69,14 +73,18 @@ class TestPrepare:
                     found[table.name] = days
             return found
 
-        staged = {"ma_predictions_staging": 3, "ma_model_evaluation_staging": 3}
-        assert expiring() == staged
+        usual = {
+            "ma_predictions_staging": 3,
+            "ma_model_evaluation_staging": 3,
+            "export_user_days": 90,
+        }
+        assert expiring() == usual
 
         deployment.set_up(PROPENSITY_RETENTION_DAYS="stream_events=400")
-        assert expiring() == {**staged, "stream_events": 400}
+        assert expiring() == {**usual, "stream_events": 400}
 
         deployment.set_up()
-        assert expiring() == staged
+        assert expiring() == usual
 
     def test_adds_columns_that_are_missing(self, deployment):
         """A table of an earlier version gets them at its end, and keeps its rows."""

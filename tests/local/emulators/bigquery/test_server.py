@@ -323,6 +323,23 @@ class TestStatements:
         warehouse.rows("DROP TABLE a")
         assert [name for _, name, *_ in warehouse.rows(sql)] == ["v"]
 
+    def test_tells_when_rows_changed_last(self, warehouse):
+        """A load that replaces rows by as many changes the time, a query does not."""
+        rows = pa.table({"n": [1, 2]})
+        times = []
+        for replaced in (False, True):
+            if replaced:
+                truncate = {"write_disposition": "WRITE_TRUNCATE"}
+                warehouse.load(rows, "events_20260301", **truncate)
+            else:
+                warehouse.load(rows, "events_20260301")
+            warehouse.rows("SELECT COUNT(*) FROM events_20260301")
+            name = f"{warehouse.client.project}.{warehouse.dataset}.events_20260301"
+            times.append(warehouse.client.get_table(name).modified)
+        again = warehouse.client.get_table(name).modified
+
+        assert times[0] < times[1] == again
+
     def test_has_the_newest_columns_within_any_bounds(self, warehouse):
         """A column that only newer tables have is null in the older ones."""
         warehouse.load(pa.table({"n": [1]}), "events_20260302")

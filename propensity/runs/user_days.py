@@ -1,0 +1,214 @@
+"""
+The features of a run, from user-day sums of the GA4 export where they are kept.
+
+A day of the export is summed up once. A run sums up the days that are new or that
+Analytics has written anew, which the state of a table shows without a query, and adds
+up all days of the window from ``export_user_days``: the same rows as from the export,
+for the bytes of ten days in the place of sixty.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from propensity import tables
+from propensity.edges.log import log
+from propensity.errors import AccessDenied, MissingTable
+from propensity.freshness import Shards
+from propensity.privacy import suppression
+from propensity.runs.export import check_consent
+from propensity.statements import statement
+from propensity.timeframe import DAY
+from propensity.usecases import EXPORT_VIEW
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.runs.run import Run
+
+# The use case's statement that reads the sums; one without it reads the export.
+INCREMENTAL = "incremental_features"
+
+# The state of a table that may have any rows: its day is summed up each time.
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summed:
+    """Days of the export in a window, as they are there and as they are summed up."""
+
+    states: Mapping[date, str]
+    kept: Mapping[date, str]
+
+    def changed(self, *, all_of_them: bool) -> list[tuple[date, date]]:
+        """
+        Return the days to sum up, as first and last of each run of neighbours.
+
+        Args:
+            all_of_them: Whether those that are as they were count as well.
+        """
+        spans: list[tuple[date, date]] = []
+        is_open = False
+        for day in sorted({*self.states, *self.kept}):
+            state = self.states.get(day, UNKNOWN)
+            is_same = state != UNKNOWN and state == self.kept.get(day)
+            if is_same and not all_of_them:
+                is_open = False
+                continue
+            spans.append((spans.pop()[0] if is_open else day, day))
+            is_open = True
+        return spans
+
+
+def features(run: Run) -> Iterator[pa.RecordBatch]:
+    """
+    Yield the features of every user as of the run's date, suppressed users left out.
+
+    What a suppressed user has in the sums is removed once all rows are read.
+
+    Raises:
+        SettingsError, SchemaError, MissingTable: As ``check_consent``.
+        QueryTooExpensive, Unavailable: As named.
+    """
+    check_consent(run)
+    suppressed = suppression.read(run.warehouse)
+    name, parameters = _summed_up(run)
+    found: set[str] = set()
+    for batch in run.warehouse.batches(run.use_case.statement(name), parameters):
+        yield suppressed.without(batch, run.use_case.name, found=found)
+    if found and name == INCREMENTAL:
+        run.warehouse.execute(
+            statement("forget_user_days"),
+            {
+                "use_case": run.use_case.name,
+                "first_shard": parameters["first_shard"],
+                "user_ids": sorted(found),
+            },
+        )
+
+
+def answer(run: Run) -> dict[str, int]:
+    """Return what the answer of a run says: how many days of the export it read."""
+    name = "export_days_read"
+    return {name: run.log_fields[name]} if name in run.log_fields else {}
+
+
+def _summed_up(run: Run) -> tuple[str, Mapping[str, Any]]:
+    """Return the statement that gives the features, with its parameters."""
+    window = run.use_case.window(run.settings, [run.as_of])
+    if not _are_kept(run):
+        return "features", window
+    first, last = _shards(run)
+    window |= {
+        "use_case": run.use_case.name,
+        "first_shard": first,
+        "last_shard": last,
+    }
+    try:
+        _sum_up(run, window)
+    except (MissingTable, AccessDenied) as error:
+        # An older deployment, whose set-up has not run since.
+        log("WARNING", f"user-day sums not used: {error}", function=run.function)
+        return "features", window
+    return INCREMENTAL, window
+
+
+def _are_kept(run: Run) -> bool:
+    """Tell whether sums of the window's days are kept, and not expired already."""
+    if not (
+        run.settings.incremental_features and run.use_case.has_statement(INCREMENTAL)
+    ):
+        return False
+    [table] = [
+        table
+        for table in tables.retained(run.settings.retention_days)
+        if table.name == tables.EXPORT_USER_DAYS.name
+    ]
+    oldest = run.began_at.date() - timedelta(days=table.expiration_days)
+    return not table.expiration_days or _shards(run)[0] > oldest
+
+
+def _shards(run: Run) -> tuple[date, date]:
+    """Return the first and the last day of the export with events of the window."""
+    return run.as_of - timedelta(days=run.use_case.lookback_days) - DAY, run.as_of
+
+
+def _sum_up(run: Run, window: Mapping[str, Any]) -> None:
+    """Sum up the days that have changed; all of them if asked, and once a month."""
+    definition = _definition(run)
+    rows = run.warehouse.rows(
+        statement("summed_days"),
+        {
+            "prefix": _prefix(run),
+            "first_shard": window["first_shard"],
+            "last_shard": window["last_shard"],
+        },
+    )
+    # What this month has not summed up yet heals whatever nobody has noticed.
+    month = run.began_at.date().replace(day=1)
+    is_due = any(row["summed_at"].date() < month for row in rows)
+    # Looked at before the rows are read: a change in between is seen the next time.
+    summed = Summed(
+        states=_states(run, window["first_shard"], window["last_shard"]),
+        kept={
+            row["shard"]: row["source"] if row["definition"] == definition else ""
+            for row in rows
+        },
+    )
+    n_read = 0
+    for first, last in summed.changed(all_of_them=run.full or is_due):
+        states = [
+            f"{day} {state}"
+            for day, state in summed.states.items()
+            if first <= day <= last
+        ]
+        run.warehouse.execute(
+            run.use_case.statement("sum_user_days"),
+            {
+                **window,
+                "first_shard": first,
+                "last_shard": last,
+                "first_suffix": f"{first:%Y%m%d}",
+                "last_suffix": f"{last:%Y%m%d}",
+                "states": states or [""],
+                "definition": definition,
+                "summed_at": run.began_at,
+            },
+        )
+        n_read += len(states)
+    run.log_fields["export_days_read"] = n_read
+
+
+def _states(run: Run, first: date, last: date) -> dict[date, str]:
+    """Return the state of each day's table that the view reads, UNKNOWN for none."""
+    export = run.settings.export
+    shards = Shards.of(run.warehouse.table_names(export))
+    return {
+        day: run.warehouse.table_state(
+            export,
+            f"events_{'' if day in shards.daily else 'intraday_'}{day:%Y%m%d}",
+        )
+        or UNKNOWN
+        for day in sorted(shards.days)
+        if first <= day <= last
+    }
+
+
+def _definition(run: Run) -> str:
+    """Return, as a hash, what sums depend on beside events: consent, SQL, settings."""
+    parts = (
+        run.settings.export,
+        run.warehouse.view_text(EXPORT_VIEW),
+        run.use_case.statement("sum_user_days"),
+        repr(sorted(run.use_case.chosen(run.settings).items())),
+    )
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()
+    return f"{_prefix(run)}{digest}"
+
+
+def _prefix(run: Run) -> str:
+    return f"{run.use_case.name}:"

@@ -1,0 +1,139 @@
+"""
+``propensity backfill``, specified with the function whose runs it makes up for.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+
+import pytest
+
+from commands.cli import main
+from propensity import tables
+from propensity.edges.warehouse import Warehouse
+from tests.functions.conftest import LATER, TRAINED, Place, entered
+from tests.functions.test_predictions import add, state
+from tests.shop import WEEK
+
+FIRST = TRAINED - WEEK
+WEEKS = (FIRST, TRAINED, LATER)
+
+
+def filled(
+    place: Place, capfd, *arguments: str, since: date = FIRST, until: date = LATER
+) -> tuple[int, dict]:
+    """Exit code and answer of the command."""
+    capfd.readouterr()
+    period = ["--from", str(since), "--to", str(until), "--use-case", "ga4_purchase"]
+    with entered(place.environment):
+        code = main(["backfill", *period, *arguments, "--json"])
+    out = capfd.readouterr().out
+    return code, json.loads(out[out.index("{\n") :]) if "{\n" in out else {}
+
+
+def with_two_versions(place: Place) -> Place:
+    """Give a place a second version, promoted four weeks after the first."""
+    place.warehouse.execute(
+        "INSERT INTO ma_model_training_metadata SELECT * REPLACE ("
+        "model_version + 1 AS model_version, DATE_ADD(as_of, INTERVAL 7 DAY) AS as_of) "
+        "FROM ma_model_training_metadata"
+    )
+    then = datetime(2026, 4, 27, tzinfo=UTC)
+    place.registry.promote(1, model_sha256="", at=then, instead_of=0)
+    return place
+
+
+@pytest.fixture(scope="module")
+def runs(new_place, enthrone) -> Place:
+    """A place where the function was called for each week."""
+    place = with_two_versions(enthrone(new_place()))
+    for as_of in WEEKS:
+        place.run("predictions", as_of)
+    return place
+
+
+class TestBackfill:
+    def test_is_the_runs_of_its_weeks_to_the_last_bit(
+        self, runs, new_place, enthrone, capfd, monkeypatch
+    ):
+        """One query for all weeks gives history and current table as single runs do,
+        each by the version of its time; a second time as well."""
+        place = with_two_versions(enthrone(new_place()))
+        asked = []
+        parts = Warehouse.parts
+
+        def counted(self, sql, *rest, **named):
+            asked.append(sql)
+            return parts(self, sql, *rest, **named)
+
+        monkeypatch.setattr(Warehouse, "parts", counted)
+        first, report = filled(place, capfd)
+        once = state(place)
+        second, _ = filled(place, capfd)
+
+        assert (first, second, len(asked)) == (0, 0, 2)
+        assert state(place) == once == state(runs)
+        versions = [week["model_version"] for week in report["weeks"]]
+        assert versions == [1, 0, 1]
+        assert report["weeks"][0]["is_trained_after"]
+        assert {week["users"] for week in report["weeks"]} == {160}
+
+    def test_takes_nobody_s_newer_row(self, runs, capfd):
+        """The past gets its history, and the present stays. A person is told the
+        estimate first, and sees a bar on a terminal alone."""
+        before = state(runs)
+        capfd.readouterr()
+        with entered(runs.environment):
+            code = main(["backfill", "--from", str(FIRST), "--to", str(TRAINED)])
+        told = capfd.readouterr()
+
+        assert (code, state(runs)) == (0, before)
+        assert "One query of" in told.err
+        assert "weeks:" not in told.err
+        assert f"{TRAINED}  160 users by version 0" in told.out
+
+    def test_says_first_what_it_may_read(self, runs, capfd, monkeypatch):
+        """A dry run names weeks and bytes; beyond the limit nothing begins."""
+        before = runs.table("ma_predictions_history")
+        monkeypatch.setattr(Warehouse, "dry_run", lambda *_: 5000)
+        dry, plan = filled(runs, capfd, "--dry-run")
+        refused, _ = filled(runs, capfd, "--maximum-bytes", "4999")
+
+        assert (dry, refused) == (0, 1)
+        assert [week["as_of"] for week in plan["weeks"]] == list(map(str, WEEKS))
+        assert plan["bytes_estimated"] == 5000
+        assert runs.table("ma_predictions_history") == before
+
+    @pytest.mark.long
+    def test_does_not_publish_scores_that_jumped(self, enthroned, capfd):
+        """Such a week stays as it was, unless it is forced."""
+        low = {"user_id": "low", "as_of": FIRST - WEEK, "probability": 0.001}
+        add(enthroned, tables.PREDICTIONS_HISTORY, **low)
+        code, report = filled(enthroned, capfd, until=TRAINED)
+        forced, _ = filled(enthroned, capfd, "--force", until=TRAINED)
+
+        assert (code, forced, report["failed"]) == (1, 0, 2)
+        assert all("scores moved" in week["error"] for week in report["weeks"])
+
+    @pytest.mark.parametrize(
+        ("since", "until"), [(LATER, TRAINED), (date(1970, 1, 1), TRAINED)]
+    )
+    def test_wants_a_period(self, runs, capfd, since, until):
+        """From the first day to the last, which is over."""
+        code, _ = filled(runs, capfd, since=since, until=until)
+
+        assert code == 1
+
+    def test_goes_on_behind_a_week_that_fails(self, runs, capfd):
+        """Of the function and the command one publishes a date at a time."""
+        now = datetime.now(UTC)
+        runs.registry.begin(
+            "predict", FIRST, run_id="other", now=now, duration=WEEK, again=True
+        )
+        code, report = filled(runs, capfd, until=TRAINED)
+        held, published = report["weeks"]
+
+        assert (code, report["failed"]) == (1, 1)
+        assert "under way" in held["error"]
+        assert (published["users"], published["error"]) == (160, "")

@@ -1,0 +1,453 @@
+"""
+Features from user-day sums, specified: the rows of the export, for fewer of its days.
+
+Every test compares the last bit: what is summed up by day has to add up to the very
+numbers that one computation over the whole window gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from propensity import tables, usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.privacy import consent
+from propensity.privacy.suppression import key_id, user_hash
+from propensity.runs import user_days
+from propensity.runs.run import Run
+from propensity.runs.user_days import UNKNOWN, Summed
+from propensity.settings import Settings
+from tests import shop
+from tests.conftest import Workplace, new_workplace
+from tests.shop import DAY, WEEK, Row, event, microseconds, paid, purchase
+
+USE_CASE = usecases.load("ga4_purchase")
+FIRST = date(2026, 1, 5)
+AS_OF = date(2026, 3, 16)
+BEGAN = datetime(2026, 3, 16, 6, tzinfo=UTC)
+KEY = "k" * 32
+
+
+def of_day(day: date, seed: int, *, zone: int = 0, users: int = 4) -> list[Row]:
+    """Return a local day's events: visits, purchases that are loaded again, refunds."""
+    random = np.random.default_rng([seed, day.toordinal()])
+    rows = []
+    for number in range(users):
+        user = f"user.{number}"
+        for _ in range(int(random.integers(0, 4))):
+            hour = int(random.integers(0, 24 * 60)) - zone * 60
+            when = microseconds(day) + hour * 60_000_000
+            price = float(random.choice([0.1, 0.2, 19.99, 1e6 + 0.07]))
+            params = {
+                "ga_session_id": int(day.toordinal() - random.integers(0, 2)),
+                "ga_session_number": int(random.integers(1, 9)),
+                "engagement_time_msec": int(random.integers(0, 9000)),
+            }
+            of = {
+                "zone": zone,
+                "geo": {"country": str(random.choice(["Chile", "Norway", ""]))},
+            }
+            name = str(random.choice(["page_view", "view_item", "add_to_cart"]))
+            rows.append(event(user, when, name, params=params, **of))
+            again = {"transaction": f"T{number}.{random.integers(0, 3)}", **of}
+            kind = random.integers(0, 5)
+            if kind == 0:
+                rows.append(paid(user, when, price, "EUR", **again))
+            elif kind == 1:
+                rows.append(purchase(user, when + 1, price, **again))
+            elif kind == 2:
+                refund = {"refund_value": price, "transaction_id": "T0.1"}
+                rows.append(event(user, when, "refund", ecommerce=refund, **of))
+    # Analytics has some events twice in a table.
+    return [*rows, *rows[:2]]
+
+
+@dataclass
+class Site:
+    """A deployment over an export that changes, and the runs over it."""
+
+    workplace: Workplace
+    extra: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.environment = {
+            **self.workplace.environment,
+            "PROPENSITY_RETENTION_DAYS": "export_user_days=0",
+            **self.extra,
+        }
+        self.settings = Settings.from_environment(self.environment)
+        self.warehouse = Warehouse.open(self.settings)
+        for table in (tables.EXPORT_USER_DAYS, tables.SUPPRESSED_USERS):
+            self.warehouse.create(table)
+        require = self.settings.require_consent
+        text = consent.events_view(self.settings.export, require=require)
+        self.warehouse.replace_view(consent.VIEW, text)
+
+    def with_settings(self, **extra: str) -> Site:
+        return Site(self.workplace, {**self.extra, **extra})
+
+    def run(self, as_of: date = AS_OF, **fields: Any) -> Run:
+        """Return a run that begins at six o'clock of its as-of date."""
+        return Run(
+            **{
+                "function": "predictions",
+                "run_id": "r",
+                "settings": self.settings,
+                "use_case": USE_CASE,
+                "as_of": as_of,
+                "force": False,
+                "began_at": BEGAN,
+                "warehouse": self.warehouse,
+                "registry": SimpleNamespace(),
+                **fields,
+            }
+        )
+
+    def incremental(
+        self, as_of: date = AS_OF, **fields: Any
+    ) -> tuple[dict[str, str], int | None]:
+        """Return features by user, to the last bit, and the days that were read."""
+        run = self.run(as_of, **fields)
+        rows = [row for batch in user_days.features(run) for row in batch.to_pylist()]
+        assert len({row["user_id"] for row in rows}) == len(rows)
+        found = {row["user_id"]: repr(row) for row in rows}
+        return found, run.log_fields.get("export_days_read")
+
+    def full(self, as_of: date = AS_OF) -> dict[str, str]:
+        """Return features by user, computed over the whole export."""
+        window = USE_CASE.window(self.settings, [as_of])
+        rows = self.warehouse.table(USE_CASE.statement("features"), window).to_pylist()
+        return {row["user_id"]: repr(row) for row in rows}
+
+    def load(self, rows: list[Row]) -> None:
+        shop.load(self.workplace, rows)
+
+    def stream(self, day: date, rows: list[Row]) -> None:
+        """Let a day have a streamed table in the place of a daily one."""
+        self.load(rows)
+        for sql in (
+            "CREATE OR REPLACE TABLE {ga4}.events_intraday_{day} AS "
+            "SELECT * FROM {ga4}.events_{day}",
+            "DROP TABLE {ga4}.events_{day}",
+        ):
+            self.export(sql, day=f"{day:%Y%m%d}")
+
+    def export(self, sql: str, **names: str) -> None:
+        """Change tables of the export by a statement."""
+        with self.workplace.bigquery.client() as client:
+            client.query_and_wait(sql.format(ga4=self.workplace.ga4_dataset, **names))
+
+    def rows(self, sql: str) -> list[Any]:
+        return self.warehouse.rows(sql)
+
+    def close(self) -> None:
+        self.warehouse.close()
+
+
+@pytest.fixture(scope="module")
+def make_site(emulators, bigquery_emulator) -> Iterator[Callable[..., Site]]:
+    """Make a deployment over an export with these events; the view needs a table."""
+    sites: list[Site] = []
+
+    def make(rows: list[Row], **extra: str) -> Site:
+        workplace = new_workplace(emulators, bigquery_emulator)
+        shop.load(workplace, rows)
+        sites.append(Site(workplace, extra))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+def weeks(since: date, until: date, *, step: int, zone: int = 0) -> list[Row]:
+    """Return events of every so many days."""
+    days = range(0, (until - since).days, step)
+    return [row for n in days for row in of_day(since + n * DAY, 1, zone=zone)]
+
+
+@pytest.fixture(scope="module")
+def site(make_site) -> Site:
+    """Ten weeks of an export, summed up for the week before."""
+    made = make_site(weeks(FIRST, AS_OF - WEEK, step=7))
+    made.incremental(AS_OF - WEEK)
+    made.load(weeks(AS_OF - WEEK, AS_OF, step=2))
+    return made
+
+
+class TestFeatures:
+    def test_are_those_of_the_export_and_read_the_new_days_alone(self, site):
+        """A week later: four days are new, and no other is read."""
+        found, days_read = site.incremental()
+
+        assert found == site.full()
+        assert len(found) == 4
+        assert days_read == 4
+
+    @pytest.mark.long
+    def test_read_nothing_again_where_nothing_changed(self, site):
+        """The second run of a date sums up no day."""
+        site.incremental()
+        found, days_read = site.incremental()
+
+        assert (found, days_read) == (site.full(), 0)
+
+    def test_have_what_came_late_and_what_was_rewritten(self, site):
+        """A day that was written anew is summed up anew, with as many rows as before
+        or more, however old; and one that is gone is left out."""
+        site.incremental()
+        old, late = AS_OF - 42 * DAY, AS_OF - DAY
+        site.load([*of_day(old, 2), *of_day(late, 1), event("late", late)])
+        site.export(
+            "UPDATE {ga4}.events_20260315 SET event_name = 'view_item' WHERE TRUE"
+        )
+        site.export("DROP TABLE {ga4}.events_20260311")
+        found, days_read = site.incremental()
+
+        assert found == site.full()
+        assert "late" in found
+        assert days_read == 2
+
+    def test_of_a_forced_full_run_read_all_days(self, site):
+        """What is in the sums by whatever mistake is gone after a full run."""
+        site.incremental()
+        site.warehouse.execute(
+            "UPDATE export_user_days SET n_events = 99 "
+            "WHERE shard >= '2026-01-20' AND user_id IS NOT NULL"
+        )
+        wrong, _ = site.incremental()
+        found, days_read = site.incremental(full=True)
+
+        assert wrong != site.full()
+        assert found == site.full()
+        assert days_read == 10
+
+    @pytest.mark.long
+    def test_are_summed_up_anew_in_another_month(self, site):
+        """The first run of a month reads all days, and the second none."""
+        site.incremental()
+        april = BEGAN + timedelta(days=20)
+        _, first = site.incremental(began_at=april)
+        _, second = site.incremental(began_at=april + WEEK)
+
+        assert (first, second) == (10, 0)
+
+    @pytest.mark.long
+    def test_of_an_earlier_date_do_not_see_what_came_then(self, site):
+        """Sums of later days are there, and outside of the window."""
+        site.incremental()
+        found, _ = site.incremental(AS_OF - 3 * DAY)
+
+        assert found == site.full(AS_OF - 3 * DAY)
+
+    @pytest.mark.long
+    def test_of_a_property_far_from_utc_are_the_same(self, make_site):
+        """A UTC day is in the tables of two local days, of which one is new."""
+        since = AS_OF - 4 * DAY
+        made = make_site(weeks(since, AS_OF - 2 * DAY, step=1, zone=-11))
+        made.incremental(AS_OF - 2 * DAY)
+        made.load(weeks(AS_OF - 2 * DAY, AS_OF, step=1, zone=-11))
+        found, days_read = made.incremental()
+
+        assert found == made.full()
+        assert days_read == 2
+
+
+class TestIntraday:
+    @pytest.mark.long
+    def test_days_are_replaced_by_their_daily_tables(self, site):
+        """What streamed counts until the daily table is there, and then no more."""
+        day = AS_OF - DAY
+        site.stream(day, [event("streamed", day)])
+        before, _ = site.incremental()
+        site.load([event("daily", day)])
+        after, days_read = site.incremental()
+
+        assert "streamed" in before
+        assert after == site.full()
+        assert "streamed" not in after
+        assert days_read == 1
+
+
+class TestDefinition:
+    def test_of_another_consent_sums_up_anew(self, make_site):
+        """Events without consent are in no sum once the view leaves them out."""
+        yes, no = (
+            {"privacy_info": {"analytics_storage": text}} for text in ("Yes", "No")
+        )
+        day = AS_OF - 3 * DAY
+        made = make_site([event("allows", day, **yes), event("denies", day, **no)])
+        before, _ = made.incremental()
+        strict = made.with_settings(PROPENSITY_REQUIRE_CONSENT="true")
+        after, days_read = strict.incremental()
+
+        assert set(before) == {"allows", "denies"}
+        assert (set(after), days_read) == ({"allows"}, 1)
+
+    @pytest.mark.long
+    def test_of_another_user_column_sums_up_anew(self, make_site):
+        """Users by login are others than those by browser."""
+        made = make_site([event("browser", AS_OF - DAY, user_id="login")])
+        made.incremental()
+        login = made.with_settings(PROPENSITY_USER_COLUMN="user_id")
+
+        assert set(login.incremental()[0]) == {"login"}
+        assert login.incremental()[0] == login.full()
+
+
+class TestSuppressedUsers:
+    def test_have_no_sums_left(self, make_site):
+        """A day that is summed up anew brings nobody back who has been forgotten."""
+        day = AS_OF - 3 * DAY
+        made = make_site(
+            [event("gone", day), event("stays", day)], PROPENSITY_SUPPRESSION_KEY=KEY
+        )
+        made.incremental()
+        entry = {
+            "use_case": "",
+            "user_hash": user_hash(KEY, "gone"),
+            "key_id": key_id(KEY),
+            "suppressed_at": BEGAN,
+            "suppressed_on": BEGAN.date(),
+        }
+        table = tables.SUPPRESSED_USERS
+        rows = pa.Table.from_pylist([entry], table.arrow_schema())
+        made.warehouse.write(table, rows)
+        found, _ = made.incremental(full=True)
+        left = made.rows("SELECT DISTINCT user_id FROM export_user_days")
+
+        assert set(found) == {"stays"}
+        assert {row["user_id"] for row in left} == {"stays", None}
+
+
+class TestDeployments:
+    @pytest.mark.long
+    def test_may_turn_it_off(self, make_site):
+        """Then the export is read, and nothing is kept of it."""
+        made = make_site(
+            of_day(AS_OF - DAY, 1), PROPENSITY_INCREMENTAL_FEATURES="false"
+        )
+        found, days_read = made.incremental()
+
+        assert (found, days_read) == (made.full(), None)
+        assert made.rows("SELECT * FROM export_user_days") == []
+
+    def test_without_the_table_read_the_export(self, make_site, capfd):
+        """An older deployment, whose set-up has not run since: the log says so."""
+        made = make_site(of_day(AS_OF - DAY, 1))
+        made.warehouse.drop("export_user_days")
+        found, days_read = made.incremental()
+
+        assert (found, days_read) == (made.full(), None)
+        assert "user-day sums not used" in capfd.readouterr().out
+
+    @pytest.mark.long
+    def test_read_the_export_where_sums_would_expire_at_once(self, make_site):
+        """BigQuery drops what is written to an expired partition: days that old are
+        summed up by nobody."""
+        made = make_site(
+            of_day(AS_OF - DAY, 1), PROPENSITY_RETENTION_DAYS="export_user_days=70"
+        )
+        old, _ = made.incremental(began_at=BEGAN + timedelta(days=10))
+        rows = made.rows("SELECT * FROM export_user_days")
+        made.incremental()
+
+        assert (old, rows) == (made.full(), [])
+        assert made.rows("SELECT * FROM export_user_days")
+
+    def test_keep_a_use_case_without_sums_as_it_is(self, site):
+        """It has a features.sql alone, which reads the export."""
+        run = site.run(use_case=replace(USE_CASE, name="first_day_churn"))
+
+        assert not user_days._are_kept(run)
+
+
+class TestSummed:
+    def test_days_in_a_row_are_one_statement(self):
+        """Neighbours among the tables that there are, with the days between them."""
+        days = [FIRST + n * DAY for n in range(7)]
+        states = dict.fromkeys(days[:6], "a")
+        kept = {**states, days[1]: "b", days[4]: "b", days[6]: "a"} | {days[0]: "b"}
+        summed = Summed(states=states, kept=kept)
+
+        assert summed.changed(all_of_them=False) == [
+            (days[0], days[1]),
+            (days[4], days[4]),
+            (days[6], days[6]),
+        ]
+        assert summed.changed(all_of_them=True) == [(days[0], days[6])]
+
+    def test_a_day_that_is_being_streamed_is_never_as_it_was(self):
+        """Nobody can tell what its table holds."""
+        summed = Summed(states={FIRST: UNKNOWN}, kept={FIRST: UNKNOWN})
+
+        assert summed.changed(all_of_them=False) == [(FIRST, FIRST)]
+
+
+# What may become of an export between two runs.
+CHANGES = st.lists(
+    st.tuples(
+        st.sampled_from(["new", "late", "rewritten", "gone", "streamed", "daily"]),
+        st.integers(0, 75),
+        st.integers(0, 99),
+    ),
+    max_size=5,
+)
+HISTORIES = st.lists(st.tuples(CHANGES, st.integers(0, 8)), min_size=2, max_size=4)
+
+
+def change(made: Site, kind: str, day: date, seed: int, zone: int) -> None:
+    """Let something become of a day of the export."""
+    name, rows = f"{day:%Y%m%d}", of_day(day, seed, zone=zone)
+    if kind == "gone":
+        made.export("DROP TABLE IF EXISTS {ga4}.events_{name}", name=name)
+    elif kind == "streamed" and rows:
+        made.stream(day, rows)
+    elif kind == "late" or rows:
+        made.load([*rows, event(f"late.{seed}", day)] if kind == "late" else rows)
+
+
+def holds_for(make_site: Callable[..., Site], history: Any, zone: int) -> None:
+    """Check that after each change of an export both ways give the same rows."""
+    made = make_site(weeks(FIRST, FIRST + 2 * WEEK, step=5, zone=zone))
+    as_of = FIRST + 3 * WEEK
+    for changes, days in history:
+        for kind, back, seed in changes:
+            change(made, kind, as_of - back * DAY, seed, zone)
+        found, _ = made.incremental(as_of)
+
+        assert found == made.full(as_of)
+        as_of += days * DAY
+
+
+class TestAnyHistory:
+    def test_gives_the_rows_of_the_export(self, make_site):
+        """Days that are new, late, rewritten, gone, streamed and then daily."""
+        history = [
+            ([("streamed", 1, 1), ("new", 3, 1)], 7),
+            ([("daily", 8, 1), ("late", 7, 2), ("new", 2, 1), ("gone", 28, 1)], 1),
+        ]
+        holds_for(make_site, history, 14)
+
+    @pytest.mark.long
+    @settings(
+        max_examples=40,
+        phases=[Phase.generate, Phase.shrink],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(history=HISTORIES, zone=st.sampled_from([-12, 0, 14]))
+    def test_gives_the_rows_of_the_export_in_forty_draws(
+        self, make_site, history, zone
+    ):
+        """The same, oftener."""
+        holds_for(make_site, history, zone)
