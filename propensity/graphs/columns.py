@@ -1,0 +1,440 @@
+"""
+A fitted preprocessor as columns of a graph.
+
+Trees and sums need different things of an encoded column. A sum needs its value, which
+a graph can compute a last bit apart from scikit-learn. A tree asks on which side of a
+threshold the value is, where a last bit can send a row another way. So a block gives
+both: ``encoded``, the values; and ``raw``, values that are exact, with the thresholds
+that mean the same for them. Raw are a feature as it came, with its gaps filled as the
+preprocessor fills them, a mark of a gap, and the encodings of a category. All further
+steps are increasing functions, so the raw threshold is the largest number that they
+keep at or below the encoded one: it is found by bisection, with scikit-learn's own
+transformers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MaxAbsScaler,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    RobustScaler,
+    StandardScaler,
+    TargetEncoder,
+)
+
+from propensity.graphs.builder import ML, Graph, Unsupported
+from propensity.models.encoder import Encoder, steps_of
+from propensity.models.encoder_parts import Categories, Numbers
+from propensity.models.encoding import Kind
+
+Floats = NDArray[np.float64]
+
+# A category as a graph reads it: NULL has no place in a tensor, and a text may be empty.
+MISSING, PREFIX = "", "="
+# A text that no preprocessor was fitted on.
+_UNSEEN = "\ue000never seen\ue000"
+
+_LOOKUPS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
+_LARGEST = np.finfo(np.float64).max
+
+
+class Block(Protocol):
+    """Some of the encoded columns."""
+
+    width: int
+
+    def raw(self, graph: Graph) -> str:
+        """Return the exact values, (n, width)."""
+
+    def encoded(self, graph: Graph) -> str:
+        """Return the values that the preprocessor gives, (n, width)."""
+
+    def product(self, graph: Graph, weights: Floats) -> str:
+        """Return ``encoded @ weights``, (n,)."""
+
+    def forward(self, raw: Floats) -> Floats:
+        """Return what the preprocessor makes of exact values, (rows, width)."""
+
+
+def blocks_of(encoder: Encoder) -> list[Block]:
+    """
+    Return the blocks of a compiled preprocessor, in the order of its columns.
+
+    Raises:
+        Unsupported: A transformer is none that a graph can hold.
+    """
+    if encoder.fallbacks:
+        raise Unsupported(
+            f"the preprocessor's {', '.join(encoder.fallbacks)} runs Python code"
+        )
+    blocks: list[Block] = []
+    for columns, part in sorted(encoder.parts, key=lambda pair: pair[0].start):
+        if isinstance(part, Numbers):
+            block: Block = _NumberBlock.of(part)
+        elif isinstance(part, Categories):
+            block = _CategoryBlock.of(part)
+        else:
+            raise Unsupported("the preprocessor runs Python code")
+        if block.width != columns.stop - columns.start:
+            raise Unsupported(
+                f"the preprocessor gives {columns.stop - columns.start} columns where "
+                f"the graph has {block.width}"
+            )
+        blocks.append(block)
+    return blocks
+
+
+def raw_thresholds(
+    block: Block, thresholds: Sequence[Floats], *, is_single: bool
+) -> list[Floats]:
+    """
+    Return for each encoded threshold the raw one that sends the same rows left.
+
+    Args:
+        block: Of the columns.
+        thresholds: Of each column; a row goes left at or below.
+        is_single: Whether encoded values are rounded to float32 before they are
+            compared, as forests do.
+
+    Returns:
+        Of each column as many; minus infinity where no row goes left.
+    """
+    most = max((len(column) for column in thresholds), default=0)
+    if not most:
+        return [np.empty(0) for _ in thresholds]
+    wanted = np.full((most, block.width), np.inf)
+    for place, column in enumerate(thresholds):
+        wanted[: len(column), place] = column
+
+    def goes_left(keys: NDArray[np.int64]) -> NDArray[np.bool_]:
+        with np.errstate(all="ignore"):
+            encoded = block.forward(_number(keys))
+            if is_single:
+                encoded = encoded.astype(np.float32)
+            # What is not a number is so on the left: below the domain of a function.
+            return np.asarray(~(encoded > wanted))
+
+    shape = wanted.shape
+    low = np.full(shape, _key(np.array(-np.inf)))
+    high = np.full(shape, _key(np.array(np.inf)))
+    while (high - low > 1).any() or (high - low < 0).any():
+        # The sum of both could overflow, as their difference above does.
+        middle = (low >> 1) + (high >> 1) + (low & high & 1)
+        is_left = goes_left(middle)
+        low, high = np.where(is_left, middle, low), np.where(is_left, high, middle)
+    found = _number(low)
+    return [found[: len(column), place] for place, column in enumerate(thresholds)]
+
+
+def _key(numbers: Floats) -> NDArray[np.int64]:
+    """Return integers in the order of the numbers, neighbours one apart."""
+    bits = numbers.view(np.int64)
+    return np.where(bits < 0, -(bits & np.int64(2**63 - 1)), bits)
+
+
+def _number(keys: NDArray[np.int64]) -> Floats:
+    magnitude = np.abs(keys).view(np.float64)
+    return np.where(keys < 0, -magnitude, magnitude)
+
+
+# -- numbers -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _NumberBlock:
+    """Numbers: gaps filled first, then increasing functions of each column."""
+
+    names: tuple[str, ...]
+    fill: Floats | None
+    # Places of the features with a column that marks their gaps.
+    marked: tuple[int, ...]
+    steps: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, part: Numbers) -> _NumberBlock:
+        fill, marked, steps = None, (), part.steps
+        if steps and type(steps[0]) is SimpleImputer:
+            imputer, *steps = steps
+            fill = np.asarray(imputer.statistics_, dtype=np.float64)
+            is_nan = isinstance(imputer.missing_values, float) and np.isnan(
+                imputer.missing_values
+            )
+            if not is_nan or np.isnan(fill).any():
+                raise Unsupported("an imputer of other gaps than NaN, or without fill")
+            if imputer.add_indicator:
+                marked = tuple(int(place) for place in imputer.indicator_.features_)
+        for step in steps:
+            _check(step)
+        return cls(part.names, fill, marked, tuple(steps))
+
+    @property
+    def width(self) -> int:
+        return len(self.names) + len(self.marked)
+
+    def raw(self, graph: Graph) -> str:
+        raw = graph.add("Concat", *self.names, axis=1)
+        if self.fill is not None:
+            gaps = graph.add("Not", graph.add("Equal", raw, raw))  # IsNaN has no float64
+            raw = graph.add("Where", gaps, graph.constant(self.fill[np.newaxis]), raw)
+            if self.marked:
+                places = graph.constant(list(self.marked))
+                marks = graph.cast(graph.add("Gather", gaps, places, axis=1))
+                raw = graph.add("Concat", raw, marks, axis=1)
+        lowest = self._lowest()
+        if np.isinf(lowest).all():
+            return raw
+        is_outside = graph.add("Less", raw, graph.constant(lowest[np.newaxis]))
+        return graph.add("Where", is_outside, graph.constant([[np.nan]]), raw)
+
+    def _lowest(self) -> Floats:
+        """Return the first numbers in the domain of the functions, (width,)."""
+        # No number is above infinity, so what goes left is what is no number.
+        below = raw_thresholds(
+            _Domain(self), [np.zeros(1)] * self.width, is_single=False
+        )
+        ends = np.concatenate(below)
+        return np.where(np.isinf(ends), -np.inf, np.nextafter(ends, np.inf))
+
+    def encoded(self, graph: Graph) -> str:
+        tensor = self.raw(graph)
+        for step in self.steps:
+            tensor = _written(graph, step, tensor)
+        return tensor
+
+    def product(self, graph: Graph, weights: Floats) -> str:
+        product = graph.add(
+            "MatMul", self.encoded(graph), graph.constant(weights[:, np.newaxis])
+        )
+        return graph.flat(product)
+
+    def forward(self, raw: Floats) -> Floats:
+        encoded = raw.copy()  # the steps may write into it
+        for step in self.steps:
+            encoded = np.asarray(step.transform(encoded))
+        return encoded
+
+
+@dataclass(frozen=True)
+class _Domain:
+    """The domain of a block's functions, as a block: 0 below it, 1 inside."""
+
+    block: _NumberBlock
+
+    @property
+    def width(self) -> int:
+        return self.block.width
+
+    def forward(self, raw: Floats) -> Floats:
+        return (~np.isnan(self.block.forward(raw))).astype(np.float64)
+
+
+def _arcsinh(graph: Graph, x: str) -> str:
+    size = graph.add("Abs", x)
+    squares = graph.add("Mul", size, size)
+    root = graph.add("Sqrt", graph.add("Add", squares, graph.constant(1.0)))
+    near = graph.add("Log", graph.add("Add", size, root))
+    # Squares overflow, and beyond this root and size are equal to the last bit.
+    far = graph.add("Add", graph.add("Log", size), graph.constant(np.log(2.0)))
+    is_far = graph.add("Greater", size, graph.constant(1e9))
+    return graph.add("Mul", graph.add("Sign", x), graph.add("Where", is_far, far, near))
+
+
+def _log1p(graph: Graph, x: str) -> str:
+    return graph.add("Log", graph.add("Add", x, graph.constant(1.0)))
+
+
+_FUNCTIONS: Mapping[Any, Callable[[Graph, str], str]] = {
+    None: lambda graph, x: x,
+    np.arcsinh: _arcsinh,
+    np.log: lambda graph, x: graph.add("Log", x),
+    np.log1p: _log1p,
+    np.sqrt: lambda graph, x: graph.add("Sqrt", x),
+}
+_SCALERS = (StandardScaler, RobustScaler, MaxAbsScaler, MinMaxScaler)
+
+
+def _check(step: Any) -> None:
+    is_function = type(step) is FunctionTransformer and step.func in _FUNCTIONS
+    if not is_function and type(step) not in _SCALERS:
+        raise Unsupported(
+            f"the preprocessor's {step} is none of the steps that a graph can hold: an "
+            "imputer in front, scalers, arcsinh, log, log1p and sqrt for numbers"
+        )
+
+
+def _written(graph: Graph, step: Any, x: str) -> str:
+    """Add a step's computation, in the order of scikit-learn's own."""
+    if type(step) is FunctionTransformer:
+        return _FUNCTIONS[step.func](graph, x)
+
+    def apply(operator: str, tensor: str, values: Any) -> str:
+        return graph.add(operator, tensor, graph.constant(np.asarray(values)[None]))
+
+    if type(step) is MinMaxScaler:
+        x = apply("Add", apply("Mul", x, step.scale_), step.min_)
+        if not step.clip:
+            return x
+        ends = (graph.constant(float(end)) for end in step.feature_range)
+        return graph.add("Clip", x, *ends)
+    center = {StandardScaler: "mean_", RobustScaler: "center_"}.get(type(step), "")
+    middle = getattr(step, center, None) if _centers(step) else None
+    if middle is not None:
+        x = apply("Sub", x, middle)
+    scale = getattr(step, "scale_", None)
+    return x if scale is None else apply("Div", x, scale)
+
+
+def _centers(step: Any) -> bool:
+    return bool(getattr(step, "with_mean", getattr(step, "with_centering", False)))
+
+
+# -- categories --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _CategoryBlock:
+    """Categories: the place of a text among the known ones, and a row for each."""
+
+    names: tuple[str, ...]
+    # Known texts, and rows for a missing one, each of these, and any other.
+    texts: tuple[tuple[str, ...], ...]
+    tables: tuple[Floats, ...]
+
+    @classmethod
+    def of(cls, part: Categories) -> _CategoryBlock:
+        kinds = {*part.features.values()}
+        if kinds != {"category"}:
+            numbers = [n for n, kind in part.features.items() if kind == "number"]
+            raise Unsupported(f"{', '.join(numbers)} are numbers, encoded as categories")
+        texts = _vocabularies(part)
+        values = [[None, *known, _UNSEEN] for known in texts]
+        most = max(map(len, values))
+        batch = pa.RecordBatch.from_pydict(
+            {
+                name: pa.array([own[n % len(own)] for n in range(most)], pa.string())
+                for name, own in zip(part.features, values, strict=True)
+            }
+        )
+        try:
+            coded: Any = Categories(part.transformer, part.features, part.columns)
+            block = coded.block(batch)
+        except ValueError as error:
+            raise Unsupported(
+                f"the encoder of {', '.join(part.features)} refuses a category that is "
+                f"missing or new to it, which a graph cannot: {error}"
+            ) from error
+        tables = [
+            table[codes][: len(own)].astype(np.float64)
+            for table, codes, own in zip(block.tables, block.codes, values, strict=True)
+        ]
+        return cls(tuple(part.features), tuple(texts), tuple(tables))
+
+    @property
+    def width(self) -> int:
+        return sum(table.shape[1] for table in self.tables)
+
+    def _codes(self, graph: Graph) -> list[str]:
+        codes = []
+        for name, known in zip(self.names, self.texts, strict=True):
+            keys = [MISSING, *(PREFIX + text for text in known)]
+            code = graph.add(
+                "LabelEncoder",
+                name,
+                domain=ML,
+                keys_strings=keys,
+                values_int64s=list(range(len(keys))),
+                default_int64=len(keys),
+            )
+            codes.append(graph.flat(code))
+        return codes
+
+    def raw(self, graph: Graph) -> str:
+        rows = [
+            graph.add("Gather", graph.constant(table), codes, axis=0)
+            for table, codes in zip(self.tables, self._codes(graph), strict=True)
+        ]
+        return graph.add("Concat", *rows, axis=1)
+
+    def encoded(self, graph: Graph) -> str:
+        return self.raw(graph)
+
+    def product(self, graph: Graph, weights: Floats) -> str:
+        ends = np.cumsum([0, *(table.shape[1] for table in self.tables)])
+        products = [
+            graph.add("Gather", graph.constant(table @ weights[start:stop]), codes)
+            for table, codes, start, stop in zip(
+                self.tables, self._codes(graph), ends[:-1], ends[1:], strict=True
+            )
+        ]
+        return graph.add("Sum", *products) if len(products) > 1 else products[0]
+
+    def forward(self, raw: Floats) -> Floats:
+        return raw
+
+
+def _vocabularies(part: Categories) -> list[tuple[str, ...]]:
+    """Return the texts of each feature that a preprocessor tells apart."""
+    steps = steps_of(part.transformer)
+    special = {
+        value
+        for step in steps
+        for value in (getattr(step, "missing_values", None), getattr(step, "fill_value", None))
+        if isinstance(value, str)
+    }
+    known: list[set[str]] = [set(special) for _ in part.features]
+    for step in steps:
+        if type(step) in _LOOKUPS:
+            for own, categories in zip(known, step.categories_, strict=True):
+                own |= {text for text in categories if isinstance(text, str)}
+    return [tuple(sorted(own)) for own in known]
+
+
+class Columns:
+    """The encoded columns of a graph; each block is computed once for all models."""
+
+    def __init__(self, graph: Graph, encoder: Encoder) -> None:
+        self.graph = graph
+        self._blocks = blocks_of(encoder)
+        self.width = sum(block.width for block in self._blocks)
+        for name, kind in encoder.features.items():
+            graph.input(name, kind)
+
+    @cached_property
+    def raw(self) -> str:
+        """The exact values of all columns, (n, width)."""
+        blocks = [block.raw(self.graph) for block in self._blocks]
+        return self.graph.add("Concat", *blocks, axis=1)
+
+    def product(self, weights: Floats) -> str:
+        """Return the product of the encoded columns with weights, (n,)."""
+        products = [
+            block.product(self.graph, weights[columns])
+            for block, columns in self._slices()
+        ]
+        return self.graph.add("Sum", *products)
+
+    def raw_thresholds(
+        self, thresholds: Sequence[Floats], *, is_single: bool
+    ) -> list[Floats]:
+        """Return the raw thresholds of all columns; see ``raw_thresholds``."""
+        found: list[Floats] = []
+        for block, columns in self._slices():
+            found += raw_thresholds(block, thresholds[columns], is_single=is_single)
+        return found
+
+    def _slices(self) -> list[tuple[Block, slice]]:
+        ends = np.cumsum([0, *(block.width for block in self._blocks)]).tolist()
+        columns = map(slice, ends[:-1], ends[1:])
+        return list(zip(self._blocks, columns, strict=True))

@@ -1,0 +1,119 @@
+"""
+Parity: whether a graph gives the probabilities of the scorer, row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from propensity.graphs.builder import OUTPUT
+from propensity.graphs.columns import MISSING, PREFIX
+from propensity.models.encoding import Kind, numbers_of, texts_of
+
+Floats = NDArray[np.float64]
+
+# The largest difference between two probabilities of a row.
+TOLERANCE = 1e-10
+# Rows whose probabilities differ by less are tied: two orders of the same sum differ so.
+TIE = 1e-13
+
+_CHUNK_ROWS = 16_384
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parity:
+    """
+    How a graph's probabilities compare with the scorer's.
+
+    Attributes:
+        rows: That were compared.
+        largest_difference: Of two probabilities of a row; NaN where only one is a
+            number.
+        moved_ranks: Rows that another one overtakes which the scorer puts behind.
+    """
+
+    rows: int
+    largest_difference: float
+    moved_ranks: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the graph may stand for the scorer; never without a row."""
+        return (
+            self.rows > 0
+            and self.largest_difference <= TOLERANCE
+            and not self.moved_ranks
+        )
+
+
+def compare(probability: Floats, expected: Floats) -> Parity:
+    """
+    Compare the probabilities of a graph with those of the scorer.
+
+    Args:
+        probability: Of each row, by the graph.
+        expected: Of the same rows, by the scorer; NaN where it refuses a row.
+    """
+    both = np.isnan(probability) & np.isnan(expected)
+    apart = np.abs(probability - expected)[~both]
+    order = np.argsort(expected, kind="stable")
+    return Parity(
+        rows=len(expected),
+        largest_difference=float(apart.max(initial=0.0)),
+        moved_ranks=_overtaken(probability[order]) if len(expected) else 0,
+    )
+
+
+def _overtaken(probability: Floats) -> int:
+    """Return how many numbers are smaller than one before them."""
+    known = probability[~np.isnan(probability)]
+    if not len(known):
+        return 0
+    return int((np.maximum.accumulate(known) - known > TIE).sum())
+
+
+def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats:
+    """
+    Return a graph's probabilities of rows, by ONNX Runtime, (rows,).
+
+    Args:
+        graph: From ``export``.
+        rows: With the features.
+        features: Kind of each by name.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(
+        graph, options, providers=["CPUExecutionProvider"]
+    )
+    names = {each.name for each in session.get_inputs()}
+    read = {name: kind for name, kind in features.items() if name in names}
+    parts = [session.run([OUTPUT], chunk)[0] for chunk in _inputs(rows, read)]
+    return np.concatenate(parts) if parts else np.empty(0)
+
+
+def _inputs(
+    rows: pa.Table, features: Mapping[str, Kind]
+) -> Iterator[dict[str, NDArray[Any]]]:
+    """Yield the inputs of a graph, as the statements of ``sql`` give them."""
+    for batch in rows.combine_chunks().to_batches(max_chunksize=_CHUNK_ROWS):
+        columns: dict[str, NDArray[Any]] = {}
+        for name, kind in features.items():
+            if kind == "number":
+                values: NDArray[Any] = numbers_of(batch[name]).astype(np.float64)
+            else:
+                texts = texts_of(batch[name]).to_pylist()
+                values = np.array(
+                    [MISSING if text is None else PREFIX + text for text in texts],
+                    dtype=object,
+                )
+            columns[name] = values.reshape(-1, 1)
+        yield columns
