@@ -12,6 +12,7 @@
     views.py       reads views and ``events_*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
     statements.py  has ranges, inner parameters and exports as BigQuery has them
+    models.py      imports ONNX models, and runs them for ML.PREDICT
     numbers.py     calculates with NUMERIC exactly
     lookups.py, jobs.py, texts.py
                    answer small queries in milliseconds, from memory
