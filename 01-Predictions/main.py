@@ -18,7 +18,7 @@ Answers   200 version, users, mean; 400 a use case that scores events; 409 no ch
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import champion, export, predict, season
+from propensity.runs import champion, export, predict, season, staging
 from propensity.runs.run import Answer, Run, run
 
 
@@ -31,7 +31,7 @@ def predictions(current: Run) -> Answer:
     days = export.wait_for_days(current)
     model = champion.as_of(current)
     log_odds_shift = season.log_odds_shift(current, model.version)
-    staged = predict.stage(current, model, log_odds_shift=log_odds_shift)
+    staged = staging.stage(current, model, log_odds_shift=log_odds_shift)
     shift = predict.score_shift(current, staged)
     predict.publish_predictions(current, model, staged)
     return {

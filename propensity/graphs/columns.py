@@ -37,11 +37,10 @@ from sklearn.preprocessing import (
 from propensity.graphs.builder import ML, Graph, Unsupported
 from propensity.models.encoder import Encoder, steps_of
 from propensity.models.encoder_parts import Categories, Numbers
-from propensity.models.encoding import Kind
 
 Floats = NDArray[np.float64]
 
-# A category as a graph reads it: NULL has no place in a tensor, and a text may be empty.
+# A category as a graph reads it: a tensor has no NULL, and a text may be empty.
 MISSING, PREFIX = "", "="
 # A text that no preprocessor was fitted on.
 _UNSEEN = "\ue000never seen\ue000"
@@ -53,7 +52,9 @@ _LARGEST = np.finfo(np.float64).max
 class Block(Protocol):
     """Some of the encoded columns."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Number of columns."""
 
     def raw(self, graph: Graph) -> str:
         """Return the exact values, (n, width)."""
@@ -149,7 +150,7 @@ def _number(keys: NDArray[np.int64]) -> Floats:
     return np.where(keys < 0, -magnitude, magnitude)
 
 
-# -- numbers -----------------------------------------------------------------------------
+# -- numbers --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -164,9 +165,11 @@ class _NumberBlock:
 
     @classmethod
     def of(cls, part: Numbers) -> _NumberBlock:
-        fill, marked, steps = None, (), part.steps
+        fill: Floats | None = None
+        marked: tuple[int, ...] = ()
+        steps = list(part.steps)
         if steps and type(steps[0]) is SimpleImputer:
-            imputer, *steps = steps
+            imputer = steps.pop(0)
             fill = np.asarray(imputer.statistics_, dtype=np.float64)
             is_nan = isinstance(imputer.missing_values, float) and np.isnan(
                 imputer.missing_values
@@ -186,7 +189,9 @@ class _NumberBlock:
     def raw(self, graph: Graph) -> str:
         raw = graph.add("Concat", *self.names, axis=1)
         if self.fill is not None:
-            gaps = graph.add("Not", graph.add("Equal", raw, raw))  # IsNaN has no float64
+            gaps = graph.add(
+                "Not", graph.add("Equal", raw, raw)
+            )  # IsNaN has no float64
             raw = graph.add("Where", gaps, graph.constant(self.fill[np.newaxis]), raw)
             if self.marked:
                 places = graph.constant(list(self.marked))
@@ -214,16 +219,14 @@ class _NumberBlock:
         return tensor
 
     def product(self, graph: Graph, weights: Floats) -> str:
-        product = graph.add(
-            "MatMul", self.encoded(graph), graph.constant(weights[:, np.newaxis])
-        )
-        return graph.flat(product)
+        # Not MatMul: ONNX Runtime fuses it with a scale, which it keeps as float32.
+        values = graph.constant(weights[np.newaxis])
+        return graph.total(graph.add("Mul", self.encoded(graph), values))
 
     def forward(self, raw: Floats) -> Floats:
-        encoded = raw.copy()  # the steps may write into it
         for step in self.steps:
-            encoded = np.asarray(step.transform(encoded))
-        return encoded
+            raw = _applied(step, raw)
+        return raw
 
 
 @dataclass(frozen=True)
@@ -274,33 +277,60 @@ def _check(step: Any) -> None:
         )
 
 
+def _arithmetic(step: Any) -> list[tuple[str, Floats]]:
+    """Return a scaler as operations on whole columns, in scikit-learn's own order."""
+    if type(step) is MinMaxScaler:
+        parts = [("Mul", step.scale_), ("Add", step.min_)]
+    elif type(step) is StandardScaler:
+        parts = [
+            ("Sub", step.mean_ if step.with_mean else None),
+            ("Div", step.scale_ if step.with_std else None),
+        ]
+    elif type(step) is RobustScaler:
+        parts = [
+            ("Sub", step.center_ if step.with_centering else None),
+            ("Div", step.scale_ if step.with_scaling else None),
+        ]
+    else:
+        parts = [("Div", step.scale_)]
+    return [(name, np.asarray(own)) for name, own in parts if own is not None]
+
+
+def _ends(step: Any) -> tuple[float, float] | None:
+    """Return what a scaler clips to; None if it does not."""
+    is_clipped = type(step) is MinMaxScaler and step.clip
+    return tuple(map(float, step.feature_range)) if is_clipped else None
+
+
 def _written(graph: Graph, step: Any, x: str) -> str:
-    """Add a step's computation, in the order of scikit-learn's own."""
+    """Add a step's computation."""
     if type(step) is FunctionTransformer:
         return _FUNCTIONS[step.func](graph, x)
-
-    def apply(operator: str, tensor: str, values: Any) -> str:
-        return graph.add(operator, tensor, graph.constant(np.asarray(values)[None]))
-
-    if type(step) is MinMaxScaler:
-        x = apply("Add", apply("Mul", x, step.scale_), step.min_)
-        if not step.clip:
-            return x
-        ends = (graph.constant(float(end)) for end in step.feature_range)
-        return graph.add("Clip", x, *ends)
-    center = {StandardScaler: "mean_", RobustScaler: "center_"}.get(type(step), "")
-    middle = getattr(step, center, None) if _centers(step) else None
-    if middle is not None:
-        x = apply("Sub", x, middle)
-    scale = getattr(step, "scale_", None)
-    return x if scale is None else apply("Div", x, scale)
+    for operator, values in _arithmetic(step):
+        x = graph.add(operator, x, graph.constant(values[np.newaxis]))
+    ends = _ends(step)
+    return graph.add("Clip", x, *map(graph.constant, ends)) if ends else x
 
 
-def _centers(step: Any) -> bool:
-    return bool(getattr(step, "with_mean", getattr(step, "with_centering", False)))
+def _applied(step: Any, x: Floats) -> Floats:
+    """Return a step's results; scikit-learn refuses what is infinite."""
+    if type(step) is FunctionTransformer:
+        return x if step.func is None else np.asarray(step.func(x))
+    for operator, values in _arithmetic(step):
+        x = _NUMPY[operator](x, values)
+    ends = _ends(step)
+    return np.clip(x, *ends) if ends else x
 
 
-# -- categories --------------------------------------------------------------------------
+_NUMPY: Mapping[str, Callable[[Floats, Floats], Floats]] = {
+    "Add": np.add,
+    "Sub": np.subtract,
+    "Mul": np.multiply,
+    "Div": np.divide,
+}
+
+
+# -- categories -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -317,7 +347,9 @@ class _CategoryBlock:
         kinds = {*part.features.values()}
         if kinds != {"category"}:
             numbers = [n for n, kind in part.features.items() if kind == "number"]
-            raise Unsupported(f"{', '.join(numbers)} are numbers, encoded as categories")
+            raise Unsupported(
+                f"{', '.join(numbers)} are numbers, encoded as categories"
+            )
         texts = _vocabularies(part)
         values = [[None, *known, _UNSEEN] for known in texts]
         most = max(map(len, values))
@@ -390,7 +422,10 @@ def _vocabularies(part: Categories) -> list[tuple[str, ...]]:
     special = {
         value
         for step in steps
-        for value in (getattr(step, "missing_values", None), getattr(step, "fill_value", None))
+        for value in (
+            getattr(step, "missing_values", None),
+            getattr(step, "fill_value", None),
+        )
         if isinstance(value, str)
     }
     known: list[set[str]] = [set(special) for _ in part.features]
@@ -421,7 +456,7 @@ class Columns:
         """Return the product of the encoded columns with weights, (n,)."""
         products = [
             block.product(self.graph, weights[columns])
-            for block, columns in self._slices()
+            for block, columns in self.slices()
         ]
         return self.graph.add("Sum", *products)
 
@@ -430,11 +465,12 @@ class Columns:
     ) -> list[Floats]:
         """Return the raw thresholds of all columns; see ``raw_thresholds``."""
         found: list[Floats] = []
-        for block, columns in self._slices():
+        for block, columns in self.slices():
             found += raw_thresholds(block, thresholds[columns], is_single=is_single)
         return found
 
-    def _slices(self) -> list[tuple[Block, slice]]:
+    def slices(self) -> list[tuple[Block, slice]]:
+        """Return each block with its columns."""
         ends = np.cumsum([0, *(block.width for block in self._blocks)]).tolist()
         columns = map(slice, ends[:-1], ends[1:])
         return list(zip(self._blocks, columns, strict=True))

@@ -127,7 +127,9 @@ def _calibrated(columns: Columns, part: Any) -> str:
         return _expit(graph, graph.add("Mul", decision, graph.constant(beta)))
     [calibrator] = part.calibrators
     if part.method == "sigmoid":
-        slope, shift = (graph.constant(-float(v)) for v in (calibrator.a_, calibrator.b_))
+        slope, shift = (
+            graph.constant(-float(v)) for v in (calibrator.a_, calibrator.b_)
+        )
         return _expit(graph, graph.add("Add", graph.add("Mul", decision, slope), shift))
     return _interpolated(
         graph, decision, calibrator.X_thresholds_, calibrator.y_thresholds_

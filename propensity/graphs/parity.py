@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from propensity.graphs.builder import OUTPUT
+from propensity.graphs.builder import OUTPUT, Unsupported
 from propensity.graphs.columns import MISSING, PREFIX
 from propensity.models.encoding import Kind, numbers_of, texts_of
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 # The largest difference between two probabilities of a row.
 TOLERANCE = 1e-10
-# Rows whose probabilities differ by less are tied: two orders of the same sum differ so.
+# Rows whose probabilities differ by less are tied: orders of the same sum differ so.
 TIE = 1e-13
 
 _CHUNK_ROWS = 16_384
@@ -86,17 +86,30 @@ def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats
         graph: From ``export``.
         rows: With the features.
         features: Kind of each by name.
+
+    Raises:
+        Unsupported: ONNX Runtime cannot run it.
     """
     import onnxruntime
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(
-        graph, options, providers=["CPUExecutionProvider"]
-    )
-    names = {each.name for each in session.get_inputs()}
-    read = {name: kind for name, kind in features.items() if name in names}
-    parts = [session.run([OUTPUT], chunk)[0] for chunk in _inputs(rows, read)]
+    try:
+        session = onnxruntime.InferenceSession(
+            graph, options, providers=["CPUExecutionProvider"]
+        )
+        names = {each.name for each in session.get_inputs()}
+        read = {name: kind for name, kind in features.items() if name in names}
+        parts = [session.run([OUTPUT], chunk)[0] for chunk in _inputs(rows, read)]
+    except (
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.NotImplemented,
+        state.RuntimeException,
+    ) as error:
+        raise Unsupported(f"ONNX Runtime: {error}") from error
     return np.concatenate(parts) if parts else np.empty(0)
 
 

@@ -134,9 +134,7 @@ def place(graph: Graph, values: str, bounds: Floats) -> str:
     return graph.add("Cast", graph.flat(found), to=TensorProto.INT64)
 
 
-def _of_raw(
-    columns: Columns, trees: Sequence[Tree], *, is_single: bool
-) -> list[Tree]:
+def _of_raw(columns: Columns, trees: Sequence[Tree], *, is_single: bool) -> list[Tree]:
     """Return trees with the thresholds that mean the same for raw values."""
     column = np.concatenate([tree.column[~tree.is_leaf] for tree in trees])
     threshold = np.concatenate([tree.threshold[~tree.is_leaf] for tree in trees])
@@ -167,7 +165,11 @@ def _parts(trees: Sequence[Tree]) -> list[Floats]:
 
 def _search_tree(bounds: Floats) -> Tree:
     """Return a balanced tree whose leaves count the bounds on the left of them."""
-    column, threshold, left, right, value = [], [], [], [], []
+    column: list[int] = []
+    threshold: list[float] = []
+    left: list[int] = []
+    right: list[int] = []
+    value: list[float] = []
 
     def grow(start: int, stop: int) -> int:
         own = len(column)

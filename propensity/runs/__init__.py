@@ -6,7 +6,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``champion``: the version that serves, or served at an earlier date
 - ``train``: the steps of 00-ModelTraining
 - ``season``: the shift of log-odds that evaluated weeks call for
-- ``predict``: the steps of 01-Predictions
+- ``staging``, ``predict``: the steps of 01-Predictions
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``thresholds``: the threshold that was best on the weeks before
 - ``compact``: tiles, users and exports of the stream, and the view of its features

@@ -34,7 +34,9 @@ _TYPES = {
 }
 
 
-def import_models(database: Any, data_dir: Path, storage: str | None) -> None:
+def import_models(  # noqa: PLR0915
+    database: Any, data_dir: Path, storage: str | None
+) -> None:
     """
     Let CREATE MODEL import ONNX models, and ML.PREDICT run them.
 
@@ -120,7 +122,9 @@ def import_models(database: Any, data_dir: Path, storage: str | None) -> None:
             row = exp.Anonymous(this="ROW", expressions=columns)
             value = exp.Anonymous(this=name, expressions=[row])
             star = exp.Column(this=exp.Star(), table=rows.copy())
-            query = exp.select(star, exp.alias_(value, output, quoted=True)).from_(source)
+            query = exp.select(star, exp.alias_(value, output, quoted=True)).from_(
+                source
+            )
             alias = table.args.get("alias") or exp.TableAlias(
                 this=exp.to_identifier("_predictions")
             )
@@ -195,9 +199,7 @@ def _type(value: Any, invalid: Any) -> tuple[str, str]:
     known = _TYPES.get(TensorProto.DataType.Name(tensor.elem_type))
     sizes = [dimension.dim_value for dimension in tensor.shape.dim]
     if known is None or sizes not in ([0], [0, 1]):
-        raise invalid(
-            f"{value.name} is no column of a type that the stand-in for ML.PREDICT knows."
-        )
+        raise invalid(f"{value.name} is no column of a type that ML.PREDICT has here.")
     return known
 
 
@@ -214,7 +216,9 @@ def _defined(database: Any, data: bytes) -> tuple[str, str, list[str]]:
     session = onnxruntime.InferenceSession(data, options, ["CPUExecutionProvider"])
     inputs = list(model.graph.input)
     [output] = model.graph.output
-    shapes = [(-1, *(d.dim_value for d in i.type.tensor_type.shape.dim[1:])) for i in inputs]
+    shapes = [
+        (-1, *(d.dim_value for d in i.type.tensor_type.shape.dim[1:])) for i in inputs
+    ]
 
     def run(rows: Any) -> Any:
         tensors = {}

@@ -1,5 +1,5 @@
 """
-Imported models in the BigQuery emulator: what CREATE MODEL and ML.PREDICT do and refuse.
+Imported models in the BigQuery emulator: what is imported, run and refused.
 """
 
 from __future__ import annotations
@@ -112,7 +112,9 @@ class TestCreate:
         """A model that is there stays, and its object is not read."""
         run(client, create(model, "gs://none/none", "CREATE MODEL IF NOT EXISTS"))
 
-        [listed] = [m for m in client.list_models(client_dataset(client)) if m.model_id == model]
+        [listed] = [
+            m for m in client.list_models(client_dataset(client)) if m.model_id == model
+        ]
         assert listed.model_type == "ONNX"
 
     def test_replaces_and_drops(self, client, stored):
@@ -153,5 +155,3 @@ class TestCreate:
 
 def client_dataset(client):
     return client.default_query_job_config.default_dataset
-
-
