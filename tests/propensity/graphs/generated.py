@@ -99,7 +99,7 @@ def generated(number: int, *, rows: int = 2_000) -> Generated:
     label = (random.random(len(signal)) < 1 / (1 + np.exp(-odds))).astype(int)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        preprocessor = _preprocessor(random, names, texts)
+        preprocessor = _preprocessor(random, names, texts, is_linear=is_linear)
         encoded = preprocessor.fit_transform(frame, label)
         model = _model(random, kind, encoded, label)
         if calibration != "none":
@@ -133,7 +133,11 @@ def _numbers(random: np.random.Generator, shape: int, count: int) -> np.ndarray:
 
 
 def _preprocessor(
-    random: np.random.Generator, names: list[str], texts: list[str]
+    random: np.random.Generator,
+    names: list[str],
+    texts: list[str],
+    *,
+    is_linear: bool,
 ) -> ColumnTransformer:
     imputer = SimpleImputer(
         strategy=str(random.choice(["median", "mean"])),
@@ -144,7 +148,7 @@ def _preprocessor(
     function: list[Any] = [
         FunctionTransformer(np.arcsinh),
         FunctionTransformer(),
-        make_pipeline(MinMaxScaler(), FunctionTransformer(np.sqrt)),
+        make_pipeline(MinMaxScaler(clip=is_linear), FunctionTransformer(np.sqrt)),
     ]
     steps = [imputer, function[random.integers(3)], scaler[random.integers(4)]]
     groups: list[Any] = [("numbers", make_pipeline(*steps), names)]
