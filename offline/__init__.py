@@ -8,6 +8,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``load_transactions``   loads past card transactions, read by ``transaction_files``
 ``check_features``      compares streamed features with a clean computation
 ``forget_user``         removes users, with the report of ``forget_report``
+``scoring_sql``         prints the statements that score a table in BigQuery
 ``reproduce``           computes a published probability again, from kept features
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment

@@ -367,6 +367,11 @@ class TestSql:
             "import_model": {"`model`", "`uri`"},
             "score_by_model": {"`model`", "`inputs`"},
             "score_table": {"`model`", "`inputs`", "`source`"},
+            "score_table_by_function": {"`function`", "`values`", "`source`"},
+            "create_scoring_function": {
+                *("`function`", "`arguments`", "`packages`", "`features`"),
+                *("`connection`", "`bucket`", "`bundle`", "`sha256`"),
+            },
             **dict.fromkeys(
                 (
                     f"export_{kind}"

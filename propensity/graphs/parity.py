@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 # The largest difference between two probabilities of a row.
 TOLERANCE = 1e-10
 # Rows whose probabilities differ by less are tied: orders of the same sum differ so.
-TIE = 1e-13
+TIE = 1e-12
 
 _CHUNK_ROWS = 16_384
 

@@ -57,7 +57,7 @@ def scoring_statement(
 
 def table_statement(model: str, *, features: Mapping[str, Kind], source: str) -> str:
     """Return the statement that scores any table with columns of these names."""
-    text = statement("score_table").replace("`source`", _quoted(source))
+    text = _filled(statement("score_table"), {"source": _quoted(source)})
     return scoring_statement(text, model=model, features=features, flags=frozenset())
 
 
@@ -77,3 +77,72 @@ def _without_comments(text: str) -> str:
 
 def _quoted(name: str) -> str:
     return f"`{name}`"
+
+
+# -- the scorer's own code, as a function ----------------------------------------------
+
+
+def function_statement(
+    name: str,
+    *,
+    connection: str,
+    bundle: str,
+    checksum: str,
+    features: Mapping[str, Kind],
+    libraries: Mapping[str, str],
+) -> str:
+    """
+    Return the statement that creates a scoring function.
+
+    Args:
+        name: Of the function, with its dataset.
+        connection: Name of a connection whose account may read the bucket.
+        bundle: ``gs://…`` of the version's code, preprocessor and model.
+        checksum: SHA-256 of the bundle, in hexadecimal.
+        features: Kind of each by name, in the order of the arguments.
+        libraries: Versions that training recorded; Python's own is BigQuery's.
+    """
+    bucket, _, blob = bundle.removeprefix("gs://").partition("/")
+    types = {"number": "FLOAT64", "category": "STRING"}
+    arguments = ", ".join(f"{_quoted(one)} {types[features[one]]}" for one in features)
+    pins = {**libraries, **_READS}
+    packages = ", ".join(
+        f"'{package}=={version}'"
+        for package, version in pins.items()
+        if package != "python"
+    )
+    texts = {
+        "function": _quoted(name),
+        "connection": _quoted(connection),
+        "arguments": arguments,
+        "packages": packages,
+        "features": repr(dict(features)),
+        "bucket": bucket,
+        "bundle": blob,
+        "sha256": checksum,
+    }
+    return _filled(statement("create_scoring_function"), texts)
+
+
+def function_call_statement(
+    name: str, *, features: Mapping[str, Kind], source: str
+) -> str:
+    """Return the statement that scores a table by a scoring function."""
+    values = ", ".join(
+        f"CAST({_quoted(one)} AS FLOAT64)" if kind == "number" else _quoted(one)
+        for one, kind in features.items()
+    )
+    texts = {"function": _quoted(name), "values": values, "source": _quoted(source)}
+    return _filled(statement("score_table_by_function"), texts)
+
+
+# What the function reads the bucket with, and scikit-learn's threads.
+_READS = {"google-cloud-storage": "3.17.1", "threadpoolctl": "3.8.0"}
+
+
+def _filled(text: str, texts: Mapping[str, str]) -> str:
+    """Return a statement without its comments, its placeholders filled."""
+    text = _without_comments(text)
+    for placeholder, own in texts.items():
+        text = text.replace(_quoted(placeholder), own)
+    return text

@@ -6,13 +6,22 @@ The emulator's ML.PREDICT runs the graph by ONNX Runtime, as BigQuery does.
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import sqlglot
+from sqlglot import exp
 
 from local.stack.state import ROOT
+from offline import scoring_sql
+from offline.promote import Deployment
 from propensity import usecases
+from propensity.errors import RequestError
 from propensity.graphs import sql
 from propensity.learning import season
 from tests.functions.conftest import LATER, TRAINED, Place
@@ -196,3 +205,129 @@ class TestAnalyst:
             {user: probability for user, (probability, _) in by_function.items()},
             abs=1e-10,
         )
+
+
+# Runs the function's code as BigQuery does, away from this project's folder.
+RUNNER = """
+import os, sys
+import pyarrow as pa
+code, rows, out = sys.argv[1:]
+names = {}
+exec(compile(open(code).read(), code, "exec"), names)
+with pa.ipc.open_file(rows) as reader:
+    batches = [reader.get_batch(place) for place in range(reader.num_record_batches)]
+scores = [names["score"](batch) for batch in batches]
+table = pa.table({"probability": pa.chunked_array(scores)})
+with pa.OSFile(out, "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+    writer.write_table(table)
+import propensity
+assert ".zip" in propensity.__file__, propensity.__file__
+"""
+
+
+class TestCommand:
+    @pytest.fixture
+    def deployment(self, both) -> Deployment:
+        """The place's clients, as a command has them."""
+        place = both[0]
+        return Deployment(
+            settings=place.settings,
+            warehouse=place.warehouse,
+            artifacts=place.registry.artifacts,
+            use_case=USE_CASE,
+        )
+
+    def test_prints_statements_that_run(self, both, deployment):
+        """The import finds the model; the other scores, with the project's names."""
+        place, by_function, _ = both
+        source = f"{place.workplace.dataset}.source"
+        place.warehouse.execute(
+            f"CREATE OR REPLACE TABLE source AS {USE_CASE.statement('features')}",
+            USE_CASE.window(place.settings, [TRAINED]),
+        )
+        found = scoring_sql.run(
+            deployment, version=None, source=source, connection=None
+        )
+        place.warehouse.execute(found.once)
+        rows = {row["user_id"]: row["probability"] for row in place.rows(found.score)}
+
+        assert f"`{place.workplace.project}.{place.workplace.dataset}." in found.once
+        assert rows == pytest.approx(
+            {user: probability for user, (probability, _) in by_function.items()},
+            abs=1e-10,
+        )
+
+    def test_a_python_function_scores_with_the_same_code(
+        self, both, deployment, tmp_path
+    ):
+        """Its DDL and call are parsed, and its code runs on Arrow batches, from a
+        bundle and without this project."""
+        place, by_function, _ = both
+        found = scoring_sql.run(
+            deployment, version=0, source="d.t", connection="us.reads-bucket"
+        )
+        # sqlglot knows Python functions, and connections of other statements only.
+        created = sqlglot.parse_one(
+            found.once.replace("WITH CONNECTION `us.reads-bucket`\n", ""),
+            dialect="bigquery",
+        )
+        call = sqlglot.parse_one(found.score, dialect="bigquery")
+        code = re.search(r'AS r"""(.*)"""', found.once, re.DOTALL)[1]
+        table = place.warehouse.table(
+            USE_CASE.statement("features"),
+            USE_CASE.window(place.settings, [TRAINED]),
+        )
+        arguments = [
+            table[name].cast(pa.float64() if kind == "number" else pa.string())
+            for name, kind in USE_CASE.features.items()
+        ]
+        rows = pa.table(arguments, names=[f"_{n}" for n in range(len(arguments))])
+        with (
+            pa.OSFile(str(tmp_path / "rows"), "wb") as file,
+            pa.ipc.new_file(file, rows.schema) as writer,
+        ):
+            writer.write_table(rows, max_chunksize=50)
+        (tmp_path / "code.py").write_text(code)
+        (tmp_path / "runner.py").write_text(RUNNER)
+        subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-P",
+                "runner.py",
+                "code.py",
+                "rows",
+                "out",
+            ],
+            cwd=tmp_path,
+            env={**os.environ, **place.environment, "PYTHONPATH": ""},
+            check=True,
+        )
+        with pa.ipc.open_file(str(tmp_path / "out")) as reader:
+            scored = reader.read_all()["probability"].to_pylist()
+
+        assert isinstance(created, exp.Create)
+        assert created.args["kind"] == "FUNCTION"
+        assert isinstance(call, exp.Select)
+        assert "scikit-learn==" in found.once
+        assert dict(zip(table["user_id"].to_pylist(), scored, strict=True)) == {
+            user: pytest.approx(probability, abs=1e-12)
+            for user, (probability, _) in by_function.items()
+        }
+
+    def test_says_that_a_version_has_no_graph(self, new_place, enthrone):
+        place = enthrone(new_place())
+        place.warehouse.execute(
+            "UPDATE ma_model_training_metadata SET onnx_object = NULL, "
+            "onnx_note = 'no graph: of the test' WHERE TRUE"
+        )
+        deployment = Deployment(
+            settings=place.settings,
+            warehouse=place.warehouse,
+            artifacts=place.registry.artifacts,
+            use_case=USE_CASE,
+        )
+
+        with pytest.raises(RequestError, match="of the test"):
+            scoring_sql.run(deployment, version=0, source="t", connection=None)
