@@ -4,7 +4,7 @@ Parity: whether a graph gives the probabilities of the scorer, row by row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,7 +101,10 @@ def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats
         )
         names = {each.name for each in session.get_inputs()}
         read = {name: kind for name, kind in features.items() if name in names}
-        parts = [session.run([OUTPUT], chunk)[0] for chunk in _inputs(rows, read)]
+        parts = [
+            session.run([OUTPUT], _tensors(rows.slice(start, _CHUNK_ROWS), read))[0]
+            for start in range(0, len(rows), _CHUNK_ROWS)
+        ]
     except (
         state.Fail,
         state.InvalidArgument,
@@ -113,20 +116,24 @@ def run(graph: bytes, rows: pa.Table, *, features: Mapping[str, Kind]) -> Floats
     return np.concatenate(parts) if parts else np.empty(0)
 
 
-def _inputs(
-    rows: pa.Table, features: Mapping[str, Kind]
-) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield the inputs of a graph, as the statements of ``sql`` give them."""
-    for batch in rows.combine_chunks().to_batches(max_chunksize=_CHUNK_ROWS):
-        columns: dict[str, NDArray[Any]] = {}
-        for name, kind in features.items():
-            if kind == "number":
-                values: NDArray[Any] = numbers_of(batch[name]).astype(np.float64)
-            else:
-                texts = texts_of(batch[name]).to_pylist()
-                values = np.array(
-                    [MISSING if text is None else PREFIX + text for text in texts],
-                    dtype=object,
-                )
-            columns[name] = values.reshape(-1, 1)
-        yield columns
+def _tensors(rows: pa.Table, features: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+    # ONNX Runtime takes texts as Python's.
+    return {
+        name: values.astype(object) if values.dtype.kind == "U" else values
+        for name, values in inputs(rows, features).items()
+    }
+
+
+def inputs(rows: pa.Table, features: Mapping[str, Kind]) -> dict[str, NDArray[Any]]:
+    """Return rows as the inputs of a graph, as the statements of ``sql`` give them."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name, kind in features.items():
+        column = rows[name].combine_chunks()
+        if kind == "number":
+            values: NDArray[Any] = numbers_of(column).astype(np.float64)
+        else:
+            texts = texts_of(column).to_pylist()
+            marked = [MISSING if text is None else PREFIX + text for text in texts]
+            values = np.array(marked, dtype=np.str_)
+        columns[name] = values.reshape(-1, 1)
+    return columns

@@ -105,7 +105,7 @@ def function_statement(
     bucket, _, blob = bundle.removeprefix("gs://").partition("/")
     types = {"number": "FLOAT64", "category": "STRING"}
     arguments = ", ".join(f"{_quoted(one)} {types[features[one]]}" for one in features)
-    pins = {**libraries, **_READS}
+    pins = {**libraries, **FURTHER_PACKAGES}
     packages = ", ".join(
         f"'{package}=={version}'"
         for package, version in pins.items()
@@ -136,8 +136,12 @@ def function_call_statement(
     return _filled(statement("score_table_by_function"), texts)
 
 
-# What the function reads the bucket with, and scikit-learn's threads.
-_READS = {"google-cloud-storage": "3.17.1", "threadpoolctl": "3.8.0"}
+# What the function needs beside the libraries that training records.
+FURTHER_PACKAGES = {
+    "google-cloud-storage": "3.17.1",
+    "scipy": "1.17.1",
+    "threadpoolctl": "3.8.0",
+}
 
 
 def _filled(text: str, texts: Mapping[str, str]) -> str:
