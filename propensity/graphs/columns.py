@@ -49,12 +49,19 @@ _LOOKUPS = (OneHotEncoder, OrdinalEncoder, TargetEncoder)
 _LARGEST = np.finfo(np.float64).max
 
 
-class Block(Protocol):
-    """Some of the encoded columns."""
+class Functions(Protocol):
+    """Increasing functions, one of each column."""
 
     @property
     def width(self) -> int:
         """Number of columns."""
+
+    def forward(self, raw: Floats) -> Floats:
+        """Return what the preprocessor makes of exact values, (rows, width)."""
+
+
+class Block(Functions, Protocol):
+    """Some of the encoded columns."""
 
     def raw(self, graph: Graph) -> str:
         """Return the exact values, (n, width)."""
@@ -64,9 +71,6 @@ class Block(Protocol):
 
     def product(self, graph: Graph, weights: Floats) -> str:
         """Return ``encoded @ weights``, (n,)."""
-
-    def forward(self, raw: Floats) -> Floats:
-        """Return what the preprocessor makes of exact values, (rows, width)."""
 
 
 def blocks_of(encoder: Encoder) -> list[Block]:
@@ -98,7 +102,7 @@ def blocks_of(encoder: Encoder) -> list[Block]:
 
 
 def raw_thresholds(
-    block: Block, thresholds: Sequence[Floats], *, is_single: bool
+    block: Functions, thresholds: Sequence[Floats], *, is_single: bool
 ) -> list[Floats]:
     """
     Return for each encoded threshold the raw one that sends the same rows left.
@@ -298,8 +302,10 @@ def _arithmetic(step: Any) -> list[tuple[str, Floats]]:
 
 def _ends(step: Any) -> tuple[float, float] | None:
     """Return what a scaler clips to; None if it does not."""
-    is_clipped = type(step) is MinMaxScaler and step.clip
-    return tuple(map(float, step.feature_range)) if is_clipped else None
+    if type(step) is not MinMaxScaler or not step.clip:
+        return None
+    least, most = step.feature_range
+    return float(least), float(most)
 
 
 def _written(graph: Graph, step: Any, x: str) -> str:

@@ -12,7 +12,14 @@ from collections.abc import Mapping
 from propensity.models.encoding import Kind
 from propensity.statements import statement
 
-# Types of columns, as BigQuery's API names them, by the part that casts them.
+# The part of a statement that gives a graph a feature, by what its column holds.
+_PARTS = {
+    "number": "graph_number",
+    "flag": "graph_flag",
+    "category": "graph_category",
+}
+
+# BigQuery's names of the type of a truth value.
 FLAG_TYPES = frozenset({"BOOL", "BOOLEAN"})
 
 
@@ -47,7 +54,10 @@ def scoring_statement(
         features: Kind of each by name.
         flags: Features whose columns are truth values.
     """
-    parts = {name: statement(f"graph_{kind}") for name, kind in _kinds(features, flags)}
+    parts = {
+        name: statement(_PARTS["flag" if name in flags else kind])
+        for name, kind in features.items()
+    }
     inputs = "".join(
         _without_comments(part).replace("`feature`", _quoted(name))
         for name, part in parts.items()
@@ -59,15 +69,6 @@ def table_statement(model: str, *, features: Mapping[str, Kind], source: str) ->
     """Return the statement that scores any table with columns of these names."""
     text = _filled(statement("score_table"), {"source": _quoted(source)})
     return scoring_statement(text, model=model, features=features, flags=frozenset())
-
-
-def _kinds(
-    features: Mapping[str, Kind], flags: frozenset[str]
-) -> list[tuple[str, str]]:
-    return [
-        (name, "flag" if name in flags and kind == "number" else kind)
-        for name, kind in features.items()
-    ]
 
 
 def _without_comments(text: str) -> str:

@@ -30,10 +30,10 @@ class TestScoring:
         found = {one.alias: one.this.sql("bigquery") for one in select.expressions[:3]}
 
         assert found == {
-            "visits": "COALESCE(CAST(`visits` AS FLOAT64), CAST('NaN' AS FLOAT64))",
-            "is_new": "COALESCE(CAST(CAST(`is_new` AS INT64) AS FLOAT64), "
+            "visits": "IFNULL(CAST(`visits` AS FLOAT64), CAST('NaN' AS FLOAT64))",
+            "is_new": "IFNULL(CAST(CAST(`is_new` AS INT64) AS FLOAT64), "
             "CAST('NaN' AS FLOAT64))",
-            "country": "COALESCE(CONCAT('=', `country`), '')",
+            "country": "IFNULL(CONCAT('=', `country`), '')",
         }
 
     @pytest.mark.parametrize("name", ["ga4_purchase", "first_day_churn"])
