@@ -2,7 +2,7 @@
 A fitted preprocessor and model as the bytes of ``model.onnx``.
 
 Inputs are the features, each a column (n, 1): numbers as float64, NaN for NULL, and
-categories as texts that ``columns.PREFIX`` marks, so that NULL has a text of its own.
+categories as texts that ``categories.PREFIX`` marks, so that NULL has its own text.
 The one output is the probability of class 1, (n,), float64: the calibrated one, without
 a season's shift. A row that the model refuses, such as a gap where it has none, has
 NaN.

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity.graphs.builder import OUTPUT, Unsupported
-from propensity.graphs.columns import MISSING, PREFIX
+from propensity.graphs.categories import MISSING, PREFIX
 from propensity.models.encoding import Kind, numbers_of, texts_of
 
 Floats = NDArray[np.float64]
