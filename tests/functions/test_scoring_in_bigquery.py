@@ -146,8 +146,9 @@ class TestGuards:
         overwrite(place.registry, metadata(place)["onnx_object"], b"other bytes")
         answer = place.post("predictions", {"as_of": TRAINED})
 
-        assert answer.status_code == 409
-        assert "onnx" in answer.json["error"]["message"]
+        assert answer.status_code == 500
+        assert answer.json["error"] == "artifact"
+        assert "model.onnx" in answer.json["message"]
         assert not place.warehouse.has_model(model_of(place))
         assert scores(place) == {}
 
