@@ -20,7 +20,15 @@ Answers   200 version, users, mean; 400 a use case that scores events; 409 no ch
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import champion, export, index, predict, season, user_days
+from propensity.runs import (
+    champion,
+    export,
+    index,
+    predict,
+    season,
+    staging,
+    user_days,
+)
 from propensity.runs.run import Answer, Run, run
 
 
@@ -33,7 +41,7 @@ def predictions(current: Run) -> Answer:
     days = export.wait_for_days(current)
     model = champion.as_of(current)
     log_odds_shift = season.log_odds_shift(current, model.version)
-    staged = predict.stage(
+    staged = staging.stage(
         current,
         model,
         features=user_days.features(current),

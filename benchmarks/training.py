@@ -36,6 +36,7 @@ from propensity.learning.candidates import estimator, is_mean
 from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import NO_HALF_LIFE
+from propensity.runs.train import checked_graph
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, Candidate, UseCase
 
@@ -111,6 +112,7 @@ def whole_training(
         settings=settings,
     )
     verdict = gate.compare(trained, trained.probability, version=0, seed=settings.seed)
+    graph = checked_graph(trained, use_case)
     card = modelcard.card(
         use_case,
         trained,
@@ -122,9 +124,10 @@ def whole_training(
         settle_days=settings.settle_days,
         chosen=use_case.chosen(settings),
         trained_at=datetime(2026, 3, 12, tzinfo=UTC),
+        graph=graph,
         bytes_billed=0,
     )
-    modelcard.files(card, trained, rows)
+    modelcard.files(card, trained, rows, graph=graph)
     return time.perf_counter() - began, trained
 
 

@@ -68,6 +68,55 @@ def build_preprocessor(
     show(program.run(file, use_case=use_case, is_dry=is_dry), as_json=as_json)
 
 
+@click.command("scoring-sql")
+@flags.use_case()
+@click.option(
+    "--version",
+    type=flags.whole(0),
+    default=None,
+    help="Version of the model; the champion where it is left out.",
+)
+@click.option(
+    "--source",
+    default="propensity.visitors",
+    show_default=True,
+    metavar="TABLE",
+    help="Table with the features and a user_id.",
+)
+@click.option(
+    "--python",
+    "connection",
+    default=None,
+    metavar="CONNECTION",
+    help="Score by a Python function, whose connection reads the bucket.",
+)
+@flags.as_json
+def scoring_sql(
+    *,
+    use_case: str | None,
+    version: int | None,
+    source: str,
+    connection: str | None,
+    as_json: bool,
+) -> None:
+    """
+    Print the statements that score a table of yours in BigQuery.
+
+    The first is run once: it imports the version's graph as a model, or with --python
+    creates a function with the scorer's own code, for a version that no graph can hold.
+    That code is stored beside the version's files. The second scores the table, each
+    time.
+    """
+    from offline import promote as champions
+    from offline import scoring_sql as program
+
+    with champions.opened(use_case) as deployment:
+        found = program.run(
+            deployment, version=version, source=source, connection=connection
+        )
+    show(found, as_json=as_json)
+
+
 @click.command("ship-model")
 @click.option(
     "--users", type=flags.whole(0), default=8_000, show_default=True, help="Players."

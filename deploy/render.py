@@ -51,9 +51,10 @@ def rights(one: Function) -> Iterator[dict[str, str]]:
     Yield what a function may do, each right on the smallest thing that there is.
 
     Returns:
-        ``on``: project, table, export, bucket, objects or topic; ``role``: one of
-        Google's, or of OWN_ROLES; ``name``: of a table or topic; ``verb``, ``prefix``
-        and ``suffix``: of objects and their names. What does not apply is empty.
+        ``on``: project, dataset, table, export, bucket, objects, topic; ``role``: one
+        of Google's, or of OWN_ROLES; ``name``: of a table or topic; ``verb``,
+        ``prefix`` and ``suffix``: of objects and their names. What does not apply is
+        empty.
     """
 
     def right(on: str, role: str, name: str = "", verb: str = "") -> dict[str, str]:
@@ -74,6 +75,8 @@ def rights(one: Function) -> Iterator[dict[str, str]]:
         yield from (right("table", role, name) for name in names)
     if one.reads_export:
         yield right("export", READER)
+    if one.models:
+        yield right("dataset", "model_runner")
     for verb, names_of in one.objects:
         if verb == "list":
             # Names are listed of a bucket: no condition on an object's name holds.

@@ -377,9 +377,9 @@ def schemas() -> Schema:
     """Return every schema, by its name."""
     layouts = [_features(usecases.load(name)) for name in usecases.names()]
     structs = [
-        Error, Run, PredictionRun, Training, Publication, evaluation(), Compaction, Lookup, Prediction,
-        UnpredictedUser, UnknownUser, Predictions, *layouts, Score, Scores,
-        UnfeaturedUser, Push, CloudEvent, Taken,
+        Error, Run, PredictionRun, Training, Publication, evaluation(), Compaction,
+        Lookup, Prediction, UnpredictedUser, UnknownUser, Predictions, *layouts, Score,
+        Scores, UnfeaturedUser, Push, CloudEvent, Taken,
     ]  # fmt: skip
     references, found = msgspec.json.schema_components(structs, ref_template=REFERENCE)
     by_name = dict(zip((one.__name__ for one in structs), references, strict=True))

@@ -74,6 +74,8 @@ In the project itself functions may only run queries, and read large results as 
 stream, which BigQuery asks for there; a query reads what its account may read.
 No function may create a table, a view, a bucket or a topic, delete one, or change who \
 may do what: the set-up does.
+`predictions` may import [graphs](bigquery.md) into the dataset as models, and run \
+them; a model is no table, and it may not delete one.
 The bucket's names may be listed by those who look for an object that may not be \
 there: to others Cloud Storage need not say whether it is missing or refused.
 """
@@ -236,6 +238,8 @@ def rights_of(function: Function) -> Iterator[tuple[str, str]]:
         yield "project", "read streams"
     if function.reads_export:
         yield "the GA4 export", "read"
+    if function.models:
+        yield "dataset", "run models"
     for field, right in RIGHTS.items():
         for name in getattr(function, field):
             yield f"`{name}`", right
@@ -266,6 +270,7 @@ def _place(resource: str) -> tuple[int, str]:
     tables = [f"`{table.name}`" for table in TABLES]
     kinds = [
         resource == "project",
+        resource == "dataset",
         resource == "the GA4 export",
         resource.strip("`") in functions.VIEWS,
         resource in tables,
@@ -295,6 +300,7 @@ def roles() -> Iterator[str]:
             "`bigquery.tables.get`, `bigquery.tables.getData`, "
             "`bigquery.tables.export`",
         ),
+        ("run models", "propensity_model_runner", own["model_runner"]),
         ("append", "propensity_table_appender", own["table_appender"]),
         ("change", "propensity_table_writer", own["table_writer"]),
         ("replace text", "propensity_view_keeper", own["view_keeper"]),

@@ -33,6 +33,9 @@ MINIMUM_KEY_CHARACTERS = 32
 # analytics_storage.
 CONSENTS = ("false", "true", "analytics_storage", "ads_storage", "both")
 
+# Where 01-Predictions scores.
+FUNCTION, BIGQUERY = "function", "bigquery"
+
 # Settings whose values appear in no message.
 _SECRETS = frozenset({"suppression_key"})
 
@@ -173,6 +176,7 @@ class Settings:
     require_consent: str = "false"
     retention_days: str = ""
     feature_retention_days: int = 90
+    score_with: str = FUNCTION
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -306,6 +310,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "require_consent": _one_of(*CONSENTS),
     "retention_days": _retention,
     "feature_retention_days": _whole(0, tables.MAXIMUM_RETENTION_DAYS),
+    "score_with": _one_of(FUNCTION, BIGQUERY),
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,

@@ -98,6 +98,9 @@ LINES = {
     "bigquery.readsessions.create": "large_results",
     "bigquery.readsessions.getData": "large_results",
     "bigquery.datasets.get": "reads_export",
+    "bigquery.models.create": "models",
+    "bigquery.models.getData": "models",
+    "bigquery.models.getMetadata": "models",
     "bigquery.routines.get": "reads_export",
     "bigquery.routines.list": "reads_export",
     "bigquery.tables.export": "reads",
@@ -206,7 +209,7 @@ def _data(site: Site, dataset: str, name: str) -> Iterator[Need]:
         yield Need("bigquery.tables.getData", *site.table(dataset, name))
 
 
-def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:
+def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:  # noqa: PLR0912
     path = urlsplit(call.path).path
     if path.startswith("/upload/"):
         # What follows an upload's first request is of the job that this one starts.
@@ -230,6 +233,8 @@ def _of_bigquery(call: Call, site: Site) -> Iterator[Need]:
             yield from _data(site, dataset, name)
         case "GET", ["datasets", dataset, "tables", name]:
             yield Need("bigquery.tables.get", *site.table(dataset, name))
+        case "GET", ["datasets", dataset, "models", _]:
+            yield Need("bigquery.models.getMetadata", DATASET, dataset)
         case "PATCH", ["datasets", dataset, "tables", name]:
             yield Need("bigquery.tables.get", *site.table(dataset, name))
             yield Need("bigquery.tables.update", *site.table(dataset, name))
@@ -297,11 +302,17 @@ def of_sql(text: str, dataset: str, site: Site) -> Iterator[Need]:  # noqa: PLR0
             yield Need("bigquery.tables.updateData", *site.table(*place))
             if not isinstance(one, exp.Insert):
                 yield Need("bigquery.tables.getData", *site.table(*place))
+        elif isinstance(one, exp.Create) and one.args["kind"] == "MODEL":
+            yield from _imported(one, dataset, site)
+            continue
         elif isinstance(one, exp.Export):
             yield from _exported(one, site)
         elif not isinstance(one, exp.Query):
             raise NoRule(f"the statement {type(one).__name__.upper()}")
         for table in one.find_all(exp.Table):
+            if isinstance(table.parent, exp.Predict) and table.arg_key == "this":
+                yield Need("bigquery.models.getData", DATASET, table.db or dataset)
+                continue
             if table is target or _is_of_with(table) or not table.name:
                 continue
             if not table.db and table.name in temporary:
@@ -329,6 +340,19 @@ def _is_of_with(table: exp.Table) -> bool:
             return True
         above = above.parent
     return False
+
+
+def _imported(one: exp.Create, dataset: str, site: Site) -> Iterator[Need]:
+    [path] = [
+        option.args["value"].name
+        for option in one.find_all(exp.Property)
+        if option.name == "model_path"
+    ]
+    bucket, _, name = path.removeprefix("gs://").partition("/")
+    if bucket != site.bucket:
+        raise NoRule(f"a model from {bucket}")
+    yield Need("storage.objects.get", OBJECT, name)
+    yield Need("bigquery.models.create", DATASET, one.this.db or dataset)
 
 
 def _exported(one: exp.Export, site: Site) -> Iterator[Need]:
@@ -471,6 +495,7 @@ _TOLD = {
     PROJECT: "is {role} in the project",
     TABLE: "may {verb} {name}",
     "export": "has {role} on dataset {name}",
+    DATASET: "may import and run models in {name}",
     "objects": "may {verb} objects {name}",
     BUCKET: "may list the names in the bucket",
     TOPIC: "may publish to {name}",
@@ -488,6 +513,7 @@ def _granted(d: Deployment, target: str, right: Mapping[str, str]) -> Grant:
         PROJECT: (PROJECT,),
         TABLE: (TABLE, f"{d.settings.dataset}.{right['name']}"),
         "export": (DATASET, d.settings.export.rpartition(".")[2]),
+        DATASET: (DATASET, d.settings.dataset),
         "objects": (OBJECT, prefix, suffix),
         BUCKET: (BUCKET,),
         TOPIC: (TOPIC, topics.topic_name(d.settings, right["name"] or topics.EVENTS)),
@@ -496,7 +522,7 @@ def _granted(d: Deployment, target: str, right: Mapping[str, str]) -> Grant:
         role=right["role"].rpartition("/")[2],
         verb=right["verb"] or _VERBS.get(right["role"]),
         name=place[0]
-        if on in ("export", TOPIC)
+        if on in ("export", DATASET, TOPIC)
         else right["name"] or prefix + ("*" + suffix if suffix else ""),
     )
     return Grant(f"{d.name(target)} {what}", role, kind, *place)

@@ -26,7 +26,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 FLOORS = (
     {"budget", "clock", "errors", "ids", "schema", "statements", "tables", "timeframe"},
     {"index", "settings", "models", "waiting"},
-    {"freshness", "topics", "usecases"},
+    {"freshness", "graphs", "topics", "usecases"},
     {"edges"},
     {"privacy"},
     {"events"},
@@ -360,6 +360,18 @@ class TestSql:
                 *("`stream_events`", "`stream_features_daily`", "`stream_users`"),
             },
             # Of a part for each value that a use case names: its list, name and column.
+            # Names that BigQuery takes no parameter for.
+            **dict.fromkeys(
+                ("graph_number", "graph_flag", "graph_category"), {"`feature`"}
+            ),
+            "import_model": {"`model`", "`uri`"},
+            "score_by_model": {"`model`", "`inputs`"},
+            "score_table": {"`model`", "`inputs`", "`source`"},
+            "score_table_by_function": {"`function`", "`values`", "`source`"},
+            "create_scoring_function": {
+                *("`function`", "`arguments`", "`packages`", "`features`"),
+                *("`connection`", "`bucket`", "`bundle`", "`sha256`"),
+            },
             **dict.fromkeys(
                 (
                     f"export_{kind}"

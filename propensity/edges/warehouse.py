@@ -157,6 +157,14 @@ class Warehouse(Definitions):
             job = self._start(sql, parameters, dry_run=True)
             return int(job.total_bytes_processed or 0)
 
+    def column_types(
+        self, sql: str, parameters: Parameters | None = None
+    ) -> dict[str, str]:
+        """Return the types of a statement's columns, by a dry run; it bills nothing."""
+        with self._translated():
+            job = self._start(sql, parameters, dry_run=True)
+            return {field.name: field.field_type for field in job.schema or ()}
+
     def write(self, table: Table, rows: pa.Table) -> None:
         """
         Append rows to a table through the Storage Write API: all of them or none.

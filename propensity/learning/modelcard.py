@@ -32,6 +32,7 @@ from propensity.registry.versions import (
 from propensity.tables import EVENT, TRAINING_METADATA, USER
 
 if TYPE_CHECKING:
+    from propensity.graphs.checked import Exported
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
     from propensity.usecases import UseCase
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 MODEL = "model.joblib"
 PREPROCESSOR = "preprocessor.joblib"
 MEASURED = "measured.joblib"
+GRAPH = "model.onnx"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
@@ -62,6 +64,7 @@ def card(
     settle_days: int,
     chosen: Mapping[str, Any],
     trained_at: datetime,
+    graph: Exported,
     bytes_billed: int,
 ) -> Card:
     """
@@ -77,6 +80,7 @@ def card(
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
         chosen: Values of the use case's own parameters.
+        graph: Of the model that serves, or why there is none.
         trained_at: When the run began.
         bytes_billed: By the run's queries.
     """
@@ -137,6 +141,7 @@ def card(
         ],
         "importance": list(trained.importance),
         "verdict": _verdict(verdict),
+        "graph": graph.note,
         "features": dict(use_case.features),
         "dataset": description.describe(rows, use_case.features),
         "libraries": libraries(),
@@ -243,7 +248,9 @@ def nameless(rows: pa.Table) -> pa.Table:
     return rows
 
 
-def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes, str]]:
+def files(
+    full: Card, trained: Trained, rows: pa.Table, *, graph: Exported
+) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
     data = io.BytesIO()
@@ -255,6 +262,8 @@ def files(full: Card, trained: Trained, rows: pa.Table) -> dict[str, tuple[bytes
     }
     if trained.measured is not None:
         contents[MEASURED] = (pickled(trained.measured), binary)
+    if graph.data is not None:
+        contents[GRAPH] = (graph.data, binary)
     text = json.dumps(full, indent=1, default=str)
     contents[CARD] = (text.encode(), JSON)
     page = training_page(json.loads(text))
@@ -325,6 +334,9 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "preprocessor_sha256": checksums[PREPROCESSOR],
         "measured_object": objects.get(MEASURED),
         "measured_sha256": checksums.get(MEASURED),
+        "onnx_object": objects.get(GRAPH),
+        "onnx_sha256": checksums.get(GRAPH),
+        "onnx_note": full.get("graph"),
         # A shipped model has no data set.
         "dataset_object": objects.get(DATASET),
         "dataset_sha256": checksums.get(DATASET),

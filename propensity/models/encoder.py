@@ -69,6 +69,7 @@ class Encoder:
         features: Kind of each feature that a batch must hold.
         width: Columns of the encoded array; None where only the preprocessor knows.
         fallbacks: Names of the transformers that still go through pandas.
+        parts: What encodes each slice of the columns.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Encoder:
         self.features = dict(features)
         self.fallbacks = fallbacks
         self.width = width
-        self._parts = tuple(parts)
+        self.parts = tuple(parts)
 
     @classmethod
     def compile(cls, preprocessor: Any, features: Mapping[str, Kind]) -> Encoder:
@@ -134,7 +135,7 @@ class Encoder:
         Returns:
             N rows and ``width`` columns, of the type the preprocessor would give.
         """
-        blocks = [(columns, part.block(batch)) for columns, part in self._parts]
+        blocks = [(columns, part.block(batch)) for columns, part in self.parts]
         if len(blocks) == 1:
             return blocks[0][1].dense()
         encoded = np.empty(
@@ -163,7 +164,7 @@ class Encoder:
             N numbers, float64.
         """
         total = np.zeros(batch.num_rows)
-        for columns, part in self._parts:
+        for columns, part in self.parts:
             part.block(batch).add_product(weights[columns], total)
         return total
 
@@ -242,7 +243,7 @@ def _select(empty: pd.DataFrame, selection: Any) -> tuple[str, ...]:
 def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
     """Choose the fastest way to run a group with the same results."""
     transformer = copy.deepcopy(group.transformer)
-    steps = _steps(transformer)
+    steps = steps_of(transformer)
     if not group.is_series:
         if all(kind == "number" for kind in features.values()) and all(
             type(step) in _ROWWISE or _is_elementwise(step) for step in steps
@@ -259,12 +260,12 @@ def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
     return Frame(transformer, selection, features)
 
 
-def _steps(transformer: Any) -> list[Any]:
+def steps_of(transformer: Any) -> list[Any]:
     """Return the transformers of a pipeline, which may be nested, in order."""
     if transformer is None or isinstance(transformer, str):
         return []
     if type(transformer) is Pipeline:
-        return [inner for _, step in transformer.steps for inner in _steps(step)]
+        return [inner for _, step in transformer.steps for inner in steps_of(step)]
     return [transformer]
 
 

@@ -42,14 +42,14 @@ CHUNK_ROWS = 16_384
 WHOLE_ROWS = 64
 
 # The log-odds of a probability of 0 or 1 would be infinite.
-_NEVER = 1e-9
+NEVER = 1e-9
 
 Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
 
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return log-odds that are finite: the decision of a model without one."""
-    inside = np.clip(probability, _NEVER, 1 - _NEVER)
+    inside = np.clip(probability, NEVER, 1 - NEVER)
     return np.asarray(np.log(inside / (1 - inside)), dtype=np.float64)
 
 

@@ -125,6 +125,10 @@ class Suppressed:
         is_covered = pc.is_in(rows["user_id"], value_set=value_set)
         return rows.filter(pc.invert(is_covered))
 
+    def those_of(self, user_ids: Iterable[str], use_case: str) -> list[str]:
+        """Return the users who are on the list for a use case."""
+        return [user for user in user_ids if self.covers(user, use_case)]
+
     def is_mentioned(self, data: bytes, attributes: Mapping[str, str]) -> bool:
         """
         Return whether a message names a user on the list, for any use case.

@@ -7,7 +7,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``train``: the steps of 00-ModelTraining
 - ``season``: the shift of log-odds that evaluated weeks call for
 - ``user_days``: the features of 01, from sums of the export's days that are kept
-- ``predict``: the steps of 01-Predictions
+- ``staging``, ``predict``: the steps of 01-Predictions
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``thresholds``: the threshold that was best on the weeks before

@@ -115,16 +115,13 @@ def stage(
         # Free these rows before the next million is gathered.
         del rows
     if not users:
-        raise NotEnoughData(
-            f"no user has an event in the {run.use_case.lookback_days} days before "
-            f"{run.as_of}: nothing was published"
-        )
+        raise NotEnoughData(no_users(run))
     if kept is not None:
         kept.finish(model_version=model.version)
     return Staged(
         users=users,
         mean_probability=mass / users,
-        quantiles=_staged_quantiles(run),
+        quantiles=staged_quantiles(run),
         log_odds_shift=log_odds_shift,
     )
 
@@ -177,7 +174,16 @@ def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
     return rows
 
 
-def _staged_quantiles(run: Run) -> Floats:
+def no_users(run: Run) -> str:
+    """Say that there is nobody to score."""
+    return (
+        f"no user has an event in the {run.use_case.lookback_days} days before "
+        f"{run.as_of}: nothing was published"
+    )
+
+
+def staged_quantiles(run: Run) -> Floats:
+    """Return the 101 percentiles of the run's staged probabilities."""
     [row] = run.warehouse.rows(statement("staged_quantiles"), run.staging_key)
     return np.asarray(row["quantiles"], dtype=np.float64)
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from propensity import tables
 from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
+from propensity.graphs.checked import Exported, checked
 from propensity.learning import data, fit, gate, modelcard
 from propensity.privacy import suppression
 from propensity.registry import announcements
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
     from propensity.runs.run import Run
+    from propensity.usecases import UseCase
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,8 @@ def publish_model(
     """
     run.check_lease()
     version = run.registry.claim(run_id=run.run_id, at=run.began_at)
+    graph = checked_graph(trained, run.use_case)
+    run.log_fields["graph"] = graph.note
     card = modelcard.card(
         run.use_case,
         trained,
@@ -234,9 +238,12 @@ def publish_model(
         settle_days=run.timeframe.settle_days,
         chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
+        graph=graph,
         bytes_billed=run.warehouse.bytes_billed,
     )
-    published = run.registry.publish(version, modelcard.files(card, trained, rows))
+    published = run.registry.publish(
+        version, modelcard.files(card, trained, rows, graph=graph)
+    )
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
     run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
     final = _promoted(run, trained, verdict, row=row, champion=champion)
@@ -248,6 +255,19 @@ def publish_model(
         "promoted": final.promoted,
         "verdict": final.reason,
     }
+
+
+def checked_graph(trained: Trained, use_case: UseCase) -> Exported:
+    """Return the graph of the model that serves, if it equals it on held-out rows."""
+    probability = trained.served_probability
+    features: Any = dict(use_case.features)
+    return checked(
+        trained.preprocessor,
+        trained.model,
+        rows=trained.holdout.rows,
+        expected=trained.probability if probability is None else probability,
+        features=features,
+    )
 
 
 def _promoted(

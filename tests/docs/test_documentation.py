@@ -302,6 +302,7 @@ class TestSecurity:
                 ("run queries", ["project"] * one.runs_queries),
                 ("read streams", ["project"] * one.large_results),
                 ("read", ["the GA4 export"] * one.reads_export),
+                ("run models", ["dataset"] * one.models),
                 *(
                     ("list names", ["bucket"]) if verb == "list" else (verb, [names])
                     for verb, names in one.objects
@@ -543,6 +544,7 @@ class TestEndpoints:
             modelcard.DATASET,
             modelcard.CARD,
             modelcard.REPORT,
+            modelcard.GRAPH,
         }
 
     def test_the_answer_of_predictions_has_the_keys_that_are_told(self):

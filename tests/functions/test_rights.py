@@ -54,6 +54,8 @@ FUNCTIONS = (
     "archive_events",
     "compact_features",
 )
+# 01-Predictions as it is set to score in BigQuery.
+IN_BIGQUERY = "predictions in BigQuery"
 CARDS_KNOWN = date(2026, 3, 14)
 # More than are read with the answer to a query, of everything that is read whole.
 MANY = 1_200
@@ -205,6 +207,7 @@ def batch(run: Run) -> None:
     run.ask("model_training", use_case="card_fraud", as_of=CARDS_KNOWN, force=True)
     assert first["promoted"]
     run.ask("predictions", use_case="ga4_purchase", as_of=TRAINED, force=True)
+    run.ask(IN_BIGQUERY, use_case="ga4_purchase", as_of=TRAINED, force=True)
     # The week before is scored to be evaluated: by a model that was trained later.
     for as_of in (played - timedelta(days=7), played):
         run.ask("predictions", use_case="first_day_churn", as_of=as_of)
@@ -304,6 +307,14 @@ def recorded(site, tmp_path_factory) -> Recorded:
             target: Instance(target, one.environment, tmp_path_factory.mktemp(target))
             for target, one in recorders.items()
         }
+        instances[IN_BIGQUERY] = Instance(
+            "predictions",
+            {
+                **recorders["predictions"].environment,
+                "PROPENSITY_SCORE_WITH": "bigquery",
+            },
+            tmp_path_factory.mktemp("in_bigquery"),
+        )
         for instance in instances.values():
             undo.callback(instance.stop)
             instance.start(wait=False)

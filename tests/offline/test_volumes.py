@@ -36,6 +36,14 @@ SMALL = Size(users=50_000, events_a_day=100_000, stream_events_a_day=100_000)
 LARGE = Size(users=10_000_000, events_a_day=20_000_000, stream_events_a_day=20_000_000)
 # Views, and what follows a statement in its script and reads what that has written.
 VIEWS = {"ga_events", "stream_features", "export_day"}
+# With names that are filled in; what scores in BigQuery reads what its features do.
+FILLED = {
+    "create_scoring_function",
+    "import_model",
+    "score_by_model",
+    "score_table",
+    "score_table_by_function",
+}
 
 
 def bound(size: Size, name: str, function: str) -> float:
@@ -84,7 +92,7 @@ class TestStatements:
             if isinstance(node, ast.Constant) and isinstance(node.value, str)
         }
 
-        assert {one.name for one in statements()} == (files & named) - VIEWS
+        assert {one.name for one in statements()} == (files & named) - VIEWS - FILLED
 
     def test_are_those_of_each_use_case(self):
         """No use case has a text of its own for a statement that all share."""

@@ -13,6 +13,7 @@
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
     modified.py    says when a table's rows changed last
     statements.py  has ranges, inner parameters and exports as BigQuery has them
+    models.py      imports ONNX models, and runs them for ML.PREDICT
     numbers.py     calculates with NUMERIC exactly
     lookups.py, jobs.py, texts.py
                    answer small queries in milliseconds, from memory

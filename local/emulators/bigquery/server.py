@@ -14,6 +14,7 @@ from typing import Any
 
 from local.emulators.bigquery import appends, jobs, lookups, modified, numbers, texts
 from local.emulators.bigquery.files import connect_plainly
+from local.emulators.bigquery.models import import_models
 from local.emulators.bigquery.rewriting import make_importable
 from local.emulators.bigquery.statements import (
     bind_inner_parameters,
@@ -164,6 +165,7 @@ def serve(
     numbers.calculate_exactly()
     bind_inner_parameters()
     export_to_buckets_only()
+    import_models(database, data_dir, storage)
     write_partitions(runner)
     modified.follow_changes(database)
     appends.append_directly(catalog, queue_writes(runner, catalog))

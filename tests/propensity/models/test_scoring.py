@@ -704,7 +704,7 @@ class TestEncoder:
         actual = scorer.probabilities(batch)
 
         np.testing.assert_array_equal(actual, expected(batch, preprocessor, model))
-        _, categories = scorer._encoder._parts[1]
+        _, categories = scorer._encoder.parts[1]
         assert all(len(known) <= 10 for known in categories.known)
 
 

@@ -1,0 +1,65 @@
+"""
+A graph that may stand for a model: exported, and equal to it on held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from propensity.errors import SchemaError
+from propensity.graphs import export, parity
+from propensity.graphs.builder import Unsupported
+from propensity.models.encoding import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """
+    A version's graph.
+
+    Attributes:
+        data: Its bytes; None where there is none.
+        note: How equal it is to the model, or why there is none.
+    """
+
+    data: bytes | None
+    note: str
+
+
+def checked(
+    preprocessor: Any,
+    model: Any,
+    *,
+    rows: pa.Table,
+    expected: NDArray[np.float64],
+    features: Mapping[str, Kind],
+) -> Exported:
+    """
+    Export a model, and compare the graph with it on rows.
+
+    A graph that fails is no failure of the training: the function scores.
+
+    Args:
+        preprocessor, model: As for ``export.exported``.
+        rows: The held-out rows.
+        expected: The model's probabilities of them, (rows,).
+        features: Kind of each feature by name.
+    """
+    try:
+        data = export.exported(preprocessor, model, features=features)
+        found = parity.compare(parity.run(data, rows, features=features), expected)
+    except (Unsupported, SchemaError) as error:
+        return Exported(data=None, note=f"no graph: {error}")
+    text = (
+        f"largest difference {found.largest_difference:.2g} and "
+        f"{found.moved_ranks} moved ranks on {found.rows} held-out rows"
+    )
+    if not found.holds:
+        return Exported(data=None, note=f"no graph: it differs, {text}")
+    return Exported(data=data, note=text)

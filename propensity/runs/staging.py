@@ -1,0 +1,179 @@
+"""
+Staged scores: computed by this function, or by BigQuery where the data are.
+
+BigQuery runs the graph of the version (``propensity.graphs``), which training has found
+equal to the model. A version without one is scored by the function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from propensity.edges.log import log
+from propensity.errors import NotEnoughData, SchemaError
+from propensity.graphs import sql
+from propensity.privacy import suppression
+from propensity.runs import predict
+from propensity.runs.export import check_consent
+from propensity.settings import BIGQUERY, FUNCTION
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from propensity.models.encoding import Kind
+    from propensity.registry.loading import Serving
+    from propensity.runs.predict import Staged
+    from propensity.runs.run import Run
+
+# Ids in one statement; BigQuery's limit for all parameters is 10 MB.
+_REMOVED_AT_ONCE = 10_000
+
+# BigQuery's names of types of columns that hold a kind of feature.
+_NUMBERS = frozenset(
+    {"INTEGER", "INT64", "FLOAT", "FLOAT64", "NUMERIC", "BIGNUMERIC", *sql.FLAG_TYPES}
+)
+
+
+def stage(
+    run: Run,
+    model: Serving,
+    *,
+    features: Iterable[pa.RecordBatch],
+    log_odds_shift: float | None,
+) -> Staged:
+    """
+    Score every user of the lookback into the staging table.
+
+    Args:
+        run: The run.
+        model: Scores the users.
+        features: Of every user, for the function to score; read only if it does.
+        log_odds_shift: The season's, to add to their log-odds; None for none.
+
+    Raises:
+        NotEnoughData: There is no user to score.
+        SchemaError: The features are not those of the model, or give no probability.
+    """
+    run.log_fields["scored_with"] = FUNCTION
+    if run.settings.score_with == BIGQUERY:
+        reason = _why_not(model)
+        if not reason:
+            run.log_fields["scored_with"] = BIGQUERY
+            return _in_bigquery(run, model, log_odds_shift)
+        log(
+            "WARNING",
+            f"version {model.version} is scored by the function: {reason}",
+            function=run.function,
+        )
+    return predict.stage(run, model, features=features, log_odds_shift=log_odds_shift)
+
+
+def _why_not(model: Serving) -> str:
+    """Return why BigQuery cannot score a version; empty where it can."""
+    if model.metadata.get("onnx_object"):
+        return ""
+    return model.metadata.get("onnx_note") or "it was trained before graphs were kept"
+
+
+def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Staged:
+    """
+    Have BigQuery score in one statement, then take out whom the run must not score.
+
+    Features are not kept: they never leave BigQuery.
+    """
+    check_consent(run)
+    name = _imported(run, model)
+    window = run.use_case.window(run.settings, [run.as_of])
+    text = sql.scoring_statement(
+        run.use_case.statement("score_by_model"),
+        model=name,
+        features=_features(run),
+        flags=_flags(run, window),
+    )
+    shift = {
+        "is_shifted": bool(log_odds_shift),
+        "log_odds_shift": log_odds_shift or 0.0,
+    }
+    run.warehouse.execute(text, {**window, **run.staging_key, **shift})
+    _unstage_suppressed(run)
+    [row] = run.warehouse.rows(statement("staged_scores"), run.staging_key)
+    if not row["users"]:
+        raise NotEnoughData(predict.no_users(run))
+    if row["not_probabilities"]:
+        raise SchemaError(
+            f"the model gives {row['not_probabilities']} values that are no "
+            "probabilities: it refuses rows, such as a NULL where it was trained "
+            "without one"
+        )
+    return predict.Staged(
+        users=row["users"],
+        mean_probability=row["mean_probability"],
+        quantiles=predict.staged_quantiles(run),
+        log_odds_shift=log_odds_shift,
+    )
+
+
+def _imported(run: Run, model: Serving) -> str:
+    """
+    Return the name of a version's model in BigQuery, imported if it is not there.
+
+    Its bytes are verified first: so write access to the bucket is not enough to change
+    what BigQuery computes.
+    """
+    checksum = model.metadata["onnx_sha256"]
+    name = sql.model_name(run.use_case.name, model.version, checksum=checksum)
+    if not run.warehouse.has_model(name):
+        artifacts = run.registry.artifacts
+        graph = model.metadata["onnx_object"]
+        artifacts.read_verified(graph, checksum=checksum)
+        text = sql.import_statement(name, uri=artifacts.uri(graph))
+        run.warehouse.execute(text)
+        run.log_fields["model_imported"] = name
+    return name
+
+
+def _features(run: Run) -> dict[str, Kind]:
+    return {
+        name: "category" if kind == "category" else "number"
+        for name, kind in run.use_case.features.items()
+    }
+
+
+def _flags(run: Run, window: dict[str, object]) -> frozenset[str]:
+    """
+    Return the features that are truth values, by a dry run, which bills nothing.
+
+    Raises:
+        SchemaError: A feature is missing, or has a type of another kind.
+    """
+    types = run.warehouse.column_types(run.use_case.statement("features"), window)
+    for name, kind in run.use_case.features.items():
+        expected = {"STRING"} if kind == "category" else _NUMBERS
+        if types.get(name) not in expected:
+            state = f"is {types[name]}" if name in types else "is missing"
+            raise SchemaError(
+                f"feature {name!r} {state}, but the model was trained with a {kind}",
+                field=name,
+            )
+    return frozenset(name for name, kind in types.items() if kind in sql.FLAG_TYPES)
+
+
+def _unstage_suppressed(run: Run) -> None:
+    """
+    Delete the staged scores of suppressed users, if there are such users at all.
+
+    BigQuery cannot know them: the list has keyed hashes, and the key stays here.
+    """
+    suppressed = suppression.read(run.warehouse)
+    if not suppressed:
+        return
+    waiting: list[str] = []
+    for batch in run.warehouse.batches(statement("staged_users"), run.staging_key):
+        waiting += suppressed.those_of(batch["user_id"].to_pylist(), run.use_case.name)
+    for start in range(0, len(waiting), _REMOVED_AT_ONCE):
+        users = waiting[start : start + _REMOVED_AT_ONCE]
+        run.warehouse.execute(
+            statement("unstage_users"), {**run.staging_key, "user_ids": users}
+        )

@@ -1,0 +1,276 @@
+"""
+Graphs, specified: the scorer's probabilities to the last digits, or a reason.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.dummy import DummyClassifier
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.impute import KNNImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from propensity.graphs import builder, checked, export, parity
+from propensity.graphs.builder import Unsupported
+from propensity.graphs.columns import Columns, raw_thresholds
+from propensity.models.encoder import Encoder
+from propensity.models.encoding import to_frame
+from propensity.models.scoring import Scorer
+from tests.propensity.graphs.generated import CALIBRATIONS, MODELS, generated
+
+FEATURES = {"x": "number", "t": "category"}
+
+
+def rows(count=400, seed=0):
+    """Rows with one number and one text, and gaps in both."""
+    random = np.random.default_rng(seed)
+    return pa.table(
+        {
+            "x": pa.array(random.normal(size=count), mask=random.random(count) < 0.1),
+            "t": pa.array(random.choice(["a", "b"], count).tolist()),
+        }
+    )
+
+
+def label(table):
+    return (np.nan_to_num(table["x"].to_numpy(zero_copy_only=False)) > 0.3).astype(int)
+
+
+def fitted(transformer, model, *, names=("x",)):
+    """A preprocessor and a model, fitted on ``rows``."""
+    table = rows()
+    frame = to_frame(table.combine_chunks().to_batches()[0], FEATURES)
+    preprocessor = ColumnTransformer([("all", transformer, list(names))])
+    return preprocessor, model.fit(
+        preprocessor.fit_transform(frame, label(table)), label(table)
+    )
+
+
+class TestParity:
+    @pytest.mark.parametrize(
+        "number",
+        # Every model, and every calibration of boosted trees and of a weighted mean.
+        [*range(6), *range(7, 24, 6), *range(11, 24, 6)],
+    )
+    def test_a_graph_gives_the_scorer_s_probabilities(self, number):
+        """Of every row, with gaps and texts that are new, within 1e-12; ranks too."""
+        made = generated(number)
+
+        data = export.exported(made.preprocessor, made.model, features=made.features)
+        found = parity.compare(
+            parity.run(data, made.rows, features=made.features), made.expected
+        )
+
+        assert found.rows == len(made.rows)
+        assert found.largest_difference <= 1e-12
+        assert found.moved_ranks == 0
+
+    def test_names_cover_every_model_and_calibration(self):
+        """The numbers of the test above are what it says."""
+        kinds = {(generated(n, rows=1).kind) for n in range(6)}
+
+        assert kinds == {*MODELS}
+        assert {generated(n, rows=1).calibration for n in range(7, 24, 6)} | {
+            "none"
+        } == {*CALIBRATIONS}
+
+    def test_neighbouring_floats_go_the_way_of_the_model(self):
+        """A threshold between two floats without another one parts them."""
+        step = np.nextafter(1.0, 2.0)
+        values = np.array([1.0, step, np.nextafter(step, 2.0)] * 40)
+        table = pa.table({"x": values, "t": ["a"] * len(values)})
+        frame = to_frame(table.combine_chunks().to_batches()[0], FEATURES)
+        preprocessor = ColumnTransformer(
+            [("all", make_pipeline(FunctionTransformer(np.arcsinh)), ["x"])]
+        )
+        encoded = preprocessor.fit_transform(frame)
+        model = HistGradientBoostingClassifier(min_samples_leaf=5, max_iter=5)
+        model.fit(encoded, (values > 1.0).astype(int))
+        expected = model.predict_proba(encoded)[:, 1]
+
+        data = export.exported(preprocessor, model, features=FEATURES)
+
+        assert len(set(expected)) > 1
+        assert parity.run(data, table, features=FEATURES) == pytest.approx(
+            expected, abs=1e-12
+        )
+
+    @pytest.mark.parametrize(
+        "model", [LogisticRegression(), RandomForestClassifier(5, random_state=0)]
+    )
+    def test_a_row_that_a_model_refuses_is_not_a_number(self, model):
+        """A gap where none was fitted: the run then says so, and publishes nothing."""
+        table = rows().filter(rows()["x"].is_valid())
+        frame = to_frame(table.combine_chunks().to_batches()[0], FEATURES)
+        preprocessor = ColumnTransformer([("all", StandardScaler(), ["x"])])
+        model.fit(preprocessor.fit_transform(frame), label(table))
+        takes_gaps = model.__sklearn_tags__().input_tags.allow_nan
+
+        data = export.exported(preprocessor, model, features=FEATURES)
+        found = parity.run(
+            data, pa.table({"x": [None, 1.0], "t": ["a", "a"]}), features=FEATURES
+        )
+
+        assert np.isnan(found).tolist() == [not takes_gaps, False]
+
+
+class TestThresholds:
+    def test_a_raw_threshold_is_the_last_number_on_the_left(self):
+        """It goes left as the encoded one does, and the next number does not."""
+        made = generated(1)
+        encoder = Encoder.compile(made.preprocessor, made.features)
+        columns = Columns(builder.Graph(), encoder)
+        for block, _ in columns.slices():
+            wanted = [np.array([-0.7, 0.0, 0.31])] * block.width
+            found = raw_thresholds(block, wanted, is_single=False)
+            at = np.array(found).T
+            is_finite = np.isfinite(at)
+
+            assert (~(block.forward(at) > np.array(wanted).T) | ~is_finite).all()
+            assert (
+                (block.forward(np.nextafter(at, np.inf)) > np.array(wanted).T)
+                | ~is_finite
+                | (at == np.finfo(float).max)
+            ).all()
+
+
+class TestUnsupported:
+    @pytest.mark.parametrize(
+        ("transformer", "model", "names", "reason"),
+        [
+            (StandardScaler(), DummyClassifier(), ("x",), "DummyClassifier"),
+            (KNNImputer(), LogisticRegression(), ("x",), "Python code"),
+            (
+                OneHotEncoder(sparse_output=False),
+                LogisticRegression(),
+                ("t",),
+                "refuses a category",
+            ),
+            (
+                OneHotEncoder(sparse_output=False, handle_unknown="ignore"),
+                LogisticRegression(),
+                ("x",),
+                "encoded as categories",
+            ),
+            (
+                FunctionTransformer(np.square),
+                HistGradientBoostingClassifier(max_iter=2),
+                ("x",),
+                "none of the steps",
+            ),
+            (
+                FunctionTransformer(),
+                HistGradientBoostingClassifier(max_iter=2, categorical_features=[0]),
+                ("x",),
+                "categorical_features",
+            ),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_says_what_a_graph_cannot_hold(self, transformer, model, names, reason):
+        table = rows()
+        frame = to_frame(table.combine_chunks().to_batches()[0], FEATURES)
+        if names == ("x",) and type(model) is not HistGradientBoostingClassifier:
+            frame = frame.fillna({"x": 0.5})
+        preprocessor = ColumnTransformer([("all", transformer, list(names))])
+        encoded = preprocessor.fit_transform(frame, label(table))
+        if reason == "categorical_features":
+            encoded = np.abs(np.rint(np.nan_to_num(encoded)))
+        model.fit(encoded, label(table))
+
+        with pytest.raises(Unsupported, match=reason):
+            export.exported(preprocessor, model, features=FEATURES)
+
+    def test_larger_than_bigquery_imports(self, monkeypatch):
+        monkeypatch.setattr(builder, "LARGEST_BYTES", 100)
+        made = generated(0, rows=1)
+
+        with pytest.raises(Unsupported, match="BigQuery imports models"):
+            export.exported(made.preprocessor, made.model, features=made.features)
+
+
+class TestChecked:
+    def test_keeps_a_graph_that_equals_the_model(self):
+        """The note of the record has the figures."""
+        made = generated(1)
+
+        found = checked.checked(
+            made.preprocessor,
+            made.model,
+            rows=made.rows,
+            expected=made.expected,
+            features=made.features,
+        )
+
+        assert found.data is not None
+        assert f"0 moved ranks on {len(made.rows)} held-out rows" in found.note
+
+    @pytest.mark.parametrize("apart", [1e-9, -0.4])
+    def test_keeps_none_that_differs(self, apart):
+        """One row of thousands that is further off than 1e-10, or another rank."""
+        made = generated(1)
+        expected = made.expected.copy()
+        expected[7] += apart
+
+        found = checked.checked(
+            made.preprocessor,
+            made.model,
+            rows=made.rows,
+            expected=expected,
+            features=made.features,
+        )
+
+        assert found.data is None
+        assert found.note.startswith("no graph: it differs")
+
+    def test_proves_nothing_without_rows(self):
+        made = generated(1, rows=1)
+
+        found = checked.checked(
+            made.preprocessor,
+            made.model,
+            rows=made.rows.slice(0, 0),
+            expected=np.empty(0),
+            features=made.features,
+        )
+
+        assert found.data is None
+
+    def test_ranks_may_not_move(self):
+        """Two rows in another order are one moved rank, however close they are."""
+        found = parity.compare(np.array([0.1, 0.2 - 1e-12]), np.array([0.1, 0.2]))
+        moved = parity.compare(
+            np.array([0.2, 0.2 - 2e-12]), np.array([0.2, 0.2 + 2e-12])
+        )
+
+        assert found.holds
+        assert moved.moved_ranks == 1
+        assert not moved.holds
+
+
+class TestGraph:
+    def test_is_of_the_opsets_that_bigquery_runs(self):
+        """ONNX Runtime 1.12 knows opset 17, ai.onnx.ml 3 and IR version 8."""
+        made = generated(4, rows=1)
+        model = onnx.load_model_from_string(
+            export.exported(made.preprocessor, made.model, features=made.features)
+        )
+        opsets = {opset.domain: opset.version for opset in model.opset_import}
+
+        assert opsets == {"": 15, "ai.onnx.ml": 3}
+        assert model.ir_version == 8
+        assert {value.name for value in model.graph.input} == {*made.features}
+        assert [value.name for value in model.graph.output] == ["probability"]
+
+    def test_scorer_and_graph_agree_that_features_do_not_fit(self):
+        made = generated(1, rows=1)
+        with pytest.raises(Exception, match="n0"):
+            Scorer.compile(made.preprocessor, made.model, features={"y": "number"})
+        with pytest.raises(Exception, match="n0"):
+            export.exported(made.preprocessor, made.model, features={"y": "number"})

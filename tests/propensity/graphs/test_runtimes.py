@@ -1,0 +1,147 @@
+"""
+Graphs on ONNX Runtime as BigQuery has it, 1.12.0, and on the one that is installed.
+
+Five hundred generated models: of each the graph gives the scorer's probabilities on
+both runtimes, or training says why there is none.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from local.stack.state import ROOT
+from propensity.graphs import checked, parity
+from tests.propensity.graphs.generated import Generated, generated
+
+MODELS = 500
+# Runs graphs where this project is not: of each folder "graph.onnx" on "inputs.npz".
+RUNNER = """
+import sys, pathlib, numpy as np, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = 1
+for folder in sorted(pathlib.Path(sys.argv[1]).iterdir()):
+    session = onnxruntime.InferenceSession(
+        str(folder / "graph.onnx"), options, providers=["CPUExecutionProvider"]
+    )
+    inputs = dict(np.load(folder / "inputs.npz"))
+    texts = {n: v.astype(object) for n, v in inputs.items() if v.dtype.kind == "U"}
+    out = session.run(["probability"], {**inputs, **texts})[0]
+    np.save(folder / "out.npy", out)
+print(onnxruntime.__version__)
+"""
+
+
+def exported(number: int) -> tuple[Generated, np.ndarray, checked.Exported]:
+    """A generated model, the scorer's probabilities, and its graph."""
+    made = generated(number, rows=500)
+    expected = made.expected
+    graph = checked.checked(
+        made.preprocessor,
+        made.model,
+        rows=made.rows,
+        expected=expected,
+        features=made.features,
+    )
+    return made, expected, graph
+
+
+def runtimes() -> list[tuple[str, list[str]]]:
+    """The runtime to install by the Python for it, the wanted one first."""
+    versions = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    older = [str(one / "bin" / "python") for one in sorted(versions.glob("3.10.*"))]
+    return [
+        *((one, ["onnxruntime==1.12.0", "numpy==1.26.4"]) for one in [*older, "3.10"]),
+        # No wheel of 1.12 is for a newer Python.
+        (sys.executable, ["onnxruntime==1.15.0", "numpy==1.26.4"]),
+    ]
+
+
+@pytest.fixture(scope="module")
+def oldest_runtime(tmp_path_factory) -> str:
+    """A Python with ONNX Runtime 1.12.0, or with the oldest that installs here."""
+    uv = str(ROOT / ".venv" / "bin" / "uv")
+    folder = tmp_path_factory.mktemp("runtime")
+    for number, (python, packages) in enumerate(runtimes()):
+        place = folder / str(number)
+        made = subprocess.run(
+            [uv, "venv", "--quiet", "--no-python-downloads", "--python", python, place],
+            check=False,
+        )
+        if made.returncode:
+            continue
+        at = str(place / "bin" / "python")
+        installed = subprocess.run(
+            [uv, "pip", "install", "--quiet", "--python", at, *packages], check=False
+        )
+        if not installed.returncode:
+            return at
+    pytest.fail("no ONNX Runtime could be installed")
+
+
+def table(results: dict[tuple[str, str], list[float]], runtime: str) -> None:
+    """Print the largest difference by model and calibration."""
+    print(f"\nONNX Runtime {runtime}: model, calibration, models, largest difference")
+    for (kind, calibration), found in sorted(results.items()):
+        print(f"{kind:10} {calibration:12} {len(found):4} {max(found):.1e}")
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+def test_five_hundred_models_are_equal_or_have_no_graph():
+    """On the installed runtime; what has none is an isotonic step too steep to tell on
+    which side a last digit falls, and rare."""
+    results, without = defaultdict(list), Counter()
+    for number in range(MODELS):
+        made, expected, graph = exported(number)
+        if graph.data is None:
+            without[made.calibration] += 1
+            assert "it differs" in graph.note
+            continue
+        found = parity.run(graph.data, made.rows, features=made.features)
+        apart = parity.compare(found, expected)
+        results[made.kind, made.calibration].append(apart.largest_difference)
+        assert apart.holds
+    table(results, onnxruntime.__version__)
+    print(f"without a graph: {dict(without)}")
+
+    assert set(without) <= {"isotonic"}
+    assert without.total() <= MODELS // 50
+
+
+@pytest.mark.installs
+@pytest.mark.timeout(1800)
+def test_they_are_equal_on_the_runtime_that_bigquery_has(oldest_runtime, tmp_path):
+    """Every graph that is kept holds parity on ONNX Runtime 1.12.0, too."""
+    kept = {}
+    for number in range(MODELS):
+        made, expected, graph = exported(number)
+        if graph.data is None:
+            continue
+        folder = tmp_path / f"{number:03}"
+        folder.mkdir()
+        (folder / "graph.onnx").write_bytes(graph.data)
+        np.savez(folder / "inputs.npz", **parity.inputs(made.rows, made.features))
+        kept[folder] = (made.kind, made.calibration), expected
+    (tmp_path.parent / "runner.py").write_text(RUNNER)
+    done = subprocess.run(
+        [oldest_runtime, tmp_path.parent / "runner.py", tmp_path],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    results = defaultdict(list)
+    for folder, (kind, expected) in kept.items():
+        apart = parity.compare(np.load(folder / "out.npy"), expected)
+        results[kind].append(apart.largest_difference)
+        assert apart.holds, (folder.name, kind, apart)
+    table(results, done.stdout.strip())
+
+    assert len(kept) >= MODELS * 49 // 50
