@@ -3,8 +3,8 @@ The way of a request to its function, without the layers that it does not need.
 
 functions-framework serves a function through seven layers of its own and of Starlette:
 routes, an execution id, handlers of errors. They take half of a small request's time,
-and do nothing for a function that answers its own failures. A request to such a function
-goes to it directly; the framework has loaded it, and gets every other request.
+and do nothing for a function that answers its own failures. A request to such a
+function goes to it directly; the framework loads it, and gets every other request.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from functions_framework import aio
+import functions_framework
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -63,7 +63,7 @@ def shortened(app: ASGIApp, framework: Any) -> ASGIApp:
         framework: The application of functions-framework in it.
     """
     # Log lines get their execution id from the framework's layers.
-    if aio._enable_execution_id_logging():
+    if functions_framework._enable_execution_id_logging():  # type: ignore[no-untyped-call]
         return app
     for route in getattr(framework, "routes", ()):
         if getattr(route, "path", None) == _PATH:
@@ -76,7 +76,7 @@ def _answering_function(endpoint: Any) -> Function | None:
     """Return the function under the framework's wrappers; None under any other."""
     while endpoint not in _answering:
         wrapper = getattr(endpoint, "__globals__", {}).get("__name__", "")
-        if wrapper.partition(".")[0] != aio.__name__.partition(".")[0]:
+        if wrapper.partition(".")[0] != functions_framework.__name__:
             return None
         endpoint = getattr(endpoint, "__wrapped__", None)
     function: Function = endpoint

@@ -35,7 +35,7 @@ class JsonErrors(Protocol):
         cycle: Any
 
     def __init__(self, config: Any, *arguments: Any, **named: Any) -> None:
-        super().__init__(config, *arguments, **named)
+        super().__init__(config, *arguments, **named)  # type: ignore[call-arg]
         self.app = _application(config)
 
     def send_400_response(self, msg: str) -> None:
