@@ -20,6 +20,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from propensity.events.amounts import amounts_of
 from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue, check_unread
 from propensity.events.enrichment import enrich
 from propensity.events.messages import Message
@@ -32,7 +33,6 @@ from propensity.events.rows import (
     UTC_TIME,
     Decoded,
     Rules,
-    amounts_of,
     fixed_column,
     microseconds,
     sparse_columns,

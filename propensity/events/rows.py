@@ -9,7 +9,6 @@ message; its values in the columns then mean nothing.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -30,13 +29,11 @@ from propensity.events.postcodes import PostcodeIndex
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
 from propensity.events.values import (
-    AMOUNT,
     EARLIEST,
     EPOCH,
     MOMENT,
     Refused,
     age_at,
-    amount_of,
     checked_age,
     instants_of,
     label_of,
@@ -54,13 +51,9 @@ MAXIMUM_RAW_BYTES = 4 * 1024**2
 
 STRING = pa.string()
 UTC_TIME = pa.timestamp("us", "UTC")
-_MONEY = EVENT_SCHEMA.field("amount").type
 _MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // _MICROSECOND
 _EARLIEST_US = (EARLIEST - EPOCH) // _MICROSECOND
-
-# A line for each event: money in the usual format, or an empty line.
-_AMOUNTS = re.compile(rf"(?:(?:{AMOUNT[1:-1]})?+\n)*+".encode())
 
 # Columns that few events have: those of a registration, and further fields as JSON.
 _SPARSE = {
@@ -125,33 +118,6 @@ class Decoded:
         subset.sparse = [moved[row] for row in self.sparse if row in moved]
         subset.altered = [moved[row] for row in self.altered if row in moved]
         return subset
-
-
-def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> pa.Array:
-    """Return amounts as exact decimals; null for an event without one."""
-    amounts = [event.amount for event in decoded.events]
-    without = [row for row in decoded.sparse if amounts[row] is None]
-    for row in without:
-        amounts[row] = b""
-    lines = b"\n".join(amounts)
-    if _AMOUNTS.fullmatch(lines + b"\n"):
-        digits: list[Any] = [*lines.split(b"\n")] if amounts else []
-    else:
-        digits = [bytes(amount) for amount in amounts]
-        for row, amount in enumerate(digits):
-            if _AMOUNTS.fullmatch(amount + b"\n"):
-                continue
-            try:
-                field = decoded.events[row].declared.amount
-                digits[row] = str(amount_of(amount, field=field))
-            except Refused as error:
-                refused[decoded.places[row]] = error
-                without.append(row)
-    for row in without:
-        digits[row] = None
-    if len(without) == len(digits):
-        return pa.nulls(len(digits), _MONEY)
-    return pa.array(digits, STRING).cast(_MONEY)
 
 
 def text_columns(columns: Mapping[str, Sequence[str | None]]) -> dict[str, pa.Array]:
