@@ -18,7 +18,7 @@ from propensity.events.values import EARLIEST
 
 # An instant as JSON in the usual format, to the millisecond in UTC.
 _USUAL = re.compile(
-    rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2})\.([0-9]{3})Z"'
+    rb'"([0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3})Z"'
 )
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -77,10 +77,9 @@ def _instant(raw: Any, latest: datetime) -> Any:
     if match is None:
         raise ValueError("an unusual format")
     text = str(match[1], "ascii")
-    milliseconds = str(match[2], "ascii")
-    moment = datetime.fromisoformat(f"{text}.{milliseconds}+00:00")
+    moment = datetime.fromisoformat(f"{text}+00:00")
     if not EARLIEST <= moment <= latest:
         raise ValueError("out of range")
-    if milliseconds == "000":
-        return f"{text}+00:00"
-    return f"{text}.{milliseconds}000+00:00"
+    if text.endswith(".000"):
+        return f"{text[:-4]}+00:00"
+    return f"{text}000+00:00"
