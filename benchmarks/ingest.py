@@ -87,6 +87,8 @@ APPEND_S = 0.010
 LEAST_OF_EMPTY = 3.0
 LEAST_EVENTS = 20.0
 MOST_APPENDS_OF_P50 = 3.0
+# Processor time of a push, of the empty asynchronous handler's.
+MOST_CPU_OF_EMPTY = 1.43
 # More distinct requests than any of the servers can take in a second.
 REQUESTS_PER_S = 30_000
 CHECKED_REQUESTS = 20_000
@@ -653,6 +655,9 @@ def report(found: Mapping[str, Sequence[Round]]) -> list[str]:
     rows = sum(one.rows for one in own) / sum(one.appends for one in own)
     p50 = median(OWN, lambda one: one.load.p50_ms) / (APPEND_S * 1e3)
     in_flight = statistics.fmean(one.in_flight for one in own)
+    cpu, cpu_of_empty = (
+        median(name, lambda one: one.cpu_us) for name in (OWN, EMPTY_ASYNC)
+    )
     print("\n| stream_features | measured | target |")
     print("|:--|--:|--:|")
     for what, value, target, is_met in (
@@ -670,6 +675,12 @@ def report(found: Mapping[str, Sequence[Round]]) -> list[str]:
             p50 < MOST_APPENDS_OF_P50,
         ),
         ("appends in flight, on average", in_flight, "> 1", in_flight > 1),
+        (
+            "processor time of a push, of an empty asynchronous handler's",
+            cpu / cpu_of_empty,
+            f"≤ {MOST_CPU_OF_EMPTY:g}",
+            cpu <= MOST_CPU_OF_EMPTY * cpu_of_empty,
+        ),
     ):
         print(f"| {what} | {value:.2f}{'' if is_met else ' (missed)'} | {target} |")
         if not is_met:

@@ -7,13 +7,14 @@ HTTP for the asynchronous functions: read bodies, answer JSON, answer failures.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from propensity.clock import SYSTEM, Clock
 from propensity.edges import protocol
+from propensity.edges.direct import Function, answers_itself
 from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
 from propensity.edges.log import log
 from propensity.edges.tracing import trace_of
@@ -110,9 +111,6 @@ def trace(request: Request) -> dict[str, str | bool]:
     return trace_of(headers, project=project_here())
 
 
-Function = Callable[[Request], Awaitable[Response]]
-
-
 def _no_fields(_: Request) -> Mapping[str, object]:
     return {}
 
@@ -138,6 +136,7 @@ def answers_failures(
     protocol.install()
 
     def decorate(function: Function) -> Function:
+        @answers_itself
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
             began = clock.monotonic()

@@ -20,24 +20,24 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from propensity.events.amounts import amounts_of
 from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue, check_unread
+from propensity.events.enrichment import enrich
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import (
     DAY_US,
     EVENT_SCHEMA,
     MAXIMUM_RAW_BYTES,
-    STRING,
     TRUTH_SCHEMA,
     UTC_TIME,
     Decoded,
     Rules,
-    amounts_of,
-    enriched_event,
+    fixed_column,
     microseconds,
-    moments_of,
-    published,
     sparse_columns,
+    text_columns,
+    times_of,
 )
 from propensity.events.values import EPOCH, Refused, truth_of
 from propensity.ids import MAXIMUM_ID_CHARACTERS
@@ -109,32 +109,43 @@ def accept(
         )
     readable = len(refused)
     amounts = amounts_of(decoded, refused)
+    count = len(decoded.places)
+    is_all = count == len(messages)
+    sources = messages if is_all else [messages[place] for place in decoded.places]
     texts = [event.event_time for event in decoded.events]
-    moments = moments_of(
-        texts, ["event_time"] * len(texts), decoded.places, refused, latest
+    moments, publications = times_of(
+        texts,
+        sources,
+        fields=["event_time"] * count,
+        places=decoded.places,
+        refused=refused,
+        latest=latest,
     )
     sparse, unknown = sparse_columns(
         decoded, moments, refused, postcodes=postcodes, rules=rules, latest=latest
     )
     days = (microseconds(moments) // DAY_US).astype(np.int32)
     first_day = (received_at - EPOCH - rules.lateness) // timedelta(days=1)
-    count = len(decoded.places)
-    is_all = count == len(messages)
-    sources = messages if is_all else [messages[place] for place in decoded.places]
     columns: dict[str, Any] = {
-        "use_case": pa.array(decoded.use_cases, STRING),
-        "event_id": pa.array(decoded.event_ids, STRING),
-        "user_id": pa.array(decoded.user_ids, STRING),
-        "event_type": pa.array(decoded.event_types, STRING),
+        **text_columns(
+            {
+                "use_case": decoded.use_cases,
+                "event_id": decoded.event_ids,
+                "user_id": decoded.user_ids,
+                "event_type": decoded.event_types,
+                "message_id": [message.message_id for message in sources],
+            }
+        ),
         "event_time": moments,
-        "event_date": pa.array(days).view(pa.date32()),
+        "event_date": fixed_column(days, pa.date32()),
         "amount": amounts,
         **sparse,
         "is_late": pa.array(days < first_day),
-        **_delivery(sources, received_at),
+        "published_at": publications,
+        **_receipt(received_at, count),
     }
     rows = pa.RecordBatch.from_arrays(
-        [columns[name] for name in EVENT_SCHEMA.names], schema=EVENT_SCHEMA
+        [columns[name] for name in _EVENT_COLUMNS], schema=EVENT_SCHEMA
     )
     if len(refused) > readable:
         remaining = [
@@ -145,9 +156,7 @@ def accept(
             decoded.only(remaining),
         )
         sources = [sources[row] for row in remaining]
-    enriched = [message.data for message in sources]
-    for row in decoded.altered:
-        enriched[row] = enriched_event(decoded, row, enriched[row], rows)
+    enriched = enrich(decoded, [message.data for message in sources], rows)
     return Accepted(
         rows=rows,
         enriched=enriched,
@@ -159,17 +168,18 @@ def accept(
     )
 
 
-def _delivery(messages: Sequence[Message], received_at: datetime) -> dict[str, Any]:
-    """Return the columns of delivery: message, publication and receipt."""
-    count = len(messages)
+def _receipt(received_at: datetime, count: int) -> dict[str, Any]:
+    """Return the columns of receipt."""
+    since = (received_at - EPOCH) // timedelta(microseconds=1)
     return {
-        "message_id": pa.array([message.message_id for message in messages], STRING),
-        "published_at": published(messages),
-        "received_at": pa.repeat(pa.scalar(received_at, UTC_TIME), count),
-        "received_on": pa.repeat(pa.scalar(received_at.date(), pa.date32()), count),
+        "received_at": fixed_column(np.full(count, since), UTC_TIME),
+        "received_on": fixed_column(
+            np.full(count, since // DAY_US, np.int32), pa.date32()
+        ),
     }
 
 
+_EVENT_COLUMNS = tuple(EVENT_SCHEMA.names)
 _NO_TRUTHS = pa.RecordBatch.from_pylist([], schema=TRUTH_SCHEMA)
 
 
@@ -259,14 +269,27 @@ def _truths(
         except Refused as error:
             refused[place] = error
             labels.append(0)
-    moments = moments_of(texts, fields, decoded.places, refused, latest)
     sources = [messages[place] for place in decoded.places]
+    moments, publications = times_of(
+        texts,
+        sources,
+        fields=fields,
+        places=decoded.places,
+        refused=refused,
+        latest=latest,
+    )
     columns: dict[str, Any] = {
-        "use_case": pa.array(decoded.use_cases, STRING),
-        "event_id": pa.array(decoded.event_ids, STRING),
+        **text_columns(
+            {
+                "use_case": decoded.use_cases,
+                "event_id": decoded.event_ids,
+                "message_id": [message.message_id for message in sources],
+            }
+        ),
         "label": pa.array(labels, pa.int64()),
         "truth_time": moments,
-        **_delivery(sources, received_at),
+        "published_at": publications,
+        **_receipt(received_at, len(sources)),
     }
     rows = pa.RecordBatch.from_arrays(
         [columns[name] for name in TRUTH_SCHEMA.names], schema=TRUTH_SCHEMA
@@ -397,10 +420,7 @@ def _decode_all(
     except msgspec.ValidationError as error:
         if not catalogue.may_be_bare(error):
             raise
-        # Some events may be bare.
-        events = [
-            catalogue.read(message.data, message.attributes) for message in messages
-        ]
+        events = catalogue.read_all(messages)
     # Short ASCII is valid in undeclared fields, too.
     for data in filterfalse(bytes.isascii, payloads):
         check_unread(data)

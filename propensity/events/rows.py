@@ -9,10 +9,11 @@ message; its values in the columns then mean nothing.
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -23,17 +24,16 @@ from numpy.typing import NDArray
 
 from propensity import tables
 from propensity.events.messages import Message
+from propensity.events.numeric import numeric_attributes
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
 from propensity.events.values import (
-    AMOUNT,
     EARLIEST,
     EPOCH,
     MOMENT,
     Refused,
     age_at,
-    amount_of,
     checked_age,
     instants_of,
     label_of,
@@ -51,12 +51,9 @@ MAXIMUM_RAW_BYTES = 4 * 1024**2
 
 STRING = pa.string()
 UTC_TIME = pa.timestamp("us", "UTC")
-_MONEY = EVENT_SCHEMA.field("amount").type
 _MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // _MICROSECOND
-
-# A line for each event: money in the usual format, or an empty line.
-_AMOUNTS = re.compile(rf"(?:(?:{AMOUNT[1:-1]})?+\n)*+".encode())
+_EARLIEST_US = (EARLIEST - EPOCH) // _MICROSECOND
 
 # Columns that few events have: those of a registration, and further fields as JSON.
 _SPARSE = {
@@ -123,33 +120,57 @@ class Decoded:
         return subset
 
 
-def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> pa.Array:
-    """Return amounts as exact decimals; null for an event without one."""
-    amounts = [event.amount for event in decoded.events]
-    has_none = np.zeros(len(amounts), np.bool_)
-    for row in decoded.sparse:
-        if amounts[row] is None:
-            has_none[row], amounts[row] = True, b""
-    lines = b"\n".join(amounts)
-    digits: list[Any]
-    if _AMOUNTS.fullmatch(lines + b"\n"):
-        digits = lines.split(b"\n") if amounts else []
-    else:
-        digits = [bytes(amount) for amount in amounts]
-        for row, amount in enumerate(digits):
-            if _AMOUNTS.fullmatch(amount + b"\n"):
-                continue
-            try:
-                field = decoded.events[row].declared.amount
-                digits[row] = str(amount_of(amount, field=field))
-            except Refused as error:
-                refused[decoded.places[row]] = error
-                has_none[row] = True
-    return pa.array(digits, STRING, mask=has_none).cast(_MONEY)
+def text_columns(columns: Mapping[str, Sequence[str | None]]) -> dict[str, pa.Array]:
+    """Return columns of texts, of equal length: a call to Arrow costs as much as 50."""
+    texts = pa.array([*chain.from_iterable(columns.values())], STRING)
+    count = len(texts) // max(1, len(columns))
+    return {
+        name: texts.slice(number * count, count) for number, name in enumerate(columns)
+    }
+
+
+def fixed_column(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
+    """Return a column of a type of fixed width, without nulls, over numpy's buffer."""
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+def times_of(
+    texts: Sequence[str],
+    messages: Sequence[Message],
+    *,
+    fields: Sequence[str],
+    places: Sequence[int],
+    refused: dict[int, Refused],
+    latest: datetime,
+) -> tuple[pa.Array, pa.Array]:
+    """
+    Return the times of events, and the publication times of their messages.
+
+    Args:
+        texts: The times of the events.
+        messages: Theirs, in the same order.
+        fields, places, refused, latest: See ``moments_of``.
+    """
+    publications = [message.published_at or None for message in messages]
+    try:
+        both = pa.array([*texts, *publications], STRING).cast(UTC_TIME)
+    except pa.ArrowInvalid:
+        return (
+            moments_of(
+                texts, fields=fields, places=places, refused=refused, latest=latest
+            ),
+            published(messages),
+        )
+    moments = both.slice(0, len(texts))
+    _check_range(
+        moments, texts, fields=fields, places=places, refused=refused, latest=latest
+    )
+    return moments, both.slice(len(texts))
 
 
 def moments_of(
     texts: Sequence[str],
+    *,
     fields: Sequence[str],
     places: Sequence[int],
     refused: dict[int, Refused],
@@ -178,17 +199,34 @@ def moments_of(
             pa.array(others, STRING).cast(UTC_TIME),
             pa.array([odd.get(row) for row in range(len(texts))], UTC_TIME),
         )
+    _check_range(
+        moments, texts, fields=fields, places=places, refused=refused, latest=latest
+    )
+    return moments
+
+
+def _check_range(
+    moments: pa.Array,
+    texts: Sequence[str],
+    *,
+    fields: Sequence[str],
+    places: Sequence[int],
+    refused: dict[int, Refused],
+    latest: datetime,
+) -> None:
+    """Refuse the events of moments that are too early or too late."""
     since = microseconds(moments)
-    is_early = since < (EARLIEST - EPOCH) // _MICROSECOND
     is_late = since > (latest - EPOCH) // _MICROSECOND
-    for row in np.flatnonzero(is_early | is_late).tolist():
+    is_wrong = is_late | (since < _EARLIEST_US)
+    if not is_wrong.any():
+        return
+    for row in np.flatnonzero(is_wrong).tolist():
         # Arrow has years that datetime lacks; they are refused as bad times.
         moment = _moment(texts[row], fields[row])
         if not isinstance(moment, Refused):
             detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
             moment = Refused("bad_time", detail, field=fields[row])
         refused.setdefault(places[row], moment)
-    return moments
 
 
 def microseconds(moments: pa.Array) -> NDArray[np.int64]:
@@ -246,9 +284,13 @@ def sparse_columns(
     """Return the columns that few events have, and the number of unknown postcodes."""
     count = len(decoded.events)
     filled: dict[str, list[Any]] = {}
+    alone = decoded.sparse
+    if any(decoded.events[row].numeric for row in alone):
+        attributes, alone = numeric_attributes(decoded.events, alone, latest)
+        filled["attributes"] = attributes
     unknown = 0
     since = microseconds(moments)
-    for row in decoded.sparse:
+    for row in alone:
         if decoded.places[row] in refused:
             continue
         try:
@@ -272,13 +314,20 @@ def sparse_columns(
             if name not in filled:
                 filled[name] = [None] * count
             filled[name][row] = value
-    columns = {}
-    for name, kind in _SPARSE.items():
-        column = filled.get(name)
-        columns[name] = (
-            pa.nulls(count, kind) if column is None else pa.array(column, kind)
-        )
+    columns = {
+        name: pa.array(filled[name], kind) if name in filled else _nulls(count, kind)
+        for name, kind in _SPARSE.items()
+        if name not in filled or kind != STRING
+    }
+    if texts := {name: filled[name] for name in filled if _SPARSE[name] == STRING}:
+        columns.update(text_columns(texts))
     return columns, unknown
+
+
+@cache
+def _nulls(count: int, kind: pa.DataType) -> pa.Array:
+    """Return a column of nulls; a group has a thousand rows at most."""
+    return pa.nulls(count, kind)
 
 
 def _details(
@@ -322,47 +371,6 @@ def _instants(event: Any, latest: datetime) -> dict[str, str | None]:
         name: None if moment is None else moment.isoformat()
         for name, moment in instants_of(event, latest=latest).items()
     }
-
-
-_ENRICHMENT = ("socioeconomic_idx", "age")
-
-# Raw values: a number that is parsed and written again may change.
-_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-
-def enriched_event(
-    decoded: Decoded, row: int, data: bytes, rows: pa.RecordBatch
-) -> bytes:
-    """Return an event as JSON, with its identity and its enrichment."""
-    event = decoded.events[row]
-    added: dict[str, Any] = {}
-    if event.event_id != decoded.event_ids[row]:
-        added["event_id"] = decoded.event_ids[row]
-    if event.use_case is None:
-        added["use_case"] = decoded.use_cases[row]
-    if event.user_id != decoded.user_ids[row]:
-        added["user_id"] = decoded.user_ids[row]
-    if event.is_bare:
-        added["event_type"] = event.type_name
-    for name in _ENRICHMENT:
-        if hasattr(event, name):
-            added[name] = rows.column(name)[row].as_py()
-    return with_fields(data, added) if added else data
-
-
-def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
-    """
-    Return a JSON object with further fields; its own values stay the same bytes.
-
-    Args:
-        data: The object, not empty.
-        added: Further fields; they replace fields of the same name.
-    """
-    # The name may also be in a nested object, or be written with escapes.
-    if b"\\u" in data or any(f'"{name}"'.encode() in data for name in added):
-        return msgspec.json.encode({**_decode_fields(data), **added})
-    whole = data.rstrip()
-    return whole[:-1] + b"," + msgspec.json.encode(added)[1:]
 
 
 def dead_letters(

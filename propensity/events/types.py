@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import cached_property
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -62,6 +63,9 @@ KINDS: Mapping[str, Kind] = {
 }
 PERSONAL = tuple(name for name, kind in KINDS.items() if kind.is_personal)
 
+# Fields that an event gets on its way, by the types that have them.
+ENRICHMENT = ("socioeconomic_idx", "age")
+
 _FIELD = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
 
 # Fields of every event, fields of its enrichment, and attributes of the structs.
@@ -69,7 +73,8 @@ _RESERVED = frozenset(
     {
         *("user_id", "event_type", "event_time", "event_id", "use_case"),
         *("age", "socioeconomic_idx", "attributes"),
-        *("declared", "type_name", "is_plain", "is_bare"),
+        *("declared", "type_name", "is_plain", "is_bare", "is_exact", "numeric"),
+        "enrichment",
     }
 )
 
@@ -86,6 +91,33 @@ _COLUMN_KINDS: Mapping[str, tuple[str, ...]] = {
     "campaign": ("text", "text or null"),
     "label": ("label",),
 }
+
+
+_NUMERIC = {"identity", "numeral", "instant"}
+
+
+class NumericFields:
+    """
+    The fields of a type without texts.
+
+    ``numbers_of`` returns the numerals of an event, ``attributes`` is a struct of
+    numerals and instants, in the order of the column ``attributes``.
+    """
+
+    def __init__(self, numerals: tuple[str, ...], instants: tuple[str, ...]) -> None:
+        getter = attrgetter(*numerals)
+        self.numbers_of: Callable[[Any], tuple[Any, ...]] = (
+            getter if len(numerals) > 1 else lambda event: (getter(event),)
+        )
+        self.instants = instants
+        self.attributes = msgspec.defstruct(
+            "Attributes",
+            [
+                *((name, float) for name in numerals),
+                *((name, str | _Unset, msgspec.UNSET) for name in instants),
+            ],
+            gc=False,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +161,12 @@ class EventType:
         return self.of_kind("instant")
 
     @cached_property
+    def numeric(self) -> NumericFields | None:
+        """Its fields, if they are an identity, numerals and instants, and no others."""
+        is_numeric = {"numeral"} <= set(self.fields.values()) <= _NUMERIC
+        return NumericFields(self.numerals, self.instants) if is_numeric else None
+
+    @cached_property
     def required(self) -> tuple[str, ...]:
         """The fields that an event of the type must have, but for its identity."""
         return tuple(
@@ -141,12 +179,15 @@ class EventType:
         """Return the fields of these kinds."""
         return tuple(name for name, kind in self.fields.items() if kind in kinds)
 
-    def struct(self, *, is_bare: bool = False) -> type[msgspec.Struct]:
+    def struct(
+        self, *, is_bare: bool = False, is_exact: bool = False
+    ) -> type[msgspec.Struct]:
         """
         Return the type as a struct; its field ``amount`` has the digits of an amount.
 
         Args:
             is_bare: For events without ``event_type``.
+            is_exact: For events with the fields of the type, and no others.
         """
         required: list[Any] = []
         optional: list[Any] = [
@@ -157,6 +198,9 @@ class EventType:
             required.append(("user_id", _Id))
         else:
             optional.append(("user_id", _Id | None, None))
+        absent = {name: None for name, _, _ in optional} if is_exact else {}
+        if is_exact:
+            optional = []
         if not self.truth:
             required.append(("event_time", str))
         for name, kind in self.fields.items():
@@ -176,10 +220,17 @@ class EventType:
             tag_field=None if is_bare else "event_type",
             tag=None if is_bare else self.name,
             gc=False,
+            forbid_unknown_fields=is_exact,
             namespace={
                 "declared": self,
                 "type_name": self.name,
                 "is_bare": is_bare,
+                "is_exact": is_exact,
+                "numeric": self.numeric,
+                "enrichment": tuple(
+                    name for name in ENRICHMENT if name in {f[0] for f in optional}
+                ),
+                **absent,
                 "is_plain": set(self.fields.values()) == {"amount"},
                 **({} if self.amount else {"amount": None}),
             },

@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from propensity import usecases
 from propensity.events.catalogue import Catalogue
+from propensity.events.enrichment import with_fields
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.reading import Accepted
@@ -32,7 +33,6 @@ from propensity.events.rows import (
     MAXIMUM_RAW_BYTES,
     TRUTH_SCHEMA,
     dead_letters,
-    with_fields,
 )
 from propensity.events.values import (
     AMOUNT,

@@ -1,0 +1,83 @@
+"""
+The way of a request to its function, without the layers that it does not need.
+
+functions-framework serves a function through seven layers of its own and of Starlette:
+routes, an execution id, handlers of errors. They take half of a small request's time,
+and do nothing for a function that answers its own failures. A request to such a
+function goes to it directly; the framework loads it, and gets every other request.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import functions_framework
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+Function = Callable[[Request], Awaitable[Response]]
+
+_PATH = "/"
+_METHODS = frozenset({"GET", "POST"})
+
+# Functions that answer their own failures.
+_answering: set[Any] = set()
+
+
+def answers_itself(function: Function) -> Function:
+    """Say that a function answers every request, and raises nothing."""
+    _answering.add(function)
+    return function
+
+
+class Direct:
+    """An ASGI application, with a shorter way to its function."""
+
+    def __init__(self, app: ASGIApp, function: Function) -> None:
+        self._app = app
+        self._function = function
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; a plain one by the function itself."""
+        if (
+            scope["type"] == "http"
+            and scope["path"] == _PATH
+            and scope["method"] in _METHODS
+        ):
+            response = await self._function(Request(scope, receive, send))
+            await response(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+
+def shortened(app: ASGIApp, framework: Any) -> ASGIApp:
+    """
+    Return an application with the shorter way, or itself if its function needs more.
+
+    Args:
+        app: What the server calls.
+        framework: The application of functions-framework in it.
+    """
+    # Log lines get their execution id from the framework's layers.
+    if functions_framework._enable_execution_id_logging():  # type: ignore[no-untyped-call]
+        return app
+    for route in getattr(framework, "routes", ()):
+        if getattr(route, "path", None) == _PATH:
+            function = _answering_function(route.endpoint)
+            return app if function is None else Direct(app, function)
+    return app
+
+
+def _answering_function(endpoint: Any) -> Function | None:
+    """Return the function under the framework's wrappers; None under any other."""
+    while endpoint not in _answering:
+        wrapper = getattr(endpoint, "__globals__", {}).get("__name__", "")
+        if wrapper.partition(".")[0] != functions_framework.__name__:
+            return None
+        endpoint = getattr(endpoint, "__wrapped__", None)
+    function: Function = endpoint
+    return function

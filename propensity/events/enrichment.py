@@ -1,0 +1,77 @@
+"""
+Enrichment: accepted events as they are published, with what the stream adds to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+
+from propensity.events.rows import Decoded
+
+# Raw values: a number that is parsed and written again may change.
+_decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
+def enrich(
+    decoded: Decoded, payloads: list[bytes], rows: pa.RecordBatch
+) -> list[bytes]:
+    """Return events as JSON, each with its identity and its enrichment."""
+    for row in decoded.altered:
+        event = decoded.events[row]
+        added: dict[str, Any] = {}
+        if event.event_id != (event_id := decoded.event_ids[row]):
+            added["event_id"] = event_id
+        if event.use_case is None:
+            added["use_case"] = decoded.use_cases[row]
+        if event.user_id != (user_id := decoded.user_ids[row]):
+            added["user_id"] = user_id
+        if event.is_bare:
+            added["event_type"] = event.type_name
+        for name in event.enrichment:
+            added[name] = rows.column(name)[row].as_py()
+        if added:
+            data = payloads[row]
+            within = _texts_of(event) if event.is_exact and event.numeric else data
+            payloads[row] = with_fields(data, added, within=within)
+    return payloads
+
+
+def _texts_of(event: Any) -> bytes:
+    """Return the values in an event of numbers that may be texts other than numbers."""
+    declared = event.declared
+    raws = [getattr(event, name) for name in declared.instants]
+    return b"%b %b" % (
+        msgspec.json.encode(getattr(event, declared.identity)),
+        b" ".join([raw for raw in raws if raw is not msgspec.UNSET]),
+    )
+
+
+def with_fields(
+    data: bytes, added: Mapping[str, Any], *, within: bytes | None = None
+) -> bytes:
+    """
+    Return a JSON object with further fields; its own values stay the same bytes.
+
+    Args:
+        data: The object, not empty.
+        added: Further fields; they replace fields of the same name.
+        within: Those of its bytes that may have the names, None for all.
+    """
+    # The name may also be in a nested object, or be written with escapes.
+    searched = data if within is None else within
+    if (b"\\" in data and b"\\u" in data) or any(
+        _quoted(name) in searched for name in added
+    ):
+        return msgspec.json.encode({**_decode_fields(data), **added})
+    whole = data.rstrip()
+    return whole[:-1] + b"," + msgspec.json.encode(added)[1:]
+
+
+@cache
+def _quoted(name: str) -> bytes:
+    return f'"{name}"'.encode()
