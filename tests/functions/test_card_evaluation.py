@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,14 +31,10 @@ PROBABILITY_FIGURES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def new_place(make_place) -> Callable[..., Place]:
-    return lambda **extra: make_place("", **extra)
-
-
 @pytest.fixture
-def place(new_place) -> Place:
-    return new_place()
+def place(borrow) -> Place:
+    """A place without an export: all it has is transactions."""
+    return borrow("")
 
 
 @pytest.fixture(scope="module")
@@ -422,9 +417,10 @@ class TestCost:
         assert row["saved_low"] < row["saved"] < row["saved_high"]
         assert row["alert_threshold"] == 0.5
 
-    def test_says_that_looking_cost_more_than_it_brought(self, new_place):
+    def test_says_that_looking_cost_more_than_it_brought(self, place):
         """A loss is a negative figure, as money and as a share."""
-        row = self.evaluated(new_place(PROPENSITY_ALERT_REVIEW_COST="1000"), 0.5)
+        dear = place.with_settings(PROPENSITY_ALERT_REVIEW_COST="1000")
+        row = self.evaluated(dear, 0.5)
 
         assert row["saved"] == Decimal("-1899.9")
         assert row["saved_share"] < -14

@@ -504,7 +504,7 @@ class TestCutOff:
     @pytest.mark.parametrize(
         ("days", "force"),
         [
-            (8, True),
+            pytest.param(8, True, marks=pytest.mark.long),
             pytest.param(400, False, marks=pytest.mark.long),
         ],
     )

@@ -93,9 +93,9 @@ def loaded(place: Place, day: date, rows: list[shop.Row]) -> None:
 
 
 @pytest.fixture
-def late(export, make_place, enthrone) -> Place:
+def late(export, borrow, enthrone) -> Place:
     """A place with a champion, over an export that lacks yesterday."""
-    return enthrone(make_place(export))
+    return enthrone(borrow(export))
 
 
 def days_of(place: Place, name: str) -> set[tuple[Any, Any]]:

@@ -18,10 +18,10 @@ from propensity.edges.columns import record
 from propensity.learning import season
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.test_model_evaluation import MONDAY, published, shop_of
+from tests.functions.test_model_evaluation import MONDAY, own_export, published, shop_of
 from tests.shop import DAY, WEEK, event, purchase
 
-__all__ = ["shop_of"]
+__all__ = ["own_export", "shop_of"]
 
 OFF = {"PROPENSITY_MAXIMUM_LOG_ODDS_SHIFT": "0"}
 
@@ -118,7 +118,9 @@ class TestPublishing:
         assert answer["log_odds_shift"] is None
         assert history(enthroned, LATER) == unshifted
 
-    @pytest.mark.parametrize("sign", [1, -1])
+    @pytest.mark.parametrize(
+        "sign", [1, pytest.param(-1, marks=pytest.mark.long)]
+    )
     def test_is_bounded(self, enthroned, sign):
         """By the setting, in either direction."""
         evaluated(enthroned, TRAINED, sign * 4.0, residual_standard_error=0.01)

@@ -68,6 +68,8 @@ class Translation:
     """A query in DuckDB's words, and what of the context goes with it."""
 
     generation: int
+    # Of the parameters, where they have chosen tables.
+    values: dict[str, Any] | None
     sql: str
     used: frozenset[str]
     referenced: frozenset[tuple[str, str, str]]
@@ -78,9 +80,10 @@ class Translations:
     Translations of queries, remembered while the catalog is what it was.
 
     A tenth of a second is spent on a long query over a view, mostly on finding out
-    types. Left out are queries whose translation depends on more than their text, the
-    catalog and the types of parameters: on a wildcard, whose tables the parameters'
-    values choose, on a session, and on tables that may expire.
+    types. That of a wildcard, whose tables the values of parameters choose, is
+    remembered with those values. Left out are queries whose translation depends on more
+    than their text, the catalog and parameters: on a session, and on tables that may
+    expire.
     """
 
     _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
@@ -95,12 +98,16 @@ class Translations:
         """Return what the emulator's ``translate`` does."""
         generation, key = self._catalog.generation, self._key(tree, context)
         known = self._known.get(key)
-        if known is not None and known.generation == generation:
+        if (
+            known is not None
+            and known.generation == generation
+            and known.values in (None, context.values)
+        ):
             context.used.clear()
             context.used |= known.used
             context.referenced |= known.referenced
             return known.sql, {name: context.values[name] for name in known.used}
-        context.is_rememberable = True
+        context.is_rememberable, context.is_by_values = True, False
         sql, bound = self._translate(tree, context)
         if (
             key is not None
@@ -111,10 +118,13 @@ class Translations:
             and not any(map(self._may_expire, context.referenced))
         ):
             used, referenced = frozenset(bound), frozenset(context.referenced)
+            values = dict(context.values) if context.is_by_values else None
             with self._lock:
                 if len(self._known) >= REMEMBERED_TEXTS:
                     self._known.clear()
-                self._known[key] = Translation(generation, sql, used, referenced)
+                self._known[key] = Translation(
+                    generation, values, sql, used, referenced
+                )
         return sql, bound
 
     def _key(self, tree: Any, context: Any) -> Any:

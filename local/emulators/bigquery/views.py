@@ -70,7 +70,7 @@ def follow_views() -> None:
             ):
                 context.is_rememberable = False
             if table.name.endswith("*"):
-                context.is_rememberable = False
+                context.is_by_values = True
                 bounds = suffixes.suffix_bounds(table, context)
                 table.meta["suffix_bounds"] = bounds
         return tree
