@@ -34,6 +34,8 @@ from tests.functions.streaming import (
     Instance,
     Life,
     Site,
+    changed,
+    emptied,
     eventually,
     mortal_run,
     new_site,
@@ -47,11 +49,17 @@ MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 LEASE = timedelta(minutes=66)
 
 
-@pytest.fixture
-def site(emulators) -> Iterator[Site]:
-    """Tables and a bucket for one test alone."""
+@pytest.fixture(scope="module")
+def shared(emulators) -> Iterator[Site]:
+    """Tables and a bucket that are emptied before each test."""
     with new_site(emulators) as made:
         yield made
+
+
+@pytest.fixture
+def site(shared) -> Site:
+    """Tables and a bucket with nothing in them."""
+    return emptied(shared)
 
 
 @pytest.fixture(scope="module")
@@ -394,9 +402,9 @@ class TestLate:
     BOUND = timedelta(days=30)
 
     @pytest.fixture
-    def strict(self, emulators) -> Iterator[Site]:
+    def strict(self, site) -> Iterator[Site]:
         """Tables where an event may be thirty days late."""
-        with new_site(emulators, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as made:
+        with changed(site, PROPENSITY_MAXIMUM_LATENESS_DAYS="30") as made:
             yield made
 
     def test_events_are_left_out_of_the_exports(self, strict):

@@ -118,9 +118,7 @@ class TestPublishing:
         assert answer["log_odds_shift"] is None
         assert history(enthroned, LATER) == unshifted
 
-    @pytest.mark.parametrize(
-        "sign", [1, pytest.param(-1, marks=pytest.mark.long)]
-    )
+    @pytest.mark.parametrize("sign", [1, pytest.param(-1, marks=pytest.mark.long)])
     def test_is_bounded(self, enthroned, sign):
         """By the setting, in either direction."""
         evaluated(enthroned, TRAINED, sign * 4.0, residual_standard_error=0.01)
