@@ -513,12 +513,12 @@ class TestCutOff:
         ("days", "force"),
         [
             pytest.param(8, True, marks=pytest.mark.long),
-            pytest.param(400, False, marks=pytest.mark.long),
+            pytest.param(120, False, marks=pytest.mark.long),
         ],
     )
     def test_runs_come_to_what_one_run_does(self, emulators, days, force):
         """
-        8 or 400 days are touched, and every run has time for one step.
+        8 or 120 days are touched, and every run has time for one step.
 
         Each gets further, says what it has left, and the next goes on there; whoever
         asks by force again does not begin anew.
