@@ -7,11 +7,17 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from local.emulators.bigquery.lookups import Catalog
 
 REMEMBERED_TEXTS = 256
+# Texts alone, and not trees.
+REMEMBERED_TRANSLATIONS = 2_048
+# A statement is known by its script and its number there; a part of it by a text more.
+_ALONE = 2
+_MERGE = "__merge_"
 
 
 def remember_texts(catalog: Catalog) -> None:
@@ -20,7 +26,7 @@ def remember_texts(catalog: Catalog) -> None:
 
     The translation of a query is remembered, too, while nothing changes in the catalog.
     """
-    from local_bigquery.jobs import query
+    from local_bigquery.jobs import merge, query
     from local_bigquery.sql import script, translate
 
     @functools.lru_cache(REMEMBERED_TEXTS)
@@ -36,7 +42,22 @@ def remember_texts(catalog: Catalog) -> None:
     parse_anew = translate.parse
     translate.parse = script.parse = query.parse = copies
     script.parse_script = functools.lru_cache(REMEMBERED_TEXTS)(script.parse_script)
-    query.translate = Translations(catalog, query.translate).translate
+    translations = Translations(catalog, query.translate)
+    query.translate = merge.translate = translations.translate
+    run_merge, current = merge.run, threading.local()
+
+    def run_known(cursor: Any, tree: Any, context: Any) -> Any:
+        current.merge = tree.meta.get("text")
+        return run_merge(cursor, tree, context)
+
+    def parse_part(sql: str, dialect: Any = None) -> Any:
+        """Parse one of the statements that a MERGE is run by; they read its source."""
+        [part] = copies(sql)
+        part.meta["text"] = current.merge and (*current.merge, sql)
+        return part
+
+    merge.run = run_known
+    merge.sqlglot = SimpleNamespace(parse_one=parse_part)
 
 
 def read_literals() -> None:
@@ -73,6 +94,7 @@ class Translation:
     sql: str
     used: frozenset[str]
     referenced: frozenset[tuple[str, str, str]]
+    temporary: frozenset[str]
 
 
 class Translations:
@@ -106,6 +128,7 @@ class Translations:
             context.used.clear()
             context.used |= known.used
             context.referenced |= known.referenced
+            context.temporary |= known.temporary
             return known.sql, {name: context.values[name] for name in known.used}
         context.is_rememberable, context.is_by_values = True, False
         sql, bound = self._translate(tree, context)
@@ -120,10 +143,15 @@ class Translations:
             used, referenced = frozenset(bound), frozenset(context.referenced)
             values = dict(context.values) if context.is_by_values else None
             with self._lock:
-                if len(self._known) >= REMEMBERED_TEXTS:
+                if len(self._known) >= REMEMBERED_TRANSLATIONS:
                     self._known.clear()
                 self._known[key] = Translation(
-                    generation, values, sql, used, referenced
+                    generation,
+                    values,
+                    sql,
+                    used,
+                    referenced,
+                    frozenset(context.temporary),
                 )
         return sql, bound
 
@@ -132,10 +160,13 @@ class Translations:
         from sqlglot import exp
 
         text = tree.meta.get("text")
-        session = (context.variables, context.temporary, context.functions)
+        kinds = exp.Query | exp.Insert | exp.Update | exp.Delete
+        # A MERGE has temporary tables of its own, known by its text.
+        temporary = [name for name in context.temporary if not name.startswith(_MERGE)]
+        session = (context.variables, temporary, context.functions)
         if (
             text is None
-            or not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
+            or not (isinstance(tree, kinds) or len(text) > _ALONE)
             or any((*session, context.settings, context.position))
             or self._ELSEWHERE.search(text[0])
         ):
