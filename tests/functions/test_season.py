@@ -285,14 +285,10 @@ class TestStory:
         """03 measures what was published; 01 follows; 03 measures what it published."""
         enthroned.run("predictions", TRAINED)
         # As if the model knew nothing of a season: its odds are those before it.
-        rows = enthroned.rows("SELECT * FROM ma_predictions_history")
-        low = season.apply(np.array([row["probability"] for row in rows]), -0.8)
-        for row, probability in zip(rows, low, strict=True):
-            enthroned.warehouse.execute(
-                "UPDATE ma_predictions_history SET probability = @probability "
-                "WHERE user_id = @user",
-                {"probability": float(probability), "user": row["user_id"]},
-            )
+        enthroned.warehouse.execute(
+            "UPDATE ma_predictions_history SET probability = "
+            "1 / (1 + (1 - probability) / probability * EXP(0.8)) WHERE TRUE"
+        )
         first = enthroned.run("model_evaluation", LATER)
         [week] = [row for row in first["weeks"] if row["week"] == str(TRAINED)]
         followed = enthroned.run("predictions", LATER)
