@@ -10,11 +10,14 @@ import ast
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+Check = Callable[[Any, Path], None]
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "propensity"
 FUNCTIONS = sorted(path for path in ROOT.glob("0*") if (path / "main.py").is_file())
@@ -71,6 +74,25 @@ VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manage
 def named(path: Path) -> str:
     """A path as a test's name."""
     return path.relative_to(ROOT).as_posix()
+
+
+def each(paths: Iterable[Path]) -> Callable[[Check], Callable[[Any], None]]:
+    """Have a test look at every path, and name each that it fails at."""
+
+    def decorate(check: Check) -> Callable[[Any], None]:
+        def test(self: Any) -> None:
+            failed = {}
+            for path in paths:
+                try:
+                    check(self, path)
+                except AssertionError as error:
+                    failed[named(path)] = str(error)
+            assert failed == {}
+
+        test.__doc__ = check.__doc__
+        return test
+
+    return decorate
 
 
 def room_of(path: Path) -> str:
@@ -184,9 +206,7 @@ CORE = [path for path in HOUSE if room_of(path) not in {*OUTSIDE, STARTS_COMMAND
 
 
 class TestFloors:
-    @pytest.mark.parametrize(
-        "path", [path for path in HOUSE if path.parent != PACKAGE], ids=named
-    )
+    @each([path for path in HOUSE if path.parent != PACKAGE])
     def test_imports_go_down(self, path):
         """A room imports from the floors below it, or from itself."""
         room = room_of(path)
@@ -200,16 +220,14 @@ class TestFloors:
 
         assert rooms == {*FLOOR}
 
-    @pytest.mark.parametrize(
-        "path", [path for path in HOUSE if room_of(path) not in EDGES], ids=named
-    )
+    @each([path for path in HOUSE if room_of(path) not in EDGES])
     def test_only_edges_reach_a_service(self, path):
         """Clients are imported in one room; what answers knows its web framework."""
         allowed = FRAMEWORKS if room_of(path) in ANSWERING else set()
 
         assert imports(path) & CLIENTS <= allowed
 
-    @pytest.mark.parametrize("room", sorted(PACKAGE.glob("*/__init__.py")), ids=named)
+    @each(sorted(PACKAGE.glob("*/__init__.py")))
     def test_each_room_has_a_map(self, room):
         """A room opens with a docstring that names each of its modules, and imports
         nothing: whoever needs one module does not start with all."""
@@ -247,26 +265,22 @@ class TestHouse:
         assert modules
         assert upward == {}
 
-    @pytest.mark.parametrize(
-        "path",
+    @each(
         [
             path
             for folder in ("propensity", *HOUSE_FLOORS[2:])
             for path in sorted((ROOT / folder).rglob("*.py"))
-        ],
-        ids=named,
+        ]
     )
     def test_one_room_reads_command_lines_by_click(self, path):
         """The functions stay without it, and so does what they are deployed by."""
         assert "click" not in imports(path)
 
-    @pytest.mark.parametrize(
-        "room",
+    @each(
         [
             *(ROOT / "commands").glob("__init__.py"),
             *(ROOT / "offline").rglob("__init__.py"),
-        ],
-        ids=named,
+        ]
     )
     def test_each_room_has_a_map(self, room):
         """As the rooms of the package: a docstring that names each module."""
@@ -278,23 +292,17 @@ class TestHouse:
 
 
 class TestPureCore:
-    @pytest.mark.parametrize(
-        "path",
-        [path for path in HOUSE if room_of(path) != TIME],
-        ids=named,
-    )
+    @each([path for path in HOUSE if room_of(path) != TIME])
     def test_reads_no_clock(self, path):
         """Time is an argument, or comes from the clock that an entry point gives."""
         assert CLOCK.findall(code(path)) == []
 
-    @pytest.mark.parametrize(
-        "path", [path for path in MODULES if path.stem != SETTINGS], ids=named
-    )
+    @each([path for path in MODULES if path.stem != SETTINGS])
     def test_reads_no_environment(self, path):
         """The settings are the only reader of the environment, edges included."""
         assert not ENVIRONMENT.search(code(path))
 
-    @pytest.mark.parametrize("path", CORE, ids=named)
+    @each(CORE)
     def test_opens_no_file_but_the_package_s_own(self, path):
         """What is read lies in the package, and is reached as its resource."""
         calls = {
@@ -307,7 +315,7 @@ class TestPureCore:
         assert "pathlib" not in imports(path)
         assert not calls & FILES or "importlib" in imports(path)
 
-    @pytest.mark.parametrize("path", CORE, ids=named)
+    @each(CORE)
     def test_logs_nothing(self, path):
         """Pure modules return what is worth saying; one line a run is the edge's."""
         assert "logging" not in imports(path)
@@ -327,9 +335,7 @@ class TestPureCore:
 
 
 class TestSql:
-    @pytest.mark.parametrize(
-        "path", [*MODULES, *(folder / "main.py" for folder in FUNCTIONS)], ids=named
-    )
+    @each([*MODULES, *(folder / "main.py" for folder in FUNCTIONS)])
     def test_is_in_files_of_its_own(self, path):
         """No SQL in Python. The one exception is what creates and widens tables, which
         ``schema.py`` writes from the columns of a table."""
@@ -337,7 +343,7 @@ class TestSql:
 
         assert path.stem == "schema" or found == []
 
-    @pytest.mark.parametrize("path", STATEMENTS, ids=named)
+    @each(STATEMENTS)
     def test_begins_with_what_a_row_is(self, path):
         """A query says in its first comment what one row is; a statement that writes
         says what it does. Both name their parameters."""
@@ -350,7 +356,7 @@ class TestSql:
             assert re.search(r"\bone row\b", opening[0], re.IGNORECASE)
         assert "Parameters:" in opening[0] or "@" not in body
 
-    @pytest.mark.parametrize("path", STATEMENTS, ids=named)
+    @each(STATEMENTS)
     def test_names_tables_without_project_or_dataset(self, path):
         """Where tables lie is the deployment's choice. A view has no default dataset:
         its tables are marked, and set-up puts their place before them."""
@@ -384,7 +390,7 @@ class TestSql:
 
         assert {*re.findall(r"`[^`]+`", body)} == views.get(path.stem, set())
 
-    @pytest.mark.parametrize("path", STATEMENTS, ids=named)
+    @each(STATEMENTS)
     def test_is_used(self, path):
         """No statement lies there that nothing runs or includes."""
         programs = [*ROOT.glob("offline/**/*.py"), *ROOT.glob("local/**/*.py")]
@@ -457,18 +463,18 @@ class TestFunctions:
 
 
 class TestModules:
-    @pytest.mark.parametrize("path", MODULES, ids=named)
+    @each(MODULES)
     def test_hide_something(self, path):
         """No room for odds and ends: no utils, common, helpers or base."""
         assert path.stem not in VAGUE
         assert not {part.lower() for part in path.relative_to(ROOT).parts} & VAGUE
 
-    @pytest.mark.parametrize("path", MODULES, ids=named)
+    @each(MODULES)
     def test_open_with_what_they_are(self, path):
         """Each module has a docstring."""
         assert ast.get_docstring(tree(path))
 
-    @pytest.mark.parametrize("path", MODULES, ids=named)
+    @each(MODULES)
     def test_name_what_they_do(self, path):
         """Functions are verbs or nouns that mean something."""
         vague = re.compile(r"_*(get|process|handle|do)_")
@@ -482,7 +488,7 @@ class TestModules:
 
         assert found == []
 
-    @pytest.mark.parametrize("path", MODULES, ids=named)
+    @each(MODULES)
     def test_leave_nothing_for_later(self, path):
         """No TODO, no stub."""
         text = path.read_text("utf-8")

@@ -315,19 +315,65 @@ class TestDryRun:
             assert json.loads(given["message-body"]) is not None
 
 
+@dataclass(frozen=True)
+class Ran:
+    """A set-up that went through: its calls, and the file that it gave to Terraform."""
+
+    calls: list[str]
+    variables: str
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, project) -> Ran:
+    """
+    A set-up without a bucket for the state.
+
+    One function is there, so are things that no function has any more, and a table has
+    a column of another type.
+    """
+    service = {
+        "metadata": {"name": "propensity-get-proba"},
+        "status": {"url": "https://propensity-get-proba-1.run.app"},
+    }
+    lift = {"name": "lift", "fields": [{"name": "users", "type": "INTEGER"}]}
+    listing = "services list --project=my-project --region=us-central1 --format=json"
+    cloud = cloud_of(tmp_path_factory.mktemp("ran"), project)
+    cloud.rules[:0] = [
+        ("buckets describe", "", 1),
+        (listing, json.dumps([service]), 0),
+        ("show --format=json", json.dumps({"schema": {"fields": [lift]}}), 0),
+        (" query ", "", 0),
+    ]
+    cloud.rules += [
+        (
+            "scheduler jobs list",
+            "propensity-compact-features\npropensity-predictions-old\n"
+            "propensity-report",
+            0,
+        ),
+        (
+            "run services list",
+            "propensity-get-proba\npropensity-score\npropensity-dashboard",
+            0,
+        ),
+        ("run jobs list", "propensity-training-job-old", 0),
+    ]
+    done = cloud.run("deploy/setup.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    [file] = project.glob(".local/deploy/*/main.tfvars")
+    return Ran(cloud.calls(), file.read_text())
+
+
 class TestSetup:
-    def test_applies_what_is_stood_on_then_what_watches(self, cloud):
+    def test_applies_what_is_stood_on_then_what_watches(self, ran):
         """The state's bucket first, and nothing asks where it is told --yes."""
-        cloud.rules.insert(0, ("buckets describe", "", 1))
-        done = cloud.run("deploy/setup.sh", "--yes")
-        calls = cloud.calls()
+        calls = ran.calls
 
         def place(*parts: str) -> int:
             return next(
                 n for n, call in enumerate(calls) if all(p in call for p in parts)
             )
 
-        assert done.returncode == 0, done.stderr
         assert (
             place("buckets create gs://my-bucket-state")
             < place("-chdir=deploy/terraform init", "prefix=propensity/main")
@@ -336,30 +382,9 @@ class TestSetup:
             < place("-chdir=deploy/terraform/watch apply", "watch.tfvars")
         )
 
-    def test_removes_what_no_function_and_no_use_case_has_any_more(self, cloud):
+    def test_removes_what_no_function_and_no_use_case_has_any_more(self, ran):
         """Schedules, services and jobs, and none that are called likewise."""
-        cloud.rules += [
-            (
-                "scheduler jobs list",
-                "propensity-compact-features\npropensity-predictions-old\n"
-                "propensity-report",
-                0,
-            ),
-            (
-                "run services list",
-                "propensity-get-proba\npropensity-score\npropensity-dashboard",
-                0,
-            ),
-            ("run jobs list", "propensity-training-job-old", 0),
-        ]
-        listing = (
-            "services list --project=my-project --region=us-central1 --format=json"
-        )
-        cloud.rules.insert(0, (listing, "[]", 0))
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        deleted = [
-            one.partition(" --")[0] for one in cloud.calls() if " delete " in one
-        ]
+        deleted = [one.partition(" --")[0] for one in ran.calls if " delete " in one]
 
         assert deleted == [
             "gcloud scheduler jobs delete propensity-predictions-old",
@@ -367,26 +392,11 @@ class TestSetup:
             "gcloud run jobs delete propensity-training-job-old",
         ]
 
-    def test_lets_in_callers_of_functions_that_are_there(self, cloud):
+    def test_lets_in_callers_of_functions_that_are_there(self, ran):
         """What Cloud Run has goes to Terraform, by its address."""
-        service = {
-            "metadata": {"name": "propensity-get-proba"},
-            "status": {"url": "https://propensity-get-proba-1.run.app"},
-        }
-        cloud.rules.insert(
-            0,
-            (
-                "services list --project=my-project --region=us-central1 --format=json",
-                json.dumps([service]),
-                0,
-            ),
-        )
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        [file] = cloud.project.glob(".local/deploy/*/main.tfvars")
+        address = "https://propensity-get-proba-1.run.app"
 
-        assert 'services = {"get_proba": "https://propensity-get-proba-1.run.app"}' in (
-            file.read_text()
-        )
+        assert f'services = {{"get_proba": "{address}"}}' in ran.variables
 
     def test_exits_with_3_where_only_what_watches_is_missing(self, cloud):
         """All else is done."""
@@ -408,11 +418,21 @@ class TestSetup:
         [
             "Error 400: Service account service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
             " does not exist., badRequest",
-            "Error 400: Role (projects/p/roles/propensity_table_writer) does not exist "
-            "in the resource's hierarchy., badRequest",
-            "Error 403: Cloud Run Admin API has not been used in project 1 before or "
-            "it is disabled., accessNotConfigured",
-            "Error 400: grant Cloud KMS CryptoKey Encrypter/Decrypter role to BigQuery",
+            pytest.param(
+                "Error 400: Role (projects/p/roles/propensity_table_writer) does not "
+                "exist in the resource's hierarchy., badRequest",
+                marks=pytest.mark.long,
+            ),
+            pytest.param(
+                "Error 403: Cloud Run Admin API has not been used in project 1 before "
+                "or it is disabled., accessNotConfigured",
+                marks=pytest.mark.long,
+            ),
+            pytest.param(
+                "Error 400: grant Cloud KMS CryptoKey Encrypter/Decrypter role to "
+                "BigQuery",
+                marks=pytest.mark.long,
+            ),
         ],
     )
     def test_tries_once_more_what_is_not_known_everywhere_yet(self, cloud, refusal):
@@ -436,7 +456,11 @@ class TestSetup:
         "refusal",
         [
             "Error 409: Already Exists: Dataset my-project:propensity, duplicate",
-            "Error 409: Resource already exists in the project (resource=propensity-e)",
+            pytest.param(
+                "Error 409: Resource already exists in the project "
+                "(resource=propensity-e)",
+                marks=pytest.mark.long,
+            ),
         ],
     )
     def test_says_what_to_do_about_what_is_there_already(self, cloud, refusal):
@@ -450,10 +474,9 @@ class TestSetup:
         assert "deploy/adopt.sh" in done.stderr
         assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 1
 
-    def test_has_apis_make_the_accounts_that_are_given_rights(self, cloud):
+    def test_has_apis_make_the_accounts_that_are_given_rights(self, cloud, ran):
         """Those of Google's own that enabling an API does not make."""
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        few = [one for one in cloud.calls() if "services identity create" in one]
+        few = [one for one in ran.calls if "services identity create" in one]
         cloud.settings = {**WHOLE, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
         assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
         calls = cloud.calls()
@@ -559,10 +582,9 @@ class TestSetup:
         assert dry.returncode == 0
         assert "as if no function was deployed" in dry.stderr
 
-    def test_enables_first_what_a_new_project_lacks(self, cloud):
+    def test_enables_first_what_a_new_project_lacks(self, ran):
         """What a plan itself calls."""
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        calls = cloud.calls()
+        calls = ran.calls
         [enabled] = [n for n, one in enumerate(calls) if "services enable" in one]
 
         assert "cloudresourcemanager.googleapis.com" in calls[enabled]
@@ -639,13 +661,9 @@ class TestSetup:
         assert "DEPLOY_ENGINE=" in done.stderr
         assert not [one for one in cloud.calls() if " apply" in one]
 
-    def test_casts_types_before_terraform_sees_them(self, cloud):
+    def test_casts_types_before_terraform_sees_them(self, ran):
         """Which would make the table anew: the rows are kept."""
-        lift = {"name": "lift", "fields": [{"name": "users", "type": "INTEGER"}]}
-        there = json.dumps({"schema": {"fields": [lift]}})
-        cloud.rules[:0] = [("show --format=json", there, 0), (" query ", "", 0)]
-        assert cloud.run("deploy/setup.sh", "--yes").returncode == 0
-        calls = cloud.calls()
+        calls = ran.calls
         [place, *_] = [n for n, one in enumerate(calls) if "_before" in one]
 
         assert "CAST(part.users AS FLOAT64)" in calls[place]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -25,8 +26,10 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import edges
 from propensity.settings import Settings
+from propensity.tables import TABLES
 from tests import shop
 from tests.conftest import Workplace, new_workplace
+from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
 
 FOLDERS = {
@@ -186,6 +189,53 @@ def new_place(make_place, shop_dataset) -> Callable[..., Place]:
     return partial(make_place, shop_dataset)
 
 
+class Places:
+    """
+    Places that tests have one after another, each as it was made.
+
+    A table that a test drops, or gives other columns, stays so: such a test makes a
+    place of its own, by ``make_place``.
+    """
+
+    def __init__(self, make: Callable[..., Place]) -> None:
+        self._make = make
+        self._idle: dict[str, list[tuple[Place, Objects]]] = defaultdict(list)
+
+    def take(self, ga4_dataset: str) -> tuple[Place, Objects]:
+        """Return a place over a dataset's export, and its bucket as it is now."""
+        if not self._idle[ga4_dataset]:
+            place = self._make(ga4_dataset)
+            return place, Objects(place.registry.artifacts)
+        place, objects = self._idle[ga4_dataset].pop()
+        empty_tables(place.warehouse, TABLES)
+        objects.put_back()
+        return place, objects
+
+    def give_back(self, place: Place, objects: Objects) -> None:
+        """Have it put back when it is needed."""
+        self._idle[place.workplace.ga4_dataset].append((place, objects))
+
+
+@pytest.fixture(scope="session")
+def places(make_place) -> Places:
+    """Places that are used again."""
+    return Places(make_place)
+
+
+@pytest.fixture
+def borrow(places) -> Iterator[Callable[..., Place]]:
+    """Return a place over a dataset's export for one test."""
+    taken: list[tuple[Place, Objects]] = []
+
+    def one(ga4_dataset: str, **extra: str) -> Place:
+        taken.append(places.take(ga4_dataset))
+        return taken[-1][0].with_settings(**extra)
+
+    yield one
+    for place, objects in taken:
+        places.give_back(place, objects)
+
+
 @pytest.fixture(scope="session")
 def new_export(emulators, bigquery_emulator) -> Callable[[list[shop.Row]], Workplace]:
     """Load rows into a dataset of their own; its workplace has no tables yet."""
@@ -224,15 +274,15 @@ def enthrone(trained) -> Callable[[Place], Place]:
 
 
 @pytest.fixture
-def place(new_place) -> Place:
-    """A place for one test alone, without a champion."""
-    return new_place()
+def place(borrow, shop_dataset) -> Place:
+    """A place for one test, without a champion."""
+    return borrow(shop_dataset)
 
 
 @pytest.fixture
-def enthroned(new_place, enthrone) -> Place:
-    """A place for one test alone, with a champion."""
-    return enthrone(new_place())
+def enthroned(place, enthrone) -> Place:
+    """A place for one test, with a champion."""
+    return enthrone(place)
 
 
 @pytest.fixture

@@ -57,6 +57,7 @@ from propensity.runs.run import Run
 from propensity.settings import Settings
 from propensity.statements import statement
 from tests.conftest import BigQueryEmulator, Workplace, new_workplace
+from tests.emptied import empty_bucket, empty_tables
 from tests.events import CATALOGUE, RULES, written
 from tests.partitions import of_all_days
 
@@ -370,6 +371,24 @@ def another(site: Site, **extra: str) -> Site:
     for name in ("warehouse", "artifacts", "channel"):
         vars(made)[name] = getattr(site, name)
     return made
+
+
+def emptied(site: Site) -> Site:
+    """Return a site without rows, objects and a watermark."""
+    empty_tables(site.warehouse, TABLES)
+    empty_bucket(site.artifacts)
+    prepare_view(site.warehouse, site.artifacts)
+    return site
+
+
+@contextlib.contextmanager
+def changed(site: Site, **extra: str) -> Iterator[Site]:
+    """Give the tables of a site to runs that are set differently."""
+    made = another(site, **extra)
+    made.warehouse = Warehouse.open(made.settings)
+    with contextlib.closing(made.warehouse):
+        prepare_view(made.warehouse, made.artifacts)
+        yield made
 
 
 # Runs that die ------------------------------------------------------------------------

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -32,14 +31,10 @@ PROBABILITY_FIGURES = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def new_place(make_place) -> Callable[..., Place]:
-    return lambda **extra: make_place("", **extra)
-
-
 @pytest.fixture
-def place(new_place) -> Place:
-    return new_place()
+def place(borrow) -> Place:
+    """A place without an export: all it has is transactions."""
+    return borrow("")
 
 
 @pytest.fixture(scope="module")
@@ -422,33 +417,9 @@ class TestCost:
         assert row["saved_low"] < row["saved"] < row["saved_high"]
         assert row["alert_threshold"] == 0.5
 
-    def test_says_that_looking_cost_more_than_it_brought(self, new_place):
-        """A loss is a negative figure, as money and as a share."""
-        row = self.evaluated(new_place(PROPENSITY_ALERT_REVIEW_COST="1000"), 0.5)
-
-        assert row["saved"] == Decimal("-1899.9")
-        assert row["saved_share"] < -14
-
-    def test_of_a_version_whose_alerts_never_pay_is_nothing(self, place):
-        """No alert: all frauds are lost, and nothing is saved."""
-        row = self.evaluated(place, 2.0)
-
-        assert (row["alerted"], row["saved"]) == (0, 0)
-        assert row["cost"] == row["cost_without"]
-
     def test_is_not_known_of_a_version_without_a_threshold(self, place):
         """One from before there were any, or that had no fraud to choose by."""
         row = self.evaluated(place, None)
 
         assert row["roc_auc"] is not None
         assert (row["cost"], row["saved"], row["alerted"]) == (None, None, None)
-
-    def test_of_a_day_without_fraud_is_that_of_reviews(self, place):
-        """The money is defined, the share is not."""
-        at = START - DAY
-        trained(place, 0, as_of=at.date(), at=at, alert_threshold=0.5)
-        store(place.warehouse, self.scored(), truths([0] * 5))
-        [row] = [r for r in evaluate(place, FIRST + 3 * DAY) if r["week"] == FIRST]
-
-        assert row["outcome"] == "one_class"
-        assert (row["saved"], row["saved_share"]) == (Decimal(-10), None)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -44,15 +43,10 @@ class Shop:
         return self.registry.champion().version
 
 
-@pytest.fixture(scope="module")
-def new_shop(make_place) -> Callable[..., Shop]:
-    """Make a shop without an export: all it has is transactions."""
-    return lambda **extra: Shop(make_place("", **extra))
-
-
 @pytest.fixture
-def shop(new_shop) -> Shop:
-    return new_shop()
+def shop(borrow) -> Shop:
+    """A shop without an export: all it has is transactions."""
+    return Shop(borrow(""))
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +55,9 @@ def cards() -> Cards:
 
 
 @pytest.fixture(scope="module")
-def trained(new_shop, cards) -> tuple[Shop, dict[str, Any]]:
+def trained(make_place, cards) -> tuple[Shop, dict[str, Any]]:
     """A shop whose truths are known, and what the first training answered."""
-    shop = new_shop()
+    shop = Shop(make_place(""))
     stored(shop.warehouse, cards)
     return shop, shop.train()
 
@@ -181,6 +175,7 @@ class TestWithoutTruths:
 
 
 class TestGate:
+    @pytest.mark.long
     def test_keeps_the_champion_where_one_class_is_known(self, shop, cards):
         """What cannot be compared does not come to serve; the version is recorded."""
         stored(shop.warehouse, cards, known=())
@@ -218,6 +213,7 @@ class TestGate:
         assert row["cost_difference_low"] <= row["cost_difference"]
         assert row["cost_difference"] <= row["cost_difference_high"]
 
+    @pytest.mark.long
     def test_promotes_nothing_while_a_version_is_pinned(self, shop, cards):
         """Training goes on, and says what it would have compared."""
         stored(shop.warehouse, cards)

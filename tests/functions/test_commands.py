@@ -14,6 +14,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def typed(target: str) -> list[str]:
     return shlex.split(line)
 
 
-@pytest.fixture(params=["from the root", "staged"])
+@pytest.fixture
 def started(request, target, module_workplace, tmp_path) -> Iterator[Process]:
     """A function, started by its command; where it listens is said by ``PORT``."""
     [port] = free_ports(1)
@@ -97,16 +98,17 @@ def answer(process: Process) -> requests.Response:
 
 
 # One that is served asynchronously, and one by threads; all others take long.
-QUICK = ("get_proba", "model_evaluation")
+QUICK = {("get_proba", "staged"), ("model_evaluation", "from the root")}
 
 
 class TestCommands:
     @pytest.mark.parametrize(
-        "target",
+        ("target", "started"),
         [
-            target if target in QUICK else pytest.param(target, marks=pytest.mark.long)
-            for target in TARGETS
+            pytest.param(*one, marks=() if one in QUICK else pytest.mark.long)
+            for one in product(TARGETS, ("from the root", "staged"))
         ],
+        indirect=["started"],
     )
     def test_start_the_function(self, started, target):
         """As everybody types it; its own answer comes back."""

@@ -93,9 +93,9 @@ def loaded(place: Place, day: date, rows: list[shop.Row]) -> None:
 
 
 @pytest.fixture
-def late(export, make_place, enthrone) -> Place:
+def late(export, borrow, enthrone) -> Place:
     """A place with a champion, over an export that lacks yesterday."""
-    return enthrone(make_place(export))
+    return enthrone(borrow(export))
 
 
 def days_of(place: Place, name: str) -> set[tuple[Any, Any]]:
@@ -175,6 +175,7 @@ class TestTheNewestDay:
 
         assert by_user(late.rows(sql, day=as_of - DAY)) == by_user(went_on)
 
+    @pytest.mark.long
     def test_half_loaded_is_late_and_loaded_anew_is_there(self, late, as_of):
         """A table with a third of the rows that its weekday has is not the day yet."""
         yesterday = as_of - DAY
@@ -206,6 +207,7 @@ class TestTheNewestDay:
         # The shop is too young to train on; its days are there.
         assert answer.status_code == 422
 
+    @pytest.mark.long
     def test_of_a_past_date_is_not_waited_for(self, late, as_of):
         """A date whose days are all there runs at once, and one that lacks a day."""
         past = as_of - 10 * DAY
@@ -216,6 +218,7 @@ class TestTheNewestDay:
         assert whole["data_until"] == str(past)
         assert cut["data_until"] == str(past - DAY)
 
+    @pytest.mark.long
     def test_older_days_are_told_and_not_waited_for(self, late, as_of):
         """A day that never came is a warning in answer and log."""
         past, gap = as_of - 2 * DAY, as_of - 20 * DAY
@@ -279,6 +282,7 @@ class TestStreamedDays:
 
         assert (both["n"], streamed["n"], neither["n"]) == (USERS + 1, USERS + 1, 0)
 
+    @pytest.mark.long
     def test_of_a_property_with_daily_tables_are_waited_with(self, late, as_of):
         """The daily table has more of a user; where it does not come, the streamed one
         has the day."""

@@ -463,7 +463,11 @@ class TestHeaders:
         # Of a lookup GET is served, and wants its user in the address.
         assert check_received(received) == (400 if target == "get_proba" else 405)
 
-    @pytest.mark.parametrize("target", ALL)
+    @pytest.mark.parametrize(
+        "target",
+        # By threads, and a whole run a request.
+        [*ASYNCHRONOUS, pytest.param("model_evaluation", marks=pytest.mark.long)],
+    )
     @pytest.mark.parametrize(
         "name",
         [

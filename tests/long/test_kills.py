@@ -8,7 +8,7 @@ sent is broken. The function's process is ended by SIGKILL again and again, at m
 at which it has work. Afterwards the features must be, to the last digit, what exact
 arithmetic makes of the events that were sent, and every broken message a dead letter.
 
-10,000 events by default, 100,000 with ``pytest -m long``. ``-s`` shows the figures.
+100,000 events with ``pytest -m long``. ``-s`` shows the figures.
 """
 
 from __future__ import annotations
@@ -170,22 +170,15 @@ def show() -> Callable[..., None]:
     return line
 
 
-@pytest.mark.parametrize(
-    ("events", "kills"),
-    [
-        pytest.param(2_000, 3, id="2k", marks=pytest.mark.long),
-        pytest.param(100_000, 12, id="100k", marks=pytest.mark.long),
-    ],
-)
-def test_a_process_killed_at_any_time_loses_and_doubles_nothing(
-    site, tmp_path, show, events, kills
-):
+@pytest.mark.long
+def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path, show):
     """
     Ended by SIGKILL in the middle of its work, and started again, several times.
 
     No accepted event is missing, none is counted twice, and every broken one is a dead
     letter with its reason; none has run out of attempts.
     """
+    events, kills = 100_000, 12
     chance = random.Random(events)
     deliveries = players(events, seed=11).deliveries()
     exhausted = site.subscribe(DEAD_LETTERS)

@@ -461,6 +461,7 @@ class TestRows:
         assert rows.cast(tables.POSTCODE_INDEX.arrow_schema()).num_rows == 2
 
 
+@pytest.mark.long
 class TestRealPostcodes:
     def test_are_loaded(self, data_folder, warehouse, capsys):
         """Every real postcode with an index is found by it, the others by the median

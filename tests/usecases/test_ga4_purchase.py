@@ -769,6 +769,7 @@ def expected(
     return found
 
 
+@pytest.mark.long
 class TestRealData:
     """What SQL computes of real rows is what Python computes of them."""
 

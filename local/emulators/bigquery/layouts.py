@@ -21,12 +21,28 @@ class Layout:
     required: frozenset[str]
     repeated: frozenset[str]
     inserts: dict[Any, str] = field(default_factory=dict)
+    exact: dict[Any, frozenset[str]] = field(default_factory=dict)
 
     def insert(self, schema: Any) -> str:
         """Return what inserts rows of an Arrow schema; ValueError if nothing can."""
         if schema not in self.inserts:
             self.inserts[schema] = insertion(self, schema)
         return self.inserts[schema]
+
+    def fitting(self, rows: Any) -> frozenset[str]:
+        """Return the columns of rows whose every value fits, by their types alone."""
+        if rows.schema not in self.exact:
+            from local_bigquery.engine import database
+
+            with database.cursor() as cursor:
+                cursor.register(ROWS, rows.__arrow_c_stream__())
+                relation = cursor.sql(f"SELECT * FROM {ROWS} LIMIT 0")
+                self.exact[rows.schema] = frozenset(
+                    name
+                    for name, kind in zip(relation.columns, relation.types, strict=True)
+                    if kind == self.types.get(self.stored(name) or "")
+                )
+        return self.exact[rows.schema]
 
     def stored(self, name: str) -> str | None:
         """Return the table's own spelling of a column, None if it has none such."""
@@ -171,6 +187,8 @@ def _misfits(
         for row, values in enumerate(column.to_pylist()):
             if values is not None and None in values:
                 yield row, f"Array cannot have a null element; field {name}."
+    if source in layout.fitting(rows):
+        return
     fits = f"TRY_CAST(x AS {kind}) IS NOT NULL"
     if _is_other(rows.schema.field(source), kind):
         fits = "false"

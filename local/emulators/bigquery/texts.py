@@ -7,11 +7,17 @@ import re
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from local.emulators.bigquery.lookups import Catalog
 
 REMEMBERED_TEXTS = 256
+# Texts alone, and not trees.
+REMEMBERED_TRANSLATIONS = 2_048
+# A statement is known by its script and its number there; a part of it by a text more.
+_ALONE = 2
+_MERGE = "__merge_"
 
 
 def remember_texts(catalog: Catalog) -> None:
@@ -20,7 +26,7 @@ def remember_texts(catalog: Catalog) -> None:
 
     The translation of a query is remembered, too, while nothing changes in the catalog.
     """
-    from local_bigquery.jobs import query
+    from local_bigquery.jobs import merge, query
     from local_bigquery.sql import script, translate
 
     @functools.lru_cache(REMEMBERED_TEXTS)
@@ -36,7 +42,22 @@ def remember_texts(catalog: Catalog) -> None:
     parse_anew = translate.parse
     translate.parse = script.parse = query.parse = copies
     script.parse_script = functools.lru_cache(REMEMBERED_TEXTS)(script.parse_script)
-    query.translate = Translations(catalog, query.translate).translate
+    translations = Translations(catalog, query.translate)
+    query.translate = merge.translate = translations.translate
+    run_merge, current = merge.run, threading.local()
+
+    def run_known(cursor: Any, tree: Any, context: Any) -> Any:
+        current.merge = tree.meta.get("text")
+        return run_merge(cursor, tree, context)
+
+    def parse_part(sql: str, dialect: Any = None) -> Any:
+        """Parse one of the statements that a MERGE is run by; they read its source."""
+        [part] = copies(sql)
+        part.meta["text"] = current.merge and (*current.merge, sql)
+        return part
+
+    merge.run = run_known
+    merge.sqlglot = SimpleNamespace(parse_one=parse_part)
 
 
 def read_literals() -> None:
@@ -68,9 +89,12 @@ class Translation:
     """A query in DuckDB's words, and what of the context goes with it."""
 
     generation: int
+    # Of the parameters, where they have chosen tables.
+    values: dict[str, Any] | None
     sql: str
     used: frozenset[str]
     referenced: frozenset[tuple[str, str, str]]
+    temporary: frozenset[str]
 
 
 class Translations:
@@ -78,9 +102,10 @@ class Translations:
     Translations of queries, remembered while the catalog is what it was.
 
     A tenth of a second is spent on a long query over a view, mostly on finding out
-    types. Left out are queries whose translation depends on more than their text, the
-    catalog and the types of parameters: on a wildcard, whose tables the parameters'
-    values choose, on a session, and on tables that may expire.
+    types. That of a wildcard, whose tables the values of parameters choose, is
+    remembered with those values. Left out are queries whose translation depends on more
+    than their text, the catalog and parameters: on a session, and on tables that may
+    expire.
     """
 
     _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
@@ -95,12 +120,17 @@ class Translations:
         """Return what the emulator's ``translate`` does."""
         generation, key = self._catalog.generation, self._key(tree, context)
         known = self._known.get(key)
-        if known is not None and known.generation == generation:
+        if (
+            known is not None
+            and known.generation == generation
+            and known.values in (None, context.values)
+        ):
             context.used.clear()
             context.used |= known.used
             context.referenced |= known.referenced
+            context.temporary |= known.temporary
             return known.sql, {name: context.values[name] for name in known.used}
-        context.is_rememberable = True
+        context.is_rememberable, context.is_by_values = True, False
         sql, bound = self._translate(tree, context)
         if (
             key is not None
@@ -111,10 +141,18 @@ class Translations:
             and not any(map(self._may_expire, context.referenced))
         ):
             used, referenced = frozenset(bound), frozenset(context.referenced)
+            values = dict(context.values) if context.is_by_values else None
             with self._lock:
-                if len(self._known) >= REMEMBERED_TEXTS:
+                if len(self._known) >= REMEMBERED_TRANSLATIONS:
                     self._known.clear()
-                self._known[key] = Translation(generation, sql, used, referenced)
+                self._known[key] = Translation(
+                    generation,
+                    values,
+                    sql,
+                    used,
+                    referenced,
+                    frozenset(context.temporary),
+                )
         return sql, bound
 
     def _key(self, tree: Any, context: Any) -> Any:
@@ -122,10 +160,13 @@ class Translations:
         from sqlglot import exp
 
         text = tree.meta.get("text")
-        session = (context.variables, context.temporary, context.functions)
+        kinds = exp.Query | exp.Insert | exp.Update | exp.Delete
+        # A MERGE has temporary tables of its own, known by its text.
+        temporary = [name for name in context.temporary if not name.startswith(_MERGE)]
+        session = (context.variables, temporary, context.functions)
         if (
             text is None
-            or not isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
+            or not (isinstance(tree, kinds) or len(text) > _ALONE)
             or any((*session, context.settings, context.position))
             or self._ELSEWHERE.search(text[0])
         ):

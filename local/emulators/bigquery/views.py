@@ -6,6 +6,8 @@ from typing import Any
 
 from local.emulators.bigquery import suffixes
 
+_SCHEMA = "information_schema"
+
 
 def follow_views() -> None:
     """
@@ -62,15 +64,19 @@ def follow_views() -> None:
 
     ddl._definition = define_qualified
 
+    def some_expire() -> bool:
+        return any(table.expirationTime for table in metadata.list_(Table))
+
     def inline_and_bound(tree: Any, context: Any) -> Any:
         tree = inline(tree, context)
         for table in tree.find_all(exp.Table):
-            if any(
-                "information_schema" in part.name.casefold() for part in table.parts
-            ):
+            name = ".".join(part.name for part in table.parts).casefold()
+            # Which tables there are is the catalog's, but for time; all else changes.
+            is_listing = name.endswith(f"{_SCHEMA}.tables")
+            if _SCHEMA in name and (not is_listing or some_expire()):
                 context.is_rememberable = False
             if table.name.endswith("*"):
-                context.is_rememberable = False
+                context.is_by_values = True
                 bounds = suffixes.suffix_bounds(table, context)
                 table.meta["suffix_bounds"] = bounds
         return tree

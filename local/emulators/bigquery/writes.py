@@ -35,7 +35,8 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
     transaction that a client keeps open over several jobs is outside this queue and may
     conflict, as it may in BigQuery.
 
-    What changes rows alone changes nothing in the catalog: translations go on to hold.
+    What changes rows alone, and a load that adds some, changes nothing in the catalog:
+    translations go on to hold.
     """
     from local_bigquery.api import tables as tables_api
     from local_bigquery.catalog import datasets, tabledata, tables
@@ -76,6 +77,15 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
             for one in statements_of(configuration) or ()
         )
 
+    def keeps_columns(configuration: Any) -> bool:
+        """Whether a job loads more rows into a table that is there."""
+        load = configuration.load
+        if load is None or load.schemaUpdateOptions:
+            return False
+        if load.writeDisposition not in (None, "WRITE_APPEND"):
+            return False
+        return bool(tables.exists(*tables.reference(load.destinationTable)))
+
     def queued(function: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(function)
         def inner(*arguments: Any, **named: Any) -> Any:
@@ -84,13 +94,18 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
 
         return inner
 
-    run_query, submit, wait = runner._query, runner.submit, runner.wait
+    run_query, run_other = runner._query, runner._handle
+    submit, wait = runner.submit, runner.wait
 
     def query(job: Any, *rest: Any) -> Any:
         if is_read(job.configuration.query):
             return run_query(job, *rest)
         with lock if keeps_tables(job.configuration.query) else writing():
             return run_query(job, *rest)
+
+    def other(job: Any, *rest: Any) -> Any:
+        with lock if keeps_columns(job.configuration) else writing():
+            return run_other(job, *rest)
 
     def submit_once(*arguments: Any, **named: Any) -> Any:
         with submitting:
@@ -101,9 +116,8 @@ def queue_writes(runner: Any, catalog: lookups.Catalog) -> threading.RLock:
             pass
         return wait(*arguments)
 
-    runner._query = query
+    runner._query, runner._handle = query, other
     runner.submit, runner.wait = submit_once, wait_submitted
-    runner._handle = queued(runner._handle)
     runner._executor = futures.ThreadPoolExecutor(JOB_THREADS, "job")
     insert_all = queued(tabledata.insert_all)
     tabledata.insert_all = write.tabledata.insert_all = insert_all

@@ -129,7 +129,14 @@ def judged(*, frauds: int, strengths: tuple[float, float], seed: int) -> bool:
 
 
 class TestJudge:
-    @pytest.mark.parametrize(("frauds", "at_most"), [(3, 3), (9, 2), (30, 1)])
+    @pytest.mark.parametrize(
+        ("frauds", "at_most"),
+        [
+            pytest.param(3, 3, marks=pytest.mark.long),
+            (9, 2),
+            pytest.param(30, 1, marks=pytest.mark.long),
+        ],
+    )
     def test_seldom_lets_a_worse_one_in(self, frauds, at_most):
         """Of twenty challengers that are worse by more than a deviation."""
         promoted = [
@@ -138,7 +145,14 @@ class TestJudge:
 
         assert sum(promoted) <= at_most
 
-    @pytest.mark.parametrize(("frauds", "at_least"), [(3, 12), (9, 15), (30, 18)])
+    @pytest.mark.parametrize(
+        ("frauds", "at_least"),
+        [
+            pytest.param(3, 12, marks=pytest.mark.long),
+            (9, 15),
+            pytest.param(30, 18, marks=pytest.mark.long),
+        ],
+    )
     def test_lets_most_better_ones_in(self, frauds, at_least):
         """Of twenty that are better by as much."""
         promoted = [

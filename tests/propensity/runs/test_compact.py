@@ -30,13 +30,13 @@ from propensity.errors import Conflict, RunInProgress
 from propensity.runs import compact
 from propensity.runs.watermark import WATERMARK, read_watermark
 from propensity.statements import statement
-from tests.emptied import empty_bucket, empty_tables
 from tests.events import bet, registration
-from tests.functions import streaming
 from tests.functions.streaming import (
     Died,
     Life,
     Site,
+    changed,
+    emptied,
     mortal_run,
     new_site,
     rows_of,
@@ -67,26 +67,13 @@ def shared(emulators) -> Iterator[Site]:
 @pytest.fixture
 def empty(shared) -> Site:
     """Tables without a row; the examples of a property have users of their own."""
-    empty_tables(shared.warehouse, streaming.TABLES)
-    empty_bucket(shared.artifacts)
-    compact.prepare_view(shared.warehouse, shared.artifacts)
-    return shared
+    return emptied(shared)
 
 
 @pytest.fixture
 def strict(empty) -> Iterator[Site]:
     """The same, where an event may be thirty days late."""
     with changed(empty, **BOUNDED) as made:
-        compact.prepare_view(made.warehouse, made.artifacts)
-        yield made
-
-
-@contextlib.contextmanager
-def changed(site: Site, **extra: str) -> Iterator[Site]:
-    """Give the tables of a site to runs that are set differently."""
-    made = streaming.another(site, **extra)
-    made.warehouse = Warehouse.open(made.settings)
-    with contextlib.closing(made.warehouse):
         yield made
 
 

@@ -818,6 +818,40 @@ class TestTranslations:
         assert before == []
         assert [field.name for field in job.result().schema] == ["n", "word"]
 
+    def test_hold_while_rows_are_loaded(self, warehouse):
+        """Those of a load, of the same columns or of one more."""
+        query = "SELECT * FROM t ORDER BY n"
+        found = []
+        for number in (1, 2, 3):
+            table = pa.table({"n": [number]})
+            warehouse.load(table, "t")
+            found.append(warehouse.rows(query))
+        wider = pa.table({"n": [4], "word": ["x"]})
+        warehouse.load(wider, "t", schema_update_options=["ALLOW_FIELD_ADDITION"])
+
+        assert found == [[(1,)], [(1,), (2,)], [(1,), (2,), (3,)]]
+        assert warehouse.rows(query)[2:] == [(3, None), (4, "x")]
+
+    def test_of_a_wildcard_hold_for_the_days_that_are_asked_for(self, warehouse):
+        """The same text reads other tables by other parameters, and those of now."""
+        query = (
+            f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*` "
+            "WHERE _TABLE_SUFFIX >= @first"
+        )
+
+        def total(first):
+            [(found,)] = warehouse.rows(query, [Scalar("first", "STRING", first)])
+            return found
+
+        for day in (1, 2):
+            warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
+        days = ("20260302", "20260301", "20260303", "20260302")
+        before = [total(day) for day in days]
+        warehouse.load(pa.table({"n": [3]}), "events_20260303")
+
+        assert before == [2, 3, None, 2]
+        assert [total(day) for day in days] == [5, 6, 3, 5]
+
     def test_hold_for_a_type_of_parameters(self, warehouse):
         """The same text with parameters of other types is another statement."""
         query = "SELECT @x / 2"
