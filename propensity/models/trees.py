@@ -4,9 +4,8 @@ Ensembles of trees as tables of bits: blocks of rows at the speed of array opera
 A leaf is a bit. A feature's thresholds divide its values into ranges, and a table says
 for each range which leaves can still be reached, whatever the other features are. A row
 looks up a line in the table of each feature; what all of them leave over is one bit a
-tree, the row's leaf. Missing values and categories are ranges like any other, and
-features with few ranges, like the columns of a category, share a table of their
-combinations. Sums are in scikit-learn's order, so that they are the same bits.
+tree, the row's leaf. Missing values and categories are ranges like any other; features
+with few ranges share a table. Sums are in scikit-learn's order, so they are its bits.
 
 Source:
     C. Lucchese et al., "QuickScorer: a Fast Algorithm to Rank Documents with Additive
@@ -171,7 +170,6 @@ class Tables:
         width = len(words)
         if sum(len(of) + 1 for of in edges.values()) * width * bits // 8 > _MOST_BYTES:
             raise OverflowError("the tables would be too large")
-
         self._sequence = _SEQUENCES[bits]
         self._shift = self._sequence.dtype.type(bits - bits.bit_length() + 1)
         self._offsets = np.arange(width)[:, np.newaxis] * bits
@@ -239,8 +237,7 @@ class Tables:
                 for row in rows.tolist()
             ]
             found = np.bitwise_and.reduce(self._table.take(lines, axis=0), axis=1)
-            # Adds up in order, as a sum over few rows does not.
-            return np.asarray(np.add.accumulate(self._leaves(found), axis=0)[-1])
+            return self._summed(found)
         sums = np.empty(len(rows))
         for first in range(0, len(rows), self._rows):
             places = self._ranges.places(rows[first : first + self._rows])
@@ -251,14 +248,17 @@ class Tables:
                     line += stride * places[at]
                 reached = table.take(line, axis=0)
                 kept = reached if kept is None else np.bitwise_and(kept, reached, kept)
-            out = sums[first : first + len(kept)]
-            np.add.reduce(self._leaves(kept), axis=0, out=out)
+            sums[first : first + len(kept)] = self._summed(kept)
         return sums
 
-    def _leaves(self, kept: Array) -> Array:
-        """Return the value of each word's leaf, if it has one, (words, rows)."""
+    def _summed(self, kept: Array) -> Array:
+        """Return the sum of the values of the leaves that are bits, in order."""
         numbers = np.ascontiguousarray((kept * self._sequence >> self._shift).T)
-        return np.asarray(self._values.take(numbers.astype(np.intp) + self._offsets))
+        values = self._values.take(numbers.astype(np.intp) + self._offsets)
+        # A sum of a single column is not in order.
+        if len(kept) <= _FEW_ROWS:
+            return np.asarray(np.add.accumulate(values, axis=0)[-1])
+        return np.asarray(np.add.reduce(values, axis=0))
 
 
 def _edges(trees: Sequence[Nodes]) -> dict[int, Array]:
