@@ -228,8 +228,7 @@ class Tables:
     def sums(self, rows: Array) -> Array:
         """Return the sum of the leaves of each row of float64, (rows, columns)."""
         if len(rows) <= _FEW_ROWS:
-            # NaN is not at most infinity.
-            lines = [
+            lines = [  # NaN is not at most infinity
                 [
                     begin + bisect_left(edges, row[at]) if row[at] <= inf else end - 1
                     for at, edges, begin, end in self._listed
