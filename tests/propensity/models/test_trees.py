@@ -128,7 +128,7 @@ class TestRanges:
     def test_count_the_edges_below_a_value(self, edges, values):
         """For any numbers; a missing value has the range after all."""
         of = {at: np.unique([*each, np.inf]) for at, each in enumerate(edges)}
-        values = np.array([*values, *(edge for each in edges for edge in each)])
+        values = np.array([np.nan, *values, *(edge for each in edges for edge in each)])
         rows = np.repeat(values[:, np.newaxis], len(of), axis=1)
         ranges = Ranges(of)
 
