@@ -6,7 +6,9 @@ Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 - ``scoring``: preprocessor, model and batches to probabilities, in bounded memory
 - ``encoding``: features as a frame, floats or texts, out of Arrow columns
 - ``encoder``, ``encoder_parts``: a fitted preprocessor on Arrow batches
-- ``shortcuts``: few rows through a model without scikit-learn's overhead
+- ``shortcuts``: rows through a model without scikit-learn's overhead
+- ``trees``: sums of the leaves of trees, by tables of bits
+- ``branches``: the same for a few rows of trees that are too large for tables
 - ``half_space_trees``: an anomaly detector that learns row by row
 - ``forest``: its trees: leaves of rows, and masses of nodes
 - ``limits``: its limits of features and the draw of thresholds

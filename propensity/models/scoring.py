@@ -96,12 +96,17 @@ class MeanOfModels(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def predict_proba(self, x: Any) -> NDArray[np.float64]:
         """Return the probabilities of both classes, (rows, 2)."""
-        each = (member.predict_proba(x) for member in self.members)
+        return self.mean(member.predict_proba(x) for member in self.members)
+
+    def mean(self, each: Iterable[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the mean of the members' probabilities, of any shape."""
         if self.weights is None:
             return np.asarray(sum(each), dtype=np.float64) / len(self.members)
         weighted = zip(self.weights, each, strict=True)
         total = sum(weight * probability for weight, probability in weighted)
         return np.asarray(total, dtype=np.float64)
+
+    log_odds = staticmethod(log_odds)
 
     def decision_function(self, x: Any) -> NDArray[np.float64]:
         """Return the log-odds of class 1, (rows,)."""
@@ -207,6 +212,7 @@ class Scorer:
             for batch in batches:
                 yield batch, self._linear(batch, self._weights)
             return
+        predict = self._short or self._predicted  # made before threads need it
         with ThreadPoolExecutor(
             self._threads, "score", initializer=_forgo_openmp
         ) as pool:
@@ -221,7 +227,7 @@ class Scorer:
                         running.popleft().result()
                     encoded = self._encoder.encode(_whole(batch, rows))
                     out = scores[rows.start : rows.stop]
-                    chunks.append(pool.submit(self._predict, encoded, out))
+                    chunks.append(pool.submit(_write, predict, encoded, out))
                     running.append(chunks[-1])
                 begun.append(((batch, scores), chunks))
                 if len(begun) > self._threads:
@@ -260,10 +266,8 @@ class Scorer:
                 encoded = self._encoder.encode(batch)
             if isinstance(batch, Rows) and self._short is not None:
                 return self._short(encoded)
-            scores = np.empty(batch.num_rows)
             with _native_threads().limit(limits=1, user_api="openmp"):
-                self._predict(encoded, scores)
-            return scores
+                return (self._short or self._predicted)(encoded)
 
     @cached_property
     def _short(self) -> Shortcut | None:
@@ -321,11 +325,11 @@ class Scorer:
             scores[rows.start : rows.stop] = probability
         return scores
 
-    def _predict(self, encoded: Any, out: NDArray[np.float64]) -> None:
+    def _predicted(self, encoded: Any) -> NDArray[np.float64]:
         if self._names is not None:
             # It was fitted on named columns, and warns without names.
             encoded = pd.DataFrame(encoded, columns=self._names, copy=False)
-        out[:] = self._model.predict_proba(encoded)[: len(out), 1]
+        return np.asarray(self._model.predict_proba(encoded)[:, 1])
 
 
 def _whole(batch: pa.RecordBatch, rows: range) -> pa.RecordBatch:
@@ -341,6 +345,10 @@ def _whole(batch: pa.RecordBatch, rows: range) -> pa.RecordBatch:
         return chunk
     places = np.minimum(np.arange(len(rows) + missing), len(rows) - 1)
     return chunk.take(pa.array(places))
+
+
+def _write(predict: Shortcut, encoded: Any, out: NDArray[np.float64]) -> None:
+    out[:] = predict(encoded)[: len(out)]
 
 
 def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:

@@ -1,40 +1,49 @@
 """
-Scikit-learn's transformers and models for a few rows, without their overhead.
+Scikit-learn's transformers and models without their overhead.
 
 For a single row scikit-learn spends a hundred times the computation on checks of its
-input and names, and calls boosted trees one after the other. Here are the same sums,
+input and names, and it walks through trees one after the other. Here are the same sums,
 on arrays, for the most frequent transformers and models.
 
 A new shortcut is compared with its original, on rows with gaps and extremes, and is
-used only if the results agree. So it may read private attributes of scikit-learn: if
-another version changes them, the original is called again.
+used only if the results are the same to the bit. So it may read private attributes of
+scikit-learn: if another version changes them, the original is called again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
+from propensity.models import trees
+from propensity.models.branches import Branches
+
 Array = NDArray[Any]
 # From rows (n, F), which it may overwrite, to rows or a number for each.
 Shortcut = Callable[[Array], Array]
 
-# With more pairs of row and node, scikit-learn's loop over trees is as fast.
-FEW_NODES = 300_000
+# Beyond these rows scikit-learn's loop over a tree's branches is quicker: where trees
+# are too large for tables, and where a row reads more of these than so many bytes a
+# tree.
+BRANCHES_ROWS = 100
+WIDE_ROWS = 2_000
+_WIDE_BYTES = 400
 
 _TEST_ROWS = 64
-_TOLERANCE = 1e-12
-_ALL_LEAVES = np.uint64(2**64 - 1)
 # Errors of reading the attributes of another version.
 _UNREADABLE = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -70,14 +79,16 @@ def _verified(
     generator = np.random.default_rng(0)
     rows = generator.normal(size=(_TEST_ROWS, width))
     rows *= 10.0 ** generator.integers(-3, 7, size=(_TEST_ROWS, 1))
+    # Categories are whole numbers.
+    rows[::2] = generator.integers(0, 9, size=rows[::2].shape)
     gaps = rows.copy()
     gaps[generator.random(gaps.shape) < 0.2] = np.nan
     gaps[0] = np.nan
     try:
         is_alike = all(
-            _alike(shortcut(test.copy()), original(test.copy()))
-            for test in (rows, rows[:1])
-        ) and _alike(_result(shortcut, gaps), _result(original, gaps))
+            _alike(_result(shortcut, test), _result(original, test))
+            for test in (rows, rows[:1], gaps)
+        )
     except _UNREADABLE:
         return None
     return shortcut if is_alike else None
@@ -94,9 +105,7 @@ def _result(function: Shortcut, rows: Array) -> Array | None:
 def _alike(result: Any, expected: Any) -> bool:
     if result is None or expected is None:
         return result is expected
-    return np.shape(result) == np.shape(expected) and np.allclose(
-        result, expected, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True
-    )
+    return np.array_equal(result, expected, equal_nan=True)
 
 
 # -- transformers ----------------------------------------------------------------------
@@ -165,6 +174,10 @@ def _probability(model: Any) -> Shortcut | None:
             return _probability(model.estimator)
         if type(model) is CalibratedClassifierCV:
             return _calibrated(model)
+        if type(model) in {RandomForestClassifier, ExtraTreesClassifier}:
+            return _forest(model)
+        if hasattr(model, "members"):
+            return _mean(model)
         decision = _decision(model)
     except _UNREADABLE:
         return None
@@ -179,14 +192,25 @@ def _decision(model: Any) -> Shortcut | None:
         return _linear(model)
     if type(model) is HistGradientBoostingClassifier:
         return _boosted(model)
+    if hasattr(model, "members"):
+        mean = _mean(model)
+        return None if mean is None else lambda rows: model.log_odds(mean(rows))
     return None
 
 
+def _mean(model: Any) -> Shortcut | None:
+    """Return the shortcut to a ``MeanOfModels``, which this module must not import."""
+    each = [_probability(member) for member in model.members]
+    if any(one is None for one in each):
+        return None
+    return lambda rows: model.mean(one(rows) for one in each if one is not None)
+
+
 def _linear(model: LogisticRegression) -> Shortcut:
-    weights, intercept = model.coef_[0], model.intercept_[0]
+    weights, intercept = model.coef_.T, model.intercept_
 
     def decision(rows: Array) -> Array:
-        logits = rows @ weights + intercept
+        logits = (rows @ weights + intercept).ravel()
         if not np.isfinite(logits).all():
             raise ValueError("a number is not finite")
         return np.asarray(logits)
@@ -205,77 +229,48 @@ def _calibrated(model: CalibratedClassifierCV) -> Shortcut | None:
     if inner.method == "sigmoid":
         slope, shift = calibrator.a_, calibrator.b_
         return lambda rows: expit(-(slope * decision(rows) + shift))
+    if inner.method == "temperature":
+        return lambda rows: calibrator.predict(decision(rows)[:, np.newaxis])[:, 1]
     known, values = calibrator.X_thresholds_, calibrator.y_thresholds_
     return lambda rows: np.interp(decision(rows), known, values)
 
 
 def _boosted(model: HistGradientBoostingClassifier) -> Shortcut | None:
-    """
-    Return boosted trees that are searched all at once.
-
-    Every node of every tree is compared. Where a row goes right, the leaves on the left
-    of the node are struck out; the first leaf that remains is the row's.
-
-    Source:
-        C. Lucchese et al., "QuickScorer: a Fast Algorithm to Rank Documents with
-        Additive Ensembles of Regression Trees", SIGIR 2015.
-    """
-    features: list[int] = []
-    thresholds: list[float] = []
-    gaps_go_left: list[bool] = []
-    masks: list[int] = []
-    starts: list[int] = []
-    leaves: list[float] = []
-    first_leaves: list[int] = []
-    for [tree] in model._predictors:
-        nodes = tree.nodes
-        if nodes["is_categorical"].any() or nodes["is_leaf"].sum() > 64:
-            return None
-        starts.append(len(features))
-        first_leaves.append(len(leaves))
-        base = len(leaves)
-
-        def walk(place: int, nodes: Any = nodes, base: int = base) -> int:
-            """Add a node with all below it; return the leaves below, as bits."""
-            node = nodes[place]
-            if node["is_leaf"]:
-                leaves.append(float(node["value"]))
-                return 1 << (len(leaves) - 1 - base)
-            at = len(features)
-            features.append(int(node["feature_idx"]))
-            thresholds.append(float(node["num_threshold"]))
-            gaps_go_left.append(bool(node["missing_go_to_left"]))
-            masks.append(0)
-            left = walk(int(node["left"]))
-            masks[at] = int(_ALL_LEAVES) & ~left
-            return left | walk(int(node["right"]))
-
-        if nodes["is_leaf"][0]:
-            # A tree of a single leaf gets a node that strikes out nothing.
-            features.append(0)
-            thresholds.append(np.inf)
-            gaps_go_left.append(True)
-            masks.append(int(_ALL_LEAVES))
-        walk(0)
-    column, threshold = np.array(features), np.array(thresholds)
-    is_left, mask = np.array(gaps_go_left), np.array(masks, dtype=np.uint64)
-    values, offsets = np.array(leaves), np.array(first_leaves)
-    begin = np.array(starts)
-    baseline = float(model._baseline_prediction.ravel()[0])
+    first, *others = trees.boosted(model)
+    start = float(model._baseline_prediction.ravel()[0])
+    quick, most = _sums([first._replace(value=first.value + start), *others])
+    encoder = model._preprocessor  # of categories
 
     def decision(rows: Array) -> Array:
-        if len(rows) * len(column) > FEW_NODES:
+        if len(rows) > most:
             return np.asarray(model.decision_function(rows))
-        values_at_nodes = rows.take(column, axis=1)
-        goes_left = values_at_nodes <= threshold
-        is_gap = np.isnan(values_at_nodes)
-        if is_gap.any():
-            goes_left |= is_gap & is_left
-        kept = np.where(goes_left, _ALL_LEAVES, mask)
-        kept = np.bitwise_and.reduceat(kept, begin, axis=1)
-        # The lowest bit alone, whose logarithm is its number.
-        kept &= ~kept + np.uint64(1)
-        leaf = np.log2(kept.astype(np.float64)).astype(np.intp)
-        return np.asarray(values.take(offsets + leaf).sum(axis=1) + baseline)
+        return quick(rows if encoder is None else encoder.transform(rows))
 
     return decision
+
+
+def _forest(model: Any) -> Shortcut:
+    quick, most = _sums(trees.grown(model))
+    count = len(model.estimators_)
+    takes_gaps = model.estimators_[0].__sklearn_tags__().input_tags.allow_nan
+
+    def probability(rows: Array) -> Array:
+        with np.errstate(over="ignore"):
+            narrow = rows.astype(np.float32)
+        is_odd = np.isinf(narrow) if takes_gaps else ~np.isfinite(narrow)
+        # The original says what is wrong with odd values.
+        if len(rows) > most or is_odd.any():
+            return np.asarray(model.predict_proba(rows)[:, 1])
+        return quick(narrow.astype(np.float64)) / count
+
+    return probability
+
+
+def _sums(grown: Sequence[trees.Nodes]) -> tuple[Shortcut, float]:
+    """Return the sums of rows' leaves, and up to how many rows they are quick."""
+    try:
+        tables = trees.Tables(grown)
+    except OverflowError:
+        return Branches(grown).sums, BRANCHES_ROWS
+    is_wide = tables.line_bytes > _WIDE_BYTES * len(grown)
+    return tables.sums, WIDE_ROWS if is_wide else np.inf

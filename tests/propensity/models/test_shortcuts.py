@@ -16,10 +16,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    ExtraTreesClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+)
 from sklearn.frozen import FrozenEstimator
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import (
     FunctionTransformer,
     MinMaxScaler,
@@ -27,7 +32,8 @@ from sklearn.preprocessing import (
     StandardScaler,
 )
 
-from propensity.models import shortcuts
+from propensity.models import shortcuts, trees
+from propensity.models.scoring import MeanOfModels
 from propensity.models.shortcuts import probability_of, transform_of
 
 WIDTH = 6
@@ -54,6 +60,8 @@ def calibrated(fitted, method):
     """Return a fitted model calibrated as training does it, or as it is."""
     if method is None:
         return fitted
+    if not hasattr(fitted, "decision_function"):
+        fitted = MeanOfModels([fitted])
     frozen = FrozenEstimator(fitted)
     return CalibratedClassifierCV(frozen, method=method).fit(ROWS, LABEL)
 
@@ -76,6 +84,8 @@ MODELS = {
     "stumps": lambda: boosted(max_leaf_nodes=2),
     "leaves without a split": lambda: boosted(min_samples_leaf=300),
     "many leaves": lambda: boosted(max_leaf_nodes=64, min_samples_leaf=1),
+    "forest": lambda: RandomForestClassifier(20, random_state=0),
+    "extra trees": lambda: ExtraTreesClassifier(20, max_leaf_nodes=31, random_state=0),
 }
 
 
@@ -119,35 +129,96 @@ class TestTransforms:
 
 
 class TestProbabilities:
-    @pytest.mark.parametrize("method", [None, "sigmoid", "isotonic"])
+    @pytest.mark.parametrize("method", [None, "sigmoid", "isotonic", "temperature"])
     @pytest.mark.parametrize("name", MODELS)
     def test_equal_the_model(self, name, method):
-        """One row or many, with gaps where the model takes them, calibrated or not."""
+        """One row or many, with gaps where the model takes them, calibrated or not: the
+        same bits."""
         model = calibrated(model_of(name), method)
         shortcut = probability_of(model, width=WIDTH)
         gaps = 0.0 if name == "linear" else 0.2
 
         assert shortcut is not None
-        for count in (1, 5, 60):
+        for count in (1, 5, 60, 1_100):
             rows = drawn(count, seed=count, gaps=gaps)
-            np.testing.assert_allclose(
-                shortcut(rows.copy()),
-                model.predict_proba(rows)[:, 1],
-                rtol=0,
-                atol=1e-12,
+            np.testing.assert_array_equal(
+                shortcut(rows.copy()), model.predict_proba(rows)[:, 1]
             )
 
-    def test_are_of_all_rows_where_there_are_many(self, monkeypatch):
-        """Beyond a number of nodes the trees are called one after the other."""
-        model = model_of("boosted")
+    @pytest.mark.parametrize("weights", [None, [0.2, 0.5, 0.3]])
+    @pytest.mark.parametrize("method", [None, "temperature"])
+    def test_of_a_mean_equal_the_model(self, weights, method):
+        """A mean of models is the mean of their shortcuts."""
+        members = [model_of(name) for name in ("linear", "boosted", "forest")]
+        model = calibrated(MeanOfModels(members, weights), method)
+        shortcut = probability_of(model, width=WIDTH)
+        rows = drawn(70)
+
+        assert shortcut is not None
+        for some in (rows[:1], rows):
+            np.testing.assert_array_equal(
+                shortcut(some.copy()), model.predict_proba(some)[:, 1]
+            )
+
+    def test_of_categories_equal_the_model(self):
+        """Categories that boosted trees compare themselves are ranges: known ones, new
+        ones and missing ones."""
+        generator = np.random.default_rng(5)
+        rows = drawn(600, seed=5)
+        rows[:, 2] = generator.integers(0, 40, len(rows)) * 3
+        label = (rows[:, 2] % 7 < 3) ^ (rows[:, 0] > 0)
+        model = boosted(categorical_features=[2]).fit(rows, label)
+        rows[::5, 2], rows[1::5, 2], rows[2::5, 0] = np.nan, 1_000, np.nan
+        shortcut = probability_of(model, width=WIDTH)
+
+        assert shortcut is not None
+        for some in (rows[:6], rows):
+            np.testing.assert_array_equal(
+                shortcut(some.copy()), model.predict_proba(some)[:, 1]
+            )
+
+    @pytest.mark.parametrize("name", ["forest", "many leaves"])
+    def test_of_trees_too_large_for_tables_are_quick_for_a_few_rows(
+        self, name, monkeypatch
+    ):
+        """Few rows go down all trees at once, many rows through the model."""
+        monkeypatch.setattr(trees, "_MOST_BYTES", 0)
+        monkeypatch.setattr(shortcuts, "BRANCHES_ROWS", 50)
+        model = model_of(name)
+        shortcut = probability_of(model, width=WIDTH)
+
+        assert shortcut is not None
+        for count in (1, 50, 51):
+            rows = drawn(count, gaps=0.2)
+            np.testing.assert_array_equal(
+                shortcut(rows.copy()), model.predict_proba(rows)[:, 1]
+            )
+
+    def test_of_wide_tables_are_the_models_own_for_many_rows(self, monkeypatch):
+        """Where a table costs more than the branches, they are followed."""
+        monkeypatch.setattr(shortcuts, "_WIDE_BYTES", 0)
+        monkeypatch.setattr(shortcuts, "WIDE_ROWS", 100)
+        model = copy.copy(model_of("boosted"))
         shortcut = probability_of(model, width=WIDTH)
         assert shortcut is not None
 
-        monkeypatch.setattr(shortcuts, "FEW_NODES", 0)
+        del model.decision_function.__self__._predictors
 
-        np.testing.assert_array_equal(
-            shortcut(ROWS.copy()), model.predict_proba(ROWS)[:, 1]
-        )
+        assert len(shortcut(drawn(100))) == 100
+        with pytest.raises(AttributeError):
+            shortcut(drawn(101))
+
+    @pytest.mark.parametrize("value", [np.inf, 1e300])
+    def test_of_a_forest_are_of_float32(self, value):
+        """What does not fit is refused as the forest does."""
+        model = model_of("forest")
+        shortcut = probability_of(model, width=WIDTH)
+        rows = drawn(3)
+        rows[1, 1] = value
+
+        assert shortcut is not None
+        with pytest.raises(ValueError, match="too large"), np.errstate(over="ignore"):
+            shortcut(rows)
 
     @pytest.mark.parametrize("value", [np.nan, np.inf])
     @pytest.mark.parametrize("method", [None, "sigmoid", "isotonic"])
@@ -164,12 +235,10 @@ class TestProbabilities:
 
     def test_are_none_of_what_is_not_known(self):
         """Every other model is called itself."""
-        forest = RandomForestClassifier(3).fit(ROWS, LABEL)
-        noise = np.random.default_rng(0).random(len(ROWS)) < 0.5
-        leafy = boosted(max_leaf_nodes=100, min_samples_leaf=1).fit(ROWS, noise)
+        neighbours = KNeighborsClassifier().fit(ROWS, LABEL)
         folds = CalibratedClassifierCV(boosted(), cv=2).fit(ROWS, LABEL)
 
-        for model in (forest, leafy, folds):
+        for model in (neighbours, folds, MeanOfModels([neighbours])):
             assert probability_of(model, width=WIDTH) is None
 
     def test_are_none_where_scikit_learn_has_become_another(self):
