@@ -45,7 +45,7 @@ WITHOUT_DRY_RUN = {
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions", "check-features"),
-    *("forget", "replay events", "doctor", "reproduce"),
+    *("forget", "replay events", "doctor", "reproduce", "scoring-sql"),
 }
 
 
