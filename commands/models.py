@@ -90,6 +90,7 @@ def build_preprocessor(
     metavar="CONNECTION",
     help="Score by a Python function, whose connection reads the bucket.",
 )
+@flags.dry_run("Print, and store no code.")
 @flags.as_json
 def scoring_sql(
     *,
@@ -97,10 +98,11 @@ def scoring_sql(
     version: int | None,
     source: str,
     connection: str | None,
+    is_dry: bool,
     as_json: bool,
 ) -> None:
     """
-    Print the statements that score a table of yours in BigQuery.
+    Print statements that score your table in BigQuery.
 
     The first is run once: it imports the version's graph as a model, or with --python
     creates a function with the scorer's own code, for a version that no graph can hold.
@@ -112,7 +114,11 @@ def scoring_sql(
 
     with champions.opened(use_case) as deployment:
         found = program.run(
-            deployment, version=version, source=source, connection=connection
+            deployment,
+            version=version,
+            source=source,
+            connection=connection,
+            is_dry=is_dry,
         )
     show(found, as_json=as_json)
 

@@ -47,7 +47,6 @@ from propensity.events.catalogue import Catalogue
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
 from propensity.events.rows import Rules
-from propensity.graphs.checked import Exported
 from propensity.learning import data, fit, modelcard
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
@@ -205,7 +204,6 @@ def shipped(
         promoted=True,
         reason=f"shipped: trained on {games.users:,} generated users",
     )
-    graph = Exported(data=None, note="no graph: a model that was shipped has none")
     card = modelcard.card(
         use_case,
         trained,
@@ -217,10 +215,9 @@ def shipped(
         settle_days=run.timeframe.settle_days,
         chosen=use_case.chosen(run.settings),
         trained_at=at,
-        graph=graph,
         bytes_billed=0,
     )
-    stored = modelcard.files(card, trained, rows, graph=graph)
+    stored = modelcard.files(card, trained, rows)
     files = {name: stored[name][0] for name in FILES}
     about = {
         "use_case": use_case.name,

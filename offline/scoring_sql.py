@@ -56,6 +56,7 @@ def run(
     version: int | None,
     source: str,
     connection: str | None,
+    is_dry: bool = False,
 ) -> Statements:
     """
     Return the statements of a version.
@@ -66,6 +67,7 @@ def run(
         source: Table with the features and a ``user_id``.
         connection: For a Python function, the connection that reads the bucket; None
             for the version's graph.
+        is_dry: Whether to store no bundle.
 
     Raises:
         NoChampion, ArtifactError: There is no such version.
@@ -87,6 +89,7 @@ def run(
             place=place,
             source=source,
             connection=connection,
+            is_dry=is_dry,
         )
     if not record.get("onnx_object"):
         raise RequestError(
@@ -112,13 +115,15 @@ def _by_function(
     place: str,
     source: str,
     connection: str,
+    is_dry: bool,
 ) -> Statements:
     version = record["model_version"]
     data = bundle(deployment, record)
     checksum = sha256(data)
     name = f"models/{deployment.use_case.name}/{version}/scorer-{checksum[:12]}.zip"
     try:
-        deployment.artifacts.create(name, data, content_type="application/zip")
+        if not is_dry:
+            deployment.artifacts.create(name, data, content_type="application/zip")
     except Conflict:
         # Its name has its checksum: it is there already.
         deployment.artifacts.read_verified(name, checksum=checksum)

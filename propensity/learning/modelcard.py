@@ -64,8 +64,8 @@ def card(
     settle_days: int,
     chosen: Mapping[str, Any],
     trained_at: datetime,
-    graph: Exported,
     bytes_billed: int,
+    graph: Exported | None = None,
 ) -> Card:
     """
     Return the card of a version, JSON-serialisable except for dates.
@@ -80,9 +80,9 @@ def card(
         data_until: End of the days read from the export; None for another source.
         settle_days: Days waited for late rows.
         chosen: Values of the use case's own parameters.
-        graph: Of the model that serves, or why there is none.
         trained_at: When the run began.
         bytes_billed: By the run's queries.
+        graph: Of the model that serves; None where none was tried.
     """
     split = trained.split
     return {
@@ -141,7 +141,7 @@ def card(
         ],
         "importance": list(trained.importance),
         "verdict": _verdict(verdict),
-        "graph": graph.note,
+        **({} if graph is None else {"graph": graph.note}),
         "features": dict(use_case.features),
         "dataset": description.describe(rows, use_case.features),
         "libraries": libraries(),
@@ -249,7 +249,7 @@ def nameless(rows: pa.Table) -> pa.Table:
 
 
 def files(
-    full: Card, trained: Trained, rows: pa.Table, *, graph: Exported
+    full: Card, trained: Trained, rows: pa.Table, *, graph: Exported | None = None
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
@@ -262,7 +262,7 @@ def files(
     }
     if trained.measured is not None:
         contents[MEASURED] = (pickled(trained.measured), binary)
-    if graph.data is not None:
+    if graph is not None and graph.data is not None:
         contents[GRAPH] = (graph.data, binary)
     text = json.dumps(full, indent=1, default=str)
     contents[CARD] = (text.encode(), JSON)

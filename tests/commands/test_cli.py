@@ -46,7 +46,7 @@ PERIOD = ("--from", "--to")
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions", "check-features"),
-    *("forget", "replay events", "doctor", "reproduce", "backfill"),
+    *("forget", "replay events", "doctor", "reproduce", "backfill", "scoring-sql"),
 }
 
 

@@ -101,6 +101,21 @@ class TestParity:
             expected, abs=1e-12
         )
 
+    def test_a_forest_compares_float32_values(self):
+        """A number just above a threshold goes left where it is rounded down to it."""
+        unit = 2.0**-23
+        values = np.array([1.0, 1.0 + 2 * unit] * 40)
+        frame = to_frame(pa.RecordBatch.from_pydict({"x": values}), {"x": "number"})
+        preprocessor = ColumnTransformer([("all", "passthrough", ["x"])])
+        model = RandomForestClassifier(3, bootstrap=False, random_state=0)
+        model.fit(preprocessor.fit_transform(frame), (values > 1.0).astype(int))
+        rows_above = pa.table({"x": [1.0 + unit + 2.0**-30, 1.0 + 1.6 * unit]})
+
+        data = export.exported(preprocessor, model, features={"x": "number"})
+        found = parity.run(data, rows_above, features={"x": "number"})
+
+        assert found.tolist() == [0.0, 1.0]
+
     @pytest.mark.parametrize(
         "model", [LogisticRegression(), RandomForestClassifier(5, random_state=0)]
     )

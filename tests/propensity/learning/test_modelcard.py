@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity.edges.columns import record
+from propensity.graphs.checked import Exported
 from propensity.learning import data, fit, modelcard
 from propensity.learning.bootstrap import Difference
 from propensity.learning.fit import Trained
@@ -94,7 +95,7 @@ def trained() -> Trained:
     )
 
 
-def card(verdict: Verdict = FIRST) -> dict[str, Any]:
+def card(verdict: Verdict = FIRST, graph: Exported | None = None) -> dict[str, Any]:
     """The card of version 3."""
     return modelcard.card(
         SHOP,
@@ -108,6 +109,7 @@ def card(verdict: Verdict = FIRST) -> dict[str, Any]:
         chosen={"user_column": "user_pseudo_id", "label_event": "purchase"},
         trained_at=AT,
         bytes_billed=10_485_760,
+        graph=graph,
     )
 
 
@@ -185,6 +187,19 @@ class TestFiles:
             "card.json": "application/json",
             "report.html": "text/html; charset=utf-8",
         }
+
+    def test_have_the_graph_if_it_equals_the_model(self):
+        """And the row has its object and figures, or why there is none."""
+        kept = Exported(data=b"graph", note="equal")
+        without = Exported(data=None, note="no graph: of the test")
+        for graph, stored in ((kept, b"graph"), (without, None)):
+            full = card(graph=graph)
+            made = modelcard.files(full, trained(), rows(), graph=graph)
+            row = modelcard.metadata(full, published(made), seconds=1.0)
+
+            assert made.get("model.onnx", (None,))[0] == stored
+            assert row["onnx_note"] == graph.note
+            assert (row["onnx_sha256"] is None) == (stored is None)
 
     def test_load_into_what_was_measured(self):
         """Read back, the model that was measured gives the holdout's probabilities, and
