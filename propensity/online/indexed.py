@@ -32,6 +32,9 @@ from propensity.waiting.refreshed import Refreshed
 
 # Seconds between looks at a pointer: one request that has no body while it is the same.
 LOOK_S = 10.0
+# A larger file is read block by block until it has been loaded, so that the first
+# answer of an instance does not wait for that.
+AT_ONCE_BYTES = 1024**2
 # More names of use cases than a deployment has are somebody's guesses.
 MAXIMUM_USE_CASES = 64
 # Memory for all but indexes: Python, the framework and the requests under way.
@@ -39,7 +42,7 @@ RESERVED_BYTES = 128 * 1024**2
 
 
 class Blocks:
-    """An index that does not fit in memory: one range of the file is read a lookup."""
+    """An index that is not in memory: one range of the file is read a lookup."""
 
     def __init__(
         self,
@@ -49,6 +52,7 @@ class Blocks:
         *,
         instead: Source,
         threads: Executor,
+        is_loading: bool,
     ) -> None:
         """
         Args:
@@ -57,7 +61,9 @@ class Blocks:
             head: Its head, which stays in memory.
             instead: Read where a block cannot be.
             threads: Read blocks, several at a time.
+            is_loading: Whether the whole file is to take its place.
         """
+        self.is_loading = is_loading
         self._objects = objects
         self._file = file
         self._head = head
@@ -150,17 +156,25 @@ class Indexes:
                 clock=self._clock,
                 tell=lambda error: _warn(use_case, f"index not loaded: {error!r}"),
             )
-        return await refreshed.current()
+        index = await refreshed.current()
+        if isinstance(index, Blocks) and index.is_loading:
+            refreshed.expire()
+        return index
 
-    def opened(self, file: IndexFile) -> Index | Blocks:
+    def opened(self, file: IndexFile, *, is_first: bool) -> Index | Blocks:
         """
         Load a file, or its head where the whole does not fit.
+
+        Args:
+            file: Of the index.
+            is_first: Whether lookups wait for it, so that the head will do for now.
 
         Raises:
             ArtifactError, DamagedIndex: It is missing or not as it was written.
             AccessDenied, Unavailable: As named.
         """
-        if file.size > self._most_bytes:
+        fits = file.size <= self._most_bytes
+        if not fits or (is_first and file.size > AT_ONCE_BYTES):
             head = Head.parse(self._objects.read(file.name, size=file.head_bytes))
             return Blocks(
                 self._objects,
@@ -168,6 +182,7 @@ class Indexes:
                 head,
                 instead=self._instead,
                 threads=self._threads,
+                is_loading=fits,
             )
         checksum = hashlib.sha256()
         data = self._objects.read(file.name, size=file.size, checksum=checksum)
@@ -246,11 +261,12 @@ class _Loader:
             if file.name == name and began < until:
                 raise reason
         try:
-            index = self._indexes.opened(file)
+            index = self._indexes.opened(file, is_first=self._index is None)
         except (ArtifactError, DamagedIndex) as error:
             self._refused = (file.name, error, began + self._ttl_s)
             raise
-        self._index, self._generation = index, generation
+        is_loading = isinstance(index, Blocks) and index.is_loading
+        self._index, self._generation = index, 0 if is_loading else generation
         self._trouble = ""
         log(
             "INFO",

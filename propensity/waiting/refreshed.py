@@ -53,6 +53,10 @@ class Refreshed(Generic[Value]):
             return self._values[0]
         return None
 
+    def expire(self) -> None:
+        """Have the value read again at the next call, which does not wait for it."""
+        self._expires = self._clock()
+
     async def current(self) -> Value:
         """
         Return the value.

@@ -104,7 +104,7 @@ def overwrite(artifacts: Artifacts, name: str, data: bytes) -> None:
 def lookups_of(table: Table, *, clock=None, with_index: bool = True, **changed):
     """Lookups as the function opens them, but for the table."""
     settings = Settings.from_environment()
-    values = {"lookup_timeout_s": 8, "suppression_ttl_s": 1, **changed}
+    values = {"use_case": "c", "lookup_timeout_s": 8, "suppression_ttl_s": 1, **changed}
     settings = Settings(**{**vars(settings), **values})
     clock = clock or ManualClock()
     indexes = Indexes(
@@ -302,6 +302,27 @@ class TestIndexes:
             asyncio.run(scenario())
             paths = [asked.path for asked in proxy.asked]
         assert sum(file.name.split("/")[2] in path for path in paths) == ranges
+
+    def test_answer_by_ranges_until_a_large_file_is_loaded(self, artifacts, capfd):
+        """The first answer of an instance does not wait for the whole file."""
+        users = 1 + indexed.AT_ONCE_BYTES // 18
+        publish(artifacts, {f"user.{n}": (0.5, 1, DAY, 1) for n in range(users)})
+
+        async def scenario() -> None:
+            table = Table()
+            lookups = lookups_of(table)
+            assert (await body(lookups, "user.7", is_single=True))[:3] == b"200"
+            outcomes = [line["outcome"] for line in lines(capfd)]
+            assert outcomes == ["loaded_head", "read"]
+            assert (await body(lookups, "nobody", is_single=True))[:3] == b"404"
+            async with asyncio.timeout(30):
+                while lookups.answer_at_once("user.7", today=TODAY) is None:
+                    await body(lookups, "user.7")
+                    await asyncio.sleep(0.01)
+            assert (await body(lookups, "user.9", is_single=True))[:3] == b"200"
+            assert table.reads == []
+
+        asyncio.run(scenario())
 
 
 def missing_pointer(artifacts, file):
