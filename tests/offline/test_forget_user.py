@@ -86,7 +86,7 @@ def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
     row = {
         column.name: value_of(column.type, column.name, user)
         for column in table.columns
-        if column.required
+        if column.required or column.name == "user_id"
     }
     if "use_case" in row:
         row["use_case"] = USE_CASE
