@@ -463,7 +463,7 @@ def report(rates: Mapping[str, Sequence[Rate]]) -> list[str]:
     small = median(one.processor for one in rates[OURS_SMALL]) / own
     taken = 1e6 / median(one.processor for one in rates[OURS_CARDS])
     print("\n| ours | measured | target |\n|:--|--:|--:|")
-    for name, value, limit, is_met in (
+    for what, value, aim, is_met in (
         (
             f"events a second in groups of {SMALL_GROUP}, of those in {GROUP_MESSAGES}",
             small,
@@ -477,9 +477,9 @@ def report(rates: Mapping[str, Sequence[Rate]]) -> list[str]:
             taken <= MOST_US_A_TRANSACTION,
         ),
     ):
-        print(f"| {name} | {value:.2f}{'' if is_met else ' (missed)'} | {limit} |")
+        print(f"| {what} | {value:.2f}{'' if is_met else ' (missed)'} | {aim} |")
         if not is_met:
-            missed.append(f"{name}: {value:.2f}, not {limit}")
+            missed.append(f"{what}: {value:.2f}, not {aim}")
     return missed
 
 
