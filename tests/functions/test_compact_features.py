@@ -549,6 +549,7 @@ class TestCutOff:
             else:
                 return
 
+    @pytest.mark.long
     def test_moves_the_watermark_while_it_counts(self, site):
         """What is counted is not read again, and the view is exact all the while."""
         events = self.fill(site, 40)
