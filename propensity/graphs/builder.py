@@ -34,7 +34,9 @@ class Unsupported(ValueError):
 class Graph:
     """Nodes in the order of their computation; every tensor has a name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, nudge: float = 0.0) -> None:
+        """Add ``nudge`` to what a calibration of steps reads; for a check alone."""
+        self.nudge = nudge
         self._inputs: list[Any] = []
         self._constants: list[Any] = []
         self._nodes: list[Any] = []

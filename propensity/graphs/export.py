@@ -34,7 +34,13 @@ from propensity.models.scoring import NEVER, MeanOfModels
 Floats = NDArray[np.float64]
 
 
-def exported(preprocessor: Any, model: Any, *, features: Mapping[str, Kind]) -> bytes:
+def exported(
+    preprocessor: Any,
+    model: Any,
+    *,
+    features: Mapping[str, Kind],
+    nudge: float = 0.0,
+) -> bytes:
     """
     Return the graph of a fitted preprocessor and model.
 
@@ -42,6 +48,8 @@ def exported(preprocessor: Any, model: Any, *, features: Mapping[str, Kind]) -> 
         preprocessor: As for ``Scorer.compile``.
         model: Likewise.
         features: Kind of each feature by name.
+        nudge: Added to what an isotonic calibration reads, to see what a last digit
+            decides; such a graph is not to be kept.
 
     Raises:
         Unsupported: A part of them has no graph; the message says which.
@@ -51,7 +59,7 @@ def exported(preprocessor: Any, model: Any, *, features: Mapping[str, Kind]) -> 
         raise Unsupported(f"a feature is named {OUTPUT}, as the graph's output is")
     if getattr(model, "feature_names_in_", None) is not None:
         raise Unsupported("the model was fitted on named columns")
-    graph = Graph()
+    graph = Graph(nudge=nudge)
     columns = Columns(graph, Encoder.compile(preprocessor, features))
     if model.n_features_in_ != columns.width:
         raise Unsupported(
@@ -131,6 +139,8 @@ def _calibrated(columns: Columns, part: Any) -> str:
             graph.constant(-float(v)) for v in (calibrator.a_, calibrator.b_)
         )
         return _expit(graph, graph.add("Add", graph.add("Mul", decision, slope), shift))
+    if graph.nudge:
+        decision = graph.add("Add", decision, graph.constant(graph.nudge))
     return _interpolated(
         graph, decision, calibrator.X_thresholds_, calibrator.y_thresholds_
     )
