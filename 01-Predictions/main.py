@@ -41,12 +41,8 @@ def predictions(current: Run) -> Answer:
     days = export.wait_for_days(current)
     model = champion.as_of(current)
     log_odds_shift = season.log_odds_shift(current, model.version)
-    staged = staging.stage(
-        current,
-        model,
-        features=user_days.features(current),
-        log_odds_shift=log_odds_shift,
-    )
+    features = user_days.features(current)
+    staged = staging.stage(current, model, features, log_odds_shift=log_odds_shift)
     shift = predict.score_shift(current, staged)
     predict.publish_predictions(current, model, staged)
     index_users = index.publish(current)

@@ -39,8 +39,8 @@ _NUMBERS = frozenset(
 def stage(
     run: Run,
     model: Serving,
-    *,
     features: Iterable[pa.RecordBatch],
+    *,
     log_odds_shift: float | None,
 ) -> Staged:
     """
@@ -86,17 +86,20 @@ def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Stag
     check_consent(run)
     name = _imported(run, model)
     window = run.use_case.window(run.settings, [run.as_of])
-    text = sql.scoring_statement(
-        run.use_case.statement("score_by_model"),
-        model=name,
-        features=_features(run),
-        flags=_flags(run, window),
-    )
+    flags = _flags(run, window)
     shift = {
         "is_shifted": bool(log_odds_shift),
         "log_odds_shift": log_odds_shift or 0.0,
     }
-    run.warehouse.execute(text, {**window, **run.staging_key, **shift})
+    run.warehouse.execute(
+        sql.scoring_statement(
+            run.use_case.statement("score_by_model"),
+            model=name,
+            features=_features(run),
+            flags=flags,
+        ),
+        {**window, **run.staging_key, **shift},
+    )
     _unstage_suppressed(run)
     [row] = run.warehouse.rows(statement("staged_scores"), run.staging_key)
     if not row["users"]:
@@ -128,8 +131,7 @@ def _imported(run: Run, model: Serving) -> str:
         artifacts = run.registry.artifacts
         graph = model.metadata["onnx_object"]
         artifacts.read_verified(graph, checksum=checksum)
-        text = sql.import_statement(name, uri=artifacts.uri(graph))
-        run.warehouse.execute(text)
+        run.warehouse.execute(sql.import_statement(name, uri=artifacts.uri(graph)))
         run.log_fields["model_imported"] = name
     return name
 

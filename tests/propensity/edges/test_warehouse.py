@@ -100,6 +100,9 @@ class TestStatements:
                         "use_case.statement(",
                         "run.use_case.statement(",
                         "self._sql",
+                        # Of .sql files, with the names of a model and its features.
+                        "sql.scoring_statement(",
+                        "sql.import_statement(",
                     )
                 ), (file.name, asked)
         assert calls >= 15
