@@ -11,6 +11,7 @@ https://cloud.google.com/logging/docs/structured-logging
 from __future__ import annotations
 
 import json
+import sys
 
 
 def severity_of(status: int) -> str:
@@ -23,4 +24,7 @@ def severity_of(status: int) -> str:
 def log(severity: str, message: str, **fields: object) -> None:
     """Write one line; never with a user id."""
     line = {"severity": severity, "message": message, **fields}
-    print(json.dumps(line, default=str), flush=True)
+    # Text and line break in one: `print` writes them one after the other, and another
+    # thread's line may come between them.
+    sys.stdout.write(json.dumps(line, default=str) + "\n")
+    sys.stdout.flush()
