@@ -54,7 +54,7 @@ class CategoryBlock:
         )
         try:
             coded: Any = Categories(part.transformer, part.features, part.columns)
-            block = coded.block(batch)
+            block = coded.block(batch, batch.num_rows)
         except ValueError as error:
             raise Unsupported(
                 f"the encoder of {', '.join(part.features)} refuses a category that is "

@@ -124,22 +124,26 @@ class Encoder:
             width=max((columns.stop for columns, _ in parts), default=0),
         )
 
-    def encode(self, batch: pa.RecordBatch | Rows) -> Array:
+    def encode(self, batch: pa.RecordBatch | Rows, *, rows: int | None = None) -> Array:
         """
         Return a batch, encoded as the preprocessor would, dense.
 
         Args:
             batch: N > 0 rows that ``check`` accepts for ``features``, or a few rows
                 that have them.
+            rows: Of a record batch: rows to return, with the last one again and again
+                beyond N; None for N.
 
         Returns:
             N rows and ``width`` columns, of the type the preprocessor would give.
         """
-        blocks = [(columns, part.block(batch)) for columns, part in self.parts]
-        if len(blocks) == 1:
+        count = batch.num_rows
+        rows = rows or count
+        blocks = [(columns, part.block(batch, rows)) for columns, part in self.parts]
+        if len(blocks) == 1 and (self.width is None or rows == count):
             return blocks[0][1].dense()
         encoded = np.empty(
-            (batch.num_rows, self.width or 0),
+            (rows, self.width or 0),
             dtype=np.result_type(*(block.dtype for _, block in blocks))
             if blocks
             else np.float64,
@@ -148,9 +152,16 @@ class Encoder:
         )
         for columns, block in blocks:
             block.write(encoded[:, columns])
+        encoded[count:] = encoded[count - 1]
         return encoded
 
-    def project(self, batch: pa.RecordBatch | Rows, weights: Array) -> Array:
+    def project(
+        self,
+        batch: pa.RecordBatch | Rows,
+        weights: Array,
+        *,
+        rows: int | None = None,
+    ) -> Array:
         """
         Return ``encode(batch) @ weights`` without building the encoded array.
 
@@ -159,14 +170,16 @@ class Encoder:
         Args:
             batch: As for ``encode``.
             weights: ``width`` numbers.
+            rows: Of a record batch: rows that a product of matrices takes; None for N.
 
         Returns:
             N numbers, float64.
         """
-        total = np.zeros(batch.num_rows)
+        rows = rows or batch.num_rows
+        total = np.zeros(rows)
         for columns, part in self.parts:
-            part.block(batch).add_product(weights[columns], total)
-        return total
+            part.block(batch, rows).add_product(weights[columns], total)
+        return total[: batch.num_rows]
 
 
 @dataclass(frozen=True)

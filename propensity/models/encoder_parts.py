@@ -45,9 +45,14 @@ class Block(Protocol):
 
 
 class Part(Protocol):
-    """A source of some of the encoded columns."""
+    """
+    A source of some of the encoded columns.
 
-    def block(self, batch: pa.RecordBatch | Rows) -> Block: ...
+    Of ``rows`` rows, where that is more than the batch has, the further ones are
+    anything that the model takes; a block of codes leaves them out.
+    """
+
+    def block(self, batch: pa.RecordBatch | Rows, rows: int) -> Block: ...
 
 
 @dataclass(frozen=True)
@@ -92,16 +97,16 @@ class Coded:
         for codes, table in zip(self.codes, self.tables, strict=True):
             stop = start + table.shape[1]
             if table.shape[1] == 1:
-                out[:, start] = table[:, 0][codes]
+                out[: len(codes), start] = table[:, 0][codes]
             else:
-                out[:, start:stop] = table[codes]
+                out[: len(codes), start:stop] = table[codes]
             start = stop
 
     def add_product(self, weights: Array, total: Array) -> None:
         start = 0
         for codes, table in zip(self.codes, self.tables, strict=True):
             stop = start + table.shape[1]
-            total += (table @ weights[start:stop])[codes]
+            total[: len(codes)] += (table @ weights[start:stop])[codes]
             start = stop
 
 
@@ -117,29 +122,30 @@ class Numbers:
         """The transformers for a few rows, with shortcuts."""
         return tuple(transform_of(step) or step.transform for step in self.steps)
 
-    def block(self, batch: pa.RecordBatch | Rows) -> Block:
+    def block(self, batch: pa.RecordBatch | Rows, rows: int) -> Block:
         values: Any
         if isinstance(batch, Rows):
             values = batch.array(self.names)
             for transform in self.short:
                 values = transform(values)
         else:
-            values = self._array(batch)
+            values = self._array(batch, rows)
             for step in self.steps:
                 values = step.transform(values)
         return Dense(as_array(values))
 
-    def _array(self, batch: pa.RecordBatch) -> Array:
+    def _array(self, batch: pa.RecordBatch, rows: int) -> Array:
         columns = [numbers_of(batch.column(name)) for name in self.names]
         # By column: Arrow's buffers are copied whole, and most transformers are
         # fastest on it. It is ours, so they may write into it.
         values: Array = np.empty(
-            (batch.num_rows, len(columns)),
+            (rows, len(columns)),
             dtype=np.result_type(*(column.dtype for column in columns)),
             order="F",
         )
         for index, column in enumerate(columns):
-            values[:, index] = column
+            values[: len(column), index] = column
+            values[len(column) :, index] = column[-1:]
         return values
 
 
@@ -154,7 +160,7 @@ class Categories:
     known: list[pa.Array] = field(default_factory=list)
     tables: list[Array] = field(default_factory=list)
 
-    def block(self, batch: pa.RecordBatch | Rows) -> Block:
+    def block(self, batch: pa.RecordBatch | Rows, rows: int) -> Block:
         values = [
             values_of(batch.column(name), kind) for name, kind in self.features.items()
         ]
@@ -226,9 +232,11 @@ class Frame:
     names: tuple[str, ...] | str
     features: Mapping[str, Kind]
 
-    def block(self, batch: pa.RecordBatch | Rows) -> Block:
+    def block(self, batch: pa.RecordBatch | Rows, rows: int) -> Block:
         if isinstance(batch, Rows):
             batch = batch.record_batch(self.features)
+        elif rows > batch.num_rows:
+            batch = batch.take(pa.array(np.arange(rows).clip(max=batch.num_rows - 1)))
         frame = to_frame(batch, self.features)
         selection = self.names if isinstance(self.names, str) else list(self.names)
         return Dense(as_array(self.transformer.transform(frame[selection])))

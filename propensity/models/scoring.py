@@ -225,7 +225,8 @@ class Scorer:
                 for rows in self._chunks(batch):
                     if len(running) > self._threads:
                         running.popleft().result()
-                    encoded = self._encoder.encode(_whole(batch, rows))
+                    chunk = batch.slice(rows.start, len(rows))
+                    encoded = self._encoder.encode(chunk, rows=_whole(rows))
                     out = scores[rows.start : rows.stop]
                     chunks.append(pool.submit(_write, predict, encoded, out))
                     running.append(chunks[-1])
@@ -320,8 +321,9 @@ class Scorer:
         self._check(batch)
         scores = np.empty(batch.num_rows)
         for rows in self._chunks(batch):
-            product = self._encoder.project(_whole(batch, rows), weights)[:, np.newaxis]
-            probability = self._model.predict_proba(product)[: len(rows), 1]
+            chunk = batch.slice(rows.start, len(rows))
+            product = self._encoder.project(chunk, weights, rows=_whole(rows))
+            probability = self._model.predict_proba(product[:, np.newaxis])[:, 1]
             scores[rows.start : rows.stop] = probability
         return scores
 
@@ -332,19 +334,14 @@ class Scorer:
         return np.asarray(self._model.predict_proba(encoded)[:, 1])
 
 
-def _whole(batch: pa.RecordBatch, rows: range) -> pa.RecordBatch:
+def _whole(rows: range) -> int:
     """
-    Return a chunk of a batch, with its last row again until it is whole.
+    Return how many rows a chunk is filled up to.
 
     So that a row's probability depends neither on its place nor on the rows beside it:
     a week that is scored again, in another order, has the same to the last bit.
     """
-    chunk = batch.slice(rows.start, len(rows))
-    missing = -len(rows) % WHOLE_ROWS
-    if not missing:
-        return chunk
-    places = np.minimum(np.arange(len(rows) + missing), len(rows) - 1)
-    return chunk.take(pa.array(places))
+    return len(rows) + -len(rows) % WHOLE_ROWS
 
 
 def _write(predict: Shortcut, encoded: Any, out: NDArray[np.float64]) -> None:
