@@ -11,19 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from docs import growth
-from offline import limits, volumes
+from offline import limits
 from offline.cost import usage
 from offline.limits import Limit
-from offline.volumes import (
-    GIB,
-    KEPT,
-    LATE,
-    Reading,
-    Size,
-    Statement,
-    readings,
-    row_bytes,
-)
+from offline.partitions import EXPORT, KEPT, PARTITIONS, Size, days
+from offline.row_sizes import EXPORTED, row_bytes
+from offline.volumes import GIB, LATE, Reading, Statement, readings
 from propensity import tables
 from propensity.settings import Settings
 
@@ -216,7 +209,7 @@ def _all() -> Iterable[tuple[Reading, ...]]:
     exported = [readings(size, off) for size in SIZES.values()]
     for by_size in zip(*exported, strict=True):
         if by_size[0].statement.name == "features" and by_size[0].parts[0].table == (
-            volumes.EXPORT
+            EXPORT
         ):
             yield by_size
     for by_size in zip(*cards, strict=True):
@@ -225,7 +218,7 @@ def _all() -> Iterable[tuple[Reading, ...]]:
 
 
 def _bounds() -> list[str]:
-    spans = volumes.days(SIZES["large"], SETTINGS)
+    spans = days(SIZES["large"], SETTINGS)
     rows = []
     for by_size in sorted(_all(), key=_order):
         statement = by_size[0].statement
@@ -354,9 +347,9 @@ def _needed(size: Size) -> list[str]:
 
 def _rows() -> list[str]:
     size = SIZES["middle"]
-    names = [name for name in volumes.PARTITIONS if name != volumes.EXPORT]
-    export = tuple(volumes.EXPORTED)
-    rows = [[f"`{volumes.EXPORT}`", f"{row_bytes(volumes.EXPORT, export, size):,.0f}"]]
+    names = [name for name in PARTITIONS if name != EXPORT]
+    export = tuple(EXPORTED)
+    rows = [[f"`{EXPORT}`", f"{row_bytes(EXPORT, export, size):,.0f}"]]
     rows += [[f"`{name}`", f"{row_bytes(name, (), size):,.0f}"] for name in names]
     return _table(["table", "bytes"], rows)
 

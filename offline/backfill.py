@@ -26,7 +26,8 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.registry.leases import Finished
 from propensity.runs import champion, export, predict, season
-from propensity.runs.run import EARLIEST, Run, plain
+from propensity.runs.request import EARLIEST
+from propensity.runs.run import Run, plain
 
 GIB = 1024**3
 

@@ -27,8 +27,8 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # The floors of the house, by room or module: an import goes down only, or stays in its
 # room. Rooms on one floor do not know each other.
 FLOORS = (
-    {"budget", "clock", "errors", "ids", "schema", "statements", "tables", "timeframe"},
-    {"index", "settings", "models", "waiting"},
+    {"budget", "clock", "errors", "ids", "schema", "statements", "timeframe"},
+    {"index", "settings", "models", "tables", "waiting"},
     {"freshness", "graphs", "topics", "usecases"},
     {"edges"},
     {"privacy"},
@@ -68,6 +68,8 @@ SQL = re.compile(
     r"CREATE\s+(OR\s+REPLACE\s+)?(TABLE|VIEW|SCHEMA)|DROP\s+(TABLE|VIEW)|WITH\s+\w+\s+AS)\b",
     re.DOTALL,
 )
+# Two benchmarks that are to be divided.
+LONG = {"benchmarks/ingest.py", "benchmarks/stream.py"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
 
 
@@ -230,8 +232,9 @@ class TestFloors:
     @each(sorted(PACKAGE.glob("*/__init__.py")))
     def test_each_room_has_a_map(self, room):
         """A room opens with a docstring that names each of its modules, and imports
-        nothing: whoever needs one module does not start with all."""
-        if room.parent.name == "usecases":
+        nothing: whoever needs one module does not start with all. The list of tables
+        and the reader of use cases are rooms that have one way in."""
+        if room.parent.name in {"tables", "usecases"}:
             return
         text = ast.get_docstring(tree(room)) or ""
         modules = {path.stem for path in room.parent.glob("*.py")} - {"__init__"}
@@ -463,6 +466,18 @@ class TestFunctions:
 
 
 class TestModules:
+    @each(
+        [
+            path
+            for folder in ("propensity", "docs", *HOUSE_FLOORS)
+            for path in sorted((ROOT / folder).rglob("*.py"))
+            if named(path) not in LONG
+        ]
+    )
+    def test_are_read_in_one_sitting(self, path):
+        """A module has at most 450 lines."""
+        assert len(path.read_text("utf-8").splitlines()) <= 450
+
     @each(MODULES)
     def test_hide_something(self, path):
         """No room for odds and ends: no utils, common, helpers or base."""
