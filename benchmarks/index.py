@@ -43,6 +43,7 @@ import pyarrow as pa
 
 from benchmarks import lookup
 from benchmarks.lookup import CONNECTIONS, EMPTY_ASYNCHRONOUS, FUNCTION
+from benchmarks.lookup_load import Load, by_python
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
@@ -224,7 +225,7 @@ def publish(environment: Mapping[str, str]) -> None:
 
 
 def report(
-    loads: Mapping[tuple[str, int], lookup.Load],
+    loads: Mapping[tuple[str, int], Load],
     starts: Mapping[str, float],
     builds: Sequence[Mapping[str, float]],
 ) -> list[str]:
@@ -293,7 +294,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(build(given.build)))
         return 0
     has_wrk = shutil.which("wrk") is not None
-    generator = lookup.by_wrk if has_wrk else lookup.by_python
+    generator = lookup.by_wrk if has_wrk else by_python
     builds = [built(users) for users in SIZES]
     python = venvs.python_of(FUNCTION / "requirements.txt", folder=LOCAL / "venvs")
     ports = dict(zip(EMULATOR_PORTS, free_ports(len(EMULATOR_PORTS)), strict=True))

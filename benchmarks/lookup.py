@@ -19,7 +19,6 @@ Gates: exits with 1 where a target is missed.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import contextlib
 import json
 import re
@@ -32,13 +31,13 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from benchmarks.lookup_load import USERS, Load, by_python
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
@@ -47,7 +46,6 @@ from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
 
 FUNCTION = ROOT / "02-GetProba"
-USERS = 1_000
 CONNECTIONS = (8, 32, 128)
 LEAST_OF_ASYNCHRONOUS = 0.6
 LEAST_OF_THREADED = 3.0
@@ -99,15 +97,6 @@ end
 MILLISECONDS = {"us": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4}
 
 
-@dataclass(frozen=True)
-class Load:
-    """What one round of requests gave."""
-
-    requests_per_s: float
-    p99_ms: float
-    failures: int
-
-
 Generator = Callable[[int, int, float], Load]
 
 
@@ -135,83 +124,6 @@ def by_wrk(port: int, connections: int, seconds: float) -> Load:
     failures = int(refused[1]) if refused else 0
     failures += sum(map(int, re.findall(r"\d+", errors[1]))) if errors else 0
     return Load(float(rate[1]), float(p99[1]) * MILLISECONDS[p99[2]], failures)
-
-
-class Connection(asyncio.Protocol):
-    """A connection kept alive, with one request on it at a time."""
-
-    def __init__(self, requests: Sequence[bytes], first: int) -> None:
-        self.latencies: list[float] = []
-        self.failures = 0
-        self._requests = requests
-        self._next = first
-        self._answer = b""
-        self._sent = 0.0
-        self._transport: asyncio.Transport | None = None
-
-    def itself(self) -> Connection:
-        """Return this: what asyncio calls for a protocol."""
-        return self
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._send()
-
-    def _send(self) -> None:
-        assert self._transport is not None
-        self._sent = time.perf_counter()
-        self._transport.write(self._requests[self._next % len(self._requests)])
-        self._next += 1
-
-    def data_received(self, data: bytes) -> None:
-        answer = self._answer = self._answer + data
-        head = answer.find(b"\r\n\r\n")
-        if head < 0:
-            return
-        lower = answer[:head].lower()
-        at = lower.find(b"content-length:") + 15
-        end = lower.find(b"\r\n", at)
-        length = int(lower[at : end if end >= 0 else head])
-        if len(answer) < head + 4 + length:
-            return
-        self.latencies.append(time.perf_counter() - self._sent)
-        self.failures += not answer.startswith(b"HTTP/1.1 200")
-        self._answer = b""
-        self._send()
-
-    def close(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
-def by_python(port: int, connections: int, seconds: float) -> Load:
-    """Ask through asyncio."""
-    requests = [
-        f"GET /?user_id=user.{user} HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode()
-        for user in range(USERS)
-    ]
-
-    async def ask() -> Load:
-        loop = asyncio.get_running_loop()
-        opened = []
-        for number in range(connections):
-            connection = Connection(requests, number * 17)
-            await loop.create_connection(connection.itself, HOST, port)
-            opened.append(connection)
-        began = time.perf_counter()
-        await asyncio.sleep(seconds)
-        elapsed = time.perf_counter() - began
-        for connection in opened:
-            connection.close()
-        latencies = [taken for one in opened for taken in one.latencies]
-        return Load(
-            len(latencies) / elapsed,
-            statistics.quantiles(latencies, n=100)[-1] * 1e3,
-            sum(connection.failures for connection in opened),
-        )
-
-    return asyncio.run(ask())
 
 
 def publish_users(stack: Stack) -> None:

@@ -13,7 +13,7 @@ from offline import limits
 from offline.cost.page import shown, summary
 from offline.cost.prices import charges, prices
 from offline.cost.usage import IDLE_S, START_S, conditions, days_retained, usage
-from offline.volumes import Size
+from offline.partitions import Size
 
 OPENING = """\
 # Cost

@@ -14,14 +14,8 @@ from dataclasses import replace
 from offline.cost.prices import charges, prices
 from offline.cost.usage import usage
 from offline.limits import WEEKS, scans
-from offline.volumes import (
-    CHANGED_DAYS,
-    EVENTS_A_USER_DAY,
-    GIB,
-    Reading,
-    Size,
-    readings,
-)
+from offline.partitions import CHANGED_DAYS, EVENTS_A_USER_DAY, Size
+from offline.volumes import GIB, Reading, readings
 from propensity.settings import Settings
 
 SHOPS = {

@@ -23,7 +23,7 @@ from propensity import errors
 from propensity.errors import PropensityError
 from propensity.events import messages
 from propensity.online import question, score
-from propensity.runs.run import MAXIMUM_BODY
+from propensity.runs.request import MAXIMUM_BODY
 
 OPENING = """\
 # Written by `python -m docs.openapi > docs/openapi.yaml`; edit docs/openapi.py.

@@ -11,19 +11,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from docs import growth
-from offline import limits, volumes
+from offline import limits
 from offline.cost import usage
 from offline.limits import Limit
-from offline.volumes import (
-    GIB,
-    KEPT,
-    LATE,
-    Reading,
-    Size,
-    Statement,
-    readings,
-    row_bytes,
-)
+from offline.partitions import EXPORT, KEPT, PARTITIONS, Size, days
+from offline.row_sizes import EXPORTED, row_bytes
+from offline.volumes import GIB, LATE, Reading, Statement, readings
 from propensity import tables
 from propensity.settings import Settings
 
@@ -95,7 +88,7 @@ Settings are enough; the bill is the limit before any bound is:
 
 - 01-Predictions: by [what was measured](benchmarks.md#predictions), fifty millions are 800 processor seconds of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
   Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
-  Where the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`; scoring in BigQuery itself is not there yet.
+  Where the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`, or let BigQuery score (`PROPENSITY_SCORE_WITH=bigquery`).
 - Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
 - `score_stream` by features of users bills most of the day's partitions for each group: score events by their own fields, or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro) instead of bytes.
 """  # noqa: E501
@@ -216,7 +209,7 @@ def _all() -> Iterable[tuple[Reading, ...]]:
     exported = [readings(size, off) for size in SIZES.values()]
     for by_size in zip(*exported, strict=True):
         if by_size[0].statement.name == "features" and by_size[0].parts[0].table == (
-            volumes.EXPORT
+            EXPORT
         ):
             yield by_size
     for by_size in zip(*cards, strict=True):
@@ -225,7 +218,7 @@ def _all() -> Iterable[tuple[Reading, ...]]:
 
 
 def _bounds() -> list[str]:
-    spans = volumes.days(SIZES["large"], SETTINGS)
+    spans = days(SIZES["large"], SETTINGS)
     rows = []
     for by_size in sorted(_all(), key=_order):
         statement = by_size[0].statement
@@ -354,9 +347,9 @@ def _needed(size: Size) -> list[str]:
 
 def _rows() -> list[str]:
     size = SIZES["middle"]
-    names = [name for name in volumes.PARTITIONS if name != volumes.EXPORT]
-    export = tuple(volumes.EXPORTED)
-    rows = [[f"`{volumes.EXPORT}`", f"{row_bytes(volumes.EXPORT, export, size):,.0f}"]]
+    names = [name for name in PARTITIONS if name != EXPORT]
+    export = tuple(EXPORTED)
+    rows = [[f"`{EXPORT}`", f"{row_bytes(EXPORT, export, size):,.0f}"]]
     rows += [[f"`{name}`", f"{row_bytes(name, (), size):,.0f}"] for name in names]
     return _table(["table", "bytes"], rows)
 

@@ -15,10 +15,10 @@ from propensity.tables import GA_EVENTS, TABLES
 OPENING = """\
 # Tables
 
-<!-- Written by `python -m docs.tables > docs/tables.md`; edit propensity/tables.py. -->
+<!-- Written by `python -m docs.tables > docs/tables.md`; edit propensity/tables/. -->
 
 All of them are in the dataset `PROPENSITY_DATASET`, `propensity` by default.
-`propensity/tables.py` is the only place where a column is typed; this page is written \
+`propensity/tables/` is the only place where a column is typed; this page is written \
 from it.
 BigQuery does not enforce keys: the statements that write do, and each can be run twice.
 Beside the tables lie two views.

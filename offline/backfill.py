@@ -26,7 +26,8 @@ from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.registry.leases import Finished
 from propensity.runs import champion, export, predict, season
-from propensity.runs.run import EARLIEST, Run, plain
+from propensity.runs.request import EARLIEST
+from propensity.runs.run import Run, plain
 
 GIB = 1024**3
 
@@ -200,7 +201,7 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> W
         assert not isinstance(lease, Finished)
         run.lease = lease
         try:
-            with run.registry.kept(lease, clock=run.now):
+            with run.registry.kept(lease, clock=run.now, threads=run.threads):
                 week = _published(run, rows, suppressed)
             answer = plain({"use_case": run.use_case.name, **asdict(week)})
             run.registry.finish(lease, answer, at=run.now())

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploy.configuration import OWN, Deployment
-from offline.volumes import GIB, HEADROOM, STEP, Reading, Size, readings
+from offline.partitions import Size
+from offline.volumes import GIB, HEADROOM, STEP, Reading, readings
 from propensity import usecases
 from propensity.settings import PREFIX, Settings
 

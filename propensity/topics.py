@@ -1,7 +1,7 @@
 """
 Every topic and subscription of the stream: target, backoff and attempts.
 
-As ``tables.py`` for BigQuery: set-up creates them; nothing here talks to Pub/Sub.
+As ``tables`` for BigQuery: set-up creates them; nothing here talks to Pub/Sub.
 """
 
 from __future__ import annotations

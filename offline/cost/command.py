@@ -12,7 +12,7 @@ from typing import Any
 
 from offline.cost.page import Estimate
 from offline.limits import QUERY_USERS
-from offline.volumes import Size
+from offline.partitions import Size
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from offline.cost.prices import GIB, UNITS, by_service, charges, prices
 from offline.cost.usage import IDLE_S, exceeded, up_s, usage
 from offline.limits import MONTH_S
-from offline.volumes import Size
+from offline.partitions import Size
 
 
 def summary(size: Size) -> str:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy import functions
-from offline import volumes
 from offline.cost.prices import GIB, MIB, TIB, Line
 from offline.limits import (
     CAPACITY,
@@ -27,7 +26,8 @@ from offline.limits import (
     requests,
     scans,
 )
-from offline.volumes import Size, players, row_bytes
+from offline.partitions import PARTITIONS, Size, players
+from offline.row_sizes import row_bytes
 from propensity import tables, topics
 from propensity.settings import Settings
 
@@ -145,12 +145,12 @@ def _stored(size: Size) -> Iterator[Line]:
         yield Line(
             price="table_gib_month",
             what="sums of users' days",
-            amount=sum(volumes.PARTITIONS[sums.name](size, sums.expiration_days))
+            amount=sum(PARTITIONS[sums.name](size, sums.expiration_days))
             * size.use_cases
             * row_bytes(sums.name, (), size)
             / GIB,
         )
-        rows = sum(volumes.PARTITIONS["ma_predictions_table"](size, kept))
+        rows = sum(PARTITIONS["ma_predictions_table"](size, kept))
         yield Line(
             price="table_gib_month",
             what="newest probabilities",

@@ -30,7 +30,7 @@ _MOMENT = re.compile(r"(DATE|TIMESTAMP) '[^']*'")
 
 
 def check_tables(exam: Examination) -> None:
-    """Whether every table is there, with columns and layout of ``tables.py``."""
+    """Whether every table is there, with columns and layout of ``tables``."""
     every = tables.retained(exam.settings.retention_days)
     with ThreadPoolExecutor(READERS) as pool:
         deployed = list(pool.map(exam.table, [table.name for table in every]))

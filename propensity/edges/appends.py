@@ -85,7 +85,7 @@ class Appends:
         Append rows; they are durable when this returns.
 
         Args:
-            table: Of ``tables.py``.
+            table: Of ``tables``.
             rows: In its Arrow schema; 10 MB at most.
 
         Raises:

@@ -26,7 +26,7 @@ class Definitions(BigQuery):
     """Tables, views and datasets. Only ``keep``'s rewrite of a table bills anything."""
 
     def create(self, table: Table, *, expires: datetime | None = None) -> None:
-        """Create a table of ``tables.py`` where it is missing."""
+        """Create a table of ``tables`` where it is missing."""
         if expires is None:
             self.execute(table.ddl())
             return

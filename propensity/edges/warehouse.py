@@ -172,7 +172,7 @@ class Warehouse(Definitions):
         Functions append by it: it needs only the right to change the table's rows.
 
         Args:
-            table: Of ``tables.py``.
+            table: Of ``tables``.
             rows: In ``table.arrow_schema()``, columns in any order.
 
         Raises:
@@ -194,7 +194,7 @@ class Warehouse(Definitions):
         a repeated load adds nothing.
 
         Args:
-            table: Of ``tables.py``.
+            table: Of ``tables``.
             rows: In ``table.arrow_schema()``, columns in any order.
             job_id: Letters, digits, underscores and dashes.
         """
@@ -209,7 +209,7 @@ class Warehouse(Definitions):
         Readers see the old rows or the new ones. A failed job leaves the old ones.
 
         Args:
-            table: Of ``tables.py``.
+            table: Of ``tables``.
             rows: In ``table.arrow_schema()``, columns in any order.
             job_id: Letters, digits, underscores and dashes; for one load only.
         """

@@ -3,7 +3,8 @@ Learning: from rows to a model, its figures, its card and its report.
 
 Read in this order. Nothing here reads or writes outside the process.
 
-- ``data``: the rows of a training, split by time
+- ``data``: the rows of a training, split by time; ``sufficient``: whether they are
+  enough
 - ``preprocessor``: from features to numbers
 - ``fit``: choose, calibrate, measure, and fit again on all rows
 - ``rolling``: candidates on blocks of weeks, and the recipe that follows

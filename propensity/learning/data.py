@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pyarrow import json
 
 from propensity.errors import NotEnoughData, SchemaError
+from propensity.learning.sufficient import check_enough, suffices
 from propensity.settings import Settings
 from propensity.timeframe import (
     Block,
@@ -170,7 +171,7 @@ def of_users(
         known = earlier
     judged = tuple(as_of for block in blocks for as_of in block.judged)
     choosing, holdout = slice_of(rows, judged), slice_of(rows, held_out)
-    _check_enough(
+    check_enough(
         {
             "train on": slice_of(rows, blocks[0].fitting),
             "choose on": choosing,
@@ -220,7 +221,7 @@ def of_events(rows: pa.Table, *, settings: Settings) -> Parts:
         choosing=choosing,
         holdout=_known(newest),
         unlabelled=before,
-        has_labels=_suffices(fitting, choosing, settings),
+        has_labels=suffices(fitting, choosing, settings),
         sampling=shares,
         outcomes=counts(rows),
     )
@@ -419,66 +420,6 @@ def _split_rows(rows: pa.Table, *, minimum: int) -> tuple[int, int]:
     if not hold:
         return len(rows), len(rows)
     return choose or hold, hold
-
-
-def _check_enough(
-    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
-) -> None:
-    """Raise NotEnoughData; a missing class comes first, as the worse problem."""
-    for name, part in parts.items():
-        if part.conversions in (0, len(part)):
-            raise NotEnoughData(_one_class(name, part, use_case))
-    least = settings.minimum_training_rows
-    if (count := len(parts["train on"])) < least:
-        raise NotEnoughData(
-            f"{count} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
-            f"ROWS is {least}. Wait for more weeks of events, or lower it"
-        )
-    least = settings.minimum_conversions
-    for name, part in parts.items():
-        if part.conversions < least:
-            more = (
-                ", choose a more frequent PROPENSITY_LABEL_EVENT"
-                if "label_event" in use_case.parameters
-                else ""
-            )
-            raise NotEnoughData(
-                f"{part.conversions} of the {len(part)} rows to {name} are of users "
-                f"who {use_case.outcome} (label 1), which is too few: PROPENSITY_"
-                f"MINIMUM_CONVERSIONS is {least}. Wait for more weeks of "
-                f"events{more}, or lower it"
-            )
-
-
-def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
-    """Name the class that a slice lacks, its counts, and the likely reason."""
-    if not len(part):
-        return f"there are no rows to {name}"
-    dates = sorted(pc.unique(part.rows["as_of"]).to_pylist())
-    days = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    missing = 0 if part.conversions else 1
-    of = f"{'none is' if missing else 'all are'} of users who {use_case.outcome}"
-    counts = f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0"
-    if part.weight.max() > 1:
-        advice = (
-            "They are a sample of more rows: raise PROPENSITY_MAXIMUM_TRAINING_ROWS"
-        )
-    elif missing and "label_event" in use_case.parameters:
-        advice = "Is PROPENSITY_LABEL_EVENT the event that the source has?"
-    else:
-        advice = "Wait for more weeks of events"
-    return (
-        f"the rows to {name} ({days}) lack one class, label {missing}, {of}: {counts}, "
-        f"of {len(part)}. {advice}"
-    )
-
-
-def _suffices(fitting: Slice, choosing: Slice, settings: Settings) -> bool:
-    """Tell whether there are enough labels of both classes to learn and to choose."""
-    least = settings.minimum_conversions
-    return len(fitting) >= settings.minimum_training_rows and all(
-        least <= part.conversions < len(part) for part in (fitting, choosing)
-    )
 
 
 def _known(rows: pa.Table) -> Slice:

@@ -41,7 +41,7 @@ from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import Choice
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.scoring import Scorer
+from propensity.models.scoring import Pools, Scorer
 from propensity.settings import Settings
 from propensity.timeframe import Block, Split
 from propensity.usecases import Candidate, UseCase, declaration
@@ -119,7 +119,12 @@ class _Contender:
 
 
 def train(
-    parts: Parts, use_case: UseCase, *, preprocessor: Any | None, settings: Settings
+    parts: Parts,
+    use_case: UseCase,
+    *,
+    preprocessor: Any | None,
+    settings: Settings,
+    pools: Pools | None = None,
 ) -> Trained:
     """
     Train, choose, calibrate and measure.
@@ -133,6 +138,7 @@ def train(
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
             clones are fitted. None for the default.
         settings: The minimum of conversions, the cost of an alert, and the seed.
+        pools: As for ``Scorer.compile``.
 
     Raises:
         NotEnoughData: There are too few labels for the use case's candidates.
@@ -142,7 +148,9 @@ def train(
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
     if parts.every is not None:
-        return _of_users(parts, parts.every, use_case, preprocessor, settings)
+        return _of_users(
+            parts, parts.every, use_case, preprocessor, settings, pools=pools
+        )
     fitting, choosing = parts.fitting, parts.choosing
     contenders = _forests(parts, use_case, seed=settings.seed)
     with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
@@ -193,7 +201,7 @@ def train(
         choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
         outcomes=parts.outcomes,
     )
-    return _measure(trained, use_case, settings)
+    return _measure(trained, use_case, settings, pools)
 
 
 def _best(
@@ -223,6 +231,8 @@ def _of_users(
     use_case: UseCase,
     preprocessor: Any,
     settings: Settings,
+    *,
+    pools: Pools | None,
 ) -> Trained:
     """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
     seed = settings.seed
@@ -255,9 +265,9 @@ def _of_users(
         measured=measured,
         fits=choice.fits + 2 * len(choice.recipe.members),
     )
-    trained = _measure(trained, use_case, settings)
+    trained = _measure(trained, use_case, settings, pools)
     features: Any = dict(use_case.features)
-    scorer = Scorer.compile(*served, features=features)
+    scorer = Scorer.compile(*served, features=features, pools=pools)
     return replace(
         trained,
         preprocessor=served[0],
@@ -344,13 +354,17 @@ def _forest(
     return _Contender(fit=fit, encoder=encoder, later=later)
 
 
-def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained:
+def _measure(
+    trained: Trained, use_case: UseCase, settings: Settings, pools: Pools | None
+) -> Trained:
     """Return the model with its figures on the holdout rows."""
     features: Any = dict(use_case.features)
     holdout, seed = trained.holdout, settings.seed
     if not len(holdout):
         return replace(trained, quality={"users": 0, "conversions": 0})
-    scorer = Scorer.compile(trained.preprocessor, trained.model, features=features)
+    scorer = Scorer.compile(
+        trained.preprocessor, trained.model, features=features, pools=pools
+    )
     score = scores(scorer, holdout.rows)
     if not trained.is_warm:
         unscored = {"users": 0, "conversions": 0}

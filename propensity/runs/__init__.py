@@ -1,7 +1,8 @@
 """
 Scheduled runs: 00, 01, 03 and the compaction of 04.
 
-- ``run``: a request to a run, its lease, its answer and its log line
+- ``run``: a run's lease, its answer and its log line; ``request``: what it reads
+  of a request
 - ``export``: wait for the days of the export that a run reads
 - ``champion``: the version that serves, or served at an earlier date
 - ``train``: the steps of 00-ModelTraining

@@ -43,7 +43,7 @@ from propensity.online import lookup
 from propensity.online.question import Question, read_question
 from propensity.online.score_request import Reader
 from propensity.registry.versions import Published
-from propensity.runs.run import RunRequest, parse
+from propensity.runs.request import RunRequest, parse
 from propensity.settings import Settings
 
 OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")

@@ -23,7 +23,7 @@ from propensity.events import messages
 from propensity.learning import modelcard
 from propensity.online import lookup, question, score, score_request
 from propensity.registry.versions import Published
-from propensity.runs.run import MAXIMUM_BODY, parse
+from propensity.runs.request import MAXIMUM_BODY, parse
 from propensity.settings import Settings
 
 FOLDERS = {function.target: function.folder for function in FUNCTIONS}

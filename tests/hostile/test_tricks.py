@@ -23,7 +23,7 @@ import requests
 from docs import openapi
 from local.stack.state import FUNCTIONS
 from propensity.ids import MAXIMUM_ID_CHARACTERS
-from propensity.runs.run import MAXIMUM_BODY
+from propensity.runs.request import MAXIMUM_BODY
 from tests.functions.streaming import USE_CASE
 from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
 

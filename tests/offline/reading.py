@@ -17,7 +17,7 @@ from sqlglot.optimizer.pushdown_projections import pushdown_projections
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import traverse_scope
 
-from offline.volumes import EXPORT
+from offline.partitions import EXPORT
 from propensity import tables, usecases
 from propensity.statements import statement
 

@@ -34,7 +34,7 @@ from offline.cost.usage import (
     up_s,
     usage,
 )
-from offline.volumes import Size
+from offline.partitions import Size
 from propensity.online.question import MAXIMUM_USERS
 from propensity.registry import feature_sets
 from propensity.settings import Settings

@@ -18,9 +18,10 @@ import sqlglot
 from benchmarks.features import size_of
 from deploy import configuration, functions
 from docs import scale as scale_page
-from offline import limits, volumes
+from offline import limits, partitions, row_sizes, volumes
 from offline.limits import queries, scans
-from offline.volumes import GIB, KEPT, MIB, Size, readings, statements
+from offline.partitions import KEPT, Size
+from offline.volumes import GIB, MIB, readings, statements
 from propensity import tables, usecases
 from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import by_threshold
@@ -109,7 +110,7 @@ class TestStatements:
     def test_are_run_by_functions_that_may(self, one):
         """Its statements read all tables that it has rights on, and no other."""
         read = {
-            "ga_events" if part.table == volumes.EXPORT else part.table
+            "ga_events" if part.table == partitions.EXPORT else part.table
             for statement in statements()
             if one.target in statement.functions
             for part in statement.reads
@@ -124,7 +125,7 @@ class TestDays:
     def test_are_those_that_the_condition_leaves(self):
         """Each condition, with the constants that the code puts in, leaves so many
         days of all that there are up to today."""
-        spans = volumes.days(LARGE, SETTINGS)
+        spans = partitions.days(LARGE, SETTINGS)
         wrong = {}
         for one in statements():
             for read in one.reads:
@@ -134,7 +135,7 @@ class TestDays:
                         continue
                     found = days_left(read.where, parameters(one, name))
                     if name == "touched_months":
-                        found = volumes.MONTH * -(-found // volumes.MONTH)
+                        found = partitions.MONTH * -(-found // partitions.MONTH)
                     if found != spans[name]:
                         wrong[one.name, name] = (found, spans[name])
 
@@ -161,7 +162,7 @@ class TestDays:
 
 def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
     """The constants of a run on ``TODAY``."""
-    today = volumes.TODAY
+    today = partitions.TODAY
     late = today - timedelta(days=LARGE.late_days)
     use_case = usecases.load(one.use_case or "ga4_purchase")
     timeframe = use_case.timeframe(SETTINGS)
@@ -182,10 +183,13 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
     since = {
         "lookback": today - lookback,
         "in_force": newest - lookback,
-        "catch_up": newest - volumes.CATCH_UP,
-        "remembered": newest - volumes.CATCH_UP - timeframe.horizon - volumes.MEMORY,
+        "catch_up": newest - partitions.CATCH_UP,
+        "remembered": newest
+        - partitions.CATCH_UP
+        - timeframe.horizon
+        - partitions.MEMORY,
         "cards_trained": today - timedelta(days=use_case.lookback_days),
-        "cards_evaluated": newest - volumes.CATCH_UP,
+        "cards_evaluated": newest - partitions.CATCH_UP,
     }
     return {
         **use_case.window(SETTINGS, as_ofs, today=today),
@@ -193,7 +197,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         "last_shard": today,
         "weeks": [
             newest - n * timeframe.horizon
-            for n in range(volumes.CATCH_UP.days // 7 + 1)
+            for n in range(partitions.CATCH_UP.days // 7 + 1)
         ],
         "as_of": today,
         "week": newest,
@@ -241,7 +245,7 @@ def days_left(where: str, constants: dict[str, object]) -> int:
     # The export has tables of the days to come, too, as far as a query can ask, and the
     # tiles of a month are its whole partition.
     to_come = {"_TABLE_SUFFIX": 400, "month": 30}.get(column, 0)
-    last = volumes.TODAY + timedelta(days=to_come)
+    last = partitions.TODAY + timedelta(days=to_come)
     [(count,)] = duckdb.sql(
         f'SELECT COUNT(*) FROM (SELECT day::DATE AS day, {first} AS "{column}" FROM '
         f"range(DATE '2020-01-01', DATE '{last}' + 1, INTERVAL 1 DAY) AS r(day)) "
@@ -265,7 +269,7 @@ class TestRows:
         rows = rows_of(events, received_at=at).to_pylist()
         for column in tables.STREAM_EVENTS.columns:
             mean = sum(size_of(row[column.name], column) for row in rows) / len(rows)
-            taken = volumes.row_bytes("stream_events", (column.name,), SMALL)
+            taken = row_sizes.row_bytes("stream_events", (column.name,), SMALL)
 
             assert mean - 0.1 <= taken <= max(2.5 * mean, mean + 10), column.name
 
@@ -287,14 +291,14 @@ class TestRows:
 
         for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
             mean = sum(size_of(row[one.name], one) for one in table.columns)
-            assert volumes.row_bytes(table.name, (), SMALL) == mean
+            assert row_sizes.row_bytes(table.name, (), SMALL) == mean
 
     def test_of_an_evaluation_have_as_many_thresholds_as_are_written(self):
         """Of few users each one, of a million some hundreds."""
         for users in (1, 40, 1_000, 100_000):
             probability = np.linspace(0.01, 0.99, users)
             written = by_threshold(outcomes(probability, np.zeros(users)))
-            taken = volumes.row_bytes(
+            taken = row_sizes.row_bytes(
                 "ma_model_evaluation",
                 ("thresholds",),
                 Size(users=users, events_a_day=users),
@@ -328,7 +332,7 @@ class TestRows:
             size_of(row.get(one.name), one) for one in tables.INFERENCE_LOG.columns
         )
 
-        taken = volumes.row_bytes("inference_log", (), SMALL)
+        taken = row_sizes.row_bytes("inference_log", (), SMALL)
         assert mean <= taken <= 1.15 * mean
 
     def test_of_the_export_are_those_of_real_rows(self, data_folder):
@@ -352,7 +356,7 @@ class TestRows:
                 return 2 + len(value.encode())
             return 8 if value is not None else 0
 
-        for name, taken in volumes.EXPORTED.items():
+        for name, taken in row_sizes.EXPORTED.items():
             total = sum(size(row, name.split("."), name) for row in rows)
             if name != "user_id":
                 mean = total / len(rows)
@@ -362,7 +366,7 @@ class TestRows:
         """The view names no column that has no size."""
         read = frozenset().union(*EXPORTED.values()) - {"table_suffix"}
 
-        assert read == set(volumes.EXPORTED)
+        assert read == set(row_sizes.EXPORTED)
 
 
 class TestBounds:
@@ -488,7 +492,7 @@ class TestUserDays:
 
         assert weekly + monthly == pytest.approx(limits.WEEKS)
         assert monthly == 1
-        assert every / few == pytest.approx(62 / volumes.CHANGED_DAYS, rel=0.01)
+        assert every / few == pytest.approx(62 / partitions.CHANGED_DAYS, rel=0.01)
 
     def test_are_not_counted_where_they_are_turned_off(self):
         """Then features.sql reads the export, and nothing else does."""
@@ -605,7 +609,7 @@ class TestBilled:
             if one.statement.name == "postcodes":
                 continue
             tables_read = {part.table for part in one.parts if part.share}
-            is_listed = any(part.table == volumes.EXPORT for part in one.parts)
+            is_listed = any(part.table == partitions.EXPORT for part in one.parts)
             assert one.billed(1) == (len(tables_read) + is_listed) * 10 * MIB
 
     @pytest.mark.parametrize("users", [10_000, 300_000, 650_000])
@@ -669,9 +673,9 @@ class TestQueries:
             == online.QUERY_USERS
             == consumers.GROUP_MESSAGES
         )
-        assert volumes.CATCH_UP == evaluate.CATCH_UP
-        assert volumes.MEMORY == thresholds.MEMORY
-        assert volumes.AT_ONCE == compact.DAYS_AT_ONCE
+        assert partitions.CATCH_UP == evaluate.CATCH_UP
+        assert partitions.MEMORY == thresholds.MEMORY
+        assert partitions.AT_ONCE == compact.DAYS_AT_ONCE
         assert Size(users=1, events_a_day=1).late_days == (
             SETTINGS.maximum_lateness_days
         )

@@ -55,7 +55,6 @@ from local.generators.drawing import (
     DAY_MS,
     HOUR_MS,
     SECOND_MS,
-    Floats,
     Ints,
     floor,
     normal,
@@ -72,9 +71,9 @@ from local.generators.games.messages import (
     attributes_of,
     encode,
 )
-from local.generators.games.registrations import Players, registered
+from local.generators.games.registrations import Players, postcode_log_odds, registered
 from local.generators.games.sending import sent
-from local.generators.games.towns import ABROAD, AREAS, INDEX, INDEX_LEVELS, gazetteer
+from local.generators.games.towns import ABROAD, INDEX, INDEX_LEVELS, gazetteer
 from local.generators.games.world import (
     AGE,
     AGES,
@@ -310,7 +309,7 @@ class Games:
             churn_log_odds(COUNTRY)[players.country]
             + churn_log_odds(CHANNEL)[players.channel]
             + churn_log_odds(AGE)[band]
-            + self._postcode_log_odds()
+            + postcode_log_odds(players)
             + churn_log_odds(count_density(self._first_day_maximum))[count]
             + np.bincount(player, churn_log_odds(MIX)[kind], self.users)
         )
@@ -330,25 +329,6 @@ class Games:
             log_odds += np.log(rate) - np.log1p(-rate)
             probability = 1 / (1 + np.exp(-log_odds))
         return dict(zip(self.user_ids, probability.tolist(), strict=True))
-
-    def _postcode_log_odds(self) -> Floats:
-        players, places = self._players, gazetteer()
-        by_level = churn_log_odds(INDEX)[places.unit_level[players.unit] - 1]
-        # groups × countries × districts: the levels' chances, spread over districts.
-        density = np.einsum("gl,cld->gcd", INDEX, places.outward_share)
-        outward = places.unit_outward[players.unit]
-        by_area = density.reshape(*density.shape[:2], len(AREAS), -1).sum(axis=3)
-        home = np.minimum(players.country, ABROAD - 1)
-        stays, churns = np.where(
-            players.is_outward_known,
-            density[:, home, outward],
-            by_area[:, home, places.outward_area[outward]],
-        )
-        by_place = np.zeros(self.users)
-        at_home = players.country != ABROAD
-        by_place[at_home] = np.log(churns[at_home] / stays[at_home])
-        log_odds: Floats = np.where(players.is_unit_known, by_level, by_place)
-        return log_odds
 
     def optimum_roc_auc(self) -> float:
         """

@@ -15,12 +15,14 @@ from local.generators.games.towns import (
     ABROAD_CITIES,
     AREAS,
     COUNTRIES,
+    INDEX,
     INWARD_LETTERS,
     SPARE_UNITS,
     base36,
     gazetteer,
     misspelt,
 )
+from local.generators.games.world import churn_log_odds
 
 CHANNELS: tuple[tuple[str | None, str | None], ...] = (
     # campaign, affiliate_url
@@ -136,3 +138,24 @@ def _years_before(day: date, years: int) -> date:
     if (day.month, day.day) == (2, 29):
         day = day.replace(day=28)
     return day.replace(year=day.year - years)
+
+
+def postcode_log_odds(players: Players) -> Floats:
+    """Return the log-odds of churn that the players' postcodes are evidence of."""
+    places = gazetteer()
+    by_level = churn_log_odds(INDEX)[places.unit_level[players.unit] - 1]
+    # groups × countries × districts: the levels' chances, spread over districts.
+    density = np.einsum("gl,cld->gcd", INDEX, places.outward_share)
+    outward = places.unit_outward[players.unit]
+    by_area = density.reshape(*density.shape[:2], len(AREAS), -1).sum(axis=3)
+    home = np.minimum(players.country, ABROAD - 1)
+    stays, churns = np.where(
+        players.is_outward_known,
+        density[:, home, outward],
+        by_area[:, home, places.outward_area[outward]],
+    )
+    by_place = np.zeros(len(players.unit))
+    at_home = players.country != ABROAD
+    by_place[at_home] = np.log(churns[at_home] / stays[at_home])
+    log_odds: Floats = np.where(players.is_unit_known, by_level, by_place)
+    return log_odds

@@ -19,7 +19,8 @@ import pytest
 from local.processes import HOST, free_ports
 from propensity.clock import SYSTEM
 from propensity.errors import NotEnoughData
-from propensity.runs.run import MAXIMUM_BODY, Run, edges, run
+from propensity.runs.request import MAXIMUM_BODY
+from propensity.runs.run import Run, edges, run
 from tests.proxy import Proxy
 
 TODAY = datetime.now(UTC).date()

@@ -1,0 +1,75 @@
+"""Whether the rows of a training are enough to learn from, and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+
+from propensity.errors import NotEnoughData
+
+if TYPE_CHECKING:
+    from propensity.learning.data import Slice
+    from propensity.settings import Settings
+    from propensity.usecases import UseCase
+
+
+def check_enough(
+    parts: Mapping[str, Slice], use_case: UseCase, settings: Settings
+) -> None:
+    """Raise NotEnoughData; a missing class comes first, as the worse problem."""
+    for name, part in parts.items():
+        if part.conversions in (0, len(part)):
+            raise NotEnoughData(_one_class(name, part, use_case))
+    least = settings.minimum_training_rows
+    if (count := len(parts["train on"])) < least:
+        raise NotEnoughData(
+            f"{count} rows to train on are too few: PROPENSITY_MINIMUM_TRAINING_"
+            f"ROWS is {least}. Wait for more weeks of events, or lower it"
+        )
+    least = settings.minimum_conversions
+    for name, part in parts.items():
+        if part.conversions < least:
+            more = (
+                ", choose a more frequent PROPENSITY_LABEL_EVENT"
+                if "label_event" in use_case.parameters
+                else ""
+            )
+            raise NotEnoughData(
+                f"{part.conversions} of the {len(part)} rows to {name} are of users "
+                f"who {use_case.outcome} (label 1), which is too few: PROPENSITY_"
+                f"MINIMUM_CONVERSIONS is {least}. Wait for more weeks of "
+                f"events{more}, or lower it"
+            )
+
+
+def _one_class(name: str, part: Slice, use_case: UseCase) -> str:
+    """Name the class that a slice lacks, its counts, and the likely reason."""
+    if not len(part):
+        return f"there are no rows to {name}"
+    dates = sorted(pc.unique(part.rows["as_of"]).to_pylist())
+    days = f"{dates[0]}" if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    missing = 0 if part.conversions else 1
+    of = f"{'none is' if missing else 'all are'} of users who {use_case.outcome}"
+    counts = f"{part.conversions} of label 1, {len(part) - part.conversions} of label 0"
+    if part.weight.max() > 1:
+        advice = (
+            "They are a sample of more rows: raise PROPENSITY_MAXIMUM_TRAINING_ROWS"
+        )
+    elif missing and "label_event" in use_case.parameters:
+        advice = "Is PROPENSITY_LABEL_EVENT the event that the source has?"
+    else:
+        advice = "Wait for more weeks of events"
+    return (
+        f"the rows to {name} ({days}) lack one class, label {missing}, {of}: {counts}, "
+        f"of {len(part)}. {advice}"
+    )
+
+
+def suffices(fitting: Slice, choosing: Slice, settings: Settings) -> bool:
+    """Tell whether there are enough labels of both classes to learn and to choose."""
+    least = settings.minimum_conversions
+    return len(fitting) >= settings.minimum_training_rows and all(
+        least <= part.conversions < len(part) for part in (fitting, choosing)
+    )

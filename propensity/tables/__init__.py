@@ -1,0 +1,156 @@
+"""
+Every table that the functions share: columns, key, partitioning, clustering.
+
+The only place where a column is typed. ``schema`` says what a column and a table are.
+This is the list of the tables; they are declared in
+
+- ``training``: model versions, preprocessors
+- ``predictions``: the newest probabilities, all of them, those not published yet
+- ``evaluation``: evaluated weeks
+- ``export``: the GA4 export's view, and the sums of its days
+- ``stream``: events, sums of them, postcodes, dead letters
+- ``inference``: scores as they were given, and what came of their events
+- ``privacy``: suppressed users
+
+``figures`` has the columns that several of them share.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from propensity.schema import Table
+from propensity.tables.evaluation import EVALUATION, EVALUATION_STAGING
+from propensity.tables.export import EXPORT_USER_DAYS, GA_EVENTS
+from propensity.tables.figures import COST
+from propensity.tables.inference import INFERENCE_LOG, TRUTH_EVENTS
+from propensity.tables.predictions import (
+    PREDICTIONS,
+    PREDICTIONS_HISTORY,
+    PREDICTIONS_STAGING,
+)
+from propensity.tables.privacy import SUPPRESSED_USERS
+from propensity.tables.stream import (
+    DEAD_LETTERS,
+    MEASURES,
+    POSTCODE_INDEX,
+    STREAM_EVENTS,
+    STREAM_FEATURES_DAILY,
+    STREAM_USERS,
+    USER_BUCKETS,
+    user_bucket,
+)
+from propensity.tables.training import PREPROCESSORS, TRAINING_METADATA
+
+__all__ = (
+    "COST",
+    "DEAD_LETTERS",
+    "EVALUATION",
+    "EVALUATION_STAGING",
+    "EVENT",
+    "EXPORT_USER_DAYS",
+    "GA_EVENTS",
+    "INFERENCE_LOG",
+    "MAXIMUM_RETENTION_DAYS",
+    "MEASURES",
+    "POSTCODE_INDEX",
+    "PREDICTIONS",
+    "PREDICTIONS_HISTORY",
+    "PREDICTIONS_STAGING",
+    "PREPROCESSORS",
+    "RAW",
+    "STREAM_EVENTS",
+    "STREAM_FEATURES_DAILY",
+    "STREAM_USERS",
+    "SUPPRESSED_USERS",
+    "TABLES",
+    "TRAINING_METADATA",
+    "TRUTH_EVENTS",
+    "USER",
+    "USER_BUCKETS",
+    "holding_users",
+    "retained",
+    "retention",
+    "user_bucket",
+)
+
+TABLES = (
+    TRAINING_METADATA,
+    PREDICTIONS,
+    PREDICTIONS_HISTORY,
+    PREDICTIONS_STAGING,
+    EVALUATION,
+    EVALUATION_STAGING,
+    PREPROCESSORS,
+    EXPORT_USER_DAYS,
+    STREAM_EVENTS,
+    STREAM_FEATURES_DAILY,
+    STREAM_USERS,
+    POSTCODE_INDEX,
+    INFERENCE_LOG,
+    TRUTH_EVENTS,
+    DEAD_LETTERS,
+    SUPPRESSED_USERS,
+)
+
+
+MAXIMUM_RETENTION_DAYS = 36_500
+
+
+def retention(text: str) -> dict[str, int]:
+    """
+    Return the days that partitions are kept, by table; 0 is for ever.
+
+    Args:
+        text: ``table=days`` for each of some tables, between spaces or commas.
+
+    Raises:
+        ValueError: It is not, or names a table that never expires: without its entry
+            in the list of suppressed users a user would come back, and buckets of users
+            follow the tiles.
+    """
+    allowed = {table.name for table in TABLES if not table.buckets}
+    allowed.remove(SUPPRESSED_USERS.name)
+    days_by_table: dict[str, int] = {}
+    for part in text.replace(",", " ").split():
+        name, _, days = part.partition("=")
+        if name not in allowed:
+            raise ValueError(
+                f"names {name!r}; it must be like stream_events=400 dead_letters=90, "
+                f"with tables of {', '.join(sorted(allowed))}"
+            )
+        if name in days_by_table:
+            raise ValueError(f"must name {name} once")
+        is_whole = days.isascii() and days.isdigit()
+        if not is_whole or int(days) > MAXIMUM_RETENTION_DAYS:
+            raise ValueError(
+                f"must give {name} a whole number of days up to "
+                f"{MAXIMUM_RETENTION_DAYS}, such as {name}=400; 0 is for ever"
+            )
+        days_by_table[name] = int(days)
+    return days_by_table
+
+
+def retained(text: str) -> tuple[Table, ...]:
+    """Return all tables, with the days of ``retention`` where it names one."""
+    days = retention(text)
+    return tuple(
+        replace(table, expiration_days=days.get(table.name, table.expiration_days))
+        for table in TABLES
+    )
+
+
+# Columns that connect a row with a user: the user's id; where there is none, the id of
+# an event of the user; or bytes that may hold anything.
+USER, EVENT, RAW = "user_id", "event_id", "raw"
+
+
+def holding_users() -> dict[Table, str]:
+    """Return the tables with rows about users, and the column with the user in each."""
+    column_of = {}
+    for table in TABLES:
+        names = {column.name for column in table.columns}
+        column = next((name for name in (USER, EVENT, RAW) if name in names), None)
+        if column is not None:
+            column_of[table] = column
+    return column_of

@@ -1,0 +1,56 @@
+"""Scores as they were given, and what was learned later about their events."""
+
+from __future__ import annotations
+
+from propensity.schema import Column, Table
+
+INFERENCE_LOG = Table(
+    name="inference_log",
+    description="One row per score given; a redelivery repeats its inference_id",
+    key=("inference_id",),
+    partition="scored_on",
+    clustering=("use_case", "user_id"),
+    requires_filter=True,
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("inference_id", "STRING", "Of use case, event and model", required=True),
+        Column("event_id", "STRING", "The event that was scored", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("event_time", "TIMESTAMP", "Of the event", required=True),
+        Column("event_date", "DATE", "UTC day of event_time", required=True),
+        Column("model_version", "INT64", "Model that scored; -1 none", required=True),
+        Column("probability", "FLOAT64", "Calibrated, in [0, 1]"),
+        Column("anomaly_score", "FLOAT64", "0 to 1, of models that know no outcomes"),
+        Column("is_warm", "BOOL", "Whether the model has seen enough to score"),
+        Column("is_shadow", "BOOL", "Scored to compare, and not to answer"),
+        Column("epoch", "INT64", "Of the champion pointer that was in force"),
+        Column("source", "STRING", "stream, online or loaded"),
+        Column("features", "STRING", "What the model was given, JSON"),
+        Column("scored_at", "TIMESTAMP", "When it was scored", required=True),
+        Column("scored_on", "DATE", "UTC day of scored_at", required=True),
+        Column(
+            "latency_ms",
+            "FLOAT64",
+            "From ingest_ts or publication to the score; null where that is senseless",
+        ),
+    ),
+)
+
+TRUTH_EVENTS = Table(
+    name="truth_events",
+    description="What was learned later about an event; the latest truth_time counts",
+    key=("use_case", "event_id", "truth_time"),
+    partition="received_on",
+    clustering=("use_case", "event_id"),
+    requires_filter=True,
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("event_id", "STRING", "The event that it is about", required=True),
+        Column("label", "INT64", "What came of it, 0 or 1", required=True),
+        Column("truth_time", "TIMESTAMP", "When that was found out", required=True),
+        Column("message_id", "STRING", "Pub/Sub's id of the delivered message"),
+        Column("published_at", "TIMESTAMP", "When it was published"),
+        Column("received_at", "TIMESTAMP", "When the function took it", required=True),
+        Column("received_on", "DATE", "UTC day of received_at", required=True),
+    ),
+)

@@ -1,0 +1,57 @@
+"""Probabilities: the newest, all, and those that are not published yet."""
+
+from __future__ import annotations
+
+from propensity.schema import Column, Table
+from propensity.tables.figures import STAGED
+
+_PREDICTION = (
+    Column("use_case", "STRING", "Use case", required=True),
+    Column("user_id", "STRING", "The user, as the export names them", required=True),
+    Column("as_of", "DATE", "Prediction date: events before it", required=True),
+    Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
+    Column("percentile", "INT64", "Rank within its as-of date, 1 to 100 highest"),
+    Column("model_version", "INT64", "Model that scored", required=True),
+    Column("scored_at", "TIMESTAMP", "When the run began"),
+    Column("data_until", "DATE", "Day before which the GA4 export was all there"),
+    Column(
+        "log_odds_shift", "FLOAT64", "The season's, in the probability; null without"
+    ),
+)
+
+_FEATURE_ROW = Column("feature_row", "INT64", "In the features kept; null without any")
+
+PREDICTIONS = Table(
+    name="ma_predictions_table",
+    description="One row per user: the newest probability",
+    key=("use_case", "user_id"),
+    partition="as_of",
+    clustering=("use_case", "user_id"),
+    columns=_PREDICTION,
+)
+
+PREDICTIONS_HISTORY = Table(
+    name="ma_predictions_history",
+    description="One row per user and as-of date: every probability published",
+    key=("use_case", "as_of", "user_id"),
+    partition="as_of",
+    clustering=("use_case", "user_id"),
+    requires_filter=True,
+    columns=(*_PREDICTION, _FEATURE_ROW),
+)
+
+# Rows that a run has not published yet. Those of a run that died expire.
+PREDICTIONS_STAGING = Table(
+    name="ma_predictions_staging",
+    description="Scores of runs that have not published yet",
+    key=("run_id", "user_id"),
+    partition="staged_on",
+    clustering=("run_id",),
+    expiration_days=3,
+    columns=(
+        *STAGED,
+        Column("user_id", "STRING", "The user", required=True),
+        Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
+        _FEATURE_ROW,
+    ),
+)

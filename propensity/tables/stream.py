@@ -1,0 +1,161 @@
+"""The stream: events, sums of them, postcodes, and messages that it refused."""
+
+from __future__ import annotations
+
+import hashlib
+
+from propensity.schema import Column, Table
+
+STREAM_EVENTS = Table(
+    name="stream_events",
+    description="Accepted events, enriched; one sent twice may be here twice",
+    key=("use_case", "user_id", "event_date", "event_id"),
+    partition="received_on",
+    clustering=("use_case", "user_id"),
+    requires_filter=True,
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("event_id", "STRING", "The producer's, or the message's", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("event_type", "STRING", "Such as new_bet", required=True),
+        Column("event_time", "TIMESTAMP", "When it happened", required=True),
+        Column("event_date", "DATE", "UTC day of event_time", required=True),
+        Column("amount", "NUMERIC", "Money of a purchase, bet or win"),
+        Column("age", "INT64", "Whole years at the event"),
+        Column("city", "STRING", "As registered"),
+        Column("country", "STRING", "As registered"),
+        Column("postcode", "STRING", "As registered"),
+        Column("affiliate_url", "STRING", "As registered"),
+        Column("campaign", "STRING", "As registered"),
+        Column("socioeconomic_idx", "FLOAT64", "Of the postcode; null if unknown"),
+        Column("label", "INT64", "What came of the user; read for training only"),
+        Column("name", "STRING", "Only where personal fields are kept"),
+        Column("street_address", "STRING", "Only where personal fields are kept"),
+        Column("date_of_birth", "DATE", "Only where personal fields are kept"),
+        Column("attributes", "STRING", "Further fields that a use case declares, JSON"),
+        Column("is_late", "BOOL", "Received more days after event_date than allowed"),
+        Column("message_id", "STRING", "Pub/Sub's id of the delivered message"),
+        Column("published_at", "TIMESTAMP", "When it was published"),
+        Column("received_at", "TIMESTAMP", "When the function took it", required=True),
+        Column("received_on", "DATE", "UTC day of received_at", required=True),
+    ),
+)
+
+MEASURES = ("purchase", "bet", "win")
+
+_SUMS = tuple(
+    column
+    for measure in MEASURES
+    for column in (
+        Column(f"{measure}_count", "INT64", f"Events: {measure}"),
+        Column(f"{measure}_sum", "NUMERIC", f"Exact sum of {measure} amounts"),
+        Column(
+            f"{measure}_sum_squares",
+            "NUMERIC",
+            f"Exact sum of squared {measure} amounts",
+        ),
+    )
+)
+
+_REGISTRATION = (
+    Column("registration_time", "TIMESTAMP", "Of the user's first registration"),
+    Column("age", "INT64", "Whole years at registration"),
+    Column("city", "STRING", "As registered"),
+    Column("country", "STRING", "As registered"),
+    Column("affiliate_url", "STRING", "As registered"),
+    Column("campaign", "STRING", "As registered"),
+    Column("socioeconomic_idx", "FLOAT64", "Of the postcode; null if unknown"),
+)
+
+STREAM_FEATURES_DAILY = Table(
+    name="stream_features_daily",
+    description="One row per user and day of events: sums from which features are made",
+    key=("use_case", "day", "user_id"),
+    partition="month",
+    clustering=("use_case", "user_id", "day"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("day", "DATE", "UTC day of the events", required=True),
+        Column("month", "DATE", "First day of the day's month", required=True),
+        *_SUMS,
+        Column(
+            "registration",
+            "STRUCT",
+            "The first registration of the day; null without one",
+            fields=_REGISTRATION,
+        ),
+        Column("event_ids", "STRING", "Events counted in this row", repeated=True),
+        Column("compacted_at", "TIMESTAMP", "When the row was last written"),
+    ),
+)
+
+# Each is a partition, and one job may change 4,000. With fifty million users a bucket
+# has fifty thousand: less than the minimum that BigQuery bills.
+USER_BUCKETS = 1_000
+
+
+def user_bucket(user_id: str) -> int:
+    """Return the partition of ``stream_users`` that a user is in, as its SQL does."""
+    digest = hashlib.sha256(user_id.encode()).digest()
+    return int.from_bytes(digest[:4], "big") % USER_BUCKETS
+
+
+STREAM_USERS = Table(
+    name="stream_users",
+    description="One row per user: the sums of all of the user's days",
+    key=("use_case", "user_id"),
+    partition="user_bucket",
+    buckets=USER_BUCKETS,
+    clustering=("use_case", "user_id"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("user_bucket", "INT64", "Hash of user_id, 0 to 999", required=True),
+        *_SUMS,
+        Column(
+            "registration",
+            "STRUCT",
+            "The user's first registration; null without one",
+            fields=_REGISTRATION,
+        ),
+        Column("compacted_at", "TIMESTAMP", "When the row was last written"),
+    ),
+)
+
+POSTCODE_INDEX = Table(
+    name="postcode_index",
+    description="One row per postcode, and per outward code for unknown ones in it",
+    key=("postcode",),
+    partition="loaded_on",
+    clustering=("postcode",),
+    columns=(
+        Column("postcode", "STRING", "Capitals, without spaces", required=True),
+        Column("socioeconomic_idx", "FLOAT64", "The index", required=True),
+        Column("is_outward", "BOOL", "Whether it is the median of an outward code"),
+        Column("loaded_on", "DATE", "UTC day of the load", required=True),
+    ),
+)
+
+DEAD_LETTERS = Table(
+    name="dead_letters",
+    description="Messages that can never become events, as they came",
+    key=("message_id",),
+    partition="received_on",
+    clustering=("reason",),
+    requires_filter=True,
+    columns=(
+        Column("message_id", "STRING", "Pub/Sub's", required=True),
+        Column("reason", "STRING", "Such as malformed_json", required=True),
+        Column("field", "STRING", "The field at fault, where there is one"),
+        Column("detail", "STRING", "What was wanted and what was found"),
+        Column(
+            "raw", "BYTES", "The payload but for personal fields; its start if huge"
+        ),
+        Column("raw_size", "INT64", "Bytes of the whole payload"),
+        Column("attributes", "STRING", "The message's attributes, JSON"),
+        Column("published_at", "TIMESTAMP", "When it was published"),
+        Column("received_at", "TIMESTAMP", "When the function took it", required=True),
+        Column("received_on", "DATE", "UTC day of received_at", required=True),
+    ),
+)
