@@ -50,7 +50,7 @@ from propensity.learning import data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
-from propensity.learning.rolling import Recipe
+from propensity.learning.recipe import Recipe
 from propensity.models.scoring import Scorer
 from propensity.privacy import consent
 from propensity.settings import Settings
@@ -366,8 +366,8 @@ def rivals(
             half_life_weeks=None,
             calibrator=None,
         )
-        encoder, model = recipe.model(
-            known, use_case, preprocessor=preprocessor, seed=settings.seed
+        [(encoder, model)] = recipe.models(
+            [known], use_case, preprocessor=preprocessor, seed=settings.seed
         )
         alone[candidate.name] = _scorer(use_case, encoder, model)
     return {**alone, PLAIN: _plain(known, settings)}

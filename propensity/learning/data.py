@@ -38,6 +38,9 @@ STATES = ("known", "unknown", "pending")
 # Share of the labelled rows to hold out: the first that has enough frauds, or the last.
 _HOLDOUT_SHARES = (0.2, 0.25, 0.3)
 
+# Rows whose features are read from JSON at a time.
+_PARSED_ROWS = 100_000
+
 # Share of the labelled rows before them to choose on.
 _CHOOSING_SHARE = 0.25
 
@@ -155,7 +158,7 @@ def of_users(
     Raises:
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
     """
-    rows = rows.sort_by([("as_of", "ascending"), ("user_id", "ascending")])
+    rows = in_order(rows)
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
     held = _held(rows, as_ofs, minimum_conversions=settings.minimum_conversions)
     earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
@@ -264,16 +267,22 @@ def _parse(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
             for name, kind in features.items()
         ]
     )
-    lines = pc.replace_substring(pc.fill_null(texts, "{}"), "\n", " ").to_pylist()
-    try:
-        parsed = json.read_json(
-            BytesIO("\n".join(lines).encode()),
-            parse_options=json.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="ignore"
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise SchemaError(f"inference_log holds other features: {error}") from error
+    options = json.ParseOptions(
+        explicit_schema=schema, unexpected_field_behavior="ignore"
+    )
+    parts = []
+    # Piece by piece: a text takes five times the memory of its numbers.
+    for first in range(0, len(texts), _PARSED_ROWS):
+        piece = pc.fill_null(texts.slice(first, _PARSED_ROWS), "{}")
+        lines = pc.replace_substring(piece, "\n", " ").to_pylist()
+        try:
+            read = json.read_json(
+                BytesIO("\n".join(lines).encode()), parse_options=options
+            )
+        except pa.ArrowInvalid as error:
+            raise SchemaError(f"inference_log holds other features: {error}") from error
+        parts.append(read)
+    parsed = pa.concat_tables(parts)
     if len(parsed) != len(texts):
         raise SchemaError(
             f"inference_log holds {len(texts) - len(parsed)} rows of features that are "
@@ -283,9 +292,24 @@ def _parse(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
 
 
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
-    """Return the rows of some as-of dates."""
+    """Return the rows of some as-of dates; without a copy where they are together."""
     days = pa.array(as_ofs, pa.date32())
-    return _slice(rows.filter(pc.is_in(rows["as_of"], value_set=days)))
+    is_in = pc.is_in(rows["as_of"], value_set=days)
+    count = pc.sum(is_in).as_py() or 0
+    first = max(pc.index(is_in, True).as_py(), 0)
+    part = rows.slice(first, count)
+    if pc.all(is_in.slice(first, count)).as_py():
+        return _slice(part)
+    return _slice(rows.filter(is_in))
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """Return rows of users by as-of date and user; the same table if they are so."""
+    order = [("as_of", "ascending"), ("user_id", "ascending")]
+    places = pc.sort_indices(rows, order)
+    if pc.all(pc.equal(pc.pairwise_diff(places.cast(pa.int64()), 1), 1)).as_py():
+        return rows
+    return rows.take(places)
 
 
 def _slice(rows: pa.Table) -> Slice:

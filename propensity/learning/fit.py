@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,11 +36,14 @@ from propensity.learning.candidates import (
     estimator,
     figures,
     fit_on,
+    is_mean,
+    side_by_side,
 )
 from propensity.learning.data import Kind, Parts, Slice
 from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import Choice
+from propensity.learning.sample import sampled
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.scoring import Scorer
 from propensity.settings import Settings
@@ -228,9 +232,8 @@ def _of_users(
     seed = settings.seed
     with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
         choice = rolling.choose(parts, use_case, preprocessor=preprocessor, seed=seed)
-        measured, served = (
-            choice.recipe.model(rows, use_case, preprocessor=preprocessor, seed=seed)
-            for rows in (parts.fitting, every)
+        measured, served = choice.recipe.models(
+            [parts.fitting, every], use_case, preprocessor=preprocessor, seed=seed
         )
     trained = Trained(
         kind=parts.kind,
@@ -277,23 +280,28 @@ def _classifiers(
 ) -> list[_Contender]:
     """Fit the candidates that learn from labels."""
     features = dict(use_case.features)
-    fitting, choosing = parts.fitting, parts.choosing
+    fitting, choosing = sampled(parts.fitting, seed=seed), parts.choosing
     encoder = fitted(preprocessor, fitting, features)
     encoded = transformed(encoder, fitting.rows, features)
     later = transformed(encoder, choosing.rows, features)
-    fits: dict[str, FittedCandidate] = {}
-    for candidate in use_case.candidates:
-        if _is_unsupervised(candidate):
-            continue
-        models = {name: fit.model for name, fit in fits.items()}
+
+    def fit(candidate: Candidate) -> tuple[Any, float]:
         began = time.perf_counter()
-        model = fit_on(
-            estimator(candidate, models, seed=seed),
-            encoded,
-            fitting,
-            name=candidate.name,
+        unfitted = estimator(candidate, {}, seed=seed)
+        model = fit_on(unfitted, encoded, fitting, name=candidate.name)
+        return model, time.perf_counter() - began
+
+    learning = [one for one in use_case.candidates if not _is_unsupervised(one)]
+    alone = [candidate for candidate in learning if not is_mean(candidate)]
+    done = side_by_side([partial(fit, one) for one in alone], rows=len(fitting))
+    by_name = {one.name: each for one, each in zip(alone, done, strict=True)}
+    fits: dict[str, FittedCandidate] = {}
+    for candidate in learning:
+        earlier = {name: known.model for name, known in fits.items()}
+        model, took = by_name.get(candidate.name) or (
+            estimator(candidate, earlier, seed=seed),
+            0.0,
         )
-        took = time.perf_counter() - began
         score = model.predict_proba(later)[:, 1]
         fits[candidate.name] = FittedCandidate(
             candidate=candidate,
@@ -378,7 +386,10 @@ def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained
         is_measured=observed.has_both_classes
         and holdout.conversions >= settings.minimum_conversions,
         importance=importance(
-            lambda rows: scores(scorer, rows), features, holdout, seed=seed
+            lambda batches: (found for _, found in scorer.score(batches)),
+            features,
+            holdout,
+            seed=seed,
         )
         if observed.has_both_classes
         else [],
