@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks.report import Line, finish
 from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
 from local.demos.shop import DRIFT, SEASON
@@ -99,14 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    is_worse = False
+    lines: list[Line] = []
     with Progress():
         for source in sources(options.data, seeds=options.seeds):
             played = play(source, count=options.weeks)
-            text, worse = report(source.name, played)
+            text, judged = report(source.name, played)
             say(text)
-            is_worse |= worse
-    return int(is_worse)
+            lines += judged
+    return finish(lines)
 
 
 def sources(files: Sequence[Path] | None, *, seeds: int) -> Iterator[Source]:

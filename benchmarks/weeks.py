@@ -13,6 +13,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.report import Line
 from propensity.learning import metrics
 
 Floats = NDArray[np.float64]
@@ -51,8 +52,8 @@ class Played:
     trainings: Sequence[str]
 
 
-def report(name: str, played: Played) -> tuple[str, bool]:
-    """Return the tables of a shop, and whether a rival is better beyond the noise."""
+def report(name: str, played: Played) -> tuple[str, list[Line]]:
+    """Return the tables of a shop, and a line for each figure and rival."""
     rate = played.label.mean()
     span = f"{name}, {len(played.weeks)} weeks from {played.weeks[0]}"
     lines = [
@@ -77,15 +78,17 @@ def report(name: str, played: Played) -> tuple[str, bool]:
         f"| published less | {' | '.join(COMPARED)} |",
         "|---|--:|--:|--:|",
     ]
-    is_worse = False
+    judged = []
     for rival, differences in compared(played).items():
         lines.append(f"| {rival} | {' | '.join(map(_interval, differences))} |")
-        for (_, is_more_better), (_, low, high) in zip(
-            COMPARED.values(), differences, strict=True
+        for (figure, (_, is_more_better)), (_, low, high) in zip(
+            COMPARED.items(), differences, strict=True
         ):
-            is_behind = high < 0 if is_more_better else low > 0
-            is_worse |= is_behind and rival != UNSHIFTED
-    return "\n".join(lines), is_worse
+            bound, target = (high, "least") if is_more_better else (low, "most")
+            aim = {} if rival == UNSHIFTED else {target: 0.0}
+            what = f"{name}: {figure} less that of {rival}, the 95% bound towards it"
+            judged.append(Line(what=what, ours=[bound], **aim))
+    return "\n".join(lines), judged
 
 
 def _interval(difference: tuple[float, float, float]) -> str:
