@@ -26,6 +26,7 @@ from propensity.learning import (
     metrics,
     of_events,
     rolling,
+    sample,
     selection,
     trees,
 )
@@ -43,7 +44,6 @@ from propensity.learning.data import Kind, Parts, Slice
 from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import Choice
-from propensity.learning.sample import sampled
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.scoring import Scorer
 from propensity.settings import Settings
@@ -78,6 +78,7 @@ class Trained:
         served_probability: Scores of the holdout rows by the model that serves; None if
             that is the measured one.
         fits: Number of fits of the whole training; of users only.
+        fit_rows: Rows of the largest fit, where it read a sample; None where all.
     """
 
     kind: Kind
@@ -111,6 +112,7 @@ class Trained:
     measured: tuple[Any, Any] | None = None
     served_probability: Floats | None = None
     fits: int = 0
+    fit_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +198,7 @@ def train(
         is_warm=not is_anomaly or model.is_warm,
         choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
         outcomes=parts.outcomes,
+        fit_rows=None if is_anomaly else sample.rows_of(len(fitting)),
     )
     return _measure(trained, use_case, settings)
 
@@ -257,6 +260,7 @@ def _of_users(
         choice=choice,
         measured=measured,
         fits=choice.fits + 2 * len(choice.recipe.members),
+        fit_rows=sample.rows_of(len(every)),
     )
     trained = _measure(trained, use_case, settings)
     features: Any = dict(use_case.features)
@@ -280,7 +284,7 @@ def _classifiers(
 ) -> list[_Contender]:
     """Fit the candidates that learn from labels."""
     features = dict(use_case.features)
-    fitting, choosing = sampled(parts.fitting, seed=seed), parts.choosing
+    fitting, choosing = sample.sampled(parts.fitting, seed=seed), parts.choosing
     encoder = fitted(preprocessor, fitting, features)
     encoded = transformed(encoder, fitting.rows, features)
     later = transformed(encoder, choosing.rows, features)

@@ -34,6 +34,11 @@ def places(count: int, *, seed: int) -> NDArray[np.int64]:
     return np.sort(drawn)
 
 
+def rows_of(count: int) -> int | None:
+    """Return the rows of a sample of so many; None where all are read."""
+    return FIT_ROWS if count > FIT_ROWS else None
+
+
 def sampled(part: Slice, *, seed: int) -> Slice:
     """Return the rows to fit on, in their order; the same ones where they are few."""
     if len(part) <= FIT_ROWS:
