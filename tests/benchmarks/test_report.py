@@ -22,6 +22,7 @@ class TestLine:
             ({"most": 1.9}, False),
             ({"least": 5.0, "bounds_ours": True}, True),
             ({"most": 5.0, "bounds_ours": True}, False),
+            ({"most": 6.0, "bounds_ours": True}, True),
             ({}, None),
         ],
     )
