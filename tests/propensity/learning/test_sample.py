@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from propensity.learning import candidates, data, sample
 from propensity.learning.candidates import side_by_side
+from propensity.settings import Settings
 from tests.propensity.learning.test_fit import (
     BOOSTED,
     FOREST,
@@ -34,6 +35,10 @@ def few(monkeypatch):
 
 
 class TestPlaces:
+    def test_are_all_by_default(self):
+        """No fit is of a sample unless the setting reads more rows."""
+        assert Settings(project="p").maximum_training_rows <= sample.FIT_ROWS
+
     def test_are_all_of_few_rows(self):
         """The seed decides nothing, and no row is copied."""
         rows = data.slice_of(snapshots(3, 50), [])
@@ -72,7 +77,7 @@ class TestTraining:
 
         assert max(sizes) == 800 == found.fit_rows
         assert sum(found.rows.values()) == len(rows)
-        assert len(found.choice.probability) == found.rows["calibrate"] > 800
+        assert len(found.choice.probability) == found.rows["calibrate"] == 300
         assert train(snapshots(5, 100), candidates=(LINEAR,)).fit_rows is None
 
     def test_of_many_rows_is_as_good(self, few):
