@@ -336,15 +336,18 @@ def judged(scenario: Scenario, result: Result) -> tuple[str, float] | None:
 def lines(found: Mapping[str, Sequence[float]]) -> Iterator[Line]:
     """Yield the worst figure of each target."""
     bounds = {
-        HARM: (max, NO_HARM),
-        STEP: (min, FOLLOWED),
-        CHRISTMAS: (max, SEASON_RATIO),
+        HARM: (None, NO_HARM),
+        STEP: (FOLLOWED, None),
+        CHRISTMAS: (None, SEASON_RATIO),
     }
-    for what, (worst, bound) in bounds.items():
-        if what in found:
-            least = {"least": bound} if worst is min else {"most": bound}
-            name = f"{what}; the worst of {len(found[what])}"
-            yield Line(what=name, ours=[worst(found[what])], **least)
+    for what, (least, most) in bounds.items():
+        if figures := found.get(what):
+            yield Line(
+                what=f"{what}; the worst of {len(figures)}",
+                ours=[max(figures) if least is None else min(figures)],
+                least=least,
+                most=most,
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -84,10 +84,16 @@ def report(name: str, played: Played) -> tuple[str, list[Line]]:
         for (figure, (_, is_more_better)), (_, low, high) in zip(
             COMPARED.items(), differences, strict=True
         ):
-            bound, target = (high, "least") if is_more_better else (low, "most")
-            aim = {} if rival == UNSHIFTED else {target: 0.0}
-            what = f"{name}: {figure} less that of {rival}, the 95% bound towards it"
-            judged.append(Line(what=what, ours=[bound], **aim))
+            is_held = rival != UNSHIFTED
+            judged.append(
+                Line(
+                    what=f"{name}: {figure} less that of {rival}, the 95% bound that "
+                    "favours it",
+                    ours=[high if is_more_better else low],
+                    least=0.0 if is_held and is_more_better else None,
+                    most=0.0 if is_held and not is_more_better else None,
+                )
+            )
     return "\n".join(lines), judged
 
 

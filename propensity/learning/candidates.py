@@ -160,9 +160,11 @@ def side_by_side(fits: Sequence[Callable[[], T]], *, rows: int) -> list[T]:
         return [fit() for fit in fits]
     # The longest first, so that none is left to run alone at the end.
     threads = Parallel(n_jobs=-1, backend="threading", batch_size=1)
-    with warnings.catch_warnings():
-        # Filters belong to the process: each thread for itself would undo another's.
-        warnings.simplefilter("ignore", ConvergenceWarning)
+    # Filters belong to the process, and scikit-learn sets and resets them in every
+    # thread: none may be there that turns a warning into an error, and what is warned
+    # of meanwhile goes nowhere.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
         done = threads(delayed(_on_one_processor)(fit) for fit in reversed(fits))
     return list(reversed(done))
 
