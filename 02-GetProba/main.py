@@ -22,17 +22,18 @@ from propensity.edges.asgi import answers_failures
 from propensity.edges.collector import spare_the_collector
 from propensity.online import lookup
 from propensity.online.question import log_fields, plain_user, read_question
-from propensity.settings import Settings
-from propensity.waiting.threads import DaemonThreads
+from propensity.settings import Settings, target_here
+from propensity.waiting.threads import THREADS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or target_here() == "score":
+    # Seconds of imports, before the instance listens; lookups do without them.
     from propensity.online.score import Online
 
 
 @cache
 def lookups() -> lookup.Lookups:
     """Open the clients on the first request; a warm instance keeps what they read."""
-    instance = lookup.Lookups.open(Settings.from_environment())
+    instance = lookup.Lookups.open(Settings.from_environment(), SYSTEM, threads=THREADS)
     spare_the_collector(collects=False)
     return instance
 
@@ -48,10 +49,8 @@ async def get_proba(request: Request) -> Response:
 
 @cache
 def online() -> "Online":
-    """Open the clients on the first score; lookups do without these imports."""
-    from propensity.online.score import Online
-
-    return Online.open(Settings.from_environment(), SYSTEM, threads=DaemonThreads())
+    """Open the clients on the first score."""
+    return Online.open(Settings.from_environment(), SYSTEM, threads=THREADS)
 
 
 @functions_framework.aio.http

@@ -24,14 +24,14 @@ from propensity.runs import ages, compact
 from propensity.runs.run import Answer, Run, run
 from propensity.settings import Settings
 from propensity.stream import archive, consumers, ingest, score
-from propensity.waiting.threads import DaemonThreads
+from propensity.waiting.threads import THREADS
 
 
 @cache
 def consumer(kind: type[consumers.Consumer]) -> consumers.Consumer:
     """Open the clients on the first request; a warm instance keeps them."""
     settings = Settings.from_environment()
-    return kind(consumers.Edges.open(settings, SYSTEM, threads=DaemonThreads()))
+    return kind(consumers.Edges.open(settings, SYSTEM, threads=THREADS))
 
 
 @functions_framework.aio.http

@@ -368,7 +368,7 @@ def rivals(
             calibrator=None,
         )
         [(encoder, model)] = recipe.models(
-            [known], use_case, preprocessor=preprocessor, seed=settings.seed
+            [known], use_case, preprocessor=preprocessor, seed=settings.seed, pools=None
         )
         alone[candidate.name] = _scorer(use_case, encoder, model)
     return {**alone, PLAIN: _plain(known, settings)}

@@ -50,6 +50,7 @@ from propensity.learning.rolling import NO_HALF_LIFE
 from propensity.runs.train import checked_graph
 from propensity.settings import Settings
 from propensity.usecases import CATEGORY, Candidate, UseCase
+from propensity.waiting.threads import THREADS
 
 # On the clock, and of processors.
 Seconds = tuple[float, float]
@@ -187,6 +188,7 @@ def whole_training(
         use_case,
         preprocessor=None,
         settings=settings,
+        pools=THREADS.pool,
     )
     verdict = gate.compare(trained, trained.probability, version=0, seed=settings.seed)
     graph = checked_graph(trained, use_case)

@@ -56,7 +56,7 @@ What to switch when:
   Turn them off for a property that only streams, whose days change until the end.
 - Training reads the export itself, once a month: from ten million users on it is most of what is scanned. Fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS=26`) read about half of it, and so does every second month.
 - Lookups come from the index (`PROPENSITY_LOOKUP_SOURCE=index`, the default). An instance of 512 MiB holds one of {room:.0f} MiB, {users:.1f} million users, beside the next one; a larger one is read from the bucket, a block a lookup. For lookups in microseconds raise `--memory` in `02-GetProba/deploy.sh` to twice the file and 128 MiB, and let rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`), so that it holds no users of last year.
-- Where 01 is to move no features, score in BigQuery (`PROPENSITY_SCORE_WITH=bigquery`): the function then uses no processor for it. It reads the export as without user-day sums; up to ten million users the function takes minutes, and the sums are the better choice.
+- Where 01 is to move no features, score in BigQuery (`PROPENSITY_SCORE_WITH=bigquery`): the function then uses no processor for it. It reads as much; up to ten million users the function takes minutes.
 - From ten million users on raise `PROPENSITY_QUERY_TIMEOUT_S` to 1800.
 - `propensity backfill` for past weeks: one query for all of them, at {backfill:.2f} of the bytes of eight single runs on the export.
 """  # noqa: E501
@@ -204,7 +204,7 @@ def _billed_usd(size: Size) -> float:
 def _scored_there(size: Size) -> float:
     """Return the GiB of a run that scores in BigQuery: features, and what it staged."""
     staged = _of(size, "staged_users") + _of(size, "unstage_users")
-    return exported(size) + staged
+    return summed(size) + staged
 
 
 def _backfill() -> float:

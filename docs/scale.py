@@ -88,7 +88,7 @@ Settings are enough; the bill is the limit before any bound is:
 
 - 01-Predictions: by [what was measured](benchmarks.md#predictions), fifty millions are 800 processor seconds of the function's hour on two processors, and 0.5 GB of its 4 GiB, since rows are staged by the million.
   Beside that it waits for `features.sql` and the publication, each within `PROPENSITY_QUERY_TIMEOUT_S` (600 s): raise it to 1800.
-  Where the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`, or [score in BigQuery](bigquery.md).
+  Where the hour is too short, raise `--cpu` in `01-Predictions/deploy.sh`, or let BigQuery score (`PROPENSITY_SCORE_WITH=bigquery`).
 - Cloud Scheduler waits 30 minutes: the run goes on behind it, and the next attempt is answered 409, then by its result.
 - `score_stream` by features of users bills most of the day's partitions for each group: score events by their own fields, or buy [capacity](https://cloud.google.com/bigquery/docs/reservations-intro) instead of bytes.
 """  # noqa: E501

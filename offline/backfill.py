@@ -201,7 +201,7 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> W
         assert not isinstance(lease, Finished)
         run.lease = lease
         try:
-            with run.registry.kept(lease, clock=run.now):
+            with run.registry.kept(lease, clock=run.now, threads=run.threads):
                 week = _published(run, rows, suppressed)
             answer = plain({"use_case": run.use_case.name, **asdict(week)})
             run.registry.finish(lease, answer, at=run.now())

@@ -48,6 +48,7 @@ from propensity.schema import Table
 from propensity.settings import Settings
 from propensity.statements import statement
 from propensity.tables import EVENT, RAW, USER
+from propensity.waiting.threads import THREADS
 
 ENDING = ".parquet"
 MODELS = "models/"
@@ -179,6 +180,7 @@ class Work:
                 began_at=self.began_at,
                 minutes=self.warehouse.settings.lease_minutes,
                 clock=lambda: datetime.now(UTC),
+                threads=THREADS,
             ):
                 self._places()
         self._export()

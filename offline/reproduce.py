@@ -194,7 +194,8 @@ class Audit:
         if publication["feature_row"] is None:
             raise RequestError(
                 f"no features were kept of the publication as of {as_of}: it is older "
-                "than that, or PROPENSITY_FEATURE_RETENTION_DAYS was 0",
+                "than that, PROPENSITY_FEATURE_RETENTION_DAYS was 0, or it was scored "
+                "in BigQuery (PROPENSITY_SCORE_WITH=bigquery), where they stay",
                 field="as_of",
             )
         manifest = feature_sets.find(

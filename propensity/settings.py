@@ -327,6 +327,11 @@ def project_here() -> str:
     return os.environ.get(_VARIABLES["project"], "")
 
 
+def target_here() -> str:
+    """Return the function that this process serves, by the framework's variable."""
+    return os.environ.get("FUNCTION_TARGET", "")
+
+
 def _variable(name: str) -> str:
     """Return the environment variable that holds the setting ``name``."""
     return _VARIABLES.get(name, PREFIX + name.upper())

@@ -61,6 +61,8 @@ CLOCK = re.compile(
     r"\b(datetime|date)\.(now|today|utcnow)\b"
     r"|\btime\.(time|time_ns|localtime|gmtime|monotonic|sleep)\b"
 )
+# What starts threads. Locks and events start none.
+THREADS = re.compile(r"\b(ThreadPoolExecutor|ProcessPoolExecutor|Thread|Timer)\(")
 ENVIRONMENT = re.compile(r"\bos\.(environ|getenv|putenv)\b")
 FILES = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "fromfile"}
 SQL = re.compile(
@@ -299,6 +301,11 @@ class TestPureCore:
     def test_reads_no_clock(self, path):
         """Time is an argument, or comes from the clock that an entry point gives."""
         assert CLOCK.findall(code(path)) == []
+
+    @each([path for path in HOUSE if named(path) != "propensity/waiting/threads.py"])
+    def test_starts_no_thread(self, path):
+        """Threads are arguments, too: an entry point gives what starts them."""
+        assert THREADS.findall(code(path)) == []
 
     @each([path for path in MODULES if path.stem != SETTINGS])
     def test_reads_no_environment(self, path):

@@ -43,7 +43,12 @@ def import_statement(model: str, *, uri: str) -> str:
 
 
 def scoring_statement(
-    text: str, *, model: str, features: Mapping[str, Kind], flags: frozenset[str]
+    text: str,
+    *,
+    model: str,
+    features: Mapping[str, Kind],
+    flags: frozenset[str],
+    rows: str = "",
 ) -> str:
     """
     Return a statement that scores, with its placeholders filled.
@@ -53,6 +58,7 @@ def scoring_statement(
         model: Name of the model, with or without a dataset.
         features: Kind of each by name.
         flags: Features whose columns are truth values.
+        rows: For ``score_by_model``: the statement that gives the features.
     """
     parts = {
         name: statement(_PARTS["flag" if name in flags else kind])
@@ -62,7 +68,8 @@ def scoring_statement(
         _without_comments(part).replace("`feature`", _quoted(name))
         for name, part in parts.items()
     )
-    return text.replace("        `inputs`\n", inputs).replace("`model`", _quoted(model))
+    text = text.replace("        `inputs`\n", inputs).replace("`model`", _quoted(model))
+    return text.replace("          `features`\n", rows)
 
 
 def table_statement(model: str, *, features: Mapping[str, Kind], source: str) -> str:

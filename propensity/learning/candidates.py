@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import cpu_count
 from numpy.typing import NDArray
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -25,7 +25,7 @@ from threadpoolctl import ThreadpoolController
 from propensity.errors import UseCaseError
 from propensity.learning import metrics
 from propensity.learning.data import Slice
-from propensity.models.scoring import MeanOfModels
+from propensity.models.scoring import MeanOfModels, Pools
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import MEAN, STACKED
 
@@ -145,7 +145,9 @@ def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def side_by_side(fits: Sequence[Callable[[], T]], *, rows: int) -> list[T]:
+def side_by_side(
+    fits: Sequence[Callable[[], T]], *, rows: int, pools: Pools | None
+) -> list[T]:
     """
     Return the results of fits that do not depend on each other, in their order.
 
@@ -155,18 +157,19 @@ def side_by_side(fits: Sequence[Callable[[], T]], *, rows: int) -> list[T]:
     Args:
         fits: Begin with the quickest.
         rows: Of the largest.
+        pools: Opens the threads; without, few rows are fitted in turn, too.
     """
-    if rows > PARALLEL_ROWS:
+    if rows > PARALLEL_ROWS or pools is None:
         return [fit() for fit in fits]
-    # The longest first, so that none is left to run alone at the end.
-    threads = Parallel(n_jobs=-1, backend="threading", batch_size=1)
     # Filters belong to the process, and scikit-learn sets and resets them in every
     # thread: none may be there that turns a warning into an error, and what is warned
     # of meanwhile goes nowhere.
     with warnings.catch_warnings(record=True):
         warnings.simplefilter("ignore")
-        done = threads(delayed(_on_one_processor)(fit) for fit in reversed(fits))
-    return list(reversed(done))
+        with pools(cpu_count(), "fit") as pool:
+            # The longest first, so that none is left to run alone at the end.
+            done = [pool.submit(_on_one_processor, fit) for fit in reversed(fits)]
+            return [future.result() for future in reversed(done)]
 
 
 def _on_one_processor(fit: Callable[[], T]) -> T:

@@ -45,7 +45,7 @@ from propensity.learning.importance import baseline_score, baselines, importance
 from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
 from propensity.learning.rolling import Choice
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.scoring import Scorer
+from propensity.models.scoring import Pools, Scorer
 from propensity.settings import Settings
 from propensity.timeframe import Block, Split
 from propensity.usecases import Candidate, UseCase, declaration
@@ -125,7 +125,12 @@ class _Contender:
 
 
 def train(
-    parts: Parts, use_case: UseCase, *, preprocessor: Any | None, settings: Settings
+    parts: Parts,
+    use_case: UseCase,
+    *,
+    preprocessor: Any | None,
+    settings: Settings,
+    pools: Pools | None = None,
 ) -> Trained:
     """
     Train, choose, calibrate and measure.
@@ -139,6 +144,7 @@ def train(
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
             clones are fitted. None for the default.
         settings: The minimum of conversions, the cost of an alert, and the seed.
+        pools: Opens threads to fit and to score in; without, all is done in turn.
 
     Raises:
         NotEnoughData: There are too few labels for the use case's candidates.
@@ -148,13 +154,15 @@ def train(
     if preprocessor is None:
         preprocessor = default_preprocessor(use_case)
     if parts.every is not None:
-        return _of_users(parts, parts.every, use_case, preprocessor, settings)
+        return _of_users(
+            parts, parts.every, use_case, preprocessor, settings, pools=pools
+        )
     fitting, choosing = parts.fitting, parts.choosing
     contenders = _forests(parts, use_case, seed=settings.seed)
     with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
         if parts.has_labels:
             contenders += _classifiers(
-                parts, use_case, preprocessor, seed=settings.seed
+                parts, use_case, preprocessor, seed=settings.seed, pools=pools
             )
         if not contenders:
             raise NotEnoughData(
@@ -200,7 +208,7 @@ def train(
         outcomes=parts.outcomes,
         fit_rows=None if is_anomaly else sample.rows_of(len(fitting)),
     )
-    return _measure(trained, use_case, settings)
+    return _measure(trained, use_case, settings, pools)
 
 
 def _best(
@@ -230,13 +238,16 @@ def _of_users(
     use_case: UseCase,
     preprocessor: Any,
     settings: Settings,
+    *,
+    pools: Pools | None,
 ) -> Trained:
     """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
     seed = settings.seed
     with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
-        choice = rolling.choose(parts, use_case, preprocessor=preprocessor, seed=seed)
+        given: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
+        choice = rolling.choose(parts, use_case, **given)
         measured, served = choice.recipe.models(
-            [parts.fitting, every], use_case, preprocessor=preprocessor, seed=seed
+            [parts.fitting, every], use_case, **given
         )
     trained = Trained(
         kind=parts.kind,
@@ -262,9 +273,9 @@ def _of_users(
         fits=choice.fits + 2 * len(choice.recipe.members),
         fit_rows=sample.rows_of(len(every)),
     )
-    trained = _measure(trained, use_case, settings)
+    trained = _measure(trained, use_case, settings, pools)
     features: Any = dict(use_case.features)
-    scorer = Scorer.compile(*served, features=features)
+    scorer = Scorer.compile(*served, features=features, pools=pools)
     return replace(
         trained,
         preprocessor=served[0],
@@ -280,7 +291,12 @@ def scores(scorer: Scorer, rows: pa.Table) -> Floats:
 
 
 def _classifiers(
-    parts: Parts, use_case: UseCase, preprocessor: Any, *, seed: int
+    parts: Parts,
+    use_case: UseCase,
+    preprocessor: Any,
+    *,
+    seed: int,
+    pools: Pools | None,
 ) -> list[_Contender]:
     """Fit the candidates that learn from labels."""
     features = dict(use_case.features)
@@ -297,7 +313,8 @@ def _classifiers(
 
     learning = [one for one in use_case.candidates if not _is_unsupervised(one)]
     alone = [candidate for candidate in learning if not is_mean(candidate)]
-    done = side_by_side([partial(fit, one) for one in alone], rows=len(fitting))
+    each_fit = [partial(fit, one) for one in alone]
+    done = side_by_side(each_fit, rows=len(fitting), pools=pools)
     by_name = {one.name: each for one, each in zip(alone, done, strict=True)}
     fits: dict[str, FittedCandidate] = {}
     for candidate in learning:
@@ -356,13 +373,17 @@ def _forest(
     return _Contender(fit=fit, encoder=encoder, later=later)
 
 
-def _measure(trained: Trained, use_case: UseCase, settings: Settings) -> Trained:
+def _measure(
+    trained: Trained, use_case: UseCase, settings: Settings, pools: Pools | None
+) -> Trained:
     """Return the model with its figures on the holdout rows."""
     features: Any = dict(use_case.features)
     holdout, seed = trained.holdout, settings.seed
     if not len(holdout):
         return replace(trained, quality={"users": 0, "conversions": 0})
-    scorer = Scorer.compile(trained.preprocessor, trained.model, features=features)
+    scorer = Scorer.compile(
+        trained.preprocessor, trained.model, features=features, pools=pools
+    )
     score = scores(scorer, holdout.rows)
     if not trained.is_warm:
         unscored = {"users": 0, "conversions": 0}

@@ -22,7 +22,7 @@ from propensity.learning.candidates import (
 from propensity.learning.data import Slice
 from propensity.learning.preprocessor import fitted, transformed
 from propensity.learning.sample import sampled
-from propensity.models.scoring import MeanOfModels
+from propensity.models.scoring import MeanOfModels, Pools
 from propensity.usecases import Candidate, UseCase
 
 
@@ -46,19 +46,25 @@ class Recipe:
     calibrator: Any | None
 
     def models(
-        self, parts: Sequence[Slice], use_case: UseCase, *, preprocessor: Any, seed: int
+        self,
+        parts: Sequence[Slice],
+        use_case: UseCase,
+        *,
+        preprocessor: Any,
+        seed: int,
+        pools: Pools | None,
     ) -> list[tuple[Any, Any]]:
         """
         Return preprocessor and model for each of several parts, fitted on its rows.
 
         Args:
             parts: Rows in time order; few rows are fitted side by side.
-            use_case, preprocessor, seed: As for ``choose``.
+            use_case, preprocessor, seed, pools: As for ``rolling.choose``.
         """
         most = max(map(len, parts))
         if most > PARALLEL_ROWS and len(parts) > 1:
             # So that the encoded rows of one part are in memory, and not of all.
-            given: Any = {"preprocessor": preprocessor, "seed": seed}
+            given: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
             return [self.models([part], use_case, **given)[0] for part in parts]
         features = dict(use_case.features)
         encoders, fits = [], []
@@ -77,7 +83,7 @@ class Recipe:
                 )
                 for member in self.members
             ]
-        fit = iter(side_by_side(fits, rows=most))
+        fit = iter(side_by_side(fits, rows=most, pools=pools))
         return [
             (encoder, self._assembled([next(fit) for _ in self.members]))
             for encoder in encoders

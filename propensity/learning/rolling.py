@@ -45,7 +45,7 @@ from propensity.learning.data import Parts, Slice
 from propensity.learning.preprocessor import fitted, transformed
 from propensity.learning.recipe import Recipe, aged
 from propensity.learning.sample import places, sampled
-from propensity.models.scoring import MeanOfModels, log_odds
+from propensity.models.scoring import MeanOfModels, Pools, log_odds
 from propensity.usecases import Candidate, UseCase
 
 Floats = NDArray[np.float64]
@@ -104,15 +104,29 @@ class _Scored:
     seconds: float = 0.0
 
 
-def choose(parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int) -> Choice:
+def choose(
+    parts: Parts,
+    use_case: UseCase,
+    *,
+    preprocessor: Any,
+    seed: int,
+    pools: Pools | None,
+) -> Choice:
     """
     Judge the candidates on the blocks of ``parts``, and choose a recipe.
+
+    Args:
+        parts, use_case, preprocessor: As for ``fit.train``.
+        seed: Of classifiers, and of a sample.
+        pools: Opens threads, so that few rows are fitted side by side.
 
     Raises:
         SchemaError: The rows or the preprocessor do not fit the use case.
         UseCaseError: A candidate is wrong.
     """
-    forward = _Forward.of(parts, use_case, preprocessor=preprocessor, seed=seed)
+    forward = _Forward.of(
+        parts, use_case, preprocessor=preprocessor, seed=seed, pools=pools
+    )
     judged = forward.judged
     half_life, half_lives = _half_life(forward, use_case.candidates)
     alone = [one for one in use_case.candidates if not is_mean(one)]
@@ -248,13 +262,20 @@ class _Forward:
     judged: Judged
     weeks: float
     seed: int
+    pools: Pools | None
     fits: dict[tuple[str, float | None], list[tuple[Any, Floats, float]]] = field(
         default_factory=dict
     )
 
     @classmethod
     def of(
-        cls, parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int
+        cls,
+        parts: Parts,
+        use_case: UseCase,
+        *,
+        preprocessor: Any,
+        seed: int,
+        pools: Pools | None,
     ) -> _Forward:
         """Encode the rows of the blocks."""
         every = parts.every
@@ -296,6 +317,7 @@ class _Forward:
             ),
             weeks=float((as_of[bounds[-1][0] - 1] - as_of[0]).astype(int)) / 7,
             seed=seed,
+            pools=pools,
         )
 
     def fit(self, wanted: Sequence[tuple[Candidate, float | None]]) -> None:
@@ -310,7 +332,7 @@ class _Forward:
             for candidate, half_life in missing
             for place in range(len(self.bounds))
         ]
-        done = iter(side_by_side(fits, rows=len(self.part)))
+        done = iter(side_by_side(fits, rows=len(self.part), pools=self.pools))
         for candidate, half_life in missing:
             self.fits[candidate.name, half_life] = [next(done) for _ in self.bounds]
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
 from functools import cache, cached_property
 from typing import Any
 
@@ -45,6 +45,8 @@ WHOLE_ROWS = 64
 NEVER = 1e-9
 
 Scored = tuple[pa.RecordBatch, NDArray[np.float64]]
+# Opens a pool of at most so many threads, under a name.
+Pools = Callable[[int, str], Executor]
 
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -137,6 +139,7 @@ class Scorer:
         weights: NDArray[np.float64] | None,
         chunk_rows: int,
         threads: int | None,
+        pools: Pools | None,
     ) -> None:
         if chunk_rows < 1 or (threads is not None and threads < 1):
             raise ValueError(
@@ -148,6 +151,7 @@ class Scorer:
         self._weights = weights
         self._chunk_rows = chunk_rows
         self._threads = joblib.cpu_count() if threads is None else threads
+        self._pools = pools
         self._names = getattr(model, "feature_names_in_", None)
         self._checked: pa.Schema | None = None
 
@@ -160,6 +164,7 @@ class Scorer:
         features: Mapping[str, Kind],
         chunk_rows: int = CHUNK_ROWS,
         threads: int | None = None,
+        pools: Pools | None = None,
     ) -> Scorer:
         """
         Prepare to score with a fitted preprocessor and model.
@@ -170,6 +175,8 @@ class Scorer:
             features: Kind of each feature by name; may name more than were fitted.
             chunk_rows: Rows per chunk.
             threads: Chunks predicted at once; None for one per processor.
+            pools: Opens their threads. Without, chunks are predicted in turn, in the
+                thread of the caller.
 
         Raises:
             SchemaError: Features, preprocessor and model do not fit together.
@@ -191,7 +198,12 @@ class Scorer:
         folded = _fold(model) if encoder.width is not None else None
         weights, model = (None, model) if folded is None else folded
         return cls(
-            encoder, model, weights=weights, chunk_rows=chunk_rows, threads=threads
+            encoder,
+            model,
+            weights=weights,
+            chunk_rows=chunk_rows,
+            threads=threads,
+            pools=pools,
         )
 
     def score(self, batches: Iterable[pa.RecordBatch]) -> Iterator[Scored]:
@@ -200,7 +212,7 @@ class Scorer:
 
         Args:
             batches: Columns in any order; others than features are ignored. At most as
-                many batches as threads are read ahead.
+                many batches as threads are read ahead; none without threads.
 
         Returns:
             The batch, unchanged, and a float64 for each of its rows.
@@ -208,14 +220,12 @@ class Scorer:
         Raises:
             SchemaError: A batch lacks a feature or holds it in another type.
         """
-        if self._weights is not None:
+        if self._weights is not None or self._pools is None:
             for batch in batches:
-                yield batch, self._linear(batch, self._weights)
+                yield batch, self._in_turn(batch)
             return
         predict = self._short or self._predicted  # made before threads need it
-        with ThreadPoolExecutor(
-            self._threads, "score", initializer=_forgo_openmp
-        ) as pool:
+        with self._pools(self._threads, "score") as pool:
             begun: deque[tuple[Scored, list[Future[None]]]] = deque()
             running: deque[Future[None]] = deque()
             for batch in batches:
@@ -314,15 +324,17 @@ class Scorer:
         for start in range(0, batch.num_rows, self._chunk_rows):
             yield range(start, min(start + self._chunk_rows, batch.num_rows))
 
-    def _linear(
-        self, batch: pa.RecordBatch, weights: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
+    def _in_turn(self, batch: pa.RecordBatch) -> NDArray[np.float64]:
         self._check(batch)
         scores = np.empty(batch.num_rows)
         for rows in self._chunks(batch):
-            product = self._encoder.project(_whole(batch, rows), weights)[:, np.newaxis]
-            probability = self._model.predict_proba(product)[: len(rows), 1]
-            scores[rows.start : rows.stop] = probability
+            chunk, out = _whole(batch, rows), scores[rows.start : rows.stop]
+            if self._weights is None:
+                encoded = self._encoder.encode(chunk)
+                _write(self._short or self._predicted, encoded, out)
+            else:
+                product = self._encoder.project(chunk, self._weights)[:, np.newaxis]
+                out[:] = self._model.predict_proba(product)[: len(rows), 1]
         return scores
 
     def _predicted(self, encoded: Any) -> NDArray[np.float64]:
@@ -348,7 +360,9 @@ def _whole(batch: pa.RecordBatch, rows: range) -> pa.RecordBatch:
 
 
 def _write(predict: Shortcut, encoded: Any, out: NDArray[np.float64]) -> None:
-    out[:] = predict(encoded)[: len(out)]
+    """Predict a chunk, with OpenMP kept to this thread."""
+    with _native_threads().limit(limits=1, user_api="openmp"):
+        out[:] = predict(encoded)[: len(out)]
 
 
 def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:
@@ -356,11 +370,6 @@ def _finished(scored: Scored, chunks: Iterable[Future[None]]) -> Scored:
     for chunk in chunks:
         chunk.result()
     return scored
-
-
-def _forgo_openmp() -> None:
-    """Keep OpenMP to this thread, for calls from this thread."""
-    _native_threads().limit(limits=1, user_api="openmp")
 
 
 @cache

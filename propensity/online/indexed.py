@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 
 from propensity.edges.log import log
 from propensity.edges.memory import instance_bytes
@@ -29,6 +29,7 @@ from propensity.registry.prediction_index import (
 )
 from propensity.settings import Settings
 from propensity.waiting.refreshed import Refreshed
+from propensity.waiting.threads import DaemonThreads
 
 # Seconds between looks at a pointer: one request that has no body while it is the same.
 LOOK_S = 10.0
@@ -112,6 +113,7 @@ class Indexes:
         *,
         instead: Source,
         clock: Callable[[], float],
+        threads: DaemonThreads,
     ) -> None:
         """
         Args:
@@ -119,6 +121,7 @@ class Indexes:
             settings: Of the deployment.
             instead: Read where a block of an index cannot be.
             clock: Monotonic, in seconds.
+            threads: Read blocks.
         """
         self._objects = objects
         self._settings = settings
@@ -127,7 +130,7 @@ class Indexes:
         # During a switch there are two.
         available = max(0, instance_bytes() - RESERVED_BYTES) // 2
         self._most_bytes = settings.lookup_index_bytes or available
-        self._threads = ThreadPoolExecutor(CONNECTIONS, "blocks")
+        self._threads = threads.pool(CONNECTIONS, "blocks")
         self._by_use_case: dict[str, Refreshed[Index | Blocks | None]] = {}
 
     def fresh(self, use_case: str) -> Index | None:

@@ -16,7 +16,7 @@ import asyncio
 import functools
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from datetime import date
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING
@@ -44,6 +44,7 @@ from propensity.privacy.published import PublishedList
 from propensity.privacy.suppression import Suppressed, suppressed_now
 from propensity.settings import Settings
 from propensity.waiting.refreshed import Refreshed
+from propensity.waiting.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
@@ -147,7 +148,9 @@ class Lookups:
         self._running = 0
 
     @classmethod
-    def open(cls, settings: Settings, *, clock: Clock = SYSTEM) -> Lookups:
+    def open(
+        cls, settings: Settings, clock: Clock, *, threads: DaemonThreads
+    ) -> Lookups:
         """Open what is needed; BigQuery's client waits for the first read of it."""
 
         @functools.cache
@@ -163,7 +166,13 @@ class Lookups:
         # Deployments from before there was an index may have no bucket here.
         if settings.lookup_source == "index" and settings.bucket:
             objects = Objects.open(settings)
-            indexes = Indexes(objects, settings, instead=table, clock=clock.monotonic)
+            indexes = Indexes(
+                objects,
+                settings,
+                instead=table,
+                clock=clock.monotonic,
+                threads=threads,
+            )
             key = settings.suppression_key
             listed = PublishedList(objects, key, table=listed).read
         return cls(
@@ -173,7 +182,7 @@ class Lookups:
             suppressed=suppression.kept_fresh(
                 listed, settings, function=FUNCTION, clock=clock.monotonic
             ),
-            threads=ThreadPoolExecutor(CONCURRENT_QUERIES, FUNCTION),
+            threads=threads.pool(CONCURRENT_QUERIES, FUNCTION),
             clock=clock,
         )
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 import io
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, date, datetime
 
@@ -34,6 +34,7 @@ from propensity.errors import ArtifactError
 from propensity.registry.objects import instant_of, json_of, object_of
 from propensity.registry.versions import JSON, PARQUET, libraries
 from propensity.tables import USER
+from propensity.waiting.threads import DaemonThreads
 
 FEATURES = "features/"
 MANIFEST = "manifest.json"
@@ -146,6 +147,7 @@ class Writer:
         use_case, as_of, run_id: Of the run.
         scored_at: When the run began.
         features: Columns that are kept beside the user's id.
+        threads: Store parts while the next one is scored.
     """
 
     def __init__(
@@ -157,8 +159,10 @@ class Writer:
         run_id: str,
         scored_at: datetime,
         features: Iterable[str],
+        threads: DaemonThreads,
     ) -> None:
         self._artifacts = artifacts
+        self._threads = threads
         self._use_case = use_case
         self._as_of = as_of
         self._run_id = run_id
@@ -179,7 +183,7 @@ class Writer:
             Conflict, AccessDenied, Unavailable: A part could not be stored.
         """
         waiting: deque[Future[Part]] = deque()
-        with ThreadPoolExecutor(_UPLOADS, "features") as pool:
+        with self._threads.pool(_UPLOADS, "features") as pool:
             for number, part in enumerate(parts):
                 if len(waiting) == _UPLOADS:
                     self._parts.append(waiting.popleft().result())

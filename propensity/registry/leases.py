@@ -17,7 +17,6 @@ from typing import Any
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import Conflict, PropensityError, RunInProgress
 from propensity.registry.objects import instant_of, json_of, object_of
-from propensity.waiting.threads import DaemonThreads
 
 # How often a lease is renewed within the time that it lasts.
 _RENEWALS = 5
@@ -130,7 +129,7 @@ class Leases:
         lease: Lease,
         *,
         clock: Callable[[], datetime],
-        threads: Executor | None = None,
+        threads: Executor,
     ) -> Iterator[None]:
         """
         Renew a lease while a block runs, so often that a few renewals may fail.
@@ -141,7 +140,7 @@ class Leases:
         Args:
             lease: From ``begin``.
             clock: Returns the time, in UTC.
-            threads: For renewals; None for a daemon thread.
+            threads: For renewals, which last as long as the block.
         """
         stopped = threading.Event()
 
@@ -155,7 +154,7 @@ class Leases:
                 except PropensityError:
                     continue
 
-        renewing = (threads or DaemonThreads("lease")).submit(renew)
+        renewing = threads.submit(renew)
         try:
             yield
         finally:

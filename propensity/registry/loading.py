@@ -18,7 +18,7 @@ from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
-    from propensity.models.scoring import Scorer
+    from propensity.models.scoring import Pools, Scorer
     from propensity.registry.versions import Registry
     from propensity.usecases import UseCase
 
@@ -78,6 +78,7 @@ def loaded(
     *,
     chosen: Mapping[str, Any] | None = None,
     is_measured: bool = False,
+    pools: Pools | None = None,
 ) -> Serving:
     """
     Load a version and verify its bytes by its training record.
@@ -90,6 +91,7 @@ def loaded(
             features would mean something else. None to skip this check.
         is_measured: Whether to load the model behind the version's figures, which has
             not learned from its holdout rows, and not the one that serves.
+        pools: As for ``Scorer.compile``.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -111,11 +113,15 @@ def loaded(
             f"{', '.join(sorted({name for name, _ in changed})) or 'another order'}. "
             "Train again"
         )
-    return loaded_as_trained(registry, metadata, is_measured=is_measured)
+    return loaded_as_trained(registry, metadata, is_measured=is_measured, pools=pools)
 
 
 def loaded_as_trained(
-    registry: Registry, metadata: Mapping[str, Any], *, is_measured: bool = False
+    registry: Registry,
+    metadata: Mapping[str, Any],
+    *,
+    is_measured: bool = False,
+    pools: Pools | None = None,
 ) -> Serving:
     """
     Load a version that scores features as they were when it was trained.
@@ -125,7 +131,7 @@ def loaded_as_trained(
     Args:
         registry: Of the use case.
         metadata: The training record.
-        is_measured: As for ``loaded``.
+        is_measured, pools: As for ``loaded``.
 
     Raises:
         ArtifactError: Its bytes are not those of the record.
@@ -139,7 +145,10 @@ def loaded_as_trained(
     return Serving(
         version=metadata["model_version"],
         scorer=Scorer.compile(
-            preprocessor, model, features=json.loads(metadata["features"])
+            preprocessor,
+            model,
+            features=json.loads(metadata["features"]),
+            pools=pools,
         ),
         metadata=metadata,
         is_anomaly=is_anomaly,

@@ -87,6 +87,7 @@ def _loaded(
         metadata,
         chosen=run.use_case.chosen(run.settings),
         is_measured=is_measured,
+        pools=run.threads.pool,
     )
 
 

@@ -28,6 +28,8 @@ from propensity.runs.watermark import (
 from propensity.statements import statement
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from propensity.edges.artifacts import Artifacts
     from propensity.edges.warehouse import Warehouse
     from propensity.runs.run import Run
@@ -143,6 +145,7 @@ def compact(run: Run) -> dict[str, Any]:
         began_at=run.began_at,
         minutes=run.settings.lease_minutes,
         clock=run.now,
+        threads=run.threads,
     ) as lease:
         return _Compaction(run, lease).run_steps()
 
@@ -155,6 +158,7 @@ def alone(
     began_at: datetime,
     minutes: int,
     clock: Callable[[], datetime],
+    threads: Executor,
 ) -> Iterator[Lease]:
     """
     Hold the lease that all compactions share.
@@ -169,6 +173,7 @@ def alone(
         began_at: When it began.
         minutes: How long a run that died keeps others out.
         clock: Returns the time in UTC.
+        threads: For the renewals of the lease.
     """
     lease = registry.begin(
         "compact",
@@ -180,7 +185,7 @@ def alone(
     )
     assert isinstance(lease, Lease)  # ``again``: never Finished
     try:
-        with registry.kept(lease, clock=clock):
+        with registry.kept(lease, clock=clock, threads=threads):
             yield lease
     finally:
         # An error of the block matters more than this one; the lease expires anyway.

@@ -104,6 +104,7 @@ def stage(
             run_id=run.run_id,
             scored_at=run.began_at,
             features=run.use_case.features,
+            threads=run.threads,
         )
         parts = kept.keeping(parts)
     users, mass = 0, 0.0

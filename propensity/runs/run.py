@@ -39,6 +39,7 @@ from propensity.registry.leases import Finished, Lease
 from propensity.registry.versions import Registry
 from propensity.runs.request import parse, without_rest
 from propensity.settings import Settings, project_here
+from propensity.waiting.threads import THREADS, DaemonThreads
 
 if TYPE_CHECKING:
     from propensity.timeframe import Timeframe
@@ -84,6 +85,7 @@ class Run:
     full: bool = False
     log_fields: dict[str, Any] = field(default_factory=dict)
     clock: Clock = SYSTEM
+    threads: DaemonThreads = THREADS
 
     @property
     def timeframe(self) -> Timeframe:
@@ -144,6 +146,7 @@ def run(
     kind: str,
     once: bool,
     clock: Clock,
+    threads: DaemonThreads = THREADS,
     scope: str | None = None,
     can_be_full: bool = False,
 ) -> Callable[[Callable[[Run], Answer]], Callable[[flask.Request], flask.Response]]:
@@ -157,6 +160,7 @@ def run(
         once: Whether a finished run is answered from its lease, unless forced. If
             false it runs again, and must have the same result.
         clock: The time for the run.
+        threads: Its threads.
         scope: Folder of its lease, for a run about all use cases; None for the use
             case's.
         can_be_full: Whether a request may have ``full``.
@@ -177,6 +181,7 @@ def run(
                     kind=kind,
                     once=once,
                     clock=clock,
+                    threads=threads,
                     scope=scope,
                     can_be_full=can_be_full,
                 )
@@ -209,6 +214,7 @@ def _do(
     kind: str,
     once: bool,
     clock: Clock,
+    threads: DaemonThreads,
     scope: str | None,
     can_be_full: bool,
 ) -> Answer:
@@ -233,6 +239,7 @@ def _do(
         began_at=now,
         warehouse=clients.warehouse.for_run(),
         clock=clock,
+        threads=threads,
         registry=Registry(clients.artifacts, scope or use_case.name),
     )
     lease = current.registry.begin(
@@ -249,7 +256,7 @@ def _do(
         return {**lease.answer, "repeated": True}
     current.lease = lease
     try:
-        with current.registry.kept(lease, clock=current.now):
+        with current.registry.kept(lease, clock=current.now, threads=threads):
             result = body(current)
         answer = plain(
             {

@@ -7,14 +7,14 @@ equal to the model. A version without one is scored by the function.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from propensity.edges.log import log
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.graphs import sql
 from propensity.privacy import suppression
-from propensity.runs import predict
+from propensity.runs import predict, user_days
 from propensity.runs.export import check_consent
 from propensity.settings import BIGQUERY, FUNCTION
 from propensity.statements import statement
@@ -85,22 +85,26 @@ def _in_bigquery(run: Run, model: Serving, log_odds_shift: float | None) -> Stag
     """
     check_consent(run)
     name = _imported(run, model)
-    window = run.use_case.window(run.settings, [run.as_of])
-    flags = _flags(run, window)
+    source, window = user_days.source(run)
+    rows = run.use_case.statement(source)
+    flags = _flags(run, rows, window)
     shift = {
         "is_shifted": bool(log_odds_shift),
         "log_odds_shift": log_odds_shift or 0.0,
     }
     run.warehouse.execute(
         sql.scoring_statement(
-            run.use_case.statement("score_by_model"),
+            statement("score_by_model"),
             model=name,
             features=_features(run),
             flags=flags,
+            rows=rows,
         ),
         {**window, **run.staging_key, **shift},
     )
-    _unstage_suppressed(run)
+    suppressed = _unstage_suppressed(run)
+    if source == user_days.INCREMENTAL:
+        user_days.forget(run, suppressed)
     [row] = run.warehouse.rows(statement("staged_scores"), run.staging_key)
     if not row["users"]:
         raise NotEnoughData(predict.no_users(run))
@@ -143,14 +147,14 @@ def _features(run: Run) -> dict[str, Kind]:
     }
 
 
-def _flags(run: Run, window: dict[str, object]) -> frozenset[str]:
+def _flags(run: Run, rows: str, window: Mapping[str, Any]) -> frozenset[str]:
     """
     Return the features that are truth values, by a dry run, which bills nothing.
 
     Raises:
         SchemaError: A feature is missing, or has a type of another kind.
     """
-    types = run.warehouse.column_types(run.use_case.statement("features"), window)
+    types = run.warehouse.column_types(rows, window)
     for name, kind in run.use_case.features.items():
         expected = {"STRING"} if kind == "category" else _NUMBERS
         if types.get(name) not in expected:
@@ -162,16 +166,16 @@ def _flags(run: Run, window: dict[str, object]) -> frozenset[str]:
     return frozenset(name for name, kind in types.items() if kind in sql.FLAG_TYPES)
 
 
-def _unstage_suppressed(run: Run) -> None:
+def _unstage_suppressed(run: Run) -> list[str]:
     """
-    Delete the staged scores of suppressed users, if there are such users at all.
+    Delete the staged scores of suppressed users, if there are any; return the users.
 
     BigQuery cannot know them: the list has keyed hashes, and the key stays here.
     """
     suppressed = suppression.read(run.warehouse)
-    if not suppressed:
-        return
     waiting: list[str] = []
+    if not suppressed:
+        return waiting
     for batch in run.warehouse.batches(statement("staged_users"), run.staging_key):
         waiting += suppressed.those_of(batch["user_id"].to_pylist(), run.use_case.name)
     for start in range(0, len(waiting), _REMOVED_AT_ONCE):
@@ -179,3 +183,4 @@ def _unstage_suppressed(run: Run) -> None:
         run.warehouse.execute(
             statement("unstage_users"), {**run.staging_key, "user_ids": users}
         )
+    return waiting

@@ -66,6 +66,7 @@ def train(run: Run, rows: pa.Table) -> Trained:
         run.use_case,
         preprocessor=uploaded_preprocessor(run),
         settings=run.settings,
+        pools=run.threads.pool,
     )
 
 

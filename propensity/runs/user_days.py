@@ -10,7 +10,7 @@ for the bytes of ten days in the place of sixty.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
@@ -76,17 +76,23 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
     """
     check_consent(run)
     suppressed = suppression.read(run.warehouse)
-    name, parameters = _summed_up(run)
+    name, parameters = source(run)
     found: set[str] = set()
     for batch in run.warehouse.batches(run.use_case.statement(name), parameters):
         yield suppressed.without(batch, run.use_case.name, found=found)
-    if found and name == INCREMENTAL:
+    if name == INCREMENTAL:
+        forget(run, found)
+
+
+def forget(run: Run, user_ids: Collection[str]) -> None:
+    """Remove suppressed users from the sums of the run's days."""
+    if user_ids:
         run.warehouse.execute(
             statement("forget_user_days"),
             {
                 "use_case": run.use_case.name,
-                "first_shard": parameters["first_shard"],
-                "user_ids": sorted(found),
+                "first_shard": _shards(run)[0],
+                "user_ids": sorted(user_ids),
             },
         )
 
@@ -97,8 +103,12 @@ def answer(run: Run) -> dict[str, int]:
     return {name: run.log_fields[name]} if name in run.log_fields else {}
 
 
-def _summed_up(run: Run) -> tuple[str, Mapping[str, Any]]:
-    """Return the statement that gives the features, with its parameters."""
+def source(run: Run) -> tuple[str, Mapping[str, Any]]:
+    """
+    Return the name of the statement that gives the features, with its parameters.
+
+    Where it is ``INCREMENTAL``, days that have changed are summed up first.
+    """
     window = run.use_case.window(run.settings, [run.as_of])
     if not _are_kept(run):
         return "features", window

@@ -3,7 +3,7 @@
 --   newest one.
 -- Source: inference_log, ma_model_evaluation.
 SELECT
-  scored.week
+  begun.week
 FROM
   (
     SELECT DISTINCT
@@ -15,21 +15,5 @@ FROM
       AND scored_on >= DATE_SUB(@since, INTERVAL 1 DAY)
       AND event_date BETWEEN @since AND @until
       AND COALESCE(source, 'stream') != 'loaded'
-  ) AS scored
-LEFT JOIN
-  (
-    SELECT DISTINCT
-      week
-    FROM
-      ma_model_evaluation
-    WHERE
-      use_case = @use_case
-      AND week BETWEEN @since AND @until
-      AND status = 'final'
-      AND model_version >= 0
-  ) AS settled
-  ON settled.week = scored.week
-WHERE
-  settled.week IS NULL
-ORDER BY
-  week
+  ) AS begun
+-- include: without_final_figures.sql

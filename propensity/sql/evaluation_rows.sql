@@ -8,16 +8,8 @@ WITH
   converters AS (
 -- include: labels.sql
   ),
-  scored AS (
-    SELECT
-      user_id,
-      probability
-    FROM
-      ma_predictions_history
-    WHERE
-      use_case = @use_case
-      AND as_of = @prediction_as_of
-  ),
+-- include: published_probabilities.sql
+  ,
   joined AS (
     SELECT
       IF(

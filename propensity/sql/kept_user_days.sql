@@ -2,21 +2,7 @@
 -- Parameters: @use_case STRING; @first_shard and @last_shard DATE, days of the export.
 -- Source: export_user_days.
 SELECT
-  user_id,
-  day,
-  last_event,
-  first_event,
-  first_touch,
-  n_events,
-  session_number,
-  engagement_ms,
-  n_page_views,
-  n_view_items,
-  n_add_to_carts,
-  n_begin_checkouts,
-  sessions,
-  visit,
-  charges
+-- include: user_day_columns.sql
 FROM
   export_user_days
 WHERE

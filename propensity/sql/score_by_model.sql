@@ -1,8 +1,8 @@
 -- Score every user of the lookback into the staging table, where the data are.
--- Parameters: those of features.sql; @run_id STRING and @staged_on DATE, of the rows;
+-- Parameters: those of the features; @run_id STRING and @staged_on DATE, of the rows;
 --   @is_shifted BOOL and @log_odds_shift FLOAT64, the season's shift, if there is one.
--- Source: features.sql of the use case. Placeholders: `model`, the name of an imported
--- graph; `inputs`, its inputs. A shift leaves 0 and 1 as they are.
+-- Placeholders: `model`, the name of an imported graph; `inputs`, its inputs;
+--   `features`, the statement that gives the features. A shift leaves 0 and 1 as they are.
 INSERT INTO
   ma_predictions_staging
   (
@@ -29,7 +29,7 @@ FROM
         CAST(user_id AS STRING) AS user_id
       FROM
         (
--- include: features.sql
+          `features`
         )
     )
   )

@@ -28,17 +28,4 @@ WITH
       use_case,
       user_id
   )
-SELECT
-  use_case,
-  user_id,
--- include: event_statistics.sql
-  ,
-  registration.registration_time,
-  registration.age,
-  registration.city,
-  registration.country,
-  registration.affiliate_url,
-  registration.campaign,
-  registration.socioeconomic_idx
-FROM
-  totals
+-- include: features_of_totals.sql

@@ -33,21 +33,7 @@ USING
       (
         SELECT
           PARSE_DATE('%Y%m%d', table_suffix) AS shard,
-          user_id,
-          day,
-          last_event,
-          first_event,
-          first_touch,
-          n_events,
-          session_number,
-          engagement_ms,
-          n_page_views,
-          n_view_items,
-          n_add_to_carts,
-          n_begin_checkouts,
-          sessions,
-          visit,
-          charges
+-- include: user_day_columns.sql
         FROM
           (
 -- include: export_user_days.sql
@@ -77,21 +63,8 @@ WHEN NOT MATCHED THEN
   INSERT (
     use_case,
     shard,
-    user_id,
-    day,
-    last_event,
-    first_event,
-    first_touch,
-    n_events,
-    session_number,
-    engagement_ms,
-    n_page_views,
-    n_view_items,
-    n_add_to_carts,
-    n_begin_checkouts,
-    sessions,
-    visit,
-    charges,
+-- include: user_day_columns.sql
+    ,
     source,
     definition,
     summed_at

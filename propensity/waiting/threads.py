@@ -1,12 +1,14 @@
 """
-Daemon threads, for work that goes on behind the answers.
+Threads, for work that goes on behind the answers or beside a run.
+
+The only module that starts some. An entry point hands ``THREADS`` down.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from concurrent.futures import Executor, Future
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import ParamSpec, TypeVar
 
 Parameters = ParamSpec("Parameters")
@@ -50,3 +52,16 @@ class DaemonThreads(Executor):
 
         threading.Thread(target=work, name=self._name, daemon=True).start()
         return future
+
+    def pool(self, most: int, name: str) -> Executor:
+        """
+        Open a pool, for short tasks whose number has a bound.
+
+        Args:
+            most: Tasks that run at once.
+            name: Of its threads.
+        """
+        return ThreadPoolExecutor(most, name)
+
+
+THREADS = DaemonThreads()

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ import requests
 from deploy import configuration, functions
 from local.generators.games.games import DEFAULT_END, Games
 from local.generators.games.messages import encode
+from local.stack.state import ROOT
 from propensity import tables, usecases
 from propensity.edges.columns import record
 from propensity.learning.preprocessor import default_preprocessor
@@ -399,6 +401,19 @@ class TestRights:
 
         assert not [name for name in asked if name.endswith("tables.create")]
         assert asked["bigquery.tables.update"] == 1
+
+    def test_are_as_many_as_the_page_says(self, recorded):
+        """docs/security.md has their number, and how many calls need them, about: some
+        are repeated until something has happened."""
+        needed = sum(map(len, recorded.needed.values()))
+        calls = sum(map(len, recorded.calls.values()))
+        page = (ROOT / "docs" / "security.md").read_text("utf-8")
+        [(about, single)] = re.findall(
+            r"some (\d+) calls, which need (\d+) permissions", page
+        )
+
+        assert int(single) == needed
+        assert int(about) == pytest.approx(calls, rel=0.1)
 
 
 class TestCost:

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -31,6 +32,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from deploy import stage
+from local import venvs
+from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from offline import load_model
 from propensity import usecases
 from propensity.edges.columns import record
@@ -681,6 +685,42 @@ class TestLog:
         )
         assert counted["n"] >= answered
         assert counted["of_all"] >= 2 * answered
+
+
+# Starts 02-GetProba as the framework does, and says what it has imported by then.
+STARTED = """
+import json, sys
+from functions_framework import aio
+aio.create_asgi_app(sys.argv[1], "main.py", "http")
+heavy = ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn"]
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+class TestStart:
+    @pytest.mark.parametrize(
+        ("target", "imported"),
+        [
+            ("score", ["google.cloud.bigquery", "pandas", "pyarrow", "sklearn"]),
+            ("get_proba", []),
+        ],
+    )
+    def test_imports_before_the_instance_listens(self, target, imported, tmp_path):
+        """No request for a score waits for imports; a lookup's instance has none of
+        them, even where they are installed."""
+        [one] = [one for one in FUNCTIONS if one.target == "score"]
+        folder = ROOT / one.folder
+        python = venvs.python_of(folder / one.requirements, folder=LOCAL / "venvs")
+        done = subprocess.run(
+            [str(python), "-c", STARTED, target],
+            cwd=stage.stage(folder, tmp_path / "staged"),
+            env={"PATH": os.environ["PATH"]},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+        assert json.loads(done.stdout) == imported
 
 
 class TestVersions:

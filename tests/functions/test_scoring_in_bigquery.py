@@ -24,13 +24,17 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.graphs import sql
 from propensity.learning import season
+from propensity.statements import statement
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.test_predictions import state
+from tests.functions.test_reproduce import reproduced
 from tests.functions.test_suppression import KEY, suppress
 from tests.propensity.registry.test_versions import overwrite
 
 USE_CASE = usecases.load("ga4_purchase")
 IN_BIGQUERY = {"PROPENSITY_SCORE_WITH": "bigquery"}
+# Days of so long ago have sums only where these never expire.
+OF_SUMS = {**IN_BIGQUERY, "PROPENSITY_RETENTION_DAYS": "export_user_days=0"}
 PAGE = ROOT / "docs" / "bigquery.md"
 
 
@@ -87,10 +91,11 @@ class TestScores:
         place, _, by_bigquery = both
         key = {"run_id": "shifted", "staged_on": TRAINED}
         text = sql.scoring_statement(
-            USE_CASE.statement("score_by_model"),
+            statement("score_by_model"),
             model=model_of(place),
             features=USE_CASE.features,
             flags=frozenset(),
+            rows=USE_CASE.statement("features"),
         )
         shift = {"is_shifted": True, "log_odds_shift": -0.7}
         place.warehouse.execute(
@@ -110,12 +115,30 @@ class TestScores:
 
     def test_without_suppressed_users(self, both, new_place, enthrone):
         """BigQuery cannot know them: they are taken out before the publication."""
-        place = enthrone(new_place(**IN_BIGQUERY, PROPENSITY_SUPPRESSION_KEY=KEY))
+        place = enthrone(new_place(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY))
         suppress(place, "user.003")
         answer = place.run("predictions", TRAINED)
 
+        kept = place.rows("SELECT DISTINCT user_id FROM export_user_days")
+
         assert answer["users"] == 159
         assert "user.003" not in scores(place)
+        assert len(kept) > 150
+        assert "user.003" not in {row["user_id"] for row in kept}
+
+    def test_are_of_sums_of_days(self, both, new_place, enthrone):
+        """The statement reads the sums that are kept, and days that have changed: a
+        user without sums is not scored, until a full run sums up every day."""
+        place = enthrone(new_place(**OF_SUMS))
+        first = place.run("predictions", TRAINED)
+        place.warehouse.execute("DELETE FROM export_user_days WHERE user_id='user.004'")
+        second = place.run("predictions", TRAINED)
+        full = place.run("predictions", TRAINED, full=True)
+
+        assert first["export_days_read"] == full["export_days_read"] > 0
+        assert second["export_days_read"] < first["export_days_read"]
+        assert [one["users"] for one in (first, second, full)] == [160, 159, 160]
+        assert scores(place) == both[2]
 
     def test_keep_no_features(self, both):
         """They never leave BigQuery: rows have no place in a kept set."""
@@ -126,6 +149,8 @@ class TestScores:
         )
 
         assert {row["feature_row"] for row in rows} == {None}
+        with pytest.raises(RequestError, match="SCORE_WITH=bigquery"):
+            reproduced(place, "user.004", as_of=TRAINED)
 
 
 class TestGuards:

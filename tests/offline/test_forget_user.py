@@ -31,6 +31,7 @@ from propensity.registry.versions import Registry
 from propensity.runs import compact
 from propensity.schema import Table
 from propensity.tables import TABLES
+from propensity.waiting.threads import DaemonThreads
 from tests import shop
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_site
@@ -329,6 +330,7 @@ class TestBucket:
                 run_id="r",
                 scored_at=NOW,
                 features=["bets"],
+                threads=DaemonThreads(),
             )
             list(writer.keeping([users]))
             [parts[name]] = writer.finish(model_version=0).parts
@@ -371,6 +373,7 @@ class TestBucket:
             run_id="r",
             scored_at=NOW,
             features=["bets"],
+            threads=DaemonThreads(),
         )
         list(writer.keeping([users]))
         writer.finish(model_version=0)
@@ -438,6 +441,7 @@ class TestCommand:
                 began_at=datetime.now(UTC),
                 minutes=5,
                 clock=lambda: datetime.now(UTC),
+                threads=DaemonThreads(),
             ),
             pytest.raises(RunInProgress),
         ):

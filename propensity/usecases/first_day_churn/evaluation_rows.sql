@@ -20,16 +20,8 @@ WITH
       ) AS k
       ON k.user_id = f.user_id
   ),
-  scored AS (
-    SELECT
-      user_id,
-      probability
-    FROM
-      ma_predictions_history
-    WHERE
-      use_case = @use_case
-      AND as_of = @prediction_as_of
-  ),
+-- include: published_probabilities.sql
+  ,
   joined AS (
     SELECT
       IF(

@@ -11,6 +11,7 @@ from sqlglot import exp
 from local.stack.state import ROOT
 from propensity import usecases
 from propensity.graphs import sql
+from propensity.statements import statement
 
 FEATURES = {"visits": "number", "is_new": "number", "country": "category"}
 
@@ -42,10 +43,11 @@ class TestScoring:
         use_case = usecases.load(name)
         [found] = sqlglot.parse(
             sql.scoring_statement(
-                use_case.statement("score_by_model"),
+                statement("score_by_model"),
                 model="m",
                 features=use_case.features,
                 flags=frozenset(),
+                rows=use_case.statement("features"),
             ),
             dialect="bigquery",
         )

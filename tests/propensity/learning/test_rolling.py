@@ -214,7 +214,7 @@ class TestMeans:
         )
         known = data.slice_of(rows, sorted(set(rows["as_of"].to_pylist())))
         [(encoder, model)] = recipe.models(
-            [known], SHOP, preprocessor=default_preprocessor(SHOP), seed=1
+            [known], SHOP, preprocessor=default_preprocessor(SHOP), seed=1, pools=None
         )
         encoded = transformed(encoder, known.rows, FEATURES)
         each = [one.predict_proba(encoded)[:, 1] for one in model.members]

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from propensity.learning import candidates, data, sample
 from propensity.learning.candidates import side_by_side
 from propensity.settings import Settings
+from propensity.waiting.threads import THREADS
 from tests.propensity.learning.test_fit import (
     BOOSTED,
     FOREST,
@@ -102,13 +103,15 @@ class TestSideBySide:
         """Few rows beside each other, many one after another: the same results."""
         fits = [lambda number=number: number * number for number in range(20)]
 
-        assert side_by_side(fits, rows=rows) == [number**2 for number in range(20)]
-        assert side_by_side([], rows=rows) == []
+        for pools in (THREADS.pool, None):
+            found = side_by_side(fits, rows=rows, pools=pools)
+            assert found == [number**2 for number in range(20)]
+            assert side_by_side([], rows=rows, pools=pools) == []
 
     def test_models_do_not_depend_on_it(self, monkeypatch):
         """Fitted alone on all processors, every model and figure has the same bits."""
         rows = snapshots(6, 120)
-        beside = train(rows, candidates=ALL)
+        beside = train(rows, candidates=ALL, pools=THREADS.pool)
         monkeypatch.setattr(candidates, "PARALLEL_ROWS", 0)
         alone = train(rows, candidates=ALL)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import re
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import pairwise
 
@@ -107,6 +108,7 @@ def columns(numbers, categories, **options):
 
 
 def score(batches, preprocessor, model, **options):
+    options = {"pools": ThreadPoolExecutor, **options}
     return Scorer.compile(preprocessor, model, **options).score(batches)
 
 
@@ -307,6 +309,20 @@ class TestScore:
 
         assert [batch for batch, _ in pairs] == batches
         assert [len(scores) for _, scores in pairs] == [3, 0, 5, 1, 0]
+
+    def test_is_the_same_without_threads(self):
+        """Chunk by chunk in the caller's own thread: bit for bit, and no read ahead."""
+        fitted = fit(columns("passthrough", ordinal()), boosted())
+        batches = [users(150, seed=3), users(70, seed=4)]
+        threaded = scored(batches, *fitted, chunk_rows=64)
+
+        pulled = iter(batches)
+        in_turn = score(pulled, *fitted, features=FEATURES, pools=None, chunk_rows=64)
+        first = next(in_turn)
+
+        assert next(pulled) is batches[1]
+        assert (first[1] == threaded[:150]).all()
+        assert (scored(batches, *fitted, pools=None, chunk_rows=64) == threaded).all()
 
     def test_yields_nothing_for_no_batches(self):
         """No batches, no scores, no error."""

@@ -36,6 +36,7 @@ from propensity.registry.prediction_index import (
     pointer_name,
 )
 from propensity.settings import Settings
+from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
 from tests.propensity.index.test_index import DAY, IDS, ROWS, batch, built, many
 from tests.proxy import Proxy
@@ -108,7 +109,11 @@ def lookups_of(table: Table, *, clock=None, with_index: bool = True, **changed):
     settings = Settings(**{**vars(settings), **values})
     clock = clock or ManualClock()
     indexes = Indexes(
-        Objects.open(settings), settings, instead=table, clock=clock.monotonic
+        Objects.open(settings),
+        settings,
+        instead=table,
+        clock=clock.monotonic,
+        threads=DaemonThreads(),
     )
     return Lookups(
         table,

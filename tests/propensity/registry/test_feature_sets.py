@@ -22,6 +22,7 @@ from propensity.errors import ArtifactError, PropensityError
 from propensity.registry import feature_sets
 from propensity.registry.feature_sets import Manifest, Writer, in_parts
 from propensity.settings import Settings
+from propensity.waiting.threads import DaemonThreads
 
 AS_OF = date(2026, 3, 1)
 NOW = datetime(2026, 3, 2, 17, 0, 3, 123456, tzinfo=UTC)
@@ -77,6 +78,7 @@ def store(
         run_id="r",
         scored_at=at,
         features=FEATURES,
+        threads=DaemonThreads(),
     )
     for _ in writer.keeping(in_parts([batch], rows=part_rows)):
         pass

@@ -40,6 +40,7 @@ from propensity.registry.champion import ANYTHING, EARLIER, LARGEST_EPOCH, Champ
 from propensity.registry.leases import Finished, Lease
 from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
+from propensity.waiting.threads import DaemonThreads
 
 NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
 AS_OF = date(2026, 3, 2)
@@ -702,7 +703,9 @@ class TestLeases:
         begun = registry.begin(
             "train", AS_OF, run_id="one", now=now, duration=short, again=False
         )
-        with registry.kept(begun, clock=partial(datetime.now, UTC)):
+        with registry.kept(
+            begun, clock=partial(datetime.now, UTC), threads=DaemonThreads()
+        ):
             time.sleep(1.5)
             with pytest.raises(RunInProgress):
                 self.begin(registry, "two", now=datetime.now(UTC))

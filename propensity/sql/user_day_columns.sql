@@ -1,0 +1,16 @@
+-- Part of a list: the columns of the sums of a user's day.
+user_id,
+day,
+last_event,
+first_event,
+first_touch,
+n_events,
+session_number,
+engagement_ms,
+n_page_views,
+n_view_items,
+n_add_to_carts,
+n_begin_checkouts,
+sessions,
+visit,
+charges
