@@ -67,7 +67,7 @@ MOST_BYTES = 8 * 2**30
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
-    parser.add_argument("--rows", type=int, default=30_000, help="default: 30000")
+    parser.add_argument("--rows", type=int, default=30_000, help="30000; 0: none")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory", type=int, nargs="*", default=[MEMORY_ROWS])
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
@@ -77,7 +77,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.peak_of is not None:
         print(json.dumps(peak(use_case, options.peak_of)))
         return 0
-    lines = list(speed(use_case, options.rows, repeats=options.repeats))
+    lines: list[Line] = []
+    if options.rows:
+        lines += speed(use_case, options.rows, repeats=options.repeats)
     for rows in filter(None, options.memory):
         lines += memory(use_case, rows)
     return finish(lines)

@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import json
 
-from propensity.errors import NotEnoughData, SchemaError
+from propensity.errors import NotEnoughData
+from propensity.learning.event_features import parsed
 from propensity.learning.sufficient import check_enough, suffices
 from propensity.settings import Settings
 from propensity.timeframe import (
@@ -30,16 +29,13 @@ from propensity.timeframe import (
     rolling_blocks,
     temporal_split,
 )
-from propensity.usecases import NUMBER, UseCase
+from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
 STATES = ("known", "unknown", "pending")
 
 # Share of the labelled rows to hold out: the first that has enough frauds, or the last.
 _HOLDOUT_SHARES = (0.2, 0.25, 0.3)
-
-# Rows whose features are read from JSON at a time.
-_PARSED_ROWS = 100_000
 
 # Share of the labelled rows before them to choose on.
 _CHOOSING_SHARE = 0.25
@@ -253,42 +249,10 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
     order = [("event_time", "ascending"), ("event_id", "ascending")]
     joined = joined.sort_by(order)
     rows = joined.drop_columns(["features"])
-    features = _parse(joined["features"], use_case.features)
+    features = parsed(joined["features"], use_case.features)
     for name in use_case.features:
         rows = rows.append_column(name, features[name])
     return rows
-
-
-def _parse(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
-    """Read JSON objects into a column for each feature."""
-    schema = pa.schema(
-        [
-            (name, pa.float64() if kind == NUMBER else pa.string())
-            for name, kind in features.items()
-        ]
-    )
-    options = json.ParseOptions(
-        explicit_schema=schema, unexpected_field_behavior="ignore"
-    )
-    parts = []
-    # Piece by piece: a text takes five times the memory of its numbers.
-    for first in range(0, len(texts), _PARSED_ROWS):
-        piece = pc.fill_null(texts.slice(first, _PARSED_ROWS), "{}")
-        lines = pc.replace_substring(piece, "\n", " ").to_pylist()
-        try:
-            read = json.read_json(
-                BytesIO("\n".join(lines).encode()), parse_options=options
-            )
-        except pa.ArrowInvalid as error:
-            raise SchemaError(f"inference_log holds other features: {error}") from error
-        parts.append(read)
-    parsed = pa.concat_tables(parts)
-    if len(parsed) != len(texts):
-        raise SchemaError(
-            f"inference_log holds {len(texts) - len(parsed)} rows of features that are "
-            "no JSON object"
-        )
-    return parsed
 
 
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
