@@ -97,9 +97,9 @@ def test_the_page_says_what_the_figures_depend_on():
 
 def test_runs_benchmarks_in_processes_of_their_own(tmp_path, monkeypatch):
     """One table of all, 1 if one misses; one that breaks is told, and stops no other.
-    Python stands in for three benchmarks."""
+    Python stands in for four benchmarks."""
     monkeypatch.setattr(runner, "ROOT", tmp_path)
-    monkeypatch.setattr(runner, "NAMES", ("good", "broken", "poor"))
+    monkeypatch.setattr(runner, "NAMES", ("good", "broken", "poor", "silent"))
     folder = tmp_path / "benchmarks"
     folder.mkdir()
     source = (runner.Path(report.__file__)).read_text()
@@ -108,6 +108,7 @@ def test_runs_benchmarks_in_processes_of_their_own(tmp_path, monkeypatch):
     (folder / "good.py").write_text(told.format("what='a', ours=[1], most=1"))
     (folder / "poor.py").write_text(told.format("what='b', ours=[2], most=1"))
     (folder / "broken.py").write_text("raise SystemExit(7)")
+    (folder / "silent.py").write_text("raise SystemExit(0)")
     out = tmp_path / "made" / "table.md"
 
     assert runner.main(["--out", str(out)]) == 1
@@ -115,6 +116,7 @@ def test_runs_benchmarks_in_processes_of_their_own(tmp_path, monkeypatch):
     assert "| good | a | 1 |" in page
     assert "| poor | b | 2 |" in page
     assert "**missed**" in page
+    assert "| silent | the targets of the table that it prints" in page
     assert "- broken did not end: status 7\n" in page
     assert runner.main(["good", "--out", str(out)]) == 0
     assert "poor" not in out.read_text()
