@@ -30,6 +30,7 @@ import tempfile
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -70,9 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=30_000, help="30000; 0: none")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--memory", type=int, nargs="*", default=[MEMORY_ROWS])
+    parser.add_argument("--candidates", nargs="*", help="of --memory; default: all")
     parser.add_argument("--peak-of", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     use_case = usecases.load("ga4_purchase")
+    if options.candidates:
+        chosen = [one for one in use_case.candidates if one.name in options.candidates]
+        use_case = replace(use_case, candidates=tuple(chosen))
     warnings.simplefilter("ignore", ConvergenceWarning)
     if options.peak_of is not None:
         print(json.dumps(peak(use_case, options.peak_of)))
@@ -117,6 +122,7 @@ def memory(use_case: UseCase, count: int) -> Iterator[Line]:
         maker.start()
         maker.join()
         command = [sys.executable, "-m", "benchmarks.training", "--peak-of", str(file)]
+        command += ["--candidates", *(one.name for one in use_case.candidates)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)
     yield Line(
