@@ -381,7 +381,7 @@ class TestSql:
                 ("graph_number", "graph_flag", "graph_category"), {"`feature`"}
             ),
             "import_model": {"`model`", "`uri`"},
-            "score_by_model": {"`model`", "`inputs`"},
+            "score_by_model": {"`model`", "`inputs`", "`features`"},
             "score_table": {"`model`", "`inputs`", "`source`"},
             "score_table_by_function": {"`function`", "`values`", "`source`"},
             "create_scoring_function": {

@@ -40,6 +40,10 @@ from propensity.errors import (
     RequestError,
     SchemaError,
 )
+
+# Not used here: versions are loaded with it, and its import takes seconds, which no
+# request is to wait for.
+from propensity.models import scoring  # noqa: F401
 from propensity.online import score_answers as answers
 from propensity.online.batches import MicroBatches
 from propensity.online.inference_queue import InferenceQueue
