@@ -16,7 +16,7 @@ FUNCTION_STAMP := .local/venvs/.set-up$(subst /,-,$(VENV))
 WORKERS ?= 3
 IF_SET_UP := [ -e $(STAMP) ] || { echo "Nothing is up."; exit 0; };
 # As they are, whatever is in them: recipes read them as shell variables.
-export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS STATE PUBSUB ONLY
+export DATA CARDS USER_COLUMN LABEL_EVENT WEEKS STATE PUBSUB ONLY OUT
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,10 +66,8 @@ check: $(STAMP) ## formatting, lint and types
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 
-bench: setup ## run the benchmarks, one after another; each says whether it met its targets
-	@failed=; for name in scoring predictions lookup index training quality stream ingest features half_space_trees online; do \
-	  echo "== python -m benchmarks.$$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
-	done; [ -z "$$failed" ] || { echo "missed targets:$$failed"; exit 1; }
+bench: setup ## run the benchmarks, all or ONLY="NAME …", and write one table, OUT=.local/bench.md
+	@$(BIN)/python -m benchmarks $${ONLY:-} --out "$${OUT:-.local/bench.md}"
 
 clean: ## stop what is up, and remove all local state
 	@[ ! -e $(STAMP) ] || $(BIN)/python -m propensity down

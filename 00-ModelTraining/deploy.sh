@@ -8,8 +8,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/../deploy/common.sh"
 
 choices=(
   --function=model_training
-  --memory=8Gi              # PROPENSITY_MAXIMUM_TRAINING_ROWS rows, twice over
-  --cpu=4                   # a candidate is fitted on all of them
+  --memory=8Gi              # five million rows; docs/scale.md has the sum
+  --cpu=4                   # fits run side by side, or each on all of them
   --concurrency=1           # a training has its instance for itself
   --timeout=3600            # the most there is; beyond it: deploy/training_job.sh
   --min-instances=0         # nothing is up for a month

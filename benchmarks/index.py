@@ -25,7 +25,6 @@ import hashlib
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -42,8 +41,9 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import lookup
-from benchmarks.lookup import CONNECTIONS, EMPTY_ASYNCHRONOUS, FUNCTION
-from benchmarks.lookup_load import Load, by_python
+from benchmarks.lookup import EMPTY_ASYNCHRONOUS, FUNCTION
+from benchmarks.lookup_load import Loads, by_python, failed, load_lines
+from benchmarks.report import Line, finish
 from deploy import stage
 from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
@@ -190,8 +190,8 @@ def cold_starts(
     environment: Mapping[str, str],
     *,
     rounds: int,
-) -> dict[str, float]:
-    """Return the median seconds from the start of each process to its first answer."""
+) -> dict[str, list[float]]:
+    """Return the seconds from the start of each process to its first answer."""
     taken: dict[str, list[float]] = {name: [] for name in folders}
     # The first of each reads files that the system does not hold yet.
     for _ in range(rounds + 1):
@@ -205,7 +205,7 @@ def cold_starts(
                 stop([process])
             if name == OWN and answer["probability"] is None:
                 raise RuntimeError("02-GetProba does not know a user of the index")
-    return {name: statistics.median(every[1:]) for name, every in taken.items()}
+    return {name: every[1:] for name, every in taken.items()}
 
 
 def publish(environment: Mapping[str, str]) -> None:
@@ -225,62 +225,36 @@ def publish(environment: Mapping[str, str]) -> None:
 
 
 def report(
-    loads: Mapping[tuple[str, int], Load],
-    starts: Mapping[str, float],
+    loads: Loads,
+    starts: Mapping[str, Sequence[float]],
     builds: Sequence[Mapping[str, float]],
-) -> list[str]:
-    """Print the tables; return the targets that were missed."""
-    missed = []
-
-    def judged(value: str, is_met: bool, what: str) -> str:
-        if not is_met:
-            missed.append(f"{what} is {value}")
-        return f"{value}{'' if is_met else ' (missed)'}"
-
-    print(
-        f"\n| connections | requests/s | of an empty handler's (≥ {LEAST_OF_EMPTY}) "
-        f"| p99 ms | of an empty handler's (≤ {MOST_OF_P99}) | failures |"
+) -> Iterator[Line]:
+    """Yield the lines of lookups, cold starts and builds."""
+    yield from load_lines(loads, OWN, EMPTY, least=LEAST_OF_EMPTY, most_p99=MOST_OF_P99)
+    yield Line(
+        what=f"cold start, index of {USERS:,} users",
+        unit="s",
+        ours=starts[OWN],
+        peer=EMPTY,
+        theirs=starts[EMPTY],
+        most=MOST_OF_COLD_START,
     )
-    print("|--:|--:|--:|--:|--:|--:|")
-    for connections in CONNECTIONS:
-        own, empty = loads[OWN, connections], loads[EMPTY, connections]
-        rate, p99 = own.requests_per_s / empty.requests_per_s, own.p99_ms / empty.p99_ms
-        at = f"at {connections} connections"
-        cells = [
-            f"{own.requests_per_s:,.0f}",
-            judged(
-                f"{rate:.2f}", rate >= LEAST_OF_EMPTY, f"the share of requests {at}"
-            ),
-            f"{own.p99_ms:.2f}",
-            judged(f"{p99:.2f}", p99 <= MOST_OF_P99, f"the p99 {at}"),
-            str(own.failures),
-        ]
-        print(f"| {connections} | {' | '.join(cells)} |")
-        if own.failures:
-            missed.append(f"{own.failures} lookups {at} failed")
-    ratio = starts[OWN] / starts[EMPTY]
-    print(f"\n| cold start | s | of the empty one's (≤ {MOST_OF_COLD_START}) |")
-    print("|:--|--:|--:|")
-    print(f"| {EMPTY} | {starts[EMPTY]:.3f} | 1 |")
-    cell = judged(f"{ratio:.2f}", ratio <= MOST_OF_COLD_START, "the cold start")
-    print(f"| {OWN}, index of {USERS:,} users | {starts[OWN]:.3f} | {cell} |")
-    print(
-        f"\n| users | a processor second (≥ {LEAST_BUILT:,}) | bytes a user "
-        f"| MiB beyond the index (≤ {MOST_MEMORY // 1024**2}) |"
-    )
-    print("|--:|--:|--:|--:|")
     for one in builds:
-        of = f"of {one['users']:,} users"
-        rate, memory = one["users_per_cpu_s"], one["memory_above"]
-        cells = [
-            judged(f"{rate:,.0f}", rate >= LEAST_BUILT, f"the rate of the build {of}"),
-            f"{one['bytes_per_user']:.1f}",
-            judged(
-                f"{memory / 1024**2:.0f}", memory <= MOST_MEMORY, f"the memory {of}"
-            ),
-        ]
-        print(f"| {one['users']:,} | {' | '.join(cells)} |")
-    return missed
+        of = f"index of {one['users']:,} users"
+        yield Line(
+            what=f"{of}, built a processor second",
+            ours=[one["users_per_cpu_s"]],
+            least=LEAST_BUILT,
+        )
+        yield Line(
+            what=f"{of}, memory beyond it",
+            unit="MiB",
+            ours=[one["memory_above"] / 1024**2],
+            most=MOST_MEMORY / 1024**2,
+        )
+        yield Line(
+            what=f"{of}, bytes a user", unit="bytes", ours=[one["bytes_per_user"]]
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -330,10 +304,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS:,} users, "
         f"load by {'wrk' if has_wrk else 'python'}, one process a server."
     )
-    missed = report(loads, starts, builds)
-    for miss in missed:
-        print(f"missed: {miss}", file=sys.stderr)
-    return 1 if missed else 0
+    return finish(report(loads, starts, builds), problems=failed(loads, OWN))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ import contextlib
 import json
 import re
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -37,7 +36,15 @@ from pathlib import Path
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from benchmarks.lookup_load import USERS, Load, by_python
+from benchmarks.lookup_load import (
+    USERS,
+    Load,
+    Loads,
+    by_python,
+    failed,
+    load_lines,
+)
+from benchmarks.report import Line, finish
 from deploy import stage
 from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
@@ -46,6 +53,7 @@ from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
 
 FUNCTION = ROOT / "02-GetProba"
+OWN = "02-GetProba"
 CONNECTIONS = (8, 32, 128)
 LEAST_OF_ASYNCHRONOUS = 0.6
 LEAST_OF_THREADED = 3.0
@@ -234,8 +242,10 @@ def fill_cache(port: int) -> None:
         raise RuntimeError("02-GetProba does not find the users it is asked for")
 
 
-def import_seconds(python: Path, folder: Path) -> tuple[float, float]:
-    """Return the median seconds of the base's import and of 02-GetProba's own."""
+def import_seconds(
+    python: Path, folder: Path
+) -> tuple[Sequence[float], Sequence[float]]:
+    """Return the seconds of the base's import and of 02-GetProba's own."""
     taken: dict[str, list[float]] = {BASE_IMPORT: [], OWN_IMPORT: []}
     for _ in range(IMPORT_ROUNDS + 1):
         for what, seconds in taken.items():
@@ -248,16 +258,13 @@ def import_seconds(python: Path, folder: Path) -> tuple[float, float]:
             )
             seconds.append(float(done.stdout))
     # The first of each reads files that the system does not hold yet.
-    return (
-        statistics.median(taken[BASE_IMPORT][1:]),
-        statistics.median(taken[OWN_IMPORT][1:]),
-    )
+    return taken[BASE_IMPORT][1:], taken[OWN_IMPORT][1:]
 
 
 def measured(
     generator: Generator, ports: Mapping[str, int], *, rounds: int, seconds: float
-) -> dict[tuple[str, int], Load]:
-    """Return the medians of every server at every number of connections."""
+) -> dict[tuple[str, int], list[Load]]:
+    """Return the rounds of every server at every number of connections."""
     loads: dict[tuple[str, int], list[Load]] = {
         (name, connections): [] for connections in CONNECTIONS for name in ports
     }
@@ -267,76 +274,32 @@ def measured(
         for (name, connections), rounds_ in loads.items():
             rounds_.append(generator(ports[name], connections, seconds))
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return {
-        key: Load(
-            statistics.median(load.requests_per_s for load in rounds_),
-            statistics.median(load.p99_ms for load in rounds_),
-            sum(load.failures for load in rounds_),
-        )
-        for key, rounds_ in loads.items()
-    }
+    return loads
 
 
 def report(
-    loads: Mapping[tuple[str, int], Load], imports: tuple[float, float]
-) -> list[str]:
-    """Print the tables; return the targets that were missed."""
-    missed = []
-
-    def judged(ratio: float, is_met: bool, what: str) -> str:
-        if not is_met:
-            missed.append(f"{what} is {ratio:.2f}")
-        return f"{ratio:.2f}{'' if is_met else ' (missed)'}"
-
-    print("\n| connections | server | requests/s | p99 ms | failures |")
-    print("|--:|:--|--:|--:|--:|")
-    for (name, connections), load in loads.items():
-        print(
-            f"| {connections} | {name} | {load.requests_per_s:,.0f} "
-            f"| {load.p99_ms:.2f} | {load.failures} |"
-        )
-    print(
-        f"\n| connections | of empty asynchronous (≥ {LEAST_OF_ASYNCHRONOUS}) "
-        f"| of empty threaded (≥ {LEAST_OF_THREADED:g}) "
-        f"| p99 of empty threaded's (≤ {MOST_OF_THREADED_P99}) |"
-    )
-    print("|--:|--:|--:|--:|")
-    for connections in CONNECTIONS:
-        own = loads["02-GetProba", connections]
-        asynchronous = loads["empty asynchronous", connections]
-        threaded = loads["empty threaded", connections]
-        of_asynchronous = own.requests_per_s / asynchronous.requests_per_s
-        of_threaded = own.requests_per_s / threaded.requests_per_s
-        of_p99 = own.p99_ms / threaded.p99_ms
-        at = f"at {connections} connections"
-        cells = (
-            judged(
-                of_asynchronous,
-                of_asynchronous >= LEAST_OF_ASYNCHRONOUS,
-                f"requests of the empty asynchronous handler's {at}",
-            ),
-            judged(
-                of_threaded,
-                of_threaded >= LEAST_OF_THREADED,
-                f"requests of the empty threaded handler's {at}",
-            ),
-            judged(
-                of_p99,
-                of_p99 <= MOST_OF_THREADED_P99,
-                f"p99 of the empty threaded handler's {at}",
-            ),
-        )
-        print(f"| {connections} | {' | '.join(cells)} |")
-        if own.failures:
-            missed.append(f"{own.failures} lookups {at} failed")
-    base, own_import = imports
-    ratio = own_import / base
-    print(f"\n| import | s | of the base (≤ {MOST_OF_IMPORT}) |")
-    print("|:--|--:|--:|")
-    print(f"| {BASE_IMPORT} | {base:.3f} | 1 |")
-    import_cell = judged(ratio, ratio <= MOST_OF_IMPORT, "the import of the base's")
-    print(f"| 02-GetProba | {own_import:.3f} | {import_cell} |")
-    return missed
+    loads: Loads, imports: tuple[Sequence[float], Sequence[float]]
+) -> tuple[list[Line], list[str]]:
+    """Return the lines, and how many lookups failed where some did."""
+    lines = [
+        *load_lines(loads, OWN, "empty asynchronous", least=LEAST_OF_ASYNCHRONOUS),
+        *load_lines(
+            loads,
+            OWN,
+            "empty threaded",
+            least=LEAST_OF_THREADED,
+            most_p99=MOST_OF_THREADED_P99,
+        ),
+        Line(
+            what="import",
+            unit="s",
+            ours=imports[1],
+            peer=BASE_IMPORT,
+            theirs=imports[0],
+            most=MOST_OF_IMPORT,
+        ),
+    ]
+    return lines, failed(loads, OWN)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -383,10 +346,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS} users, "
         f"load by {given.client}, one process a server."
     )
-    missed = report(loads, imports)
-    for miss in missed:
-        print(f"missed: {miss}", file=sys.stderr)
-    return 1 if missed else 0
+    lines, problems = report(loads, imports)
+    return finish(lines, problems=problems)
 
 
 if __name__ == "__main__":

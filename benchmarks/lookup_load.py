@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmarks.report import Line
 from local.processes import HOST
 
 USERS = 1_000
@@ -20,6 +21,53 @@ class Load:
     requests_per_s: float
     p99_ms: float
     failures: int
+
+
+# The rounds of a server at a number of connections.
+Loads = Mapping[tuple[str, int], Sequence[Load]]
+
+
+def load_lines(
+    loads: Loads,
+    own: str,
+    peer: str,
+    *,
+    least: float | None = None,
+    most_p99: float | None = None,
+) -> Iterator[Line]:
+    """Yield requests a second and p99 of a server beside another's."""
+    for connections in sorted({connections for _, connections in loads}):
+        ours, theirs = loads[own, connections], loads[peer, connections]
+        yield Line(
+            what=f"lookups at {connections} connections",
+            unit="/s",
+            ours=[one.requests_per_s for one in ours],
+            peer=peer,
+            theirs=[one.requests_per_s for one in theirs],
+            least=least,
+        )
+        yield Line(
+            what=f"p99 at {connections} connections",
+            unit="ms",
+            ours=[one.p99_ms for one in ours],
+            peer=peer,
+            theirs=[one.p99_ms for one in theirs],
+            most=most_p99,
+        )
+
+
+def failed(loads: Loads, own: str) -> list[str]:
+    """Return how many lookups of a server failed, by connections."""
+    counts = {
+        connections: sum(one.failures for one in rounds)
+        for (name, connections), rounds in loads.items()
+        if name == own
+    }
+    return [
+        f"{count} lookups at {connections} connections failed"
+        for connections, count in counts.items()
+        if count
+    ]
 
 
 class Connection(asyncio.Protocol):

@@ -32,11 +32,10 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from statistics import median
 from typing import Any
 from unittest.mock import patch
 
@@ -46,6 +45,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery, storage
 
 from benchmarks.cloud import NOW, USE_CASE, Bucket, Cloud, Models, Reader, Writer
+from benchmarks.report import Line, finish
 from benchmarks.scoring import _status_mb
 from benchmarks.training import made
 from deploy import functions
@@ -186,12 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for _ in range(options.repeats):
             for rows, several in found.items():
                 several.append(_in_process(file, rows))
-    return report(
-        {
-            rows: {name: median(one[name] for one in several) for name in several[0]}
-            for rows, several in found.items()
-        }
-    )
+    return finish(report(found))
 
 
 def _in_process(file: Path, rows: int) -> dict[str, float]:
@@ -208,50 +203,53 @@ def _in_process(file: Path, rows: int) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(done.stdout).items()}
 
 
-def report(found: dict[int, dict[str, float]]) -> int:
-    """Print the table, and what ten millions would take; return the exit status."""
+def report(found: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]:
+    """Yield what a user takes, beside a tenth of the users, and ten million users."""
     [one] = [one for one in functions.load() if one.target == "predictions"]
     memory_mb = float(one.memory.removesuffix("Gi")) * 1024
-    missed = []
-    print(
-        "| users | seconds | of a processor | µs a user | of the step before "
-        "| MB above the start | KB a user | of the step before |\n"
-        "|--:|--:|--:|--:|--:|--:|--:|--:|"
-    )
-    before: dict[str, float] = {}
-    for rows, figures in found.items():
-        a_user = {name: figures[name] / rows for name in ("cpu_s", "rise_mb")}
-        growth = {
-            name: value / before[name] for name, value in a_user.items() if before
-        }
-        for name, times in growth.items():
-            if times > MOST_GROWTH:
-                missed.append(f"{name} a user grow {times:.2f} times up to {rows:,}")
-        shown = {name: f"{times:.2f}" for name, times in growth.items()}
-        print(
-            f"| {rows:,} | {figures['seconds']:.2f} | {figures['cpu_s']:.2f} "
-            f"| {a_user['cpu_s'] * 1e6:.1f} | {shown.get('cpu_s', '')} "
-            f"| {figures['rise_mb']:.0f} | {a_user['rise_mb'] * 1024:.2f} "
-            f"| {shown.get('rise_mb', '')} |"
+    before = 0
+    for rows, rounds in found.items():
+        for name, what, unit, times in (
+            ("cpu_s", "processor time a user", "µs", 1e6),
+            ("rise_mb", "memory a user", "KB", 1024),
+        ):
+            here, there = (
+                [figures[name] / count * times for figures in found.get(count, ())]
+                for count in (rows, before)
+            )
+            yield Line(
+                what=f"{what} of {rows:,}",
+                unit=unit,
+                ours=here,
+                peer=f"of {before:,}" if before else "",
+                theirs=there,
+                most=MOST_GROWTH if before else None,
+            )
+        yield Line(
+            what=f"a run of {rows:,} users",
+            unit="s",
+            ours=[figures["seconds"] for figures in rounds],
         )
-        before = a_user
-    last = max(found)
-    seconds = found[last]["seconds"] / last * TARGET_USERS
-    allowed = one.timeout_s * SHARE_OF_TIME
+        before = rows
+    last = found[max(found)]
     # What a step holds at once does not grow beyond it; at worst it would.
-    print(
-        f"\n{TARGET_USERS:,} users at the last step's pace: {seconds:,.0f} s of "
-        f"{one.timeout_s:,}; the process had {found[last]['peak_mb']:,.0f} MB at "
-        f"{last:,} users, of {memory_mb:,.0f} MB. Features kept: "
-        f"{found[last]['feature_bytes'] / last:,.0f} bytes a user, drawn at random"
+    yield Line(
+        what=f"a run of {TARGET_USERS:,} users, at the pace of {max(found):,}",
+        unit="s",
+        ours=[each["seconds"] / max(found) * TARGET_USERS for each in last],
+        most=one.timeout_s * SHARE_OF_TIME,
     )
-    if seconds > allowed:
-        missed.append(f"{seconds:,.0f} s for {TARGET_USERS:,} users, of {allowed:,.0f}")
-    if found[last]["peak_mb"] > memory_mb / 2:
-        missed.append(f"{found[last]['peak_mb']:,.0f} MB are over half of {memory_mb}")
-    for line in missed:
-        print(f"MISSED {line}", file=sys.stderr)
-    return int(bool(missed))
+    yield Line(
+        what=f"memory of the process at {max(found):,} users",
+        unit="MB",
+        ours=[each["peak_mb"] for each in last],
+        most=memory_mb / 2,
+    )
+    yield Line(
+        what="features kept, of a user, drawn at random",
+        unit="bytes",
+        ours=[each["feature_bytes"] / max(found) for each in last],
+    )
 
 
 if __name__ == "__main__":

@@ -35,6 +35,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from benchmarks.report import Line, finish
 from benchmarks.weeks import PUBLISHED, UNSHIFTED, Played, report
 from local import sandbox
 from local.demos.shop import DRIFT, SEASON
@@ -50,7 +51,7 @@ from propensity.learning import data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
-from propensity.learning.rolling import Recipe
+from propensity.learning.recipe import Recipe
 from propensity.models.scoring import Scorer
 from propensity.privacy import consent
 from propensity.settings import Settings
@@ -99,14 +100,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
-    is_worse = False
+    lines: list[Line] = []
     with Progress():
         for source in sources(options.data, seeds=options.seeds):
             played = play(source, count=options.weeks)
-            text, worse = report(source.name, played)
+            text, judged = report(source.name, played)
             say(text)
-            is_worse |= worse
-    return int(is_worse)
+            lines += judged
+    return finish(lines)
 
 
 def sources(files: Sequence[Path] | None, *, seeds: int) -> Iterator[Source]:
@@ -366,8 +367,8 @@ def rivals(
             half_life_weeks=None,
             calibrator=None,
         )
-        encoder, model = recipe.model(
-            known, use_case, preprocessor=preprocessor, seed=settings.seed
+        [(encoder, model)] = recipe.models(
+            [known], use_case, preprocessor=preprocessor, seed=settings.seed, pools=None
         )
         alone[candidate.name] = _scorer(use_case, encoder, model)
     return {**alone, PLAIN: _plain(known, settings)}

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.stats import norm
 
+from benchmarks.report import Line, finish
 from propensity.learning import metrics, season
 from propensity.settings import Settings
 
@@ -245,6 +246,12 @@ def _log_odds(base_rate: float) -> Floats:
     return np.asarray(normal + middle, dtype=np.float64)
 
 
+# What is held against a target.
+HARM = "without drift, calibration error above that without a shift"
+STEP = "share of a step in the shift of the second week after"
+CHRISTMAS = "Christmas, calibration error of that without a shift"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """
@@ -313,18 +320,34 @@ def _distance(weeks: Sequence[Week], probabilities: Sequence[Floats]) -> float:
     return sum(apart) / sum(float(week.users.sum()) for week in weeks)
 
 
-def missed(scenario: Scenario, result: Result) -> str:
-    """Return the target that a result misses; empty if it misses none."""
-    worse = result.error - result.unshifted_error
+def judged(scenario: Scenario, result: Result) -> tuple[str, float] | None:
+    """Return which target a result is held against, and its figure; None for none."""
     if scenario.drift is none:
-        return f"{worse:+.4f} > {NO_HARM:+.4f}" if worse > NO_HARM else ""
-    if scenario.is_step and result.known_conversions >= _KNOWN_CONVERSIONS:
-        is_missed = result.followed < FOLLOWED
-        return f"{result.followed:.2f} < {FOLLOWED}" if is_missed else ""
-    if scenario.is_season and result.known_conversions >= _KNOWN_CONVERSIONS:
-        ratio = result.error / result.unshifted_error
-        return f"{ratio:.2f} > {SEASON_RATIO}" if ratio > SEASON_RATIO else ""
-    return ""
+        return HARM, result.error - result.unshifted_error
+    if result.known_conversions < _KNOWN_CONVERSIONS:
+        return None
+    if scenario.is_step:
+        return STEP, result.followed
+    if scenario.is_season:
+        return CHRISTMAS, result.error / result.unshifted_error
+    return None
+
+
+def lines(found: Mapping[str, Sequence[float]]) -> Iterator[Line]:
+    """Yield the worst figure of each target."""
+    bounds = {
+        HARM: (None, NO_HARM),
+        STEP: (FOLLOWED, None),
+        CHRISTMAS: (None, SEASON_RATIO),
+    }
+    for what, (least, most) in bounds.items():
+        if figures := found.get(what):
+            yield Line(
+                what=f"{what}; the worst of {len(figures)}",
+                ours=[max(figures) if least is None else min(figures)],
+                least=least,
+                most=most,
+            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -339,10 +362,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     print(
         "| scenario | users a week | base rate | calibration error | without "
-        "| distance from the truth | without | step followed | misses |"
+        "| distance from the truth | without | step followed |"
     )
-    print("|---|--:|--:|--:|--:|--:|--:|--:|---|")
-    misses = 0
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    found: dict[str, list[float]] = {}
     for scenario in SCENARIOS:
         for users in USERS:
             for base_rate in BASE_RATES if scenario.drift is none else (0.03, 0.09):
@@ -353,17 +376,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     seeds=options.seeds,
                     bound=bound,
                 )
-                miss = missed(scenario, result)
-                misses += bool(miss)
+                if (one := judged(scenario, result)) is not None:
+                    found.setdefault(one[0], []).append(one[1])
                 followed = f"{result.followed:.2f}" if scenario.is_step else ""
                 print(
                     f"| {scenario.name} | {users:,} | {base_rate:.0%} "
                     f"| {result.error:.4f} | {result.unshifted_error:.4f} "
                     f"| {result.distance:.4f} | {result.unshifted_distance:.4f} "
-                    f"| {followed} | {miss} |",
+                    f"| {followed} |",
                     flush=True,
                 )
-    return int(misses > 0)
+    return finish(lines(found))
 
 
 if __name__ == "__main__":

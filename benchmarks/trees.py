@@ -6,8 +6,7 @@ scikit-learn's own ``predict_proba``, in processor time. ``benchmarks.scoring`` 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from statistics import median
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from threadpoolctl import threadpool_limits
 
+from benchmarks.report import Line
 from propensity.models.shortcuts import probability_of
 
 TRAINING_ROWS = 40_000
@@ -45,9 +45,11 @@ TREES_WIDTH = 30
 SINGLE_ROW_LIMIT_US = 15.0
 
 
-def measure_trees(model: Any, *, batch: int, repeats: int) -> tuple[float, float]:
+def measure_trees(
+    model: Any, *, batch: int, repeats: int
+) -> tuple[list[float], list[float]]:
     """
-    Return processor seconds a row: scikit-learn's, and ours; medians of turns.
+    Return processor seconds a row: scikit-learn's, and ours; of each turn.
 
     Raises:
         AssertionError: A probability has other bits.
@@ -67,7 +69,7 @@ def measure_trees(model: Any, *, batch: int, repeats: int) -> tuple[float, float
             for _ in range(turns):
                 call()
             took[side].append((time.process_time() - start) / turns / batch)
-    return median(took[0]), median(took[1])
+    return took
 
 
 def tree_rows(count: int, *, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -81,30 +83,27 @@ def tree_rows(count: int, *, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
     return rows, label
 
 
-def report_trees(repeats: int) -> list[str]:
-    """Print trees alone, on one thread; return the targets that are missed."""
-    missed = []
-    print(
-        "| trees | rows a call | scikit-learn, µs a row | ours, µs a row | ratio "
-        "| target |\n|---|--:|--:|--:|--:|---|"
-    )
+def report_trees(repeats: int) -> Iterator[Line]:
+    """Yield the lines of trees alone, on one thread."""
     with threadpool_limits(1):
         for title, (made, target) in TREES.items():
             model = made().fit(*tree_rows(TRAINING_ROWS, seed=8))
             for batch in TREES_BATCHES:
                 theirs, ours = measure_trees(model, batch=batch, repeats=repeats)
-                wanted, is_met = "informs", True
-                if target is not None and batch >= 1_000:
-                    wanted, is_met = f"≥ {target:g} times", theirs / ours >= target
-                elif target is not None and batch == 1:
-                    wanted = f"≤ {SINGLE_ROW_LIMIT_US:g} µs"
-                    is_met = ours * 1e6 <= SINGLE_ROW_LIMIT_US
-                print(
-                    f"| {title} | {batch:,} | {theirs * 1e6:,.2f} | {ours * 1e6:,.2f} "
-                    f"| {theirs / ours:.1f} | {wanted} |",
-                    flush=True,
+                is_single = batch == 1 and target is not None
+                # A single row by its time, many by their rate.
+                unit = "µs a row" if is_single else "k rows a processor second"
+                figures = [
+                    [1e6 * one if is_single else 1e-3 / one for one in side]
+                    for side in (ours, theirs)
+                ]
+                yield Line(
+                    what=f"trees, {title}, {batch:,} rows a call",
+                    unit=unit,
+                    ours=figures[0],
+                    peer="scikit-learn",
+                    theirs=figures[1],
+                    least=target if batch >= 1_000 else None,
+                    most=SINGLE_ROW_LIMIT_US if is_single else None,
+                    bounds_ours=is_single,
                 )
-                if not is_met:
-                    missed.append(f"{title}, {batch} rows: {ours * 1e6:.2f} µs a row")
-    print()
-    return missed

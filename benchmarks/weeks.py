@@ -13,6 +13,7 @@ from datetime import date
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.report import Line
 from propensity.learning import metrics
 
 Floats = NDArray[np.float64]
@@ -51,8 +52,8 @@ class Played:
     trainings: Sequence[str]
 
 
-def report(name: str, played: Played) -> tuple[str, bool]:
-    """Return the tables of a shop, and whether a rival is better beyond the noise."""
+def report(name: str, played: Played) -> tuple[str, list[Line]]:
+    """Return the tables of a shop, and a line for each figure and rival."""
     rate = played.label.mean()
     span = f"{name}, {len(played.weeks)} weeks from {played.weeks[0]}"
     lines = [
@@ -77,15 +78,23 @@ def report(name: str, played: Played) -> tuple[str, bool]:
         f"| published less | {' | '.join(COMPARED)} |",
         "|---|--:|--:|--:|",
     ]
-    is_worse = False
+    judged = []
     for rival, differences in compared(played).items():
         lines.append(f"| {rival} | {' | '.join(map(_interval, differences))} |")
-        for (_, is_more_better), (_, low, high) in zip(
-            COMPARED.values(), differences, strict=True
+        for (figure, (_, is_more_better)), (_, low, high) in zip(
+            COMPARED.items(), differences, strict=True
         ):
-            is_behind = high < 0 if is_more_better else low > 0
-            is_worse |= is_behind and rival != UNSHIFTED
-    return "\n".join(lines), is_worse
+            is_held = rival != UNSHIFTED
+            judged.append(
+                Line(
+                    what=f"{name}: {figure} less that of {rival}, the 95% bound that "
+                    "favours it",
+                    ours=[high if is_more_better else low],
+                    least=0.0 if is_held and is_more_better else None,
+                    most=0.0 if is_held and not is_more_better else None,
+                )
+            )
+    return "\n".join(lines), judged
 
 
 def _interval(difference: tuple[float, float, float]) -> str:

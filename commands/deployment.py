@@ -112,6 +112,11 @@ def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:
     is_flag=True,
     help="Events are scored by their own fields, without a query, online as well.",
 )
+@click.option(
+    "--lookups-by-query",
+    is_flag=True,
+    help="Lookups ask BigQuery (PROPENSITY_LOOKUP_SOURCE=bigquery), not the index.",
+)
 @flags.as_json
 def cost(*, as_json: bool, **options: Any) -> None:
     """

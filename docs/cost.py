@@ -10,8 +10,9 @@ import math
 import sys
 
 from offline import limits
+from offline.cost.lookups import INDEX_MEMORY, INDEX_USER_BYTES
 from offline.cost.page import shown, summary
-from offline.cost.prices import charges, prices
+from offline.cost.prices import MIB, charges, prices
 from offline.cost.usage import IDLE_S, START_S, conditions, days_retained, usage
 from offline.partitions import Size
 
@@ -36,10 +37,12 @@ Bytes scanned are those of every statement of every function, by \
 [offline/volumes.py](scale.md), times how often the code runs it.
 A shop whose events carry more parameters pays more: `bytes_billed` in a run's answer \
 is what it really was.
-Lookups are counted as if each read the table (`PROPENSITY_LOOKUP_SOURCE=bigquery`); \
-answered from the index they pay for no query.
-Lookups and scorings by user pay for queries: who comes alone pays one of his own; \
-where many come, an instance has {get_proba} (`get_proba`), {score} (`score`) or \
+Lookups are answered from the prediction index and pay for no query: there are its \
+files of {user_bytes} bytes a user, the looks for a newer one and, where it is larger \
+than {index_mib:.0f} MiB, one read of the bucket a user.
+With `--lookups-by-query` (`PROPENSITY_LOOKUP_SOURCE=bigquery`) each reads the table.
+Such lookups and scorings by user pay for queries: who comes alone pays one of his \
+own; where many come, an instance has {get_proba} (`get_proba`), {score} (`score`) or \
 {score_stream} (`score_stream`) under way at once, each of about a second, and all who \
 wait share the next one.
 A query for a few users bills the blocks of a clustered table in which they lie: all \
@@ -150,7 +153,7 @@ AUTOSCALING = "https://cloud.google.com/run/docs/about-instance-autoscaling"
 CLOSING = """\
 ## What to do about it
 
-- Lookups: ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one.
+- Lookups: leave them to the index. By query, ask for many users by one POST (`--lookups-a-query 1000`); in a table under 64 MB a thousand cost as much as one.
   Let old rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`): each week that is kept is a partition that a lookup reads.
 - Training: fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS`) read fewer days of the export.
 - Every query stops at `PROPENSITY_MAXIMUM_BYTES_BILLED` (for lookups `PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED`), and alerts fire above the bounds of the deployment's settings; the calculator says which are too low for a size.
@@ -165,6 +168,8 @@ def page() -> str:
     """Return the page as Markdown."""
     opening = OPENING.format(
         days=days_retained(),
+        user_bytes=INDEX_USER_BYTES,
+        index_mib=INDEX_MEMORY / MIB,
         **limits.WRITERS,
         idle=IDLE_S // 60,
         idle_source=AUTOSCALING,

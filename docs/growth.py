@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from offline.cost.prices import charges, prices
+from offline.cost.lookups import INDEX_MEMORY, INDEX_USER_BYTES, index_bytes
+from offline.cost.prices import MIB, TIB, charges, prices
 from offline.cost.usage import usage
-from offline.limits import WEEKS, scans
+from offline.limits import MONTH_S, WEEKS, scans
 from offline.partitions import CHANGED_DAYS, EVENTS_A_USER_DAY, Size
-from offline.volumes import GIB, Reading, readings
+from offline.volumes import GIB, LEAST_BILLED, Reading, readings
 from propensity.settings import Settings
 
 SHOPS = {
@@ -31,13 +32,18 @@ SUMS = ("summed_days", "sum_user_days", "incremental_features")
 # from a hundred thousand users to a million.
 SCORED_S = (15.92 - 1.68) / 0.9
 PROCESSORS = 2
+# The same of a million users' index, by the same page, from a million to ten.
+INDEX_S = 10 / 1.254374 - 1 / 1.376747
+INDEX_S /= 9
+# Lookups to be compared.
+A_SECOND = 100
 
 OPENING = """\
 ## As a shop grows
 
 One use case on the export, no stream, and a history of a year.
 Bytes and USD are computed as above and as in [cost](cost.md); nobody has billed them.
-Time is measured: {slope:.1f} processor seconds a million users, the slope of [predictions](benchmarks.md#predictions) from a hundred thousand users to a million; what BigQuery takes beside it is not known here.
+Time is measured: {slope:.1f} processor seconds a million users, the slope of [predictions](benchmarks.md#predictions) from a hundred thousand users to a million, and {index:.2f} for [their index](benchmarks.md#the-prediction-index); what BigQuery takes beside it is not known here.
 A user is taken to have {events} events on a day with any, and a weekly run to find {days} days of the export new or written anew.
 """  # noqa: E501
 
@@ -49,6 +55,8 @@ What to switch when:
 - From about {quarter:.0f} events a user and day on, user-day sums (`PROPENSITY_INCREMENTAL_FEATURES`, on by default) read less than a quarter of the export in a weekly run; below, still less than all of it.
   Turn them off for a property that only streams, whose days change until the end.
 - Training reads the export itself, once a month: from ten million users on it is most of what is scanned. Fewer snapshots (`PROPENSITY_TRAINING_SNAPSHOTS=26`) read about half of it, and so does every second month.
+- Lookups come from the index (`PROPENSITY_LOOKUP_SOURCE=index`, the default). An instance of 512 MiB holds one of {room:.0f} MiB, {users:.1f} million users, beside the next one; a larger one is read from the bucket, a block a lookup. For lookups in microseconds raise `--memory` in `02-GetProba/deploy.sh` to twice the file and 128 MiB, and let rows expire (`PROPENSITY_RETENTION_DAYS="ma_predictions_table=90"`), so that it holds no users of last year.
+- Where 01 is to move no features, score in BigQuery (`PROPENSITY_SCORE_WITH=bigquery`): the function then uses no processor for it. It reads as much; up to ten million users the function takes minutes.
 - From ten million users on raise `PROPENSITY_QUERY_TIMEOUT_S` to 1800.
 - `propensity backfill` for past weeks: one query for all of them, at {backfill:.2f} of the bytes of eight single runs on the export.
 """  # noqa: E501
@@ -59,12 +67,16 @@ def lines() -> list[str]:
     head = ["", *SHOPS]
     table = [head, ["---", *["--:"] * len(SHOPS)], *_rows()]
     return [
-        OPENING.format(slope=SCORED_S, events=EVENTS_A_USER_DAY, days=CHANGED_DAYS),
+        OPENING.format(
+            slope=SCORED_S, index=INDEX_S, events=EVENTS_A_USER_DAY, days=CHANGED_DAYS
+        ),
         *("| " + " | ".join(cells) + " |" for cells in table),
         "",
         SWITCHES.format(
             quarter=events_for(0.25),
             backfill=_backfill(),
+            room=INDEX_MEMORY / MIB,
+            users=INDEX_MEMORY / INDEX_USER_BYTES / 1e6,
         ).rstrip(),
     ]
 
@@ -89,10 +101,22 @@ def _rows() -> Iterator[list[str]]:
     )
     yield row("00, a training: GiB", lambda size: _of(size, "training_rows"))
     yield row("03, a week: GiB", lambda size: _of(size, "evaluation_rows"), 1)
-    yield row("02, a lookup by BigQuery: GiB billed", _looked_up, 2)
+    yield row("01, the prediction index of the week's users: MB", indexed)
+    yield row("in the memory of an instance beside the next one: MB", _held)
+    yield row("of all who were scored in a year, if nobody returns: MB", grown)
+    yield row(
+        "its build: processor seconds", lambda size: INDEX_S * size.users / 1e6, 1
+    )
     yield row("USD a month without lookups", usd)
     yield row("the same without user-day sums", lambda size: usd(size) + saved(size))
-    yield row("USD of a thousand lookups, one user each", _lookups_usd, 2)
+    yield row(f"{A_SECOND} lookups a second, by the index: USD a month", _busy)
+    yield row(
+        "queries of BigQuery instead, at 10 MiB, the least: USD a month",
+        lambda size: LEAST_BILLED / TIB * _query_usd() * A_SECOND * MONTH_S,
+    )
+    yield row("the same, at the blocks of the users: USD a month", _billed_usd)
+    yield row("GiB billed a query, of one user", _looked_up, 2)
+    yield row("01 with scoring in BigQuery, a week: GiB read", _scored_there)
 
 
 def _readings(size: Size, settings: Settings = ON) -> dict[str, Reading]:
@@ -151,8 +175,36 @@ def _looked_up(size: Size) -> float:
     return _readings(replace(size, lookups=1))["lookup"].billed(1) / GIB
 
 
-def _lookups_usd(size: Size) -> float:
-    return _looked_up(size) / 1024 * _query_usd() * 1000
+def indexed(size: Size) -> float:
+    """Return the MB of the index of a week's users."""
+    return index_bytes(replace(size, returning=1.0)) / 1e6
+
+
+def grown(size: Size) -> float:
+    """Return the MB of the index where nothing expires and nobody returns."""
+    return index_bytes(size) / 1e6
+
+
+def _held(size: Size) -> float:
+    """Return the MB of two indexes; 0 where blocks of them are read instead."""
+    both = 2 * indexed(size)
+    return both if both * 1e6 <= 2 * INDEX_MEMORY else 0.0
+
+
+def _busy(size: Size) -> float:
+    """Return the list price of a month of lookups from the index."""
+    lookups = round(A_SECOND * MONTH_S)
+    return usd(replace(size, lookups=lookups)) - usd(size)
+
+
+def _billed_usd(size: Size) -> float:
+    return _looked_up(size) / 1024 * _query_usd() * A_SECOND * MONTH_S
+
+
+def _scored_there(size: Size) -> float:
+    """Return the GiB of a run that scores in BigQuery: features, and what it staged."""
+    staged = _of(size, "staged_users") + _of(size, "unstage_users")
+    return summed(size) + staged
 
 
 def _backfill() -> float:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from docs import growth
+from docs import growth, memory
 from offline import limits
 from offline.cost import usage
 from offline.limits import Limit
@@ -118,6 +118,8 @@ def page() -> str:
             *_limits(),
             "",
             *growth.lines(),
+            "",
+            *memory.lines(),
             "",
             FIFTY.format(needed="\n".join(_needed(SIZES["outlook"]))),
             FEATURES.format(

@@ -73,6 +73,8 @@ SELDOM = frozenset(
 SUMS = "sum_user_days"
 # Run where an instance loads a version, and not by request.
 BY_VERSION = "model_metadata"
+# The prediction index is made of it.
+INDEXED = "current_predictions"
 # A query an hour and instance, by PROPENSITY_POSTCODE_TTL_S.
 BY_HOUR = "postcodes"
 
@@ -166,7 +168,7 @@ def _runs(
 ) -> tuple[float, float, float]:
     """Return runs a month, those of the busiest day, and users a query."""
     one, function = reading.statement, reading.function
-    if one.name in SELDOM:
+    if one.name in SELDOM or _is_spared(one.name, function, size):
         return 0.0, 0.0, math.inf
     if one.is_lookup:
         made, users = queries(function, size)
@@ -192,6 +194,13 @@ def _runs(
     daily = use_cases * TIMES.get(one.name, 1)
     often = 1.0 if function == "model_training" else WEEKS
     return daily * often, float(daily), math.inf
+
+
+def _is_spared(name: str, function: str, size: Size) -> bool:
+    """Tell whether lookups ask no query, or no index has to be made."""
+    if size.has_index:
+        return (function, name) == ("get_proba", "lookup")
+    return name == INDEXED
 
 
 # -- limits ----------------------------------------------------------------------------
@@ -252,7 +261,9 @@ def limits(
         Limit(
             setting=f"{PREFIX}LOOKUP_MAXIMUM_BYTES_BILLED",
             value=settings.lookup_maximum_bytes_billed,
-            otherwise="it is refused",
+            otherwise="it is refused where there is no index"
+            if function == "get_proba" and size.has_index
+            else "it is refused",
             **_largest([one for one in lookups if one.function == function]),
         )
         for function in WRITERS
@@ -339,6 +350,7 @@ def too_low(d: Deployment) -> list[str]:
         scores_users=any(one.has_statement("stream_rows") for one in loaded),
         # Enough to say that they are there: a limit is of one query.
         lookups=int("get_proba" in targets),
+        has_index=d.settings.lookup_source == "index",
         scorings=int("score" in targets),
     )
     found = limits(

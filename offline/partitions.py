@@ -58,6 +58,8 @@ class Size:
             users, and not by their own fields.
         lookups, scorings: Requests a month, of ``get_proba`` and of ``score``.
         lookups_a_query: Users that a lookup asks for.
+        has_index: Whether lookups are answered from the prediction index, and not by
+            queries.
         sums_all_days: Whether a run of 01 sums up all days of the export that it needs,
             as the first of a month does; otherwise those that have changed in a week.
     """
@@ -73,6 +75,7 @@ class Size:
     lookups: int = 0
     scorings: int = 0
     lookups_a_query: int = 1
+    has_index: bool = True
     sums_all_days: bool = True
 
 

@@ -91,6 +91,7 @@ OPTIONS = (
         f"users of one POST, up to {QUERY_USERS:,}",
     ),
 )
+BY_QUERY = "lookups ask BigQuery (PROPENSITY_LOOKUP_SOURCE=bigquery), not the index"
 SCORES_EVENTS = "events are scored by their own fields, without a query, online as well"
 
 
@@ -98,7 +99,8 @@ def size_of(options: Mapping[str, Any]) -> Size:
     """Return the size that a command line describes, by the names of its options."""
     options = dict(options)
     scores_users = not options.pop("stream_scores_events")
-    return Size(scores_users=scores_users, **options)
+    has_index = not options.pop("lookups_by_query")
+    return Size(scores_users=scores_users, has_index=has_index, **options)
 
 
 MEANING = """
@@ -126,6 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--stream-scores-events", action="store_true", help=SCORES_EVENTS
     )
+    parser.add_argument("--lookups-by-query", action="store_true", help=BY_QUERY)
     parser.add_argument("--json", action="store_true", help="print all figures as JSON")
     options = vars(parser.parse_args(arguments))
     is_json = options.pop("json")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy import functions
+from offline.cost import lookups
 from offline.cost.prices import GIB, MIB, TIB, Line
 from offline.limits import (
     CAPACITY,
@@ -332,6 +333,8 @@ def _others(size: Size) -> Iterator[Line]:
     )
     if size.events_a_day:
         yield from _features(size)
+        if size.has_index:
+            yield from lookups.lines(size)
     if streamed or size.scorings:
         yield Line(
             price="object_read_thousand",
@@ -401,7 +404,7 @@ def _logged(size: Size) -> Iterator[Line]:
     calls = requests(size)
     logged = {
         "a line a lookup, by the platform": calls["get_proba"],
-        "a line a query of lookups": calls["get_proba"],
+        "a line a query of lookups": 0.0 if size.has_index else calls["get_proba"],
         "a line a scoring": calls["score"],
         f"a line a push, {pushes()} an event": sum(
             calls[subscription.function]

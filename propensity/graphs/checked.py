@@ -59,12 +59,11 @@ def checked(
     try:
         data = export.exported(preprocessor, model, features=features)
         found = parity.compare(parity.run(data, rows, features=features), expected)
-        for nudge in (_LAST_DIGITS, -_LAST_DIGITS):
+        has_steps = export.has_steps(model)
+        for nudge in (_LAST_DIGITS, -_LAST_DIGITS) if has_steps else ():
             nudged = export.exported(
                 preprocessor, model, features=features, nudge=nudge
             )
-            if nudged == data:
-                break
             beside = parity.compare(
                 parity.run(nudged, rows, features=features), expected
             )

@@ -68,6 +68,19 @@ def exported(
     return graph.serialized(_probability(columns, model))
 
 
+def has_steps(model: Any) -> bool:
+    """Tell whether a part of a model is an isotonic calibration: what a nudge moves."""
+    parts = getattr(model, "calibrated_classifiers_", ())
+    inner = [
+        *getattr(model, "members", ()),
+        *(part.estimator for part in parts),
+        *([model.estimator] if type(model) is FrozenEstimator else ()),
+    ]
+    return any(part.method == "isotonic" for part in parts) or any(
+        map(has_steps, inner)
+    )
+
+
 def _probability(columns: Columns, model: Any) -> str:
     """Add a model to a graph, and return its probability of class 1, (n,)."""
     graph = columns.graph

@@ -3,11 +3,12 @@ Learning: from rows to a model, its figures, its card and its report.
 
 Read in this order. Nothing here reads or writes outside the process.
 
-- ``data``: the rows of a training, split by time; ``sufficient``: whether they are
-  enough
+- ``data``: the rows of a training, split by time; ``event_features``: those of events;
+  ``sufficient``: whether they are enough
 - ``preprocessor``: from features to numbers
 - ``fit``: choose, calibrate, measure, and fit again on all rows
-- ``rolling``: candidates on blocks of weeks, and the recipe that follows
+- ``rolling``: candidates on blocks of weeks; ``recipe``: what follows, and its fits;
+  ``sample``: the rows that a fit reads
 - ``choice``: log loss of the same rows, and the noise of its differences
 - ``candidates``: from a declaration to a fitted classifier; ``trees``: Half-Space
   Trees, which need no label

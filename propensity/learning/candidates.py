@@ -5,11 +5,13 @@ Candidates: from a use case's declaration to a fitted classifier.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cache
+from typing import Any, TypeVar
 
 import numpy as np
+from joblib import cpu_count
 from numpy.typing import NDArray
 from sklearn.ensemble import (
     ExtraTreesClassifier,
@@ -18,15 +20,17 @@ from sklearn.ensemble import (
 )
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
+from threadpoolctl import ThreadpoolController
 
 from propensity.errors import UseCaseError
 from propensity.learning import metrics
 from propensity.learning.data import Slice
-from propensity.models.scoring import MeanOfModels
+from propensity.models.scoring import MeanOfModels, Pools
 from propensity.usecases import Candidate
 from propensity.usecases.declaration import MEAN, STACKED
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 # With fewer rows the threads of OpenMP and BLAS wait for each other longer than they
 # work: one thread is as fast on an idle machine, and up to ten times as fast on a busy.
@@ -141,9 +145,47 @@ def members(candidate: Candidate, earlier: Mapping[str, Any]) -> list[str]:
     return names
 
 
+def side_by_side(
+    fits: Sequence[Callable[[], T]], *, rows: int, pools: Pools | None
+) -> list[T]:
+    """
+    Return the results of fits that do not depend on each other, in their order.
+
+    Few rows are fitted side by side, each on one processor. Many rows are fitted one
+    after another, each on all processors, and then only one fit takes memory.
+
+    Args:
+        fits: Begin with the quickest.
+        rows: Of the largest.
+        pools: Opens the threads; without, few rows are fitted in turn, too.
+    """
+    if rows > PARALLEL_ROWS or pools is None:
+        return [fit() for fit in fits]
+    # Filters belong to the process, and scikit-learn sets and resets them in every
+    # thread: none may be there that turns a warning into an error, and what is warned
+    # of meanwhile goes nowhere.
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("ignore")
+        with pools(cpu_count(), "fit") as pool:
+            # The longest first, so that none is left to run alone at the end.
+            done = [pool.submit(_on_one_processor, fit) for fit in reversed(fits)]
+            return [future.result() for future in reversed(done)]
+
+
+def _on_one_processor(fit: Callable[[], T]) -> T:
+    with _native_threads().limit(limits=1, user_api="openmp"):
+        return fit()
+
+
+@cache
+def _native_threads() -> ThreadpoolController:
+    # Searches every loaded library, so once per process.
+    return ThreadpoolController()
+
+
 def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
     """
-    Fit a candidate on all processors, and return it; it predicts on one.
+    Fit a candidate on all processors, few rows on one; it predicts on one.
 
     A forest that predicts in threads adds its trees up in the order in which they
     finish, so that no two predictions agree to the last bit. Scoring has threads of
@@ -157,7 +199,7 @@ def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
     has_jobs = "n_jobs" in model.get_params() and not isinstance(
         model, LogisticRegression
     )
-    if has_jobs:
+    if has_jobs and len(part) > PARALLEL_ROWS:
         model.set_params(n_jobs=-1)
     try:
         with warnings.catch_warnings():

@@ -12,15 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from io import BytesIO
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import json
 
-from propensity.errors import NotEnoughData, SchemaError
+from propensity.errors import NotEnoughData
+from propensity.learning.event_features import parsed
 from propensity.learning.sufficient import check_enough, suffices
 from propensity.settings import Settings
 from propensity.timeframe import (
@@ -30,7 +29,7 @@ from propensity.timeframe import (
     rolling_blocks,
     temporal_split,
 )
-from propensity.usecases import NUMBER, UseCase
+from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
 STATES = ("known", "unknown", "pending")
@@ -155,7 +154,7 @@ def of_users(
     Raises:
         NotEnoughData: Too few snapshots, rows or conversions, or one class only.
     """
-    rows = rows.sort_by([("as_of", "ascending"), ("user_id", "ascending")])
+    rows = in_order(rows)
     as_ofs: tuple[date, ...] = tuple(sorted(pc.unique(rows["as_of"]).to_pylist()))
     held = _held(rows, as_ofs, minimum_conversions=settings.minimum_conversions)
     earlier, held_out = as_ofs[: len(as_ofs) - held], as_ofs[len(as_ofs) - held :]
@@ -250,42 +249,31 @@ def dataset(joined: pa.Table, use_case: UseCase) -> pa.Table:
     order = [("event_time", "ascending"), ("event_id", "ascending")]
     joined = joined.sort_by(order)
     rows = joined.drop_columns(["features"])
-    features = _parse(joined["features"], use_case.features)
+    features = parsed(joined["features"], use_case.features)
     for name in use_case.features:
         rows = rows.append_column(name, features[name])
     return rows
 
 
-def _parse(texts: pa.ChunkedArray, features: Mapping[str, str]) -> pa.Table:
-    """Read JSON objects into a column for each feature."""
-    schema = pa.schema(
-        [
-            (name, pa.float64() if kind == NUMBER else pa.string())
-            for name, kind in features.items()
-        ]
-    )
-    lines = pc.replace_substring(pc.fill_null(texts, "{}"), "\n", " ").to_pylist()
-    try:
-        parsed = json.read_json(
-            BytesIO("\n".join(lines).encode()),
-            parse_options=json.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="ignore"
-            ),
-        )
-    except pa.ArrowInvalid as error:
-        raise SchemaError(f"inference_log holds other features: {error}") from error
-    if len(parsed) != len(texts):
-        raise SchemaError(
-            f"inference_log holds {len(texts) - len(parsed)} rows of features that are "
-            "no JSON object"
-        )
-    return parsed
-
-
 def slice_of(rows: pa.Table, as_ofs: Sequence[date]) -> Slice:
-    """Return the rows of some as-of dates."""
+    """Return the rows of some as-of dates; without a copy where they are together."""
     days = pa.array(as_ofs, pa.date32())
-    return _slice(rows.filter(pc.is_in(rows["as_of"], value_set=days)))
+    is_in = pc.is_in(rows["as_of"], value_set=days)
+    count = pc.sum(is_in).as_py() or 0
+    first = max(pc.index(is_in, True).as_py(), 0)
+    part = rows.slice(first, count)
+    if pc.all(is_in.slice(first, count)).as_py():
+        return _slice(part)
+    return _slice(rows.filter(is_in))
+
+
+def in_order(rows: pa.Table) -> pa.Table:
+    """Return rows of users by as-of date and user; the same table if they are so."""
+    order = [("as_of", "ascending"), ("user_id", "ascending")]
+    places = pc.sort_indices(rows, order)
+    if pc.all(pc.equal(pc.pairwise_diff(places.cast(pa.int64()), 1), 1)).as_py():
+        return rows
+    return rows.take(places)
 
 
 def _slice(rows: pa.Table) -> Slice:

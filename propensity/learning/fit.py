@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from propensity.learning import (
     metrics,
     of_events,
     rolling,
+    sample,
     selection,
     trees,
 )
@@ -35,6 +37,8 @@ from propensity.learning.candidates import (
     estimator,
     figures,
     fit_on,
+    is_mean,
+    side_by_side,
 )
 from propensity.learning.data import Kind, Parts, Slice
 from propensity.learning.importance import baseline_score, baselines, importance
@@ -74,6 +78,7 @@ class Trained:
         served_probability: Scores of the holdout rows by the model that serves; None if
             that is the measured one.
         fits: Number of fits of the whole training; of users only.
+        fit_rows: Rows of the largest fit, where it read a sample; None where all.
     """
 
     kind: Kind
@@ -107,6 +112,7 @@ class Trained:
     measured: tuple[Any, Any] | None = None
     served_probability: Floats | None = None
     fits: int = 0
+    fit_rows: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +144,7 @@ def train(
         preprocessor: Unfitted ColumnTransformer for candidates that learn from labels;
             clones are fitted. None for the default.
         settings: The minimum of conversions, the cost of an alert, and the seed.
-        pools: As for ``Scorer.compile``.
+        pools: Opens threads to fit and to score in; without, all is done in turn.
 
     Raises:
         NotEnoughData: There are too few labels for the use case's candidates.
@@ -156,7 +162,7 @@ def train(
     with threadpool_limits(None if len(fitting) > PARALLEL_ROWS else 1):
         if parts.has_labels:
             contenders += _classifiers(
-                parts, use_case, preprocessor, seed=settings.seed
+                parts, use_case, preprocessor, seed=settings.seed, pools=pools
             )
         if not contenders:
             raise NotEnoughData(
@@ -200,6 +206,7 @@ def train(
         is_warm=not is_anomaly or model.is_warm,
         choosing=of_events.threshold_rows(parts, is_anomaly=is_anomaly),
         outcomes=parts.outcomes,
+        fit_rows=None if is_anomaly else sample.rows_of(len(fitting)),
     )
     return _measure(trained, use_case, settings, pools)
 
@@ -237,10 +244,10 @@ def _of_users(
     """Choose a recipe, measure it on the holdout rows, and fit it on all rows."""
     seed = settings.seed
     with threadpool_limits(None if len(every) > PARALLEL_ROWS else 1):
-        choice = rolling.choose(parts, use_case, preprocessor=preprocessor, seed=seed)
-        measured, served = (
-            choice.recipe.model(rows, use_case, preprocessor=preprocessor, seed=seed)
-            for rows in (parts.fitting, every)
+        given: Any = {"preprocessor": preprocessor, "seed": seed, "pools": pools}
+        choice = rolling.choose(parts, use_case, **given)
+        measured, served = choice.recipe.models(
+            [parts.fitting, every], use_case, **given
         )
     trained = Trained(
         kind=parts.kind,
@@ -264,6 +271,7 @@ def _of_users(
         choice=choice,
         measured=measured,
         fits=choice.fits + 2 * len(choice.recipe.members),
+        fit_rows=sample.rows_of(len(every)),
     )
     trained = _measure(trained, use_case, settings, pools)
     features: Any = dict(use_case.features)
@@ -283,27 +291,38 @@ def scores(scorer: Scorer, rows: pa.Table) -> Floats:
 
 
 def _classifiers(
-    parts: Parts, use_case: UseCase, preprocessor: Any, *, seed: int
+    parts: Parts,
+    use_case: UseCase,
+    preprocessor: Any,
+    *,
+    seed: int,
+    pools: Pools | None,
 ) -> list[_Contender]:
     """Fit the candidates that learn from labels."""
     features = dict(use_case.features)
-    fitting, choosing = parts.fitting, parts.choosing
+    fitting, choosing = sample.sampled(parts.fitting, seed=seed), parts.choosing
     encoder = fitted(preprocessor, fitting, features)
     encoded = transformed(encoder, fitting.rows, features)
     later = transformed(encoder, choosing.rows, features)
-    fits: dict[str, FittedCandidate] = {}
-    for candidate in use_case.candidates:
-        if _is_unsupervised(candidate):
-            continue
-        models = {name: fit.model for name, fit in fits.items()}
+
+    def fit(candidate: Candidate) -> tuple[Any, float]:
         began = time.perf_counter()
-        model = fit_on(
-            estimator(candidate, models, seed=seed),
-            encoded,
-            fitting,
-            name=candidate.name,
+        unfitted = estimator(candidate, {}, seed=seed)
+        model = fit_on(unfitted, encoded, fitting, name=candidate.name)
+        return model, time.perf_counter() - began
+
+    learning = [one for one in use_case.candidates if not _is_unsupervised(one)]
+    alone = [candidate for candidate in learning if not is_mean(candidate)]
+    each_fit = [partial(fit, one) for one in alone]
+    done = side_by_side(each_fit, rows=len(fitting), pools=pools)
+    by_name = {one.name: each for one, each in zip(alone, done, strict=True)}
+    fits: dict[str, FittedCandidate] = {}
+    for candidate in learning:
+        earlier = {name: known.model for name, known in fits.items()}
+        model, took = by_name.get(candidate.name) or (
+            estimator(candidate, earlier, seed=seed),
+            0.0,
         )
-        took = time.perf_counter() - began
         score = model.predict_proba(later)[:, 1]
         fits[candidate.name] = FittedCandidate(
             candidate=candidate,
@@ -392,7 +411,10 @@ def _measure(
         is_measured=observed.has_both_classes
         and holdout.conversions >= settings.minimum_conversions,
         importance=importance(
-            lambda rows: scores(scorer, rows), features, holdout, seed=seed
+            lambda batches: (found for _, found in scorer.score(batches)),
+            features,
+            holdout,
+            seed=seed,
         )
         if observed.has_both_classes
         else [],

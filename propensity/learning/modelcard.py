@@ -130,6 +130,7 @@ def card(
         ],
         "choice": _choice(trained),
         "fits": trained.fits or None,
+        **({} if trained.fit_rows is None else {"fit_rows": trained.fit_rows}),
         "trained_until": _trained_until(trained),
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),

@@ -14,8 +14,9 @@ Source:
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from propensity.learning.candidates import (
     is_mean,
     is_stacked,
     members,
+    side_by_side,
 )
 from propensity.learning.choice import (
     Judged,
@@ -41,7 +43,9 @@ from propensity.learning.choice import (
 )
 from propensity.learning.data import Parts, Slice
 from propensity.learning.preprocessor import fitted, transformed
-from propensity.models.scoring import MeanOfModels, log_odds
+from propensity.learning.recipe import Recipe, aged
+from propensity.learning.sample import places, sampled
+from propensity.models.scoring import MeanOfModels, Pools, log_odds
 from propensity.usecases import Candidate, UseCase
 
 Floats = NDArray[np.float64]
@@ -52,42 +56,8 @@ NO_HALF_LIFE = "none"
 
 _CHEAP = "LogisticRegression"
 
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """
-    What makes a model of any rows.
-
-    Attributes:
-        candidate: The chosen one.
-        members: Itself, or the members of a mean.
-        weights: Of the members of a stacked mean; None for equal weights.
-        half_life_weeks: Age at which a row weighs half as much; None for no ageing.
-        calibrator: Calibration of out-of-time scores; None for none.
-    """
-
-    candidate: Candidate
-    members: Sequence[Candidate]
-    weights: Sequence[float] | None
-    half_life_weeks: float | None
-    calibrator: Any | None
-
-    def model(
-        self, part: Slice, use_case: UseCase, *, preprocessor: Any, seed: int
-    ) -> tuple[Any, Any]:
-        """Return preprocessor and model, fitted on rows in time order."""
-        features = dict(use_case.features)
-        encoder = fitted(preprocessor, part, features)
-        encoded = transformed(encoder, part.rows, features)
-        rows = aged(part, self.half_life_weeks)
-        models = [
-            fit_on(estimator(member, {}, seed=seed), encoded, rows, name=member.name)
-            for member in self.members
-        ]
-        model = (
-            MeanOfModels(models, self.weights) if is_mean(self.candidate) else models[0]
-        )
-        return encoder, calibration.attached(self.calibrator, model)
+# Of very many rows, as many are encoded at a time to be scored.
+_PIECE_ROWS = 200_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,17 +104,33 @@ class _Scored:
     seconds: float = 0.0
 
 
-def choose(parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int) -> Choice:
+def choose(
+    parts: Parts,
+    use_case: UseCase,
+    *,
+    preprocessor: Any,
+    seed: int,
+    pools: Pools | None,
+) -> Choice:
     """
     Judge the candidates on the blocks of ``parts``, and choose a recipe.
+
+    Args:
+        parts, use_case, preprocessor: As for ``fit.train``.
+        seed: Of classifiers, and of a sample.
+        pools: Opens threads, so that few rows are fitted side by side.
 
     Raises:
         SchemaError: The rows or the preprocessor do not fit the use case.
         UseCaseError: A candidate is wrong.
     """
-    forward = _Forward.of(parts, use_case, preprocessor=preprocessor, seed=seed)
+    forward = _Forward.of(
+        parts, use_case, preprocessor=preprocessor, seed=seed, pools=pools
+    )
     judged = forward.judged
     half_life, half_lives = _half_life(forward, use_case.candidates)
+    alone = [one for one in use_case.candidates if not is_mean(one)]
+    forward.fit([(candidate, half_life) for candidate in alone])
     scored: dict[str, _Scored] = {}
     for candidate in use_case.candidates:
         scored[candidate.name] = (
@@ -206,15 +192,6 @@ def choose(parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int) -> 
     )
 
 
-def aged(part: Slice, half_life_weeks: float | None) -> Slice:
-    """Return rows that weigh half as much for each half-life before the newest."""
-    if half_life_weeks is None:
-        return part
-    as_of = part.rows["as_of"].to_numpy().astype("datetime64[D]")
-    weeks = (as_of.max() - as_of).astype(np.float64) / 7
-    return replace(part, weight=part.weight * 0.5 ** (weeks / half_life_weeks))
-
-
 def _preference(candidate: Candidate) -> int:
     """
     Return the rank of a candidate that is as good as another.
@@ -243,6 +220,7 @@ def _half_life(
     cheap = next(
         (one for one in fitted_alone if one.algorithm == _CHEAP), fitted_alone[0]
     )
+    forward.fit([(cheap, weeks) for weeks in (None, *tried)])
     losses = {
         NO_HALF_LIFE if weeks is None else f"{weeks:g}": forward.judged.loss(
             forward.scored(cheap, weeks).probability
@@ -264,27 +242,40 @@ class _Forward:
     the first ones, and the judged rows of all blocks follow each other.
 
     Attributes:
+        learned: The rows to fit on: those of ``part``, or a sample of very many.
+        encoded: ``learned``, encoded.
         bounds: Of each block: the end of its rows to fit on, and the first and the end
             of those to judge on.
-        fits: Models by candidate and half-life, with their scores: none is fitted
-            twice.
+        ends: Of each block: the end of its rows to fit on, among ``learned``.
+        fits: By candidate and half-life for each block: its model, which only the
+            newest block keeps, with its scores. None is fitted twice.
     """
 
     encoder: Any
     part: Slice
+    learned: Slice
     encoded: Any
+    features: dict[str, str]
     bounds: Sequence[tuple[int, int, int]]
+    ends: Sequence[int]
     rows: Slice
     judged: Judged
     weeks: float
     seed: int
+    pools: Pools | None
     fits: dict[tuple[str, float | None], list[tuple[Any, Floats, float]]] = field(
         default_factory=dict
     )
 
     @classmethod
     def of(
-        cls, parts: Parts, use_case: UseCase, *, preprocessor: Any, seed: int
+        cls,
+        parts: Parts,
+        use_case: UseCase,
+        *,
+        preprocessor: Any,
+        seed: int,
+        pools: Pools | None,
     ) -> _Forward:
         """Encode the rows of the blocks."""
         every = parts.every
@@ -303,15 +294,21 @@ class _Forward:
             for block in parts.blocks
         ]
         features = dict(use_case.features)
-        encoder = fitted(preprocessor, _rows(every, 0, bounds[0][0]), features)
+        first = sampled(_rows(every, 0, bounds[0][0]), seed=seed)
+        encoder = fitted(preprocessor, first, features)
         part = _rows(every, 0, bounds[-1][2])
+        learned = sampled(part, seed=seed)
+        kept = places(len(part), seed=seed)
         rows = _rows(every, bounds[0][1], bounds[-1][2])
         users = pc.dictionary_encode(rows.rows["user_id"].combine_chunks()).indices
         return cls(
             encoder=encoder,
             part=part,
-            encoded=transformed(encoder, part.rows, features),
+            learned=learned,
+            encoded=transformed(encoder, learned.rows, features),
+            features=features,
             bounds=bounds,
+            ends=[int(np.searchsorted(kept, end)) for end, *_ in bounds],
             rows=rows,
             judged=Judged(
                 label=rows.label,
@@ -320,17 +317,28 @@ class _Forward:
             ),
             weeks=float((as_of[bounds[-1][0] - 1] - as_of[0]).astype(int)) / 7,
             seed=seed,
+            pools=pools,
         )
 
+    def fit(self, wanted: Sequence[tuple[Candidate, float | None]]) -> None:
+        """Fit candidates by half-life on every block, and score the judged rows."""
+        missing = [
+            (candidate, half_life)
+            for candidate, half_life in wanted
+            if (candidate.name, half_life) not in self.fits
+        ]
+        fits = [
+            partial(self._fit, candidate, half_life, place)
+            for candidate, half_life in missing
+            for place in range(len(self.bounds))
+        ]
+        done = iter(side_by_side(fits, rows=len(self.part), pools=self.pools))
+        for candidate, half_life in missing:
+            self.fits[candidate.name, half_life] = [next(done) for _ in self.bounds]
+
     def scored(self, candidate: Candidate, half_life: float | None) -> _Scored:
-        """Fit a candidate on every block, and score the judged rows."""
-        key = (candidate.name, half_life)
-        if key not in self.fits:
-            self.fits[key] = [
-                self._fit(candidate, half_life, place)
-                for place in range(len(self.bounds))
-            ]
-        blocks = self.fits[key]
+        """Return the scores of a candidate that is fitted."""
+        blocks = self.fits[candidate.name, half_life]
         return _Scored(
             probability=np.concatenate([probability for _, probability, _ in blocks]),
             model=blocks[-1][0],
@@ -340,8 +348,8 @@ class _Forward:
     def _fit(
         self, candidate: Candidate, half_life: float | None, place: int
     ) -> tuple[Any, Floats, float]:
-        end, first, last = self.bounds[place]
-        rows = aged(_rows(self.part, 0, end), half_life)
+        end = self.ends[place]
+        rows = aged(_rows(self.learned, 0, end), half_life)
         began = time.perf_counter()
         model = fit_on(
             estimator(candidate, {}, seed=self.seed),
@@ -350,7 +358,21 @@ class _Forward:
             name=candidate.name,
         )
         seconds = time.perf_counter() - began
-        return model, model.predict_proba(self.encoded[first:last])[:, 1], seconds
+        _, first, last = self.bounds[place]
+        pieces = [
+            model.predict_proba(encoded)[:, 1] for encoded in self._later(first, last)
+        ]
+        is_newest = place == len(self.bounds) - 1
+        return model if is_newest else None, np.concatenate(pieces), seconds
+
+    def _later(self, first: int, end: int) -> Iterator[Any]:
+        """Yield encoded rows of ``part``: all, or piece by piece of very many."""
+        if len(self.learned) == len(self.part):
+            yield self.encoded[first:end]
+            return
+        for at in range(first, end, _PIECE_ROWS):
+            piece = self.part.rows.slice(at, min(_PIECE_ROWS, end - at))
+            yield transformed(self.encoder, piece, self.features)
 
     def mean(self, candidate: Candidate, scored: Mapping[str, _Scored]) -> _Scored:
         """

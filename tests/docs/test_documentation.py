@@ -732,6 +732,8 @@ class TestCommands:
             "VENV",
             "PROPENSITY_DATA",
             "PROPENSITY_PORT_BASE",
+            "ONLY",
+            "OUT",
         }
 
         assert {"make demo", "make test", "make up", "make down"} <= typed

@@ -17,6 +17,7 @@ from deploy import functions
 from docs import cost as cost_page
 from local.stack.state import ROOT
 from offline import limits, volumes
+from offline.cost import lookups
 from offline.cost.command import main
 from offline.cost.page import summary
 from offline.cost.prices import TIB, UNITS, Line, by_service, charges, prices
@@ -35,6 +36,7 @@ from offline.cost.usage import (
     usage,
 )
 from offline.partitions import Size
+from propensity.online import indexed
 from propensity.online.question import MAXIMUM_USERS
 from propensity.registry import feature_sets
 from propensity.settings import Settings
@@ -70,7 +72,7 @@ class TestUse:
 
     def test_of_a_lookup_is_the_table_where_clusters_spare_nothing(self):
         """A table under 64 MB is read whole; many users share one query."""
-        size = replace(SMALL, returning=1.0)
+        size = replace(SMALL, returning=1.0, has_index=False)
         shared = replace(size, lookups_a_query=1_000)
         table = 50_000 * 72
 
@@ -78,6 +80,37 @@ class TestUse:
         large = replace(size, users=650_000)
         assert scanned(large, "get_proba") == 30_000 * 650_000 * 72
         assert scanned(shared, "get_proba") == 30 * 10 * volumes.MIB
+
+    @pytest.mark.parametrize("users", [50_000, 50_000_000])
+    def test_of_lookups_from_the_index_is_no_query(self, users):
+        """The index answers: no byte is scanned, whatever the users and lookups."""
+        size = replace(SMALL, users=users, lookups=100 * 86_400 * 30)
+
+        assert scanned(size, "get_proba") == 0
+        assert scanned(replace(size, has_index=False), "get_proba") > 0
+        assert usd(size) < usd(replace(size, has_index=False))
+
+    def test_of_an_index_are_its_files_and_reads(self):
+        """Two files of 18.1 bytes a user and use case; a look at the pointer every ten
+        seconds at most, and one read a lookup where no instance has room for it."""
+        size = Size(users=1_000_000, events_a_day=1, lookups=10**6, returning=1.0)
+        kept, looks = (
+            [line.amount for line in lookups.lines(size) if line.price == price]
+            for price in ("object_gib_month", "object_read_thousand")
+        )
+        large = replace(size, users=50_000_000)
+
+        assert kept == [pytest.approx(2 * 18.1e6 / 2**30)]
+        assert looks == [limits.MONTH_S / 10 / 1e3]
+        assert [line.amount for line in lookups.lines(large)][-1] == 1_000.0
+
+    def test_an_instance_has_room_for_the_index_as_the_function_does(self):
+        """The memory of deploy.sh, without what is reserved, for two indexes."""
+        [function] = [one for one in functions.load() if one.target == "get_proba"]
+        room = gib_of(function.memory) * 2**30 - indexed.RESERVED_BYTES
+
+        assert room / 2 == lookups.INDEX_MEMORY
+        assert indexed.LOOK_S == lookups.INDEX_LOOK_S
 
     def test_logs_are_a_line_a_push(self):
         """An event is pushed to three functions, and each push is logged."""
@@ -287,6 +320,8 @@ class TestCommand:
                 value = getattr(size, field.name)
                 if field.name == "scores_users":
                     words += [] if value else ["--stream-scores-events"]
+                elif field.name == "has_index":
+                    words += [] if value else ["--lookups-by-query"]
                 # What a single run reads is nobody's choice.
                 elif field.name != "sums_all_days":
                     words += [f"--{field.name.replace('_', '-')}", str(value)]
@@ -326,6 +361,7 @@ class TestCommand:
     def test_knows_that_clustering_does_not_count_for_a_limit(self, capsys):
         """A lookup reads a few blocks, and is refused by the size of the table."""
         few = ["--events-a-day=9000", "--lookups=1000", "--returning=1"]
+        few += ["--lookups-by-query"]
 
         for users, is_told in ((10_000_000, False), (30_000_000, True)):
             assert main([f"--users={users}", *few]) == 0
@@ -367,6 +403,7 @@ class TestCommand:
     def test_takes_as_many_lookups_a_query_as_the_function(self, capsys):
         """The largest POST is one that can be asked about."""
         words = ["--users=1", "--events-a-day=1", "--lookups=1000000"]
+        words += ["--lookups-by-query"]
 
         assert main([*words, f"--lookups-a-query={MAXIMUM_USERS}"]) == 0
         assert "× `lookup` for 1,000 users |" in capsys.readouterr().out

@@ -141,6 +141,7 @@ def snapshots(weeks: int = 8, users: int = 300, *, seed: int = 1) -> pa.Table:
 def train(rows: pa.Table, **changed: Any) -> Trained:
     """Train with the settings of this file, or with some of them changed."""
     preprocessor = changed.pop("preprocessor", None)
+    pools = changed.pop("pools", None)
     settings = replace(SETTINGS, **changed.pop("settings", {}))
     use_case = replace(SHOP, **changed)
     return fit.train(
@@ -148,6 +149,7 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
         use_case,
         preprocessor=preprocessor,
         settings=settings,
+        pools=pools,
     )
 
 

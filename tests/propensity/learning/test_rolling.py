@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from propensity.learning import data
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor, transformed
-from propensity.learning.rolling import Recipe, aged
+from propensity.learning.recipe import Recipe, aged
 from propensity.models.scoring import MeanOfModels
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
@@ -213,8 +213,8 @@ class TestMeans:
             calibrator=None,
         )
         known = data.slice_of(rows, sorted(set(rows["as_of"].to_pylist())))
-        encoder, model = recipe.model(
-            known, SHOP, preprocessor=default_preprocessor(SHOP), seed=1
+        [(encoder, model)] = recipe.models(
+            [known], SHOP, preprocessor=default_preprocessor(SHOP), seed=1, pools=None
         )
         encoded = transformed(encoder, known.rows, FEATURES)
         each = [one.predict_proba(encoded)[:, 1] for one in model.members]
