@@ -20,8 +20,6 @@ MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
 CENT = Decimal("0.01")
 
-# Money in the usual format. Any other JSON number takes longer to parse.
-AMOUNT = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,2})?$"
 NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 # A time in the usual format. Any other takes longer to parse.
