@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from propensity.events.record_batches import STRING, Column, column_of, is_there
+from propensity.events.record_batches import STRING, Column, bits, column_of
 from propensity.events.rows import EVENT_SCHEMA, Decoded
 from propensity.events.values import MAXIMUM_AMOUNT, Refused, amount_of
 
@@ -32,19 +32,18 @@ def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> Column:
     without = [row for row in decoded.sparse if amounts[row] is None]
     for row in without:
         amounts[row] = b"0"
-    units = _cents(amounts)
+    units = cents_of(amounts)
     if units is None:
         return _odd_amounts(decoded, amounts, without, refused)
     decimals = np.zeros((len(amounts), 2), np.int64)
     decimals[:, 0] = units * _CENT
     if not without:
         return 0, (b"", decimals.tobytes())
-    absent = {*without}
-    rows = [row for row in range(len(amounts)) if row not in absent]
-    return len(without), (is_there(rows, len(amounts)), decimals.tobytes())
+    valid = bits(without, len(amounts), are_set=False)
+    return len(without), (valid, decimals.tobytes())
 
 
-def _cents(amounts: Sequence[bytes]) -> Any:
+def cents_of(amounts: Sequence[bytes]) -> Any:
     """Return amounts as cents, int64 (n,); None if one is in an unusual format."""
     joined = b",".join(amounts)
     if max(map(len, amounts), default=0) > _SHORT or b"e" in joined or b"E" in joined:
@@ -56,7 +55,7 @@ def _cents(amounts: Sequence[bytes]) -> Any:
     whole = np.rint(cents)
     if (np.abs(cents - whole) > cents * _ROUNDING).any():
         return None  # negative, or with further decimals
-    if len(cents) and whole.max() > MAXIMUM_AMOUNT * 100:
+    if len(cents) and np.maximum.reduce(whole) > MAXIMUM_AMOUNT * 100:
         return None
     return whole.astype(np.int64)
 

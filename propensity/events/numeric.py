@@ -12,7 +12,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -41,7 +40,7 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
 
     Args:
         decoded: The batch; the instants of its events are replaced.
-        payloads: Of all its messages.
+        payloads: Of its messages, by row.
         latest: A later instant makes no sense.
     """
     by_type: dict[Any, list[int]] = {}
@@ -54,10 +53,10 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
         if not kind.is_exact:
             rows, events = _finite(rows, events)
         are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]
-        first = kind.numeric.first
+        first = b"," + kind.numeric.first if kind.is_exact else b"{"
         lines = _encode_lines(events).split(b"\n")
         for row, line in zip(rows, lines, strict=False):
-            decoded.further[row] = b"{" + line[line.index(first) :]
+            decoded.further[row] = b"{" + line[line.index(first) + 1 :]
         if kind.is_exact and all(are_usual):
             _publish(decoded, rows, payloads, kind.type_name)
     if len(by_type) > 1:
@@ -129,14 +128,13 @@ def _publish(
     """
     end = b',"event_type":%b}' % _encode(event_type)
     ids = _encode_lines([decoded.event_ids[row] for row in rows]).split(b"\n")
-    for row, event_id in zip(rows, ids, strict=False):
-        data = payloads[decoded.places[row]]
-        if data.endswith(b"}") and event_id not in _ADDED and b"\\" not in data:
-            use_case = _use_case(decoded.use_cases[row])
+    sent = [payloads[row] for row in rows]
+    if not _ADDED.isdisjoint(ids) or b"\\" in b"".join(sent):
+        return
+    names = {decoded.use_cases[row] for row in rows}
+    use_cases = {name: b',"use_case":%b,"user_id":' % _encode(name) for name in names}
+    for row, data, event_id in zip(rows, sent, ids, strict=False):
+        if data.endswith(b"}"):
+            use_case = use_cases[decoded.use_cases[row]]
             parts = (data[:-1], b',"event_id":', event_id, use_case, event_id, end)
             decoded.published[row] = b"".join(parts)
-
-
-@cache
-def _use_case(name: str) -> bytes:
-    return b',"use_case":%b,"user_id":' % _encode(name)

@@ -344,30 +344,37 @@ def _events_of(
     decoded.sparse = [row for row, event in enumerate(events) if not event.is_plain]
     decoded.altered = decoded.sparse
     if None in use_cases or None in event_ids:
-        pairs = enumerate(zip(use_cases, event_ids, strict=True))
-        nameless = {row for row, names in pairs if None in names}
-        decoded.altered = sorted(nameless.union(decoded.sparse))
-        for row in nameless:
-            message = messages[places[row]]
-            attributes = message.attributes
-            if use_cases[row] is None:
-                default = catalogue.default.get(types[row])
-                use_cases[row] = attributes.get("use_case") or default
-            event_ids[row] = (
-                event_ids[row] or attributes.get("event_id") or message.message_id
-            )
+        _name(decoded, messages, catalogue)
     if not catalogue.taken.issuperset(product({*use_cases}, met)):
         for row, pair in enumerate(zip(use_cases, types, strict=True)):
             if pair not in catalogue.taken:
                 refused[places[row]] = catalogue.no_taker(*pair)
-    for row in decoded.altered:
-        if len(event_ids[row]) > MAXIMUM_ID_CHARACTERS:
-            refused.setdefault(places[row], _too_long("event_id"))
+    if max(map(len, event_ids), default=0) > MAXIMUM_ID_CHARACTERS:
+        for place, event_id in zip(places, event_ids, strict=True):
+            if len(event_id) > MAXIMUM_ID_CHARACTERS:
+                refused.setdefault(place, _too_long("event_id"))
     if len(refused) == undecoded:
         return decoded
     return decoded.only(
         [row for row, place in enumerate(places) if place not in refused]
     )
+
+
+def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -> None:
+    """Set use case and id of events that lack one from their messages."""
+    use_cases, event_ids = decoded.use_cases, decoded.event_ids
+    pairs = enumerate(zip(use_cases, event_ids, strict=True))
+    nameless = [row for row, names in pairs if None in names]
+    decoded.altered = sorted({*nameless, *decoded.sparse})
+    for row in nameless:
+        message = messages[decoded.places[row]]
+        attributes = message.attributes
+        if use_cases[row] is None:
+            named = attributes.get("use_case") if attributes else None
+            default = catalogue.default.get(decoded.event_types[row])
+            use_cases[row] = named or default
+        if not event_ids[row]:
+            event_ids[row] = attributes.get("event_id") or message.message_id
 
 
 def _too_long(field: str) -> Refused:
@@ -412,6 +419,11 @@ def _decode_runs(
     )
 
 
+def _is_nested(joined: bytes, count: int) -> bool:
+    """Say whether there may be more in valid events than so many flat objects."""
+    return b"[" in joined or joined.count(b"{") > count
+
+
 def _decode_all(
     messages: Sequence[Message], catalogue: Catalogue, rules: Rules
 ) -> list[Any]:
@@ -432,7 +444,7 @@ def _decode_all(
     # Short ASCII is valid in undeclared fields, too.
     for data in filterfalse(bytes.isascii, payloads):
         check_unread(data)
-    if longest > 2 * MAXIMUM_DEPTH:
+    if longest > 2 * MAXIMUM_DEPTH and _is_nested(b"".join(payloads), len(payloads)):
         for data in payloads:
             if len(data) > 2 * MAXIMUM_DEPTH:
                 check_unread(data)

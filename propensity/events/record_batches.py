@@ -12,9 +12,9 @@ Source: https://arrow.apache.org/docs/format/Columnar.html, "RecordBatch message
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -169,38 +169,46 @@ def nulls(kind: pa.DataType, count: int) -> Column:
 
 def dense_texts(columns: Sequence[Sequence[str]]) -> list[Column]:
     """Return columns of texts, of equal length: a call to Arrow costs as much as 50."""
-    count = len(columns[0])
-    _, offsets, texts = pa.array([*chain.from_iterable(columns)], STRING).buffers()
-    ends = np.frombuffer(offsets, np.int32)
+    number, count = len(columns), len(columns[0])
+    if not count:
+        return [nulls(STRING, 0)] * number
+    _, ends, texts = pa.array([*chain.from_iterable(columns)], STRING).buffers()
+    offsets = np.frombuffer(ends, np.int32)[_windows(number, count)]
+    cuts = [*offsets[:, 0].tolist(), int(offsets[-1, -1])]
+    own = (offsets - offsets[:, :1]).tobytes()
     data = b"" if texts is None else texts.to_pybytes()
-    found = []
-    for first in range(0, count * len(columns), count or 1):
-        own = ends[first : first + count + 1]
-        found.append(
-            (0, (b"", (own - own[0]).tobytes(), data[own[0] : own[-1]])),
-        )
-    return found or [nulls(STRING, 0)] * len(columns)
+    size = len(own) // number
+    return [
+        (0, (b"", own[size * at : size * (at + 1)], data[first:end]))
+        for at, (first, end) in enumerate(pairwise(cuts))
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _windows(number: int, count: int) -> NDArray[np.intp]:
+    """Return the places of the offsets of each of several columns in one."""
+    return np.arange(number)[:, None] * count + np.arange(count + 1)
 
 
 def sparse_texts(texts: Mapping[int, bytes], count: int) -> Column:
     """Return a column of texts in UTF-8, by row in ascending order; others are null."""
-    rows = [*texts]
-    offsets = np.zeros(count + 1, np.int32)
-    offsets[1:][rows] = [*map(len, texts.values())]
-    data = b"".join(texts.values())
-    return count - len(rows), (
-        is_there(rows, count),
-        offsets.cumsum(dtype=np.int32).tobytes(),
-        data,
-    )
+    offsets, end, last = [], 0, -1
+    for row, text in texts.items():
+        offsets.append(end.to_bytes(4, "little") * (row - last))
+        end, last = end + len(text), row
+    offsets.append(end.to_bytes(4, "little") * (count - last))
+    valid = bits(texts, count) if len(texts) < count else b""
+    return count - len(texts), (valid, b"".join(offsets), b"".join(texts.values()))
 
 
-def sparse_values(values: Mapping[int, Any], count: int, kind: Any) -> Column:
-    """Return a column of numbers of a numpy type by row; others are null."""
-    rows = [*values]
-    column = np.zeros(count, kind)
-    column[rows] = [*values.values()]
-    return count - len(rows), (is_there(rows, count), column.tobytes())
+def sparse_values(values: Mapping[int, Any], count: int, code: str) -> Column:
+    """Return a column of numbers, of a code of ``struct``, by row; others are null."""
+    pack_into, size = struct.Struct(code).pack_into, struct.calcsize(code)
+    column = bytearray(size * count)
+    for row, value in values.items():
+        pack_into(column, size * row, value)
+    valid = bits(values, count) if len(values) < count else b""
+    return count - len(values), (valid, bytes(column))
 
 
 def present(values: NDArray[Any]) -> Column:
@@ -208,11 +216,11 @@ def present(values: NDArray[Any]) -> Column:
     return 0, (b"", values.tobytes())
 
 
-def is_there(rows: Sequence[int], count: int) -> bytes:
-    """Return the first buffer of a column with values in these rows."""
-    if len(rows) == count:
-        return b""
-    bits = 0
+def bits(rows: Iterable[int], count: int, *, are_set: bool = True) -> bytes:
+    """Return bits of so many rows that are set in these rows, or in all others."""
+    number = 0
     for row in rows:
-        bits |= 1 << row
-    return bits.to_bytes(-(-count // 8), "little")
+        number |= 1 << row
+    if not are_set:
+        number ^= (1 << count) - 1
+    return number.to_bytes(-(-count // 8), "little")

@@ -58,7 +58,7 @@ MAXIMUM_RAW_BYTES = 4 * 1024**2
 UTC_TIME = pa.timestamp("us", "UTC")
 _MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // _MICROSECOND
-_DATE = pa.date32()
+_DATE, _FLOAT = pa.date32(), pa.float64()
 _EARLIEST_US = (EARLIEST - EPOCH) // _MICROSECOND
 
 # Columns that few events have: those of a registration, and further fields as JSON.
@@ -172,7 +172,8 @@ def times_of(
             else column_of(pa.concat_arrays([both.slice(count)]))
         )
     if count and (
-        since.max() > (latest - EPOCH) // _MICROSECOND or since.min() < _EARLIEST_US
+        np.maximum.reduce(since) > (latest - EPOCH) // _MICROSECOND
+        or np.minimum.reduce(since) < _EARLIEST_US
     ):
         _refuse_range(
             since, texts, fields=fields, places=places, refused=refused, latest=latest
@@ -328,8 +329,8 @@ def _sparse(values: dict[int, Any], count: int, kind: pa.DataType) -> Column:
         return sparse_texts(texts, count)
     if kind == _DATE:
         days = {row: (day - EPOCH.date()).days for row, day in values.items()}
-        return sparse_values(days, count, np.int32)
-    return sparse_values(values, count, kind.to_pandas_dtype())
+        return sparse_values(days, count, "<i")
+    return sparse_values(values, count, "<d" if kind == _FLOAT else "<q")
 
 
 def _utf8(text: str | bytes) -> bytes:
