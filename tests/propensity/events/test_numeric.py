@@ -8,6 +8,7 @@ import json
 from datetime import timedelta
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,7 +102,23 @@ class TestExactFields:
     def test_together_is_as_alone(self, data, said):
         """After an event that was told by its fields, whatever comes is what it is."""
         attributes = {"event_type": said} if said else {}
-        one = message(data, **attributes)
+        self.check(message(data, **attributes))
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"ingest_ts": {"user_id": 1}},
+            {"transaction_id": "user_id"},
+            {"transaction_id": 'a"b'},
+            {"transaction_id": 12},
+            {"ingest_ts": "2026-03-01T12:00:00.120Z"},
+        ],
+    )
+    def test_together_is_as_alone_with_names_in_values(self, fields):
+        """The names of added fields may be in the values of an event."""
+        self.check(message(json.dumps(transaction(**fields)).encode()))
+
+    def check(self, one):
         first = message(transaction(transaction_id="t0"), "m0")
         alone = outcome(accept(one, catalogue=DEPLOYED))
         before = outcome(accept(first, catalogue=DEPLOYED))
