@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -43,9 +44,11 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
         payloads: Of its messages, by row.
         latest: A later instant makes no sense.
     """
-    by_type: dict[Any, list[int]] = {}
-    for row in decoded.sparse:
-        by_type.setdefault(type(decoded.events[row]), []).append(row)
+    by_type: dict[Any, Sequence[int]] = {}
+    types = [type(decoded.events[row]) for row in decoded.sparse]
+    for kind in {*types}:
+        of_kind = zip(decoded.sparse, types, strict=True)
+        by_type[kind] = [row for row, one in of_kind if one is kind]
     for kind, of_type in by_type.items():
         if kind.numeric is None:
             continue
@@ -83,8 +86,10 @@ def _finite(rows: Sequence[int], events: Sequence[Any]) -> tuple[list[int], list
 
 def _set_instants(events: Sequence[Any], name: str, latest: datetime) -> bool:
     """Set an instant of events to its text in ISO 8601; say if all were usual."""
-    present = [e for e in events if getattr(e, name) is not msgspec.UNSET]
-    raws = [getattr(event, name) for event in present]
+    present, raws = events, [*map(attrgetter(name), events)]
+    if msgspec.UNSET in raws:
+        present = [e for e in events if getattr(e, name) is not msgspec.UNSET]
+        raws = [raw for raw in raws if raw is not msgspec.UNSET]
     texts = _usual(raws, latest)
     is_usual = texts is not None
     if texts is None:
@@ -112,10 +117,9 @@ def _usual(raws: Sequence[Any], latest: datetime) -> list[str | None] | None:
         and max(moments) <= latest.replace(tzinfo=None)
     ):
         return None
-    return [
-        f"{text[:-4]}+00:00" if text.endswith(".000") else f"{text}000+00:00"
-        for text in texts
-    ]
+    if ".000Z" not in lines:
+        return [f"{text}000+00:00" for text in texts]
+    return [moment.replace(tzinfo=UTC).isoformat() for moment in moments]
 
 
 def _publish(

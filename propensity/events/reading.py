@@ -383,11 +383,14 @@ def _too_long(field: str) -> Refused:
 
 def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
     """Set user and id of events with an identity to it."""
-    for row, name in enumerate(read.event_types):
-        if (field := catalogue.identities.get(name)) is not None:
-            identity = str(getattr(read.events[row], field))
+    identities = catalogue.identities
+    for row, (event, name) in enumerate(
+        zip(read.events, read.event_types, strict=True)
+    ):
+        if name in identities:
+            identity = str(getattr(event, identities[name]))
             if len(identity) > MAXIMUM_ID_CHARACTERS:
-                refused[read.places[row]] = _too_long(field)
+                refused[read.places[row]] = _too_long(identities[name])
             read.event_ids[row] = read.user_ids[row] = identity
 
 
