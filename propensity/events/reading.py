@@ -219,7 +219,7 @@ def unsuppressed(
     Returns:
         The rest of the outcome, and the number of messages that were taken out.
     """
-    decoded = accepted.decoded
+    decoded, truths = accepted.decoded, accepted.truths
     event_rows, truth_rows = (
         [
             row
@@ -228,7 +228,7 @@ def unsuppressed(
         ]
         for users, use_cases in (
             (decoded.user_ids, decoded.use_cases),
-            (_texts(accepted.truths, "event_id"), _texts(accepted.truths, "use_case")),
+            [truths[name].to_pylist() for name in ("event_id", "use_case")],
         )
     )
     refused = unmentioned(accepted.refused, messages, suppressed)
@@ -248,11 +248,6 @@ def unsuppressed(
         refused=refused,
     )
     return remaining, n_suppressed
-
-
-def _texts(rows: pa.RecordBatch, name: str) -> list[str]:
-    texts: list[str] = rows.column(name).to_pylist()
-    return texts
 
 
 def unmentioned(
