@@ -210,8 +210,8 @@ def run_ours(path: Path, count: int, what: str) -> dict[str, Any]:
     rows = enriched = size = 0
     for start in range(0, len(messages), size_of_group):
         one = accept(messages[start : start + size_of_group])
-        size += one.rows.serialize().size
-        rows += one.rows.num_rows
+        size += len(one.events.serialize())
+        rows += one.events.num_rows
         enriched += len(one.enriched)
         if is_summed:
             summed(one.rows)
