@@ -46,14 +46,13 @@ import joblib
 import pyarrow as pa
 from sklearn.pipeline import Pipeline, make_pipeline
 
-from benchmarks.ingest import (
+from benchmarks.append_service import append_service, take_counts
+from benchmarks.ingest_load import (
     WRK_SCRIPT,
     Load,
     Push,
-    append_service,
     by_python,
     by_wrk,
-    take_counts,
 )
 from benchmarks.lookup import FUNCTION
 from benchmarks.report import Line, finish

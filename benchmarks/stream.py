@@ -46,6 +46,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.stream_peers import BYTEWAX, STOREY, STOREY_WINDOWS
 from local import venvs
 from local.generators.cards.cards import Cards
 from local.generators.games.games import Games
@@ -70,170 +71,6 @@ EVENTS_PER_USER = 50
 SEARCHED_EVENTS = 50_000
 CARDS = 50_000
 USE_CASE = "first_day_churn"
-
-# Arguments: file of events, how many, windows, "every" or "never". Prints seconds.
-STOREY = """
-import json, sys, time
-from datetime import datetime
-
-import pandas as pd
-from storey import AggregateByKey, DataframeSource, NoopDriver, Table, build_flow
-from storey.dtypes import (
-    EmitAfterMaxEvent,
-    EmitEveryEvent,
-    FieldAggregator,
-    FixedWindows,
-    SlidingWindows,
-)
-
-path, count, windows, emit = sys.argv[1:]
-fields = {"new_bet": "bet_amount", "new_win": "win_amount", "new_purchases": "amount"}
-events = []
-with open(path, "rb") as lines:
-    for number, line in zip(range(int(count)), lines):
-        event = json.loads(line)
-        moment = datetime.fromisoformat(event["event_time"])
-        amount = event.get(fields.get(event["event_type"]))
-        events.append(
-            (
-                number,
-                event["user_id"],
-                event["event_type"],
-                # A registration has none, and is passed over.
-                None if amount is None else round(100 * amount),
-                int(moment.timestamp() * 1000),
-            )
-        )
-names = ["number", "user_id", "event_type", "amount", "event_time"]
-frame = pd.DataFrame(events, columns=names, dtype=object)
-kind, *spans = windows.split()
-made = (FixedWindows if kind == "fixed" else SlidingWindows)(spans[:1], *spans[1:])
-wanted = ["sum", "avg", "count", "stddev"]
-aggregates = [FieldAggregator("amount", "amount", wanted, made)]
-flow = build_flow(
-    [
-        DataframeSource(frame, key_field="user_id", id_field="number"),
-        AggregateByKey(
-            aggregates,
-            Table("benchmark", NoopDriver()),
-            time_field="event_time",
-            emit_policy=(
-                EmitEveryEvent() if emit == "every" else EmitAfterMaxEvent(10**9)
-            ),
-        ),
-    ]
-)
-clock, processor = time.perf_counter(), time.process_time()
-flow.run().await_termination()
-processor, clock = time.process_time() - processor, time.perf_counter() - clock
-print(json.dumps({"events": len(frame), "processor_s": processor, "clock_s": clock}))
-"""
-# One window of many hours with one bucket costs it least.
-STOREY_WINDOWS = (
-    "sliding 24h 1h",
-    "sliding 24h 24h",
-    "sliding 3650d 3650d",
-    "fixed 24h",
-    "fixed 365d",
-)
-
-# Arguments: file of events, how many, variant. Prints seconds.
-BYTEWAX = """
-import json, math, sys, time
-
-import bytewax.operators as op
-import orjson
-from bytewax.dataflow import Dataflow
-from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from bytewax.outputs import DynamicSink, StatelessSinkPartition
-from bytewax.testing import run_main
-
-BATCH = 1_000
-path, count, variant = sys.argv[1:]
-with open(path, "rb") as file:
-    lines = file.read().splitlines()[: int(count)]
-amounts = {"new_bet": "bet_amount", "new_win": "win_amount", "new_purchases": "amount"}
-
-
-class Part(StatefulSourcePartition):
-    def __init__(self):
-        self.place = 0
-
-    def next_batch(self):
-        if self.place >= len(lines):
-            raise StopIteration
-        self.place += BATCH
-        return lines[self.place - BATCH : self.place]
-
-    def snapshot(self):
-        return self.place
-
-
-class Source(FixedPartitionedSource):
-    def list_parts(self):
-        return ["lines"]
-
-    def build_part(self, step_id, for_part, resume_state):
-        return Part()
-
-
-class End(StatelessSinkPartition):
-    def write_batch(self, items):
-        pass
-
-
-class Sink(DynamicSink):
-    def build(self, step_id, worker_index, worker_count):
-        return End()
-
-
-def user(event):
-    return event["user_id"]
-
-
-def added(state, event):
-    count, total, squares = state
-    amount = event.get(amounts.get(event["event_type"]))
-    if amount is None:
-        return state
-    return count + 1, total + amount, squares + amount * amount
-
-
-def aggregated(state, event):
-    state = added(state or (0, 0.0, 0.0), event)
-    count, total, squares = state
-    event["sum"], event["count"] = total, count
-    event["avg"] = total / count if count else None
-    event["stddev"] = None
-    if count > 1:
-        rest = (count * squares - total * total) / (count * (count - 1))
-        event["stddev"] = math.sqrt(max(0.0, rest))
-    return state, event
-
-
-def enriched(event):
-    event["socioeconomic_idx"] = None
-    return event
-
-
-flow = Dataflow("benchmark")
-events = op.map("decode", op.input("in", flow, Source()), orjson.loads)
-if variant == "map":
-    found = op.map("encode", op.map("enrich", events, enriched), orjson.dumps)
-else:
-    keyed = op.key_on("key", events, user)
-    if variant == "fold":
-        found = op.fold_final("sum", keyed, lambda: (0, 0.0, 0.0), added)
-    else:
-        found = op.stateful_map("sum", keyed, aggregated)
-        if variant == "json":
-            found = op.map("encode", found, lambda one: orjson.dumps(one[1]))
-op.output("out", found, Sink())
-clock, processor = time.perf_counter(), time.process_time()
-run_main(flow)
-processor, clock = time.process_time() - processor, time.perf_counter() - clock
-print(json.dumps({"events": len(lines), "processor_s": processor, "clock_s": clock}))
-"""
 
 OURS = "ours"
 OURS_SUMMED = "ours, and sums per user"
@@ -373,8 +210,8 @@ def run_ours(path: Path, count: int, what: str) -> dict[str, Any]:
     rows = enriched = size = 0
     for start in range(0, len(messages), size_of_group):
         one = accept(messages[start : start + size_of_group])
-        size += one.rows.serialize().size
-        rows += one.rows.num_rows
+        size += len(one.events.serialize())
+        rows += one.events.num_rows
         enriched += len(one.enriched)
         if is_summed:
             summed(one.rows)

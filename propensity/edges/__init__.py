@@ -26,6 +26,7 @@ Callers and logs:
 
 - ``asgi``: requests and JSON answers of the asynchronous functions
 - ``direct``: the way of a request past layers that its function does not need
+- ``single_write``: a small answer in one write
 - ``failures``: an error as an answer and as a log line
 - ``protocol``: JSON errors for requests that the server itself refuses
 - ``log``, ``tracing``, ``counts``: log lines, their traces, counts every ten seconds

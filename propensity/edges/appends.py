@@ -125,7 +125,7 @@ class TableAppends:
         if is_first:
             request.write_stream = self._stream
             request.arrow_rows.writer_schema.serialized_schema = self._schema
-        request.arrow_rows.rows.serialized_record_batch = rows.serialize().to_pybytes()
+        request.arrow_rows.rows.serialized_record_batch = bytes(rows.serialize())
         try:
             answer = await asyncio.wait_for(connection.send(request), self._timeout)
         except TimeoutError:

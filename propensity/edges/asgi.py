@@ -29,8 +29,17 @@ from propensity.settings import project_here
 _JSON_TYPE = b"application/json"
 
 
+_PLAIN = b"content-type: %b\r\ncontent-length: %d\r\n\r\n%b"
+
+
 class Json(Response):
-    """A JSON answer, without the costs of ``Response`` that it does not need."""
+    """
+    A JSON answer, without the costs of ``Response`` that it does not need.
+
+    Attributes:
+        tail: Headers and body as bytes for ``single_write``, empty if there is more
+            to send than those.
+    """
 
     def __init__(
         self,
@@ -47,6 +56,8 @@ class Json(Response):
             (b"content-length", b"%d" % len(body)),
             *headers,
         ]
+        is_plain = status == 200 and len(self.raw_headers) == 2
+        self.tail = _PLAIN % (_JSON_TYPE, len(body), body) if is_plain else b""
 
 
 async def body_of(request: Request, *, maximum: int) -> bytes:

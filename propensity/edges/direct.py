@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from propensity.edges.single_write import is_written
+
 Function = Callable[[Request], Awaitable[Response]]
 
 _PATH = "/"
@@ -49,7 +51,9 @@ class Direct:
             and scope["method"] in _METHODS
         ):
             response = await self._function(Request(scope, receive, send))
-            await response(scope, receive, send)
+            tail = getattr(response, "tail", b"")
+            if not (tail and is_written(tail, send)):
+                await response(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

@@ -9,8 +9,9 @@ Read in this order. All of it is pure: bytes and Arrow in, Arrow out.
 - ``messages``: a message from any envelope that Pub/Sub pushes
 - ``reading``: a batch of messages to rows, truths and refusals
 - ``rows``: columns of ``stream_events``, rows of ``dead_letters``
+- ``record_batches``: rows as the bytes that are appended, from buffers
 - ``amounts``: a column of exact decimals from digits
-- ``numeric``: further fields of events that hold numbers alone, for a batch at once
+- ``numeric``: events that hold numbers alone, for a batch at once
 - ``enrichment``: accepted events as they are published
 - ``postcodes``: the socioeconomic index of a postcode
 - ``redaction``: removes personal values from dead letters

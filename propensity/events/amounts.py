@@ -4,43 +4,60 @@ Amounts: a batch's digits as one column of exact decimals.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
-from propensity.events.rows import EVENT_SCHEMA, STRING, Decoded
-from propensity.events.values import AMOUNT, Refused, amount_of
+from propensity.events.record_batches import STRING, Column, bits, column_of
+from propensity.events.rows import EVENT_SCHEMA, Decoded
+from propensity.events.values import MAXIMUM_AMOUNT, Refused, amount_of
 
 _MONEY = EVENT_SCHEMA.field("amount").type
 # A cent in units of the last decimal; the largest amount is below 2**63 of them.
 _CENT = 10 ** (_MONEY.scale - 2)
 
-# A line for each event: money in the usual format, or an empty line.
-_AMOUNTS = re.compile(rf"(?:(?:{AMOUNT[1:-1]})?+\n)*+".encode())
+# Characters of an amount whose float tells whether it is whole cents: with further
+# decimals it is at least 1e-11 of itself from them, by rounding at most 1e-15.
+_SHORT = 12
+_ROUNDING = 1e-12
+_decode_numbers = msgspec.json.Decoder(list[float]).decode
 
 
-def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> pa.Array:
+def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> Column:
     """Return amounts as exact decimals; null for an event without one."""
     amounts = [event.amount for event in decoded.events]
     without = [row for row in decoded.sparse if amounts[row] is None]
     for row in without:
-        amounts[row] = b""
-    if not _AMOUNTS.fullmatch(b"\n".join(amounts) + b"\n"):
+        amounts[row] = b"0"
+    units = cents_of(amounts)
+    if units is None:
         return _odd_amounts(decoded, amounts, without, refused)
-    # Exact: up to MAXIMUM_AMOUNT, cents differ by more than a float's rounding.
-    units = np.fromiter((float(amount or 0) for amount in amounts), np.float64)
     decimals = np.zeros((len(amounts), 2), np.int64)
-    decimals[:, 0] = np.rint(units * 100).astype(np.int64) * _CENT
-    is_there = None
-    if without:
-        has_amount = np.ones(len(amounts), np.bool_)
-        has_amount[without] = False
-        is_there = pa.py_buffer(np.packbits(has_amount, bitorder="little"))
-    buffers = [is_there, pa.py_buffer(decimals)]
-    return pa.Array.from_buffers(_MONEY, len(amounts), buffers)
+    decimals[:, 0] = units * _CENT
+    if not without:
+        return 0, (b"", decimals.tobytes())
+    valid = bits(without, len(amounts), are_set=False)
+    return len(without), (valid, decimals.tobytes())
+
+
+def cents_of(amounts: Sequence[bytes]) -> Any:
+    """Return amounts as cents, int64 (n,); None if one is in an unusual format."""
+    joined = b",".join(amounts)
+    if max(map(len, amounts), default=0) > _SHORT or b"e" in joined or b"E" in joined:
+        return None
+    try:
+        cents = np.array(_decode_numbers(b"[%b]" % joined), np.float64) * 100
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    whole = np.rint(cents)
+    if (np.abs(cents - whole) > cents * _ROUNDING).any():
+        return None  # negative, or with further decimals
+    if len(cents) and np.maximum.reduce(whole) > MAXIMUM_AMOUNT * 100:
+        return None
+    return whole.astype(np.int64)
 
 
 def _odd_amounts(
@@ -48,12 +65,10 @@ def _odd_amounts(
     amounts: Sequence[bytes],
     without: Sequence[int],
     refused: dict[int, Refused],
-) -> pa.Array:
+) -> Column:
     """Return amounts of which some are not in the usual format; see ``amounts_of``."""
     digits: list[Any] = [bytes(amount) for amount in amounts]
     for row, amount in enumerate(digits):
-        if _AMOUNTS.fullmatch(amount + b"\n"):
-            continue
         try:
             field = decoded.events[row].declared.amount
             digits[row] = str(amount_of(amount, field=field))
@@ -62,4 +77,4 @@ def _odd_amounts(
             digits[row] = None
     for row in without:
         digits[row] = None
-    return pa.array(digits, STRING).cast(_MONEY)
+    return column_of(pa.array(digits, STRING).cast(_MONEY))

@@ -9,7 +9,6 @@ from functools import cache
 from typing import Any
 
 import msgspec
-import pyarrow as pa
 
 from propensity.events.rows import Decoded
 
@@ -17,11 +16,12 @@ from propensity.events.rows import Decoded
 _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def enrich(
-    decoded: Decoded, payloads: list[bytes], rows: pa.RecordBatch
-) -> list[bytes]:
+def enrich(decoded: Decoded, payloads: list[bytes]) -> list[bytes]:
     """Return events as JSON, each with its identity and its enrichment."""
     for row in decoded.altered:
+        if (published := decoded.published.get(row)) is not None:
+            payloads[row] = published
+            continue
         event = decoded.events[row]
         added: dict[str, Any] = {}
         if event.event_id != (event_id := decoded.event_ids[row]):
@@ -32,40 +32,23 @@ def enrich(
             added["user_id"] = user_id
         if event.is_bare:
             added["event_type"] = event.type_name
-        for name in event.enrichment:
-            added[name] = rows.column(name)[row].as_py()
+        added.update(decoded.added.get(row, ()))
         if added:
-            data = payloads[row]
-            within = _texts_of(event) if event.is_exact and event.numeric else data
-            payloads[row] = with_fields(data, added, within=within)
+            payloads[row] = with_fields(payloads[row], added)
     return payloads
 
 
-def _texts_of(event: Any) -> bytes:
-    """Return the values in an event of numbers that may be texts other than numbers."""
-    declared = event.declared
-    raws = [getattr(event, name) for name in declared.instants]
-    return b"%b %b" % (
-        msgspec.json.encode(getattr(event, declared.identity)),
-        b" ".join([raw for raw in raws if raw is not msgspec.UNSET]),
-    )
-
-
-def with_fields(
-    data: bytes, added: Mapping[str, Any], *, within: bytes | None = None
-) -> bytes:
+def with_fields(data: bytes, added: Mapping[str, Any]) -> bytes:
     """
     Return a JSON object with further fields; its own values stay the same bytes.
 
     Args:
         data: The object, not empty.
         added: Further fields; they replace fields of the same name.
-        within: Those of its bytes that may have the names, None for all.
     """
     # The name may also be in a nested object, or be written with escapes.
-    searched = data if within is None else within
     if (b"\\" in data and b"\\u" in data) or any(
-        _quoted(name) in searched for name in added
+        _quoted(name) in data for name in added
     ):
         return msgspec.json.encode({**_decode_fields(data), **added})
     whole = data.rstrip()

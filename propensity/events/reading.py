@@ -20,23 +20,28 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from propensity.events import numeric
 from propensity.events.amounts import amounts_of
 from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue, check_unread
 from propensity.events.enrichment import enrich
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
+from propensity.events.record_batches import (
+    Batch,
+    Column,
+    Layout,
+    dense_texts,
+    nulls,
+    present,
+)
 from propensity.events.rows import (
     DAY_US,
     EVENT_SCHEMA,
     MAXIMUM_RAW_BYTES,
     TRUTH_SCHEMA,
-    UTC_TIME,
     Decoded,
     Rules,
-    fixed_column,
-    microseconds,
     sparse_columns,
-    text_columns,
     times_of,
 )
 from propensity.events.values import EPOCH, Refused, truth_of
@@ -50,22 +55,37 @@ class Accepted:
     The outcome of a batch.
 
     Attributes:
-        rows: Of ``stream_events``.
+        events: Rows of ``stream_events``.
+        decoded: The events of those rows.
         enriched: The enriched event of each row, as JSON.
-        places: The message of each row.
-        truths: Rows of ``truth_events``.
+        truth_events: Rows of ``truth_events``.
         truth_places: The message of each truth.
         refused: The reasons of refusals, by message.
         unknown_postcodes: How many postcodes have no index.
     """
 
-    rows: pa.RecordBatch
+    events: Batch
+    decoded: Decoded
     enriched: Sequence[bytes]
-    places: Sequence[int]
-    truths: pa.RecordBatch
+    truth_events: Batch
     truth_places: Sequence[int]
     refused: Mapping[int, Refused]
     unknown_postcodes: int
+
+    @property
+    def rows(self) -> pa.RecordBatch:
+        """The rows of ``stream_events``."""
+        return self.events.rows
+
+    @property
+    def places(self) -> Sequence[int]:
+        """The message of each row."""
+        return self.decoded.places
+
+    @property
+    def truths(self) -> pa.RecordBatch:
+        """The rows of ``truth_events``."""
+        return self.truth_events.rows
 
     @property
     def reasons(self) -> Mapping[str, int]:
@@ -94,8 +114,7 @@ def accept(
     refused: dict[int, Refused] = {}
     decoded = _events_of(messages, catalogue, rules, refused)
     latest = received_at + rules.clock_skew
-    truths: pa.RecordBatch = _NO_TRUTHS
-    truth_places: Sequence[int] = ()
+    truths, truth_places = _NO_TRUTHS, list[int]()
     if not catalogue.truths.isdisjoint(decoded.event_types):
         are_truths = [name in catalogue.truths for name in decoded.event_types]
         truth_events = decoded.only(
@@ -112,75 +131,75 @@ def accept(
     count = len(decoded.places)
     is_all = count == len(messages)
     sources = messages if is_all else [messages[place] for place in decoded.places]
-    texts = [event.event_time for event in decoded.events]
-    moments, publications = times_of(
-        texts,
+    payloads = [message.data for message in sources]
+    since, publications = times_of(
+        [event.event_time for event in decoded.events],
         sources,
         fields=["event_time"] * count,
         places=decoded.places,
         refused=refused,
         latest=latest,
     )
+    if decoded.sparse:
+        numeric.complete(decoded, payloads, latest)
     sparse, unknown = sparse_columns(
-        decoded, moments, refused, postcodes=postcodes, rules=rules, latest=latest
+        decoded, since, refused, postcodes=postcodes, rules=rules, latest=latest
     )
-    days = (microseconds(moments) // DAY_US).astype(np.int32)
+    days = (since // DAY_US).astype(np.int32)
     first_day = (received_at - EPOCH - rules.lateness) // timedelta(days=1)
-    columns: dict[str, Any] = {
-        **text_columns(
-            {
-                "use_case": decoded.use_cases,
-                "event_id": decoded.event_ids,
-                "user_id": decoded.user_ids,
-                "event_type": decoded.event_types,
-                "message_id": [message.message_id for message in sources],
-            }
-        ),
-        "event_time": moments,
-        "event_date": fixed_column(days, pa.date32()),
+    names = ("use_case", "event_id", "user_id", "event_type", "message_id")
+    texts = dense_texts(
+        [
+            decoded.use_cases,
+            decoded.event_ids,
+            decoded.user_ids,
+            decoded.event_types,
+            [message.message_id for message in sources],
+        ]
+    )
+    columns = {
+        **dict(zip(names, texts, strict=True)),
+        "event_time": present(since),
+        "event_date": present(days),
         "amount": amounts,
         **sparse,
-        "is_late": pa.array(days < first_day),
+        "is_late": (
+            0,
+            (b"", np.packbits(days < first_day, bitorder="little").tobytes()),
+        ),
         "published_at": publications,
         **_receipt(received_at, count),
     }
-    rows = pa.RecordBatch.from_arrays(
-        [columns[name] for name in _EVENT_COLUMNS], schema=EVENT_SCHEMA
-    )
+    events = _EVENTS.batch(count, [columns[name] for name in _EVENTS.names])
     if len(refused) > readable:
         remaining = [
             row for row, place in enumerate(decoded.places) if place not in refused
         ]
-        rows, decoded = (
-            rows.take(pa.array(remaining, pa.int64())),
-            decoded.only(remaining),
-        )
-        sources = [sources[row] for row in remaining]
-    enriched = enrich(decoded, [message.data for message in sources], rows)
+        events, decoded = events.take(remaining), decoded.only(remaining)
+        payloads = [payloads[row] for row in remaining]
     return Accepted(
-        rows=rows,
-        enriched=enriched,
-        places=decoded.places,
-        truths=truths,
+        events=events,
+        decoded=decoded,
+        enriched=enrich(decoded, payloads),
+        truth_events=truths,
         truth_places=truth_places,
         refused=refused,
         unknown_postcodes=unknown,
     )
 
 
-def _receipt(received_at: datetime, count: int) -> dict[str, Any]:
+def _receipt(received_at: datetime, count: int) -> dict[str, Column]:
     """Return the columns of receipt."""
     since = (received_at - EPOCH) // timedelta(microseconds=1)
     return {
-        "received_at": fixed_column(np.full(count, since), UTC_TIME),
-        "received_on": fixed_column(
-            np.full(count, since // DAY_US, np.int32), pa.date32()
-        ),
+        "received_at": (0, (b"", since.to_bytes(8, "little") * count)),
+        "received_on": (0, (b"", (since // DAY_US).to_bytes(4, "little") * count)),
     }
 
 
-_EVENT_COLUMNS = tuple(EVENT_SCHEMA.names)
-_NO_TRUTHS = pa.RecordBatch.from_pylist([], schema=TRUTH_SCHEMA)
+_EVENTS = Layout(EVENT_SCHEMA)
+_TRUTHS = Layout(TRUTH_SCHEMA)
+_NO_TRUTHS = _TRUTHS.batch(0, [nulls(field.type, 0) for field in TRUTH_SCHEMA])
 
 
 def unsuppressed(
@@ -200,6 +219,7 @@ def unsuppressed(
     Returns:
         The rest of the outcome, and the number of messages that were taken out.
     """
+    decoded, truths = accepted.decoded, accepted.truths
     event_rows, truth_rows = (
         [
             row
@@ -207,8 +227,8 @@ def unsuppressed(
             if not suppressed.covers(user, use_case)
         ]
         for users, use_cases in (
-            (_texts(accepted.rows, "user_id"), _texts(accepted.rows, "use_case")),
-            (_texts(accepted.truths, "event_id"), _texts(accepted.truths, "use_case")),
+            (decoded.user_ids, decoded.use_cases),
+            [truths[name].to_pylist() for name in ("event_id", "use_case")],
         )
     )
     refused = unmentioned(accepted.refused, messages, suppressed)
@@ -220,19 +240,14 @@ def unsuppressed(
         return accepted, 0
     remaining = replace(
         accepted,
-        rows=accepted.rows.take(pa.array(event_rows, pa.int64())),
+        events=accepted.events.take(event_rows),
+        decoded=decoded.only(event_rows),
         enriched=[accepted.enriched[row] for row in event_rows],
-        places=[accepted.places[row] for row in event_rows],
-        truths=accepted.truths.take(pa.array(truth_rows, pa.int64())),
+        truth_events=accepted.truth_events.take(truth_rows),
         truth_places=[accepted.truth_places[row] for row in truth_rows],
         refused=refused,
     )
     return remaining, n_suppressed
-
-
-def _texts(rows: pa.RecordBatch, name: str) -> list[str]:
-    texts: list[str] = rows.column(name).to_pylist()
-    return texts
 
 
 def unmentioned(
@@ -256,7 +271,7 @@ def _truths(
     refused: dict[int, Refused],
     latest: datetime,
     received_at: datetime,
-) -> tuple[pa.RecordBatch, list[int]]:
+) -> tuple[Batch, list[int]]:
     """Return rows of ``truth_events`` and the message of each."""
     readable = len(refused)
     texts, fields, labels = [], [], []
@@ -270,7 +285,7 @@ def _truths(
             refused[place] = error
             labels.append(0)
     sources = [messages[place] for place in decoded.places]
-    moments, publications = times_of(
+    since, publications = times_of(
         texts,
         sources,
         fields=fields,
@@ -278,30 +293,23 @@ def _truths(
         refused=refused,
         latest=latest,
     )
-    columns: dict[str, Any] = {
-        **text_columns(
-            {
-                "use_case": decoded.use_cases,
-                "event_id": decoded.event_ids,
-                "message_id": [message.message_id for message in sources],
-            }
-        ),
-        "label": pa.array(labels, pa.int64()),
-        "truth_time": moments,
+    names = ("use_case", "event_id", "message_id")
+    message_ids = [message.message_id for message in sources]
+    identity = dense_texts([decoded.use_cases, decoded.event_ids, message_ids])
+    columns = {
+        **dict(zip(names, identity, strict=True)),
+        "label": present(np.array(labels, np.int64)),
+        "truth_time": present(since),
         "published_at": publications,
         **_receipt(received_at, len(sources)),
     }
-    rows = pa.RecordBatch.from_arrays(
-        [columns[name] for name in TRUTH_SCHEMA.names], schema=TRUTH_SCHEMA
-    )
+    rows = _TRUTHS.batch(len(sources), [columns[name] for name in _TRUTHS.names])
     if len(refused) == readable:
         return rows, decoded.places
     remaining = [
         row for row, place in enumerate(decoded.places) if place not in refused
     ]
-    return rows.take(pa.array(remaining, pa.int64())), [
-        decoded.places[row] for row in remaining
-    ]
+    return rows.take(remaining), [decoded.places[row] for row in remaining]
 
 
 def _events_of(
@@ -331,30 +339,37 @@ def _events_of(
     decoded.sparse = [row for row, event in enumerate(events) if not event.is_plain]
     decoded.altered = decoded.sparse
     if None in use_cases or None in event_ids:
-        pairs = enumerate(zip(use_cases, event_ids, strict=True))
-        nameless = {row for row, names in pairs if None in names}
-        decoded.altered = sorted(nameless.union(decoded.sparse))
-        for row in nameless:
-            message = messages[places[row]]
-            attributes = message.attributes
-            if use_cases[row] is None:
-                default = catalogue.default.get(types[row])
-                use_cases[row] = attributes.get("use_case") or default
-            event_ids[row] = (
-                event_ids[row] or attributes.get("event_id") or message.message_id
-            )
+        _name(decoded, messages, catalogue)
     if not catalogue.taken.issuperset(product({*use_cases}, met)):
         for row, pair in enumerate(zip(use_cases, types, strict=True)):
             if pair not in catalogue.taken:
                 refused[places[row]] = catalogue.no_taker(*pair)
-    for row in decoded.altered:
-        if len(event_ids[row]) > MAXIMUM_ID_CHARACTERS:
-            refused.setdefault(places[row], _too_long("event_id"))
+    if max(map(len, event_ids), default=0) > MAXIMUM_ID_CHARACTERS:
+        for place, event_id in zip(places, event_ids, strict=True):
+            if len(event_id) > MAXIMUM_ID_CHARACTERS:
+                refused.setdefault(place, _too_long("event_id"))
     if len(refused) == undecoded:
         return decoded
     return decoded.only(
         [row for row, place in enumerate(places) if place not in refused]
     )
+
+
+def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -> None:
+    """Set use case and id of events that lack one from their messages."""
+    use_cases, event_ids = decoded.use_cases, decoded.event_ids
+    pairs = enumerate(zip(use_cases, event_ids, strict=True))
+    nameless = [row for row, names in pairs if None in names]
+    decoded.altered = sorted({*nameless, *decoded.sparse})
+    for row in nameless:
+        message = messages[decoded.places[row]]
+        attributes = message.attributes
+        if use_cases[row] is None:
+            named = attributes.get("use_case") if attributes else None
+            default = catalogue.default.get(decoded.event_types[row])
+            use_cases[row] = named or default
+        if not event_ids[row]:
+            event_ids[row] = attributes.get("event_id") or message.message_id
 
 
 def _too_long(field: str) -> Refused:
@@ -363,11 +378,14 @@ def _too_long(field: str) -> Refused:
 
 def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
     """Set user and id of events with an identity to it."""
-    for row, name in enumerate(read.event_types):
-        if (field := catalogue.identities.get(name)) is not None:
-            identity = str(getattr(read.events[row], field))
+    identities = catalogue.identities
+    for row, (event, name) in enumerate(
+        zip(read.events, read.event_types, strict=True)
+    ):
+        if name in identities:
+            identity = str(getattr(event, identities[name]))
             if len(identity) > MAXIMUM_ID_CHARACTERS:
-                refused[read.places[row]] = _too_long(field)
+                refused[read.places[row]] = _too_long(identities[name])
             read.event_ids[row] = read.user_ids[row] = identity
 
 
@@ -399,6 +417,11 @@ def _decode_runs(
     )
 
 
+def _is_nested(joined: bytes, count: int) -> bool:
+    """Say whether there may be more in valid events than so many flat objects."""
+    return b"[" in joined or joined.count(b"{") > count
+
+
 def _decode_all(
     messages: Sequence[Message], catalogue: Catalogue, rules: Rules
 ) -> list[Any]:
@@ -415,16 +438,11 @@ def _decode_all(
     longest = max(map(len, payloads), default=0)
     if longest > rules.maximum_bytes:
         raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
-    try:
-        events = [*map(catalogue.decode, payloads)]
-    except msgspec.ValidationError as error:
-        if not catalogue.may_be_bare(error):
-            raise
-        events = catalogue.read_all(messages)
+    events = catalogue.read_all(messages, payloads)
     # Short ASCII is valid in undeclared fields, too.
     for data in filterfalse(bytes.isascii, payloads):
         check_unread(data)
-    if longest > 2 * MAXIMUM_DEPTH:
+    if longest > 2 * MAXIMUM_DEPTH and _is_nested(b"".join(payloads), len(payloads)):
         for data in payloads:
             if len(data) > 2 * MAXIMUM_DEPTH:
                 check_unread(data)

@@ -12,8 +12,6 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import cache
-from itertools import chain
 from typing import Any
 
 import msgspec
@@ -24,8 +22,16 @@ from numpy.typing import NDArray
 
 from propensity import tables
 from propensity.events.messages import Message
-from propensity.events.numeric import numeric_attributes
 from propensity.events.postcodes import PostcodeIndex
+from propensity.events.record_batches import (
+    STRING,
+    Column,
+    column_of,
+    nulls,
+    present,
+    sparse_texts,
+    sparse_values,
+)
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
 from propensity.events.values import (
@@ -49,10 +55,10 @@ DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 # A larger row would not fit in one append.
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
-STRING = pa.string()
 UTC_TIME = pa.timestamp("us", "UTC")
 _MICROSECOND = timedelta(microseconds=1)
 DAY_US = timedelta(days=1) // _MICROSECOND
+_DATE, _FLOAT = pa.date32(), pa.float64()
 _EARLIEST_US = (EARLIEST - EPOCH) // _MICROSECOND
 
 # Columns that few events have: those of a registration, and further fields as JSON.
@@ -89,8 +95,8 @@ class Decoded:
     """The decoded events of a batch, in lists of equal length."""
 
     __slots__ = (
-        *("altered", "event_ids", "event_types", "events"),
-        *("places", "sparse", "use_cases", "user_ids"),
+        *("added", "altered", "event_ids", "event_types", "events", "further"),
+        *("places", "published", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
@@ -104,6 +110,11 @@ class Decoded:
         # before they are published.
         self.sparse: list[int] = []
         self.altered: list[int] = []
+        # By row: further fields of events of numbers as JSON, events as they are
+        # published where that is known early, and the enrichment of the others.
+        self.further: dict[int, bytes] = {}
+        self.published: dict[int, bytes] = {}
+        self.added: dict[int, Mapping[str, Any]] = {}
 
     def only(self, rows: Sequence[int]) -> Decoded:
         """Return the events of some rows."""
@@ -117,21 +128,11 @@ class Decoded:
         subset.user_ids = [self.user_ids[row] for row in rows]
         subset.sparse = [moved[row] for row in self.sparse if row in moved]
         subset.altered = [moved[row] for row in self.altered if row in moved]
+        for name in ("further", "published", "added"):
+            fields = getattr(self, name)
+            own = {moved[row]: one for row, one in fields.items() if row in moved}
+            setattr(subset, name, own)
         return subset
-
-
-def text_columns(columns: Mapping[str, Sequence[str | None]]) -> dict[str, pa.Array]:
-    """Return columns of texts, of equal length: a call to Arrow costs as much as 50."""
-    texts = pa.array([*chain.from_iterable(columns.values())], STRING)
-    count = len(texts) // max(1, len(columns))
-    return {
-        name: texts.slice(number * count, count) for number, name in enumerate(columns)
-    }
-
-
-def fixed_column(values: NDArray[Any], kind: pa.DataType) -> pa.Array:
-    """Return a column of a type of fixed width, without nulls, over numpy's buffer."""
-    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
 
 
 def times_of(
@@ -142,50 +143,52 @@ def times_of(
     places: Sequence[int],
     refused: dict[int, Refused],
     latest: datetime,
-) -> tuple[pa.Array, pa.Array]:
+) -> tuple[NDArray[np.int64], Column]:
     """
-    Return the times of events, and the publication times of their messages.
+    Return the times of events in microseconds since 1970; that of a refused event means
+    nothing. And the column of the publication times of their messages.
 
     Args:
         texts: The times of the events.
         messages: Theirs, in the same order.
-        fields, places, refused, latest: See ``moments_of``.
-    """
-    publications = [message.published_at or None for message in messages]
-    try:
-        both = pa.array([*texts, *publications], STRING).cast(UTC_TIME)
-    except pa.ArrowInvalid:
-        return (
-            moments_of(
-                texts, fields=fields, places=places, refused=refused, latest=latest
-            ),
-            published(messages),
-        )
-    moments = both.slice(0, len(texts))
-    _check_range(
-        moments, texts, fields=fields, places=places, refused=refused, latest=latest
-    )
-    return moments, both.slice(len(texts))
-
-
-def moments_of(
-    texts: Sequence[str],
-    *,
-    fields: Sequence[str],
-    places: Sequence[int],
-    refused: dict[int, Refused],
-    latest: datetime,
-) -> pa.Array:
-    """
-    Return times; that of a refused event means nothing.
-
-    Args:
-        texts: Of the events.
         fields: The name of each field, for the error.
         places: The message of each.
         refused: Gets the invalid ones.
         latest: A later time is invalid.
     """
+    publications = [message.published_at or None for message in messages]
+    count = len(texts)
+    try:
+        both = pa.array([*texts, *publications], STRING).cast(UTC_TIME)
+    except pa.ArrowInvalid:
+        since = _moments_of(texts, fields=fields, places=places, refused=refused)
+        published_at = column_of(published(messages))
+    else:
+        values = np.frombuffer(both.buffers()[1], np.int64)
+        since = values[:count]
+        published_at = (
+            present(values[count : 2 * count])
+            if not both.null_count
+            else column_of(pa.concat_arrays([both.slice(count)]))
+        )
+    if count and (
+        np.maximum.reduce(since) > (latest - EPOCH) // _MICROSECOND
+        or np.minimum.reduce(since) < _EARLIEST_US
+    ):
+        _refuse_range(
+            since, texts, fields=fields, places=places, refused=refused, latest=latest
+        )
+    return since, published_at
+
+
+def _moments_of(
+    texts: Sequence[str],
+    *,
+    fields: Sequence[str],
+    places: Sequence[int],
+    refused: dict[int, Refused],
+) -> NDArray[np.int64]:
+    """Return times of which some may be in no usual format; see ``times_of``."""
     try:
         moments = pa.array(texts, STRING).cast(UTC_TIME)
     except pa.ArrowInvalid:
@@ -199,14 +202,12 @@ def moments_of(
             pa.array(others, STRING).cast(UTC_TIME),
             pa.array([odd.get(row) for row in range(len(texts))], UTC_TIME),
         )
-    _check_range(
-        moments, texts, fields=fields, places=places, refused=refused, latest=latest
-    )
-    return moments
+    since: NDArray[np.int64] = moments.view(pa.int64()).to_numpy()
+    return since
 
 
-def _check_range(
-    moments: pa.Array,
+def _refuse_range(
+    since: NDArray[np.int64],
     texts: Sequence[str],
     *,
     fields: Sequence[str],
@@ -215,24 +216,14 @@ def _check_range(
     latest: datetime,
 ) -> None:
     """Refuse the events of moments that are too early or too late."""
-    since = microseconds(moments)
     is_late = since > (latest - EPOCH) // _MICROSECOND
-    is_wrong = is_late | (since < _EARLIEST_US)
-    if not is_wrong.any():
-        return
-    for row in np.flatnonzero(is_wrong).tolist():
+    for row in np.flatnonzero(is_late | (since < _EARLIEST_US)).tolist():
         # Arrow has years that datetime lacks; they are refused as bad times.
         moment = _moment(texts[row], fields[row])
         if not isinstance(moment, Refused):
             detail = "in the future" if is_late[row] else f"before {EARLIEST:%Y}"
             moment = Refused("bad_time", detail, field=fields[row])
         refused.setdefault(places[row], moment)
-
-
-def microseconds(moments: pa.Array) -> NDArray[np.int64]:
-    """Return moments, none of them null, as microseconds since 1970."""
-    since: NDArray[np.int64] = moments.view(pa.int64()).to_numpy()
-    return since
 
 
 def _each(texts: Sequence[str], fields: Sequence[str]) -> dict[int, datetime | Refused]:
@@ -274,60 +265,76 @@ def published(messages: Sequence[Message]) -> pa.Array:
 
 def sparse_columns(
     decoded: Decoded,
-    moments: pa.Array,
+    since: NDArray[np.int64],
     refused: dict[int, Refused],
     *,
     postcodes: PostcodeIndex | None,
     rules: Rules,
     latest: datetime,
-) -> tuple[dict[str, pa.Array], int]:
-    """Return the columns that few events have, and the number of unknown postcodes."""
+) -> tuple[dict[str, Column], int]:
+    """
+    Return the columns that few events have, and the number of unknown postcodes.
+
+    Events of numbers are ``numeric``'s, and their further fields are in
+    ``decoded.further``.
+    """
     count = len(decoded.events)
-    filled: dict[str, list[Any]] = {}
-    alone = decoded.sparse
-    if any(decoded.events[row].numeric for row in alone):
-        attributes, alone = numeric_attributes(decoded.events, alone, latest)
-        filled["attributes"] = attributes
+    filled: dict[str, dict[int, Any]] = {}
     unknown = 0
-    since = microseconds(moments)
-    for row in alone:
-        if decoded.places[row] in refused:
+    for row in decoded.sparse:
+        if row in decoded.further or decoded.places[row] in refused:
             continue
+        event = decoded.events[row]
         try:
             moment = EPOCH + int(since[row]) * _MICROSECOND
-            values = _details(decoded.events[row], moment, rules, latest)
+            values = _details(event, moment, rules, latest)
         except Refused as error:
             refused[decoded.places[row]] = error
             continue
         if (postcode := values.get("postcode")) is not None:
-            sent_index = decoded.events[row].socioeconomic_idx
             index = (
                 postcodes.find(postcode)
                 if postcodes is not None
                 else None
-                if sent_index is msgspec.UNSET
-                else sent_index
+                if event.socioeconomic_idx is msgspec.UNSET
+                else event.socioeconomic_idx
             )
             values["socioeconomic_idx"] = index
             unknown += index is None
+        if event.enrichment:
+            decoded.added[row] = {name: values.get(name) for name in event.enrichment}
         for name, value in values.items():
-            if name not in filled:
-                filled[name] = [None] * count
-            filled[name][row] = value
+            if value is not None:
+                filled.setdefault(name, {})[row] = value
+    if decoded.further:
+        others = filled.get("attributes")
+        filled["attributes"] = (
+            dict(sorted({**decoded.further, **others}.items()))
+            if others
+            else decoded.further
+        )
     columns = {
-        name: pa.array(filled[name], kind) if name in filled else _nulls(count, kind)
+        name: _sparse(filled[name], count, kind)
+        if name in filled
+        else nulls(kind, count)
         for name, kind in _SPARSE.items()
-        if name not in filled or kind != STRING
     }
-    if texts := {name: filled[name] for name in filled if _SPARSE[name] == STRING}:
-        columns.update(text_columns(texts))
     return columns, unknown
 
 
-@cache
-def _nulls(count: int, kind: pa.DataType) -> pa.Array:
-    """Return a column of nulls; a group has a thousand rows at most."""
-    return pa.nulls(count, kind)
+def _sparse(values: dict[int, Any], count: int, kind: pa.DataType) -> Column:
+    """Return a column with values in some rows."""
+    if kind == STRING:
+        texts = {row: _utf8(text) for row, text in values.items()}
+        return sparse_texts(texts, count)
+    if kind == _DATE:
+        days = {row: (day - EPOCH.date()).days for row, day in values.items()}
+        return sparse_values(days, count, "<i")
+    return sparse_values(values, count, "<d" if kind == _FLOAT else "<q")
+
+
+def _utf8(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode()
 
 
 def _details(
@@ -361,7 +368,7 @@ def _details(
         elif kind != "personal" or rules.keeps_personal:
             (values if name in _SPARSE else further)[name] = value
     if further:
-        values["attributes"] = msgspec.json.encode(further).decode()
+        values["attributes"] = msgspec.json.encode(further)
     return values
 
 

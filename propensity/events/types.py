@@ -101,7 +101,8 @@ class NumericFields:
     The fields of a type without texts.
 
     ``numbers_of`` returns the numerals of an event, ``attributes`` is a struct of
-    numerals and instants, in the order of the column ``attributes``.
+    numerals and instants, in the order of the column ``attributes``; as JSON they begin
+    with ``first``.
     """
 
     def __init__(self, numerals: tuple[str, ...], instants: tuple[str, ...]) -> None:
@@ -110,6 +111,7 @@ class NumericFields:
             getter if len(numerals) > 1 else lambda event: (getter(event),)
         )
         self.instants = instants
+        self.first = f'"{numerals[0]}":'.encode()
         self.attributes = msgspec.defstruct(
             "Attributes",
             [
@@ -187,7 +189,8 @@ class EventType:
 
         Args:
             is_bare: For events without ``event_type``.
-            is_exact: For events with the fields of the type, and no others.
+            is_exact: For events with the fields of the type, and no others, and with
+                numbers as numbers; as JSON the identity comes first.
         """
         required: list[Any] = []
         optional: list[Any] = [
@@ -203,13 +206,17 @@ class EventType:
             optional = []
         if not self.truth:
             required.append(("event_time", str))
-        for name, kind in self.fields.items():
+        fields = [*self.fields.items()]
+        if is_exact:
+            fields.sort(key=lambda field: field[1] != "identity")
+        for name, kind in fields:
             if kind == "amount":
                 required.append(("amount", KINDS[kind].type, msgspec.field(name=name)))
             elif KINDS[kind].is_optional:
                 optional.append((name, KINDS[kind].type, msgspec.UNSET))
             else:
-                required.append((name, KINDS[kind].type))
+                is_number = is_exact and kind == "numeral"
+                required.append((name, float if is_number else KINDS[kind].type))
         if self.of_kind("birth date"):
             optional.append(("age", int | _Unset, msgspec.UNSET))
         if "postcode" in self.fields:

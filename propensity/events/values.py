@@ -20,8 +20,6 @@ MAXIMUM_AMOUNT = 1_000_000_000
 MAXIMUM_AGE = 150
 CENT = Decimal("0.01")
 
-# Money in the usual format. Any other JSON number takes longer to parse.
-AMOUNT = r"^(0|[1-9][0-9]{0,8})(\.[0-9]{1,2})?$"
 NUMBER = re.compile(rb"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 # A time in the usual format. Any other takes longer to parse.
@@ -231,12 +229,17 @@ def instants_of(event: Any, *, latest: datetime) -> dict[str, datetime | None]:
         raw = getattr(event, name)
         if raw is msgspec.UNSET:
             continue
-        try:
-            value = _decode_any(raw)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            value = None  # a number too large for a float, or a text that is not UTF-8
-        instants[name] = sensible_instant(value, latest=latest)
+        instants[name] = instant_in(raw, latest=latest)
     return instants
+
+
+def instant_in(raw: bytes, *, latest: datetime) -> datetime | None:
+    """Return ``sensible_instant`` of a value as JSON."""
+    try:
+        value = _decode_any(raw)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None  # a number too large for a float, or a text that is not UTF-8
+    return sensible_instant(value, latest=latest)
 
 
 def truth_of(value: bool | int | str, *, field: str) -> int:

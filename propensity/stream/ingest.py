@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import inf
 
-import pyarrow as pa
-
 from propensity import tables
 from propensity.edges.appends import RowsRefused
 from propensity.edges.log import log
 from propensity.events import reading
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
+from propensity.events.record_batches import Batch
+from propensity.events.rows import Decoded
 from propensity.events.values import Refused
 from propensity.schema import Table
 from propensity.statements import statement
@@ -59,20 +59,19 @@ class StreamFeatures(Consumer):
         accepted = await self.unsuppressed(accepted, messages)
         refused = dict(accepted.refused)
         truths = await self._append(
-            tables.TRUTH_EVENTS, accepted.truths, accepted.truth_places, refused
+            tables.TRUTH_EVENTS, accepted.truth_events, accepted.truth_places, refused
         )
         row_numbers = await self._append(
-            tables.STREAM_EVENTS, accepted.rows, accepted.places, refused
+            tables.STREAM_EVENTS, accepted.events, accepted.places, refused
         )
         if refused:
             await self.dead_letter(messages, refused)
-        rows = accepted.rows
-        if len(row_numbers) < rows.num_rows:
-            rows = rows.take(pa.array(row_numbers, pa.int64()))
+        enriched, decoded = accepted.enriched, accepted.decoded
+        if len(row_numbers) < accepted.events.num_rows:
+            enriched = [enriched[row] for row in row_numbers]
+            decoded = decoded.only(row_numbers)
         await edges.bus.publish(
-            edges.settings.enriched_topic,
-            [accepted.enriched[row] for row in row_numbers],
-            attributes_of(rows),
+            edges.settings.enriched_topic, enriched, attributes_of(decoded)
         )
         self.counts.add(
             Counter(refusal.reason for refusal in refused.values()),
@@ -88,7 +87,7 @@ class StreamFeatures(Consumer):
     async def _append(
         self,
         table: Table,
-        rows: pa.RecordBatch,
+        rows: Batch,
         places: Sequence[int],
         refused: dict[int, Refused],
     ) -> list[int]:
@@ -114,17 +113,14 @@ class StreamFeatures(Consumer):
                 row_numbers = [
                     row for at, row in enumerate(row_numbers) if at not in error.rows
                 ]
-                batch = rows.take(pa.array(row_numbers, pa.int64()))
+                batch = rows.take(row_numbers)
 
 
-def attributes_of(rows: pa.RecordBatch) -> list[dict[str, str]]:
-    """Return the attributes of the messages for rows of ``stream_events``."""
+def attributes_of(decoded: Decoded) -> list[dict[str, str]]:
+    """Return the attributes of the messages for events."""
     return [
         {"use_case": use_case, "event_id": event_id, "event_type": event_type}
         for use_case, event_id, event_type in zip(
-            rows.column("use_case").to_pylist(),
-            rows.column("event_id").to_pylist(),
-            rows.column("event_type").to_pylist(),
-            strict=True,
+            decoded.use_cases, decoded.event_ids, decoded.event_types, strict=True
         )
     ]

@@ -5,12 +5,16 @@ The shorter way, specified: what is answered is what the framework would have an
 from __future__ import annotations
 
 import asyncio
+import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import functions_framework.aio
 import pytest
 
+from local import venvs
+from local.stack.state import LOCAL, ROOT
 from propensity.edges.direct import Direct, shortened
 
 SOURCE = """
@@ -44,6 +48,15 @@ def decorated(function):
 @answers_failures("wrapped")
 async def wrapped(request):
     return Json(b'"bare"')
+
+
+@functions_framework.aio.http
+@answers_failures("plainly")
+async def plainly(request):
+    body = await body_of(request, maximum=1000)
+    if body == b"?":
+        raise RequestError("no", field="body")
+    return Json(body)
 
 
 @functions_framework.aio.http
@@ -132,3 +145,102 @@ class TestShorterWay:
         framework, short = application("echoed")
 
         assert short is framework
+
+
+# Arguments: the source of functions. Reads requests, a list for each connection; prints
+# the answers of the framework and of the shorter way, and how many messages it sent.
+EXCHANGES = """
+import asyncio, json, sys
+
+import functions_framework.aio
+from uvicorn import Config
+from uvicorn.server import ServerState
+
+from propensity.edges.asgi import Json
+from propensity.edges.direct import shortened
+from propensity.edges.protocol import JsonErrors
+
+messages = 0
+call = Json.__call__
+
+
+async def counted(self, *arguments):
+    global messages
+    messages += 1
+    await call(self, *arguments)
+
+
+async def exchange(app, requests):
+    config = Config(app, http=JsonErrors, ws="none", access_log=False)
+    config.load()
+    state = ServerState()
+    state.default_headers = [(b"date", b"today"), *config.encoded_headers]
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(
+        lambda: JsonErrors(config, state, {}), "127.0.0.1", 0
+    )
+    port = server.sockets[0].getsockname()[1]
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write("".join(requests).encode())
+    found = await reader.read()
+    writer.close()
+    server.close()
+    return found.decode()
+
+
+framework = functions_framework.aio.create_asgi_app("plainly", sys.argv[1], "http")
+short = shortened(framework, framework)
+assert short is not framework
+for requests in json.load(sys.stdin):
+    wanted = asyncio.run(exchange(framework, requests))
+    messages, Json.__call__ = 0, counted
+    found = asyncio.run(exchange(short, requests))
+    Json.__call__ = call
+    print(json.dumps([wanted, found, messages]))
+"""
+POST = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n"
+CLOSING = f"{POST}Connection: close\r\n\r\n"
+# Requests on one connection, and how many of their answers are messages of ASGI.
+CONNECTIONS = (
+    ([f"{CLOSING}1"], 1),
+    ([f"{POST}\r\n1", f"{POST}\r\n2", f"{CLOSING}3"], 1),
+    ([f"{POST}\r\n1", "HEAD / HTTP/1.0\r\n\r\n"], 1),
+    ([f"{POST}Expect: 100-continue\r\n\r\n1", "GET / HTTP/1.0\r\n\r\n"], 1),
+    ([f"{POST}\r\n?", f"{POST}\r\n1", f"{CLOSING}?"], 2),
+)
+
+
+@pytest.fixture(scope="module")
+def exchanged(tmp_path_factory) -> list[Any]:
+    source = tmp_path_factory.mktemp("source") / "main.py"
+    source.write_text(SOURCE)
+    requirements = ROOT / "04-StreamFeatures" / "requirements.txt"
+    python = venvs.python_of(requirements, folder=LOCAL / "venvs", say=print)
+    done = subprocess.run(
+        [python, "-c", EXCHANGES, source],
+        input=json.dumps([requests for requests, _ in CONNECTIONS]),
+        env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    # Log lines of failures are on the same stream.
+    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
+    return [json.loads(line) for line in lines]
+
+
+class TestSingleWrite:
+    """On connections to uvicorn, in the environment of a function."""
+
+    @pytest.mark.parametrize("number", range(len(CONNECTIONS)))
+    def test_writes_the_bytes_of_uvicorn(self, number, exchanged):
+        """Kept alive, closed, pipelined, expected, failed."""
+        framework, short, _ = exchanged[number]
+
+        assert "HTTP/1.1 200 OK" in short
+        assert short == framework
+
+    @pytest.mark.parametrize("number", range(len(CONNECTIONS)))
+    def test_is_for_plain_answers(self, number, exchanged):
+        """Another status goes by messages, and the last answer of a connection."""
+        assert exchanged[number][2] == CONNECTIONS[number][1]

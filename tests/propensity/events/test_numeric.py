@@ -8,10 +8,12 @@ import json
 from datetime import timedelta
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from propensity.events.numeric import numeric_attributes
+from propensity.events.numeric import complete
+from propensity.events.rows import Decoded
 from propensity.events.values import instants_of, numerals_of
 from tests.events import (
     DEPLOYED,
@@ -100,7 +102,23 @@ class TestExactFields:
     def test_together_is_as_alone(self, data, said):
         """After an event that was told by its fields, whatever comes is what it is."""
         attributes = {"event_type": said} if said else {}
-        one = message(data, **attributes)
+        self.check(message(data, **attributes))
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            {"ingest_ts": {"user_id": 1}},
+            {"transaction_id": "user_id"},
+            {"transaction_id": 'a"b'},
+            {"transaction_id": 12},
+            {"ingest_ts": "2026-03-01T12:00:00.120Z"},
+        ],
+    )
+    def test_together_is_as_alone_with_names_in_values(self, fields):
+        """The names of added fields may be in the values of an event."""
+        self.check(message(json.dumps(transaction(**fields)).encode()))
+
+    def check(self, one):
         first = message(transaction(transaction_id="t0"), "m0")
         alone = outcome(accept(one, catalogue=DEPLOYED))
         before = outcome(accept(first, catalogue=DEPLOYED))
@@ -121,38 +139,41 @@ class TestExactFields:
         assert found.truths["event_id"].to_pylist() == ["t1"]
 
 
+def completed(*payloads):
+    """Events of numbers in a batch, with their further fields."""
+    decoded = Decoded()
+    for data in payloads:
+        try:
+            event = DEPLOYED.read(data, {"event_type": "card_transaction"})
+        except Exception:  # refused before: it has no attributes
+            continue
+        decoded.places.append(len(decoded.events))
+        decoded.events.append(event)
+    decoded.sparse = [row for row, event in enumerate(decoded.events) if event.numeric]
+    complete(decoded, payloads, LATEST)
+    return decoded
+
+
 class TestAttributes:
     @QUICK
     @given(st.lists(transactions(), min_size=1, max_size=5))
     def test_are_those_of_the_parsers(self, payloads):
         """Byte for byte; an event with another value is left to them."""
-        events = []
-        for data in payloads:
-            try:
-                events.append(DEPLOYED.read(data, {"event_type": "card_transaction"}))
-            except Exception:  # refused before: it has no attributes
-                continue
-        rows = [row for row, event in enumerate(events) if event.numeric]
-        found, alone = numeric_attributes(events, rows, LATEST)
-        for row in set(rows) - set(alone):
-            instants = instants_of(events[row], latest=LATEST)
+        decoded = completed(*payloads)
+        for row, found in decoded.further.items():
+            event = decoded.events[row]
+            instants = instants_of(event, latest=LATEST)
             texts = {name: at and at.isoformat() for name, at in instants.items()}
-            wanted = {**numerals_of(events[row]), **texts}
 
-            assert found[row] == msgspec.json.encode(wanted).decode()
+            assert found == msgspec.json.encode({**numerals_of(event), **texts})
 
     def test_of_usual_events_need_no_parser(self):
         """Numbers as numbers, an instant to the millisecond in UTC, or none."""
-        usual = [
-            transaction(ingest_ts="2026-03-01T12:00:00.120Z"),
-            transaction(ingest_ts="2026-03-01T12:00:00.000Z"),
-            transaction(ingest_ts=...),
-        ]
-        events = [DEPLOYED.read(written(one), {}) for one in usual]
-        found, alone = numeric_attributes(events, [0, 1, 2], LATEST)
+        instants = ("2026-03-01T12:00:00.120Z", "2026-03-01T12:00:00.000Z", ...)
+        usual = [written(transaction(ingest_ts=one)) for one in instants]
+        further = completed(*usual).further
 
-        assert alone == []
-        assert [json.loads(one or "").get("ingest_ts") for one in found] == [
+        assert [json.loads(further[row]).get("ingest_ts") for row in range(3)] == [
             "2026-03-01T12:00:00.120000+00:00",
             "2026-03-01T12:00:00+00:00",
             None,

@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from propensity import usecases
+from propensity.events.amounts import cents_of
 from propensity.events.catalogue import Catalogue
 from propensity.events.enrichment import with_fields
 from propensity.events.messages import Message
@@ -35,7 +36,6 @@ from propensity.events.rows import (
     dead_letters,
 )
 from propensity.events.values import (
-    AMOUNT,
     MAXIMUM_AMOUNT,
     REASONS,
     Refused,
@@ -416,25 +416,24 @@ class TestAmounts:
     @QUICK
     @given(
         st.from_regex(
-            re.compile(r"-?(0|[1-9][0-9]{0,11})(\.[0-9]{1,4})?([eE][+-]?[0-9]{1,2})?"),
+            re.compile(
+                r"-?(0|[1-9][0-9]{0,11})(\.(0{1,8}|9{1,8})?[0-9]{1,4})?([eE][+-]?[0-9]{1,2})?"
+            ),
             fullmatch=True,
         )
     )
     def test_are_read_by_one_rule(self, literal):
-        """What the regular expression takes for an amount, and casts, is what the
-        decimal is; what it does not take is judged number by number, and among the
-        plain ones that is the largest alone."""
+        """What a float takes for whole cents is what the decimal is; what it does not
+        take is judged number by number."""
         try:
             amount = amount_of(literal.encode(), field="amount")
         except Refused:
             amount = None
-        is_quick = re.fullmatch(AMOUNT.strip("^$"), literal) is not None
-        is_plain = re.fullmatch(r"[0-9]+(\.[0-9]{1,2})?", literal) is not None
+        cents = cents_of([literal.encode()])
+        is_usual = re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,2})?", literal) is not None
 
-        if is_quick:
-            assert amount == Decimal(literal)
-        if is_plain and amount is not None:
-            assert is_quick or amount == MAXIMUM_AMOUNT
+        assert cents is None or Decimal(int(cents[0])) == amount * 100
+        assert cents is not None or not is_usual
 
     @QUICK
     @given(st.lists(AMOUNTS | NO_AMOUNTS, min_size=1, max_size=6))

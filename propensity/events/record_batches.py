@@ -1,0 +1,226 @@
+"""
+Record batches as the bytes that the Storage Write API takes, put together from buffers.
+
+Arrow makes a batch of a table's rows by some forty calls, each of which takes as long
+as fifty values: more, for a group of 64 events, than all of their values. Here a column
+is its buffers, and one pass writes all columns as an IPC message. Arrow itself writes
+the head, once for each schema; only counts and places differ from group to group.
+
+Source: https://arrow.apache.org/docs/format/Columnar.html, "RecordBatch message".
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
+from itertools import chain, pairwise
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+STRING = pa.string()
+
+# A column: how many of its values are null, and its buffers; the first says which
+# values are there, and is empty if all are.
+Column = tuple[int, tuple[bytes, ...]]
+
+_ALIGNMENT = 8
+_PADDING = tuple(bytes(-size % _ALIGNMENT) for size in range(_ALIGNMENT))
+# Rows of the batch whose head is the template: a number that is nothing else's there.
+_TEMPLATE_ROWS = 54_321
+
+
+class Layout:
+    """Writes the record batches of a schema without nested columns."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        """
+        Raises:
+            ValueError: Arrow writes the head of a batch otherwise than this knows.
+        """
+        self.schema = schema
+        self.names: Sequence[str] = schema.names
+        nulls = [pa.nulls(_TEMPLATE_ROWS, field.type) for field in schema]
+        written = pa.RecordBatch.from_arrays(nulls, schema=schema).serialize()
+        nodes, places, body = _layout(_TEMPLATE_ROWS, [*map(column_of, nulls)])
+        size = sum(map(len, body))
+        self._head = written.to_pybytes()[:-size]
+        self._nodes = struct.Struct(f"<{len(nodes)}q")
+        self._places = struct.Struct(f"<{len(places)}q")
+        self._number = struct.Struct("<q")
+        self._nodes_at = self._at(self._nodes.pack(*nodes))
+        self._places_at = self._at(self._places.pack(*places))
+        self._size_at = self._at(self._number.pack(size))
+        before, _, behind = self._head.partition(self._nodes.pack(*nodes))
+        blank = before + bytes(self._nodes.size) + behind
+        self._count_at = self._at(self._number.pack(_TEMPLATE_ROWS), within=blank)
+
+    def _at(self, part: bytes, *, within: bytes | None = None) -> int:
+        head = self._head if within is None else within
+        if head.count(part) != 1:
+            raise ValueError("Arrow's record batches have another head")
+        return head.index(part)
+
+    def batch(self, count: int, columns: Sequence[Column]) -> Batch:
+        """
+        Return a batch.
+
+        Args:
+            count: Of its rows.
+            columns: One for each field of the schema, in its order.
+        """
+        nodes, places, body = _layout(count, columns)
+        head = bytearray(self._head)
+        self._nodes.pack_into(head, self._nodes_at, *nodes)
+        self._places.pack_into(head, self._places_at, *places)
+        self._number.pack_into(head, self._count_at, count)
+        self._number.pack_into(head, self._size_at, places[-2] + _padded(places[-1]))
+        return Batch(self.schema, count, b"".join([head, *body]))
+
+
+class Batch:
+    """Rows as bytes, which Arrow reads on demand."""
+
+    def __init__(self, schema: pa.Schema, num_rows: int, message: bytes) -> None:
+        """
+        Args:
+            schema: Of the rows.
+            num_rows: Their number.
+            message: The rows as an IPC message.
+        """
+        self.schema = schema
+        self.num_rows = num_rows
+        self._message = message
+
+    @classmethod
+    def of(cls, rows: pa.RecordBatch) -> Batch:
+        """Return rows of Arrow as a batch."""
+        return cls(rows.schema, rows.num_rows, rows.serialize().to_pybytes())
+
+    @cached_property
+    def rows(self) -> pa.RecordBatch:
+        """The rows, over the bytes of the message."""
+        return pa.ipc.read_record_batch(pa.py_buffer(self._message), self.schema)
+
+    def serialize(self) -> bytes:
+        """Return the IPC message, as ``pa.RecordBatch`` does."""
+        return self._message
+
+    def take(self, rows: Sequence[int]) -> Batch:
+        """Return some of the rows; itself for all of them."""
+        if len(rows) == self.num_rows:
+            return self
+        return Batch.of(self.rows.take(pa.array(rows, pa.int64())))
+
+
+def _padded(size: int) -> int:
+    return size + -size % _ALIGNMENT
+
+
+def _layout(
+    count: int, columns: Sequence[Column]
+) -> tuple[list[int], list[int], list[bytes]]:
+    """Return the counts, the places of the buffers, and the buffers with padding."""
+    nodes: list[int] = []
+    places: list[int] = []
+    body: list[bytes] = []
+    end = 0
+    for null_count, buffers in columns:
+        nodes += count, null_count
+        for buffer in buffers:
+            size = len(buffer)
+            places += end, size
+            if size:
+                body.append(buffer)
+                if rest := size % _ALIGNMENT:
+                    body.append(_PADDING[rest])
+                    size += _ALIGNMENT - rest
+                end += size
+    return nodes, places, body
+
+
+# -- columns ---------------------------------------------------------------------------
+
+
+def column_of(array: pa.Array) -> Column:
+    """Return an array of Arrow, which is no slice, as a column."""
+    count = len(array)
+    valid, *others = array.buffers()
+    # The buffers of an array may be longer than its values.
+    if array.type == STRING:
+        offsets, texts = others
+        ends = offsets.to_pybytes()[: 4 * (count + 1)]
+        end = int.from_bytes(ends[-4:], "little")
+        values = (ends, texts.to_pybytes()[:end] if end else b"")
+    else:
+        values = (others[0].to_pybytes()[: -(-count * array.type.bit_width // 8)],)
+    is_there = valid.to_pybytes()[: -(-count // 8)] if array.null_count else b""
+    return array.null_count, (is_there, *values)
+
+
+@lru_cache(maxsize=4096)
+def nulls(kind: pa.DataType, count: int) -> Column:
+    """Return a column of nulls."""
+    return column_of(pa.nulls(count, kind))
+
+
+def dense_texts(columns: Sequence[Sequence[str]]) -> list[Column]:
+    """Return columns of texts, of equal length: a call to Arrow costs as much as 50."""
+    number, count = len(columns), len(columns[0])
+    if not count:
+        return [nulls(STRING, 0)] * number
+    _, ends, texts = pa.array([*chain.from_iterable(columns)], STRING).buffers()
+    offsets = np.frombuffer(ends, np.int32)[_windows(number, count)]
+    cuts = [*offsets[:, 0].tolist(), int(offsets[-1, -1])]
+    own = (offsets - offsets[:, :1]).tobytes()
+    data = b"" if texts is None else texts.to_pybytes()
+    size = len(own) // number
+    return [
+        (0, (b"", own[size * at : size * (at + 1)], data[first:end]))
+        for at, (first, end) in enumerate(pairwise(cuts))
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _windows(number: int, count: int) -> NDArray[np.intp]:
+    """Return the places of the offsets of each of several columns in one."""
+    return np.arange(number)[:, None] * count + np.arange(count + 1)
+
+
+def sparse_texts(texts: Mapping[int, bytes], count: int) -> Column:
+    """Return a column of texts in UTF-8, by row in ascending order; others are null."""
+    offsets, end, last = [], 0, -1
+    for row, text in texts.items():
+        offsets.append(end.to_bytes(4, "little") * (row - last))
+        end, last = end + len(text), row
+    offsets.append(end.to_bytes(4, "little") * (count - last))
+    valid = bits(texts, count) if len(texts) < count else b""
+    return count - len(texts), (valid, b"".join(offsets), b"".join(texts.values()))
+
+
+def sparse_values(values: Mapping[int, Any], count: int, code: str) -> Column:
+    """Return a column of numbers, of a code of ``struct``, by row; others are null."""
+    pack_into, size = struct.Struct(code).pack_into, struct.calcsize(code)
+    column = bytearray(size * count)
+    for row, value in values.items():
+        pack_into(column, size * row, value)
+    valid = bits(values, count) if len(values) < count else b""
+    return count - len(values), (valid, bytes(column))
+
+
+def present(values: NDArray[Any]) -> Column:
+    """Return a column without nulls from numpy's values."""
+    return 0, (b"", values.tobytes())
+
+
+def bits(rows: Iterable[int], count: int, *, are_set: bool = True) -> bytes:
+    """Return bits of so many rows that are set in these rows, or in all others."""
+    number = 0
+    for row in rows:
+        number |= 1 << row
+    if not are_set:
+        number ^= (1 << count) - 1
+    return number.to_bytes(-(-count // 8), "little")
