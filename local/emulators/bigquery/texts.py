@@ -11,20 +11,20 @@ from types import SimpleNamespace
 from typing import Any
 
 from local.emulators.bigquery.lookups import Catalog
+from local.emulators.bigquery.reads import Read, Reads, watch_catalog
 
 REMEMBERED_TEXTS = 256
 # Texts alone, and not trees.
 REMEMBERED_TRANSLATIONS = 2_048
 # A statement is known by its script and its number there; a part of it by a text more.
 _ALONE = 2
-_MERGE = "__merge_"
 
 
 def remember_texts(catalog: Catalog) -> None:
     """
     Parse a statement, or the text of a view, once, and hand out copies.
 
-    The translation of a query is remembered, too, while nothing changes in the catalog.
+    The translation of a query is remembered, too, while what it was made with is so.
     """
     from local_bigquery.jobs import merge, query
     from local_bigquery.sql import script, translate
@@ -42,7 +42,7 @@ def remember_texts(catalog: Catalog) -> None:
     parse_anew = translate.parse
     translate.parse = script.parse = query.parse = copies
     script.parse_script = functools.lru_cache(REMEMBERED_TEXTS)(script.parse_script)
-    translations = Translations(catalog, query.translate)
+    translations = Translations(catalog, query.translate, watch_catalog())
     query.translate = merge.translate = translations.translate
     run_merge, current = merge.run, threading.local()
 
@@ -84,11 +84,13 @@ def read_literals() -> None:
     query._evaluator = evaluator_or_literal
 
 
-@dataclass(frozen=True)
+@dataclass
 class Translation:
     """A query in DuckDB's words, and what of the context goes with it."""
 
-    generation: int
+    # Of the catalog, when it was last seen to hold.
+    generation: int | None
+    reads: tuple[Read, ...]
     # Of the parameters, where they have chosen tables.
     values: dict[str, Any] | None
     sql: str
@@ -99,31 +101,34 @@ class Translation:
 
 class Translations:
     """
-    Translations of queries, remembered while the catalog is what it was.
+    Translations of statements, remembered while all that they have read is so.
 
     A tenth of a second is spent on a long query over a view, mostly on finding out
     types. That of a wildcard, whose tables the values of parameters choose, is
-    remembered with those values. Left out are queries whose translation depends on more
-    than their text, the catalog and parameters: on a session, and on tables that may
-    expire.
+    remembered with those values. Left out are statements whose translation depends on
+    more than their text, the catalog and parameters: on a session, and on tables that
+    may expire.
     """
 
     _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
 
-    def __init__(self, catalog: Catalog, translate: Callable[..., Any]) -> None:
+    def __init__(
+        self, catalog: Catalog, translate: Callable[..., Any], reads: Reads
+    ) -> None:
         self._catalog = catalog
         self._translate = translate
+        self._reads = reads
         self._known: dict[Any, Translation] = {}
         self._lock = threading.Lock()
 
     def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         """Return what the emulator's ``translate`` does."""
-        generation, key = self._catalog.generation, self._key(tree, context)
+        key = self._key(tree, context)
         known = self._known.get(key)
         if (
             known is not None
-            and known.generation == generation
             and known.values in (None, context.values)
+            and self._holds(known)
         ):
             context.used.clear()
             context.used |= known.used
@@ -131,49 +136,53 @@ class Translations:
             context.temporary |= known.temporary
             return known.sql, {name: context.values[name] for name in known.used}
         context.is_rememberable, context.is_by_values = True, False
-        sql, bound = self._translate(tree, context)
+        (sql, bound), reads = self._reads.of(lambda: self._translate(tree, context))
         if (
             key is not None
-            and generation is not None
-            and generation == self._catalog.generation
             and context.is_rememberable
             and not context.position
             and not any(map(self._may_expire, context.referenced))
         ):
-            used, referenced = frozenset(bound), frozenset(context.referenced)
-            values = dict(context.values) if context.is_by_values else None
             with self._lock:
                 if len(self._known) >= REMEMBERED_TRANSLATIONS:
                     self._known.clear()
                 self._known[key] = Translation(
-                    generation,
-                    values,
+                    None,
+                    reads,
+                    dict(context.values) if context.is_by_values else None,
                     sql,
-                    used,
-                    referenced,
+                    frozenset(bound),
+                    frozenset(context.referenced),
                     frozenset(context.temporary),
                 )
         return sql, bound
 
+    def _holds(self, known: Translation) -> bool:
+        """Read again what a translation has read, unless nothing has changed at all."""
+        generation = self._catalog.generation
+        if generation is None or generation != known.generation:
+            if not self._reads.are_so(known.reads, generation):
+                return False
+            known.generation = generation
+        return True
+
     def _key(self, tree: Any, context: Any) -> Any:
         from local_bigquery.catalog import row_access
-        from sqlglot import exp
 
         text = tree.meta.get("text")
-        kinds = exp.Query | exp.Insert | exp.Update | exp.Delete
-        # A MERGE has temporary tables of its own, known by its text.
-        temporary = [name for name in context.temporary if not name.startswith(_MERGE)]
-        session = (context.variables, temporary, context.functions)
+        session = (context.variables, context.functions, context.settings)
         if (
             text is None
-            or not (isinstance(tree, kinds) or len(text) > _ALONE)
-            or any((*session, context.settings, context.position))
+            or not (_is_whole(tree) or len(text) > _ALONE)
+            or any((*session, context.position))
             or self._ELSEWHERE.search(text[0])
         ):
             return None
         return (
             *(text, context.project_id, context.dataset_id, row_access.caller.get()),
             tuple(sorted(context.parameters.items())),
+            # Of temporary tables a translation knows nothing but their names.
+            frozenset(context.temporary),
         )
 
     @staticmethod
@@ -183,6 +192,16 @@ class Translations:
 
         stored = metadata.load(Table, *reference)
         return stored is not None and stored.expirationTime is not None
+
+
+def _is_whole(tree: Any) -> bool:
+    """Whether a statement is translated as one, so that its text says which."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Create):
+        is_divided = tree.expression is not None and isinstance(tree.this, exp.Schema)
+        return tree.args.get("kind") == "TABLE" and not is_divided
+    return isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
 
 
 def join_array_parameters() -> None:

@@ -818,6 +818,20 @@ class TestTranslations:
         assert before == []
         assert [field.name for field in job.result().schema] == ["n", "word"]
 
+    def test_of_a_script_are_made_anew_when_a_table_changes(self, warehouse):
+        """One whose tables are temporary, too, and that makes the same tables again."""
+        script = (
+            "CREATE TEMP TABLE chosen AS SELECT * FROM t; "
+            "CREATE OR REPLACE TABLE copied AS SELECT * FROM chosen;"
+        )
+        found = []
+        for columns in ("1 AS n", "1 AS n", "2 AS n, 'x' AS word"):
+            warehouse.rows(f"CREATE OR REPLACE TABLE t AS SELECT {columns}")
+            warehouse.rows(script)
+            found.append(warehouse.rows("SELECT * FROM copied"))
+
+        assert found == [[(1,)], [(1,)], [(2, "x")]]
+
     def test_hold_while_rows_are_loaded(self, warehouse):
         """Those of a load, of the same columns or of one more."""
         query = "SELECT * FROM t ORDER BY n"
