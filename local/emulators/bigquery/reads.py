@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 # Of a table's metadata these change with its rows, or with a saving of the same.
 _OF_ROWS = {"etag", "lastModifiedTime"}
+# Keys: of a project's dataset. One more is a table's.
+_OF_DATASET = 2
 
 
 @dataclass(frozen=True)
 class Read:
     """One question to the catalog, and what the answer was, as it is compared."""
 
-    question: str
-    ask: Callable[[], Any]
+    name: str
+    ask: Callable[..., Any]
+    arguments: tuple[Any, ...]
     answer: Any
+
+    @property
+    def question(self) -> str:
+        """The question as a text."""
+        return f"{self.name}{self.arguments}"
+
+    def of(self, dataset: str, other: str) -> Read:
+        """Return the question about another dataset, with the same answer."""
+
+        def moved(argument: Any) -> Any:
+            if isinstance(argument, list):
+                return [moved(one) for one in argument]
+            return other if argument == dataset else argument
+
+        return replace(self, arguments=tuple(map(moved, self.arguments)))
 
 
 class Reads:
@@ -45,20 +64,27 @@ class Reads:
         before; None while it is being changed.
         """
         if generation is None:
-            return all(read.ask() == read.answer for read in reads)
+            return all(read.ask(*read.arguments) == read.answer for read in reads)
         asked = self._asked
         if asked[0] != generation:
             asked = self._asked = generation, {}
         answers = asked[1]
         for read in reads:
             if read.question not in answers:
-                answers[read.question] = read.ask()
+                answers[read.question] = read.ask(*read.arguments)
             if answers[read.question] != read.answer:
                 return False
         return True
 
-    def watch(self, module: Any, name: str, compared: Callable[[Any], Any]) -> None:
-        """Note what a module's function is asked; answers are compared as given."""
+    def watch(self, module: Any, name: str, compared: Callable[..., Any]) -> None:
+        """
+        Note what a module's function is asked.
+
+        Args:
+            module: Its callers look the function up here.
+            name: Of the function.
+            compared: Of the answer and the arguments, what is compared.
+        """
         read = getattr(module, name)
 
         def outermost(*arguments: Any) -> Any:
@@ -70,24 +96,21 @@ class Reads:
             try:
                 answer = read(*arguments)
             except Exception as error:
-                answered = type(error), str(error)
+                answered = _said(error)
                 raise
             else:
-                answered = compared(answer)
+                answered = compared(answer, *arguments)
                 return answer
             finally:
                 self._local.reads = reads
-                question = f"{name}{arguments}"
-                reads[question] = Read(question, ask(*arguments), answered)
+                noted = Read(name, ask, arguments, answered)
+                reads[noted.question] = noted
 
-        def ask(*arguments: Any) -> Callable[[], Any]:
-            def answered() -> Any:
-                try:
-                    return compared(read(*arguments))
-                except Exception as error:
-                    return type(error), str(error)
-
-            return answered
+        def ask(*arguments: Any) -> Any:
+            try:
+                return compared(read(*arguments), *arguments)
+            except Exception as error:
+                return _said(error)
 
         setattr(module, name, outermost)
 
@@ -100,21 +123,34 @@ def watch_catalog() -> Reads:
     reads = Reads()
     reads.watch(metadata, "list_", _settled)
     reads.watch(database, "objects", _names)
-    reads.watch(database, "fetch", list)
-    reads.watch(tables, "columns", _settled)
-    reads.watch(row_access, "secured", frozenset)
+    reads.watch(database, "fetch", lambda rows, *_: rows)
+    reads.watch(tables, "columns", _typed)
+    reads.watch(row_access, "secured", lambda found: found)
     return reads
 
 
-def _names(objects: list[Any]) -> list[Any]:
+def _said(error: Exception) -> Any:
+    return type(error), str(error)
+
+
+def _names(objects: list[Any], *_: Any) -> list[Any]:
     """Leave out numbers of rows."""
     return [(name, kind) for name, kind, _ in objects]
 
 
-def _settled(resources: list[Any]) -> int:
-    """Return a short sign of tables, columns and the like."""
+def _typed(fields: list[Any], *_: Any) -> int:
+    return hash(tuple(field.model_dump_json(exclude_none=True) for field in fields))
+
+
+def _settled(resources: list[Any], _: Any, *keys: str) -> int:
+    """Return a short sign of tables and the like, whatever their dataset is called."""
+    # When tables were made matters to lists of them alone.
+    left_out = {"creationTime"} if len(keys) > _OF_DATASET else set()
     texts = [
-        resource.model_dump_json(exclude=_OF_ROWS, exclude_none=True)
+        resource.model_dump_json(exclude=_OF_ROWS | left_out, exclude_none=True)
         for resource in resources
     ]
+    if len(keys) >= _OF_DATASET:
+        name = re.compile(rf"\b{re.escape(keys[1])}\b")
+        texts = [name.sub("\0", text) for text in texts]
     return hash(tuple(texts))

@@ -6,7 +6,7 @@ import functools
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -98,6 +98,20 @@ class Translation:
     referenced: frozenset[tuple[str, str, str]]
     temporary: frozenset[str]
 
+    def of(self, project: str, dataset: str, other: str) -> Translation:
+        """Return the same for another default dataset, if it holds there."""
+        here, there = (f'"{project}"."{name}".' for name in (dataset, other))
+        return replace(
+            self,
+            generation=None,
+            reads=tuple(read.of(dataset, other) for read in self.reads),
+            sql=self.sql.replace(here, there),
+            referenced=frozenset(
+                (of, other if name == dataset else name, table)
+                for of, name, table in self.referenced
+            ),
+        )
+
 
 class Translations:
     """
@@ -107,7 +121,8 @@ class Translations:
     types. That of a wildcard, whose tables the values of parameters choose, is
     remembered with those values. Left out are statements whose translation depends on
     more than their text, the catalog and parameters: on a session, and on tables that
-    may expire.
+    may expire. A statement that was translated for one default dataset need not be for
+    another whose tables are the same.
     """
 
     _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
@@ -119,23 +134,22 @@ class Translations:
         self._translate = translate
         self._reads = reads
         self._known: dict[Any, Translation] = {}
+        # By the key without the default dataset, and with it.
+        self._movable: dict[Any, tuple[str, Translation]] = {}
         self._lock = threading.Lock()
 
     def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         """Return what the emulator's ``translate`` does."""
         key = self._key(tree, context)
-        known = self._known.get(key)
-        if (
-            known is not None
-            and known.values in (None, context.values)
-            and self._holds(known)
-        ):
+        known = self._found(key, context)
+        if known is not None:
             context.used.clear()
             context.used |= known.used
             context.referenced |= known.referenced
             context.temporary |= known.temporary
             return known.sql, {name: context.values[name] for name in known.used}
         context.is_rememberable, context.is_by_values = True, False
+        context.is_movable = True
         (sql, bound), reads = self._reads.of(lambda: self._translate(tree, context))
         if (
             key is not None
@@ -143,19 +157,54 @@ class Translations:
             and not context.position
             and not any(map(self._may_expire, context.referenced))
         ):
-            with self._lock:
-                if len(self._known) >= REMEMBERED_TRANSLATIONS:
-                    self._known.clear()
-                self._known[key] = Translation(
-                    None,
-                    reads,
-                    dict(context.values) if context.is_by_values else None,
-                    sql,
-                    frozenset(bound),
-                    frozenset(context.referenced),
-                    frozenset(context.temporary),
-                )
+            made = Translation(
+                None,
+                reads,
+                dict(context.values) if context.is_by_values else None,
+                sql,
+                frozenset(bound),
+                frozenset(context.referenced),
+                frozenset(context.temporary),
+            )
+            self._keep(key, context, made)
         return sql, bound
+
+    def _found(self, key: Any, context: Any) -> Translation | None:
+        """Return a translation that holds, of this dataset or of one like it."""
+        values, dataset = (None, context.values), context.dataset_id
+        known = self._known.get((key, dataset))
+        if known is not None and known.values in values and self._holds(known):
+            return known
+        of, like = self._movable.get(key, (None, None))
+        if of is None or like is None or dataset is None or like.values not in values:
+            return None
+        moved = like.of(context.project_id, of, dataset)
+        if of == dataset or not self._holds(moved):
+            return None
+        context.is_movable = False
+        self._keep(key, context, moved)
+        return moved
+
+    def _keep(self, key: Any, context: Any, made: Translation) -> None:
+        """
+        Keep a translation, also for other datasets where that can be.
+
+        It can where the dataset is named only as that of tables, and only by default.
+        """
+        dataset = context.dataset_id
+        is_movable = (
+            context.is_movable
+            and dataset is not None
+            and dataset not in key[0]
+            and dataset not in made.of(context.project_id, dataset, "").sql
+        )
+        with self._lock:
+            if len(self._known) >= REMEMBERED_TRANSLATIONS:
+                self._known.clear()
+                self._movable.clear()
+            self._known[key, dataset] = made
+            if is_movable:
+                self._movable[key] = dataset, made
 
     def _holds(self, known: Translation) -> bool:
         """Read again what a translation has read, unless nothing has changed at all."""
@@ -179,7 +228,9 @@ class Translations:
         ):
             return None
         return (
-            *(text, context.project_id, context.dataset_id, row_access.caller.get()),
+            *text,
+            context.project_id,
+            row_access.caller.get(),
             tuple(sorted(context.parameters.items())),
             # Of temporary tables a translation knows nothing but their names.
             frozenset(context.temporary),

@@ -26,8 +26,8 @@ def catalog():
 @pytest.fixture
 def reads(catalog):
     made = Reads()
-    made.watch(catalog, "columns", tuple)
-    made.watch(catalog, "count", int)
+    made.watch(catalog, "columns", lambda found, _: tuple(found))
+    made.watch(catalog, "count", lambda found, _: found)
     return made
 
 
