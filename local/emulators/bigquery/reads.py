@@ -130,7 +130,8 @@ def watch_catalog() -> Reads:
 
 
 def _said(error: Exception) -> Any:
-    return type(error), str(error)
+    """Leave out the message, which names the dataset."""
+    return type(error), getattr(error, "reason", None)
 
 
 def _names(objects: list[Any], *_: Any) -> list[Any]:
