@@ -30,6 +30,7 @@ from hypothesis import settings
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
+from tests import shared
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
 # would wait for one another: small fits took twice the processor's time.
@@ -134,6 +135,12 @@ class Workplace:
     @property
     def bucket(self) -> str:
         return self.environment["PROPENSITY_BUCKET"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Give the processes of a test run a folder in common."""
+    shared.share(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,27 @@
 """
 What tests of the scheduled functions share: a small shop, and a model trained on it.
 
-The shop is loaded, and the model trained, once. A ``place`` reads that shop and has
-tables, view and bucket of its own; ``enthroned`` ones have the model as champion.
+The shop is loaded once in a process, and the model trained once in a test run. A
+``place`` reads that shop and has tables, view and bucket of its own; ``enthroned`` ones
+have the model as champion.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import pickle
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import cache, cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import functions_framework
+import pyarrow as pa
 import pytest
 
 from local.stack.state import ROOT
@@ -26,11 +31,12 @@ from propensity.registry.versions import Registry
 from propensity.runs import setup
 from propensity.runs.run import edges
 from propensity.settings import Settings
-from propensity.tables import TABLES
+from propensity.tables import TABLES, TRAINING_METADATA
 from tests import shop
 from tests.conftest import Workplace, new_workplace
 from tests.emptied import Objects, empty_tables
 from tests.partitions import of_all_days
+from tests.shared import once
 
 FOLDERS = {
     "model_training": "00-ModelTraining",
@@ -248,26 +254,57 @@ def new_export(emulators, bigquery_emulator) -> Callable[[list[shop.Row]], Workp
     return make
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a training has left: its answer, objects, and the row about its model."""
+
+    answer: dict[str, Any]
+    objects: dict[str, bytes]
+    record: pa.Table
+
+    @classmethod
+    def at(cls, place: Place) -> Trained:
+        """Train at a place."""
+        answer = place.run("model_training", TRAINED)
+        artifacts = place.registry.artifacts
+        objects = {name: artifacts.read(name).data for name in artifacts.names("")}
+        rows = place.warehouse.batches(f"SELECT * FROM {TRAINING_METADATA.name}", {})
+        return cls(answer, objects, pa.Table.from_batches(rows))
+
+    def put_into(self, place: Place, *, prefix: str = "") -> None:
+        """Leave the record and objects at another place, as if it had trained."""
+        for name, data in self.objects.items():
+            if name.startswith(prefix):
+                place.registry.artifacts.create(name, data)
+        rows = self.record.cast(TRAINING_METADATA.arrow_schema())
+        place.warehouse.append(TRAINING_METADATA, rows, job_id=f"m{uuid.uuid4().hex}")
+
+
 @pytest.fixture(scope="session")
-def trained(new_place) -> tuple[Place, dict[str, Any]]:
+def first_model(new_place) -> Trained:
+    """The model that one process of the test run has trained on the small shop."""
+
+    def train(folder: Path) -> None:
+        (folder / "trained").write_bytes(pickle.dumps(Trained.at(new_place())))
+
+    made: Trained = pickle.loads((once("model", train) / "trained").read_bytes())
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained(new_place, first_model) -> tuple[Place, dict[str, Any]]:
     """A place whose first model was trained, and what training answered."""
     place = new_place()
-    return place, place.run("model_training", TRAINED)
+    first_model.put_into(place)
+    return place, first_model.answer
 
 
 @pytest.fixture(scope="session")
-def enthrone(trained) -> Callable[[Place], Place]:
+def enthrone(first_model) -> Callable[[Place], Place]:
     """Give a place the trained model as its champion, as if it had trained it."""
 
     def copy(place: Place) -> Place:
-        source = trained[0]
-        for name in source.registry.artifacts.names("models/"):
-            data = source.registry.artifacts.read(name).data
-            place.registry.artifacts.create(name, data)
-        place.warehouse.execute(
-            "INSERT INTO ma_model_training_metadata SELECT * FROM "
-            f"{source.workplace.dataset}.ma_model_training_metadata"
-        )
+        first_model.put_into(place, prefix="models/")
         return place
 
     return copy

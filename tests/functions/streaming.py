@@ -60,6 +60,7 @@ from tests.conftest import BigQueryEmulator, Workplace, new_workplace
 from tests.emptied import empty_bucket, empty_tables
 from tests.events import CATALOGUE, RULES, written
 from tests.partitions import of_all_days
+from tests.shared import once
 
 FOREVER = datetime(2999, 1, 1, tzinfo=UTC)
 USE_CASE = "first_day_churn"
@@ -491,15 +492,20 @@ class Instance:
     def url(self) -> str:
         return f"http://{HOST}:{self.port}/"
 
-    @cached_property
+    @property
     def _staged(self) -> Path:
+        """The staged source, which all instances of a test run share."""
         function = _FUNCTIONS[self.target]
-        return stage.stage(
-            ROOT / function.folder,
-            self.home / "staged",
-            requirements=function.requirements,
-            root=ROOT,
-        )
+
+        def stage_it(folder: Path) -> None:
+            stage.stage(
+                ROOT / function.folder,
+                folder / "staged",
+                requirements=function.requirements,
+                root=ROOT,
+            )
+
+        return once(self.target, stage_it) / "staged"
 
     def start(self, *, wait: bool = True) -> Instance:
         """Start the process, and wait until it answers."""

@@ -55,11 +55,11 @@ def runs(new_place, enthrone) -> Place:
 
 class TestBackfill:
     def test_is_the_runs_of_its_weeks_to_the_last_bit(
-        self, runs, new_place, enthrone, capfd, monkeypatch
+        self, runs, enthroned, capfd, monkeypatch
     ):
         """One query for all weeks gives history and current table as single runs do,
         each by the version of its time; a second time as well."""
-        place = with_two_versions(enthrone(new_place()))
+        place = with_two_versions(enthroned)
         asked = []
         parts = Warehouse.parts
 

@@ -262,9 +262,9 @@ class TestStreamedDays:
         assert len(answer["streamed_days"]) == 60
         assert place.rows(sql) == other.rows(sql)
 
-    def test_are_never_read_beside_the_daily_table(self, export, make_place, as_of):
+    def test_are_never_read_beside_the_daily_table(self, export, borrow, as_of):
         """While both are there, each event of the day is there once."""
-        place = make_place(export)
+        place = borrow(export)
         day = as_of - 5 * DAY
         client = place.warehouse.client
         for kind, of in (("intraday_", day), ("fresh_", day)):
@@ -321,9 +321,9 @@ class TestAnotherProject:
         view = place.warehouse.view_text("ga_events")
         assert f"`their-project.{name}.events_*`" in view
 
-    def test_in_another_location_is_refused_by_name(self, make_place, daily, as_of):
+    def test_in_another_location_is_refused_by_name(self, borrow, daily, as_of):
         """No query reads both: the message has the two locations and the dataset."""
-        place = make_place(daily.ga4_dataset)
+        place = borrow(daily.ga4_dataset)
         elsewhere = place.with_settings(PROPENSITY_LOCATION="europe-west2")
         answer = elsewhere.post("predictions", {"as_of": as_of})
 
@@ -334,18 +334,18 @@ class TestAnotherProject:
         assert "europe-west2" in answer.json["message"]
         assert daily.ga4_dataset in answer.json["message"]
 
-    def test_that_is_not_there_is_told(self, make_place, daily, as_of):
+    def test_that_is_not_there_is_told(self, borrow, daily, as_of):
         """A dataset that nobody has created is a missing table."""
-        place = make_place(daily.ga4_dataset)
+        place = borrow(daily.ga4_dataset)
         gone = place.with_settings(PROPENSITY_GA4_DATASET="their-project.gone")
         answer = gone.post("predictions", {"as_of": as_of})
 
         assert answer.status_code == 424
 
 
-def test_the_view_has_the_columns_that_are_documented(make_place, daily):
+def test_the_view_has_the_columns_that_are_documented(borrow, daily):
     """Names, order and types of ``tables.GA_EVENTS``."""
-    place = make_place(daily.ga4_dataset)
+    place = borrow(daily.ga4_dataset)
     rows = place.warehouse.client.query_and_wait(
         f"SELECT * FROM `{place.workplace.dataset}.ga_events` LIMIT 0"
     )

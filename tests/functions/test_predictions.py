@@ -531,9 +531,9 @@ class TestRefusals:
 
         assert (answer.status_code, answer.json["error"]) == (422, "not_enough_data")
 
-    def test_to_score_without_a_champion(self, serving, new_place):
+    def test_to_score_without_a_champion(self, place):
         """409 says what to run first."""
-        answer = new_place().post("predictions", {"as_of": LATER})
+        answer = place.post("predictions", {"as_of": LATER})
 
         assert (answer.status_code, answer.json["error"]) == (409, "no_champion")
         assert "modelTraining" in answer.json["message"]

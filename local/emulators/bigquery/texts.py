@@ -6,25 +6,25 @@ import functools
 import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import Any
 
 from local.emulators.bigquery.lookups import Catalog
+from local.emulators.bigquery.reads import Read, Reads, watch_catalog
 
 REMEMBERED_TEXTS = 256
 # Texts alone, and not trees.
 REMEMBERED_TRANSLATIONS = 2_048
 # A statement is known by its script and its number there; a part of it by a text more.
 _ALONE = 2
-_MERGE = "__merge_"
 
 
 def remember_texts(catalog: Catalog) -> None:
     """
     Parse a statement, or the text of a view, once, and hand out copies.
 
-    The translation of a query is remembered, too, while nothing changes in the catalog.
+    The translation of a query is remembered, too, while what it was made with is so.
     """
     from local_bigquery.jobs import merge, query
     from local_bigquery.sql import script, translate
@@ -42,7 +42,7 @@ def remember_texts(catalog: Catalog) -> None:
     parse_anew = translate.parse
     translate.parse = script.parse = query.parse = copies
     script.parse_script = functools.lru_cache(REMEMBERED_TEXTS)(script.parse_script)
-    translations = Translations(catalog, query.translate)
+    translations = Translations(catalog, query.translate, watch_catalog())
     query.translate = merge.translate = translations.translate
     run_merge, current = merge.run, threading.local()
 
@@ -84,11 +84,13 @@ def read_literals() -> None:
     query._evaluator = evaluator_or_literal
 
 
-@dataclass(frozen=True)
+@dataclass
 class Translation:
     """A query in DuckDB's words, and what of the context goes with it."""
 
-    generation: int
+    # Of the catalog, when it was last seen to hold.
+    generation: int | None
+    reads: tuple[Read, ...]
     # Of the parameters, where they have chosen tables.
     values: dict[str, Any] | None
     sql: str
@@ -96,84 +98,142 @@ class Translation:
     referenced: frozenset[tuple[str, str, str]]
     temporary: frozenset[str]
 
+    def of(self, project: str, dataset: str, other: str) -> Translation:
+        """Return the same for another default dataset, if it holds there."""
+        here, there = (f'"{project}"."{name}".' for name in (dataset, other))
+        return replace(
+            self,
+            generation=None,
+            reads=tuple(read.of(dataset, other) for read in self.reads),
+            sql=self.sql.replace(here, there),
+            referenced=frozenset(
+                (of, other if name == dataset else name, table)
+                for of, name, table in self.referenced
+            ),
+        )
+
 
 class Translations:
     """
-    Translations of queries, remembered while the catalog is what it was.
+    Translations of statements, remembered while all that they have read is so.
 
     A tenth of a second is spent on a long query over a view, mostly on finding out
     types. That of a wildcard, whose tables the values of parameters choose, is
-    remembered with those values. Left out are queries whose translation depends on more
-    than their text, the catalog and parameters: on a session, and on tables that may
-    expire.
+    remembered with those values. Left out are statements whose translation depends on
+    more than their text, the catalog and parameters: on a session, and on tables that
+    may expire. A statement that was translated for one default dataset need not be for
+    another whose tables are the same.
     """
 
     _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
 
-    def __init__(self, catalog: Catalog, translate: Callable[..., Any]) -> None:
+    def __init__(
+        self, catalog: Catalog, translate: Callable[..., Any], reads: Reads
+    ) -> None:
         self._catalog = catalog
         self._translate = translate
+        self._reads = reads
         self._known: dict[Any, Translation] = {}
+        # By the key without the default dataset, and with it.
+        self._movable: dict[Any, tuple[str, Translation]] = {}
         self._lock = threading.Lock()
 
     def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
         """Return what the emulator's ``translate`` does."""
-        generation, key = self._catalog.generation, self._key(tree, context)
-        known = self._known.get(key)
-        if (
-            known is not None
-            and known.generation == generation
-            and known.values in (None, context.values)
-        ):
+        key = self._key(tree, context)
+        known = self._found(key, context)
+        if known is not None:
             context.used.clear()
             context.used |= known.used
             context.referenced |= known.referenced
             context.temporary |= known.temporary
             return known.sql, {name: context.values[name] for name in known.used}
         context.is_rememberable, context.is_by_values = True, False
-        sql, bound = self._translate(tree, context)
+        context.is_movable = True
+        (sql, bound), reads = self._reads.of(lambda: self._translate(tree, context))
         if (
             key is not None
-            and generation is not None
-            and generation == self._catalog.generation
             and context.is_rememberable
             and not context.position
             and not any(map(self._may_expire, context.referenced))
         ):
-            used, referenced = frozenset(bound), frozenset(context.referenced)
-            values = dict(context.values) if context.is_by_values else None
-            with self._lock:
-                if len(self._known) >= REMEMBERED_TRANSLATIONS:
-                    self._known.clear()
-                self._known[key] = Translation(
-                    generation,
-                    values,
-                    sql,
-                    used,
-                    referenced,
-                    frozenset(context.temporary),
-                )
+            made = Translation(
+                None,
+                reads,
+                dict(context.values) if context.is_by_values else None,
+                sql,
+                frozenset(bound),
+                frozenset(context.referenced),
+                frozenset(context.temporary),
+            )
+            self._keep(key, context, made)
         return sql, bound
+
+    def _found(self, key: Any, context: Any) -> Translation | None:
+        """Return a translation that holds, of this dataset or of one like it."""
+        values, dataset = (None, context.values), context.dataset_id
+        known = self._known.get((key, dataset))
+        if known is not None and known.values in values and self._holds(known):
+            return known
+        of, like = self._movable.get(key, (None, None))
+        if of is None or like is None or dataset is None or like.values not in values:
+            return None
+        moved = like.of(context.project_id, of, dataset)
+        if of == dataset or not self._holds(moved):
+            return None
+        context.is_movable = False
+        self._keep(key, context, moved)
+        return moved
+
+    def _keep(self, key: Any, context: Any, made: Translation) -> None:
+        """
+        Keep a translation, also for other datasets where that can be.
+
+        It can where the dataset is named only as that of tables, and only by default.
+        """
+        dataset = context.dataset_id
+        is_movable = (
+            context.is_movable
+            and dataset is not None
+            and dataset not in key[0]
+            and dataset not in made.of(context.project_id, dataset, "").sql
+        )
+        with self._lock:
+            if len(self._known) >= REMEMBERED_TRANSLATIONS:
+                self._known.clear()
+                self._movable.clear()
+            self._known[key, dataset] = made
+            if is_movable:
+                self._movable[key] = dataset, made
+
+    def _holds(self, known: Translation) -> bool:
+        """Read again what a translation has read, unless nothing has changed at all."""
+        generation = self._catalog.generation
+        if generation is None or generation != known.generation:
+            if not self._reads.are_so(known.reads, generation):
+                return False
+            known.generation = generation
+        return True
 
     def _key(self, tree: Any, context: Any) -> Any:
         from local_bigquery.catalog import row_access
-        from sqlglot import exp
 
         text = tree.meta.get("text")
-        kinds = exp.Query | exp.Insert | exp.Update | exp.Delete
-        # A MERGE has temporary tables of its own, known by its text.
-        temporary = [name for name in context.temporary if not name.startswith(_MERGE)]
-        session = (context.variables, temporary, context.functions)
+        session = (context.variables, context.functions, context.settings)
         if (
             text is None
-            or not (isinstance(tree, kinds) or len(text) > _ALONE)
-            or any((*session, context.settings, context.position))
+            or not (_is_whole(tree) or len(text) > _ALONE)
+            or any((*session, context.position))
             or self._ELSEWHERE.search(text[0])
         ):
             return None
         return (
-            *(text, context.project_id, context.dataset_id, row_access.caller.get()),
+            *text,
+            context.project_id,
+            row_access.caller.get(),
             tuple(sorted(context.parameters.items())),
+            # Of temporary tables a translation knows nothing but their names.
+            frozenset(context.temporary),
         )
 
     @staticmethod
@@ -183,6 +243,16 @@ class Translations:
 
         stored = metadata.load(Table, *reference)
         return stored is not None and stored.expirationTime is not None
+
+
+def _is_whole(tree: Any) -> bool:
+    """Whether a statement is translated as one, so that its text says which."""
+    from sqlglot import exp
+
+    if isinstance(tree, exp.Create):
+        is_divided = tree.expression is not None and isinstance(tree.this, exp.Schema)
+        return tree.args.get("kind") == "TABLE" and not is_divided
+    return isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
 
 
 def join_array_parameters() -> None:

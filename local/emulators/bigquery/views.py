@@ -9,7 +9,7 @@ from local.emulators.bigquery import suffixes
 _SCHEMA = "information_schema"
 
 
-def follow_views() -> None:
+def follow_views() -> None:  # noqa: PLR0915
     """
     Put a view's own text in the place of its name, each time that it is queried.
 
@@ -47,6 +47,8 @@ def follow_views() -> None:
             stored = metadata.load(Table, *reference)
             if stored is None or stored.view is None or not stored.view.query:
                 continue
+            if reference[1] != context.dataset_id:
+                context.is_movable = False
             [body] = parse(stored.view.query)
             qualify(body, *reference[:2])
             alias = table.args.get("alias") or exp.TableAlias(
@@ -75,6 +77,8 @@ def follow_views() -> None:
             is_listing = name.endswith(f"{_SCHEMA}.tables")
             if _SCHEMA in name and (not is_listing or some_expire()):
                 context.is_rememberable = False
+            if is_listing:
+                context.is_movable = False
             if table.name.endswith("*"):
                 context.is_by_values = True
                 bounds = suffixes.suffix_bounds(table, context)

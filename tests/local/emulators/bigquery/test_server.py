@@ -35,6 +35,7 @@ from local.emulators.bigquery.rewriting import Rewrite
 from local.emulators.bigquery.server import HOST
 from local.processes import free_ports
 from local.stack.starting import answers
+from tests.conftest import new_workplace
 
 MOMENT = datetime.datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=datetime.UTC)
 DAY = datetime.date(2026, 3, 1)
@@ -817,6 +818,47 @@ class TestTranslations:
 
         assert before == []
         assert [field.name for field in job.result().schema] == ["n", "word"]
+
+    def test_of_a_script_are_made_anew_when_a_table_changes(self, warehouse):
+        """One whose tables are temporary, too, and that makes the same tables again."""
+        script = (
+            "CREATE TEMP TABLE chosen AS SELECT * FROM t; "
+            "CREATE OR REPLACE TABLE copied AS SELECT * FROM chosen;"
+        )
+        found = []
+        for columns in ("1 AS n", "1 AS n", "2 AS n, 'x' AS word"):
+            warehouse.rows(f"CREATE OR REPLACE TABLE t AS SELECT {columns}")
+            warehouse.rows(script)
+            found.append(warehouse.rows("SELECT * FROM copied"))
+
+        assert found == [[(1,)], [(1,)], [(2, "x")]]
+
+    def test_of_one_dataset_hold_for_another_like_it(
+        self, emulators, bigquery_emulator, warehouse
+    ):
+        """Each reads its own tables and view; one whose columns differ, too. A view of
+        a third goes on to read what it names."""
+
+        def made(columns):
+            place = Warehouse(new_workplace(emulators, bigquery_emulator))
+            place.rows(f"CREATE TABLE t AS SELECT {columns}")
+            place.rows("CREATE VIEW v AS SELECT * FROM t")
+            return place
+
+        places = [made(columns) for columns in ("1 AS n", "2 AS n", "'x' AS n")]
+        warehouse.rows(f"CREATE VIEW first AS SELECT n FROM {places[0].dataset}.t")
+        third = f"SELECT f.n, t.n FROM {warehouse.dataset}.first AS f, t"
+
+        assert [place.rows("SELECT n FROM v JOIN t USING (n)") for place in places] == [
+            [(1,)],
+            [(2,)],
+            [("x",)],
+        ]
+        assert [place.rows(third) for place in places] == [
+            [(1, 1)],
+            [(1, 2)],
+            [(1, "x")],
+        ]
 
     def test_hold_while_rows_are_loaded(self, warehouse):
         """Those of a load, of the same columns or of one more."""

@@ -1,0 +1,157 @@
+"""What a translation has read of the catalog, and whether that is still so."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+# Of a table's metadata these change with its rows, or with a saving of the same.
+_OF_ROWS = {"etag", "lastModifiedTime"}
+# Keys: of a project's dataset. One more is a table's.
+_OF_DATASET = 2
+
+
+@dataclass(frozen=True)
+class Read:
+    """One question to the catalog, and what the answer was, as it is compared."""
+
+    name: str
+    ask: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    answer: Any
+
+    @property
+    def question(self) -> str:
+        """The question as a text."""
+        return f"{self.name}{self.arguments}"
+
+    def of(self, dataset: str, other: str) -> Read:
+        """Return the question about another dataset, with the same answer."""
+
+        def moved(argument: Any) -> Any:
+            if isinstance(argument, list):
+                return [moved(one) for one in argument]
+            return other if argument == dataset else argument
+
+        return replace(self, arguments=tuple(map(moved, self.arguments)))
+
+
+class Reads:
+    """Watches the questions by which translations read the catalog."""
+
+    def __init__(self) -> None:
+        self._local = threading.local()
+        # Of the newest generation of the catalog.
+        self._asked: tuple[int | None, dict[str, Any]] = None, {}
+
+    def of(self, translate: Callable[[], Any]) -> tuple[Any, tuple[Read, ...]]:
+        """Return what ``translate`` does, and what it has read for that."""
+        reads: dict[str, Read] = {}
+        self._local.reads = reads
+        try:
+            return translate(), tuple(reads.values())
+        finally:
+            self._local.reads = None
+
+    def are_so(self, reads: Iterable[Read], generation: int | None) -> bool:
+        """
+        Whether every answer is the same now.
+
+        Each question is asked once in a ``generation`` of the catalog, which was this
+        before; None while it is being changed.
+        """
+        if generation is None:
+            return all(read.ask(*read.arguments) == read.answer for read in reads)
+        asked = self._asked
+        if asked[0] != generation:
+            asked = self._asked = generation, {}
+        answers = asked[1]
+        for read in reads:
+            if read.question not in answers:
+                answers[read.question] = read.ask(*read.arguments)
+            if answers[read.question] != read.answer:
+                return False
+        return True
+
+    def watch(self, module: Any, name: str, compared: Callable[..., Any]) -> None:
+        """
+        Note what a module's function is asked.
+
+        Args:
+            module: Its callers look the function up here.
+            name: Of the function.
+            compared: Of the answer and the arguments, what is compared.
+        """
+        read = getattr(module, name)
+
+        def outermost(*arguments: Any) -> Any:
+            """Note a question, and none of those that it leads to."""
+            reads = getattr(self._local, "reads", None)
+            if reads is None:
+                return read(*arguments)
+            self._local.reads = None
+            try:
+                answer = read(*arguments)
+            except Exception as error:
+                answered = _said(error)
+                raise
+            else:
+                answered = compared(answer, *arguments)
+                return answer
+            finally:
+                self._local.reads = reads
+                noted = Read(name, ask, arguments, answered)
+                reads[noted.question] = noted
+
+        def ask(*arguments: Any) -> Any:
+            try:
+                return compared(read(*arguments), *arguments)
+            except Exception as error:
+                return _said(error)
+
+        setattr(module, name, outermost)
+
+
+def watch_catalog() -> Reads:
+    """Watch what the emulator's translation reads."""
+    from local_bigquery.catalog import metadata, row_access, tables
+    from local_bigquery.engine import database
+
+    reads = Reads()
+    reads.watch(metadata, "list_", _settled)
+    reads.watch(database, "objects", _names)
+    reads.watch(database, "fetch", lambda rows, *_: rows)
+    reads.watch(tables, "columns", _typed)
+    reads.watch(row_access, "secured", lambda found: found)
+    return reads
+
+
+def _said(error: Exception) -> Any:
+    """Leave out the message, which names the dataset."""
+    return type(error), getattr(error, "reason", None)
+
+
+def _names(objects: list[Any], *_: Any) -> list[Any]:
+    """Leave out numbers of rows."""
+    return [(name, kind) for name, kind, _ in objects]
+
+
+def _typed(fields: list[Any], *_: Any) -> int:
+    return hash(tuple(field.model_dump_json(exclude_none=True) for field in fields))
+
+
+def _settled(resources: list[Any], _: Any, *keys: str) -> int:
+    """Return a short sign of tables and the like, whatever their dataset is called."""
+    # When tables were made matters to lists of them alone.
+    left_out = {"creationTime"} if len(keys) > _OF_DATASET else set()
+    texts = [
+        resource.model_dump_json(exclude=_OF_ROWS | left_out, exclude_none=True)
+        for resource in resources
+    ]
+    if len(keys) >= _OF_DATASET:
+        name = re.compile(rf"\b{re.escape(keys[1])}\b")
+        texts = [name.sub("\0", text) for text in texts]
+    return hash(tuple(texts))

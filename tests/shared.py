@@ -1,0 +1,41 @@
+"""
+What one process of a test run makes, and all of them use.
+
+Workers of one run have a folder in common. Who needs something first makes it there,
+while the others wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from local.venvs import locked
+
+_folder: list[Path] = []
+
+
+def share(factory: pytest.TempPathFactory) -> None:
+    """Say where this process has its folders; workers' are beside each other."""
+    base = factory.getbasetemp()
+    is_worker = base.name.startswith("popen-")
+    _folder[:] = [(base.parent if is_worker else base) / "shared"]
+
+
+def once(name: str, make: Callable[[Path], None]) -> Path:
+    """
+    Return a folder of the whole run; ``make`` fills it, once.
+
+    Nobody may change what is in it.
+    """
+    [folder] = _folder
+    made = folder / name
+    with locked(folder / f"{name}.lock"):
+        if not made.exists():
+            making = folder / f"{name}.making"
+            making.mkdir(parents=True, exist_ok=True)
+            make(making)
+            making.rename(made)
+    return made
