@@ -22,7 +22,6 @@ import requests
 
 from docs import openapi
 from local.stack.state import FUNCTIONS
-from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.runs.run import MAXIMUM_BODY
 from tests.functions.streaming import USE_CASE
 from tests.hostile.conftest import INTERNALS, TIMEOUT_S, check_answer
@@ -206,29 +205,6 @@ class TestBodies:
             answer = post(serve, target, body.encode())
 
             assert answer.status_code == 400, answer.text
-            check_answer(answer)
-
-    @pytest.mark.parametrize("target", ["get_proba", "score"])
-    @pytest.mark.parametrize(
-        "content_type",
-        [
-            "text/plain",
-            "application/x-www-form-urlencoded",
-            "multipart/form-data; boundary=x",
-            "application/xml",
-            "application/json-patch+json",
-            "application/json\x0b",
-            "",
-            "x" * 5_000,
-        ],
-    )
-    def test_of_another_type_are_refused(self, serve, target, content_type):
-        """A form that a browser would send across sites is no JSON."""
-        body = json.dumps(valid_body(target))
-        answer = post(serve, target, body, headers={"Content-Type": content_type})
-
-        assert answer.status_code in (400, 415)
-        if answer.status_code == 415:
             check_answer(answer)
 
     def test_with_a_field_twice_are_of_the_last(self, serve):
@@ -577,50 +553,3 @@ class TestHeaders:
 
         assert answer.json()["outcome"] == "dead_letter"
         assert site.count("stream_events") == 0
-
-
-class TestQueries:
-    @pytest.mark.parametrize(
-        "query",
-        [
-            "user_id=ana&user_id=ben",
-            "user_id[]=ana",
-            "user_id=%00",
-            "user_id=%ed%a0%80",
-            "user_id=%zz%",
-            "user_id=" + "a" * (MAXIMUM_ID_CHARACTERS + 1),
-            "user_id=ana&use_case=../../etc",
-            "user_id=ana&__proto__=1",
-            "&" * 5_000,
-            "user_id=ana" + "&a=1" * 5_000,
-            "%75ser_id=",
-        ],
-    )
-    def test_that_ask_for_no_user_are_refused(self, serve, query):
-        """One user, once, of a name that can be one."""
-        url = f"{serve('get_proba').url}?{query}"
-        answer = requests.get(url, timeout=TIMEOUT_S)
-
-        assert answer.status_code in (400, 404)
-        check_answer(answer)
-
-    @pytest.mark.parametrize(
-        "user_id",
-        [
-            "' OR 1=1 --",
-            '"; DROP TABLE ma_predictions_table; --',
-            "${jndi:ldap://x}",
-            "{{7*7}}",
-            "<script>alert(1)</script>",
-            "\u202eana",
-            "ana\u00ad",
-            "%61na",
-        ],
-    )
-    def test_that_hold_code_ask_for_that_very_name(self, serve, user_id):
-        """A name is a value: it is looked for as it is, and found nowhere."""
-        given = {"user_id": user_id, "use_case": USE_CASE}
-        answer = requests.get(serve("get_proba").url, params=given, timeout=TIMEOUT_S)
-
-        assert (answer.status_code, answer.json()["user_id"]) == (404, user_id)
-        assert answer.headers["Content-Type"] == "application/json"
