@@ -96,6 +96,7 @@ class Place:
         self.artifacts = Artifacts(bucket, deadline_s=5.0)
         self._flipped: list[str] = []
         self._dropped: list[date] = []
+        self.rebuilt: set[str] = set()
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
@@ -122,7 +123,10 @@ class Place:
         while self._flipped:
             self._flip(self._flipped.pop())
         self._objects.put_back()
-        self.warehouse.drop(tables.PREDICTIONS_HISTORY.name)
+        # Only then: after a change of a table the emulator translates all anew.
+        for name in self.rebuilt:
+            self.warehouse.drop(name)
+        self.rebuilt.clear()
         for table in (tables.PREDICTIONS_HISTORY, tables.POSTCODE_INDEX):
             self.warehouse.create(table)
         empty_tables(self.warehouse, FILLED)
@@ -462,6 +466,7 @@ def _compacted(place: Place, until: datetime) -> None:
 
 def _rebuilt(place: Place, name: str, *, columns: str = "*", layout: str = "") -> None:
     """Make a table anew from its own rows."""
+    place.rebuilt.add(name)
     rows = of_all_days(f"SELECT {columns} FROM {name}")
     asking = "OPTIONS (require_partition_filter = TRUE)" if layout else ""
     place.warehouse.execute(f"CREATE TABLE rebuilt AS {rows}")
