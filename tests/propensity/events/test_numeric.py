@@ -8,7 +8,7 @@ import json
 from datetime import timedelta
 
 import msgspec
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.numeric import numeric_attributes
@@ -25,7 +25,6 @@ from tests.events import (
     written,
 )
 
-QUICK = settings(deadline=None, max_examples=60)
 LATEST = NOW + timedelta(seconds=600)
 
 NUMBERS = st.one_of(
@@ -95,7 +94,6 @@ def outcome(found):
 
 
 class TestExactFields:
-    @QUICK
     @given(transactions(), st.sampled_from(["", "card_transaction", "card_truth", "?"]))
     def test_together_is_as_alone(self, data, said):
         """After an event that was told by its fields, whatever comes is what it is."""
@@ -122,7 +120,6 @@ class TestExactFields:
 
 
 class TestAttributes:
-    @QUICK
     @given(st.lists(transactions(), min_size=1, max_size=5))
     def test_are_those_of_the_parsers(self, payloads):
         """Byte for byte; an event with another value is left to them."""
