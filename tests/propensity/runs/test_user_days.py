@@ -455,13 +455,11 @@ class TestAnyHistory:
 
     @pytest.mark.long
     @settings(
-        max_examples=40,
+        max_examples=15,
         phases=[Phase.generate, Phase.shrink],
         suppress_health_check=list(HealthCheck),
     )
     @given(history=HISTORIES, zone=st.sampled_from([-12, 0, 14]))
-    def test_gives_the_rows_of_the_export_in_forty_draws(
-        self, make_site, history, zone
-    ):
+    def test_gives_them_in_any_order_of_changes(self, make_site, history, zone):
         """The same, oftener."""
         holds_for(make_site, history, zone)
