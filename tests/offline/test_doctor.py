@@ -109,6 +109,8 @@ class Place:
             self.ran(kind, MONDAY)
         self.fill()
         self._objects = Objects(self.artifacts)
+        names = (consent.VIEW, compact.VIEW)
+        self._views = {name: self.warehouse.view_text(name) for name in names}
 
     def fill(self) -> None:
         """Store what a deployment has that is neither empty nor late."""
@@ -133,10 +135,11 @@ class Place:
         self.fill()
         if self._dropped:
             shop.load(self.workplace, [shop.event("ana", day) for day in self._dropped])
-            self._dropped.clear()
-        text = consent.events_view(self.settings.export, require="false")
-        self.warehouse.replace_view(consent.VIEW, text)
-        compact.prepare_view(self.warehouse, self.artifacts)
+        for name, text in self._views.items():
+            # A view is lost with a table that it read, whatever its text.
+            if self._dropped or self.warehouse.view_text(name) != text:
+                self.warehouse.replace_view(name, text)
+        self._dropped.clear()
 
     def drop_export(self, day: date) -> None:
         """Remove a day of the export."""
