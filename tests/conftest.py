@@ -44,7 +44,15 @@ settings.load_profile("quick")
 
 # Files of these folders take longest. Begun first, none of them is waited for at the
 # end by a worker that has nothing else to do.
-LONGEST_FIRST = ("long", "functions", "hostile", "local", "offline", "usecases")
+LONGEST_FIRST = (
+    "long",
+    "graphs",
+    "functions",
+    "hostile",
+    "local",
+    "offline",
+    "usecases",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
