@@ -56,7 +56,7 @@ test-install: setup ## run the tests that install packages, from the package ind
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
 
 test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
-	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $(WORKERS) --dist loadscope --no-loadscope-reorder -rP tests
+	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
 
 mutations: setup ## break rules of the code one by one, and see a test go red for each
 	@$(BIN)/python -m tests.mutations --only "$${ONLY:-}"
