@@ -231,7 +231,7 @@ class TestAnyHistory:
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=20)
+    @settings(PROPERTY, max_examples=10)
     @given(drawn=deliveries())
     def test_gives_exact_features_in_any_history(self, empty, drawn):
         """
@@ -345,7 +345,7 @@ class TestLateEvents:
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=40)
+    @settings(PROPERTY, max_examples=15)
     @given(drawn=late_deliveries())
     def test_count_once_in_any_history(self, strict, drawn):
         """
