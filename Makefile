@@ -57,8 +57,8 @@ test: setup ## run the tests; PROPENSITY_DATA=FOLDER adds those on real data
 test-install: setup ## run the tests that install packages, from the package index
 	@$(BIN)/python -m pytest -m installs -n $(WORKERS) --dist load tests
 
-test-long: setup ## run the tests that take minutes: 100,000 events, processes killed, deploys
-	@$(BIN)/python -m pytest -m "long and not installs" -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
+test-long: setup ## run the tests that take minutes: processes killed, deploys, many draws
+	@$(BIN)/python -m pytest -m "(long or hypothesis) and not installs" --hypothesis-profile=deep -n $(WORKERS) --dist loadfile --no-loadscope-reorder -rP tests
 
 mutations: setup ## break rules of the code one by one, and see a test go red for each
 	@$(BIN)/python -m tests.mutations --only "$${ONLY:-}"

@@ -38,12 +38,22 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
 # Machines are shared: how long an example takes says nothing of what it tests.
-settings.register_profile("propensity", deadline=None, max_examples=40)
-settings.load_profile("propensity")
+# `make test-long` runs every property again, with --hypothesis-profile=deep.
+settings.register_profile("quick", deadline=None, max_examples=25)
+settings.register_profile("deep", deadline=None, max_examples=100)
+settings.load_profile("quick")
 
 # Files of these folders take longest. Begun first, none of them is waited for at the
 # end by a worker that has nothing else to do.
-LONGEST_FIRST = ("long", "functions", "hostile", "local", "offline", "usecases")
+LONGEST_FIRST = (
+    "long",
+    "graphs",
+    "functions",
+    "hostile",
+    "local",
+    "offline",
+    "usecases",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

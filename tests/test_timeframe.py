@@ -8,7 +8,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.timeframe import (
@@ -26,7 +26,6 @@ TODAY = date(2026, 3, 1)
 LONG_AGO = date(2020, 1, 1)
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 spans = st.builds(
     Timeframe,
@@ -85,7 +84,6 @@ class TestTimeframe:
         assert not WEEK.is_matured(TODAY, today=TODAY + 9 * DAY)
         assert WEEK.is_matured(TODAY, today=TODAY + 10 * DAY)
 
-    @QUICK
     @given(spans, days)
     def test_names_the_newest_matured_day(self, timeframe, today):
         """The newest matured as-of date is matured, and the day after it is not."""
@@ -96,7 +94,6 @@ class TestTimeframe:
 
 
 class TestSnapshots:
-    @QUICK
     @given(spans, days, days, st.integers(1, 60))
     def test_lie_one_horizon_apart(self, timeframe, today, earliest, at_most):
         """Label windows neither overlap nor leave gaps."""
@@ -105,7 +102,6 @@ class TestSnapshots:
         assert {b - a for a, b in pairwise(found)} <= {timeframe.horizon}
         assert len(found) <= at_most
 
-    @QUICK
     @given(spans, days, days, st.integers(1, 60))
     def test_have_mature_labels(self, timeframe, today, earliest, at_most):
         """No snapshot reads a label that the export may still change, or the future."""
@@ -113,7 +109,6 @@ class TestSnapshots:
 
         assert all(timeframe.is_matured(as_of, today=today) for as_of in found)
 
-    @QUICK
     @given(spans, days, days, st.integers(1, 60))
     def test_have_their_whole_lookback(self, timeframe, today, earliest, at_most):
         """A snapshot whose lookback begins before the data would look inactive."""
@@ -145,7 +140,6 @@ class TestSnapshots:
 
 
 class TestFirstRead:
-    @QUICK
     @given(spans, days, st.integers(1, 60))
     def test_is_two_days_before_the_oldest_lookback(self, timeframe, today, at_most):
         """Data from then on are as good as all data, for as many snapshots."""
@@ -157,7 +151,6 @@ class TestFirstRead:
 
 
 class TestTemporalSplit:
-    @QUICK
     @given(spans, days, days, st.integers(3, 60), st.integers(1, 4))
     def test_keeps_every_label_before_what_follows(
         self, timeframe, today, earliest, at_most, held
@@ -175,7 +168,6 @@ class TestTemporalSplit:
         assert max(split.train) + timeframe.horizon <= min(split.calibrate)
         assert max(split.calibrate) + timeframe.horizon <= min(split.holdout)
 
-    @QUICK
     @given(st.integers(3, 104), st.integers(1, 5))
     def test_uses_every_snapshot_once(self, count, held):
         """The parts are the snapshots in order, the newest held out."""
@@ -260,7 +252,6 @@ class TestFirstSuffix:
         assert first_suffix(date(2026, 3, 2), days=60) == "20251231"
         assert first_suffix(date(2026, 1, 1), days=0) == "20251231"
 
-    @QUICK
     @given(st.dates(date(2, 1, 1), date(9999, 12, 31)), st.integers(0, 120))
     def test_is_eight_digits(self, as_of, days_before):
         """Bounds are digits only, so that intraday shards fall outside them."""

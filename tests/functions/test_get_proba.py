@@ -9,7 +9,6 @@ requirements only.
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import socket
@@ -17,7 +16,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -32,7 +30,6 @@ from local import venvs
 from local.processes import HOST, free_ports, spawn, stop
 from local.stack.state import LOCAL, ROOT
 from propensity import tables
-from propensity.online.question import MAXIMUM_BODY_BYTES
 from propensity.statements import statement
 
 FOLDER = ROOT / "02-GetProba"
@@ -207,11 +204,18 @@ class TestGet:
             "@use_case",
             "%",
             "ana.1' UNION ALL SELECT * FROM ma_predictions_history --",
+            "${jndi:ldap://x}",
+            "{{7*7}}",
+            "<script>alert(1)</script>",
+            "\u202eana.1",
+            "ana.1\u00ad",
+            "%61na.1",
         ],
     )
-    def test_takes_sql_for_an_unknown_user(self, url, injection):
+    def test_takes_code_for_an_unknown_user(self, url, injection):
         """SQL in user_id is the name of a user whom nobody knows; nothing happens."""
-        assert ask(url, user_id=injection).status_code == 404
+        unknown = ask(url, user_id=injection)
+        assert (unknown.status_code, unknown.json()["user_id"]) == (404, injection)
         answer = post(url, {"user_ids": [injection, "ana.1"]})
         assert [user["probability"] for user in answer.json()["predictions"]] == [
             None,
@@ -239,6 +243,12 @@ class TestGet:
             ("?user_id=a&use_case=", "use_case"),
             ("?user_id=a&use_case=Robert'); DROP", "use_case"),
             ("?user_id=a&use_case=a&use_case=b", "use_case"),
+            ("?user_id=a&use_case=../../etc", "use_case"),
+            ("?user_id[]=a", "user_id[]"),
+            ("?user_id=a&__proto__=1", "__proto__"),
+            ("?" + "&" * 5_000, "user_id"),
+            ("?user_id=a" + "&a=1" * 5_000, "user_id"),
+            ("?%75ser_id=", "user_id"),
         ],
     )
     def test_refuses_what_names_no_one_user(self, url, query, field):
@@ -357,7 +367,18 @@ class TestPost:
 
         assert answer.status_code == 400
 
-    @pytest.mark.parametrize("content_type", ["", "text/plain", "text/json"])
+    @pytest.mark.parametrize(
+        "content_type",
+        [
+            "",
+            "text/plain",
+            "text/json",
+            "application/x-www-form-urlencoded",
+            "multipart/form-data; boundary=x",
+            "application/json-patch+json",
+            "x" * 5_000,
+        ],
+    )
     def test_refuses_another_content_type(self, url, content_type):
         """A body must be declared to be JSON, with or without a character set."""
         body = json.dumps({"user_ids": ["ana.1"]})
@@ -375,46 +396,8 @@ class TestPost:
         assert refused.json()["field"] == "Content-Type"
         assert taken.status_code == 200
 
-    @pytest.mark.parametrize("is_declared", [True, False], ids=["declared", "chunked"])
-    def test_refuses_a_large_body(self, url, is_declared):
-        """More than the limit is 413, whether its size was declared or not."""
-        body = b" " * (MAXIMUM_BODY_BYTES + 1)
-        answer = requests.post(
-            url,
-            data=body if is_declared else iter([body]),
-            headers={"Content-Type": "application/json"},
-            timeout=60,
-        )
-
-        assert answer.status_code == 413
-        assert answer.json()["error"] == "too_large"
-
-    def test_survives_a_client_that_leaves_within_its_body(self, url):
-        """A connection closed half-way harms nobody else."""
-        host, port = url.removeprefix("http://").rstrip("/").split(":")
-        leaving = http.client.HTTPConnection(host, int(port))
-        leaving.putrequest("POST", "/")
-        leaving.putheader("Content-Type", "application/json")
-        leaving.putheader("Content-Length", "1000")
-        leaving.endheaders(b'{"user_ids":')
-        leaving.close()
-
-        assert ask(url, user_id="ana.1").status_code == 200
-
 
 class TestQueries:
-    def test_are_sent_once_for_known_and_unknown_users(self, served, workplace):
-        """Within the time to live nobody is asked for twice, unknown users included."""
-        for _ in range(3):
-            ask(served, user_id="ana.1")
-            ask(served, user_id="nobody")
-            post(served, {"user_ids": ["ana.1", "nobody"]})
-
-        assert [asked_users(job) for job in reversed(lookups_sent(workplace))] == [
-            ["ana.1"],
-            ["nobody"],
-        ]
-
     def test_are_limited_and_take_parameters(self, served, workplace):
         """A query may bill so much, carries a label, and holds no value in its text."""
         ask(served, user_id="ana.1")
@@ -424,40 +407,6 @@ class TestQueries:
         assert job.labels == {"application": "propensity"}
         assert [one.name for one in job.query_parameters] == ["use_case", "user_ids"]
         assert "ana.1" not in job.query
-
-    def test_are_shared_by_those_who_ask_at_the_same_time(self, served, workplace):
-        """A hundred users asked for at once need a few queries, each user in one."""
-        users = [f"user.{number}" for number in range(100)]
-        with ThreadPoolExecutor(100) as threads:
-            answers = list(threads.map(lambda user: ask(served, user_id=user), users))
-        sent = [asked_users(job) for job in lookups_sent(workplace)]
-
-        assert [answer.json()["user_id"] for answer in answers] == users
-        assert sorted(user for query in sent for user in query) == sorted(users)
-        assert len(sent) <= 20
-
-    def test_are_shared_by_all_who_ask_for_one_user(self, served, workplace):
-        """One user asked for by a hundred at once is one query."""
-        with ThreadPoolExecutor(100) as threads:
-            answers = list(
-                threads.map(lambda _: ask(served, user_id="ana.1"), range(100))
-            )
-
-        assert [answer.json() for answer in answers] == [ANA] * 100
-        assert len(lookups_sent(workplace)) == 1
-
-    def test_see_what_a_later_run_published(self, workplace):
-        """With the time to live over, the newest row is the answer."""
-        publish(workplace, [ANA])
-        with serving(workplace.environment | {"PROPENSITY_LOOKUP_TTL_S": "1"}) as url:
-            assert ask(url, user_id="new").status_code == 404
-            publish(workplace, [ANA | {"user_id": "new"}])
-            deadline = time.monotonic() + 30
-            while ask(url, user_id="new").status_code == 404:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
-
-            assert ask(url, user_id="new").json() == ANA | {"user_id": "new"}
 
 
 class TestFailures:

@@ -8,7 +8,7 @@ sent is broken. The function's process is ended by SIGKILL again and again, at m
 at which it has work. Afterwards the features must be, to the last digit, what exact
 arithmetic makes of the events that were sent, and every broken message a dead letter.
 
-100,000 events with ``pytest -m long``. ``-s`` shows the figures.
+30,000 events; ``-s`` shows the figures.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_a_process_killed_at_any_time_loses_and_doubles_nothing(site, tmp_path, 
     No accepted event is missing, none is counted twice, and every broken one is a dead
     letter with its reason; none has run out of attempts.
     """
-    events, kills = 100_000, 12
+    events, kills = 30_000, 12
     chance = random.Random(events)
     deliveries = players(events, seed=11).deliveries()
     exhausted = site.subscribe(DEAD_LETTERS)
@@ -222,7 +222,7 @@ def test_several_instances_give_what_one_gives(site, tmp_path, show):
 
     Duplicates reach different instances, and every instance has its own appends.
     """
-    events = 20_000
+    events = 6_000
     with ExitStack() as running:
         instances = [
             Instance("stream_features", site.environment, tmp_path / str(number))

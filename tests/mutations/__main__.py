@@ -95,7 +95,8 @@ def _one_by_one(
     file.write_text(before.replace(rule.rule, text), "utf-8")
     options = ["-x", "-n", "0", "--timeout", "120"]
     if is_long:
-        options += ["-m", "long and not installs"]
+        options += ["-m", "(long or hypothesis) and not installs"]
+        options += ["--hypothesis-profile", "deep"]
     try:
         return pytest(tree, rule.tests, options=options, timeout_s=TIMEOUT_S)
     finally:

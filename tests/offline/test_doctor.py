@@ -96,6 +96,7 @@ class Place:
         self.artifacts = Artifacts(bucket, deadline_s=5.0)
         self._flipped: list[str] = []
         self._dropped: list[date] = []
+        self.rebuilt: set[str] = set()
 
     def prepare(self) -> None:
         """Create everything, and let it have run when it was due."""
@@ -108,6 +109,8 @@ class Place:
             self.ran(kind, MONDAY)
         self.fill()
         self._objects = Objects(self.artifacts)
+        names = (consent.VIEW, compact.VIEW)
+        self._views = {name: self.warehouse.view_text(name) for name in names}
 
     def fill(self) -> None:
         """Store what a deployment has that is neither empty nor late."""
@@ -122,17 +125,21 @@ class Place:
         while self._flipped:
             self._flip(self._flipped.pop())
         self._objects.put_back()
-        self.warehouse.drop(tables.PREDICTIONS_HISTORY.name)
+        # Only then: after a change of a table the emulator translates all anew.
+        for name in self.rebuilt:
+            self.warehouse.drop(name)
+        self.rebuilt.clear()
         for table in (tables.PREDICTIONS_HISTORY, tables.POSTCODE_INDEX):
             self.warehouse.create(table)
         empty_tables(self.warehouse, FILLED)
         self.fill()
         if self._dropped:
             shop.load(self.workplace, [shop.event("ana", day) for day in self._dropped])
-            self._dropped.clear()
-        text = consent.events_view(self.settings.export, require="false")
-        self.warehouse.replace_view(consent.VIEW, text)
-        compact.prepare_view(self.warehouse, self.artifacts)
+        for name, text in self._views.items():
+            # A view is lost with a table that it read, whatever its text.
+            if self._dropped or self.warehouse.view_text(name) != text:
+                self.warehouse.replace_view(name, text)
+        self._dropped.clear()
 
     def drop_export(self, day: date) -> None:
         """Remove a day of the export."""
@@ -462,6 +469,7 @@ def _compacted(place: Place, until: datetime) -> None:
 
 def _rebuilt(place: Place, name: str, *, columns: str = "*", layout: str = "") -> None:
     """Make a table anew from its own rows."""
+    place.rebuilt.add(name)
     rows = of_all_days(f"SELECT {columns} FROM {name}")
     asking = "OPTIONS (require_partition_filter = TRUE)" if layout else ""
     place.warehouse.execute(f"CREATE TABLE rebuilt AS {rows}")

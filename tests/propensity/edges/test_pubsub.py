@@ -12,7 +12,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import RequestError
@@ -20,7 +20,6 @@ from propensity.events import messages
 from propensity.events.messages import Message
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 PAYLOAD = b'{"user_id": "u1"}'
 SENT = {
@@ -144,7 +143,6 @@ class TestMessage:
         assert caught.value.field is not None
         assert caught.value.field.endswith(field)
 
-    @QUICK
     @given(
         payload=st.binary(max_size=200),
         message_id=TEXT.filter(bool),
@@ -237,14 +235,12 @@ class TestOtherBodies:
 
         assert (caught.value.status, caught.value.field) == (400, field)
 
-    @QUICK
     @given(st.binary(max_size=100))
     def test_are_any_bytes(self, body):
         """Nothing crashes it."""
         with pytest.raises(RequestError):
             messages.message(body)
 
-    @QUICK
     @given(
         st.recursive(
             st.none() | st.booleans() | st.integers() | TEXT | st.just(SENT),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import UseCaseError
@@ -42,7 +42,6 @@ from tests.events import (
 )
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 
 def spoilt(literal: str, field: str = "bet_amount") -> bytes:
@@ -319,7 +318,6 @@ class TestTransactions:
 
         assert card_refusal(event) == (reason, field)
 
-    @QUICK
     @given(st.floats(allow_nan=False, allow_infinity=False))
     def test_say_the_same_as_numbers_and_as_strings(self, number):
         """Every number arrives exactly, to the last bit and the sign of a zero."""
@@ -402,7 +400,6 @@ class TestTransactions:
 
         assert "ingest_ts" not in json.loads(found["attributes"])
 
-    @QUICK
     @given(st.integers(EARLIEST_MS, NOW_MS))
     def test_were_taken_at_one_moment_however_it_is_written(self, milliseconds):
         """ISO 8601, seconds and milliseconds say the same, to the millisecond."""
@@ -480,7 +477,6 @@ class TestTruths:
         assert card_refusal(event) == (reason, "truth_time")
         assert told(truth(truth_time="2026-03-02T06:10:00Z"))["label"] == 1
 
-    @QUICK
     @given(
         st.sampled_from([0, 1]),
         st.integers(EARLIEST_MS, NOW_MS),

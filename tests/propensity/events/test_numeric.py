@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.numeric import complete
@@ -27,7 +27,6 @@ from tests.events import (
     written,
 )
 
-QUICK = settings(deadline=None, max_examples=60)
 LATEST = NOW + timedelta(seconds=600)
 
 NUMBERS = st.one_of(
@@ -97,7 +96,6 @@ def outcome(found):
 
 
 class TestExactFields:
-    @QUICK
     @given(transactions(), st.sampled_from(["", "card_transaction", "card_truth", "?"]))
     def test_together_is_as_alone(self, data, said):
         """After an event that was told by its fields, whatever comes is what it is."""
@@ -155,7 +153,6 @@ def completed(*payloads):
 
 
 class TestAttributes:
-    @QUICK
     @given(st.lists(transactions(), min_size=1, max_size=5))
     def test_are_those_of_the_parsers(self, payloads):
         """Byte for byte; an event with another value is left to them."""

@@ -11,13 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.postcodes import PostcodeIndex, normalised, outward
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 CODES = st.from_regex(r"[A-Z0-9]{1,9}", fullmatch=True)
 TABLES = st.dictionaries(CODES, st.floats(-1e6, 1e6), max_size=20)
@@ -54,7 +53,6 @@ class TestNormalised:
         """Case, spaces and punctuation do not count."""
         assert normalised(postcode) == "AB101AB"
 
-    @QUICK
     @given(st.text(max_size=30))
     def test_is_ascii(self, postcode):
         """Of whatever is registered, letters and digits are left; twice is once."""
@@ -122,7 +120,6 @@ class TestFind:
         """A postcode that the table has, else the median of its part of town."""
         assert SMALL.find(postcode) == value
 
-    @QUICK
     @given(TABLES, st.lists(CODES, max_size=20))
     def test_agrees_with_a_dict(self, values, others):
         """Every postcode of the table gives its value, and no other gives one."""
@@ -132,7 +129,6 @@ class TestFind:
             fallback = values.get(outward(code) or "")
             assert found.find(code) == values.get(code, fallback)
 
-    @QUICK
     @given(TABLES, st.text(max_size=20))
     def test_takes_any_text(self, values, postcode):
         """Whatever was registered is a value of the table or none."""

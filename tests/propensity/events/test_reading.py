@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity import usecases
@@ -60,7 +60,6 @@ from tests.events import (
 )
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 POSTCODES = PostcodeIndex(
     np.array([b"AB101AB", b"AB10", b"M11AA"]), np.array([3.25, 2.5, 7.0])
@@ -328,14 +327,12 @@ def fates(messages: Sequence[Message], **how: Any) -> list[Fate]:
 
 
 class TestBatches:
-    @QUICK
     @given(BATCHES)
     def test_are_the_sum_of_their_messages(self, messages):
         """What becomes of a message in a batch becomes of it alone: no other message,
         however broken, changes its row, its refusal or what is published of it."""
         assert fates(messages) == [fates([one])[0] for one in messages]
 
-    @QUICK
     @given(BATCHES, st.data())
     def test_may_be_split_and_shuffled(self, messages, data):
         """In any order, and in batches of any sizes, the same comes out."""
@@ -347,7 +344,6 @@ class TestBatches:
 
         assert found == [whole[place] for place in order]
 
-    @QUICK
     @given(BATCHES)
     def test_lose_nothing(self, messages):
         """Every message is an event, a truth or refused, and none is two of them."""
@@ -360,7 +356,6 @@ class TestBatches:
         assert accepted.reasons.total() == len(accepted.refused)
         assert set(accepted.reasons) <= set(REASONS)
 
-    @QUICK
     @given(BATCHES)
     def test_keep_the_order(self, messages):
         """Rows come in the order of their messages."""
@@ -376,7 +371,6 @@ class TestBatches:
         assert accepted.rows.schema == EVENT_SCHEMA
         assert (accepted.rows.num_rows, accepted.enriched) == (0, [])
 
-    @QUICK
     @given(BATCHES)
     def test_are_rows_of_the_table(self, messages):
         """Columns, types and order are the table's, and what it requires is there."""
@@ -391,7 +385,6 @@ class TestBatches:
             for one in schema:
                 assert one.nullable or rows.column(one.name).null_count == 0
 
-    @QUICK
     @given(BATCHES)
     def test_tell_who_sent_what(self, messages):
         """A row holds its message's id and times; when it was received is one moment
@@ -405,7 +398,6 @@ class TestBatches:
 
 
 class TestAmounts:
-    @QUICK
     @given(st.lists(st.decimals(0, MAXIMUM_AMOUNT, places=2), min_size=1, max_size=20))
     def test_are_exactly_what_was_written(self, amounts):
         """To a thousand million, every cent: no float comes in between."""
@@ -413,7 +405,6 @@ class TestAmounts:
 
         assert accept(*sent).rows["amount"].to_pylist() == amounts
 
-    @QUICK
     @given(
         st.from_regex(
             re.compile(
@@ -435,7 +426,6 @@ class TestAmounts:
         assert cents is None or Decimal(int(cents[0])) == amount * 100
         assert cents is not None or not is_usual
 
-    @QUICK
     @given(st.lists(AMOUNTS | NO_AMOUNTS, min_size=1, max_size=6))
     def test_are_read_as_quickly_as_slowly(self, literals):
         """One literal that needs the slow way changes nothing for the others."""
@@ -458,7 +448,6 @@ MOMENTS = st.one_of(
 
 
 class TestMoments:
-    @QUICK
     @given(MOMENTS)
     def test_are_read_by_one_rule(self, text):
         """Arrow takes no text for a moment that is none, and reads no other moment.
@@ -476,7 +465,6 @@ class TestMoments:
         else:
             assert slow == since
 
-    @QUICK
     @given(st.lists(MOMENTS, min_size=1, max_size=6))
     def test_are_read_as_quickly_as_slowly(self, texts):
         """A time that Arrow does not read changes nothing for the others."""
@@ -724,7 +712,6 @@ class TestEnriched:
             {**birthday, "age": 35},
         ]
 
-    @QUICK
     @given(BATCHES, st.booleans())
     def test_says_what_the_row_says(self, messages, keeps):
         """Taken in again, as the archive does and a replay may, it gives the same row
@@ -776,7 +763,6 @@ OBJECTS = st.dictionaries(
 
 
 class TestWithFields:
-    @QUICK
     @given(
         OBJECTS,
         st.fixed_dictionaries(
@@ -861,7 +847,6 @@ class TestDeadLetters:
 
         assert (letter["reason"], letter["raw"]) == ("wrong_encoding", b"%%%")
 
-    @QUICK
     @given(BATCHES)
     def test_are_one_for_each_that_was_refused(self, messages):
         """Each in a valid row, whatever came."""

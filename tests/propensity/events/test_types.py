@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue
@@ -34,7 +34,6 @@ from tests.events import (
 )
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 COMMON = ("user_id", "event_type", "event_time")
 FIELDS = [
@@ -219,13 +218,11 @@ class TestJson:
         assert row(spoilt(nest, "note")) == row(bet())
         assert row(spoilt(flat, "note")) == row(bet())
 
-    @QUICK
     @given(st.binary(max_size=200))
     def test_is_not_any_bytes(self, data):
         """Bytes that are no event are refused for a reason that is declared."""
         assert refusal(data)[0] in REASONS
 
-    @QUICK
     @given(st.sampled_from(BASE), st.data())
     def test_spoilt_anywhere_crashes_nothing(self, name, data):
         """An event with bytes cut out or put in is an event or a dead letter."""
@@ -289,7 +286,6 @@ class TestEncoding:
 
         assert refusal(event) == ("wrong_encoding", None)
 
-    @QUICK
     @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=256))
     def test_takes_every_character(self, user_id):
         """Whatever Unicode has arrives as it was sent."""
@@ -322,7 +318,6 @@ class TestSizes:
 
 
 class TestRefusals:
-    @QUICK
     @given(
         secret=st.text("abcXYZ", min_size=8, max_size=12), name=st.sampled_from(BASE)
     )

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import msgspec
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.events.values import (
@@ -36,7 +36,6 @@ from tests.events import (
 )
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 
 def spoilt(literal: str, field: str = "bet_amount") -> bytes:
@@ -137,7 +136,6 @@ class TestAmounts:
             field,
         )
 
-    @QUICK
     @given(
         cents=st.integers(0, 100 * MAXIMUM_AMOUNT),
         exponent=st.integers(-30, 30),
@@ -153,7 +151,6 @@ class TestAmounts:
 
         assert found == Decimal(cents).scaleb(-2)
 
-    @QUICK
     @given(st.decimals(allow_nan=False, allow_infinity=False))
     def test_are_exact_or_refused(self, number):
         """Of any number: it is taken as it is, or it breaks a bound."""
@@ -270,7 +267,6 @@ class TestTimes:
         for text in ("1970-01-01T00:00:00Z", "1970-12-31T23:59:59.999999Z"):
             assert refusal(timed(text)) == ("bad_time", "event_time")
 
-    @QUICK
     @given(
         st.datetimes(timezones=st.just(UTC)).filter(lambda one: 1 < one.year < 9999),
         st.integers(-23 * 60, 23 * 60),

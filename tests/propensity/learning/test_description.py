@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.learning.description import BINS, FEWEST_USERS, TOP_VALUES, describe
@@ -296,7 +296,6 @@ def test_a_missing_column_is_named() -> None:
         describe(rows, {"x": "text"})
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.one_of(st.none(), st.floats(), st.integers(-3, 3).map(float)), max_size=40

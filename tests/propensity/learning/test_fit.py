@@ -139,11 +139,11 @@ def snapshots(weeks: int = 8, users: int = 300, *, seed: int = 1) -> pa.Table:
 
 
 def train(rows: pa.Table, **changed: Any) -> Trained:
-    """Train with the settings of this file, or with some of them changed."""
+    """Train one candidate with the settings of this file, or with other of both."""
     preprocessor = changed.pop("preprocessor", None)
     pools = changed.pop("pools", None)
     settings = replace(SETTINGS, **changed.pop("settings", {}))
-    use_case = replace(SHOP, **changed)
+    use_case = replace(SHOP, **{"candidates": (LINEAR,), **changed})
     return fit.train(
         data.of_users(rows, use_case, WEEK, settings=settings),
         use_case,
@@ -156,7 +156,7 @@ def train(rows: pa.Table, **changed: Any) -> Trained:
 @cache
 def trained() -> Trained:
     """The model of the plain snapshots; many tests look at it, none changes it."""
-    return train(snapshots(users=500))
+    return train(snapshots(users=500), candidates=SHOP.candidates)
 
 
 def changed(
@@ -243,11 +243,9 @@ class TestModel:
         rows = snapshots(users=150)
         order = np.random.default_rng(0).permutation(len(rows))
 
-        shuffled = train(rows.take(order), candidates=(LINEAR,))
+        shuffled = train(rows.take(order))
 
-        assert pickled(shuffled.model) == pickled(
-            train(rows, candidates=(LINEAR,)).model
-        )
+        assert pickled(shuffled.model) == pickled(train(rows).model)
 
     def test_trains_where_a_feature_has_no_value(self):
         """A shop without refunds has a column of nulls, and a model none the less."""
@@ -281,7 +279,7 @@ class TestTime:
         columns = drawn(12, 200, seed=3)
         rows = table(columns, propensity(columns) / 4)
 
-        found = train(rows, candidates=(LINEAR,), settings={"minimum_conversions": 15})
+        found = train(rows, settings={"minimum_conversions": 15})
 
         assert 1 < len(found.split.holdout) <= 3
 
@@ -312,11 +310,11 @@ class TestTime:
         """Other labels and features in the later slice: candidates are the same bytes;
         only which of them is chosen, and how it is calibrated, may change."""
         rows = snapshots(users=150)
-        before = train(rows)
+        before = train(rows, candidates=SHOP.candidates)
         later = before.split.calibrate
         other = changed(rows, later, "label", lambda label: 1 - label)
         other = changed(other, later, "spend", lambda spend: spend * 1e6)
-        after = train(other)
+        after = train(other, candidates=SHOP.candidates)
 
         for one, two in zip(before.candidates, after.candidates, strict=True):
             assert pickled(one.model) == pickled(two.model)
@@ -327,12 +325,12 @@ class TestTime:
         """The original fitted it on all rows. Here what only later rows have is
         unknown to it: their categories, and their part in means and medians."""
         rows = snapshots(users=150)
-        split = train(rows, candidates=(LINEAR,)).split
+        split = train(rows).split
         later = split.calibrate + split.holdout
         other = changed(rows, later, "spend", lambda spend: spend + 1e9)
         other = changed(other, later, "country", lambda country: ["XX"] * len(country))
 
-        found = train(other, candidates=(LINEAR,)).choice.encoder
+        found = train(other).choice.encoder
 
         numbers, categories = found.named_transformers_.values()
         known = part(rows, split.train)
@@ -345,12 +343,12 @@ class TestTime:
         """A country of which the training rows have none encodes like a rare one, or
         to nothing, and never fails."""
         rows = snapshots(users=150)
-        split = train(rows, candidates=(LINEAR,)).split
+        split = train(rows).split
         other = changed(
             rows, split.holdout, "country", lambda country: ["XX"] * len(country)
         )
 
-        assert np.isfinite(train(other, candidates=(LINEAR,)).probability).all()
+        assert np.isfinite(train(other).probability).all()
 
 
 class TestCandidates:
@@ -404,7 +402,7 @@ class TestCalibration:
     def test_is_none_where_the_model_is_calibrated(self):
         """Logistic regression on a logistic truth needs none, and gets none: methods
         are compared by folds of users, so that flexibility does not win by itself."""
-        found = train(snapshots(10, 500, seed=4), candidates=(LINEAR,))
+        found = train(snapshots(10, 500, seed=4))
 
         assert set(found.calibrations) == set(calibration.CALIBRATIONS)
         assert found.calibration == "none"
@@ -428,7 +426,7 @@ class TestCalibration:
         columns = drawn(weeks, 200, seed=5)
         is_past = (columns["week"] > weeks - 14) & (columns["week"] < weeks - 9)
         chance = propensity(columns) * np.where(is_past, 1.0, 0.5)
-        found = train(table(columns, chance), candidates=(LINEAR,))
+        found = train(table(columns, chance))
 
         assert len(found.blocks) > 1
         assert found.calibrations["none"] == min(found.calibrations.values())
@@ -445,7 +443,7 @@ class TestCalibration:
             rows, split, "label", lambda label: (columns["user"] == 5).astype(int)
         )
 
-        found = train(rows, candidates=(LINEAR,), settings={"minimum_conversions": 1})
+        found = train(rows, settings={"minimum_conversions": 1})
 
         assert found.calibration == "none"
         assert list(found.calibrations) == ["none"]
@@ -505,9 +503,7 @@ class TestThreshold:
     def test_comes_with_a_budget(self, budget, users):
         """Of the setting, or the use case's tenth; precision and recall are those of
         so many with the highest probabilities."""
-        found = train(
-            snapshots(users=500), candidates=(LINEAR,), settings={"budget": budget}
-        )
+        found = train(snapshots(users=500), settings={"budget": budget})
         quality, label = found.quality, found.holdout.label
         best = np.argsort(-found.probability, kind="stable")[:users]
 
@@ -569,7 +565,7 @@ class TestSampling:
         weight = np.where(columns["coin"] < chance, 1.0, 25.0)
         rows = table(columns, chance, weight).filter(pa.array(kept))
 
-        found = train(rows, candidates=(LINEAR,))
+        found = train(rows)
         as_if_all = bootstrap.quality(
             metrics.outcomes(
                 found.probability, found.holdout.label, weight=found.holdout.weight
@@ -678,7 +674,7 @@ class TestPreprocessor:
     def test_of_one_s_own_is_cloned(self):
         """What was uploaded stays unfitted; a clone is fitted and kept."""
         given = own(handle_unknown="ignore")
-        found = train(snapshots(users=100), preprocessor=given, candidates=(LINEAR,))
+        found = train(snapshots(users=100), preprocessor=given)
 
         assert not hasattr(given, "transformers_")
         assert found.preprocessor.feature_names_in_.tolist() == list(SHOP.features)
@@ -693,7 +689,8 @@ class TestPreprocessor:
             [("country", OneHotEncoder(handle_unknown="ignore"), ["country"])]
         )
 
-        found = train(table(columns, np.full(1_000, 0.3)), preprocessor=sparse)
+        rows = table(columns, np.full(1_000, 0.3))
+        found = train(rows, preprocessor=sparse, candidates=SHOP.candidates)
 
         assert len(found.candidates) == 4
 
@@ -716,7 +713,7 @@ class TestPreprocessor:
         """Encoders refuse new categories by default; next week has some, so training
         says what to change."""
         rows = snapshots(users=100)
-        later = train(rows, candidates=(LINEAR,)).split.calibrate
+        later = train(rows).split.calibrate
         other = changed(rows, later, "country", lambda country: ["XX"] * len(country))
 
         with pytest.raises(SchemaError, match="handle_unknown"):
@@ -730,7 +727,7 @@ class TestPreprocessor:
 
         assert train(rows, preprocessor=gaps, candidates=(BOOSTED,)).model is not None
         with pytest.raises(UseCaseError, match="linear cannot be fitted: .*NaN"):
-            train(rows, preprocessor=gaps, candidates=(LINEAR,))
+            train(rows, preprocessor=gaps)
 
     def test_is_the_use_case_s_default_without_one(self):
         """It reads each feature, and gives numbers only."""
@@ -804,7 +801,7 @@ class TestBaseline:
     def test_puts_missing_values_last(self):
         """Users of whom the feature says nothing come behind all others."""
         baseline = Baseline(feature="spend", ascending=False)
-        found = train(snapshots(users=100), baseline=baseline, candidates=(LINEAR,))
+        found = train(snapshots(users=100), baseline=baseline)
         spend = np.nan_to_num(found.holdout.rows["spend"].to_numpy(), nan=-1.0)
 
         assert found.baselines["spend alone"] == pytest.approx(

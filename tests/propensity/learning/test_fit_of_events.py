@@ -15,7 +15,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from hypothesis import given
-from hypothesis import settings as budget
 from hypothesis import strategies as st
 from sklearn.compose import ColumnTransformer
 from sklearn.metrics import roc_auc_score
@@ -175,7 +174,6 @@ class TestSplit:
 
     @pytest.mark.long
     @given(st.lists(st.sampled_from([None, 0, 1]), min_size=20, max_size=60))
-    @budget(max_examples=30, deadline=None)
     def test_never_lets_a_row_into_two_parts_whatever_is_known(self, label):
         """The same of any truths."""
         self.look_at_the_parts(label)

@@ -20,7 +20,6 @@ from propensity.learning.bootstrap import Expansion, paired_differences
 from propensity.learning.metrics import Outcomes, grouped, outcomes
 
 # Examples enough to meet ties, weights and single classes; no limit on their time.
-QUICK = settings(deadline=None, max_examples=50)
 
 
 class Rows(NamedTuple):
@@ -61,7 +60,6 @@ def quality(rows: Rows, **more: Any) -> dict:
 
 
 class TestOutcomes:
-    @QUICK
     @given(scored())
     def test_sum_rows_up_by_probability(self, rows):
         """Nothing is lost: users and conversions add up to the weights."""
@@ -99,7 +97,6 @@ class TestOutcomes:
 
 
 class TestFigures:
-    @QUICK
     @given(scored())
     def test_are_those_of_scikit_learn(self, rows):
         """ROC AUC, average precision, Brier score and log loss, ties and weights
@@ -122,7 +119,6 @@ class TestFigures:
             reference.log_loss(y, inner, sample_weight=w)
         )
 
-    @QUICK
     @given(scored(), st.sampled_from([0.0, 0.25, 0.5, 1.0]))
     def test_count_calls_like_scikit_learn(self, rows, threshold):
         """TP, TN, FP, FN, precision, recall and F1; at the threshold is above it."""
@@ -146,7 +142,6 @@ class TestFigures:
         else:
             assert found["precision"] is None
 
-    @QUICK
     @given(scored())
     def test_do_not_depend_on_the_order_of_rows(self, rows):
         """Rows are a set: another order gives the same figures."""
@@ -164,7 +159,6 @@ class TestFigures:
 
 
 class TestLift:
-    @QUICK
     @given(scored())
     def test_sums_to_the_conversions_and_is_one_on_average(self, rows):
         """Deciles share all users and conversions out, and so the mean lift is 1."""
@@ -177,7 +171,7 @@ class TestLift:
         )
         assert np.mean([part["lift"] for part in found]) == pytest.approx(1)
 
-    @settings(QUICK, max_examples=10)
+    @settings(max_examples=10)
     @given(scored(), st.integers(0, 100))
     def test_divides_what_it_shares_out_by_what_it_shares_out(self, rows, seed):
         """As it is stored: no part has more conversions than users, sizes and
@@ -236,7 +230,6 @@ class TestCalibration:
 
         assert found == pytest.approx(0.2, abs=0.01)
 
-    @QUICK
     @given(scored())
     def test_bins_hold_every_user_once(self, rows):
         """Bins ascend, keep ties together, and add up."""
@@ -289,7 +282,7 @@ class TestQuality:
         assert found["log_loss_low"] <= found["log_loss"] <= found["log_loss_high"]
         assert found["recall"] is None if label == 0 else found["recall"] == 0
 
-    @settings(QUICK, max_examples=10)
+    @settings(max_examples=10)
     @given(scored().filter(lambda rows: len(rows.label) >= 10))
     def test_intervals_hold_their_figures(self, rows):
         """Every interval is one, in order; the calibration error's holds its figure,
@@ -438,7 +431,7 @@ class TestQuality:
 
 
 class TestPairedDifferences:
-    @settings(QUICK, max_examples=8)
+    @settings(max_examples=8)
     @given(scored(), st.integers(0, 100))
     def test_change_sign_with_the_sides(self, rows, seed):
         """What the challenger gains the champion loses, intervals included."""
@@ -478,7 +471,6 @@ class TestPairedDifferences:
 
 
 class TestCurves:
-    @QUICK
     @given(scored())
     def test_run_from_nobody_to_everybody(self, rows):
         """ROC goes up from (0, 0) to (1, 1); precision-recall ends at recall 1."""

@@ -9,14 +9,13 @@ from datetime import date, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from propensity.learning import metrics, season
 from propensity.learning.metrics import grouped
 from propensity.learning.season import EvaluatedWeek, LevelDifference
 
-QUICK = settings(deadline=None, max_examples=200)
 MONDAY = date(2026, 3, 2)
 HORIZON = 7
 WEEK = timedelta(days=HORIZON)
@@ -67,13 +66,11 @@ class TestShifting:
         assert shifted == pytest.approx(0.25, abs=1e-15)
 
     @pytest.mark.parametrize("nothing", [None, 0.0, -0.0])
-    @QUICK
     @given(PROBABILITIES)
     def test_by_nothing_gives_the_same_bits(self, nothing, probability):
         """Where the season is off, what is published is what the model gave."""
         assert season.apply(probability, nothing).tobytes() == probability.tobytes()
 
-    @QUICK
     @given(PROBABILITIES, SHIFTS)
     def test_keeps_every_rank(self, probability, by):
         """None overtakes another, equal ones stay equal, and 0 and 1 stay."""
@@ -87,7 +84,6 @@ class TestShifting:
         for same in probability:
             assert len(set(shifted[probability == same])) == 1
 
-    @QUICK
     @given(PROBABILITIES, SHIFTS)
     def test_back_gives_the_probabilities_again(self, probability, by):
         """Within 1e-12: so a publication says what its model had given."""
@@ -95,7 +91,6 @@ class TestShifting:
 
         assert back == pytest.approx(probability, abs=1e-12)
 
-    @QUICK
     @given(PROBABILITIES, st.floats(0.01, 3))
     def test_up_lowers_nobody(self, probability, by):
         """The direction is the same for all."""
@@ -104,7 +99,6 @@ class TestShifting:
 
 
 class TestResiduals:
-    @QUICK
     @given(st.integers(0, 2**32), st.integers(2, 80), st.floats(-3, 3))
     def test_make_the_expected_conversions_those_that_came(self, seed, users, by):
         """Exactly: shifted by the residual, the mean is the base rate."""
@@ -326,7 +320,6 @@ class TestFollowing:
 
         assert shift(*known, *older) == shift(*known)
 
-    @QUICK
     @given(
         st.lists(
             st.tuples(st.floats(-2, 2), st.floats(0.01, 2)), min_size=2, max_size=4

@@ -18,7 +18,7 @@ from propensity.learning import bootstrap, metrics, thresholds
 from propensity.learning.bootstrap import Expansion
 from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import Selection, by_threshold, pooled
-from tests.propensity.learning.test_metrics import QUICK, Rows, calibrated, scored
+from tests.propensity.learning.test_metrics import Rows, calibrated, scored
 
 TENTH = Budget(share=0.1)
 
@@ -38,7 +38,6 @@ def figures(rows: Rows, threshold: float | None, budget: Budget = TENTH) -> dict
 
 
 class TestBestThreshold:
-    @QUICK
     @given(scored())
     def test_has_the_highest_f1_there_is(self, rows):
         """No probability of the rows, as a threshold, has a higher one."""
@@ -108,7 +107,6 @@ def _of(seen: metrics.Outcomes) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class TestFiguresAtAThreshold:
-    @QUICK
     @given(scored(), st.sampled_from([0.0, 0.2, 0.5, 1.0]))
     def test_are_those_of_scikit_learn(self, rows, threshold):
         """Precision, recall and F1 at the same threshold, weights included."""
@@ -142,7 +140,6 @@ class TestFiguresAtAThreshold:
 
 
 class TestFiguresOfABudget:
-    @QUICK
     @given(st.integers(2, 80), st.integers(1, 100), st.integers(0, 2**32))
     def test_are_those_of_a_plain_sort(self, size, count, seed):
         """Without ties: of the rows with the highest probabilities, one by one."""
@@ -165,7 +162,6 @@ class TestFiguresOfABudget:
             label[best].mean() / label.mean()
         )
 
-    @QUICK
     @given(scored())
     def test_of_a_tenth_have_the_lift_of_the_first_decile(self, rows):
         """Ties at the border are shared out in proportion, as lift does."""
@@ -176,7 +172,6 @@ class TestFiguresOfABudget:
         assert found["true_positives_at_budget"] == pytest.approx(first["conversions"])
         assert found["lift_at_budget"] == pytest.approx(first["lift"])
 
-    @QUICK
     @given(scored(), st.floats(0.01, 1))
     def test_never_catch_more_than_there_is(self, rows, share):
         """Precision and recall are at most 1, whatever sums are rounded to."""
@@ -239,7 +234,6 @@ class TestFiguresOfABudget:
 
 
 class TestCountsByThreshold:
-    @QUICK
     @given(scored(), st.floats(0, 1))
     def test_of_few_probabilities_are_all_of_them(self, rows, threshold):
         """Up to fifty rows nothing is left out, and each count is that of calls."""

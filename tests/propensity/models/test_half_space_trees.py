@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.ensemble import IsolationForest
@@ -353,7 +353,6 @@ ANY_LIMITS = st.sampled_from(["robust", "minmax", None])
 
 
 class TestStream:
-    @settings(max_examples=40, deadline=None)
     @given(
         limits=ANY_LIMITS,
         gaps=st.sampled_from([0.0, 0.02, 0.4]),
@@ -374,7 +373,6 @@ class TestStream:
         )
         assert pickle.dumps(cut) == pickle.dumps(whole)
 
-    @settings(max_examples=25, deadline=None)
     @given(seed=st.integers(0, 1_000))
     def test_does_not_depend_on_the_order_within_a_window(self, seed):
         """What is counted is where rows are: their order is not in the masses."""
@@ -389,7 +387,6 @@ class TestStream:
             other.score_and_learn(next_), trees.score_and_learn(next_)
         )
 
-    @settings(max_examples=25, deadline=None)
     @given(limits=ANY_LIMITS, seed=st.integers(0, 1_000))
     def test_scores_lie_between_zero_and_one(self, limits, seed):
         """Whatever the limits, and beyond them."""

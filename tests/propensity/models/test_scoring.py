@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.calibration import CalibratedClassifierCV
@@ -239,7 +239,6 @@ class TestScore:
         )
 
     @pytest.mark.long
-    @settings(max_examples=60, deadline=None)
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),
@@ -451,7 +450,6 @@ class TestProbabilities:
         self.compare(numbers, categories, model, count=4, seed=3)
 
     @pytest.mark.long
-    @settings(max_examples=60, deadline=None)
     @given(
         numbers=st.sampled_from(FOR_NUMBERS),
         categories=st.sampled_from(FOR_CATEGORIES),

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.models.branches import Branches
@@ -80,7 +80,6 @@ def rows_of(draw, trees: list[Nodes]) -> np.ndarray:
 
 
 class TestTables:
-    @settings(max_examples=60, deadline=None)
     @given(data=st.data(), leaves=st.sampled_from([1, 2, 31, 32, 63, 64, 200]))
     def test_add_up_the_leaves_of_rows_in_order(self, data, leaves):
         """For any thresholds, values, gaps and categories, in blocks of any size, also
@@ -120,7 +119,6 @@ class TestTables:
 
 
 class TestRanges:
-    @settings(max_examples=100, deadline=None)
     @given(
         edges=st.lists(st.lists(THRESHOLDS, max_size=40), min_size=1, max_size=3),
         values=st.lists(FLOATS, min_size=1, max_size=20),
@@ -139,7 +137,6 @@ class TestRanges:
 
 
 class TestBranches:
-    @settings(max_examples=30, deadline=None)
     @given(data=st.data())
     def test_add_up_the_leaves_of_rows_in_order(self, data):
         """As tables do."""

@@ -13,7 +13,7 @@ import json
 import uuid
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date, timedelta
+from datetime import timedelta
 from functools import partial
 
 import pytest
@@ -221,27 +221,6 @@ class TestSources:
 
 
 class TestIndexes:
-    def test_answer_without_a_read_of_the_table(self, artifacts, capfd):
-        """Known users and unknown ones; one line says what was loaded, none who was
-        looked up."""
-        publish(artifacts, ANA)
-        table = Table()
-
-        async def scenario() -> None:
-            lookups = lookups_of(table)
-            for _ in range(3):
-                assert b'"probability":0.8125' in await body(
-                    lookups, "ana", is_single=True
-                )
-                assert (await body(lookups, "ben", is_single=True)).startswith(b"404")
-
-        asyncio.run(scenario())
-        [line] = lines(capfd)
-        assert table.reads == []
-        assert (line["outcome"], line["rows_out"], line["use_case"]) == (
-            *("loaded", 1, "c"),
-        )
-
     def test_are_loaded_once_for_all_who_wait(self, artifacts, environment):
         """Single flight: a hundred first lookups read pointer and file once."""
         file = publish(artifacts, ANA)
@@ -455,19 +434,3 @@ class TestTrouble:
             assert len(lookups._indexes._by_use_case) == indexed.MAXIMUM_USE_CASES
 
         asyncio.run(scenario())
-
-
-def test_dates_are_those_of_the_table(artifacts):
-    """As-of dates come back as dates, of which staleness is told."""
-    old = TODAY - timedelta(days=30)
-    publish(artifacts, {"ana": (0.5, None, old, 1), "ben": (0.5, 1, TODAY, 1)})
-
-    async def scenario() -> None:
-        lookups = lookups_of(Table())
-        text = (await body(lookups, "ana", "ben"))[4:]
-        first, second = json.loads(text)["predictions"]
-        assert (first["stale"], second["stale"]) == (True, False)
-        assert date.fromisoformat(first["prediction_date"]) == old
-        assert first["percentile"] is None
-
-    asyncio.run(scenario())

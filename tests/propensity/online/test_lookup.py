@@ -423,41 +423,18 @@ class TestRendered:
             ("stale", False),
         ]
 
-    def test_has_the_same_keys_for_an_unknown_user(self):
-        """A user without prediction has null everywhere but in user_id."""
-        known = json.loads(lookup.rendered("u", prediction("u"), oldest=0))
-        unknown = json.loads(lookup.rendered("u", None, oldest=0))
-
-        assert list(unknown) == list(known)
-        assert {name for name, value in unknown.items() if value is not None} == {
-            "user_id"
-        }
-
-    @pytest.mark.parametrize(("age", "stale"), [(0, False), (8, False), (9, True)])
-    def test_says_that_a_prediction_is_stale(self, age, stale):
-        """It is stale once older than the days that are set, and not on the last."""
-
-        async def scenario() -> None:
-            shelf = Shelf("u")
-            shelf.rows["u"] = prediction("u", as_of=TODAY - age * DAY)
-            asked = Question(["u"], use_case=None, is_single=True)
-            answer = await opened(shelf).answer(asked, today=TODAY)
-
-            assert json.loads(answer.body)["stale"] is stale
-
-        run(scenario())
-
     def test_ages_while_it_is_cached(self):
-        """Whether it is stale is decided by the day of the request, not of the read."""
+        """Whether it is stale is decided by the day of the request, not of the read:
+        once older than the days that are set, and not on the last."""
 
         async def scenario() -> None:
             lookups = opened(Shelf("u"))
             asked = Question(["u"], use_case=None, is_single=True)
-            fresh = await lookups.answer(asked, today=TODAY)
-            later = await lookups.answer(asked, today=TODAY + 9 * DAY)
+            days = [TODAY + age * DAY for age in (0, 8, 9)]
+            answers = [await lookups.answer(asked, today=day) for day in days]
 
-            assert not json.loads(fresh.body)["stale"]
-            assert json.loads(later.body)["stale"]
+            stale = [json.loads(answer.body)["stale"] for answer in answers]
+            assert stale == [False, False, True]
 
         run(scenario())
 

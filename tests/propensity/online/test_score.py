@@ -1,5 +1,5 @@
 """
-Online scoring, specified without HTTP: questions read, scored together, and logged.
+Online scoring without HTTP: numbers to the last bit, batches, and the log's queue.
 
 Models are tiny and real. ``Table`` is what is logged to: it can be held, and made to
 fail. What the function does over HTTP is in ``functions/test_score.py``.
@@ -31,7 +31,7 @@ from propensity import tables, usecases
 from propensity.clock import SYSTEM
 from propensity.edges.appends import RowsRefused
 from propensity.edges.counts import Counts
-from propensity.errors import RequestError, SchemaError, TooLarge, Unavailable
+from propensity.errors import RequestError, SchemaError, Unavailable
 from propensity.models.scoring import Scorer
 from propensity.online import batches, inference_queue
 from propensity.online.batches import MicroBatches, Scores
@@ -39,7 +39,7 @@ from propensity.online.inference_queue import InferenceQueue
 from propensity.online.instances import Instance, Layout
 from propensity.online.score_answers import events_of, log_rows
 from propensity.online.score_request import Question, Reader
-from propensity.registry.inference_log import Row, batch_of, inference_id
+from propensity.registry.inference_log import Row
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
 
@@ -55,43 +55,12 @@ CARD = {name: float(place) for place, name in enumerate(CARDS.features)}
 PLAYER = {"bet_count": 3, "country": "GB", "age": 35.5}
 
 
-def read(given: Mapping[str, Any] | bytes) -> Question:
+def read(given: Mapping[str, Any]) -> Question:
     """Read a question."""
-    body = given if isinstance(given, bytes) else json.dumps(given).encode()
-    return READER.question(body, latest=LATEST)
-
-
-def refused(given: Mapping[str, Any] | bytes) -> str | None:
-    """Return the field for which a question is refused."""
-    with pytest.raises(RequestError) as raised:
-        read(given)
-    return raised.value.field
+    return READER.question(json.dumps(given).encode(), latest=LATEST)
 
 
 class TestQuestions:
-    @pytest.mark.parametrize(
-        "given",
-        [
-            CARD,
-            {"features": CARD},
-            {"use_case": "card_fraud", "features": CARD},
-            {"use_case": None, "version": None, "features": CARD},
-            {"instances": [CARD]},
-            {name: str(value) for name, value in CARD.items()},
-            {name: f" {value:+e} " for name, value in CARD.items()},
-            CARD | {"Time": "0", "Class": [1], "features_2": {}},
-        ],
-        ids=range(8),
-    )
-    def test_of_one_meaning_are_one(self, given):
-        """However a transaction is asked for, the same numbers are read."""
-        question = read(given)
-
-        [one] = question.instances
-        assert question.use_case is CARDS
-        assert list(one.numbers) == list(CARD.values())
-        assert (one.nulls, question.version, question.user_id) == ([], None, None)
-
     @settings(deadline=None)
     @given(
         st.lists(
@@ -112,77 +81,6 @@ class TestQuestions:
 
         assert list(one.numbers) == [float(value) for value in values]
 
-    def test_have_categories_as_they_are(self):
-        """A category is a text or null, in the order of the features."""
-        [one] = read({"features": PLAYER}).instances
-        [other] = read({"features": PLAYER | {"country": None}}).instances
-
-        assert (list(one.numbers), list(one.texts)) == ([3.0, 35.5], ["GB"])
-        assert list(other.texts) == [None]
-
-    def test_have_nulls_by_name(self):
-        """A null is kept as one: the version decides whether it may be."""
-        [one] = read({"features": PLAYER | {"age": None}}).instances
-
-        assert list(one.nulls) == ["age"]
-        assert math.isnan(one.numbers[1])
-
-    def test_find_the_use_case_whose_features_are_there(self):
-        """Most of them are enough, so that a missing one is named; else the default."""
-        lacking = {name: value for name, value in CARD.items() if name != "V7"}
-
-        assert refused(lacking) == "V7"
-        assert refused({"features": lacking}) == "features.V7"
-        assert refused({"instances": [CARD, lacking]}) == "instances[1].V7"
-        assert refused({"features": {"V1": 1}}) == "features.bet_count"
-        assert refused({"V1": 1, "ingest_ts": 1}) == "features"
-        assert read(CARD | PLAYER | {"use_case": "card_fraud"}).use_case is CARDS
-        assert read(CARD | PLAYER).use_case is PLAYERS
-
-    @pytest.mark.parametrize(
-        ("way", "prefix"),
-        [("", ""), ("features", "features."), ("instances", "instances[0].")],
-    )
-    def test_have_an_identity_and_a_moment(self, way, prefix):
-        """Beside the features or among them; wrong ones are named."""
-        told = {"transaction_id": 17, "ingest_ts": (NOW.timestamp() - 2) * 1e3}
-        inner = CARD | told
-        given = {"": inner, "features": {way: inner}, "instances": {way: [inner]}}[way]
-
-        [one] = read(given).instances
-
-        assert one.event_id == "17"
-        assert one.ingested_at == NOW - timedelta(seconds=2)
-        for name, wrong in (
-            ("transaction_id", ""),
-            ("transaction_id", True),
-            ("transaction_id", 1.5),
-            ("transaction_id", "x" * 257),
-            ("transaction_id", "a\nb"),
-            ("transaction_id", "\ud800"),
-        ):
-            inner[name] = wrong
-            assert refused(given) == prefix + name
-            inner.update(told)
-
-    @pytest.mark.parametrize(
-        "moment",
-        [1, 0, -5, 10**400, math.nan, True, None, "", "soon", [1], {}]
-        + [LATEST.timestamp() + 1, "1970-12-31", "2999-01-01"],
-    )
-    def test_are_scored_whatever_their_moment_is(self, moment):
-        """It is for the latency alone: of a senseless one there is none."""
-        [one] = read(CARD | {"ingest_ts": moment}).instances
-        [outer] = read(
-            {"features": CARD | {"ingest_ts": NOW.isoformat()}, "ingest_ts": moment}
-        ).instances
-        asked = read({"use_case": PLAYERS.name, "user_id": "u", "ingest_ts": moment})
-
-        assert one.ingested_at is None
-        assert one.latency_ms(NOW) is None
-        assert outer.ingested_at is None
-        assert asked.ingested_at is None
-
     def test_have_a_latency_from_their_moment_on(self):
         """None of it is below zero: a moment after the score makes no sense."""
         [told] = read(CARD | {"ingest_ts": NOW.timestamp()}).instances
@@ -192,68 +90,6 @@ class TestQuestions:
         assert told.latency_ms(NOW) == 0
         assert told.latency_ms(NOW - timedelta(milliseconds=1)) is None
         assert untold.latency_ms(NOW) is UNSET
-
-    def test_have_an_identity_beside_features(self):
-        """What stands beside the features comes before what stands among them."""
-        given = {
-            "features": CARD | {"transaction_id": "inner"},
-            "transaction_id": "outer",
-            "ingest_ts": NOW.isoformat(),
-        }
-
-        [one] = read(given).instances
-
-        assert (one.event_id, one.ingested_at) == ("outer", NOW)
-
-    @pytest.mark.parametrize(
-        ("version", "read_as"), [(0, 0), ("12", 12), (-7, -1), (10**30, 2**63 - 1)]
-    )
-    def test_name_a_version_by_number(self, version, read_as):
-        """As a number or a text; one that no version can have is no version."""
-        assert read(CARD | {"version": version}).version == read_as
-
-    @pytest.mark.parametrize("version", [True, 1.0, "1.5", "new", "", [1]])
-    def test_are_refused_for_a_version_that_is_no_number(self, version):
-        """There is nothing to look for."""
-        assert refused(CARD | {"version": version}) == "version"
-
-    @pytest.mark.parametrize(
-        "body",
-        [b"", b"{", b"[1]", b"3", b"\xff", b'{"a": "\xed\xa0\x80"}', b"[" * 5_000],
-        ids=range(7),
-    )
-    def test_are_json_objects(self, body):
-        """Nothing else is read."""
-        assert refused(body) == "body"
-
-    @pytest.mark.parametrize(
-        ("given", "field"),
-        [
-            ({"features": CARD, "user_id": "u"}, "user_id"),
-            ({"instances": [CARD], "user_id": "u"}, "user_id"),
-            ({"features": CARD, "instances": None}, "instances"),
-            ({"user_id": ""}, "user_id"),
-            ({"user_id": None}, "user_id"),
-            ({"features": PLAYER | {"country": 3}}, "features.country"),
-            ({"features": PLAYER | {"country": "\ud800"}}, "features.country"),
-            ({"features": PLAYER | {"country": "x" * 5_000}}, "features.country"),
-            ({"features": PLAYER | {"age": "1_000"}}, "features.age"),
-            ({"features": PLAYER | {"age": "0x10"}}, "features.age"),
-            ({"features": PLAYER | {"age": "٣"}}, "features.age"),
-            ({"features": PLAYER | {"age": {}}}, "features.age"),
-        ],
-    )
-    def test_name_the_field_at_fault(self, given, field):
-        """Two meanings at once, and values that cannot be."""
-        assert refused(given) == field
-
-    def test_have_no_more_instances_than_allowed(self):
-        """One more is too large."""
-        assert len(read({"instances": [CARD] * 3}).instances) == 3
-        with pytest.raises(TooLarge) as raised:
-            read({"instances": [CARD] * 4})
-
-        assert raised.value.field == "instances"
 
 
 # -- models ----------------------------------------------------------------------------
@@ -563,39 +399,6 @@ def _quick(monkeypatch) -> None:
 
 
 class TestLog:
-    def test_has_a_row_for_every_score(self):
-        """What was given, by whom, and what came of it; the shadow's too."""
-        rows = batch_of(scored_rows(["a"], shadow=True)).to_pylist()
-
-        champion, shadow = rows
-        assert champion == {
-            "use_case": PLAYERS.name,
-            "inference_id": inference_id(PLAYERS, "a", 1),
-            "event_id": "a",
-            "user_id": "a",
-            "event_time": NOW,
-            "event_date": NOW.date(),
-            "model_version": 1,
-            "probability": 0.25,
-            "anomaly_score": None,
-            "is_warm": True,
-            "is_shadow": False,
-            "epoch": 5,
-            "source": "online",
-            "features": '{"bet_count":3.0,"country":"GB","age":35.5}',
-            "scored_at": NOW,
-            "scored_on": NOW.date(),
-            "latency_ms": 1.5,
-        }
-        assert (shadow["model_version"], shadow["is_shadow"]) == (2, True)
-        assert shadow["inference_id"] != champion["inference_id"]
-
-    def test_has_null_for_a_score_that_there_is_not(self):
-        """NaN of a model that is not warm is no score."""
-        [row] = batch_of(scored_rows(["a"], value=math.nan)).to_pylist()
-
-        assert row["probability"] is row["anomaly_score"] is None
-
     def test_is_written_in_groups_behind_the_answers(self):
         """Everything once, in few appends."""
 

@@ -13,7 +13,8 @@ import contextlib
 import itertools
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -230,7 +231,7 @@ class TestAnyHistory:
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=20)
+    @settings(PROPERTY, max_examples=10)
     @given(drawn=deliveries())
     def test_gives_exact_features_in_any_history(self, empty, drawn):
         """
@@ -344,7 +345,7 @@ class TestLateEvents:
 
     @pytest.mark.long
     @pytest.mark.timeout(3600)
-    @settings(PROPERTY, max_examples=40)
+    @settings(PROPERTY, max_examples=15)
     @given(drawn=late_deliveries())
     def test_count_once_in_any_history(self, strict, drawn):
         """
@@ -420,29 +421,18 @@ class TestLateEvents:
             "bet_amount": Decimal(cents).scaleb(-2),
         }
 
-    def test_are_not_in_the_view_before_a_compaction(self, strict):
-        """The view reads the tiles of a few months, where their own may not be."""
-        rows = [bet(event_id="old", event_time="2026-02-17T12:00:00Z")]
-        strict.append(rows_of(rows, received_at=NOW, lateness=BOUND))
-        before = strict.features()
-
-        strict.compact(NOW + HOUR)
-
-        assert before == {}
-        assert strict.features()["u1"]["bet_count"] == 1
-
-    def test_of_the_last_day_within_the_bound_are_not_late(self, strict):
-        """Thirty days before the day of receipt, whatever the hour."""
-        rows = [bet(event_time="2026-02-18T00:00:00Z")]
-
-        strict.append(rows_of(rows, received_at=NOW, lateness=BOUND))
-
-        assert strict.features()["u1"]["bet_count"] == 1
-
-    def test_cost_the_tiles_of_their_own_months(self, strict):
-        """One clock of 1971 has BigQuery read that month, and none between."""
-        events = [bet(), bet(event_id="e2", event_time="1971-05-06T12:00:00Z")]
+    def test_are_counted_by_a_compaction_at_the_cost_of_their_months(self, strict):
+        """The view reads the tiles of a few months, where theirs may not be. The bound
+        is so many days before the day of receipt, whatever the hour. One clock of 1971
+        has BigQuery read that month and none between, and leaves the view as it is: two
+        months of tiles, a moment of arrival, and a row a user, all constants."""
+        events = [
+            of("beyond", "e", "2026-02-17"),
+            bet(user_id="last day", event_time="2026-02-18T00:00:00Z"),
+            of("last day", "e2", "1971-05-06"),
+        ]
         strict.append(rows_of(events, received_at=NOW, lateness=BOUND))
+        before = strict.features()
         months: list[Any] = []
 
         class Watched(Warehouse):
@@ -452,23 +442,23 @@ class TestLateEvents:
                 return super().rows(sql, parameters)
 
         watched = Watched(strict.settings, client=strict.warehouse.client)
-        strict.compact(NOW + HOUR, warehouse=watched)
-
-        assert months == [[date(1971, 5, 1), date(2026, 3, 1)]]
-        assert [row["day"] for row in strict.tiles()] == [
-            date(1971, 5, 6),
-            date(2026, 3, 1),
-        ]
-        assert strict.features()["u1"]["bet_count"] == 2
-
-    def test_leave_what_the_view_reads_as_it_is(self, strict):
-        """Two months of tiles, a moment of arrival, and a row a user: all constants."""
-        old = bet(event_time="1971-05-06T12:00:00Z")
-        strict.append(rows_of([old], received_at=NOW, lateness=BOUND))
-        strict.compact(NOW)
-
+        strict.compact(NOW + HOUR, as_of=LONG_AGO, warehouse=watched)
         text = strict.warehouse.view_text("stream_features")
 
+        assert {user: row["bet_count"] for user, row in before.items()} == {
+            "last day": 1
+        }
+        assert months == [[date(1971, 5, 1), date(2026, 2, 1)]]
+        assert [row["day"] for row in strict.tiles()] == [
+            date(2026, 2, 17),
+            date(1971, 5, 6),
+            date(2026, 2, 18),
+        ]
+        after = strict.features()
+        assert {user: row["bet_count"] for user, row in after.items()} == {
+            "beyond": 1,
+            "last day": 2,
+        }
         assert "\n      month >= DATE '2026-02-01'\n" in text
         assert "AND event_date >= DATE '2026-02-01'\n" in text
         assert "received_on >= DATE '2026-03-20'\n" in text
@@ -486,36 +476,128 @@ class TestLateEvents:
         assert strict.features() == expected([old])
 
 
+NAMES = ["ü", " ", "Zoë Ægir", "用户", "🂡", "'; DROP", "a" * 256, "\\x00"]
+
+
+def of(user: str, event_id: str, day: str, **fields: Any) -> dict[str, Any]:
+    """Return a bet of a user at noon of a day."""
+    return bet(user_id=user, event_id=event_id, event_time=f"{day}T12:00:00Z", **fields)
+
+
+def twin(user: str, event_id: str) -> dict[str, Any]:
+    """Return one of two registrations at the same moment."""
+    city = {"r1": "Aberdeen", "r2": "Zwolle"}[event_id]
+    return registration(user_id=user, event_id=event_id, city=city)
+
+
+@dataclass(frozen=True)
+class Story:
+    """What two compactions made of users of whom each is a case of its own."""
+
+    counted: Mapping[str, Any]
+    tiles_before: Sequence[Mapping[str, Any]]
+    before: Mapping[str, Any]
+    answer: Mapping[str, Any]
+    tiles: Sequence[Mapping[str, Any]]
+    after: Mapping[str, Any]
+    clean: Mapping[str, Any]
+    earlier: Mapping[str, Any]
+    users: Mapping[str, Mapping[str, Any]]
+    watermark: datetime
+    view: str
+    view_of_watermark: str
+
+    def tiles_of(self, user: str) -> list[Mapping[str, Any]]:
+        return [one for one in self.tiles if one["user_id"] == user]
+
+
+@pytest.fixture(scope="module")
+def story(shared) -> Story:
+    """Events, a compaction, later events, and another compaction."""
+    site = emptied(shared)
+    days = ("2026-02-28", "2026-03-01", "2026-03-02")
+    played = [of(user, "e", day) for user in ("late", "in time") for day in days]
+    first_two = [
+        registration(
+            user_id="months", event_time="2026-03-03T12:00:00Z", city="Zwolle"
+        ),
+        registration(
+            user_id="months", event_id="r2", event_time="2026-02-03T12:00:00Z"
+        ),
+    ]
+    months = of("months", "e1", "2026-02-04", bet_amount=1.25)
+    noon, evening = "2026-03-01T12:00:00Z", "2026-03-01T18:00:00Z"
+    site.append(
+        rows_of(
+            [
+                *played,
+                of("old month", "e", "2026-03-01"),
+                *(of("listed", f"e{n % 3}", "2026-03-01") for n in range(7)),
+                twin("twins", "r1"),
+                twin("turned twins", "r2"),
+                registration(user_id="first", event_id="r2", event_time=evening),
+                *(of(user, "e", "2026-03-01") for user in NAMES),
+                of("on its way", "e1", "2026-03-01"),
+                *(*first_two, months),
+            ],
+            received_at=NOW - HOUR,
+        )
+    )
+    counted = site.compact(NOW, as_of=LONG_AGO)
+    tiles_before = site.tiles()
+    old = of("old month", "old", "2025-11-30")
+    differs = {"user_id": "differs", "event_time": noon}
+    later = [
+        bet(user_id="late", event_id="late", event_time="2026-02-28T23:59:59Z"),
+        *played,
+        *(old, old),
+        twin("twins", "r2"),
+        twin("turned twins", "r1"),
+        registration(user_id="first", event_id="r1", event_time=noon, city="Zwolle"),
+        bet(**differs, bet_amount=10),
+        bet(user_id="differs", event_id="e2", event_time=evening, bet_amount=5),
+        *(of(user, "same", day) for user in ("one", "two") for day in days),
+        *(months, of("months", "e2", "2026-03-04", bet_amount=2.5)),
+    ]
+    site.append(rows_of([bet(**differs, bet_amount=99)], received_at=NOW + 2 * HOUR))
+    site.append(rows_of(later, received_at=NOW + HOUR))
+    for event_id, ago in (("e2", 15 * MINUTE), ("e3", MINUTE)):
+        way = of("on its way", event_id, "2026-03-01")
+        site.append(rows_of([way], received_at=NOW - ago))
+    before = site.features()
+    answer = site.compact(NOW + DAY, as_of=LONG_AGO)
+    watermark = read_watermark(site.artifacts).moment
+    return Story(
+        counted=counted,
+        tiles_before=tiles_before,
+        before=before,
+        answer=answer,
+        tiles=site.tiles(),
+        after=site.features(),
+        clean=site.clean_features(),
+        earlier=site.clean_features(as_of=datetime(2026, 3, 1, 18, tzinfo=UTC)),
+        users={one["user_id"]: one for one in site.users()},
+        watermark=watermark,
+        view=site.warehouse.view_text("stream_features"),
+        view_of_watermark=compact.view_of(site.warehouse, watermark),
+    )
+
+
 class TestUsers:
-    def test_have_a_row_each_of_all_their_tiles(self, empty):
+    def test_have_a_row_each_of_all_their_tiles(self, story):
         """Sums and first registration are those of the days together."""
-        events = [
-            registration(event_time="2026-03-03T12:00:00Z", city="Zwolle"),
-            registration(event_id="r2", event_time="2026-02-03T12:00:00Z"),
-            bet(event_id="e1", event_time="2026-02-04T12:00:00Z", bet_amount=1.25),
-            bet(event_id="e2", event_time="2026-03-04T12:00:00Z", bet_amount=2.5),
-            bet(user_id="u2", event_id="e1"),
-        ]
-        for received, part in ((NOW, events[:3]), (NOW + DAY, events[2:])):
-            empty.append(rows_of(part, received_at=received))
-            empty.compact(received + HOUR)
+        row = story.users["months"]
 
-        first, second = empty.users()
-        assert (first["bet_count"], first["bet_sum"]) == (2, Decimal("3.75"))
-        assert first["bet_sum_squares"] == Decimal("7.8125")
-        assert first["registration"]["city"] == "Aberdeen"
-        assert (second["user_id"], second["bet_count"]) == ("u2", 1)
+        assert (row["bet_count"], row["bet_sum"]) == (2, Decimal("3.75"))
+        assert row["bet_sum_squares"] == Decimal("7.8125")
+        assert row["registration"]["city"] == "Aberdeen"
+        assert story.users["late"]["bet_count"] == 4
 
-    def test_are_in_the_bucket_that_python_says(self, empty):
+    def test_are_in_the_bucket_that_python_says(self, story):
         """Whoever looks a user up passes the partition, which SQL has computed."""
-        users = ["u1", "", " ", "Zoë Ægir", "用户", "🂡", "'; DROP", "a" * 256, "\\x00"]
-        events = [bet(user_id=user) for user in users if user]
-        empty.append(rows_of(events, received_at=NOW))
-
-        empty.compact(NOW)
-
-        found = {row["user_id"]: row["user_bucket"] for row in empty.users()}
-        assert found == {user: tables.user_bucket(user) for user in users if user}
+        assert set(NAMES) < set(story.users)
+        for user, row in story.users.items():
+            assert row["user_bucket"] == tables.user_bucket(user)
 
     def test_are_made_anew_by_a_forced_run(self, empty):
         """Whatever has happened to their rows, they are what the tiles say."""
@@ -623,148 +705,78 @@ class TestSteps:
 
 
 class TestTiles:
-    def test_change_where_late_events_belong_and_nowhere_else(self, empty):
+    def test_change_where_late_events_belong_and_nowhere_else(self, story):
         """A late event changes the tile of its user's day; others are not written."""
-        events = [
-            bet(user_id=user, event_id="e", event_time=f"{day}T12:00:00Z")
-            for user in ("u1", "u2")
-            for day in ("2026-02-28", "2026-03-01", "2026-03-02")
-        ]
-        empty.append(rows_of(events, received_at=NOW))
-        empty.compact(NOW + HOUR)
-        before = empty.tiles()
-        late = bet(user_id="u1", event_id="late", event_time="2026-02-28T23:59:59Z")
+        new = [one for one in story.tiles if one not in story.tiles_before]
+        changed = [one for one in new if one["user_id"] in ("late", "in time")]
 
-        empty.append(rows_of([late, *events], received_at=NOW + 2 * DAY))
-        answer = empty.compact(NOW + 2 * DAY)
-
-        changed = [
-            new for new, old in zip(empty.tiles(), before, strict=True) if new != old
-        ]
         assert [(row["user_id"], str(row["day"])) for row in changed] == [
-            ("u1", "2026-02-28")
+            ("late", "2026-02-28")
         ]
         assert changed[0]["bet_count"] == 2
         assert changed[0]["event_ids"] == ["e", "late"]
-        assert changed[0]["compacted_at"] == NOW + 2 * DAY
-        assert answer["tiles"] == 1
+        assert changed[0]["compacted_at"] == NOW + DAY
+        assert story.answer["tiles"] == len(new)
 
-    def test_are_written_of_a_new_day_of_an_old_month(self, empty):
+    def test_are_written_of_a_new_day_of_an_old_month(self, story):
         """A first event of a month long past is a tile of that month."""
-        empty.append(rows_of([bet()], received_at=NOW))
-        empty.compact(NOW + HOUR)
-        old = bet(event_time="2025-11-30T12:00:00Z")
+        months = [row["month"] for row in story.tiles_of("old month")]
 
-        empty.append(rows_of([old, old], received_at=NOW + HOUR))
-        empty.compact(NOW + DAY)
-
-        months = [row["month"] for row in empty.tiles()]
         assert months == [date(2025, 11, 1), date(2026, 3, 1)]
-        assert empty.features()["u1"]["bet_count"] == 2
+        assert story.after["old month"]["bet_count"] == 2
 
-    def test_list_what_they_have_counted(self, empty):
+    def test_list_what_they_have_counted(self, story):
         """A tile says which events it holds, each once."""
-        events = [bet(event_id=f"e{n % 3}") for n in range(7)]
+        [tile] = story.tiles_of("listed")
 
-        empty.append(rows_of(events, received_at=NOW))
-        empty.compact(NOW)
-
-        [tile] = empty.tiles()
         assert tile["event_ids"] == ["e0", "e1", "e2"]
         assert tile["bet_count"] == 3
         assert tile["registration"] is None
 
-    @pytest.mark.parametrize("first", [0, pytest.param(1, marks=pytest.mark.long)])
-    def test_take_one_of_two_registrations_at_a_moment(self, empty, first):
+    def test_come_to_what_the_events_come_to(self, story):
+        """The view says the same before and after, and so does a computation of all
+        events."""
+        assert story.before == story.after == story.clean
+
+    @pytest.mark.parametrize("user", ["twins", "turned twins"])
+    def test_take_one_of_two_registrations_at_a_moment(self, story, user):
         """Which of them does not depend on which came first, or before a compaction."""
-        both = [
-            registration(event_id="r1", city="Aberdeen"),
-            registration(event_id="r2", city="Zwolle"),
-        ]
-        empty.append(rows_of([both[first]], received_at=NOW))
-        empty.compact(NOW + HOUR)
-        empty.append(rows_of([both[1 - first]], received_at=NOW + 2 * HOUR))
+        assert story.before[user]["city"] == story.after[user]["city"] == "Aberdeen"
 
-        before = empty.features()
-        empty.compact(NOW + 3 * HOUR)
-
-        assert before == empty.features() == empty.clean_features()
-        assert before["u1"]["city"] == "Aberdeen"
-
-    def test_hold_the_first_registration(self, empty):
+    def test_hold_the_first_registration(self, story):
         """One that comes later, but happened before, takes the place of the other."""
-        second = registration(event_id="r2", event_time="2026-03-01T18:00:00Z")
-        first = registration(event_id="r1", city="Zwolle")
-        for received, one in ((NOW, second), (NOW + DAY, first)):
-            empty.append(rows_of([one], received_at=received))
-            empty.compact(received + HOUR)
+        [tile] = story.tiles_of("first")
 
-        [tile] = empty.tiles()
-        assert tile["registration"]["city"] == "Zwolle"
-        assert empty.features() == empty.clean_features()
+        assert tile["registration"]["city"] == story.after["first"]["city"] == "Zwolle"
 
-    def test_hold_of_an_event_that_differs_what_was_received_first(self, empty):
+    def test_hold_of_an_event_that_differs_what_was_received_first(self, story):
         """Sent again with another amount, it is the same event; in the view, in the
         tile, and in what a moment's features are, whose events end before it."""
-        first, again = bet(bet_amount=10), bet(bet_amount=99)
-        after = bet(event_id="e2", event_time="2026-03-01T18:00:00Z", bet_amount=5)
-        empty.append(rows_of([again], received_at=NOW + HOUR))
-        empty.append(rows_of([first, after], received_at=NOW))
+        assert story.before["differs"]["bet_sum"] == 15
+        assert story.after["differs"] == story.clean["differs"]
+        assert story.before["differs"] == story.clean["differs"]
+        assert story.earlier["differs"]["bet_sum"] == 10
 
-        before = empty.features()
-        empty.compact(NOW + 2 * HOUR)
-
-        assert before == empty.features() == empty.clean_features()
-        assert before["u1"]["bet_sum"] == 15
-        earlier = empty.clean_features(as_of=datetime(2026, 3, 1, 18, tzinfo=UTC))
-        assert earlier["u1"]["bet_sum"] == 10
-
-    def test_count_an_event_of_each_user_and_day_that_share_its_id(self, empty):
+    def test_count_an_event_of_each_user_and_day_that_share_its_id(self, story):
         """An id names one event of one user on one day."""
-        events = [
-            bet(user_id=user, event_time=f"{day}T12:00:00Z", event_id="same")
-            for user in ("u1", "u2")
-            for day in ("2026-03-01", "2026-03-02")
-        ]
-
-        empty.append(rows_of(events, received_at=NOW))
-        before = empty.features()
-        empty.compact(NOW)
-
-        assert before == empty.features() == expected(events)
-        assert before["u1"]["bet_count"] == 2
+        assert [story.after[user]["bet_count"] for user in ("one", "two")] == [3, 3]
 
 
 class TestWatermark:
-    @pytest.mark.parametrize(
-        "ago", [15 * MINUTE, pytest.param(MINUTE, marks=pytest.mark.long)]
-    )
-    def test_leaves_room_for_rows_on_their_way(self, empty, ago):
-        """A row that was received before a run, and appended after it, counts."""
-        empty.append(rows_of([bet(event_id="e1")], received_at=NOW - HOUR))
-        empty.compact(NOW)
+    def test_leaves_room_for_rows_on_their_way(self, story):
+        """Rows that were received before a run, and appended after it, count."""
+        assert story.before["on its way"]["bet_count"] == 3
+        assert story.after["on its way"]["bet_count"] == 3
 
-        empty.append(rows_of([bet(event_id="e2")], received_at=NOW - ago))
-        before = empty.features()
-        empty.compact(NOW + DAY)
-
-        assert before == empty.features() == empty.clean_features()
-        assert before["u1"]["bet_count"] == 2
-
-    def test_is_where_the_view_reads_from(self, empty):
+    def test_is_where_the_view_reads_from(self, story):
         """The view reads no event from before it: what it costs does not grow."""
-        empty.append(rows_of([bet()], received_at=NOW - DAY))
-
-        answer = empty.compact(NOW)
-
-        watermark = read_watermark(empty.artifacts)
-        assert watermark.moment == NOW - 15 * MINUTE
-        assert answer["watermark"] == watermark.moment.isoformat()
-        with empty.workplace.bigquery.client() as client:
-            dataset = f"{empty.workplace.project}.{empty.workplace.dataset}"
-            text = client.get_table(f"{dataset}.stream_features").view_query
-        assert text == compact.view_of(empty.warehouse, watermark.moment)
-        assert "received_at >= TIMESTAMP '2026-03-20 09:45:00.000000+00:00'" in text
+        assert story.counted["watermark"] == (NOW - 15 * MINUTE).isoformat()
+        assert story.watermark == NOW + DAY - 15 * MINUTE
+        assert story.answer["watermark"] == story.watermark.isoformat()
+        assert story.view == story.view_of_watermark
+        assert (
+            "received_at >= TIMESTAMP '2026-03-21 09:45:00.000000+00:00'" in story.view
+        )
 
     def test_never_goes_back(self, empty):
         """A run whose clock is behind counts, and leaves the watermark where it is."""

@@ -4,7 +4,6 @@ The edge to HTTP, specified with a function of its own: requests, answers, log l
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import socket
@@ -173,26 +172,6 @@ class TestRequests:
 
         assert answer.status_code == 405
         assert answer.headers["Allow"] == "POST"
-        assert function.runs == []
-
-    @pytest.mark.parametrize("is_chunked", [False, True])
-    def test_that_are_too_large_are_refused(self, function, is_chunked):
-        """A body over the limit is 413, whether or not it says its length."""
-        body = b" " * (MAXIMUM_BODY + 1)
-        if is_chunked:
-            answer = function.app.test_client().post(
-                "/",
-                input_stream=io.BytesIO(body),
-                environ_overrides={
-                    "wsgi.input_terminated": True,
-                    "HTTP_TRANSFER_ENCODING": "chunked",
-                },
-            )
-        else:
-            answer = function.post(body)
-
-        assert answer.status_code == 413
-        assert answer.json["error"] == "too_large"
         assert function.runs == []
 
     def test_of_the_largest_size_are_read(self, function):

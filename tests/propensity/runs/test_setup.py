@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from types import SimpleNamespace
 
 import pyarrow as pa
 import pytest
@@ -41,6 +42,21 @@ class Deployment:
         place = f"{settings.project}.{settings.dataset}"
         return self.warehouse.client.get_table(f"{place}.{name}")
 
+    def kept(self) -> dict[str, float]:
+        """Return the days of the tables whose rows expire."""
+        found = {}
+        for table in tables.TABLES:
+            partitioning = self.table(table.name).time_partitioning
+            if partitioning and partitioning.expiration_ms:
+                days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
+                found[table.name] = days
+        return found
+
+    def asking(self) -> set[str]:
+        """Return the tables that want to know which days are meant."""
+        every = [self.table(table.name) for table in tables.TABLES]
+        return {one.table_id for one in every if one.require_partition_filter}
+
 
 @pytest.fixture(scope="module")
 def deployment(module_workplace) -> Iterator[Deployment]:
@@ -60,43 +76,48 @@ def deployment(module_workplace) -> Iterator[Deployment]:
     warehouse.close()
 
 
+@pytest.fixture(scope="module")
+def again(deployment) -> SimpleNamespace:
+    """Two more set-ups: with another setting, and over tables of an earlier version."""
+    kept, asking = [deployment.kept()], [deployment.asking()]
+    deployment.set_up(PROPENSITY_RETENTION_DAYS="stream_events=400")
+    kept.append(deployment.kept())
+    statements = [
+        "INSERT INTO ma_model_evaluation (use_case, week, model_version) "
+        "VALUES ('ga4_purchase', DATE '2026-03-02', 1)",
+        *(
+            f"ALTER TABLE ma_model_evaluation DROP COLUMN {column}"
+            for column in ("lift", "roc_auc")
+        ),
+        *(
+            f"ALTER TABLE {name} SET OPTIONS "
+            f"(require_partition_filter = {name not in asking[0]})"
+            for name in ("inference_log", "postcode_index")
+        ),
+    ]
+    for statement in statements:
+        deployment.warehouse.execute(statement)
+    asking.append(deployment.asking())
+    deployment.set_up()
+    kept.append(deployment.kept())
+    asking.append(deployment.asking())
+    return SimpleNamespace(deployment=deployment, kept=kept, asking=asking)
+
+
 class TestPrepare:
-    def test_keeps_tables_for_as_long_as_the_settings_say(self, deployment):
+    def test_keeps_tables_for_as_long_as_the_settings_say(self, again):
         """Those that are there as well, from the next set-up on; and back."""
-
-        def expiring() -> dict[str, float]:
-            found = {}
-            for table in tables.TABLES:
-                partitioning = deployment.table(table.name).time_partitioning
-                if partitioning and partitioning.expiration_ms:
-                    days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
-                    found[table.name] = days
-            return found
-
         usual = {
             "ma_predictions_staging": 3,
             "ma_model_evaluation_staging": 3,
             "export_user_days": 90,
         }
-        assert expiring() == usual
 
-        deployment.set_up(PROPENSITY_RETENTION_DAYS="stream_events=400")
-        assert expiring() == {**usual, "stream_events": 400}
+        assert again.kept == [usual, {**usual, "stream_events": 400}, usual]
 
-        deployment.set_up()
-        assert expiring() == usual
-
-    def test_adds_columns_that_are_missing(self, deployment):
+    def test_adds_columns_that_are_missing(self, again):
         """A table of an earlier version gets them at its end, and keeps its rows."""
-        name = "ma_model_evaluation"
-        deployment.warehouse.execute(
-            f"INSERT INTO {name} (use_case, week, model_version) "
-            "VALUES ('ga4_purchase', DATE '2026-03-02', 1)"
-        )
-        for column in ("lift", "roc_auc"):
-            deployment.warehouse.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
-
-        deployment.set_up()
+        deployment, name = again.deployment, "ma_model_evaluation"
         found = deployment.table(name)
         [row] = deployment.warehouse.rows(f"SELECT * FROM {name}")
 
@@ -105,25 +126,13 @@ class TestPrepare:
         }
         assert (row["model_version"], row["roc_auc"], row["lift"]) == (1, None, [])
 
-    def test_has_tables_ask_which_days_are_meant(self, deployment):
+    def test_has_tables_ask_which_days_are_meant(self, again):
         """Those that were made by an earlier version as well, from this set-up on."""
-
-        def asking() -> set[str]:
-            every = [deployment.table(table.name) for table in tables.TABLES]
-            return {one.table_id for one in every if one.require_partition_filter}
-
         wanted = {one.name for one in tables.TABLES if one.requires_filter}
-        assert asking() == wanted
-        for name in ("inference_log", "postcode_index"):
-            is_large = name in wanted
-            deployment.warehouse.execute(
-                f"ALTER TABLE {name} SET OPTIONS "
-                f"(require_partition_filter = {not is_large})"
-            )
-        assert asking() != wanted
+        first, broken, last = again.asking
 
-        deployment.set_up()
-        assert asking() == wanted
+        assert first == last == wanted
+        assert broken != wanted
 
     def test_makes_tables_and_views_and_keeps_what_is_there(
         self, workplace, environment

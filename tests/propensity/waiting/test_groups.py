@@ -12,14 +12,13 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from propensity.errors import Conflict, Unavailable
 from propensity.waiting.groups import GroupCommit
 
 # No limit on the time of an example: the machine may be busy.
-QUICK = settings(deadline=None)
 
 BOUNDS: dict[str, Any] = {
     "writers": 1,
@@ -525,7 +524,6 @@ LIMITS = st.fixed_dictionaries(
 
 
 class TestAnyOrderOfThings:
-    @QUICK
     @given(STORIES, LIMITS)
     def test_writes_everything_once(self, steps, bounds):
         """What begins to be written does so once and in order, in groups within their
@@ -550,7 +548,6 @@ class TestAnyOrderOfThings:
 
         run(scenario())
 
-    @QUICK
     @given(STORIES, LIMITS)
     def test_tells_everybody_the_truth(self, steps, bounds):
         """Who is answered was written; who is refused was not, and is nowhere; who is
