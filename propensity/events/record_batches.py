@@ -154,7 +154,7 @@ def column_of(array: pa.Array) -> Column:
         offsets, texts = others
         ends = offsets.to_pybytes()[: 4 * (count + 1)]
         end = int.from_bytes(ends[-4:], "little")
-        values = (ends, texts.to_pybytes()[:end] if end else b"")
+        values: tuple[bytes, ...] = (ends, texts.to_pybytes()[:end] if end else b"")
     else:
         values = (others[0].to_pybytes()[: -(-count * array.type.bit_width // 8)],)
     is_there = valid.to_pybytes()[: -(-count // 8)] if array.null_count else b""
@@ -185,7 +185,7 @@ def dense_texts(columns: Sequence[Sequence[str]]) -> list[Column]:
 
 
 @lru_cache(maxsize=1024)
-def _windows(number: int, count: int) -> NDArray[np.intp]:
+def _windows(number: int, count: int) -> NDArray[Any]:
     """Return the places of the offsets of each of several columns in one."""
     return np.arange(number)[:, None] * count + np.arange(count + 1)
 
