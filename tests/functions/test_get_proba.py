@@ -105,12 +105,6 @@ def lookups_sent(workplace) -> list[bigquery.QueryJob]:
         ]
 
 
-def asked_users(job: bigquery.QueryJob) -> list[str]:
-    """The users whom a lookup query asked for."""
-    [parameter] = [one for one in job.query_parameters if one.name == "user_ids"]
-    return list(parameter.values)
-
-
 @contextlib.contextmanager
 def serving(environment: Mapping[str, str]) -> Iterator[str]:
     """Serve the function in this process with exactly these settings."""
