@@ -70,8 +70,6 @@ SQL = re.compile(
     r"CREATE\s+(OR\s+REPLACE\s+)?(TABLE|VIEW|SCHEMA)|DROP\s+(TABLE|VIEW)|WITH\s+\w+\s+AS)\b",
     re.DOTALL,
 )
-# Two benchmarks that are to be divided.
-LONG = {"benchmarks/ingest.py", "benchmarks/stream.py"}
 VAGUE = {"utils", "util", "common", "helpers", "helper", "base", "misc", "manager"}
 
 
@@ -478,7 +476,6 @@ class TestModules:
             path
             for folder in ("propensity", "docs", *HOUSE_FLOORS)
             for path in sorted((ROOT / folder).rglob("*.py"))
-            if named(path) not in LONG
         ]
     )
     def test_are_read_in_one_sitting(self, path):
