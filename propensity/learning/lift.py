@@ -185,6 +185,9 @@ def compare(
         overall = (treated.y + control.y) / users
         shared = (yy - slope * xy) / np.maximum(users - 2, 1)
         dispersion = shared / _variance(overall, is_binary=is_binary)
+        if is_binary:
+            # Outcomes that are all the same say nothing of it.
+            dispersion = np.where(np.isfinite(dispersion), dispersion, 1.0)
         groups = [
             _limits(
                 sums,
@@ -284,10 +287,12 @@ def sample_ratio(
 
     Args:
         treated, control: Users so far, by look on the last axis.
-        share: Of the control group, as set; in (0, 1).
+        share: Of the control group, as set; below 1, and 0 for none.
     """
     treated = np.asarray(treated, np.float64)
     control = np.asarray(control, np.float64)
+    if not share:
+        return np.ones_like(treated)
     a, b = share * _PRIOR_USERS, (1 - share) * _PRIOR_USERS
     factor = (
         betaln(a + control, b + treated)
@@ -301,7 +306,7 @@ def sample_ratio(
 
 def verdict(difference: Interval, *, conversions: float, is_sound: bool) -> str:
     """
-    Return what can be said of a campaign: "helps", "harms", or why nothing can.
+    Return what can be said of a campaign: helps, harms, open, or why nothing can.
 
     Args:
         difference: With limits of ``always``.

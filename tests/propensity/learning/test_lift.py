@@ -81,7 +81,7 @@ class TestIntervals:
 
         result = compared(treated, control)
 
-        assert result.explained == 0
+        assert result.explained == pytest.approx(0)
         assert result.control.value == pytest.approx(0.08)
         # Wilson's interval of 8 of 100 is 0.041 to 0.150.
         assert result.control.low == pytest.approx(0.0411, abs=0.002)
