@@ -75,6 +75,7 @@ def value_of(kind: str, name: str, user: str) -> Any:
         "STRING": f"{name} of {user}" if name == "message_id" else name,
         "INT64": 1,
         "FLOAT64": 0.5,
+        "BOOL": True,
         "DATE": NOW.date(),
         "TIMESTAMP": NOW,
     }
