@@ -30,8 +30,4 @@ def model_evaluation(current: Run) -> Answer:
     evaluate.publish_evaluations(current, rows)
     lifts = lift.lifts(current)
     lift.publish_lifts(current, lifts)
-    return {
-        "weeks": evaluate.answered(rows),
-        "audiences": lift.answered(lifts),
-        **days,
-    }
+    return {"weeks": evaluate.answered(rows), **lift.answered(lifts), **days}

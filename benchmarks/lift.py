@@ -26,6 +26,7 @@ from propensity.learning import lift
 from propensity.learning.lift import Sums
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 CAMPAIGNS = 10_000
 SHARE = 0.1
@@ -93,13 +94,13 @@ def draw(
     """Return the treated and the control group of so many campaigns."""
     p = shop.probabilities
     members = generator.multinomial(users, np.full(_GROUPS, 1 / _GROUPS), size=count)
-    held_out = generator.binomial(members, share)
+    held_out = np.asarray(generator.binomial(members, share))
     treated = _played(generator, p, members - held_out, effect=shop.effect)
     return treated, _played(generator, p, held_out, effect=0.0)
 
 
 def _played(
-    generator: np.random.Generator, p: Floats, members: Floats, *, effect: float
+    generator: np.random.Generator, p: Floats, members: Counts, *, effect: float
 ) -> Sample:
     conversions = generator.binomial(members, np.minimum(p * (1 + effect), 1))
     count = len(members)
@@ -109,7 +110,7 @@ def _played(
     paid = generator.lognormal(3.0, _AMOUNTS, size=len(campaign))
 
     def total(weights: Floats) -> Floats:
-        return np.bincount(campaign, weights, minlength=count)
+        return np.bincount(campaign, weights, minlength=count).astype(np.float64)
 
     covariate = {
         "users": members.sum(1).astype(np.float64),

@@ -208,6 +208,10 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     "ma_preprocessors": lambda size, _: (float(size.use_cases),),
     "ma_model_evaluation": _daily(lambda size: 2 * size.use_cases),
     "ma_model_evaluation_staging": _daily(lambda size: 2 * size.use_cases),
+    # A tenth of the users is an audience, each week.
+    "ma_audience_members": _every(7, lambda size: size.users * size.use_cases / 10),
+    "ma_audience_lift": _every(7, lambda size: size.use_cases),
+    "ma_audience_lift_staging": _daily(lambda size: size.use_cases),
     "stream_events": _daily(lambda size: size.stream_events_a_day),
     "stream_features_daily": _every(
         MONTH, lambda size: float(MONTH) * players(size) if size.scores_users else 0

@@ -199,8 +199,7 @@ def _candidates(
             statement("audience_candidates"), parameters | {"least": least}
         )
         kept = suppressed.without(rows, deployment.use_case.name)
-        is_all = least <= bands[-1]["least"] or at_most is None
-        if is_all or len(kept) >= at_most:
+        if at_most is None or least <= bands[-1]["least"] or len(kept) >= at_most:
             break
         at_most *= 2
     users = kept["user_id"].to_pylist(), kept["probability"].to_pylist()

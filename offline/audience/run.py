@@ -31,7 +31,7 @@ from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError
-from propensity.registry.leases import Leases
+from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
 
 # A request of so many users who are all refused is a mistake of the request.
@@ -217,13 +217,12 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
             duration=timedelta(minutes=deployment.settings.lease_minutes),
             again=True,
         )
+        assert not isinstance(lease, Finished)
         with leases.kept(lease, clock=clock.now):
             try:
                 # Under the lease: nobody else stores other members meanwhile.
                 stored = (
-                    audience
-                    if audience.is_stored
-                    else _stored(plan, deployment, clock)
+                    audience if audience.is_stored else _stored(plan, deployment, clock)
                 )
                 delivery = _deliver(plan, deployment, stored, destination, clock)
             except Exception as error:

@@ -122,7 +122,8 @@ def _so_far(weeks: Sequence[Week], is_control: bool) -> dict[str, Any]:
         for name in GROUP
     }
     # Money stays exact; figures are made of floats.
-    exact, known = [], []
+    exact: list[Decimal] = []
+    known: list[bool] = []
     total = Decimal(0)
     for group in groups:
         total += group.get("revenue") or 0

@@ -29,12 +29,11 @@ Sources:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log
+from math import lgamma, log
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaln
-from scipy.stats import norm
 
 Floats = NDArray[np.float64]
 
@@ -133,7 +132,7 @@ class Comparison:
 
 def once(level: float = LEVEL) -> float:
     """Return the normal quantile of an interval that is looked at once."""
-    return float(norm.ppf((1 + level) / 2))
+    return NormalDist().inv_cdf((1 + level) / 2)
 
 
 def always(users: ArrayLike, first: ArrayLike, *, level: float = LEVEL) -> Floats:
@@ -266,7 +265,7 @@ def _ratio(a: Interval, b: Interval) -> Interval:
         product = a.value * b.value
         further = of_a * of_b * (2 * a.value - of_a) * (2 * b.value - of_b)
         root = np.sqrt(np.maximum(product**2 - further, 0))
-        return (product + sign * root) / (of_b * (2 * b.value - of_b))
+        return np.asarray((product + sign * root) / (of_b * (2 * b.value - of_b)))
 
     with np.errstate(divide="ignore", invalid="ignore"):
         value = a.value / b.value - 1
@@ -295,13 +294,19 @@ def sample_ratio(
         return np.ones_like(treated)
     a, b = share * _PRIOR_USERS, (1 - share) * _PRIOR_USERS
     factor = (
-        betaln(a + control, b + treated)
-        - betaln(a, b)
+        _log_beta(a + control, b + treated)
+        - _log_beta(a, b)
         - control * np.log(share)
         - treated * np.log1p(-share)
     )
     largest = np.maximum.accumulate(np.maximum(factor, 0), axis=-1)
     return np.asarray(np.exp(-largest))
+
+
+def _log_beta(a: ArrayLike, b: ArrayLike) -> Floats:
+    """Return the logarithm of the beta function; 03-ModelEvaluation has no SciPy."""
+    gamma = np.vectorize(lgamma, otypes=[np.float64])
+    return np.asarray(gamma(a) + gamma(b) - gamma(np.add(a, b)))
 
 
 def verdict(difference: Interval, *, conversions: float, is_sound: bool) -> str:

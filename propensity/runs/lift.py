@@ -122,6 +122,7 @@ def publish_lifts(run: Run, rows: list[dict[str, Any]]) -> None:
     run.warehouse.execute(statement("clear_staged_lifts"), key)
 
 
-def answered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return rows for an answer: without the sums."""
-    return [{k: v for k, v in row.items() if k != "sums"} for row in rows]
+def answered(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return rows for an answer, without the sums; nothing where there are none."""
+    shown = [{k: v for k, v in row.items() if k != "sums"} for row in rows]
+    return {"audiences": shown} if shown else {}

@@ -151,6 +151,8 @@ class TestTables:
             "ma_model_training_metadata",
             "ma_model_evaluation",
             "ma_model_evaluation_staging",
+            "ma_audience_lift",
+            "ma_audience_lift_staging",
             "ma_preprocessors",
             "postcode_index",
             "suppressed_users",

@@ -55,9 +55,14 @@ class Destination(Protocol):
             never mixed in a request.
     """
 
-    name: str
-    batch: int
-    actions: Sequence[str]
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    @property
+    def batch(self) -> int: ...  # noqa: D102
+
+    @property
+    def actions(self) -> Sequence[str]: ...  # noqa: D102
 
     def problem_of(self, member: Member) -> str:
         """Return why a user cannot be sent there, empty if nothing is wrong."""
