@@ -103,7 +103,9 @@ class Receiver:
         """Answer requests until the context ends."""
         self._server.serve_forever(poll_interval=0.05)
 
-    def answer(self, method: str, headers: Any, body: bytes) -> Answer | None:
+    def answer(
+        self, method: str, path: str, headers: Any, body: bytes
+    ) -> Answer | None:
         """Return status, headers and body of an answer; None for one that is lost."""
         with self._lock:
             self.taken.requests += 1
@@ -111,7 +113,7 @@ class Receiver:
             result = self._refusal(headers, body)
             if result is None and fate < self.faults.unavailable:
                 result = 503, {}, {"error": "try again"}
-            result = result or self._take(method, headers, body)
+            result = result or self.take(method, path, headers, body)
             self.taken.refusals[result[0]] += result[0] >= 400
             if self._random.random() < self.faults.lost:
                 return None
@@ -132,7 +134,8 @@ class Receiver:
         self._moments.append(now)
         return None
 
-    def _take(self, method: str, headers: Any, body: bytes) -> Answer:
+    def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+        """Return the answer to a request that is within the limits."""
         key = headers.get("Idempotency-Key") or f"without a key {self.taken.requests}"
         if key in self._answers:
             if self.taken.bodies[key] != body:
@@ -164,7 +167,7 @@ class Receiver:
             def _respond(self) -> None:
                 length = int(self.headers.get("Content-Length", 0))
                 answer = receiver.answer(
-                    self.command, self.headers, self.rfile.read(length)
+                    self.command, self.path, self.headers, self.rfile.read(length)
                 )
                 if answer is None:
                     self.close_connection = True

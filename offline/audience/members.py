@@ -36,6 +36,7 @@ class Audience:
 
     Attributes:
         selection: How members were chosen.
+        chosen_at: When they were.
         suppressed: Users who would be members, and are on the list of suppressed users.
         is_stored: Whether its members are in the table.
     """
@@ -47,6 +48,7 @@ class Audience:
     members: list[Member]
     suppressed: int
     is_stored: bool
+    chosen_at: datetime
 
     @property
     def treated(self) -> list[Member]:
@@ -75,6 +77,7 @@ def find_or_choose(
     group: str,
     share: float,
     until: date,
+    now: datetime,
 ) -> Audience:
     """
     Return the audience of the newest publication: stored members, or new ones.
@@ -126,10 +129,11 @@ def find_or_choose(
         members=members,
         suppressed=left_out,
         is_stored=stored is not None,
+        chosen_at=now if stored is None else stored["selected_at"],
     )
 
 
-def store(deployment: Deployment, audience: Audience, *, now: datetime) -> None:
+def store(deployment: Deployment, audience: Audience) -> None:
     """Write the members of an audience: all of them or none."""
     count = len(audience.members)
     fixed = {
@@ -139,7 +143,7 @@ def store(deployment: Deployment, audience: Audience, *, now: datetime) -> None:
         "control_group": audience.control.group,
         "control_share": audience.control.share,
         "selection": audience.selection,
-        "selected_at": now,
+        "selected_at": audience.chosen_at,
     }
     schema = tables.AUDIENCE_MEMBERS.arrow_schema()
     columns = {

@@ -172,8 +172,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         ledger = _ledger(plan, deployment, audience, destination, clock)
         recorded = ledger.recorded()
         treated = audience.treated
-        problems = [destination.problem_of(member) for member in treated]
-        unreachable = Counter(problem for problem in problems if problem)
+        unreachable = Counter(destination.problems(ADD, treated).values())
         reachable = len(treated) - unreachable.total()
         removals = _removals(audience, destination, ledger)
         cost = plan.cost_per_user
@@ -250,6 +249,7 @@ def _audience(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
         group=plan.group or plan.audience,
         share=plan.control,
         until=plan.until or clock.now().date(),
+        now=clock.now(),
     )
 
 
@@ -261,7 +261,7 @@ def _stored(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
             field="audience",
         )
     if not audience.is_stored:
-        store(deployment, audience, now=clock.now())
+        store(deployment, audience)
     return audience
 
 
@@ -285,11 +285,15 @@ def _ledger(
 def _removals(
     audience: Audience, destination: Destination, ledger: Ledger
 ) -> list[Member]:
-    """Return the users who are on the destination's list, and treated no more."""
-    if REMOVE not in destination.actions:
+    """
+    Return the users who are on the destination's list and may be no more: they are not
+    treated any more, or have taken back what the destination needs.
+    """
+    if REMOVE not in destination.actions or not (listed := ledger.listed()):
         return []
-    treated = {member.user_id for member in audience.treated}
-    return [Member(user) for user in ledger.listed() if user not in treated]
+    left_out = destination.problems(ADD, audience.treated)
+    kept = {member.user_id for member in audience.treated} - left_out.keys()
+    return [Member(user) for user in listed if user not in kept]
 
 
 def _deliver(
@@ -326,6 +330,7 @@ def _deliver(
                             action=action,
                             members=left,
                             destination=destination.name,
+                            chosen_at=audience.chosen_at,
                         )
                         _send(request, destination, ledger)
                         bar.update(len(left))
@@ -355,8 +360,7 @@ def _deliver(
 
 def _send(request: Request, destination: Destination, ledger: Ledger) -> None:
     """Send a request, and record what became of each of its users."""
-    problems = {m.user_id: destination.problem_of(m) for m in request.members}
-    rejected = {user: reason for user, reason in problems.items() if reason}
+    rejected = dict(destination.problems(request.action, request.members))
     fit = [member for member in request.members if member.user_id not in rejected]
     if fit:
         reasons = _sent(_with(request, fit), destination)

@@ -6,6 +6,7 @@ SELECT
   MIN(control_group) AS control_group,
   MIN(control_share) AS control_share,
   MIN(selection) AS selection,
+  MIN(selected_at) AS selected_at,
   COUNT(*) AS users,
   COUNTIF(is_control) AS control_users
 FROM

@@ -7,5 +7,8 @@ needs no file.
 - ``base``: a request, and what every destination does
 - ``http``: any endpoint, by a template
 - ``bucket``: Parquet files in the bucket
+- ``ga4``: events of Google Analytics, and a file for its data import
+- ``google_ads``: customer match
+- ``templates``: what the files of all have in common
 - ``opened``: the destination of a file
 """

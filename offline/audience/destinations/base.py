@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from typing import Protocol
 
 from offline.audience.selection import Member
@@ -20,7 +20,8 @@ class Request:
     Users who are sent at once.
 
     ``key`` is the same for the same users of an audience, whoever sends them and
-    however often: it tells a receiver that it has the request already.
+    however often: it tells a receiver that it has the request already. ``chosen_at`` is
+    when the members were chosen.
     """
 
     use_case: str
@@ -29,6 +30,7 @@ class Request:
     action: str
     members: Sequence[Member]
     destination: str
+    chosen_at: datetime
 
     @property
     def key(self) -> str:
@@ -64,8 +66,8 @@ class Destination(Protocol):
     @property
     def actions(self) -> Sequence[str]: ...  # noqa: D102
 
-    def problem_of(self, member: Member) -> str:
-        """Return why a user cannot be sent there, empty if nothing is wrong."""
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return the users who cannot be sent there, with reasons."""
         ...
 
     def send(self, request: Request) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ removes users from it, as from every Parquet file of the bucket.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -40,9 +40,9 @@ class Bucket:
     def __init__(self, artifacts: Artifacts) -> None:
         self._artifacts = artifacts
 
-    def problem_of(self, member: Member) -> str:
-        """Return nothing: a file takes everybody."""
-        return ""
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return nobody: a file takes everybody."""
+        return {}
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Write a file."""

@@ -38,13 +38,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.destinations.templates import (
+    fail,
+    with_variables,
+    without_variables,
+)
 from offline.audience.posting import Poster
 from offline.audience.selection import Member
-from propensity.errors import RequestError, SettingsError
 
 KEYS = ("kind", "name", "url", "method", "batch", "rate", "headers", "body", "user",
         "remove", "answer")  # fmt: skip
@@ -60,7 +64,6 @@ MOST_USERS = 100_000
 RATE = 10.0
 
 _PLACE = re.compile(r"\{(\w+)\}")
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
 class Http:
@@ -89,15 +92,15 @@ class Http:
         self.actions = (REMOVE, ADD) if "remove" in template else (ADD,)
         self._template = template
         self._headers = {
-            name: _with_variables(value, variables)
+            name: with_variables(value, variables)
             for name, value in template.get("headers", {}).items()
         }
-        self._url = _with_variables(template["url"], variables)
+        self._url = with_variables(template["url"], variables)
         self._poster = poster(float(template.get("rate", RATE)))
 
-    def problem_of(self, member: Member) -> str:
-        """Return nothing: the endpoint says whom it takes."""
-        return ""
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return nobody: the endpoint says whom it takes."""
+        return {}
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send users; return the reason of each whom the answer rejects."""
@@ -122,7 +125,7 @@ class Http:
         )
         url = self._url
         if "url" in template.get("remove", {}) and _removes(request):
-            url = _with_variables(chosen["url"], os.environ)
+            url = with_variables(chosen["url"], os.environ)
         answer = self._poster.send(
             chosen.get("method", "POST"),
             str(_filled(url, values)),
@@ -163,18 +166,18 @@ def check(template: Mapping[str, Any]) -> None:
     """Raise RequestError, with the field, unless a template can be used."""
     for name in template:
         if name not in KEYS:
-            _fail(name, f"{name} is unknown; known are {', '.join(KEYS)}")
+            fail(name, f"{name} is unknown; known are {', '.join(KEYS)}")
     for name in ("name", "url"):
         if not isinstance(template.get(name), str) or not template[name]:
-            _fail(name, f"{name} is missing: a text")
+            fail(name, f"{name} is missing: a text")
     if not template["url"].startswith(("https://", "http://127.0.0.1", "${")):
-        _fail("url", "url has to begin with https://")
+        fail("url", "url has to begin with https://")
     batch = template.get("batch", BATCH)
     if not isinstance(batch, int) or not 1 <= batch <= MOST_USERS:
-        _fail("batch", f"batch is a number of users from 1 to {MOST_USERS:,}")
+        fail("batch", f"batch is a number of users from 1 to {MOST_USERS:,}")
     rate = template.get("rate", RATE)
     if not isinstance(rate, int | float) or rate < 0:
-        _fail("rate", "rate is a number of requests a second, 0 for no limit")
+        fail("rate", "rate is a number of requests a second, 0 for no limit")
     _check_tables(template)
     _check_places("user", template.get("user", ""), OF_USER)
     for name in ("url", "body", "remove"):
@@ -186,39 +189,22 @@ def _check_tables(template: Mapping[str, Any]) -> None:
         if table not in template:
             continue
         if not isinstance(template[table], Mapping):
-            _fail(table, f"{table} is a table: [{table}]")
+            fail(table, f"{table} is a table: [{table}]")
         for name in template[table]:
             if name not in keys:
-                _fail(f"{table}.{name}", f"{table} has {', '.join(keys)}, not {name}")
+                fail(f"{table}.{name}", f"{table} has {', '.join(keys)}, not {name}")
     if "answer" in template and "rejected" not in template["answer"]:
-        _fail("answer.rejected", "rejected is missing: where the answer lists users")
+        fail("answer.rejected", "rejected is missing: where the answer lists users")
 
 
 def _check_places(field: str, value: Any, known: tuple[str, ...]) -> None:
-    for name in _PLACE.findall(_VARIABLE.sub("", json.dumps(value))):
+    for name in _PLACE.findall(without_variables(json.dumps(value))):
         if name not in known:
-            _fail(field, f"{{{name}}} stands for nothing; known are {', '.join(known)}")
-
-
-def _fail(field: str, message: str) -> None:
-    raise RequestError(f"the destination's {message}", field=field)
+            fail(field, f"{{{name}}} stands for nothing; known are {', '.join(known)}")
 
 
 def _removes(request: Request) -> bool:
     return request.action == REMOVE
-
-
-def _with_variables(text: str, variables: Mapping[str, str]) -> str:
-    def value(match: re.Match[str]) -> str:
-        if not variables.get(match[1]):
-            raise SettingsError(
-                f"the destination needs the variable {match[1]}, which is not set",
-                field=match[1],
-                is_missing=True,
-            )
-        return variables[match[1]]
-
-    return _VARIABLE.sub(value, text)
 
 
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from offline.audience.destinations import bucket, http
+from offline.audience.destinations import bucket, ga4, google_ads, http
 from offline.audience.destinations.base import Destination
 from offline.audience.posting import Poster
 from offline.promote import Deployment
 from offline.replay.sending import Stop
+from propensity.clock import SYSTEM
 from propensity.errors import RequestError
+from propensity.statements import statement
 
-KINDS = ("http",)
+KINDS = ("http", "ga4", "ga4-file", "google-ads")
 
 
 def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
@@ -36,12 +39,37 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
     def poster(rate: float) -> Poster:
         return Poster(stop, rate=rate)
 
-    if template.get("kind") == "http":
+    def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        return deployment.warehouse.table(
+            statement("audience_contacts"), {"user_ids": list(user_ids)}
+        ).to_pylist()
+
+    kind = template.get("kind")
+    if kind in ("ga4", "ga4-file"):
+        _check_user(deployment)
+    if kind == "ga4":
+        return ga4.MeasurementProtocol(template, poster=poster, now=SYSTEM.now)
+    if kind == "ga4-file":
+        return ga4.ImportFile(template)
+    if kind == "google-ads":
+        return google_ads.CustomerMatch(template, poster=poster, contacts=contacts)
+    if kind == "http":
         return http.Http(template, poster=poster)
     raise RequestError(
         f"{text}: kind is {template.get('kind')!r}; known are {', '.join(KINDS)}",
         field="kind",
     )
+
+
+def _check_user(deployment: Deployment) -> None:
+    """Raise RequestError unless users are browsers: Analytics knows these."""
+    chosen = deployment.use_case.chosen(deployment.settings)
+    if (column := chosen.get("user_column")) != "user_pseudo_id":
+        raise RequestError(
+            f"users of {deployment.use_case.name} are not browsers of Analytics "
+            f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
+            field="to",
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -7,7 +7,7 @@ No test waits: pauses are counted, and not slept.
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -42,7 +42,12 @@ def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
     template = TEMPLATE | {"url": receiver.url + "/lists/{audience}"} | changed
 
     def poster(rate):
-        return Poster(stop or Stop(), rate=rate, tries=tries, sleep=pauses or Pauses())
+        return Poster(
+            stop or Stop(),
+            rate=rate,
+            tries=tries,
+            sleep=Pauses() if pauses is None else pauses,
+        )
 
     return Http(template, poster=poster, variables=VARIABLES)
 
@@ -55,6 +60,7 @@ def request_of(count=10, *, action="add", first=0):
         action=action,
         members=[Member(f"u{n}", n / 100) for n in range(first, first + count)],
         destination="crm",
+        chosen_at=datetime(2026, 3, 2, 6, tzinfo=UTC),
     )
 
 
