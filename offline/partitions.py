@@ -128,6 +128,7 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         "catch_up": CATCH_UP.days + 1,
         # Weeks of that time, each a partition.
         "evaluated": CATCH_UP.days // 7 + 1,
+        "members_evaluated": 1,
         "remembered": (CATCH_UP + MEMORY).days + horizon.days + 1,
         # The watermark is of the run before, a day ago.
         "since_watermark": since(TODAY - timedelta(days=1)),
