@@ -91,7 +91,8 @@ def find_or_choose(
         PropensityError: As the warehouse's reads and ``suppression.read``.
     """
     warehouse, use_case = deployment.warehouse, deployment.use_case.name
-    consent.check_view(warehouse, deployment.use_case)
+    if deployment.use_case.reads_export:
+        consent.check_view(warehouse, deployment.use_case)
     as_of = _publication(deployment, until)
     parameters = {"use_case": use_case, "audience": name}
     selections = warehouse.rows(statement("audience_selections"), parameters)
@@ -118,8 +119,14 @@ def find_or_choose(
         kept = suppressed.without(rows, use_case)
         left_out = len(rows) - len(kept)
         members = [
-            Member(row["user_id"], row["probability"], row["is_control"])
-            for row in kept.to_pylist()
+            Member(*row)
+            for row in zip(
+                *(
+                    kept[name].to_pylist()
+                    for name in ("user_id", "probability", "is_control")
+                ),
+                strict=True,
+            )
         ]
     return Audience(
         name=name,

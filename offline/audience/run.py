@@ -107,7 +107,10 @@ class Preview:
             "suppressed": f"{self.suppressed:,} more, left out",
             "reachable": f"{self.reachable:,} in {self.requests:,} requests to "
             f"{self.destination}",
-            **{f"not {reason}": f"{n:,}" for reason, n in self.unreachable.items()},
+            "unreachable": ", ".join(
+                f"{count:,} {reason}" for reason, count in self.unreachable.items()
+            )
+            or "nobody",
             "to remove": f"{self.removed:,}",
             "sent before": f"{self.recorded:,}",
             "cost": cost,

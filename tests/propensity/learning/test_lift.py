@@ -17,7 +17,7 @@ from benchmarks.lift import Shop, draw, once, weekly
 from propensity.learning import lift
 from propensity.learning.lift import Sums
 
-CAMPAIGNS = 3_000
+CAMPAIGNS = 1_000
 
 
 def compared(treated, control, **options):
@@ -29,16 +29,18 @@ class TestIntervals:
     @pytest.mark.parametrize("outcome", ["conversions", "revenue"])
     @pytest.mark.parametrize("effect", [0.0, 0.1])
     def test_cover_the_truth_in_95_of_100_campaigns(self, outcome, effect):
-        """Three standard errors of 3,000 campaigns are 1.2 percentage points."""
+        """Three standard errors of 1,000 campaigns are 2.1 percentage points."""
         shop = Shop(base_rate=0.08, effect=effect)
 
         looks = once(shop, 20_000, outcome, count=CAMPAIGNS, seed=1)
 
-        assert looks.covered == pytest.approx(0.95, abs=0.016)
+        assert looks.covered == pytest.approx(0.95, abs=0.025)
 
-    @pytest.mark.parametrize("outcome", ["conversions", "revenue"])
+    @pytest.mark.parametrize(
+        "outcome", ["conversions", pytest.param("revenue", marks=pytest.mark.long)]
+    )
     def test_seldom_say_that_nothing_helps_though_looked_at_weekly(self, outcome):
-        looks = weekly(Shop(base_rate=0.03), [2_000] * 26, outcome, count=300, seed=2)
+        looks = weekly(Shop(base_rate=0.03), [2_000] * 26, outcome, count=200, seed=2)
 
         assert looks.helps <= 0.025
         assert looks.covered >= 0.95
@@ -46,9 +48,9 @@ class TestIntervals:
 
     def test_do_not_flatter_a_campaign_by_a_lucky_control_group(self):
         """With 14 conversions in the control group a normal interval errs in 4%."""
-        looks = once(Shop(base_rate=0.03), 5_000, "conversions", count=3_000, seed=3)
+        looks = once(Shop(base_rate=0.03), 5_000, "conversions", count=1_500, seed=3)
 
-        assert looks.above <= 0.03
+        assert looks.above <= 0.035
 
     def test_find_an_effect(self):
         shop = Shop(base_rate=0.1, effect=0.3)
@@ -153,7 +155,7 @@ class TestRatio:
 
         covered = ((ratio.low <= 0.2) & (ratio.high >= 0.2)).mean()
 
-        assert covered == pytest.approx(0.95, abs=0.016)
+        assert covered == pytest.approx(0.95, abs=0.025)
 
     def test_has_no_upper_limit_without_conversions_in_the_control_group(self):
         treated = Sums.of(np.full(90, 0.1), np.arange(90) < 9)
