@@ -25,6 +25,3 @@ WHERE
   m.use_case = @use_case
   AND m.as_of BETWEEN @since AND @until
   AND settled.week IS NULL
-ORDER BY
-  week,
-  m.audience
