@@ -40,9 +40,10 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
         return Poster(stop, rate=rate)
 
     def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        return deployment.warehouse.table(
+        rows = deployment.warehouse.table(
             statement("audience_contacts"), {"user_ids": list(user_ids)}
-        ).to_pylist()
+        )
+        return list(rows.to_pylist())
 
     kind = template.get("kind")
     if kind in ("ga4", "ga4-file"):
