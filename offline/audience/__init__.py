@@ -6,7 +6,7 @@ Read in this order:
 - ``selection``: the best so many users, and which of them are held out
 - ``members``: the audience of an as-of date, chosen once and stored
 - ``destinations``: how users are written for each receiver
-- ``requests``: an HTTP request, retried until it is answered
+- ``posting``: an HTTP request, retried until it is answered
 - ``ledger``: what became of every user, to the row
 - ``run``: the preview, and the delivery
 """
