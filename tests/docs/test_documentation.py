@@ -177,7 +177,8 @@ class TestPages:
 def check_destination(block: str) -> None:
     """Read the file of a destination as ``propensity audience`` does."""
     template = tomllib.loads(block)
-    given = {"poster": lambda rate: None, "variables": defaultdict(lambda: "set")}
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "set")
+    given = {"poster": lambda rate: None, "variables": variables}
     if template["kind"] == "http":
         http.Http(template, **given)
     elif template["kind"] == "ga4":
