@@ -33,7 +33,8 @@ OUTCOMES = [
     purchase("t20", MONDAY + WEEK, 99.0),
     purchase("stranger", MONDAY + DAY, 99.0),
     purchase("new", SECOND + DAY, 5.0),
-    event("t21", SECOND + 6 * DAY),
+    # No day of the export is missing.
+    *(event("daily", MONDAY + n * DAY) for n in range(-1, 15)),
 ]
 
 
