@@ -93,6 +93,7 @@ class TestLift:
         assert answer["audiences"][0]["verdict"] == row["verdict"]
         assert "sums" not in answer["audiences"][0]
 
+    @pytest.mark.long
     def test_is_that_of_the_sums_it_keeps(self, place):
         place.run("model_evaluation", MONDAY + WEEK)
         [row] = lifts(place)
@@ -118,6 +119,7 @@ class TestLift:
         assert second["control_users"] == 30
         assert second["treated_conversions"] == 13
 
+    @pytest.mark.long
     def test_is_the_same_of_a_run_that_is_repeated(self, place):
         place.run("model_evaluation", MONDAY + WEEK)
         before = lifts(place)
@@ -129,6 +131,7 @@ class TestLift:
         assert again == before
         assert place.rows("SELECT * FROM ma_audience_lift_staging") == []
 
+    @pytest.mark.long
     def test_of_two_audiences_is_of_each(self, place):
         join(place, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
 
@@ -148,6 +151,7 @@ def test_an_older_deployment_has_no_audiences(export, borrow):
     place.warehouse.create(tables.AUDIENCE_MEMBERS)
 
 
+@pytest.mark.long
 def test_converters_with_amounts_are_those_of_the_labels(place):
     use_case = usecases.load("ga4_purchase")
     parameters = use_case.window(place.settings, [MONDAY, SECOND])

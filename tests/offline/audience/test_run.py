@@ -20,7 +20,7 @@ import requests
 from pyarrow import BufferReader
 
 from commands.cli import main
-from local.receiver import Faults, Limits, Receiver
+from local.receiver import Faults, Receiver
 from offline.audience import run
 from offline.audience.run import Plan
 from offline.audience.selection import Rule
@@ -186,6 +186,7 @@ class TestPreview:
         assert found.requests == 1
         assert site.rows("SELECT * FROM ma_audience_members") == []
 
+    @pytest.mark.long
     def test_is_what_is_sent(self, site):
         found = run.preview(plan(), clock=site.clock)
         delivery = send(site)
@@ -193,6 +194,7 @@ class TestPreview:
         assert delivery.tallies["add"].sent == found.treated
         assert delivery.held_out == found.held_out
 
+    @pytest.mark.long
     @pytest.mark.parametrize(
         ("rule", "members"),
         [
@@ -209,6 +211,7 @@ class TestPreview:
         best = [(n + 1) / 400 for n in range(USERS)][-members:]
         assert found.expected == pytest.approx(sum(best))
 
+    @pytest.mark.long
     def test_of_a_budget_spends_no_more(self, site):
         rule = Rule(budget=Decimal(10), cost_per_user=Decimal("0.15"))
 
@@ -219,6 +222,7 @@ class TestPreview:
         assert found.treated == 66
         assert found.cost <= 10
 
+    @pytest.mark.long
     def test_names_what_is_missing(self, site):
         with pytest.raises(RequestError) as raised:
             run.preview(plan(until=MONDAY - WEEK), clock=site.clock)
@@ -252,6 +256,7 @@ class TestMembers:
         both &= members_of(site, MONDAY + WEEK, is_control=False) | second
         assert first & both == second & both
 
+    @pytest.mark.long
     def test_keep_their_control_group(self, site):
         send(site)
         site.publish(MONDAY + WEEK, {"u001": 0.5})
@@ -262,6 +267,7 @@ class TestMembers:
 
         assert raised.value.field == "control"
 
+    @pytest.mark.long
     def test_of_two_audiences_with_one_control_group_are_held_out_together(self, site):
         send(site, group="everybody")
         other = Plan(
@@ -275,6 +281,7 @@ class TestMembers:
         users = {user for _, user in held_out}
         assert len(held_out) == 2 * len(users)
 
+    @pytest.mark.long
     def test_are_not_sent_once_they_are_suppressed(self, site, crm):
         send(site)
         gone = min(members_of(site, is_control=False))
@@ -311,6 +318,7 @@ class TestLedger:
         assert (rejected["user_id"], rejected["reason"]) == ("u150", "unknown")
         assert all(row["reason"] is None for row in rows if row != rejected)
 
+    @pytest.mark.long
     def test_has_nobody_who_is_held_out(self, site, crm):
         with Receiver() as receiver:
             send(site, crm(receiver))
@@ -319,13 +327,23 @@ class TestLedger:
         assert sent == members_of(site, is_control=False)
         assert sent == {user for _, user in receiver.taken.users}
 
-    def test_is_kept_where_the_receiver_takes_nothing_more(self, site, crm):
-        with Receiver(Limits(size_bytes=900)) as receiver:
-            # Only removals of the whole audience are as large.
+    @pytest.mark.long
+    def test_goes_on_after_a_receiver_that_took_nothing_more(self, site, crm):
+        with Closing() as receiver:
             delivery = send(site, crm(receiver), control=0.0)
-        assert delivery.is_complete
+
+        assert "403" in delivery.failure
+        assert not delivery.is_complete
+        assert len(site.ledger()) == 3 * 7
+
+        with Receiver() as receiver:
+            again = send(site, crm(receiver), control=0.0)
+
+        assert again.before == 3 * 7
+        assert again.tallies["add"].accepted == len(receiver.taken.users) == 79
         assert len(site.ledger()) == 100
 
+    @pytest.mark.long
     def test_stops_where_a_receiver_rejects_everybody(self, site, crm, tmp_path):
         path = tmp_path / "all.toml"
         with Receiver(faults=Faults(rejects=lambda user: "no")) as receiver:
@@ -355,6 +373,7 @@ class TestLedger:
         assert receiver.taken.users["remove", "u190"] == 1
         assert ("remove", "u199") not in receiver.taken.users
 
+    @pytest.mark.long
     def test_is_printed_by_the_command(self, site, capsys):
         assert (
             main(["audience", "send", "winback", "--top", "10", "--to", "bucket"]) == 0
@@ -364,6 +383,15 @@ class TestLedger:
         printed = capsys.readouterr().out
         assert "sent = " in printed
         assert "10 members (top 10)" in printed
+
+
+class Closing(Receiver):
+    """A receiver that denies access after three requests."""
+
+    def take(self, method, path, headers, body):
+        if self.taken.requests > 3:
+            return 403, {}, {"error": "closed"}
+        return super().take(method, path, headers, body)
 
 
 class Killed(BaseException):
@@ -436,6 +464,7 @@ class TestKilled:
         assert killed >= 2
         check_account(site, receiver, rejected={"u120"})
 
+    @pytest.mark.long
     def test_delivery_excludes_another_one(self, site, crm, monkeypatch):
         with Receiver() as receiver:
             fate = Fate(monkeypatch)
