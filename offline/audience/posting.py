@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 
@@ -88,6 +89,8 @@ class Poster:
             Unavailable: No answer, or none but ``_TRANSIENT``.
             Stopped: Ctrl-C.
         """
+        # Of an address only the host is named: the rest may be a secret.
+        host = urlsplit(url).netloc
         problem = ""
         for number in range(self._tries):
             if not self._bucket.take(self._stop):
@@ -110,7 +113,7 @@ class Poster:
                     return _json_of(answer)
                 problem = f"status {answer.status_code}"
                 if answer.status_code in _DENIED:
-                    raise AccessDenied(f"{url} answers {problem}: {_reason(answer)}")
+                    raise AccessDenied(f"{host} answers {problem}: {_reason(answer)}")
                 if answer.status_code not in _TRANSIENT:
                     raise Refused(_reason(answer))
                 asked = _retry_after(answer)
@@ -118,7 +121,7 @@ class Poster:
                 pause = FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.0)
                 self._sleep(min(max(pause, asked), LONGEST_PAUSE_S))
         raise Unavailable(
-            f"{url} took nothing in {self._tries} tries, at last {problem}. What was "
+            f"{host} took nothing in {self._tries} tries, at last {problem}. What was "
             "answered is in the ledger; the same command goes on from there"
         )
 
