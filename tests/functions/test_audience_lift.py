@@ -5,7 +5,7 @@ Audiences in 03-ModelEvaluation, specified on emulators: outcomes of members by 
 from __future__ import annotations
 
 import uuid
-from datetime import date
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 
 import pyarrow as pa
@@ -38,11 +38,19 @@ OUTCOMES = [
 ]
 
 
-def join(place: Place, as_of: date, treated, held_out, *, audience="winback") -> None:
+def join(
+    place: Place,
+    as_of: date,
+    treated,
+    held_out,
+    *,
+    audience="winback",
+    use_case="ga4_purchase",
+) -> None:
     """Make users members of an audience."""
     rows = [
         {
-            "use_case": "ga4_purchase",
+            "use_case": use_case,
             "audience": audience,
             "as_of": as_of,
             "user_id": user,
@@ -161,3 +169,41 @@ def test_converters_with_amounts_are_those_of_the_labels(place):
         return sorted((row["as_of"], row["user_id"]) for row in rows)
 
     assert users("converter_amounts") == users("labels")
+
+
+def test_players_whose_label_is_not_known_are_in_no_group(place):
+    """Of players the labels are those that came with their registration."""
+    registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
+    place.warehouse.append(
+        tables.STREAM_EVENTS,
+        pa.Table.from_pylist(
+            [
+                {
+                    "use_case": "first_day_churn",
+                    "event_id": user,
+                    "user_id": user,
+                    "event_type": "new_registration",
+                    "event_time": registered,
+                    "event_date": registered.date(),
+                    "label": label,
+                    "received_at": registered,
+                    "received_on": registered.date(),
+                }
+                for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
+            ],
+            tables.STREAM_EVENTS.arrow_schema(),
+        ),
+        job_id=f"events-{uuid.uuid4().hex}",
+    )
+    join(place, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
+    use_case = usecases.load("first_day_churn")
+
+    rows = place.warehouse.rows(
+        use_case.statement("audience_outcomes"),
+        use_case.window(place.settings, [MONDAY], today=MONDAY + WEEK)
+        | {"use_case": use_case.name},
+    )
+
+    found = {row["is_control"]: (row["users"], row["conversions"]) for row in rows}
+    assert found == {False: (2, 1), True: (1, 1)}
+    assert {row["revenue"] for row in rows} == {None}
