@@ -3,12 +3,13 @@
 
     outcomes of the week + probabilities in force for it --> figures, provisional, final
     truths of the day's events + their logged scores     -->
+    outcomes of audiences' members                       --> treated against held out
 
 Request   POST {"use_case", "as_of", "force"}, all optional
-Reads     the use case's source and ma_predictions_history (BigQuery), or
-          inference_log and truth_events
+Reads     the use case's source, ma_predictions_history and ma_audience_members
+          (BigQuery), or inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
-          without final figures
+          without final figures; ma_audience_lift, the same weeks of each audience
 Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
           503 try again, or wait for the export
 """
@@ -16,7 +17,7 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import evaluate, export
+from propensity.runs import evaluate, export, lift
 from propensity.runs.run import Answer, Run, run
 
 
@@ -27,4 +28,6 @@ def model_evaluation(current: Run) -> Answer:
     days = export.wait_for_days(current)
     rows = evaluate.evaluations(current)
     evaluate.publish_evaluations(current, rows)
-    return {"weeks": evaluate.answered(rows), **days}
+    lifts = lift.lifts(current)
+    lift.publish_lifts(current, lifts)
+    return {"weeks": evaluate.answered(rows), **lift.answered(lifts), **days}

@@ -11,6 +11,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
                 ``build-preprocessor``, ``scoring-sql``
 ``data``        data in and out: the loaders, ``replay``, ``forget``,
                 ``check-features``, ``reproduce``, ``backfill``
+``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``
 ``deployment``  a deployment as a whole: ``doctor``, ``cost``, ``stage``
 

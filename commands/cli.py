@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from commands import champions, data, deployment, machine, models, usecases
+from commands import audience, champions, data, deployment, machine, models, usecases
 from commands.exits import Exit
 
 GROUPS: Mapping[str, Sequence[click.Command]] = {
@@ -47,6 +47,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         data.reproduce,
         data.forget,
     ),
+    "Acting": (audience.audience,),
     "Use cases": (
         usecases.new_usecase,
         usecases.check_usecase,

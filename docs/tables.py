@@ -134,6 +134,30 @@ WRITTEN = {
         "and removes them.",
         "What a run that died has left expires.",
     ),
+    "ma_audience_members": (
+        "`propensity audience send` adds the members of a date once, treated and held "
+        "out.",
+        "03-ModelEvaluation compares the two; a user counts in the first week as a "
+        "member.",
+    ),
+    "ma_audience_ledger": (
+        "`propensity audience send` adds a row for each user once a request is "
+        "answered.",
+        "A user who was sent is accepted, or rejected with a reason; who is held out "
+        "is in no row.",
+    ),
+    "ma_audience_lift": (
+        "03-ModelEvaluation replaces the rows of the weeks that it evaluates, with "
+        "the figures of all users up to that week.",
+        "`…_low` and `…_high` hold the truth at every look, `…_once_low` and "
+        "`…_once_high` where one looks once: see [audiences](audiences.md).",
+        "`sums` has what a later week adds up.",
+    ),
+    "ma_audience_lift_staging": (
+        "A run of 03-ModelEvaluation loads its lifts here, publishes them by one "
+        "MERGE, and removes them.",
+        "What a run that died has left expires.",
+    ),
     "export_user_days": (
         "01-Predictions sums up the days of the export that are new or that Analytics "
         "has written anew, and adds up the days of its lookback from here.",

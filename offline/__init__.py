@@ -12,6 +12,7 @@ Programs that a person runs on a deployment; ``commands/`` reads their command l
 ``scoring_sql``         prints the statements that score a table in BigQuery
 ``reproduce``           computes a published probability again, from kept features
 ``backfill``            publishes the predictions of past weeks by one query
+``audience``            a room: audiences, their control groups and deliveries
 ``replay``              a room: send messages again
 ``doctor``              a room: find what is wrong with a deployment
 ``cost``                a room: estimate the bill of a deployment

@@ -131,6 +131,7 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         "catch_up": CATCH_UP.days + 1,
         # Weeks of that time, each a partition.
         "evaluated": CATCH_UP.days // 7 + 1,
+        "members_evaluated": 1,
         "remembered": (CATCH_UP + MEMORY).days + horizon.days + 1,
         # The watermark is of the run before, a day ago.
         "since_watermark": since(TODAY - timedelta(days=1)),
@@ -211,6 +212,10 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     "ma_preprocessors": lambda size, _: (float(size.use_cases),),
     "ma_model_evaluation": _daily(lambda size: 2 * size.use_cases),
     "ma_model_evaluation_staging": _daily(lambda size: 2 * size.use_cases),
+    # A tenth of the users is an audience, each week.
+    "ma_audience_members": _every(7, lambda size: size.users * size.use_cases / 10),
+    "ma_audience_lift": _every(7, lambda size: size.use_cases),
+    "ma_audience_lift_staging": _daily(lambda size: size.use_cases),
     "stream_events": _daily(lambda size: size.stream_events_a_day),
     "stream_features_daily": _every(
         MONTH, lambda size: float(MONTH) * players(size) if size.scores_users else 0

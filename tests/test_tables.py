@@ -151,6 +151,7 @@ class TestTables:
         assert expiring == {
             "ma_predictions_staging",
             "ma_model_evaluation_staging",
+            "ma_audience_lift_staging",
             "export_user_days",
         }
         assert tables.EXPORT_USER_DAYS.expiration_days >= longest + 2 + 28

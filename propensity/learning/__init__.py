@@ -19,6 +19,8 @@ Read in this order. Nothing here reads or writes outside the process.
   ``selection``: the threshold that a training finds
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``cost``: what alerts cost and save; ``of_events``: models chosen and judged by it
+- ``lift``: treated users against a control group, at one look and at every look;
+  ``campaign``: the same of an audience, week by week
 - ``gate``: whether a new version becomes the champion
 - ``modelcard``: the record of a version: row, card, files
 - ``description``: the figures of a data set

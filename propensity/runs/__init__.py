@@ -11,6 +11,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``staging``, ``predict``: the steps of 01-Predictions
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
+- ``lift``: the last of them: what acting on audiences was worth
 - ``thresholds``: the threshold that was best on the weeks before
 - ``compact``: tiles, users and exports of the stream, and the view of its features
 - ``watermark``: how far the compaction has come

@@ -7,6 +7,7 @@ This is the list of the tables; they are declared in
 - ``training``: model versions, preprocessors
 - ``predictions``: the newest probabilities, all of them, those not published yet
 - ``evaluation``: evaluated weeks
+- ``audiences``: members, the ledger of what was sent, what acting was worth
 - ``export``: the GA4 export's view, and the sums of its days
 - ``stream``: events, sums of them, postcodes, dead letters
 - ``inference``: scores as they were given, and what came of their events
@@ -20,6 +21,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from propensity.schema import Table
+from propensity.tables.audiences import (
+    AUDIENCE_LEDGER,
+    AUDIENCE_LIFT,
+    AUDIENCE_LIFT_STAGING,
+    AUDIENCE_MEMBERS,
+)
 from propensity.tables.evaluation import EVALUATION, EVALUATION_STAGING
 from propensity.tables.export import EXPORT_USER_DAYS, GA_EVENTS
 from propensity.tables.figures import COST
@@ -43,6 +50,10 @@ from propensity.tables.stream import (
 from propensity.tables.training import PREPROCESSORS, TRAINING_METADATA
 
 __all__ = (
+    "AUDIENCE_LEDGER",
+    "AUDIENCE_LIFT",
+    "AUDIENCE_LIFT_STAGING",
+    "AUDIENCE_MEMBERS",
     "COST",
     "DEAD_LETTERS",
     "EVALUATION",
@@ -81,6 +92,10 @@ TABLES = (
     PREDICTIONS_STAGING,
     EVALUATION,
     EVALUATION_STAGING,
+    AUDIENCE_MEMBERS,
+    AUDIENCE_LEDGER,
+    AUDIENCE_LIFT,
+    AUDIENCE_LIFT_STAGING,
     PREPROCESSORS,
     EXPORT_USER_DAYS,
     STREAM_EVENTS,

@@ -23,6 +23,7 @@ SHORT = {
         *("--only", "one at a time", "--model", "logistic_regression"),
     ],
     "predictions": ["--rows", "1000", "--repeats", "1"],
+    "lift": ["--campaigns", "50"],
     "quality": ["--weeks", "1"],
     "season": ["--seeds", "1"],
     "scoring": ["--rows", "2000", "--repeats", "1", "--only", "lr"],

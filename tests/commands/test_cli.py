@@ -41,12 +41,15 @@ LEAVES = leaves(cli.root)
 WITHOUT_DRY_RUN = {
     *("demo", "up", "down", "status", "versions", "check-features", "doctor", "cost"),
     *("ship-model", "check-usecase", "reproduce"),
+    # A delivery has a preview in its place.
+    *("audience preview", "audience send", "audience ledger"),
 }
 PERIOD = ("--from", "--to")
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions", "check-features"),
     *("forget", "replay events", "doctor", "reproduce", "backfill", "scoring-sql"),
+    *("audience preview", "audience send", "audience ledger"),
 }
 
 

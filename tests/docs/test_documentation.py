@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
 from dataclasses import dataclass, fields
 from datetime import UTC, date, datetime
@@ -34,6 +35,7 @@ from docs import security as security_page
 from docs import tables as tables_page
 from local.demos import shop
 from local.stack.state import FUNCTIONS, READY_VARIABLE, ROOT, ports_from
+from offline.audience.destinations import ga4, google_ads, http
 from propensity import errors, tables, usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.events import messages
@@ -141,11 +143,14 @@ class TestPages:
 
     @pytest.mark.parametrize("page", pages())
     def test_json_and_code_blocks_are_what_they_say(self, page):
-        """JSON parses, TOML is a use case, SQL is BigQuery's."""
+        """JSON parses, TOML is a use case or a destination, SQL is BigQuery's."""
         for block in blocks(page, "json"):
             json.loads(block)
         for block in blocks(page, "toml"):
-            usecases.parse("documented", block)
+            if block.startswith("kind"):
+                check_destination(block)
+            else:
+                usecases.parse("documented", block)
         for block in blocks(page, "sql"):
             sqlglot.parse_one(block, dialect="bigquery")
 
@@ -167,6 +172,20 @@ class TestPages:
         assert "Version 2.0, January 2004" in licence
         assert "END OF TERMS AND CONDITIONS" in licence
         assert "Copyright [yyyy] [name of copyright owner]" in licence
+
+
+def check_destination(block: str) -> None:
+    """Read the file of a destination as ``propensity audience`` does."""
+    template = tomllib.loads(block)
+    variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "set")
+    given = {"poster": lambda rate: None, "variables": variables}
+    if template["kind"] == "http":
+        http.Http(template, **given)
+    elif template["kind"] == "ga4":
+        ga4.MeasurementProtocol(template, now=None, **given)
+    else:
+        assert template["kind"] == "google-ads"
+        google_ads.CustomerMatch(template, contacts=None, **given)
 
 
 def _has(file: Path, target) -> bool:

@@ -37,6 +37,7 @@ from tests import rights, scored_cards
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED
 from tests.functions.streaming import Instance, Site, eventually, new_site, rows_of
+from tests.functions.test_audience_lift import join
 from tests.functions.test_model_evaluation import published
 from tests.functions.test_suppression import KEY, suppress
 from tests.partitions import unfiltered
@@ -218,6 +219,7 @@ def batch(run: Run) -> None:
     suppress(run.site, "user.005")
     run.ask("predictions", use_case="first_day_churn", as_of=played)
     run.ask("predictions", 400, use_case="card_fraud", as_of=TRAINED)
+    join(run.site, TRAINED - timedelta(days=7), ["u1"], ["u2"])
     run.ask("model_evaluation", use_case="ga4_purchase", as_of=TRAINED)
     run.ask("model_evaluation", use_case="first_day_churn", as_of=played)
     run.ask("model_evaluation", use_case="card_fraud", as_of=CARDS_KNOWN)

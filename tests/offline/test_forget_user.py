@@ -76,6 +76,7 @@ def value_of(kind: str, name: str, user: str) -> Any:
         "STRING": f"{name} of {user}" if name == "message_id" else name,
         "INT64": 1,
         "FLOAT64": 0.5,
+        "BOOL": True,
         "DATE": NOW.date(),
         "TIMESTAMP": NOW,
     }
@@ -151,6 +152,8 @@ class TestTables:
             "ma_model_training_metadata",
             "ma_model_evaluation",
             "ma_model_evaluation_staging",
+            "ma_audience_lift",
+            "ma_audience_lift_staging",
             "ma_preprocessors",
             "postcode_index",
             "suppressed_users",

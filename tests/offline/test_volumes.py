@@ -174,7 +174,7 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
             earliest=date(1971, 1, 1),
             at_most=SETTINGS.training_snapshots,
         )
-    if one.name in ("evaluation_rows", "unscored_converters"):
+    if one.name in ("evaluation_rows", "unscored_converters", "audience_outcomes"):
         as_ofs = (newest,)
     lookback = timedelta(
         days=max(usecases.load(each).lookback_days for each in usecases.names())

@@ -110,6 +110,7 @@ class TestPrepare:
         usual = {
             "ma_predictions_staging": 3,
             "ma_model_evaluation_staging": 3,
+            "ma_audience_lift_staging": 3,
             "export_user_days": 90,
         }
 

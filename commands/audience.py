@@ -1,0 +1,213 @@
+"""Audiences: who is treated, who is held out, and what arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import date
+from decimal import Decimal, InvalidOperation
+from typing import Any, TypeVar
+
+import click
+
+from commands import flags
+from commands.answers import show
+from commands.exits import Exit
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+CONTROL = "10%"
+
+
+def _name(text: str) -> str:
+    from propensity.ids import NAME
+
+    if not NAME.fullmatch(text):
+        raise ValueError(f"{text!r} is no name: small letters, digits, underscores")
+    return text
+
+
+def _money(text: str) -> Decimal:
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        amount = Decimal(-1)
+    if not (amount.is_finite() and amount >= 0):
+        raise ValueError(f"{text!r} is no amount of 0 or more")
+    return amount
+
+
+def _probability(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise ValueError(f"{text!r} is no probability from 0 to 1")
+    return value
+
+
+def _share(text: str) -> float:
+    from offline.audience.selection import share_of
+
+    return share_of(text)
+
+
+def _of_audience(command: F) -> F:
+    """Give a command the options that say who is in an audience, and where it goes."""
+    name = flags.Read("NAME", _name)
+    money = flags.Read("AMOUNT", _money)
+    options: list[Callable[[F], F]] = [
+        click.argument("audience", type=name),
+        click.option(
+            "--top", type=flags.whole(1, 1_000_000_000), help="The best so many users."
+        ),
+        click.option(
+            "--deciles",
+            type=flags.whole(1, 10),
+            help="Users in so many of the highest deciles.",
+        ),
+        click.option(
+            "--threshold",
+            type=flags.Read("P", _probability),
+            help="Users with this probability or more.",
+        ),
+        click.option(
+            "--budget",
+            type=money,
+            help="As many as this pays for; who is held out costs nothing.",
+        ),
+        click.option(
+            "--cost-per-user", type=money, help="Cost of a user who is treated."
+        ),
+        click.option(
+            "--control",
+            type=flags.Read("SHARE", _share),
+            default=CONTROL,
+            show_default=True,
+            help="Share that is held out to compare with, 0% to 90%.",
+        ),
+        click.option(
+            "--control-group",
+            "group",
+            type=name,
+            help="Audiences with a control group of one name hold out the same users "
+            "(default: the audience's name).",
+        ),
+        click.option(
+            "--as-of",
+            "until",
+            type=flags.DAY,
+            help="The newest publication up to this date (default: today).",
+        ),
+        click.option(
+            "--to",
+            required=True,
+            metavar="DESTINATION",
+            help="bucket, or the TOML file of a destination.",
+        ),
+        flags.use_case(),
+        flags.as_json,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _plan(
+    *,
+    top: int | None,
+    deciles: int | None,
+    threshold: float | None,
+    budget: Decimal | None,
+    cost_per_user: Decimal | None,
+    group: str | None,
+    as_json: bool,
+    **chosen: Any,
+) -> Any:
+    from offline.audience.run import Plan
+    from offline.audience.selection import Rule
+
+    try:
+        rule = Rule(
+            top=top,
+            deciles=deciles,
+            threshold=threshold,
+            budget=budget,
+            cost_per_user=cost_per_user,
+        )
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return Plan(
+        rule=rule,
+        cost_per_user=cost_per_user,
+        group=group or "",
+        is_quiet=as_json,
+        **chosen,
+    )
+
+
+@click.group
+def audience() -> None:
+    """
+    Send the best users somewhere, and hold some out.
+
+    An audience is made of the newest publication of probabilities, and is chosen once
+    for its date: a second command finds the same members. A share of them is held out,
+    and the same users every week, so that 03-ModelEvaluation can say whether acting
+    helped. Suppressed users are in no audience.
+    """
+
+
+@audience.command
+@_of_audience
+def preview(*, as_json: bool, **chosen: Any) -> None:
+    """
+    Say what a delivery would do.
+
+    Counts members, those held out, those who can be reached, requests and cost. Sends
+    nothing and stores no member.
+    """
+    from offline.audience import run
+
+    show(run.preview(_plan(as_json=as_json, **chosen)), as_json=as_json)
+
+
+@audience.command
+@_of_audience
+def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
+    """
+    Store an audience and send who is treated.
+
+    Users who have left the audience are removed first, where the destination can do
+    that, and then all others are added. What becomes of each is in the table
+    ma_audience_ledger: sent is accepted plus rejected, with a reason. It can be
+    interrupted or killed at any point and run again: it goes on from the ledger, and
+    what is sent again has the same key.
+
+    Fails where the receiver takes nothing more; what it has taken is recorded.
+    """
+    from offline.audience import run
+
+    plan = _plan(as_json=as_json, until=until, **chosen)
+    delivery = run.send(plan)
+    show(delivery, as_json=as_json)
+    if delivery.failure == run.INTERRUPTED:
+        return Exit.INTERRUPTED
+    if delivery.failure:
+        click.echo(f"propensity audience: {delivery.failure}", err=True)
+    return Exit.DONE if delivery.is_complete else Exit.FAILED
+
+
+@audience.command
+@click.argument("audience", type=flags.Read("NAME", _name))
+@flags.use_case()
+@flags.as_json
+def ledger(*, audience: str, use_case: str | None, as_json: bool) -> None:
+    """
+    Print what became of an audience's users.
+
+    By date, destination and action: how many were accepted and rejected, and why.
+    """
+    from offline.audience import run
+
+    show(run.account(audience, use_case=use_case), as_json=as_json)

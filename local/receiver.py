@@ -1,0 +1,207 @@
+"""
+A receiver of audiences on this machine, with the limits and faults of real ones.
+
+    python -m local.receiver --port 8099
+
+It takes users at any path (POST adds, DELETE removes) as JSON ``{"users": [{"id":
+...}]}``. Its limits are refused as receivers do: 413 for too many users, 429 with
+Retry-After above its rate, 422 for a request without users, 401 without the token. Its
+faults come by a seed: an answer that is slow, that is lost after the users were taken,
+that is a 503, and users who are rejected, one by one or with their whole request.
+
+``Receiver.taken`` has what it could tell apart: users by action and idempotency key. A
+request of a known key and body is answered as the first was, and counts once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Self
+
+HOST = "127.0.0.1"
+ACTIONS = {"POST": "add", "DELETE": "remove"}
+
+Answer = tuple[int, dict[str, str], Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What a request may be; ``rate`` is of requests a second, 0 for any."""
+
+    users: int = 100
+    size_bytes: int = 130_000
+    rate: float = 0.0
+    token: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """
+    How often something goes wrong, as a probability.
+
+    ``rejects`` gives the reason of a user who is never taken, empty for others;
+    ``refuses_whole`` has such a user's whole request refused.
+    """
+
+    slow: float = 0.0
+    slow_s: float = 0.05
+    lost: float = 0.0
+    unavailable: float = 0.0
+    rejects: Callable[[str], str] = lambda user: ""
+    refuses_whole: bool = False
+    seed: int = 0
+
+
+@dataclass
+class Taken:
+    """What came, as far as a receiver can tell requests apart."""
+
+    # Body by idempotency key.
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    # Times that a user was taken, by action, under keys of their own.
+    users: Counter[tuple[str, str]] = field(default_factory=Counter)
+    # Keys that came again with another body.
+    changed: list[str] = field(default_factory=list)
+    requests: int = 0
+    refusals: Counter[int] = field(default_factory=Counter)
+
+
+class Receiver:
+    """The receiver, on a port of its own, as a context."""
+
+    def __init__(
+        self, limits: Limits | None = None, faults: Faults | None = None, port: int = 0
+    ) -> None:
+        self.limits = limits or Limits()
+        self.faults = faults or Faults()
+        self.taken = Taken()
+        self._random = random.Random(self.faults.seed)
+        self._answers: dict[str, Answer] = {}
+        self._moments: list[float] = []
+        self._lock = threading.Lock()
+        self._server = ThreadingHTTPServer((HOST, port), self._handler())
+        self._server.daemon_threads = True
+        self.url = f"http://{HOST}:{self._server.server_port}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve, name="receiver", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def serve(self) -> None:
+        """Answer requests until the context ends."""
+        self._server.serve_forever(poll_interval=0.05)
+
+    def answer(
+        self, method: str, path: str, headers: Any, body: bytes
+    ) -> Answer | None:
+        """Return status, headers and body of an answer; None for one that is lost."""
+        with self._lock:
+            self.taken.requests += 1
+            fate = self._random.random()
+            result = self._refusal(headers, body)
+            if result is None and fate < self.faults.unavailable:
+                result = 503, {}, {"error": "try again"}
+            result = result or self.take(method, path, headers, body)
+            self.taken.refusals[result[0]] += result[0] >= 400
+            if self._random.random() < self.faults.lost:
+                return None
+            is_slow = self._random.random() < self.faults.slow
+        if is_slow:
+            time.sleep(self.faults.slow_s)
+        return result
+
+    def _refusal(self, headers: Any, body: bytes) -> Answer | None:
+        limits, now = self.limits, time.monotonic()
+        if limits.token and headers.get("Authorization") != f"Bearer {limits.token}":
+            return 401, {}, {"error": "no such token"}
+        if len(body) > limits.size_bytes:
+            return 413, {}, {"error": "the body is too large"}
+        self._moments = [moment for moment in self._moments if now - moment < 1]
+        if limits.rate and len(self._moments) >= limits.rate:
+            return 429, {"Retry-After": "1"}, {"error": "too many requests"}
+        self._moments.append(now)
+        return None
+
+    def take(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+        """Return the answer to a request that is within the limits."""
+        key = headers.get("Idempotency-Key") or f"without a key {self.taken.requests}"
+        if key in self._answers:
+            if self.taken.bodies[key] != body:
+                self.taken.changed.append(key)
+            return self._answers[key]
+        try:
+            users = [str(user["id"]) for user in json.loads(body)["users"]]
+        except (ValueError, KeyError, TypeError):
+            return 422, {}, {"error": "users is a list of objects with an id"}
+        if len(users) > self.limits.users:
+            return 413, {}, {"error": f"at most {self.limits.users} users"}
+        reasons = {user: self.faults.rejects(user) for user in users}
+        rejected = {user: reason for user, reason in reasons.items() if reason}
+        if rejected and self.faults.refuses_whole:
+            return 422, {}, {"error": next(iter(rejected.values()))}
+        self.taken.bodies[key] = body
+        action = ACTIONS[method]
+        self.taken.users.update((action, u) for u in users if u not in rejected)
+        listed = [{"id": user, "message": reason} for user, reason in rejected.items()]
+        self._answers[key] = 200, {}, {"errors": listed}
+        return self._answers[key]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        receiver = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _respond(self) -> None:
+                length = int(self.headers.get("Content-Length", 0))
+                answer = receiver.answer(
+                    self.command, self.path, self.headers, self.rfile.read(length)
+                )
+                if answer is None:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                status, headers, body = answer
+                data = json.dumps(body).encode()
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            do_POST = do_DELETE = _respond  # noqa: N815
+
+            def log_message(self, format: str, *args: Any) -> None:
+                """Say nothing: requests have users in them."""
+
+        return Handler
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until it is stopped."""
+    parser = argparse.ArgumentParser("python -m local.receiver", description=__doc__)
+    parser.add_argument("--port", type=int, default=8099)
+    parser.add_argument("--rate", type=float, default=20.0)
+    parser.add_argument("--lost", type=float, default=0.0)
+    chosen = parser.parse_args(arguments)
+    receiver = Receiver(Limits(rate=chosen.rate), Faults(lost=chosen.lost), chosen.port)
+    print(f"a receiver of audiences: {receiver.url}", flush=True)
+    receiver.serve()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+"""
+Google Analytics: events by the Measurement Protocol, and a file for its data import.
+
+    kind = "ga4"                      kind = "ga4-file"
+    name = "analytics"                name = "analytics-import"
+    measurement_id = "G-XXXXXXXXXX"   stream_id = "1234567890"
+    api_secret = "${GA4_API_SECRET}"  path = "winback.csv"
+
+An event gives the user a property with the name of the audience, in or out, by which an
+audience is defined in Analytics. Analytics takes 25 events a request, all of one
+browser: so a user is a request. It answers all of them alike, valid or not: what its
+limits forbid is rejected here. An event has the time at which the audience was chosen,
+so that one that is sent again is the same; Analytics takes it for 72 hours.
+
+Sources:
+    https://developers.google.com/analytics/devguides/collection/protocol/ga4/sending-events;
+    https://support.google.com/analytics/answer/9267744, limits of names and values;
+    https://support.google.com/analytics/answer/10071143, import of user data.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from offline.audience.destinations import templates
+from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.posting import Poster
+from offline.audience.selection import Member
+from propensity.errors import RequestError
+
+URL = "https://www.google-analytics.com/mp/collect"
+EVENT = "propensity_audience"
+
+BACKDATED = timedelta(hours=72)
+EVENT_CHARACTERS = 40
+PROPERTY_CHARACTERS = 24
+VALUE_CHARACTERS = 100
+# Requests a second; Google states no limit.
+RATE = 50.0
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+_RESERVED = ("_", "firebase_", "ga_", "google_")
+_CLIENT = re.compile(r"[!-~]+")
+
+
+class MeasurementProtocol:
+    """Events of a web stream."""
+
+    batch = 100
+    actions = (REMOVE, ADD)
+
+    def __init__(
+        self,
+        template: Mapping[str, Any],
+        *,
+        poster: Callable[[float], Poster],
+        now: Callable[[], datetime],
+        variables: Mapping[str, str] = os.environ,
+    ) -> None:
+        """Check a template; ``now`` says how old an event is."""
+        known = {"measurement_id": "", "api_secret": "", "event": EVENT,
+                 "property": "", "consent": "", "url": URL, "rate": RATE}  # fmt: skip
+        values = templates.checked(
+            template, known, required=("measurement_id", "api_secret")
+        )
+        self.name: str = values["name"]
+        self._event: str = values["event"]
+        self._property: str = values["property"]
+        _check_name("event", self._event, EVENT_CHARACTERS)
+        if self._property:
+            _check_name("property", self._property, PROPERTY_CHARACTERS)
+        if values["consent"] not in ("", "GRANTED", "DENIED"):
+            templates.fail("consent", "consent is GRANTED or DENIED")
+        self._consent: str = values["consent"]
+        self._secrets = {
+            "measurement_id": values["measurement_id"],
+            "api_secret": templates.with_variables(values["api_secret"], variables),
+        }
+        self._url: str = values["url"]
+        self._now = now
+        self._poster = poster(float(values["rate"]))
+
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return users whose id is no client id."""
+        return client_problems(members)
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """Send an event for each user."""
+        name = self._property or request.audience
+        _check_name("property", name, PROPERTY_CHARACTERS)
+        if self._now() - request.chosen_at > BACKDATED:
+            raise RequestError(
+                "the audience was chosen at "
+                f"{request.chosen_at.isoformat(timespec='seconds')}, and Analytics "
+                "takes events of the last 72 hours: send the next publication",
+                field="as_of",
+            )
+        for member in request.members:
+            body = json.dumps(self._body(request, member, name)).encode()
+            self._poster.send(
+                "POST",
+                self._url,
+                body=body,
+                headers={"Content-Type": "application/json"},
+                secrets=self._secrets,
+            )
+        return {}
+
+    def _body(self, request: Request, member: Member, name: str) -> dict[str, Any]:
+        moment = int(request.chosen_at.timestamp() * 1_000_000)
+        consent = {"ad_user_data": self._consent, "ad_personalization": self._consent}
+        value = "in" if request.action == ADD else "out"
+        return {
+            "client_id": member.user_id,
+            "timestamp_micros": moment,
+            **({"consent": consent} if self._consent else {}),
+            "user_properties": {name: {"value": value}},
+            "events": [
+                {
+                    "name": self._event,
+                    "params": {
+                        "audience": request.audience[:VALUE_CHARACTERS],
+                        "as_of": request.as_of.isoformat(),
+                        "state": value,
+                        "delivery": f"{request.audience} {request.as_of} {value}",
+                    },
+                }
+            ],
+        }
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._poster.close()
+
+
+class ImportFile:
+    """A CSV file on this machine, for the import of user data."""
+
+    # Analytics takes files of up to 1 GB; a row has some 60 bytes.
+    batch = 5_000_000
+    actions = (ADD,)
+
+    def __init__(self, template: Mapping[str, Any]) -> None:
+        known = {"stream_id": "", "path": "", "property": ""}
+        values = templates.checked(template, known, required=("stream_id", "path"))
+        self.name: str = values["name"]
+        self._values = values
+
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return users whose id is no client id."""
+        return client_problems(members)
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """Write a file; its name has the date, and each user is in it once."""
+        name = self._values["property"] or request.audience
+        _check_name("property", name, PROPERTY_CHARACTERS)
+        text = io.StringIO()
+        rows = csv.writer(text, lineterminator="\n")
+        rows.writerow(["client_id", "stream_id", name])
+        stream = self._values["stream_id"]
+        rows.writerows([m.user_id, stream, "in"] for m in request.members)
+        path = Path(self._values["path"])
+        path = path.with_stem(f"{path.stem}-{request.as_of}-{request.key[:8]}")
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(text.getvalue(), "utf-8")
+        unfinished.replace(path)
+        return {}
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def client_problems(members: Sequence[Member]) -> dict[str, str]:
+    """Return users whose id is no client id of Analytics, with the reason."""
+    return {
+        member.user_id: "no client id"
+        for member in members
+        if not _CLIENT.fullmatch(member.user_id)
+    }
+
+
+def _check_name(field: str, name: str, longest: int) -> None:
+    if not _NAME.fullmatch(name) or len(name) > longest or name.startswith(_RESERVED):
+        templates.fail(
+            field,
+            f"{field} {name!r} is no name of Analytics: letters, digits and "
+            f"underscores, {longest} at most, a letter first, none of its own prefixes",
+        )

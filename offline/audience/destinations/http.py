@@ -1,0 +1,220 @@
+"""
+Any HTTP endpoint, by a template.
+
+    kind = "http"
+    name = "crm"
+    url = "https://crm.example.com/v1/lists/{audience}/users"
+    batch = 100
+    rate = 10
+
+    [headers]
+    Authorization = "Bearer ${CRM_TOKEN}"
+
+    [body]
+    list = "{audience}"
+    users = "{users}"
+
+    [user]
+    id = "{user_id}"
+    score = "{probability}"
+
+    [remove]
+    method = "DELETE"
+
+    [answer]
+    rejected = "errors"
+    user = "id"
+    reason = "message"
+
+Names in braces stand for values of the request, and ``${NAME}`` for a variable of the
+environment: no secret is in the file. ``[answer]`` says where an answer lists the users
+who were rejected. Every request has its key in the header Idempotency-Key. An answer
+that refuses a request as a whole (400, 409, 413, 422) is about its users: it is sent
+again by halves, down to the user at fault.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.destinations.templates import (
+    fail,
+    with_variables,
+    without_variables,
+)
+from offline.audience.posting import Poster
+from offline.audience.selection import Member
+
+KEYS = ("kind", "name", "url", "method", "batch", "rate", "headers", "body", "user",
+        "remove", "answer")  # fmt: skip
+OF_REMOVAL = ("url", "method", "body")
+OF_ANSWER = ("rejected", "user", "reason")
+# Values that a template may name: of a request, and of a user.
+OF_REQUEST = ("use_case", "audience", "as_of", "action", "key", "users")
+OF_USER = ("user_id", "probability", "use_case", "audience", "as_of", "action")
+
+BATCH = 100
+MOST_USERS = 100_000
+# Requests a second.
+RATE = 10.0
+
+_PLACE = re.compile(r"\{(\w+)\}")
+
+
+class Http:
+    """An endpoint that a template describes."""
+
+    def __init__(
+        self,
+        template: Mapping[str, Any],
+        *,
+        poster: Callable[[float], Poster],
+        variables: Mapping[str, str] = os.environ,
+    ) -> None:
+        """
+        Args:
+            template: Of the file, checked.
+            poster: Opens one of a rate.
+            variables: Of the environment.
+
+        Raises:
+            RequestError: The template is wrong; the message says where.
+            SettingsError: A variable that it names is not set.
+        """
+        check(template)
+        self.name: str = template["name"]
+        self.batch: int = template.get("batch", BATCH)
+        self.actions = (REMOVE, ADD) if "remove" in template else (ADD,)
+        self._template = template
+        self._headers = {
+            name: with_variables(value, variables)
+            for name, value in template.get("headers", {}).items()
+        }
+        self._url = with_variables(template["url"], variables)
+        self._poster = poster(float(template.get("rate", RATE)))
+
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        """Return nobody: the endpoint says whom it takes."""
+        return {}
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        """Send users; return the reason of each whom the answer rejects."""
+        template = self._template
+        chosen = {**template, **(template["remove"] if _removes(request) else {})}
+        common = {
+            "use_case": request.use_case,
+            "audience": request.audience,
+            "as_of": request.as_of.isoformat(),
+            "action": request.action,
+        }
+        users = [
+            _filled(
+                template.get("user", "{user_id}"),
+                common | {"user_id": m.user_id, "probability": m.probability},
+            )
+            for m in request.members
+        ]
+        values = common | {"key": request.key}
+        body = _filled(
+            chosen.get("body", {"users": "{users}"}), values | {"users": users}
+        )
+        url = self._url
+        if "url" in template.get("remove", {}) and _removes(request):
+            url = with_variables(chosen["url"], os.environ)
+        answer = self._poster.send(
+            chosen.get("method", "POST"),
+            str(_filled(url, values)),
+            body=json.dumps(body).encode(),
+            headers={
+                "Content-Type": "application/json",
+                "Idempotency-Key": request.key,
+                **self._headers,
+            },
+        )
+        return self._rejected(answer, request)
+
+    def _rejected(self, answer: Any, request: Request) -> dict[str, str]:
+        """Return the users whom an answer lists as rejected, with reasons."""
+        shape = self._template.get("answer")
+        if not shape:
+            return {}
+        listed = answer
+        for part in shape["rejected"].split("."):
+            listed = listed.get(part) if isinstance(listed, Mapping) else None
+        known = {member.user_id for member in request.members}
+        rejected = {}
+        for entry in listed or ():
+            user, reason = entry, "rejected"
+            if isinstance(entry, Mapping):
+                user = entry.get(shape.get("user", "user_id"))
+                reason = str(entry.get(shape.get("reason", "reason")) or reason)
+            if user in known:
+                rejected[user] = reason[:200]
+        return rejected
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._poster.close()
+
+
+def check(template: Mapping[str, Any]) -> None:
+    """Raise RequestError, with the field, unless a template can be used."""
+    for name in template:
+        if name not in KEYS:
+            fail(name, f"{name} is unknown; known are {', '.join(KEYS)}")
+    for name in ("name", "url"):
+        if not isinstance(template.get(name), str) or not template[name]:
+            fail(name, f"{name} is missing: a text")
+    if not template["url"].startswith(("https://", "http://127.0.0.1", "${")):
+        fail("url", "url has to begin with https://")
+    batch = template.get("batch", BATCH)
+    if not isinstance(batch, int) or not 1 <= batch <= MOST_USERS:
+        fail("batch", f"batch is a number of users from 1 to {MOST_USERS:,}")
+    rate = template.get("rate", RATE)
+    if not isinstance(rate, int | float) or rate < 0:
+        fail("rate", "rate is a number of requests a second, 0 for no limit")
+    _check_tables(template)
+    _check_places("user", template.get("user", ""), OF_USER)
+    for name in ("url", "body", "remove"):
+        _check_places(name, template.get(name, ""), OF_REQUEST)
+
+
+def _check_tables(template: Mapping[str, Any]) -> None:
+    for table, keys in (("remove", OF_REMOVAL), ("answer", OF_ANSWER)):
+        if table not in template:
+            continue
+        if not isinstance(template[table], Mapping):
+            fail(table, f"{table} is a table: [{table}]")
+        for name in template[table]:
+            if name not in keys:
+                fail(f"{table}.{name}", f"{table} has {', '.join(keys)}, not {name}")
+    if "answer" in template and "rejected" not in template["answer"]:
+        fail("answer.rejected", "rejected is missing: where the answer lists users")
+
+
+def _check_places(field: str, value: Any, known: tuple[str, ...]) -> None:
+    for name in _PLACE.findall(without_variables(json.dumps(value))):
+        if name not in known:
+            fail(field, f"{{{name}}} stands for nothing; known are {', '.join(known)}")
+
+
+def _removes(request: Request) -> bool:
+    return request.action == REMOVE
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """Return a template with its values; a text that is one place keeps its type."""
+    if isinstance(value, Mapping):
+        return {key: _filled(part, values) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_filled(part, values) for part in value]
+    if not isinstance(value, str):
+        return value
+    if (whole := _PLACE.fullmatch(value)) and whole[1] in values:
+        return values[whole[1]]
+    return _PLACE.sub(lambda m: str(values.get(m[1], m[0])), value)

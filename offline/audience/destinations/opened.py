@@ -1,0 +1,86 @@
+"""The destination of a file, or of the bucket."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from offline.audience.destinations import bucket, ga4, google_ads, http
+from offline.audience.destinations.base import Destination
+from offline.audience.posting import Poster
+from offline.promote import Deployment
+from offline.replay.sending import Stop
+from propensity.clock import SYSTEM
+from propensity.errors import RequestError
+from propensity.statements import statement
+
+KINDS = ("http", "ga4", "ga4-file", "google-ads")
+
+
+def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
+    """
+    Open a destination.
+
+    Args:
+        text: ``bucket``, or the path of a TOML file.
+        deployment: Whose bucket.
+        stop: Ctrl-C.
+
+    Raises:
+        RequestError: The file is wrong; the message says where.
+        SettingsError: A variable that it names is not set.
+    """
+    if text == bucket.NAME:
+        return bucket.Bucket(deployment.artifacts)
+    template = _read(Path(text))
+
+    def poster(rate: float) -> Poster:
+        return Poster(stop, rate=rate)
+
+    def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        rows = deployment.warehouse.table(
+            statement("audience_contacts"), {"user_ids": list(user_ids)}
+        )
+        return list(rows.to_pylist())
+
+    kind = template.get("kind")
+    if kind in ("ga4", "ga4-file"):
+        _check_user(deployment)
+    if kind == "ga4":
+        return ga4.MeasurementProtocol(template, poster=poster, now=SYSTEM.now)
+    if kind == "ga4-file":
+        return ga4.ImportFile(template)
+    if kind == "google-ads":
+        return google_ads.CustomerMatch(template, poster=poster, contacts=contacts)
+    if kind == "http":
+        return http.Http(template, poster=poster)
+    raise RequestError(
+        f"{text}: kind is {template.get('kind')!r}; known are {', '.join(KINDS)}",
+        field="kind",
+    )
+
+
+def _check_user(deployment: Deployment) -> None:
+    """Raise RequestError unless users are browsers: Analytics knows these."""
+    chosen = deployment.use_case.chosen(deployment.settings)
+    if (column := chosen.get("user_column")) != "user_pseudo_id":
+        raise RequestError(
+            f"users of {deployment.use_case.name} are not browsers of Analytics "
+            f"(PROPENSITY_USER_COLUMN is {column!r}, not 'user_pseudo_id')",
+            field="to",
+        )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise RequestError(
+            f"a destination is {bucket.NAME!r} or a TOML file, and {path} cannot be "
+            f"read: {error.strerror}",
+            field="to",
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise RequestError(f"{path} is no TOML: {error}", field="to") from error

@@ -1,0 +1,238 @@
+"""
+The members of an audience: chosen once for an as-of date, and the same ever after.
+
+Whoever is on the list of suppressed users is never chosen. The probabilities are those
+of consenting users where the deployment demands consent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from dataclasses import dataclass
+from datetime import date, datetime
+from itertools import accumulate
+from math import ceil
+
+import pyarrow as pa
+
+from offline.audience.selection import Control, Member, Rule, choose
+from offline.promote import Deployment
+from propensity import tables
+from propensity.errors import Conflict, MissingTable, RequestError
+from propensity.privacy import consent, suppression
+from propensity.statements import statement
+
+# The key of control groups; made once, by whoever needs it first.
+KEY = "audiences/key.json"
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audience:
+    """
+    An audience of an as-of date.
+
+    Attributes:
+        selection: How members were chosen.
+        chosen_at: When they were.
+        suppressed: Users who would be members, and are on the list of suppressed users.
+        is_stored: Whether its members are in the table.
+    """
+
+    name: str
+    as_of: date
+    control: Control
+    selection: str
+    members: list[Member]
+    suppressed: int
+    is_stored: bool
+    chosen_at: datetime
+
+    @property
+    def treated(self) -> list[Member]:
+        """The members who are not held out, by user."""
+        chosen = [member for member in self.members if not member.is_control]
+        return sorted(chosen, key=lambda member: member.user_id)
+
+
+def key_of(deployment: Deployment) -> bytes:
+    """Return the key of control groups, which is made where there is none."""
+    made = json.dumps({"key": secrets.token_hex(_KEY_BYTES)}).encode()
+    stored = deployment.artifacts.find(KEY)
+    if stored is None:
+        # Somebody else may make one just now.
+        with contextlib.suppress(Conflict):
+            deployment.artifacts.create(KEY, made, content_type="application/json")
+        stored = deployment.artifacts.read(KEY)
+    return bytes.fromhex(json.loads(stored.data)["key"])
+
+
+def find_or_choose(
+    deployment: Deployment,
+    name: str,
+    *,
+    rule: Rule,
+    group: str,
+    share: float,
+    until: date,
+    now: datetime,
+) -> Audience:
+    """
+    Return the audience of the newest publication: stored members, or new ones.
+
+    Nothing is written, but for the key of control groups.
+
+    Raises:
+        RequestError: There is no publication, or the audience had another control
+            group before: users who were treated cannot be held out any more.
+        MissingTable: The set-up is older than audiences.
+        PropensityError: As the warehouse's reads and ``suppression.read``.
+    """
+    warehouse, use_case = deployment.warehouse, deployment.use_case.name
+    if deployment.use_case.reads_export:
+        consent.check_view(warehouse, deployment.use_case)
+    as_of = _publication(deployment, until)
+    parameters = {"use_case": use_case, "audience": name}
+    selections = warehouse.rows(statement("audience_selections"), parameters)
+    for earlier in selections[:1]:
+        found = (earlier["control_group"], earlier["control_share"])
+        if found != (group, share):
+            raise RequestError(
+                f"{name} has held out {found[1]:.3g} of its users by the control group "
+                f"{found[0]!r} since {selections[-1]['as_of']}, and is to hold out "
+                f"{share:.3g} by {group!r}: who was treated cannot be compared as held "
+                "out. Keep it, or give the audience another name",
+                field="control",
+            )
+    control = Control(key=key_of(deployment), group=group, share=share)
+    suppressed = suppression.read(warehouse)
+    stored = next((row for row in selections if row["as_of"] == as_of), None)
+    if stored is None:
+        candidates, left_out = _candidates(deployment, as_of, rule, share, suppressed)
+        members = choose(candidates, rule, control)
+    else:
+        rows = warehouse.table(
+            statement("audience_members"), parameters | {"as_of": as_of}
+        )
+        kept = suppressed.without(rows, use_case)
+        left_out = len(rows) - len(kept)
+        members = [
+            Member(*row)
+            for row in zip(
+                *(
+                    kept[name].to_pylist()
+                    for name in ("user_id", "probability", "is_control")
+                ),
+                strict=True,
+            )
+        ]
+    return Audience(
+        name=name,
+        as_of=as_of,
+        control=control,
+        selection=str(rule) if stored is None else stored["selection"],
+        members=members,
+        suppressed=left_out,
+        is_stored=stored is not None,
+        chosen_at=now if stored is None else stored["selected_at"],
+    )
+
+
+def store(deployment: Deployment, audience: Audience) -> None:
+    """Write the members of an audience: all of them or none."""
+    count = len(audience.members)
+    fixed = {
+        "use_case": deployment.use_case.name,
+        "audience": audience.name,
+        "as_of": audience.as_of,
+        "control_group": audience.control.group,
+        "control_share": audience.control.share,
+        "selection": audience.selection,
+        "selected_at": audience.chosen_at,
+    }
+    schema = tables.AUDIENCE_MEMBERS.arrow_schema()
+    columns = {
+        name: [getattr(member, name) for member in audience.members]
+        for name in ("user_id", "probability", "is_control")
+    } | {name: [value] * count for name, value in fixed.items()}
+    deployment.warehouse.write(
+        tables.AUDIENCE_MEMBERS,
+        pa.table({field.name: columns[field.name] for field in schema}, schema=schema),
+    )
+
+
+def _publication(deployment: Deployment, until: date) -> date:
+    name = deployment.use_case.name
+    if deployment.use_case.scores_events:
+        raise RequestError(
+            f"{name} scores events: an audience is of users", field="use_case"
+        )
+    try:
+        [row] = deployment.warehouse.rows(
+            statement("newest_publication"), {"use_case": name, "as_of": until}
+        )
+        newest: date | None = row["as_of"]
+    except MissingTable:
+        newest = None
+    if newest is None:
+        raise RequestError(
+            f"{name} has published no probability up to {until}: run 01-Predictions",
+            field="as_of",
+        )
+    return newest
+
+
+def _candidates(
+    deployment: Deployment,
+    as_of: date,
+    rule: Rule,
+    share: float,
+    suppressed: suppression.Suppressed,
+) -> tuple[list[tuple[str, float]], int]:
+    """
+    Return users and probabilities, at least all who can be members, and how many of
+    them are suppressed.
+
+    No more is read than percentiles down to where the last member may be.
+    """
+    parameters = {"use_case": deployment.use_case.name, "as_of": as_of}
+    bands = deployment.warehouse.rows(statement("audience_cutoffs"), parameters)
+    counts = list(accumulate(band["users"] for band in bands))
+    at_most = rule.top
+    if rule.treated is not None:
+        # With room for a control group that is drawn larger than its share.
+        at_most = ceil(1.1 * rule.treated / (1 - share)) + 1_000
+    while True:
+        least = _least(rule, bands, counts, at_most, len(suppressed))
+        rows = deployment.warehouse.table(
+            statement("audience_candidates"), parameters | {"least": least}
+        )
+        kept = suppressed.without(rows, deployment.use_case.name)
+        if at_most is None or least <= bands[-1]["least"] or len(kept) >= at_most:
+            break
+        at_most *= 2
+    users = kept["user_id"].to_pylist(), kept["probability"].to_pylist()
+    return list(zip(*users, strict=True)), len(rows) - len(kept)
+
+
+def _least(
+    rule: Rule,
+    bands: list[dict[str, float]],
+    counts: list[int],
+    at_most: int | None,
+    suppressed: int,
+) -> float:
+    """Return the least probability that is read."""
+    if rule.threshold is not None:
+        return rule.threshold
+    if rule.deciles is not None:
+        above = 100 - 10 * rule.deciles
+        within = [band["least"] for band in bands if (band["percentile"] or 0) > above]
+        return min(within, default=1.1)
+    needed = (at_most or 0) + suppressed
+    for band, count in zip(bands, counts, strict=True):
+        if count >= needed:
+            return band["least"]
+    return bands[-1]["least"]

@@ -1,0 +1,151 @@
+"""
+An HTTP request to a receiver, sent until it is answered.
+
+What a repetition can mend is repeated, with pauses that double and with those that the
+receiver asks for: no answer, 408, 425, 429 and 5xx. A request is the same each time,
+down to its idempotency key: a receiver that has it already cannot tell it from one.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+
+from offline.replay.sending import Stop, TokenBucket
+from propensity.errors import AccessDenied, Unavailable
+
+TIMEOUT_S = (10.0, 60.0)
+TRIES = 8
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 60.0
+
+_TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
+_DENIED = frozenset({401, 403, 404, 405})
+# Of a refusal, in the ledger.
+_REASON_CHARACTERS = 200
+
+
+class Refused(Exception):
+    """The receiver will never take this request; the message is its reason."""
+
+
+class Stopped(Exception):
+    """Ctrl-C while a request was to be sent."""
+
+
+class Poster:
+    """Sends requests at a rate."""
+
+    def __init__(
+        self,
+        stop: Stop,
+        *,
+        rate: float,
+        tries: int = TRIES,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """
+        Args:
+            stop: Ctrl-C.
+            rate: Requests a second, 0 for no limit.
+            tries: Of a request, the first one included.
+            sleep: For seconds.
+        """
+        self._session = requests.Session()
+        self._stop = stop
+        self._bucket = TokenBucket(rate)
+        self._tries = tries
+        self._sleep = sleep
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._session.close()
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        body: bytes,
+        headers: Mapping[str, str],
+        secrets: Mapping[str, str] | None = None,
+    ) -> Any:
+        """
+        Send a request; return its JSON answer, None where it is none.
+
+        Args:
+            secrets: Parameters of the address that appear in no message.
+
+        Raises:
+            Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
+            AccessDenied: 401, 403, 404 or 405: nothing will be taken.
+            Unavailable: No answer, or none but ``_TRANSIENT``.
+            Stopped: Ctrl-C.
+        """
+        # Of an address only the host is named: the rest may be a secret.
+        host = urlsplit(url).netloc
+        problem = ""
+        for number in range(self._tries):
+            if not self._bucket.take(self._stop):
+                raise Stopped
+            asked = 0.0
+            try:
+                answer = self._session.request(
+                    method,
+                    url,
+                    params=dict(secrets or {}),
+                    data=body,
+                    headers=dict(headers),
+                    timeout=TIMEOUT_S,
+                    allow_redirects=False,
+                )
+            except requests.exceptions.RequestException as error:
+                problem = type(error).__name__
+            else:
+                if answer.ok and answer.status_code < 300:
+                    return _json_of(answer)
+                problem = f"status {answer.status_code}"
+                if answer.status_code in _DENIED:
+                    raise AccessDenied(f"{host} answers {problem}: {_reason(answer)}")
+                if answer.status_code not in _TRANSIENT:
+                    raise Refused(_reason(answer))
+                asked = _retry_after(answer)
+            if number + 1 < self._tries:
+                pause = FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.0)
+                self._sleep(min(max(pause, asked), LONGEST_PAUSE_S))
+        raise Unavailable(
+            f"{host} took nothing in {self._tries} tries, at last {problem}. What was "
+            "answered is in the ledger; the same command goes on from there"
+        )
+
+
+def _json_of(answer: requests.Response) -> Any:
+    try:
+        return answer.json()
+    except ValueError:
+        return None
+
+
+def _reason(answer: requests.Response) -> str:
+    text = " ".join(answer.text.split())[:_REASON_CHARACTERS]
+    return f"{answer.status_code} {text}".strip()
+
+
+def _retry_after(answer: requests.Response) -> float:
+    """Return the seconds that the receiver asks for, 0 for none."""
+    text = answer.headers.get("Retry-After", "")
+    if text.isdecimal():
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,0 +1,447 @@
+"""
+The preview of an audience, and its delivery.
+
+Users who are no members any more are removed first, where the destination can; then all
+treated members are added. Adds and removals are never in one request. A delivery that
+was killed goes on where the ledger ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from decimal import Decimal
+from math import ceil
+from typing import Any
+
+from tqdm import tqdm
+
+from offline import promote
+from offline.audience.destinations.base import ADD, REMOVE, Destination, Request
+from offline.audience.destinations.opened import opened
+from offline.audience.ledger import FLUSHED_AT, Ledger, Tally
+from offline.audience.members import Audience, find_or_choose, store
+from offline.audience.posting import Refused, Stopped
+from offline.audience.selection import Member, Rule
+from offline.promote import Deployment
+from offline.replay.sending import Stop
+from propensity.clock import SYSTEM, Clock
+from propensity.errors import PropensityError, RequestError
+from propensity.registry.leases import Finished, Leases
+from propensity.statements import statement
+
+# A request of so many users who are all refused is a mistake of the request.
+_SUSPICIOUS = 10
+
+INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """
+    An audience and where it goes.
+
+    Attributes:
+        control: Share that is held out, 0 to 0.9.
+        group: Name of the control group; empty for the audience's.
+        until: The newest publication up to this date counts; None for today.
+        to: ``bucket``, or the path of a destination's TOML file.
+        cost_per_user: Of a treated user, in any currency; None for unknown.
+    """
+
+    audience: str
+    rule: Rule
+    control: float
+    to: str
+    group: str = ""
+    until: date | None = None
+    use_case: str | None = None
+    cost_per_user: Decimal | None = None
+    is_quiet: bool = False
+    flushed_at: int = FLUSHED_AT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preview:
+    """
+    What a delivery would do; it writes nothing.
+
+    Attributes:
+        unreachable: Treated members whom the destination cannot take, by reason.
+        removed: Users of earlier dates whom it would take off the list.
+        recorded: Treated members whom the ledger has already.
+        cost: Of those who are reachable; None where no cost per user is known.
+        expected: Conversions of the treated, by their probabilities.
+    """
+
+    use_case: str
+    audience: str
+    as_of: date
+    destination: str
+    selection: str
+    is_stored: bool
+    members: int
+    held_out: int
+    treated: int
+    suppressed: int
+    reachable: int
+    unreachable: Mapping[str, int]
+    removed: int
+    recorded: int
+    requests: int
+    cost: Decimal | None
+    expected: float
+
+    def __str__(self) -> str:
+        before = ", as they were chosen before" if self.is_stored else ""
+        cost = "unknown: say --cost-per-user" if self.cost is None else f"{self.cost:,}"
+        rows = {
+            "members": f"{self.members:,} ({self.selection}{before})",
+            "held out": f"{self.held_out:,}",
+            "treated": f"{self.treated:,}, of whom {self.expected:,.1f} would convert "
+            "as things are",
+            "suppressed": f"{self.suppressed:,} more, left out",
+            "reachable": f"{self.reachable:,} in {self.requests:,} requests to "
+            f"{self.destination}",
+            "unreachable": ", ".join(
+                f"{count:,} {reason}" for reason, count in self.unreachable.items()
+            )
+            or "nobody",
+            "to remove": f"{self.removed:,}",
+            "sent before": f"{self.recorded:,}",
+            "cost": cost,
+        }
+        width = max(map(len, rows))
+        lines = [f"{self.audience} of {self.use_case}, as of {self.as_of}", ""]
+        lines += [f"{name:<{width}}  {text}" for name, text in rows.items()]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a delivery did; ``before`` counts users of the ledger from earlier ones."""
+
+    use_case: str
+    audience: str
+    as_of: date
+    destination: str
+    members: int
+    held_out: int
+    tallies: Mapping[str, Tally]
+    before: int
+    is_complete: bool
+    failure: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return all of it for a program."""
+        return vars(self) | {
+            "tallies": {name: tally.fields() for name, tally in self.tallies.items()}
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.audience} of {self.use_case}, as of {self.as_of}, to "
+            f"{self.destination}: {self.members:,} members, {self.held_out:,} held out"
+        ]
+        for name, tally in self.tallies.items():
+            if tally.sent:
+                lines.append(
+                    f"{name:<6}  {tally.sent:,} sent = {tally.accepted:,} accepted + "
+                    f"{tally.rejected.total():,} rejected"
+                )
+            lines += [
+                f"        {count:,} {reason}"
+                for reason, count in tally.rejected.most_common(10)
+            ]
+        if self.before:
+            lines.append(f"{self.before:,} were sent before")
+        if not self.is_complete:
+            lines.append("not complete: the same command goes on from here")
+        return "\n".join(lines)
+
+
+def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
+    """
+    Say what a delivery would do. Writes nothing, but for the key of control groups.
+
+    Raises:
+        RequestError, SettingsError, MissingTable, Unavailable: As named.
+    """
+    with _found(plan, clock) as (deployment, audience, destination):
+        ledger = _ledger(plan, deployment, audience, destination, clock)
+        recorded = ledger.recorded()
+        treated = audience.treated
+        unreachable = Counter(destination.problems(ADD, treated).values())
+        reachable = len(treated) - unreachable.total()
+        removals = _removals(audience, destination, ledger)
+        cost = plan.cost_per_user
+        return Preview(
+            use_case=deployment.use_case.name,
+            audience=audience.name,
+            as_of=audience.as_of,
+            destination=destination.name,
+            selection=audience.selection,
+            is_stored=audience.is_stored,
+            members=len(audience.members),
+            held_out=len(audience.members) - len(treated),
+            treated=len(treated),
+            suppressed=audience.suppressed,
+            reachable=reachable,
+            unreachable=dict(unreachable.most_common()),
+            removed=len(removals),
+            recorded=sum(action == ADD for action, _ in recorded),
+            requests=ceil(reachable / destination.batch)
+            + ceil(len(removals) / destination.batch),
+            cost=None if cost is None else cost * reachable,
+            expected=sum(member.probability or 0 for member in treated),
+        )
+
+
+def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
+    """
+    Store the members of an audience, and send those who are treated.
+
+    Raises:
+        RunInProgress: Another delivery of the audience is under way.
+        RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
+    """
+    with _found(plan, clock) as (deployment, audience, destination):
+        leases = Leases(deployment.artifacts, deployment.use_case.name)
+        lease = leases.begin(
+            f"audience-{audience.name}",
+            audience.as_of,
+            run_id=uuid.uuid4().hex,
+            now=clock.now(),
+            duration=timedelta(minutes=deployment.settings.lease_minutes),
+            again=True,
+        )
+        assert not isinstance(lease, Finished)
+        with leases.kept(lease, clock=clock.now):
+            try:
+                # Under the lease: nobody else stores other members meanwhile.
+                stored = (
+                    audience if audience.is_stored else _stored(plan, deployment, clock)
+                )
+                delivery = _deliver(plan, deployment, stored, destination, clock)
+            except Exception as error:
+                leases.release(lease, error=type(error).__name__, at=clock.now())
+                raise
+        leases.finish(lease, {"is_complete": delivery.is_complete}, at=clock.now())
+        return delivery
+
+
+@contextlib.contextmanager
+def _found(
+    plan: Plan, clock: Clock
+) -> Iterator[tuple[Deployment, Audience, Destination]]:
+    with promote.opened(plan.use_case) as deployment, Stop() as stop:
+        destination = opened(plan.to, deployment, stop)
+        with contextlib.closing(destination):
+            yield deployment, _audience(plan, deployment, clock), destination
+
+
+def _audience(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
+    return find_or_choose(
+        deployment,
+        plan.audience,
+        rule=plan.rule,
+        group=plan.group or plan.audience,
+        share=plan.control,
+        until=plan.until or clock.now().date(),
+        now=clock.now(),
+    )
+
+
+def _stored(plan: Plan, deployment: Deployment, clock: Clock) -> Audience:
+    audience = _audience(plan, deployment, clock)
+    if not audience.members:
+        raise RequestError(
+            f"no user of {audience.as_of} is in the audience: {audience.selection}",
+            field="audience",
+        )
+    if not audience.is_stored:
+        store(deployment, audience)
+    return audience
+
+
+def _ledger(
+    plan: Plan,
+    deployment: Deployment,
+    audience: Audience,
+    destination: Destination,
+    clock: Clock,
+) -> Ledger:
+    return Ledger(
+        deployment,
+        audience=audience.name,
+        as_of=audience.as_of,
+        destination=destination.name,
+        now=clock.now,
+        flushed_at=plan.flushed_at,
+    )
+
+
+def _removals(
+    audience: Audience, destination: Destination, ledger: Ledger
+) -> list[Member]:
+    """
+    Return the users who are on the destination's list and may be no more: they are not
+    treated any more, or have taken back what the destination needs.
+    """
+    if REMOVE not in destination.actions or not (listed := ledger.listed()):
+        return []
+    left_out = destination.problems(ADD, audience.treated)
+    kept = {member.user_id for member in audience.treated} - left_out.keys()
+    return [Member(user) for user in listed if user not in kept]
+
+
+def _deliver(
+    plan: Plan,
+    deployment: Deployment,
+    audience: Audience,
+    destination: Destination,
+    clock: Clock,
+) -> Delivery:
+    ledger = _ledger(plan, deployment, audience, destination, clock)
+    recorded = ledger.recorded()
+    work = {
+        REMOVE: _removals(audience, destination, ledger),
+        ADD: audience.treated,
+    }
+    failure = ""
+    total = sum(map(len, work.values())) - len(recorded)
+    try:
+        with tqdm(
+            total=max(total, 0),
+            desc=audience.name,
+            unit=" users",
+            disable=True if plan.is_quiet else None,
+        ) as bar:
+            for action, members in work.items():
+                for start in range(0, len(members), destination.batch):
+                    chunk = members[start : start + destination.batch]
+                    left = [m for m in chunk if (action, m.user_id) not in recorded]
+                    if left:
+                        request = Request(
+                            use_case=deployment.use_case.name,
+                            audience=audience.name,
+                            as_of=audience.as_of,
+                            action=action,
+                            members=left,
+                            destination=destination.name,
+                            chosen_at=audience.chosen_at,
+                        )
+                        _send(request, destination, ledger)
+                        bar.update(len(left))
+    except Stopped:
+        failure = INTERRUPTED
+    except PropensityError as error:
+        failure = error.message
+    # Not where a write failed: nobody knows whether its rows are there.
+    if failure:
+        with contextlib.suppress(PropensityError):
+            ledger.flush()
+    else:
+        ledger.flush()
+    return Delivery(
+        use_case=deployment.use_case.name,
+        audience=audience.name,
+        as_of=audience.as_of,
+        destination=destination.name,
+        members=len(audience.members),
+        held_out=len(audience.members) - len(audience.treated),
+        tallies=ledger.tallies,
+        before=len(recorded),
+        is_complete=not failure,
+        failure=failure,
+    )
+
+
+def _send(request: Request, destination: Destination, ledger: Ledger) -> None:
+    """Send a request, and record what became of each of its users."""
+    rejected = dict(destination.problems(request.action, request.members))
+    fit = [member for member in request.members if member.user_id not in rejected]
+    if fit:
+        reasons = _sent(_with(request, fit), destination)
+        rejected |= reasons
+        ledger.add(request, rejected)
+        if len(reasons) == len(fit) >= _SUSPICIOUS:
+            raise RequestError(
+                f"{destination.name} rejected all {len(fit)} users of a request "
+                f"({next(iter(reasons.values()))}): nothing more was sent",
+                field="to",
+            )
+    else:
+        ledger.add(request, rejected)
+
+
+def _sent(request: Request, destination: Destination) -> dict[str, str]:
+    """Send users, by halves where they are refused as a whole; return the rejected."""
+    try:
+        return dict(destination.send(request))
+    except Refused as refusal:
+        members = request.members
+        if len(members) == 1:
+            return {members[0].user_id: str(refusal)}
+        half = len(members) // 2
+        return _sent(_with(request, members[:half]), destination) | _sent(
+            _with(request, members[half:]), destination
+        )
+
+
+def _with(request: Request, members: Sequence[Member]) -> Request:
+    return Request(**{**vars(request), "members": members})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """The ledger of an audience: members by date, and users by what became of them."""
+
+    use_case: str
+    audience: str
+    members: Sequence[Mapping[str, Any]] = field(default_factory=list)
+    rows: Sequence[Mapping[str, Any]] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{self.audience} of {self.use_case}"]
+        for row in self.members:
+            lines += [
+                "",
+                f"{row['as_of']}  {row['users']:,} members ({row['selection']}), "
+                f"{row['control_users']:,} held out",
+            ]
+            lines += [
+                f"  {r['destination']:<12} {r['action']:<6} {r['status']:<8} "
+                f"{r['users']:>9,}  {r['reason']}".rstrip()
+                for r in self.rows
+                if r["as_of"] == row["as_of"]
+            ]
+        return "\n".join(lines)
+
+
+def account(name: str, *, use_case: str | None = None) -> Account:
+    """
+    Return what the ledger has of an audience.
+
+    Raises:
+        RequestError: There is no audience of this name.
+        MissingTable, Unavailable: As named.
+    """
+    with promote.opened(use_case) as deployment:
+        chosen = {"use_case": deployment.use_case.name, "audience": name}
+        members, rows = (
+            [
+                dict(row.items())
+                for row in deployment.warehouse.rows(statement(query), chosen)
+            ]
+            for query in ("audience_selections", "audience_deliveries")
+        )
+        if not members:
+            raise RequestError(
+                f"{deployment.use_case.name} has no audience {name}", field="audience"
+            )
+        return Account(**chosen, members=members, rows=rows)

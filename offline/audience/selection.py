@@ -1,0 +1,131 @@
+"""
+Who is in an audience, and which of its users are held out. Pure.
+
+The control group is drawn by a keyed hash of the user: so it is the same every week,
+and a larger share holds out whom a smaller one did. Nobody without the deployment's key
+can tell who is in it. Two audiences with a control group of one name hold out the same
+users.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+_SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
+MOST_HELD_OUT = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Control:
+    """
+    A control group.
+
+    Attributes:
+        key: The deployment's.
+        group: Name that it is drawn by.
+        share: Of users who are held out, 0 to 0.9.
+    """
+
+    key: bytes
+    group: str
+    share: float
+
+    def holds_out(self, user_id: str) -> bool:
+        """Tell whether a user is in the control group."""
+        text = f"{self.group}\0{user_id}".encode("utf-8", "surrogatepass")
+        digest = hmac.digest(self.key, text, "sha256")
+        return int.from_bytes(digest[:8], "big") < self.share * 2**64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """
+    How members are chosen: by one of four.
+
+    Attributes:
+        top: So many users with the highest probabilities.
+        deciles: Users in so many of the highest deciles, 1 to 10.
+        threshold: Users with this probability or more.
+        budget: As many as this pays for, at ``cost_per_user``; who is held out costs
+            nothing.
+    """
+
+    top: int | None = None
+    deciles: int | None = None
+    threshold: float | None = None
+    budget: Decimal | None = None
+    cost_per_user: Decimal | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError unless exactly one is given, with what it needs."""
+        chosen = [self.top, self.deciles, self.threshold, self.budget]
+        if sum(value is not None for value in chosen) != 1:
+            raise ValueError(
+                "an audience is chosen by one of --top, --deciles, --threshold and "
+                "--budget"
+            )
+        if self.budget is not None and not self.cost_per_user:
+            raise ValueError("--budget needs --cost-per-user, above 0")
+
+    def __str__(self) -> str:
+        """Say how members are chosen, as the table of members does."""
+        for name in ("top", "deciles", "threshold"):
+            if (value := getattr(self, name)) is not None:
+                return f"{name} {value}"
+        return f"budget {self.budget} at {self.cost_per_user}"
+
+    @property
+    def treated(self) -> int | None:
+        """So many users at most may be treated; None for any number."""
+        if self.budget is None or self.cost_per_user is None:
+            return None
+        return int(self.budget // self.cost_per_user)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A user of an audience, or, without a probability, one to be taken off a list."""
+
+    user_id: str
+    probability: float | None = None
+    is_control: bool = False
+
+
+def choose(
+    candidates: Sequence[tuple[str, float]], rule: Rule, control: Control
+) -> list[Member]:
+    """
+    Return the members of an audience, highest probability first.
+
+    Args:
+        candidates: User and probability, at least all who can be members; without
+            suppressed users.
+        rule: How many. Deciles and a threshold are what the candidates were read by.
+        control: Who is held out.
+    """
+    ordered = sorted(candidates, key=lambda user: (-user[1], user[0]))
+    members, treated = [], 0
+    for user_id, probability in ordered[: rule.top]:
+        is_control = control.holds_out(user_id)
+        if not is_control and treated == rule.treated:
+            break
+        treated += not is_control
+        members.append(Member(user_id, probability, is_control))
+    return members
+
+
+def share_of(text: str) -> float:
+    """
+    Read the share of a control group, such as 10%.
+
+    Raises:
+        ValueError: It is none from 0% to 90%.
+    """
+    match = _SHARE.fullmatch(text)
+    if not match or float(match[1]) > 100 * MOST_HELD_OUT:
+        raise ValueError(f"{text!r} is no share from 0% to {MOST_HELD_OUT:.0%}")
+    return float(match[1]) / 100

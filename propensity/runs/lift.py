@@ -1,0 +1,128 @@
+"""
+The lift of audiences as a run: treated users against those held out, week by week.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from propensity import tables
+from propensity.edges.columns import record
+from propensity.errors import MissingTable
+from propensity.learning.campaign import GROUP, Week, figures
+from propensity.runs.evaluate import CATCH_UP
+from propensity.runs.export import check_consent
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.runs.run import Run
+
+Key = tuple[str, date]
+
+
+def lifts(run: Run) -> list[dict[str, Any]]:
+    """
+    Return the rows of ``ma_audience_lift`` for weeks without final figures.
+
+    Nothing where the use case has no audience, or scores events. Only the users who
+    became members in these weeks are read; of earlier weeks there are sums.
+    """
+    if run.use_case.scores_events:
+        return []
+    newest = run.as_of - run.timeframe.horizon
+    name = {"use_case": run.use_case.name}
+    try:
+        open_weeks = run.warehouse.rows(
+            statement("audience_weeks"),
+            {**name, "since": newest - CATCH_UP, "until": newest},
+        )
+    except MissingTable as error:
+        # A deployment that was set up before there were audiences.
+        run.say(f"no audiences: {error.message}")
+        return []
+    if not open_weeks:
+        return []
+    check_consent(run)
+    keys = {(row["audience"], row["week"]) for row in open_weeks}
+    known = _known(run, keys)
+    rows = []
+    for audience in sorted({audience for audience, _ in keys}):
+        weeks = [known[key] for key in sorted(known) if key[0] == audience]
+        rows += [
+            {**name, "audience": audience, **_times(run, row["week"]), **row}
+            for row in figures(weeks)
+            if (audience, row["week"]) in keys
+        ]
+    return rows
+
+
+def _known(run: Run, keys: set[Key]) -> dict[Key, Week]:
+    """Return the sums of all weeks: earlier ones as stored, open ones anew."""
+    name = {"use_case": run.use_case.name}
+    known = {
+        (row["audience"], row["week"]): Week(
+            week=row["week"], control_share=row["control_share"], sums=row["sums"]
+        )
+        for row in run.warehouse.rows(statement("audience_sums_before"), name)
+    }
+    weeks = sorted({week for _, week in keys})
+    shares: dict[str, float] = {}
+    groups: dict[Key, list[dict[str, Any]]] = defaultdict(list)
+    for row in run.warehouse.rows(
+        run.use_case.statement("audience_outcomes"),
+        run.use_case.window(run.settings, weeks, today=run.as_of) | name,
+    ):
+        sums = {column: row[column] for column in ("is_control", *GROUP)}
+        groups[row["audience"], row["week"]].append(sums)
+        shares[row["audience"]] = row["control_share"]
+    for (audience, _), week in known.items():
+        shares.setdefault(audience, week.control_share)
+    # A week may bring members who all were some before.
+    return known | {
+        key: Week(
+            week=key[1],
+            control_share=shares[key[0]],
+            sums=sorted(groups[key], key=lambda group: group["is_control"]),
+        )
+        for key in keys
+        if key[0] in shares
+    }
+
+
+def _times(run: Run, week: date) -> dict[str, Any]:
+    is_final = run.timeframe.is_matured(week, today=run.as_of)
+    return {
+        "week_end": week + run.timeframe.horizon,
+        "status": "final" if is_final else "provisional",
+        "evaluated_at": run.began_at,
+    }
+
+
+def publish_lifts(run: Run, rows: list[dict[str, Any]]) -> None:
+    """Replace the rows of these audiences and weeks, in one statement."""
+    if not rows:
+        return
+    run.check_lease()
+    key = run.staging_key
+    staged = [record({**key, **row}, tables.AUDIENCE_LIFT_STAGING) for row in rows]
+    run.warehouse.write(tables.AUDIENCE_LIFT_STAGING, pa.concat_tables(staged))
+    run.warehouse.execute(
+        statement("publish_lifts"),
+        {
+            **key,
+            "use_case": run.use_case.name,
+            "weeks": sorted({row["week"] for row in rows}),
+            "replaced": [f"{row['audience']} {row['week']}" for row in rows],
+        },
+    )
+    run.warehouse.execute(statement("clear_staged_lifts"), key)
+
+
+def answered(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return rows for an answer, without the sums; nothing where there are none."""
+    shown = [{k: v for k, v in row.items() if k != "sums"} for row in rows]
+    return {"audiences": shown} if shown else {}

@@ -1,0 +1,21 @@
+-- One row per audience, as-of date and group, of a common table labelled: entries with
+-- their label and amount. Intention to treat: whatever a destination made of them.
+SELECT
+  audience,
+  as_of AS week,
+  is_control,
+  MAX(control_share) AS control_share,
+  COUNT(*) AS users,
+  SUM(probability) AS probability,
+  SUM(probability * probability) AS probability_squares,
+  SUM(label) AS conversions,
+  SUM(probability * label) AS probability_conversions,
+  SUM(amount) AS revenue,
+  SUM(CAST(amount AS FLOAT64) * CAST(amount AS FLOAT64)) AS revenue_squares,
+  SUM(probability * CAST(amount AS FLOAT64)) AS probability_revenue
+FROM
+  labelled
+GROUP BY
+  audience,
+  as_of,
+  is_control

@@ -1,0 +1,12 @@
+-- One row per audience and week that was evaluated: its sums by group.
+-- Parameters: @use_case STRING.
+-- Source: ma_audience_lift.
+SELECT
+  audience,
+  week,
+  control_share,
+  sums
+FROM
+  ma_audience_lift
+WHERE
+  use_case = @use_case

@@ -1,0 +1,130 @@
+"""Audiences: their members, what became of sending them, and what acting was worth."""
+
+from __future__ import annotations
+
+from propensity.schema import Column, Table
+from propensity.tables.figures import STAGED, interval
+
+_AUDIENCE = (
+    Column("use_case", "STRING", "Use case", required=True),
+    Column("audience", "STRING", "Name of the audience", required=True),
+)
+
+AUDIENCE_MEMBERS = Table(
+    name="ma_audience_members",
+    description="One row per audience, as-of date and user: treated, or held out",
+    key=("use_case", "audience", "as_of", "user_id"),
+    partition="as_of",
+    clustering=("use_case", "audience", "user_id"),
+    columns=(
+        *_AUDIENCE,
+        Column("as_of", "DATE", "Of the probabilities it is made of", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("probability", "FLOAT64", "As published for as_of", required=True),
+        Column("is_control", "BOOL", "Whether the user is held out", required=True),
+        Column("control_group", "STRING", "Name that the control group is drawn by"),
+        Column("control_share", "FLOAT64", "Share that is held out, 0 to 0.9"),
+        Column("selection", "STRING", "How members were chosen, such as top 1000"),
+        Column("selected_at", "TIMESTAMP", "When they were chosen"),
+    ),
+)
+
+AUDIENCE_LEDGER = Table(
+    name="ma_audience_ledger",
+    description="One row per user who was sent to a destination: accepted or rejected",
+    key=("use_case", "audience", "as_of", "destination", "action", "user_id"),
+    partition="as_of",
+    clustering=("use_case", "audience", "destination"),
+    columns=(
+        *_AUDIENCE,
+        Column("as_of", "DATE", "Of the members that were sent", required=True),
+        Column("destination", "STRING", "Name of the destination", required=True),
+        Column("action", "STRING", "add or remove", required=True),
+        Column("user_id", "STRING", "The user", required=True),
+        Column("request", "STRING", "Idempotency key of the request", required=True),
+        Column("status", "STRING", "accepted or rejected", required=True),
+        Column("reason", "STRING", "Why it was rejected, by us or the receiver"),
+        Column("recorded_at", "TIMESTAMP", "When the row was written", required=True),
+    ),
+)
+
+_GROUP_SUMS = (
+    Column("is_control", "BOOL", "Whether it is the control group"),
+    Column("users", "INT64", "Users who became members in this week"),
+    Column("probability", "FLOAT64", "Sum of their probabilities"),
+    Column("probability_squares", "FLOAT64", "Sum of the squares of these"),
+    Column("conversions", "INT64", "Label 1 among them"),
+    Column("probability_conversions", "FLOAT64", "Sum of the probabilities of these"),
+    Column("revenue", "NUMERIC", "Sum of amounts; null where outcomes have none"),
+    Column("revenue_squares", "FLOAT64", "Sum of the squares of users' amounts"),
+    Column("probability_revenue", "FLOAT64", "Sum of probability times amount"),
+)
+
+
+def _effect(name: str, of: str) -> tuple[Column, ...]:
+    return (
+        Column(name, "FLOAT64", f"{of}, treated less control, adjusted"),
+        *interval(name, f"{of}, treated less control, at every look"),
+        *interval(f"{name}_once", f"{of}, treated less control, at a single look"),
+    )
+
+
+AUDIENCE_LIFT = Table(
+    name="ma_audience_lift",
+    description="One row per audience and week: treated users against those held out",
+    key=("use_case", "audience", "week"),
+    partition="week",
+    clustering=("use_case", "audience"),
+    columns=(
+        *_AUDIENCE,
+        Column("week", "DATE", "As-of date of the newest members in it", required=True),
+        Column("week_end", "DATE", "Day after the last of their outcomes"),
+        Column("status", "STRING", "provisional, or final once labels are mature"),
+        Column("evaluated_at", "TIMESTAMP", "When the run wrote this row"),
+        Column("control_share", "FLOAT64", "Share that is held out"),
+        Column(
+            "sums",
+            "STRUCT",
+            "Sums of the users who became members in this week, by group",
+            repeated=True,
+            fields=_GROUP_SUMS,
+        ),
+        Column("treated_users", "INT64", "Treated so far, each user once"),
+        Column("control_users", "INT64", "Held out so far, each user once"),
+        Column("treated_conversions", "INT64", "Label 1 among the treated"),
+        Column("control_conversions", "INT64", "Label 1 among those held out"),
+        Column("treated_revenue", "NUMERIC", "Their amounts; null without any"),
+        Column("control_revenue", "NUMERIC", "Their amounts; null without any"),
+        *_effect("conversion_difference", "Share of label 1"),
+        Column(
+            "conversion_lift",
+            "FLOAT64",
+            "Share of label 1, treated over control, "
+            "less 1; null without a conversion in the control group",
+        ),
+        *interval("conversion_lift", "conversion_lift, at every look"),
+        *_effect("revenue_difference", "Amount per user"),
+        Column(
+            "explained",
+            "FLOAT64",
+            "Share of conversions' variance that the "
+            "probability explains, which narrows the intervals",
+        ),
+        Column(
+            "sample_ratio_p",
+            "FLOAT64",
+            "p-value of the groups' sizes, at every look; an alarm below 0.001",
+        ),
+        Column("verdict", "STRING", "helps, harms, open, too_few or sample_ratio"),
+    ),
+)
+
+AUDIENCE_LIFT_STAGING = Table(
+    name="ma_audience_lift_staging",
+    description="Lifts of runs that have not published yet",
+    key=("run_id", "audience", "week"),
+    partition="staged_on",
+    clustering=("run_id",),
+    expiration_days=3,
+    columns=(*STAGED, *AUDIENCE_LIFT.columns),
+)

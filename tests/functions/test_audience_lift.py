@@ -1,0 +1,209 @@
+"""
+Audiences in 03-ModelEvaluation, specified on emulators: outcomes of members by group.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+
+import pyarrow as pa
+import pytest
+
+from propensity import tables, usecases
+from propensity.learning import campaign
+from propensity.learning.campaign import Week
+from tests.functions.conftest import Place
+from tests.shop import DAY, WEEK, event, purchase
+
+MONDAY = date(2026, 3, 2)
+SECOND = MONDAY + WEEK
+TREATED = [f"t{n}" for n in range(30)]
+HELD_OUT = [f"c{n}" for n in range(30)]
+
+OUTCOMES = [
+    *(purchase(user, MONDAY + DAY, 12.5) for user in TREATED[:12]),
+    *(purchase(user, MONDAY + 2 * DAY, 10.0) for user in HELD_OUT[:4]),
+    # The thank-you page once more, and a second purchase.
+    purchase("t0", MONDAY + 2 * DAY, 12.5, transaction="T"),
+    purchase("t0", MONDAY + 3 * DAY, 12.5, transaction="T"),
+    # Not in the horizon, or nobody's member.
+    purchase("t20", MONDAY - DAY, 99.0),
+    purchase("t20", MONDAY + WEEK, 99.0),
+    purchase("stranger", MONDAY + DAY, 99.0),
+    purchase("new", SECOND + DAY, 5.0),
+    # No day of the export is missing.
+    *(event("daily", MONDAY + n * DAY) for n in range(-1, 15)),
+]
+
+
+def join(
+    place: Place,
+    as_of: date,
+    treated,
+    held_out,
+    *,
+    audience="winback",
+    use_case="ga4_purchase",
+) -> None:
+    """Make users members of an audience."""
+    rows = [
+        {
+            "use_case": use_case,
+            "audience": audience,
+            "as_of": as_of,
+            "user_id": user,
+            "probability": 0.25,
+            "is_control": is_control,
+            "control_group": audience,
+            "control_share": 0.5,
+        }
+        for users, is_control in ((treated, False), (held_out, True))
+        for user in users
+    ]
+    place.warehouse.append(
+        tables.AUDIENCE_MEMBERS,
+        pa.Table.from_pylist(rows, tables.AUDIENCE_MEMBERS.arrow_schema()),
+        job_id=f"members-{uuid.uuid4().hex}",
+    )
+
+
+def lifts(place: Place):
+    return place.rows("SELECT * FROM ma_audience_lift ORDER BY audience, week")
+
+
+@pytest.fixture(scope="module")
+def export(new_export):
+    return new_export(OUTCOMES)
+
+
+@pytest.fixture
+def place(export, borrow) -> Place:
+    place = borrow(export.ga4_dataset)
+    join(place, MONDAY, TREATED, HELD_OUT)
+    return place
+
+
+class TestLift:
+    def test_is_of_all_members_by_group(self, place):
+        answer = place.run("model_evaluation", MONDAY + WEEK)
+
+        [row] = lifts(place)
+        assert row["treated_users"] == row["control_users"] == 30
+        assert (row["treated_conversions"], row["control_conversions"]) == (12, 4)
+        # One reload of a page; the first purchase and another one.
+        assert row["treated_revenue"] == Decimal("162.5")
+        assert row["control_revenue"] == Decimal(40)
+        assert row["status"] == "provisional"
+        assert row["conversion_difference"] == pytest.approx(8 / 30)
+        assert row["verdict"] in ("open", "helps")
+        assert answer["audiences"][0]["verdict"] == row["verdict"]
+        assert "sums" not in answer["audiences"][0]
+
+    @pytest.mark.long
+    def test_is_that_of_the_sums_it_keeps(self, place):
+        place.run("model_evaluation", MONDAY + WEEK)
+        [row] = lifts(place)
+
+        [expected] = campaign.figures(
+            [Week(week=MONDAY, control_share=0.5, sums=row["sums"])]
+        )
+
+        for name in ("conversion_difference_low", "revenue_difference_high"):
+            assert row[name] == pytest.approx(expected[name])
+
+    def test_of_a_later_week_has_new_members_beside_the_old(self, place):
+        """Who is a member again counts in the first week alone."""
+        place.run("model_evaluation", MONDAY + WEEK)
+        join(place, SECOND, ["new", "t20"], ["c0"])
+
+        place.run("model_evaluation", SECOND + WEEK)
+
+        first, second = lifts(place)
+        assert first["status"] == "final"
+        assert first["treated_users"] == 30
+        assert second["treated_users"] == 31
+        assert second["control_users"] == 30
+        assert second["treated_conversions"] == 13
+
+    @pytest.mark.long
+    def test_is_the_same_of_a_run_that_is_repeated(self, place):
+        place.run("model_evaluation", MONDAY + WEEK)
+        before = lifts(place)
+        place.run("model_evaluation", MONDAY + WEEK)
+
+        again = lifts(place)
+        for row in (*before, *again):
+            del row["evaluated_at"]
+        assert again == before
+        assert place.rows("SELECT * FROM ma_audience_lift_staging") == []
+
+    @pytest.mark.long
+    def test_of_two_audiences_is_of_each(self, place):
+        join(place, MONDAY, TREATED[:10], HELD_OUT[:10], audience="upsell")
+
+        place.run("model_evaluation", MONDAY + WEEK)
+
+        upsell, winback = lifts(place)
+        assert upsell["audience"] == "upsell"
+        assert (upsell["treated_users"], winback["treated_users"]) == (10, 30)
+
+
+def test_an_older_deployment_has_no_audiences(export, borrow):
+    place = borrow(export.ga4_dataset)
+    place.warehouse.drop("ma_audience_members")
+
+    assert "audiences" not in place.run("model_evaluation", MONDAY + WEEK)
+
+    place.warehouse.create(tables.AUDIENCE_MEMBERS)
+
+
+@pytest.mark.long
+def test_converters_with_amounts_are_those_of_the_labels(place):
+    use_case = usecases.load("ga4_purchase")
+    parameters = use_case.window(place.settings, [MONDAY, SECOND])
+
+    def users(name):
+        rows = place.warehouse.rows(use_case.statement(name), parameters)
+        return sorted((row["as_of"], row["user_id"]) for row in rows)
+
+    assert users("converter_amounts") == users("labels")
+
+
+def test_players_whose_label_is_not_known_are_in_no_group(place):
+    """Of players the labels are those that came with their registration."""
+    registered = datetime.combine(MONDAY - 5 * DAY, time(), UTC)
+    place.warehouse.append(
+        tables.STREAM_EVENTS,
+        pa.Table.from_pylist(
+            [
+                {
+                    "use_case": "first_day_churn",
+                    "event_id": user,
+                    "user_id": user,
+                    "event_type": "new_registration",
+                    "event_time": registered,
+                    "event_date": registered.date(),
+                    "label": label,
+                    "received_at": registered,
+                    "received_on": registered.date(),
+                }
+                for user, label in (("t0", 1), ("t1", 0), ("t2", None), ("c0", 1))
+            ],
+            tables.STREAM_EVENTS.arrow_schema(),
+        ),
+        job_id=f"events-{uuid.uuid4().hex}",
+    )
+    join(place, MONDAY, TREATED, HELD_OUT, use_case="first_day_churn")
+    use_case = usecases.load("first_day_churn")
+
+    rows = place.warehouse.rows(
+        use_case.statement("audience_outcomes"),
+        use_case.window(place.settings, [MONDAY], today=MONDAY + WEEK)
+        | {"use_case": use_case.name},
+    )
+
+    found = {row["is_control"]: (row["users"], row["conversions"]) for row in rows}
+    assert found == {False: (2, 1), True: (1, 1)}
+    assert {row["revenue"] for row in rows} == {None}

@@ -1,0 +1,277 @@
+"""
+Google's formats, specified against a receiver that enforces the documented limits.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from local.google_receiver import GoogleReceiver
+from local.receiver import Faults
+from offline.audience.destinations import google_ads
+from offline.audience.destinations.base import Request
+from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
+from offline.audience.destinations.google_ads import CustomerMatch
+from offline.audience.posting import Poster
+from offline.audience.selection import Member
+from offline.replay.sending import Stop
+from propensity.errors import RequestError
+
+CHOSEN = datetime(2026, 3, 2, 6, tzinfo=UTC)
+VARIABLES = {"SECRET": "s", "TOKEN": "t"}
+
+
+def poster(rate):
+    return Poster(Stop(), rate=0, tries=20, sleep=lambda seconds: None)
+
+
+def request_of(*users, action="add", audience="winback"):
+    return Request(
+        use_case="ga4_purchase",
+        audience=audience,
+        as_of=date(2026, 3, 2),
+        action=action,
+        members=[Member(user, 0.5) for user in users],
+        destination="google",
+        chosen_at=CHOSEN,
+    )
+
+
+def analytics(receiver, *, later=timedelta(0), **changed):
+    template = {
+        "kind": "ga4",
+        "name": "analytics",
+        "measurement_id": "G-1",
+        "api_secret": "${SECRET}",
+        "url": receiver.url + "/mp/collect",
+    }
+    return MeasurementProtocol(
+        template | changed,
+        poster=poster,
+        now=lambda: CHOSEN + later,
+        variables=VARIABLES,
+    )
+
+
+class TestMeasurementProtocol:
+    def test_gives_a_user_a_property_within_all_limits(self):
+        with GoogleReceiver(now=CHOSEN + timedelta(hours=1)) as receiver:
+            made = analytics(receiver)
+            assert made.send(request_of("1.2", "3.4")) == {}
+            made.send(request_of("3.4", action="remove"))
+
+        assert receiver.dropped == {}
+        assert receiver.properties == {
+            "1.2": {"winback": "in"},
+            "3.4": {"winback": "out"},
+        }
+
+    def test_that_is_sent_again_is_the_same(self):
+        with GoogleReceiver(
+            Faults(lost=0.4, unavailable=0.2, seed=2), now=CHOSEN
+        ) as receiver:
+            users = [f"{n}.0" for n in range(20)]
+            analytics(receiver).send(request_of(*users))
+            analytics(receiver, later=timedelta(hours=70)).send(request_of(*users))
+
+        assert receiver.taken.requests > 40
+        assert len(receiver.events) == 20
+
+    def test_is_sent_for_72_hours(self):
+        with GoogleReceiver(now=CHOSEN + timedelta(hours=72)) as receiver:
+            analytics(receiver, later=timedelta(hours=72)).send(request_of("1.2"))
+            with pytest.raises(RequestError, match="72 hours"):
+                analytics(receiver, later=timedelta(hours=72, seconds=1)).send(
+                    request_of("3.4")
+                )
+
+        assert receiver.dropped == {}
+        assert receiver.properties.keys() == {"1.2"}
+
+    def test_says_what_users_have_consented_to(self):
+        with GoogleReceiver(now=CHOSEN) as receiver:
+            analytics(receiver, consent="DENIED").send(request_of("1.2"))
+
+        [event] = map(json.loads, receiver.events)
+        assert event["consent"]["ad_user_data"] == "DENIED"
+
+    def test_rejects_what_is_no_client_id(self):
+        with GoogleReceiver() as receiver:
+            problems = analytics(receiver).problems(
+                "add", [Member("1.2"), Member(""), Member("a b")]
+            )
+
+        assert problems.keys() == {"", "a b"}
+
+    @pytest.mark.parametrize(
+        ("changed", "field"),
+        [
+            ({"event": "ga_audience"}, "event"),
+            ({"event": "e" * 41}, "event"),
+            ({"property": "p" * 25}, "property"),
+            ({"consent": "yes"}, "consent"),
+            ({"measurement_id": ""}, "measurement_id"),
+            ({"colour": "blue"}, "colour"),
+            ({"rate": "fast"}, "rate"),
+        ],
+    )
+    def test_is_refused_by_its_field(self, changed, field):
+        with GoogleReceiver() as receiver, pytest.raises(RequestError) as raised:
+            analytics(receiver, **changed)
+
+        assert raised.value.field == field
+
+
+def test_an_import_file_has_each_user_once(tmp_path):
+    path = tmp_path / "winback.csv"
+    made = ImportFile({"name": "file", "stream_id": "77", "path": str(path)})
+
+    made.send(request_of("1.2", "3.4"))
+    made.send(request_of("1.2", "3.4"))
+
+    [file] = tmp_path.iterdir()
+    assert file.name.startswith("winback-2026-03-02-")
+    assert list(csv.reader(file.read_text().splitlines())) == [
+        ["client_id", "stream_id", "winback"],
+        ["1.2", "77", "in"],
+        ["3.4", "77", "in"],
+    ]
+
+
+def contact(user, **changed):
+    nothing = dict.fromkeys(
+        ("email", "phone", "first_name", "last_name", "country_code", "postal_code")
+    )
+    return {"user_id": user, **nothing, "has_ads_consent": True, **changed}
+
+
+def ads(receiver, *contacts, **changed):
+    template = {
+        "kind": "google-ads",
+        "name": "ads",
+        "customer_id": "123",
+        "user_list": "9",
+        "developer_token": "${TOKEN}",
+        "access_token": "${TOKEN}",
+        "url": receiver.url + "/v22",
+    }
+    known = {row["user_id"]: row for row in contacts}
+    return CustomerMatch(
+        template | changed,
+        poster=poster,
+        contacts=lambda users: [known[user] for user in users if user in known],
+        variables=VARIABLES,
+    )
+
+
+def deliver(made, request):
+    problems = made.problems(request.action, request.members)
+    left = [m for m in request.members if m.user_id not in problems]
+    if not left:
+        return problems
+    return problems | made.send(Request(**vars(request) | {"members": left}))
+
+
+class TestCustomerMatch:
+    def test_adds_and_removes_in_jobs_of_their_own(self):
+        contacts = [contact(user, email=f"{user}@a.io") for user in ("a", "b")]
+        with GoogleReceiver() as receiver:
+            made = ads(receiver, *contacts)
+            assert deliver(made, request_of("a", "b")) == {}
+            assert deliver(made, request_of("b", action="remove")) == {}
+
+        kinds = [
+            {kind for kind, _ in job["operations"]} for job in receiver.jobs.values()
+        ]
+        assert kinds == [{"create"}, {"remove"}]
+        assert len(receiver.listed) == 1
+
+    def test_that_is_sent_again_leaves_the_list_as_it_is(self):
+        with GoogleReceiver(Faults(lost=0.3, seed=3)) as receiver:
+            made = ads(receiver, contact("a", email="a@a.io"))
+            for _ in range(3):
+                deliver(made, request_of("a"))
+
+        assert len(receiver.listed) == 1
+
+    def test_rejects_who_cannot_be_known_or_has_not_consented(self):
+        contacts = [
+            contact("a", email="a@a.io", has_ads_consent=False),
+            contact("b", email="no address"),
+            contact("c", email="c@a.io", has_ads_consent=None),
+        ]
+        with GoogleReceiver() as receiver:
+            rejected = deliver(ads(receiver, *contacts), request_of("a", "b", "c", "d"))
+
+        assert rejected == {
+            "a": "no consent to ads",
+            "b": "no email, phone or address",
+            "c": "no consent to ads",
+            "d": "no contact",
+        }
+        assert receiver.jobs == {}
+
+    def test_removes_who_has_taken_consent_back(self):
+        gone = contact("a", email="a@a.io", has_ads_consent=False)
+        with GoogleReceiver() as receiver:
+            assert deliver(ads(receiver, gone), request_of("a", action="remove")) == {}
+
+    def test_has_the_reason_of_each_who_is_refused(self):
+        contacts = [contact(user, phone=f"+4420794600{user}") for user in ("11", "12")]
+        bad = hashlib.sha256(b"+442079460012").hexdigest()
+        faults = Faults(rejects=lambda key: "TOO_LOW" if bad in key else "")
+        with GoogleReceiver(faults) as receiver:
+            assert deliver(ads(receiver, *contacts), request_of("11", "12")) == {
+                "12": "TOO_LOW"
+            }
+
+        assert len(receiver.listed) == 1
+
+
+class TestNormalised:
+    @pytest.mark.parametrize(
+        ("text", "email"),
+        [
+            (" Anna.Smith@Example.COM ", "anna.smith@example.com"),
+            ("Anna.Smith@gmail.com", "annasmith@gmail.com"),
+            ("a.b.c@googlemail.com", "abc@googlemail.com"),
+            ("nobody", ""),
+            ("a@b", ""),
+        ],
+    )
+    def test_email(self, text, email):
+        assert google_ads.email_of(text) == email
+
+    @pytest.mark.parametrize(
+        ("text", "phone"),
+        [
+            ("+44 (20) 7946-0011", "+442079460011"),
+            ("020 7946 0011", ""),
+            ("+0 123", ""),
+        ],
+    )
+    def test_phone(self, text, phone):
+        assert google_ads.phone_of(text) == phone
+
+    def test_address_is_hashed_but_for_country_and_postal_code(self):
+        row = contact(
+            "a", first_name=" Anna ", last_name="SMITH", country_code="gb",
+            postal_code="SW1A 1AA",
+        )  # fmt: skip
+
+        [found] = google_ads.identifiers(row)
+
+        assert found["addressInfo"] == {
+            "hashedFirstName": hashlib.sha256(b"anna").hexdigest(),
+            "hashedLastName": hashlib.sha256(b"smith").hexdigest(),
+            "countryCode": "GB",
+            "postalCode": "SW1A 1AA",
+        }
+
+    def test_address_without_a_part_is_none(self):
+        assert google_ads.identifiers(contact("a", first_name="Anna")) == []

@@ -1,0 +1,194 @@
+"""
+The HTTP destination, specified against a receiver with limits and faults.
+
+No test waits: pauses are counted, and not slept.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, date, datetime
+
+import pytest
+
+from local.receiver import Faults, Limits, Receiver
+from offline.audience.destinations.base import Request
+from offline.audience.destinations.http import Http
+from offline.audience.posting import Poster, Refused, Stopped
+from offline.audience.run import _sent
+from offline.audience.selection import Member
+from offline.replay.sending import Stop
+from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
+
+TEMPLATE = {
+    "kind": "http",
+    "name": "crm",
+    "batch": 10,
+    "rate": 0,
+    "headers": {"Authorization": "Bearer ${CRM_TOKEN}"},
+    "body": {"list": "{audience}", "on": "{as_of}", "users": "{users}"},
+    "user": {"id": "{user_id}", "score": "{probability}", "is_ours": True},
+    "answer": {"rejected": "errors", "user": "id", "reason": "message"},
+}
+VARIABLES = {"CRM_TOKEN": "secret"}
+
+
+class Pauses(list[float]):
+    def __call__(self, seconds: float) -> None:
+        self.append(seconds)
+
+
+def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
+    template = TEMPLATE | {"url": receiver.url + "/lists/{audience}"} | changed
+
+    def poster(rate):
+        return Poster(
+            stop or Stop(),
+            rate=rate,
+            tries=tries,
+            sleep=Pauses() if pauses is None else pauses,
+        )
+
+    return Http(template, poster=poster, variables=VARIABLES)
+
+
+def request_of(count=10, *, action="add", first=0):
+    return Request(
+        use_case="ga4_purchase",
+        audience="winback",
+        as_of=date(2026, 3, 2),
+        action=action,
+        members=[Member(f"u{n}", n / 100) for n in range(first, first + count)],
+        destination="crm",
+        chosen_at=datetime(2026, 3, 2, 6, tzinfo=UTC),
+    )
+
+
+class TestRequest:
+    def test_is_the_template_with_its_values(self):
+        with Receiver(Limits(token="secret")) as receiver:
+            assert destination(receiver).send(request_of(2)) == {}
+
+        [body] = receiver.taken.bodies.values()
+        assert json.loads(body) == {
+            "list": "winback",
+            "on": "2026-03-02",
+            "users": [
+                {"id": "u0", "score": 0.0, "is_ours": True},
+                {"id": "u1", "score": 0.01, "is_ours": True},
+            ],
+        }
+
+    def test_has_the_same_key_for_the_same_users_alone(self):
+        assert request_of().key == request_of().key
+        others = [request_of(9), request_of(action="remove"), request_of(first=1)]
+        assert len({request_of().key, *(other.key for other in others)}) == 4
+
+    def test_of_a_removal_is_its_own(self):
+        with Receiver() as receiver:
+            made = destination(receiver, remove={"method": "DELETE"})
+            made.send(request_of(1, action="remove"))
+
+        assert made.actions == ("remove", "add")
+        assert receiver.taken.users == {("remove", "u0"): 1}
+
+    def test_names_the_variable_that_is_missing(self):
+        with Receiver() as receiver, pytest.raises(SettingsError) as raised:
+            destination(receiver, headers={"X": "${NOT_SET}"})
+
+        assert raised.value.field == "NOT_SET"
+
+
+class TestAnswer:
+    def test_says_who_was_rejected_and_why(self):
+        faults = Faults(rejects=lambda user: "unknown" if user == "u3" else "")
+        with Receiver(faults=faults) as receiver:
+            assert destination(receiver).send(request_of()) == {"u3": "unknown"}
+
+    def test_that_refuses_a_request_is_brought_down_to_the_users_at_fault(self):
+        faults = Faults(
+            rejects=lambda user: "no consent" if user in ("u3", "u8") else "",
+            refuses_whole=True,
+        )
+        with Receiver(faults=faults) as receiver:
+            rejected = _sent(request_of(), destination(receiver))
+
+        assert rejected.keys() == {"u3", "u8"}
+        assert all("no consent" in reason for reason in rejected.values())
+        assert sum(receiver.taken.users.values()) == 8
+        assert set(receiver.taken.users.values()) == {1}
+
+    def test_that_was_lost_is_got_by_the_same_request(self):
+        with Receiver(faults=Faults(lost=0.6, seed=1)) as receiver:
+            made = destination(receiver, tries=30)
+            for first in range(0, 100, 10):
+                made.send(request_of(first=first))
+
+        assert receiver.taken.requests > 10
+        assert len(receiver.taken.users) == 100
+        assert set(receiver.taken.users.values()) == {1}
+        assert receiver.taken.changed == []
+
+    def test_of_a_busy_receiver_is_waited_for_as_it_demands(self):
+        pauses = Pauses()
+        with Receiver(Limits(rate=1)) as receiver:
+            made = destination(receiver, pauses=pauses, tries=2)
+            made.send(request_of())
+            with pytest.raises(Unavailable, match="status 429"):
+                made.send(request_of(first=10))
+
+        assert pauses == [1.0]
+
+    def test_that_never_comes_says_that_the_ledger_knows(self):
+        with Receiver(faults=Faults(unavailable=1.0)) as receiver:
+            pauses = Pauses()
+            with pytest.raises(Unavailable, match="goes on from there"):
+                destination(receiver, pauses=pauses).send(request_of())
+
+        assert len(pauses) == 7
+        assert receiver.taken.users == {}
+
+    def test_that_denies_access_stops_everything(self):
+        with (
+            Receiver(Limits(token="another")) as receiver,
+            pytest.raises(AccessDenied, match="401"),
+        ):
+            destination(receiver).send(request_of())
+
+        assert receiver.taken.requests == 1
+
+    def test_to_too_many_users_is_a_refusal(self):
+        with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
+            destination(receiver).send(request_of())
+
+
+def test_after_ctrl_c_nothing_is_sent():
+    stop = Stop()
+    stop.is_asked = True
+    with Receiver() as receiver, pytest.raises(Stopped):
+        destination(receiver, stop=stop).send(request_of())
+
+    assert receiver.taken.requests == 0
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"url": ""}, "url"),
+        ({"url": "http://example.com"}, "url"),
+        ({"name": None}, "name"),
+        ({"batch": 0}, "batch"),
+        ({"rate": -1}, "rate"),
+        ({"unheard": 1}, "unheard"),
+        ({"remove": "yes"}, "remove"),
+        ({"remove": {"verb": "DELETE"}}, "remove.verb"),
+        ({"answer": {"user": "id"}}, "answer.rejected"),
+        ({"user": {"id": "{email}"}}, "user"),
+        ({"body": {"users": "{people}"}}, "body"),
+    ],
+)
+def test_a_template_is_refused_by_its_field(changed, field):
+    with Receiver() as receiver, pytest.raises(RequestError) as raised:
+        destination(receiver, **changed)
+
+    assert raised.value.field == field

@@ -1,0 +1,497 @@
+"""
+Audiences, specified on emulators and a receiver: from a publication to the ledger.
+
+Whoever is killed is so by an error that nothing catches, before or after a request is
+sent or rows are written: what was in memory is lost, as by SIGKILL.
+"""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import requests
+from pyarrow import BufferReader
+
+from commands.cli import main
+from local.receiver import Faults, Receiver
+from offline.audience import run
+from offline.audience.run import Plan
+from offline.audience.selection import Rule
+from propensity import tables
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import RequestError, RunInProgress
+from propensity.privacy import suppression
+from propensity.settings import Settings
+from tests.conftest import Workplace
+from tests.emptied import empty_bucket, empty_tables
+
+MONDAY = date(2026, 3, 2)
+WEEK = timedelta(days=7)
+USERS = 200
+KEY = "a key of the tests, long enough for one"
+TABLES = (
+    tables.PREDICTIONS_HISTORY,
+    tables.SUPPRESSED_USERS,
+    tables.AUDIENCE_MEMBERS,
+    tables.AUDIENCE_LEDGER,
+)
+
+
+class Clock:
+    """A clock that stands still, and is set."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Site:
+    """A workplace with a publication, and the commands in it."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.environment = {
+            **workplace.environment,
+            "PROPENSITY_SUPPRESSION_KEY": KEY,
+        }
+        self.settings = Settings.from_environment(self.environment)
+        self.warehouse = Warehouse.open(self.settings)
+        self.clock = Clock()
+
+    def rows(self, sql: str):
+        return [dict(row.items()) for row in self.warehouse.rows(sql)]
+
+    def append(self, table, *rows):
+        self.warehouse.append(
+            table,
+            pa.Table.from_pylist(list(rows), table.arrow_schema()),
+            job_id=uuid.uuid4().hex,
+        )
+
+    def publish(self, as_of: date, users: dict[str, float]) -> None:
+        ordered = sorted(users, key=users.__getitem__)
+        self.append(
+            tables.PREDICTIONS_HISTORY,
+            *(
+                {
+                    "use_case": "ga4_purchase",
+                    "user_id": user,
+                    "as_of": as_of,
+                    "probability": users[user],
+                    "percentile": 1 + 100 * at // len(ordered),
+                    "model_version": 0,
+                }
+                for at, user in enumerate(ordered)
+            ),
+        )
+
+    def suppress(self, user: str) -> None:
+        self.append(
+            tables.SUPPRESSED_USERS,
+            {
+                "use_case": "",
+                "user_hash": suppression.user_hash(KEY, user),
+                "key_id": suppression.key_id(KEY),
+                "suppressed_at": self.clock.time,
+                "suppressed_on": MONDAY,
+            },
+        )
+
+    def ledger(self):
+        return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
+
+
+@pytest.fixture(scope="module")
+def shared(module_workplace) -> Iterator[Site]:
+    site = Site(module_workplace)
+    for table in TABLES:
+        site.warehouse.create(table)
+    yield site
+    site.warehouse.close()
+
+
+@pytest.fixture
+def site(shared, monkeypatch) -> Site:
+    """A publication of two hundred users, and nothing else."""
+    for name, value in shared.environment.items():
+        monkeypatch.setenv(name, value)
+    empty_tables(shared.warehouse, TABLES)
+    artifacts = Artifacts.open(shared.settings)
+    empty_bucket(artifacts)
+    artifacts.close()
+    shared.clock = Clock()
+    shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
+    return shared
+
+
+@pytest.fixture
+def crm(tmp_path):
+    """Return the destination file of a receiver."""
+
+    def write(receiver: Receiver, *, remove: bool = False) -> str:
+        path = tmp_path / "crm.toml"
+        removal = '[remove]\nmethod = "DELETE"\n' if remove else ""
+        path.write_text(
+            f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nbatch = 7\n'
+            'rate = 0\n[user]\nid = "{user_id}"\np = "{probability}"\n'
+            f'{removal}[answer]\nrejected = "errors"\nuser = "id"\n'
+            'reason = "message"\n'
+        )
+        return str(path)
+
+    return write
+
+
+def plan(to="bucket", **changed) -> Plan:
+    values = {"rule": Rule(top=100), "control": 0.1, "is_quiet": True}
+    return Plan(audience="winback", to=to, **values | changed)
+
+
+def send(site: Site, to="bucket", **changed):
+    return run.send(plan(to, **changed), clock=site.clock)
+
+
+def members_of(site: Site, as_of=MONDAY, *, is_control: bool) -> set[str]:
+    return {
+        row["user_id"]
+        for row in site.rows("SELECT * FROM ma_audience_members")
+        if row["as_of"] == as_of and row["is_control"] == is_control
+    }
+
+
+class TestPreview:
+    def test_counts_and_writes_no_member(self, site):
+        site.suppress("u199")
+
+        found = run.preview(plan(cost_per_user=Decimal("0.25")), clock=site.clock)
+
+        assert found.members == 100
+        assert found.held_out + found.treated == 100
+        assert 0 < found.held_out < 30
+        assert found.suppressed == 1
+        assert found.reachable == found.treated
+        assert found.cost == found.treated * Decimal("0.25")
+        assert found.requests == 1
+        assert site.rows("SELECT * FROM ma_audience_members") == []
+
+    @pytest.mark.long
+    def test_is_what_is_sent(self, site):
+        found = run.preview(plan(), clock=site.clock)
+        delivery = send(site)
+
+        assert delivery.tallies["add"].sent == found.treated
+        assert delivery.held_out == found.held_out
+
+    @pytest.mark.long
+    @pytest.mark.parametrize(
+        ("rule", "members"),
+        [
+            (Rule(top=30), 30),
+            (Rule(deciles=2), 40),
+            (Rule(threshold=0.4), 41),
+            (Rule(top=1_000), 200),
+        ],
+    )
+    def test_has_the_best_users(self, site, rule, members):
+        found = run.preview(plan(rule=rule, control=0.0), clock=site.clock)
+
+        assert found.members == found.treated == members
+        best = [(n + 1) / 400 for n in range(USERS)][-members:]
+        assert found.expected == pytest.approx(sum(best))
+
+    @pytest.mark.long
+    def test_of_a_budget_spends_no_more(self, site):
+        rule = Rule(budget=Decimal(10), cost_per_user=Decimal("0.15"))
+
+        found = run.preview(
+            plan(rule=rule, cost_per_user=Decimal("0.15")), clock=site.clock
+        )
+
+        assert found.treated == 66
+        assert found.cost <= 10
+
+    @pytest.mark.long
+    def test_names_what_is_missing(self, site):
+        with pytest.raises(RequestError) as raised:
+            run.preview(plan(until=MONDAY - WEEK), clock=site.clock)
+
+        assert raised.value.field == "as_of"
+
+
+class TestMembers:
+    def test_are_chosen_once(self, site):
+        send(site)
+        before = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
+
+        delivery = send(site, rule=Rule(top=5))
+
+        after = site.rows("SELECT * FROM ma_audience_members ORDER BY user_id")
+        assert before == after
+        assert delivery.tallies["add"].sent == 0
+        assert delivery.before == len([row for row in before if not row["is_control"]])
+
+    def test_who_are_held_out_are_so_every_week(self, site):
+        send(site)
+        site.publish(MONDAY + WEEK, {f"u{n:03}": (n + 1) / 400 for n in range(150)})
+        site.clock.time += WEEK
+        send(site)
+
+        first, second = (
+            members_of(site, as_of, is_control=True)
+            for as_of in (MONDAY, MONDAY + WEEK)
+        )
+        both = members_of(site, is_control=False) | first
+        both &= members_of(site, MONDAY + WEEK, is_control=False) | second
+        assert first & both == second & both
+
+    @pytest.mark.long
+    def test_keep_their_control_group(self, site):
+        send(site)
+        site.publish(MONDAY + WEEK, {"u001": 0.5})
+        site.clock.time += WEEK
+
+        with pytest.raises(RequestError, match="another name") as raised:
+            send(site, control=0.2)
+
+        assert raised.value.field == "control"
+
+    @pytest.mark.long
+    def test_of_two_audiences_with_one_control_group_are_held_out_together(self, site):
+        send(site, group="everybody")
+        other = Plan(
+            audience="upsell", rule=Rule(top=100), control=0.1, to="bucket",
+            group="everybody", is_quiet=True,
+        )  # fmt: skip
+        run.send(other, clock=site.clock)
+
+        rows = site.rows("SELECT * FROM ma_audience_members WHERE is_control")
+        held_out = {(row["audience"], row["user_id"]) for row in rows}
+        users = {user for _, user in held_out}
+        assert len(held_out) == 2 * len(users)
+
+    @pytest.mark.long
+    def test_are_not_sent_once_they_are_suppressed(self, site, crm):
+        send(site)
+        gone = min(members_of(site, is_control=False))
+        site.suppress(gone)
+        with Receiver() as receiver:
+            send(site, crm(receiver))
+
+        assert ("add", gone) not in receiver.taken.users
+
+
+class TestBucket:
+    def test_has_the_treated_and_nobody_else(self, site):
+        send(site)
+
+        artifacts = Artifacts.open(site.settings)
+        [name] = artifacts.names("audiences/ga4_purchase/winback/")
+        rows = pq.read_table(BufferReader(artifacts.read(name).data))
+        artifacts.close()
+        assert set(rows["user_id"].to_pylist()) == members_of(site, is_control=False)
+        assert name.endswith(".parquet")
+
+
+class TestLedger:
+    def test_has_a_row_for_everybody_who_was_sent(self, site, crm):
+        faults = Faults(rejects=lambda user: "unknown" * (user == "u150"))
+        with Receiver(faults=faults) as receiver:
+            delivery = send(site, crm(receiver), control=0.0)
+
+        rows = site.ledger()
+        assert len(rows) == len({row["user_id"] for row in rows}) == 100
+        tally = delivery.tallies["add"]
+        assert tally.sent == tally.accepted + tally.rejected.total() == 100
+        [rejected] = [row for row in rows if row["status"] == "rejected"]
+        assert (rejected["user_id"], rejected["reason"]) == ("u150", "unknown")
+        assert all(row["reason"] is None for row in rows if row != rejected)
+
+    @pytest.mark.long
+    def test_has_nobody_who_is_held_out(self, site, crm):
+        with Receiver() as receiver:
+            send(site, crm(receiver))
+
+        sent = {row["user_id"] for row in site.ledger()}
+        assert sent == members_of(site, is_control=False)
+        assert sent == {user for _, user in receiver.taken.users}
+
+    @pytest.mark.long
+    def test_goes_on_after_a_receiver_that_took_nothing_more(self, site, crm):
+        with Closing() as receiver:
+            delivery = send(site, crm(receiver), control=0.0)
+
+        assert "403" in delivery.failure
+        assert not delivery.is_complete
+        assert len(site.ledger()) == 3 * 7
+
+        with Receiver() as receiver:
+            again = send(site, crm(receiver), control=0.0)
+
+        assert again.before == 3 * 7
+        assert again.tallies["add"].accepted == len(receiver.taken.users) == 79
+        assert len(site.ledger()) == 100
+
+    @pytest.mark.long
+    def test_stops_where_a_receiver_rejects_everybody(self, site, crm, tmp_path):
+        path = tmp_path / "all.toml"
+        with Receiver(faults=Faults(rejects=lambda user: "no")) as receiver:
+            path.write_text(
+                f'kind = "http"\nname = "crm"\nurl = "{receiver.url}"\nbatch = 20\n'
+                'rate = 0\n[user]\nid = "{user_id}"\n[answer]\nrejected = "errors"\n'
+                'user = "id"\nreason = "message"\n'
+            )
+            delivery = send(site, str(path), control=0.0)
+
+        assert "rejected all 20 users" in delivery.failure
+        assert not delivery.is_complete
+        assert len(site.ledger()) == 20
+
+    def test_takes_users_off_a_list_before_it_adds_others(self, site, crm):
+        with Receiver() as receiver:
+            send(site, crm(receiver, remove=True), rule=Rule(top=10), control=0.0)
+            site.publish(MONDAY + WEEK, {"u199": 0.3, "u002": 0.2})
+            site.clock.time += WEEK
+            delivery = send(
+                site, crm(receiver, remove=True), rule=Rule(top=10), control=0.0
+            )
+
+        assert delivery.tallies["remove"].accepted == 9
+        assert delivery.tallies["add"].accepted == 2
+        assert receiver.taken.users["add", "u199"] == 2
+        assert receiver.taken.users["remove", "u190"] == 1
+        assert ("remove", "u199") not in receiver.taken.users
+
+    @pytest.mark.long
+    def test_is_printed_by_the_command(self, site, capsys):
+        assert (
+            main(["audience", "send", "winback", "--top", "10", "--to", "bucket"]) == 0
+        )
+        assert main(["audience", "ledger", "winback"]) == 0
+
+        printed = capsys.readouterr().out
+        assert "sent = " in printed
+        assert "10 members (top 10)" in printed
+
+
+class Closing(Receiver):
+    """A receiver that denies access after three requests."""
+
+    def take(self, method, path, headers, body):
+        if self.taken.requests > 3:
+            return 403, {}, {"error": "closed"}
+        return super().take(method, path, headers, body)
+
+
+class Killed(BaseException):
+    """As by SIGKILL: nothing catches it."""
+
+
+class Fate:
+    """Kills the process at a call of the network or the warehouse."""
+
+    def __init__(self, monkeypatch) -> None:
+        self.left = 0
+        self._wrap(monkeypatch, requests.Session, "request")
+        self._wrap(monkeypatch, Warehouse, "write")
+
+    def _wrap(self, monkeypatch, owner, name) -> None:
+        original = getattr(owner, name)
+
+        def called(*args, **kwargs):
+            # Google's clients have sessions, too, and threads of their own.
+            is_own = name == "write" or "/users" in str(args)
+            self._step(is_own)
+            result = original(*args, **kwargs)
+            self._step(is_own)
+            return result
+
+        monkeypatch.setattr(owner, name, called)
+
+    def _step(self, is_own: bool) -> None:
+        self.left -= is_own
+        if is_own and self.left == 0:
+            raise Killed
+
+
+def kill_and_resume(site: Site, to: str, fate: Fate, *, at_most: int, seed: int) -> int:
+    """Kill deliveries until one gets through; return how many were killed."""
+    generator = random.Random(seed)
+    for killed in range(at_most):
+        fate.left = generator.randint(1, 12)
+        try:
+            assert send(site, to, flushed_at=14).is_complete
+        except Killed:
+            # The lease of whom is killed ends by itself.
+            site.clock.time += timedelta(minutes=6)
+        else:
+            return killed
+    fate.left = 0
+    assert send(site, to, flushed_at=14).is_complete
+    return at_most
+
+
+def check_account(site: Site, receiver: Receiver, *, rejected: set[str]) -> None:
+    treated = members_of(site, is_control=False)
+    rows = site.ledger()
+    assert sorted(row["user_id"] for row in rows) == sorted(treated)
+    accepted = {row["user_id"] for row in rows if row["status"] == "accepted"}
+    assert treated - accepted == rejected & treated
+    assert {user for _, user in receiver.taken.users} == accepted
+    # Nobody came twice in a way that a receiver could tell.
+    assert set(receiver.taken.users.values()) == {1}
+    assert receiver.taken.changed == []
+
+
+class TestKilled:
+    def test_delivery_is_resumed(self, site, crm, monkeypatch):
+        faults = Faults(lost=0.05, rejects=lambda user: "x" * (user == "u120"))
+        with Receiver(faults=faults) as receiver:
+            fate = Fate(monkeypatch)
+            killed = kill_and_resume(site, crm(receiver), fate, at_most=4, seed=0)
+
+        assert killed >= 2
+        check_account(site, receiver, rejected={"u120"})
+
+    @pytest.mark.long
+    def test_delivery_excludes_another_one(self, site, crm, monkeypatch):
+        with Receiver() as receiver:
+            fate = Fate(monkeypatch)
+            fate.left = 5
+            with pytest.raises(Killed):
+                send(site, crm(receiver))
+
+            with pytest.raises(RunInProgress):
+                send(site, crm(receiver))
+
+    @pytest.mark.long
+    def test_delivery_at_200_points_is_resumed(self, site, crm, monkeypatch):
+        rejected = {"u120", "u133", "u134"}
+        killed = seed = 0
+        while killed < 200:
+            seed += 1
+            empty_tables(site.warehouse, TABLES[2:])
+            faults = Faults(
+                lost=0.1,
+                rejects=lambda user: "x" * (user in rejected),
+                refuses_whole=seed % 2 == 0,
+                seed=seed,
+            )
+            with Receiver(faults=faults) as receiver, monkeypatch.context() as patched:
+                fate = Fate(patched)
+                killed += kill_and_resume(
+                    site, crm(receiver), fate, at_most=20, seed=seed
+                )
+            check_account(site, receiver, rejected=rejected)
+            site.clock.time += timedelta(minutes=6)

@@ -1,0 +1,109 @@
+"""Who is in an audience, and who is held out, specified."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binom
+
+from offline.audience.selection import Control, Rule, choose, share_of
+
+KEY = bytes(32)
+USERS = [(f"u{number}", number / 2_000) for number in range(1_000)]
+
+
+def control(share=0.1, *, group="winback", key=KEY):
+    return Control(key=key, group=group, share=share)
+
+
+def held_out(**how):
+    return {user for user, _ in USERS if control(**how).holds_out(user)}
+
+
+class TestControl:
+    def test_holds_out_its_share(self):
+        low, high = binom.interval(0.9999, 1_000, 0.1)
+
+        assert low <= len(held_out()) <= high
+
+    def test_is_the_same_every_week(self):
+        assert held_out() == held_out()
+
+    def test_of_a_larger_share_holds_out_whom_a_smaller_one_did(self):
+        assert held_out(share=0.05) < held_out(share=0.1) < held_out(share=0.5)
+
+    def test_is_another_one_for_another_group_and_another_deployment(self):
+        for other in (held_out(group="loyal"), held_out(key=b"k" * 32)):
+            assert other != held_out()
+            # Chance alone has a hundredth in both.
+            assert len(other & held_out()) < 40
+
+    def test_of_no_share_holds_out_nobody(self):
+        assert held_out(share=0.0) == set()
+
+    @given(st.text(max_size=40))
+    def test_takes_any_id(self, user):
+        assert control(0.9).holds_out(user) >= control(0.1).holds_out(user)
+
+
+class TestMembers:
+    def test_are_the_best(self):
+        members = choose(USERS, Rule(top=100), control())
+
+        assert [m.user_id for m in members] == [f"u{n}" for n in range(999, 899, -1)]
+
+    def test_of_equal_probabilities_are_the_same_in_any_order(self):
+        users = [(user, 0.5) for user, _ in USERS]
+
+        once = choose(users, Rule(top=10), control())
+        again = choose(users[::-1], Rule(top=10), control())
+
+        assert once == again
+
+    def test_of_a_budget_are_as_many_as_it_pays_for(self):
+        rule = Rule(budget=Decimal("10.00"), cost_per_user=Decimal("0.15"))
+
+        members = choose(USERS, rule, control())
+
+        treated = [m for m in members if not m.is_control]
+        assert len(treated) == 66
+        assert len(members) > 66
+
+    def test_are_nobody_for_a_budget_of_nothing(self):
+        rule = Rule(budget=Decimal(0), cost_per_user=Decimal(1))
+
+        assert not [m for m in choose(USERS, rule, control()) if not m.is_control]
+
+    def test_are_held_out_by_the_control_group_alone(self):
+        members = choose(USERS, Rule(top=1_000), control())
+
+        assert {m.user_id for m in members if m.is_control} == held_out()
+
+
+class TestRule:
+    @pytest.mark.parametrize(
+        "rules", [{}, {"top": 1, "deciles": 1}, {"threshold": 0.1, "top": 3}]
+    )
+    def test_is_one_of_four(self, rules):
+        with pytest.raises(ValueError, match="one of --top, --deciles"):
+            Rule(**rules)
+
+    def test_of_a_budget_needs_a_cost(self):
+        with pytest.raises(ValueError, match="--cost-per-user"):
+            Rule(budget=Decimal(5))
+
+
+class TestShare:
+    @pytest.mark.parametrize(
+        ("text", "share"), [("10%", 0.1), ("0%", 0), ("12.5 %", 0.125)]
+    )
+    def test_is_read(self, text, share):
+        assert share_of(text) == share
+
+    @pytest.mark.parametrize("text", ["10", "91%", "-1%", "", "ten%", "100%"])
+    def test_is_refused(self, text):
+        with pytest.raises(ValueError, match="no share from 0% to 90%"):
+            share_of(text)

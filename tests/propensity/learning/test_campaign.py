@@ -1,0 +1,127 @@
+"""An audience week by week, specified: sums of weeks become figures of all so far."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from propensity.learning import lift
+from propensity.learning.campaign import Week, figures
+from propensity.learning.lift import Sums
+
+MONDAY = date(2026, 3, 2)
+
+
+def group(p, label, *, is_control, amount=None):
+    p, label = np.asarray(p, float), np.asarray(label, float)
+    paid = None if amount is None else np.asarray(amount, float)
+    return {
+        "is_control": is_control,
+        "users": len(p),
+        "probability": p.sum(),
+        "probability_squares": (p * p).sum(),
+        "conversions": int(label.sum()),
+        "probability_conversions": (p * label).sum(),
+        "revenue": None if paid is None else Decimal(str(round(paid.sum(), 2))),
+        "revenue_squares": None if paid is None else (paid * paid).sum(),
+        "probability_revenue": None if paid is None else (paid * p).sum(),
+    }
+
+
+def week(number, *sums):
+    return Week(week=MONDAY + number * timedelta(7), control_share=0.5, sums=sums)
+
+
+@pytest.fixture
+def users():
+    generator = np.random.default_rng(0)
+    p = generator.beta(2, 5, 4_000)
+    label = generator.random(4_000) < p
+    return p, label, label * np.round(generator.gamma(2, 10, 4_000), 2)
+
+
+def weeks_of(users, *, has_amounts=True):
+    p, label, amount = users
+    return [
+        week(
+            number,
+            *(
+                group(
+                    p[rows],
+                    label[rows],
+                    amount=amount[rows] if has_amounts else None,
+                    is_control=is_control,
+                )
+                for rows, is_control in (
+                    (slice(2_000 * number, 2_000 * number + 1_000), False),
+                    (slice(2_000 * number + 1_000, 2_000 * number + 2_000), True),
+                )
+            ),
+        )
+        for number in range(2)
+    ]
+
+
+class TestFigures:
+    def test_of_a_week_are_those_of_all_users_so_far(self, users):
+        p, label, _ = users
+        rows = figures(weeks_of(users))
+
+        treated = np.r_[0:1_000, 2_000:3_000]
+        held_out = np.r_[1_000:2_000, 3_000:4_000]
+        expected = lift.compare(
+            Sums.of(p[treated], label[treated]),
+            Sums.of(p[held_out], label[held_out]),
+            quantile=lift.always(4_000, 2_000),
+            is_binary=True,
+        ).difference
+        assert rows[1]["conversion_difference"] == pytest.approx(expected.value)
+        assert rows[1]["conversion_difference_low"] == pytest.approx(expected.low)
+        assert rows[1]["treated_users"] == rows[1]["control_users"] == 2_000
+        assert rows[1]["control_conversions"] == label[held_out].sum()
+
+    def test_have_money_to_the_cent(self, users):
+        _, _, amount = users
+        rows = figures(weeks_of(users))
+
+        cents = sum(round(x * 100) for x in amount[np.r_[0:1_000, 2_000:3_000]])
+        assert rows[1]["treated_revenue"] == Decimal(cents) / 100
+
+    def test_have_no_revenue_where_outcomes_have_no_amount(self, users):
+        rows = figures(weeks_of(users, has_amounts=False))
+
+        assert "treated_revenue" not in rows[1]
+        assert rows[1]["conversion_difference"] is not None
+
+    def test_of_every_look_are_wider_than_of_a_single_one(self, users):
+        for row in figures(weeks_of(users)):
+            for of in ("conversion", "revenue"):
+                name = f"{of}_difference"
+                assert row[f"{name}_low"] < row[f"{name}_once_low"] < row[name]
+                assert row[name] < row[f"{name}_once_high"] < row[f"{name}_high"]
+
+    def test_of_a_week_without_new_members_are_those_of_before(self, users):
+        first, _ = weeks_of(users)
+        rows = figures([first, week(1)])
+
+        assert rows[1]["conversion_difference"] == rows[0]["conversion_difference"]
+        assert rows[1]["sums"] == []
+
+    def test_of_an_empty_group_say_too_few(self):
+        [row] = figures([week(0, group([0.5], [1], is_control=False))])
+
+        assert row["verdict"] == "too_few"
+        assert row["conversion_difference"] is None
+        assert row["conversion_lift_high"] is None
+
+    def test_say_where_the_groups_sizes_cannot_be_chance(self):
+        treated = group(np.full(3_000, 0.5), np.ones(3_000), is_control=False)
+        control = group(np.full(2_000, 0.5), np.ones(2_000), is_control=True)
+
+        [row] = figures([week(0, treated, control)])
+
+        assert row["verdict"] == "sample_ratio"
+        assert row["sample_ratio_p"] < 0.001
