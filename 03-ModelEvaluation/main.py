@@ -8,7 +8,7 @@ Request   POST {"use_case", "as_of", "force"}, all optional
 Reads     the use case's source and ma_predictions_history (BigQuery), or
           inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
-          without final figures
+          without final figures; ma_drift: what outcomes say of the model
 Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
           503 try again, or wait for the export
 """
@@ -16,7 +16,7 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import evaluate, export
+from propensity.runs import drift, evaluate, export
 from propensity.runs.run import Answer, Run, run
 
 
@@ -27,4 +27,5 @@ def model_evaluation(current: Run) -> Answer:
     days = export.wait_for_days(current)
     rows = evaluate.evaluations(current)
     evaluate.publish_evaluations(current, rows)
-    return {"weeks": evaluate.answered(rows), **days}
+    summary = drift.evaluated(current, rows)
+    return {"weeks": evaluate.answered(rows), "drift": summary, **days}

@@ -11,6 +11,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 SHORT = {
+    "drift": ["--shops", "1", "--weeks", "10"],
     "features": ["--repeats", "1"],
     "index": ["--rounds", "1", "--seconds", "0.3"],
     "half_space_trees": ["--rows", "300", "--rounds", "1"],
@@ -43,7 +44,11 @@ def printed_by(name: str, options: list[str]) -> str:
 
 
 def test_all_are_here() -> None:
-    names = {path.stem for path in BENCHMARKS.glob("*.py")} - {"__init__", "weeks"}
+    names = {path.stem for path in BENCHMARKS.glob("*.py")} - {
+        "__init__",
+        "breaks",
+        "weeks",
+    }
 
     assert {*SHORT, *INSTALLING} == names
 
