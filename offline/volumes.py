@@ -381,6 +381,8 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     "ma_preprocessors": lambda size, _: (float(size.use_cases),),
     "ma_model_evaluation": _daily(lambda size: 2 * size.use_cases),
     "ma_model_evaluation_staging": _daily(lambda size: 2 * size.use_cases),
+    # Forty features and what else is watched of a week.
+    "ma_drift": _every(7, lambda size: 45.0 * size.use_cases),
     "stream_events": _daily(lambda size: size.stream_events_a_day),
     "stream_features_daily": _every(
         MONTH, lambda size: float(MONTH) * players(size) if size.scores_users else 0
@@ -556,6 +558,8 @@ def _of_size(size: Size) -> Mapping[str, float]:
         "stream_features_daily.event_ids": TEXTS["event_id"] * tile,
         "inference_log.features": FIELDS,
         **USER_DAY,
+        # Some sixty buckets or values, of about ten bytes and a count each.
+        "ma_drift.counts": 60 * (2 + 10 + 8.0),
         "ma_model_evaluation.thresholds": _thresholds(size),
         "ma_model_evaluation_staging.thresholds": _thresholds(size),
         # One of the two.
