@@ -33,6 +33,7 @@ class TestChance:
         for seed in range(8, 108):
             found = compare(sketch(users=users, seed=seed), before, chance=CHANCE)
             assert found.distance < found.noise
+            assert not found.is_beyond
 
     def test_explains_no_break_of_a_hundred_users(self):
         """All of them with one value are no accident."""
