@@ -110,7 +110,7 @@ def watched(
         last_year: The publication of the same week a year ago: what was so then is
             the season.
     """
-    chance = FALSE_ALARMS / WEEKS / max(len(now), 1)
+    sketches = sum(one.sketch is not None for one in now)
     result = []
     for one in now:
         # A version's probabilities are its own.
@@ -128,8 +128,9 @@ def watched(
             result.append(one)
         elif one.sketch is not None:
             before = None if last_year is None else last_year.things.get(one.key)
-            result.append(_of_sketch(one, reference, known, before, chance))
+            result.append(_of_sketch(one, reference, known, before, _chance(sketches)))
         else:
+            chance = _chance(len(now) - sketches)
             result.append(_of_level(one, reference, known, chance=chance))
     return result
 
@@ -152,7 +153,7 @@ def outcome(
         estimated: The estimate of its ROC AUC.
     """
     one = Thing(thing=OUTCOME, name=name, level=now)
-    chance = FALSE_ALARMS / WEEKS / 2
+    chance = _chance(len((CALIBRATION, RANKING)))
     return _of_level(
         one, earlier, earlier, chance=chance, target=0.0, estimated=estimated
     )
@@ -180,6 +181,12 @@ def advice(things: Sequence[Thing]) -> Advice:
             "on it if it is to stay",
         )
     return Advice(action="repair", reason=alarms[0].message)
+
+
+def _chance(things: int) -> float:
+    """Return the chance of a false alarm of one of so many sketches, or numbers."""
+    # Sketches have half of the budget, single numbers the other half.
+    return FALSE_ALARMS / 2 / WEEKS / things
 
 
 def _of_sketch(

@@ -25,6 +25,8 @@ _DRAWS = 200
 _GROUPS = 2_000
 # Standard deviation of what estimates are off by, before a week is known.
 _ORDINARY_BIAS = 0.01
+# Weeks that their intervals being as wide as chance counts for.
+_PRIOR_WEEKS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +104,13 @@ def corrected(estimate: Estimate, past: Sequence[Past]) -> Estimate:
         precision += weight
         total += weight * (one.measured - one.estimated)
     by = total / precision
-    widened = float(np.hypot(estimate.error, precision**-0.5)) * 1.96
+    # How much wider the errors were than their intervals.
+    spread = sum(
+        ((one.measured - one.estimated - by) / max(one.error, 1e-6)) ** 2
+        for one in past
+    )
+    wider = max((_PRIOR_WEEKS + spread) / (_PRIOR_WEEKS + len(past)), 1.0) ** 0.5
+    widened = wider * float(np.hypot(estimate.error, precision**-0.5)) * 1.96
     value = min(max(estimate.value + by, 0.0), 1.0)
     return Estimate(
         value=value, low=max(value - widened, 0.0), high=min(value + widened, 1.0)

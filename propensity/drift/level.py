@@ -16,7 +16,7 @@ from statistics import NormalDist
 # Weeks in which the weight of an earlier week halves.
 _HALF_LIFE = 2.0
 # What is thought before any week is known counts as so many weeks.
-_PRIOR_WEEKS = 8
+_PRIOR_WEEKS = 24
 
 
 @dataclass(frozen=True, kw_only=True)
