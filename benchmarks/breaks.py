@@ -49,6 +49,15 @@ def breaks(use_case: UseCase) -> Iterator[Break]:
     yield Break(kind="half of the events", name="counts", apply=_scaled(counts, 0.5))
     newest = [name for name in numbers if name.endswith("_7d")]
     yield Break(kind="a week missing", name="_7d", apply=_scaled(newest, 0.0))
+    for share in (0.3, 0.5, 0.7):
+        lost = _scaled(newest, 1 - share)
+        yield Break(kind="part of a week", name=f"{share:.0%} of _7d", apply=lost)
+    for share in (0.1, 0.2, 0.3, 0.5):
+        yield Break(
+            kind="users without events",
+            name=f"{share:.0%}",
+            apply=_zeroed(counts, share=share),
+        )
     for event in ("purchase", "view_item", "add_to_cart", "session", "engagement"):
         named = [name for name in numbers if event in name]
         yield Break(kind="event missing", name=event, apply=_scaled(named, 0.0))
@@ -81,6 +90,15 @@ def _nulled(
         return pc.if_else(pa.array(gone), pa.scalar(None, column.type), column)
 
     return _changed(names, nulled)
+
+
+def _zeroed(names: Sequence[str], *, share: float) -> Callable[[pa.Table], pa.Table]:
+    def zeroed(column: Any) -> Any:
+        # The same users in all columns.
+        gone = np.random.default_rng(0).random(len(column)) < share
+        return pc.if_else(pa.array(gone), pa.scalar(0.0), pc.cast(column, pa.float64()))
+
+    return _changed(names, zeroed)
 
 
 def _renamed(name: str) -> Callable[[pa.Table], pa.Table]:

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 
 from benchmarks import quality
 from benchmarks.breaks import Break, breaks
+from benchmarks.weeks import UNSHIFTED
 from local import sandbox
 from local.demos.shop import DRIFT, SEASON
 from local.exports import ga4_export
@@ -255,11 +256,11 @@ def _published(
                 followed.compare(trainings, verdict)
                 if verdict.promoted:
                     champion = trainings
-                    scorers[quality.UNSHIFTED] = _scorer(use_case, trained)
+                    scorers[UNSHIFTED] = _scorer(use_case, trained)
         if champion is None:
             continue
         part = data.slice_of(rows, [week])
-        score = scorers[quality.UNSHIFTED]
+        score = scorers[UNSHIFTED]
         probability = score(part.rows)
         shift = followed.shift(week, version=champion)
         followed.evaluate(week, champion, metrics.outcomes(probability, part.label))

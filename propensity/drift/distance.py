@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propensity.drift.sketch import NUMBER, Sketch, Value
+from propensity.learning.metrics import summed
 
 Floats = NDArray[np.float64]
 
@@ -91,21 +92,21 @@ def compare(now: Sketch, earlier: Sequence[Sketch], *, chance: float) -> Compari
         {value for one in (now, *earlier) for value in one.counts},
         key=lambda value: (value is None, value),
     )
-    is_there = [_shares(one, values) for one in earlier]
+    shares = [_shares(one, values) for one in earlier]
     users = np.array([one.users for one in earlier], dtype=np.float64)
-    share, reference_users = _mean(is_there, users)
+    share, reference_users = _mean(shares, users)
     current = _shares(now, values)
     effective = 1.0 / (1.0 / now.users + 1.0 / reference_users)
     group, counts = _bins(
         (share + current) / 2, is_number=now.kind == NUMBER, users=effective
     )
-    before, after = (np.bincount(group, part, counts) for part in (share, current))
+    before, after = (summed(group, part, counts) for part in (share, current))
     parts = _divergence(before, after)
     distance = float(np.sqrt(parts.sum()))
     noise = _noise(counts, effective, chance)
     threshold = MATTERS
     if distance - noise > MATTERS:
-        binned = [np.bincount(group, part, counts) for part in is_there]
+        binned = [summed(group, part, counts) for part in shares]
         threshold = max(MATTERS, _HABIT * _habit(binned, users))
     return Comparison(
         distance=distance,

@@ -122,5 +122,6 @@ def _grouped(users: Floats, probability: Floats) -> tuple[Floats, Floats]:
     middle = np.cumsum(users) - users / 2
     place = np.minimum((middle / users.sum() * _GROUPS).astype(np.int64), _GROUPS - 1)
     _, group = np.unique(place, return_inverse=True)
-    size = np.bincount(group, users)
-    return size, np.bincount(group, users * probability) / size
+    count = int(group.max()) + 1
+    size = metrics.summed(group, users, count)
+    return size, metrics.summed(group, users * probability, count) / size
