@@ -24,8 +24,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from propensity.models.encoding import numbers_of, texts_of
-
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 Value = float | str | None
@@ -119,6 +117,9 @@ class Sketches:
             batch: Features of the users, (rows,) each.
             probability: As the model gave them, (rows,).
         """
+        # With pandas, which 03-ModelEvaluation lacks: it counts no features.
+        from propensity.models.encoding import numbers_of, texts_of
+
         self._users += batch.num_rows
         for name, kind in self._features.items():
             if kind == NUMBER:
