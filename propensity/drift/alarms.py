@@ -122,7 +122,8 @@ def watched(
             and (not is_score or week.model_version == model_version)
         ]
         reference = [before for before in known if not before.is_alarm][:MEMORY]
-        if len(reference) < FEWEST:
+        # A single number that moved is followed: its season may go on.
+        if len(reference) < FEWEST or one.level is not None:
             reference = known[:MEMORY]
         if len(reference) < FEWEST:
             result.append(one)

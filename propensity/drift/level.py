@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import NormalDist
 
-# Weeks in which the weight of an earlier week halves.
-_HALF_LIFE = 2.0
+# Weeks in which the weight of an earlier week halves: a season is not left behind.
+_HALF_LIFE = 1.0
 # What is thought before any week is known counts as so many weeks.
-_PRIOR_WEEKS = 24
+_PRIOR_WEEKS = 12
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,10 +23,10 @@ def moved(value, earlier, *, error=0.01, **options):
 
 
 def test_the_newest_weeks_count_most():
-    """A season that goes on is no break: two weeks ago counts half."""
+    """A season that goes on is no break: each week counts half of the next."""
     found = moved(1.0, levels(1.0, 0.0, 0.0))
 
-    assert found.expected == pytest.approx(1 / (1 + 2**-0.5 + 0.5))
+    assert found.expected == pytest.approx(1 / 1.75)
 
 
 def test_noise_is_learned_from_the_weeks():
