@@ -28,8 +28,8 @@ from propensity.learning.metrics import summed
 
 Floats = NDArray[np.float64]
 
-# As far as two normal distributions a quarter of a standard deviation apart.
-MATTERS = 0.1
+# As far as two normal distributions 0.3 standard deviations apart.
+MATTERS = 0.13
 # A feature that moved so far by itself may move that much again, and half as much more.
 _HABIT = 1.5
 # Weeks in which the weight of an earlier publication halves.
