@@ -5,16 +5,13 @@
                                                      current table --> index
 
 Request   POST {"use_case", "as_of", "force", "full"}, all optional
-Reads     the use case's source and ma_model_evaluation (BigQuery), the champion
-          (bucket, verified)
+Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (bucket)
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
-          export_user_days: sums of the days of the export that are new or have changed;
-          in the bucket: features/, as scored, for some days; indexes/, which answer
-          lookups; suppressed/, the list that goes with them
-Answers   200 version, users, mean; 400 a use case that scores events; 409 no champion,
-          other features, or scores that jumped (unless forced); 424 a table is missing;
-          503 try again, or wait for the export
+          export_user_days: sums of the export's days; ma_drift: what has changed; in
+          the bucket: features/, indexes/ for lookups, suppressed/, the list beside them
+Answers   200 version, users, mean, drift; 400 events; 409 no champion, other features,
+          scores that jumped (unless forced); 424 no table; 503 try again, or wait
 """
 
 import functions_framework
@@ -22,6 +19,7 @@ import functions_framework
 from propensity.clock import SYSTEM
 from propensity.runs import (
     champion,
+    drift,
     export,
     index,
     predict,
@@ -43,8 +41,10 @@ def predictions(current: Run) -> Answer:
     log_odds_shift = season.log_odds_shift(current, model.version)
     features = user_days.features(current)
     staged = staging.stage(current, model, features, log_odds_shift=log_odds_shift)
-    shift = predict.score_shift(current, staged)
+    watched = drift.watch(current, model, staged)
+    shift = predict.score_shift(current, staged, causes=watched.messages)
     predict.publish_predictions(current, model, staged)
+    drift.publish(current, watched)
     index_users = index.publish(current)
     return {
         "model_version": model.version,
@@ -54,6 +54,7 @@ def predictions(current: Run) -> Answer:
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,
+        **watched.answer(),
         **days,
         **user_days.answer(current),
     }

@@ -154,6 +154,8 @@ class Cloud(BaseAdapter):
             ]
         if sql in (
             statement("level_differences"),
+            statement("drift_before"),
+            statement("clear_replaced_drift"),
             statement("publish_predictions"),
             statement("clear_staged_predictions"),
         ):
@@ -272,7 +274,9 @@ class Writer:
                 written = given.writer_schema.serialized_schema
                 schema = pa.ipc.read_schema(pa.py_buffer(written))
             data = pa.py_buffer(given.rows.serialized_record_batch)
-            self._pending += len(pa.ipc.read_record_batch(data, schema))
+            # Beside the scores a run writes what it watches for drift.
+            if "probability" in schema.names:
+                self._pending += len(pa.ipc.read_record_batch(data, schema))
             yield AppendRowsResponse()
 
     def finalize_write_stream(self, **_: Any) -> FinalizeWriteStreamResponse:

@@ -122,6 +122,20 @@ class Training(OfExport, kw_only=True):
     outcomes: Any = UNSET
 
 
+class DriftAlarm(Closed, kw_only=True):
+    cause: str
+    name: str
+    message: str
+
+
+class Drift(Closed, kw_only=True):
+    """Alarms of a publication or of evaluated weeks, and what to do."""
+
+    alarms: list[DriftAlarm]
+    advice: Literal["nothing", "repair", "retrain"]
+    reason: str | None
+
+
 class Publication(OfExport, kw_only=True):
     model_version: int
     users: int
@@ -129,6 +143,8 @@ class Publication(OfExport, kw_only=True):
     log_odds_shift: float | None
     score_shift: float | None
     evaluation_missing: bool
+    estimated_roc_auc: Share | None
+    drift: Drift
     index_users: Count | None
     export_days_read: int | UnsetType = UNSET
 
@@ -314,7 +330,10 @@ def evaluation() -> Any:
         required=_OF_A_WEEK,
     )
     return msgspec.defstruct(
-        "Evaluation", [("weeks", list[week])], bases=(OfExport,), kw_only=True
+        "Evaluation",
+        [("weeks", list[week]), ("drift", Drift)],
+        bases=(OfExport,),
+        kw_only=True,
     )
 
 

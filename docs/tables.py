@@ -158,6 +158,13 @@ WRITTEN = {
         "MERGE, and removes them.",
         "What a run that died has left expires.",
     ),
+    "ma_drift": (
+        "01-Predictions writes a row for each feature, for the scores and for the "
+        "number of users, 03-ModelEvaluation two for the outcomes of a week.",
+        "Both compare with the rows of the weeks before. [Drift](drift.md) says how.",
+        "A run's rows take the place of those that an earlier run of the date wrote; "
+        "between its two steps both are there, and the newest `written_at` counts.",
+    ),
     "export_user_days": (
         "01-Predictions sums up the days of the export that are new or that Analytics "
         "has written anew, and adds up the days of its lookback from here.",

@@ -212,6 +212,8 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     "ma_preprocessors": lambda size, _: (float(size.use_cases),),
     "ma_model_evaluation": _daily(lambda size: 2 * size.use_cases),
     "ma_model_evaluation_staging": _daily(lambda size: 2 * size.use_cases),
+    # Forty features and what else is watched of a week.
+    "ma_drift": _every(7, lambda size: 45.0 * size.use_cases),
     # A tenth of the users is an audience, each week.
     "ma_audience_members": _every(7, lambda size: size.users * size.use_cases / 10),
     "ma_audience_lift": _every(7, lambda size: size.use_cases),

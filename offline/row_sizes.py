@@ -181,6 +181,8 @@ def _of_size(size: Size) -> Mapping[str, float]:
         "stream_features_daily.event_ids": TEXTS["event_id"] * tile,
         "inference_log.features": FIELDS,
         **USER_DAY,
+        # Some sixty buckets or values, of about ten bytes and a count each.
+        "ma_drift.counts": 60 * (2 + 10 + 8.0),
         "ma_model_evaluation.thresholds": _thresholds(size),
         "ma_model_evaluation_staging.thresholds": _thresholds(size),
         # One of the two.

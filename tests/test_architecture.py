@@ -35,6 +35,7 @@ FLOORS = (
     {"events"},
     {"registry"},
     {"learning", "online", "stream"},
+    {"drift"},
     {"runs"},
 )
 FLOOR = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

@@ -9,6 +9,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``season``: the shift of log-odds that evaluated weeks call for
 - ``user_days``: the features of 01, from sums of the export's days that are kept
 - ``staging``, ``predict``: the steps of 01-Predictions
+- ``drift``: what has changed since earlier publications, and what outcomes say of it
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``lift``: the last of them: what acting on audiences was worth

@@ -4,7 +4,7 @@ Prediction as a run: score every user into the staging table, check, publish.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from propensity import tables
+from propensity.drift.sketch import Sketches
 from propensity.edges.log import log
 from propensity.errors import (
     NotEnoughData,
@@ -43,13 +44,15 @@ class Staged:
     """
     Scores in the staging table: how many, and their 101 percentiles.
 
-    ``log_odds_shift`` is the season's, in all of them; None without.
+    ``log_odds_shift`` is the season's, in all of them; None without. ``sketches`` are
+    of the scores and their features; None where BigQuery scored.
     """
 
     users: int
     mean_probability: float | None
     quantiles: Floats
     log_odds_shift: float | None
+    sketches: Sketches | None = None
 
 
 def check_scores_users(run: Run) -> None:
@@ -108,7 +111,8 @@ def stage(
         )
         parts = kept.keeping(parts)
     users, mass = 0, 0.0
-    scored = model.scorer.score(parts)
+    sketches = Sketches(run.use_case.features)
+    scored = sketches.watching(model.scorer.score(parts))
     for rows in _staged(run, scored, log_odds_shift, has_features=kept is not None):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
@@ -124,6 +128,7 @@ def stage(
         mean_probability=mass / users,
         quantiles=staged_quantiles(run),
         log_odds_shift=log_odds_shift,
+        sketches=sketches,
     )
 
 
@@ -189,12 +194,19 @@ def staged_quantiles(run: Run) -> Floats:
     return np.asarray(row["quantiles"], dtype=np.float64)
 
 
-def score_shift(run: Run, staged: Staged) -> float | None:
+def score_shift(
+    run: Run, staged: Staged, *, causes: Sequence[str] = ()
+) -> float | None:
     """
     Return how far scores moved since the last publication; None without one.
 
     Both as the models gave them, without the season's shift: that is bounded by itself,
     and must neither stop a publication nor make up for features that are wrong.
+
+    Args:
+        run: The run.
+        staged: Its scores.
+        causes: What has drifted, for the message.
 
     Raises:
         ScoreShift: Beyond the bound, unless the run is forced.
@@ -220,7 +232,8 @@ def score_shift(run: Run, staged: Staged) -> float | None:
         raise ScoreShift(
             f"scores moved by {shift:.2f} of their mean since {last['as_of']}, "
             f"more than PROPENSITY_MAXIMUM_SCORE_SHIFT = {bound:g}. Nothing was "
-            "published; look at the features, or send force",
+            f"published; {'; '.join(causes) or 'look at the features'}. Mend it, or "
+            "send force",
             detail={
                 "score_shift": shift,
                 "mean_before": float(before.mean()),

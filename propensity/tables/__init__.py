@@ -7,6 +7,7 @@ This is the list of the tables; they are declared in
 - ``training``: model versions, preprocessors
 - ``predictions``: the newest probabilities, all of them, those not published yet
 - ``evaluation``: evaluated weeks
+- ``drift``: what is watched for drift
 - ``audiences``: members, the ledger of what was sent, what acting was worth
 - ``export``: the GA4 export's view, and the sums of its days
 - ``stream``: events, sums of them, postcodes, dead letters
@@ -27,6 +28,7 @@ from propensity.tables.audiences import (
     AUDIENCE_LIFT_STAGING,
     AUDIENCE_MEMBERS,
 )
+from propensity.tables.drift import DRIFT
 from propensity.tables.evaluation import EVALUATION, EVALUATION_STAGING
 from propensity.tables.export import EXPORT_USER_DAYS, GA_EVENTS
 from propensity.tables.figures import COST
@@ -56,6 +58,7 @@ __all__ = (
     "AUDIENCE_MEMBERS",
     "COST",
     "DEAD_LETTERS",
+    "DRIFT",
     "EVALUATION",
     "EVALUATION_STAGING",
     "EVENT",
@@ -92,6 +95,7 @@ TABLES = (
     PREDICTIONS_STAGING,
     EVALUATION,
     EVALUATION_STAGING,
+    DRIFT,
     AUDIENCE_MEMBERS,
     AUDIENCE_LEDGER,
     AUDIENCE_LIFT,

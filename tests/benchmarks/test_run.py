@@ -13,6 +13,7 @@ from benchmarks.__main__ import NAMES
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 SHORT = {
+    "drift": ["--shops", "1", "--weeks", "10"],
     "features": ["--repeats", "1"],
     "index": ["--rounds", "1", "--seconds", "0.3"],
     "half_space_trees": ["--rows", "300", "--rounds", "1"],

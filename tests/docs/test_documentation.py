@@ -572,14 +572,15 @@ class TestEndpoints:
         made = re.findall(r'"(\w+)":', answered)
 
         of_export = {"data_until", "export_days_read"}
-        assert {*_example("predictions")} == {*made, *_AROUND, *of_export}
+        of_drift = {"estimated_roc_auc", "drift"}
+        assert {*_example("predictions")} == {*made, *_AROUND, *of_export, *of_drift}
 
     def test_the_weeks_of_an_evaluation_have_the_columns_of_the_table(self):
         """Every key of the example's week is a column."""
         told = _example("model_evaluation")
         columns = {column.name for column in tables.EVALUATION.columns}
 
-        assert {*told} == {"weeks", *_AROUND, "data_until"}
+        assert {*told} == {"weeks", "drift", *_AROUND, "data_until"}
         assert {*told["weeks"][0]} <= columns
 
     @pytest.mark.parametrize(

@@ -1,0 +1,650 @@
+"""
+Drift: false alarms, breaks that are found, and estimates of ROC AUC. Gates.
+
+    python -m benchmarks.drift [--shops 20] [--weeks 26] [--data FILE]...
+
+1. Two years of weekly publications in which nothing breaks, by number of users: shares
+   wobble from week to week, follow a season and a trend, and are drawn anew; and the
+   weeks of a shop, whose users are drawn with replacement.
+2. What 01-Predictions published over months of a shop, with a model of our own that is
+   trained each month: features are broken in one week after the other, and each break
+   that costs 0.02 of ROC AUC or 10% of the mean probability has to raise an alarm in
+   its first week.
+3. In the same weeks the ROC AUC that was estimated beside the one that was measured,
+   and beside what the generator's true probabilities let expect, in which chance has
+   no part.
+
+It plays the generated shop of the demo and, with PROPENSITY_DATA, the real one.
+Everything is seeded; no time is measured. Exit code 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks import quality
+from benchmarks.breaks import Break, breaks
+from benchmarks.weeks import UNSHIFTED
+from local import sandbox
+from local.demos.shop import DRIFT, SEASON
+from local.exports import ga4_export
+from local.generators.shop.export import Shop
+from local.generators.shop.world import DEFAULT_SEED
+from local.progress import Progress, say, step
+from propensity import usecases
+from propensity.drift import alarms, estimate
+from propensity.drift.alarms import Earlier, Thing
+from propensity.drift.level import Level
+from propensity.drift.sketch import CATEGORY, NUMBER, Sketch, Sketches, Value, of_scores
+from propensity.errors import NotEnoughData
+from propensity.learning import data, fit, metrics, season
+from propensity.models.scoring import Scorer
+from propensity.privacy import consent
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+Floats = NDArray[np.float64]
+Score = Callable[[pa.Table], Floats]
+
+SIZES = (100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+WEEKS = 104
+WARM_UP = alarms.MEMORY
+
+# Targets: alarms in two years, the share of costly breaks that are found, and of weeks
+# with an estimate so close to the truth. What is measured of few conversions is further
+# from the truth than that, by chance: the table says how far.
+TOGETHER = 8
+MOST_ALARMS, FOUND, CLOSE, CLOSE_WEEKS = 1.0, 0.9, 0.015, 0.9
+COSTLY_AUC, COSTLY_LEVEL = 0.02, 0.10
+
+# Things of the made-up publications: bins of each feature.
+_NUMBERS, _CATEGORIES, _BINS = 32, 5, 12
+# Standard deviations of log shares: of a week, of the season's height, of a year.
+_WOBBLE, _HEIGHT, _TREND = 0.05, 0.3, 0.3
+
+
+# -- weeks in which nothing breaks -----------------------------------------------------
+
+
+def made_up(
+    users: int, random: np.random.Generator
+) -> Iterator[tuple[list[Thing], Level]]:
+    """Yield the publications of two years, and the log-odds that each week lacked."""
+    count = _NUMBERS + _CATEGORIES + 1
+    base = random.normal(0, 1.2, (count, _BINS))
+    phase = random.uniform(0, 2 * np.pi, (count, 1))
+    height = random.normal(0, _HEIGHT, (count, _BINS))
+    trend = random.normal(0, _TREND, (count, _BINS))
+    growth = random.normal(0, 0.3)
+    for week in range(WARM_UP + WEEKS):
+        year = week / 52
+        logs = base + height * np.sin(2 * np.pi * year + phase) + trend * year
+        logs += random.normal(0, _WOBBLE, logs.shape)
+        share = np.exp(logs)
+        share /= share.sum(axis=1, keepdims=True)
+        now = max(round(users * np.exp(growth * year + random.normal(0, 0.02))), 50)
+        things = [
+            Thing(
+                thing=alarms.FEATURE,
+                name=str(number),
+                sketch=_sketch(random, now, part, is_number=number < _NUMBERS),
+            )
+            for number, part in enumerate(share[:-1])
+        ]
+        score = _sketch(random, now, share[-1], is_number=True)
+        yield [*things, *_of_score(score), alarms.count(now)], _residual(now, random)
+
+
+def _sketch(
+    random: np.random.Generator, users: int, share: Floats, *, is_number: bool
+) -> Sketch:
+    counts = random.multinomial(users, share)
+    values: Sequence[Value] = [
+        (0.001 * 2.0**place if is_number else str(place)) for place in range(_BINS - 1)
+    ]
+    return Sketch(
+        kind=NUMBER if is_number else CATEGORY,
+        users=users,
+        missing=int(counts[-1]),
+        counts={
+            value: int(count)
+            for value, count in zip(values, counts[:-1], strict=True)
+            if count
+        },
+    )
+
+
+def _of_score(sketch: Sketch) -> list[Thing]:
+    """Return the things of probabilities, by a sketch of them."""
+    value = np.array([v for v in sketch.counts if isinstance(v, float)])
+    users = np.array(list(sketch.counts.values()), dtype=np.float64)
+    mean = (value * users).sum() / users.sum()
+    spread = np.sqrt((users * (value - mean) ** 2).sum()) / users.sum()
+    level = Level(value=float(np.log(mean)), error=float(spread / mean))
+    return [
+        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=sketch),
+        Thing(thing=alarms.SCORE, name=alarms.MEAN, level=level),
+    ]
+
+
+def _residual(users: int, random: np.random.Generator) -> Level:
+    """Return what a week lacked: chance, and an ordinary week."""
+    error = (0.08 * 0.92 * users) ** -0.5
+    return Level(value=random.normal(0, np.hypot(error, 0.05)), error=error)
+
+
+def false_alarms(
+    weeks: Iterator[tuple[list[Thing], Level | None]], *, at_most: int = WEEKS
+) -> list[str]:
+    """Return what was alarmed of publications in which nothing broke."""
+    earlier: list[Earlier] = []
+    outcomes: list[Thing] = []
+    raised = []
+    for number, (things, residual) in enumerate(weeks):
+        found = alarms.watched(things, earlier, model_version=0)
+        week = date.fromordinal(735_000 + 7 * number)
+        if residual is not None:
+            found_outcome = alarms.outcome(
+                alarms.CALIBRATION, residual, outcomes[: alarms.MEMORY]
+            )
+            outcomes.insert(0, found_outcome)
+            found = [*found, found_outcome]
+        if WARM_UP <= number < WARM_UP + at_most:
+            raised += [
+                f"{week} {one.thing} {one.name}: {one.message}"
+                for one in found
+                if one.is_alarm
+            ]
+        entry = Earlier(
+            as_of=week, model_version=0, things={one.key: one for one in found}
+        )
+        earlier = [entry, *earlier][:13]
+    return raised
+
+
+# -- a shop ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """A published week: rows, version, what scored them, the shift and the truth."""
+
+    as_of: date
+    version: int
+    part: data.Slice
+    score: Score
+    probability: Floats
+    shift: float | None
+    truth: Floats | None = None
+
+    @property
+    def published(self) -> Floats:
+        """The probabilities with the season's shift."""
+        return season.apply(self.probability, self.shift)
+
+
+def play(
+    source: quality.Source, *, count: int, shop: Shop | None = None
+) -> tuple[UseCase, list[Week]]:
+    """Load a shop; train each month and publish each of its last weeks."""
+    use_case = usecases.load(quality.USE_CASE)
+    with sandbox.opened() as opened:
+        warehouse = opened.warehouse
+        settings = warehouse.settings
+        with step(f"loading {source.name}"):
+            first, last = source.load(warehouse)
+        view = consent.events_view(settings.export, require="false")
+        warehouse.replace_view(usecases.EXPORT_VIEW, view)
+        weeks = ga4_export.weeks_allowed(
+            first,
+            last,
+            lookback_days=use_case.lookback_days,
+            horizon_days=use_case.horizon_days,
+        )[-count:]
+        snapshots = {
+            week: use_case.timeframe(settings).snapshots(
+                today=week, earliest=first, at_most=settings.training_snapshots
+            )
+            for week in quality.months(weeks)
+        }
+        rows = quality._labelled(  # noqa: SLF001 - its own twin
+            warehouse, use_case, sorted({*weeks, *sum(snapshots.values(), ())})
+        )
+    return use_case, list(
+        _published(rows, use_case, settings, weeks, snapshots, shop=shop)
+    )
+
+
+def _published(
+    rows: pa.Table,
+    use_case: UseCase,
+    settings: Settings,
+    weeks: Sequence[date],
+    snapshots: Mapping[date, Sequence[date]],
+    *,
+    shop: Shop | None,
+) -> Iterator[Week]:
+    followed = quality.Season(settings, use_case.horizon_days)
+    champion: int | None = None
+    scorers: dict[str, Score] = {}
+    trainings = 0
+    truths = {} if shop is None else _truths(shop, weeks)
+    for week in weeks:
+        if week in snapshots:
+            known = data.slice_of(rows, snapshots[week])
+            with step(f"training as of {week}"):
+                try:
+                    trained, verdict = quality._trained(  # noqa: SLF001
+                        known.rows, use_case, settings, scorers, champion
+                    )
+                except NotEnoughData:
+                    trained = None
+            if trained is not None:
+                trainings += 1
+                followed.compare(trainings, verdict)
+                if verdict.promoted:
+                    champion = trainings
+                    scorers[UNSHIFTED] = _scorer(use_case, trained)
+        if champion is None:
+            continue
+        part = data.slice_of(rows, [week])
+        score = scorers[UNSHIFTED]
+        probability = score(part.rows)
+        shift = followed.shift(week, version=champion)
+        followed.evaluate(week, champion, metrics.outcomes(probability, part.label))
+        users = part.rows["user_id"].to_pylist()
+        yield Week(
+            as_of=week,
+            version=champion,
+            part=part,
+            score=score,
+            probability=probability,
+            shift=shift,
+            truth=np.array([truths[week][user] for user in users]) if truths else None,
+        )
+
+
+def _truths(shop: Shop, weeks: Sequence[date]) -> dict[date, dict[str, float]]:
+    found: dict[date, dict[str, float]] = {}
+    for row in shop.true_probabilities(weeks).to_pylist():
+        found.setdefault(row["as_of"], {})[row["user_id"]] = row["probability"]
+    return found
+
+
+def _scorer(use_case: UseCase, trained: fit.Trained) -> Score:
+    scorer = Scorer.compile(
+        trained.preprocessor,
+        trained.model,
+        features=dict(use_case.features),  # type: ignore[arg-type]
+    )
+    return lambda rows: fit.scores(scorer, rows)
+
+
+def things_of(use_case: UseCase, rows: pa.Table, probability: Floats) -> list[Thing]:
+    """Return what 01-Predictions watches of rows and their probabilities."""
+    sketches = Sketches(use_case.features)
+    sketches.add(rows.combine_chunks().to_batches()[0], probability)
+    scores = sketches.scores()
+    mean, error = scores.level()
+    return [
+        *(
+            Thing(thing=alarms.FEATURE, name=name, sketch=sketch)
+            for name, sketch in sketches.features().items()
+        ),
+        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=of_scores(scores)),
+        Thing(
+            thing=alarms.SCORE,
+            name=alarms.MEAN,
+            level=Level(value=mean, error=error),
+        ),
+        alarms.count(len(rows)),
+    ]
+
+
+def resampled(
+    weeks: Sequence[list[Thing]], users: int, random: np.random.Generator
+) -> Iterator[tuple[list[Thing], None]]:
+    """Yield the weeks of a shop as if it had so many users, by drawing from its own."""
+    for things in weeks:
+        drawn = [
+            replace(one, sketch=_redrawn(one.sketch, users, random))
+            for one in things
+            if one.sketch is not None and one.thing == alarms.FEATURE
+        ]
+        [score] = [one.sketch for one in things if one.name == alarms.PROBABILITY]
+        assert score is not None
+        yield [*drawn, *_of_score(_redrawn(score, users, random))], None
+
+
+def _redrawn(sketch: Sketch, users: int, random: np.random.Generator) -> Sketch:
+    share = np.array([*sketch.counts.values(), sketch.missing], dtype=np.float64)
+    drawn = random.multinomial(users, share / share.sum())
+    return Sketch(
+        kind=sketch.kind,
+        users=users,
+        missing=int(drawn[-1]),
+        counts={
+            value: int(count)
+            for value, count in zip(sketch.counts, drawn[:-1], strict=True)
+            if count
+        },
+    )
+
+
+# -- breaks ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """What a break cost over all weeks, and in how many it was found at once."""
+
+    broken: Break
+    auc: float
+    level: float
+    found: int
+    weeks: int
+    causes: Sequence[str]
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether it has to be found."""
+        return self.auc >= COSTLY_AUC or self.level >= COSTLY_LEVEL
+
+
+def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
+    """Break every week after the first ones, alone, in each way."""
+    things = [things_of(use_case, one.part.rows, one.probability) for one in weeks]
+    publications: list[Earlier] = []
+    for week, known in zip(weeks, things, strict=True):
+        found = alarms.watched(known, publications, model_version=week.version)
+        entry = Earlier(
+            as_of=week.as_of,
+            model_version=week.version,
+            things={one.key: one for one in found},
+        )
+        publications.insert(0, entry)
+    results = []
+    for one in breaks(use_case):
+        falls, levels, hits, causes = [], [], 0, []
+        tried = range(WARM_UP, len(weeks), 2)
+        for place in tried:
+            week = weeks[place]
+            rows = one.apply(week.part.rows)
+            label = rows["label"].to_numpy()
+            probability = week.score(rows)
+            intact = week.probability
+            if len(rows) < len(intact):
+                # Who is left has the same probability; those who are not have none.
+                falls.append(0.0)
+                levels.append(abs(len(rows) / len(intact) - 1))
+            else:
+                whole = metrics.roc_auc(metrics.outcomes(intact, label))
+                now = metrics.roc_auc(metrics.outcomes(probability, label))
+                falls.append((whole or 0.5) - (now or 0.5))
+                levels.append(abs(probability.mean() / intact.mean() - 1))
+            seen = alarms.watched(
+                things_of(use_case, rows, probability),
+                publications[len(weeks) - place :],
+                model_version=week.version,
+            )
+            raised = [thing for thing in seen if thing.is_alarm]
+            hits += bool(raised)
+            causes += [f"{thing.cause} {thing.name}" for thing in raised]
+        results.append(
+            Broken(
+                broken=one,
+                auc=statistics.fmean(falls),
+                level=statistics.fmean(levels),
+                found=hits,
+                weeks=len(tried),
+                causes=causes,
+            )
+        )
+    return results
+
+
+# -- estimates -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """A week's estimate, what was measured, and what the truth lets expect."""
+
+    week: date
+    estimated: estimate.Estimate
+    measured: float
+    expected: float | None
+
+
+def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
+    """Estimate each week as 01 would have, with what was known then."""
+    past: list[estimate.Past] = []
+    found = []
+    for week in weeks:
+        sketches = Sketches({})
+        sketches.add_scores(week.probability)
+        raw = estimate.roc_auc(sketches.scores(), week.shift, seed=seed)
+        seen = metrics.outcomes(week.published, week.part.label)
+        measured = metrics.roc_auc(seen)
+        if raw is None or measured is None:
+            continue
+        expected = None
+        if week.truth is not None:
+            known = metrics.grouped(
+                week.published, np.ones(len(week.truth)), week.truth
+            )
+            expected = metrics.roc_auc(known)
+        found.append(
+            Estimated(
+                week=week.as_of,
+                estimated=estimate.corrected(raw, past),
+                measured=measured,
+                expected=expected,
+            )
+        )
+        past.insert(
+            0, estimate.Past(estimated=raw.value, error=raw.error, measured=measured)
+        )
+        del past[13:]
+    return found
+
+
+# -- the report ------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.drift")
+    parser.add_argument("--shops", type=int, default=20, help="made up, default: 20")
+    parser.add_argument("--weeks", type=int, default=26, help="played, default: 26")
+    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    is_missed = False
+    with Progress():
+        is_missed |= _report_made_up(options.shops)
+        for source, shop in _sources(options.data):
+            use_case, weeks = play(source, count=options.weeks, shop=shop)
+            say(f"\n{source.name}: {len(weeks)} weeks from {weeks[0].as_of}")
+            is_missed |= report_shop(use_case, weeks)
+    return int(is_missed)
+
+
+def _sources(
+    files: Sequence[Path] | None,
+) -> Iterator[tuple[quality.Source, Shop | None]]:
+    if files:
+        yield from ((quality.of_file(path), None) for path in files)
+        return
+    shop = Shop(seed=DEFAULT_SEED, season=SEASON, drift=DRIFT)
+    yield quality.generated(DEFAULT_SEED), shop
+    if folder := os.environ.get("PROPENSITY_DATA"):
+        yield quality.of_file(Path(folder) / quality.REAL), None
+
+
+def _report_made_up(shops: int) -> bool:
+    say(f"\nFalse alarms in {WEEKS} weekly runs, {shops} made-up shops a size\n")
+    say("| users a week | alarms, mean | shops with more than one | misses |")
+    say("|--:|--:|--:|---|")
+    is_missed = False
+    for users in SIZES:
+        counts = []
+        for seed in range(shops):
+            random = np.random.default_rng([seed, users])
+            counts.append(len(false_alarms(made_up(users, random))))
+        is_missed |= _false_alarm_row(f"{users:,}", counts)
+    return is_missed
+
+
+def _false_alarm_row(name: str, counts: Sequence[int]) -> bool:
+    mean = statistics.fmean(counts)
+    is_missed = mean > MOST_ALARMS
+    several = sum(count > 1 for count in counts) / len(counts)
+    miss = f"{mean:.2f} > {MOST_ALARMS:g}" if is_missed else ""
+    say(f"| {name} | {mean:.2f} | {several:.0%} | {miss} |")
+    return is_missed
+
+
+def report_shop(use_case: UseCase, weeks: Sequence[Week]) -> bool:
+    """Print the tables of a shop; return whether a target is missed."""
+    is_missed = _report_calm(use_case, weeks)
+    is_missed |= _report_breaks(broken(use_case, weeks))
+    is_missed |= _report_estimates(estimates(weeks, seed=0))
+    _report_sizes(weeks[-1].published)
+    return is_missed
+
+
+def _report_calm(use_case: UseCase, weeks: Sequence[Week]) -> bool:
+    # The scores of the newest version, in all weeks.
+    score = weeks[-1].score
+    things = [things_of(use_case, w.part.rows, score(w.part.rows)) for w in weeks]
+    repeats = -(-WEEKS // max(len(weeks) - WARM_UP, 1))
+    say(f"\nFalse alarms in {WEEKS} of its weeks, users drawn with replacement\n")
+    say("| users a week | alarms, mean | more than one | misses |")
+    say("|--:|--:|--:|---|")
+    is_missed = False
+    for users in SIZES:
+        random = np.random.default_rng(users)
+        count = sum(
+            len(false_alarms(resampled(things, users, random))) for _ in range(repeats)
+        )
+        is_missed |= _false_alarm_row(f"{users:,}", [count])
+    return is_missed
+
+
+def _report_breaks(results: Sequence[Broken]) -> bool:
+    costly = [one for one in results if one.is_costly]
+    cheap = [one for one in results if not one.is_costly]
+    say("\nBreaks that cost 0.02 of ROC AUC or 10% of the mean, found at once\n")
+    say("| break | ways | of them costly | weeks | found | misses |")
+    say("|---|--:|--:|--:|--:|---|")
+    for kind in dict.fromkeys(one.broken.kind for one in results):
+        of_kind = [one for one in costly if one.broken.kind == kind]
+        ways = sum(one.broken.kind == kind for one in results)
+        _break_row(kind, ways, of_kind, is_gate=False)
+    is_missed = _break_row("all", len(results), costly, is_gate=True)
+    raised = sum(one.found for one in cheap) / max(sum(o.weeks for o in cheap), 1)
+    say(f"\nOf the {len(cheap)} cheaper breaks {raised:.0%} raised an alarm, too.")
+    for one in costly:
+        if one.found < one.weeks:
+            say(
+                f"  {one.broken.kind} {one.broken.name}: ROC AUC -{one.auc:.3f}, mean "
+                f"{one.level:.0%}, found in {one.found} of {one.weeks}"
+            )
+    return is_missed
+
+
+def _break_row(name: str, ways: int, of: Sequence[Broken], *, is_gate: bool) -> bool:
+    weeks, found = sum(one.weeks for one in of), sum(one.found for one in of)
+    share = found / weeks if weeks else 1.0
+    is_missed = is_gate and share < FOUND
+    miss = f"{share:.0%} < {FOUND:.0%}" if is_missed else ""
+    shown = f"{share:.0%}" if weeks else "-"
+    say(f"| {name} | {ways} | {len(of)} | {weeks} | {shown} | {miss} |")
+    return is_missed
+
+
+def _report_estimates(found: Sequence[Estimated]) -> bool:
+    say("\nROC AUC, estimated before the labels and measured after them\n")
+    say("| week | estimated | 95% interval | measured | expected by the truth |")
+    say("|---|--:|--:|--:|--:|")
+    for one in found:
+        expected = "" if one.expected is None else f"{one.expected:.4f}"
+        say(
+            f"| {one.week} | {one.estimated.value:.4f} | {one.estimated.low:.3f} to "
+            f"{one.estimated.high:.3f} | {one.measured:.4f} | {expected} |"
+        )
+    apart = np.array([abs(one.estimated.value - one.measured) for one in found])
+    inside = np.array(
+        [one.estimated.low <= one.measured <= one.estimated.high for one in found]
+    )
+    noise = statistics.fmean(one.estimated.error for one in found)
+    close = float((apart <= CLOSE).mean())
+    together = [
+        abs(statistics.fmean(one.estimated.value - one.measured for one in part))
+        <= CLOSE
+        for part in (
+            found[start : start + TOGETHER]
+            for start in range(len(found) - TOGETHER + 1)
+        )
+    ]
+    say(
+        f"\nWithin {CLOSE} of the measured in {close:.0%} of weeks, mean distance "
+        f"{apart.mean():.4f}; the interval holds it in {inside.mean():.0%}.\n"
+        f"The standard error, nearly all of it the chance of a week, is {noise:.4f}.\n"
+        f"The means of {TOGETHER} weeks are within {CLOSE} of each other in "
+        f"{statistics.fmean(together):.0%}."
+    )
+    known = [one for one in found if one.expected is not None]
+    if not known:
+        return False
+    off = np.array([abs(one.estimated.value - (one.expected or 0.0)) for one in known])
+    oracle = np.array(
+        [abs(one.measured - (one.expected or 0.0)) <= CLOSE for one in known]
+    )
+    share = float((off <= CLOSE).mean())
+    say(
+        f"Within {CLOSE} of what the truth lets expect in {share:.0%}. Who knows the "
+        f"truth is within it of the measured in {oracle.mean():.0%}."
+    )
+    is_missed = share < CLOSE_WEEKS
+    if is_missed:
+        say(f"Misses: {share:.0%} < {CLOSE_WEEKS:.0%}")
+    return is_missed
+
+
+def _report_sizes(probability: Floats) -> None:
+    """Print how close an estimate can come, by the number of users."""
+    say("\nThe same probabilities, and outcomes drawn from them\n")
+    say(f"| users a week | conversions | within {CLOSE} of the measured |")
+    say("|--:|--:|--:|")
+    random = np.random.default_rng(1)
+    for users in (1_000, 3_000, 10_000, 30_000, 100_000):
+        p = random.choice(probability, users)
+        sketches = Sketches({})
+        sketches.add_scores(p)
+        expected = estimate.roc_auc(sketches.scores(), None, seed=0)
+        assert expected is not None
+        near = []
+        for _ in range(200):
+            label = random.random(users) < p
+            measured = metrics.roc_auc(metrics.outcomes(p, label))
+            near.append(abs((measured or 0.5) - expected.value) <= CLOSE)
+        share = statistics.fmean(near)
+        say(f"| {users:,} | {p.sum():,.0f} | {share:.0%} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

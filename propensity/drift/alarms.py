@@ -1,0 +1,347 @@
+"""
+Alarms: what of a publication, or of an evaluated week, a person should look at.
+
+Everything that is watched shares one budget of false alarms, so that more features do
+not make more of them, and neither do more weeks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from math import exp, log
+
+from propensity.drift import distance
+from propensity.drift.distance import Bin, Comparison
+from propensity.drift.level import Level, Move, move
+from propensity.drift.sketch import CATEGORY, NUMBER, Sketch
+
+# Chance of a single false alarm in all weeks of two years, and those weeks.
+FALSE_ALARMS, WEEKS = 0.1, 104
+
+# Publications that are compared with, and the fewest without an alarm of their own:
+# after a change for good the new state is what is expected.
+MEMORY, FEWEST = 8, 2
+# Weeks in a row after which a change is there to stay.
+LASTING = 3
+
+# What is watched. A row of the table is one of them.
+FEATURE, SCORE, USERS, OUTCOME = "feature", "score", "users", "outcome"
+# Names of the things of which there is one alone.
+PROBABILITY, MEAN, COUNT = "probability", "mean_probability", "count"
+CALIBRATION, RANKING = "calibration", "roc_auc"
+
+# Causes of alarms.
+VALUES, MISSING, SOURCE = "feature", "missing values", "source"
+SEASON, VOLUME, SCORES, RELATION = "season", "users", "score", "relation"
+
+# Moves that matter: of the logarithm of the mean probability, of the number of users,
+# of the log-odds of outcomes and of ROC AUC. Below, what an ordinary week is worth.
+_MATTERS = {MEAN: 0.05, COUNT: 0.25, CALIBRATION: 0.05, RANKING: 0.01}
+_ORDINARY = {MEAN: 0.01, COUNT: 0.05, CALIBRATION: 0.05, RANKING: 0.003}
+
+_PERCENT = "{:.3g}%"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thing:
+    """
+    One thing that is watched, as a publication or a week has it.
+
+    Attributes:
+        thing, name: What it is, and its name among those.
+        sketch: Of a feature or the probabilities; None for a single number.
+        level: A single number; None for a sketch.
+        cause: Of an alarm, or why none was raised; empty without.
+        message: What has changed, in a sentence; empty without.
+        weeks: Publications in a row with this alarm, this one included.
+    """
+
+    thing: str
+    name: str
+    sketch: Sketch | None = None
+    level: Level | None = None
+    distance: float | None = None
+    noise: float | None = None
+    threshold: float | None = None
+    is_alarm: bool = False
+    cause: str = ""
+    message: str = ""
+    weeks: int = 0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What it is, and its name."""
+        return self.thing, self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Earlier:
+    """An earlier publication: its date, its version and what was watched."""
+
+    as_of: date
+    model_version: int
+    things: Mapping[tuple[str, str], Thing] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Advice:
+    """What to do: "nothing", "repair" or "retrain", and why."""
+
+    action: str
+    reason: str
+
+
+def watched(
+    now: Sequence[Thing],
+    earlier: Sequence[Earlier],
+    *,
+    model_version: int,
+    last_year: Earlier | None = None,
+) -> list[Thing]:
+    """
+    Return what is watched of a publication, compared with the publications before it.
+
+    Args:
+        now: Sketches and levels of this publication.
+        earlier: Publications before it, newest first.
+        model_version: That scored; scores are compared with its own alone.
+        last_year: The publication of the same week a year ago: what was so then is
+            the season.
+    """
+    sketches = sum(one.sketch is not None for one in now)
+    result = []
+    for one in now:
+        # A version's probabilities are its own.
+        is_score = one.thing == SCORE
+        known = [
+            week.things[one.key]
+            for week in earlier
+            if one.key in week.things
+            and (not is_score or week.model_version == model_version)
+        ]
+        reference = [before for before in known if not before.is_alarm][:MEMORY]
+        # A single number that moved is followed: its season may go on.
+        if len(reference) < FEWEST or one.level is not None:
+            reference = known[:MEMORY]
+        if len(reference) < FEWEST:
+            result.append(one)
+        elif one.sketch is not None:
+            before = None if last_year is None else last_year.things.get(one.key)
+            result.append(_of_sketch(one, reference, known, before, _chance(sketches)))
+        else:
+            chance = _chance(len(now) - sketches)
+            result.append(_of_level(one, reference, known, chance=chance))
+    return result
+
+
+def outcome(
+    name: str,
+    now: Level,
+    earlier: Sequence[Thing],
+    *,
+    estimated: float | None = None,
+) -> Thing:
+    """
+    Return what an evaluated week says about the model.
+
+    Args:
+        name: CALIBRATION, with log-odds that its probabilities lacked; RANKING, with
+            its ROC AUC less the estimate.
+        now: Of the week.
+        earlier: The same of weeks before it, newest first.
+        estimated: The estimate of its ROC AUC.
+    """
+    one = Thing(thing=OUTCOME, name=name, level=now)
+    chance = _chance(len((CALIBRATION, RANKING)))
+    return _of_level(
+        one, earlier, earlier, chance=chance, target=0.0, estimated=estimated
+    )
+
+
+def advice(things: Sequence[Thing]) -> Advice:
+    """
+    Return what to do about the alarms of a publication or a week.
+
+    What is broken is repaired, not learned: a model that is trained on it has to be
+    trained again after the repair. What lasts, or what no feature explains, is learned.
+    """
+    alarms = [one for one in things if one.is_alarm]
+    if not alarms:
+        return Advice(action="nothing", reason="")
+    relation = [one for one in alarms if one.thing == OUTCOME]
+    if relation:
+        return Advice(action="retrain", reason=relation[0].message)
+    lasting = [one for one in alarms if one.weeks >= LASTING]
+    if lasting:
+        longest = max(lasting, key=lambda one: one.weeks)
+        return Advice(
+            action="retrain",
+            reason=f"for {longest.weeks} weeks {longest.message}: repair it, or train "
+            "on it if it is to stay",
+        )
+    return Advice(action="repair", reason=alarms[0].message)
+
+
+def _chance(things: int) -> float:
+    """Return the chance of a false alarm of one of so many sketches, or numbers."""
+    # Sketches have half of the budget, single numbers the other half.
+    return FALSE_ALARMS / 2 / WEEKS / things
+
+
+def _of_sketch(
+    one: Thing,
+    reference: Sequence[Thing],
+    known: Sequence[Thing],
+    last_year: Thing | None,
+    chance: float,
+) -> Thing:
+    assert one.sketch is not None
+    before = [thing.sketch for thing in reference if thing.sketch is not None]
+    found = distance.compare(one.sketch, before, chance=chance)
+    if not found.is_beyond:
+        return _measured(one, found)
+    top = found.bins[0]
+    cause = _cause(one, top)
+    is_season = (
+        last_year is not None
+        and last_year.sketch is not None
+        and (not last_year.is_alarm)
+        and not distance.compare(
+            one.sketch, [last_year.sketch], chance=chance
+        ).is_beyond
+    )
+    message = _sentence(one, top, before[0])
+    return _measured(
+        one,
+        found,
+        is_alarm=not is_season,
+        cause=SEASON if is_season else cause,
+        message=f"{message}, as a year ago" if is_season else message,
+        weeks=0 if is_season else _weeks(known),
+    )
+
+
+def _measured(one: Thing, found: Comparison, **more: object) -> Thing:
+    values = {
+        **vars(one),
+        "distance": found.distance,
+        "noise": found.noise,
+        "threshold": found.threshold,
+        **more,
+    }
+    return Thing(**values)
+
+
+def _of_level(
+    one: Thing,
+    reference: Sequence[Thing],
+    known: Sequence[Thing],
+    *,
+    chance: float,
+    target: float | None = None,
+    estimated: float | None = None,
+) -> Thing:
+    assert one.level is not None
+    found = move(
+        one.level,
+        [thing.level for thing in reference if thing.level is not None],
+        ordinary=_ORDINARY[one.name],
+        chance=chance,
+        target=target,
+    )
+    matters = _MATTERS[one.name]
+    is_alarm = found.is_beyond(matters)
+    # A ROC AUC that is better than its estimate is no reason to wake anybody.
+    if one.name == RANKING and found.moved > 0:
+        is_alarm = False
+    values = {
+        **vars(one),
+        "distance": abs(found.moved),
+        "noise": found.noise,
+        "threshold": matters,
+        "is_alarm": is_alarm,
+    }
+    if is_alarm:
+        cause, message = _level_sentence(one, found, estimated)
+        values |= {"cause": cause, "message": message, "weeks": _weeks(known)}
+    return Thing(**values)
+
+
+def _weeks(known: Sequence[Thing]) -> int:
+    """Return how many in a row have this alarm, with the one that has it now."""
+    weeks = 1
+    for one in known:
+        if not one.is_alarm:
+            break
+        weeks += 1
+    return weeks
+
+
+def _cause(one: Thing, top: Bin) -> str:
+    if one.thing == SCORE:
+        return SCORES
+    if top.is_missing:
+        return MISSING
+    assert one.sketch is not None
+    return SOURCE if one.sketch.kind == CATEGORY else VALUES
+
+
+def _sentence(one: Thing, top: Bin, before: Sketch) -> str:
+    """Say what has changed in a sketch."""
+    assert one.sketch is not None
+    shares = f"{_percent(top.now)} of users ({_percent(top.before)} before)"
+    if top.is_missing:
+        return f"{one.name} is missing for {shares}"
+    if one.sketch.kind == NUMBER:
+        if top.first == top.last == 0.0:
+            return f"{one.name} is 0 for {shares}"
+        median, earlier = _median(one.sketch), _median(before)
+        if median is not None and earlier is not None and median != earlier:
+            return f"the median of {one.name} is {median:.4g} ({earlier:.4g} before)"
+        return f"{one.name} is from {top.first:.4g} to {top.last:.4g} for {shares}"
+    value = "a rare value" if top.first is None else repr(top.first)
+    return f"{one.name} is {value} for {shares}"
+
+
+def _percent(share: float) -> str:
+    return _PERCENT.format(100 * share)
+
+
+def _median(sketch: Sketch) -> float | None:
+    """Return the bucket of a number's median; None where no user has a value."""
+    half, held = sum(sketch.counts.values()) / 2, 0
+    for value in sorted(value for value in sketch.counts if isinstance(value, float)):
+        held += sketch.counts[value]
+        if held >= half:
+            return value
+    return None
+
+
+def _level_sentence(
+    one: Thing, found: Move, estimated: float | None
+) -> tuple[str, str]:
+    """Return the cause and the sentence of a number that moved."""
+    ratio = f"{exp(found.moved) - 1:+.0%}"
+    if one.name == MEAN:
+        return SCORES, f"the mean probability has moved by {ratio}, the season aside"
+    if one.name == COUNT:
+        return VOLUME, f"the number of users has moved by {ratio}"
+    if one.name == CALIBRATION:
+        return SEASON, (
+            f"the odds of all users were {ratio} beside the published ones, more than "
+            "the season's shift has followed"
+        )
+    assert one.level is not None
+    measured = (estimated or 0.0) + one.level.value
+    return RELATION, (
+        f"the ROC AUC is {measured:.3f}, and {estimated or 0.0:.3f} was expected: "
+        "features say less about the outcome than they did"
+    )
+
+
+def count(users: int) -> Thing:
+    """Return the number of users as a thing that is watched."""
+    level = Level(value=log(max(users, 1)), error=max(users, 1) ** -0.5)
+    return Thing(thing=USERS, name=COUNT, level=level)

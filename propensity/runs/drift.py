@@ -1,0 +1,393 @@
+"""
+Drift as runs watch it: 01 before it publishes, 03 once outcomes are known.
+
+Watching never stops a run: where the table cannot be read or written, the log says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from propensity import tables
+from propensity.drift import alarms, estimate
+from propensity.drift.alarms import Earlier, Thing
+from propensity.drift.estimate import Estimate, Past
+from propensity.drift.level import Level
+from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value, of_scores
+from propensity.edges.log import log
+from propensity.errors import PropensityError
+from propensity.learning import season
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.registry.loading import Serving
+    from propensity.runs.predict import Staged
+    from propensity.runs.run import Run
+
+# Publications that are looked back at, so that enough of them have no alarm.
+_LOOK_BACK = timedelta(weeks=13)
+_YEAR, _NEAR = timedelta(weeks=52), timedelta(days=3)
+# So many alarms have a line of their own in the log; the table has all.
+_LINES = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What is watched of a publication, and the ROC AUC to be expected of it."""
+
+    things: Sequence[Thing]
+    model_version: int
+    estimated: Estimate | None
+
+    @property
+    def alarms(self) -> list[Thing]:
+        """The things with an alarm, the greatest distance first."""
+        found = [one for one in self.things if one.is_alarm]
+        return sorted(found, key=lambda one: (one.sketch is None, -(one.distance or 0)))
+
+    @property
+    def messages(self) -> list[str]:
+        """What the first alarms say."""
+        return [one.message for one in self.alarms[:_LINES]]
+
+    def answer(self) -> dict[str, Any]:
+        """Return what the answer of 01 says."""
+        return {
+            "estimated_roc_auc": None
+            if self.estimated is None
+            else self.estimated.value,
+            "drift": _summary(self.alarms),
+        }
+
+
+def watch(run: Run, model: Serving, staged: Staged) -> Watched:
+    """
+    Compare a publication with those before it, before it is published.
+
+    Args:
+        run: The run.
+        model: That scored.
+        staged: Its scores, with the sketches of their features.
+    """
+    sketches = staged.sketches or _of_quantiles(staged)
+    scores = sketches.scores()
+    mean, error = scores.level()
+    raw = estimate.roc_auc(scores, staged.log_odds_shift, seed=run.settings.seed)
+    things = [
+        *(
+            Thing(thing=alarms.FEATURE, name=name, sketch=sketch)
+            for name, sketch in sketches.features().items()
+        ),
+        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=of_scores(scores)),
+        alarms.count(staged.users),
+    ]
+    if np.isfinite(mean):
+        level = Level(value=mean, error=error)
+        things.append(Thing(thing=alarms.SCORE, name=alarms.MEAN, level=level))
+    earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
+    a_year_ago = run.as_of - _YEAR
+    last_year = _earlier(run, since=a_year_ago - _NEAR, until=a_year_ago + _NEAR)
+    things = alarms.watched(
+        things,
+        [week.publication for week in earlier],
+        model_version=model.version,
+        last_year=last_year[0].publication if last_year else None,
+    )
+    estimated = None
+    if raw is not None:
+        past = [
+            week.past
+            for week in earlier
+            if week.past is not None
+            and week.publication.as_of + run.timeframe.horizon <= run.as_of
+        ]
+        estimated = estimate.corrected(raw, past)
+        level = Level(value=raw.value, error=raw.error)
+        things.append(Thing(thing=alarms.SCORE, name=alarms.RANKING, level=level))
+    found = Watched(things=things, model_version=model.version, estimated=estimated)
+    run.log_fields["drift_alarms"] = len(found.alarms)
+    _say(run, found.alarms)
+    return found
+
+
+def publish(run: Run, watched: Watched) -> None:
+    """Write what is watched of a publication, in the place of an earlier run's."""
+    rows = [
+        {
+            **_row(run, run.as_of, one),
+            "model_version": watched.model_version,
+            **(
+                {
+                    "estimated_roc_auc": watched.estimated.value,
+                    "estimated_roc_auc_low": watched.estimated.low,
+                    "estimated_roc_auc_high": watched.estimated.high,
+                }
+                if watched.estimated is not None
+                and one.key == (alarms.SCORE, alarms.RANKING)
+                else {}
+            ),
+        }
+        for one in watched.things
+    ]
+    _replace(run, rows)
+
+
+def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """
+    Compare evaluated weeks with what was expected of them, and write that.
+
+    Args:
+        run: A run of 03, after its rows are published.
+        weeks: Rows of ``ma_model_evaluation``, oldest first. Weeks whose probabilities
+            were published for another one say nothing.
+
+    Returns:
+        The alarms of the newest week and what to do, for the answer.
+    """
+    known = [
+        row
+        for row in weeks
+        if row.get("residual_log_odds") is not None
+        and row.get("prediction_as_of") == row["week"]
+    ]
+    if run.use_case.scores_events or not known:
+        return _summary([])
+    earlier = _earlier(
+        run, since=known[0]["week"] - _LOOK_BACK, until=known[-1]["week"] + _NEAR
+    )
+    before = {week.publication.as_of: week for week in earlier}
+    rows, things = [], []
+    for row in known:
+        older = [week for day, week in sorted(before.items()) if day < row["week"]]
+        place = before.get(row["week"])
+        things = _outcomes(row, place, older[::-1])
+        measured = row["roc_auc"]
+        rows += [
+            {
+                **_row(run, row["week"], one),
+                "model_version": row["model_version"],
+                "roc_auc": measured if one.name == alarms.RANKING else None,
+            }
+            for one in things
+        ]
+        if place is not None:
+            kept = {**place.publication.things, **{one.key: one for one in things}}
+            before[row["week"]] = replace(
+                place, publication=replace(place.publication, things=kept)
+            )
+    _replace(run, rows)
+    raised = [one for one in things if one.is_alarm]
+    run.log_fields["drift_alarms"] = len(raised)
+    _say(run, raised)
+    return _summary(raised)
+
+
+def _outcomes(
+    row: Mapping[str, Any], place: _Week | None, older: Sequence[_Week]
+) -> list[Thing]:
+    """Return what a week's outcomes say: of its odds and, if expected, of its ranks."""
+
+    def known(name: str) -> list[Thing]:
+        key = (alarms.OUTCOME, name)
+        found = [week.publication.things.get(key) for week in older]
+        return [one for one in found if one is not None][: alarms.MEMORY]
+
+    error = row["residual_standard_error"]
+    lacked = Level(value=row["residual_log_odds"], error=error)
+    things = [
+        alarms.outcome(alarms.CALIBRATION, lacked, known(alarms.CALIBRATION)),
+    ]
+    if place is not None and place.expected is not None and row["roc_auc"] is not None:
+        off = row["roc_auc"] - place.expected.value
+        apart = Level(value=off, error=place.expected.error)
+        things.append(
+            alarms.outcome(
+                alarms.RANKING,
+                apart,
+                known(alarms.RANKING),
+                estimated=place.expected.value,
+            )
+        )
+    return things
+
+
+def _of_quantiles(staged: Staged) -> Sketches:
+    """Return the scores that BigQuery computed; their features never left it."""
+    sketches = Sketches({})
+    middle = (staged.quantiles[:-1] + staged.quantiles[1:]) / 2
+    probability = season.apply(middle, -(staged.log_odds_shift or 0.0))
+    each = np.full(len(middle), staged.users / len(middle))
+    sketches.add_scores(np.clip(probability, 0.0, 1.0), each)
+    return sketches
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Week:
+    """An earlier publication, and its ROC AUC as expected and as measured."""
+
+    publication: Earlier
+    expected: Estimate | None
+    past: Past | None
+
+
+def _earlier(run: Run, *, since: date, until: date) -> list[_Week]:
+    """Return publications of some dates, newest first; ``until`` is not included."""
+    try:
+        rows = run.warehouse.rows(
+            statement("drift_before"),
+            {
+                "use_case": run.use_case.name,
+                "since": since,
+                "until": until - timedelta(days=1),
+            },
+        )
+    except PropensityError as error:
+        log("WARNING", f"drift not compared: {error}", function=run.function)
+        return []
+    by_date: dict[date, list[Any]] = {}
+    for row in rows:
+        by_date.setdefault(row["as_of"], []).append(row)
+    return [_week(as_of, rows) for as_of, rows in sorted(by_date.items())[::-1]]
+
+
+def _week(as_of: date, rows: Sequence[Any]) -> _Week:
+    things = {(row["thing"], row["name"]): _thing(row) for row in rows}
+    versions = [row["model_version"] for row in rows if row["thing"] != alarms.OUTCOME]
+    raw = things.get((alarms.SCORE, alarms.RANKING))
+    measured = next(
+        (row["roc_auc"] for row in rows if row["roc_auc"] is not None), None
+    )
+    past = None
+    if raw is not None and raw.level is not None and measured is not None:
+        level = raw.level
+        past = Past(estimated=level.value, error=level.error, measured=measured)
+    expected = next(
+        (
+            Estimate(
+                value=row["estimated_roc_auc"],
+                low=row["estimated_roc_auc_low"],
+                high=row["estimated_roc_auc_high"],
+            )
+            for row in rows
+            if row["estimated_roc_auc"] is not None
+        ),
+        None,
+    )
+    return _Week(
+        publication=Earlier(
+            as_of=as_of, model_version=max(versions, default=-1), things=things
+        ),
+        expected=expected,
+        past=past,
+    )
+
+
+def _thing(row: Any) -> Thing:
+    sketch = level = None
+    if row["kind"] is not None:
+        is_number = row["kind"] == NUMBER
+        counts: dict[Value, int] = {
+            float(part["value"]) if is_number else part["value"]: part["users"]
+            for part in row["counts"]
+        }
+        sketch = Sketch(
+            kind=row["kind"], users=row["users"], missing=row["missing"], counts=counts
+        )
+    if row["value"] is not None:
+        level = Level(value=row["value"], error=row["error"])
+    return Thing(
+        thing=row["thing"],
+        name=row["name"],
+        sketch=sketch,
+        level=level,
+        is_alarm=bool(row["is_alarm"]),
+    )
+
+
+def _row(run: Run, as_of: date, one: Thing) -> dict[str, Any]:
+    """Return a thing as a row of ``ma_drift``."""
+    row: dict[str, Any] = {
+        "use_case": run.use_case.name,
+        "as_of": as_of,
+        "thing": one.thing,
+        "name": one.name,
+        "run_id": run.run_id,
+        "written_at": run.began_at,
+        "distance": one.distance,
+        "noise": one.noise,
+        "threshold": one.threshold,
+        "is_alarm": one.is_alarm,
+        "cause": one.cause or None,
+        "message": one.message or None,
+        "weeks": one.weeks or None,
+        "advice": alarms.advice([one]).action if one.is_alarm else None,
+        "counts": [],
+    }
+    if one.sketch is not None:
+        row |= {
+            "kind": one.sketch.kind,
+            "users": one.sketch.users,
+            "missing": one.sketch.missing,
+            "counts": [
+                {
+                    "value": repr(value) if isinstance(value, float) else value,
+                    "users": n,
+                }
+                for value, n in one.sketch.counts.items()
+            ],
+        }
+    if one.level is not None:
+        row |= {"value": one.level.value, "error": one.level.error}
+    return row
+
+
+def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows, then remove those of earlier runs about the same."""
+    schema = tables.DRIFT.arrow_schema()
+    key = {
+        "use_case": run.use_case.name,
+        "as_ofs": sorted({row["as_of"] for row in rows}),
+        "things": sorted({row["thing"] for row in rows}),
+        "run_id": run.run_id,
+    }
+    try:
+        run.check_lease()
+        written = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+        run.warehouse.write(tables.DRIFT, written)
+        run.warehouse.execute(statement("clear_replaced_drift"), key)
+    except PropensityError as error:
+        log("WARNING", f"drift not written: {error}", function=run.function)
+
+
+def _say(run: Run, raised: Sequence[Thing]) -> None:
+    """Write a line of the log for the first alarms."""
+    action = alarms.advice(raised).action
+    for one in raised[:_LINES]:
+        log(
+            "WARNING",
+            f"drift: {one.message}",
+            function=run.function,
+            use_case=run.use_case.name,
+            as_of=run.as_of,
+            cause=one.cause,
+            name=one.name,
+            advice=action,
+        )
+
+
+def _summary(raised: Sequence[Thing]) -> dict[str, Any]:
+    advice = alarms.advice(raised)
+    return {
+        "alarms": [
+            {"cause": one.cause, "name": one.name, "message": one.message}
+            for one in raised
+        ],
+        "advice": advice.action,
+        "reason": advice.reason or None,
+    }

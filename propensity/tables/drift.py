@@ -1,0 +1,65 @@
+"""What is watched for drift, by publication."""
+
+from __future__ import annotations
+
+from propensity.schema import Column, Table
+from propensity.tables.figures import interval
+
+DRIFT = Table(
+    name="ma_drift",
+    description="One row per publication and thing that is watched for drift: a "
+    "feature, the scores, the users, and later the outcomes",
+    key=("use_case", "as_of", "thing", "name"),
+    partition="as_of",
+    clustering=("use_case", "thing"),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("as_of", "DATE", "As-of date of the publication", required=True),
+        Column("thing", "STRING", "feature, score, users or outcome", required=True),
+        Column("name", "STRING", "Its name, such as the feature's", required=True),
+        Column("model_version", "INT64", "Model that scored"),
+        Column("run_id", "STRING", "The run that wrote it; the newest counts"),
+        Column("written_at", "TIMESTAMP", "When that run began"),
+        Column("kind", "STRING", "number or category; null where there is one value"),
+        Column("users", "INT64", "Users of the publication"),
+        Column("missing", "INT64", "Users without a value"),
+        Column(
+            "counts",
+            "STRUCT",
+            "Users by value",
+            repeated=True,
+            fields=(
+                Column(
+                    "value",
+                    "STRING",
+                    "Of a number the end of its bucket nearer to 0; null for all "
+                    "values of a category that under ten users have",
+                ),
+                Column("users", "INT64", "Users with it"),
+            ),
+        ),
+        Column(
+            "value",
+            "FLOAT64",
+            "Where there is one value: logarithm of users or of the mean probability, "
+            "log-odds that were lacking, ROC AUC estimated, or measured less estimated",
+        ),
+        Column("error", "FLOAT64", "Standard error of value"),
+        Column("estimated_roc_auc", "FLOAT64", "ROC AUC to expect, before outcomes"),
+        *interval("estimated_roc_auc", "ROC AUC that will be measured"),
+        Column("roc_auc", "FLOAT64", "ROC AUC as it was measured, once outcomes came"),
+        Column("distance", "FLOAT64", "From the publications before; null if too few"),
+        Column("noise", "FLOAT64", "What chance may add to distance"),
+        Column("threshold", "FLOAT64", "The distance that matters"),
+        Column("is_alarm", "BOOL", "Whether distance less noise is above threshold"),
+        Column(
+            "cause",
+            "STRING",
+            "feature, missing values, source, users, score, season or relation; season "
+            "is no alarm where a feature was the same a year ago",
+        ),
+        Column("message", "STRING", "What has changed, in a sentence"),
+        Column("weeks", "INT64", "Publications in a row with this alarm"),
+        Column("advice", "STRING", "repair or retrain; null without an alarm"),
+    ),
+)

@@ -1,0 +1,157 @@
+"""
+Drift across functions, on emulators: 01 watches what it publishes, 03 what came of it.
+
+Publications of earlier weeks are copies of one that 01 has written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from propensity import tables
+from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.test_model_evaluation import (
+    MONDAY,
+    converters,
+    own_export,
+    published,
+    scores,
+    shop_of,
+)
+from tests.shop import DAY, WEEK, purchase
+
+__all__ = ["converters", "own_export", "scores", "shop_of"]
+
+
+def watched(place: Place) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """What the table has of the newest publication."""
+    rows = place.rows("SELECT * FROM ma_drift WHERE as_of = @day", day=LATER)
+    found = {(row["thing"], row["name"]): row for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def earlier(place: Place, *, weeks: int = 2, **broken: Mapping[str, Any]) -> None:
+    """Copy the publication to the weeks before it; some things were different."""
+    copies = [
+        {**row, **broken.get(row["name"], {}), "as_of": LATER - (ago + 1) * WEEK}
+        for row in watched(place).values()
+        for ago in range(weeks)
+    ]
+    schema = tables.DRIFT.arrow_schema()
+    place.warehouse.write(tables.DRIFT, pa.Table.from_pylist(copies, schema))
+
+
+class TestPublications:
+    def test_raise_an_alarm_where_a_source_has_gone(self, enthroned, logged):
+        """With its cause: in the answer, in the log and in the table, once."""
+        first = enthroned.run("predictions", LATER)
+        users = first["users"]
+        earlier(
+            enthroned,
+            medium={"counts": [{"value": "email", "users": users}], "missing": 0},
+        )
+        logged()
+        answer = enthroned.run("predictions", LATER)
+        lines, table = logged(), watched(enthroned)
+
+        assert first["drift"] == {"alarms": [], "advice": "nothing", "reason": None}
+        [alarm] = answer["drift"]["alarms"]
+        assert (alarm["cause"], alarm["name"]) == ("source", "medium")
+        assert (
+            alarm["message"].endswith("100% before)")
+            or "0% before" in (alarm["message"])
+        )
+        assert answer["drift"]["advice"] == "repair"
+        warned = [line for line in lines if line["severity"] == "WARNING"]
+        assert [line["message"] for line in warned] == [f"drift: {alarm['message']}"]
+        assert lines[-1]["drift_alarms"] == 1
+        row = table["feature", "medium"]
+        assert (row["is_alarm"], row["advice"], row["weeks"]) == (True, "repair", 1)
+        calm = [row for row in table.values() if row["name"] != "medium"]
+        assert not any(row["is_alarm"] for row in calm)
+        assert table["feature", "sessions"]["distance"] == pytest.approx(0, abs=1e-6)
+
+    def test_say_which_roc_auc_to_expect(self, enthroned):
+        """Before a label is known, with its interval."""
+        answer = enthroned.run("predictions", LATER)
+        row = watched(enthroned)["score", "roc_auc"]
+
+        assert 0.5 < answer["estimated_roc_auc"] == row["estimated_roc_auc"] < 1
+        assert row["estimated_roc_auc_low"] < row["estimated_roc_auc"]
+        assert row["roc_auc"] is None
+
+    @pytest.mark.long
+    def test_name_the_cause_where_scores_jump(self, enthroned):
+        """Who has to decide whether to force needs to know what has changed."""
+        enthroned.run("predictions", TRAINED)
+        enthroned.run("predictions", LATER)
+        earlier(enthroned, medium={"counts": [{"value": "email", "users": 160}]})
+        strict = enthroned.with_settings(PROPENSITY_MAXIMUM_SCORE_SHIFT="0.0001")
+        answer = strict.post("predictions", {"as_of": LATER})
+
+        assert (answer.status_code, answer.json["error"]) == (409, "score_shift")
+        assert "medium is " in answer.json["message"]
+
+    @pytest.mark.long
+    def test_go_out_where_the_table_is_missing(self, new_place, enthrone, logged):
+        """A deployment whose set-up is older publishes, and the log says it."""
+        place = enthrone(new_place())
+        place.warehouse.execute("DROP TABLE ma_drift")
+        answer = place.run("predictions", LATER)
+
+        assert answer["users"] == 160
+        messages = [line["message"] for line in logged()]
+        assert any(text.startswith("drift not compared: ") for text in messages)
+        assert any(text.startswith("drift not written: ") for text in messages)
+
+
+class TestOutcomes:
+    def test_that_ranks_foretold_call_for_a_training(
+        self, shop_of, scores, converters, logged
+    ):
+        """The measured ROC AUC stands beside the estimate; it is far below."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY, scores)
+        expected = {
+            "use_case": "ga4_purchase",
+            "as_of": MONDAY,
+            "thing": "score",
+            "name": "roc_auc",
+            "value": 0.99,
+            "error": 0.001,
+            "estimated_roc_auc": 0.99,
+            "estimated_roc_auc_low": 0.988,
+            "estimated_roc_auc_high": 0.992,
+            "counts": [],
+        }
+        schema = tables.DRIFT.arrow_schema()
+        place.warehouse.write(tables.DRIFT, pa.Table.from_pylist([expected], schema))
+        first = place.run("model_evaluation", MONDAY + WEEK)
+        again = place.run("model_evaluation", MONDAY + WEEK)
+        rows = place.rows("SELECT * FROM ma_drift WHERE thing = 'outcome'")
+
+        [alarm] = first["drift"]["alarms"]
+        assert alarm["cause"] == "relation"
+        assert "0.990 was expected" in alarm["message"]
+        assert (first["drift"]["advice"], again["drift"]) == ("retrain", first["drift"])
+        assert sorted(row["name"] for row in rows) == ["calibration", "roc_auc"]
+        measured = next(row for row in rows if row["name"] == "roc_auc")
+        assert measured["roc_auc"] == first["weeks"][0]["roc_auc"]
+        assert measured["value"] == pytest.approx(measured["roc_auc"] - 0.99)
+
+    @pytest.mark.long
+    def test_of_a_week_without_its_own_publication_say_nothing(
+        self, shop_of, scores, converters
+    ):
+        """Its users have changed since: neither model nor season is at fault."""
+        place = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+        published(place, MONDAY - WEEK, scores)
+        answer = place.run("model_evaluation", MONDAY + WEEK)
+
+        assert answer["drift"]["alarms"] == []
+        assert place.rows("SELECT * FROM ma_drift WHERE as_of = @w", w=MONDAY) == []

@@ -1,0 +1,213 @@
+"""Alarms: few, with their cause, and with what to do."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+import pytest
+
+from propensity.drift import alarms
+from propensity.drift.alarms import Earlier, Thing
+from propensity.drift.level import Level
+from propensity.drift.sketch import Sketch
+
+MONDAY = date(2026, 3, 2)
+AMOUNTS = {0.0: 5_000, 4.0: 3_000, 16.0: 2_000}
+SOURCES = {"google": 6_000, "mail": 3_000, None: 1_000}
+
+
+def feature(name="amount", counts=AMOUNTS, *, missing=0, kind=None):
+    """A feature of ten thousand users."""
+    scale = (10_000 - missing) / 10_000
+    scaled = {value: round(users * scale) for value, users in counts.items()}
+    kind = kind or ("number" if 0.0 in counts else "category")
+    sketch = Sketch(kind=kind, users=10_000, missing=missing, counts=scaled)
+    return Thing(thing=alarms.FEATURE, name=name, sketch=sketch)
+
+
+def mean(probability):
+    """The mean probability of ten thousand users."""
+    level = Level(value=float(np.log(probability)), error=0.01)
+    return Thing(thing=alarms.SCORE, name=alarms.MEAN, level=level)
+
+
+def before(*things, weeks=8, version=0):
+    """Publications with the same things, newest first."""
+    return [
+        Earlier(
+            as_of=MONDAY - timedelta(weeks=ago + 1),
+            model_version=version,
+            things={one.key: one for one in things},
+        )
+        for ago in range(weeks)
+    ]
+
+
+def watched(now, earlier, **options):
+    """The one thing that is watched now."""
+    [found] = alarms.watched([now], earlier, **{"model_version": 0} | options)
+    return found
+
+
+class TestCauses:
+    @pytest.mark.parametrize(
+        ("now", "known", "cause", "message"),
+        [
+            (
+                feature(missing=3_400),
+                feature(),
+                "missing values",
+                "amount is missing for 34% of users (0% before)",
+            ),
+            (
+                feature(counts={0.0: 10_000}),
+                feature(),
+                "feature",
+                "amount is 0 for 100% of users (50% before)",
+            ),
+            (
+                feature(counts={0.0: 1_000, 4_096.0: 9_000}),
+                feature(counts={0.0: 1_000, 4.0: 9_000}),
+                "feature",
+                "the median of amount is 4096 (4 before)",
+            ),
+            (
+                feature("source", {"mail": 9_000, None: 1_000}),
+                feature("source", SOURCES),
+                "source",
+                "source is 'google' for 0% of users (60% before)",
+            ),
+            (
+                mean(0.05),
+                mean(0.10),
+                "score",
+                "the mean probability has moved by -50%, the season aside",
+            ),
+            (
+                alarms.count(4_000),
+                alarms.count(10_000),
+                "users",
+                "the number of users has moved by -60%",
+            ),
+        ],
+        ids=["missing", "zero", "values", "source", "score", "users"],
+    )
+    def test_are_named(self, now, known, cause, message):
+        """In a word to filter by, and a sentence with the figures."""
+        found = watched(now, before(known))
+
+        assert (found.is_alarm, found.cause) == (True, cause)
+        assert found.message == message
+
+    def test_a_calm_week_has_none(self):
+        """The measured distance is there all the same."""
+        found = watched(feature(), before(feature()))
+
+        assert (found.is_alarm, found.cause) == (False, "")
+        assert found.distance == pytest.approx(0.0, abs=1e-6)
+
+    def test_a_season_that_was_so_a_year_ago_is_no_alarm(self):
+        """It says so, and wakes nobody."""
+        now = feature(counts={0.0: 1_000, 4.0: 9_000})
+        [a_year_ago] = before(now, weeks=1)
+        found = watched(now, before(feature()), last_year=a_year_ago)
+
+        assert (found.is_alarm, found.cause) == (False, "season")
+        assert "as a year ago" in found.message
+
+
+class TestReference:
+    def test_a_first_publication_is_compared_with_nothing(self):
+        """Nor is the second: one week may be an odd one."""
+        for weeks in (0, 1):
+            found = watched(feature(missing=9_000), before(feature(), weeks=weeks))
+            assert (found.is_alarm, found.distance) == (False, None)
+
+    def test_an_alarm_goes_on_until_it_is_mended(self):
+        """A broken week is none to compare with, and counts in ``weeks``."""
+        broken = replace(feature(missing=9_000), is_alarm=True)
+        earlier = [*before(broken, weeks=2), *before(feature())]
+
+        found = watched(feature(missing=9_000), earlier)
+        mended = watched(feature(), earlier)
+
+        assert (found.is_alarm, found.weeks) == (True, 3)
+        assert not mended.is_alarm
+
+    def test_what_is_always_so_becomes_what_is_expected(self):
+        """Once hardly a publication is left without the alarm."""
+        broken = replace(feature(missing=9_000), is_alarm=True)
+        earlier = [*before(broken, weeks=12), *before(feature(), weeks=1)]
+
+        assert not watched(feature(missing=9_000), earlier).is_alarm
+
+    def test_scores_are_compared_within_a_version(self):
+        """Another model has other probabilities; features are the same for both."""
+        earlier = before(mean(0.10), feature(), version=1)
+
+        assert not watched(mean(0.05), earlier, model_version=2).is_alarm
+        assert watched(feature(missing=9_000), earlier, model_version=2).is_alarm
+
+    def test_a_new_feature_is_compared_once_it_is_known(self):
+        """Earlier publications did not have it."""
+        assert not watched(feature("new"), before(feature())).is_alarm
+
+
+class TestOutcomes:
+    def test_odds_beyond_the_shift_are_the_season(self):
+        """Twice the odds of what was published, where weeks were calm."""
+        calm = [alarms.outcome("calibration", Level(value=0.0, error=0.03), [])] * 8
+        found = alarms.outcome("calibration", Level(value=0.7, error=0.03), calm)
+
+        assert (found.is_alarm, found.cause) == (True, "season")
+        assert "+101%" in found.message
+
+    @pytest.mark.parametrize(("off", "is_alarm"), [(-0.06, True), (0.06, False)])
+    def test_ranks_below_their_estimate_are_a_new_relation(self, off, is_alarm):
+        """Better ones are no reason to wake anybody."""
+        calm = [alarms.outcome("roc_auc", Level(value=0.0, error=0.004), [])] * 8
+        found = alarms.outcome(
+            "roc_auc", Level(value=off, error=0.004), calm, estimated=0.78
+        )
+
+        assert found.is_alarm == is_alarm
+        assert found.cause == ("relation" if is_alarm else "")
+        assert alarms.advice([found]).action == ("retrain" if is_alarm else "nothing")
+
+
+class TestAdvice:
+    def test_a_new_break_is_repaired_and_not_learned(self):
+        """A model that is trained on it has to be trained again."""
+        found = watched(feature(missing=9_000), before(feature()))
+        advice = alarms.advice([found])
+
+        assert (advice.action, advice.reason) == ("repair", found.message)
+
+    def test_a_change_that_lasts_is_learned(self):
+        """With its reason, and since when."""
+        found = watched(feature(missing=9_000), before(feature()))
+        advice = alarms.advice([replace(found, weeks=3)])
+
+        assert advice.action == "retrain"
+        assert advice.reason.startswith("for 3 weeks amount is missing for 90%")
+
+    def test_without_an_alarm_there_is_nothing_to_do(self):
+        """Also where something moved."""
+        calm = watched(feature(), before(feature()))
+
+        assert alarms.advice([calm]).action == "nothing"
+
+
+def test_more_things_do_not_make_more_alarms():
+    """All share one budget: each of a hundred is allowed less than one alone."""
+    earlier = before(feature(), *(feature(f"f{n}") for n in range(99)))
+    one = watched(feature(missing=10), earlier)
+    many = alarms.watched(
+        [feature(missing=10), *(feature(f"f{n}") for n in range(99))],
+        earlier,
+        model_version=0,
+    )
+
+    assert many[0].noise > one.noise

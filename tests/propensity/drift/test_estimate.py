@@ -1,0 +1,88 @@
+"""The ROC AUC to expect, before there are labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from propensity.drift import estimate
+from propensity.drift.estimate import Estimate, Past
+from propensity.drift.sketch import Sketches
+from propensity.learning import metrics, season
+
+RANDOM = np.random.default_rng(3)
+P = RANDOM.beta(1, 9, 20_000)
+
+
+def scores(probability):
+    """Probabilities as 01 counts them."""
+    sketches = Sketches({})
+    sketches.add_scores(np.asarray(probability, dtype=np.float64))
+    return sketches.scores()
+
+
+def measured(probability, truth, seed):
+    """The ROC AUC of outcomes that are drawn from the truth."""
+    label = np.random.default_rng(seed).random(len(truth)) < truth
+    return metrics.roc_auc(metrics.outcomes(probability, label))
+
+
+class TestEstimate:
+    def test_is_what_is_measured_of_calibrated_probabilities(self):
+        """On average, and within its interval in nineteen weeks of twenty."""
+        found = estimate.roc_auc(scores(P), None, seed=0)
+        later = [measured(P, P, seed) for seed in range(100)]
+
+        assert found.value == pytest.approx(np.mean(later), abs=0.002)
+        assert np.mean([found.low <= one <= found.high for one in later]) >= 0.88
+
+    def test_follows_the_season(self):
+        """The published probabilities count, not those of the model alone."""
+        shifted = season.apply(P, 1.0)
+        found = estimate.roc_auc(scores(P), 1.0, seed=0)
+        direct = estimate.roc_auc(scores(shifted), None, seed=0)
+
+        assert found.value == pytest.approx(direct.value, abs=1e-4)
+
+    def test_is_wide_where_few_conversions_are_expected(self):
+        """A hundred users say little about a week."""
+        few = estimate.roc_auc(scores(P[:100]), None, seed=0)
+        many = estimate.roc_auc(scores(P), None, seed=0)
+
+        assert few.error > 5 * many.error
+
+    @pytest.mark.parametrize("p", [0.0, 1.0])
+    def test_there_is_none_of_one_class(self, p):
+        """Nobody is expected to convert, or everybody is."""
+        assert estimate.roc_auc(scores([p] * 50), None, seed=0) is None
+
+    def test_is_the_same_when_it_is_made_again(self):
+        """Outcomes are drawn from a seed."""
+        one, other = (estimate.roc_auc(scores(P), None, seed=7) for _ in range(2))
+
+        assert one == other
+
+
+class TestCorrection:
+    RAW = Estimate(value=0.80, low=0.79, high=0.81)
+
+    def test_takes_off_what_earlier_estimates_were_off_by(self):
+        """A model that is too sure of itself is so every week."""
+        past = [Past(estimated=0.80, error=0.005, measured=0.76)] * 12
+        found = estimate.corrected(self.RAW, past)
+
+        assert 0.76 < found.value < 0.77
+
+    def test_trusts_a_single_noisy_week_little(self):
+        """Its outcomes may have been chance."""
+        past = [Past(estimated=0.80, error=0.05, measured=0.70)]
+
+        assert estimate.corrected(self.RAW, past).value == pytest.approx(0.8, abs=0.005)
+
+    def test_without_a_week_says_how_little_is_known(self):
+        """The estimate stays, its interval is wider."""
+        found = estimate.corrected(self.RAW, [])
+
+        assert found.value == pytest.approx(0.80)
+        assert found.low < self.RAW.low
+        assert found.high > self.RAW.high
