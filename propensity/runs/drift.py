@@ -352,7 +352,7 @@ def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
     schema = tables.DRIFT.arrow_schema()
     key = {
         "use_case": run.use_case.name,
-        "as_ofs": sorted({row["as_of"] for row in rows}),
+        "weeks": sorted({row["as_of"] for row in rows}),
         "things": sorted({row["thing"] for row in rows}),
         "run_id": run.run_id,
     }
