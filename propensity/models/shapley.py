@@ -33,7 +33,7 @@ Booleans = NDArray[np.bool_]
 _BITS = 10
 # Beyond these a part is a leaf that so many columns lead to: no line has two rows.
 _MOST_BITS = 16
-# Tables in memory; more are made again for each block of rows.
+# Tables in memory; more are made again for each call.
 _MOST_BYTES = 32_000_000
 # Rows whose sums stay in a processor's second cache.
 _BLOCK_ROWS = 8_192
@@ -138,8 +138,10 @@ class Shapley:
             owners: For each column the line of ``total`` that it counts for.
             total: (lines, rows).
         """
-        for first in range(0, len(rows), _BLOCK_ROWS):
-            here = slice(first, first + _BLOCK_ROWS)
+        # Tables that are not kept are made once for all rows.
+        size = _BLOCK_ROWS if self._keeps_tables else max(1, len(rows))
+        for first in range(0, len(rows), size):
+            here = slice(first, first + size)
             # By columns, each together in memory.
             block, sums = np.ascontiguousarray(rows[here].T), total[:, here]
             for tree, parts in self._trees:

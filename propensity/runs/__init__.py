@@ -8,6 +8,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``season``: the shift of log-odds that evaluated weeks call for
 - ``user_days``: the features of 01, from sums of the export's days that are kept
 - ``staging``, ``predict``: the steps of 01-Predictions
+- ``reasons``: the columns that say why, where a deployment wants them
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``thresholds``: the threshold that was best on the weeks before
