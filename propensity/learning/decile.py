@@ -70,9 +70,10 @@ def strongest(bands: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the band of each feature that is surest to be more frequent at the top."""
     best: dict[str, dict[str, Any]] = {}
     for entry in bands:
-        known = best.setdefault(entry["feature"], entry)
-        if entry["low"] > known["low"]:
-            best[entry["feature"]] = entry
+        name = str(entry.get("feature"))
+        known = best.setdefault(name, entry)
+        if (entry.get("low") or 0.0) > (known.get("low") or 0.0):
+            best[name] = entry
     return list(best.values())
 
 
