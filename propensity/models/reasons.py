@@ -180,13 +180,6 @@ class _Owners:
         """Return a sum for each feature and row."""
         return np.zeros((self.features, rows))
 
-    def gathered(self, columns: Floats) -> Floats:
-        """Return columns (n, columns) as sums by feature, (features, n)."""
-        total = self.zeros(len(columns))
-        for place, column in zip(self.places, columns.T, strict=True):
-            total[place] += column
-        return total
-
 
 def _in_log_odds(model: Any, owners: _Owners) -> _Sum:
     """
@@ -252,7 +245,15 @@ def _linear(model: LogisticRegression, owners: _Owners) -> _Sum:
     # are explained against the average number and no category at all.
     means = getattr(model, "column_means_", np.zeros(len(weights)))
     base = float(model.intercept_[0] + weights @ means)
-    return _Sum(base, lambda rows: owners.gathered((rows - means) * weights))
+    middle = np.bincount(owners.places, weights * means, owners.features)
+
+    def parts(rows: Array) -> Floats:
+        total = owners.zeros(len(rows))
+        for place, weight, column in zip(owners.places, weights, rows.T, strict=True):
+            total[place] += weight * column
+        return np.asarray(total - middle[:, np.newaxis])
+
+    return _Sum(base, parts)
 
 
 def _boosted(model: HistGradientBoostingClassifier, owners: _Owners) -> _Sum:
