@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,7 +107,7 @@ class _Part:
             total += weight * np.prod(chance, axis=1, keepdims=True) / chance
         leads -= self._share
         leads *= total
-        return np.einsum("l,lcn->cn", self._value, leads)
+        return np.asarray(np.einsum("l,lcn->cn", self._value, leads))
 
 
 class Shapley:
@@ -237,8 +237,8 @@ def _bits(part: _Part, goes_left: Mapping[int, Booleans]) -> list[Booleans]:
 
 def _codes(held: Sequence[Booleans]) -> NDArray[np.intp]:
     """Return the number of each row's combination of bits."""
-    narrow = np.uint8 if len(held) <= 8 else np.uint16
-    codes = np.zeros(len(held[0]), dtype=narrow)
+    narrow: Any = np.uint8 if len(held) <= 8 else np.uint16
+    codes: Array = np.zeros(len(held[0]), dtype=narrow)
     for bit, is_held in enumerate(held):
         codes |= is_held.astype(narrow) << narrow(bit)
     return codes.astype(np.intp)

@@ -84,7 +84,9 @@ def grown(model: Any) -> list[Nodes]:
         Nodes(
             *(tree.feature, tree.threshold, tree.missing_go_to_left > 0),
             *(np.maximum(tree.children_left, 0), np.maximum(tree.children_right, 0)),
-            *(tree.value[:, 0, 1], {}, tree.weighted_n_node_samples),
+            value=tree.value[:, 0, 1],
+            categories={},
+            cover=tree.weighted_n_node_samples,
         )
         for tree in (each.tree_ for each in model.estimators_)
     ]
