@@ -26,8 +26,9 @@ DEFAULT_OUT = ROOT / ".local" / "bench.md"
 
 # In the order in which they run; quick ones first.
 NAMES = (
-    "half_space_trees", "scoring", "training", "lookup", "index", "predictions",
-    "stream", "ingest", "online", "features", "season", "lift", "quality", "drift",
+    "half_space_trees", "scoring", "reasons", "training", "lookup", "index",
+    "predictions", "stream", "ingest", "online", "features", "season", "lift",
+    "quality", "drift",
 )  # fmt: skip
 
 

@@ -257,19 +257,28 @@ def _lookups() -> Schema:
             "schema": _ref("UserId"),
         },
         {"name": "use_case", "in": "query", "schema": _ref("UseCaseName")},
+        {
+            "name": "explain",
+            "in": "query",
+            "description": "1 for reasons beside the probability",
+            "schema": {"type": "string", "enum": ["0", "1"]},
+        },
     ]
     # The body that makes a request too large or of another type is none of a GET's.
     of_get = [
         error
         for error in failures
         if error not in (errors.UnsupportedType, errors.TooLarge)
-    ]
+    ] + [errors.Unexplained]
     get = {
         "operationId": "get_proba",
         "summary": "The newest probability of a user, and its date",
         "parameters": parameters,
         "responses": {
-            "200": _json("The prediction", _ref("Prediction")),
+            "200": _json(
+                "The prediction, with reasons if they are asked for",
+                {"anyOf": [_ref("Prediction"), _ref("ExplainedPrediction")]},
+            ),
             **_failures(of_get),
             "404": unknown,
         },

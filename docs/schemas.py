@@ -175,6 +175,16 @@ class Prediction(Closed, kw_only=True):
     stale: bool
 
 
+class Reason(Closed, kw_only=True):
+    feature: str
+    contribution: float
+
+
+class ExplainedPrediction(Prediction, kw_only=True):
+    base_log_odds: float
+    reasons: list[Reason]
+
+
 class UnpredictedUser(Closed, kw_only=True):
     user_id: str
     probability: None

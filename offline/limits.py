@@ -59,7 +59,7 @@ TIMES = {
     "evaluation_rows": EVALUATED_WEEKS,
 }
 # Run only where something is odd: suppressed users, another champion meanwhile, a rerun
-# of a past week, users who are made anew.
+# of a past week, users who are made anew; or where a person asks for reasons.
 SELDOM = frozenset(
     {
         "unscored_converters",
@@ -67,6 +67,7 @@ SELDOM = frozenset(
         "champion_as_of",
         "rebuild_users",
         "forget_user_days",
+        "lookup_reasons",
     }
 )
 # Sums up the days that have changed and, in the first run of a month, all of them.

@@ -155,6 +155,13 @@ def _column_bytes(table: str, column: Column, size: Size) -> float:
     return texts.get(f"{table}.{column.name}", texts.get(column.name, OTHER_JSON))
 
 
+_REASONS = tuple(
+    f"{table}.{column}"
+    for table in ("ma_predictions_table", "ma_predictions_staging")
+    for column in ("base_log_odds", "reasons")
+)
+
+
 def _thresholds(size: Size) -> float:
     """
     Return the bytes of an evaluation's counts by threshold, of 24 bytes each.
@@ -185,6 +192,8 @@ def _of_size(size: Size) -> Mapping[str, float]:
         "ma_drift.counts": 60 * (2 + 10 + 8.0),
         "ma_model_evaluation.thresholds": _thresholds(size),
         "ma_model_evaluation_staging.thresholds": _thresholds(size),
+        # Without reasons, as by default.
+        **dict.fromkeys(_REASONS, 0.0),
         # One of the two.
         "inference_log.probability": 4.0,
         "inference_log.anomaly_score": 4.0,

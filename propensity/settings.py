@@ -177,6 +177,7 @@ class Settings:
     retention_days: str = ""
     feature_retention_days: int = 90
     score_with: str = FUNCTION
+    explain_predictions: bool = False
     pubsub_endpoint: str = ""
     bigquery_endpoint: str = ""
     bigquery_storage_endpoint: str = ""
@@ -311,6 +312,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "retention_days": _retention,
     "feature_retention_days": _whole(0, tables.MAXIMUM_RETENTION_DAYS),
     "score_with": _one_of(FUNCTION, BIGQUERY),
+    "explain_predictions": _flag,
     "pubsub_endpoint": _text,
     "bigquery_endpoint": _text,
     "bigquery_storage_endpoint": _text,

@@ -134,13 +134,20 @@ class TestTables:
 
     def test_publish_the_same_columns_as_history(self):
         """What is current and what was published are one row in two places; the
-        history also says how a probability came about."""
-        current, history = tables.PREDICTIONS, tables.PREDICTIONS_HISTORY
-        further = history.columns[len(current.columns) :]
+        history also says which features it came from, and the current table why it
+        is what it is."""
+        current = [*tables.PREDICTIONS.columns]
+        history = [*tables.PREDICTIONS_HISTORY.columns]
+        shared = [one for one in current if one in history]
+        further = [one for one in current + history if one not in shared]
 
-        assert history.columns[: len(current.columns)] == current.columns
-        assert "feature_row" in {column.name for column in further}
-        assert not any(column.required for column in further)
+        assert shared == [one for one in history if one in current]
+        assert [one.name for one in further] == [
+            "base_log_odds",
+            "reasons",
+            "feature_row",
+        ]
+        assert not any(one.required for one in further)
 
     def test_forget_what_is_staged_or_summed_up_alone(self):
         """Staged rows of a run that died expire, and sums that no window needs any

@@ -33,6 +33,7 @@ from propensity.clock import SYSTEM, Clock
 from propensity.errors import PropensityError, RequestError
 from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
+from propensity.waiting.threads import THREADS
 
 # A request of so many users who are all refused is a mistake of the request.
 _SUSPICIOUS = 10
@@ -220,7 +221,7 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
             again=True,
         )
         assert not isinstance(lease, Finished)
-        with leases.kept(lease, clock=clock.now):
+        with leases.kept(lease, clock=clock.now, threads=THREADS):
             try:
                 # Under the lease: nobody else stores other members meanwhile.
                 stored = (

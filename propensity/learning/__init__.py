@@ -14,6 +14,7 @@ Read in this order. Nothing here reads or writes outside the process.
   Trees, which need no label
 - ``calibration``: from scores to probabilities
 - ``importance``: which features a model needs
+- ``decile``: what the users with the highest probabilities have in common
 - ``metrics``: figures of scores; ``bootstrap``: their 95% intervals
 - ``thresholds``: figures from a threshold on, and of the best of a budget;
   ``selection``: the threshold that a training finds

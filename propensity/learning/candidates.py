@@ -210,6 +210,9 @@ def fit_on(model: Any, encoded: Any, part: Slice, *, name: str) -> Any:
         raise UseCaseError(f"candidate {name} cannot be fitted: {error}") from error
     if has_jobs:
         model.set_params(n_jobs=None)
+    if isinstance(model, LogisticRegression):
+        # What reasons for its probabilities are measured from (``models.reasons``).
+        model.column_means_ = np.average(encoded, axis=0, weights=part.weight)
     return model
 
 

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.learning import cost, description
+from propensity.learning import cost, decile, description
 from propensity.learning.bootstrap import Difference
 from propensity.learning.report.page import training_page
 from propensity.registry.versions import (
@@ -141,6 +141,7 @@ def card(
             {"name": name, "roc_auc": area} for name, area in trained.baselines.items()
         ],
         "importance": list(trained.importance),
+        "top_decile": _top_decile(use_case, trained),
         "verdict": _verdict(verdict),
         **({} if graph is None else {"graph": graph.note}),
         "features": dict(use_case.features),
@@ -161,6 +162,18 @@ def _cost(trained: Trained) -> Card:
             for name, figure in figures
         }
     }
+
+
+def _top_decile(use_case: UseCase, trained: Trained) -> list[Card]:
+    """Return what the holdout's best users have in common; none of events."""
+    if trained.kind.has_alerts or not len(trained.probability):
+        return []
+    return decile.in_common(
+        trained.holdout.rows,
+        use_case.features,
+        trained.probability,
+        weight=trained.holdout.weight,
+    )
 
 
 def _trained_until(trained: Trained) -> date | None:
@@ -325,6 +338,7 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         # Shipped models and older cards have none.
         **full.get("cost", {}),
         "importance": json.dumps(full["importance"]),
+        "top_decile": json.dumps(decile.strongest(full.get("top_decile") or [])),
         **verdict,
         "verdict": full["verdict"]["reason"],
         "features": json.dumps(full["features"]),

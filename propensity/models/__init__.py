@@ -9,6 +9,8 @@ Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 - ``shortcuts``: rows through a model without scikit-learn's overhead
 - ``trees``: sums of the leaves of trees, by tables of bits
 - ``branches``: the same for a few rows of trees that are too large for tables
+- ``reasons``: what each feature adds to the log-odds of a probability
+- ``shapley``: the same of trees, by tables of bits
 - ``half_space_trees``: an anomaly detector that learns row by row
 - ``forest``: its trees: leaves of rows, and masses of nodes
 - ``limits``: its limits of features and the draw of thresholds

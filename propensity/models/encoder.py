@@ -259,7 +259,7 @@ def _part(group: _Group, features: Mapping[str, Kind]) -> Part:
     steps = steps_of(transformer)
     if not group.is_series:
         if all(kind == "number" for kind in features.values()) and all(
-            type(step) in _ROWWISE or _is_elementwise(step) for step in steps
+            type(step) in _ROWWISE or is_elementwise(step) for step in steps
         ):
             return Numbers(group.names, tuple(_for_arrays(step) for step in steps))
         owners = _owners(steps, len(features))
@@ -282,7 +282,7 @@ def steps_of(transformer: Any) -> list[Any]:
     return [transformer]
 
 
-def _is_elementwise(step: Any) -> bool:
+def is_elementwise(step: Any) -> bool:
     """Tell whether a transformer treats every number alone, in any container."""
     if type(step) is preprocessing.FunctionTransformer:
         return step.func is None or (
@@ -320,7 +320,7 @@ def _owners(steps: Sequence[Any], n_features: int) -> list[int] | None:
         elif type(step) is preprocessing.TargetEncoder:
             if step.target_type_ == "multiclass":
                 return None
-        elif type(step) not in _ENCODERS and not _is_elementwise(step):
+        elif type(step) not in _ENCODERS and not is_elementwise(step):
             return None
     return owners
 

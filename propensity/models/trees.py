@@ -54,6 +54,7 @@ class Nodes(NamedTuple):
     right: Array
     value: Array  # of leaves
     categories: Mapping[int, Array]  # that go left, by node that compares one
+    cover: Array  # rows of the training that a node has seen, weighted or not
 
 
 def boosted(model: Any) -> list[Nodes]:
@@ -71,6 +72,7 @@ def boosted(model: Any) -> list[Nodes]:
                 *(nodes["missing_go_to_left"] > 0, inner * left, inner * right),
                 nodes["value"],
                 {at: np.flatnonzero(known[nodes["bitset_idx"][at]]) for at in compared},
+                nodes["count"],
             )
         )
     return trees
@@ -82,7 +84,9 @@ def grown(model: Any) -> list[Nodes]:
         Nodes(
             *(tree.feature, tree.threshold, tree.missing_go_to_left > 0),
             *(np.maximum(tree.children_left, 0), np.maximum(tree.children_right, 0)),
-            *(tree.value[:, 0, 1], {}),
+            value=tree.value[:, 0, 1],
+            categories={},
+            cover=tree.weighted_n_node_samples,
         )
         for tree in (each.tree_ for each in model.estimators_)
     ]

@@ -30,6 +30,8 @@ from propensity.edges.log import log
 from propensity.edges.objects import Objects
 from propensity.errors import MissingTable, Unavailable
 from propensity.index.reader import Index
+from propensity.online.explained import CONCURRENT_QUERIES as READS_OF_REASONS
+from propensity.online.explained import Explanations
 from propensity.online.indexed import Blocks, Indexes, prediction_of
 from propensity.online.question import MAXIMUM_USERS, Question
 from propensity.online.sources import (
@@ -122,6 +124,7 @@ class Lookups:
         *,
         indexes: Indexes | None = None,
         suppressed: Refreshed[Suppressed] | None = None,
+        explanations: Explanations | None = None,
         threads: Executor,
         clock: Clock = SYSTEM,
     ) -> None:
@@ -131,12 +134,14 @@ class Lookups:
             settings: Of the deployment.
             indexes: Answer before the source does; None to read the source alone.
             suppressed: Users without an answer; None if there is no list.
+            explanations: Answer with reasons; None for none.
             threads: ``Source.read`` runs in them.
             clock: Measures the age of cache entries and the time of reads.
         """
         self._source = source
         self._indexes = indexes
         self._suppressed = suppressed
+        self._explanations = explanations
         self._settings = settings
         self._clock = clock.monotonic
         self._cache = Cache(
@@ -182,6 +187,11 @@ class Lookups:
             suppressed=suppression.kept_fresh(
                 listed, settings, function=FUNCTION, clock=clock.monotonic
             ),
+            explanations=Explanations(
+                warehouse,
+                settings,
+                threads=threads.pool(READS_OF_REASONS, "explain"),
+            ),
             threads=threads.pool(CONCURRENT_QUERIES, FUNCTION),
             clock=clock,
         )
@@ -195,12 +205,23 @@ class Lookups:
         """
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
+        if question.explains:
+            return await self._explained(use_case, question.user_ids[0], oldest=oldest)
         predictions = await self._predictions(use_case, question.user_ids)
         if question.is_single:
             return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
         every = zip(question.user_ids, predictions, strict=True)
         texts = [rendered(user, found, oldest=oldest) for user, found in every]
         return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
+
+    async def _explained(self, use_case: str, user_id: str, *, oldest: int) -> Response:
+        suppressed = await suppressed_now(self._suppressed)
+        answer = None
+        if self._explanations and not (
+            suppressed and suppressed.covers(user_id, use_case)
+        ):
+            answer = await self._explanations.answer(use_case, user_id, oldest=oldest)
+        return answer or _answer_of_one(user_id, None, oldest=oldest)
 
     def answer_at_once(self, user_id: str, *, today: date) -> Response | None:
         """

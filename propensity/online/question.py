@@ -28,6 +28,8 @@ ALLOWED_METHODS = ("GET", "HEAD", "POST")
 # The whole query string where it holds one user id that needs no decoding.
 _PLAIN = re.compile(rb"user_id=([A-Za-z0-9._~-]{1,%d})" % MAXIMUM_ID_CHARACTERS)
 
+_FLAGS = {"0": False, "1": True}
+
 _USE_CASE_KEY = "propensity.use_case"
 
 
@@ -35,12 +37,14 @@ class Question(NamedTuple):
     """
     A parsed lookup request; ``is_single``: the answer is one object, not a list.
 
+    With ``explains`` it has reasons as well.
     A tuple, since it is made for every lookup, and in a third of the time.
     """
 
     user_ids: Sequence[str]
     use_case: str | None
     is_single: bool
+    explains: bool = False
 
 
 async def read_question(request: Request) -> Question:
@@ -101,9 +105,9 @@ def _in_query_string(encoded: bytes) -> Question:
         ) from None
     parameters: dict[str, str] = {}
     for name, value in pairs:
-        if name not in {"user_id", "use_case"}:
+        if name not in {"user_id", "use_case", "explain"}:
             raise RequestError(
-                "unknown query parameter; known are user_id and use_case",
+                "unknown query parameter; known are user_id, use_case and explain",
                 field=name[:64],
             )
         if name in parameters:
@@ -115,7 +119,10 @@ def _in_query_string(encoded: bytes) -> Question:
     use_case = parameters.get("use_case")
     if use_case is not None:
         _check_use_case(use_case)
-    return Question((user_id,), use_case, is_single=True)
+    explain = parameters.get("explain", "0")
+    if explain not in _FLAGS:
+        raise RequestError("explain must be 1 or 0", field="explain")
+    return Question((user_id,), use_case, is_single=True, explains=_FLAGS[explain])
 
 
 def _in_body(body: bytes) -> Question:

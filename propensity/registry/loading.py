@@ -8,7 +8,7 @@ So write access to the bucket is not enough to run code in a function.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from propensity.statements import statement
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
+    from propensity.models.reasons import Explainer
     from propensity.models.scoring import Pools, Scorer
     from propensity.registry.versions import Registry
     from propensity.usecases import UseCase
@@ -35,6 +36,7 @@ class Serving:
         metadata: Its row of ``ma_model_training_metadata``.
         is_anomaly: Whether it gives anomaly scores and no probabilities.
         is_warm: Whether it has seen enough data to score; else all scores are NaN.
+        explainer: Prepares to explain its probabilities, or raises Unexplained.
     """
 
     version: int
@@ -42,6 +44,7 @@ class Serving:
     metadata: Mapping[str, Any]
     is_anomaly: bool = False
     is_warm: bool = True
+    explainer: Callable[[], Explainer] | None = None
 
 
 def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str, Any]:
@@ -142,15 +145,18 @@ def loaded_as_trained(
     read = registry.load_measured if is_measured else registry.load
     preprocessor, model = read(metadata)
     is_anomaly = isinstance(model, AnomalyModel)
+    features = json.loads(metadata["features"])
+
+    def explainer() -> Explainer:
+        from propensity.models.reasons import Explainer  # most runs need none
+
+        return Explainer.compile(preprocessor, model, features=features)
+
     return Serving(
         version=metadata["model_version"],
-        scorer=Scorer.compile(
-            preprocessor,
-            model,
-            features=json.loads(metadata["features"]),
-            pools=pools,
-        ),
+        scorer=Scorer.compile(preprocessor, model, features=features, pools=pools),
         metadata=metadata,
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
+        explainer=explainer,
     )

@@ -10,6 +10,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``user_days``: the features of 01, from sums of the export's days that are kept
 - ``staging``, ``predict``: the steps of 01-Predictions
 - ``drift``: what has changed since earlier publications, and what outcomes say of it
+- ``reasons``: the columns that say why, where a deployment wants them
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``lift``: the last of them: what acting on audiences was worth

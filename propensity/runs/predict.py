@@ -25,6 +25,7 @@ from propensity.errors import (
 )
 from propensity.learning import metrics, season
 from propensity.registry import feature_sets
+from propensity.runs import reasons
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ Floats = NDArray[np.float64]
 
 # Rows that are staged at once; they are gathered in memory.
 STAGED_ROWS = 1_000_000
+STAGED_EXPLAINED_ROWS = 100_000
 
 PERCENTILES = 100
 
@@ -113,7 +115,8 @@ def stage(
     users, mass = 0, 0.0
     sketches = Sketches(run.use_case.features)
     scored = sketches.watching(model.scorer.score(parts))
-    for rows in _staged(run, scored, log_odds_shift, has_features=kept is not None):
+    why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
+    for rows in _staged(run, scored, why, has_features=kept is not None):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
@@ -135,7 +138,7 @@ def stage(
 def _staged(
     run: Run,
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
-    log_odds_shift: float | None,
+    why: reasons.Reasons,
     *,
     has_features: bool,
 ) -> Iterator[pa.Table]:
@@ -145,7 +148,7 @@ def _staged(
     Args:
         run: The run.
         scored: Batches with a probability for each row.
-        log_odds_shift: The season's; None for none.
+        why: Their reasons, and the season's shift in both.
         has_features: Whether features are kept, so that rows are numbered.
     """
     waiting: list[pa.RecordBatch] = []
@@ -153,19 +156,22 @@ def _staged(
     for batch, unshifted in scored:
         if not np.all((unshifted >= 0) & (unshifted <= 1)):
             raise SchemaError("the model gives values that are no probabilities")
-        probability = season.apply(unshifted, log_odds_shift)
+        probability = season.apply(unshifted, why.log_odds_shift)
         numbers = pa.nulls(len(probability), pa.int64())
         if has_features:
             numbers = pa.array(np.arange(numbered, numbered + len(probability)))
             numbered += len(probability)
         waiting.append(
             pa.RecordBatch.from_arrays(
-                [batch["user_id"].cast(pa.string()), pa.array(probability), numbers],
-                names=["user_id", "probability", "feature_row"],
+                [
+                    *(batch["user_id"].cast(pa.string()), pa.array(probability)),
+                    *(numbers, *why.columns(batch, probability)),
+                ],
+                names=["user_id", "probability", "feature_row", *reasons.COLUMNS],
             )
         )
         rows += len(probability)
-        if rows >= STAGED_ROWS:
+        if rows >= (STAGED_EXPLAINED_ROWS if why.explainer else STAGED_ROWS):
             yield _with_run(run, waiting)
             waiting, rows = [], 0
     if rows:

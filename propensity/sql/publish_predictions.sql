@@ -7,7 +7,7 @@
 -- Source: ma_predictions_staging.
 -- The week's history is replaced as a whole. In the current table re-scored users are
 -- overwritten, new ones added and the others kept; a rerun of an older week takes the
--- row of no user who has a newer one.
+-- row of no user who has a newer one. Reasons are of the current table alone.
 BEGIN TRANSACTION;
 
 DELETE FROM
@@ -52,20 +52,28 @@ MERGE
 USING
   (
     SELECT
-      use_case,
-      user_id,
-      as_of,
-      probability,
-      percentile,
-      model_version,
-      scored_at,
-      data_until,
-      log_odds_shift
+      h.use_case,
+      h.user_id,
+      h.as_of,
+      h.probability,
+      h.percentile,
+      h.model_version,
+      h.scored_at,
+      h.data_until,
+      h.log_odds_shift,
+      r.base_log_odds,
+      r.reasons
     FROM
-      ma_predictions_history
+      ma_predictions_history AS h
+    INNER JOIN
+      ma_predictions_staging AS r
+    ON
+      r.user_id = h.user_id
+      AND r.staged_on = @staged_on
+      AND r.run_id = @run_id
     WHERE
-      use_case = @use_case
-      AND as_of = @as_of
+      h.use_case = @use_case
+      AND h.as_of = @as_of
   ) AS s
 ON
   t.use_case = s.use_case AND t.user_id = s.user_id
@@ -77,7 +85,9 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     model_version = s.model_version,
     scored_at = s.scored_at,
     data_until = s.data_until,
-    log_odds_shift = s.log_odds_shift
+    log_odds_shift = s.log_odds_shift,
+    base_log_odds = s.base_log_odds,
+    reasons = s.reasons
 WHEN NOT MATCHED THEN
   INSERT (
     use_case,
@@ -88,7 +98,9 @@ WHEN NOT MATCHED THEN
     model_version,
     scored_at,
     data_until,
-    log_odds_shift
+    log_odds_shift,
+    base_log_odds,
+    reasons
   )
   VALUES (
     s.use_case,
@@ -99,7 +111,9 @@ WHEN NOT MATCHED THEN
     s.model_version,
     s.scored_at,
     s.data_until,
-    s.log_odds_shift
+    s.log_odds_shift,
+    s.base_log_odds,
+    s.reasons
   );
 
 COMMIT TRANSACTION;

@@ -19,6 +19,23 @@ _PREDICTION = (
     ),
 )
 
+# Why a probability is what it is; too much to keep of every week.
+_REASONS = (
+    Column(
+        "base_log_odds", "FLOAT64", "Log-odds without any feature; null without reasons"
+    ),
+    Column(
+        "reasons",
+        "STRUCT",
+        "By feature; with base_log_odds their sum is the probability's log-odds",
+        repeated=True,
+        fields=(
+            Column("feature", "STRING", "The feature, as usecase.toml names it"),
+            Column("contribution", "FLOAT64", "What it adds to the log-odds"),
+        ),
+    ),
+)
+
 _FEATURE_ROW = Column("feature_row", "INT64", "In the features kept; null without any")
 
 PREDICTIONS = Table(
@@ -27,7 +44,7 @@ PREDICTIONS = Table(
     key=("use_case", "user_id"),
     partition="as_of",
     clustering=("use_case", "user_id"),
-    columns=_PREDICTION,
+    columns=(*_PREDICTION, *_REASONS),
 )
 
 PREDICTIONS_HISTORY = Table(
@@ -53,5 +70,6 @@ PREDICTIONS_STAGING = Table(
         Column("user_id", "STRING", "The user", required=True),
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
         _FEATURE_ROW,
+        *_REASONS,
     ),
 )

@@ -43,6 +43,9 @@ TRAINING_METADATA = Table(
         *COST,
         Column("baseline_saved", "NUMERIC", "saved, by alerts of the baseline"),
         Column("importance", "STRING", "Permutation importance by feature, JSON"),
+        Column(
+            "top_decile", "STRING", "What the top tenth has in common, by feature, JSON"
+        ),
         Column("promoted", "BOOL", "Whether it became the champion"),
         Column("verdict", "STRING", "Why, or why not"),
         Column("compared_version", "INT64", "The champion that it was compared with"),

@@ -26,6 +26,7 @@ SHORT = {
     "predictions": ["--rows", "1000", "--repeats", "1"],
     "lift": ["--campaigns", "50"],
     "quality": ["--weeks", "1"],
+    "reasons": ["--rows", "1000", "--repeats", "1"],
     "season": ["--seeds", "1"],
     "scoring": ["--rows", "2000", "--repeats", "1", "--only", "lr"],
     "training": ["--rows", "3000", "--repeats", "1", "--memory", "20000"],

@@ -287,6 +287,8 @@ class TestRows:
             "data_until": at.date(),
             "feature_row": 7,
             "log_odds_shift": 0.1,
+            "base_log_odds": None,
+            "reasons": [],
         }
 
         for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):

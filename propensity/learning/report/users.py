@@ -18,6 +18,7 @@ from propensity.learning.report.content import (
     written_interval,
 )
 from propensity.learning.report.dataset import of_users
+from propensity.learning.report.decile import in_common
 from propensity.learning.report.words import (
     DASH,
     compact,
@@ -53,6 +54,7 @@ class UsersPage(Page):
             "threshold": compact(self.quality.get("threshold")),
             "confusion": self._confusion(),
             "lift": self._lift(),
+            "in_common": in_common(self.card),
             "curves": self._curves(),
             "dataset": of_users(self.card, outcome=self.outcome),
         }

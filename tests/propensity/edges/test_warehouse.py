@@ -36,6 +36,7 @@ from tests.partitions import of_all_days
 from tests.proxy import Proxy
 
 DAY = date(2026, 3, 2)
+REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
 INJECTION = "x'; DROP TABLE ma_predictions_staging; --"
 # Methods of Warehouse whose first argument is a statement.
 RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
@@ -63,6 +64,8 @@ def staged(**users: float) -> pa.Table:
             "run_id": ["r"] * len(users),
             "staged_on": pa.array([DAY] * len(users), pa.date32()),
             "feature_row": pa.array(range(len(users)), pa.int64()),
+            "base_log_odds": pa.nulls(len(users), pa.float64()),
+            "reasons": pa.array([[]] * len(users), REASONS),
         }
     )
 
@@ -233,7 +236,7 @@ class TestAppend:
         [row] = warehouse.rows("SELECT * FROM ma_predictions_staging")
         assert dict(row.items()) == {
             "run_id": "r", "staged_on": DAY, "user_id": INJECTION, "probability": 0.5,
-            "feature_row": 0,
+            "feature_row": 0, "base_log_odds": None, "reasons": [],
         }  # fmt: skip
 
     @pytest.mark.parametrize(

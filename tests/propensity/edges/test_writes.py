@@ -23,6 +23,7 @@ from propensity.tables import PREDICTIONS_STAGING
 from tests.recorder import GrpcProxy
 
 DAY = date(2026, 3, 2)
+REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
 SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite"
 
 
@@ -50,6 +51,8 @@ def staged(users: int) -> pa.Table:
             "user_id": [f"u{number}" for number in range(users)],
             "probability": [0.5] * users,
             "feature_row": pa.nulls(users, pa.int64()),
+            "base_log_odds": pa.nulls(users, pa.float64()),
+            "reasons": pa.array([[]] * users, REASONS),
         }
     )
 
@@ -122,7 +125,10 @@ class TestRows:
     def test_are_all_there(self, warehouse):
         """In any order of columns; many requests are one append."""
         rows = staged(30_000).select(
-            ["probability", "user_id", "feature_row", "staged_on", "run_id"]
+            [
+                *("reasons", "probability", "user_id", "feature_row", "staged_on"),
+                *("run_id", "base_log_odds"),
+            ]
         )
 
         assert len(list(writes.slices(rows))) > 0

@@ -214,6 +214,19 @@ def model_card(
             {"feature": name, "mean": 0.0611 / (i + 1), "std": 0.0041 / (i + 1)}
             for i, name in enumerate(features)
         ],
+        "top_decile": [
+            {
+                "feature": name,
+                "band": f"value {i}",
+                "rows": 312,
+                "share_top": 0.3 / (i + 1),
+                "share_all": 0.1,
+                "lift": 3 / (i + 1),
+                "low": 2.5 / (i + 1),
+                "high": 3.6 / (i + 1),
+            }
+            for i, name in enumerate(features)
+        ],
         "verdict": {
             "promoted": True,
             "reason": "not worse than version 16",

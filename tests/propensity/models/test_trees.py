@@ -62,6 +62,7 @@ def grown(draw, *, leaves: int, thresholds=THRESHOLDS) -> Nodes:
         right,
         generator.normal(size=count),
         {at: np.flatnonzero(generator.random(6) < 0.5) for at in compared},
+        generator.integers(1, 50, count),
     )
 
 
@@ -102,6 +103,7 @@ class TestTables:
                 np.array([True, False, False]),
             ),
             *(np.array([1, 0, 0]), np.array([2, 0, 0]), np.array([0.0, 1.0, 2.0]), {}),
+            np.ones(3),
         )
         tables = Tables([tree])
         count = 2 * tables._rows + 1
@@ -111,7 +113,7 @@ class TestTables:
 
     def test_have_bounds(self, monkeypatch):
         """Tables that would take too much memory are not made."""
-        tree = Nodes(*(np.zeros(1, int),) * 5, np.ones(1), {})
+        tree = Nodes(*(np.zeros(1, int),) * 5, np.ones(1), {}, np.ones(1))
         monkeypatch.setattr("propensity.models.trees._MOST_BYTES", 1)
 
         with pytest.raises(OverflowError):
@@ -149,7 +151,9 @@ class TestBranches:
 
     def test_are_of_numbers_only(self):
         """Trees that compare categories are refused."""
-        tree = Nodes(*(np.zeros(1, int),) * 5, np.ones(1), {0: np.array([1])})
+        tree = Nodes(
+            *(np.zeros(1, int),) * 5, np.ones(1), {0: np.array([1])}, np.ones(1)
+        )
 
         with pytest.raises(ValueError, match="numbers"):
             Branches([tree])

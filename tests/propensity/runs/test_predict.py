@@ -13,6 +13,7 @@ import pytest
 
 from propensity.errors import SchemaError
 from propensity.runs import predict
+from propensity.runs.reasons import Reasons
 
 
 class TestStaging:
@@ -26,4 +27,4 @@ class TestStaging:
         scored = [(batch, np.array([0.5, wrong]))]
 
         with pytest.raises(SchemaError, match="no probabilities"):
-            list(predict._staged(run, scored, None, has_features=True))
+            list(predict._staged(run, scored, Reasons(None, None), has_features=True))

@@ -1,0 +1,340 @@
+"""
+The weeks of a shop that `benchmarks.drift` plays, breaks and estimates.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks import quality
+from benchmarks.breaks import Break, breaks
+from benchmarks.weeks import UNSHIFTED
+from local import sandbox
+from local.exports import ga4_export
+from local.generators.shop.export import Shop
+from local.progress import step
+from propensity import usecases
+from propensity.drift import alarms, estimate
+from propensity.drift.alarms import Earlier, Thing
+from propensity.drift.level import Level
+from propensity.drift.sketch import Sketch, Sketches, of_scores
+from propensity.errors import NotEnoughData
+from propensity.learning import data, fit, metrics, season
+from propensity.models.scoring import Scorer
+from propensity.privacy import consent
+from propensity.settings import Settings
+from propensity.usecases import UseCase
+
+Floats = NDArray[np.float64]
+Score = Callable[[pa.Table], Floats]
+
+WARM_UP = alarms.MEMORY
+# What makes a break costly.
+COSTLY_AUC, COSTLY_LEVEL = 0.02, 0.10
+
+
+# -- a shop ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """A published week: rows, version, what scored them, the shift and the truth."""
+
+    as_of: date
+    version: int
+    part: data.Slice
+    score: Score
+    probability: Floats
+    shift: float | None
+    truth: Floats | None = None
+
+    @property
+    def published(self) -> Floats:
+        """The probabilities with the season's shift."""
+        return season.apply(self.probability, self.shift)
+
+
+def play(
+    source: quality.Source, *, count: int, shop: Shop | None = None
+) -> tuple[UseCase, list[Week]]:
+    """Load a shop; train each month and publish each of its last weeks."""
+    use_case = usecases.load(quality.USE_CASE)
+    with sandbox.opened() as opened:
+        warehouse = opened.warehouse
+        settings = warehouse.settings
+        with step(f"loading {source.name}"):
+            first, last = source.load(warehouse)
+        view = consent.events_view(settings.export, require="false")
+        warehouse.replace_view(usecases.EXPORT_VIEW, view)
+        weeks = ga4_export.weeks_allowed(
+            first,
+            last,
+            lookback_days=use_case.lookback_days,
+            horizon_days=use_case.horizon_days,
+        )[-count:]
+        snapshots = {
+            week: use_case.timeframe(settings).snapshots(
+                today=week, earliest=first, at_most=settings.training_snapshots
+            )
+            for week in quality.months(weeks)
+        }
+        rows = quality._labelled(  # noqa: SLF001 - its own twin
+            warehouse, use_case, sorted({*weeks, *sum(snapshots.values(), ())})
+        )
+    return use_case, list(
+        _published(rows, use_case, settings, weeks, snapshots, shop=shop)
+    )
+
+
+def _published(
+    rows: pa.Table,
+    use_case: UseCase,
+    settings: Settings,
+    weeks: Sequence[date],
+    snapshots: Mapping[date, Sequence[date]],
+    *,
+    shop: Shop | None,
+) -> Iterator[Week]:
+    followed = quality.Season(settings, use_case.horizon_days)
+    champion: int | None = None
+    scorers: dict[str, Score] = {}
+    trainings = 0
+    truths = {} if shop is None else _truths(shop, weeks)
+    for week in weeks:
+        if week in snapshots:
+            known = data.slice_of(rows, snapshots[week])
+            with step(f"training as of {week}"):
+                try:
+                    trained, verdict = quality._trained(  # noqa: SLF001
+                        known.rows, use_case, settings, scorers, champion
+                    )
+                except NotEnoughData:
+                    trained = None
+            if trained is not None:
+                trainings += 1
+                followed.compare(trainings, verdict)
+                if verdict.promoted:
+                    champion = trainings
+                    scorers[UNSHIFTED] = _scorer(use_case, trained)
+        if champion is None:
+            continue
+        part = data.slice_of(rows, [week])
+        score = scorers[UNSHIFTED]
+        probability = score(part.rows)
+        shift = followed.shift(week, version=champion)
+        followed.evaluate(week, champion, metrics.outcomes(probability, part.label))
+        users = part.rows["user_id"].to_pylist()
+        yield Week(
+            as_of=week,
+            version=champion,
+            part=part,
+            score=score,
+            probability=probability,
+            shift=shift,
+            truth=np.array([truths[week][user] for user in users]) if truths else None,
+        )
+
+
+def _truths(shop: Shop, weeks: Sequence[date]) -> dict[date, dict[str, float]]:
+    found: dict[date, dict[str, float]] = {}
+    for row in shop.true_probabilities(weeks).to_pylist():
+        found.setdefault(row["as_of"], {})[row["user_id"]] = row["probability"]
+    return found
+
+
+def _scorer(use_case: UseCase, trained: fit.Trained) -> Score:
+    scorer = Scorer.compile(
+        trained.preprocessor,
+        trained.model,
+        features=dict(use_case.features),  # type: ignore[arg-type]
+    )
+    return lambda rows: fit.scores(scorer, rows)
+
+
+def things_of(use_case: UseCase, rows: pa.Table, probability: Floats) -> list[Thing]:
+    """Return what 01-Predictions watches of rows and their probabilities."""
+    sketches = Sketches(use_case.features)
+    sketches.add(rows.combine_chunks().to_batches()[0], probability)
+    scores = sketches.scores()
+    mean, error = scores.level()
+    return [
+        *(
+            Thing(thing=alarms.FEATURE, name=name, sketch=sketch)
+            for name, sketch in sketches.features().items()
+        ),
+        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=of_scores(scores)),
+        Thing(
+            thing=alarms.SCORE,
+            name=alarms.MEAN,
+            level=Level(value=mean, error=error),
+        ),
+        alarms.count(len(rows)),
+    ]
+
+
+def score_things(sketch: Sketch) -> list[Thing]:
+    """Return the things of probabilities, by a sketch of them."""
+    value = np.array([v for v in sketch.counts if isinstance(v, float)])
+    users = np.array(list(sketch.counts.values()), dtype=np.float64)
+    mean = (value * users).sum() / users.sum()
+    spread = np.sqrt((users * (value - mean) ** 2).sum()) / users.sum()
+    level = Level(value=float(np.log(mean)), error=float(spread / mean))
+    return [
+        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=sketch),
+        Thing(thing=alarms.SCORE, name=alarms.MEAN, level=level),
+    ]
+
+
+def resampled(
+    weeks: Sequence[list[Thing]], users: int, random: np.random.Generator
+) -> Iterator[tuple[list[Thing], None]]:
+    """Yield the weeks of a shop as if it had so many users, by drawing from its own."""
+    for things in weeks:
+        drawn = [
+            replace(one, sketch=_redrawn(one.sketch, users, random))
+            for one in things
+            if one.sketch is not None and one.thing == alarms.FEATURE
+        ]
+        [score] = [one.sketch for one in things if one.name == alarms.PROBABILITY]
+        assert score is not None
+        yield [*drawn, *score_things(_redrawn(score, users, random))], None
+
+
+def _redrawn(sketch: Sketch, users: int, random: np.random.Generator) -> Sketch:
+    share = np.array([*sketch.counts.values(), sketch.missing], dtype=np.float64)
+    drawn = random.multinomial(users, share / share.sum())
+    return Sketch(
+        kind=sketch.kind,
+        users=users,
+        missing=int(drawn[-1]),
+        counts={
+            value: int(count)
+            for value, count in zip(sketch.counts, drawn[:-1], strict=True)
+            if count
+        },
+    )
+
+
+# -- breaks ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Broken:
+    """What a break cost over all weeks, and in how many it was found at once."""
+
+    broken: Break
+    auc: float
+    level: float
+    found: int
+    weeks: int
+    causes: Sequence[str]
+
+    @property
+    def is_costly(self) -> bool:
+        """Whether it has to be found."""
+        return self.auc >= COSTLY_AUC or self.level >= COSTLY_LEVEL
+
+
+def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
+    """Break every week after the first ones, alone, in each way."""
+    things = [things_of(use_case, one.part.rows, one.probability) for one in weeks]
+    publications: list[Earlier] = []
+    for week, known in zip(weeks, things, strict=True):
+        found = alarms.watched(known, publications, model_version=week.version)
+        entry = Earlier(
+            as_of=week.as_of,
+            model_version=week.version,
+            things={one.key: one for one in found},
+        )
+        publications.insert(0, entry)
+    results = []
+    for one in breaks(use_case):
+        falls, levels, hits, causes = [], [], 0, []
+        tried = range(WARM_UP, len(weeks), 2)
+        for place in tried:
+            week = weeks[place]
+            rows = one.apply(week.part.rows)
+            label = rows["label"].to_numpy()
+            probability = week.score(rows)
+            intact = week.probability
+            if len(rows) < len(intact):
+                # Who is left has the same probability; those who are not have none.
+                falls.append(0.0)
+                levels.append(abs(len(rows) / len(intact) - 1))
+            else:
+                whole = metrics.roc_auc(metrics.outcomes(intact, label))
+                now = metrics.roc_auc(metrics.outcomes(probability, label))
+                falls.append((whole or 0.5) - (now or 0.5))
+                levels.append(abs(probability.mean() / intact.mean() - 1))
+            seen = alarms.watched(
+                things_of(use_case, rows, probability),
+                publications[len(weeks) - place :],
+                model_version=week.version,
+            )
+            raised = [thing for thing in seen if thing.is_alarm]
+            hits += bool(raised)
+            causes += [f"{thing.cause} {thing.name}" for thing in raised]
+        results.append(
+            Broken(
+                broken=one,
+                auc=statistics.fmean(falls),
+                level=statistics.fmean(levels),
+                found=hits,
+                weeks=len(tried),
+                causes=causes,
+            )
+        )
+    return results
+
+
+# -- estimates -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimated:
+    """A week's estimate, what was measured, and what the truth lets expect."""
+
+    week: date
+    estimated: estimate.Estimate
+    measured: float
+    expected: float | None
+
+
+def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
+    """Estimate each week as 01 would have, with what was known then."""
+    past: list[estimate.Past] = []
+    found = []
+    for week in weeks:
+        sketches = Sketches({})
+        sketches.add_scores(week.probability)
+        raw = estimate.roc_auc(sketches.scores(), week.shift, seed=seed)
+        seen = metrics.outcomes(week.published, week.part.label)
+        measured = metrics.roc_auc(seen)
+        if raw is None or measured is None:
+            continue
+        expected = None
+        if week.truth is not None:
+            known = metrics.grouped(
+                week.published, np.ones(len(week.truth)), week.truth
+            )
+            expected = metrics.roc_auc(known)
+        found.append(
+            Estimated(
+                week=week.as_of,
+                estimated=estimate.corrected(raw, past),
+                measured=measured,
+                expected=expected,
+            )
+        )
+        past.insert(
+            0, estimate.Past(estimated=raw.value, error=raw.error, measured=measured)
+        )
+        del past[13:]
+    return found

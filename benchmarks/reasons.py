@@ -1,0 +1,150 @@
+"""
+Reasons beside scores: processor time a user of both, in turns, in one run. Gates.
+
+    python -m benchmarks.reasons [--rows 200000] [--repeats 5] [--only random_forest]
+
+Users of ``ga4_purchase``'s 37 features and its default preprocessor, in Arrow batches,
+are scored as 01-Predictions scores them, on one thread, and explained, from the same
+batches. The models are the use case's candidates, and their mean. Users have
+skewed counts and amounts, with gaps.
+
+Exit code 1 if a model of ``TARGETS`` takes more than its target; forests of deep trees
+only inform.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Collection
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from propensity import usecases
+from propensity.learning.candidates import estimator, fit_on, is_mean
+from propensity.learning.data import Slice
+from propensity.learning.preprocessor import default_preprocessor, fitted, transformed
+from propensity.models.reasons import Explainer
+from propensity.models.scoring import MeanOfModels, Scorer, log_odds
+
+USE_CASE = usecases.load("ga4_purchase")
+FEATURES: Any = dict(USE_CASE.features)
+BATCH_ROWS = 16_384
+TRAINING_ROWS = 30_000
+# Time of explaining, of that of scoring, at most.
+TARGETS = {"logistic_regression": 2.0, "hist_gradient_boosting": 2.0}
+
+
+def users(count: int, *, seed: int) -> pa.Table:
+    """Return users with skewed counts, gaps and categories, and a label of them."""
+    random = np.random.default_rng(seed)
+    columns, signal = {}, np.full(count, -2.0)
+    for place, (name, kind) in enumerate(FEATURES.items()):
+        if kind == "category":
+            codes = (12 * random.random(count) ** 2).astype(np.intp)
+            columns[name] = pa.array([f"{name} {n}" for n in range(12)]).take(
+                pa.array(codes)
+            )
+            signal += 0.3 * (codes == place % 4)
+            continue
+        values = np.round(random.gamma(0.7, 6.0, count), place % 3)
+        gaps = random.random(count) < 0.1
+        columns[name] = pa.array(values, mask=gaps if place % 3 == 0 else None)
+        signal += 0.25 * np.cos(place) * np.arcsinh(values) * (values > place % 5)
+    columns["label"] = pa.array(random.random(count) < 1 / (1 + np.exp(-signal)))
+    return pa.table(columns)
+
+
+def models(only: Collection[str]) -> tuple[Any, dict[str, Any]]:
+    """Return the fitted preprocessor, and the use case's models by name, or some."""
+    rows = users(TRAINING_ROWS, seed=1)
+    label = rows["label"].to_numpy().astype(np.int8)
+    part = Slice(rows=rows, label=label, weight=np.ones(len(rows)))
+    encoder = fitted(default_preprocessor(USE_CASE), part, FEATURES)
+    encoded = np.asarray(transformed(encoder, rows, FEATURES))
+    made: dict[str, Any] = {}
+    for candidate in USE_CASE.candidates:
+        if is_mean(candidate) or (only and candidate.name not in only):
+            continue
+        model = clone(estimator(candidate, {}, seed=0))
+        made[candidate.name] = fit_on(model, encoded, part, name=candidate.name)
+    if not only:
+        made["mean of all three"] = MeanOfModels(list(made.values()))
+    return encoder, made
+
+
+def measure(encoder: Any, model: Any, *, rows: int, repeats: int) -> dict[str, float]:
+    """Return processor seconds a row of scoring and of explaining, medians of turns."""
+    batches = users(rows, seed=2).select(list(FEATURES)).combine_chunks().to_batches()
+    parts = [
+        batch.slice(first, BATCH_ROWS)
+        for batch in batches
+        for first in range(0, len(batch), BATCH_ROWS)
+    ]
+    scorer = Scorer.compile(encoder, model, features=FEATURES, threads=1)
+    began = time.process_time()
+    explainer = Explainer.compile(encoder, model, features=FEATURES)
+    compiled = time.process_time() - began
+    took: dict[str, list[float]] = {"score": [], "explain": []}
+    largest = 0.0
+    for _ in range(repeats):
+        began = time.process_time()
+        scored = list(scorer.score(parts))
+        took["score"].append((time.process_time() - began) / rows)
+        explaining = 0.0
+        for batch, probability in scored:
+            began = time.process_time()
+            contributions = explainer.contributions(batch, probability)
+            explaining += time.process_time() - began
+            total = explainer.base + contributions.sum(axis=1)
+            differences = np.abs(total - log_odds(probability))
+            largest = max(largest, float(differences.max()))
+        took["explain"].append(explaining / rows)
+    medians = {name: median(times) for name, times in took.items()}
+    return {**medians, "compile": compiled, "difference": largest}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Reasons beside scores")
+    parser.add_argument("--rows", type=int, default=200_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--only", nargs="*", help="models by name; all without it")
+    options = parser.parse_args()
+    missed = []
+    print(
+        "| model | users | score, µs a user | explain, µs a user | ratio | target "
+        "| largest difference of the sum |\n|---|--:|--:|--:|--:|---|--:|",
+        flush=True,
+    )
+    with threadpool_limits(1):
+        encoder, made = models(options.only or ())
+        for name, model in made.items():
+            target = TARGETS.get(name)
+            # What takes a hundred times as long needs fewer users.
+            rows = options.rows if target else max(1, options.rows // 10)
+            found = measure(encoder, model, rows=rows, repeats=options.repeats)
+            ratio = found["explain"] / found["score"]
+            print(
+                f"| {name} | {rows:,} | {found['score'] * 1e6:.2f} "
+                f"| {found['explain'] * 1e6:.2f} | {ratio:.2f} "
+                f"| {'informs' if target is None else f'≤ {target:g}'} "
+                f"| {found['difference']:.0e} |",
+                flush=True,
+            )
+            if target is not None and ratio > target:
+                missed.append(f"{name}: {ratio:.2f} times the time of scoring")
+            if found["difference"] > 1e-9:
+                missed.append(f"{name}: sums differ by {found['difference']:.1e}")
+    for line in missed:
+        print(f"MISSED {line}", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

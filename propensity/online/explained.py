@@ -1,0 +1,148 @@
+"""
+Lookups with reasons: a user's newest probability, and what each feature adds to it.
+
+The index has no reasons, which would make it thirty times as large. So each request is
+a query of the table: probability and reasons are of the same row.
+
+02-GetProba imports this, so nothing heavy may be imported here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import Response
+
+from propensity.edges.asgi import Json
+from propensity.edges.log import log
+from propensity.errors import RequestError, Unavailable, Unexplained
+from propensity.online.sources import FUNCTION
+from propensity.settings import Settings
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from propensity.edges.warehouse import Warehouse
+
+# Queries at once, beside those of other lookups, which they must not hold up.
+CONCURRENT_QUERIES = 2
+MAXIMUM_WAITING = 100
+
+
+class Explanations:
+    """
+    Answers from the table's columns of reasons. Belongs to one event loop.
+
+    Args:
+        warehouse: Opens it, in a thread.
+        settings: Of the deployment.
+        threads: Of ``CONCURRENT_QUERIES``, for its queries alone.
+    """
+
+    def __init__(
+        self,
+        warehouse: Callable[[], Warehouse],
+        settings: Settings,
+        *,
+        threads: Executor,
+    ) -> None:
+        self._warehouse = warehouse
+        self._timeout_s = settings.lookup_timeout_s
+        self._threads = threads
+        self._sql = statement("lookup_reasons")
+        self._waiting = 0
+
+    async def answer(
+        self, use_case: str, user_id: str, *, oldest: int
+    ) -> Response | None:
+        """
+        Return a user's probability and its reasons; None for a user without one.
+
+        Args:
+            use_case: Of the user.
+            user_id: The user.
+            oldest: Day number of the oldest prediction date that is not stale.
+
+        Raises:
+            Unexplained: The probability has no reasons, or the use case has none.
+            PropensityError: The table could not be read.
+        """
+        if self._waiting >= MAXIMUM_WAITING:
+            raise Unavailable("too many lookups of reasons are waiting to be read")
+        self._waiting += 1
+        reading = asyncio.get_running_loop().run_in_executor(
+            self._threads, self._read, use_case, user_id
+        )
+        try:
+            row = await asyncio.wait_for(reading, self._timeout_s)
+        except TimeoutError:
+            raise Unavailable(f"no answer within {self._timeout_s} s") from None
+        finally:
+            self._waiting -= 1
+        if row is None:
+            _check_is_of_users(use_case)
+            return None
+        return Json(_rendered(user_id, row, oldest=oldest).encode())
+
+    def _read(self, use_case: str, user_id: str) -> Any | None:
+        rows, bytes_billed = self._warehouse().lookup(
+            self._sql, {"use_case": use_case, "user_id": user_id}
+        )
+        log(
+            "INFO",
+            "read reasons",
+            function=FUNCTION,
+            use_case=use_case,
+            outcome="read",
+            rows_in=1,
+            rows_out=len(rows),
+            bytes_billed=bytes_billed,
+        )
+        return rows[0] if rows else None
+
+
+def _check_is_of_users(use_case: str) -> None:
+    """Raise Unexplained for a use case whose events are scored, and not its users."""
+    from propensity import usecases  # reads files
+
+    try:
+        scores_events = usecases.load(use_case).scores_events
+    except RequestError:  # an unknown one has no users
+        return
+    if scores_events:
+        raise Unexplained(
+            f"{use_case} scores events as they happen, and publishes no reasons; "
+            "the anomaly scores of Half-Space Trees have none at all",
+            field="use_case",
+        )
+
+
+def _rendered(user_id: str, row: Any, *, oldest: int) -> str:
+    if not row.reasons:
+        raise Unexplained(
+            "this probability was published without reasons: set "
+            "PROPENSITY_EXPLAIN_PREDICTIONS=true for 01-Predictions. If it is, the log "
+            "of that run says why its model has none",
+            field="explain",
+        )
+    reasons = sorted(
+        (dict(reason) for reason in row.reasons),
+        key=lambda reason: (-abs(reason["contribution"]), reason["feature"]),
+    )
+    return json.dumps(
+        {
+            "user_id": user_id,
+            "probability": row.probability,
+            "prediction_date": row.as_of.isoformat(),
+            "model_version": row.model_version,
+            "percentile": row.percentile,
+            "stale": row.as_of.toordinal() < oldest,
+            "base_log_odds": row.base_log_odds,
+            "reasons": reasons,
+        },
+        ensure_ascii=False,
+        separators=(",", ":"),
+    )

@@ -1,0 +1,15 @@
+-- One row: a user's newest prediction and its reasons; none for a user without one.
+-- Parameters: @use_case STRING; @user_id STRING.
+-- Source: ma_predictions_table, whose key is (use_case, user_id) and which is clustered
+-- by it. The partition column is left open on purpose, as in lookup.sql.
+SELECT
+  probability,
+  as_of,
+  percentile,
+  model_version,
+  base_log_odds,
+  reasons
+FROM ma_predictions_table
+WHERE
+  use_case = @use_case
+  AND user_id = @user_id

@@ -1,0 +1,122 @@
+"""
+What the top tenth has in common, specified.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity.learning import decile
+
+COUNT = 2_000
+FEATURES = {"visits": "number", "source": "category"}
+
+
+def shop(seed: int = 0, *, effect: float = 2.0) -> tuple[pa.Table, np.ndarray]:
+    """Users whose probability rises with a source, and not with their visits."""
+    random = np.random.default_rng(seed)
+    source = random.choice(["mail", "search", "direct"], COUNT, p=[0.2, 0.3, 0.5])
+    source[:18] = ["rare", "scarce", "unique"] * 6
+    visits = random.gamma(2.0, 3.0, COUNT)
+    score = effect * (source == "mail") + random.normal(size=COUNT)
+    columns = {
+        "visits": pa.array(visits, mask=random.random(COUNT) < 0.1),
+        "source": pa.array(source, mask=random.random(COUNT) < 0.05),
+    }
+    return pa.table(columns), 1 / (1 + np.exp(-score))
+
+
+def found(rows, probability, weight=None, features=FEATURES):
+    weight = np.ones(len(probability)) if weight is None else weight
+    return decile.in_common(rows, features, probability, weight=weight)
+
+
+def test_lift_is_the_share_at_the_top_over_the_share_of_all():
+    """By hand, for each value of a category."""
+    rows, probability = shop()
+    top = np.argsort(-probability)[: COUNT // 10]
+    source = np.array(rows["source"].to_pylist(), dtype=object)
+    bands = {one["band"]: one for one in found(rows, probability)}
+
+    share_top, share = np.mean(source[top] == "mail"), np.mean(source == "mail")
+    assert bands["mail"]["share_top"] == pytest.approx(share_top)
+    assert bands["mail"]["share_all"] == pytest.approx(share)
+    assert bands["mail"]["lift"] == pytest.approx(share_top / share)
+
+
+def test_the_surest_comes_first():
+    """Features by the lower end of their best band, and one band of each."""
+    entries = found(*shop())
+    best = decile.strongest(entries)
+
+    assert [one["feature"] for one in best] == ["source", "visits"]
+    assert best[0]["band"] == "mail"
+    assert best[0]["low"] > 1
+
+
+def test_bands_hold_every_user_once():
+    """Also those whose value is missing, or so rare that it might be one person."""
+    entries = found(*shop())
+
+    for feature in FEATURES:
+        bands = [one for one in entries if one["feature"] == feature]
+        assert sum(one["rows"] for one in bands) == COUNT
+        assert sum(one["share_top"] for one in bands) == pytest.approx(1)
+    names = {one["band"] for one in entries}
+    assert {decile.MISSING, decile.OTHERS} <= names
+    assert not names & {"rare", "scarce", "unique"}
+
+
+def test_a_band_of_a_few_users_is_left_out():
+    """It might be a single person."""
+    rows, probability = shop()
+    few = pa.array(["direct"] * (COUNT - 9) + ["rare"] * 9)
+    entries = found(rows.set_column(1, "source", few), probability)
+
+    assert [one["band"] for one in entries if one["feature"] == "source"] == ["direct"]
+
+
+def test_a_row_counts_as_often_as_its_weight_says():
+    """Weights of two are rows that are there twice."""
+    rows, probability = shop()
+    weight = np.where(np.arange(COUNT) % 3, 1.0, 2.0)
+    twice = np.repeat(np.arange(COUNT), weight.astype(int))
+
+    weighted = found(rows, probability, weight)
+    repeated = found(rows.take(pa.array(twice)), probability[twice])
+    lifts = [
+        {(one["feature"], one["band"]): one["lift"] for one in entries}
+        for entries in (weighted, repeated)
+    ]
+    mail = ("source", "mail")
+    assert lifts[0][mail] == pytest.approx(lifts[1][mail])
+
+
+def test_nothing_stands_out_of_equal_probabilities():
+    """There is no tenth, so there is no table; nor is there without rows."""
+    rows, probability = shop()
+
+    assert found(rows, np.full(COUNT, 0.1)) == []
+    assert found(rows.slice(0, 0), probability[:0]) == []
+
+
+@pytest.mark.parametrize("effect", [0.0, 1.5])
+def test_intervals_hold_the_true_lift_in_95_of_100_draws(effect):
+    """The truth is of a million users; tolerance is three standard errors of it."""
+    random = np.random.default_rng(1)
+    count, draws, size = 1_000_000, 400, 1_000
+    inside = random.random(count) < 0.2
+    score = effect * inside + random.normal(size=count)
+    top = score >= np.quantile(score, 0.9)
+    truth = inside[top].mean() / inside.mean()
+    held = []
+    for _ in range(draws):
+        some = random.integers(0, count, size)
+        flags = pa.table({"flag": pa.array(np.where(inside[some], "yes", "no"))})
+        entries = found(flags, score[some], features={"flag": "category"})
+        [band] = [one for one in entries if one["band"] == "yes"]
+        held.append(band["low"] <= truth <= band["high"])
+
+    assert np.mean(held) == pytest.approx(0.95, abs=0.035)
