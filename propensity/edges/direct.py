@@ -54,6 +54,8 @@ class Direct:
             tail = getattr(response, "tail", b"")
             if not (tail and is_written(tail, send)):
                 await response(scope, receive, send)
+            elif response.background is not None:
+                await response.background()
         else:
             await self._app(scope, receive, send)
 

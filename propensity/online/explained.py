@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
-from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -23,6 +22,7 @@ from propensity.errors import RequestError, Unavailable, Unexplained
 from propensity.online.sources import FUNCTION
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.waiting.threads import DaemonThreads
 
 if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
@@ -39,7 +39,7 @@ class Explanations:
     Args:
         warehouse: Opens it, in a thread.
         settings: Of the deployment.
-        threads: Of ``CONCURRENT_QUERIES``, for its queries alone.
+        threads: Gives a pool for its queries alone.
     """
 
     def __init__(
@@ -47,11 +47,11 @@ class Explanations:
         warehouse: Callable[[], Warehouse],
         settings: Settings,
         *,
-        threads: Executor,
+        threads: DaemonThreads,
     ) -> None:
         self._warehouse = warehouse
         self._timeout_s = settings.lookup_timeout_s
-        self._threads = threads
+        self._threads = threads.pool(CONCURRENT_QUERIES, "explain")
         self._sql = statement("lookup_reasons")
         self._waiting = 0
 

@@ -30,7 +30,6 @@ from propensity.edges.log import log
 from propensity.edges.objects import Objects
 from propensity.errors import MissingTable, Unavailable
 from propensity.index.reader import Index
-from propensity.online.explained import CONCURRENT_QUERIES as READS_OF_REASONS
 from propensity.online.explained import Explanations
 from propensity.online.indexed import Blocks, Indexes, prediction_of
 from propensity.online.question import MAXIMUM_USERS, Question
@@ -187,11 +186,7 @@ class Lookups:
             suppressed=suppression.kept_fresh(
                 listed, settings, function=FUNCTION, clock=clock.monotonic
             ),
-            explanations=Explanations(
-                warehouse,
-                settings,
-                threads=threads.pool(READS_OF_REASONS, "explain"),
-            ),
+            explanations=Explanations(warehouse, settings, threads=threads),
             threads=threads.pool(CONCURRENT_QUERIES, FUNCTION),
             clock=clock,
         )

@@ -56,7 +56,13 @@ async def plainly(request):
     body = await body_of(request, maximum=1000)
     if body == b"?":
         raise RequestError("no", field="body")
-    return Json(body)
+    answer = Json(body)
+    answer.background = followed
+    return answer
+
+
+async def followed():
+    print("followed")
 
 
 @functions_framework.aio.http
@@ -193,6 +199,7 @@ short = shortened(framework, framework)
 assert short is not framework
 for requests in json.load(sys.stdin):
     wanted = asyncio.run(exchange(framework, requests))
+    print("and")
     messages, Json.__call__ = 0, counted
     found = asyncio.run(exchange(short, requests))
     Json.__call__ = call
@@ -225,8 +232,16 @@ def exchanged(tmp_path_factory) -> list[Any]:
         check=True,
     )
     # Log lines of failures are on the same stream.
-    lines = [line for line in done.stdout.splitlines() if line.startswith("[")]
-    return [json.loads(line) for line in lines]
+    found, tasks = [], [0]
+    for line in done.stdout.splitlines():
+        if line == "followed":
+            tasks[-1] += 1
+        elif line == "and":
+            tasks.append(0)
+        elif line.startswith("["):
+            found.append([*json.loads(line), tasks])
+            tasks = [0]
+    return found
 
 
 class TestSingleWrite:
@@ -235,7 +250,7 @@ class TestSingleWrite:
     @pytest.mark.parametrize("number", range(len(CONNECTIONS)))
     def test_writes_the_bytes_of_uvicorn(self, number, exchanged):
         """Kept alive, closed, pipelined, expected, failed."""
-        framework, short, _ = exchanged[number]
+        framework, short, *_ = exchanged[number]
 
         assert "HTTP/1.1 200 OK" in short
         assert short == framework
@@ -244,3 +259,11 @@ class TestSingleWrite:
     def test_is_for_plain_answers(self, number, exchanged):
         """Another status goes by messages, and the last answer of a connection."""
         assert exchanged[number][2] == CONNECTIONS[number][1]
+
+    @pytest.mark.parametrize("number", range(len(CONNECTIONS)))
+    def test_waits_for_background_tasks(self, number, exchanged):
+        """An instance that is told to end goes on until they are done: rows of the log
+        are written behind the answers."""
+        framework, short = exchanged[number][3]
+
+        assert framework == short > 0
