@@ -5,7 +5,7 @@ The weeks of a shop that `benchmarks.drift` plays, breaks and estimates.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 
@@ -16,20 +16,14 @@ from numpy.typing import NDArray
 from benchmarks import quality
 from benchmarks.breaks import Break, breaks
 from benchmarks.weeks import UNSHIFTED
-from local import sandbox
-from local.exports import ga4_export
 from local.generators.shop.export import Shop
 from local.progress import step
-from propensity import usecases
 from propensity.drift import alarms, estimate
 from propensity.drift.alarms import Earlier, Thing
 from propensity.drift.level import Level
-from propensity.drift.sketch import Sketch, Sketches, of_scores
+from propensity.drift.sketch import Sketch, Sketches
 from propensity.errors import NotEnoughData
-from propensity.learning import data, fit, metrics, season
-from propensity.models.scoring import Scorer
-from propensity.privacy import consent
-from propensity.settings import Settings
+from propensity.learning import data, metrics, season
 from propensity.usecases import UseCase
 
 Floats = NDArray[np.float64]
@@ -65,54 +59,23 @@ def play(
     source: quality.Source, *, count: int, shop: Shop | None = None
 ) -> tuple[UseCase, list[Week]]:
     """Load a shop; train each month and publish each of its last weeks."""
-    use_case = usecases.load(quality.USE_CASE)
-    with sandbox.opened() as opened:
-        warehouse = opened.warehouse
-        settings = warehouse.settings
-        with step(f"loading {source.name}"):
-            first, last = source.load(warehouse)
-        view = consent.events_view(settings.export, require="false")
-        warehouse.replace_view(usecases.EXPORT_VIEW, view)
-        weeks = ga4_export.weeks_allowed(
-            first,
-            last,
-            lookback_days=use_case.lookback_days,
-            horizon_days=use_case.horizon_days,
-        )[-count:]
-        snapshots = {
-            week: use_case.timeframe(settings).snapshots(
-                today=week, earliest=first, at_most=settings.training_snapshots
-            )
-            for week in quality.months(weeks)
-        }
-        rows = quality._labelled(  # noqa: SLF001 - its own twin
-            warehouse, use_case, sorted({*weeks, *sum(snapshots.values(), ())})
-        )
-    return use_case, list(
-        _published(rows, use_case, settings, weeks, snapshots, shop=shop)
-    )
+    loaded = quality.loaded(source, count=count)
+    return loaded.use_case, list(_published(loaded, shop=shop))
 
 
-def _published(
-    rows: pa.Table,
-    use_case: UseCase,
-    settings: Settings,
-    weeks: Sequence[date],
-    snapshots: Mapping[date, Sequence[date]],
-    *,
-    shop: Shop | None,
-) -> Iterator[Week]:
+def _published(loaded: quality.Loaded, *, shop: Shop | None) -> Iterator[Week]:
+    use_case, settings = loaded.use_case, loaded.settings
     followed = quality.Season(settings, use_case.horizon_days)
     champion: int | None = None
     scorers: dict[str, Score] = {}
     trainings = 0
-    truths = {} if shop is None else _truths(shop, weeks)
-    for week in weeks:
-        if week in snapshots:
-            known = data.slice_of(rows, snapshots[week])
+    truths = {} if shop is None else _truths(shop, loaded.weeks)
+    for week in loaded.weeks:
+        if week in loaded.snapshots:
+            known = data.slice_of(loaded.rows, loaded.snapshots[week])
             with step(f"training as of {week}"):
                 try:
-                    trained, verdict = quality._trained(  # noqa: SLF001
+                    trained, verdict = quality.trained_on(
                         known.rows, use_case, settings, scorers, champion
                     )
                 except NotEnoughData:
@@ -122,10 +85,12 @@ def _published(
                 followed.compare(trainings, verdict)
                 if verdict.promoted:
                     champion = trainings
-                    scorers[UNSHIFTED] = _scorer(use_case, trained)
+                    scorers[UNSHIFTED] = quality.scorer_of(
+                        use_case, trained.preprocessor, trained.model
+                    )
         if champion is None:
             continue
-        part = data.slice_of(rows, [week])
+        part = data.slice_of(loaded.rows, [week])
         score = scorers[UNSHIFTED]
         probability = score(part.rows)
         shift = followed.shift(week, version=champion)
@@ -149,34 +114,11 @@ def _truths(shop: Shop, weeks: Sequence[date]) -> dict[date, dict[str, float]]:
     return found
 
 
-def _scorer(use_case: UseCase, trained: fit.Trained) -> Score:
-    scorer = Scorer.compile(
-        trained.preprocessor,
-        trained.model,
-        features=dict(use_case.features),  # type: ignore[arg-type]
-    )
-    return lambda rows: fit.scores(scorer, rows)
-
-
 def things_of(use_case: UseCase, rows: pa.Table, probability: Floats) -> list[Thing]:
     """Return what 01-Predictions watches of rows and their probabilities."""
     sketches = Sketches(use_case.features)
     sketches.add(rows.combine_chunks().to_batches()[0], probability)
-    scores = sketches.scores()
-    mean, error = scores.level()
-    return [
-        *(
-            Thing(thing=alarms.FEATURE, name=name, sketch=sketch)
-            for name, sketch in sketches.features().items()
-        ),
-        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=of_scores(scores)),
-        Thing(
-            thing=alarms.SCORE,
-            name=alarms.MEAN,
-            level=Level(value=mean, error=error),
-        ),
-        alarms.count(len(rows)),
-    ]
+    return alarms.publication(sketches, sketches.scores(), users=len(rows))
 
 
 def score_things(sketch: Sketch) -> list[Thing]:

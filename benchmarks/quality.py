@@ -150,8 +150,24 @@ def _span(shop: Shop) -> int:
     return (shop.last_date - shop.first_date).days + 1
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A shop's labelled rows, its last weeks, and what each month trains on."""
+
+    use_case: UseCase
+    settings: Settings
+    weeks: Sequence[date]
+    snapshots: Mapping[date, Sequence[date]]
+    rows: pa.Table
+
+
 def play(source: Source, *, count: int) -> Played:
     """Load a shop, and train and publish over its last weeks."""
+    return _published(loaded(source, count=count))
+
+
+def loaded(source: Source, *, count: int) -> Loaded:
+    """Load a shop; return its last weeks, with features and labels."""
     use_case = usecases.load(USE_CASE)
     with sandbox.opened() as opened:
         warehouse = opened.warehouse
@@ -175,7 +191,13 @@ def play(source: Source, *, count: int) -> Played:
         rows = _labelled(
             warehouse, use_case, sorted({*weeks, *sum(snapshots.values(), ())})
         )
-    return _published(rows, use_case, settings, weeks, snapshots)
+    return Loaded(
+        use_case=use_case,
+        settings=settings,
+        weeks=weeks,
+        snapshots=snapshots,
+        rows=rows,
+    )
 
 
 def months(weeks: Sequence[date]) -> list[date]:
@@ -207,25 +229,20 @@ def _labelled(
     )
 
 
-def _published(
-    rows: pa.Table,
-    use_case: UseCase,
-    settings: Settings,
-    weeks: Sequence[date],
-    snapshots: Mapping[date, Sequence[date]],
-) -> Played:
+def _published(shop: Loaded) -> Played:
     """Train each month, score each week by what serves then and by its rivals."""
+    use_case, settings = shop.use_case, shop.settings
     scorers: dict[str, Callable[[pa.Table], Floats]] = {}
     scores: dict[str, list[Floats]] = {}
     trainings, parts, published_on = [], [], []
     followed = Season(settings, use_case.horizon_days)
     champion: int | None = None
-    with progress_bar("trainings", total=len(snapshots), unit="") as bar:
-        for week in weeks:
-            if week in snapshots:
-                known = data.slice_of(rows, snapshots[week])
+    with progress_bar("trainings", total=len(shop.snapshots), unit="") as bar:
+        for week in shop.weeks:
+            if week in shop.snapshots:
+                known = data.slice_of(shop.rows, shop.snapshots[week])
                 try:
-                    trained, verdict = _trained(
+                    trained, verdict = trained_on(
                         known.rows, use_case, settings, scorers, champion
                     )
                 except NotEnoughData as error:
@@ -236,7 +253,7 @@ def _published(
                     promoted = scorers.get(UNSHIFTED)
                     if verdict.promoted:
                         champion = len(trainings)
-                        promoted = _scorer(
+                        promoted = scorer_of(
                             use_case, trained.preprocessor, trained.model
                         )
                     scorers = rivals(known, use_case, settings, trained)
@@ -245,7 +262,7 @@ def _published(
                 bar.update()
             if champion is None:
                 continue
-            part = data.slice_of(rows, [week])
+            part = data.slice_of(shop.rows, [week])
             published_on.append(week)
             parts.append(part)
             for name, scorer in scorers.items():
@@ -317,7 +334,7 @@ class Season:
         )
 
 
-def _trained(
+def trained_on(
     rows: pa.Table,
     use_case: UseCase,
     settings: Settings,
@@ -370,11 +387,11 @@ def rivals(
         [(encoder, model)] = recipe.models(
             [known], use_case, preprocessor=preprocessor, seed=settings.seed, pools=None
         )
-        alone[candidate.name] = _scorer(use_case, encoder, model)
+        alone[candidate.name] = scorer_of(use_case, encoder, model)
     return {**alone, PLAIN: _plain(known, settings)}
 
 
-def _scorer(
+def scorer_of(
     use_case: UseCase, encoder: Any, model: Any
 ) -> Callable[[pa.Table], Floats]:
     scorer = Scorer.compile(encoder, model, features=dict(use_case.features))  # type: ignore[arg-type]

@@ -10,12 +10,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from math import exp, log
+from math import exp, isfinite, log
 
 from propensity.drift import distance
 from propensity.drift.distance import Bin, Comparison
 from propensity.drift.level import Level, Move, move
-from propensity.drift.sketch import CATEGORY, NUMBER, Sketch
+from propensity.drift.sketch import (
+    CATEGORY,
+    NUMBER,
+    Scores,
+    Sketch,
+    Sketches,
+    of_scores,
+)
 
 # Chance of a single false alarm in all weeks of two years, and those weeks.
 FALSE_ALARMS, WEEKS = 0.1, 104
@@ -91,6 +98,30 @@ class Advice:
 
     action: str
     reason: str
+
+
+def publication(sketches: Sketches, scores: Scores, *, users: int) -> list[Thing]:
+    """
+    Return what is watched of a publication: each feature, the scores and the users.
+
+    Args:
+        sketches: Of its features and scores.
+        scores: Those of ``sketches``.
+        users: Who were scored.
+    """
+    things = [
+        *(
+            Thing(thing=FEATURE, name=name, sketch=sketch)
+            for name, sketch in sketches.features().items()
+        ),
+        Thing(thing=SCORE, name=PROBABILITY, sketch=of_scores(scores)),
+        count(users),
+    ]
+    mean, error = scores.level()
+    if isfinite(mean):
+        level = Level(value=mean, error=error)
+        things.append(Thing(thing=SCORE, name=MEAN, level=level))
+    return things
 
 
 def watched(

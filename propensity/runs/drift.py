@@ -19,7 +19,7 @@ from propensity.drift import alarms, estimate
 from propensity.drift.alarms import Earlier, Thing
 from propensity.drift.estimate import Estimate, Past
 from propensity.drift.level import Level
-from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value, of_scores
+from propensity.drift.sketch import NUMBER, Sketch, Sketches, Value
 from propensity.edges.log import log
 from propensity.errors import PropensityError
 from propensity.learning import season
@@ -77,19 +77,8 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
     """
     sketches = staged.sketches or _of_quantiles(staged)
     scores = sketches.scores()
-    mean, error = scores.level()
     raw = estimate.roc_auc(scores, staged.log_odds_shift, seed=run.settings.seed)
-    things = [
-        *(
-            Thing(thing=alarms.FEATURE, name=name, sketch=sketch)
-            for name, sketch in sketches.features().items()
-        ),
-        Thing(thing=alarms.SCORE, name=alarms.PROBABILITY, sketch=of_scores(scores)),
-        alarms.count(staged.users),
-    ]
-    if np.isfinite(mean):
-        level = Level(value=mean, error=error)
-        things.append(Thing(thing=alarms.SCORE, name=alarms.MEAN, level=level))
+    things = alarms.publication(sketches, scores, users=staged.users)
     earlier = _earlier(run, since=run.as_of - _LOOK_BACK, until=run.as_of)
     a_year_ago = run.as_of - _YEAR
     last_year = _earlier(run, since=a_year_ago - _NEAR, until=a_year_ago + _NEAR)
