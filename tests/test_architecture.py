@@ -28,7 +28,7 @@ STATEMENTS = sorted(PACKAGE.rglob("*.sql"))
 # room. Rooms on one floor do not know each other.
 FLOORS = (
     {"budget", "clock", "errors", "ids", "schema", "statements", "timeframe"},
-    {"index", "settings", "models", "tables", "waiting"},
+    {"index", "settings", "models", "pages", "tables", "waiting"},
     {"freshness", "graphs", "topics", "usecases"},
     {"edges"},
     {"privacy"},

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from propensity.learning.report.words import DASH, count, decimals, percent, present
+from propensity.pages.words import DASH, count, decimals, percent, present
 
 _LOSS = decimals(4)
 

@@ -12,9 +12,9 @@ from typing import Any
 from markupsafe import Markup
 
 from propensity.learning.report import choice
-from propensity.learning.report.charts import Bar, Line, bars_svg
 from propensity.learning.report.selection import selection
-from propensity.learning.report.words import (
+from propensity.pages.charts import Bar, Line, bars_svg
+from propensity.pages.words import (
     DASH,
     Format,
     count,

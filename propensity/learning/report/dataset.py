@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from propensity.learning.report.charts import (
+from propensity.pages.charts import (
     Bar,
     Line,
     bars_svg,
@@ -16,7 +16,7 @@ from propensity.learning.report.charts import (
     histogram_svg,
     line_svg,
 )
-from propensity.learning.report.words import (
+from propensity.pages.words import (
     DASH,
     NAME_LENGTH,
     Number,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from propensity.learning.decile import strongest
-from propensity.learning.report.words import count, decimals, percent
+from propensity.pages.words import count, decimals, percent
 
 # Features shown; the card has all.
 _SHOWN = 12

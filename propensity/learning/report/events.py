@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from propensity.learning.report.charts import Line, line_svg
 from propensity.learning.report.content import (
     MEASURES,
     UNIT,
@@ -19,7 +18,8 @@ from propensity.learning.report.content import (
     written_interval,
 )
 from propensity.learning.report.dataset import of_events
-from propensity.learning.report.words import (
+from propensity.pages.charts import Line, line_svg
+from propensity.pages.words import (
     DASH,
     compact,
     count,

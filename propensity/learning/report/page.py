@@ -8,15 +8,12 @@ templates say where it stands, and escape it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from importlib import resources
 from typing import Any
-
-from jinja2 import DictLoader, Environment, StrictUndefined
 
 from propensity.learning.report.events import EventsPage
 from propensity.learning.report.users import UsersPage
-from propensity.learning.report.words import cleaned
+from propensity.pages.page import filled
+from propensity.pages.words import cleaned
 
 Card = Mapping[str, Any]
 
@@ -34,23 +31,4 @@ def training_page(card: Card) -> str:
     """
     card = cleaned(card)
     page = EventsPage(card) if card.get("outcomes") else UsersPage(card)
-    return _templates().get_template(page.template).render(page.content())
-
-
-@cache
-def _templates() -> Environment:
-    """Read the templates once; they escape what they are given, and miss nothing."""
-    folder = resources.files(__package__) / "templates"
-    texts = {
-        entry.name: entry.read_text("utf-8")
-        for entry in folder.iterdir()
-        if entry.name.endswith(".html")
-    }
-    return Environment(
-        loader=DictLoader(texts),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    return filled(__package__, page.template, page.content())

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from propensity.learning.report.words import (
+from propensity.pages.words import (
     Format,
     Number,
     compact,

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from propensity.learning.report.charts import Bar, Line, bars_svg, line_svg
 from propensity.learning.report.content import (
     MEASURES,
     UNIT,
@@ -19,7 +18,8 @@ from propensity.learning.report.content import (
 )
 from propensity.learning.report.dataset import of_users
 from propensity.learning.report.decile import in_common
-from propensity.learning.report.words import (
+from propensity.pages.charts import Bar, Line, bars_svg, line_svg
+from propensity.pages.words import (
     DASH,
     compact,
     count,

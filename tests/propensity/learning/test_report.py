@@ -22,7 +22,8 @@ import pytest
 from propensity import usecases
 from propensity.learning import thresholds
 from propensity.learning.description import describe
-from propensity.learning.report.charts import (
+from propensity.learning.report.page import training_page
+from propensity.pages.charts import (
     CURVE_POINTS,
     Bar,
     Line,
@@ -31,8 +32,7 @@ from propensity.learning.report.charts import (
     histogram_svg,
     line_svg,
 )
-from propensity.learning.report.page import training_page
-from propensity.learning.report.words import compact, count, decimals, percent
+from propensity.pages.words import compact, count, decimals, percent
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 LARGEST_PAGE = 300_000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from propensity.learning.report.words import (
+from propensity.pages.words import (
     NAME_LENGTH,
     Format,
     Number,
