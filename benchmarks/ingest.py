@@ -7,8 +7,8 @@ Three servers run from one virtual environment, which holds only the requirement
 04-StreamFeatures, each as functions-framework deploys it: stream_features from its
 staged source, an empty CloudEvent function under the default, threaded server, and an
 empty asynchronous handler. They are asked in turn, several rounds long, with the same
-requests: pushes of Pub/Sub as binary CloudEvents, every one a distinct event. Figures
-are medians of the rounds, and only ratios within a run mean anything.
+requests: pushes of Pub/Sub as binary CloudEvents, every one a distinct event. Only
+ratios within a run mean anything.
 
 What stream_features appends to and publishes to is a service of its own process, which
 speaks the Storage Write API and Pub/Sub's Publish on Google's own types. It answers an
@@ -57,6 +57,7 @@ from benchmarks.ingest_load import (
     unstored,
 )
 from benchmarks.lookup import EMPTY_ASYNCHRONOUS, wait_until_ready
+from benchmarks.report import Line, finish
 from deploy import stage
 from local import venvs
 from local.generators.games.towns import postcodes
@@ -75,6 +76,7 @@ EMPTY_ASYNC = "empty asynchronous"
 LEAST_OF_EMPTY = 3.0
 LEAST_EVENTS = 20.0
 MOST_APPENDS_OF_P50 = 3.0
+LEAST_IN_FLIGHT = 1.0
 # Processor time of a push, of the empty asynchronous handler's.
 MOST_CPU_OF_EMPTY = 1.43
 # More distinct requests than any of the servers can take in a second.
@@ -212,78 +214,73 @@ def measured(
     return found
 
 
-def report(found: Mapping[str, Sequence[Round]]) -> list[str]:
-    """Print the tables; return the targets that were missed."""
-    missed = []
+def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
+    """Yield the lines of the rounds of each server."""
 
-    def median(name: str, what: Callable[[Round], float]) -> float:
-        return statistics.median(what(one) for one in found[name])
+    def figures(name: str, what: Callable[[Round], float]) -> list[float]:
+        return [what(one) for one in found[name]]
 
-    rates = {name: median(name, lambda one: one.load.requests_per_s) for name in found}
-    print("\n| server | requests/s | p50 ms | p99 ms | CPU µs a request | failures |")
-    print("|:--|--:|--:|--:|--:|--:|")
-    for name, rounds in found.items():
-        print(
-            f"| {name} | {rates[name]:,.0f} "
-            f"| {median(name, lambda one: one.load.p50_ms):.1f} "
-            f"| {median(name, lambda one: one.load.p99_ms):.1f} "
-            f"| {median(name, lambda one: one.cpu_us):.0f} "
-            f"| {sum(one.load.failures for one in rounds)} |"
-        )
     own = found[OWN]
-    rows = sum(one.rows for one in own) / sum(one.appends for one in own)
-    p50 = median(OWN, lambda one: one.load.p50_ms) / (APPEND_S * 1e3)
-    in_flight = statistics.fmean(one.in_flight for one in own)
-    cpu, cpu_of_empty = (
-        median(name, lambda one: one.cpu_us) for name in (OWN, EMPTY_ASYNC)
+    for peer, least in ((EMPTY, LEAST_OF_EMPTY), (EMPTY_ASYNC, None)):
+        yield Line(
+            what="requests a second",
+            ours=figures(OWN, lambda one: one.load.requests_per_s),
+            peer=peer,
+            theirs=figures(peer, lambda one: one.load.requests_per_s),
+            least=least,
+        )
+    appends = [one.rows / one.appends for one in own]
+    yield Line(what="events an append", ours=appends, least=LEAST_EVENTS)
+    yield Line(
+        what=f"p50, in appends of {APPEND_S * 1e3:g} ms",
+        ours=figures(OWN, lambda one: one.load.p50_ms / (APPEND_S * 1e3)),
+        most=MOST_APPENDS_OF_P50,
     )
-    print("\n| stream_features | measured | target |")
-    print("|:--|--:|--:|")
-    for what, value, target, is_met in (
-        (
-            "requests/s, of the empty CloudEvent function's",
-            rates[OWN] / rates[EMPTY],
-            f"≥ {LEAST_OF_EMPTY:g}",
-            rates[OWN] >= LEAST_OF_EMPTY * rates[EMPTY],
-        ),
-        ("events an append", rows, f"≥ {LEAST_EVENTS:g}", rows >= LEAST_EVENTS),
-        (
-            f"p50, in appends of {APPEND_S * 1e3:g} ms",
-            p50,
-            f"< {MOST_APPENDS_OF_P50:g}",
-            p50 < MOST_APPENDS_OF_P50,
-        ),
-        ("appends in flight, on average", in_flight, "> 1", in_flight > 1),
-        (
-            "processor time of a push, of an empty asynchronous handler's",
-            cpu / cpu_of_empty,
-            f"≤ {MOST_CPU_OF_EMPTY:g}",
-            cpu <= MOST_CPU_OF_EMPTY * cpu_of_empty,
-        ),
-    ):
-        print(f"| {what} | {value:.2f}{'' if is_met else ' (missed)'} | {target} |")
-        if not is_met:
-            missed.append(f"{what} is {value:.2f}, not {target}")
-    most = max(one.most_in_flight for one in own)
-    print(f"| appends in flight, at most | {most} | informs |")
-    of_async = rates[OWN] / rates[EMPTY_ASYNC]
-    print(
-        f"| requests/s, of an empty asynchronous handler's | {of_async:.2f} | informs |"
+    for name, of in (("p50", "p50_ms"), ("p99", "p99_ms")):
+        for peer in (EMPTY, EMPTY_ASYNC):
+            yield Line(
+                what=name,
+                unit="ms",
+                ours=[getattr(one.load, of) for one in own],
+                peer=peer,
+                theirs=[getattr(one.load, of) for one in found[peer]],
+            )
+    yield Line(
+        what="appends in flight, on average",
+        ours=figures(OWN, lambda one: one.in_flight),
+        least=LEAST_IN_FLIGHT,
     )
-    for number, one in enumerate(own):
+    yield Line(
+        what="appends in flight, at most",
+        ours=figures(OWN, lambda one: one.most_in_flight),
+    )
+    for peer, most in ((EMPTY_ASYNC, MOST_CPU_OF_EMPTY), (EMPTY, None)):
+        yield Line(
+            what="processor time of a push",
+            unit="µs",
+            ours=figures(OWN, lambda one: one.cpu_us),
+            peer=peer,
+            theirs=figures(peer, lambda one: one.cpu_us),
+            most=most,
+        )
+
+
+def problems(found: Mapping[str, Sequence[Round]]) -> Iterator[str]:
+    """Yield what was lost, refused or failed in the rounds of stream_features."""
+    for number, one in enumerate(found[OWN], 1):
         acknowledged = one.load.requests - one.load.failures
         if one.load.failures:
-            missed.append(f"round {number + 1}: {one.load.failures} pushes failed")
+            yield f"round {number}: {one.load.failures} pushes failed"
         if one.distinct < acknowledged:
             lost = acknowledged - one.distinct
-            missed.append(f"round {number + 1}: {lost} acknowledged, never appended")
+            yield f"round {number}: {lost} acknowledged, never appended"
         if one.published != one.rows:
-            missed.append(
-                f"round {number + 1}: {one.rows} appended, {one.published} published"
-            )
+            yield f"round {number}: {one.rows} appended, {one.published} published"
         if one.refused:
-            missed.append(f"round {number + 1}: {one.refused} dead letters")
-    return missed
+            yield f"round {number}: {one.refused} dead letters"
+    for peer in (EMPTY, EMPTY_ASYNC):
+        if failures := sum(one.load.failures for one in found[peer]):
+            yield f"{peer}: {failures} requests failed"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -330,17 +327,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Medians of {given.rounds} rounds of {given.seconds:g} s at {CONNECTIONS} "
         f"connections, load by {given.client}, one process a server."
     )
-    missed = report(found)
     acknowledged, missing, failures = checked
     print(
         f"\nOf {len(made[:CHECKED_REQUESTS]):,} distinct events {acknowledged:,} were "
         f"acknowledged; {missing} of those were in no append, {failures} failed."
     )
+    wrong = [*problems(found)]
     if missing or failures:
-        missed.append(f"{missing} acknowledged events not appended, {failures} failed")
-    for miss in missed:
-        print(f"missed: {miss}", file=sys.stderr)
-    return 1 if missed else 0
+        wrong.append(f"{missing} acknowledged events not appended, {failures} failed")
+    return finish(lines(found), problems=wrong)
 
 
 def _generator(client: str, made: Sequence[Push], folder: Path) -> Generator:
