@@ -1,10 +1,10 @@
 """
 A version as one scikit-learn estimator, which loads where this package is not.
 
-``model.joblib`` names classes of ours, such as ``MeanOfModels``, and its preprocessor is
-a file of its own. For whoever works in a notebook both are put into one ``Pipeline`` of
-scikit-learn's own classes, from a frame of features to probabilities. It serves nobody:
-the functions load what the training measured.
+``model.joblib`` names classes of ours, such as ``MeanOfModels``, and its preprocessor
+is a file of its own. For whoever works in a notebook both are put into one ``Pipeline``
+of scikit-learn's own classes, from a frame of features to probabilities. It serves
+nobody: the functions load what the training measured.
 """
 
 from __future__ import annotations
@@ -163,7 +163,8 @@ def _stacking(mean: MeanOfModels) -> StackingClassifier:
 
 
 def _named(mean: MeanOfModels) -> list[tuple[str, Any]]:
-    return [(f"member_{number}", _plain(one)) for number, one in enumerate(mean.members)]
+    members = map(_plain, mean.members)
+    return [(f"member_{number}", one) for number, one in enumerate(members)]
 
 
 def _any_rows(mean: MeanOfModels) -> tuple[Floats, NDArray[np.int64]]:
