@@ -24,11 +24,12 @@ import pytest
 from local.stack.state import ROOT
 from local.venvs import uv
 from offline import load_model
+from propensity.registry.versions import pickled
 from tests.events import bet, registration
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.streaming import Instance, Site, rows_of
 from tests.functions.test_season import evaluated
-from tests.propensity.registry.test_versions import overwrite
+from tests.propensity.registry.test_versions import Malicious, overwrite
 
 PAGE = ROOT / "docs" / "notebook.md"
 PLAYERS = 3
@@ -97,6 +98,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
+        timeout=200,
     )
 
 
@@ -139,11 +141,12 @@ class TestPage:
         registry = deployed.registry
         name = "models/ga4_purchase/0/estimator.joblib"
         before = registry.artifacts.read(name).data
-        overwrite(registry, name, before + b"more")
+        overwrite(registry, name, pickled(Malicious(tmp_path / "was_here")))
         done = run(sys.executable, deployed, tmp_path)
         overwrite(registry, name, before)
 
         assert done.returncode == 1
+        assert not (tmp_path / "was_here").exists()
         assert f"{name} is not what was recorded: do not load it" in done.stderr
 
     @pytest.mark.installs
