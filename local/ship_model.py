@@ -204,6 +204,7 @@ def shipped(
         promoted=True,
         reason=f"shipped: trained on {games.users:,} generated users",
     )
+    estimator = train.checked_estimator(trained, use_case)
     card = modelcard.card(
         use_case,
         trained,
@@ -216,8 +217,9 @@ def shipped(
         chosen=use_case.chosen(run.settings),
         trained_at=at,
         bytes_billed=0,
+        estimator=estimator,
     )
-    stored = modelcard.files(card, trained, rows)
+    stored = modelcard.files(card, trained, rows, estimator=estimator)
     files = {name: stored[name][0] for name in FILES}
     about = {
         "use_case": use_case.name,

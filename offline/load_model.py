@@ -38,13 +38,14 @@ USE_CASE = "first_day_churn"
 
 METADATA = "metadata.json"
 # As modelcard.py names them, which this does without until there is a model to load.
-MODEL, PREPROCESSOR, CARD, REPORT = (
+MODEL, PREPROCESSOR, ESTIMATOR, CARD, REPORT = (
     "model.joblib",
     "preprocessor.joblib",
+    "estimator.joblib",
     "card.json",
     "report.html",
 )
-FILES = (MODEL, PREPROCESSOR, CARD)
+FILES = (MODEL, PREPROCESSOR, ESTIMATOR, CARD)
 
 _BINARY = "application/octet-stream"
 
@@ -153,6 +154,7 @@ def load(
         {
             MODEL: (shipped.files[MODEL], _BINARY),
             PREPROCESSOR: (shipped.files[PREPROCESSOR], _BINARY),
+            ESTIMATOR: (shipped.files[ESTIMATOR], _BINARY),
             CARD: (json.dumps(card, indent=1).encode(), JSON),
             REPORT: (training_page(card).encode(), HTML),
         },

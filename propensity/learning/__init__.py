@@ -23,6 +23,7 @@ Read in this order. Nothing here reads or writes outside the process.
 - ``lift``: treated users against a control group, at one look and at every look;
   ``campaign``: the same of an audience, week by week
 - ``gate``: whether a new version becomes the champion
+- ``portable``: a version as one scikit-learn estimator, for notebooks
 - ``modelcard``: the record of a version: row, card, files
 - ``description``: the figures of a data set
 - ``report``: a card as an HTML page

@@ -35,12 +35,14 @@ if TYPE_CHECKING:
     from propensity.graphs.checked import Exported
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
+    from propensity.learning.portable import Portable
     from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
 PREPROCESSOR = "preprocessor.joblib"
 MEASURED = "measured.joblib"
 GRAPH = "model.onnx"
+ESTIMATOR = "estimator.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
@@ -66,6 +68,7 @@ def card(
     trained_at: datetime,
     bytes_billed: int,
     graph: Exported | None = None,
+    estimator: Portable | None = None,
 ) -> Card:
     """
     Return the card of a version, JSON-serialisable except for dates.
@@ -82,7 +85,7 @@ def card(
         chosen: Values of the use case's own parameters.
         trained_at: When the run began.
         bytes_billed: By the run's queries.
-        graph: Of the model that serves; None where none was tried.
+        graph, estimator: Of the model that serves; None where none was tried.
     """
     split = trained.split
     return {
@@ -144,6 +147,7 @@ def card(
         "top_decile": _top_decile(use_case, trained),
         "verdict": _verdict(verdict),
         **({} if graph is None else {"graph": graph.note}),
+        **({} if estimator is None else {"estimator": estimator.note}),
         "features": dict(use_case.features),
         "dataset": description.describe(rows, use_case.features),
         "libraries": libraries(),
@@ -263,7 +267,12 @@ def nameless(rows: pa.Table) -> pa.Table:
 
 
 def files(
-    full: Card, trained: Trained, rows: pa.Table, *, graph: Exported | None = None
+    full: Card,
+    trained: Trained,
+    rows: pa.Table,
+    *,
+    graph: Exported | None = None,
+    estimator: Portable | None = None,
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"
@@ -278,6 +287,8 @@ def files(
         contents[MEASURED] = (pickled(trained.measured), binary)
     if graph is not None and graph.data is not None:
         contents[GRAPH] = (graph.data, binary)
+    if estimator is not None and estimator.data is not None:
+        contents[ESTIMATOR] = (estimator.data, binary)
     text = json.dumps(full, indent=1, default=str)
     contents[CARD] = (text.encode(), JSON)
     page = training_page(json.loads(text))
@@ -352,6 +363,8 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         "onnx_object": objects.get(GRAPH),
         "onnx_sha256": checksums.get(GRAPH),
         "onnx_note": full.get("graph"),
+        "estimator_object": objects.get(ESTIMATOR),
+        "estimator_sha256": checksums.get(ESTIMATOR),
         # A shipped model has no data set.
         "dataset_object": objects.get(DATASET),
         "dataset_sha256": checksums.get(DATASET),

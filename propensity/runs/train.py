@@ -14,7 +14,7 @@ from propensity import tables
 from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
 from propensity.graphs.checked import Exported, checked
-from propensity.learning import data, fit, gate, modelcard
+from propensity.learning import data, fit, gate, modelcard, portable
 from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from propensity.learning.data import Parts
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
+    from propensity.learning.portable import Portable
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
 
@@ -228,7 +229,8 @@ def publish_model(
     run.check_lease()
     version = run.registry.claim(run_id=run.run_id, at=run.began_at)
     graph = checked_graph(trained, run.use_case)
-    run.log_fields["graph"] = graph.note
+    estimator = checked_estimator(trained, run.use_case)
+    run.log_fields.update(graph=graph.note, estimator=estimator.note)
     card = modelcard.card(
         run.use_case,
         trained,
@@ -241,10 +243,12 @@ def publish_model(
         chosen=run.use_case.chosen(run.settings),
         trained_at=run.began_at,
         graph=graph,
+        estimator=estimator,
         bytes_billed=run.warehouse.bytes_billed,
     )
     published = run.registry.publish(
-        version, modelcard.files(card, trained, rows, graph=graph)
+        version,
+        modelcard.files(card, trained, rows, graph=graph, estimator=estimator),
     )
     row = modelcard.metadata(card, published, seconds=run.elapsed_s())
     run.warehouse.write(tables.TRAINING_METADATA, record(row, tables.TRAINING_METADATA))
@@ -261,15 +265,24 @@ def publish_model(
 
 def checked_graph(trained: Trained, use_case: UseCase) -> Exported:
     """Return the graph of the model that serves, if it equals it on held-out rows."""
-    probability = trained.served_probability
-    features: Any = dict(use_case.features)
-    return checked(
-        trained.preprocessor,
-        trained.model,
-        rows=trained.holdout.rows,
-        expected=trained.probability if probability is None else probability,
-        features=features,
+    return checked(trained.preprocessor, trained.model, **_served(trained, use_case))
+
+
+def checked_estimator(trained: Trained, use_case: UseCase) -> Portable:
+    """Return the same model for notebooks, if it equals it on held-out rows."""
+    return portable.checked(
+        trained.preprocessor, trained.model, **_served(trained, use_case)
     )
+
+
+def _served(trained: Trained, use_case: UseCase) -> dict[str, Any]:
+    """Return the held-out rows, and their probabilities by the model that serves."""
+    probability = trained.served_probability
+    return {
+        "rows": trained.holdout.rows,
+        "expected": trained.probability if probability is None else probability,
+        "features": dict(use_case.features),
+    }
 
 
 def _promoted(

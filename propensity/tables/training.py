@@ -76,6 +76,8 @@ TRAINING_METADATA = Table(
         Column("onnx_object", "STRING", "Object name of the graph for BigQuery"),
         Column("onnx_sha256", "STRING", "SHA-256 of its bytes"),
         Column("onnx_note", "STRING", "How equal the graph is, or why there is none"),
+        Column("estimator_object", "STRING", "Object name of the model for notebooks"),
+        Column("estimator_sha256", "STRING", "SHA-256 of its bytes"),
         Column("dataset_object", "STRING", "Object name of the dataset snapshot"),
         Column("dataset_sha256", "STRING", "SHA-256 of its bytes"),
         Column("card_object", "STRING", "Object name of the model card, JSON"),

@@ -33,7 +33,7 @@ from tests.shop import WEEK
 USE_CASE = usecases.load("ga4_purchase")
 FILES = {
     "model.joblib", "preprocessor.joblib", "measured.joblib", "dataset/rows.parquet",
-    "card.json", "report.html", "model.onnx",
+    "card.json", "report.html", "model.onnx", "estimator.joblib",
 }  # fmt: skip
 
 

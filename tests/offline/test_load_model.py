@@ -22,7 +22,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import ArtifactError, PropensityError, SchemaError
 from propensity.learning import thresholds
 from propensity.registry import serving
-from propensity.registry.versions import Registry, pickled
+from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered
@@ -124,6 +124,17 @@ class TestShipped:
         assert shipped.about["figures"]["roc_auc"] > 0.85
         assert shipped.card["features"] == dict(USE_CASE.features)
 
+    def test_has_the_model_that_serves_for_notebooks_too(self):
+        """The pipeline has the fitted preprocessor and model of the other two files."""
+        files = load_model.read(USE_CASE.name).files
+        model = unpickled(files[load_model.MODEL])
+        pipeline = unpickled(files[load_model.ESTIMATOR])
+        again = pickled(unpickled(files[load_model.PREPROCESSOR]))
+
+        assert pipeline["model"].coef_.tobytes() == model.coef_.tobytes()
+        assert pipeline["model"].intercept_ == model.intercept_
+        assert pickled(pipeline["preprocessor"]) == again
+
     def test_has_groups_of_the_sizes_that_it_divides_by(self):
         """Defect: 70 users, 70 who leave, a rate of 100.4%, as 703 users have no tenth
         of whole users."""
@@ -153,7 +164,12 @@ class TestLoad:
         assert row["promoted"] is True
         assert row["verdict"].startswith("shipped")
         assert row["roc_auc"] > 0.85
-        for name in ("model_object", "preprocessor_object", "card_object"):
+        for name in (
+            "model_object",
+            "preprocessor_object",
+            "estimator_object",
+            "card_object",
+        ):
             assert place.artifacts.read(row[name]).data
         page = place.artifacts.read(row["report_object"]).data
         assert page.lstrip().lower().startswith(b"<!doctype html")

@@ -25,6 +25,7 @@ from propensity.learning import data, fit, modelcard
 from propensity.learning.bootstrap import Difference
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
+from propensity.learning.portable import Portable
 from propensity.models.scoring import Scorer
 from propensity.registry.versions import Published
 from propensity.settings import Settings
@@ -95,7 +96,11 @@ def trained() -> Trained:
     )
 
 
-def card(verdict: Verdict = FIRST, graph: Exported | None = None) -> dict[str, Any]:
+def card(
+    verdict: Verdict = FIRST,
+    graph: Exported | None = None,
+    estimator: Portable | None = None,
+) -> dict[str, Any]:
     """The card of version 3."""
     return modelcard.card(
         SHOP,
@@ -110,6 +115,7 @@ def card(verdict: Verdict = FIRST, graph: Exported | None = None) -> dict[str, A
         trained_at=AT,
         bytes_billed=10_485_760,
         graph=graph,
+        estimator=estimator,
     )
 
 
@@ -200,6 +206,21 @@ class TestFiles:
             assert made.get("model.onnx", (None,))[0] == stored
             assert row["onnx_note"] == graph.note
             assert (row["onnx_sha256"] is None) == (stored is None)
+
+    def test_have_the_estimator_if_it_equals_the_model(self):
+        """And the row has its object; the card says how equal it is, or why it is not
+        there."""
+        kept = Portable(data=b"pipeline", note="equal")
+        without = Portable(data=None, note="no estimator: of the test")
+        for estimator, stored in ((kept, b"pipeline"), (without, None)):
+            full = card(estimator=estimator)
+            made = modelcard.files(full, trained(), rows(), estimator=estimator)
+            row = modelcard.metadata(full, published(made), seconds=1.0)
+
+            assert made.get("estimator.joblib", (None,))[0] == stored
+            assert full["estimator"] == estimator.note
+            assert (row["estimator_sha256"] is None) == (stored is None)
+            assert (row["estimator_object"] is None) == (stored is None)
 
     def test_load_into_what_was_measured(self):
         """Read back, the model that was measured gives the holdout's probabilities, and

@@ -1,0 +1,173 @@
+"""
+The page for notebooks, followed: its cells print what the page says.
+
+They run one after another in an environment without this project, on a deployment that
+has published a week and scored a stream. That one is smaller than the demo's, whose
+figures the page has: lines are compared with their numbers left out, and words such as
+"within 1e-12: True" are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from local.stack.state import ROOT
+from local.venvs import uv
+from offline import load_model
+from propensity.registry.versions import pickled
+from tests.events import bet, registration
+from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.streaming import Instance, Site, rows_of
+from tests.functions.test_season import evaluated
+from tests.propensity.registry.test_versions import Malicious, overwrite
+
+PAGE = ROOT / "docs" / "notebook.md"
+PLAYERS = 3
+
+# Runs cells in one namespace, as a notebook does, and says what each has printed. A
+# cell that fails is the last one.
+RUNNER = """
+import contextlib, io, json, sys, traceback
+names, printed = {"__name__": "__main__"}, []
+for cell in json.load(sys.stdin):
+    out = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(out):
+            exec(cell, names)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+    printed.append(out.getvalue())
+assert "propensity" not in sys.modules
+json.dump(printed, sys.stdout)
+"""
+
+
+def cells() -> list[tuple[str, str]]:
+    """Return each cell of the page, and what it prints."""
+    blocks = re.findall(
+        r"^```(\w*)\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
+    )
+    found = []
+    for (kind, body), (after, printed) in zip(
+        blocks, [*blocks[1:], ("", "")], strict=True
+    ):
+        if kind == "python":
+            found.append((body, printed if after == "text" else ""))
+    return found
+
+
+def packages() -> list[str]:
+    """Return what the page has pip install."""
+    [line] = re.findall(
+        r"^\$ notebook/bin/pip install (.*)$", PAGE.read_text("utf-8"), re.M
+    )
+    return shlex.split(line)
+
+
+def worded(printed: str) -> list[list[str]]:
+    """Return the words of each line, with figures and gaps of numbers left out."""
+    number = re.compile(r"^[+-]?[\d,]+(\.\d+)?$|^[\d-]{10}$|^nan$", re.IGNORECASE)
+    return [
+        ["#" if number.match(word.strip(",")) else word
+         for word in line.split()]
+        for line in printed.splitlines()
+    ]  # fmt: skip
+
+
+def run(
+    python: str | Path, place: Place, folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Run all cells of the page with a Python, outside of the project's folder."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return subprocess.run(
+        [python, "-I", "-c", RUNNER],
+        input=json.dumps([cell for cell, _ in cells()]),
+        cwd=folder,
+        env={**kept, **place.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
+    )
+
+
+@pytest.fixture(scope="module")
+def deployed(new_place, enthrone, emulators, tmp_path_factory) -> Iterator[Place]:
+    """A week published with a shift of the season, and players scored on the stream."""
+    place = enthrone(new_place())
+    evaluated(place, TRAINED, 0.7)
+    assert place.run("predictions", LATER)["log_odds_shift"] > 0
+    site = Site(place.workplace, emulators.address("pubsub"))
+    for topic in ("enriched", "scores"):
+        site.create_topic(site.topic(topic))
+    load_model.load(place.warehouse, place.registry.artifacts, site.settings)
+    home = tmp_path_factory.mktemp("score_stream")
+    with Instance("score_stream", site.environment, home) as started:
+        for number in range(PLAYERS):
+            played(site, started, f"player-{number}")
+    yield place
+    site.close()
+
+
+def played(site: Site, scoring: Instance, user: str) -> None:
+    """Store a player's first day, and have its last event scored."""
+    events = [
+        registration(user_id=user, event_id=f"{user}-0"),
+        bet(user_id=user, event_id=f"{user}-1", event_time="2026-03-01T13:00:00Z"),
+        bet(user_id=user, event_id=f"{user}-2", event_time="2026-03-01T14:00:00Z"),
+    ]
+    site.append(rows_of(events, received_at=datetime.now(UTC)))
+    assert scoring.post(events[-1]).status_code == 200
+
+
+class TestPage:
+    def test_prints_what_it_says(self, deployed, tmp_path):
+        """In an environment that has more, but not this project."""
+        check(run(sys.executable, deployed, tmp_path))
+
+    def test_loads_nothing_whose_bytes_are_others(self, deployed, tmp_path):
+        """Whoever can write to the bucket cannot run code in a notebook."""
+        registry = deployed.registry
+        name = "models/ga4_purchase/0/estimator.joblib"
+        before = registry.artifacts.read(name).data
+        overwrite(registry, name, pickled(Malicious(tmp_path / "was_here")))
+        done = run(sys.executable, deployed, tmp_path)
+        overwrite(registry, name, before)
+
+        assert done.returncode == 1
+        assert not (tmp_path / "was_here").exists()
+        assert f"{name} is not what was recorded: do not load it" in done.stderr
+
+    @pytest.mark.installs
+    @pytest.mark.timeout(600)
+    def test_needs_what_it_installs_and_nothing_else(self, deployed, tmp_path):
+        """In a fresh environment, of the packages that the page names."""
+        uv("venv", "--python", sys.executable, str(tmp_path / "notebook"))
+        python = tmp_path / "notebook" / "bin" / "python"
+        uv("pip", "install", "--python", str(python), *packages())
+
+        check(run(python, deployed, tmp_path))
+
+    def test_installs_the_versions_of_a_deployment(self):
+        """Those of requirements.txt; others might read no pickle."""
+        pinned = (ROOT / "requirements.txt").read_text("utf-8").splitlines()
+
+        assert {*packages()} <= {*pinned}
+
+
+def check(done: subprocess.CompletedProcess[str]) -> None:
+    """Compare what cells have printed with the page."""
+    assert done.returncode == 0, done.stderr
+    for (cell, told), printed in zip(cells(), json.loads(done.stdout), strict=True):
+        assert worded(printed) == worded(told), cell

@@ -1,0 +1,123 @@
+"""
+The estimator for notebooks, specified: the same probabilities, without this package.
+"""
+
+from __future__ import annotations
+
+import io
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+from propensity.learning import portable
+from propensity.learning.portable import Portable
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.encoding import to_frame
+from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.models.scoring import MeanOfModels, log_odds
+from tests.propensity.graphs.generated import Generated, generated
+
+# Every kind of model with every calibration, as ``generated`` numbers them; in a quick
+# run a plain one, and means and a forest, whose classes are replaced.
+QUICK = (0, 5, 8, 16, 22)
+EVERY = [
+    pytest.param(number, marks=() if number in QUICK else pytest.mark.long)
+    for number in range(24)
+]
+
+
+def checked(made: Generated, **changed) -> Portable:
+    """The estimator of a generated model, or of a changed one."""
+    return portable.checked(
+        **{
+            "preprocessor": made.preprocessor,
+            "model": made.model,
+            "rows": made.rows,
+            "expected": made.expected,
+            "features": made.features,
+            **changed,
+        }
+    )
+
+
+def unchanged(values):
+    """A function of this project's own, as a preprocessor might name one."""
+    return values
+
+
+class TestEstimator:
+    @pytest.mark.parametrize("number", EVERY)
+    def test_gives_the_probabilities_that_are_served(self, number):
+        """Of each kind of model and calibration, read back, from a frame of features;
+        and its pickle names scikit-learn's packages alone."""
+        made = generated(number, rows=300)
+        kept = checked(made)
+        read = joblib.load(io.BytesIO(kept.data))
+        batch = made.rows.combine_chunks().to_batches()[0]
+        with np.errstate(all="ignore"):
+            found = read.predict_proba(to_frame(batch, made.features))[:, 1]
+
+        assert np.nanmax(np.abs(found - made.expected)) <= portable.TOLERANCE
+        assert portable._named_packages(read) <= portable.LIBRARIES
+        assert kept.note.endswith(f"on {len(made.rows)} held-out rows")
+
+    def test_has_the_decision_of_a_mean_that_is_calibrated(self):
+        """Log-odds of the mean probability, also where it is 0 or 1."""
+        mean = generated(4).model
+        assert isinstance(mean, MeanOfModels)
+        rows = np.random.default_rng(7).normal(0, 50, (200, mean.n_features_in_))
+        plain = portable._stacking(mean)
+
+        expected = log_odds(mean.predict_proba(rows)[:, 1])
+        assert plain.decision_function(rows) == pytest.approx(expected, abs=1e-6)
+
+    def test_leaves_the_model_as_it_is(self):
+        """What serves is another object, and still of our classes."""
+        made = generated(10, rows=300)  # a mean, calibrated
+        before = made.expected
+        checked(made)
+
+        assert isinstance(
+            made.model.calibrated_classifiers_[0].estimator.estimator, MeanOfModels
+        )
+        assert made.expected.tobytes() == before.tobytes()
+
+
+class TestNone:
+    def test_where_a_probability_differs(self):
+        """By more than the last digits, of a single row."""
+        made = generated(0, rows=300)
+        expected = made.expected
+        expected[7] += 2e-12
+        kept = checked(made, expected=expected)
+
+        assert kept.data is None
+        assert kept.note.startswith(
+            "no estimator: it differs, largest difference 2e-12"
+        )
+
+    def test_where_the_pickle_needs_a_package_of_somebody(self):
+        """The note names it."""
+        made = generated(0, rows=300)
+        own = make_pipeline(made.preprocessor, FunctionTransformer(unchanged))
+        kept = checked(made, preprocessor=own)
+
+        assert kept == Portable(data=None, note="no estimator: its pickle needs tests")
+
+    def test_of_trees_without_labels(self):
+        """They are a class of this project."""
+        made = generated(0, rows=300)
+        kept = checked(made, model=AnomalyModel(HalfSpaceTrees()))
+
+        assert kept.note == "no estimator: its pickle needs propensity"
+
+    def test_without_a_row_to_compare(self):
+        """A model that nothing was held out for is not vouched for."""
+        made = generated(0, rows=300)
+        kept = checked(made, rows=made.rows.slice(0, 0), expected=np.empty(0))
+
+        assert kept.data is None
+        assert "no held-out rows" in kept.note
