@@ -238,12 +238,12 @@ def bars_svg(
             )
             reach = max(reach, across(bar.high))
         if present(bar.promised):
-            x = across(bar.promised)
+            mark = across(bar.promised)
             parts.append(
-                f'<path class="promised" d="M{_at(x)} {_at(middle - 9)}'
+                f'<path class="promised" d="M{_at(mark)} {_at(middle - 9)}'
                 f'V{_at(middle + 9)}"/>'
             )
-            reach = max(reach, x)
+            reach = max(reach, mark)
         parts.append(
             f'<text x="{_at(reach + 6)}" y="{_at(middle + 4)}">{text(bar.shown)}'
             "</text></g>"
