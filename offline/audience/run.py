@@ -76,8 +76,7 @@ class Preview:
         removed: Users of earlier dates whom it would take off the list.
         recorded: Treated members whom the ledger has already.
         cost: Of those who are reachable; None where no cost per user is known.
-        outcome: What users of label 1 do, after *would*.
-        expected: The treated who would do so, by their probabilities.
+        expected: The treated who would have the ``outcome``, by their probabilities.
     """
 
     use_case: str

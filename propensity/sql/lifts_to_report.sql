@@ -4,7 +4,6 @@
 SELECT
   audience,
   week,
-  status,
   treated_users,
   control_users,
   treated_conversions,

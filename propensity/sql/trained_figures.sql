@@ -3,12 +3,12 @@
 -- Source: ma_model_training_metadata.
 SELECT
   model_version,
-  as_of,
-  algorithm,
   roc_auc,
   roc_auc_low,
   roc_auc_high,
   pr_auc,
+  brier,
+  log_loss,
   calibration_error,
   lift_at_budget
 FROM
