@@ -288,7 +288,8 @@ def alerts(
             ("true_positives", "recall", "precision", "cost", "cost_without")
         )
         if 0 < positives < total:
-            hits = float(np.interp(count, reviewed, caught))
+            # Rounding in the sums must not give more hits than alerts.
+            hits = min(float(np.interp(count, reviewed, caught)), count)
             missed = float(at_stake - np.interp(count, reviewed, saved))
             entry = {
                 "true_positives": hits,

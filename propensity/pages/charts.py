@@ -102,6 +102,7 @@ def line_svg(
     Draw curves over two axes.
 
     Args:
+        y_label: Above the chart; none where its heading says it.
         x_range: Lowest and highest x; y_range alike. Points outside are cut off.
         x_ticks: Places and texts along x; None for four equal steps.
         write: Format of the ticks.
@@ -123,7 +124,9 @@ def line_svg(
     steps = [i / 4 for i in range(5)]
     if x_ticks is None:
         x_ticks = [(x, write(x)) for x in (x0 + s * (x1 - x0) for s in steps)]
-    parts = [f'<text class="tick" x="0" y="12">{text(y_label)}</text>']
+    parts = []
+    if y_label:
+        parts.append(f'<text class="tick" x="0" y="12">{text(y_label)}</text>')
     for y in (y0 + s * (y1 - y0) for s in steps):
         parts.append(
             f'<path class="grid" d="M{_at(left)} {_at(up(y))}H{_at(width - right)}"/>'

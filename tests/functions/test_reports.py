@@ -111,7 +111,10 @@ class TestReport:
             published(made, day, scores)
         names = made.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
         rows = [
-            re.findall(r'<th scope="row" class="text name">(2026-\S+?)</th>', page)
+            re.findall(
+                r'<th scope="row"[^>]*><span class="date">(2026-\S+?)</span>',
+                page,
+            )
             for page in (page_of(made, name) for name in names)
         ]
 

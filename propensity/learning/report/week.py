@@ -147,7 +147,9 @@ class _Week:
             "weeks": weeks.table(
                 report.weeks, period=self.period, of_users=not report.is_daily
             ),
-            "shown_weeks": len({one["week"] for one in report.weeks}),
+            "shown_weeks": plural(
+                len({one["week"] for one in report.weeks}), self.period
+            ),
             "charts": weeks.charts(
                 self._by_week(),
                 trained=self.trained,
@@ -333,9 +335,9 @@ class _Week:
     def _alarms(self) -> list[tuple[str, ...]]:
         return [
             (
-                str(one.get("cause") or DASH),
                 str(one.get("message") or one.get("name")),
-                plural(one["weeks"], "publication") if one.get("weeks") else DASH,
+                str(one.get("cause") or DASH),
+                count(one.get("weeks")),
                 str(one.get("advice") or DASH),
             )
             for one in self.report.alarms

@@ -27,7 +27,7 @@ Point = tuple[float, float]
 
 def table(rows: Sequence[Row], *, period: str, of_users: bool) -> dict[str, Any]:
     """
-    Return the weeks as rows of a table, the newest first.
+    Return the weeks as rows of a table, the newest first, and in it what scored most.
 
     Args:
         rows: Of each week and version, the oldest first.
@@ -50,7 +50,9 @@ def table(rows: Sequence[Row], *, period: str, of_users: bool) -> dict[str, Any]
             *([money(row.get("saved"))] if has_saved else []),
             count(row.get("unscored_converters")),
         ]
-        for row in reversed(rows)
+        for row in sorted(
+            rows, key=lambda row: (row["week"], row.get("users") or 0), reverse=True
+        )
     ]
     return {
         "columns": (

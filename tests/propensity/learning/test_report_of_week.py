@@ -222,7 +222,10 @@ class TestPage:
         page = evaluation_page(report())
         titles = [picture[0].text for picture in pictures(page)]
 
-        weeks = re.findall(r'<th scope="row" class="text name">(2026-\S+?)</th>', page)
+        weeks = re.findall(
+            r'<th scope="row" class="text name"><span class="date">(2026-\S+?)</span>',
+            page,
+        )
         assert weeks == ["2026-03-16", "2026-03-09", "2026-03-02"]
         assert "Promised and came, by week" in titles
         assert "ROC AUC by week" in titles
