@@ -28,6 +28,7 @@ from tests.propensity.learning.test_report_of_week import (
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTHS = (360, 390, 768, 1280)
 SMALLEST_PX = 11
+PAPER_WIDTH = round(180 / 25.4 * 96)
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
 
@@ -154,6 +155,17 @@ class TestPages:
     def test_are_no_wider_than_the_screen(self, found):
         """Only their tables move sideways."""
         assert [frame["beyond"] for frame in found] == [[]] * len(WIDTHS)
+
+
+class TestPaper:
+    @pytest.mark.parametrize("name", PAGES)
+    def test_has_all_of_every_table(self, name, tmp_path):
+        """With the rules of print, A4 less its margins (180 mm) cuts nothing off."""
+        page = PAGES[name]().replace("@media print", "@media all")
+        [sheet] = measured(page, tmp_path, [PAPER_WIDTH])
+
+        assert sheet["cut"] == []
+        assert sheet["beyond"] == []
 
 
 class TestTables:
