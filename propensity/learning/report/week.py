@@ -364,6 +364,7 @@ class _Week:
     def _facts(self) -> list[tuple[str, str]]:
         row, report = self.row, self.report
         until, published = row.get("data_until"), row.get("prediction_as_of")
+        shift = row.get("log_odds_shift")
         return [
             ("Evaluated", moment(row["evaluated_at"].isoformat(timespec="seconds"))),
             *([("Published as of", str(published))] if published else []),
@@ -380,10 +381,25 @@ class _Week:
                 if report.is_daily
                 else []
             ),
+            *(
+                [
+                    (
+                        "Season",
+                        f"log-odds of all {self.noun}s shifted by {_signed(shift)}",
+                    )
+                ]
+                if present(shift)
+                else []
+            ),
             ("Budget", str(row.get("budget") or DASH)),
             ("Fixed threshold", compact(row.get("threshold"))),
             ("Tables", "ma_model_evaluation, ma_drift, ma_audience_lift"),
         ]
+
+
+def _signed(value: float) -> str:
+    written = decimals(2)(value)
+    return f"+{written}" if value > 0 else written
 
 
 def _difference(row: Row, key: str, write: Format) -> str:

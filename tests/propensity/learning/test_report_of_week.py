@@ -246,6 +246,12 @@ class TestPage:
         assert "The fixed threshold 0.500 says little here" in said
         assert "From 0.500 on, says little" in said
 
+    def test_says_by_how_much_the_season_has_moved_the_promise(self):
+        said = words(report(newest=row(2, log_odds_shift=0.472)))
+
+        assert "Season log-odds of all users shifted by +0.47" in said
+        assert "Season" not in words(report())
+
     def test_says_whom_nobody_would_have_found(self):
         one = row(2)
         missed = one["conversions"] - one["true_positives_at_budget"]
