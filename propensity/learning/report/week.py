@@ -393,6 +393,10 @@ class _Week:
             ),
             ("Budget", str(row.get("budget") or DASH)),
             ("Fixed threshold", compact(row.get("threshold"))),
+            (
+                "Page of the version",
+                f"models/{report.use_case}/{row['model_version']}/report.html",
+            ),
             ("Tables", "ma_model_evaluation, ma_drift, ma_audience_lift"),
         ]
 
