@@ -377,6 +377,13 @@ def test_tables_have_captions_and_headers(page: str) -> None:
             assert re.match(r'<tr[^>]*><th scope="(col|row)"', row)
 
 
+def test_no_two_tables_of_a_page_have_one_name() -> None:
+    """Somebody who hears the page can tell them apart."""
+    labels = re.findall(r'aria-label="(.*?)"', training_page(model_card()))
+
+    assert len(labels) == len(set(labels)) > 10
+
+
 def test_a_page_is_the_same_each_time() -> None:
     """It depends on the card alone, and leaves the card as it was."""
     card = model_card()

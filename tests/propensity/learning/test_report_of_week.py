@@ -358,6 +358,13 @@ class TestEvents:
         assert said.index("Version 2") < said.index("Version 1, a shadow")
         assert said.count("What its alerts saved") == 1
 
+    def test_of_two_versions_have_tables_that_are_told_apart(self):
+        """No two regions of a page have one name."""
+        page = evaluation_page(of_cards(card_row(1, is_shadow=True), card_row()))
+        labels = re.findall(r'aria-label="(.*?)"', page)
+
+        assert len(labels) == len(set(labels)) == 9
+
     def test_of_anomaly_scores_promise_nothing(self):
         score = card_row()
         for name in ("mean_probability", "threshold", "calibration_error"):
