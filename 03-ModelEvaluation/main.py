@@ -10,7 +10,7 @@ Reads     the use case's source, ma_predictions_history and ma_audience_members
           (BigQuery), or inference_log and truth_events
 Writes    ma_model_evaluation: the week that ends with the as-of date, and earlier weeks
           without final figures; ma_audience_lift, the same weeks of each audience;
-          ma_drift, what outcomes say of the model
+          ma_drift, what outcomes say of the model; a page for each week to the bucket
 Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is missing;
           503 try again, or wait for the export
 """
@@ -18,7 +18,7 @@ Answers   200 the weeks' figures; 409 the same run is under way; 424 a table is 
 import functions_framework
 
 from propensity.clock import SYSTEM
-from propensity.runs import drift, evaluate, export, lift
+from propensity.runs import drift, evaluate, export, lift, report
 from propensity.runs.run import Answer, Run, run
 
 
@@ -33,9 +33,11 @@ def model_evaluation(current: Run) -> Answer:
     lift.publish_lifts(current, lifts)
     summary = drift.evaluated(current, rows)
     answered = lift.answered(lifts)
+    reports = report.write_reports(current, rows)
     return {
         "weeks": evaluate.answered(rows),
         "drift": summary,
         **answered,
+        **reports,
         **days,
     }

@@ -341,7 +341,11 @@ def evaluation() -> Any:
     )
     return msgspec.defstruct(
         "Evaluation",
-        [("weeks", list[week]), ("drift", Drift)],
+        [
+            ("weeks", list[week]),
+            ("drift", Drift),
+            ("reports", list[str] | UnsetType, UNSET),
+        ],
         bases=(OfExport,),
         kw_only=True,
     )

@@ -26,6 +26,8 @@ CATCH_UP = timedelta(weeks=13)
 
 # What it reads of evaluations before the oldest of these; held by a test.
 MEMORY = timedelta(days=28)
+# Weeks that a report shows before its own, of report.LOOK_BACK; the same.
+LOOK_BACK = 12
 
 # Days that one statement of the compaction takes on; held by a test.
 AT_ONCE = 7
@@ -132,6 +134,9 @@ def days(size: Size, settings: Settings) -> dict[str, int]:
         # Weeks of that time, each a partition.
         "evaluated": CATCH_UP.days // 7 + 1,
         "members_evaluated": 1,
+        # What a report has beside its week's row, and the weeks that it shows before.
+        "reported": (CATCH_UP + horizon).days,
+        "compared": (CATCH_UP + LOOK_BACK * horizon).days + 1,
         "remembered": (CATCH_UP + MEMORY).days + horizon.days + 1,
         # The watermark is of the run before, a day ago.
         "since_watermark": since(TODAY - timedelta(days=1)),

@@ -81,11 +81,15 @@ def run(stack: Stack, options: Choice) -> None:
 
 @dataclass(frozen=True)
 class Played:
-    """What came of it: weeks predicted, the trainings' answers, and the source."""
+    """
+    What came of it: weeks predicted, the trainings' answers, and the source; ``report``
+    is the object with the page of the newest evaluated week.
+    """
 
     source: Source
     weeks: list[date]
     trainings: list[dict[str, Any]]
+    report: str | None
     warehouse: Warehouse
     settings: Settings
     use_case: UseCase
@@ -114,6 +118,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     say(f"\nPlaying the scheduler from {weeks[0]} to {end}")
     trainings: list[dict[str, Any]] = []
     trained_month = None
+    reported: list[str] = []
     for day in [*weeks, end]:
         if source.shop is not None and day > weeks[0]:
             with step(f"loading what had arrived by {day}"):
@@ -126,6 +131,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
             trainings.append(trained)
             say(training_text(trained))
         evaluated = call(stack, "model_evaluation", body)
+        reported = [*reported, *evaluated.get("reports", ())][-1:]
         say(evaluation_text(evaluated))
         # Scores of the day on which the data end are those that a lookup finds.
         say(predicted(stack, body))
@@ -136,7 +142,8 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
             f"no model was promoted, so that nothing was published: "
             f"{newest['verdict']}. What it was trained on is in {report}"
         )
-    return Played(source, weeks, trainings, warehouse, settings, use_case)
+    page = reported[-1] if reported else None
+    return Played(source, weeks, trainings, page, warehouse, settings, use_case)
 
 
 def use_case_week(use_case: UseCase) -> timedelta:
@@ -303,6 +310,9 @@ def show(stack: Stack, played: Played) -> None:
     say("\nArtifacts, as files of the local bucket:")
     for name in sorted(newest["objects"].values()):
         say(f"  {relative(stack.bucket_folder / name)}")
+    if played.report is not None:
+        say("\nWhat the newest week's probabilities were worth, as a page:")
+        say(f"  {relative(stack.bucket_folder / played.report)}")
 
 
 def relative(path: Path) -> str:

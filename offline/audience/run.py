@@ -76,7 +76,7 @@ class Preview:
         removed: Users of earlier dates whom it would take off the list.
         recorded: Treated members whom the ledger has already.
         cost: Of those who are reachable; None where no cost per user is known.
-        expected: Conversions of the treated, by their probabilities.
+        expected: The treated who would have the ``outcome``, by their probabilities.
     """
 
     use_case: str
@@ -95,6 +95,7 @@ class Preview:
     recorded: int
     requests: int
     cost: Decimal | None
+    outcome: str
     expected: float
 
     def __str__(self) -> str:
@@ -103,8 +104,8 @@ class Preview:
         rows = {
             "members": f"{self.members:,} ({self.selection}{before})",
             "held out": f"{self.held_out:,}",
-            "treated": f"{self.treated:,}, of whom {self.expected:,.1f} would convert "
-            "as things are",
+            "treated": f"{self.treated:,}, of whom {self.expected:,.1f} would "
+            f"{self.outcome} as things are",
             "suppressed": f"{self.suppressed:,} more, left out",
             "reachable": f"{self.reachable:,} in {self.requests:,} requests to "
             f"{self.destination}",
@@ -198,6 +199,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
             requests=ceil(reachable / destination.batch)
             + ceil(len(removals) / destination.batch),
             cost=None if cost is None else cost * reachable,
+            outcome=deployment.use_case.outcome,
             expected=sum(member.probability or 0 for member in treated),
         )
 

@@ -26,6 +26,9 @@ _EPSILON = 1e-15
 
 SHIFT_FLOOR = 1e-12
 
+# Standard errors on either side of a 95% interval.
+NORMAL = 1.959964
+
 
 @dataclass(frozen=True)
 class Outcomes:
@@ -285,7 +288,8 @@ def alerts(
             ("true_positives", "recall", "precision", "cost", "cost_without")
         )
         if 0 < positives < total:
-            hits = float(np.interp(count, reviewed, caught))
+            # Rounding in the sums must not give more hits than alerts.
+            hits = min(float(np.interp(count, reviewed, caught)), count)
             missed = float(at_stake - np.interp(count, reviewed, saved))
             entry = {
                 "true_positives": hits,
@@ -353,6 +357,29 @@ def score_shift(before: Floats, now: Floats) -> float:
         before, now: Percentiles of the probabilities, least first, of one shape.
     """
     return float(np.abs(now - before).mean() / max(before.mean(), SHIFT_FLOOR))
+
+
+def rate_interval(
+    conversions: float, users: float, *, deviations: float = NORMAL
+) -> tuple[float, float]:
+    """
+    Return the interval of a rate, in [0, 1] and around it.
+
+    Args:
+        conversions: 0 to ``users``; may be a fraction.
+        users: Above 0.
+        deviations: Standard errors on either side; of 95% if not given.
+
+    Source:
+        Wilson, "Probable Inference, the Law of Succession, and Statistical Inference",
+        Journal of the American Statistical Association 22, 1927: the score interval,
+        which holds for few rows and rates near 0, too.
+    """
+    rate, spread = conversions / users, deviations**2 / users
+    middle = (rate + spread / 2) / (1 + spread)
+    half = deviations * np.sqrt(rate * (1 - rate) / users + spread / (4 * users))
+    half = float(half / (1 + spread))
+    return min(max(middle - half, 0.0), rate), max(min(middle + half, 1.0), rate)
 
 
 def summed(group: NDArray[Any], values: Floats, count: int) -> Floats:

@@ -29,6 +29,9 @@ from propensity.pages.words import (
 # Shapes with more points than pixels only cost bytes.
 CURVE_POINTS = 200
 
+# Units that a character takes in the widest of the page's fonts.
+_CHARACTER = 7.6
+
 
 @dataclass(frozen=True)
 class Line:
@@ -37,13 +40,16 @@ class Line:
 
     Attributes:
         points: (x, y) in the units of the axes.
-        style: ``line``, or ``guide`` for what it is compared with.
+        style: ``line``, ``guide`` for what it is compared with, or ``line other`` for
+            a second one.
         has_dots: Whether to mark the points.
+        intervals: (x, low, high) of points that have one.
     """
 
     points: Sequence[tuple[float, float]]
     style: str = "line"
     has_dots: bool = False
+    intervals: Sequence[tuple[float, float, float]] = ()
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,7 @@ class Bar:
         name: What is measured; long names are cut, with the whole one on hover.
         value: Length; a bar without one is not drawn.
         shown: The value as written beside the bar.
+        promised: What it is compared with: a mark of its own.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Bar:
     shown: str
     low: Number = None
     high: Number = None
+    promised: Number = None
 
 
 def _svg(
@@ -94,6 +102,7 @@ def line_svg(
     Draw curves over two axes.
 
     Args:
+        y_label: Above the chart; none where its heading says it.
         x_range: Lowest and highest x; y_range alike. Points outside are cut off.
         x_ticks: Places and texts along x; None for four equal steps.
         write: Format of the ticks.
@@ -101,7 +110,7 @@ def line_svg(
     Returns:
         An ``svg`` element 360 units wide.
     """
-    width, height, left, right, top, bottom = 360.0, 290.0, 48.0, 10.0, 26.0, 44.0
+    width, height, left, right, top, bottom = 360.0, 290.0, 50.0, 10.0, 28.0, 46.0
     (x0, x1), (y0, y1) = x_range, y_range
 
     def across(x: float) -> float:
@@ -115,7 +124,9 @@ def line_svg(
     steps = [i / 4 for i in range(5)]
     if x_ticks is None:
         x_ticks = [(x, write(x)) for x in (x0 + s * (x1 - x0) for s in steps)]
-    parts = [f'<text class="tick" x="0" y="12">{text(y_label)}</text>']
+    parts = []
+    if y_label:
+        parts.append(f'<text class="tick" x="0" y="12">{text(y_label)}</text>')
     for y in (y0 + s * (y1 - y0) for s in steps):
         parts.append(
             f'<path class="grid" d="M{_at(left)} {_at(up(y))}H{_at(width - right)}"/>'
@@ -127,7 +138,7 @@ def line_svg(
         side, shift = ("end", 9) if i == len(x_ticks) - 1 else ("middle", 0)
         parts.append(
             f'<text class="tick {side}" x="{_at(across(x) + shift)}" '
-            f'y="{_at(height - bottom + 17)}">{text(_round_tick(shown))}</text>'
+            f'y="{_at(height - bottom + 18)}">{text(_round_tick(shown))}</text>'
         )
     parts.append(
         f'<text class="tick middle" x="{_at((left + width - right) / 2)}" '
@@ -136,6 +147,11 @@ def line_svg(
     )
     for line in lines:
         places = [(across(x), up(y)) for x, y in _thin(line.points)]
+        parts += [
+            f'<path class="whisker" d="M{_at(across(x))} {_at(up(low))}'
+            f'V{_at(up(high))}"/>'
+            for x, low, high in line.intervals
+        ]
         if not places:
             continue
         path = "L".join(f"{_at(x)} {_at(y)}" for x, y in places)
@@ -180,13 +196,13 @@ def bars_svg(
         longest: Value to leave room for, so that two charts share a scale.
 
     Returns:
-        An ``svg`` element 360 units wide, one bar every 21.
+        An ``svg`` element 360 units wide, one bar every 22.
     """
-    width, step, top = 360.0, 21.0, 22.0 if reference is not None else 4.0
-    written = max((len(bar.shown) for bar in bars), default=0) * 7 + 8
+    width, step, top = 360.0, 22.0, 24.0 if reference is not None else 4.0
+    written = max((len(bar.shown) for bar in bars), default=0) * _CHARACTER + 8
     named = max((min(len(bar.name), NAME_LENGTH) for bar in bars), default=0)
-    left = min(named * 7 + 10, 170)
-    values = [v for bar in bars for v in (bar.value, bar.low, bar.high)]
+    left = named * _CHARACTER + 10
+    values = [v for bar in bars for v in (bar.value, bar.low, bar.high, bar.promised)]
     ends = [float(v) for v in (*values, reference, longest) if present(v)]
     low, high = min([0.0, *ends]), max([0.0, *ends])
 
@@ -224,6 +240,13 @@ def bars_svg(
                 f'H{_at(across(bar.high))}"/>'
             )
             reach = max(reach, across(bar.high))
+        if present(bar.promised):
+            mark = across(bar.promised)
+            parts.append(
+                f'<path class="promised" d="M{_at(mark)} {_at(middle - 9)}'
+                f'V{_at(middle + 9)}"/>'
+            )
+            reach = max(reach, mark)
         parts.append(
             f'<text x="{_at(reach + 6)}" y="{_at(middle + 4)}">{text(bar.shown)}'
             "</text></g>"

@@ -54,11 +54,11 @@ def count(value: Number) -> str:
 
 
 def percent(value: Number) -> str:
-    """Write a share as a percentage, more precisely when it is small."""
+    """Write a share as a percentage, more precisely when it is small; a real minus."""
     if not present(value):
         return DASH
     shown = 100 * value
-    return f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.1f}%"
+    return _minus(f"{shown:.2f}%" if 0 < abs(shown) < 1 else f"{shown:.1f}%")
 
 
 def money(value: Number) -> str:
@@ -96,7 +96,7 @@ def present(value: Number) -> TypeGuard[float]:
 
 
 def _minus(number: str) -> str:
-    if not number.strip("-0."):
+    if not number.strip("-0.%"):
         number = number.lstrip("-")
     return number.replace("-", "\N{MINUS SIGN}")
 
@@ -104,6 +104,11 @@ def _minus(number: str) -> str:
 def plural(n: Number, noun: str) -> str:
     """Write a count with its noun."""
     return f"{count(n)} {noun}{'' if n == 1 else 's'}"
+
+
+def shown_of(shown: int, whole: int) -> str:
+    """Say that a table is cut, as a sentence after a space; nothing if it is not."""
+    return f" {count(shown)} of {count(whole)} shown." if shown < whole else ""
 
 
 def moment(value: Any) -> str:

@@ -13,7 +13,8 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``reasons``: the columns that say why, where a deployment wants them
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
-- ``lift``: the last of them: what acting on audiences was worth
+- ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
+  each week
 - ``thresholds``: the threshold that was best on the weeks before
 - ``compact``: tiles, users and exports of the stream, and the view of its features
 - ``watermark``: how far the compaction has come

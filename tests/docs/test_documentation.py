@@ -581,7 +581,7 @@ class TestEndpoints:
         told = _example("model_evaluation")
         columns = {column.name for column in tables.EVALUATION.columns}
 
-        assert {*told} == {"weeks", "drift", *_AROUND, "data_until"}
+        assert {*told} == {"weeks", "drift", "reports", *_AROUND, "data_until"}
         assert {*told["weeks"][0]} <= columns
 
     @pytest.mark.parametrize(

@@ -188,6 +188,10 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         - partitions.CATCH_UP
         - timeframe.horizon
         - partitions.MEMORY,
+        "reported": newest - partitions.CATCH_UP,
+        "compared": newest
+        - partitions.CATCH_UP
+        - partitions.LOOK_BACK * timeframe.horizon,
         "cards_trained": today - timedelta(days=use_case.lookback_days),
         "cards_evaluated": newest - partitions.CATCH_UP,
     }
@@ -201,7 +205,8 @@ def parameters(one: volumes.Statement, name: str) -> dict[str, object]:
         ],
         "as_of": today,
         "week": newest,
-        "until": newest,
+        # A report has the alarms up to the end of its week.
+        "until": today - timedelta(days=1) if name == "reported" else newest,
         "since": since.get(name, today),
         "watermark_day": today - timedelta(days=1),
         "watermark_month": late.replace(day=1),
@@ -660,7 +665,7 @@ class TestQueries:
         """The constants are those of the functions."""
         from propensity.online import lookup, question
         from propensity.online import score as online
-        from propensity.runs import compact, evaluate, thresholds
+        from propensity.runs import compact, evaluate, report, thresholds
         from propensity.stream import consumers
         from propensity.stream import score as streamed
 
@@ -677,6 +682,7 @@ class TestQueries:
         )
         assert partitions.CATCH_UP == evaluate.CATCH_UP
         assert partitions.MEMORY == thresholds.MEMORY
+        assert partitions.LOOK_BACK == report.LOOK_BACK
         assert partitions.AT_ONCE == compact.DAYS_AT_ONCE
         assert Size(users=1, events_a_day=1).late_days == (
             SETTINGS.maximum_lateness_days

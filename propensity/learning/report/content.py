@@ -172,8 +172,8 @@ class Page(ABC):
         sign = "+" if difference > 0 else ""
         interval = written_interval(self.verdict, "roc_auc_difference", 4)
         return (
-            f"Against the champion, version {version}, on the same users: ROC AUC "
-            f"{sign}{decimals(4)(difference)}"
+            f"Against the champion, version {version}, on the same {self.noun}s: "
+            f"ROC AUC {sign}{decimals(4)(difference)}"
             f"{f' (interval {interval})' if interval else ''}."
         )
 

@@ -28,6 +28,7 @@ from propensity.pages.words import (
     plural,
     present,
     round_up,
+    shown_of,
 )
 
 Card = Mapping[str, Any]
@@ -315,14 +316,15 @@ def _correlations(ranked: Sequence[Card], dataset: Card, label: str) -> Content 
             if present(matrix[i][j])
         ),
         key=lambda pair: -abs(pair[0]),
-    )[:CLOSEST_PAIRS]
-    closest = [(str(a), str(b), decimals(2)(r)) for r, a, b in pairs]
+    )
+    closest = [(str(a), str(b), decimals(2)(r)) for r, a, b in pairs[:CLOSEST_PAIRS]]
     listed = "; ".join(f"{a} and {b} {r}" for a, b, r in closest)
     return {
         "rows": plural(correlations.get("rows"), "row"),
         "shown": len(shown) if len(place) > len(shown) else 0,
         "width": 15 * len(names) + 7 * max(min(len(n), NAME_LENGTH) for n in names) + 8,
         "closest": closest,
+        "closest_shown": shown_of(len(closest), len(pairs)),
         "svg": heatmap_svg(
             names,
             rows,

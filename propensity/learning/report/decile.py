@@ -8,21 +8,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from propensity.learning.decile import strongest
-from propensity.pages.words import count, decimals, percent
+from propensity.pages.words import count, decimals, percent, shown_of
 
 # Features shown; the card has all.
 _SHOWN = 12
 
 
-def in_common(card: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return the cells of each row; none for older cards."""
+def in_common(card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the ``rows`` of the table, and which they are; None for older cards."""
     written = decimals(2)
-    return [
+    found = strongest(list(card.get("top_decile") or ()))
+    if not found:
+        return None
+    rows = [
         (
             *(str(entry.get("feature")), str(entry.get("band"))),
             *(count(entry.get("rows")), percent(entry.get("share_top"))),
             *(percent(entry.get("share_all")), f"{written(entry.get('lift'))}×"),
             f"{written(entry.get('low'))} to {written(entry.get('high'))}",
         )
-        for entry in strongest(list(card.get("top_decile") or ()))[:_SHOWN]
+        for entry in found[:_SHOWN]
     ]
+    return {"rows": rows, "shown": shown_of(len(rows), len(found))}

@@ -24,16 +24,17 @@ Card = Mapping[str, Any]
 
 def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
     """
-    Return sentences and rows on the best threshold and on the budget.
+    Return sentences and rows on the budget, the best threshold and the fixed one.
 
     Args:
-        quality: The figures of the holdout.
+        quality: Figures of a holdout, or of an evaluated week.
         noun: What a row is, in the singular.
         came: The verb for rows of label 1, as in *went on to buy*.
 
     Returns:
         ``sentences``, and ``rows`` of a table; None for a version that has neither
-        figure, as those from before they were recorded.
+        a budget nor a best threshold, as those from before they were recorded. The
+        fixed threshold is a row beside them, and a sentence where it says little.
     """
     base = quality.get("base_rate")
     sentences, rows = [], []
@@ -41,7 +42,10 @@ def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
     if budget and present(quality.get("precision_at_budget")):
         users = quality.get("users_at_budget")
         best = f"{count(users)} best" if not _is_share(budget) else f"best {budget}"
-        who = f"the {best}" + (f", {plural(users, noun)}" if _is_share(budget) else "")
+        who = f"the {best}"
+        if _is_share(budget):
+            # As exactly as those of label 1, of whom there would else be more.
+            who += f", {shared(users)} {noun}{'' if users == 1 else 's'}"
         sentences.append(
             f"Of {who}, {shared(quality.get('true_positives_at_budget'))} {came}: "
             f"precision {percent(quality.get('precision_at_budget'))}"
@@ -59,7 +63,49 @@ def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
             f"{_times(quality.get('precision_at_best'), base)}."
         )
         rows.append((f"From {compact(threshold)} on", *_cells(quality, "best", base)))
-    return {"sentences": sentences, "rows": rows} if rows else None
+    if not rows:
+        return None
+    fixed = quality.get("threshold")
+    if present(fixed) and present(quality.get("true_positives")):
+        mark = ""
+        if is_out_of_reach(quality):
+            mark = ", says little"
+            sentences.append(
+                f"The fixed threshold {compact(fixed)} says little here: outcomes are "
+                f"rare, and a calibrated probability of {compact(fixed)} is far above "
+                f"the base rate of {percent(base)}."
+            )
+        rows.append(
+            (f"From {compact(fixed)} on{mark}", *_cells(_fixed(quality), "fixed", base))
+        )
+    return {"sentences": sentences, "rows": rows}
+
+
+def is_out_of_reach(quality: Card) -> bool:
+    """
+    Tell whether the fixed threshold says little.
+
+    So it does where probabilities are calibrated and label 1 is rare: hardly any is as
+    high as a threshold that is more than twice the base rate. A score that is no
+    probability has no such threshold.
+    """
+    fixed, base = quality.get("threshold"), quality.get("base_rate")
+    return present(fixed) and present(base) and 0 < 2 * base < fixed <= 1
+
+
+def _fixed(quality: Card) -> dict[str, Any]:
+    """Return the figures at the fixed threshold under the names of a selection."""
+    hits, false_alarms = quality.get("true_positives"), quality.get("false_positives")
+    named = {
+        f"{name}_at_fixed{end}": quality.get(f"{name}{end}")
+        for name in ("precision", "recall", "f1")
+        for end in ("", "_low", "_high")
+    }
+    return {
+        **named,
+        "true_positives_at_fixed": hits,
+        "users_at_fixed": (hits or 0) + (false_alarms or 0),
+    }
 
 
 def _is_share(budget: object) -> bool:
@@ -82,7 +128,7 @@ def _cells(quality: Card, kind: str, base: Number) -> tuple[str, ...]:
         _bounded(quality, f"precision_at_{kind}", percent),
         _bounded(quality, f"recall_at_{kind}", percent),
         _bounded(quality, f"f1_at_{kind}", decimals(3)),
-        _bounded({"lift_at_best": times, **quality}, f"lift_at_{kind}", decimals(2)),
+        _bounded({f"lift_at_{kind}": times, **quality}, f"lift_at_{kind}", decimals(2)),
     )
 
 

@@ -18,6 +18,7 @@ from propensity.learning.report.content import (
 )
 from propensity.learning.report.dataset import of_users
 from propensity.learning.report.decile import in_common
+from propensity.learning.report.selection import is_out_of_reach
 from propensity.pages.charts import Bar, Line, bars_svg, line_svg
 from propensity.pages.words import (
     DASH,
@@ -52,6 +53,7 @@ class UsersPage(Page):
             "holdout": plural(self.quality.get("users"), "user"),
             "metrics": self.metrics(MEASURES),
             "threshold": compact(self.quality.get("threshold")),
+            "says_little": is_out_of_reach(self.quality),
             "confusion": self._confusion(),
             "lift": self._lift(),
             "in_common": in_common(self.card),

@@ -183,6 +183,7 @@ class TestPreview:
         assert found.suppressed == 1
         assert found.reachable == found.treated
         assert found.cost == found.treated * Decimal("0.25")
+        assert f"of whom {found.expected:,.1f} would buy as things are" in str(found)
         assert found.requests == 1
         assert site.rows("SELECT * FROM ma_audience_members") == []
 

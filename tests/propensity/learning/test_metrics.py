@@ -13,11 +13,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 from sklearn import metrics as reference
 
+from propensity.budget import Budget
 from propensity.learning import bootstrap, metrics
 from propensity.learning.bootstrap import Expansion, paired_differences
 from propensity.learning.metrics import Outcomes, grouped, outcomes
+from propensity.learning.thresholds import Selection
 
 # Examples enough to meet ties, weights and single classes; no limit on their time.
 
@@ -213,6 +216,58 @@ class TestLift:
         found = metrics.lift_by_decile(outcomes(np.full(50, 0.3), np.arange(50) < 9))
 
         assert [part["lift"] for part in found] == pytest.approx([1.0] * 10)
+
+
+class TestRates:
+    @given(st.integers(1, 10_000), st.floats(0, 1))
+    def test_have_the_interval_of_scipy(self, users, share):
+        """Wilson's, for any number of users and any rate, 0 and 1 as well."""
+        conversions = round(share * users)
+        expected = binomtest(conversions, users).proportion_ci(method="wilson")
+
+        assert metrics.rate_interval(conversions, users) == pytest.approx(
+            (expected.low, expected.high), abs=1e-6
+        )
+
+    @given(st.floats(1e-3, 1e6), st.floats(0, 1))
+    def test_are_within_their_intervals(self, users, share):
+        """Of fractions of users, too; and nothing is below 0 or above 1."""
+        conversions = min(share * users, users)
+        low, high = metrics.rate_interval(conversions, users)
+
+        assert 0 <= low <= conversions / users <= high <= 1
+
+    @settings(max_examples=25)
+    @given(scored())
+    def test_are_never_above_all(self, rows):
+        """Whatever is selected: groups, bins, a budget, a threshold, alerts."""
+        observed = rows.outcomes
+        figures = bootstrap.quality(
+            observed,
+            threshold=0.5,
+            seed=1,
+            selection=Selection(budget=Budget.parse("10%"), threshold=0.3),
+        )
+        parts = metrics.lift_by_decile(observed)
+        alerts = metrics.alerts(
+            rows.probability,
+            rows.label,
+            np.ones(len(rows.label)),
+            review_cost=1.0,
+            weight=rows.weight,
+        )
+        rates = [
+            *(part["conversions"] / part["users"] for part in parts),
+            *(entry["rate"] for entry in metrics.calibration_bins(observed)),
+            *(entry[name] for entry in alerts for name in ("precision", "recall")),
+            *(
+                figures[f"{name}{where}"]
+                for name in ("precision", "recall", "f1")
+                for where in ("", "_at_best", "_at_budget")
+            ),
+        ]
+
+        assert all(0 <= rate <= 1 for rate in rates if rate is not None)
 
 
 class TestCalibration:

@@ -377,6 +377,13 @@ def test_tables_have_captions_and_headers(page: str) -> None:
             assert re.match(r'<tr[^>]*><th scope="(col|row)"', row)
 
 
+def test_no_two_tables_of_a_page_have_one_name() -> None:
+    """Somebody who hears the page can tell them apart."""
+    labels = re.findall(r'aria-label="(.*?)"', training_page(model_card()))
+
+    assert len(labels) == len(set(labels)) > 10
+
+
 def test_a_page_is_the_same_each_time() -> None:
     """It depends on the card alone, and leaves the card as it was."""
     card = model_card()
@@ -562,6 +569,46 @@ def test_what_comes_of_acting_on_some_is_said_in_words(budget: str, best: str) -
     )
 
 
+@pytest.mark.parametrize(("base_rate", "says_little"), [(0.1045, True), (0.69, False)])
+def test_a_fixed_threshold_stands_beside_them(
+    base_rate: float, says_little: bool
+) -> None:
+    """Marked as saying little where outcomes are rare, so that hardly any calibrated
+    probability reaches it."""
+    card = model_card()
+    card["quality"]["base_rate"] = base_rate
+    words = " ".join(" ".join(parse(training_page(card)).words).split())
+
+    row = "From 0.470 on, says little" if says_little else "From 0.470 on"
+    assert f"{row} 71 43 60.6%" in words
+    assert ("The fixed threshold 0.470 says little here" in words) is says_little
+    assert ("at 0.470 say little here" in words) is says_little
+
+
+def test_a_budget_never_holds_more_outcomes_than_rows() -> None:
+    """A tenth of 703 users is 70.3, all of whom may buy: 70.3 of 70.3, not of 70."""
+    card = model_card()
+    card["quality"] |= {
+        "users_at_budget": 70.3,
+        "true_positives_at_budget": 70.3,
+        "precision_at_budget": 1.0,
+    }
+    words = " ".join(parse(training_page(card)).words)
+
+    assert "Of the best 10%, 70.3 users, 70.3 went on to buy: precision 100.0%" in words
+
+
+def test_a_table_says_how_many_of_its_rows_are_left_out() -> None:
+    """Of features at the top, and of correlated pairs; nothing where all are shown."""
+    data = rows(400, numbers=37)
+    many = " ".join(parse(training_page(model_card(data))).words)
+    few = " ".join(parse(training_page(model_card(rows(400, numbers=3)))).words)
+
+    assert "with its 95% interval. 12 of 39 shown." in many
+    assert re.search(r"what the other does\. 8 of \d{2,} shown\.", many)
+    assert "shown." not in few
+
+
 def test_a_card_from_before_such_figures_has_a_page() -> None:
     """An older version's page says that they were not measured."""
     card = model_card()
@@ -686,8 +733,8 @@ def test_a_long_curve_keeps_its_ends() -> None:
     points = path.split("L")
 
     assert len(points) == CURVE_POINTS
-    assert points[0] == "48 246"
-    assert points[-1] == "350 26"
+    assert points[0] == "50 244"
+    assert points[-1] == "350 28"
 
 
 def test_a_histogram_of_one_bin_and_a_map_of_one_name_are_drawn() -> None:

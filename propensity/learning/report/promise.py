@@ -1,0 +1,201 @@
+"""
+What was promised of an evaluated week, against what came.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import exp
+from statistics import NormalDist
+from typing import Any
+
+from propensity.learning.metrics import NORMAL, rate_interval
+from propensity.pages.charts import Bar, bars_svg
+from propensity.pages.words import (
+    Number,
+    count,
+    decimals,
+    ordered,
+    percent,
+    present,
+    ratio,
+    shared,
+)
+
+Row = Mapping[str, Any]
+
+_LEVEL = 0.05
+
+
+def verdict(row: Row, *, noun: str, outcome: str) -> dict[str, Any] | None:
+    """
+    Say whether the week kept the promise, on average.
+
+    Returns:
+        ``good``, ``word`` and ``reason``; None where nothing was promised, or all rows
+        are of one class.
+    """
+    lacked = row.get("residual_log_odds")
+    error = row.get("residual_standard_error")
+    if not (present(lacked) and present(error)):
+        return None
+    low, high = lacked - NORMAL * error, lacked + NORMAL * error
+    odds = (
+        f"The odds of all {noun}s were {_change(lacked)} beside the promised ones "
+        f"({_change(low)} to {_change(high)})"
+    )
+    if low <= 0 <= high:
+        return {"good": True, "word": "As promised", "reason": f"{odds}: chance."}
+    word = "More than promised" if lacked > 0 else "Fewer than promised"
+    return {
+        "good": False,
+        "word": f"{word} {outcome}",
+        "reason": f"{odds}: more than chance.",
+    }
+
+
+def _change(log_odds: float) -> str:
+    """Write a shift of log-odds as a change of the odds."""
+    shown = 100 * (exp(min(log_odds, 20.0)) - 1)
+    return f"{'+' if shown >= 0 else '−'}{abs(shown):.0f}%"
+
+
+def _apart(parts: int) -> float:
+    """Return how many standard errors are more than chance in any of so many groups."""
+    return NormalDist().inv_cdf(1 - _LEVEL / (2 * parts))
+
+
+def groups(row: Row) -> dict[str, Any] | None:
+    """
+    Return the groups of a week's rows, the highest scores first.
+
+    Each has the rate with its interval, beside the mean probability; and the lift,
+    beside the one that the probabilities promise. An anomaly score promises neither.
+
+    Returns:
+        ``rows`` of a table; charts ``rates`` and ``lifts``, None where there is nothing
+        to draw; and ``missed``, the groups whose rate was other than promised by more
+        than chance, which all of them share (Bonferroni). None without groups.
+    """
+    parts = [part for part in row.get("lift") or () if part.get("users")]
+    parts = sorted(parts, key=lambda part: ordered(part.get("decile")))
+    if not parts:
+        return None
+    base, mean = row.get("base_rate"), row.get("mean_probability")
+    apart = _apart(len(parts))
+    entries = [_entry(part, base=base, mean=mean, apart=apart) for part in parts]
+    promises = present(mean)
+    return {
+        "promises": promises,
+        "rows": [_cells(entry) for entry in entries],
+        "rates": _rates(entries),
+        "lifts": _lifts(entries) if base else None,
+        "missed": [entry["name"] for entry in entries if not entry["is_kept"]],
+        "measured": len(entries),
+    }
+
+
+def _entry(part: Row, *, base: Number, mean: Number, apart: float) -> dict[str, Any]:
+    users, conversions = part["users"], part.get("conversions") or 0.0
+    promised, rate = part.get("mean_probability"), ratio(conversions, users)
+    low, high = rate_interval(conversions, users)
+    wide = rate_interval(conversions, users, deviations=apart)
+    return {
+        "name": f"Group {part.get('decile')}",
+        "users": users,
+        "conversions": conversions,
+        "promised": promised,
+        "rate": rate,
+        "low": low,
+        "high": high,
+        "is_kept": not present(promised) or wide[0] <= promised <= wide[1],
+        "promised_lift": promised / mean if present(promised) and mean else None,
+        "lift": rate / base if rate is not None and base else None,
+    }
+
+
+def _cells(entry: Row) -> tuple[str, ...]:
+    write = decimals(2)
+    return (
+        entry["name"],
+        shared(entry["users"]),
+        shared(entry["conversions"]),
+        percent(entry["promised"]),
+        percent(entry["rate"]),
+        f"{percent(entry['low'])} to {percent(entry['high'])}",
+        write(entry["promised_lift"]),
+        write(entry["lift"]),
+    )
+
+
+def _rates(entries: Sequence[Row]) -> Any:
+    bars = [
+        Bar(
+            name=entry["name"],
+            value=entry["rate"],
+            shown=percent(entry["rate"]),
+            low=entry["low"],
+            high=entry["high"],
+            promised=entry["promised"],
+        )
+        for entry in entries
+    ]
+    described = ", ".join(
+        f"{entry['name']}: {percent(entry['promised'])} promised, "
+        f"{percent(entry['rate'])} came"
+        for entry in entries
+    )
+    return bars_svg(
+        bars,
+        title="Calibration by group",
+        description=f"The highest probabilities first. {described}.",
+    )
+
+
+def _lifts(entries: Sequence[Row]) -> Any:
+    write = decimals(2)
+    bars = [
+        Bar(
+            name=entry["name"],
+            value=entry["lift"],
+            shown=f"{write(entry['lift'])}×",
+            promised=entry["promised_lift"],
+        )
+        for entry in entries
+    ]
+    described = ", ".join(
+        f"{entry['name']}: {write(entry['promised_lift'])} promised, "
+        f"{write(entry['lift'])} came"
+        for entry in entries
+    )
+    return bars_svg(
+        bars,
+        title="Lift by group",
+        description=f"The highest probabilities first. {described}.",
+        reference=1.0,
+        reference_name="average",
+    )
+
+
+def missed(row: Row, *, noun: str, who: str) -> str:
+    """Say how many of label 1 nobody would have found, and why."""
+    conversions, unscored = row.get("conversions"), row.get("unscored_converters")
+    said = []
+    if present(conversions):
+        for kind, where in (
+            ("budget", f"outside the best {row.get('budget')}"),
+            ("best", "below the best threshold"),
+        ):
+            hits = row.get(f"true_positives_at_{kind}")
+            if present(hits):
+                said.append(f"{shared(max(conversions - hits, 0.0))} were {where}")
+    text = ""
+    if said:
+        text = f"Of {count(conversions)} {who}, {' and '.join(said)}."
+    if unscored:
+        more = f" {count(unscored)}{' more' if said else ''} had no"
+        if noun == "user":
+            text += f"{more} probability: they first came within the week."
+        else:
+            text += f"{more} score."
+    return text.strip()

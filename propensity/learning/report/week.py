@@ -1,0 +1,415 @@
+"""
+The report of an evaluated week: what happened, against what was promised.
+
+What stands on the page is gathered here, as plain texts and charts, from rows of the
+tables; the template says where it stands, and escapes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date, timedelta
+from typing import Any
+
+from propensity.learning.metrics import rate_interval
+from propensity.learning.report import promise, weeks
+from propensity.learning.report.content import written_interval
+from propensity.learning.report.selection import selection
+from propensity.pages.page import filled
+from propensity.pages.words import (
+    DASH,
+    Format,
+    cleaned,
+    compact,
+    count,
+    decimals,
+    moment,
+    money,
+    percent,
+    plural,
+    present,
+    shared,
+)
+
+Row = Mapping[str, Any]
+
+_FIGURES: tuple[tuple[str, str, int], ...] = (
+    ("roc_auc", "ROC AUC", 3),
+    ("pr_auc", "PR AUC", 3),
+    ("calibration_error", "Calibration error", 4),
+    ("brier", "Brier score", 4),
+    ("log_loss", "Log loss", 4),
+)
+
+_WHY = {
+    "one_class": "all rows are of one class, so that no figure of a ranking exists",
+}
+
+_VERDICTS = {
+    "helps": "it helps",
+    "harms": "it harms",
+    "open": "still open",
+    "too_few": "too few outcomes",
+    "sample_ratio": "the groups' sizes are wrong: look how they were made",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """
+    What a report is made of; nothing of it is about a single user.
+
+    Attributes:
+        use_case, title, outcome: Of the use case.
+        entity: What a row is: ``user``, or the id's name of events.
+        week: First day of the outcomes.
+        is_daily: Whether a day is evaluated, and not a week.
+        rows: The week's rows of ``ma_model_evaluation``, one of each version.
+        weeks: Rows of ``weeks_to_report``, this week's among them, the oldest first.
+        trained: Rows of ``trained_figures`` by version.
+        alarms: Rows of ``alarms_to_report``.
+        lifts: Rows of ``lifts_to_report``.
+    """
+
+    use_case: str
+    title: str
+    outcome: str
+    entity: str
+    week: date
+    is_daily: bool
+    rows: Sequence[Row]
+    weeks: Sequence[Row]
+    trained: Mapping[int, Row]
+    alarms: Sequence[Row]
+    lifts: Sequence[Row]
+
+
+def evaluation_page(report: Report) -> str:
+    """
+    Write the page of an evaluated week: what came, then how, then week over week.
+
+    Returns:
+        An HTML document without scripts or references to anything outside it.
+
+    Raises:
+        ValueError: No row of the week has figures.
+    """
+    safe = Report(
+        **{part.name: cleaned(getattr(report, part.name)) for part in fields(Report)}
+    )
+    return filled(__package__, "week.html", _Week(safe).content())
+
+
+class _Week:
+    """The content of a report."""
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        rows = [row for row in report.rows if row.get("users")]
+        if not rows:
+            raise ValueError(f"no row of {report.week} has figures")
+        # A day may have several versions: the one that scored most is the headline's.
+        self.rows = sorted(
+            rows, key=lambda row: (bool(row.get("is_shadow")), -row["users"])
+        )
+        self.row = self.rows[0]
+        self.period = "day" if report.is_daily else "week"
+        self.noun = report.entity.removesuffix("_id")
+        self.who = "that" if report.is_daily else "who"
+        self.trained = report.trained.get(self.row["model_version"]) or {}
+        self.before = [row for row in report.weeks if row["week"] < report.week]
+
+    def content(self) -> dict[str, Any]:
+        """Return what the template reads."""
+        report, row = self.report, self.row
+        last = row["week_end"] - timedelta(days=1)
+        is_final = row.get("status") == "final"
+        return {
+            "use_case": report.use_case,
+            "title": report.title,
+            "outcome": report.outcome,
+            "noun": self.noun,
+            "who": self.who,
+            "period": self.period,
+            "when": str(report.week)
+            if self.period == "day"
+            else f"{report.week} to {last}",
+            "status": row.get("status") or DASH,
+            "is_final": is_final,
+            "version": row["model_version"],
+            "headline": self._headline(),
+            "ranking": self._ranking(),
+            "verdict": promise.verdict(row, noun=self.noun, outcome=report.outcome),
+            "advice": self._advice(),
+            "tiles": self._tiles(),
+            "blocks": [self._block(one) for one in self.rows],
+            "weeks": weeks.table(
+                report.weeks, period=self.period, of_users=not report.is_daily
+            ),
+            "shown_weeks": plural(
+                len({one["week"] for one in report.weeks}), self.period
+            ),
+            "charts": weeks.charts(
+                self._by_week(),
+                trained=self.trained,
+                period=self.period,
+                outcome=report.outcome,
+            ),
+            "alarms": self._alarms(),
+            "watches": not report.is_daily,
+            "lifts": self._lifts(),
+            "facts": self._facts(),
+        }
+
+    def _headline(self) -> str:
+        row, outcome = self.row, self.report.outcome
+        rows = plural(row.get("users"), self.noun)
+        promised, came = row.get("mean_probability"), row.get("base_rate")
+        if not present(promised):
+            return f"{percent(came)} of {rows} {outcome}."
+        return (
+            f"It was promised that {percent(promised)} of {rows} {outcome}; it was "
+            f"{percent(came)}."
+        )
+
+    def _ranking(self) -> str:
+        auc, row = self.row.get("roc_auc"), self.row
+        if not present(auc):
+            return (
+                "How well it ranks could not be measured: "
+                f"{_WHY.get(str(row.get('outcome')), 'not measured')}."
+            )
+        trained = self.trained.get("roc_auc")
+        beside = (
+            f" On the rows held out of its training it was {100 * trained:.0f}."
+            if present(trained)
+            else ""
+        )
+        return (
+            f"Of one of those {self.who} {self.report.outcome} and one of the others, "
+            f"it ranked the right one higher {100 * auc:.0f} times in 100.{beside}"
+        )
+
+    def _advice(self) -> str:
+        """Say in a sentence what the alarms ask for."""
+        alarms = [one for one in self.report.alarms if one.get("is_alarm")]
+        if not alarms:
+            return ""
+        advice = [one.get("advice") for one in alarms]
+        action = "train" if "retrain" in advice else "repair what has changed"
+        return f"{plural(len(alarms), 'alarm')} of drift: {action}."
+
+    def _tiles(self) -> list[tuple[str, str, str]]:
+        row = self.row
+        low, high = rate_interval(row.get("conversions") or 0, row["users"])
+        lift, budget = row.get("lift_at_budget"), row.get("budget")
+        return [
+            (
+                "Came",
+                percent(row.get("base_rate")),
+                f"promised {percent(row.get('mean_probability'))}; "
+                f"{percent(low)} to {percent(high)}",
+            ),
+            (
+                "ROC AUC",
+                decimals(3)(row.get("roc_auc")),
+                written_interval(row, "roc_auc") or "not measured",
+            ),
+            (
+                "Calibration error",
+                decimals(4)(row.get("calibration_error")),
+                written_interval(row, "calibration_error", 4) or "not measured",
+            ),
+            (
+                f"Lift of the best {budget}" if budget else "Lift",
+                f"{decimals(1)(lift)}×" if present(lift) else DASH,
+                written_interval(row, "lift_at_budget", 1) or "not measured",
+            ),
+        ]
+
+    def _block(self, row: Row) -> dict[str, Any]:
+        """Return what is said of the scores of one version."""
+        name = f"Version {row['model_version']}"
+        if row.get("is_shadow"):
+            name += ", a shadow: scored to compare only"
+        return {
+            "name": name if len(self.rows) > 1 else "",
+            "users": plural(row.get("users"), self.noun),
+            "figures": self._figures(row),
+            "groups": promise.groups(row),
+            "selection": selection(row, noun=self.noun, came=self.report.outcome),
+            "missed": promise.missed(
+                row, noun=self.noun, who=f"{self.who} {self.report.outcome}"
+            ),
+            "cost": self._cost(row),
+            "source": {
+                "evaluations": "best on the four weeks before",
+                "training": "best on the rows that the version was chosen on",
+            }.get(str(row.get("best_threshold_source")), ""),
+        }
+
+    def _figures(self, row: Row) -> list[tuple[str, ...]]:
+        """Return measures with interval, as in training and in earlier weeks."""
+        trained = self.report.trained.get(row["model_version"]) or {}
+        cells: list[tuple[str, ...]] = []
+        for key, name, places in _FIGURES:
+            if not present(row.get(key)):
+                continue
+            write = decimals(places)
+            cells.append(
+                (
+                    name,
+                    write(row.get(key)),
+                    written_interval(row, key, places) or DASH,
+                    self._expected() if key == "roc_auc" else DASH,
+                    self._at_training(trained, key, write, places),
+                    weeks.span(self.before, key, write),
+                )
+            )
+        return cells
+
+    def _expected(self) -> str:
+        """Write the ROC AUC that was to be expected before outcomes were known."""
+        for one in self.report.alarms:
+            if present(one.get("estimated_roc_auc")):
+                write = decimals(3)
+                low, high = one["estimated_roc_auc_low"], one["estimated_roc_auc_high"]
+                return (
+                    f"{write(one['estimated_roc_auc'])} ({write(low)} to {write(high)})"
+                )
+        return DASH
+
+    @staticmethod
+    def _at_training(trained: Row, key: str, write: Format, places: int) -> str:
+        interval = written_interval(trained, key, places)
+        shown = write(trained.get(key))
+        return f"{shown} ({interval})" if interval else shown
+
+    def _cost(self, row: Row) -> dict[str, Any] | None:
+        """Return what a version's alerts cost; none for one without a threshold."""
+        threshold, saved = row.get("alert_threshold"), row.get("saved")
+        if not (present(threshold) and present(saved)):
+            return None
+        low, high = row.get("saved_low"), row.get("saved_high")
+        spans = present(low) and present(high)
+        share = row.get("saved_share")
+        where = (
+            "The version has no alerts: none paid its review when it was trained"
+            if threshold > 1
+            else f"Its alerts, from score {decimals(4)(threshold)} on, "
+            + (
+                f"saved {money(saved)} of {money(row.get('cost_without'))}"
+                if saved >= 0
+                else f"cost {money(-saved)} more than they brought"
+            )
+            + (f" ({percent(share)})" if present(share) else "")
+        )
+        return {
+            "summary": f"{where}. That rests on "
+            f"{plural(row.get('conversions'), self.noun)} of label 1.",
+            "caption": f"Each review costs {money(row.get('review_cost'))}, each "
+            f"{self.noun} of label 1 that is no alert its amount.",
+            "rows": [
+                ("No alerts", "0", "0", money(row.get("cost_without")), "0", DASH),
+                (
+                    "Its alerts",
+                    count(row.get("alerted")),
+                    count(row.get("alerted_conversions")),
+                    money(row.get("cost")),
+                    money(saved),
+                    f"{money(low)} to {money(high)}" if spans else DASH,
+                ),
+            ],
+        }
+
+    def _by_week(self) -> list[Row]:
+        """Return one row of each week: that of the version that scored most."""
+        newest: dict[date, Row] = {}
+        for row in self.report.weeks:
+            known = newest.get(row["week"])
+            if row.get("users") and (known is None or row["users"] >= known["users"]):
+                newest[row["week"]] = row
+        return [newest[week] for week in sorted(newest)]
+
+    def _alarms(self) -> list[tuple[str, ...]]:
+        return [
+            (
+                str(one.get("message") or one.get("name")),
+                str(one.get("cause") or DASH),
+                count(one.get("weeks")),
+                str(one.get("advice") or DASH),
+            )
+            for one in self.report.alarms
+            if one.get("is_alarm")
+        ]
+
+    def _lifts(self) -> list[tuple[str, ...]]:
+        """Return what acting was worth, by audience."""
+        return [
+            (
+                str(one.get("audience")),
+                f"{count(one.get('treated_conversions'))} of "
+                f"{count(one.get('treated_users'))}",
+                f"{count(one.get('control_conversions'))} of "
+                f"{count(one.get('control_users'))}",
+                _difference(one, "conversion_difference", percent),
+                percent(one.get("conversion_lift")),
+                _difference(one, "revenue_difference", money),
+                _VERDICTS.get(str(one.get("verdict")), DASH),
+            )
+            for one in self.report.lifts
+        ]
+
+    def _facts(self) -> list[tuple[str, str]]:
+        row, report = self.row, self.report
+        until, published = row.get("data_until"), row.get("prediction_as_of")
+        shift = row.get("log_odds_shift")
+        return [
+            ("Evaluated", moment(row["evaluated_at"].isoformat(timespec="seconds"))),
+            *([("Published as of", str(published))] if published else []),
+            *([("Export read until", f"{until}, not included")] if until else []),
+            *(
+                [
+                    (
+                        "Labels",
+                        f"{shared(row.get('unknown_outcomes'))} stay unknown, "
+                        f"{shared(row.get('conflicting_outcomes'))} were told to be "
+                        "both, and the latest counts",
+                    )
+                ]
+                if report.is_daily
+                else []
+            ),
+            *(
+                [
+                    (
+                        "Season",
+                        f"log-odds of all {self.noun}s shifted by {_signed(shift)}",
+                    )
+                ]
+                if present(shift)
+                else []
+            ),
+            ("Budget", str(row.get("budget") or DASH)),
+            ("Fixed threshold", compact(row.get("threshold"))),
+            (
+                "Page of the version",
+                f"models/{report.use_case}/{row['model_version']}/report.html",
+            ),
+            ("Tables", "ma_model_evaluation, ma_drift, ma_audience_lift"),
+        ]
+
+
+def _signed(value: float) -> str:
+    written = decimals(2)(value)
+    return f"+{written}" if value > 0 else written
+
+
+def _difference(row: Row, key: str, write: Format) -> str:
+    """Write a difference, and its interval that holds at every look."""
+    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
+    shown = write(row.get(key))
+    if not (present(low) and present(high)):
+        return shown
+    return f"{shown} ({write(low)} to {write(high)})"

@@ -1,0 +1,50 @@
+-- One row per alarm of the publications of some dates, and per ROC AUC that was to be
+-- expected of one, the newest publication first.
+-- Parameters: @use_case STRING; @since DATE and @until DATE, both included.
+-- Source: ma_drift.
+SELECT
+  as_of,
+  thing,
+  name,
+  cause,
+  message,
+  weeks,
+  advice,
+  is_alarm,
+  estimated_roc_auc,
+  estimated_roc_auc_low,
+  estimated_roc_auc_high
+FROM
+  (
+    SELECT
+      as_of,
+      thing,
+      name,
+      cause,
+      message,
+      weeks,
+      advice,
+      is_alarm,
+      distance,
+      estimated_roc_auc,
+      estimated_roc_auc_low,
+      estimated_roc_auc_high
+    FROM
+      ma_drift
+    WHERE
+      use_case = @use_case
+      AND as_of BETWEEN @since AND @until
+    QUALIFY
+      ROW_NUMBER() OVER (
+        PARTITION BY as_of, thing, name
+        ORDER BY written_at DESC, run_id
+      ) = 1
+  )
+WHERE
+  is_alarm
+  OR estimated_roc_auc IS NOT NULL
+ORDER BY
+  as_of DESC,
+  distance DESC,
+  thing,
+  name

@@ -1,0 +1,179 @@
+"""
+Reports of 03-ModelEvaluation, specified on emulators: a page beside each week's row.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pyarrow as pa
+import pytest
+
+from propensity import tables
+from propensity.learning.report import week as week_report
+from propensity.registry.reports import report_name
+from propensity.runs import report
+from tests.functions.conftest import Place
+from tests.functions.test_card_evaluation import (
+    FIRST,
+    drawn,
+    evaluate,
+    place,
+    scored,
+    store,
+    truths,
+)
+from tests.functions.test_model_evaluation import (
+    MONDAY,
+    converters,
+    evaluations,
+    own_export,
+    published,
+    scores,
+    shop_of,
+)
+from tests.functions.test_model_evaluation import USERS as N_USERS
+from tests.propensity.learning.test_report import parse
+from tests.propensity.learning.test_report_of_week import ALARM, LIFT
+from tests.shop import DAY, WEEK, purchase
+
+__all__ = ["converters", "drawn", "own_export", "place", "scores", "shop_of"]
+
+NAME = "ga4_purchase"
+
+
+def page_of(where: Place, name: str) -> str:
+    """Read a report as it lies in the bucket."""
+    return where.registry.artifacts.read(name).data.decode()
+
+
+def said(page: str) -> str:
+    """Return the text of a page, its spaces as one."""
+    return " ".join(" ".join(parse(page).words).split())
+
+
+@pytest.fixture
+def week(shop_of, scores, converters) -> Place:
+    """A week that is over, with its outcomes."""
+    made = shop_of([purchase(user, MONDAY + DAY) for user in converters])
+    published(made, MONDAY, scores)
+    return made
+
+
+class TestReport:
+    def test_says_what_the_row_says(self, week):
+        """Beside the use case's objects, and named in the answer."""
+        answer = week.run("model_evaluation", MONDAY + WEEK)
+        [row] = evaluations(week)
+        [name] = answer["reports"]
+        page = said(page_of(week, name))
+
+        assert name == report_name(NAME, MONDAY) == f"reports/{NAME}/2026-03-02.html"
+        assert row["status"] == "provisional"
+        assert "· provisional" in page
+        assert (
+            f"{100 * row['mean_probability']:.1f}% of {row['users']} users buy; it "
+            f"was {100 * row['base_rate']:.1f}%." in page
+        )
+        low, high = row["roc_auc_low"], row["roc_auc_high"]
+        assert f"ROC AUC {row['roc_auc']:.3f} {low:.3f} to {high:.3f}" in page
+        assert row["budget"] in page
+
+    def test_has_no_user(self, week, scores, converters):
+        """Counts and rates of groups alone: no id of anybody is on it."""
+        [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
+        page = page_of(week, name)
+
+        assert len(scores) == N_USERS
+        assert re.findall(r"\bu\d+\b", page) == []
+
+    def test_is_written_again_with_final_figures(self, week):
+        """In the same place; the later run says final."""
+        first = week.run("model_evaluation", MONDAY + WEEK)["reports"]
+        again = week.run("model_evaluation", MONDAY + WEEK)["reports"]
+        settled = MONDAY + WEEK + 3 * DAY
+        later = week.run("model_evaluation", settled, force=True)["reports"]
+
+        assert first == again
+        assert first[0] in later
+        assert "· final" in said(page_of(week, first[0]))
+
+    def test_compares_with_the_week_before(self, shop_of, scores, converters):
+        """Both weeks are in the table of the later one, and only in that."""
+        made = shop_of(
+            [
+                purchase(user, day + DAY)
+                for user in converters
+                for day in (MONDAY, MONDAY + WEEK)
+            ]
+        )
+        for day in (MONDAY, MONDAY + WEEK):
+            published(made, day, scores)
+        names = made.run("model_evaluation", MONDAY + 2 * WEEK)["reports"]
+        rows = [
+            re.findall(
+                r'<th scope="row"[^>]*><span class="date">(2026-\S+?)</span>',
+                page,
+            )
+            for page in (page_of(made, name) for name in names)
+        ]
+
+        assert rows == [["2026-03-02"], ["2026-03-09", "2026-03-02"]]
+
+    def test_has_alarms_and_audiences_of_its_week(self, week):
+        """As the tables have them when the page is written."""
+        for table, row in (
+            (
+                tables.DRIFT,
+                {**ALARM, "as_of": MONDAY, "use_case": NAME, "counts": []},
+            ),
+            (
+                tables.AUDIENCE_LIFT,
+                {**LIFT, "week": MONDAY, "use_case": NAME, "sums": []},
+            ),
+        ):
+            week.warehouse.write(
+                table, pa.Table.from_pylist([row], schema=table.arrow_schema())
+            )
+        [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
+        page = said(page_of(week, name))
+
+        assert ALARM["message"] in page
+        assert "winback 150 of 900" in page
+
+    def test_of_a_week_without_predictions_is_none(self, shop_of):
+        made = shop_of([purchase("u1", MONDAY + DAY)])
+
+        assert "reports" not in made.run("model_evaluation", MONDAY + WEEK)
+
+    def test_that_fails_does_not_fail_the_evaluation(self, week, logged, monkeypatch):
+        """The row is published, and the log says what was not written."""
+
+        def broken(_: week_report.Report) -> str:
+            raise ZeroDivisionError("no such figure")
+
+        monkeypatch.setattr(report, "evaluation_page", broken)
+        answer = week.run("model_evaluation", MONDAY + WEEK)
+        [warning, line] = logged()
+
+        assert "reports" not in answer
+        assert evaluations(week)[0]["outcome"] == "evaluated"
+        assert line["outcome"] == "ok"
+        assert warning["severity"] == "WARNING"
+        assert warning["message"] == (
+            "reports not written: ZeroDivisionError: no such figure"
+        )
+        assert warning["weeks"] == ["2026-03-02"]
+
+
+class TestDays:
+    def test_of_events_have_a_report_each(self, place, drawn):
+        """Of the day's versions, with the nouns of the use case."""
+        score, label = drawn
+        store(place.warehouse, scored(score), truths(label))
+        evaluate(place, FIRST + 3 * DAY)
+        page = said(page_of(place, report_name("card_fraud", FIRST)))
+
+        assert f"of {len(score)} transactions are fraud; it was" in page
+        assert "user" not in page.lower()
+        assert re.findall(r"0-t\d+", page) == []

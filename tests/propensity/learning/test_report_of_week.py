@@ -1,0 +1,451 @@
+"""The page of an evaluated week: it says what the rows say, and nothing of a user."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity.budget import Budget
+from propensity.learning import bootstrap, metrics, season
+from propensity.learning.report import promise
+from propensity.learning.report.week import Report, evaluation_page
+from propensity.learning.thresholds import Selection
+from tests.propensity.learning.test_report import HOSTILE, parse, pictures
+
+MONDAY = date(2026, 3, 2)
+WEEK = timedelta(days=7)
+
+
+def figures(week: int, *, users: int = 3_000, moved: float = 0.0) -> dict[str, Any]:
+    """Return the figures of a week whose outcomes follow the probabilities, moved."""
+    generator = np.random.default_rng(week)
+    probability = generator.beta(1, 9, users)
+    came = season.apply(probability, moved)
+    observed = metrics.outcomes(
+        probability, (generator.random(users) < came).astype(int)
+    )
+    lacked = season.residual(observed)
+    assert lacked is not None
+    return {
+        **bootstrap.quality(
+            observed,
+            threshold=0.5,
+            seed=1,
+            selection=Selection(
+                budget=Budget.parse("10%"), threshold=0.2, source="evaluations"
+            ),
+        ),
+        "residual_log_odds": lacked.log_odds,
+        "residual_standard_error": lacked.standard_error,
+    }
+
+
+def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
+    """Return a week's row of ``ma_model_evaluation``."""
+    first = MONDAY + week * WEEK
+    return {
+        "week": first,
+        "week_end": first + WEEK,
+        "model_version": 3,
+        "prediction_as_of": first,
+        "status": "final",
+        "outcome": "evaluated",
+        "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
+        "data_until": first + WEEK,
+        **figures(week, moved=moved),
+        "unscored_converters": 12,
+    } | changes
+
+
+TRAINED = {
+    3: {
+        "model_version": 3,
+        "roc_auc": 0.781,
+        "roc_auc_low": 0.764,
+        "roc_auc_high": 0.799,
+        "pr_auc": 0.311,
+        "calibration_error": 0.0099,
+        "lift_at_budget": 3.17,
+    }
+}
+ALARM = {
+    "as_of": MONDAY + 2 * WEEK,
+    "thing": "feature",
+    "name": "source",
+    "cause": "source",
+    "message": "source is 'google' for 2% of users (41% before)",
+    "weeks": 1,
+    "advice": "repair",
+    "is_alarm": True,
+}
+EXPECTED = {
+    "as_of": MONDAY + 2 * WEEK,
+    "thing": "score",
+    "name": "roc_auc",
+    "is_alarm": False,
+    "estimated_roc_auc": 0.7731,
+    "estimated_roc_auc_low": 0.7512,
+    "estimated_roc_auc_high": 0.7946,
+}
+LIFT = {
+    "audience": "winback",
+    "week": MONDAY + 2 * WEEK,
+    "treated_users": 900,
+    "control_users": 100,
+    "treated_conversions": 150,
+    "control_conversions": 9,
+    "conversion_difference": 0.0513,
+    "conversion_difference_low": -0.0111,
+    "conversion_difference_high": 0.1129,
+    "conversion_lift": 0.518,
+    "revenue_difference": 1.37,
+    "revenue_difference_low": -0.21,
+    "revenue_difference_high": 2.91,
+    "verdict": "open",
+}
+
+
+def report(**changes: Any) -> Report:
+    """Build the report of the third of three weeks."""
+    rows = [row(0), row(1), row(2)]
+    newest = changes.pop("newest", rows[2])
+    made = Report(
+        use_case="ga4_purchase",
+        title="Purchase within the horizon",
+        outcome="buy",
+        entity="user",
+        week=newest["week"],
+        is_daily=False,
+        rows=[newest],
+        weeks=[*rows[:2], newest],
+        trained=TRAINED,
+        alarms=[EXPECTED],
+        lifts=[],
+    )
+    return replace(made, **changes)
+
+
+def card_row(version: int = 2, **changes: Any) -> dict[str, Any]:
+    """Return a day's row of a version that scored events, with what alerts cost."""
+    return (
+        row(0)
+        | {
+            "week_end": MONDAY + timedelta(days=1),
+            "model_version": version,
+            "prediction_as_of": None,
+            "is_shadow": False,
+            "review_cost": Decimal(5),
+            "alert_threshold": 0.4321,
+            "alerted": 76,
+            "alerted_conversions": 41,
+            "cost": Decimal("787.65"),
+            "cost_without": Decimal("5401.99"),
+            "saved": Decimal("4614.34"),
+            "saved_low": Decimal("2614.27"),
+            "saved_high": Decimal("7676.87"),
+            "saved_share": 0.854,
+            "unknown_outcomes": 38,
+            "conflicting_outcomes": 3,
+            "unscored_converters": 0,
+        }
+        | changes
+    )
+
+
+def of_cards(*rows: Mapping[str, Any]) -> Report:
+    return Report(
+        use_case="card_fraud",
+        title="Card fraud",
+        outcome="are fraud",
+        entity="transaction_id",
+        week=MONDAY,
+        is_daily=True,
+        rows=list(rows),
+        weeks=list(rows),
+        trained={},
+        alarms=[],
+        lifts=[],
+    )
+
+
+def words(made: Report) -> str:
+    """Return the page's text, its spaces as one."""
+    return " ".join(" ".join(parse(evaluation_page(made)).words).split())
+
+
+class TestPage:
+    def test_begins_with_what_was_promised_and_what_came(self):
+        one = row(2)
+        said = words(report(newest=one))
+
+        assert (
+            f"It was promised that {100 * one['mean_probability']:.1f}% of 3,000 users "
+            f"buy; it was {100 * one['base_rate']:.1f}%." in said
+        )
+        assert "week 2026-03-16 to 2026-03-22 · model version 3 · final" in said
+
+    def test_has_the_figures_of_the_row(self):
+        """With intervals, beside what was expected, trained, and seen in the weeks
+        before."""
+        one = row(2)
+        said = words(report(newest=one))
+
+        low, high = one["roc_auc_low"], one["roc_auc_high"]
+        assert (
+            f"ROC AUC {one['roc_auc']:.3f} {low:.3f} to {high:.3f} "
+            "0.773 (0.751 to 0.795) 0.781 (0.764 to 0.799)" in said
+        )
+        assert f"{one['calibration_error']:.4f}" in said
+        for part in one["lift"]:
+            assert f"{100 * part['conversions'] / part['users']:.1f}%" in said
+
+    @pytest.mark.parametrize(
+        ("status", "said"), [("final", False), ("provisional", True)]
+    )
+    def test_says_whether_it_is_final(self, status, said):
+        found = words(report(newest=row(2, status=status)))
+
+        assert f"· {status}" in found
+        assert ("may still come late" in found) is said
+
+    def test_has_the_weeks_before_it_and_none_after(self):
+        """Newest first; charts draw them, with the training to compare with."""
+        page = evaluation_page(report())
+        titles = [picture[0].text for picture in pictures(page)]
+
+        weeks = re.findall(
+            r'<th scope="row" class="text name"><span class="date">(2026-\S+?)</span>',
+            page,
+        )
+        assert weeks == ["2026-03-16", "2026-03-09", "2026-03-02"]
+        assert "Promised and came, by week" in titles
+        assert "ROC AUC by week" in titles
+        assert "Lift of the budget by week" in titles
+
+    def test_of_a_first_week_has_nothing_to_compare_with(self):
+        one = row(0)
+        said = words(report(newest=one, weeks=[one], trained={}, alarms=[]))
+
+        assert "This is the first week that was evaluated." in said
+
+    def test_marks_the_fixed_threshold_that_says_little(self):
+        """Beside the budget and the best threshold, where outcomes are rare."""
+        said = words(report())
+
+        assert "Of the best 10%, 300 users," in said
+        assert "0.200 was the threshold with the best F1 on earlier rows" in said
+        assert "The fixed threshold 0.500 says little here" in said
+        assert "From 0.500 on, says little" in said
+
+    def test_says_by_how_much_the_season_has_moved_the_promise(self):
+        said = words(report(newest=row(2, log_odds_shift=0.472)))
+
+        assert "Season log-odds of all users shifted by +0.47" in said
+        assert "Season" not in words(report())
+
+    def test_says_whom_nobody_would_have_found(self):
+        one = row(2)
+        missed = one["conversions"] - one["true_positives_at_budget"]
+        said = words(report(newest=one))
+
+        assert f"Of {one['conversions']} who buy, " in said
+        assert re.search(
+            rf"{missed:,.1f}|{missed:,.0f} were outside the best 10%", said
+        )
+        assert "12 more had no probability: they first came within the week." in said
+
+    def test_has_the_alarms_and_what_they_ask_for(self):
+        said = words(report(alarms=[ALARM, EXPECTED]))
+
+        assert "source is 'google' for 2% of users (41% before)" in said
+        assert "1 alarm of drift: repair what has changed." in said
+        assert "No alarm in this week." in words(report())
+
+    def test_has_what_acting_was_worth(self):
+        said = words(report(lifts=[LIFT]))
+
+        assert (
+            "winback 150 of 900 9 of 100 5.1% (−1.1% to 11.3%) 51.8% "
+            "1.37 (−0.21 to 2.91) still open" in said
+        )
+        assert "No audience of this week has been evaluated." in words(report())
+
+    def test_of_one_class_says_why_there_is_no_ranking(self):
+        one = row(2)
+        nothing = dict.fromkeys(
+            (name for name, value in one.items() if isinstance(value, float)), None
+        )
+        one |= nothing | {
+            "outcome": "one_class",
+            "conversions": 0,
+            "base_rate": 0.0,
+            "mean_probability": 0.09,
+            "lift": [
+                {**part, "conversions": 0.0, "lift": None} for part in one["lift"]
+            ],
+        }
+        said = words(report(newest=one))
+
+        assert "all rows are of one class" in said
+        assert "nan" not in said.lower().split()
+
+    def test_without_figures_is_refused(self):
+        with pytest.raises(ValueError, match="no row of 2026-03-16 has figures"):
+            evaluation_page(report(newest=row(2, users=0)))
+
+    def test_holds_no_markup_of_anybody_else(self):
+        """Names of use cases, audiences and alarms are text."""
+        page = evaluation_page(
+            report(
+                use_case=HOSTILE,
+                title=HOSTILE,
+                outcome=HOSTILE,
+                alarms=[{**ALARM, "message": HOSTILE, "cause": HOSTILE}, EXPECTED],
+                lifts=[{**LIFT, "audience": HOSTILE}],
+            )
+        )
+        parser = parse(page)
+
+        assert "script" not in {tag for tag, _ in parser.tags}
+        assert '<script>alert("1")</script>' in "".join(parser.words)
+        assert page.encode("utf-8")
+        pictures(page)
+
+    def test_is_the_same_each_time(self):
+        assert evaluation_page(report()) == evaluation_page(report())
+
+    def test_is_small(self):
+        """Of a quarter of a year it can be sent by mail."""
+        weeks = [row(n) for n in range(13)]
+
+        page = evaluation_page(report(newest=weeks[-1], weeks=weeks))
+
+        assert len(page.encode()) < 100_000
+
+
+class TestEvents:
+    def test_have_the_cost_of_their_alerts(self):
+        said = words(of_cards(card_row()))
+
+        assert "saved 4,614.34 of 5,401.99 (85.4%)" in said
+        assert "Its alerts 76 41 787.65 4,614.34 2,614.27 to 7,676.87" in said
+        assert "38 stay unknown" in said
+
+    def test_are_fraud_and_are_nobody_who_buys(self):
+        """The nouns are the use case's own."""
+        said = words(of_cards(card_row()))
+
+        assert "transactions are fraud; it was" in said
+        assert "That are fraud" in said
+        assert "who" not in said.lower().split()
+        assert not re.search(r"conver|\bbuy\b|\busers?\b", said.lower())
+
+    def test_of_two_versions_have_a_part_each(self):
+        """The one that serves comes first, whatever the shadow has scored."""
+        shadow = card_row(1, is_shadow=True, saved=None)
+        said = words(of_cards(shadow, card_row()))
+
+        assert "model version 2" in said
+        assert said.index("Version 2") < said.index("Version 1, a shadow")
+        assert said.count("What its alerts saved") == 1
+
+    def test_of_two_versions_have_tables_that_are_told_apart(self):
+        """No two regions of a page have one name."""
+        page = evaluation_page(of_cards(card_row(1, is_shadow=True), card_row()))
+        labels = re.findall(r'aria-label="(.*?)"', page)
+
+        assert len(labels) == len(set(labels)) == 9
+
+    def test_of_anomaly_scores_promise_nothing(self):
+        score = card_row()
+        for name in ("mean_probability", "threshold", "calibration_error"):
+            score[name] = None
+        score["residual_log_odds"] = None
+        score["lift"] = [{**part, "mean_probability": None} for part in score["lift"]]
+        said = words(of_cards(score))
+
+        assert "% of 3,000 transactions are fraud." in said
+        assert "A score that is no probability promises none." in said
+        assert "As promised" not in said
+
+
+class TestPromise:
+    def test_is_kept_where_chance_explains_the_rest(self):
+        found = promise.verdict(row(0), noun="user", outcome="buy")
+
+        assert found is not None
+        assert found["good"]
+        assert "chance" in found["reason"]
+
+    @pytest.mark.parametrize(
+        ("moved", "word"),
+        [(0.8, "More than promised buy"), (-0.8, "Fewer than promised buy")],
+    )
+    def test_is_broken_where_the_season_moved(self, moved, word):
+        """On average, and in groups that are named."""
+        broken = row(0, moved=moved)
+        found = promise.verdict(broken, noun="user", outcome="buy")
+        groups = promise.groups(broken)
+
+        assert found is not None
+        assert groups is not None
+        assert (found["good"], found["word"]) == (False, word)
+        assert "Group 1" in groups["missed"]
+
+    def test_of_calibrated_groups_is_seldom_called_broken(self):
+        """All groups share one chance of 5%: of 200 weeks in which every promise is
+        kept, 10 are expected to name a group, and fewer than 20 do."""
+        named = 0
+        generator = np.random.default_rng(5)
+        for _ in range(200):
+            probability = generator.beta(1, 9, 3_000)
+            label = (generator.random(3_000) < probability).astype(int)
+            observed = metrics.outcomes(probability, label)
+            found = promise.groups(
+                {
+                    "lift": metrics.lift_by_decile(observed),
+                    "base_rate": label.mean(),
+                    "mean_probability": probability.mean(),
+                }
+            )
+            assert found is not None
+            named += bool(found["missed"])
+
+        assert named < 20
+
+    @given(
+        st.lists(
+            st.tuples(st.floats(0, 1), st.integers(0, 1), st.floats(0.1, 30.0)),
+            min_size=1,
+            max_size=60,
+        )
+    )
+    def test_no_rate_is_above_all(self, drawn):
+        """Whatever rows and weights there are: no group has a rate over 100%, and each
+        rate is within its interval."""
+        probability, label, weight = map(np.array, zip(*drawn, strict=True))
+        observed = metrics.outcomes(probability, label, weight=weight)
+        found = promise.groups(
+            {
+                "lift": metrics.lift_by_decile(observed),
+                "base_rate": metrics.ratio(
+                    observed.conversions.sum(), observed.users.sum()
+                ),
+                "mean_probability": float(probability.mean()),
+            }
+        )
+
+        assert found is not None
+        for cells in found["rows"]:
+            rate = float(cells[4].rstrip("%"))
+            low, high = (float(part.rstrip("%")) for part in cells[5].split(" to "))
+            assert 0 <= low <= rate <= high <= 100
