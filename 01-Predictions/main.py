@@ -48,8 +48,7 @@ def predictions(current: Run) -> Answer:
     index_users = index.publish(current)
     return {
         "model_version": model.version,
-        "users": staged.users,
-        "mean_probability": staged.mean_probability,
+        **staged.answer(),
         "log_odds_shift": log_odds_shift,
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.learning import cost, decile, description
+from propensity.learning import cost, decile, description, value
 from propensity.learning.bootstrap import Difference
 from propensity.learning.report.page import training_page
 from propensity.registry.versions import (
@@ -41,6 +41,7 @@ MODEL = "model.joblib"
 PREPROCESSOR = "preprocessor.joblib"
 MEASURED = "measured.joblib"
 GRAPH = "model.onnx"
+VALUE = "value.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
@@ -135,6 +136,7 @@ def card(
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
         **_cost(trained),
+        **value.card(trained.valued),
         "outcomes": dict(trained.outcomes),
         "curves": dict(trained.curves),
         "baselines": [
@@ -276,6 +278,8 @@ def files(
     }
     if trained.measured is not None:
         contents[MEASURED] = (pickled(trained.measured), binary)
+    if trained.valued is not None:
+        contents[VALUE] = (pickled(trained.valued.model), binary)
     if graph is not None and graph.data is not None:
         contents[GRAPH] = (graph.data, binary)
     text = json.dumps(full, indent=1, default=str)
@@ -337,6 +341,9 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         **full["quality"],
         # Shipped models and older cards have none.
         **full.get("cost", {}),
+        **value.row(full),
+        "value_object": objects.get(VALUE),
+        "value_sha256": checksums.get(VALUE),
         "importance": json.dumps(full["importance"]),
         "top_decile": json.dumps(decile.strongest(full.get("top_decile") or [])),
         **verdict,
@@ -409,5 +416,6 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "holdout": {name: quality.get(name) for name in figures},
         # Without a row held out nothing is known of the cost.
         **{name: full.get(name, {}) for name in event_fields},
+        **{name: full[name] for name in ("value",) if name in full},
         "objects": dict(published.objects),
     }
