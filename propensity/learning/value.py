@@ -25,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.special import chdtri
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
@@ -74,6 +75,8 @@ _LEVEL_PRIOR = 0.05
 
 # Users of a week by expected value, in so many groups of one size.
 GROUPS = 20
+
+_CONFIDENCE = 0.9
 
 # The variance is found when no halving changes it by more.
 _HALVINGS = 60
@@ -446,20 +449,24 @@ def relative_error(groups: Groups) -> float:
     """
     Return the standard deviation of promises' errors, as a share of them.
 
-    That is what is left of the differences when chance is taken out: 0 where chance
-    alone makes as large ones.
+    That is what is left of the differences when chance is taken out. Few groups tell it
+    badly, so it is the upper end of its one-sided 90% interval: 0 where chance alone
+    would seldom make as small differences.
 
     Source:
-        Paule and Mandel, "Consensus Values and Weighting Factors", Journal of Research
-        of the National Bureau of Standards 87, 1982.
+        Viechtbauer, "Confidence intervals for the amount of heterogeneity in
+        meta-analysis", Statistics in Medicine 26, 2007: the Q-profile.
     """
     squares = (groups.observed - groups.promised) ** 2
+    count = len(squares)
+    least = float(chdtri(count, _CONFIDENCE)) / count if count else 1.0
 
     def excess(variance: float) -> float:
         whole = groups.variance + variance * groups.promised**2
-        return float(np.mean(squares / np.maximum(whole, np.finfo(float).tiny))) - 1.0
+        scaled = squares / np.maximum(whole, np.finfo(float).tiny)
+        return float(scaled.mean()) - least
 
-    if not len(squares) or excess(0.0) <= 0:
+    if not count or excess(0.0) <= 0:
         return 0.0
     low, high = 0.0, 1.0
     while excess(high) > 0:

@@ -23,6 +23,9 @@ Floats = NDArray[np.float64]
 # Half of a 95% interval, in standard errors.
 Z = 1.959963984540054
 
+# Beyond these a buyer has as many purchases as at them: 1, and no more than 4.7.
+_LEAST_PROBABILITY, _MOST_PROBABILITY = 1e-9, 0.99
+
 # Rows that are encoded at once, which bounds the memory.
 _ROWS = 65_536
 
@@ -122,6 +125,18 @@ class ValueModel:
             ]
         return np.asarray(scale * np.concatenate(parts), dtype=np.float64)
 
+    def shifted(
+        self, amount: Floats, probability: Floats, *, unshifted: Floats
+    ) -> Floats:
+        """
+        Return amounts of users whose probabilities follow the season.
+
+        In a season more buy, and who buys does so more often: by how much follows from
+        the probability, if purchases are as independent as a Poisson process has them.
+        Amounts stay as they are without a shift.
+        """
+        return np.asarray(amount * (purchases(probability) / purchases(unshifted)))
+
     def amounts_of(self, rows: pa.Table) -> Floats:
         """Return the amounts of the rows of a table, in order."""
         parts = [self.amounts(batch) for batch in rows.to_batches()]
@@ -157,6 +172,12 @@ class ValueModel:
         relative = total.variance / total.value**2 + self.uncertainty.week_error**2
         factor = float(np.exp(Z * np.sqrt(np.log1p(relative))))
         return total.value / factor, total.value * factor
+
+
+def purchases(probability: Floats) -> Floats:
+    """Return a buyer's purchases of a Poisson process with this chance of any."""
+    p = np.clip(probability, _LEAST_PROBABILITY, _MOST_PROBABILITY)
+    return np.asarray(-np.log1p(-p) / p)
 
 
 def chance(probability: Floats, amount: Floats, spread: float) -> Floats:

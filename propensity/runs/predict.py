@@ -180,7 +180,7 @@ def _staged(
                 [
                     *(batch["user_id"].cast(pa.string()), pa.array(probability)),
                     *(numbers, *why.columns(batch, probability)),
-                    *worth.columns(batch, probability),
+                    *worth.columns(batch, probability, unshifted=unshifted),
                 ],
                 names=[
                     *("user_id", "probability", "feature_row"),

@@ -77,11 +77,22 @@ class Values:
         """Load a version's model of amounts, if it has one."""
         return cls(model.value() if model.value is not None else None)
 
-    def columns(self, batch: pa.RecordBatch, probability: Floats) -> list[pa.Array]:
-        """Return ``COLUMNS`` of scored rows; null without amounts."""
+    def columns(
+        self, batch: pa.RecordBatch, probability: Floats, *, unshifted: Floats
+    ) -> list[pa.Array]:
+        """
+        Return ``COLUMNS`` of scored rows; null without amounts.
+
+        Args:
+            batch: The rows, with their features.
+            probability: As it is published.
+            unshifted: As the model gave it, without the season's shift.
+        """
         if self.model is None:
             return [pa.nulls(len(probability), _KIND) for _ in COLUMNS]
-        amount = self.model.amounts(batch)
+        amount = self.model.shifted(
+            self.model.amounts(batch), probability, unshifted=unshifted
+        )
         self.total += self.model.total(probability, amount)
         value = probability * amount
         return [money(values) for values in (value, *self.model.interval(value))]

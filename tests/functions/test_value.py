@@ -18,12 +18,14 @@ from propensity.edges.artifacts import sha256
 from propensity.learning import gini
 from propensity.learning.gini import Paid
 from propensity.registry.versions import unpickled
+from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
 from tests.propensity.registry.test_versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
 
 USE_CASE = usecases.load("ga4_purchase")
 MONDAY = date(2026, 3, 2)
+USERS = 40
 COLUMNS = ("expected_value", "expected_value_low", "expected_value_high")
 HISTORY = "SELECT * FROM ma_predictions_history ORDER BY user_id"
 TABLE = "SELECT * FROM ma_predictions_table ORDER BY user_id"
@@ -80,7 +82,7 @@ class TestTraining:
         assert row["value_gini_low"] <= row["value_gini"] <= row["value_gini_high"]
 
     def test_reads_amounts_of_the_horizon_alone(self, new_export, make_place):
-        """A purchase before the as-of date, or after the horizon, is none of its own."""
+        """A purchase before the as-of date, or after the horizon, does not matter."""
         rows = [
             purchase("u", MONDAY - DAY, 1_000.0),
             purchase("u", MONDAY, 3.0),
@@ -183,7 +185,7 @@ class TestPublishing:
     def test_other_bytes_than_the_training_recorded_are_refused(self, enthroned):
         """Nothing is published: they would run code."""
         [row] = enthroned.rows(METADATA)
-        overwrite(enthroned.registry.artifacts, row["value_object"], b"other")
+        overwrite(enthroned.registry, row["value_object"], b"other")
 
         answer = enthroned.post("predictions", {"as_of": TRAINED})
 
@@ -202,30 +204,29 @@ class TestPublishing:
         assert any("without expected values" in one for one in warnings)
 
 
+@pytest.fixture(scope="module")
+def week_of_amounts(new_export) -> Workplace:
+    """Every fourth user buys in the week; others buy what must not count."""
+    rows = [
+        purchase(f"u{n}", MONDAY + DAY, 5.0 + n, transaction=f"T{n}")
+        for n in range(0, USERS, 4)
+    ]
+    rows += [
+        # The thank-you page once more, a refund, and what is not of the week.
+        purchase("u4", MONDAY + 2 * DAY, 9.0, transaction="T4"),
+        event("u8", MONDAY + 3 * DAY, "refund"),
+        purchase("u1", MONDAY - DAY, 1_000.0),
+        purchase("u2", MONDAY + WEEK, 1_000.0),
+        purchase("stranger", MONDAY + DAY, 1_000.0),
+        *(event("daily", MONDAY + n * DAY) for n in range(-1, 15)),
+    ]
+    return new_export(rows)
+
+
 class TestEvaluation:
-    USERS = 40
-
-    @pytest.fixture(scope="class")
-    def export(self, new_export):
-        """Every fourth user buys in the week; others buy what must not count."""
-        rows = [
-            purchase(f"u{n}", MONDAY + DAY, 5.0 + n, transaction=f"T{n}")
-            for n in range(0, self.USERS, 4)
-        ]
-        rows += [
-            # The thank-you page once more, a refund, and what is not of the week.
-            purchase("u4", MONDAY + 2 * DAY, 9.0, transaction="T4"),
-            event("u8", MONDAY + 3 * DAY, "refund"),
-            purchase("u1", MONDAY - DAY, 1_000.0),
-            purchase("u2", MONDAY + WEEK, 1_000.0),
-            purchase("stranger", MONDAY + DAY, 1_000.0),
-            *(event("daily", MONDAY + n * DAY) for n in range(-1, 15)),
-        ]
-        return new_export(rows)
-
     @pytest.fixture
-    def place(self, export, borrow) -> Place:
-        return borrow(export.ga4_dataset)
+    def place(self, week_of_amounts, borrow) -> Place:
+        return borrow(week_of_amounts.ga4_dataset)
 
     def publish(self, place: Place, values: dict[str, float | None]) -> None:
         rows = [
@@ -249,15 +250,15 @@ class TestEvaluation:
 
     def test_is_of_what_each_user_paid_in_the_week(self, place):
         """Ranking and sums, by hand; nobody else's amounts count."""
-        values = {f"u{n}": 1.0 + n % 7 for n in range(self.USERS)}
+        values = {f"u{n}": 1.0 + n % 7 for n in range(USERS)}
         self.publish(place, values)
 
         answer = place.run("model_evaluation", MONDAY + WEEK)
 
         [row] = place.rows("SELECT * FROM ma_model_evaluation")
-        amount = np.array([5.0 + n if n % 4 == 0 else 0.0 for n in range(self.USERS)])
+        amount = np.array([5.0 + n if n % 4 == 0 else 0.0 for n in range(USERS)])
         wanted = gini.figures(
-            Paid(np.array([*values.values()]), amount, np.ones(self.USERS))
+            Paid(np.array([*values.values()]), amount, np.ones(USERS))
         )
         assert row["value_observed"] == Decimal(int(amount.sum()))
         assert row["value_promised"] == Decimal(int(sum(values.values())))
@@ -267,7 +268,7 @@ class TestEvaluation:
 
     def test_of_a_publication_without_values_there_is_none(self, place):
         """The figures of its probabilities are there all the same."""
-        self.publish(place, {f"u{n}": None for n in range(self.USERS)})
+        self.publish(place, {f"u{n}": None for n in range(USERS)})
 
         place.run("model_evaluation", MONDAY + WEEK)
 
