@@ -47,7 +47,7 @@ from local.progress import bar as progress_bar
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NotEnoughData
-from propensity.learning import data, fit, gate, metrics, season, value
+from propensity.learning import amounts, data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
@@ -212,7 +212,8 @@ def _labelled(
     warehouse: Warehouse, use_case: UseCase, as_ofs: Sequence[date]
 ) -> pa.Table:
     """Return features, labels and amounts of all users, as training reads them."""
-    parts, paid = [], []
+    parts: list[pa.Table] = []
+    paid: list[pa.RecordBatch] = []
     with progress_bar("features", total=len(as_ofs), unit=" dates") as bar:
         for start in range(0, len(as_ofs), _AS_OFS):
             some = as_ofs[start : start + _AS_OFS]
@@ -228,7 +229,7 @@ def _labelled(
     rows = pa.concat_tables(parts).sort_by(
         [("as_of", "ascending"), ("user_id", "ascending")]
     )
-    return value.with_amounts(rows, paid)
+    return amounts.with_amounts(rows, paid)
 
 
 def _published(shop: Loaded) -> Played:

@@ -17,20 +17,31 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from benchmarks import quality
 from benchmarks.report import Line, finish
+from benchmarks.weeks import UNSHIFTED
 from local.progress import Progress, say
 from local.progress import bar as progress_bar
 from propensity.errors import NotEnoughData
-from propensity.learning import cost, data, gini, metrics, season, value
+from propensity.learning import (
+    amounts,
+    data,
+    gini,
+    metrics,
+    season,
+    uncertainty,
+    value,
+)
+from propensity.learning.bootstrap import Difference
 from propensity.models.value import ValueModel
 
 Floats = NDArray[np.float64]
@@ -86,7 +97,8 @@ def play(shop: quality.Loaded) -> tuple[list[Week], list[str]]:
     use_case, settings = shop.use_case, shop.settings
     followed = quality.Season(settings, use_case.horizon_days)
     champion, versions = None, 0
-    scorers, worth, mean = {}, None, 0.0
+    scorers: dict[str, Callable[[pa.Table], Floats]] = {}
+    worth, mean = None, 0.0
     weeks, notes = [], []
     with progress_bar("trainings", total=len(shop.snapshots), unit="") as bar:
         for week in shop.weeks:
@@ -114,16 +126,25 @@ def play(shop: quality.Loaded) -> tuple[list[Week], list[str]]:
                         scorer = quality.scorer_of(
                             use_case, trained.preprocessor, trained.model
                         )
-                        scorers = {quality.UNSHIFTED: scorer}
+                        scorers = {UNSHIFTED: scorer}
                     notes.append(note(week, valued))
                 bar.update()
             if worth is None or champion is None:
                 continue
             part = data.slice_of(shop.rows, [week])
-            unshifted = scorers[quality.UNSHIFTED](part.rows)
+            unshifted = scorers[UNSHIFTED](part.rows)
             shift = followed.shift(week, version=champion)
             probability = season.apply(unshifted, shift)
-            weeks.append(published(week, part, worth, probability, unshifted, mean))
+            weeks.append(
+                published(
+                    week,
+                    part,
+                    worth,
+                    probability=probability,
+                    unshifted=unshifted,
+                    mean=mean,
+                )
+            )
             followed.evaluate(week, champion, metrics.outcomes(unshifted, part.label))
     if not weeks:
         raise SystemExit("nothing was promoted:\n" + "\n".join(notes))
@@ -132,7 +153,7 @@ def play(shop: quality.Loaded) -> tuple[list[Week], list[str]]:
 
 def mean_amount(known: data.Slice) -> float:
     """Return what a buyer pays on average."""
-    paid = cost.amounts(data.floats(known.rows[value.AMOUNT]))
+    paid = amounts.paid(known)
     return float(paid[known.label == 1].mean())
 
 
@@ -152,6 +173,7 @@ def published(
     week: date,
     part: data.Slice,
     worth: ValueModel,
+    *,
     probability: Floats,
     unshifted: Floats,
     mean: float,
@@ -162,7 +184,7 @@ def published(
     )
     total = worth.total(probability, amount)
     low, high = worth.sum_interval(total)
-    paid = cost.amounts(data.floats(part.rows[value.AMOUNT]))
+    paid = amounts.paid(part)
     seen = gini.Paid(probability * amount, paid, np.ones(len(paid)))
     return Week(
         day=week,
@@ -171,8 +193,8 @@ def published(
         high=high,
         paid=seen,
         plain=replace(seen, value=probability * mean),
-        coverage=value.coverage(
-            part, probability, amount, uncertainty=worth.uncertainty
+        coverage=uncertainty.coverage(
+            part, probability, amount, given=worth.uncertainty
         ),
     )
 
@@ -194,7 +216,7 @@ def table(weeks: Sequence[Week]) -> list[str]:
     return lines
 
 
-def _written(ratio: gini.Difference | None) -> str:
+def _written(ratio: Difference | None) -> str:
     return "-" if ratio is None else f"{ratio.estimate:.2f}"
 
 
@@ -206,11 +228,13 @@ def index(paid: gini.Paid) -> float:
 
 def _chance(weeks: Sequence[Week]) -> float:
     """Return by how much chance alone moves the sum of all weeks, as a share of it."""
-    both = (
-        np.concatenate([getattr(week.paid, name) for week in weeks])
-        for name in ("value", "amount", "users")
+    found = gini.ratio(
+        gini.Paid(
+            value=np.concatenate([week.paid.value for week in weeks]),
+            amount=np.concatenate([week.paid.amount for week in weeks]),
+            users=np.concatenate([week.paid.users for week in weeks]),
+        )
     )
-    found = gini.ratio(gini.Paid(*both))
     return found.high / found.estimate - 1 if found else 0.0
 
 

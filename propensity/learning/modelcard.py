@@ -416,6 +416,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "holdout": {name: quality.get(name) for name in figures},
         # Without a row held out nothing is known of the cost.
         **{name: full.get(name, {}) for name in event_fields},
-        **{name: full[name] for name in ("value",) if name in full},
+        # None where outcomes have no amounts.
+        "value": full.get("value"),
         "objects": dict(published.objects),
     }

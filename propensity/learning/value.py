@@ -17,36 +17,32 @@ Source:
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import chdtri
 from sklearn.ensemble import HistGradientBoostingRegressor
 from threadpoolctl import threadpool_limits
 
-from propensity.learning import gini
+from propensity.learning import gini, uncertainty
+from propensity.learning.amounts import AMOUNT, capped, paid
 from propensity.learning.bootstrap import rows_per_row
 from propensity.learning.candidates import PARALLEL_ROWS
 from propensity.learning.choice import Judged, Pick, pick
-from propensity.learning.cost import amounts as payable
-from propensity.learning.data import Parts, Slice, floats, slice_of
+from propensity.learning.data import Parts, Slice, slice_of
 from propensity.learning.preprocessor import transformed
 from propensity.learning.sample import sampled
-from propensity.models.value import Uncertainty, ValueModel, Z, chance
+from propensity.models.value import Uncertainty, ValueModel
+from propensity.tables import VALUE
 from propensity.usecases import UseCase
 
 if TYPE_CHECKING:
     from propensity.learning.fit import Trained
 
 Floats = NDArray[np.float64]
-
-# Column of a training's rows with what a buyer paid; null for the others.
-AMOUNT = "amount"
 
 MEAN, TREES = "mean", "boosted_trees"
 
@@ -61,25 +57,8 @@ _TREES: Mapping[str, Any] = {
     "early_stopping": False,
 }
 
-# A single buyer's share of all amounts in a fit, at most; of few buyers, so many equal
-# shares. What is above is cut off: it is in no promise.
-_LARGEST_SHARE = 0.02
-_EQUAL_SHARES = 3.0
-
 # The gamma deviance needs amounts above zero; this is a share of the mean.
 _LEAST = 1e-3
-
-# How far the amounts of some weeks are from those before, in log: the standard
-# deviation that is expected before these weeks are seen.
-_LEVEL_PRIOR = 0.05
-
-# Users of a week by expected value, in so many groups of one size.
-GROUPS = 20
-
-_CONFIDENCE = 0.9
-
-# The variance is found when no halving changes it by more.
-_HALVINGS = 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,39 +84,6 @@ class Valued:
     plain: float | None
     buyers: int
     without_amount: int
-
-
-def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
-    """
-    Return rows with what their buyers paid; the same rows where no amount is known.
-
-    Args:
-        rows: ``as_of``, ``user_id`` and ``label``.
-        paid: The result of ``converter_amounts.sql``: ``as_of``, ``user_id`` and
-            ``amount``, once each. It may be of many more users, and is read once.
-    """
-    buyers = np.flatnonzero(rows["label"].to_numpy() == 1)
-    wanted = _keys(rows.select(["as_of", "user_id"]).take(pa.array(buyers)))
-    found, amounts = [np.empty(0, np.int64)], []
-    for batch in paid:
-        place = pc.index_in(_keys(pa.Table.from_batches([batch])), value_set=wanted)
-        known = pc.and_(pc.is_valid(place), pc.is_valid(batch[AMOUNT]))
-        found.append(place.filter(known).to_numpy().astype(np.int64))
-        amounts.append(batch[AMOUNT].filter(known))
-    places = np.concatenate(found)
-    if not len(places):
-        return rows
-    at = np.full(len(rows), -1)
-    at[buyers[places]] = np.arange(len(places))
-    money = pa.concat_arrays(amounts).take(pa.array(at, mask=at < 0))
-    return rows.append_column(AMOUNT, money)
-
-
-def _keys(rows: pa.Table) -> pa.Array:
-    joined = pc.binary_join_element_wise(
-        pc.cast(rows["as_of"], pa.string()), pc.cast(rows["user_id"], pa.string()), " "
-    )
-    return joined.combine_chunks()
 
 
 def train(
@@ -173,10 +119,12 @@ def train(
         rows = parts.choosing
         picked = _picked(forward, rows)
         amount = forward[picked.name]
-        level, unsure = _level(rows, probability, amount)
-        uncertainty = _uncertainty(rows, probability, amount * level, unsure=unsure)
+        level, unsure = uncertainty.level(rows, probability, amount)
+        errors = uncertainty.uncertainty(
+            rows, probability, amount * level, unsure=unsure
+        )
         served, measured = (
-            fits.model(picked.name, part, encoder, level=level, uncertainty=uncertainty)
+            fits.model(picked.name, part, encoder, level=level, errors=errors)
             for part, encoder in (
                 (parts.every, trained.preprocessor),
                 (parts.fitting, trained.measured[0]),
@@ -192,10 +140,12 @@ def train(
         model=served,
         picked=picked,
         figures=gini.figures(_paid(held, trained.probability * expected)),
-        coverage=coverage(held, trained.probability, expected, uncertainty=uncertainty),
+        coverage=uncertainty.coverage(
+            held, trained.probability, expected, given=errors
+        ),
         plain=plain.estimate if plain else None,
         buyers=int(bought.sum()),
-        without_amount=int((bought & (_amounts(parts.every) == 0)).sum()),
+        without_amount=int((bought & (paid(parts.every) == 0)).sum()),
     )
 
 
@@ -203,7 +153,7 @@ def card(valued: Valued | None) -> dict[str, Any]:
     """Return what the card says of expected values; nothing without any."""
     if valued is None:
         return {}
-    model, uncertainty = valued.model, valued.model.uncertainty
+    model, errors = valued.model, valued.model.uncertainty
     figures = {
         name: float(figure) if name in _MONEY else figure
         for name, figure in valued.figures.items()
@@ -214,9 +164,9 @@ def card(valued: Valued | None) -> dict[str, Any]:
             "losses": dict(valued.picked.losses),
             "mean_amount": model.mean,
             "level": model.level,
-            "spread": uncertainty.spread,
-            "error": uncertainty.error,
-            "week_error": uncertainty.week_error,
+            "spread": errors.spread,
+            "error": errors.error,
+            "week_error": errors.week_error,
             "buyers": valued.buyers,
             "without_amount": valued.without_amount,
             "coverage": valued.coverage,
@@ -229,13 +179,12 @@ def card(valued: Valued | None) -> dict[str, Any]:
 def row(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a version's row; null without amounts."""
     known = card.get("value") or {}
-    figures = {name: one for name, one in known.items() if name.startswith(_FIGURE)}
+    figures = {column.name: known.get(column.name) for column in VALUE}
     described = {name: one for name, one in known.items() if name not in figures}
     return {**figures, "value": json.dumps(described) if known else None}
 
 
 _MONEY = ("value_promised", "value_observed")
-_FIGURE = "value_"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -252,7 +201,7 @@ class _Fits:
         encoder: Any,
         *,
         level: float = 1.0,
-        uncertainty: Uncertainty | None = None,
+        errors: Uncertainty | None = None,
     ) -> ValueModel | None:
         """Return a model of the buyers among rows; None where they paid nothing."""
         is_buyer = part.label == 1
@@ -261,7 +210,7 @@ class _Fits:
         buyers = sampled(
             Slice(rows=rows, label=part.label[is_buyer], weight=weight), seed=self.seed
         )
-        amount = capped(_amounts(buyers), buyers.weight)
+        amount = capped(paid(buyers), buyers.weight)
         total = float((amount * buyers.weight).sum())
         if not total > 0:
             return None
@@ -280,8 +229,7 @@ class _Fits:
             regressor=regressor,
             mean=mean,
             level=level,
-            uncertainty=uncertainty
-            or Uncertainty(spread=0.0, error=0.0, week_error=0.0),
+            uncertainty=errors or Uncertainty(spread=0.0, error=0.0, week_error=0.0),
         )
 
 
@@ -290,37 +238,6 @@ def _trees(encoded: Any, relative: Floats, buyers: Slice, *, seed: int) -> Any:
     trees = HistGradientBoostingRegressor(**_TREES, random_state=seed)
     # Weights make the binning slow, so none are given where all are equal.
     return trees.fit(encoded, np.maximum(relative, _LEAST), **buyers.sample_weight)
-
-
-def capped(amount: Floats, weight: Floats) -> Floats:
-    """
-    Return amounts of which none is more than a fiftieth of their sum, (rows,).
-
-    Of fewer than 150 buyers none is more than three equal shares. Amounts that are all
-    below stay as they are.
-
-    Args:
-        amount: From 0 on, (rows,).
-        weight: (rows,), positive.
-    """
-    if not len(amount):
-        return amount
-    rows = float(weight.sum()) / rows_per_row(weight)
-    share = max(_LARGEST_SHARE, _EQUAL_SHARES / rows)
-    if share >= 1:
-        return amount
-    order = np.argsort(-amount, kind="stable")
-    each, so_many = amount[order], weight[order] / weight.sum() * rows
-    # With the first k cut to a cap, it is the share of the sum that they then make.
-    above = np.cumsum(so_many)
-    below = (each * so_many).sum() - np.cumsum(each * so_many)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cap = np.where(above * share < 1, share * below / (1 - share * above), 0.0)
-    following = np.append(each[1:], 0.0)
-    if each[0] <= share * float((each * so_many).sum()):
-        return amount
-    place = int(np.argmax((cap <= each) & (cap >= following)))
-    return np.asarray(np.minimum(amount, cap[place]))
 
 
 def _forward(
@@ -342,162 +259,23 @@ def _forward(
 def _picked(forward: Mapping[str, Floats], rows: Slice) -> Pick:
     """Choose the mean of all, unless trees are shown to be better."""
     is_buyer = rows.label == 1
-    paid = _amounts(rows)[is_buyer]
+    amount = paid(rows)[is_buyer]
     judged = Judged(
         label=rows.label[is_buyer],
         weight=rows.weight[is_buyer],
-        user=_users(rows)[is_buyer],
+        user=uncertainty.users(rows)[is_buyer],
     )
     losses = {
-        name: np.log(expected[is_buyer]) + paid / expected[is_buyer]
+        name: np.log(expected[is_buyer]) + amount / expected[is_buyer]
         for name, expected in forward.items()
     }
     return pick(losses, judged)
 
 
-def _level(rows: Slice, probability: Floats, amount: Floats) -> tuple[float, float]:
-    """
-    Return the factor after which sums of expected values are those that came.
-
-    What came over what was promised, of amounts, is divided by the same of conversions:
-    the level of probabilities is no matter of this one, and the season follows it. What
-    chance makes of it is shrunk towards 1.
-
-    Returns:
-        The factor, and the standard deviation of its logarithm: the posterior mean and
-        deviation of a normal.
-    """
-    weight, paid = rows.weight, _amounts(rows)
-    terms = [paid, rows.label.astype(np.float64), probability * amount, probability]
-    sums = [float((weight * term).sum()) for term in terms]
-    if min(sums) <= 0:
-        return 1.0, _LEVEL_PRIOR
-    signs = (1.0, -1.0, -1.0, 1.0)
-    log_ratio, part = 0.0, np.zeros(len(rows))
-    for sign, term, total in zip(signs, terms, sums, strict=True):
-        log_ratio += sign * float(np.log(total))
-        part += sign * weight * term / total
-    # Rows of one user are alike, so the error is of the users' sums.
-    variance = float((np.bincount(_users(rows), part) ** 2).sum())
-    kept = _LEVEL_PRIOR**2 / (_LEVEL_PRIOR**2 + variance)
-    return float(np.exp(kept * log_ratio)), float(np.sqrt(kept * variance))
-
-
-def _users(rows: Slice) -> NDArray[np.int64]:
-    """Return the number of each row's user, (rows,)."""
-    users = pc.dictionary_encode(rows.rows["user_id"].combine_chunks()).indices
-    return np.asarray(users.to_numpy(), dtype=np.int64)
-
-
-def _uncertainty(
-    rows: Slice, probability: Floats, amount: Floats, *, unsure: float
-) -> Uncertainty:
-    """
-    Return how far amounts and sums were from what was expected of them.
-
-    Args:
-        rows: Scored forward in time.
-        probability, amount: Of these, (rows,).
-        unsure: Standard deviation of the logarithm of the level.
-    """
-    weight, paid, is_buyer = rows.weight, _amounts(rows), rows.label == 1
-    squares = weight[is_buyer] * (paid - amount)[is_buyer] ** 2
-    expected = weight[is_buyer] * amount[is_buyer] ** 2
-    spread = float(squares.sum() / expected.sum()) if expected.sum() > 0 else 0.0
-    error, week_error = (
-        relative_error(grouped(rows, probability, amount, spread, count))
-        for count in (GROUPS, 1)
-    )
-    # A week's error is in all of its groups, which tell it less well than their sum.
-    return Uncertainty(
-        spread=spread,
-        error=float(np.hypot(max(error, week_error), unsure)),
-        week_error=float(np.hypot(week_error, unsure)),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Groups:
-    """Sums of users of a week with like expected values; all (groups,)."""
-
-    promised: Floats
-    observed: Floats
-    variance: Floats
-
-
-def grouped(
-    rows: Slice, probability: Floats, amount: Floats, spread: float, count: int
-) -> Groups:
-    """Return sums of each week's users, in so many groups by expected value."""
-    value, paid, weight = probability * amount, _amounts(rows), rows.weight
-    by_chance = weight**2 * chance(probability, amount, spread)
-    as_of = rows.rows["as_of"].to_numpy()
-    sums: list[tuple[float, float, float]] = []
-    for week in np.unique(as_of):
-        places = np.flatnonzero(as_of == week)
-        places = places[np.argsort(value[places], kind="stable")]
-        for part in np.array_split(places, count):
-            promised = float((weight[part] * value[part]).sum())
-            if promised > 0:
-                observed = float((weight[part] * paid[part]).sum())
-                sums.append((promised, observed, float(by_chance[part].sum())))
-    table = np.array(sums).reshape(len(sums), 3)
-    return Groups(promised=table[:, 0], observed=table[:, 1], variance=table[:, 2])
-
-
-def relative_error(groups: Groups) -> float:
-    """
-    Return the standard deviation of promises' errors, as a share of them.
-
-    That is what is left of the differences when chance is taken out. Few groups tell it
-    badly, so it is the upper end of its one-sided 90% interval: 0 where chance alone
-    would seldom make as small differences.
-
-    Source:
-        Viechtbauer, "Confidence intervals for the amount of heterogeneity in
-        meta-analysis", Statistics in Medicine 26, 2007: the Q-profile.
-    """
-    squares = (groups.observed - groups.promised) ** 2
-    count = len(squares)
-    least = float(chdtri(count, _CONFIDENCE)) / count if count else 1.0
-
-    def excess(variance: float) -> float:
-        whole = groups.variance + variance * groups.promised**2
-        scaled = squares / np.maximum(whole, np.finfo(float).tiny)
-        return float(scaled.mean()) - least
-
-    if not count or excess(0.0) <= 0:
-        return 0.0
-    low, high = 0.0, 1.0
-    while excess(high) > 0:
-        high *= 2
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
-    return float(np.sqrt(high))
-
-
-def coverage(
-    rows: Slice, probability: Floats, amount: Floats, *, uncertainty: Uncertainty
-) -> float | None:
-    """Return the share of groups whose sums were within interval and chance."""
-    groups = grouped(rows, probability, amount, uncertainty.spread, GROUPS)
-    if not len(groups.promised):
-        return None
-    whole = groups.variance + (uncertainty.error * groups.promised) ** 2
-    inside = np.abs(groups.observed - groups.promised) <= Z * np.sqrt(whole)
-    return float(inside.mean())
-
-
 def _paid(rows: Slice, value: Floats) -> gini.Paid:
     return gini.Paid(
         value,
-        _amounts(rows),
+        paid(rows),
         rows.weight,
         expansion=rows_per_row(rows.weight),
     )
-
-
-def _amounts(rows: Slice) -> Floats:
-    """Return what each row's user paid; nothing where that is not known, (rows,)."""
-    return payable(floats(rows.rows[AMOUNT]))

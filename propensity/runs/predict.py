@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -57,14 +57,6 @@ class Staged:
     log_odds_shift: float | None
     sketches: Sketches | None = None
     expected_value: dict[str, float] | None = None
-
-    def answer(self) -> dict[str, Any]:
-        """Return what the run answers of the scores."""
-        return {
-            "users": self.users,
-            "mean_probability": self.mean_probability,
-            "expected_value": self.expected_value,
-        }
 
 
 def check_scores_users(run: Run) -> None:

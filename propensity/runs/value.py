@@ -50,13 +50,13 @@ def with_amounts(run: Run, rows: pa.Table, snapshots: Sequence[date]) -> pa.Tabl
     """
     if not has_amounts(run):
         return rows
-    from propensity.learning import value  # 03 has no scikit-learn
+    from propensity.learning import amounts  # not of use to 03
 
     paid = run.warehouse.batches(
         run.use_case.statement(STATEMENT),
         run.use_case.window(run.settings, snapshots, today=run.as_of),
     )
-    return value.with_amounts(rows, paid)
+    return amounts.with_amounts(rows, paid)
 
 
 @dataclass

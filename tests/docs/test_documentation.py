@@ -564,6 +564,7 @@ class TestEndpoints:
             modelcard.CARD,
             modelcard.REPORT,
             modelcard.GRAPH,
+            modelcard.VALUE,
         }
 
     def test_the_answer_of_predictions_has_the_keys_that_are_told(self):

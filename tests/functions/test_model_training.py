@@ -23,6 +23,7 @@ from local.exports import ga4_schema
 from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
 from propensity.edges.columns import record
+from propensity.learning.amounts import AMOUNT
 from propensity.registry.versions import pickled
 from propensity.statements import statement
 from tests import shop
@@ -150,7 +151,7 @@ class TestVersion:
             },
         )
         features = [
-            name for name in kept.column_names if name not in ("user_id", "amount")
+            name for name in kept.column_names if name not in ("user_id", AMOUNT)
         ]
         order = [(name, "ascending") for name in features]
         found, expected = (one.select(features).sort_by(order) for one in (kept, again))

@@ -16,6 +16,7 @@ import pytest
 from propensity import tables, usecases
 from propensity.edges.artifacts import sha256
 from propensity.learning import gini
+from propensity.learning.amounts import AMOUNT
 from propensity.learning.gini import Paid
 from propensity.registry.versions import unpickled
 from tests.conftest import Workplace
@@ -73,9 +74,9 @@ class TestTraining:
         rows = pa.parquet.read_table(pa.BufferReader(data)).to_pylist()
         held = [one for one in rows if one["as_of"] in row["holdout_as_ofs"]]
 
-        assert {one["amount"] is not None for one in held if one["label"]} == {True}
-        assert {one["amount"] for one in held if not one["label"]} == {None}
-        assert row["value_observed"] == sum(one["amount"] or 0 for one in held)
+        assert {one[AMOUNT] is not None for one in held if one["label"]} == {True}
+        assert {one[AMOUNT] for one in held if not one["label"]} == {None}
+        assert row["value_observed"] == sum(one[AMOUNT] or 0 for one in held)
         assert row["value_ratio"] == pytest.approx(
             float(row["value_observed"] / row["value_promised"])
         )

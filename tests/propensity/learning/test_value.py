@@ -12,13 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from propensity.learning import value
-from propensity.learning.data import OF_USERS, Parts, Slice, slice_of
+from propensity.learning.amounts import AMOUNT, capped
+from propensity.learning.data import OF_USERS, Parts, slice_of
 from propensity.learning.preprocessor import default_preprocessor, fitted
-from propensity.models.value import Uncertainty
 from propensity.timeframe import Block, Split
 
 FIRST = date(2026, 1, 5)
@@ -57,7 +55,7 @@ def drawn(
             "source": source,
             "label": label,
             "weight": np.ones(count),
-            "amount": pa.array(amount, mask=label == 0),
+            AMOUNT: pa.array(amount, mask=label == 0),
         }
     )
     return rows.set_column(0, "as_of", rows["as_of"].cast(pa.date32())), probability
@@ -103,13 +101,13 @@ def learned(rows: pa.Table, probability: np.ndarray) -> value.Valued | None:
 
 def with_column(rows: pa.Table, amount: np.ndarray) -> pa.Table:
     is_buyer = rows["label"].to_numpy() == 1
-    return rows.drop_columns(["amount"]).append_column(
-        "amount", pa.array(amount, mask=~is_buyer)
+    return rows.drop_columns([AMOUNT]).append_column(
+        AMOUNT, pa.array(amount, mask=~is_buyer)
     )
 
 
 def amounts(rows: pa.Table) -> np.ndarray:
-    return np.nan_to_num(rows["amount"].to_numpy())
+    return np.nan_to_num(rows[AMOUNT].to_numpy())
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +175,7 @@ class TestTraining:
         """But for what is cut off amounts that dominate, and for the level."""
         rows, _ = shop
         is_buyer = rows["label"].to_numpy() == 1
-        kept = value.capped(amounts(rows)[is_buyer], np.ones(is_buyer.sum()))
+        kept = capped(amounts(rows)[is_buyer], np.ones(is_buyer.sum()))
 
         promised = valued.model.amounts_of(rows)[is_buyer] / valued.model.level
 
@@ -228,7 +226,7 @@ class TestTraining:
     def test_without_amounts_there_are_no_values(self, shop):
         rows, probability = shop
 
-        assert learned(rows.drop_columns(["amount"]), probability) is None
+        assert learned(rows.drop_columns([AMOUNT]), probability) is None
 
     def test_gaps_and_refunds_count_as_nothing(self, shop):
         """A third each without an amount, and with a negative one."""
@@ -274,121 +272,4 @@ class TestCard:
 
     def test_of_a_version_without_amounts_says_nothing(self):
         assert value.card(None) == {}
-        assert value.row({}) == {"value": None}
-
-
-class TestCap:
-    AMOUNTS = st.lists(st.floats(0, 1e9), min_size=1, max_size=300).map(np.array)
-
-    @given(AMOUNTS)
-    def test_lets_no_buyer_dominate(self, amount):
-        found = value.capped(amount, np.ones(len(amount)))
-
-        share = max(0.02, 3 / len(amount))
-        assert np.isfinite(found).all()
-        assert (found <= amount).all()
-        assert found.max() <= share * found.sum() * (1 + 1e-9) + 1e-300
-
-    @given(st.lists(st.floats(10, 15), min_size=5, max_size=300).map(np.array))
-    def test_leaves_amounts_that_are_alike(self, amount):
-        assert np.array_equal(value.capped(amount, np.ones(len(amount))), amount)
-
-    @given(AMOUNTS)
-    def test_cuts_the_largest_to_one_height(self, amount):
-        found = value.capped(amount, np.ones(len(amount)))
-
-        cut = found < amount
-        assert len(np.unique(found[cut])) <= 1
-        if cut.any():
-            assert (found[~cut] <= found[cut][0]).all()
-
-
-class TestUncertainty:
-    def groups(self, error: float, *, count: int = 4_000) -> value.Groups:
-        random = np.random.default_rng(5)
-        promised = random.gamma(4, 25, count)
-        variance = promised * 10
-        truth = promised * (1 + error * random.normal(size=count))
-        observed = truth + np.sqrt(variance) * random.normal(size=count)
-        return value.Groups(promised=promised, observed=observed, variance=variance)
-
-    @pytest.mark.parametrize("error", [0.1, 0.3, 1.5])
-    def test_is_what_chance_does_not_explain(self, error):
-        found = value.relative_error(self.groups(error))
-
-        assert found == pytest.approx(error, rel=0.15)
-
-    def test_is_none_where_chance_explains_all(self):
-        assert value.relative_error(self.groups(0.0)) < 0.05
-
-    def test_of_no_groups_is_none(self):
-        none = np.empty(0)
-        groups = value.Groups(promised=none, observed=none, variance=none)
-
-        assert value.relative_error(groups) == 0.0
-
-    def test_makes_intervals_that_cover(self):
-        """Of groups whose values are off by a fifth, 95 ± 4% are within theirs."""
-        rows, probability = drawn(slope=0.0)
-        random = np.random.default_rng(8)
-        amount = np.full(len(rows), 20.0)
-        part = Slice(
-            rows=rows, label=rows["label"].to_numpy(), weight=np.ones(len(rows))
-        )
-        # Each band of like values is off by a factor of its own.
-        order = np.argsort(probability)
-        factor = np.repeat(np.exp(random.normal(0, 0.2, 50)), len(rows) // 50)
-        promised = np.empty(len(rows))
-        promised[order] = amount[order] * factor
-        error = value.relative_error(
-            value.grouped(part, probability, promised, 0.5, value.GROUPS)
-        )
-        uncertainty = Uncertainty(spread=0.5, error=error, week_error=0.0)
-
-        found = value.coverage(part, probability, promised, uncertainty=uncertainty)
-
-        assert found == pytest.approx(0.95, abs=0.04)
-
-
-class TestAmountsOfRows:
-    ROWS = pa.table(
-        {
-            "as_of": pa.array([FIRST, FIRST, FIRST, DATES[1]]),
-            "user_id": ["a", "b", "c", "a"],
-            "label": [1, 0, 1, 1],
-        }
-    )
-
-    def paid(self, *entries) -> list[pa.RecordBatch]:
-        kind = pa.schema(
-            [
-                ("as_of", pa.date32()),
-                ("user_id", pa.string()),
-                ("amount", pa.decimal128(38, 9)),
-            ]
-        )
-        names = kind.names
-        return [
-            pa.RecordBatch.from_pylist([dict(zip(names, entry, strict=True))], kind)
-            for entry in entries
-        ]
-
-    def test_are_of_the_same_user_and_date(self):
-        """In any order; those of others, and of users who do not buy, are left out."""
-        found = value.with_amounts(
-            self.ROWS,
-            self.paid(
-                (DATES[1], "a", 7),
-                (FIRST, "stranger", 1_000),
-                (FIRST, "b", 1_000),
-                (FIRST, "a", 5),
-                (FIRST, "c", None),
-            ),
-        )
-
-        assert found["amount"].to_pylist() == [5, None, None, 7]
-        assert found.drop_columns(["amount"]) == self.ROWS
-
-    @pytest.mark.parametrize("paid", [[], [(FIRST, "a", None)], [(FIRST, "x", 3)]])
-    def test_where_none_is_known_leave_the_rows_as_they_are(self, paid):
-        assert value.with_amounts(self.ROWS, self.paid(*paid)) is self.ROWS
+        assert set(value.row({}).values()) == {None}
