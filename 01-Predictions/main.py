@@ -1,8 +1,7 @@
 """
 01-Predictions: score every user of the lookback as of one day.
 
-    features --> champion --> season --> staging --> one transaction: history and
-                                                     current table --> index
+    features --> champion --> season --> staging --> history and current table --> index
 
 Request   POST {"use_case", "as_of", "force", "full"}, all optional
 Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (bucket)
@@ -50,6 +49,7 @@ def predictions(current: Run) -> Answer:
         "model_version": model.version,
         "users": staged.users,
         "mean_probability": staged.mean_probability,
+        "expected_value": staged.expected_value,
         "log_odds_shift": log_odds_shift,
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,

@@ -28,7 +28,7 @@ DEFAULT_OUT = ROOT / ".local" / "bench.md"
 NAMES = (
     "half_space_trees", "scoring", "reasons", "training", "lookup", "index",
     "predictions", "stream", "ingest", "online", "features", "season", "lift",
-    "quality", "drift",
+    "quality", "value", "drift",
 )  # fmt: skip
 
 

@@ -47,7 +47,7 @@ from local.progress import bar as progress_bar
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NotEnoughData
-from propensity.learning import data, fit, gate, metrics, season
+from propensity.learning import amounts, data, fit, gate, metrics, season
 from propensity.learning.candidates import is_mean, members
 from propensity.learning.choice import mean_of
 from propensity.learning.preprocessor import default_preprocessor
@@ -211,8 +211,9 @@ def months(weeks: Sequence[date]) -> list[date]:
 def _labelled(
     warehouse: Warehouse, use_case: UseCase, as_ofs: Sequence[date]
 ) -> pa.Table:
-    """Return features and labels of all users, as training reads them."""
-    parts = []
+    """Return features, labels and amounts of all users, as training reads them."""
+    parts: list[pa.Table] = []
+    paid: list[pa.RecordBatch] = []
     with progress_bar("features", total=len(as_ofs), unit=" dates") as bar:
         for start in range(0, len(as_ofs), _AS_OFS):
             some = as_ofs[start : start + _AS_OFS]
@@ -223,10 +224,12 @@ def _labelled(
                     {**window, "maximum_rows": 10**9},
                 )
             )
+            paid += warehouse.batches(use_case.statement("converter_amounts"), window)
             bar.update(len(some))
-    return pa.concat_tables(parts).sort_by(
+    rows = pa.concat_tables(parts).sort_by(
         [("as_of", "ascending"), ("user_id", "ascending")]
     )
+    return amounts.with_amounts(rows, paid)
 
 
 def _published(shop: Loaded) -> Played:

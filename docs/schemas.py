@@ -115,6 +115,7 @@ class Training(OfExport, kw_only=True):
     split: dict[str, list[date]]
     holdout: dict[str, float | str | None]
     objects: dict[str, str]
+    value: dict[str, Any] | None
     # Of a use case whose rows are events.
     is_warm: bool | UnsetType = UNSET
     alerts: Any = UNSET
@@ -136,10 +137,19 @@ class Drift(Closed, kw_only=True):
     reason: str | None
 
 
+class ExpectedValue(Closed, kw_only=True):
+    """The sum of all users', and the interval of what will be paid."""
+
+    sum: float
+    low: float
+    high: float
+
+
 class Publication(OfExport, kw_only=True):
     model_version: int
     users: int
     mean_probability: Share | None
+    expected_value: ExpectedValue | None
     log_odds_shift: float | None
     score_shift: float | None
     evaluation_missing: bool

@@ -57,6 +57,7 @@ USUALLY_LATE_DAYS = 1
 TIMES = {
     "predictions_in_force": EVALUATED_WEEKS,
     "evaluation_rows": EVALUATED_WEEKS,
+    "evaluation_amounts": EVALUATED_WEEKS,
 }
 # Run only where something is odd: suppressed users, another champion meanwhile, a rerun
 # of a past week, users who are made anew; or where a person asks for reasons.

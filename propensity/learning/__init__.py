@@ -20,6 +20,8 @@ Read in this order. Nothing here reads or writes outside the process.
   ``selection``: the threshold that a training finds
 - ``season``: how far the odds of all users have moved, and probabilities that follow
 - ``cost``: what alerts cost and save; ``of_events``: models chosen and judged by it
+- ``value``: what users are worth, beside their probabilities; ``amounts``: what buyers
+  paid; ``uncertainty``: how far both are from what comes; ``gini``: figures of it
 - ``lift``: treated users against a control group, at one look and at every look;
   ``campaign``: the same of an audience, week by week
 - ``gate``: whether a new version becomes the champion

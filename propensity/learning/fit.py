@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,6 +50,9 @@ from propensity.settings import Settings
 from propensity.timeframe import Block, Split
 from propensity.usecases import Candidate, UseCase, declaration
 
+if TYPE_CHECKING:
+    from propensity.learning.value import Valued
+
 Floats = NDArray[np.float64]
 
 
@@ -79,6 +82,7 @@ class Trained:
             that is the measured one.
         fits: Number of fits of the whole training; of users only.
         fit_rows: Rows of the largest fit, where it read a sample; None where all.
+        valued: Expected values, beside the probabilities; None without amounts.
     """
 
     kind: Kind
@@ -113,6 +117,7 @@ class Trained:
     served_probability: Floats | None = None
     fits: int = 0
     fit_rows: int | None = None
+    valued: Valued | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from propensity.learning import cost, decile, description
+from propensity.learning import cost, decile, description, value
 from propensity.learning.bootstrap import Difference
 from propensity.learning.report.page import training_page
 from propensity.registry.versions import (
@@ -43,6 +43,7 @@ PREPROCESSOR = "preprocessor.joblib"
 MEASURED = "measured.joblib"
 GRAPH = "model.onnx"
 ESTIMATOR = "estimator.joblib"
+VALUE = "value.joblib"
 DATASET = "dataset/rows.parquet"
 CARD = "card.json"
 REPORT = "report.html"
@@ -138,6 +139,7 @@ def card(
         "quality": dict(trained.quality),
         "alerts": list(trained.alerts),
         **_cost(trained),
+        **value.card(trained.valued),
         "outcomes": dict(trained.outcomes),
         "curves": dict(trained.curves),
         "baselines": [
@@ -285,6 +287,8 @@ def files(
     }
     if trained.measured is not None:
         contents[MEASURED] = (pickled(trained.measured), binary)
+    if trained.valued is not None:
+        contents[VALUE] = (pickled(trained.valued.model), binary)
     if graph is not None and graph.data is not None:
         contents[GRAPH] = (graph.data, binary)
     if estimator is not None and estimator.data is not None:
@@ -348,6 +352,9 @@ def _row(full: Card, published: Published, *, seconds: float) -> dict[str, Any]:
         **full["quality"],
         # Shipped models and older cards have none.
         **full.get("cost", {}),
+        **value.row(full),
+        "value_object": objects.get(VALUE),
+        "value_sha256": checksums.get(VALUE),
         "importance": json.dumps(full["importance"]),
         "top_decile": json.dumps(decile.strongest(full.get("top_decile") or [])),
         **verdict,
@@ -422,5 +429,7 @@ def answer(full: Card, published: Published) -> Mapping[str, Any]:
         "holdout": {name: quality.get(name) for name in figures},
         # Without a row held out nothing is known of the cost.
         **{name: full.get(name, {}) for name in event_fields},
+        # None where outcomes have no amounts.
+        "value": full.get("value"),
         "objects": dict(published.objects),
     }

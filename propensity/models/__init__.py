@@ -11,6 +11,7 @@ Read in this order. Arrays in, arrays out; ``scoring`` uses all others.
 - ``branches``: the same for a few rows of trees that are too large for tables
 - ``reasons``: what each feature adds to the log-odds of a probability
 - ``shapley``: the same of trees, by tables of bits
+- ``value``: what a buyer pays, and what a user is worth
 - ``half_space_trees``: an anomaly detector that learns row by row
 - ``forest``: its trees: leaves of rows, and masses of nodes
 - ``limits``: its limits of features and the draw of thresholds

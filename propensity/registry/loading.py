@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from propensity import tables
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from propensity.edges.warehouse import Warehouse
     from propensity.models.reasons import Explainer
     from propensity.models.scoring import Pools, Scorer
+    from propensity.models.value import ValueModel
     from propensity.registry.versions import Registry
     from propensity.usecases import UseCase
 
@@ -37,6 +39,7 @@ class Serving:
         is_anomaly: Whether it gives anomaly scores and no probabilities.
         is_warm: Whether it has seen enough data to score; else all scores are NaN.
         explainer: Prepares to explain its probabilities, or raises Unexplained.
+        value: Loads its model of amounts; None for one without.
     """
 
     version: int
@@ -45,6 +48,7 @@ class Serving:
     is_anomaly: bool = False
     is_warm: bool = True
     explainer: Callable[[], Explainer] | None = None
+    value: Callable[[], ValueModel] | None = None
 
 
 def recorded(warehouse: Warehouse, use_case: UseCase, version: int) -> dict[str, Any]:
@@ -159,4 +163,8 @@ def loaded_as_trained(
         is_anomaly=is_anomaly,
         is_warm=model.is_warm if is_anomaly else True,
         explainer=explainer,
+        # Versions of before there were amounts have no such column.
+        value=partial(registry.load_value, metadata)
+        if metadata.get("value_object")
+        else None,
     )

@@ -135,6 +135,13 @@ class Registry(ChampionPointer, Leases):
         preprocessor, model = unpickled(data)
         return preprocessor, model
 
+    def load_value(self, metadata: Mapping[str, Any]) -> Any:
+        """Return a version's model of amounts, like ``load``."""
+        data = self.artifacts.read_verified(
+            metadata["value_object"], checksum=metadata["value_sha256"]
+        )
+        return unpickled(data)
+
     def _object(self, version: int, name: str) -> str:
         return f"models/{self.use_case}/{version}/{name}"
 

@@ -13,6 +13,7 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``reasons``: the columns that say why, where a deployment wants them
 - ``index``: the prediction index, its last step
 - ``evaluate``: the steps of 03-ModelEvaluation
+- ``value``: what users are worth: amounts read, expected values published and evaluated
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for
   each week
 - ``thresholds``: the threshold that was best on the weeks before

@@ -16,6 +16,7 @@ from propensity.edges.columns import record
 from propensity.learning import bootstrap, cost, metrics, season
 from propensity.learning.thresholds import Selection, by_threshold
 from propensity.privacy import suppression
+from propensity.runs import value
 from propensity.runs.export import check_consent
 from propensity.runs.thresholds import EarlierWeeks
 from propensity.statements import statement
@@ -114,6 +115,7 @@ def _evaluated_week(run: Run, week: date, earlier: EarlierWeeks) -> dict[str, An
             selection=earlier.selection(week, version),
         ),
         **_season(run, week, observed, shift=in_force[0]["log_odds_shift"]),
+        **value.evaluated(run, parameters),
     }
 
 

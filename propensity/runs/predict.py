@@ -25,7 +25,7 @@ from propensity.errors import (
 )
 from propensity.learning import metrics, season
 from propensity.registry import feature_sets
-from propensity.runs import reasons
+from propensity.runs import reasons, value
 from propensity.statements import statement
 
 if TYPE_CHECKING:
@@ -47,7 +47,8 @@ class Staged:
     Scores in the staging table: how many, and their 101 percentiles.
 
     ``log_odds_shift`` is the season's, in all of them; None without. ``sketches`` are
-    of the scores and their features; None where BigQuery scored.
+    of the scores and their features; None where BigQuery scored. ``expected_value`` is
+    the sum of the users', with its interval; None without amounts.
     """
 
     users: int
@@ -55,6 +56,7 @@ class Staged:
     quantiles: Floats
     log_odds_shift: float | None
     sketches: Sketches | None = None
+    expected_value: dict[str, float] | None = None
 
 
 def check_scores_users(run: Run) -> None:
@@ -116,7 +118,8 @@ def stage(
     sketches = Sketches(run.use_case.features)
     scored = sketches.watching(model.scorer.score(parts))
     why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
-    for rows in _staged(run, scored, why, has_features=kept is not None):
+    worth = value.Values.of(model)
+    for rows in _staged(run, scored, why, worth, has_features=kept is not None):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))
         run.warehouse.write(tables.PREDICTIONS_STAGING, rows)
@@ -132,6 +135,7 @@ def stage(
         quantiles=staged_quantiles(run),
         log_odds_shift=log_odds_shift,
         sketches=sketches,
+        expected_value=worth.summary(),
     )
 
 
@@ -139,6 +143,7 @@ def _staged(
     run: Run,
     scored: Iterable[tuple[pa.RecordBatch, Floats]],
     why: reasons.Reasons,
+    worth: value.Values,
     *,
     has_features: bool,
 ) -> Iterator[pa.Table]:
@@ -149,6 +154,7 @@ def _staged(
         run: The run.
         scored: Batches with a probability for each row.
         why: Their reasons, and the season's shift in both.
+        worth: Their expected values, of the shifted probabilities.
         has_features: Whether features are kept, so that rows are numbered.
     """
     waiting: list[pa.RecordBatch] = []
@@ -166,8 +172,12 @@ def _staged(
                 [
                     *(batch["user_id"].cast(pa.string()), pa.array(probability)),
                     *(numbers, *why.columns(batch, probability)),
+                    *worth.columns(batch, probability, unshifted=unshifted),
                 ],
-                names=["user_id", "probability", "feature_row", *reasons.COLUMNS],
+                names=[
+                    *("user_id", "probability", "feature_row"),
+                    *(*reasons.COLUMNS, *value.COLUMNS),
+                ],
             )
         )
         rows += len(probability)
@@ -180,8 +190,8 @@ def _staged(
 
 def _with_run(run: Run, batches: list[pa.RecordBatch]) -> pa.Table:
     rows = pa.Table.from_batches(batches)
-    for name, value in run.staging_key.items():
-        column = pa.array([value]).take(pa.array(np.zeros(len(rows), dtype=np.int64)))
+    for name, same in run.staging_key.items():
+        column = pa.array([same]).take(pa.array(np.zeros(len(rows), dtype=np.int64)))
         rows = rows.append_column(name, column)
     return rows
 

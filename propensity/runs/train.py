@@ -15,9 +15,11 @@ from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
 from propensity.graphs.checked import Exported, checked
 from propensity.learning import data, fit, gate, modelcard, portable
+from propensity.learning import value as learned_value
 from propensity.privacy import suppression
 from propensity.registry import announcements
 from propensity.registry.champion import Champion
+from propensity.runs import value
 from propensity.runs.champion import probabilities
 from propensity.runs.export import check_consent
 from propensity.statements import statement
@@ -62,12 +64,19 @@ def train(run: Run, rows: pa.Table) -> Trained:
     Raises:
         NotEnoughData, SchemaError, UseCaseError: As ``fit.train``.
     """
-    return fit.train(
-        _source(run).split(run, rows),
+    parts = _source(run).split(run, rows)
+    trained = fit.train(
+        parts,
         run.use_case,
         preprocessor=uploaded_preprocessor(run),
         settings=run.settings,
         pools=run.threads.pool,
+    )
+    return replace(
+        trained,
+        valued=learned_value.train(
+            parts, trained, run.use_case, seed=run.settings.seed
+        ),
     )
 
 
@@ -101,15 +110,15 @@ def _user_rows(run: Run) -> pa.Table:
             f"{timeframe.horizon_days + timeframe.settle_days} days after it that end "
             f"by {run.as_of}"
         )
+    affordable = _affordable(run, snapshots)
     rows = run.warehouse.table(
-        use_case.statement("training_rows"),
-        _row_parameters(run, _affordable(run, snapshots)),
+        use_case.statement("training_rows"), _row_parameters(run, affordable)
     )
     rows = suppression.read(run.warehouse).without(rows, use_case.name)
     run.log_fields["rows_in"] = len(rows)
     check_features(rows, use_case.features)
     # In order here already: what is sorted later would be in memory twice.
-    return data.in_order(rows)
+    return value.with_amounts(run, data.in_order(rows), affordable)
 
 
 def _row_parameters(run: Run, snapshots: Sequence[date]) -> dict[str, Any]:

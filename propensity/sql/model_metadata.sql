@@ -17,6 +17,8 @@ SELECT
   onnx_object,
   onnx_sha256,
   onnx_note,
+  value_object,
+  value_sha256,
   trained_until,
   is_warm,
   promoted,

@@ -28,7 +28,10 @@ INSERT INTO
     scored_at,
     data_until,
     feature_row,
-    log_odds_shift
+    log_odds_shift,
+    expected_value,
+    expected_value_low,
+    expected_value_high
   )
 SELECT
   @use_case,
@@ -40,7 +43,10 @@ SELECT
   @scored_at,
   IF(@reads_export, @data_until, NULL),
   feature_row,
-  IF(@is_shifted, @log_odds_shift, NULL)
+  IF(@is_shifted, @log_odds_shift, NULL),
+  expected_value,
+  expected_value_low,
+  expected_value_high
 FROM
   ma_predictions_staging
 WHERE
@@ -61,6 +67,9 @@ USING
       h.scored_at,
       h.data_until,
       h.log_odds_shift,
+      h.expected_value,
+      h.expected_value_low,
+      h.expected_value_high,
       r.base_log_odds,
       r.reasons
     FROM
@@ -86,6 +95,9 @@ WHEN MATCHED AND s.as_of >= t.as_of THEN
     scored_at = s.scored_at,
     data_until = s.data_until,
     log_odds_shift = s.log_odds_shift,
+    expected_value = s.expected_value,
+    expected_value_low = s.expected_value_low,
+    expected_value_high = s.expected_value_high,
     base_log_odds = s.base_log_odds,
     reasons = s.reasons
 WHEN NOT MATCHED THEN
@@ -99,6 +111,9 @@ WHEN NOT MATCHED THEN
     scored_at,
     data_until,
     log_odds_shift,
+    expected_value,
+    expected_value_low,
+    expected_value_high,
     base_log_odds,
     reasons
   )
@@ -112,6 +127,9 @@ WHEN NOT MATCHED THEN
     s.scored_at,
     s.data_until,
     s.log_odds_shift,
+    s.expected_value,
+    s.expected_value_low,
+    s.expected_value_high,
     s.base_log_odds,
     s.reasons
   );

@@ -31,7 +31,7 @@ from propensity.tables.audiences import (
 from propensity.tables.drift import DRIFT
 from propensity.tables.evaluation import EVALUATION, EVALUATION_STAGING
 from propensity.tables.export import EXPORT_USER_DAYS, GA_EVENTS
-from propensity.tables.figures import COST
+from propensity.tables.figures import COST, VALUE
 from propensity.tables.inference import INFERENCE_LOG, TRUTH_EVENTS
 from propensity.tables.predictions import (
     PREDICTIONS,
@@ -82,6 +82,7 @@ __all__ = (
     "TRUTH_EVENTS",
     "USER",
     "USER_BUCKETS",
+    "VALUE",
     "holding_users",
     "retained",
     "retention",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
-from propensity.tables.figures import COST, QUALITY, SELECTION, STAGED
+from propensity.tables.figures import COST, QUALITY, SELECTION, STAGED, VALUE
 
 # The season of an evaluated week, which 01-Predictions follows.
 _SEASON = (
@@ -54,6 +54,7 @@ EVALUATION = Table(
         ),
         *_SEASON,
         *COST,
+        *VALUE,
         Column("unscored_converters", "INT64", "Label 1 without a probability"),
         Column("unknown_outcomes", "INT64", "Scored, and never learned what came of"),
         Column("conflicting_outcomes", "INT64", "Told to be both; the latest counts"),

@@ -101,6 +101,20 @@ COST = (
     Column("saved_share", "FLOAT64", "saved over cost_without; null without losses"),
 )
 
+# Expected values against the amounts that came; null without amounts.
+VALUE = (
+    Column("value_promised", "NUMERIC", "Sum of the expected values"),
+    Column("value_observed", "NUMERIC", "Sum of what these users paid"),
+    Column("value_ratio", "FLOAT64", "value_observed over value_promised"),
+    *interval("value_ratio", "Observed over promised"),
+    Column(
+        "value_gini",
+        "FLOAT64",
+        "Normalised Gini index: 1 ranks users as their amounts do, 0 by chance",
+    ),
+    *interval("value_gini", "Normalised Gini index"),
+)
+
 STAGED = (
     Column("run_id", "STRING", "The run that staged the row", required=True),
     Column("staged_on", "DATE", "UTC day of the run", required=True),

@@ -19,6 +19,23 @@ _PREDICTION = (
     ),
 )
 
+# Amounts are exact sums everywhere else; an estimate is as exact, so that they add up.
+_VALUE = (
+    Column(
+        "expected_value",
+        "NUMERIC",
+        "Probability times the amount expected of a buyer; null without amounts",
+    ),
+    Column(
+        "expected_value_low", "NUMERIC", "Expected value: lower end of its 95% interval"
+    ),
+    Column(
+        "expected_value_high",
+        "NUMERIC",
+        "Expected value: upper end of its 95% interval",
+    ),
+)
+
 # Why a probability is what it is; too much to keep of every week.
 _REASONS = (
     Column(
@@ -44,7 +61,7 @@ PREDICTIONS = Table(
     key=("use_case", "user_id"),
     partition="as_of",
     clustering=("use_case", "user_id"),
-    columns=(*_PREDICTION, *_REASONS),
+    columns=(*_PREDICTION, *_REASONS, *_VALUE),
 )
 
 PREDICTIONS_HISTORY = Table(
@@ -54,7 +71,7 @@ PREDICTIONS_HISTORY = Table(
     partition="as_of",
     clustering=("use_case", "user_id"),
     requires_filter=True,
-    columns=(*_PREDICTION, _FEATURE_ROW),
+    columns=(*_PREDICTION, _FEATURE_ROW, *_VALUE),
 )
 
 # Rows that a run has not published yet. Those of a run that died expire.
@@ -71,5 +88,6 @@ PREDICTIONS_STAGING = Table(
         Column("probability", "FLOAT64", "Calibrated, in [0, 1]", required=True),
         _FEATURE_ROW,
         *_REASONS,
+        *_VALUE,
     ),
 )

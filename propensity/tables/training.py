@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from propensity.schema import Column, Table
-from propensity.tables.figures import COST, QUALITY, SELECTION, interval
+from propensity.tables.figures import COST, QUALITY, SELECTION, VALUE, interval
 
 TRAINING_METADATA = Table(
     name="ma_model_training_metadata",
@@ -42,6 +42,10 @@ TRAINING_METADATA = Table(
         *SELECTION,
         *COST,
         Column("baseline_saved", "NUMERIC", "saved, by alerts of the baseline"),
+        *VALUE,
+        Column("value", "STRING", "The model of amounts, JSON; null without amounts"),
+        Column("value_object", "STRING", "Object name of the model of amounts"),
+        Column("value_sha256", "STRING", "SHA-256 of its bytes"),
         Column("importance", "STRING", "Permutation importance by feature, JSON"),
         Column(
             "top_decile", "STRING", "What the top tenth has in common, by feature, JSON"

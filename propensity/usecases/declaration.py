@@ -60,7 +60,7 @@ VALUE_TYPES = ("STRING", "INT64", "NUMERIC", "FLOAT64")
 
 # Columns of training_rows.sql beside the features. A model with one of them would know
 # the answer, or whose row it is.
-RESERVED = frozenset({"as_of", "user_id", "label", "weight"})
+RESERVED = frozenset({"as_of", "user_id", "label", "weight", "label_amount"})
 
 # Parameters that runs set, in all statements or in some.
 RUN_PARAMETERS = frozenset(

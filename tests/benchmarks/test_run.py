@@ -29,6 +29,7 @@ SHORT = {
     "reasons": ["--rows", "1000", "--repeats", "1"],
     "season": ["--seeds", "1"],
     "scoring": ["--rows", "2000", "--repeats", "1", "--only", "lr"],
+    "value": ["--weeks", "1"],
     "training": ["--rows", "3000", "--repeats", "1", "--memory", "20000"],
 }
 

@@ -565,6 +565,7 @@ class TestEndpoints:
             modelcard.REPORT,
             modelcard.GRAPH,
             modelcard.ESTIMATOR,
+            modelcard.VALUE,
         }
 
     def test_the_answer_of_predictions_has_the_keys_that_are_told(self):

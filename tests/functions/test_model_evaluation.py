@@ -406,7 +406,7 @@ class TestThresholds:
             "bytes_billed",
             "unknown_outcomes",
             "conflicting_outcomes",
-            *(column.name for column in tables.COST),
+            *(column.name for column in (*tables.COST, *tables.VALUE)),
         }
         assert (answered["budget"], answered["users_at_budget"]) == ("20", 20)
         hits = answered["true_positives_at_budget"]

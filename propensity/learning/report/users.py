@@ -19,6 +19,7 @@ from propensity.learning.report.content import (
 from propensity.learning.report.dataset import of_users
 from propensity.learning.report.decile import in_common
 from propensity.learning.report.selection import is_out_of_reach
+from propensity.learning.report.worth import worth
 from propensity.pages.charts import Bar, Line, bars_svg, line_svg
 from propensity.pages.words import (
     DASH,
@@ -58,6 +59,7 @@ class UsersPage(Page):
             "lift": self._lift(),
             "in_common": in_common(self.card),
             "curves": self._curves(),
+            "worth": worth(self.card),
             "dataset": of_users(self.card, outcome=self.outcome),
         }
 

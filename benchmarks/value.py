@@ -1,0 +1,284 @@
+"""
+What expected values are worth, forward in time.
+
+    python -m benchmarks.value [--data FILE]... [--weeks 13] [--seeds 1]
+
+Plays months of a shop as ``benchmarks.quality`` does: a training each month on what was
+final then, with its model of amounts, and a publication each week, which follows the
+season. What the users paid in each week stands beside what was promised, and beside
+the probability times the mean amount of all buyers, which is what anybody would try
+first.
+
+Exit code 1 if a target is missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from benchmarks import quality
+from benchmarks.report import Line, finish
+from benchmarks.weeks import UNSHIFTED
+from local.progress import Progress, say
+from local.progress import bar as progress_bar
+from propensity.errors import NotEnoughData
+from propensity.learning import (
+    amounts,
+    data,
+    gini,
+    metrics,
+    season,
+    uncertainty,
+    value,
+)
+from propensity.learning.bootstrap import Difference
+from propensity.models.value import ValueModel
+
+Floats = NDArray[np.float64]
+
+# Targets: the sum of all weeks, the ranking of users against that by probability, the
+# share of weeks whose sum is in its interval, and of groups of users.
+SUM_WITHIN = 0.05
+RANKS_AS_WELL = 1.0
+WEEKS_INSIDE = 0.9
+GROUPS_INSIDE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Week:
+    """
+    A published week.
+
+    Attributes:
+        promised, low, high: The sum of the expected values, with its interval.
+        paid: What the users paid, by expected value.
+        plain: The same by probability times the mean amount.
+        coverage: Share of groups of users within interval and chance.
+    """
+
+    day: date
+    promised: float
+    low: float
+    high: float
+    paid: gini.Paid
+    plain: gini.Paid
+    coverage: float | None
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark; return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.value")
+    parser.add_argument("--data", action="append", type=Path, metavar="FILE")
+    parser.add_argument("--weeks", type=int, default=quality.WEEKS)
+    parser.add_argument("--seeds", type=int, default=1, help="generated shops")
+    options = parser.parse_args(arguments)
+    warnings.simplefilter("ignore")
+    lines: list[Line] = []
+    with Progress():
+        for source in quality.sources(options.data, seeds=options.seeds):
+            weeks, notes = play(quality.loaded(source, count=options.weeks))
+            say("\n".join([f"\n{source.name}", *notes, "", *table(weeks)]))
+            lines += judged(source.name, weeks)
+    return finish(lines)
+
+
+def play(shop: quality.Loaded) -> tuple[list[Week], list[str]]:
+    """Train each month, publish each week; return the weeks and a note a training."""
+    use_case, settings = shop.use_case, shop.settings
+    followed = quality.Season(settings, use_case.horizon_days)
+    champion, versions = None, 0
+    scorers: dict[str, Callable[[pa.Table], Floats]] = {}
+    worth, mean = None, 0.0
+    weeks, notes = [], []
+    with progress_bar("trainings", total=len(shop.snapshots), unit="") as bar:
+        for week in shop.weeks:
+            if week in shop.snapshots:
+                known = data.slice_of(shop.rows, shop.snapshots[week])
+                try:
+                    trained, verdict = quality.trained_on(
+                        known.rows, use_case, settings, scorers, champion
+                    )
+                except NotEnoughData as error:
+                    notes.append(f"{week}: no training: {error.message}")
+                else:
+                    versions += 1
+                    followed.compare(versions, verdict)
+                    parts = data.of_users(
+                        known.rows,
+                        use_case,
+                        use_case.timeframe(settings),
+                        settings=settings,
+                    )
+                    valued = value.train(parts, trained, use_case, seed=settings.seed)
+                    if verdict.promoted and valued is not None:
+                        champion, worth = versions, valued.model
+                        mean = mean_amount(known)
+                        scorer = quality.scorer_of(
+                            use_case, trained.preprocessor, trained.model
+                        )
+                        scorers = {UNSHIFTED: scorer}
+                    notes.append(note(week, valued))
+                bar.update()
+            if worth is None or champion is None:
+                continue
+            part = data.slice_of(shop.rows, [week])
+            unshifted = scorers[UNSHIFTED](part.rows)
+            shift = followed.shift(week, version=champion)
+            probability = season.apply(unshifted, shift)
+            weeks.append(
+                published(
+                    week,
+                    part,
+                    worth,
+                    probability=probability,
+                    unshifted=unshifted,
+                    mean=mean,
+                )
+            )
+            followed.evaluate(week, champion, metrics.outcomes(unshifted, part.label))
+    if not weeks:
+        raise SystemExit("nothing was promoted:\n" + "\n".join(notes))
+    return weeks, notes
+
+
+def mean_amount(known: data.Slice) -> float:
+    """Return what a buyer pays on average."""
+    paid = amounts.paid(known)
+    return float(paid[known.label == 1].mean())
+
+
+def note(week: date, valued: value.Valued | None) -> str:
+    """Say what a training has learned of amounts."""
+    if valued is None:
+        return f"{week}: no amounts"
+    model = valued.model
+    return (
+        f"{week}: {valued.picked.name}, mean {model.mean:.2f}, level "
+        f"{model.level:.3f}, error {model.uncertainty.error:.2f}, "
+        f"{valued.buyers} buyers"
+    )
+
+
+def published(
+    week: date,
+    part: data.Slice,
+    worth: ValueModel,
+    *,
+    probability: Floats,
+    unshifted: Floats,
+    mean: float,
+) -> Week:
+    """Publish a week's expected values, and hold them against what came."""
+    amount = worth.shifted(
+        worth.amounts_of(part.rows), probability, unshifted=unshifted
+    )
+    total = worth.total(probability, amount)
+    low, high = worth.sum_interval(total)
+    paid = amounts.paid(part)
+    seen = gini.Paid(probability * amount, paid, np.ones(len(paid)))
+    return Week(
+        day=week,
+        promised=total.value,
+        low=low,
+        high=high,
+        paid=seen,
+        plain=replace(seen, value=probability * mean),
+        coverage=uncertainty.coverage(
+            part, probability, amount, given=worth.uncertainty
+        ),
+    )
+
+
+def table(weeks: Sequence[Week]) -> list[str]:
+    """Return a row for each week."""
+    lines = [
+        "| week | promised | 95% interval | came | over promised | Gini "
+        "| plain mean: over promised | Gini |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for week in weeks:
+        ratio, other = gini.ratio(week.paid), gini.ratio(week.plain)
+        lines.append(
+            f"| {week.day} | {week.promised:,.0f} | {week.low:,.0f} to {week.high:,.0f}"
+            f" | {week.paid.observed:,.0f} | {_written(ratio)} "
+            f"| {index(week.paid):.3f} | {_written(other)} | {index(week.plain):.3f} |"
+        )
+    return lines
+
+
+def _written(ratio: Difference | None) -> str:
+    return "-" if ratio is None else f"{ratio.estimate:.2f}"
+
+
+def index(paid: gini.Paid) -> float:
+    """Return the normalised Gini index; 0 where there is none."""
+    found = gini.normalised(paid)
+    return found.estimate if found else 0.0
+
+
+def _chance(weeks: Sequence[Week]) -> float:
+    """Return by how much chance alone moves the sum of all weeks, as a share of it."""
+    found = gini.ratio(
+        gini.Paid(
+            value=np.concatenate([week.paid.value for week in weeks]),
+            amount=np.concatenate([week.paid.amount for week in weeks]),
+            users=np.concatenate([week.paid.users for week in weeks]),
+        )
+    )
+    return found.high / found.estimate - 1 if found else 0.0
+
+
+def judged(name: str, weeks: Sequence[Week]) -> list[Line]:
+    """Return the lines of a shop."""
+    came = sum(week.paid.observed for week in weeks)
+    off = came / sum(week.promised for week in weeks) - 1
+    plain_off = came / sum(week.plain.promised for week in weeks) - 1
+    inside = [float(week.low <= week.paid.observed <= week.high) for week in weeks]
+    groups = [week.coverage for week in weeks if week.coverage is not None]
+    span = f"{name}, {len(weeks)} weeks"
+    peer = "probability × mean amount"
+    return [
+        Line(
+            what=f"{span}: sum, off by",
+            ours=[abs(off)],
+            peer=peer,
+            theirs=[abs(plain_off)],
+            most=SUM_WITHIN,
+            bounds_ours=True,
+        ),
+        Line(
+            what=f"{span}: what chance makes of the sum, 19 times in 20",
+            ours=[_chance(weeks)],
+        ),
+        Line(
+            what=f"{span}: normalised Gini, mean of weeks",
+            ours=[float(np.mean([index(week.paid) for week in weeks]))],
+            peer=peer,
+            theirs=[float(np.mean([index(week.plain) for week in weeks]))],
+            least=RANKS_AS_WELL,
+        ),
+        Line(
+            what=f"{span}: weeks within their interval",
+            ours=[float(np.mean(inside))],
+            least=WEEKS_INSIDE,
+        ),
+        Line(
+            what=f"{span}: groups of users within theirs, and chance",
+            ours=[float(np.mean(groups))],
+            least=GROUPS_INSIDE,
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,141 @@
+"""
+Expected values against the amounts that came: ranking and sums, with their intervals.
+
+Pure functions on arrays. Intervals are of the delta method: a figure is nearly a mean
+of what each user adds to it, so its variance is that of this mean.
+
+Source:
+    Frees, Meyers and Cummings, "Summarizing Insurance Scores Using a Gini Index",
+    Journal of the American Statistical Association 106, 2011: the Gini index of a score
+    by the amounts that came, and its asymptotic variance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from propensity.learning.bootstrap import Difference
+from propensity.learning.cost import money
+from propensity.learning.metrics import summed
+
+Floats = NDArray[np.float64]
+
+# Half of a 95% interval, in standard errors.
+_Z = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class Paid:
+    """
+    Users by expected value and amount; all of shape (groups,).
+
+    Attributes:
+        value: Expected of each user, from 0 on.
+        amount: Paid by each, from 0 on.
+        users: So many; fractions where rows carry weights.
+        expansion: Users that a row stands for that was read, on average.
+    """
+
+    value: Floats
+    amount: Floats
+    users: Floats
+    expansion: float = 1.0
+
+    @property
+    def promised(self) -> float:
+        """The sum of the expected values."""
+        return float((self.value * self.users).sum())
+
+    @property
+    def observed(self) -> float:
+        """The sum of the amounts."""
+        return float((self.amount * self.users).sum())
+
+    def error(self, part: Floats) -> float:
+        """Return the standard error of a sum over users of what each adds to it."""
+        return float(np.sqrt(self.expansion * (self.users * part**2).sum()))
+
+
+def ratio(paid: Paid) -> Difference | None:
+    """
+    Return what came over what was promised, with its 95% interval.
+
+    The interval is of the logarithm, so it is positive. It says what chance allows: of
+    weeks whose promise is right, 95 of a hundred have 1 in it.
+
+    Returns:
+        None where nothing was promised, or nothing came.
+    """
+    promised, observed = paid.promised, paid.observed
+    if not (promised > 0 and observed > 0):
+        return None
+    share = observed / promised
+    part = (paid.amount - share * paid.value) / observed
+    factor = float(np.exp(_Z * paid.error(part)))
+    return Difference(share, share / factor, share * factor)
+
+
+def normalised(paid: Paid) -> Difference | None:
+    """
+    Return the Gini index of the expected values over that of the amounts themselves.
+
+    1 is a ranking that no other beats, 0 one by chance, below 0 one against the truth.
+    Equal values are ranked as in all orders on average.
+
+    Returns:
+        The index with its 95% interval; None where all paid the same, as nothing.
+    """
+    if not paid.observed > 0:
+        return None
+    ranked, by_value = _concentration(paid, paid.value)
+    best, by_amount = _concentration(paid, paid.amount)
+    if best <= 0:
+        return None
+    index = ranked / best
+    part = (by_value - index * by_amount) / best
+    error = paid.error(part) / float(paid.users.sum())
+    return Difference(
+        index, max(index - _Z * error, -1.0), min(index + _Z * error, 1.0)
+    )
+
+
+def _concentration(paid: Paid, score: Floats) -> tuple[float, Floats]:
+    """
+    Return the concentration of the amounts by a score, and each user's part in it.
+
+    It is twice the mean of amount times rank, over the mean amount, less 1. The parts
+    have a mean of zero: the influence of a user on the index.
+    """
+    n = float(paid.users.sum())
+    distinct, group = np.unique(score, return_inverse=True)
+    users = summed(group, paid.users, len(distinct))
+    sums = summed(group, paid.users * paid.amount, len(distinct))
+    # The share of users below, those with the same score counting half.
+    rank = (np.cumsum(users) - users / 2) / n
+    above = (sums[::-1].cumsum()[::-1] - sums / 2) / n
+    mean = paid.observed / n
+    middle = float((sums * rank).sum()) / n
+    index = 2 * middle / mean - 1
+    part = paid.amount * rank[group] + above[group] - 2 * middle
+    part -= (middle / mean) * (paid.amount - mean)
+    return index, 2 * part / mean
+
+
+def figures(paid: Paid) -> dict[str, Any]:
+    """Return the figures of expected values, by column name; money is exact."""
+    found: dict[str, Any] = {
+        "value_promised": money(paid.promised),
+        "value_observed": money(paid.observed),
+    }
+    for name, figure in (
+        ("value_ratio", ratio(paid)),
+        ("value_gini", normalised(paid)),
+    ):
+        found[name] = figure.estimate if figure else None
+        found[f"{name}_low"] = figure.low if figure else None
+        found[f"{name}_high"] = figure.high if figure else None
+    return found

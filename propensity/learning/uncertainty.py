@@ -1,0 +1,164 @@
+"""
+How far expected values are from what comes, seen forward in time, without chance.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.special import chdtri
+
+from propensity.learning.amounts import paid
+from propensity.learning.data import Slice
+from propensity.models.value import Uncertainty, Z, chance
+
+Floats = NDArray[np.float64]
+
+# How far the amounts of some weeks are from those before, in log: the standard
+# deviation that is expected before these weeks are seen.
+_LEVEL_PRIOR = 0.05
+
+# Users of a week by expected value, in so many groups of one size.
+GROUPS = 20
+
+_CONFIDENCE = 0.9
+
+# The variance is found when no halving changes it by more.
+_HALVINGS = 60
+
+
+def level(rows: Slice, probability: Floats, amount: Floats) -> tuple[float, float]:
+    """
+    Return the factor after which sums of expected values are those that came.
+
+    What came over what was promised, of amounts, is divided by the same of conversions:
+    the level of probabilities is no matter of this one, and the season follows it. What
+    chance makes of it is shrunk towards 1.
+
+    Returns:
+        The factor, and the standard deviation of its logarithm: the posterior mean and
+        deviation of a normal.
+    """
+    weight, amounts = rows.weight, paid(rows)
+    terms = [amounts, rows.label.astype(np.float64), probability * amount, probability]
+    sums = [float((weight * term).sum()) for term in terms]
+    if min(sums) <= 0:
+        return 1.0, _LEVEL_PRIOR
+    signs = (1.0, -1.0, -1.0, 1.0)
+    log_ratio, part = 0.0, np.zeros(len(rows))
+    for sign, term, total in zip(signs, terms, sums, strict=True):
+        log_ratio += sign * float(np.log(total))
+        part += sign * weight * term / total
+    # Rows of one user are alike, so the error is of the users' sums.
+    variance = float((np.bincount(users(rows), part) ** 2).sum())
+    kept = _LEVEL_PRIOR**2 / (_LEVEL_PRIOR**2 + variance)
+    return float(np.exp(kept * log_ratio)), float(np.sqrt(kept * variance))
+
+
+def users(rows: Slice) -> NDArray[np.int64]:
+    """Return the number of each row's user, (rows,)."""
+    users = pc.dictionary_encode(rows.rows["user_id"].combine_chunks()).indices
+    return np.asarray(users.to_numpy(), dtype=np.int64)
+
+
+def uncertainty(
+    rows: Slice, probability: Floats, amount: Floats, *, unsure: float
+) -> Uncertainty:
+    """
+    Return how far amounts and sums were from what was expected of them.
+
+    Args:
+        rows: Scored forward in time.
+        probability, amount: Of these, (rows,).
+        unsure: Standard deviation of the logarithm of the level.
+    """
+    weight, is_buyer = rows.weight, rows.label == 1
+    squares = weight[is_buyer] * (paid(rows) - amount)[is_buyer] ** 2
+    expected = weight[is_buyer] * amount[is_buyer] ** 2
+    spread = float(squares.sum() / expected.sum()) if expected.sum() > 0 else 0.0
+    error, week_error = (
+        relative_error(grouped(rows, probability, amount, spread, count))
+        for count in (GROUPS, 1)
+    )
+    # A week's error is in all of its groups, which tell it less well than their sum.
+    return Uncertainty(
+        spread=spread,
+        error=float(np.hypot(max(error, week_error), unsure)),
+        week_error=float(np.hypot(week_error, unsure)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Sums of users of a week with like expected values; all (groups,)."""
+
+    promised: Floats
+    observed: Floats
+    variance: Floats
+
+
+def grouped(
+    rows: Slice, probability: Floats, amount: Floats, spread: float, count: int
+) -> Groups:
+    """Return sums of each week's users, in so many groups by expected value."""
+    value, amounts, weight = probability * amount, paid(rows), rows.weight
+    by_chance = weight**2 * chance(probability, amount, spread)
+    as_of = rows.rows["as_of"].to_numpy()
+    sums: list[tuple[float, float, float]] = []
+    for week in np.unique(as_of):
+        places = np.flatnonzero(as_of == week)
+        places = places[np.argsort(value[places], kind="stable")]
+        for part in np.array_split(places, count):
+            promised = float((weight[part] * value[part]).sum())
+            if promised > 0:
+                observed = float((weight[part] * amounts[part]).sum())
+                sums.append((promised, observed, float(by_chance[part].sum())))
+    table = np.array(sums).reshape(len(sums), 3)
+    return Groups(promised=table[:, 0], observed=table[:, 1], variance=table[:, 2])
+
+
+def relative_error(groups: Groups) -> float:
+    """
+    Return the standard deviation of promises' errors, as a share of them.
+
+    That is what is left of the differences when chance is taken out. Few groups tell it
+    badly, so it is the upper end of its one-sided 90% interval: 0 where chance alone
+    would seldom make as small differences.
+
+    Source:
+        Viechtbauer, "Confidence intervals for the amount of heterogeneity in
+        meta-analysis", Statistics in Medicine 26, 2007: the Q-profile.
+    """
+    squares = (groups.observed - groups.promised) ** 2
+    count = len(squares)
+    least = float(chdtri(count, _CONFIDENCE)) / count if count else 1.0
+
+    def excess(variance: float) -> float:
+        whole = groups.variance + variance * groups.promised**2
+        scaled = squares / np.maximum(whole, np.finfo(float).tiny)
+        return float(scaled.mean()) - least
+
+    if not count or excess(0.0) <= 0:
+        return 0.0
+    low, high = 0.0, 1.0
+    while excess(high) > 0:
+        high *= 2
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if excess(middle) > 0 else (low, middle)
+    return float(np.sqrt(high))
+
+
+def coverage(
+    rows: Slice, probability: Floats, amount: Floats, *, given: Uncertainty
+) -> float | None:
+    """Return the share of groups whose sums were within interval and chance."""
+    groups = grouped(rows, probability, amount, given.spread, GROUPS)
+    if not len(groups.promised):
+        return None
+    whole = groups.variance + (given.error * groups.promised) ** 2
+    inside = np.abs(groups.observed - groups.promised) <= Z * np.sqrt(whole)
+    return float(inside.mean())

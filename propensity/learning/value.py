@@ -1,0 +1,281 @@
+"""
+Expected value: what a user pays on average, whether they buy or not.
+
+It is the probability times the amount of a buyer like them. The amount is learned from
+the buyers of the snapshots that the classifier learns from, by candidates that are
+judged forward in time as classifiers are (``rolling``): the mean of all buyers, or
+boosted trees. Amounts have a heavy tail, so their error counts relative to what was
+expected (gamma deviance), and no buyer weighs more than a share of a fit.
+
+Source:
+    Frees, Lee and Yang, "Multivariate Frequency-Severity Regression Models in
+    Insurance", Risks 4, 2016: how many and how much, as two models. McCullagh and
+    Nelder, "Generalized Linear Models", 1989, chapter 8: gamma deviance with a
+    logarithmic link, for positive amounts whose spread grows with their mean.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+from threadpoolctl import threadpool_limits
+
+from propensity.learning import gini, uncertainty
+from propensity.learning.amounts import AMOUNT, capped, paid
+from propensity.learning.bootstrap import rows_per_row
+from propensity.learning.candidates import PARALLEL_ROWS
+from propensity.learning.choice import Judged, Pick, pick
+from propensity.learning.data import Parts, Slice, slice_of
+from propensity.learning.preprocessor import transformed
+from propensity.learning.sample import sampled
+from propensity.models.value import Uncertainty, ValueModel
+from propensity.tables import VALUE
+from propensity.usecases import UseCase
+
+if TYPE_CHECKING:
+    from propensity.learning.fit import Trained
+
+Floats = NDArray[np.float64]
+
+MEAN, TREES = "mean", "boosted_trees"
+
+# Slow and shallow: a few thousand buyers of one shop.
+_TREES: Mapping[str, Any] = {
+    "loss": "gamma",
+    "learning_rate": 0.05,
+    "max_iter": 100,
+    "max_leaf_nodes": 6,
+    "min_samples_leaf": 50,
+    "l2_regularization": 1.0,
+    "early_stopping": False,
+}
+
+# The gamma deviance needs amounts above zero; this is a share of the mean.
+_LEAST = 1e-3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Valued:
+    """
+    A model of expected values, and what it has shown.
+
+    Attributes:
+        model: It serves: fitted on all rows.
+        picked: Between the candidates, by gamma deviance of the buyers' amounts.
+        figures: Of the holdout rows, by a model that has not seen them, by column name.
+        coverage: Share of the holdout's groups of users whose amounts were within what
+            their intervals and chance allow; None without any.
+        plain: The Gini index of probability times the mean amount, on the same rows.
+        buyers: Rows fitted on.
+        without_amount: Of these, those that paid nothing that is known.
+    """
+
+    model: ValueModel
+    picked: Pick
+    figures: Mapping[str, Any]
+    coverage: float | None
+    plain: float | None
+    buyers: int
+    without_amount: int
+
+
+def train(
+    parts: Parts, trained: Trained, use_case: UseCase, *, seed: int
+) -> Valued | None:
+    """
+    Learn what buyers pay, beside a classifier and from its rows.
+
+    Args:
+        parts: The rows, split by time, with ``AMOUNT`` where any is known.
+        trained: The classifier, measured.
+        use_case: Its features.
+        seed: Of a sample, where there are very many rows.
+
+    Returns:
+        None where there is nothing to learn: no amounts, or none above zero in the
+        first rows that are fitted on; and for use cases of events.
+    """
+    if (
+        parts.every is None
+        or AMOUNT not in parts.every.rows.column_names
+        or trained.choice is None
+        or trained.measured is None
+    ):
+        return None
+    features = dict(use_case.features)
+    with threadpool_limits(1 if len(parts.every) <= PARALLEL_ROWS else None):
+        fits = _Fits(features=features, seed=seed)
+        forward = _forward(parts, parts.every, trained.choice.encoder, fits)
+        if forward is None:
+            return None
+        probability = trained.choice.probability
+        rows = parts.choosing
+        picked = _picked(forward, rows)
+        amount = forward[picked.name]
+        level, unsure = uncertainty.level(rows, probability, amount)
+        errors = uncertainty.uncertainty(
+            rows, probability, amount * level, unsure=unsure
+        )
+        served, measured = (
+            fits.model(picked.name, part, encoder, level=level, errors=errors)
+            for part, encoder in (
+                (parts.every, trained.preprocessor),
+                (parts.fitting, trained.measured[0]),
+            )
+        )
+        if served is None or measured is None:
+            return None
+        held = parts.holdout
+        expected = measured.amounts_of(held.rows)
+    plain = gini.normalised(_paid(held, trained.probability))
+    bought = parts.every.label == 1
+    return Valued(
+        model=served,
+        picked=picked,
+        figures=gini.figures(_paid(held, trained.probability * expected)),
+        coverage=uncertainty.coverage(
+            held, trained.probability, expected, given=errors
+        ),
+        plain=plain.estimate if plain else None,
+        buyers=int(bought.sum()),
+        without_amount=int((bought & (paid(parts.every) == 0)).sum()),
+    )
+
+
+def card(valued: Valued | None) -> dict[str, Any]:
+    """Return what the card says of expected values; nothing without any."""
+    if valued is None:
+        return {}
+    model, errors = valued.model, valued.model.uncertainty
+    figures = {
+        name: float(figure) if name in _MONEY else figure
+        for name, figure in valued.figures.items()
+    }
+    return {
+        "value": {
+            "algorithm": valued.picked.name,
+            "losses": dict(valued.picked.losses),
+            "mean_amount": model.mean,
+            "level": model.level,
+            "spread": errors.spread,
+            "error": errors.error,
+            "week_error": errors.week_error,
+            "buyers": valued.buyers,
+            "without_amount": valued.without_amount,
+            "coverage": valued.coverage,
+            "gini_by_probability": valued.plain,
+            **figures,
+        }
+    }
+
+
+def row(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of a version's row; null without amounts."""
+    known = card.get("value") or {}
+    figures = {column.name: known.get(column.name) for column in VALUE}
+    described = {name: one for name, one in known.items() if name not in figures}
+    return {**figures, "value": json.dumps(described) if known else None}
+
+
+_MONEY = ("value_promised", "value_observed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Fits:
+    """Fits of what buyers pay."""
+
+    features: dict[str, str]
+    seed: int
+
+    def model(
+        self,
+        name: str,
+        part: Slice,
+        encoder: Any,
+        *,
+        level: float = 1.0,
+        errors: Uncertainty | None = None,
+    ) -> ValueModel | None:
+        """Return a model of the buyers among rows; None where they paid nothing."""
+        is_buyer = part.label == 1
+        rows = part.rows.filter(pa.array(is_buyer))
+        weight = part.weight[is_buyer]
+        buyers = sampled(
+            Slice(rows=rows, label=part.label[is_buyer], weight=weight), seed=self.seed
+        )
+        amount = capped(paid(buyers), buyers.weight)
+        total = float((amount * buyers.weight).sum())
+        if not total > 0:
+            return None
+        mean = total / float(buyers.weight.sum())
+        regressor = None
+        if name == TREES:
+            encoded = transformed(encoder, buyers.rows, self.features)
+            regressor = _trees(encoded, amount / mean, buyers, seed=self.seed)
+            # Trees keep the mean of each leaf nearly; a promise keeps the sum.
+            again = regressor.predict(encoded)
+            mean = total / float((again * buyers.weight).sum())
+        kinds: Any = self.features
+        return ValueModel(
+            kinds,
+            preprocessor=None if regressor is None else encoder,
+            regressor=regressor,
+            mean=mean,
+            level=level,
+            uncertainty=errors or Uncertainty(spread=0.0, error=0.0, week_error=0.0),
+        )
+
+
+def _trees(encoded: Any, relative: Floats, buyers: Slice, *, seed: int) -> Any:
+    """Return boosted trees of amounts over their mean."""
+    trees = HistGradientBoostingRegressor(**_TREES, random_state=seed)
+    # Weights make the binning slow, so none are given where all are equal.
+    return trees.fit(encoded, np.maximum(relative, _LEAST), **buyers.sample_weight)
+
+
+def _forward(
+    parts: Parts, every: Slice, encoder: Any, fits: _Fits
+) -> dict[str, Floats] | None:
+    """Return the judged rows' amounts by candidate, each fitted before its block."""
+    found: dict[str, list[Floats]] = {MEAN: [], TREES: []}
+    for block in parts.blocks:
+        known = slice_of(every.rows, block.fitting)
+        judged = slice_of(every.rows, block.judged)
+        for name, amounts in found.items():
+            model = fits.model(name, known, encoder)
+            if model is None:
+                return None
+            amounts.append(model.amounts_of(judged.rows))
+    return {name: np.concatenate(amounts) for name, amounts in found.items()}
+
+
+def _picked(forward: Mapping[str, Floats], rows: Slice) -> Pick:
+    """Choose the mean of all, unless trees are shown to be better."""
+    is_buyer = rows.label == 1
+    amount = paid(rows)[is_buyer]
+    judged = Judged(
+        label=rows.label[is_buyer],
+        weight=rows.weight[is_buyer],
+        user=uncertainty.users(rows)[is_buyer],
+    )
+    losses = {
+        name: np.log(expected[is_buyer]) + amount / expected[is_buyer]
+        for name, expected in forward.items()
+    }
+    return pick(losses, judged)
+
+
+def _paid(rows: Slice, value: Floats) -> gini.Paid:
+    return gini.Paid(
+        value,
+        paid(rows),
+        rows.weight,
+        expansion=rows_per_row(rows.weight),
+    )

@@ -1,0 +1,278 @@
+"""
+Expected value, specified on emulators: learned, published, and held against amounts.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity import tables, usecases
+from propensity.edges.artifacts import sha256
+from propensity.learning import gini
+from propensity.learning.amounts import AMOUNT
+from propensity.learning.gini import Paid
+from propensity.registry.versions import unpickled
+from tests.conftest import Workplace
+from tests.functions.conftest import TRAINED, Place, Trained
+from tests.propensity.registry.test_versions import overwrite
+from tests.shop import DAY, WEEK, event, paid, purchase
+
+USE_CASE = usecases.load("ga4_purchase")
+MONDAY = date(2026, 3, 2)
+USERS = 40
+COLUMNS = ("expected_value", "expected_value_low", "expected_value_high")
+HISTORY = "SELECT * FROM ma_predictions_history ORDER BY user_id"
+TABLE = "SELECT * FROM ma_predictions_table ORDER BY user_id"
+METADATA = "SELECT * FROM ma_model_training_metadata"
+
+
+def without_amounts(model: Trained) -> Trained:
+    """The same model as of before there were amounts."""
+    record, objects = model.record, dict(model.objects)
+    for name in ("value", "value_object", "value_sha256"):
+        place = record.column_names.index(name)
+        none = pa.nulls(len(record), record.schema.field(name).type)
+        record = record.set_column(place, name, none)
+    for name in [name for name in objects if name.endswith("value.joblib")]:
+        del objects[name]
+    return Trained(model.answer, objects, record)
+
+
+@pytest.fixture(scope="module")
+def published(new_place, enthrone) -> tuple[Place, dict]:
+    """A place whose predictions have expected values, and the run's answer."""
+    place = enthrone(new_place())
+    return place, place.run("predictions", TRAINED)
+
+
+class TestTraining:
+    def test_keeps_the_model_of_amounts_with_its_checksum(self, trained):
+        """The bytes are those that the row records; the card has its figures."""
+        place, answer = trained
+        [row] = place.rows(METADATA)
+        data = place.registry.artifacts.read(row["value_object"]).data
+        card = json.loads(place.registry.artifacts.read(row["card_object"]).data)
+
+        assert row["value_object"] == "models/ga4_purchase/0/value.joblib"
+        assert row["value_sha256"] == sha256(data)
+        assert card["value"]["value_gini"] == row["value_gini"]
+        assert json.loads(row["value"])["algorithm"] == card["value"]["algorithm"]
+        assert answer["value"] == card["value"]
+
+    def test_holds_the_promise_against_what_was_paid(self, trained):
+        """Of the rows held out; the snapshot has each buyer's amount."""
+        place, _ = trained
+        [row] = place.rows(METADATA)
+        data = place.registry.artifacts.read(row["dataset_object"]).data
+        rows = pa.parquet.read_table(pa.BufferReader(data)).to_pylist()
+        held = [one for one in rows if one["as_of"] in row["holdout_as_ofs"]]
+
+        assert {one[AMOUNT] is not None for one in held if one["label"]} == {True}
+        assert {one[AMOUNT] for one in held if not one["label"]} == {None}
+        assert row["value_observed"] == sum(one[AMOUNT] or 0 for one in held)
+        assert row["value_ratio"] == pytest.approx(
+            float(row["value_observed"] / row["value_promised"])
+        )
+        assert row["value_gini_low"] <= row["value_gini"] <= row["value_gini_high"]
+
+    def test_reads_amounts_of_the_horizon_alone(self, new_export, make_place):
+        """A purchase before the as-of date, or after the horizon, does not matter."""
+        rows = [
+            purchase("u", MONDAY - DAY, 1_000.0),
+            purchase("u", MONDAY, 3.0),
+            purchase("u", MONDAY + 6 * DAY, 4.0),
+            purchase("u", MONDAY + WEEK, 1_000.0),
+        ]
+
+        assert self.amounts(new_export, make_place, rows) == {"u": Decimal(7)}
+
+    def test_adds_several_currencies_up_in_one(self, new_export, make_place):
+        """US dollars; what a purchase lacks counts as nothing."""
+        rows = [
+            paid("u", MONDAY, 10.0, "USD"),
+            paid("u", MONDAY + DAY, 10.0, "EUR"),
+            purchase("v", MONDAY, None),
+        ]
+
+        found = self.amounts(new_export, make_place, rows)
+
+        assert found == {"u": Decimal("22.5"), "v": None}
+
+    def amounts(self, new_export, make_place, rows) -> dict:
+        place = make_place(new_export(rows).ga4_dataset)
+        window = USE_CASE.window(place.settings, [MONDAY])
+        found = place.rows(USE_CASE.statement("converter_amounts"), **window)
+        return {row["user_id"]: row["amount"] for row in found}
+
+
+class TestPublishing:
+    def test_every_user_has_probability_times_amount(self, published):
+        """Of the published probability and the version's own model, to the decimal."""
+        place, _ = published
+        [row] = place.rows(METADATA)
+        model = unpickled(place.registry.artifacts.read(row["value_object"]).data)
+        features = place.warehouse.table(
+            USE_CASE.statement("features"), USE_CASE.window(place.settings, [TRAINED])
+        )
+        amount = dict(
+            zip(
+                features["user_id"].to_pylist(),
+                model.amounts_of(features),
+                strict=True,
+            )
+        )
+        rows = place.rows(HISTORY)
+
+        assert len(rows) == 160
+        for one in rows:
+            wanted = one["probability"] * amount[one["user_id"]]
+            assert float(one["expected_value"]) == pytest.approx(wanted, abs=1e-6)
+            low, value, high = sorted(one[name] for name in COLUMNS)
+            assert (low, value, high) == (
+                one["expected_value_low"],
+                one["expected_value"],
+                one["expected_value_high"],
+            )
+            assert 0 < low < value < high
+
+    def test_the_current_table_has_the_same(self, published):
+        place, _ = published
+
+        assert [[row[name] for name in COLUMNS] for row in place.rows(TABLE)] == [
+            [row[name] for name in COLUMNS] for row in place.rows(HISTORY)
+        ]
+
+    def test_the_answer_has_their_sum_and_what_to_expect_of_it(self, published):
+        place, answer = published
+        total = sum(row["expected_value"] for row in place.rows(HISTORY))
+        found = answer["expected_value"]
+
+        assert found["sum"] == pytest.approx(float(total), abs=1e-4)
+        assert 0 < found["low"] < found["sum"] < found["high"]
+
+    def test_a_rerun_gives_the_same(self, published):
+        place, answer = published
+        before = place.rows(HISTORY)
+
+        again = place.run("predictions", TRAINED)
+
+        assert again["expected_value"] == answer["expected_value"]
+        assert [[row[name] for name in COLUMNS] for row in place.rows(HISTORY)] == [
+            [row[name] for name in COLUMNS] for row in before
+        ]
+
+    def test_a_version_without_amounts_publishes_the_same_probabilities(
+        self, published, place, first_model
+    ):
+        """Its columns are null: a version of before there were amounts serves on."""
+        without_amounts(first_model).put_into(place)
+
+        answer = place.run("predictions", TRAINED)
+
+        rows = place.rows(HISTORY)
+        assert answer["expected_value"] is None
+        assert {row[name] for row in rows for name in COLUMNS} == {None}
+        assert [row["probability"] for row in rows] == [
+            row["probability"] for row in published[0].rows(HISTORY)
+        ]
+
+    def test_other_bytes_than_the_training_recorded_are_refused(self, enthroned):
+        """Nothing is published: they would run code."""
+        [row] = enthroned.rows(METADATA)
+        overwrite(enthroned.registry, row["value_object"], b"other")
+
+        answer = enthroned.post("predictions", {"as_of": TRAINED})
+
+        assert answer.json["error"] == "artifact"
+        assert not enthroned.rows(HISTORY)
+
+    def test_bigquery_scores_without_values_and_says_so(
+        self, published, logged, new_place, enthrone
+    ):
+        place = enthrone(new_place(PROPENSITY_SCORE_WITH="bigquery"))
+        answer = place.run("predictions", TRAINED)
+        warnings = [one["message"] for one in logged() if one["severity"] == "WARNING"]
+
+        assert answer["expected_value"] is None
+        assert {row["expected_value"] for row in place.rows(HISTORY)} == {None}
+        assert any("without expected values" in one for one in warnings)
+
+
+@pytest.fixture(scope="module")
+def week_of_amounts(new_export) -> Workplace:
+    """Every fourth user buys in the week; others buy what must not count."""
+    rows = [
+        purchase(f"u{n}", MONDAY + DAY, 5.0 + n, transaction=f"T{n}")
+        for n in range(0, USERS, 4)
+    ]
+    rows += [
+        # The thank-you page once more, a refund, and what is not of the week.
+        purchase("u4", MONDAY + 2 * DAY, 9.0, transaction="T4"),
+        event("u8", MONDAY + 3 * DAY, "refund"),
+        purchase("u1", MONDAY - DAY, 1_000.0),
+        purchase("u2", MONDAY + WEEK, 1_000.0),
+        purchase("stranger", MONDAY + DAY, 1_000.0),
+        *(event("daily", MONDAY + n * DAY) for n in range(-1, 15)),
+    ]
+    return new_export(rows)
+
+
+class TestEvaluation:
+    @pytest.fixture
+    def place(self, week_of_amounts, borrow) -> Place:
+        return borrow(week_of_amounts.ga4_dataset)
+
+    def publish(self, place: Place, values: dict[str, float | None]) -> None:
+        rows = [
+            {
+                "use_case": "ga4_purchase",
+                "user_id": user,
+                "as_of": MONDAY,
+                "probability": 0.25,
+                "percentile": 50,
+                "model_version": 0,
+                "scored_at": datetime(2026, 3, 2, tzinfo=UTC),
+                "expected_value": None if one is None else Decimal(str(one)),
+            }
+            for user, one in values.items()
+        ]
+        place.warehouse.append(
+            tables.PREDICTIONS_HISTORY,
+            pa.Table.from_pylist(rows, tables.PREDICTIONS_HISTORY.arrow_schema()),
+            job_id=f"published-{uuid.uuid4().hex}",
+        )
+
+    def test_is_of_what_each_user_paid_in_the_week(self, place):
+        """Ranking and sums, by hand; nobody else's amounts count."""
+        values = {f"u{n}": 1.0 + n % 7 for n in range(USERS)}
+        self.publish(place, values)
+
+        answer = place.run("model_evaluation", MONDAY + WEEK)
+
+        [row] = place.rows("SELECT * FROM ma_model_evaluation")
+        amount = np.array([5.0 + n if n % 4 == 0 else 0.0 for n in range(USERS)])
+        wanted = gini.figures(
+            Paid(np.array([*values.values()]), amount, np.ones(USERS))
+        )
+        assert row["value_observed"] == Decimal(int(amount.sum()))
+        assert row["value_promised"] == Decimal(int(sum(values.values())))
+        for name, figure in wanted.items():
+            assert float(row[name]) == pytest.approx(float(figure))
+        assert answer["weeks"][0]["value_gini"] == pytest.approx(row["value_gini"])
+
+    def test_of_a_publication_without_values_there_is_none(self, place):
+        """The figures of its probabilities are there all the same."""
+        self.publish(place, {f"u{n}": None for n in range(USERS)})
+
+        place.run("model_evaluation", MONDAY + WEEK)
+
+        [row] = place.rows("SELECT * FROM ma_model_evaluation")
+        assert row["outcome"] == "evaluated"
+        assert {row[name] for name in row if name.startswith("value_")} == {None}
