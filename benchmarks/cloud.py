@@ -7,6 +7,7 @@ serialized Arrow batches of users, a write stream reads what it gets.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -68,6 +69,8 @@ class Cloud(BaseAdapter):
             return _response(request, self._job(name, {"query": {}}))
         if path.endswith("/suppressed_users/data"):
             return _response(request, {"totalRows": "0", "rows": []})
+        if request.method == "DELETE":
+            return _response(request, {}, status=404)
         raise LookupError(f"nothing answers {request.method} {path}")
 
     def close(self) -> None:
@@ -163,12 +166,12 @@ class Cloud(BaseAdapter):
         raise LookupError(f"nothing answers: {sql.splitlines()[0]}")
 
 
-def _response(request: Any, body: Any) -> requests.Response:
+def _response(request: Any, body: Any, *, status: int = 200) -> requests.Response:
     answer = requests.Response()
-    answer.status_code = 200
+    answer.status_code = status
     answer.request = request
     answer.headers["Content-Type"] = "application/json"
-    answer._content = json.dumps(body).encode()  # noqa: SLF001 - none other is set
+    answer.raw = io.BytesIO(json.dumps(body).encode())
     return answer
 
 
@@ -245,11 +248,12 @@ def _batch(seed: int) -> pa.RecordBatch:
 
 
 class Writer:
-    """The Storage Write API: takes rows in, and counts them."""
+    """The Storage Write API: takes rows in, and counts scores; not what is watched."""
 
     def __init__(self) -> None:
         self.rows = 0
         self._pending = 0
+        self._are_scores = False
 
     def __enter__(self) -> Writer:
         return self
@@ -273,10 +277,9 @@ class Writer:
             if schema is None:
                 written = given.writer_schema.serialized_schema
                 schema = pa.ipc.read_schema(pa.py_buffer(written))
+                self._are_scores = "probability" in schema.names
             data = pa.py_buffer(given.rows.serialized_record_batch)
-            # Beside the scores a run writes what it watches for drift.
-            if "probability" in schema.names:
-                self._pending += len(pa.ipc.read_record_batch(data, schema))
+            self._pending += len(pa.ipc.read_record_batch(data, schema))
             yield AppendRowsResponse()
 
     def finalize_write_stream(self, **_: Any) -> FinalizeWriteStreamResponse:
@@ -285,7 +288,7 @@ class Writer:
 
     def batch_commit_write_streams(self, *_: Any, **__: Any) -> Any:
         """Put its rows into the table."""
-        self.rows += self._pending
+        self.rows += self._pending * self._are_scores
         return BatchCommitWriteStreamsResponse()
 
 
@@ -314,7 +317,8 @@ class Bucket(BaseAdapter):
         """Answer a request."""
         path = urlsplit(request.url).path
         if request.method == "GET":
-            return _response(request, {"items": []} if path.endswith("/o") else {})
+            is_list = path.endswith("/o")
+            return _response(request, {"items": []}, status=200 if is_list else 404)
         if request.method == "POST" and path.startswith("/upload/"):
             _, resource, content, *_ = request.body.split(b"\r\n\r\n", 2)
             name = json.loads(resource.partition(b"\r\n--")[0])["name"]
@@ -322,6 +326,8 @@ class Bucket(BaseAdapter):
                 self.manifest = json.loads(content.rpartition(b"\r\n--")[0])
             self.size_bytes += len(content)
             return _response(request, {"name": name, "generation": "1"})
+        if request.method == "DELETE":
+            return _response(request, {}, status=404)
         raise LookupError(f"nothing answers {request.method} {path}")
 
     def close(self) -> None:

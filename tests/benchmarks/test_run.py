@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.__main__ import NAMES
+from local.generators.shop.export import Shop
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -30,11 +33,25 @@ SHORT = {
     "season": ["--seeds", "1"],
     "scoring": ["--rows", "2000", "--repeats", "1", "--only", "lr"],
     "value": ["--weeks", "1"],
-    "training": ["--rows", "3000", "--repeats", "1", "--memory", "20000"],
+    "training": [
+        *("--rows", "1000", "--repeats", "1"),
+        *("--memory", "2000", "--candidates", "logistic_regression"),
+    ],
 }
+# These play a shop: a small one of their own, in place of the year that they bring.
+PLAYING = {"drift", "quality", "value"}
 
 # Its peers have an environment of their own, from the package index.
 INSTALLING = {"stream": ["--events", "2000", "--rounds", "1"]}
+
+
+@pytest.fixture(scope="module")
+def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of export rows: as few as a model can be trained on."""
+    shop = Shop(users=4_000, days=150)
+    file = tmp_path_factory.mktemp("shop") / "shop.parquet"
+    pq.write_table(pa.concat_tables(rows for _, rows in shop.shards()), file)
+    return file
 
 
 def printed_by(name: str, options: list[str]) -> str:
@@ -58,8 +75,9 @@ def test_all_are_here() -> None:
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", SHORT)
-def test_prints_a_table(name: str) -> None:
-    assert "\n|" in "\n" + printed_by(name, SHORT[name])
+def test_prints_a_table(name: str, small_shop: Path) -> None:
+    data = ["--data", str(small_shop)] if name in PLAYING else []
+    assert "\n|" in "\n" + printed_by(name, [*SHORT[name], *data])
 
 
 @pytest.mark.installs

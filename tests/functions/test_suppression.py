@@ -292,7 +292,8 @@ class TestScheduledRuns:
         bought = {
             row["user_pseudo_id"]
             for row in shop_rows
-            if row["event_name"] == "purchase"
+            if row["user_pseudo_id"] is not None
+            and row["event_name"] == "purchase"
             and days[0] <= row["event_date"] < days[1]
         }
         # Somebody who bought loses the score, and somebody who did is suppressed too.

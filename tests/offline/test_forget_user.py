@@ -154,6 +154,7 @@ class TestTables:
             "ma_model_evaluation_staging",
             "ma_audience_lift",
             "ma_audience_lift_staging",
+            "ma_drift",
             "ma_preprocessors",
             "postcode_index",
             "suppressed_users",

@@ -84,7 +84,6 @@ HANGING = "import time\nprint('waiting for Godot', flush=True)\ntime.sleep(600)\
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from local.stack import Stack, State
 from tests.local.stack.test_stack import PLAIN, project_stack
 with project_stack(Path(sys.argv[1]), *PLAIN) as stack:
     print("ready", flush=True)
