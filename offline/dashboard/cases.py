@@ -267,8 +267,12 @@ class Case:
                 f"would have held {shared(room * rate)}.",
                 "evaluations",
             )
-        for row in newest_lifts(self.lifts):
-            yield f"{audience_sentence(row)}", "lift"
+        newest_of = newest_lifts(self.lifts)
+        for row in newest_of[:_LINES]:
+            yield audience_sentence(row), "lift"
+        if len(newest_of) > _LINES:
+            others = plural(len(newest_of) - _LINES, "more audience")
+            yield f"{others} on the page of audiences.", "lift"
 
     def deeds(self) -> Iterator[Deed]:
         """Yield what a person should do, the most urgent first."""
@@ -319,18 +323,23 @@ class Case:
                 "01-Predictions.",
                 source="evaluations",
             )
-        for row in newest_lifts(self.lifts):
+        wrong = [
+            row
+            for row in newest_lifts(self.lifts)
+            if row["verdict"] in ("harms", "sample_ratio")
+        ]
+        for row in wrong[:_LINES]:
+            name = clipped(row["audience"])
+            text = f"Stop audience {name}: it does harm."
             if row["verdict"] == "sample_ratio":
-                yield Deed(
-                    text=f"Find out who was lost on the way of audience "
-                    f"{clipped(row['audience'])}: its groups cannot be compared.",
-                    source="lift",
+                text = (
+                    f"Find out who was lost on the way of audience {name}: its groups "
+                    "cannot be compared."
                 )
-            if row["verdict"] == "harms":
-                yield Deed(
-                    text=f"Stop audience {clipped(row['audience'])}: it does harm.",
-                    source="lift",
-                )
+            yield Deed(text=text, source="lift")
+        if len(wrong) > _LINES:
+            others = plural(len(wrong) - _LINES, "more audience")
+            yield Deed(text=f"See {others} that went wrong.", source="lift")
 
 
 def newest_lifts(lifts: Sequence[Row]) -> list[Row]:

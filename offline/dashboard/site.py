@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from offline.dashboard import audiences, fraud, overview, runs, stream, use_case
@@ -38,7 +39,8 @@ def site(
         HTML documents by the name of their file. They link to each other alone.
     """
     readings = {one.name: _cleaned(one) for one in found}
-    listed = cases(readings, known, as_of=window.as_of)
+    told = {cleaned(name): _known(one) for name, one in known.items()}
+    listed = cases(readings, told, as_of=window.as_of)
     since = window.days["since"]
     common = {
         "place": cleaned(place),
@@ -72,14 +74,18 @@ def site(
     }
 
 
+def _known(one: Known) -> Known:
+    """Return what is known with texts that can stand in a page."""
+    texts = {"title": one.title, "outcome": one.outcome, "note": one.note}
+    return replace(one, **cleaned(texts))
+
+
 def _cleaned(reading: Reading) -> Reading:
     """Return a reading whose texts can stand in a page."""
     rows: Sequence[Row] = [cleaned(row) for row in reading.rows]
-    return Reading(
-        name=reading.name,
-        title=reading.title,
+    return replace(
+        reading,
         text=cleaned(reading.text),
         rows=rows,
         missing=cleaned(reading.missing),
-        bytes_billed=reading.bytes_billed,
     )

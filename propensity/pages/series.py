@@ -124,7 +124,7 @@ def columns_svg(
     Draw a column for each of many times.
 
     Args:
-        values: Heights, (times,); None is no column.
+        values: Heights, (times,); None, and what is below 0, is no column.
         times: Names of the places along x, oldest first.
         y_label: What y is, above the axis.
         write: Format of the values.
@@ -134,7 +134,7 @@ def columns_svg(
         An ``svg`` element 360 units wide.
     """
     tops = [
-        sum(float(part) for part in both if present(part))
+        sum(max(float(part), 0.0) for part in both if present(part))
         for both in zip(values, above or [None] * len(values), strict=True)
     ]
     ticks = ticks_of([0.0, *tops])
@@ -151,7 +151,8 @@ def columns_svg(
     for i, (value, top) in enumerate(zip(values, tops, strict=True)):
         if not top:
             continue
-        left, bottom = across(i) - wide / 2, float(value) if present(value) else 0.0
+        left = across(i) - wide / 2
+        bottom = max(float(value), 0.0) if present(value) else 0.0
         drawn = [("bar", 0.0, bottom), ("bar minus", bottom, top)]
         parts += [
             f'<rect class="{style}" x="{left:.1f}" y="{up(high):.1f}" '
