@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from offline.dashboard.cases import Case, clipped
 from offline.dashboard.parts import Tile
-from offline.dashboard.reading import Readings
+from offline.dashboard.reading import STREAM_DAYS, Readings
 from propensity.pages.words import compact, count, decimals, percent, plural
 
 # Use cases with all their sentences; the others have a line.
@@ -25,6 +26,7 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
     return {
         "headline": _headline(cases, urgent),
         "tiles": _tiles(readings, cases),
+        "stream": _stream(readings),
         "cards": whole,
         "others": [
             (case.title, case.page) for _, case in cards[CARDS : CARDS + OTHERS]
@@ -36,12 +38,29 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
     }
 
 
+def _stream(readings: Readings) -> tuple[str, str] | None:
+    """Say what somebody should do about dead letters; nothing without any."""
+    reasons: Counter[str] = Counter()
+    for row in readings["dead_letters"].rows if "dead_letters" in readings else ():
+        reasons[str(row["reason"])] += row["messages"]
+    if not reasons:
+        return None
+    (reason, most), total = reasons.most_common(1)[0], sum(reasons.values())
+    return (
+        f"{plural(total, 'message')} became dead letters in the last {STREAM_DAYS} "
+        f"days, {count(most)} of them for {clipped(reason, 60)}: correct the producer, "
+        "and replay what can be.",
+        "dead_letters",
+    )
+
+
 def _headline(cases: Sequence[Case], urgent: int) -> str:
     if not cases:
         return "Nothing has been trained or evaluated yet."
+    served = plural(len(cases), "use case")
     if not urgent:
-        return f"{plural(len(cases), 'use case')}, and nothing that has to be done."
-    return f"{plural(len(cases), 'use case')}; {urgent} of them need somebody."
+        return f"{served}, and none that needs somebody."
+    return f"{served}; {urgent} {'needs' if urgent == 1 else 'need'} somebody."
 
 
 def _card(case: Case) -> dict[str, Any]:

@@ -255,9 +255,9 @@ def _weeks(readings: Readings, case: Case) -> Grid:
             "Came",
             "Expected",
             "ROC AUC (95% interval)",
-            "Lift of the budget",
-            "Without a score",
-            "Unknown outcome",
+            "Lift",
+            "No score",
+            "Unknown",
         ),
         source="evaluations",
         empty=why_empty(
