@@ -13,7 +13,7 @@ The one command, ``propensity``: read the command line, call, and print the answ
                 ``check-features``, ``reproduce``, ``backfill``
 ``audience``    ``audience``: preview, send, ledger
 ``usecases``    ``new-usecase``, ``check-usecase``
-``deployment``  a deployment as a whole: ``doctor``, ``cost``, ``stage``
+``deployment``  a deployment as a whole: ``dashboard``, ``doctor``, ``cost``, ``stage``
 
 Commands stand above local mode and the programs of ``offline/``, so that neither of
 these has to know the other. Modules here import click and no slow library: a command

@@ -53,6 +53,7 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
         usecases.check_usecase,
     ),
     "A deployment": (
+        deployment.dashboard,
         deployment.doctor,
         deployment.cost,
         deployment.stage,

@@ -1,11 +1,11 @@
-"""A deployment as a whole: examine it, say what it costs, stage what is uploaded."""
+"""A deployment as a whole: show it, examine it, say what it costs, stage its code."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +65,11 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
     on its account (gcloud auth application-default login
     --impersonate-service-account=...) and name the function.
     """
-    from commands.machine import environment_of
     from offline.doctor.run import run
     from propensity.errors import PropensityError
 
     try:
-        addresses = None
-        if is_local:
-            environment, addresses = environment_of(state)
-            for variable in [
-                name for name in os.environ if name.startswith("PROPENSITY_")
-            ]:
-                del os.environ[variable]
-            os.environ.update(environment)
+        addresses = _entered(state) if is_local else None
         report = run(addresses=addresses, tell=_looking, **chosen)
     except PropensityError as error:
         click.echo(f"propensity doctor: {error.message}", err=True)
@@ -88,6 +80,81 @@ def doctor(*, as_json: bool, is_local: bool, state: str | None, **chosen: Any) -
 
 def _looking(check: str) -> None:
     click.echo(f"· looking at {check} …", err=True)
+
+
+def _entered(state: str | None) -> Mapping[str, str]:
+    """Take on the environment of a local state; return its functions' addresses."""
+    from commands.machine import environment_of
+
+    environment, addresses = environment_of(state)
+    for variable in [name for name in os.environ if name.startswith("PROPENSITY_")]:
+        del os.environ[variable]
+    os.environ.update(environment)
+    return addresses
+
+
+@click.command
+@click.option(
+    "--out",
+    metavar="FOLDER",
+    help="Where the pages go: a folder, or gs://BUCKET/PREFIX. With --local the folder "
+    "that `propensity up` serves is the default.",
+)
+@click.option(
+    "--weeks",
+    type=flags.whole(1, 104),
+    default=26,
+    show_default=True,
+    help="Weeks to show.",
+)
+@click.option(
+    "--as-of",
+    type=flags.DAY,
+    help="Look as if that day (UTC) had just ended (default: now).",
+)
+@click.option(
+    "--local", "is_local", is_flag=True, help="Read what `propensity up` started."
+)
+@click.option(
+    "--state", metavar="NAME", help="Name of the local state, where several are up."
+)
+@flags.dry_run("Say what would be read and written, and do neither.")
+@flags.as_json
+def dashboard(
+    *,
+    as_json: bool,
+    out: str | None,
+    is_local: bool,
+    state: str | None,
+    **chosen: Any,
+) -> None:
+    """
+    Write pages of what the tables say.
+
+    An overview of the use cases, a page for each, the stream by hour, fraud, audiences
+    and what they brought, runs with their cost, and the SQL of every figure. The pages
+    need no server: open index.html, or put them on any web server or bucket. They hold
+    no id of a user, and what they tell about a business is for its own people.
+
+    It reads a few small tables and seven days of the stream, by statements that are
+    bounded by dates; --dry-run says what they would scan. A table that is missing is a
+    sentence on its page.
+    """
+    from offline.dashboard.run import run
+
+    if is_local:
+        _entered(state)
+        out = out or _served(state)
+    if not out:
+        raise click.UsageError("--out says where the pages go")
+    show(run(out, is_local=is_local, **chosen), as_json=as_json)
+
+
+def _served(state: str | None) -> str:
+    """Return the folder of the dashboard that a local state serves."""
+    from commands.machine import state_up
+
+    return str(state_up(state).dashboard)
 
 
 def _sizes(command: Callable[..., Any]) -> Callable[..., Any]:

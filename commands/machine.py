@@ -204,6 +204,27 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
         RequestError: None is, or the one named is not, or several are.
     """
     from local.stack.stack import Stack
+
+    running = state_up(name)
+    record = running.record()
+    assert record is not None
+    stack = Stack(running, options=record.options, ports=record.ports)
+    addresses = {
+        function.target: stack.url(function.target) for function in stack.functions
+    }
+    return stack.environment, addresses
+
+
+def state_up(name: str | None) -> State:
+    """
+    Return the local state that is up.
+
+    Args:
+        name: Of the state; None for the one that is up.
+
+    Raises:
+        RequestError: None is, or the one named is not, or several are.
+    """
     from local.stack.state import State, states
     from propensity.errors import RequestError
 
@@ -220,13 +241,7 @@ def environment_of(name: str | None) -> tuple[Mapping[str, str], Mapping[str, st
             if running
             else "no local state is up: `make up` starts one"
         )
-    record = running[0].record()
-    assert record is not None
-    stack = Stack(running[0], options=record.options, ports=record.ports)
-    addresses = {
-        function.target: stack.url(function.target) for function in stack.functions
-    }
-    return stack.environment, addresses
+    return running[0]
 
 
 def _named(state: str | None, data: str | None) -> State | None:

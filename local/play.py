@@ -44,17 +44,24 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Played:
-    """The local state of a demo, and its duration."""
+    """
+    The local state of a demo, the page to open, and its duration.
+
+    ``dashboard`` is empty where it could not be written, which was said.
+    """
 
     state: str
     folder: str
+    dashboard: str
     seconds: float
 
     def __str__(self) -> str:
         which = "" if self.state == State().name else f" STATE={self.state}"
+        opened = f"\nOpen {shown(self.dashboard)}" if self.dashboard else ""
         return (
             f"\nThat took {self.seconds:.0f} s. To go on:\n"
             f"  make up{which}     serves what the demo produced; it prints addresses"
+            f"{opened}"
         )
 
 
@@ -73,17 +80,21 @@ def run(choice: Choice) -> Played:
     state = state_of(choice, options)
     with Progress():
         say(f"The demo plays in {shown(str(state.folder))}, on 127.0.0.1 alone.")
-        play(state, options, choice)
+        dashboard = play(state, options, choice)
     return Played(
         state=state.name,
         folder=str(state.folder),
+        dashboard=dashboard,
         seconds=round(time.monotonic() - began, 1),
     )
 
 
-def play(state: State, chosen: Options, options: Choice) -> None:
+def play(state: State, chosen: Options, options: Choice) -> str:
     """
     Check the data, start everything, and play.
+
+    Returns:
+        The dashboard's first page; empty where there is none.
 
     Raises:
         LocalError: Something did not work.
@@ -96,7 +107,13 @@ def play(state: State, chosen: Options, options: Choice) -> None:
         with step("starting"):
             stack = leaving.enter_context(Stack(state, options=chosen, say=say))
             from local.demos import shop
+            from local.stack import pages
         shop.run(stack, options)
+        with step("writing the dashboard"):
+            why = pages.write(stack)
+        if why:
+            say(f"There is no dashboard: {why}")
+        return "" if why else str(pages.index(state))
     except UnusableData:
         with step("stopping"):
             leaving.close()

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from local import venvs
 from local.processes import HOST
+from local.stack import pages
 from local.stack.signals import deferred_signals, ending_on_signals
 from local.stack.stack import Stack, stop_record
 from local.stack.starting import end_of
@@ -53,9 +54,21 @@ def directions(stack: Stack) -> str:
         f"curl -X POST {stack.url('model_training')}{body}\n"
         f"curl -X POST {stack.url('model_evaluation')}{body}\n"
         f"curl -X POST {stack.url('predictions')}{body}\n\n"
+        f"{dashboard_directions(stack)}\n\n"
         f"{stream_directions(stack)}\n\n"
         f"The bucket's objects are files in {shown(str(stack.bucket_folder))}/\n"
         "`make down` stops it."
+    )
+
+
+def dashboard_directions(stack: Stack) -> str:
+    """Return where the dashboard is, and how to write it anew."""
+    which = "" if stack.state.name == State().name else f" --state {stack.state.name}"
+    # A state may have been left running by a version without one.
+    place = stack.url(pages.SERVICE) if pages.SERVICE in stack.ports else "not served"
+    return (
+        f"To look at the dashboard, and to write it anew:\n\n{place}\n"
+        f".venv/bin/propensity dashboard --local{which}"
     )
 
 
@@ -115,6 +128,9 @@ def up(stack: Stack) -> int:
     else:
         with ending_on_signals():
             stack.start(stay=True)
+            pages.serve(stack)
+        if not pages.index(stack.state).exists() and (why := pages.write(stack)):
+            progress(f"there is no dashboard: {why}")
         record = stack.state.record()
         print(f"State {stack.state.name!r} is up.")
     assert record is not None

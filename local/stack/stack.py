@@ -328,7 +328,7 @@ class Stack:
             # Google's own knows no parent to stop with.
             is_ours = command[0] == sys.executable
             parent = [] if stay or not is_ours else ["--parent", str(os.getpid())]
-            self._spawn(
+            self.spawn(
                 service,
                 [*command, *parent],
                 environment=self._clean_environment(),
@@ -345,7 +345,7 @@ class Stack:
             requirements=function.requirements,
             root=self._root,
         )
-        self._spawn(
+        self.spawn(
             function.target,
             [
                 *(str(python), "-m", "functions_framework"),
@@ -365,7 +365,7 @@ class Stack:
         kept = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return kept | {"PYTHONUNBUFFERED": "1"}
 
-    def _spawn(
+    def spawn(
         self,
         name: str,
         command: Sequence[str],
@@ -373,6 +373,7 @@ class Stack:
         environment: Mapping[str, str],
         folder: Path,
     ) -> None:
+        """Start a process that stops with all others."""
         assert self._record is not None
         # A signal between starting and recording would leave a process behind.
         with deferred_signals():

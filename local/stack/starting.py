@@ -79,6 +79,7 @@ def refuse_taken_ports(
         LocalError: Says whose port it is, and how to move.
     """
     names = [*EMULATOR_PORTS, *(function.target for function in functions)]
+    names += ["dashboard"] if functions and "dashboard" in ports else []
     for name in names:
         port = ports[name]
         if is_free(port):

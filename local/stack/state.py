@@ -58,7 +58,7 @@ FUNCTIONS = (
     Function("04-StreamFeatures", "compact_features"),
     Function("04-StreamFeatures", "archive_events", is_asynchronous=True),
 )
-# Distance of every service's port from the base. 9 and 14 on are left for functions and
+# Distance of every service's port from the base. 9 and 15 on are left for functions and
 # emulators to come.
 PORT_OFFSETS = {
     "model_training": 0,
@@ -74,6 +74,7 @@ PORT_OFFSETS = {
     "bigquery_storage": 11,
     "storage": 12,
     "pubsub": 13,
+    "dashboard": 14,
 }
 EMULATOR_PORTS = ("bigquery", "bigquery_storage", "storage", "pubsub")
 
@@ -131,6 +132,11 @@ class State:
     @property
     def logs(self) -> Path:
         return self.folder / "logs"
+
+    @property
+    def dashboard(self) -> Path:
+        """Folder of the pages that ``up`` serves."""
+        return self.folder / "dashboard"
 
     @property
     def record_file(self) -> Path:

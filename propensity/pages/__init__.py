@@ -4,6 +4,7 @@ nothing else. No edge.
 
 - ``words``: words and numbers as a page writes them
 - ``charts``: inline SVG
+- ``series``: inline SVG of things in time
 - ``page``: templates, filled; they escape whatever they are given
 - ``templates/``: ``page.html``, the frame and the look; ``look.html``, the parts
 """

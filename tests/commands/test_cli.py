@@ -45,6 +45,8 @@ WITHOUT_DRY_RUN = {
     *("audience preview", "audience send", "audience ledger"),
 }
 PERIOD = ("--from", "--to")
+# A file, and for pages a folder or a bucket.
+PLACE = ("--out",)
 OF_A_USE_CASE = {
     *("promote", "rollback", "pin", "unpin", "shadow", "unshadow", "versions"),
     *("load-model", "build-preprocessor", "load-transactions", "check-features"),
@@ -117,7 +119,9 @@ class TestFlags:
         for command in LEAVES.values():
             for one in command.params:
                 # A file of one command, and periods: of days, or of moments.
-                if isinstance(one, click.Option) and one.opts[0] not in PERIOD:
+                if not isinstance(one, click.Option):
+                    continue
+                if one.opts[0] not in PERIOD + PLACE:
                     kinds.setdefault(one.opts[0], set()).add(one.type.name)
 
         assert {name: found for name, found in kinds.items() if len(found) > 1} == {}

@@ -1,0 +1,232 @@
+"""The page of audiences: who was chosen, what arrived, and whether acting helped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from offline.dashboard.cases import (
+    POINTS,
+    VERDICTS,
+    audience_sentence,
+    clipped,
+    newest_lifts,
+)
+from offline.dashboard.parts import Chart, Grid, day, described, grid, number, why_empty
+from offline.dashboard.reading import Readings, Row
+from propensity.pages.series import Series, series_svg
+from propensity.pages.words import (
+    DASH,
+    count,
+    decimals,
+    percent,
+    plural,
+    present,
+    ratio,
+)
+
+NO_AUDIENCE = (
+    "No audience was chosen in these weeks. propensity audience preview says whom "
+    "one would reach."
+)
+NO_LIFT = (
+    "No audience has outcomes yet: they come once the week after its date is evaluated."
+)
+# Audiences with a chart of their own.
+DRAWN = 12
+
+
+def content(readings: Readings) -> dict[str, Any]:
+    """Return what the page reads."""
+    by_use_case: dict[str, list[Row]] = {}
+    for row in readings["lift"].rows:
+        by_use_case.setdefault(str(row["use_case"]), []).append(row)
+    newest = [row for rows in by_use_case.values() for row in newest_lifts(rows)]
+    return {
+        "headline": _headline(readings, newest),
+        "told": [audience_sentence(row) for row in newest[:DRAWN]],
+        "lifts": _lifts(readings, newest),
+        "charts": [_chart(readings, row) for row in newest[:DRAWN]],
+        "no_chart": why_empty(readings, "lift", NO_LIFT),
+        "members": _members(readings),
+        "deliveries": _deliveries(readings),
+    }
+
+
+def _headline(readings: Readings, newest: Sequence[Row]) -> str:
+    chosen = {(row["use_case"], row["audience"]) for row in readings["audiences"].rows}
+    if not (chosen or newest):
+        return why_empty(readings, "audiences", NO_AUDIENCE)
+    helping = sum(row["verdict"] == "helps" for row in newest)
+    names = {(row["use_case"], row["audience"]) for row in newest} | chosen
+    return f"{plural(len(names), 'audience')}; acting is shown to help in {helping}."
+
+
+def _interval(row: Row, name: str, scale: float, places: int) -> str:
+    write = decimals(places)
+    values = [number(row[key]) for key in (name, f"{name}_low", f"{name}_high")]
+    value, low, high = (
+        None if each is None else scale * float(each) for each in values
+    )
+    if not (present(value) and present(low) and present(high)):
+        return DASH
+    return f"{write(value)} ({write(low)} to {write(high)})"
+
+
+def _lifts(readings: Readings, newest: Sequence[Row]) -> Grid:
+    rows = [
+        (
+            clipped(row["audience"], 64),
+            VERDICTS.get(row["verdict"] or "", clipped(row["verdict"] or DASH, 40)),
+            str(row["week"]),
+            count(row["treated_users"]),
+            count(row["control_users"]),
+            percent(ratio(row["treated_conversions"], row["treated_users"])),
+            percent(ratio(row["control_conversions"], row["control_users"])),
+            _interval(row, "conversion_difference", 100, 2),
+            _interval(row, "conversion_lift", 100, 0),
+            _interval(row, "revenue_difference", 1, 2),
+        )
+        for row in newest
+    ]
+    return grid(
+        rows,
+        caption="All users up to the newest week with outcomes. Intervals of 95% hold "
+        "at every look: look each week, and stop when you like.",
+        columns=(
+            "Audience",
+            "Verdict",
+            "Up to",
+            "Treated",
+            "Held out",
+            "Treated converted",
+            "Held out converted",
+            "Difference, points",
+            "Lift, %",
+            "Revenue per user",
+        ),
+        source="lift",
+        texts=2,
+        empty=why_empty(readings, "lift", NO_LIFT),
+        is_wide=True,
+    )
+
+
+def _chart(readings: Readings, newest: Row) -> Chart:
+    key = newest["use_case"], newest["audience"]
+    rows = sorted(
+        (
+            row
+            for row in readings["lift"].rows
+            if (row["use_case"], row["audience"]) == key
+        ),
+        key=lambda row: row["week"],
+    )[-POINTS:]
+    name = clipped(newest["audience"], 40)
+    heading = f"What acting on {name} did"
+    times = [day(row["week"]) for row in rows]
+    values = [row["conversion_difference"] for row in rows]
+    if not any(present(value) for value in values):
+        return Chart(heading=heading, source="lift", why="Too few conversions yet.")
+    return Chart(
+        heading=heading,
+        source="lift",
+        caption="Share of converters among the treated less that among those held out, "
+        "so far. While the band holds 0, it is not decided.",
+        svg=series_svg(
+            [
+                Series(name="none", values=[0.0] * len(rows), style="guide"),
+                Series(
+                    name="difference",
+                    values=values,
+                    low=[row["conversion_difference_low"] for row in rows],
+                    high=[row["conversion_difference_high"] for row in rows],
+                ),
+            ],
+            times,
+            title=heading,
+            description=described(times, values, percent),
+            y_label="",
+            write=percent,
+            starts_at_zero=True,
+        ),
+    )
+
+
+def _members(readings: Readings) -> Grid:
+    rows = [
+        (
+            clipped(row["audience"], 64),
+            clipped(row["selection"] or DASH, 64),
+            str(row["as_of"]),
+            count(row["members"]),
+            count(row["members"] - row["held_out"]),
+            count(row["held_out"]),
+            percent(row["control_share"]),
+        )
+        for row in sorted(
+            readings["audiences"].rows, key=lambda row: row["as_of"], reverse=True
+        )
+    ]
+    return grid(
+        rows,
+        caption="Members by date, newest first.",
+        columns=(
+            "Audience",
+            "Chosen by",
+            "As of",
+            "Members",
+            "Treated",
+            "Held out",
+            "Share to hold out",
+        ),
+        source="audiences",
+        texts=2,
+        empty=why_empty(readings, "audiences", NO_AUDIENCE),
+        is_wide=True,
+    )
+
+
+def _deliveries(readings: Readings) -> Grid:
+    sent: dict[tuple[Any, ...], dict[str, int]] = {}
+    for row in readings["deliveries"].rows:
+        key = (
+            row["as_of"],
+            str(row["audience"]),
+            str(row["destination"]),
+            str(row["action"]),
+        )
+        counts = sent.setdefault(key, {})
+        counts[row["status"]] = counts.get(row["status"], 0) + row["users"]
+    rows = [
+        (
+            clipped(audience, 64),
+            clipped(destination, 64),
+            clipped(action, 10),
+            str(as_of),
+            count(sum(counts.values())),
+            count(counts.get("accepted", 0)),
+            count(counts.get("rejected", 0)),
+        )
+        for (as_of, audience, destination, action), counts in sorted(
+            sent.items(), key=lambda entry: entry[0], reverse=True
+        )
+    ]
+    return grid(
+        rows,
+        caption="The ledger: what is sent is accepted or rejected. "
+        "propensity audience ledger has the reasons.",
+        columns=(
+            "Audience",
+            "Destination",
+            "Action",
+            "As of",
+            "Sent",
+            "Accepted",
+            "Rejected",
+        ),
+        source="deliveries",
+        texts=3,
+        empty=why_empty(readings, "deliveries", "Nothing was sent in these weeks."),
+        is_wide=True,
+    )

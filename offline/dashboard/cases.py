@@ -1,0 +1,431 @@
+"""What the tables say of a use case: what changed, what it is worth, what to do."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from functools import cached_property
+from typing import Any
+
+from offline.dashboard.reading import Readings, Row
+from propensity.ids import NAME
+from propensity.pages.words import (
+    count,
+    decimals,
+    money,
+    percent,
+    plural,
+    present,
+    sentence,
+    shared,
+)
+
+# After so many horizons without figures a person should look.
+_LATE = 2
+# A new version is news for a week.
+_NEWS = timedelta(days=7)
+# So many alarms of a publication have a line of their own.
+_LINES = 3
+# Places in a chart; older ones are left out.
+POINTS = 60
+# Characters of a text from data.
+LONG = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Known:
+    """
+    What the folder of a use case and the pointer of its champion say.
+
+    Attributes:
+        outcome: What users or events of label 1 do, as in *those who buy*.
+        champion: The version that serves; None where nothing does, or nobody knows.
+        note: Why nobody knows; empty where it is known.
+    """
+
+    title: str = ""
+    outcome: str = "are of label 1"
+    is_of_events: bool = False
+    horizon_days: int = 7
+    champion: int | None = None
+    is_pinned: bool = False
+    shadow: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deed:
+    """
+    What to do, and whether something is wrong.
+
+    Attributes:
+        text: A sentence.
+        source: The statement that says so.
+        is_urgent: Whether figures or users suffer until it is done.
+    """
+
+    text: str
+    source: str
+    is_urgent: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A use case with its rows; ``as_of`` is the day by which something is late."""
+
+    name: str
+    as_of: date
+    known: Known = field(default_factory=Known)
+    evaluations: Sequence[Row] = ()
+    versions: Sequence[Row] = ()
+    drift: Sequence[Row] = ()
+    scores: Sequence[Row] = ()
+    lifts: Sequence[Row] = ()
+
+    @property
+    def page(self) -> str:
+        """Name of its page; of a name that no file should have, by its hash."""
+        name = self.name
+        if not NAME.fullmatch(name):
+            name = hashlib.sha256(name.encode(errors="replace")).hexdigest()[:16]
+        return f"use-case-{name}.html"
+
+    @property
+    def title(self) -> str:
+        """What it is called."""
+        return self.known.title or self.name
+
+    @property
+    def span(self) -> str:
+        """What a row of figures is about: a week, or a day of events."""
+        return "day" if self.known.is_of_events else "week"
+
+    @property
+    def rows(self) -> str:
+        """What is counted."""
+        return "event" if self.known.is_of_events else "user"
+
+    @property
+    def whom(self) -> str:
+        """Those of label 1, in words."""
+        that = "that" if self.known.is_of_events else "who"
+        return f"those {that} {self.known.outcome}"
+
+    @cached_property
+    def weeks(self) -> list[Row]:
+        """Figures that have outcomes, newest first: of what served, one a week."""
+        best: dict[date, Row] = {}
+        for row in self.evaluations:
+            if row["is_shadow"] or row["outcome"] == "no_predictions":
+                continue
+            before = best.get(row["week"])
+            if before is None or (row["users"] or 0) > (before["users"] or 0):
+                best[row["week"]] = row
+        return [best[week] for week in sorted(best, reverse=True)]
+
+    @cached_property
+    def saving(self) -> list[Row]:
+        """Figures with costs of what served, newest first, several versions a day."""
+        return [
+            row
+            for row in self.evaluations
+            if row["saved"] is not None and not row["is_shadow"]
+        ]
+
+    @cached_property
+    def publications(self) -> list[date]:
+        """As-of dates of publications, newest first."""
+        return sorted({row["as_of"] for row in self.drift}, reverse=True)
+
+    def watched(self, thing: str, name: str) -> dict[date, Row]:
+        """Return what was watched of each publication under a name, newest first."""
+        return {
+            row["as_of"]: row
+            for row in self.drift
+            if row["thing"] == thing and row["name"] == name
+        }
+
+    @cached_property
+    def users(self) -> dict[date, int]:
+        """Users of each publication, newest first."""
+        rows = self.watched("users", "count").values()
+        # The table has the logarithm.
+        return {
+            row["as_of"]: round(math.exp(row["value"]))
+            for row in rows
+            if present(row["value"])
+        }
+
+    @cached_property
+    def alarms(self) -> list[Row]:
+        """Alarms of the newest publication, and of the newest week with outcomes."""
+        return [
+            row
+            for row in (
+                *self._newest(lambda row: row["thing"] != "outcome"),
+                *self._newest(lambda row: row["thing"] == "outcome"),
+            )
+            if row["is_alarm"]
+        ]
+
+    def _newest(self, chosen: Callable[[Row], bool]) -> list[Row]:
+        rows = [row for row in self.drift if chosen(row)]
+        newest = max((row["as_of"] for row in rows), default=None)
+        return [row for row in rows if row["as_of"] == newest]
+
+    # -- in sentences -----------------------------------------------------------------
+
+    def changes(self) -> Iterator[tuple[str, str]]:
+        """Yield what is new, each with the statement that says so."""
+        if self.weeks:
+            yield self._ranking(), "evaluations"
+        if promise := self._promise():
+            yield promise, "evaluations"
+        dates = [*self.users]
+        if dates:
+            users = self.users[dates[0]]
+            told = f"{plural(users, 'user')} got a probability on {dates[0]}"
+            if len(dates) > 1 and self.users[dates[1]]:
+                moved = users / self.users[dates[1]] - 1
+                told += f", {_signed(moved)} on the date before"
+            yield f"{told}.", "drift"
+        for row in self.versions[:1]:
+            day = row["as_of"] or row["training_date"]
+            if self.as_of - day <= _NEWS:
+                fate = "promoted" if row["promoted"] else "kept aside"
+                why = clipped(row["verdict"], 100)
+                yield (
+                    f"Version {row['model_version']} was trained as of {day} and "
+                    f"{fate}: {ended(why)}",
+                    "versions",
+                )
+        for row in self.alarms[:_LINES]:
+            yield sentence(clipped(row["message"])), "drift"
+
+    def _ranking(self) -> str:
+        newest = self.weeks[0]
+        auc = newest["roc_auc"]
+        when = "On" if self.known.is_of_events else "In the week of"
+        head = f"{when} {newest['week']}"
+        if not present(auc):
+            return f"{head} outcomes were of one kind alone, so there is no ROC AUC."
+        interval = ""
+        if present(newest["roc_auc_low"]) and present(newest["roc_auc_high"]):
+            interval = (
+                f" (95% interval {newest['roc_auc_low']:.3f} to "
+                f"{newest['roc_auc_high']:.3f})"
+            )
+        told = f"{head} the ROC AUC was {auc:.3f}{interval}"
+        before = next((row for row in self.weeks[1:] if present(row["roc_auc"])), None)
+        if before is None:
+            return f"{told}; it is the first {self.span} with figures."
+        was = before["roc_auc"]
+        if not interval:
+            return f"{told}, after {was:.3f}."
+        is_same = newest["roc_auc_low"] <= was <= newest["roc_auc_high"]
+        why = "chance explains that" if is_same else "more than chance explains"
+        return f"{told}, after {was:.3f}: {why}."
+
+    def _promise(self) -> str:
+        if not self.weeks:
+            return ""
+        newest = self.weeks[0]
+        promised, came = newest["mean_probability"], newest["base_rate"]
+        if not (present(promised) and present(came)):
+            return ""
+        return (
+            f"{percent(promised)} of {plural(newest['users'], self.rows)} were "
+            f"expected to be among {self.whom}; {percent(came)} were."
+        )
+
+    def worth(self) -> Iterator[tuple[str, str]]:
+        """Yield what acting on it is worth, each with the statement that says so."""
+        saving = self.saving
+        if saving:
+            days = {row["week"] for row in saving}
+            saved = sum(float(row["saved"]) for row in saving)
+            without = sum(float(row["cost_without"] or 0) for row in saving)
+            yield (
+                f"Alerts saved {money(saved)} of {money(without)} in losses over "
+                f"{plural(len(days), self.span)}, reviews paid.",
+                "evaluations",
+            )
+        newest = self.weeks[0] if self.weeks else {}
+        reached, room = (
+            newest.get("true_positives_at_budget"),
+            newest.get("users_at_budget"),
+        )
+        rate = newest.get("base_rate")
+        if present(reached) and present(room) and present(rate):
+            yield (
+                f"The best {clipped(newest['budget'])} ({shared(room)} {self.rows}s) "
+                f"held {shared(reached)} of {self.whom}, "
+                f"{percent(newest['recall_at_budget'])} of all; as many at random "
+                f"would have held {shared(room * rate)}.",
+                "evaluations",
+            )
+        newest_of = newest_lifts(self.lifts)
+        for row in newest_of[:_LINES]:
+            yield audience_sentence(row), "lift"
+        if len(newest_of) > _LINES:
+            others = plural(len(newest_of) - _LINES, "more audience")
+            yield f"{others} on the page of audiences.", "lift"
+
+    def deeds(self) -> Iterator[Deed]:
+        """Yield what a person should do, the most urgent first."""
+        if self.known.note:
+            yield Deed(text=self.known.note, source="versions")
+        elif self.known.champion is None:
+            why = "Train a first one: call 00-ModelTraining."
+            if self.versions:
+                row = self.versions[0]
+                why = (
+                    f"Version {row['model_version']} was not let through: "
+                    f"{ended(clipped(row['verdict']))}"
+                )
+            yield Deed(text=f"No version serves. {why}", source="versions")
+        for row in self.alarms[:_LINES]:
+            what = {"repair": "Repair, and do not train", "retrain": "Train"}
+            head = what.get(row["advice"] or "", "Look")
+            told = ended(clipped(row["message"]))
+            yield Deed(text=f"{head}: {told}", source="drift")
+        if len(self.alarms) > _LINES:
+            rest = len(self.alarms) - _LINES
+            yield Deed(
+                text=f"See {plural(rest, 'more alarm')} on its page.", source="drift"
+            )
+        horizon = timedelta(days=self.known.horizon_days)
+        newest = max((row["week_end"] for row in self.weeks), default=None)
+        if newest is not None and self.as_of - newest > _LATE * horizon:
+            yield Deed(
+                text=f"Nothing was evaluated since {newest}: see what propensity "
+                "doctor says.",
+                source="evaluations",
+            )
+        if newest is None and self.known.champion is not None:
+            yield Deed(
+                text="No outcomes were compared with probabilities yet: wait for the "
+                "first evaluation, or call 03-ModelEvaluation.",
+                source="evaluations",
+                is_urgent=False,
+            )
+        without = [
+            row["week"]
+            for row in self.evaluations
+            if row["outcome"] == "no_predictions" and row["week_end"] == newest
+        ]
+        if without:
+            yield Deed(
+                text=f"The {self.span} of {without[0]} had no probabilities: call "
+                "01-Predictions.",
+                source="evaluations",
+            )
+        wrong = [
+            row
+            for row in newest_lifts(self.lifts)
+            if row["verdict"] in ("harms", "sample_ratio")
+        ]
+        for row in wrong[:_LINES]:
+            name = clipped(row["audience"])
+            text = f"Stop audience {name}: it does harm."
+            if row["verdict"] == "sample_ratio":
+                text = (
+                    f"Find out who was lost on the way of audience {name}: its groups "
+                    "cannot be compared."
+                )
+            yield Deed(text=text, source="lift")
+        if len(wrong) > _LINES:
+            others = plural(len(wrong) - _LINES, "more audience")
+            yield Deed(text=f"See {others} that went wrong.", source="lift")
+
+
+def newest_lifts(lifts: Sequence[Row]) -> list[Row]:
+    """Return the newest row of each audience, by its name."""
+    newest: dict[str, Row] = {}
+    for row in lifts:
+        before = newest.get(row["audience"])
+        if before is None or row["week"] > before["week"]:
+            newest[row["audience"]] = row
+    return [newest[name] for name in sorted(newest)]
+
+
+VERDICTS = {
+    "helps": "acting helps",
+    "harms": "acting does harm",
+    "open": "not decided yet",
+    "too_few": "too few conversions to say",
+    "sample_ratio": "the groups' sizes cannot be chance; no figure can be trusted",
+}
+
+
+def audience_sentence(row: Row) -> str:
+    """Say what acting on an audience was worth."""
+    name = clipped(row["audience"])
+    verdict = VERDICTS.get(row["verdict"] or "", clipped(row["verdict"] or "unknown"))
+    low, high = row["conversion_difference_low"], row["conversion_difference_high"]
+    moved = row["conversion_difference"]
+    if not (present(moved) and present(low) and present(high)):
+        return f"Audience {name}: {verdict}."
+    points = decimals(1)
+    return (
+        f"Audience {name}: {verdict}; {points(100 * moved)} percentage points more "
+        f"conversions among the treated (95% interval {points(100 * low)} to "
+        f"{points(100 * high)}, {count(row['treated_users'])} treated, "
+        f"{count(row['control_users'])} held out)."
+    )
+
+
+def clipped(value: Any, length: int = LONG) -> str:
+    """Cut a text from data, which may be of any length."""
+    words = str(value if value is not None else "").strip().rstrip(".")
+    return words if len(words) <= length else f"{words[: length - 1]}…"
+
+
+def ended(words: str) -> str:
+    """End a sentence, unless it was cut."""
+    return words if words.endswith(("…", "!", "?")) else f"{words}."
+
+
+def _signed(share: float) -> str:
+    told = percent(abs(share))
+    if abs(share) < 0.00005:
+        return "as many as"
+    return f"{told} {'more' if share > 0 else 'fewer'} than"
+
+
+def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> list[Case]:
+    """
+    Return the use cases that have rows or are known to serve, by their names.
+
+    Args:
+        readings: Rows by the name of their statement.
+        known: What is known of use cases beside the tables.
+        as_of: The day by which something is late.
+    """
+
+    def of(source: str) -> dict[str, list[Row]]:
+        by_name: dict[str, list[Row]] = {}
+        for row in readings[source].rows if source in readings else ():
+            by_name.setdefault(str(row["use_case"]), []).append(row)
+        return by_name
+
+    evaluations, versions, drift = of("evaluations"), of("versions"), of("drift")
+    scores, lifts = of("scores"), of("lift")
+    names = {*evaluations, *versions, *drift}
+    names |= {name for name, one in known.items() if one.champion is not None}
+    return [
+        Case(
+            name=name,
+            as_of=as_of,
+            known=known.get(name, Known()),
+            evaluations=evaluations.get(name, ()),
+            versions=versions.get(name, ()),
+            drift=drift.get(name, ()),
+            scores=scores.get(name, ()),
+            lifts=lifts.get(name, ()),
+        )
+        for name in sorted(names)
+    ]

@@ -1,0 +1,84 @@
+"""What has drifted of a use case: distances of a publication, and all alarms."""
+
+from __future__ import annotations
+
+from offline.dashboard.cases import Case, clipped
+from offline.dashboard.parts import Chart, Grid, grid, why_empty
+from offline.dashboard.reading import Readings, Row
+from propensity.pages.charts import Bar, bars_svg
+from propensity.pages.words import DASH, count, percent, plural, present
+
+# Things of the newest publication that are drawn.
+DRIFTED = 12
+
+
+def distances(readings: Readings, case: Case) -> Chart:
+    """Draw how far the newest publication is from those before it."""
+    heading = "Distances of the newest publication"
+    dates = case.publications
+    rows = [
+        row
+        for row in case.drift
+        if row["as_of"] == dates[0] and present(row["distance"]) and row["threshold"]
+    ]
+    if not rows:
+        otherwise = "Nothing can be compared yet: it takes two publications before."
+        if case.known.is_of_events:
+            otherwise = (
+                "Drift is watched of users; events have the figures of their days."
+            )
+        return Chart(
+            heading=heading, source="drift", why=why_empty(readings, "drift", otherwise)
+        )
+
+    def beyond(row: Row) -> float:
+        # Above 1 the distance less the noise is above the threshold: an alarm.
+        reach = float(row["threshold"]) + float(row["noise"] or 0)
+        return float(row["distance"]) / reach
+
+    rows.sort(key=beyond, reverse=True)
+    bars = [
+        Bar(
+            name=clipped(row["name"], 60),
+            value=beyond(row),
+            shown=percent(beyond(row)),
+        )
+        for row in rows[:DRIFTED]
+    ]
+    return Chart(
+        heading=heading,
+        source="drift",
+        caption=f"Of {plural(len(rows), 'thing')} that were watched on {dates[0]} "
+        "those that moved most, as a share of what would be an alarm at so many "
+        "users.",
+        svg=bars_svg(
+            bars,
+            title=heading,
+            description=", ".join(f"{bar.name}: {bar.shown}" for bar in bars),
+            reference=1.0,
+            reference_name="alarm",
+        ),
+    )
+
+
+def alarms(readings: Readings, case: Case) -> Grid:
+    """List the alarms of all publications and weeks."""
+    rows = [
+        (
+            str(row["as_of"]),
+            clipped(row["cause"], 40),
+            clipped(row["message"]),
+            clipped(row["advice"] or DASH, 40),
+            count(row["weeks"]),
+        )
+        for row in sorted(case.drift, key=lambda row: row["as_of"], reverse=True)
+        if row["is_alarm"]
+    ]
+    return grid(
+        rows,
+        caption="Alarms, newest first.",
+        columns=("As of", "Cause", "What", "Advice", "Weeks in a row"),
+        source="drift",
+        texts=4,
+        empty=why_empty(readings, "drift", "No alarm in this time."),
+    )

@@ -1,0 +1,142 @@
+"""The page of all use cases: what changed, what it is worth, what to do."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from offline.dashboard.cases import Case, clipped
+from offline.dashboard.parts import Tile
+from offline.dashboard.reading import STREAM_DAYS, Readings
+from propensity.pages.words import compact, count, decimals, percent, plural
+
+# Use cases with all their sentences; the others have a line.
+CARDS, OTHERS = 40, 400
+
+
+def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
+    """Return what the page reads."""
+    cards = [(_card(case), case) for case in cases]
+    # Those that need somebody come first.
+    cards.sort(key=lambda one: -len(one[0]["urgent"]))
+    whole = [card for card, _ in cards[:CARDS]]
+    urgent = sum(bool(card["urgent"]) for card, _ in cards)
+    missing = [one for one in readings.values() if one.missing]
+    return {
+        "headline": _headline(cases, urgent),
+        "tiles": _tiles(readings, cases),
+        "stream": _stream(readings),
+        "cards": whole,
+        "others": [
+            (case.title, case.page) for _, case in cards[CARDS : CARDS + OTHERS]
+        ],
+        "missing": [
+            {"title": one.title, "why": clipped(one.missing), "source": one.name}
+            for one in missing
+        ],
+    }
+
+
+def _stream(readings: Readings) -> tuple[str, str] | None:
+    """Say what somebody should do about dead letters; nothing without any."""
+    reasons: Counter[str] = Counter()
+    for row in readings["dead_letters"].rows if "dead_letters" in readings else ():
+        reasons[str(row["reason"])] += row["messages"]
+    if not reasons:
+        return None
+    (reason, most), total = reasons.most_common(1)[0], sum(reasons.values())
+    return (
+        f"{plural(total, 'message')} became dead letters in the last {STREAM_DAYS} "
+        f"days, {count(most)} of them for {clipped(reason, 60)}: correct the producer, "
+        "and replay what can be.",
+        "dead_letters",
+    )
+
+
+def _headline(cases: Sequence[Case], urgent: int) -> str:
+    if not cases:
+        return "Nothing has been trained or evaluated yet."
+    served = plural(len(cases), "use case")
+    if not urgent:
+        return f"{served}, and none that needs somebody."
+    return f"{served}; {urgent} {'needs' if urgent == 1 else 'need'} somebody."
+
+
+def _card(case: Case) -> dict[str, Any]:
+    deeds = [*case.deeds()]
+    version = case.known.champion
+    return {
+        "title": case.title,
+        "name": case.name,
+        "page": case.page,
+        "serves": "nothing serves" if version is None else f"version {version} serves",
+        "changes": [*case.changes()],
+        "worth": [*case.worth()],
+        "deeds": [deed for deed in deeds if not deed.is_urgent],
+        "urgent": [deed for deed in deeds if deed.is_urgent],
+        "tiles": figures(case),
+    }
+
+
+def figures(case: Case) -> list[Tile]:
+    if not case.weeks:
+        return []
+    newest = case.weeks[0]
+    lift = newest["lift_at_budget"]
+    return [
+        Tile(
+            name=f"ROC AUC, {case.span} of {newest['week']}",
+            value=decimals(3)(newest["roc_auc"]),
+            note=str(newest["status"]),
+            source="evaluations",
+        ),
+        Tile(
+            name="Expected, and came",
+            value=f"{percent(newest['mean_probability'])} / "
+            f"{percent(newest['base_rate'])}",
+            note=f"of {plural(newest['users'], case.rows)}",
+            source="evaluations",
+        ),
+        Tile(
+            name=f"Lift of the best {clipped(newest['budget'] or 'users', 20)}",
+            value=f"{decimals(1)(lift)}×" if lift is not None else "—",
+            note="1 is as good as chance",
+            source="evaluations",
+        ),
+    ]
+
+
+def _tiles(readings: Readings, cases: Sequence[Case]) -> list[Tile]:
+    def total(source: str, column: str) -> int:
+        rows = readings[source].rows if source in readings else ()
+        return sum(row[column] or 0 for row in rows)
+
+    serving = sum(case.known.champion is not None for case in cases)
+    received = total("stream", "received")
+    return [
+        Tile(
+            name="Use cases that serve",
+            value=count(serving),
+            note=f"of {len(cases)} with rows",
+            source="versions",
+        ),
+        Tile(
+            name="Drift alarms",
+            value=count(sum(len(case.alarms) for case in cases)),
+            note="in the newest publications",
+            source="drift",
+        ),
+        Tile(
+            name="Events of the last seven days",
+            value=compact(received),
+            note=f"{compact(total('stream', 'duplicates'))} came twice",
+            source="stream",
+        ),
+        Tile(
+            name="Dead letters",
+            value=compact(total("dead_letters", "messages")),
+            note="in the same days",
+            source="dead_letters",
+        ),
+    ]

@@ -1,0 +1,115 @@
+"""What several pages have: links to the SQL of a figure, charts, and short tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Any
+
+from markupsafe import Markup
+
+from offline.dashboard.reading import Readings
+from propensity.pages.words import DASH, Format, Number, decimals, present
+
+# Rows of a table; what is beyond is said.
+ROWS = 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A figure, what it is, a note, and the statement that gives it."""
+
+    name: str
+    value: str
+    note: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart with its words; ``svg`` is None where ``why`` says why there is none."""
+
+    heading: str
+    source: str
+    caption: str = ""
+    svg: Markup | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """
+    A table with its words.
+
+    Attributes:
+        texts: Columns of text at its beginning.
+        empty: What stands in its place where it has no rows.
+        left_out: Rows that are not shown.
+    """
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    source: str
+    texts: int = 1
+    empty: str = ""
+    left_out: int = 0
+    is_wide: bool = False
+
+
+def grid(rows: Sequence[Sequence[Any]], *, most: int = ROWS, **told: Any) -> Grid:
+    """Return a table of the first rows, and how many are left out."""
+    left_out = max(len(rows) - most, 0)
+    return Grid(rows=rows[:most], left_out=left_out, **told)
+
+
+def why_empty(readings: Readings, source: str, otherwise: str) -> str:
+    """Say why a part has no rows: its table is missing, or what else."""
+    reading = readings.get(source)
+    if reading is not None and reading.missing:
+        return f"Could not be read: {reading.missing}."
+    return otherwise
+
+
+def with_interval(row: Mapping[str, Any], name: str, places: int = 3) -> str:
+    """Write a figure and its 95% interval."""
+    write = decimals(places)
+    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if not present(value):
+        return DASH
+    if not (present(low) and present(high)):
+        return write(value)
+    return f"{write(value)} ({write(low)} to {write(high)})"
+
+
+def number(value: Any) -> Number:
+    """Return money of the tables as a number."""
+    return None if value is None else float(value)
+
+
+def day(value: date) -> str:
+    """Write a day for an axis."""
+    return f"{value:%d %b}"
+
+
+def hour(value: datetime) -> str:
+    """Write an hour for an axis."""
+    return f"{value:%d %b %H}h"
+
+
+def described(times: Sequence[str], values: Sequence[Number], write: Format) -> str:
+    """Say in words what a line shows: its ends, its least and its most."""
+    there = [
+        (time, float(value))
+        for time, value in zip(times, values, strict=True)
+        if present(value)
+    ]
+    if not there:
+        return "No values."
+    first, last = there[0], there[-1]
+    low, high = min(value for _, value in there), max(value for _, value in there)
+    return (
+        f"{first[0]}: {write(first[1])}; {last[0]}: {write(last[1])}; "
+        f"from {write(low)} to {write(high)}."
+    )

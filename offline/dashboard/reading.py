@@ -1,0 +1,198 @@
+"""The statements of the dashboard, each bounded by dates, and the rows of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from offline.dashboard.filled import filled
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import MissingTable
+from propensity.statements import statement
+
+Row = Mapping[str, Any]
+
+DAY = timedelta(days=1)
+
+# The stream is shown by hour of so many days.
+STREAM_DAYS = 7
+# A champion may be older than the weeks that are shown.
+_TRAININGS = timedelta(days=400)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """
+    What the dashboard is about.
+
+    Attributes:
+        as_of: The day of the newest runs that there could be; what is late is so by it.
+        weeks: That are shown before it.
+        now: The last moment of the stream; that of a demo runs later than its weeks.
+    """
+
+    as_of: date
+    weeks: int
+    now: datetime
+
+    @property
+    def days(self) -> Mapping[str, date]:
+        """First and last day of weekly figures."""
+        until = max(self.as_of, self.now.date())
+        return {"since": self.as_of - timedelta(weeks=self.weeks), "until": until}
+
+    @property
+    def trainings(self) -> Mapping[str, date]:
+        """First and last day of trainings."""
+        return {**self.days, "since": self.days["since"] - _TRAININGS}
+
+    @property
+    def hours(self) -> Mapping[str, datetime | date]:
+        """First and last moment of the stream, whole hours, and their days."""
+        until = self.now.astimezone(UTC)
+        since = datetime.combine(until.date() - (STREAM_DAYS - 1) * DAY, time(), UTC)
+        days = {"since_day": since.date(), "until_day": until.date()}
+        return {"since": since, "until": until, **days}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A statement: its file, what it gives in words, and its parameters."""
+
+    file: str
+    title: str
+    parameters: Callable[[Window], Mapping[str, Any]]
+
+    @property
+    def name(self) -> str:
+        """What pages know it by."""
+        return self.file.removeprefix("dashboard_")
+
+
+SOURCES = (
+    Source(
+        file="dashboard_evaluations",
+        title="Figures of evaluated weeks",
+        parameters=lambda window: window.days,
+    ),
+    Source(
+        file="dashboard_versions",
+        title="Model versions",
+        parameters=lambda window: window.trainings,
+    ),
+    Source(
+        file="dashboard_drift",
+        title="Drift",
+        parameters=lambda window: window.days,
+    ),
+    Source(
+        file="dashboard_scores",
+        title="Probabilities of publications",
+        parameters=lambda window: {
+            **window.days,
+            "since": max(window.days["since"], window.as_of - 5 * 7 * DAY),
+        },
+    ),
+    Source(
+        file="dashboard_stream",
+        title="Events that came, by hour",
+        parameters=lambda window: window.hours,
+    ),
+    Source(
+        file="dashboard_latency",
+        title="Scores of events, by hour",
+        parameters=lambda window: window.hours,
+    ),
+    Source(
+        file="dashboard_dead_letters",
+        title="Dead letters, by hour and reason",
+        parameters=lambda window: window.hours,
+    ),
+    Source(
+        file="dashboard_alerts",
+        title="Alerts by version",
+        parameters=lambda window: {
+            **window.hours,
+            "trained_since": window.trainings["since"],
+        },
+    ),
+    Source(
+        file="dashboard_audiences",
+        title="Members of audiences",
+        parameters=lambda window: window.days,
+    ),
+    Source(
+        file="dashboard_deliveries",
+        title="Users in the ledger",
+        parameters=lambda window: window.days,
+    ),
+    Source(
+        file="dashboard_lift",
+        title="Treated users against those held out",
+        parameters=lambda window: window.days,
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """
+    What a statement gave.
+
+    Attributes:
+        text: The statement with its parameters as values.
+        rows: None where the statement could not be run, and ``missing`` says why.
+        bytes_billed: Of the statement; of a dry run what it would scan.
+    """
+
+    name: str
+    title: str
+    text: str
+    rows: Sequence[Row] = ()
+    missing: str = ""
+    bytes_billed: int = 0
+
+
+Readings = Mapping[str, Reading]
+
+
+def read(
+    warehouse: Warehouse, window: Window, *, is_dry: bool = False
+) -> Iterator[Reading]:
+    """
+    Run the statements one after the other; a table that is missing has no rows.
+
+    Args:
+        warehouse: The edge to BigQuery.
+        window: What to read.
+        is_dry: Whether to ask only what each would scan.
+
+    Raises:
+        PropensityError: BigQuery did not answer, or refuses.
+    """
+    settings = warehouse.settings
+    for source in SOURCES:
+        sql, parameters = statement(source.file), source.parameters(window)
+        text = filled(
+            sql, parameters, project=settings.project, dataset=settings.dataset
+        )
+        before = warehouse.bytes_billed
+        rows: Sequence[Row] = ()
+        missing, scanned = "", 0
+        try:
+            if is_dry:
+                scanned = warehouse.dry_run(sql, parameters)
+            else:
+                rows = warehouse.table(sql, parameters).to_pylist()
+        except MissingTable as error:
+            missing = error.message
+        yield Reading(
+            name=source.name,
+            title=source.title,
+            text=text,
+            rows=rows,
+            missing=missing,
+            bytes_billed=scanned if is_dry else warehouse.bytes_billed - before,
+        )

@@ -1,0 +1,229 @@
+"""Read a deployment, make the pages, write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time
+from typing import Any
+
+from offline.dashboard.cases import Known
+from offline.dashboard.reading import DAY, Reading, Window, read
+from offline.dashboard.runs import size, usd
+from offline.dashboard.site import PAGES, site
+from offline.dashboard.writing import check, write
+from propensity import usecases
+from propensity.clock import SYSTEM, Clock
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import PropensityError
+from propensity.ids import NAME
+from propensity.registry.champion import Champion
+from propensity.registry.versions import Registry
+from propensity.settings import Settings
+
+WEEKS = 26
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """
+    A site that was written, or would be.
+
+    Attributes:
+        first: Path or address of the first page; where it would be, of a dry run.
+        pages: Bytes by the name of a page; of a dry run those that are always there.
+        statements: Bytes billed by statement; of a dry run what each would scan.
+        missing: Why a statement could not be run, by statement.
+    """
+
+    first: str
+    pages: Mapping[str, int]
+    statements: Mapping[str, int]
+    missing: Mapping[str, str]
+    is_dry: bool
+
+    @property
+    def bytes_billed(self) -> int:
+        """Of all statements."""
+        return sum(self.statements.values())
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a program reads."""
+        return {
+            "first": self.first,
+            "pages": dict(self.pages),
+            "statements": dict(self.statements),
+            "missing": dict(self.missing),
+            "bytes_billed": self.bytes_billed,
+            "is_dry": self.is_dry,
+        }
+
+    def __str__(self) -> str:
+        billed = self.bytes_billed
+        cost = f"{size(billed)}, {usd(billed)} at list price"
+        gaps = [f"  {name}: {why}" for name, why in self.missing.items()]
+        if self.is_dry:
+            widest = max(map(len, self.statements))
+            lines = [
+                f"  dashboard_{name:<{widest}}  {size(n)}"
+                for name, n in self.statements.items()
+            ]
+            return "\n".join(
+                [
+                    f"It would scan {cost}:",
+                    *lines,
+                    *(["Could not be read:", *gaps] if gaps else []),
+                    f"and write {', '.join(self.pages)} and a page for each use case: "
+                    f"{self.first}",
+                    "Nothing was read or written.",
+                ]
+            )
+        largest = max(self.pages.values(), default=0)
+        return "\n".join(
+            [
+                f"{len(self.pages)} pages, {largest / 1000:,.0f} kB the largest; "
+                f"{len(self.statements)} statements billed {cost}.",
+                *(["Could not be read:", *gaps] if gaps else []),
+                f"Open {self.first}",
+            ]
+        )
+
+
+def run(
+    out: str,
+    *,
+    weeks: int = WEEKS,
+    as_of: date | None = None,
+    is_local: bool = False,
+    is_dry: bool = False,
+    settings: Settings | None = None,
+    clock: Clock = SYSTEM,
+) -> Written:
+    """
+    Write the dashboard of the deployment that the environment names.
+
+    Args:
+        out: A folder, or ``gs://BUCKET/PREFIX``.
+        weeks: Weeks to show.
+        as_of: Look as if that day had just ended; None for now.
+        is_local: Whether it is a local state, which may have been played in another
+            year than this.
+        is_dry: Whether to read and write nothing.
+        settings: Those of the environment by default.
+        clock: Tells the time.
+
+    Raises:
+        RequestError: Nothing can be written there.
+        PropensityError: BigQuery did not answer, or refuses.
+    """
+    check(out)
+    chosen = settings or Settings.from_environment()
+    with ExitStack() as open_:
+        warehouse = open_.enter_context(closing(Warehouse.open(chosen)))
+        window = _window(chosen, clock.now(), weeks, as_of=as_of, is_local=is_local)
+        found = [*read(warehouse, window, is_dry=is_dry)]
+        pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
+        first = f"{out.rstrip('/')}/index.html"
+        if not is_dry:
+            artifacts = None
+            if chosen.bucket:
+                artifacts = open_.enter_context(closing(Artifacts.open(chosen)))
+            names = {str(row["use_case"]) for one in found for row in _named(one)}
+            pages = site(
+                found,
+                known(names, artifacts),
+                window,
+                place=f"{chosen.project}.{chosen.dataset}",
+            )
+            first = write(pages, out, chosen)
+    return Written(
+        first=first,
+        pages={name: len(text.encode()) for name, text in pages.items()},
+        statements={one.name: one.bytes_billed for one in found},
+        missing={one.name: one.missing for one in found if one.missing},
+        is_dry=is_dry,
+    )
+
+
+def _named(one: Reading) -> Sequence[Mapping[str, Any]]:
+    return [row for row in one.rows if "use_case" in row]
+
+
+def _window(
+    settings: Settings, now: datetime, weeks: int, *, as_of: date | None, is_local: bool
+) -> Window:
+    if as_of is not None:
+        moment = datetime.combine(as_of + DAY, time(), UTC)
+        return Window(as_of=as_of, weeks=weeks, now=min(moment, now))
+    if not is_local:
+        return Window(as_of=now.date(), weeks=weeks, now=now)
+    return Window(as_of=_played(settings, now), weeks=weeks, now=now)
+
+
+def _played(settings: Settings, now: datetime) -> date:
+    """Return the day that a local state has come to."""
+    from zoneinfo import ZoneInfo
+
+    from offline.doctor.examination import Examination
+    from offline.doctor.leases import moment_of_play
+
+    exam = Examination(settings=settings, now=now, use_cases=[], zone=ZoneInfo("UTC"))
+    with closing(exam):
+        try:
+            return moment_of_play(exam).date()
+        except PropensityError:
+            # Nothing was played, and there may be no bucket yet.
+            return now.date()
+
+
+def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]:
+    """
+    Return what is known of use cases beside the tables.
+
+    Args:
+        names: That have rows; those of the project's folders are added.
+        artifacts: The bucket with the champions; None where none is set.
+    """
+    folders = usecases.names()
+    found = {}
+    for name in sorted({*names, *folders}):
+        champion: Champion | None = None
+        note = ""
+        if artifacts is None:
+            note = (
+                "Set PROPENSITY_BUCKET: without it nobody knows which version serves."
+            )
+        elif NAME.fullmatch(name):
+            try:
+                champion = Registry(artifacts, name).find_champion()
+            except PropensityError as error:
+                note = f"Which version serves could not be read: {error.message}."
+        told = Known()
+        if name in folders:
+            try:
+                told = _told(name)
+            except PropensityError as error:
+                note = f"The folder of the use case could not be read: {error.message}."
+        found[name] = Known(
+            title=told.title,
+            outcome=told.outcome,
+            is_of_events=told.is_of_events,
+            horizon_days=told.horizon_days,
+            champion=champion.version if champion else None,
+            is_pinned=bool(champion and champion.pinned),
+            shadow=champion.shadow if champion else None,
+            note=note,
+        )
+    return found
+
+
+def _told(name: str) -> Known:
+    use_case = usecases.load(name)
+    return Known(
+        title=use_case.title,
+        outcome=use_case.outcome,
+        is_of_events=use_case.scores_events,
+        horizon_days=use_case.horizon_days,
+    )

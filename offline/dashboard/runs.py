@@ -1,0 +1,177 @@
+"""The pages of runs with their cost, and of the statements that gave the figures."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from offline.cost.prices import TIB, prices
+from offline.dashboard.cases import clipped
+from offline.dashboard.parts import Tile, grid
+from offline.dashboard.reading import Reading, Readings
+from propensity.pages.words import DASH, compact, count, decimals, plural, present
+
+PRICE = "query_tib"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run that left rows; ``at`` is a date where its moment is not kept."""
+
+    at: str
+    what: str
+    use_case: str
+    result: str
+    rows: int | None = None
+    seconds: float | None = None
+    bytes_billed: int | None = None
+
+
+def content(readings: Readings) -> dict[str, Any]:
+    """Return what the page of runs reads."""
+    runs = sorted(
+        (*_trainings(readings), *_evaluations(readings), *_publications(readings)),
+        key=lambda run: run.at,
+        reverse=True,
+    )
+    billed = sum(run.bytes_billed or 0 for run in runs)
+    own = sum(reading.bytes_billed for reading in readings.values())
+    missing = [one for one in readings.values() if one.missing]
+    return {
+        "headline": f"{plural(len(runs), 'run')} in this time, {size(billed)} billed."
+        if runs
+        else "No run left a row in this time.",
+        "tiles": [
+            Tile(
+                name="Billed by trainings and evaluations",
+                value=size(billed),
+                note=f"{usd(billed)} at list price, free share not counted",
+                source="versions",
+            ),
+            Tile(
+                name="Billed by this dashboard",
+                value=size(own),
+                note=f"{usd(own)} for {len(readings)} statements",
+                source="evaluations",
+            ),
+        ],
+        "runs": grid(
+            [
+                (
+                    run.at,
+                    run.what,
+                    clipped(run.use_case, 64),
+                    run.result,
+                    count(run.rows),
+                    DASH if run.seconds is None else f"{run.seconds:,.0f} s",
+                    DASH if run.bytes_billed is None else size(run.bytes_billed),
+                    DASH if run.bytes_billed is None else usd(run.bytes_billed),
+                )
+                for run in runs
+            ],
+            most=120,
+            caption="Runs that left rows, newest first. What a publication billed is "
+            "in the line of its log.",
+            columns=(
+                "When",
+                "Run",
+                "Use case",
+                "Result",
+                "Rows",
+                "Took",
+                "Billed",
+                "List price",
+            ),
+            source="evaluations",
+            texts=4,
+            empty="No run left a row in this time"
+            + (f": {clipped(missing[0].missing)}." if missing else "."),
+            is_wide=True,
+        ),
+    }
+
+
+def size(n: int) -> str:
+    """Write bytes."""
+    for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
+        if n >= unit:
+            return f"{decimals(1)(n / unit)} {name}"
+    return f"{compact(n / 1024)} KiB" if n else "0 bytes"
+
+
+def usd(n: int) -> str:
+    """Write what so many bytes cost at the list price of on-demand queries."""
+    return f"{n / TIB * prices()[PRICE].usd:,.2f} USD"
+
+
+def _minute(value: datetime) -> str:
+    return f"{value:%Y-%m-%d %H:%M}"
+
+
+def _trainings(readings: Readings) -> Iterator[Run]:
+    for row in readings["versions"].rows:
+        yield Run(
+            at=_minute(row["trained_at"])
+            if row["trained_at"] is not None
+            else str(row["training_date"]),
+            what="training",
+            use_case=str(row["use_case"]),
+            result=f"version {row['model_version']}, "
+            f"{'promoted' if row['promoted'] else 'kept aside'}",
+            rows=row["users"],
+            seconds=row["seconds"],
+            bytes_billed=row["bytes_billed"],
+        )
+
+
+def _evaluations(readings: Readings) -> Iterator[Run]:
+    # A run writes the rows of several weeks, and each has what the run billed.
+    together: dict[tuple[str, datetime], list[Any]] = {}
+    for row in readings["evaluations"].rows:
+        if row["evaluated_at"] is not None:
+            key = str(row["use_case"]), row["evaluated_at"]
+            together.setdefault(key, []).append(row)
+    for (use_case, at), rows in together.items():
+        weeks = sorted({str(row["week"]) for row in rows})
+        yield Run(
+            at=_minute(at),
+            what="evaluation",
+            use_case=use_case,
+            result=f"{weeks[0]} to {weeks[-1]}" if len(weeks) > 1 else weeks[0],
+            rows=sum(row["users"] or 0 for row in rows),
+            bytes_billed=max(row["bytes_billed"] or 0 for row in rows),
+        )
+
+
+def _publications(readings: Readings) -> Iterator[Run]:
+    for row in readings["drift"].rows:
+        if (row["thing"], row["name"]) == ("users", "count"):
+            at = row["written_at"]
+            yield Run(
+                at=_minute(at) if at is not None else str(row["as_of"]),
+                what="publication",
+                use_case=str(row["use_case"]),
+                result=f"{row['as_of']}, version {row['model_version']}",
+                rows=round(math.exp(row["value"])) if present(row["value"]) else None,
+            )
+
+
+def statements(readings: Sequence[Reading]) -> dict[str, Any]:
+    """Return what the page of the statements reads."""
+    return {
+        "statements": [
+            {
+                "name": one.name,
+                "title": one.title,
+                "file": f"propensity/sql/dashboard_{one.name}.sql",
+                "text": one.text,
+                "rows": plural(len(one.rows), "row"),
+                "billed": size(one.bytes_billed),
+                "missing": clipped(one.missing),
+            }
+            for one in readings
+        ]
+    }

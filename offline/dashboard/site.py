@@ -1,0 +1,91 @@
+"""All pages of a site, by the name of their file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from offline.dashboard import audiences, fraud, overview, runs, stream, use_case
+from offline.dashboard.cases import Known, cases
+from offline.dashboard.reading import Reading, Row, Window
+from propensity.pages.page import filled
+from propensity.pages.words import cleaned
+
+INDEX = "index.html"
+PAGES = (
+    ("Overview", INDEX),
+    ("Stream", "stream.html"),
+    ("Fraud", "fraud.html"),
+    ("Audiences", "audiences.html"),
+    ("Runs", "runs.html"),
+    ("SQL", "sql.html"),
+)
+
+
+def site(
+    found: Sequence[Reading], known: Mapping[str, Known], window: Window, *, place: str
+) -> dict[str, str]:
+    """
+    Write the pages.
+
+    Args:
+        found: What each statement gave.
+        known: What is known of use cases beside the tables, by their names.
+        window: What was read.
+        place: Project and dataset, in words.
+
+    Returns:
+        HTML documents by the name of their file. They link to each other alone.
+    """
+    readings = {one.name: _cleaned(one) for one in found}
+    told = {cleaned(name): _known(one) for name, one in known.items()}
+    listed = cases(readings, told, as_of=window.as_of)
+    since = window.days["since"]
+    common = {
+        "place": cleaned(place),
+        "weeks": window.weeks,
+        "since": str(since),
+        "as_of": str(window.as_of),
+        "written_at": f"{window.now:%Y-%m-%d %H:%M} UTC",
+        "pages": PAGES,
+    }
+
+    def page(template: str, content: Mapping[str, Any], here: str) -> str:
+        return filled(__package__, template, {**common, **content, "here": here})
+
+    return {
+        INDEX: page("overview.html", overview.content(readings, listed), INDEX),
+        "stream.html": page(
+            "stream.html", stream.content(readings, window), "stream.html"
+        ),
+        "fraud.html": page("fraud.html", fraud.content(readings, listed), "fraud.html"),
+        "audiences.html": page(
+            "audiences.html", audiences.content(readings), "audiences.html"
+        ),
+        "runs.html": page("runs.html", runs.content(readings), "runs.html"),
+        "sql.html": page("sql.html", runs.statements([*readings.values()]), "sql.html"),
+        **{
+            case.page: page(
+                "use_case.html", use_case.content(readings, case), case.page
+            )
+            for case in listed
+        },
+    }
+
+
+def _known(one: Known) -> Known:
+    """Return what is known with texts that can stand in a page."""
+    texts = {"title": one.title, "outcome": one.outcome, "note": one.note}
+    return replace(one, **cleaned(texts))
+
+
+def _cleaned(reading: Reading) -> Reading:
+    """Return a reading whose texts can stand in a page."""
+    rows: Sequence[Row] = [cleaned(row) for row in reading.rows]
+    return replace(
+        reading,
+        text=cleaned(reading.text),
+        rows=rows,
+        missing=cleaned(reading.missing),
+    )

@@ -1,0 +1,366 @@
+"""The page of the stream: what came, how late, and what could not be taken, by hour."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from offline.dashboard.cases import clipped
+from offline.dashboard.parts import (
+    Chart,
+    Grid,
+    Tile,
+    described,
+    grid,
+    hour,
+    why_empty,
+)
+from offline.dashboard.reading import STREAM_DAYS, Readings, Row, Window
+from propensity.pages.charts import Bar, bars_svg
+from propensity.pages.series import Series, columns_svg, series_svg
+from propensity.pages.words import (
+    DASH,
+    Number,
+    compact,
+    count,
+    percent,
+    plural,
+    present,
+    ratio,
+)
+
+HOUR = timedelta(hours=1)
+# Reasons with a bar of their own.
+REASONS = 12
+
+NOTHING = f"No event came in the last {STREAM_DAYS} days."
+NO_SCORE = f"No event got a score in the last {STREAM_DAYS} days."
+NO_LETTER = f"No message became a dead letter in the last {STREAM_DAYS} days."
+
+
+def content(readings: Readings, window: Window) -> dict[str, Any]:
+    """Return what the page reads."""
+    stream, letters = readings["stream"].rows, readings["dead_letters"].rows
+    scored = [row for row in readings["latency"].rows if row["source"] == "stream"]
+    hours = hours_of(window, [*stream, *letters, *scored])
+    received = sum(row["received"] for row in stream)
+    return {
+        "headline": _headline(readings, received),
+        "since": f"{window.hours['since']:%Y-%m-%d %H:%M} UTC",
+        "until": f"{window.hours['until']:%Y-%m-%d %H:%M} UTC",
+        "tiles": _tiles(stream, letters, scored) if received or letters else [],
+        "charts": [
+            _received(readings, hours),
+            _waits(readings, hours),
+            _latency(readings, scored, hours),
+            _letters(readings, hours),
+            _reasons(readings),
+            _postcodes(readings, hours),
+        ],
+        "use_cases": _use_cases(readings, scored),
+    }
+
+
+def hours_of(window: Window, rows: Sequence[Row]) -> list[datetime]:
+    """
+    Return the hours to draw: from the first with a row to the last moment.
+
+    A stream that began an hour ago is not a speck at the end of a week.
+    """
+    end = window.hours["until"]
+    assert isinstance(end, datetime)
+    last = end.replace(minute=0, second=0, microsecond=0)
+    first = min((row["hour"] for row in rows), default=last)
+    # Less than that is no chart of time.
+    first = min(first, last - 11 * HOUR)
+    n = int((last - first) / HOUR) + 1
+    return [first + i * HOUR for i in range(n)]
+
+
+def _headline(readings: Readings, received: int) -> str:
+    if readings["stream"].missing:
+        return "The stream's tables are not there."
+    if not received:
+        return NOTHING
+    duplicates = sum(row["duplicates"] for row in readings["stream"].rows)
+    letters = sum(row["messages"] for row in readings["dead_letters"].rows)
+    return (
+        f"{plural(received, 'message')} in the last {STREAM_DAYS} days: "
+        f"{percent(ratio(duplicates, received))} had come before, and "
+        f"{count(letters)} more became dead letters."
+    )
+
+
+def _tiles(
+    stream: Sequence[Row], letters: Sequence[Row], scored: Sequence[Row]
+) -> list[Tile]:
+    received = sum(row["received"] for row in stream)
+    duplicates = sum(row["duplicates"] for row in stream)
+    postcodes = sum(row["postcodes"] for row in stream)
+    unknown = sum(row["unknown_postcodes"] for row in stream)
+    messages = sum(row["messages"] for row in letters)
+    newest = max(scored, key=lambda row: row["hour"], default=None)
+    return [
+        Tile(
+            name="Rate",
+            value=compact(max(_summed(stream, "received").values(), default=0)),
+            note="events in the fullest hour",
+            source="stream",
+        ),
+        Tile(
+            name="Lag of scores",
+            value=_ms(None if newest is None else newest["latency_p50_ms"]),
+            note="median of the newest hour with scores",
+            source="latency",
+        ),
+        Tile(
+            name="Duplicates",
+            value=percent(ratio(duplicates, received)),
+            note=f"{count(duplicates)} of {count(received)}",
+            source="stream",
+        ),
+        Tile(
+            name="Dead letters",
+            value=count(messages),
+            note=f"{percent(ratio(messages, messages + received))} of what came",
+            source="dead_letters",
+        ),
+        Tile(
+            name="Unknown postcodes",
+            value=percent(ratio(unknown, postcodes)),
+            note=f"{count(unknown)} of {count(postcodes)}",
+            source="stream",
+        ),
+    ]
+
+
+def _summed(rows: Sequence[Row], column: str) -> Counter[datetime]:
+    """Add up a column by hour, over all use cases."""
+    found: Counter[datetime] = Counter()
+    for row in rows:
+        found[row["hour"]] += row[column] or 0
+    return found
+
+
+def _worst(rows: Sequence[Row], column: str) -> Mapping[datetime, float]:
+    """Return the highest value of a column by hour, of all use cases."""
+    found: dict[datetime, float] = {}
+    for row in rows:
+        if present(row[column]):
+            found[row["hour"]] = max(found.get(row["hour"], 0.0), float(row[column]))
+    return found
+
+
+def _ms(value: Number) -> str:
+    if not present(value):
+        return DASH
+    return f"{value / 1000:,.1f} s" if abs(value) >= 10_000 else f"{value:,.0f} ms"
+
+
+def _received(readings: Readings, hours: Sequence[datetime]) -> Chart:
+    rows, heading = readings["stream"].rows, "Events that came"
+    if not rows:
+        why = why_empty(readings, "stream", NOTHING)
+        return Chart(heading=heading, source="stream", why=why)
+    received, duplicates = _summed(rows, "received"), _summed(rows, "duplicates")
+    first = [received[at] - duplicates[at] for at in hours]
+    again = [duplicates[at] for at in hours]
+    return _columns(
+        heading,
+        "stream",
+        first,
+        hours,
+        caption="By hour of arrival, in UTC; what had come before in brown, on top.",
+        above=again,
+    )
+
+
+def _columns(
+    heading: str,
+    source: str,
+    values: Sequence[Number],
+    hours: Sequence[datetime],
+    *,
+    caption: str,
+    above: Sequence[Number] = (),
+) -> Chart:
+    times = [hour(at) for at in hours]
+    return Chart(
+        heading=heading,
+        source=source,
+        caption=caption,
+        svg=columns_svg(
+            values,
+            times,
+            title=f"{heading}, by hour",
+            description=described(times, values, count),
+            y_label="an hour",
+            write=compact,
+            above=above,
+        ),
+    )
+
+
+def _waits(readings: Readings, hours: Sequence[datetime]) -> Chart:
+    heading = "Wait until stored"
+    rows = readings["stream"].rows
+    middle, slow = _worst(rows, "wait_p50_ms"), _worst(rows, "wait_p99_ms")
+    if not slow:
+        why = why_empty(readings, "stream", NOTHING)
+        return Chart(heading=heading, source="stream", why=why)
+    return _times(heading, "stream", middle, slow, hours, of="from publication")
+
+
+def _latency(
+    readings: Readings, scored: Sequence[Row], hours: Sequence[datetime]
+) -> Chart:
+    heading = "Lag of scores"
+    middle = _worst(scored, "latency_p50_ms")
+    slow = _worst(scored, "latency_p99_ms")
+    if not slow:
+        why = why_empty(readings, "latency", NO_SCORE)
+        return Chart(heading=heading, source="latency", why=why)
+    of = "from ingestion or publication to the score"
+    return _times(heading, "latency", middle, slow, hours, of=of)
+
+
+def _times(
+    heading: str,
+    source: str,
+    middle: Mapping[datetime, float],
+    slow: Mapping[datetime, float],
+    hours: Sequence[datetime],
+    *,
+    of: str,
+) -> Chart:
+    times = [hour(at) for at in hours]
+    values = [slow.get(at) for at in hours]
+    return Chart(
+        heading=heading,
+        source=source,
+        caption=f"99 of 100 are faster than the line, half are faster than the dashed "
+        f"one; {of}, of the slowest use case.",
+        svg=series_svg(
+            [
+                Series(
+                    name="median",
+                    values=[middle.get(at) for at in hours],
+                    style="guide",
+                ),
+                Series(name="99th percentile", values=values),
+            ],
+            times,
+            title=f"{heading}, by hour",
+            description=described(times, values, _ms),
+            y_label="",
+            write=_ms,
+            starts_at_zero=True,
+        ),
+    )
+
+
+def _letters(readings: Readings, hours: Sequence[datetime]) -> Chart:
+    heading = "Dead letters"
+    rows = readings["dead_letters"].rows
+    if not rows:
+        why = why_empty(readings, "dead_letters", NO_LETTER)
+        return Chart(heading=heading, source="dead_letters", why=why)
+    summed = _summed(rows, "messages")
+    return _columns(
+        heading,
+        "dead_letters",
+        [summed[at] for at in hours],
+        hours,
+        caption="Messages that can never become events, by hour of arrival.",
+    )
+
+
+def _reasons(readings: Readings) -> Chart:
+    heading = "Dead letters by reason"
+    reasons: Counter[str] = Counter()
+    for row in readings["dead_letters"].rows:
+        reasons[str(row["reason"])] += row["messages"]
+    if not reasons:
+        why = why_empty(readings, "dead_letters", NO_LETTER)
+        return Chart(heading=heading, source="dead_letters", why=why)
+    shown = reasons.most_common(REASONS)
+    rest = sum(reasons.values()) - sum(n for _, n in shown)
+    if rest:
+        shown.append(("all others", rest))
+    bars = [Bar(name=clipped(name, 60), value=n, shown=count(n)) for name, n in shown]
+    return Chart(
+        heading=heading,
+        source="dead_letters",
+        caption="docs/errors.md says what each means; propensity replay dead-letters "
+        "brings back what can be.",
+        svg=bars_svg(
+            bars,
+            title=heading,
+            description=", ".join(f"{bar.name}: {bar.shown}" for bar in bars),
+        ),
+    )
+
+
+def _postcodes(readings: Readings, hours: Sequence[datetime]) -> Chart:
+    heading = "Unknown postcodes"
+    rows = readings["stream"].rows
+    postcodes, unknown = _summed(rows, "postcodes"), _summed(rows, "unknown_postcodes")
+    if not sum(postcodes.values()):
+        otherwise = f"No event of the last {STREAM_DAYS} days had a postcode."
+        why = why_empty(readings, "stream", otherwise)
+        return Chart(heading=heading, source="stream", why=why)
+    times = [hour(at) for at in hours]
+    shares = [ratio(unknown[at], postcodes[at]) for at in hours]
+    return Chart(
+        heading=heading,
+        source="stream",
+        caption="Share of events with a postcode that has no index.",
+        svg=columns_svg(
+            shares,
+            times,
+            title=f"{heading}, by hour",
+            description=described(times, shares, percent),
+            y_label="",
+            write=percent,
+        ),
+    )
+
+
+def _use_cases(readings: Readings, scored: Sequence[Row]) -> Grid:
+    names = sorted(
+        {str(row["use_case"]) for row in (*readings["stream"].rows, *scored)}
+    )
+    rows = []
+    for name in names:
+        own = [row for row in readings["stream"].rows if row["use_case"] == name]
+        scores = [row for row in scored if row["use_case"] == name]
+        received = sum(row["received"] for row in own)
+        rows.append(
+            (
+                clipped(name, 64),
+                count(received),
+                percent(ratio(sum(row["duplicates"] for row in own), received)),
+                count(sum(row["late"] for row in own)),
+                count(sum(row["scores"] for row in scores)),
+                _ms(max(_worst(scores, "latency_p99_ms").values(), default=None)),
+                max((f"{row['hour']:%Y-%m-%d %H}:00" for row in own), default=DASH),
+            )
+        )
+    return grid(
+        rows,
+        caption=f"By use case, in the last {STREAM_DAYS} days.",
+        columns=(
+            "Use case",
+            "Came",
+            "Duplicates",
+            "Too late",
+            "Scores",
+            "Slowest hour, 99th percentile",
+            "Newest hour",
+        ),
+        source="stream",
+        empty=why_empty(readings, "stream", NOTHING),
+        is_wide=True,
+    )

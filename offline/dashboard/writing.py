@@ -1,0 +1,80 @@
+"""A site into a folder of this machine, or under a prefix of a bucket."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+from offline.dashboard.site import INDEX
+from propensity.edges.artifacts import Artifacts
+from propensity.errors import RequestError
+from propensity.settings import Settings
+
+_BUCKET = re.compile(r"gs://(?P<bucket>[^/]+)(?:/(?P<prefix>.*?))?/?")
+_TYPE = "text/html; charset=utf-8"
+
+
+def check(out: str) -> None:
+    """
+    Refuse a place that nothing can be written to, before anything is read.
+
+    Raises:
+        RequestError: It is no folder, or no address of a bucket.
+    """
+    if out.startswith("gs://"):
+        if not _BUCKET.fullmatch(out):
+            raise RequestError(f"{out!r} is no gs://BUCKET or gs://BUCKET/PREFIX")
+    elif Path(out).expanduser().is_file():
+        raise RequestError(f"{out} is a file; --out takes a folder")
+
+
+def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
+    """
+    Write the pages, the first of them last, so that whoever opens it finds the others.
+
+    Pages of the same names are replaced; other files stay.
+
+    Args:
+        pages: HTML by the name of its file.
+        out: A folder, made if it is missing, or ``gs://BUCKET/PREFIX``.
+        settings: How the bucket is reached.
+
+    Returns:
+        Path or address of the first page.
+
+    Raises:
+        RequestError: The folder cannot be written to.
+        PropensityError: The bucket cannot.
+    """
+    names = sorted(pages, key=lambda name: (name == INDEX, name))
+    found = _BUCKET.fullmatch(out)
+    if found is None:
+        return _into_folder(pages, names, Path(out).expanduser())
+    prefix = f"{found['prefix']}/" if found["prefix"] else ""
+    with closing(Artifacts.open(replace(settings, bucket=found["bucket"]))) as bucket:
+        for name in names:
+            there = bucket.find(prefix + name)
+            bucket.replace(
+                prefix + name,
+                pages[name].encode(),
+                generation=there.generation if there else 0,
+                content_type=_TYPE,
+            )
+        return bucket.uri(prefix + INDEX)
+
+
+def _into_folder(pages: Mapping[str, str], names: list[str], folder: Path) -> str:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            # A page is the old one or the new one, never a half.
+            partial = folder / f".{name}.{os.getpid()}.part"
+            partial.write_text(pages[name], "utf-8")
+            partial.replace(folder / name)
+    except OSError as error:
+        raise RequestError(f"{folder} cannot be written to: {error}") from error
+    return str(folder / INDEX)

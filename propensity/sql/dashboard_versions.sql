@@ -1,0 +1,38 @@
+-- One row per model version that was trained in a span of days: figures and verdict.
+-- Parameters: @since DATE and @until DATE, both included.
+-- Source: ma_model_training_metadata.
+SELECT
+  use_case,
+  model_version,
+  training_date,
+  trained_at,
+  as_of,
+  algorithm,
+  calibration,
+  users,
+  base_rate,
+  roc_auc,
+  roc_auc_low,
+  roc_auc_high,
+  pr_auc,
+  log_loss,
+  calibration_error,
+  alert_threshold,
+  review_cost,
+  alerted,
+  saved,
+  saved_share,
+  promoted,
+  verdict,
+  compared_version,
+  roc_auc_difference,
+  fits,
+  seconds,
+  bytes_billed
+FROM
+  ma_model_training_metadata
+WHERE
+  training_date BETWEEN @since AND @until
+ORDER BY
+  use_case,
+  model_version DESC

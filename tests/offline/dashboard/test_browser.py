@@ -1,0 +1,154 @@
+"""
+The pages in a real browser, specified: accessible, nothing from outside, fit to screen
+and paper, usable by keyboard.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offline.dashboard.cases import Known
+from offline.dashboard.site import site
+from tests.browser import PHONE, WIDE, browsing, needs_chromium
+from tests.offline.dashboard.rows import KNOWN, WINDOW, full, readings
+
+pytestmark = needs_chromium
+
+CARDS = {"card_fraud": Known(title="Card fraud", is_of_events=True, champion=3)}
+FILES = (
+    *("index.html", "stream.html", "fraud.html", "audiences.html", "runs.html"),
+    *("sql.html", "use-case-ga4_purchase.html", "use-case-card_fraud.html"),
+)
+TAB, ENTER = "\ue004", "\ue007"
+
+
+def written(folder: Path, found, known) -> Path:
+    """A site in a folder."""
+    folder.mkdir()
+    for name, page in site(readings(found), known, WINDOW, place="p.d").items():
+        (folder / name).write_text(page, "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    with browsing(tmp_path_factory.mktemp("browser")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The pages of a deployment with something in every table."""
+    place = tmp_path_factory.mktemp("pages") / "full"
+    return written(place, full(), {**KNOWN, **CARDS})
+
+
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory) -> Path:
+    """The pages of a deployment without a row, of which one use case serves."""
+    return written(tmp_path_factory.mktemp("pages") / "empty", {}, KNOWN)
+
+
+class TestPage:
+    @pytest.mark.parametrize("file", FILES)
+    def test_has_no_violation_by_axe_and_fits_every_screen(self, browser, folder, file):
+        """In light and dark, wide and on a phone: nothing is asked for from outside,
+        no error is in the console, and only tables scroll sideways."""
+        for scheme in ("light", "dark"):
+            for size in (WIDE, PHONE):
+                browser.show((folder / file).as_uri(), size=size, scheme=scheme)
+                asked, errors = browser.requested(), browser.errors()
+                wide = browser.run("return document.documentElement.scrollWidth")
+
+                assert [
+                    url for url in asked if not url.startswith(("file:", "data:"))
+                ] == []
+                assert errors == []
+                assert wide <= size[0]
+                assert browser.violations() == []
+
+    @pytest.mark.parametrize("file", FILES)
+    def test_can_be_printed(self, browser, folder, file):
+        """In ink on white, whole tables, without what is for clicking."""
+        browser.show((folder / file).as_uri(), scheme="dark", media="print")
+        paper = browser.run("return getComputedStyle(document.body).backgroundColor")
+        hidden = browser.run(
+            "return [...document.querySelectorAll('nav, .sql')].every("
+            "one => getComputedStyle(one).display === 'none')"
+        )
+
+        assert paper == "rgb(255, 255, 255)"
+        assert hidden
+        assert browser.printed().startswith(b"%PDF-")
+
+    @pytest.mark.parametrize("file", ["index.html", "stream.html", "fraud.html"])
+    def test_without_rows_has_no_violation_either(self, browser, empty, file):
+        """A sentence in the place of a chart is a page, too."""
+        browser.show((empty / file).as_uri(), size=PHONE)
+
+        assert browser.violations() == []
+
+    def test_writes_no_chart_below_nine_pixels(self, browser, folder):
+        """On a phone, of every chart in time."""
+        browser.show((folder / "use-case-ga4_purchase.html").as_uri(), size=PHONE)
+        smallest = browser.run(
+            "return Math.min(...[...document.querySelectorAll('figure svg text')]"
+            ".map(one => parseFloat(getComputedStyle(one).fontSize)"
+            " * one.ownerSVGElement.getScreenCTM().a))"
+        )
+
+        assert smallest >= 9
+
+
+class TestKeyboard:
+    def focused(self, browser) -> str:
+        return browser.run(
+            "return (document.activeElement.getAttribute('href') || "
+            "document.activeElement.tagName) + '|' + "
+            "(getComputedStyle(document.activeElement).outlineStyle)"
+        )
+
+    def test_skips_to_the_content_first(self, browser, folder):
+        """The first stop of the tabulator leads past the navigation."""
+        browser.show((folder / "index.html").as_uri())
+        browser.press(TAB)
+
+        assert self.focused(browser).startswith("#content|")
+
+    def test_reaches_every_link_and_shows_where_it_is(self, browser, folder):
+        """Each stop has an outline; the first page leads to all others."""
+        browser.show((folder / "index.html").as_uri())
+        stops = set()
+        for _ in range(60):
+            browser.press(TAB)
+            target, _, outline = self.focused(browser).partition("|")
+            if target == "BODY":
+                break
+            assert outline != "none", target
+            stops.add(target)
+
+        assert {file for file in FILES if file != "sql.html"} <= stops
+
+    def test_goes_from_a_number_to_its_sql_by_one_key(self, browser, folder):
+        """Enter on a figure is the statement that gives it, in view."""
+        browser.show((folder / "index.html").as_uri())
+        browser.run("document.querySelector('.tile strong a').focus()")
+        browser.press(ENTER)
+        browser.run("return new Promise(done => setTimeout(done, 200))")
+
+        assert browser.run("return location.pathname.split('/').pop()") == "sql.html"
+        top = browser.run(
+            "return document.querySelector(':target').getBoundingClientRect().top"
+        )
+        assert 0 <= top <= WIDE[1]
+
+    def test_selects_a_statement_by_one_click(self, browser, folder):
+        """All of it, to be copied."""
+        browser.show((folder / "sql.html").as_uri())
+        style = browser.run(
+            "return getComputedStyle(document.querySelector('pre')).userSelect"
+        )
+
+        assert style == "all"

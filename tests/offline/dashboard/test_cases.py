@@ -1,0 +1,217 @@
+"""
+What a use case's rows say in sentences, specified: what changed, what it is worth, what
+a person should do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from offline.dashboard.cases import LONG, Known, audience_sentence, cases, clipped
+from tests.offline.dashboard.rows import (
+    AS_OF,
+    KNOWN,
+    USE_CASE,
+    WEEK,
+    alarm,
+    drift,
+    evaluation,
+    fraud_day,
+    lift,
+    readings,
+    version,
+)
+
+
+def case(known=KNOWN, **found):
+    """The only use case of a deployment with some rows."""
+    (one,) = cases({r.name: r for r in readings(found)}, known, as_of=AS_OF)
+    return one
+
+
+def told(pairs) -> str:
+    return " ".join(text for text, _ in pairs)
+
+
+class TestChanges:
+    def test_within_the_interval_are_chance(self):
+        """A ROC AUC whose interval has the one before has not changed."""
+        one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=0.79)])
+
+        assert "0.800 (95% interval 0.780 to 0.820), after 0.790" in told(one.changes())
+        assert "chance explains that" in told(one.changes())
+
+    def test_beyond_the_interval_are_more_than_chance(self):
+        """It is said, whichever way it went."""
+        for before in (0.7, 0.9):
+            one = case(evaluations=[evaluation(1), evaluation(2, roc_auc=before)])
+
+            assert "more than chance explains" in told(one.changes())
+
+    def test_compare_with_the_newest_week_that_ranks(self):
+        """A week of one class between them has no ROC AUC to compare with."""
+        weeks = [
+            evaluation(1),
+            evaluation(2, outcome="one_class", roc_auc=None),
+            evaluation(3, roc_auc=0.81),
+        ]
+
+        assert "after 0.810" in told(case(evaluations=weeks).changes())
+
+    def test_leave_shadows_out(self):
+        """What was scored to compare alone is not what was published."""
+        shadow = evaluation(1, is_shadow=True, roc_auc=0.99, users=9_999)
+        one = case(evaluations=[shadow, evaluation(1)])
+
+        assert "0.800" in told(one.changes())
+        assert "0.990" not in told(one.changes())
+
+    def test_say_how_many_users_more(self):
+        """The table has the logarithm of their number."""
+        rows = [
+            drift("users", "count", value=7.6, users=None),
+            drift("users", "count", value=7.5, users=None, as_of=AS_OF - WEEK),
+        ]
+
+        assert "1,998 users got a probability on 2026-03-03, 10.5% more than" in told(
+            case(drift=rows).changes()
+        )
+
+    def test_name_a_version_while_it_is_new(self):
+        """For a week, with why it serves or does not."""
+        new = version(4, as_of=AS_OF, promoted=False, verdict="log loss is worse")
+        old = version(3)
+
+        assert (
+            "Version 4 was trained as of 2026-03-03 and kept aside: log loss"
+            in told(case(versions=[new, old]).changes())
+        )
+        assert "Version" not in told(case(versions=[old]).changes())
+
+
+class TestWorth:
+    def test_is_what_the_budget_reaches_beyond_chance(self):
+        """Of 200 users 90 bought, where 17 were to be expected."""
+        one = case(evaluations=[evaluation(1)])
+
+        assert "The best 10% (200 users) held 90 of those who buy" in told(one.worth())
+        assert "at random would have held 17" in told(one.worth())
+
+    def test_of_alerts_is_what_they_saved_by_all_versions(self):
+        """Two versions may serve on one day: both count, and it is one day."""
+        known = {"card_fraud": Known(outcome="are fraud", is_of_events=True)}
+        rows = [
+            fraud_day(1),
+            fraud_day(1, model_version=2, saved=Decimal(100)),
+            fraud_day(1, model_version=9, saved=Decimal(5000), is_shadow=True),
+            fraud_day(2),
+        ]
+
+        text = told(case(known, evaluations=rows).worth())
+        assert "Alerts saved 1,700.00 of 3,000.00 in losses over 2 days" in text
+
+    @pytest.mark.parametrize(
+        ("verdict", "words"),
+        [
+            ("helps", "acting helps"),
+            ("open", "not decided yet"),
+            ("no_such_word", "no_such_word"),
+        ],
+    )
+    def test_of_an_audience_has_its_interval(self, verdict, words):
+        """The newest week alone speaks for an audience."""
+        one = case(
+            evaluations=[evaluation()],
+            lift=[lift(2, verdict=verdict), lift(3, conversion_difference=0.9)],
+        )
+
+        assert f"Audience winback: {words}; 2.0 percentage points" in told(one.worth())
+        assert "90.0" not in told(one.worth())
+
+    def test_of_an_audience_without_figures_is_its_verdict(self):
+        """No interval is made up."""
+        row = lift(verdict="too_few", conversion_difference=None)
+
+        assert audience_sentence(row) == (
+            "Audience winback: too few conversions to say."
+        )
+
+
+class TestDeeds:
+    def deeds(self, known=KNOWN, **found):
+        return [*case(known, **found).deeds()]
+
+    def test_are_none_where_all_is_well(self):
+        """Fresh figures, a champion, no alarm."""
+        assert self.deeds(evaluations=[evaluation()], drift=[drift()]) == []
+
+    @pytest.mark.parametrize(
+        ("advice", "words"),
+        [("repair", "Repair, and do not train: revenue is 0"), ("retrain", "Train: ")],
+    )
+    def test_follow_the_advice_of_an_alarm(self, advice, words):
+        """With its message, and the statement that has it."""
+        (deed,) = self.deeds(evaluations=[evaluation()], drift=[alarm(advice=advice)])
+
+        assert deed.text.startswith(words)
+        assert (deed.source, deed.is_urgent) == ("drift", True)
+
+    def test_leave_old_alarms_alone(self):
+        """Of a publication before the newest there is nothing to do any more."""
+        rows = [drift(), alarm(as_of=AS_OF - WEEK)]
+
+        assert self.deeds(evaluations=[evaluation()], drift=rows) == []
+
+    def test_count_alarms_beyond_a_few(self):
+        """Forty broken features are not forty lines."""
+        rows = [alarm(name=f"feature_{n}") for n in range(40)]
+        found = self.deeds(evaluations=[evaluation()], drift=rows)
+
+        assert len(found) == 4
+        assert found[-1].text == "See 37 more alarms on its page."
+
+    def test_are_to_look_where_figures_stopped(self):
+        """Two horizons without an evaluation are late; one is not."""
+        assert self.deeds(evaluations=[evaluation(3)]) == []
+        (deed,) = self.deeds(evaluations=[evaluation(4)])
+        assert deed.text.startswith("Nothing was evaluated since 2026-02-10")
+
+    def test_are_to_train_where_nothing_serves(self):
+        """The first time, and with the verdict where a version was refused."""
+        known = {USE_CASE: replace(KNOWN[USE_CASE], champion=None)}
+        (refused,) = self.deeds(
+            known, versions=[version(0, promoted=False, verdict="no better")]
+        )
+        (first,) = self.deeds(known, evaluations=[evaluation()])
+
+        assert (
+            refused.text
+            == "No version serves. Version 0 was not let through: no better."
+        )
+        assert "Train a first one" in first.text
+
+    def test_wait_for_the_first_evaluation_without_hurry(self):
+        """A new use case is not something wrong."""
+        (deed,) = self.deeds(versions=[version()])
+
+        assert "wait for the first evaluation" in deed.text
+        assert not deed.is_urgent
+
+    @pytest.mark.parametrize("verdict", ["harms", "sample_ratio"])
+    def test_stop_an_audience_that_harms_or_lost_users(self, verdict):
+        """Both are urgent."""
+        (deed,) = self.deeds(evaluations=[evaluation()], lift=[lift(verdict=verdict)])
+
+        assert "winback" in deed.text
+        assert deed.is_urgent
+
+
+class TestClipped:
+    def test_is_never_longer_than_asked(self):
+        """Whatever a table holds."""
+        assert len(clipped("x" * 10_000)) == LONG
+        assert clipped(None) == ""
+        assert clipped("short.") == "short"

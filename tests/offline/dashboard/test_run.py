@@ -1,0 +1,431 @@
+"""
+The command, specified on the emulators: what it reads, and where it writes.
+
+Rows are those that the functions write, in the tables as they are set up.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from commands.cli import main
+from commands.exits import Exit
+from offline.dashboard.reading import SOURCES, Window, read
+from offline.dashboard.run import run
+from propensity import tables
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.errors import RequestError
+from propensity.registry.versions import Registry
+from propensity.settings import Settings
+from propensity.statements import statement
+from tests.conftest import Workplace
+from tests.functions.conftest import entered
+
+NOW = datetime(2026, 3, 3, 8, 30, tzinfo=UTC)
+DAY = NOW.date()
+WEEK = timedelta(days=7)
+WINDOW = Window(as_of=DAY, weeks=26, now=NOW)
+# Whatever a page is about, it is not about one of these.
+SOMEBODY = "somebody-4711"
+
+
+class Clock:
+    """A clock that stands still."""
+
+    def now(self) -> datetime:
+        return NOW
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+class Site:
+    """A workplace with tables, and rows of everything."""
+
+    def __init__(self, workplace: Workplace) -> None:
+        self.workplace = workplace
+        self.environment = workplace.environment
+        self.settings = Settings.from_environment(self.environment)
+        self.warehouse = Warehouse.open(self.settings)
+        for table in tables.TABLES:
+            self.warehouse.create(table)
+        with entered(self.environment):
+            self.artifacts = Artifacts.open(self.settings)
+
+    def append(self, table: Any, *rows: dict[str, Any]) -> None:
+        """Append rows; columns that a test does not name are null."""
+        self.warehouse.write(
+            table, pa.Table.from_pylist(list(rows), table.arrow_schema())
+        )
+
+    def rows(self, name: str, window: Window = WINDOW) -> list[dict[str, Any]]:
+        """What a statement gives."""
+        found = {one.name: one for one in read(self.warehouse, window)}
+        return [dict(row) for row in found[name].rows]
+
+    def run(self, *arguments: str) -> int:
+        with entered(self.environment):
+            return main(["dashboard", *arguments])
+
+    def fill(self) -> None:
+        """Give every table a row or two that the dashboard shows."""
+        self.append(
+            tables.TRAINING_METADATA,
+            {
+                "use_case": "ga4_purchase",
+                "model_version": 0,
+                "training_date": DAY - 5 * WEEK,
+                "as_of": DAY - 5 * WEEK,
+                "promoted": True,
+                "verdict": "the first model",
+                "roc_auc": 0.79,
+                "bytes_billed": 10,
+            },
+            {
+                "use_case": "card_fraud",
+                "model_version": 1,
+                "training_date": DAY - 60 * WEEK,
+                "alert_threshold": 0.5,
+                "review_cost": Decimal(5),
+            },
+        )
+        self.append(
+            tables.EVALUATION,
+            *(
+                {
+                    "use_case": "ga4_purchase",
+                    "week": DAY - n * WEEK,
+                    "week_end": DAY - (n - 1) * WEEK,
+                    "model_version": 0,
+                    "status": "final",
+                    "outcome": "evaluated",
+                    "evaluated_at": NOW - (n - 1) * WEEK,
+                    "users": 1_000,
+                    "conversions": 80,
+                    "base_rate": 0.08,
+                    "mean_probability": 0.07,
+                    "roc_auc": 0.8,
+                    "roc_auc_low": 0.7,
+                    "roc_auc_high": 0.9,
+                    "lift": [
+                        {
+                            "decile": 1,
+                            "users": 100.0,
+                            "conversions": 30.0,
+                            "mean_probability": 0.3,
+                            "lift": 3.75,
+                        }
+                    ],
+                }
+                for n in (1, 2, 40)
+            ),
+        )
+        counts = [{"value": "0.25", "users": 30}, {"value": "0.5", "users": 10}]
+        old = {"use_case": "ga4_purchase", "as_of": DAY, "thing": "score"}
+        self.append(
+            tables.DRIFT,
+            {**old, "name": "probability", "written_at": NOW, "counts": counts},
+            {
+                **old,
+                "name": "probability",
+                "written_at": NOW - WEEK,
+                "counts": [{"value": "0.125", "users": 99}],
+            },
+        )
+        at = NOW - timedelta(hours=2)
+        event = {
+            "use_case": "first_day_churn",
+            "user_id": SOMEBODY,
+            "event_type": "new_registration",
+            "event_time": at,
+            "event_date": at.date(),
+            "received_on": at.date(),
+            "published_at": at - timedelta(seconds=2),
+        }
+        self.append(
+            tables.STREAM_EVENTS,
+            {**event, "event_id": "1", "received_at": at, "postcode": "AB1"},
+            # The same again, an hour later.
+            {**event, "event_id": "1", "received_at": at + timedelta(hours=1)},
+            {
+                **event,
+                "event_id": "2",
+                "received_at": at,
+                "postcode": "CD2",
+                "socioeconomic_idx": 0.5,
+                "is_late": True,
+            },
+            {
+                **event,
+                "event_id": "3",
+                "received_at": at - 2 * WEEK,
+                "received_on": at.date() - 2 * WEEK,
+            },
+        )
+        scored = {
+            "use_case": "card_fraud",
+            "event_id": "1",
+            "user_id": SOMEBODY,
+            "event_time": at,
+            "event_date": at.date(),
+            "model_version": 1,
+            "source": "stream",
+            "scored_at": at,
+            "scored_on": at.date(),
+            "latency_ms": 120.0,
+        }
+        self.append(
+            tables.INFERENCE_LOG,
+            {**scored, "inference_id": "a", "probability": 0.9},
+            # A redelivery repeats its id.
+            {**scored, "inference_id": "a", "probability": 0.9},
+            {**scored, "inference_id": "b", "probability": 0.1},
+            # Came while nothing served.
+            {**scored, "inference_id": "c", "model_version": -1},
+        )
+        letter = {"received_at": at, "received_on": at.date(), "raw": SOMEBODY.encode()}
+        self.append(
+            tables.DEAD_LETTERS,
+            {**letter, "message_id": "1", "reason": "bad_value"},
+            {**letter, "message_id": "1", "reason": "bad_value"},
+            {**letter, "message_id": "2", "reason": "malformed_json"},
+        )
+        member = {
+            "use_case": "ga4_purchase",
+            "audience": "winback",
+            "as_of": DAY - 2 * WEEK,
+            "probability": 0.5,
+            "selection": "top 2",
+            "control_share": 0.1,
+        }
+        self.append(
+            tables.AUDIENCE_MEMBERS,
+            {**member, "user_id": SOMEBODY, "is_control": False},
+            {**member, "user_id": "another", "is_control": True},
+        )
+        self.append(
+            tables.AUDIENCE_LEDGER,
+            {
+                "use_case": "ga4_purchase",
+                "audience": "winback",
+                "as_of": DAY - 2 * WEEK,
+                "destination": "crm",
+                "action": "add",
+                "user_id": SOMEBODY,
+                "request": "r",
+                "status": "rejected",
+                "reason": f"{SOMEBODY} is unknown",
+                "recorded_at": NOW,
+            },
+        )
+        self.append(
+            tables.AUDIENCE_LIFT,
+            {
+                "use_case": "ga4_purchase",
+                "audience": "winback",
+                "week": DAY - 2 * WEEK,
+                "week_end": DAY - WEEK,
+                "status": "final",
+                "treated_users": 1,
+                "control_users": 1,
+                "verdict": "too_few",
+            },
+        )
+
+
+@pytest.fixture(scope="module")
+def site(module_workplace) -> Iterator[Site]:
+    """A deployment with rows; tests read it, and write elsewhere."""
+    made = Site(module_workplace)
+    made.fill()
+    yield made
+    made.warehouse.close()
+    made.artifacts.close()
+
+
+class TestStatements:
+    def test_read_the_weeks_of_the_window_alone(self, site):
+        """Newest first; a week of forty weeks ago is not shown in 26."""
+        weeks = [row["week"] for row in site.rows("evaluations")]
+        longer = Window(as_of=DAY, weeks=50, now=NOW)
+
+        assert weeks == [DAY - WEEK, DAY - 2 * WEEK]
+        assert len(site.rows("evaluations", longer)) == 3
+
+    def test_read_trainings_of_a_year_more(self, site):
+        """A champion may be older than the weeks that are shown."""
+        assert [row["use_case"] for row in site.rows("versions")] == [
+            "card_fraud",
+            "ga4_purchase",
+        ]
+
+    def test_take_the_newest_run_of_a_publication(self, site):
+        """A run that was repeated has left the rows of both for a moment."""
+        assert [(row["value"], row["users"]) for row in site.rows("scores")] == [
+            ("0.25", 30),
+            ("0.5", 10),
+        ]
+        assert len(site.rows("drift")) == 1
+
+    def test_count_events_by_hour_and_those_that_had_come_before(self, site):
+        """Also where the second came in another hour; older days are left out."""
+        first, second = site.rows("stream")
+
+        assert (first["received"], first["duplicates"], first["late"]) == (2, 0, 1)
+        assert (first["postcodes"], first["unknown_postcodes"]) == (2, 1)
+        assert first["wait_p50_ms"] == 2_000
+        assert (second["received"], second["duplicates"]) == (1, 1)
+        assert second["hour"] - first["hour"] == timedelta(hours=1)
+
+    def test_count_scores_and_letters_once(self, site):
+        """A redelivery repeats its id, and nothing is a score while nothing serves."""
+        (scored,) = site.rows("latency")
+        (alerted,) = site.rows("alerts")
+
+        assert (scored["scores"], scored["latency_p99_ms"]) == (2, 120.0)
+        assert (alerted["scored"], alerted["alerts"]) == (2, 1)
+        assert [
+            (row["reason"], row["messages"]) for row in site.rows("dead_letters")
+        ] == [
+            ("bad_value", 1),
+            ("malformed_json", 1),
+        ]
+
+    def test_count_members_and_what_arrived(self, site):
+        """By group, and by status."""
+        (chosen,) = site.rows("audiences")
+        (sent,) = site.rows("deliveries")
+        (lift,) = site.rows("lift")
+
+        assert (chosen["members"], chosen["held_out"]) == (2, 1)
+        assert (sent["status"], sent["users"]) == ("rejected", 1)
+        assert lift["verdict"] == "too_few"
+
+    def test_give_the_same_by_the_text_that_is_shown(self, site):
+        """With its parameters as values. Where tables are is what the emulator is told
+        beside it: it has no system variables."""
+        for one in read(site.warehouse, WINDOW):
+            lines = one.text.splitlines()
+            assert lines[1] == f"SET @@dataset_id = '{site.settings.dataset}';"
+            shown = "\n".join(lines[2:])
+
+            assert site.warehouse.table(shown).to_pylist() == list(one.rows), one.name
+
+    def test_are_bounded_by_dates(self):
+        """Each names a first day and a last one, or moments."""
+        for source in SOURCES:
+            assert {"since", "until"} <= {*source.parameters(WINDOW)}
+            text = statement(source.file)
+            assert "@since" in text
+            assert "@until" in text
+
+
+class TestCommand:
+    def test_writes_a_folder(self, site, tmp_path, capsys):
+        """Every page, and says which to open; again replaces what is there."""
+        folder = tmp_path / "new" / "site"
+        for _ in range(2):
+            assert site.run("--out", str(folder), "--as-of", str(DAY)) == Exit.DONE
+        told = capsys.readouterr().out
+
+        names = {file.name for file in folder.iterdir()}
+        assert "use-case-ga4_purchase.html" in names
+        assert f"Open {folder / 'index.html'}" in told
+        assert f"{len(names)} pages" in told
+
+    def test_writes_no_id_of_a_user(self, site, tmp_path):
+        """Neither from a table of users, nor in the words of a receiver."""
+        assert site.run("--out", str(tmp_path), "--as-of", str(DAY)) == Exit.DONE
+
+        for file in tmp_path.iterdir():
+            assert SOMEBODY not in file.read_text(), file.name
+
+    def test_writes_a_bucket(self, site, capsys):
+        """Under a prefix, as pages that a browser shows; again replaces them."""
+        place = f"gs://{site.settings.bucket}/shown/here"
+        for _ in range(2):
+            assert site.run("--out", f"{place}/", "--as-of", str(DAY)) == Exit.DONE
+
+        assert f"Open {place}/index.html" in capsys.readouterr().out
+        names = site.artifacts.names("shown/here/")
+        assert "shown/here/sql.html" in names
+        with site.workplace.storage.client() as client:
+            found = client.bucket(site.settings.bucket).get_blob(names[0])
+            assert found.content_type.startswith("text/html")
+
+    def test_says_what_a_dry_run_would_read_and_write(self, site, tmp_path, capsys):
+        """And does neither."""
+        folder = tmp_path / "site"
+        assert site.run("--out", str(folder), "--dry-run") == Exit.DONE
+        told = capsys.readouterr().out
+
+        for source in SOURCES:
+            assert source.file in told
+        assert f"{folder}/index.html" in told
+        assert "Nothing was read or written." in told
+        assert not folder.exists()
+
+    def test_answers_a_program(self, site, tmp_path, capsys):
+        """Sizes, bytes billed by statement, and the page to open."""
+        assert site.run("--out", str(tmp_path), "--json") == Exit.DONE
+        answer = json.loads(capsys.readouterr().out)
+
+        assert answer["first"] == str(tmp_path / "index.html")
+        assert {*answer["statements"]} == {source.name for source in SOURCES}
+        assert answer["pages"]["index.html"] == (tmp_path / "index.html").stat().st_size
+
+    def test_knows_what_serves(self, site, tmp_path):
+        """By the champion's pointer; what it cannot read it says."""
+        registry = Registry(site.artifacts, "ga4_purchase")
+        registry.promote(0, model_sha256="0" * 64, at=NOW, instead_of=None)
+        assert site.run("--out", str(tmp_path), "--as-of", str(DAY)) == Exit.DONE
+
+        page = (tmp_path / "use-case-ga4_purchase.html").read_text()
+        assert "Version 0 serves" in page
+
+    @pytest.mark.parametrize("out", ["gs://", "gs:///x", "FILE"])
+    def test_refuses_a_place_before_it_reads(self, site, out, tmp_path, capsys):
+        """A file is no folder, and a bucket has a name."""
+        file = tmp_path / "a-file"
+        file.write_text("mine")
+
+        assert site.run("--out", out.replace("FILE", str(file))) == Exit.FAILED
+        assert "propensity dashboard: " in capsys.readouterr().err
+        assert file.read_text() == "mine"
+
+    def test_needs_a_place(self, site):
+        """Without --local there is no folder that is meant."""
+        assert site.run() == Exit.UNKNOWN
+
+    def test_of_a_folder_that_cannot_be_made_says_so(self, site, tmp_path):
+        """As where a file is in the way."""
+        (tmp_path / "file").write_text("")
+        with entered(site.environment), pytest.raises(RequestError, match="written to"):
+            run(str(tmp_path / "file" / "below"), clock=Clock())
+
+
+class TestMissing:
+    def test_tables_are_sentences(self, workplace, environment, tmp_path):
+        """In a dataset without a table every page is written, and says so."""
+        written = run(str(tmp_path), clock=Clock())
+
+        assert {*written.missing} == {source.name for source in SOURCES}
+        assert "Could not be read" in str(written)
+        assert "What could not be read" in (tmp_path / "index.html").read_text()
+
+
+def test_window_of_a_day_ends_with_it():
+    """The stream's last moment is that day's, and its first a week of days before."""
+    window = Window(as_of=date(2026, 3, 3), weeks=2, now=NOW)
+
+    assert window.days == {"since": date(2026, 2, 17), "until": date(2026, 3, 3)}
+    assert window.hours["since"] == datetime(2026, 2, 25, tzinfo=UTC)
+    assert window.hours["until"] == NOW
