@@ -41,7 +41,7 @@ def verdict(row: Row, *, noun: str, outcome: str) -> dict[str, Any] | None:
         return None
     low, high = lacked - NORMAL * error, lacked + NORMAL * error
     odds = (
-        f"The odds of all {noun}s were {_change(lacked)} beside the promised ones "
+        f"The odds of all {noun}s were {_beside(lacked)} the promised ones "
         f"({_change(low)} to {_change(high)})"
     )
     if low <= 0 <= high:
@@ -54,10 +54,15 @@ def verdict(row: Row, *, noun: str, outcome: str) -> dict[str, Any] | None:
     }
 
 
+def _beside(log_odds: float) -> str:
+    change = _change(log_odds).lstrip("+−")
+    return f"{change} {'above' if log_odds > 0 else 'below'}"
+
+
 def _change(log_odds: float) -> str:
     """Write a shift of log-odds as a change of the odds."""
-    shown = 100 * (exp(min(log_odds, 20.0)) - 1)
-    return f"{'+' if shown >= 0 else '−'}{abs(shown):.0f}%"
+    shown = round(100 * (exp(min(log_odds, 20.0)) - 1))
+    return f"{'+' if shown >= 0 else '−'}{abs(shown)}%"
 
 
 def _apart(parts: int) -> float:
