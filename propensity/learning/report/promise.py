@@ -31,33 +31,59 @@ def verdict(row: Row, *, noun: str, outcome: str) -> dict[str, Any] | None:
     """
     Say whether the week kept the promise, on average.
 
+    By the odds that were lacking; of events, for which they are not kept, by the
+    interval of the rate.
+
     Returns:
-        ``good``, ``word`` and ``reason``; None where nothing was promised, or all rows
-        are of one class.
+        ``good``, ``word`` and ``reason``; None where nothing was promised.
     """
+    found = _odds(row, noun) or _share(row)
+    if found is None:
+        return None
+    said, more, is_chance = found
+    if is_chance:
+        return {"good": True, "word": "As promised", "reason": f"{said}: chance."}
+    word = f"{'More' if more else 'Fewer'} than promised {outcome}"
+    return {"good": False, "word": word, "reason": f"{said}: more than chance."}
+
+
+def _odds(row: Row, noun: str) -> tuple[str, bool, bool] | None:
+    """Say by how much the odds were off, if it was more, and if that is chance."""
     lacked = row.get("residual_log_odds")
     error = row.get("residual_standard_error")
     if not (present(lacked) and present(error)):
         return None
     low, high = lacked - NORMAL * error, lacked + NORMAL * error
-    odds = (
-        f"The odds of all {noun}s were {_change(lacked)} beside the promised ones "
+    said = (
+        f"The odds of all {noun}s were {_beside(lacked)} the promised ones "
         f"({_change(low)} to {_change(high)})"
     )
-    if low <= 0 <= high:
-        return {"good": True, "word": "As promised", "reason": f"{odds}: chance."}
-    word = "More than promised" if lacked > 0 else "Fewer than promised"
-    return {
-        "good": False,
-        "word": f"{word} {outcome}",
-        "reason": f"{odds}: more than chance.",
-    }
+    return said, lacked > 0, low <= 0 <= high
+
+
+def _share(row: Row) -> tuple[str, bool, bool] | None:
+    """Say the same of the share that came, by its interval."""
+    promised, users = row.get("mean_probability"), row.get("users")
+    conversions = row.get("conversions")
+    if not (present(promised) and present(conversions) and users):
+        return None
+    low, high = rate_interval(conversions, users)
+    said = (
+        f"{percent(promised)} was promised, {percent(conversions / users)} came "
+        f"({percent(low)} to {percent(high)})"
+    )
+    return said, conversions / users > promised, low <= promised <= high
+
+
+def _beside(log_odds: float) -> str:
+    change = _change(log_odds).lstrip("+−")
+    return f"{change} {'above' if log_odds > 0 else 'below'}"
 
 
 def _change(log_odds: float) -> str:
     """Write a shift of log-odds as a change of the odds."""
-    shown = 100 * (exp(min(log_odds, 20.0)) - 1)
-    return f"{'+' if shown >= 0 else '−'}{abs(shown):.0f}%"
+    shown = round(100 * (exp(min(log_odds, 20.0)) - 1))
+    return f"{'+' if shown >= 0 else '−'}{abs(shown)}%"
 
 
 def _apart(parts: int) -> float:

@@ -72,8 +72,8 @@ def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
             mark = ", says little"
             sentences.append(
                 f"The fixed threshold {compact(fixed)} says little here: outcomes are "
-                f"rare, and a calibrated probability of {compact(fixed)} is far above "
-                f"the base rate of {percent(base)}."
+                f"rare, and calibrated probabilities hardly reach it. "
+                f"{plural(_fixed(quality)['users_at_fixed'], noun)} did."
             )
         rows.append(
             (f"From {compact(fixed)} on{mark}", *_cells(_fixed(quality), "fixed", base))
@@ -83,14 +83,16 @@ def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
 
 def is_out_of_reach(quality: Card) -> bool:
     """
-    Tell whether the fixed threshold says little.
+    Tell whether the fixed threshold says little: hardly any probability reaches it.
 
-    So it does where probabilities are calibrated and label 1 is rare: hardly any is as
-    high as a threshold that is more than twice the base rate. A score that is no
-    probability has no such threshold.
+    So it is where probabilities are calibrated and label 1 is rare. Then fewer rows are
+    above than a quarter of those of label 1, so that recall is below a quarter whatever
+    the model is worth. A score that is no probability has no such threshold.
     """
-    fixed, base = quality.get("threshold"), quality.get("base_rate")
-    return present(fixed) and present(base) and 0 < 2 * base < fixed <= 1
+    conversions = quality.get("conversions")
+    if not present(quality.get("true_positives")) or not present(conversions):
+        return False
+    return bool(4 * _fixed(quality)["users_at_fixed"] < conversions)
 
 
 def _fixed(quality: Card) -> dict[str, Any]:

@@ -244,7 +244,7 @@ class _Week:
             ),
             "cost": self._cost(row),
             "source": {
-                "evaluations": "best on the four weeks before",
+                "evaluations": "best on the 28 days before",
                 "training": "best on the rows that the version was chosen on",
             }.get(str(row.get("best_threshold_source")), ""),
         }

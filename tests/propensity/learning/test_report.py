@@ -569,19 +569,17 @@ def test_what_comes_of_acting_on_some_is_said_in_words(budget: str, best: str) -
     )
 
 
-@pytest.mark.parametrize(("base_rate", "says_little"), [(0.1045, True), (0.69, False)])
-def test_a_fixed_threshold_stands_beside_them(
-    base_rate: float, says_little: bool
-) -> None:
-    """Marked as saying little where outcomes are rare, so that hardly any calibrated
-    probability reaches it."""
+@pytest.mark.parametrize(("hits", "says_little"), [(43, True), (143, False)])
+def test_a_fixed_threshold_stands_beside_them(hits: int, says_little: bool) -> None:
+    """Marked as saying little where hardly any calibrated probability reaches it."""
     card = model_card()
-    card["quality"]["base_rate"] = base_rate
+    card["quality"]["true_positives"] = hits
     words = " ".join(" ".join(parse(training_page(card)).words).split())
 
     row = "From 0.470 on, says little" if says_little else "From 0.470 on"
-    assert f"{row} 71 43 60.6%" in words
+    assert f"{row} {hits + 28} {hits} 60.6%" in words
     assert ("The fixed threshold 0.470 says little here" in words) is says_little
+    assert ("hardly reach it. 71 users did." in words) is says_little
     assert ("at 0.470 say little here" in words) is says_little
 
 

@@ -387,6 +387,26 @@ class TestPromise:
         assert "chance" in found["reason"]
 
     @pytest.mark.parametrize(
+        ("promised", "word"),
+        [
+            (0.10, "As promised"),
+            (0.15, "Fewer than promised are fraud"),
+            (0.05, "More than promised are fraud"),
+        ],
+    )
+    def test_of_events_is_by_the_share_that_came(self, promised, word):
+        """300 of 3,000 are between 9.0% and 11.1%; odds that lacked are not kept."""
+        found = promise.verdict(
+            {"users": 3_000, "conversions": 300, "mean_probability": promised},
+            noun="transaction",
+            outcome="are fraud",
+        )
+
+        assert found is not None
+        assert found["word"] == word
+        assert "10.0% came (9.0% to 11.1%)" in found["reason"]
+
+    @pytest.mark.parametrize(
         ("moved", "word"),
         [(0.8, "More than promised buy"), (-0.8, "Fewer than promised buy")],
     )
