@@ -263,6 +263,12 @@ def _lookups() -> Schema:
             "description": "1 for reasons beside the probability",
             "schema": {"type": "string", "enum": ["0", "1"]},
         },
+        {
+            "name": "value",
+            "in": "query",
+            "description": "1 for the expected value beside the probability",
+            "schema": {"type": "string", "enum": ["0", "1"]},
+        },
     ]
     # The body that makes a request too large or of another type is none of a GET's.
     of_get = [
@@ -276,8 +282,14 @@ def _lookups() -> Schema:
         "parameters": parameters,
         "responses": {
             "200": _json(
-                "The prediction, with reasons if they are asked for",
-                {"anyOf": [_ref("Prediction"), _ref("ExplainedPrediction")]},
+                "The prediction, with reasons or value if they are asked for",
+                {
+                    "anyOf": [
+                        _ref("Prediction"),
+                        _ref("ExplainedPrediction"),
+                        _ref("ValuedPrediction"),
+                    ]
+                },
             ),
             **_failures(of_get),
             "404": unknown,

@@ -195,6 +195,14 @@ class ExplainedPrediction(Prediction, kw_only=True):
     reasons: list[Reason]
 
 
+class ValuedPrediction(Prediction, kw_only=True):
+    """All three are null where outcomes have no amounts."""
+
+    expected_value: float | None
+    expected_value_low: float | None
+    expected_value_high: float | None
+
+
 class UnpredictedUser(Closed, kw_only=True):
     user_id: str
     probability: None

@@ -69,6 +69,7 @@ SELDOM = frozenset(
         "rebuild_users",
         "forget_user_days",
         "lookup_reasons",
+        "lookup_value",
     }
 )
 # Sums up the days that have changed and, in the first run of a month, all of them.

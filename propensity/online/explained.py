@@ -1,8 +1,10 @@
 """
-Lookups with reasons: a user's newest probability, and what each feature adds to it.
+Lookups with reasons: a user's newest probability, and what each feature adds to it; or
+with the expected value.
 
-The index has no reasons, which would make it thirty times as large. So each request is
-a query of the table: probability and reasons are of the same row.
+The index has no reasons, which would make it thirty times as large, and no expected
+values, which would double it. So each request is a query of the table: probability and
+reasons, or value, are of the same row.
 
 02-GetProba imports this, so nothing heavy may be imported here.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from starlette.responses import Response
@@ -19,6 +21,7 @@ from starlette.responses import Response
 from propensity.edges.asgi import Json
 from propensity.edges.log import log
 from propensity.errors import RequestError, Unavailable, Unexplained
+from propensity.online.question import Question
 from propensity.online.sources import FUNCTION
 from propensity.settings import Settings
 from propensity.statements import statement
@@ -34,7 +37,7 @@ MAXIMUM_WAITING = 100
 
 class Explanations:
     """
-    Answers from the table's columns of reasons. Belongs to one event loop.
+    Answers from the table's columns of reasons or values. Belongs to one event loop.
 
     Args:
         warehouse: Opens it, in a thread.
@@ -52,19 +55,22 @@ class Explanations:
         self._warehouse = warehouse
         self._timeout_s = settings.lookup_timeout_s
         self._threads = threads.pool(CONCURRENT_QUERIES, "explain")
-        self._sql = statement("lookup_reasons")
+        self._reasons, self._values = map(statement, ("lookup_reasons", "lookup_value"))
         self._waiting = 0
 
     async def answer(
-        self, use_case: str, user_id: str, *, oldest: int
+        self, use_case: str, question: Question, *, oldest: int
     ) -> Response | None:
         """
-        Return a user's probability and its reasons; None for a user without one.
+        Return a user's probability and its reasons, or its expected value.
 
         Args:
             use_case: Of the user.
-            user_id: The user.
+            question: About one user; says what is asked for.
             oldest: Day number of the oldest prediction date that is not stale.
+
+        Returns:
+            None for a user without a probability.
 
         Raises:
             Unexplained: The probability has no reasons, or the use case has none.
@@ -73,8 +79,10 @@ class Explanations:
         if self._waiting >= MAXIMUM_WAITING:
             raise Unavailable("too many lookups of reasons are waiting to be read")
         self._waiting += 1
+        [user_id] = question.user_ids
+        sql = self._values if question.values else self._reasons
         reading = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._read, use_case, user_id
+            self._threads, self._read, sql, use_case, user_id
         )
         try:
             row = await asyncio.wait_for(reading, self._timeout_s)
@@ -83,17 +91,19 @@ class Explanations:
         finally:
             self._waiting -= 1
         if row is None:
-            _check_is_of_users(use_case)
+            if question.explains:
+                _check_is_of_users(use_case)
             return None
-        return Json(_rendered(user_id, row, oldest=oldest).encode())
+        of_row = _value(row) if question.values else _reasons(row)
+        return Json(_rendered(user_id, row, of_row, oldest=oldest).encode())
 
-    def _read(self, use_case: str, user_id: str) -> Any | None:
+    def _read(self, sql: str, use_case: str, user_id: str) -> Any | None:
         rows, bytes_billed = self._warehouse().lookup(
-            self._sql, {"use_case": use_case, "user_id": user_id}
+            sql, {"use_case": use_case, "user_id": user_id}
         )
         log(
             "INFO",
-            "read reasons",
+            "read reasons" if sql is self._reasons else "read value",
             function=FUNCTION,
             use_case=use_case,
             outcome="read",
@@ -120,7 +130,8 @@ def _check_is_of_users(use_case: str) -> None:
         )
 
 
-def _rendered(user_id: str, row: Any, *, oldest: int) -> str:
+def _reasons(row: Any) -> dict[str, Any]:
+    """Return what explains a probability, the strongest first."""
     if not row.reasons:
         raise Unexplained(
             "this probability was published without reasons: set "
@@ -132,6 +143,18 @@ def _rendered(user_id: str, row: Any, *, oldest: int) -> str:
         (dict(reason) for reason in row.reasons),
         key=lambda reason: (-abs(reason["contribution"]), reason["feature"]),
     )
+    return {"base_log_odds": row.base_log_odds, "reasons": reasons}
+
+
+def _value(row: Any) -> dict[str, Any]:
+    """Return the expected value with its interval; null without amounts."""
+    return {
+        name: None if row[name] is None else float(row[name])
+        for name in ("expected_value", "expected_value_low", "expected_value_high")
+    }
+
+
+def _rendered(user_id: str, row: Any, more: Mapping[str, Any], *, oldest: int) -> str:
     return json.dumps(
         {
             "user_id": user_id,
@@ -140,8 +163,7 @@ def _rendered(user_id: str, row: Any, *, oldest: int) -> str:
             "model_version": row.model_version,
             "percentile": row.percentile,
             "stale": row.as_of.toordinal() < oldest,
-            "base_log_odds": row.base_log_odds,
-            "reasons": reasons,
+            **more,
         },
         ensure_ascii=False,
         separators=(",", ":"),

@@ -200,8 +200,8 @@ class Lookups:
         """
         use_case = question.use_case or self._settings.use_case
         oldest = today.toordinal() - self._settings.stale_after_days
-        if question.explains:
-            return await self._explained(use_case, question.user_ids[0], oldest=oldest)
+        if question.explains or question.values:
+            return await self._more(use_case, question, oldest=oldest)
         predictions = await self._predictions(use_case, question.user_ids)
         if question.is_single:
             return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
@@ -209,13 +209,13 @@ class Lookups:
         texts = [rendered(user, found, oldest=oldest) for user, found in every]
         return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
 
-    async def _explained(self, use_case: str, user_id: str, *, oldest: int) -> Response:
+    async def _more(self, use_case: str, about: Question, *, oldest: int) -> Response:
         suppressed = await suppressed_now(self._suppressed)
-        answer = None
+        [user_id], answer = about.user_ids, None
         if self._explanations and not (
             suppressed and suppressed.covers(user_id, use_case)
         ):
-            answer = await self._explanations.answer(use_case, user_id, oldest=oldest)
+            answer = await self._explanations.answer(use_case, about, oldest=oldest)
         return answer or _answer_of_one(user_id, None, oldest=oldest)
 
     def answer_at_once(self, user_id: str, *, today: date) -> Response | None:

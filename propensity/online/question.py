@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
@@ -37,7 +37,7 @@ class Question(NamedTuple):
     """
     A parsed lookup request; ``is_single``: the answer is one object, not a list.
 
-    With ``explains`` it has reasons as well.
+    With ``explains`` it has reasons as well, with ``values`` the expected value.
     A tuple, since it is made for every lookup, and in a third of the time.
     """
 
@@ -45,6 +45,7 @@ class Question(NamedTuple):
     use_case: str | None
     is_single: bool
     explains: bool = False
+    values: bool = False
 
 
 async def read_question(request: Request) -> Question:
@@ -105,9 +106,10 @@ def _in_query_string(encoded: bytes) -> Question:
         ) from None
     parameters: dict[str, str] = {}
     for name, value in pairs:
-        if name not in {"user_id", "use_case", "explain"}:
+        if name not in {"user_id", "use_case", "explain", "value"}:
             raise RequestError(
-                "unknown query parameter; known are user_id, use_case and explain",
+                "unknown query parameter; known are user_id, use_case, explain and "
+                "value",
                 field=name[:64],
             )
         if name in parameters:
@@ -119,10 +121,19 @@ def _in_query_string(encoded: bytes) -> Question:
     use_case = parameters.get("use_case")
     if use_case is not None:
         _check_use_case(use_case)
-    explain = parameters.get("explain", "0")
-    if explain not in _FLAGS:
-        raise RequestError("explain must be 1 or 0", field="explain")
-    return Question((user_id,), use_case, is_single=True, explains=_FLAGS[explain])
+    explains, values = (_flag(parameters, name) for name in ("explain", "value"))
+    if explains and values:
+        raise RequestError("ask for explain or for value, not for both", field="value")
+    return Question(
+        (user_id,), use_case, is_single=True, explains=explains, values=values
+    )
+
+
+def _flag(parameters: Mapping[str, str], name: str) -> bool:
+    flag = parameters.get(name, "0")
+    if flag not in _FLAGS:
+        raise RequestError(f"{name} must be 1 or 0", field=name)
+    return _FLAGS[flag]
 
 
 def _in_body(body: bytes) -> Question:

@@ -21,6 +21,8 @@ from propensity.learning.gini import Paid
 from propensity.registry.versions import unpickled
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
+from tests.functions.test_get_proba import ask, serving
+from tests.functions.test_predictions import add
 from tests.propensity.registry.test_versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
 
@@ -203,6 +205,49 @@ class TestPublishing:
         assert answer["expected_value"] is None
         assert {row["expected_value"] for row in place.rows(HISTORY)} == {None}
         assert any("without expected values" in one for one in warnings)
+
+
+class TestLookup:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def url(cls, published):
+        """02-GetProba of that place."""
+        with serving(published[0].environment) as address:
+            yield address
+
+    def test_value_adds_the_expected_value_to_the_answer(self, url, published):
+        """That of the table; the rest is the answer without."""
+        [row] = published[0].rows(
+            "SELECT * FROM ma_predictions_table WHERE user_id = 'user.001'"
+        )
+        plain = ask(url, user_id="user.001").json()
+
+        answer = ask(url, user_id="user.001", value=1).json()
+
+        assert answer == {**plain, **{name: float(row[name]) for name in COLUMNS}}
+
+    def test_without_amounts_it_is_null(self, url, published):
+        """As of a probability from before there were amounts."""
+        add(published[0], tables.PREDICTIONS, user_id="before.2")
+
+        answer = ask(url, user_id="before.2", value=1)
+
+        assert answer.status_code == 200
+        assert {answer.json()[name] for name in COLUMNS} == {None}
+
+    def test_an_unknown_user_is_404(self, url):
+        assert ask(url, user_id="nobody", value=1).status_code == 404
+
+    def test_value_0_is_the_answer_without(self, url):
+        assert ask(url, user_id="user.001", value=0).text == (
+            ask(url, user_id="user.001").text
+        )
+
+    @pytest.mark.parametrize("wanted", [{"value": 2}, {"value": 1, "explain": 1}])
+    def test_what_it_cannot_be_is_400(self, url, wanted):
+        answer = ask(url, user_id="user.001", **wanted)
+
+        assert (answer.status_code, answer.json()["field"]) == (400, "value")
 
 
 @pytest.fixture(scope="module")

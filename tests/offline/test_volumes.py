@@ -546,13 +546,13 @@ class TestDeploy:
 
         for what in (
             "`training_rows.sql` of `model_training`",
-            "`lookup.sql` of `get_proba`",
+            "`lookup_value.sql` of `get_proba`",
             "`stream_rows.sql` of `score`",
             "`stream_rows.sql` of `score_stream`",
         ):
             assert what in told
         few = "\n".join(self.told(**size, DEPLOY_FUNCTIONS="predictions get_proba"))
-        assert "`lookup.sql` of `get_proba`" in few
+        assert "`lookup_value.sql` of `get_proba`" in few
         assert "score" not in few
         assert "model_training" not in few
 
@@ -708,12 +708,12 @@ class TestLimits:
         return limits.limits(size, settings, run_bytes=100 * GIB, day_bytes=1024 * GIB)
 
     def test_are_of_all_functions_that_serve(self):
-        """score and score_stream have lookups' limit as get_proba has."""
+        """score and score_stream have lookups' limit as get_proba's largest has."""
         size = replace(LARGE, lookups=1, scorings=1)
         names = [one.what for one in self.all_of(size) if "LOOKUP" in one.setting]
 
         assert names == [
-            "`lookup.sql` of `get_proba`",
+            "`lookup_value.sql` of `get_proba`",
             "`stream_rows.sql` of `score`",
             "`stream_rows.sql` of `score_stream`",
         ]
