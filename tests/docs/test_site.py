@@ -74,6 +74,22 @@ class TestNavigation:
         assert "docs/tour.md" not in site.linked("README.md")
 
 
+class TestQuestions:
+    def test_are_answered_with_a_page_to_read_on(self):
+        """Twenty or more, each with a link."""
+        answers = re.split(r"^### .*\?$", text("docs/faq.md"), flags=re.MULTILINE)[1:]
+
+        assert len(answers) >= 20
+        assert [one for one in answers if "](" not in one] == []
+
+    def test_name_the_cost_that_the_page_of_cost_names(self):
+        """Of a small shop; it changes with the code."""
+        cost = text("docs/cost.md").partition("## A small shop")[2]
+        [usd, *_] = re.findall(r"\*\*([\d.]+ USD a month)\*\*", cost)
+
+        assert usd in text("docs/faq.md")
+
+
 class TestPictures:
     def test_are_small(self):
         """Under 200 kB each, as they are part of the source."""

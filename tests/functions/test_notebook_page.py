@@ -69,9 +69,8 @@ def cells() -> list[tuple[str, str]]:
 
 def packages() -> list[str]:
     """Return what the page has pip install."""
-    [line] = re.findall(
-        r"^\$ notebook/bin/pip install (.*)$", PAGE.read_text("utf-8"), re.M
-    )
+    text = PAGE.read_text("utf-8").replace("\\\n", " ")
+    [line] = re.findall(r"^\$ notebook/bin/pip install (.*)$", text, re.MULTILINE)
     return shlex.split(line)
 
 
