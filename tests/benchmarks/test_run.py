@@ -74,6 +74,7 @@ def test_all_are_here() -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("name", SHORT)
 def test_prints_a_table(name: str, small_shop: Path) -> None:
     data = ["--data", str(small_shop)] if name in PLAYING else []
