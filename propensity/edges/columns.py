@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from google.cloud import bigquery
@@ -40,6 +41,7 @@ def _kind(name: str, value: object) -> str:
         (bool, "BOOL"),
         (int, "INT64"),
         (float, "FLOAT64"),
+        (Decimal, "NUMERIC"),
         (str, "STRING"),
         (datetime, "TIMESTAMP"),
         (date, "DATE"),

@@ -118,7 +118,7 @@ def stage(
     sketches = Sketches(run.use_case.features)
     scored = sketches.watching(model.scorer.score(parts))
     why = reasons.Reasons.of(run, model, log_odds_shift=log_odds_shift)
-    worth = value.Values.of(model)
+    worth = value.Values.of(run, model)
     for rows in _staged(run, scored, why, worth, has_features=kept is not None):
         users += len(rows)
         mass += float(np.sum(rows["probability"].to_numpy()))

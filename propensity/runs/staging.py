@@ -14,7 +14,7 @@ from propensity.edges.log import log
 from propensity.errors import NotEnoughData, SchemaError
 from propensity.graphs import sql
 from propensity.privacy import suppression
-from propensity.runs import predict, reasons, user_days, value
+from propensity.runs import predict, reasons, user_days
 from propensity.runs.export import check_consent
 from propensity.settings import BIGQUERY, FUNCTION
 from propensity.statements import statement
@@ -61,7 +61,8 @@ def stage(
         reason = _why_not(model)
         if not reason:
             run.log_fields["scored_with"] = BIGQUERY
-            value.without(run, model)
+            # It runs no model of amounts.
+            run.log_fields["valued"] = False
             if run.settings.explain_predictions:
                 reasons.without(run, model, "features do not leave BigQuery")
             return _in_bigquery(run, model, log_odds_shift)

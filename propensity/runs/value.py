@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity import tables
-from propensity.edges.log import log
 from propensity.learning import cost, gini
 from propensity.models.value import Total
 
@@ -73,8 +72,9 @@ class Values:
     total: Total = field(default_factory=Total)
 
     @classmethod
-    def of(cls, model: Serving) -> Values:
-        """Load a version's model of amounts, if it has one."""
+    def of(cls, run: Run, model: Serving) -> Values:
+        """Load a version's model of amounts, if it has one; the log line says so."""
+        run.log_fields["valued"] = model.value is not None
         return cls(model.value() if model.value is not None else None)
 
     def columns(
@@ -112,17 +112,6 @@ class Values:
 def money(values: Floats) -> pa.Array:
     """Return amounts with the decimals of BigQuery's NUMERIC."""
     return pc.cast(pa.array(np.minimum(values, cost.MAXIMUM_AMOUNT)), _KIND)
-
-
-def without(run: Run, model: Serving) -> None:
-    """Say in the log that BigQuery scores without expected values."""
-    if model.metadata.get("value_object"):
-        log(
-            "WARNING",
-            f"version {model.version} is published without expected values: BigQuery "
-            "scores, and runs no model of amounts",
-            function=run.function,
-        )
 
 
 def evaluated(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:

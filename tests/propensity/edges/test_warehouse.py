@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -122,6 +123,7 @@ class TestStatements:
             (True, "BOOL"),
             (1, "INT64"),
             (0.5, "FLOAT64"),
+            (Decimal("0.1"), "NUMERIC"),
             ("a", "STRING"),
             (DAY, "DATE"),
             (datetime(2026, 3, 2, tzinfo=UTC), "TIMESTAMP"),
