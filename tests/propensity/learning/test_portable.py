@@ -85,6 +85,17 @@ class TestEstimator:
         )
         assert made.expected.tobytes() == before.tobytes()
 
+    def test_compares_rows_from_the_first_to_the_last_of_many(self, monkeypatch):
+        """So many at most, which the note tells."""
+        monkeypatch.setattr(portable, "COMPARED_ROWS", 100)
+        made = generated(0, rows=300)
+        expected = made.expected
+        kept = checked(made)
+        expected[-1] += 0.5
+
+        assert kept.note.endswith("on 100 held-out rows")
+        assert checked(made, expected=expected).data is None
+
 
 class TestNone:
     def test_where_a_probability_differs(self):
