@@ -55,7 +55,10 @@ class Explanations:
         self._warehouse = warehouse
         self._timeout_s = settings.lookup_timeout_s
         self._threads = threads.pool(CONCURRENT_QUERIES, "explain")
-        self._reasons, self._values = map(statement, ("lookup_reasons", "lookup_value"))
+        self._sql = {
+            "reasons": statement("lookup_reasons"),
+            "value": statement("lookup_value"),
+        }
         self._waiting = 0
 
     async def answer(
@@ -80,9 +83,9 @@ class Explanations:
             raise Unavailable("too many lookups of reasons are waiting to be read")
         self._waiting += 1
         [user_id] = question.user_ids
-        sql = self._values if question.values else self._reasons
+        what = "value" if question.values else "reasons"
         reading = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._read, sql, use_case, user_id
+            self._threads, self._read, what, use_case, user_id
         )
         try:
             row = await asyncio.wait_for(reading, self._timeout_s)
@@ -97,13 +100,13 @@ class Explanations:
         of_row = _value(row) if question.values else _reasons(row)
         return Json(_rendered(user_id, row, of_row, oldest=oldest).encode())
 
-    def _read(self, sql: str, use_case: str, user_id: str) -> Any | None:
+    def _read(self, what: str, use_case: str, user_id: str) -> Any | None:
         rows, bytes_billed = self._warehouse().lookup(
-            sql, {"use_case": use_case, "user_id": user_id}
+            self._sql[what], {"use_case": use_case, "user_id": user_id}
         )
         log(
             "INFO",
-            "read reasons" if sql is self._reasons else "read value",
+            f"read {what}",
             function=FUNCTION,
             use_case=use_case,
             outcome="read",

@@ -38,6 +38,8 @@ from tests.proxy import Proxy
 
 DAY = date(2026, 3, 2)
 REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
+VALUES = ("expected_value", "expected_value_low", "expected_value_high")
+VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
 INJECTION = "x'; DROP TABLE ma_predictions_staging; --"
 # Methods of Warehouse whose first argument is a statement.
 RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
@@ -67,6 +69,7 @@ def staged(**users: float) -> pa.Table:
             "feature_row": pa.array(range(len(users)), pa.int64()),
             "base_log_odds": pa.nulls(len(users), pa.float64()),
             "reasons": pa.array([[]] * len(users), REASONS),
+            **{name: pa.nulls(len(users), VALUE) for name in VALUES},
         }
     )
 
@@ -239,6 +242,7 @@ class TestAppend:
         assert dict(row.items()) == {
             "run_id": "r", "staged_on": DAY, "user_id": INJECTION, "probability": 0.5,
             "feature_row": 0, "base_log_odds": None, "reasons": [],
+            **dict.fromkeys(VALUES),
         }  # fmt: skip
 
     @pytest.mark.parametrize(

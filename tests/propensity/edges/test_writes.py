@@ -24,6 +24,8 @@ from tests.recorder import GrpcProxy
 
 DAY = date(2026, 3, 2)
 REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
+VALUES = ("expected_value", "expected_value_low", "expected_value_high")
+VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
 SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite"
 
 
@@ -53,6 +55,7 @@ def staged(users: int) -> pa.Table:
             "feature_row": pa.nulls(users, pa.int64()),
             "base_log_odds": pa.nulls(users, pa.float64()),
             "reasons": pa.array([[]] * users, REASONS),
+            **{name: pa.nulls(users, VALUE) for name in VALUES},
         }
     )
 
@@ -127,7 +130,7 @@ class TestRows:
         rows = staged(30_000).select(
             [
                 *("reasons", "probability", "user_id", "feature_row", "staged_on"),
-                *("run_id", "base_log_odds"),
+                *("run_id", "base_log_odds", *VALUES),
             ]
         )
 
