@@ -14,6 +14,7 @@ import pytest
 from propensity.errors import SchemaError
 from propensity.runs import predict
 from propensity.runs.reasons import Reasons
+from propensity.runs.value import Values
 
 
 class TestStaging:
@@ -27,4 +28,8 @@ class TestStaging:
         scored = [(batch, np.array([0.5, wrong]))]
 
         with pytest.raises(SchemaError, match="no probabilities"):
-            list(predict._staged(run, scored, Reasons(None, None), has_features=True))
+            list(
+                predict._staged(
+                    run, scored, Reasons(None, None), Values(None), has_features=True
+                )
+            )
