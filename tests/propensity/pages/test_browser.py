@@ -27,7 +27,7 @@ from tests.propensity.learning.test_report_worth import VALUE
 
 pytestmark = needs_chromium
 
-PAGES = ("week", "first-week", "day", "card")
+PAGES = ("week", "first-week", "day", "card", "card-of-events")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +45,9 @@ def written(tmp_path_factory) -> Mapping[str, Path]:
         "first-week": evaluation_page(report(newest=first, weeks=[first], trained={})),
         "day": evaluation_page(of_cards(card_row(2), card_row(3, is_shadow=True))),
         "card": training_page(model_card(value=VALUE)),
+        "card-of-events": training_page(
+            model_card(use_case="card_fraud", outcomes={"known": 1_500, "unknown": 30})
+        ),
     }
     folder = tmp_path_factory.mktemp("pages")
     files = {}
