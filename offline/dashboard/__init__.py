@@ -9,13 +9,15 @@ The dashboard: what the tables say, as pages that need no server.
 ``overview``    the page of all use cases
 ``use_case``    the page of one use case
 ``drifted``     what stands there about drift
+``amounts``     what stands there about expected values and what was paid
 ``stream``      the page of the stream, by hour
 ``fraud``       the page of alerts and of what they saved, by version
 ``audiences``   the page of audiences, and whether acting helped
 ``runs``        the page of runs and of their cost, and that of the statements
+``reports``     those of evaluated weeks: links to them, and copies
 ``site``        all pages by the name of their file
 ``writing``     a site into a folder or a bucket
 
-Only ``run``, ``reading`` and ``writing`` do anything but compute: the others make
-content of rows.
+Only ``run``, ``reading``, ``reports`` and ``writing`` do anything but compute: the
+others make content of rows.
 """

@@ -10,6 +10,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
+from offline.dashboard import amounts
 from offline.dashboard.reading import Readings, Row
 from propensity.ids import NAME
 from propensity.pages.words import (
@@ -44,6 +45,7 @@ class Known:
         outcome: What users or events of label 1 do, as in *those who buy*.
         champion: The version that serves; None where nothing does, or nobody knows.
         note: Why nobody knows; empty where it is known.
+        reports: Where the report of a week (or day) is, from a page, by its first day.
     """
 
     title: str = ""
@@ -54,6 +56,7 @@ class Known:
     is_pinned: bool = False
     shadow: int | None = None
     note: str = ""
+    reports: Mapping[date, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +270,7 @@ class Case:
                 f"would have held {shared(room * rate)}.",
                 "evaluations",
             )
+        yield from amounts.sentences(self.weeks)
         newest_of = newest_lifts(self.lifts)
         for row in newest_of[:_LINES]:
             yield audience_sentence(row), "lift"

@@ -32,8 +32,8 @@ from propensity.pages.words import (
 NOTHING = (
     "No use case scores events with amounts: alerts and what they save are of those."
 )
-# Use cases with a part of their own.
-SHOWN = 6
+# Use cases with a part of their own, and the reports of so many days in it.
+SHOWN, REPORTS = 6, 7
 
 
 def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
@@ -78,6 +78,11 @@ def _part(readings: Readings, case: Case) -> dict[str, Any]:
         "charts": [_saved(readings, rows), _alerts(readings, rows)],
         "versions": _versions(readings, case),
         "now": _now(readings, case),
+        "reports": [
+            (str(row["week"]), case.known.reports[row["week"]])
+            for row in case.weeks
+            if row["week"] in case.known.reports
+        ][:REPORTS],
     }
 
 

@@ -83,6 +83,13 @@ def with_interval(row: Mapping[str, Any], name: str, places: int = 3) -> str:
     return f"{write(value)} ({write(low)} to {write(high)})"
 
 
+def linked(words: str, address: str | None) -> str:
+    """Write words that lead to a page; words alone where there is none."""
+    if address is None:
+        return words
+    return Markup('<a href="{}">{}</a>').format(address, words)
+
+
 def number(value: Any) -> Number:
     """Return money of the tables as a number."""
     return None if value is None else float(value)

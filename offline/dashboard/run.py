@@ -4,21 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 from offline.dashboard.cases import Known
 from offline.dashboard.reading import DAY, Reading, Window, read
+from offline.dashboard.reports import Reports, find
 from offline.dashboard.runs import size, usd
 from offline.dashboard.site import PAGES, site
-from offline.dashboard.writing import check, write
+from offline.dashboard.writing import check, way_up, write
 from propensity import usecases
 from propensity.clock import SYSTEM, Clock
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import PropensityError
 from propensity.ids import NAME
+from propensity.pages.words import plural
 from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
@@ -35,7 +37,9 @@ class Written:
         first: Path or address of the first page; where it would be, of a dry run.
         pages: Bytes by the name of a page; of a dry run those that are always there.
         statements: Bytes billed by statement; of a dry run what each would scan.
-        missing: Why a statement could not be run, by statement.
+        missing: Why a statement could not be run, by statement; of ``reports`` why
+            those of weeks could not be read.
+        reports: Of weeks that were copied beside the pages.
     """
 
     first: str
@@ -43,6 +47,7 @@ class Written:
     statements: Mapping[str, int]
     missing: Mapping[str, str]
     is_dry: bool
+    reports: int = 0
 
     @property
     def bytes_billed(self) -> int:
@@ -56,6 +61,7 @@ class Written:
             "pages": dict(self.pages),
             "statements": dict(self.statements),
             "missing": dict(self.missing),
+            "reports": self.reports,
             "bytes_billed": self.bytes_billed,
             "is_dry": self.is_dry,
         }
@@ -81,10 +87,13 @@ class Written:
                 ]
             )
         largest = max(self.pages.values(), default=0)
+        copied = (
+            f", {plural(self.reports, 'report')} beside them" if self.reports else ""
+        )
         return "\n".join(
             [
-                f"{len(self.pages)} pages, {largest / 1000:,.0f} kB the largest; "
-                f"{len(self.statements)} statements billed {cost}.",
+                f"{len(self.pages)} pages, {largest / 1000:,.0f} kB the largest"
+                f"{copied}; {len(self.statements)} statements billed {cost}.",
                 *(["Could not be read:", *gaps] if gaps else []),
                 f"Open {self.first}",
             ]
@@ -126,23 +135,43 @@ def run(
         found = [*read(warehouse, window, is_dry=is_dry)]
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/index.html"
+        beside = Reports()
         if not is_dry:
             artifacts = None
             if chosen.bucket:
                 artifacts = open_.enter_context(closing(Artifacts.open(chosen)))
+                beside = find(
+                    [
+                        row
+                        for one in found
+                        if one.name == "evaluations"
+                        for row in one.rows
+                    ],
+                    artifacts,
+                    as_of=window.as_of,
+                    above=way_up(out, chosen.bucket),
+                )
             names = {str(row["use_case"]) for one in found for row in _named(one)}
+            told = known(names, artifacts)
             pages = site(
                 found,
-                known(names, artifacts),
+                {
+                    name: replace(one, reports=beside.links.get(name, {}))
+                    for name, one in told.items()
+                },
                 window,
                 place=f"{chosen.project}.{chosen.dataset}",
             )
-            first = write(pages, out, chosen)
+            first = write({**pages, **beside.copies}, out, chosen)
     return Written(
         first=first,
         pages={name: len(text.encode()) for name, text in pages.items()},
         statements={one.name: one.bytes_billed for one in found},
-        missing={one.name: one.missing for one in found if one.missing},
+        missing={
+            **{one.name: one.missing for one in found if one.missing},
+            **({"reports": beside.missing} if beside.missing else {}),
+        },
+        reports=len(beside.copies),
         is_dry=is_dry,
     )
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from offline.dashboard import drifted
+from offline.dashboard import amounts, drifted
 from offline.dashboard.cases import POINTS, Case, clipped, ended
 from offline.dashboard.overview import figures
 from offline.dashboard.parts import (
@@ -16,6 +16,7 @@ from offline.dashboard.parts import (
     day,
     described,
     grid,
+    linked,
     why_empty,
     with_interval,
 )
@@ -50,7 +51,7 @@ def content(readings: Readings, case: Case) -> dict[str, Any]:
         "known": case.known,
         "whom": case.whom,
         "span": case.span,
-        "tiles": [*figures(case), *_missed_tile(case)],
+        "tiles": [*figures(case), *_missed_tile(case), *amounts.tiles(case.weeks)],
         "changes": [*case.changes()],
         "worth": [*case.worth()],
         "deeds": deeds,
@@ -216,6 +217,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
             "Average precision; chance reaches the base rate, the dashed line.",
             starts_at_zero=True,
         ),
+        *amounts.charts(weeks),
     ]
 
 
@@ -229,9 +231,11 @@ def _measured(weeks: Sequence[Row], name: str) -> Series:
 
 
 def _weeks(readings: Readings, case: Case) -> Grid:
+    reports = case.known.reports
+    has_amounts = bool(amounts.valued(case.weeks))
     rows = [
         (
-            f"{row['week']}",
+            linked(str(row["week"]), reports.get(row["week"])),
             str(row["model_version"]),
             str(row["status"]),
             count(row["users"]),
@@ -239,6 +243,7 @@ def _weeks(readings: Readings, case: Case) -> Grid:
             percent(row["mean_probability"]),
             with_interval(row, "roc_auc"),
             f"{decimals(2)(row['lift_at_budget'])}",
+            *(amounts.cells(row) if has_amounts else ()),
             count(row["unscored_converters"]),
             count(row["unknown_outcomes"]),
         )
@@ -246,7 +251,8 @@ def _weeks(readings: Readings, case: Case) -> Grid:
     ]
     return grid(
         rows,
-        caption=f"By {case.span}, newest first.",
+        caption=f"By {case.span}, newest first."
+        + (" A date leads to its report." if reports else ""),
         columns=(
             case.span.capitalize(),
             "Version",
@@ -256,6 +262,7 @@ def _weeks(readings: Readings, case: Case) -> Grid:
             "Expected",
             "ROC AUC (95% interval)",
             "Lift",
+            *(amounts.COLUMNS if has_amounts else ()),
             "No score",
             "Unknown",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +32,34 @@ def check(out: str) -> None:
         raise RequestError(f"{out} is a file; --out takes a folder")
 
 
+def in_order(names: Iterable[str]) -> list[str]:
+    """Return files in the order of writing: what is led to, before what leads there."""
+    return sorted(names, key=lambda name: (name == INDEX, "/" not in name, name))
+
+
+def way_up(out: str, bucket: str) -> str | None:
+    """
+    Return what leads from a page to the root of a bucket.
+
+    Args:
+        out: Where pages are written.
+        bucket: Name of the bucket.
+
+    Returns:
+        ``../`` for each folder of the prefix, nothing at the root; None where the pages
+        are not in that bucket.
+    """
+    found = _BUCKET.fullmatch(out)
+    if found is None or found["bucket"] != bucket:
+        return None
+    prefix = found["prefix"]
+    return "../" * (prefix.count("/") + 1) if prefix else ""
+
+
 def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
     """
-    Write the pages, the first of them last, so that whoever opens it finds the others.
+    Write the pages, what is below them first and the first of them last, so that
+    whoever opens one finds what it leads to.
 
     Pages of the same names are replaced; other files stay.
 
@@ -50,7 +75,7 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
         RequestError: The folder cannot be written to.
         PropensityError: The bucket cannot.
     """
-    names = sorted(pages, key=lambda name: (name == INDEX, name))
+    names = in_order(pages)
     found = _BUCKET.fullmatch(out)
     if found is None:
         return _into_folder(pages, names, Path(out).expanduser())
@@ -72,9 +97,11 @@ def _into_folder(pages: Mapping[str, str], names: list[str], folder: Path) -> st
         folder.mkdir(parents=True, exist_ok=True)
         for name in names:
             # A page is the old one or the new one, never a half.
-            partial = folder / f".{name}.{os.getpid()}.part"
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            partial = file.with_name(f".{file.name}.{os.getpid()}.part")
             partial.write_text(pages[name], "utf-8")
-            partial.replace(folder / name)
+            partial.replace(file)
     except OSError as error:
         raise RequestError(f"{folder} cannot be written to: {error}") from error
     return str(folder / INDEX)

@@ -68,6 +68,7 @@ class _Known:
     def __init__(self, run: Run, weeks: Sequence[date]) -> None:
         """Read it; ``weeks`` are those that get a report, oldest first."""
         self._run = run
+        self._unread: set[str] = set()
         self._step = timedelta(days=1) if _is_daily(run) else run.timeframe.horizon
         before = weeks[0] - LOOK_BACK * self._step
         self._weeks = self._read("weeks_to_report", since=before, until=weeks[-1])
@@ -93,6 +94,7 @@ class _Known:
             )
         except PropensityError as error:
             log("WARNING", f"not reported: {error}", function=self._run.function)
+            self._unread.add(name)
             return []
 
     def report(self, week: date, rows: Sequence[Row]) -> Report:
@@ -111,6 +113,8 @@ class _Known:
             trained=self._trained,
             alarms=[row for row in self._alarms if week <= row["as_of"] < end],
             lifts=[row for row in self._lifts if week <= row["week"] < end],
+            has_read_alarms="alarms_to_report" not in self._unread,
+            has_read_lifts="lifts_to_report" not in self._unread,
         )
 
 

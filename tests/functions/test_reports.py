@@ -13,6 +13,7 @@ from propensity import tables
 from propensity.learning.report import week as week_report
 from propensity.registry.reports import report_name
 from propensity.runs import report
+from propensity.statements import statement
 from tests.functions.conftest import Place
 from tests.functions.test_card_evaluation import (
     FIRST,
@@ -140,6 +141,36 @@ class TestReport:
 
         assert ALARM["message"] in page
         assert "winback 150 of 900" in page
+
+    @pytest.mark.parametrize(
+        ("unread", "sentence", "other"),
+        [
+            (
+                "alarms_to_report",
+                "Whether anything has drifted could not be read",
+                "No audience of this week",
+            ),
+            (
+                "lifts_to_report",
+                "What acting was worth could not be read",
+                "No alarm in this week",
+            ),
+        ],
+    )
+    def test_says_what_could_not_be_read(
+        self, week, monkeypatch, unread, sentence, other
+    ):
+        """A statement that BigQuery refuses is no week without alarms."""
+
+        def refused(name: str) -> str:
+            return "SELECT no_such_column" if name == unread else statement(name)
+
+        monkeypatch.setattr(report, "statement", refused)
+        [name] = week.run("model_evaluation", MONDAY + WEEK)["reports"]
+        page = said(page_of(week, name))
+
+        assert sentence in page
+        assert other in page
 
     def test_of_a_week_without_predictions_is_none(self, shop_of):
         made = shop_of([purchase("u1", MONDAY + DAY)])

@@ -70,6 +70,8 @@ class Report:
         trained: Rows of ``trained_figures`` by version.
         alarms: Rows of ``alarms_to_report``.
         lifts: Rows of ``lifts_to_report``.
+        has_read_alarms, has_read_lifts: Whether their tables could be read: no alarm is
+            another thing than not knowing.
     """
 
     use_case: str
@@ -83,6 +85,8 @@ class Report:
     trained: Mapping[int, Row]
     alarms: Sequence[Row]
     lifts: Sequence[Row]
+    has_read_alarms: bool = True
+    has_read_lifts: bool = True
 
 
 def evaluation_page(report: Report) -> str:
@@ -158,6 +162,8 @@ class _Week:
             ),
             "alarms": self._alarms(),
             "watches": not report.is_daily,
+            "has_read_alarms": report.has_read_alarms,
+            "has_read_lifts": report.has_read_lifts,
             "lifts": self._lifts(),
             "facts": self._facts(),
         }

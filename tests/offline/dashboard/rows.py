@@ -22,6 +22,18 @@ KNOWN = {
 
 Row = dict[str, Any]
 
+# Of a use case with amounts: users paid 1,050 more than the 12,000 that were promised.
+VALUE = {
+    "value_promised": Decimal("12000.50"),
+    "value_observed": Decimal("13050.50"),
+    "value_ratio": 1.0875,
+    "value_ratio_low": 0.81,
+    "value_ratio_high": 1.46,
+    "value_gini": 0.71,
+    "value_gini_low": 0.62,
+    "value_gini_high": 0.8,
+}
+
 
 def evaluation(weeks_ago: int = 1, **changed: Any) -> Row:
     """A week of 2,000 users in which 160 were expected to buy, and 170 did."""
@@ -68,6 +80,7 @@ def evaluation(weeks_ago: int = 1, **changed: Any) -> Row:
         "cost": None,
         "cost_without": None,
         "saved": None,
+        **dict.fromkeys(VALUE),
         "unscored_converters": 12,
         "unknown_outcomes": 0,
         "conflicting_outcomes": 0,
@@ -298,7 +311,10 @@ def full() -> dict[str, Sequence[Row]]:
     """A deployment with something in every table."""
     return {
         "evaluations": [
-            *(evaluation(n, roc_auc=0.8 - 0.01 * (n % 3)) for n in range(1, 9)),
+            *(
+                evaluation(n, roc_auc=0.8 - 0.01 * (n % 3), **VALUE)
+                for n in range(1, 9)
+            ),
             *(fraud_day(n) for n in range(1, 8)),
         ],
         "versions": [

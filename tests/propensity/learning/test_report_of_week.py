@@ -279,6 +279,15 @@ class TestPage:
         )
         assert "No audience of this week has been evaluated." in words(report())
 
+    def test_tells_what_is_not_known_from_what_is_not_there(self):
+        """Where a table could not be read nobody knows that there was no alarm."""
+        said = words(report(alarms=[], has_read_alarms=False, has_read_lifts=False))
+
+        assert "Whether anything has drifted could not be read" in said
+        assert "What acting was worth could not be read" in said
+        assert "No alarm" not in said
+        assert "No audience" not in said
+
     def test_of_one_class_says_why_there_is_no_ranking(self):
         one = row(2)
         nothing = dict.fromkeys(

@@ -1,0 +1,143 @@
+"""Expected value of a use case's rows: what users were promised to pay, and paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from offline.dashboard.parts import Chart, Tile, day, described, number, with_interval
+from offline.dashboard.reading import Row
+from propensity.pages.series import Series, series_svg
+from propensity.pages.words import compact, decimals, money, plural, present
+
+# Of the tables of weeks, where a use case has amounts.
+COLUMNS = ("Promised to be paid", "Paid", "Paid over promised", "Gini of amounts")
+
+
+def valued(weeks: Sequence[Row]) -> list[Row]:
+    """Return the weeks that have sums of money, in their order."""
+    return [row for row in weeks if row["value_promised"] is not None]
+
+
+def sentences(weeks: Sequence[Row]) -> Iterator[tuple[str, str]]:
+    """
+    Yield what users were promised to pay against what they paid.
+
+    Args:
+        weeks: Rows of what served, newest first.
+
+    Yields:
+        The newest week, and all weeks whose figures are final: a week's sum alone says
+        little. Each with its statement; nothing where there are no amounts.
+    """
+    with_sums = valued(weeks)
+    if not with_sums:
+        return
+    newest = with_sums[0]
+    promised, paid = number(newest["value_promised"]), number(newest["value_observed"])
+    told = (
+        f"In the week of {newest['week']} users were promised to pay "
+        f"{money(promised)} in all, and paid {money(paid)}"
+    )
+    ratio = newest["value_ratio"]
+    low, high = newest["value_ratio_low"], newest["value_ratio_high"]
+    if present(ratio) and present(low) and present(high):
+        write = decimals(2)
+        told += (
+            f", {write(ratio)} of it (95% interval {write(low)} to {write(high)}): "
+            + ("chance" if low <= 1 <= high else "more than chance")
+            + " explains the difference"
+        )
+    yield f"{told}.", "evaluations"
+    final = [row for row in with_sums if row["status"] == "final"]
+    expected = sum(float(row["value_promised"]) for row in final)
+    if len(final) > 1 and expected > 0:
+        came = sum(float(row["value_observed"] or 0) for row in final)
+        yield (
+            f"Over {plural(len(final), 'final week')} {money(expected)} were promised, "
+            f"and {money(came)} came: {decimals(2)(came / expected)} of it.",
+            "evaluations",
+        )
+
+
+def tiles(weeks: Sequence[Row]) -> list[Tile]:
+    """Return the sums of the newest week that has them; none without amounts."""
+    return [
+        Tile(
+            name=f"Promised and paid, week of {row['week']}",
+            value=f"{compact(number(row['value_promised']))} / "
+            f"{compact(number(row['value_observed']))}",
+            note=f"paid over promised {with_interval(row, 'value_ratio', 2)}",
+            source="evaluations",
+        )
+        for row in valued(weeks)[:1]
+    ]
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """Return what a week's row of a table has under ``COLUMNS``."""
+    return (
+        money(number(row["value_promised"])),
+        money(number(row["value_observed"])),
+        with_interval(row, "value_ratio", 2),
+        with_interval(row, "value_gini"),
+    )
+
+
+def charts(weeks: Sequence[Row]) -> list[Chart]:
+    """
+    Return the sums by week, and the ratio with its interval; none without amounts.
+
+    Args:
+        weeks: Rows of what served, oldest first.
+    """
+    if not valued(weeks):
+        return []
+    times = [day(row["week"]) for row in weeks]
+    promised = [number(row["value_promised"]) for row in weeks]
+    paid = [number(row["value_observed"]) for row in weeks]
+    ratios = [row["value_ratio"] for row in weeks]
+    return [
+        Chart(
+            heading="Promised and paid",
+            source="evaluations",
+            caption="What users paid in the week; the dashed line is the sum of their "
+            "expected values.",
+            svg=series_svg(
+                [
+                    Series(name="promised", values=promised, style="guide"),
+                    Series(name="paid", values=paid),
+                ],
+                times,
+                title="Promised and paid by week",
+                description=described(times, paid, money),
+                y_label="",
+                write=compact,
+                starts_at_zero=True,
+            ),
+        ),
+        Chart(
+            heading="Paid over promised",
+            source="evaluations",
+            caption="The band is the 95% interval; where it has 1, the dashed line, in "
+            "it, chance explains the difference.",
+            svg=series_svg(
+                [
+                    Series(
+                        name="as promised", values=[1.0] * len(times), style="guide"
+                    ),
+                    Series(
+                        name="paid over promised",
+                        values=ratios,
+                        low=[row["value_ratio_low"] for row in weeks],
+                        high=[row["value_ratio_high"] for row in weeks],
+                    ),
+                ],
+                times,
+                title="Paid over promised by week",
+                description=described(times, ratios, decimals(2)),
+                y_label="",
+                write=decimals(2),
+                starts_at_zero=True,
+            ),
+        ),
+    ]

@@ -1,0 +1,81 @@
+"""
+The reports of evaluated weeks, beside the dashboard: a link leads to each that exists.
+
+A dashboard in the bucket that has the reports leads to them there. Any other gets
+copies under the name that they have in the bucket, so that links work from a folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+
+from offline.dashboard.cases import Case
+from offline.dashboard.parts import ROWS
+from offline.dashboard.reading import Row
+from propensity.edges.artifacts import Artifacts
+from propensity.errors import PropensityError
+from propensity.ids import NAME
+from propensity.registry.reports import report_name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reports:
+    """
+    Reports that a dashboard leads to.
+
+    Attributes:
+        links: Addresses from a page, by use case and the first day of the week.
+        copies: HTML by the name of the file, to be written beside the pages.
+        missing: Why reports could not be read; empty where they could.
+    """
+
+    links: Mapping[str, Mapping[date, str]] = field(default_factory=dict)
+    copies: Mapping[str, str] = field(default_factory=dict)
+    missing: str = ""
+
+
+def find(
+    evaluations: Sequence[Row],
+    artifacts: Artifacts,
+    *,
+    as_of: date,
+    above: str | None = None,
+) -> Reports:
+    """
+    Find the reports of the weeks that the pages list.
+
+    Args:
+        evaluations: Rows of the statement of that name.
+        artifacts: The bucket with the reports.
+        as_of: The day of the dashboard.
+        above: What leads from a page to the root of that bucket, as ``../``; None where
+            the pages are written elsewhere and need copies.
+    """
+    by_name: dict[str, list[Row]] = {}
+    for row in evaluations:
+        by_name.setdefault(str(row["use_case"]), []).append(row)
+    links: dict[str, dict[date, str]] = {}
+    copies: dict[str, str] = {}
+    try:
+        for name, rows in sorted(by_name.items()):
+            if not NAME.fullmatch(name):
+                continue
+            there = {*artifacts.names(f"reports/{name}/")}
+            case = Case(name=name, as_of=as_of, evaluations=rows)
+            for week in (row["week"] for row in case.weeks[:ROWS]):
+                file = report_name(name, week)
+                if file not in there:
+                    continue
+                if above is None:
+                    stored = artifacts.find(file)
+                    if stored is None:
+                        # Deleted since they were listed.
+                        continue
+                    copies[file] = stored.data.decode(errors="replace")
+                links.setdefault(name, {})[week] = f"{above or ''}{file}"
+    except PropensityError as error:
+        # A dashboard without these links is worth more than none.
+        return Reports(missing=error.message)
+    return Reports(links=links, copies=copies)

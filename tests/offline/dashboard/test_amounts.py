@@ -1,0 +1,124 @@
+"""What users were promised to pay and paid, specified: on the pages that show it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from offline.dashboard.amounts import charts, sentences, tiles
+from offline.dashboard.cases import cases
+from offline.dashboard.site import site
+from tests.offline.dashboard.rows import (
+    AS_OF,
+    KNOWN,
+    VALUE,
+    WINDOW,
+    evaluation,
+    readings,
+)
+from tests.offline.dashboard.test_site import words
+
+PAGE = "use-case-ga4_purchase.html"
+
+
+def told(*weeks) -> str:
+    return " ".join(text for text, _ in sentences(weeks))
+
+
+def pages(*weeks) -> dict[str, str]:
+    return site(readings({"evaluations": weeks}), KNOWN, WINDOW, place="p.d")
+
+
+class TestSentences:
+    @pytest.mark.parametrize(
+        ("low", "high", "why"),
+        [
+            (0.81, 1.46, ": chance explains"),
+            (1.02, 1.46, ": more than chance explains"),
+            (0.5, 0.9, ": more than chance explains"),
+        ],
+    )
+    def test_say_whether_chance_explains_a_week(self, low, high, why):
+        """By whether the interval of paid over promised has 1 in it."""
+        week = evaluation(**VALUE | {"value_ratio_low": low, "value_ratio_high": high})
+
+        said = told(week)
+        assert (
+            "In the week of 2026-02-24 users were promised to pay 12,000.50 in all, "
+            f"and paid 13,050.50, 1.09 of it (95% interval {low:.2f} to {high:.2f})"
+        ) in said
+        assert f"{why} the difference." in said
+
+    def test_add_up_final_weeks(self):
+        """A week's sum says little; a provisional one is left out of the sum."""
+        weeks = [
+            evaluation(1, status="provisional", **VALUE),
+            evaluation(2, **VALUE | {"value_observed": Decimal(9_999)}),
+            evaluation(3, **VALUE),
+        ]
+
+        assert told(*weeks).endswith(
+            "Over 2 final weeks 24,001.00 were promised, and 23,049.50 came: 0.96 of "
+            "it."
+        )
+
+    def test_are_about_the_newest_week_with_sums(self):
+        """A version of before there were amounts has none."""
+        assert "the week of 2026-02-17" in told(evaluation(1), evaluation(2, **VALUE))
+
+    @pytest.mark.parametrize("promised", [Decimal(0), Decimal("5")])
+    def test_make_up_no_interval(self, promised):
+        """Of sums without a ratio the sums alone are said."""
+        changed = dict.fromkeys(VALUE) | {
+            "value_promised": promised,
+            "value_observed": Decimal(7),
+        }
+
+        said = told(evaluation(1, **changed), evaluation(2, **changed))
+        assert "and paid 7.00." in said
+        assert "interval" not in said
+
+    def test_are_none_without_amounts(self):
+        """Nor is there a tile or a chart."""
+        assert told(evaluation(1), evaluation(2)) == ""
+        assert tiles([evaluation()]) == []
+        assert charts([evaluation()]) == []
+
+
+class TestPages:
+    def test_have_sums_and_intervals_of_each_week(self):
+        """The overview what it is worth; the use case a tile, two charts, columns."""
+        made = pages(evaluation(1, **VALUE), evaluation(2, **VALUE))
+
+        assert "users were promised to pay 12,000.50" in words(made["index.html"])
+        said = words(made[PAGE])
+        assert "12k / 13.1k" in said
+        assert "12,000.50 13,050.50 1.09 (0.81 to 1.46) 0.710 (0.620 to 0.800)" in said
+        for heading in ("Promised and paid by week", "Paid over promised by week"):
+            assert heading in said
+
+    def test_keep_their_columns_where_one_week_has_no_sums(self):
+        """Those of the others stand where they belong."""
+        (case,) = cases(
+            {
+                one.name: one
+                for one in readings(
+                    {"evaluations": [evaluation(1), evaluation(2, **VALUE)]}
+                )
+            },
+            KNOWN,
+            as_of=AS_OF,
+        )
+        assert len(case.weeks) == 2
+        made = pages(*case.weeks)[PAGE]
+
+        assert "— — — —" in words(made)
+
+    def test_have_no_word_of_it_without_amounts(self):
+        """Neither a column nor an empty chart."""
+        made = pages(evaluation(1), evaluation(2))
+
+        for name in ("index.html", PAGE):
+            for word in ("were promised", "Promised", "Paid", "Gini"):
+                assert word not in words(made[name])
