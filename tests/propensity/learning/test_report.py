@@ -803,4 +803,6 @@ def test_a_browser_shows_it_at_any_width_without_complaint(tmp_path: Path) -> No
         assert content_width <= frame_width, (sort, frame_width)
         assert n_beyond == 0, (sort, frame_width)
         assert is_shown
-    assert "CONSOLE" not in log
+    # Pages of Chromium's own complain, too, where the machine is slow.
+    complaints = [line for line in log.splitlines() if "CONSOLE" in line]
+    assert [one for one in complaints if "source: chrome://" not in one] == []
