@@ -15,34 +15,16 @@ SELECT
   estimated_roc_auc_low,
   estimated_roc_auc_high
 FROM
-  (
-    SELECT
-      as_of,
-      thing,
-      name,
-      cause,
-      message,
-      weeks,
-      advice,
-      is_alarm,
-      distance,
-      estimated_roc_auc,
-      estimated_roc_auc_low,
-      estimated_roc_auc_high
-    FROM
-      ma_drift
-    WHERE
-      use_case = @use_case
-      AND as_of BETWEEN @since AND @until
-    QUALIFY
-      ROW_NUMBER() OVER (
-        PARTITION BY as_of, thing, name
-        ORDER BY written_at DESC, run_id
-      ) = 1
-  )
+  ma_drift
 WHERE
-  is_alarm
-  OR estimated_roc_auc IS NOT NULL
+  use_case = @use_case
+  AND as_of BETWEEN @since AND @until
+QUALIFY
+  ROW_NUMBER() OVER (
+    PARTITION BY as_of, thing, name
+    ORDER BY written_at DESC, run_id
+  ) = 1
+  AND (is_alarm OR estimated_roc_auc IS NOT NULL)
 ORDER BY
   as_of DESC,
   distance DESC,
