@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from propensity.learning.bootstrap import Difference
+from propensity.models.value import Z
 
 Floats = NDArray[np.float64]
-
-# Half of a 95% interval, in standard errors.
-_Z = 1.959963984540054
 
 # Probabilities of 0 and 1 would have an infinite loss.
 _LEAST = 1e-15
@@ -69,7 +67,7 @@ class Judged:
         count = int(self.user.max(initial=-1)) + 1
         sums = np.bincount(self.user, self.weight * (gap - mean), minlength=count)
         error = float(np.sqrt((sums**2).sum()) / self.weight.sum())
-        return Difference(mean, mean - _Z * error, mean + _Z * error)
+        return Difference(mean, mean - Z * error, mean + Z * error)
 
 
 @dataclass(frozen=True, kw_only=True)

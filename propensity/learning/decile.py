@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from propensity.learning.description import FEWEST_USERS
+from propensity.learning.metrics import NORMAL
 
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
@@ -24,7 +25,6 @@ Booleans = NDArray[np.bool_]
 TOP = 0.1
 MISSING, OTHERS = "missing", "all others"
 _BANDS = 5
-_NORMAL = 1.959964  # of a 95% interval
 
 
 def in_common(
@@ -149,7 +149,7 @@ def _lift(inside: Booleans, is_top: Booleans, weight: Floats) -> dict[str, Any]:
     both = top * first + (1 - top) * other
     variance = (1 / first - top / both) ** 2 * first * (1 - first) / size_top
     variance += ((1 - top) / both) ** 2 * other * (1 - other) / size_rest
-    factor = float(np.exp(_NORMAL * np.sqrt(variance)))
+    factor = float(np.exp(NORMAL * np.sqrt(variance)))
     lift, middle = share_top / share, first / both
     return {
         "rows": int(inside.sum()),

@@ -21,11 +21,9 @@ from numpy.typing import NDArray
 from propensity.learning.bootstrap import Difference
 from propensity.learning.cost import money
 from propensity.learning.metrics import summed
+from propensity.models.value import Z
 
 Floats = NDArray[np.float64]
-
-# Half of a 95% interval, in standard errors.
-_Z = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def ratio(paid: Paid) -> Difference | None:
         return None
     share = observed / promised
     part = (paid.amount - share * paid.value) / observed
-    factor = float(np.exp(_Z * paid.error(part)))
+    factor = float(np.exp(Z * paid.error(part)))
     return Difference(share, share / factor, share * factor)
 
 
@@ -98,9 +96,7 @@ def normalised(paid: Paid) -> Difference | None:
     index = ranked / best
     part = (by_value - index * by_amount) / best
     error = paid.error(part) / float(paid.users.sum())
-    return Difference(
-        index, max(index - _Z * error, -1.0), min(index + _Z * error, 1.0)
-    )
+    return Difference(index, max(index - Z * error, -1.0), min(index + Z * error, 1.0))
 
 
 def _concentration(paid: Paid, score: Floats) -> tuple[float, Floats]:
