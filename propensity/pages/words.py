@@ -90,6 +90,15 @@ def compact(value: Number) -> str:
     return _minus(f"{value:,.{max(0, 2 - math.floor(math.log10(size)))}f}")
 
 
+def bounded(figures: Mapping[str, Any], key: str, write: Format) -> str:
+    """Write a figure, and its interval if there is one."""
+    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
+    shown = write(figures.get(key))
+    if not (present(low) and present(high)):
+        return shown
+    return f"{shown} ({write(low)} to {write(high)})"
+
+
 def present(value: Number) -> TypeGuard[float]:
     """Tell whether there is such a figure."""
     return value is not None and math.isfinite(value)

@@ -17,12 +17,15 @@ from propensity.pages.charts import Bar, Line, bars_svg
 from propensity.pages.words import (
     DASH,
     Format,
+    Number,
     count,
     decimals,
     listed_dates,
     moment,
+    money,
     ordered,
     percent,
+    plural,
     present,
     sentence,
 )
@@ -344,6 +347,47 @@ class Page(ABC):
             if present(self.card.get(key))
         ]
         return ", ".join(spent) or DASH
+
+
+def alert_costs(
+    figures: Card,
+    where: str,
+    *,
+    conversions: Number,
+    noun: str,
+    whose: str,
+    beside: Sequence[tuple[str, ...]] = (),
+) -> dict[str, Any]:
+    """
+    Return what alerts cost beside none, as a sentence and the rows of a table.
+
+    Args:
+        figures: Costs of the alerts; money that they saved among them.
+        where: From which score on there are alerts, and what came of it.
+        conversions: Rows of label 1 that it rests on.
+        noun: What a row is, in the singular.
+        whose: Names the alerts' row.
+        beside: Rows in between.
+    """
+    low, high = figures.get("saved_low"), figures.get("saved_high")
+    spans = present(low) and present(high)
+    return {
+        "summary": f"{where}. That rests on {plural(conversions, noun)} of label 1.",
+        "caption": f"Each review costs {money(figures.get('review_cost'))}, each "
+        f"{noun} of label 1 that is no alert its amount.",
+        "rows": [
+            ("No alerts", "0", "0", money(figures.get("cost_without")), "0", DASH),
+            *beside,
+            (
+                whose,
+                count(figures.get("alerted")),
+                count(figures.get("alerted_conversions")),
+                money(figures.get("cost")),
+                money(figures.get("saved")),
+                f"{money(low)} to {money(high)}" if spans else DASH,
+            ),
+        ],
+    }
 
 
 def written_interval(figures: Card, key: str, places: int = 3) -> str:

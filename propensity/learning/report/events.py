@@ -15,6 +15,7 @@ from propensity.learning.report.content import (
     Measure,
     Page,
     Row,
+    alert_costs,
     written_interval,
 )
 from propensity.learning.report.dataset import of_events
@@ -173,8 +174,6 @@ class EventsPage(Page):
         saved, threshold = cost.get("saved"), cost.get("alert_threshold")
         if not present(saved) or not present(threshold):
             return None
-        low, high = cost.get("saved_low"), cost.get("saved_high")
-        spans = present(low) and present(high)
         worth = (
             f"save {money(saved)} of {money(cost.get('cost_without'))}"
             if saved >= 0
@@ -188,29 +187,15 @@ class EventsPage(Page):
             f"threshold on the rows chosen on, {worth}"
             f"{f' ({percent(share)})' if present(share) else ''}"
         )
-        return {
-            "summary": f"{where}. That rests on "
-            f"{plural(self.quality.get('conversions'), self.entity)} of label 1.",
-            "caption": f"Each review costs {money(cost.get('review_cost'))}, each "
-            f"{self.entity} of label 1 that is no alert its amount.",
-            "rows": [
-                ("No alerts", "0", "0", money(cost.get("cost_without")), "0", DASH),
-                (
-                    "Alerts of the baseline",
-                    *(DASH,) * 3,
-                    money(cost.get("baseline_saved")),
-                    DASH,
-                ),
-                (
-                    "Alerts of this model",
-                    count(cost.get("alerted")),
-                    count(cost.get("alerted_conversions")),
-                    money(cost.get("cost")),
-                    money(saved),
-                    f"{money(low)} to {money(high)}" if spans else DASH,
-                ),
-            ],
-        }
+        baseline = money(cost.get("baseline_saved"))
+        return alert_costs(
+            cost,
+            where,
+            conversions=self.quality.get("conversions"),
+            noun=self.entity,
+            whose="Alerts of this model",
+            beside=[("Alerts of the baseline", *(DASH,) * 3, baseline, DASH)],
+        )
 
     def _curves(self) -> list[Curve]:
         quality, drawn = self.quality, []

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from propensity.pages.words import (
-    Format,
     Number,
+    bounded,
     compact,
     count,
     decimals,
@@ -127,17 +127,8 @@ def _cells(quality: Card, kind: str, base: Number) -> tuple[str, ...]:
     return (
         shared(quality.get(f"users_at_{kind}")),
         shared(quality.get(f"true_positives_at_{kind}")),
-        _bounded(quality, f"precision_at_{kind}", percent),
-        _bounded(quality, f"recall_at_{kind}", percent),
-        _bounded(quality, f"f1_at_{kind}", decimals(3)),
-        _bounded({f"lift_at_{kind}": times, **quality}, f"lift_at_{kind}", decimals(2)),
+        bounded(quality, f"precision_at_{kind}", percent),
+        bounded(quality, f"recall_at_{kind}", percent),
+        bounded(quality, f"f1_at_{kind}", decimals(3)),
+        bounded({f"lift_at_{kind}": times, **quality}, f"lift_at_{kind}", decimals(2)),
     )
-
-
-def _bounded(quality: Card, key: str, write: Format) -> str:
-    """Write a figure, and its interval if there is one."""
-    low, high = quality.get(f"{key}_low"), quality.get(f"{key}_high")
-    shown = write(quality.get(key))
-    if not (present(low) and present(high)):
-        return shown
-    return f"{shown} ({write(low)} to {write(high)})"

@@ -14,12 +14,12 @@ from typing import Any
 
 from propensity.learning.metrics import rate_interval
 from propensity.learning.report import promise, weeks
-from propensity.learning.report.content import written_interval
+from propensity.learning.report.content import alert_costs, written_interval
 from propensity.learning.report.selection import selection
 from propensity.pages.page import filled
 from propensity.pages.words import (
     DASH,
-    Format,
+    bounded,
     cleaned,
     compact,
     count,
@@ -269,7 +269,7 @@ class _Week:
                     write(row.get(key)),
                     written_interval(row, key, places) or DASH,
                     self._expected() if key == "roc_auc" else DASH,
-                    self._at_training(trained, key, write, places),
+                    bounded(trained, key, write),
                     weeks.span(self.before, key, write),
                 )
             )
@@ -286,19 +286,11 @@ class _Week:
                 )
         return DASH
 
-    @staticmethod
-    def _at_training(trained: Row, key: str, write: Format, places: int) -> str:
-        interval = written_interval(trained, key, places)
-        shown = write(trained.get(key))
-        return f"{shown} ({interval})" if interval else shown
-
     def _cost(self, row: Row) -> dict[str, Any] | None:
         """Return what a version's alerts cost; none for one without a threshold."""
         threshold, saved = row.get("alert_threshold"), row.get("saved")
         if not (present(threshold) and present(saved)):
             return None
-        low, high = row.get("saved_low"), row.get("saved_high")
-        spans = present(low) and present(high)
         share = row.get("saved_share")
         where = (
             "The version has no alerts: none paid its review when it was trained"
@@ -311,23 +303,13 @@ class _Week:
             )
             + (f" ({percent(share)})" if present(share) else "")
         )
-        return {
-            "summary": f"{where}. That rests on "
-            f"{plural(row.get('conversions'), self.noun)} of label 1.",
-            "caption": f"Each review costs {money(row.get('review_cost'))}, each "
-            f"{self.noun} of label 1 that is no alert its amount.",
-            "rows": [
-                ("No alerts", "0", "0", money(row.get("cost_without")), "0", DASH),
-                (
-                    "Its alerts",
-                    count(row.get("alerted")),
-                    count(row.get("alerted_conversions")),
-                    money(row.get("cost")),
-                    money(saved),
-                    f"{money(low)} to {money(high)}" if spans else DASH,
-                ),
-            ],
-        }
+        return alert_costs(
+            row,
+            where,
+            conversions=row.get("conversions"),
+            noun=self.noun,
+            whose="Its alerts",
+        )
 
     def _by_week(self) -> list[Row]:
         """Return one row of each week: that of the version that scored most."""
@@ -359,9 +341,9 @@ class _Week:
                 f"{count(one.get('treated_users'))}",
                 f"{count(one.get('control_conversions'))} of "
                 f"{count(one.get('control_users'))}",
-                _difference(one, "conversion_difference", percent),
+                bounded(one, "conversion_difference", percent),
                 percent(one.get("conversion_lift")),
-                _difference(one, "revenue_difference", money),
+                bounded(one, "revenue_difference", money),
                 _VERDICTS.get(str(one.get("verdict")), DASH),
             )
             for one in self.report.lifts
@@ -410,12 +392,3 @@ class _Week:
 def _signed(value: float) -> str:
     written = decimals(2)(value)
     return f"+{written}" if value > 0 else written
-
-
-def _difference(row: Row, key: str, write: Format) -> str:
-    """Write a difference, and its interval that holds at every look."""
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    shown = write(row.get(key))
-    if not (present(low) and present(high)):
-        return shown
-    return f"{shown} ({write(low)} to {write(high)})"

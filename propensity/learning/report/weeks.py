@@ -13,6 +13,7 @@ from propensity.pages.words import (
     DASH,
     Format,
     Number,
+    bounded,
     count,
     decimals,
     money,
@@ -44,9 +45,9 @@ def table(rows: Sequence[Row], *, period: str, of_users: bool) -> dict[str, Any]
             count(row.get("users")),
             percent(row.get("mean_probability")),
             percent(row.get("base_rate")),
-            _bounded(row, "roc_auc", auc),
+            bounded(row, "roc_auc", auc),
             decimals(4)(row.get("calibration_error")),
-            _bounded(row, "lift_at_budget", lift),
+            bounded(row, "lift_at_budget", lift),
             *([money(row.get("saved"))] if has_saved else []),
             count(row.get("unscored_converters")),
         ]
@@ -64,14 +65,6 @@ def table(rows: Sequence[Row], *, period: str, of_users: bool) -> dict[str, Any]
         ),
         "rows": cells,
     }
-
-
-def _bounded(row: Row, key: str, write: Format) -> str:
-    low, high = row.get(f"{key}_low"), row.get(f"{key}_high")
-    shown = write(row.get(key))
-    if not (present(low) and present(high)):
-        return shown
-    return f"{shown} ({write(low)} to {write(high)})"
 
 
 def charts(
