@@ -124,6 +124,27 @@ class Browser:
         entries = self._post("se/log", type="browser")
         return [one["message"] for one in entries if one["level"] == "SEVERE"]
 
+    def faults(self, url: str) -> list[str]:
+        """
+        Return what is wrong with a page, in light and dark, wide and on a phone.
+
+        That is what axe finds, what is asked for from outside, an error in the console,
+        and a page that scrolls sideways.
+        """
+        found: list[str] = []
+        for scheme in ("light", "dark"):
+            for size in (WIDE, PHONE):
+                self.show(url, size=size, scheme=scheme)
+                asked, errors = self.requested(), self.errors()
+                wide = self.run("return document.documentElement.scrollWidth")
+                outside = [
+                    one for one in asked if not one.startswith(("file:", "data:"))
+                ]
+                sideways = [f"{wide} pixels wide"] if wide > size[0] else []
+                wrong = [*outside, *errors, *sideways, *self.violations()]
+                found += [f"{scheme}, {size[0]} px: {one}" for one in wrong]
+        return found
+
     def picture(self, file: Path, *, whole: bool = True) -> None:
         """Save what the page looks like, all of it or what fits on the screen."""
         shot = self.command("Page.captureScreenshot", captureBeyondViewport=whole)

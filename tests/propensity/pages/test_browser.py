@@ -12,7 +12,7 @@ import pytest
 
 from propensity.learning.report.page import training_page
 from propensity.learning.report.week import evaluation_page
-from tests.browser import PHONE, WIDE, browsing, needs_chromium
+from tests.browser import browsing, needs_chromium
 from tests.propensity.learning.test_report import model_card
 from tests.propensity.learning.test_report_of_week import (
     ALARM,
@@ -64,15 +64,4 @@ class TestPage:
     ):
         """In light and dark, wide and on a phone: nothing is asked for from outside,
         no error is in the console, and only tables scroll sideways."""
-        for scheme in ("light", "dark"):
-            for size in (WIDE, PHONE):
-                browser.show(written[name].as_uri(), size=size, scheme=scheme)
-                asked, errors = browser.requested(), browser.errors()
-                wide = browser.run("return document.documentElement.scrollWidth")
-
-                assert [
-                    url for url in asked if not url.startswith(("file:", "data:"))
-                ] == []
-                assert errors == []
-                assert wide <= size[0]
-                assert browser.violations() == []
+        assert browser.faults(written[name].as_uri()) == []
