@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from offline.dashboard.parts import Chart, Tile, day, described, number, with_interval
+from offline.dashboard.parts import (
+    Chart,
+    Tile,
+    day,
+    measured,
+    number,
+    over_time,
+    with_interval,
+)
 from offline.dashboard.reading import Row
-from propensity.pages.series import Series, series_svg
+from propensity.pages.series import Series
 from propensity.pages.words import compact, decimals, money, plural, present
 
 # Of the tables of weeks, where a use case has amounts.
@@ -95,49 +103,32 @@ def charts(weeks: Sequence[Row]) -> list[Chart]:
     times = [day(row["week"]) for row in weeks]
     promised = [number(row["value_promised"]) for row in weeks]
     paid = [number(row["value_observed"]) for row in weeks]
-    ratios = [row["value_ratio"] for row in weeks]
     return [
-        Chart(
-            heading="Promised and paid",
-            source="evaluations",
+        over_time(
+            "Promised and paid",
+            "evaluations",
+            [
+                Series(name="promised", values=promised, style="guide"),
+                Series(name="paid", values=paid),
+            ],
+            times,
+            title="Promised and paid by week",
             caption="What users paid in the week; the dashed line is the sum of their "
             "expected values.",
-            svg=series_svg(
-                [
-                    Series(name="promised", values=promised, style="guide"),
-                    Series(name="paid", values=paid),
-                ],
-                times,
-                title="Promised and paid by week",
-                description=described(times, paid, money),
-                y_label="",
-                write=compact,
-                starts_at_zero=True,
-            ),
+            write=compact,
+            told=money,
         ),
-        Chart(
-            heading="Paid over promised",
-            source="evaluations",
+        over_time(
+            "Paid over promised",
+            "evaluations",
+            [
+                Series(name="as promised", values=[1.0] * len(times), style="guide"),
+                measured(weeks, "value_ratio", "paid over promised"),
+            ],
+            times,
+            title="Paid over promised by week",
             caption="The band is the 95% interval; where it has 1, the dashed line, in "
             "it, chance explains the difference.",
-            svg=series_svg(
-                [
-                    Series(
-                        name="as promised", values=[1.0] * len(times), style="guide"
-                    ),
-                    Series(
-                        name="paid over promised",
-                        values=ratios,
-                        low=[row["value_ratio_low"] for row in weeks],
-                        high=[row["value_ratio_high"] for row in weeks],
-                    ),
-                ],
-                times,
-                title="Paid over promised by week",
-                description=described(times, ratios, decimals(2)),
-                y_label="",
-                write=decimals(2),
-                starts_at_zero=True,
-            ),
+            write=decimals(2),
         ),
     ]

@@ -12,9 +12,18 @@ from offline.dashboard.cases import (
     clipped,
     newest_lifts,
 )
-from offline.dashboard.parts import Chart, Grid, day, described, grid, number, why_empty
-from offline.dashboard.reading import Readings, Row
-from propensity.pages.series import Series, series_svg
+from offline.dashboard.parts import (
+    Chart,
+    Grid,
+    day,
+    grid,
+    measured,
+    number,
+    over_time,
+    why_empty,
+)
+from offline.dashboard.reading import Readings, Row, by_use_case
+from propensity.pages.series import Series
 from propensity.pages.words import (
     DASH,
     count,
@@ -38,10 +47,8 @@ DRAWN = 12
 
 def content(readings: Readings) -> dict[str, Any]:
     """Return what the page reads."""
-    by_use_case: dict[str, list[Row]] = {}
-    for row in readings["lift"].rows:
-        by_use_case.setdefault(str(row["use_case"]), []).append(row)
-    newest = [row for rows in by_use_case.values() for row in newest_lifts(rows)]
+    lifts = by_use_case(readings["lift"].rows)
+    newest = [row for rows in lifts.values() for row in newest_lifts(rows)]
     return {
         "headline": _headline(readings, newest),
         "told": [audience_sentence(row) for row in newest[:DRAWN]],
@@ -125,31 +132,18 @@ def _chart(readings: Readings, newest: Row) -> Chart:
     name = clipped(newest["audience"], 40)
     heading = f"What acting on {name} did"
     times = [day(row["week"]) for row in rows]
-    values = [row["conversion_difference"] for row in rows]
-    if not any(present(value) for value in values):
+    difference = measured(rows, "conversion_difference", "difference")
+    if not any(present(value) for value in difference.values):
         return Chart(heading=heading, source="lift", why="Too few conversions yet.")
-    return Chart(
-        heading=heading,
-        source="lift",
+    return over_time(
+        heading,
+        "lift",
+        [Series(name="none", values=[0.0] * len(rows), style="guide"), difference],
+        times,
+        title=heading,
         caption="Share of converters among the treated less that among those held out, "
         "so far. While the band holds 0, it is not decided.",
-        svg=series_svg(
-            [
-                Series(name="none", values=[0.0] * len(rows), style="guide"),
-                Series(
-                    name="difference",
-                    values=values,
-                    low=[row["conversion_difference_low"] for row in rows],
-                    high=[row["conversion_difference_high"] for row in rows],
-                ),
-            ],
-            times,
-            title=heading,
-            description=described(times, values, percent),
-            y_label="",
-            write=percent,
-            starts_at_zero=True,
-        ),
+        write=percent,
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -11,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from offline.dashboard import amounts
-from offline.dashboard.reading import Readings, Row
+from offline.dashboard.reading import Readings, Row, by_use_case, users_of
 from propensity.ids import NAME
 from propensity.pages.words import (
     count,
@@ -154,13 +153,11 @@ class Case:
     @cached_property
     def users(self) -> dict[date, int]:
         """Users of each publication, newest first."""
-        rows = self.watched("users", "count").values()
-        # The table has the logarithm.
-        return {
-            row["as_of"]: round(math.exp(row["value"]))
-            for row in rows
-            if present(row["value"])
+        counted = {
+            as_of: users_of(row)
+            for as_of, row in self.watched("users", "count").items()
         }
+        return {as_of: n for as_of, n in counted.items() if n is not None}
 
     @cached_property
     def alarms(self) -> list[Row]:
@@ -411,10 +408,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
     """
 
     def of(source: str) -> dict[str, list[Row]]:
-        by_name: dict[str, list[Row]] = {}
-        for row in readings[source].rows if source in readings else ():
-            by_name.setdefault(str(row["use_case"]), []).append(row)
-        return by_name
+        return by_use_case(readings[source].rows if source in readings else ())
 
     evaluations, versions, drift = of("evaluations"), of("versions"), of("drift")
     scores, lifts = of("scores"), of("lift")

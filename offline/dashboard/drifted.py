@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from offline.dashboard.cases import Case, clipped
-from offline.dashboard.parts import Chart, Grid, grid, why_empty
+from offline.dashboard.parts import Chart, Grid, barred, grid, no_chart, why_empty
 from offline.dashboard.reading import Readings, Row
-from propensity.pages.charts import Bar, bars_svg
+from propensity.pages.charts import Bar
 from propensity.pages.words import DASH, count, percent, plural, present
 
 # Things of the newest publication that are drawn.
@@ -27,9 +27,7 @@ def distances(readings: Readings, case: Case) -> Chart:
             otherwise = (
                 "Drift is watched of users; events have the figures of their days."
             )
-        return Chart(
-            heading=heading, source="drift", why=why_empty(readings, "drift", otherwise)
-        )
+        return no_chart(readings, "drift", heading, otherwise)
 
     def beyond(row: Row) -> float:
         # Above 1 the distance less the noise is above the threshold: an alarm.
@@ -45,19 +43,15 @@ def distances(readings: Readings, case: Case) -> Chart:
         )
         for row in rows[:DRIFTED]
     ]
-    return Chart(
-        heading=heading,
-        source="drift",
+    return barred(
+        heading,
+        "drift",
+        bars,
         caption=f"Of {plural(len(rows), 'thing')} that were watched on {dates[0]} "
         "those that moved most, as a share of what would be an alarm at so many "
         "users.",
-        svg=bars_svg(
-            bars,
-            title=heading,
-            description=", ".join(f"{bar.name}: {bar.shown}" for bar in bars),
-            reference=1.0,
-            reference_name="alarm",
-        ),
+        reference=1.0,
+        reference_name="alarm",
     )
 
 

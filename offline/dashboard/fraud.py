@@ -13,11 +13,13 @@ from offline.dashboard.parts import (
     day,
     described,
     grid,
+    no_chart,
     number,
+    over_time,
     why_empty,
 )
 from offline.dashboard.reading import STREAM_DAYS, Readings, Row
-from propensity.pages.series import Series, columns_svg, series_svg
+from propensity.pages.series import Series, columns_svg
 from propensity.pages.words import (
     DASH,
     count,
@@ -32,6 +34,7 @@ from propensity.pages.words import (
 NOTHING = (
     "No use case scores events with amounts: alerts and what they save are of those."
 )
+NO_OUTCOMES = "No day has outcomes yet."
 # Use cases with a part of their own, and the reports of so many days in it.
 SHOWN, REPORTS = 6, 7
 
@@ -133,36 +136,30 @@ def _by_day(rows: Sequence[Row]) -> Mapping[Any, list[Row]]:
 def _saved(readings: Readings, rows: Sequence[Row]) -> Chart:
     heading, days = "Saved by day", _by_day(rows)
     if not days:
-        why = why_empty(readings, "evaluations", "No day has outcomes yet.")
-        return Chart(heading=heading, source="evaluations", why=why)
+        return no_chart(readings, "evaluations", heading, NO_OUTCOMES)
     times = [day(at) for at in days]
     saved = [_sum(of, "saved") for of in days.values()]
     losses = [_sum(of, "cost_without") for of in days.values()]
-    return Chart(
-        heading=heading,
-        source="evaluations",
+    return over_time(
+        heading,
+        "evaluations",
+        [
+            Series(name="losses without alerts", values=losses, style="guide"),
+            Series(name="saved", values=saved),
+        ],
+        times,
+        title=heading,
         caption="Losses that alerts spared, less their reviews. The dashed line is all "
         "losses; below 0 looking cost more than it brought.",
-        svg=series_svg(
-            [
-                Series(name="losses without alerts", values=losses, style="guide"),
-                Series(name="saved", values=saved),
-            ],
-            times,
-            title=heading,
-            description=described(times, saved, money),
-            y_label="",
-            write=decimals(0),
-            starts_at_zero=True,
-        ),
+        write=decimals(0),
+        told=money,
     )
 
 
 def _alerts(readings: Readings, rows: Sequence[Row]) -> Chart:
     heading, days = "Alerts by day", _by_day(rows)
     if not days:
-        why = why_empty(readings, "evaluations", "No day has outcomes yet.")
-        return Chart(heading=heading, source="evaluations", why=why)
+        return no_chart(readings, "evaluations", heading, NO_OUTCOMES)
     times = [day(at) for at in days]
     right = [_sum(of, "alerted_conversions") for of in days.values()]
     wrong = [
@@ -224,7 +221,7 @@ def _versions(readings: Readings, case: Case) -> Grid:
             "Share saved",
         ),
         source="evaluations",
-        empty=why_empty(readings, "evaluations", "No day has outcomes yet."),
+        empty=why_empty(readings, "evaluations", NO_OUTCOMES),
         is_wide=True,
     )
 

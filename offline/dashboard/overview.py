@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 from offline.dashboard.cases import Case, clipped
 from offline.dashboard.parts import Tile
 from offline.dashboard.reading import STREAM_DAYS, Readings
+from offline.dashboard.stream import reasons_of
 from propensity.pages.words import compact, count, decimals, percent, plural
 
 # Use cases with all their sentences; the others have a line.
@@ -40,9 +40,8 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
 
 def _stream(readings: Readings) -> tuple[str, str] | None:
     """Say what somebody should do about dead letters; nothing without any."""
-    reasons: Counter[str] = Counter()
-    for row in readings["dead_letters"].rows if "dead_letters" in readings else ():
-        reasons[str(row["reason"])] += row["messages"]
+    known = readings.get("dead_letters")
+    reasons = reasons_of(known.rows if known is not None else ())
     if not reasons:
         return None
     (reason, most), total = reasons.most_common(1)[0], sum(reasons.values())

@@ -9,8 +9,17 @@ from typing import Any
 
 from markupsafe import Markup
 
-from offline.dashboard.reading import Readings
-from propensity.pages.words import DASH, Format, Number, decimals, present
+from offline.dashboard.reading import Readings, Row
+from propensity.pages.charts import Bar, bars_svg
+from propensity.pages.series import Series, series_svg
+from propensity.pages.words import (
+    DASH,
+    Format,
+    Number,
+    bounded,
+    decimals,
+    present,
+)
 
 # Rows of a table; what is beyond is said.
 ROWS = 40
@@ -72,15 +81,82 @@ def why_empty(readings: Readings, source: str, otherwise: str) -> str:
     return otherwise
 
 
+def no_chart(readings: Readings, source: str, heading: str, otherwise: str) -> Chart:
+    """Return the place of a chart, with why there is none."""
+    why = why_empty(readings, source, otherwise)
+    return Chart(heading=heading, source=source, why=why)
+
+
+def over_time(
+    heading: str,
+    source: str,
+    series: Sequence[Series],
+    times: Sequence[str],
+    *,
+    title: str,
+    caption: str,
+    write: Format,
+    told: Format | None = None,
+    starts_at_zero: bool = True,
+) -> Chart:
+    """
+    Draw figures over time, the last of which is described.
+
+    Args:
+        told: Format of the description; that of the axis if not given.
+    """
+    return Chart(
+        heading=heading,
+        source=source,
+        caption=caption,
+        svg=series_svg(
+            series,
+            times,
+            title=title,
+            description=described(times, series[-1].values, told or write),
+            y_label="",
+            write=write,
+            starts_at_zero=starts_at_zero,
+        ),
+    )
+
+
+def measured(rows: Sequence[Row], column: str, name: str) -> Series:
+    """Return a figure of rows with the ends of its interval."""
+    return Series(
+        name=name,
+        values=[row[column] for row in rows],
+        low=[row[f"{column}_low"] for row in rows],
+        high=[row[f"{column}_high"] for row in rows],
+    )
+
+
+def barred(
+    heading: str,
+    source: str,
+    bars: Sequence[Bar],
+    *,
+    caption: str,
+    title: str = "",
+    **reference: Any,
+) -> Chart:
+    """Draw bars, which are described one by one; ``reference`` is of ``bars_svg``."""
+    return Chart(
+        heading=heading,
+        source=source,
+        caption=caption,
+        svg=bars_svg(
+            bars,
+            title=title or heading,
+            description=", ".join(f"{bar.name}: {bar.shown}" for bar in bars),
+            **reference,
+        ),
+    )
+
+
 def with_interval(row: Mapping[str, Any], name: str, places: int = 3) -> str:
     """Write a figure and its 95% interval."""
-    write = decimals(places)
-    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
-    if not present(value):
-        return DASH
-    if not (present(low) and present(high)):
-        return write(value)
-    return f"{write(value)} ({write(low)} to {write(high)})"
+    return bounded(row, name, decimals(places)) if present(row.get(name)) else DASH
 
 
 def linked(words: str, address: str | None) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from offline.dashboard.filled import filled
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable
+from propensity.pages.words import present
 from propensity.statements import statement
 
 Row = Mapping[str, Any]
@@ -156,6 +158,19 @@ class Reading:
 
 
 Readings = Mapping[str, Reading]
+
+
+def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
+    """Return rows by the name of their use case, each in their order."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(str(row["use_case"]), []).append(row)
+    return found
+
+
+def users_of(row: Row) -> int | None:
+    """Return the users of a publication, of whom ``ma_drift`` has the logarithm."""
+    return round(math.exp(row["value"])) if present(row["value"]) else None
 
 
 def read(

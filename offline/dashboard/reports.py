@@ -13,7 +13,7 @@ from datetime import date
 
 from offline.dashboard.cases import Case
 from offline.dashboard.parts import ROWS
-from offline.dashboard.reading import Row
+from offline.dashboard.reading import Row, by_use_case
 from propensity.edges.artifacts import Artifacts
 from propensity.errors import PropensityError
 from propensity.ids import NAME
@@ -53,13 +53,10 @@ def find(
         above: What leads from a page to the root of that bucket, as ``../``; None where
             the pages are written elsewhere and need copies.
     """
-    by_name: dict[str, list[Row]] = {}
-    for row in evaluations:
-        by_name.setdefault(str(row["use_case"]), []).append(row)
     links: dict[str, dict[date, str]] = {}
     copies: dict[str, str] = {}
     try:
-        for name, rows in sorted(by_name.items()):
+        for name, rows in sorted(by_use_case(evaluations).items()):
             if not NAME.fullmatch(name):
                 continue
             there = {*artifacts.names(f"reports/{name}/")}

@@ -235,11 +235,8 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
                 told = _told(name)
             except PropensityError as error:
                 note = f"The folder of the use case could not be read: {error.message}."
-        found[name] = Known(
-            title=told.title,
-            outcome=told.outcome,
-            is_of_events=told.is_of_events,
-            horizon_days=told.horizon_days,
+        found[name] = replace(
+            told,
             champion=champion.version if champion else None,
             is_pinned=bool(champion and champion.pinned),
             shadow=champion.shadow if champion else None,

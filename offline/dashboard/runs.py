@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,8 +10,8 @@ from typing import Any
 from offline.cost.prices import TIB, prices
 from offline.dashboard.cases import clipped
 from offline.dashboard.parts import Tile, grid
-from offline.dashboard.reading import Reading, Readings
-from propensity.pages.words import DASH, compact, count, decimals, plural, present
+from offline.dashboard.reading import Reading, Readings, users_of
+from propensity.pages.words import DASH, compact, count, decimals, plural
 
 PRICE = "query_tib"
 
@@ -155,7 +154,7 @@ def _publications(readings: Readings) -> Iterator[Run]:
                 what="publication",
                 use_case=str(row["use_case"]),
                 result=f"{row['as_of']}, version {row['model_version']}",
-                rows=round(math.exp(row["value"])) if present(row["value"]) else None,
+                rows=users_of(row),
             )
 
 

@@ -12,16 +12,20 @@ from offline.dashboard.parts import (
     Chart,
     Grid,
     Tile,
+    barred,
     described,
     grid,
     hour,
+    no_chart,
+    over_time,
     why_empty,
 )
 from offline.dashboard.reading import STREAM_DAYS, Readings, Row, Window
-from propensity.pages.charts import Bar, bars_svg
-from propensity.pages.series import Series, columns_svg, series_svg
+from propensity.pages.charts import Bar
+from propensity.pages.series import Series, columns_svg
 from propensity.pages.words import (
     DASH,
+    Format,
     Number,
     compact,
     count,
@@ -136,6 +140,14 @@ def _tiles(
     ]
 
 
+def reasons_of(letters: Sequence[Row]) -> Counter[str]:
+    """Count dead letters by reason."""
+    found: Counter[str] = Counter()
+    for row in letters:
+        found[str(row["reason"])] += row["messages"]
+    return found
+
+
 def _summed(rows: Sequence[Row], column: str) -> Counter[datetime]:
     """Add up a column by hour, over all use cases."""
     found: Counter[datetime] = Counter()
@@ -162,8 +174,7 @@ def _ms(value: Number) -> str:
 def _received(readings: Readings, hours: Sequence[datetime]) -> Chart:
     rows, heading = readings["stream"].rows, "Events that came"
     if not rows:
-        why = why_empty(readings, "stream", NOTHING)
-        return Chart(heading=heading, source="stream", why=why)
+        return no_chart(readings, "stream", heading, NOTHING)
     received, duplicates = _summed(rows, "received"), _summed(rows, "duplicates")
     first = [received[at] - duplicates[at] for at in hours]
     again = [duplicates[at] for at in hours]
@@ -184,6 +195,9 @@ def _columns(
     hours: Sequence[datetime],
     *,
     caption: str,
+    y_label: str = "an hour",
+    write: Format = compact,
+    told: Format = count,
     above: Sequence[Number] = (),
 ) -> Chart:
     times = [hour(at) for at in hours]
@@ -195,9 +209,9 @@ def _columns(
             values,
             times,
             title=f"{heading}, by hour",
-            description=described(times, values, count),
-            y_label="an hour",
-            write=compact,
+            description=described(times, values, told),
+            y_label=y_label,
+            write=write,
             above=above,
         ),
     )
@@ -208,8 +222,7 @@ def _waits(readings: Readings, hours: Sequence[datetime]) -> Chart:
     rows = readings["stream"].rows
     middle, slow = _worst(rows, "wait_p50_ms"), _worst(rows, "wait_p99_ms")
     if not slow:
-        why = why_empty(readings, "stream", NOTHING)
-        return Chart(heading=heading, source="stream", why=why)
+        return no_chart(readings, "stream", heading, NOTHING)
     return _times(heading, "stream", middle, slow, hours, of="from publication")
 
 
@@ -220,8 +233,7 @@ def _latency(
     middle = _worst(scored, "latency_p50_ms")
     slow = _worst(scored, "latency_p99_ms")
     if not slow:
-        why = why_empty(readings, "latency", NO_SCORE)
-        return Chart(heading=heading, source="latency", why=why)
+        return no_chart(readings, "latency", heading, NO_SCORE)
     of = "from ingestion or publication to the score"
     return _times(heading, "latency", middle, slow, hours, of=of)
 
@@ -235,29 +247,20 @@ def _times(
     *,
     of: str,
 ) -> Chart:
-    times = [hour(at) for at in hours]
-    values = [slow.get(at) for at in hours]
-    return Chart(
-        heading=heading,
-        source=source,
+    return over_time(
+        heading,
+        source,
+        [
+            Series(
+                name="median", values=[middle.get(at) for at in hours], style="guide"
+            ),
+            Series(name="99th percentile", values=[slow.get(at) for at in hours]),
+        ],
+        [hour(at) for at in hours],
+        title=f"{heading}, by hour",
         caption=f"99 of 100 are faster than the line, half are faster than the dashed "
         f"one; {of}, of the slowest use case.",
-        svg=series_svg(
-            [
-                Series(
-                    name="median",
-                    values=[middle.get(at) for at in hours],
-                    style="guide",
-                ),
-                Series(name="99th percentile", values=values),
-            ],
-            times,
-            title=f"{heading}, by hour",
-            description=described(times, values, _ms),
-            y_label="",
-            write=_ms,
-            starts_at_zero=True,
-        ),
+        write=_ms,
     )
 
 
@@ -265,8 +268,7 @@ def _letters(readings: Readings, hours: Sequence[datetime]) -> Chart:
     heading = "Dead letters"
     rows = readings["dead_letters"].rows
     if not rows:
-        why = why_empty(readings, "dead_letters", NO_LETTER)
-        return Chart(heading=heading, source="dead_letters", why=why)
+        return no_chart(readings, "dead_letters", heading, NO_LETTER)
     summed = _summed(rows, "messages")
     return _columns(
         heading,
@@ -279,27 +281,20 @@ def _letters(readings: Readings, hours: Sequence[datetime]) -> Chart:
 
 def _reasons(readings: Readings) -> Chart:
     heading = "Dead letters by reason"
-    reasons: Counter[str] = Counter()
-    for row in readings["dead_letters"].rows:
-        reasons[str(row["reason"])] += row["messages"]
+    reasons = reasons_of(readings["dead_letters"].rows)
     if not reasons:
-        why = why_empty(readings, "dead_letters", NO_LETTER)
-        return Chart(heading=heading, source="dead_letters", why=why)
+        return no_chart(readings, "dead_letters", heading, NO_LETTER)
     shown = reasons.most_common(REASONS)
     rest = sum(reasons.values()) - sum(n for _, n in shown)
     if rest:
         shown.append(("all others", rest))
     bars = [Bar(name=clipped(name, 60), value=n, shown=count(n)) for name, n in shown]
-    return Chart(
-        heading=heading,
-        source="dead_letters",
+    return barred(
+        heading,
+        "dead_letters",
+        bars,
         caption="docs/errors.md says what each means; propensity replay dead-letters "
         "brings back what can be.",
-        svg=bars_svg(
-            bars,
-            title=heading,
-            description=", ".join(f"{bar.name}: {bar.shown}" for bar in bars),
-        ),
     )
 
 
@@ -309,22 +304,16 @@ def _postcodes(readings: Readings, hours: Sequence[datetime]) -> Chart:
     postcodes, unknown = _summed(rows, "postcodes"), _summed(rows, "unknown_postcodes")
     if not sum(postcodes.values()):
         otherwise = f"No event of the last {STREAM_DAYS} days had a postcode."
-        why = why_empty(readings, "stream", otherwise)
-        return Chart(heading=heading, source="stream", why=why)
-    times = [hour(at) for at in hours]
-    shares = [ratio(unknown[at], postcodes[at]) for at in hours]
-    return Chart(
-        heading=heading,
-        source="stream",
+        return no_chart(readings, "stream", heading, otherwise)
+    return _columns(
+        heading,
+        "stream",
+        [ratio(unknown[at], postcodes[at]) for at in hours],
+        hours,
         caption="Share of events with a postcode that has no index.",
-        svg=columns_svg(
-            shares,
-            times,
-            title=f"{heading}, by hour",
-            description=described(times, shares, percent),
-            y_label="",
-            write=percent,
-        ),
+        y_label="",
+        write=percent,
+        told=percent,
     )
 
 

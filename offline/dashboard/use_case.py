@@ -13,16 +13,20 @@ from offline.dashboard.parts import (
     Chart,
     Grid,
     Tile,
+    barred,
     day,
     described,
     grid,
     linked,
+    measured,
+    no_chart,
+    over_time,
     why_empty,
     with_interval,
 )
 from offline.dashboard.reading import Readings, Row
-from propensity.pages.charts import Bar, Line, bars_svg, histogram_svg, line_svg
-from propensity.pages.series import Series, columns_svg, series_svg
+from propensity.pages.charts import Bar, Line, histogram_svg, line_svg
+from propensity.pages.series import Series, columns_svg
 from propensity.pages.words import (
     Format,
     Number,
@@ -63,6 +67,11 @@ def content(readings: Readings, case: Case) -> dict[str, Any]:
         "drift": drifted.distances(readings, case),
         "alarms": drifted.alarms(readings, case),
     }
+
+
+def _no_week(readings: Readings, case: Case) -> str:
+    otherwise = f"No {case.span} was evaluated in this time."
+    return why_empty(readings, "evaluations", otherwise)
 
 
 def _missed_tile(case: Case) -> list[Tile]:
@@ -130,9 +139,7 @@ def _champions(readings: Readings, case: Case) -> Grid:
 
 def _by_week(readings: Readings, case: Case) -> list[Chart]:
     weeks = case.weeks[:POINTS][::-1]
-    empty = why_empty(
-        readings, "evaluations", f"No {case.span} was evaluated in this time."
-    )
+    empty = _no_week(readings, case)
     times = [day(row["week"]) for row in weeks]
     estimated = case.watched("score", "roc_auc")
     expected = [
@@ -148,22 +155,17 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
         *,
         starts_at_zero: bool = False,
     ) -> Chart:
-        measured = series[-1].values
-        if not any(present(value) for value in measured):
+        if not any(present(value) for value in series[-1].values):
             return Chart(heading=heading, source="evaluations", why=empty)
-        return Chart(
-            heading=heading,
-            source="evaluations",
+        return over_time(
+            heading,
+            "evaluations",
+            series,
+            times,
+            title=f"{heading} by {case.span}",
             caption=caption,
-            svg=series_svg(
-                series,
-                times,
-                title=f"{heading} by {case.span}",
-                description=described(times, measured, write),
-                y_label="",
-                write=write,
-                starts_at_zero=starts_at_zero,
-            ),
+            write=write,
+            starts_at_zero=starts_at_zero,
         )
 
     return [
@@ -173,7 +175,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
                 Series(
                     name="expected before the outcomes", values=expected, style="guide"
                 ),
-                _measured(weeks, "roc_auc"),
+                measured(weeks, "roc_auc", "measured"),
             ],
             "How well it ranks: 0.5 is chance. The band is the 95% interval, the "
             "dashed line what was expected before outcomes were known.",
@@ -194,14 +196,14 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
         ),
         chart(
             "Calibration error",
-            [_measured(weeks, "calibration_error")],
+            [measured(weeks, "calibration_error", "measured")],
             "Mean distance of probabilities and rates, in ten groups.",
             percent,
             starts_at_zero=True,
         ),
         chart(
             "Log loss",
-            [_measured(weeks, "log_loss")],
+            [measured(weeks, "log_loss", "measured")],
             "Lower is better; a harder week has a higher one.",
         ),
         chart(
@@ -212,22 +214,13 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
                     values=[row["base_rate"] for row in weeks],
                     style="guide",
                 ),
-                _measured(weeks, "pr_auc"),
+                measured(weeks, "pr_auc", "measured"),
             ],
             "Average precision; chance reaches the base rate, the dashed line.",
             starts_at_zero=True,
         ),
         *amounts.charts(weeks),
     ]
-
-
-def _measured(weeks: Sequence[Row], name: str) -> Series:
-    return Series(
-        name="measured",
-        values=[row[name] for row in weeks],
-        low=[row[f"{name}_low"] for row in weeks],
-        high=[row[f"{name}_high"] for row in weeks],
-    )
 
 
 def _weeks(readings: Readings, case: Case) -> Grid:
@@ -267,9 +260,7 @@ def _weeks(readings: Readings, case: Case) -> Grid:
             "Unknown",
         ),
         source="evaluations",
-        empty=why_empty(
-            readings, "evaluations", f"No {case.span} was evaluated in this time."
-        ),
+        empty=_no_week(readings, case),
         is_wide=True,
     )
 
@@ -277,9 +268,7 @@ def _weeks(readings: Readings, case: Case) -> Grid:
 def _newest(readings: Readings, case: Case) -> list[Chart]:
     row: Mapping[str, Any] = case.weeks[0] if case.weeks else {}
     groups = sorted(row.get("lift") or (), key=lambda group: group["decile"])
-    empty = why_empty(
-        readings, "evaluations", f"No {case.span} was evaluated in this time."
-    )
+    empty = _no_week(readings, case)
     if row and not groups:
         empty = f"The {case.span} of {row['week']} has no groups."
     if not groups:
@@ -333,17 +322,14 @@ def _lift(row: Row, groups: Sequence[Row]) -> Chart:
         )
         for group in groups
     ]
-    return Chart(
-        heading="Lift",
-        source="evaluations",
+    return barred(
+        "Lift",
+        "evaluations",
+        bars,
+        title=f"Lift by group, {row['week']}",
         caption="Tenths by probability, highest first: their rate over that of all.",
-        svg=bars_svg(
-            bars,
-            title=f"Lift by group, {row['week']}",
-            description=", ".join(f"{bar.name}: {bar.shown}" for bar in bars),
-            reference=1.0,
-            reference_name="all",
-        ),
+        reference=1.0,
+        reference_name="all",
     )
 
 
@@ -354,8 +340,7 @@ def _scores(readings: Readings, case: Case) -> Chart:
         otherwise = "No publication of these weeks has kept its probabilities"
         if case.known.is_of_events:
             otherwise = "Those of events are not kept by bucket"
-        why = why_empty(readings, "scores", f"{otherwise}.")
-        return Chart(heading=heading, source="scores", why=why)
+        return no_chart(readings, "scores", heading, f"{otherwise}.")
     shown = dates[:2]
     values = {
         as_of: [
@@ -405,10 +390,8 @@ def _missed(readings: Readings, case: Case) -> Chart:
     unscored = [row["unscored_converters"] for row in weeks]
     heading = f"Missed of {case.whom}"
     if not any(present(value) for value in missed):
-        why = why_empty(
-            readings, "evaluations", "No budget was evaluated in this time."
-        )
-        return Chart(heading=heading, source="evaluations", why=why)
+        otherwise = "No budget was evaluated in this time."
+        return no_chart(readings, "evaluations", heading, otherwise)
     return Chart(
         heading=heading,
         source="evaluations",
