@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from propensity.events.record_batches import STRING, Column, bits, column_of
+from propensity.events.record_batches import STRING, Column, bits, column_of, nulls
 from propensity.events.rows import EVENT_SCHEMA, Decoded
 from propensity.events.values import MAXIMUM_AMOUNT, Refused, amount_of
 
@@ -29,6 +29,8 @@ _decode_numbers = msgspec.json.Decoder(list[float]).decode
 def amounts_of(decoded: Decoded, refused: dict[int, Refused]) -> Column:
     """Return amounts as exact decimals; null for an event without one."""
     amounts = [event.amount for event in decoded.events]
+    if amounts.count(None) == len(amounts):
+        return nulls(_MONEY, len(amounts))
     without = [row for row in decoded.sparse if amounts[row] is None]
     for row in without:
         amounts[row] = b"0"

@@ -9,28 +9,26 @@ written in one way. An event with a number in a text is left to the parsers of
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from operator import attrgetter
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from propensity.events.rows import Decoded
-from propensity.events.values import EARLIEST, instant_in
+from propensity.events.usual_times import times_in
+from propensity.events.values import EARLIEST_US, instant_in, microseconds_of
 
-# Instants as JSON in the usual format, to the millisecond in UTC; each in a line.
-_USUAL = re.compile(
-    rb'(?:"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}Z"\n)*+'
-)
-_LINE = len('"2026-03-01T12:00:00.123Z"\n')
-_TEXT = len('"2026-03-01T12:00:00.123')
+# An instant as JSON in the usual format, to the millisecond in UTC, in a line.
+_USUAL = b'"0000-00-00T00:00:00.000Z"\n'
 
 # The names that a bare event is published with, as JSON.
 _ADDED = frozenset(
     f'"{name}"'.encode() for name in ("event_id", "use_case", "user_id", "event_type")
 )
+_CLOSED = frozenset(b"}")
 _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
@@ -40,29 +38,34 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
     Set ``further`` and ``published`` of a batch's events of numbers.
 
     Args:
-        decoded: The batch; the instants of its events are replaced.
+        decoded: The batch; its events of numbers lose what is no further field, and
+            their instants are replaced.
         payloads: Of its messages, by row.
         latest: A later instant makes no sense.
     """
-    by_type: dict[Any, Sequence[int]] = {}
     types = [type(decoded.events[row]) for row in decoded.sparse]
-    for kind in {*types}:
-        of_kind = zip(decoded.sparse, types, strict=True)
-        by_type[kind] = [row for row, one in of_kind if one is kind]
-    for kind, of_type in by_type.items():
+    kinds = {*types}
+    for kind in kinds:
         if kind.numeric is None:
             continue
-        rows, events = of_type, [decoded.events[row] for row in of_type]
+        rows: Sequence[int] = decoded.sparse
+        if len(kinds) > 1:
+            of_kind = zip(decoded.sparse, types, strict=True)
+            rows = [row for row, one in of_kind if one is kind]
+        events = [decoded.events[row] for row in rows]
         if not kind.is_exact:
             rows, events = _finite(rows, events)
         are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]
-        first = b"," + kind.numeric.first if kind.is_exact else b"{"
+        if kind.is_exact:
+            # What is unset is not encoded.
+            for name in kind.numeric.others:
+                for event in events:
+                    setattr(event, name, msgspec.UNSET)
         lines = _encode_lines(events).split(b"\n")
-        for row, line in zip(rows, lines, strict=False):
-            decoded.further[row] = b"{" + line[line.index(first) + 1 :]
+        decoded.further.update(zip(rows, lines, strict=False))
         if kind.is_exact and all(are_usual):
             _publish(decoded, rows, payloads, kind.type_name)
-    if len(by_type) > 1:
+    if len(kinds) > 1:
         decoded.further = dict(sorted(decoded.further.items()))
 
 
@@ -100,26 +103,20 @@ def _set_instants(events: Sequence[Any], name: str, latest: datetime) -> bool:
     return is_usual
 
 
-def _usual(raws: Sequence[Any], latest: datetime) -> list[str | None] | None:
+def _usual(raws: Sequence[Any], latest: datetime) -> list[str] | None:
     """Return instants in ISO 8601; None if one is not in the usual format or range."""
-    joined = b"\n".join([*raws, b""])
-    if not _USUAL.fullmatch(joined):
-        return None
-    lines = joined.decode()
-    starts = range(0, len(lines), _LINE)
-    texts = [lines[start + 1 : start + _TEXT] for start in starts]
-    try:
-        moments = [*map(datetime.fromisoformat, texts)]
-    except ValueError:  # in no calendar
-        return None
-    if moments and not (
-        EARLIEST.replace(tzinfo=None) <= min(moments)
-        and max(moments) <= latest.replace(tzinfo=None)
+    lines = b"\n".join([*raws, b""])
+    times = times_in(lines, _USUAL, len(raws))
+    if times is None or (
+        len(times)
+        and (
+            np.minimum.reduce(times) < EARLIEST_US
+            or np.maximum.reduce(times) > microseconds_of(latest)
+        )
     ):
         return None
-    if ".000Z" not in lines:
-        return [f"{text}000+00:00" for text in texts]
-    return [moment.replace(tzinfo=UTC).isoformat() for moment in moments]
+    text = lines.decode().replace('"', "").replace(".000Z", "+00:00")
+    return text.replace("Z", "000+00:00").split("\n")[:-1]
 
 
 def _publish(
@@ -130,15 +127,19 @@ def _publish(
 
     No name that is added is in such an event, but perhaps as its identity.
     """
-    end = b',"event_type":%b}' % _encode(event_type)
-    ids = _encode_lines([decoded.event_ids[row] for row in rows]).split(b"\n")
     sent = [payloads[row] for row in rows]
-    if not _ADDED.isdisjoint(ids) or b"\\" in b"".join(sent):
+    event_ids = [decoded.event_ids[row] for row in rows]
+    ids = _encode_lines(event_ids).split(b"\n")
+    if (
+        not _ADDED.isdisjoint(ids)
+        or not _CLOSED.issuperset([data[-1] for data in sent])
+        or b"\\" in b"".join(sent)
+    ):
         return
     names = {decoded.use_cases[row] for row in rows}
     use_cases = {name: b',"use_case":%b,"user_id":' % _encode(name) for name in names}
+    end = b',"event_type":%b}' % _encode(event_type)
     for row, data, event_id in zip(rows, sent, ids, strict=False):
-        if data.endswith(b"}"):
-            use_case = use_cases[decoded.use_cases[row]]
-            parts = (data[:-1], b',"event_id":', event_id, use_case, event_id, end)
-            decoded.published[row] = b"".join(parts)
+        use_case = use_cases[decoded.use_cases[row]]
+        parts = (data[:-1], b',"event_id":', event_id, use_case, event_id, end)
+        decoded.published[row] = b"".join(parts)

@@ -44,7 +44,7 @@ from propensity.events.rows import (
     sparse_columns,
     times_of,
 )
-from propensity.events.values import EPOCH, Refused, truth_of
+from propensity.events.values import EPOCH, Refused, microseconds_of, truth_of
 from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.privacy.suppression import Suppressed
 
@@ -147,18 +147,12 @@ def accept(
     )
     days = (since // DAY_US).astype(np.int32)
     first_day = (received_at - EPOCH - rules.lateness) // timedelta(days=1)
-    names = ("use_case", "event_id", "user_id", "event_type", "message_id")
-    texts = dense_texts(
-        [
-            decoded.use_cases,
-            decoded.event_ids,
-            decoded.user_ids,
-            decoded.event_types,
-            [message.message_id for message in sources],
-        ]
-    )
     columns = {
-        **dict(zip(names, texts, strict=True)),
+        "use_case": dense_texts(decoded.use_cases),
+        "event_id": dense_texts(decoded.event_ids),
+        "user_id": dense_texts(decoded.user_ids),
+        "event_type": dense_texts(decoded.event_types),
+        "message_id": dense_texts([message.message_id for message in sources]),
         "event_time": present(since),
         "event_date": present(days),
         "amount": amounts,
@@ -190,7 +184,7 @@ def accept(
 
 def _receipt(received_at: datetime, count: int) -> dict[str, Column]:
     """Return the columns of receipt."""
-    since = (received_at - EPOCH) // timedelta(microseconds=1)
+    since = microseconds_of(received_at)
     return {
         "received_at": (0, (b"", since.to_bytes(8, "little") * count)),
         "received_on": (0, (b"", (since // DAY_US).to_bytes(4, "little") * count)),
@@ -293,11 +287,10 @@ def _truths(
         refused=refused,
         latest=latest,
     )
-    names = ("use_case", "event_id", "message_id")
-    message_ids = [message.message_id for message in sources]
-    identity = dense_texts([decoded.use_cases, decoded.event_ids, message_ids])
     columns = {
-        **dict(zip(names, identity, strict=True)),
+        "use_case": dense_texts(decoded.use_cases),
+        "event_id": dense_texts(decoded.event_ids),
+        "message_id": dense_texts([message.message_id for message in sources]),
         "label": present(np.array(labels, np.int64)),
         "truth_time": present(since),
         "published_at": publications,
@@ -329,6 +322,7 @@ def _events_of(
         events += run
         places += range(first, first + len(run))
     undecoded = len(refused)
+    kinds = {*map(type, events)}
     types = decoded.event_types = [event.type_name for event in events]
     use_cases = decoded.use_cases = [event.use_case for event in events]
     event_ids = decoded.event_ids = [event.event_id for event in events]
@@ -336,7 +330,8 @@ def _events_of(
     met = {*types}
     if not catalogue.identities.keys().isdisjoint(met):
         _identify(decoded, catalogue, refused)
-    decoded.sparse = [row for row, event in enumerate(events) if not event.is_plain]
+    if not all(kind.is_plain for kind in kinds):
+        decoded.sparse = [row for row, event in enumerate(events) if not event.is_plain]
     decoded.altered = decoded.sparse
     if None in use_cases or None in event_ids:
         _name(decoded, messages, catalogue)
@@ -359,15 +354,16 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
     """Set use case and id of events that lack one from their messages."""
     use_cases, event_ids = decoded.use_cases, decoded.event_ids
     pairs = enumerate(zip(use_cases, event_ids, strict=True))
-    nameless = [row for row, names in pairs if None in names]
-    decoded.altered = sorted({*nameless, *decoded.sparse})
+    nameless = [row for row, (one, other) in pairs if one is None or other is None]
+    if len(decoded.sparse) < len(use_cases):
+        decoded.altered = sorted({*nameless, *decoded.sparse})
+    default = catalogue.default
     for row in nameless:
         message = messages[decoded.places[row]]
         attributes = message.attributes
         if use_cases[row] is None:
             named = attributes.get("use_case") if attributes else None
-            default = catalogue.default.get(decoded.event_types[row])
-            use_cases[row] = named or default
+            use_cases[row] = named or default.get(decoded.event_types[row])
         if not event_ids[row]:
             event_ids[row] = attributes.get("event_id") or message.message_id
 

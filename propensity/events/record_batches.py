@@ -14,10 +14,9 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from itertools import chain, pairwise
+from itertools import accumulate
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -167,37 +166,42 @@ def nulls(kind: pa.DataType, count: int) -> Column:
     return column_of(pa.nulls(count, kind))
 
 
-def dense_texts(columns: Sequence[Sequence[str]]) -> list[Column]:
-    """Return columns of texts, of equal length: a call to Arrow costs as much as 50."""
-    number, count = len(columns), len(columns[0])
-    if not count:
-        return [nulls(STRING, 0)] * number
-    _, ends, texts = pa.array([*chain.from_iterable(columns)], STRING).buffers()
-    offsets = np.frombuffer(ends, np.int32)[_windows(number, count)]
-    cuts = [*offsets[:, 0].tolist(), int(offsets[-1, -1])]
-    own = (offsets - offsets[:, :1]).tobytes()
-    data = b"" if texts is None else texts.to_pybytes()
-    size = len(own) // number
-    return [
-        (0, (b"", own[size * at : size * (at + 1)], data[first:end]))
-        for at, (first, end) in enumerate(pairwise(cuts))
-    ]
+def dense_texts(texts: Sequence[str]) -> Column:
+    """Return a column of texts; most columns are ASCII, and many of one width."""
+    count = len(texts)
+    joined = "".join(texts)
+    if not (count and joined.isascii()):
+        return column_of(pa.array(texts, STRING)) if count else nulls(STRING, 0)
+    widths = [*map(len, texts)]
+    ends = (
+        _even_ends(widths[0], count)
+        if widths.count(widths[0]) == count
+        else _offsets(accumulate(widths, initial=0), count)
+    )
+    return 0, (b"", ends, joined.encode())
 
 
-@lru_cache(maxsize=1024)
-def _windows(number: int, count: int) -> NDArray[Any]:
-    """Return the places of the offsets of each of several columns in one."""
-    return np.arange(number)[:, None] * count + np.arange(count + 1)
+@lru_cache(maxsize=4096)
+def _even_ends(width: int, count: int) -> bytes:
+    """Return the offsets of so many texts of one width."""
+    return _offsets([width * row for row in range(count + 1)], count)
+
+
+def _offsets(ends: Iterable[int], count: int) -> bytes:
+    return struct.pack(f"<{count + 1}i", *ends)
 
 
 def sparse_texts(texts: Mapping[int, bytes], count: int) -> Column:
     """Return a column of texts in UTF-8, by row in ascending order; others are null."""
+    if len(texts) == count:
+        ends = _offsets(accumulate(map(len, texts.values()), initial=0), count)
+        return 0, (b"", ends, b"".join(texts.values()))
     offsets, end, last = [], 0, -1
     for row, text in texts.items():
         offsets.append(end.to_bytes(4, "little") * (row - last))
         end, last = end + len(text), row
     offsets.append(end.to_bytes(4, "little") * (count - last))
-    valid = bits(texts, count) if len(texts) < count else b""
+    valid = bits(texts, count)
     return count - len(texts), (valid, b"".join(offsets), b"".join(texts.values()))
 
 

@@ -12,6 +12,7 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -34,15 +35,19 @@ from propensity.events.record_batches import (
 )
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
+from propensity.events.usual_times import usual_times
 from propensity.events.values import (
     EARLIEST,
+    EARLIEST_US,
     EPOCH,
+    MICROSECOND,
     MOMENT,
     Refused,
     age_at,
     checked_age,
     instants_of,
     label_of,
+    microseconds_of,
     moment_of,
     number_of,
     numerals_of,
@@ -56,10 +61,8 @@ DEAD_LETTER_SCHEMA = tables.DEAD_LETTERS.arrow_schema()
 MAXIMUM_RAW_BYTES = 4 * 1024**2
 
 UTC_TIME = pa.timestamp("us", "UTC")
-_MICROSECOND = timedelta(microseconds=1)
-DAY_US = timedelta(days=1) // _MICROSECOND
+DAY_US = timedelta(days=1) // MICROSECOND
 _DATE, _FLOAT = pa.date32(), pa.float64()
-_EARLIEST_US = (EARLIEST - EPOCH) // _MICROSECOND
 
 # Columns that few events have: those of a registration, and further fields as JSON.
 _SPARSE = {
@@ -156,24 +159,18 @@ def times_of(
         refused: Gets the invalid ones.
         latest: A later time is invalid.
     """
-    publications = [message.published_at or None for message in messages]
-    count = len(texts)
-    try:
-        both = pa.array([*texts, *publications], STRING).cast(UTC_TIME)
-    except pa.ArrowInvalid:
+    since = usual_times(texts)
+    if since is None:
         since = _moments_of(texts, fields=fields, places=places, refused=refused)
-        published_at = column_of(published(messages))
-    else:
-        values = np.frombuffer(both.buffers()[1], np.int64)
-        since = values[:count]
-        published_at = (
-            present(values[count : 2 * count])
-            if not both.null_count
-            else column_of(pa.concat_arrays([both.slice(count)]))
-        )
-    if count and (
-        np.maximum.reduce(since) > (latest - EPOCH) // _MICROSECOND
-        or np.minimum.reduce(since) < _EARLIEST_US
+    publications = usual_times([message.published_at for message in messages])
+    published_at = (
+        column_of(published(messages))
+        if publications is None
+        else present(publications)
+    )
+    if len(texts) and (
+        np.maximum.reduce(since) > microseconds_of(latest)
+        or np.minimum.reduce(since) < EARLIEST_US
     ):
         _refuse_range(
             since, texts, fields=fields, places=places, refused=refused, latest=latest
@@ -216,8 +213,8 @@ def _refuse_range(
     latest: datetime,
 ) -> None:
     """Refuse the events of moments that are too early or too late."""
-    is_late = since > (latest - EPOCH) // _MICROSECOND
-    for row in np.flatnonzero(is_late | (since < _EARLIEST_US)).tolist():
+    is_late = since > microseconds_of(latest)
+    for row in np.flatnonzero(is_late | (since < EARLIEST_US)).tolist():
         # Arrow has years that datetime lacks; they are refused as bad times.
         moment = _moment(texts[row], fields[row])
         if not isinstance(moment, Refused):
@@ -286,7 +283,7 @@ def sparse_columns(
             continue
         event = decoded.events[row]
         try:
-            moment = EPOCH + int(since[row]) * _MICROSECOND
+            moment = EPOCH + int(since[row]) * MICROSECOND
             values = _details(event, moment, rules, latest)
         except Refused as error:
             refused[decoded.places[row]] = error
@@ -314,27 +311,27 @@ def sparse_columns(
             else decoded.further
         )
     columns = {
-        name: _sparse(filled[name], count, kind)
-        if name in filled
-        else nulls(kind, count)
-        for name, kind in _SPARSE.items()
+        name: _sparse(values, count, _SPARSE[name]) for name, values in filled.items()
     }
-    return columns, unknown
+    return {**_absent(count), **columns}, unknown
+
+
+@lru_cache(maxsize=4096)
+def _absent(count: int) -> Mapping[str, Column]:
+    """Return the columns that few events have, where none has."""
+    return {name: nulls(kind, count) for name, kind in _SPARSE.items()}
 
 
 def _sparse(values: dict[int, Any], count: int, kind: pa.DataType) -> Column:
     """Return a column with values in some rows."""
     if kind == STRING:
-        texts = {row: _utf8(text) for row, text in values.items()}
-        return sparse_texts(texts, count)
+        if str in {*map(type, values.values())}:
+            values = {row: text.encode() for row, text in values.items()}
+        return sparse_texts(values, count)
     if kind == _DATE:
         days = {row: (day - EPOCH.date()).days for row, day in values.items()}
         return sparse_values(days, count, "<i")
     return sparse_values(values, count, "<d" if kind == _FLOAT else "<q")
-
-
-def _utf8(text: str | bytes) -> bytes:
-    return text if isinstance(text, bytes) else text.encode()
 
 
 def _details(

@@ -101,17 +101,22 @@ class NumericFields:
     The fields of a type without texts.
 
     ``numbers_of`` returns the numerals of an event, ``attributes`` is a struct of
-    numerals and instants, in the order of the column ``attributes``; as JSON they begin
-    with ``first``.
+    numerals and instants, in the order of the column ``attributes``; ``others`` are the
+    further fields of an event with exactly the fields of its type.
     """
 
-    def __init__(self, numerals: tuple[str, ...], instants: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        identity: str | None,
+        numerals: tuple[str, ...],
+        instants: tuple[str, ...],
+    ) -> None:
+        self.others = ("event_time", identity)
         getter = attrgetter(*numerals)
         self.numbers_of: Callable[[Any], tuple[Any, ...]] = (
             getter if len(numerals) > 1 else lambda event: (getter(event),)
         )
         self.instants = instants
-        self.first = f'"{numerals[0]}":'.encode()
         self.attributes = msgspec.defstruct(
             "Attributes",
             [
@@ -166,7 +171,9 @@ class EventType:
     def numeric(self) -> NumericFields | None:
         """Its fields, if they are an identity, numerals and instants, and no others."""
         is_numeric = {"numeral"} <= set(self.fields.values()) <= _NUMERIC
-        return NumericFields(self.numerals, self.instants) if is_numeric else None
+        if not is_numeric:
+            return None
+        return NumericFields(self.identity, self.numerals, self.instants)
 
     @cached_property
     def required(self) -> tuple[str, ...]:
@@ -190,7 +197,8 @@ class EventType:
         Args:
             is_bare: For events without ``event_type``.
             is_exact: For events with the fields of the type, and no others, and with
-                numbers as numbers; as JSON the identity comes first.
+                numbers as numbers. Without ``numeric.others`` it is, as JSON, its
+                column ``attributes``.
         """
         required: list[Any] = []
         optional: list[Any] = [
@@ -206,10 +214,7 @@ class EventType:
             optional = []
         if not self.truth:
             required.append(("event_time", str))
-        fields = [*self.fields.items()]
-        if is_exact:
-            fields.sort(key=lambda field: field[1] != "identity")
-        for name, kind in fields:
+        for name, kind in self.fields.items():
             if kind == "amount":
                 required.append(("amount", KINDS[kind].type, msgspec.field(name=name)))
             elif KINDS[kind].is_optional:

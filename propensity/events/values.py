@@ -30,6 +30,7 @@ MOMENT = re.compile(
 
 EARLIEST = datetime(1971, 1, 1, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 # A larger number of time since 1970 is in milliseconds: in seconds it would be the year
 # 5138, in milliseconds it is 1973.
@@ -279,6 +280,14 @@ def moment_of(text: str, *, field: str = "event_time") -> datetime:
         return moment.replace(tzinfo=moment.tzinfo or UTC).astimezone(UTC)
     except (ValueError, OverflowError):
         raise wrong from None
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Return a moment in microseconds since 1970."""
+    return (moment - EPOCH) // MICROSECOND
+
+
+EARLIEST_US = microseconds_of(EARLIEST)
 
 
 def age_at(birth: date, moment: datetime, *, field: str) -> int:

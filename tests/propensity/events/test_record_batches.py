@@ -58,7 +58,7 @@ def batch_of(rows) -> Batch:
         name: {n: row[name] for n, row in enumerate(rows) if row[name] is not None}
         for name in ("note", "number")
     }
-    name, other = dense_texts([[row[n] for row in rows] for n in ("name", "other")])
+    name, other = (dense_texts([row[n] for row in rows]) for n in ("name", "other"))
     notes = {row: text.encode() for row, text in there["note"].items()}
     money = pa.array([row["money"] for row in rows], SCHEMA.field("money").type)
     columns = [
