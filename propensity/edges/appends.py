@@ -26,9 +26,9 @@ from google.cloud.bigquery_storage_v1.services.big_query_write import (
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
     BigQueryWriteGrpcAsyncIOTransport,
 )
-from google.cloud.bigquery_storage_v1.types import AppendRowsRequest
+from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
-from propensity.edges.channels import open_client
+from propensity.edges.channels import channel_of, open_client
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
 
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from propensity.schema import Table
     from propensity.settings import Settings
+
+_APPEND_ROWS = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
 
 # Status codes of appends that may succeed later.
 _TRANSIENT = {
@@ -151,6 +153,25 @@ def check(answer: Any, *, on: str = "") -> None:
     raise SchemaError(f"BigQuery refuses rows: {text}")
 
 
+def _failure(
+    error: api.GoogleAPICallError, *, credentials: Any, on: str
+) -> PropensityError:
+    """Return why a call failed; ``on`` is the table."""
+    if isinstance(error, api.NotFound):
+        return MissingTable(f"BigQuery does not find the table: {error.message}")
+    if isinstance(error, api.PermissionDenied):
+        return denied(
+            error.message,
+            service="BigQuery",
+            credentials=credentials,
+            needs=UPDATES,
+            on=on,
+        )
+    if isinstance(error, api.InvalidArgument):
+        return PropensityError(f"BigQuery refuses rows: {error.message}")
+    return Unavailable(f"BigQuery did not take rows: {type(error).__name__}")
+
+
 class Connection:
     """One AppendRows call: requests out, answers in, in the same order."""
 
@@ -180,30 +201,24 @@ class Connection:
     async def _run(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
         error: PropensityError = Unavailable("BigQuery closed the stream")
         try:
-            answers = await client.append_rows(
-                self._feed(),
-                # A retry of the call would lack the requests already sent.
-                retry=None,
-                timeout=None,
-                metadata=(("x-goog-request-params", f"write_stream={stream}"),),
+            # No retry: of the call, it would lack the requests already sent.
+            append_rows = channel_of(client).stream_stream(
+                _APPEND_ROWS,
+                request_serializer=AppendRowsRequest.pb().SerializeToString,
+                response_deserializer=AppendRowsResponse.pb().FromString,
             )
-            async for answer in answers:
+            metadata = (("x-goog-request-params", f"write_stream={stream}"),)
+            async for answer in append_rows(self._feed(), metadata=metadata):
                 future = self._waiting.popleft()
                 if not future.done():
                     future.set_result(answer)
-        except api.NotFound as raised:
-            error = MissingTable(f"BigQuery does not find the table: {raised.message}")
-        except api.PermissionDenied as raised:
-            error = denied(
-                raised.message,
-                service="BigQuery",
+        except grpc.RpcError as raised:
+            error = _failure(
+                api.from_grpc_error(raised),  # type: ignore[no-untyped-call]
                 credentials=getattr(client.transport, "_credentials", None),
-                needs=UPDATES,
                 on=stream.partition("/streams/")[0],
             )
-        except api.InvalidArgument as raised:
-            error = PropensityError(f"BigQuery refuses rows: {raised.message}")
-        except (api.GoogleAPICallError, grpc.RpcError, OSError) as raised:
+        except OSError as raised:
             error = Unavailable(f"BigQuery did not take rows: {type(raised).__name__}")
         finally:
             self.is_closed = True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 from google.api_core import exceptions as api
+from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.api_core.retry import Retry
 from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
 from google.pubsub_v1.services.publisher.transports import (
@@ -17,7 +18,7 @@ from google.pubsub_v1.services.publisher.transports import (
 )
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from propensity.edges.channels import open_client
+from propensity.edges.channels import channel_of, open_client
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, Unavailable
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 # Of one Publish request, by Pub/Sub's limits.
 MAXIMUM_MESSAGES = 1_000
 MAXIMUM_REQUEST_BYTES = 9 * 1024**2
+
+_PUBLISH = "/google.pubsub.v1.Publisher/Publish"
 
 # Deadline for a single message, with retries: its sender waits.
 ONCE_S = 10.0
@@ -45,6 +48,13 @@ class Bus:
             PublisherGrpcAsyncIOTransport,
             endpoint=self.settings.pubsub_endpoint,
             channel=grpc.aio.insecure_channel,
+        )
+
+    @cached_property
+    def _publish(self) -> Any:
+        """The call of Publish; its answer, the ids of the messages, stays bytes."""
+        return channel_of(self._client).unary_unary(
+            _PUBLISH, request_serializer=PublishRequest.pb().SerializeToString
         )
 
     async def publish(
@@ -87,11 +97,7 @@ class Bus:
 
     async def _send(self, request: Any) -> None:
         try:
-            await self._client.publish(
-                PublishRequest.wrap(request),
-                retry=None,
-                timeout=float(self.settings.append_timeout_s),
-            )
+            await self._called(request)
         except api.NotFound as error:
             raise MissingTable(f"Pub/Sub does not find {request.topic}") from error
         except api.PermissionDenied as error:
@@ -106,15 +112,24 @@ class Bus:
             raise PropensityError(
                 f"Pub/Sub refuses messages: {error.message}"
             ) from error
-        except (
-            api.GoogleAPICallError,
-            api.RetryError,
-            grpc.RpcError,
-            OSError,
-        ) as error:
+        except (api.GoogleAPICallError, OSError) as error:
             raise Unavailable(
                 f"Pub/Sub did not take messages: {type(error).__name__}"
             ) from error
+
+    async def _called(self, request: Any) -> None:
+        """
+        Call Publish.
+
+        Raises:
+            GoogleAPICallError: It failed.
+        """
+        routing = to_grpc_metadata((("topic", request.topic),))  # type: ignore[no-untyped-call]
+        timeout = float(self.settings.append_timeout_s)
+        try:
+            await self._publish(request, timeout=timeout, metadata=(routing,))
+        except grpc.RpcError as error:
+            raise api.from_grpc_error(error) from error  # type: ignore[no-untyped-call]
 
 
 def publish_once(
