@@ -43,16 +43,16 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
         payloads: Of its messages, by row.
         latest: A later instant makes no sense.
     """
-    types = [type(decoded.events[row]) for row in decoded.sparse]
+    types: list[Any] = [*map(type, decoded.events)]
     kinds = {*types}
     for kind in kinds:
         if kind.numeric is None:
             continue
-        rows: Sequence[int] = decoded.sparse
+        rows: Sequence[int] = range(len(types))
+        events: Sequence[Any] = decoded.events
         if len(kinds) > 1:
-            of_kind = zip(decoded.sparse, types, strict=True)
-            rows = [row for row, one in of_kind if one is kind]
-        events = [decoded.events[row] for row in rows]
+            rows = [row for row, one in enumerate(types) if one is kind]
+            events = [decoded.events[row] for row in rows]
         if not kind.is_exact:
             rows, events = _finite(rows, events)
         are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]
@@ -62,6 +62,7 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
                 for event in events:
                     setattr(event, name, msgspec.UNSET)
         lines = _encode_lines(events).split(b"\n")
+        # Behind the last line feed is nothing.
         decoded.further.update(zip(rows, lines, strict=False))
         if kind.is_exact and all(are_usual):
             _publish(decoded, rows, payloads, kind.type_name)
@@ -103,7 +104,7 @@ def _set_instants(events: Sequence[Any], name: str, latest: datetime) -> bool:
     return is_usual
 
 
-def _usual(raws: Sequence[Any], latest: datetime) -> list[str] | None:
+def _usual(raws: Sequence[Any], latest: datetime) -> Sequence[str | None] | None:
     """Return instants in ISO 8601; None if one is not in the usual format or range."""
     lines = b"\n".join([*raws, b""])
     times = times_in(lines, _USUAL, len(raws))
@@ -125,21 +126,24 @@ def _publish(
     """
     Set bare events with exactly the fields of their type, as they are published.
 
-    No name that is added is in such an event, but perhaps as its identity.
+    No name that is added is in such an event, but perhaps as its identity. Others, and
+    those of a batch with several use cases, are left to ``enrich``.
     """
+    use_cases = {decoded.use_cases[row] for row in rows}
     sent = [payloads[row] for row in rows]
-    event_ids = [decoded.event_ids[row] for row in rows]
-    ids = _encode_lines(event_ids).split(b"\n")
+    ids = _encode_lines([decoded.event_ids[row] for row in rows]).split(b"\n")[:-1]
     if (
-        not _ADDED.isdisjoint(ids)
+        len(use_cases) > 1
+        or not _ADDED.isdisjoint(ids)
         or not _CLOSED.issuperset([data[-1] for data in sent])
         or b"\\" in b"".join(sent)
     ):
         return
-    names = {decoded.use_cases[row] for row in rows}
-    use_cases = {name: b',"use_case":%b,"user_id":' % _encode(name) for name in names}
+    middle = b',"use_case":%b,"user_id":' % _encode(use_cases.pop())
     end = b',"event_type":%b}' % _encode(event_type)
-    for row, data, event_id in zip(rows, sent, ids, strict=False):
-        use_case = use_cases[decoded.use_cases[row]]
-        parts = (data[:-1], b',"event_id":', event_id, use_case, event_id, end)
-        decoded.published[row] = b"".join(parts)
+    joined = b"".join
+    published = [
+        joined((data[:-1], b',"event_id":', event_id, middle, event_id, end))
+        for data, event_id in zip(sent, ids, strict=True)
+    ]
+    decoded.published.update(zip(rows, published, strict=True))

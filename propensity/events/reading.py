@@ -10,19 +10,17 @@ letter.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import filterfalse, product
-from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 
 from propensity.events import numeric
 from propensity.events.amounts import amounts_of
-from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue, check_unread
+from propensity.events.catalogue import Catalogue
+from propensity.events.decoding import decode
 from propensity.events.enrichment import enrich
 from propensity.events.messages import Message
 from propensity.events.postcodes import PostcodeIndex
@@ -45,7 +43,6 @@ from propensity.events.rows import (
     times_of,
 )
 from propensity.events.values import EPOCH, Refused, microseconds_of, truth_of
-from propensity.ids import MAXIMUM_ID_CHARACTERS
 from propensity.privacy.suppression import Suppressed
 
 
@@ -112,7 +109,7 @@ def accept(
         rules: Of the deployment.
     """
     refused: dict[int, Refused] = {}
-    decoded = _events_of(messages, catalogue, rules, refused)
+    decoded = decode(messages, catalogue, rules, refused)
     latest = received_at + rules.clock_skew
     truths, truth_places = _NO_TRUTHS, list[int]()
     if not catalogue.truths.isdisjoint(decoded.event_types):
@@ -303,143 +300,3 @@ def _truths(
         row for row, place in enumerate(decoded.places) if place not in refused
     ]
     return rows.take(remaining), [decoded.places[row] for row in remaining]
-
-
-def _events_of(
-    messages: Sequence[Message],
-    catalogue: Catalogue,
-    rules: Rules,
-    refused: dict[int, Refused],
-) -> Decoded:
-    """
-    Decode messages, and complete type, use case, user and id of each event.
-
-    It works on whole lists: a Python loop over messages takes longer than decoding.
-    """
-    decoded = Decoded()
-    events, places = decoded.events, decoded.places
-    for first, run in _decode_runs(messages, catalogue, rules, refused, first=0):
-        events += run
-        places += range(first, first + len(run))
-    undecoded = len(refused)
-    kinds = {*map(type, events)}
-    types = decoded.event_types = [event.type_name for event in events]
-    use_cases = decoded.use_cases = [event.use_case for event in events]
-    event_ids = decoded.event_ids = [event.event_id for event in events]
-    decoded.user_ids = [event.user_id for event in events]
-    met = {*types}
-    if not catalogue.identities.keys().isdisjoint(met):
-        _identify(decoded, catalogue, refused)
-    if not all(kind.is_plain for kind in kinds):
-        decoded.sparse = [row for row, event in enumerate(events) if not event.is_plain]
-    decoded.altered = decoded.sparse
-    if None in use_cases or None in event_ids:
-        _name(decoded, messages, catalogue)
-    if not catalogue.taken.issuperset(product({*use_cases}, met)):
-        for row, pair in enumerate(zip(use_cases, types, strict=True)):
-            if pair not in catalogue.taken:
-                refused[places[row]] = catalogue.no_taker(*pair)
-    if max(map(len, event_ids), default=0) > MAXIMUM_ID_CHARACTERS:
-        for place, event_id in zip(places, event_ids, strict=True):
-            if len(event_id) > MAXIMUM_ID_CHARACTERS:
-                refused.setdefault(place, _too_long("event_id"))
-    if len(refused) == undecoded:
-        return decoded
-    return decoded.only(
-        [row for row, place in enumerate(places) if place not in refused]
-    )
-
-
-def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -> None:
-    """Set use case and id of events that lack one from their messages."""
-    use_cases, event_ids = decoded.use_cases, decoded.event_ids
-    pairs = enumerate(zip(use_cases, event_ids, strict=True))
-    nameless = [row for row, (one, other) in pairs if one is None or other is None]
-    if len(decoded.sparse) < len(use_cases):
-        decoded.altered = sorted({*nameless, *decoded.sparse})
-    default = catalogue.default
-    for row in nameless:
-        message = messages[decoded.places[row]]
-        attributes = message.attributes
-        if use_cases[row] is None:
-            named = attributes.get("use_case") if attributes else None
-            use_cases[row] = named or default.get(decoded.event_types[row])
-        if not event_ids[row]:
-            event_ids[row] = attributes.get("event_id") or message.message_id
-
-
-def _too_long(field: str) -> Refused:
-    return Refused("bad_value", "too long", field=field)
-
-
-def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
-    """Set user and id of events with an identity to it."""
-    identities = catalogue.identities
-    for row, (event, name) in enumerate(
-        zip(read.events, read.event_types, strict=True)
-    ):
-        if name in identities:
-            identity = str(getattr(event, identities[name]))
-            if len(identity) > MAXIMUM_ID_CHARACTERS:
-                refused[read.places[row]] = _too_long(identities[name])
-            read.event_ids[row] = read.user_ids[row] = identity
-
-
-def _decode_runs(
-    messages: Sequence[Message],
-    catalogue: Catalogue,
-    rules: Rules,
-    refused: dict[int, Refused],
-    *,
-    first: int,
-) -> Iterator[tuple[int, list[Any]]]:
-    """Yield runs of valid events, each with the place of its first message."""
-    try:
-        yield first, _decode_all(messages, catalogue, rules)
-    except (Refused, msgspec.MsgspecError, ValueError, RecursionError) as error:
-        if len(messages) == 1:
-            data = messages[0].data
-            refused[first] = (
-                error if isinstance(error, Refused) else catalogue.explain(data, error)
-            )
-            return
-    else:
-        return
-    # An invalid event must not refuse the others: halve the batch to find it.
-    half = len(messages) // 2
-    yield from _decode_runs(messages[:half], catalogue, rules, refused, first=first)
-    yield from _decode_runs(
-        messages[half:], catalogue, rules, refused, first=first + half
-    )
-
-
-def _is_nested(joined: bytes, count: int) -> bool:
-    """Say whether there may be more in valid events than so many flat objects."""
-    return b"[" in joined or joined.count(b"{") > count
-
-
-def _decode_all(
-    messages: Sequence[Message], catalogue: Catalogue, rules: Rules
-) -> list[Any]:
-    """
-    Return the events of messages.
-
-    Raises:
-        Refused, MsgspecError, ValueError, RecursionError: One of them is invalid.
-    """
-    for message in messages:
-        if message.problem is not None:
-            raise message.problem
-    payloads = [message.data for message in messages]
-    longest = max(map(len, payloads), default=0)
-    if longest > rules.maximum_bytes:
-        raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
-    events = catalogue.read_all(messages, payloads)
-    # Short ASCII is valid in undeclared fields, too.
-    for data in filterfalse(bytes.isascii, payloads):
-        check_unread(data)
-    if longest > 2 * MAXIMUM_DEPTH and _is_nested(b"".join(payloads), len(payloads)):
-        for data in payloads:
-            if len(data) > 2 * MAXIMUM_DEPTH:
-                check_unread(data)
-    return events

@@ -158,6 +158,8 @@ class Consumer(ABC):
 
     async def _commit(self, messages: Sequence[Message]) -> Sequence[Consumed]:
         refused = await self.consume(messages)
+        if not refused:
+            return [None] * len(messages)
         return [refused.get(place) for place in range(len(messages))]
 
     @abstractmethod

@@ -162,11 +162,12 @@ class GroupCommit(Generic[Item, Result]):
             if task.cancelled()
             else task.exception()
         )
+        results = task.result() if error is None else ()
         for row, waiting in enumerate(group):
             if waiting.done.done():
                 continue
             if error is None:
-                waiting.done.set_result(task.result()[row])
+                waiting.done.set_result(results[row])
             else:
                 waiting.done.set_exception(error)
         self._wake()

@@ -116,6 +116,24 @@ class TestExactFields:
         """The names of added fields may be in the values of an event."""
         self.check(message(json.dumps(transaction(**fields)).encode()))
 
+    @pytest.mark.parametrize("behind", [b"\n", b" "])
+    def test_together_is_as_alone_before_a_space(self, behind):
+        """A payload may end in white space."""
+        self.check(message(written(transaction()) + behind))
+
+    @pytest.mark.parametrize(
+        "attributes",
+        [
+            {"use_case": "card_fraud"},
+            {"use_case": "first_day_churn"},
+            {"event_id": "another"},
+            {"user_id": "another"},
+        ],
+    )
+    def test_together_is_as_alone_with_attributes(self, attributes):
+        """A message may name the use case of a bare event; its id is its identity."""
+        self.check(message(transaction(), "m7", **attributes))
+
     def check(self, one):
         first = message(transaction(transaction_id="t0"), "m0")
         alone = outcome(accept(one, catalogue=DEPLOYED))

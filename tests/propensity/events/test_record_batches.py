@@ -103,6 +103,17 @@ class TestBatch:
             Layout(pa.schema([("nested", pa.struct([("a", pa.int64())]))]))
 
 
+@given(
+    st.lists(st.text("ab", max_size=3) | st.text(max_size=3), max_size=6)
+    | st.lists(st.text("ab", min_size=2, max_size=2), max_size=6)
+)
+def test_texts_are_the_buffers_of_arrow(texts):
+    """Of one width and of several, ASCII and not."""
+    wanted = column_of(pa.array(texts, pa.string()))
+
+    assert dense_texts(texts) == (wanted if texts else nulls(pa.string(), 0))
+
+
 @given(st.sets(st.integers(0, 29)))
 def test_bits_are_set_in_rows_or_in_all_others(rows):
     set_, others = (
