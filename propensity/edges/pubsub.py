@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import grpc
@@ -33,6 +33,12 @@ _PUBLISH = "/google.pubsub.v1.Publisher/Publish"
 
 # Deadline for a single message, with retries: its sender waits.
 ONCE_S = 10.0
+
+
+@cache
+def _routing(topic: str) -> tuple[tuple[str, str]]:
+    """Return the header by which Google finds the way to a topic."""
+    return (to_grpc_metadata((("topic", topic),)),)  # type: ignore[no-untyped-call]
 
 
 class Bus:
@@ -77,22 +83,24 @@ class Bus:
         """
         path = f"projects/{self.settings.project}/topics/{topic}"
         request = PublishRequest.pb()(topic=path)
-        size = 0
+        add = request.messages.add
+        count = size = 0
         for payload, message_attributes in zip(payloads, attributes, strict=True):
             is_full = size + len(payload) > MAXIMUM_REQUEST_BYTES
-            if request.messages and (
-                is_full or len(request.messages) >= MAXIMUM_MESSAGES
-            ):
+            if count and (is_full or count >= MAXIMUM_MESSAGES):
                 await self._send(request)
-                request, size = PublishRequest.pb()(topic=path), 0
+                request = PublishRequest.pb()(topic=path)
+                add = request.messages.add
+                count = size = 0
             # By assignment: arguments of ``add`` take three times as long.
-            message = request.messages.add()
+            message = add()
             message.data = payload
             fields = message.attributes
             for name, value in message_attributes.items():
                 fields[name] = value
+            count += 1
             size += len(payload)
-        if request.messages:
+        if count:
             await self._send(request)
 
     async def _send(self, request: Any) -> None:
@@ -124,10 +132,11 @@ class Bus:
         Raises:
             GoogleAPICallError: It failed.
         """
-        routing = to_grpc_metadata((("topic", request.topic),))  # type: ignore[no-untyped-call]
         timeout = float(self.settings.append_timeout_s)
         try:
-            await self._publish(request, timeout=timeout, metadata=(routing,))
+            await self._publish(
+                request, timeout=timeout, metadata=_routing(request.topic)
+            )
         except grpc.RpcError as error:
             raise api.from_grpc_error(error) from error  # type: ignore[no-untyped-call]
 
