@@ -20,15 +20,12 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import grpc.aio
 from google.api_core import exceptions as api
-from google.cloud.bigquery_storage_v1.services.big_query_write import (
-    BigQueryWriteAsyncClient,
-)
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
     BigQueryWriteGrpcAsyncIOTransport,
 )
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
-from propensity.edges.channels import channel_of, open_client
+from propensity.edges.channels import Channel, open_channel
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
 
@@ -74,12 +71,10 @@ class Appends:
         self._tables: dict[str, TableAppends] = {}
 
     @cached_property
-    def _client(self) -> BigQueryWriteAsyncClient:
-        return open_client(
-            BigQueryWriteAsyncClient,
+    def _channel(self) -> Channel:
+        return open_channel(
             BigQueryWriteGrpcAsyncIOTransport,
             endpoint=self.settings.bigquery_storage_endpoint,
-            channel=grpc.aio.insecure_channel,
         )
 
     async def append(self, table: Table, rows: pa.RecordBatch) -> None:
@@ -98,17 +93,15 @@ class Appends:
         if not rows.num_rows:
             return
         if table.name not in self._tables:
-            self._tables[table.name] = TableAppends(self._client, self.settings, table)
+            self._tables[table.name] = TableAppends(self._channel, self.settings, table)
         await self._tables[table.name].append(rows)
 
 
 class TableAppends:
     """The default stream of one table, reconnected when it breaks."""
 
-    def __init__(
-        self, client: BigQueryWriteAsyncClient, settings: Settings, table: Table
-    ) -> None:
-        self._client = client
+    def __init__(self, channel: Channel, settings: Settings, table: Table) -> None:
+        self._channel = channel
         self._timeout = float(settings.append_timeout_s)
         self._stream = (
             f"projects/{settings.project}/datasets/{settings.dataset}"
@@ -122,7 +115,7 @@ class TableAppends:
         connection = self._connection
         is_first = connection is None or connection.is_closed
         if connection is None or connection.is_closed:
-            connection = self._connection = Connection(self._client, self._stream)
+            connection = self._connection = Connection(self._channel, self._stream)
         request = AppendRowsRequest.pb()()
         if is_first:
             request.write_stream = self._stream
@@ -175,11 +168,11 @@ def _failure(
 class Connection:
     """One AppendRows call: requests out, answers in, in the same order."""
 
-    def __init__(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
+    def __init__(self, channel: Channel, stream: str) -> None:
         self.is_closed = False
         self._requests: asyncio.Queue[Any] = asyncio.Queue()
         self._waiting: deque[asyncio.Future[Any]] = deque()
-        self._task = asyncio.get_running_loop().create_task(self._run(client, stream))
+        self._task = asyncio.get_running_loop().create_task(self._run(channel, stream))
 
     def send(self, request: Any) -> asyncio.Future[Any]:
         """
@@ -198,11 +191,11 @@ class Connection:
         self._task.cancel()
         self._fail(error)
 
-    async def _run(self, client: BigQueryWriteAsyncClient, stream: str) -> None:
+    async def _run(self, channel: Channel, stream: str) -> None:
         error: PropensityError = Unavailable("BigQuery closed the stream")
         try:
             # No retry: of the call, it would lack the requests already sent.
-            append_rows = channel_of(client).stream_stream(
+            append_rows = channel.grpc.stream_stream(
                 _APPEND_ROWS,
                 request_serializer=AppendRowsRequest.pb().SerializeToString,
                 response_deserializer=AppendRowsResponse.pb().FromString,
@@ -215,7 +208,7 @@ class Connection:
         except grpc.RpcError as raised:
             error = _failure(
                 api.from_grpc_error(raised),  # type: ignore[no-untyped-call]
-                credentials=getattr(client.transport, "_credentials", None),
+                credentials=channel.credentials,
                 on=stream.partition("/streams/")[0],
             )
         except OSError as raised:

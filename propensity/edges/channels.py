@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import google.auth
 import grpc
+import grpc.aio
 
 Client = TypeVar("Client")
+
+# Those of Google's clients; an instance may be idle between two calls.
+_OPTIONS = (
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.keepalive_time_ms", 30_000),
+)
 
 
 def open_client(
@@ -34,15 +44,31 @@ def open_client(
     return client(transport=transport(channel=channel(endpoint, options=options)))
 
 
-def channel_of(client: Any) -> Any:
-    """
-    Return the channel of an asynchronous client, for calls without the client.
+@dataclass(frozen=True)
+class Channel:
+    """An asynchronous channel for calls without a client."""
 
-    A call through a client takes twice as long: its interceptor may log it, it is
-    wrapped for retries, and its messages are copied. Such a call raises
-    ``grpc.RpcError``, and has no header but what it is given.
+    grpc: grpc.aio.Channel
+    # Of its calls, to name their account; None for an emulator's.
+    credentials: Any
+
+
+def open_channel(transport: Any, *, endpoint: str) -> Channel:
     """
-    channel = client.transport.grpc_channel
-    # grpc has no other way to do without; with them, a call is only slower.
-    getattr(channel, "_unary_unary_interceptors", []).clear()
-    return channel
+    Open an asynchronous channel for calls without a client; nothing is sent yet.
+
+    A call through Google's client takes twice as long: an interceptor looks whether to
+    log it, it is wrapped for retries, and its messages are copied. A call without one
+    raises ``grpc.RpcError``, and has no header but what it is given.
+
+    Args:
+        transport: The class of the service's asynchronous gRPC transport.
+        endpoint: Of an emulator, as HOST:PORT; empty for Google's.
+    """
+    if endpoint:
+        return Channel(grpc.aio.insecure_channel(endpoint), None)
+    credentials, _ = google.auth.default(scopes=transport.AUTH_SCOPES)
+    channel = transport.create_channel(
+        f"{transport.DEFAULT_HOST}:443", credentials=credentials, options=_OPTIONS
+    )
+    return Channel(channel, credentials)

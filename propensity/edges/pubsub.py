@@ -11,14 +11,14 @@ import grpc.aio
 from google.api_core import exceptions as api
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.api_core.retry import Retry
-from google.pubsub_v1.services.publisher import PublisherAsyncClient, PublisherClient
+from google.pubsub_v1.services.publisher import PublisherClient
 from google.pubsub_v1.services.publisher.transports import (
     PublisherGrpcAsyncIOTransport,
     PublisherGrpcTransport,
 )
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
-from propensity.edges.channels import channel_of, open_client
+from propensity.edges.channels import Channel, open_channel, open_client
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, Unavailable
 
@@ -48,18 +48,15 @@ class Bus:
         self.settings = settings
 
     @cached_property
-    def _client(self) -> PublisherAsyncClient:
-        return open_client(
-            PublisherAsyncClient,
-            PublisherGrpcAsyncIOTransport,
-            endpoint=self.settings.pubsub_endpoint,
-            channel=grpc.aio.insecure_channel,
+    def _channel(self) -> Channel:
+        return open_channel(
+            PublisherGrpcAsyncIOTransport, endpoint=self.settings.pubsub_endpoint
         )
 
     @cached_property
     def _publish(self) -> Any:
         """The call of Publish; its answer, the ids of the messages, stays bytes."""
-        return channel_of(self._client).unary_unary(
+        return self._channel.grpc.unary_unary(
             _PUBLISH, request_serializer=PublishRequest.pb().SerializeToString
         )
 
@@ -112,7 +109,7 @@ class Bus:
             raise denied(
                 error.message,
                 service="Pub/Sub",
-                credentials=getattr(self._client.transport, "_credentials", None),
+                credentials=self._channel.credentials,
                 needs="pubsub.topics.publish",
                 on=request.topic,
             ) from error
