@@ -367,6 +367,7 @@ class TestExports:
         kept = set(names) & set(site.artifacts.names("exports/"))
         assert [name for name in names if "date=2026-03-02" in name] == sorted(kept)
 
+    @pytest.mark.long
     def test_are_made_anew_of_every_day_when_forced(self, site):
         """A forced run exports all closed days again, and leaves none doubled."""
         events = [
@@ -427,6 +428,7 @@ class TestLate:
             "inference_log": 0,
         }
 
+    @pytest.mark.long
     def test_copies_take_nothing_out_of_an_export(self, strict):
         """An event that comes again when it is late stays where it was."""
         first = bet(event_id="first", event_time="2026-03-01T08:00:00Z")
@@ -578,6 +580,7 @@ class TestCutOff:
         assert between == view(site) == features(events)
         assert exported(site) == identities(events)
 
+    @pytest.mark.long
     def test_run_answers_what_is_left(self, emulators, tmp_path):
         """503, to be tried again; the log has the same."""
         settings = {"PROPENSITY_QUERY_TIMEOUT_S": "1800"}

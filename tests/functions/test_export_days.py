@@ -146,6 +146,7 @@ class TestTheNewestDay:
         assert f"lacks {before}" in line["message"]
         assert all(days_of(late, name) == {(before, before)} for name in PUBLISHED)
 
+    @pytest.mark.long
     def test_leaves_no_trace_once_it_has_come(self, late, as_of):
         """A run of the date then has all days, and its own rows."""
         late.with_settings(PROPENSITY_EXPORT_WAIT_MINUTES="0").run("predictions", as_of)
@@ -304,6 +305,7 @@ class TestStreamedDays:
 
 
 class TestAnotherProject:
+    @pytest.mark.long
     def test_holds_the_export(self, workplace, days, make_place, enthrone):
         """Training's statements, predictions and evaluation read it there."""
         name = workplace.ga4_dataset

@@ -391,6 +391,7 @@ class TestThresholds:
         assert row["best_threshold"] == (again if status == "provisional" else None)
         assert row["precision_at_budget"] is not None
 
+    @pytest.mark.long
     def test_and_the_budget_are_in_the_answer(self, place, scores):
         """All figures; counts by threshold are in the table alone."""
         place.run("model_evaluation", self.WEEKS[0] + WEEK)

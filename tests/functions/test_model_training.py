@@ -207,6 +207,7 @@ class TestAgain:
         assert preprocessor.transformers == useless.transformers
         assert not hasattr(useless, "transformers_")
 
+    @pytest.mark.long
     def test_of_the_same_day_is_compared_with_what_has_not_seen_it(self, enthroned):
         """The champion has learned from the rows held out, so its scores of them are
         too good: the model behind its figures is compared, and equals its like."""

@@ -131,6 +131,7 @@ def played(site: Site, scoring: Instance, user: str) -> None:
 
 
 class TestPage:
+    @pytest.mark.long
     def test_prints_what_it_says(self, deployed, tmp_path):
         """In an environment that has more, but not this project."""
         check(run(sys.executable, deployed, tmp_path))

@@ -227,6 +227,7 @@ class TestPublishing:
 
 
 class TestUserDays:
+    @pytest.mark.long
     def test_give_the_tables_of_the_export(self, new_place, enthrone):
         """A run reads the days of the export that are new, all of them if asked, and
         publishes what it would without sums."""

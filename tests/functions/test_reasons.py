@@ -54,6 +54,7 @@ class TestPublishing:
             assert total == pytest.approx(log_odds(row["probability"]), abs=1e-9)
         assert len({row["base_log_odds"] for row in rows}) == 1
 
+    @pytest.mark.long
     def test_a_run_without_the_setting_takes_them_back(self, new_place, enthrone):
         """Reasons are those of the newest probability; the history has none."""
         place = enthrone(new_place())

@@ -124,6 +124,7 @@ class TestProbabilities:
         assert len({result.source for result in results}) == 5
         assert {result.model_version for result in results} == {0}
 
+    @pytest.mark.long
     def test_are_the_same_after_others_were_forgotten(self, own):
         """Their rows are blank, and nobody's place has changed."""
         place, rows = own, history(own)
@@ -327,6 +328,7 @@ class TestKeeping:
         some = [*history(place)][::SOME]
         assert all(one.is_identical for one in reproduced(place, *some))
 
+    @pytest.mark.long
     def test_can_be_off(self, own):
         """0 days: nothing is written, what is there goes, and the reason is said."""
         off = own.with_settings(PROPENSITY_FEATURE_RETENTION_DAYS="0")

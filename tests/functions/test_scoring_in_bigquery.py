@@ -113,6 +113,7 @@ class TestScores:
             season.apply(unshifted, -0.7).tolist(), abs=1e-12
         )
 
+    @pytest.mark.long
     def test_without_suppressed_users(self, both, new_place, enthrone):
         """BigQuery cannot know them: they are taken out before the publication."""
         place = enthrone(new_place(**OF_SUMS, PROPENSITY_SUPPRESSION_KEY=KEY))
@@ -126,6 +127,7 @@ class TestScores:
         assert len(kept) > 150
         assert "user.003" not in {row["user_id"] for row in kept}
 
+    @pytest.mark.long
     def test_are_of_sums_of_days(self, both, new_place, enthrone):
         """The statement reads the sums that are kept, and days that have changed: a
         user without sums is not scored, until a full run sums up every day."""
@@ -154,6 +156,7 @@ class TestScores:
 
 
 class TestGuards:
+    @pytest.mark.long
     def test_scores_that_jump_are_not_published(self, new_place, enthrone):
         """The guard of the shift is that of the function."""
         place = enthrone(new_place(**IN_BIGQUERY))

@@ -283,6 +283,7 @@ class TestGuard:
         assert answer["log_odds_shift"] > 1.5
         assert answer["score_shift"] == pytest.approx(after["score_shift"], abs=1e-9)
 
+    @pytest.mark.long
     def test_is_not_blinded_by_the_season(self, enthroned):
         """Scores that jumped are refused even where the shift brings them back."""
         enthroned.with_settings(**OFF).run("predictions", TRAINED)
@@ -298,6 +299,7 @@ class TestGuard:
 
 
 class TestStory:
+    @pytest.mark.long
     def test_of_a_shop_that_sells_more_than_the_model_expects(self, enthroned):
         """03 measures what was published; 01 follows; 03 measures what it published."""
         evaluated(enthroned, TRAINED - WEEK, 0.4, weeks=1)

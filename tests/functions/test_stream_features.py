@@ -324,6 +324,7 @@ class TestRefuses:
         )
         assert row["n"] == 192
 
+    @pytest.mark.long
     def test_any_number_without_holding_on_to_them(self, instance, user):
         """What is refused is let go once it is stored, large as it may be."""
         event = bet(user_id=user, bet_amount=-1)

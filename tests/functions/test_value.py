@@ -170,6 +170,7 @@ class TestPublishing:
             [row[name] for name in COLUMNS] for row in before
         ]
 
+    @pytest.mark.long
     def test_a_version_without_amounts_publishes_the_same_probabilities(
         self, published, place, first_model
     ):
@@ -195,6 +196,7 @@ class TestPublishing:
         assert answer.json["error"] == "artifact"
         assert not enthroned.rows(HISTORY)
 
+    @pytest.mark.long
     def test_bigquery_scores_without_values_and_says_so(
         self, published, logged, new_place, enthrone
     ):

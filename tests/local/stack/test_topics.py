@@ -89,6 +89,7 @@ def created(emulators, pubsub, tmp_path) -> Callable[[Site, Instance], None]:
 
 
 class TestSubscriptions:
+    @pytest.mark.long
     def test_lose_nothing_while_the_function_is_down(
         self, site, created, pubsub, tmp_path
     ):

@@ -98,6 +98,7 @@ class TestCheck:
 
         assert checked().problems == []
 
+    @pytest.mark.long
     def test_finds_every_leak_at_once(self, edit, checked):
         """Each at its line: of the future, of the past, of other dates, and a label's
         beyond its horizon."""
