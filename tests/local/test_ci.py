@@ -35,7 +35,7 @@ call = {{
 }}
 with open({calls!r}, "a") as file:
     file.write(json.dumps(call) + "\\n")
-if words[0] == {failing!r}:
+if words[0] == {failing!r} and {only!r} in (*words, ""):
     sys.exit(subprocess.run([sys.executable, "-c", {program!r}]).returncode)
 """
 BROWSER = ("chromium", "chromedriver")
@@ -55,7 +55,12 @@ class Checked:
 
 
 def run(
-    folder: Path, *, failing: str = "", program: str = "", **environment: str
+    folder: Path,
+    *,
+    failing: str = "",
+    only: str = "",
+    program: str = "",
+    **environment: str,
 ) -> Checked:
     """Run the check in a small clone whose ``make`` does what the test says."""
     clone, programs = folder / "clone", folder / "programs"
@@ -73,6 +78,7 @@ def run(
             home=os.environ.get("HOME", ""),
             calls=str(calls),
             failing=failing,
+            only=only,
             program=program,
         )
     )
@@ -177,6 +183,18 @@ class TestFailures:
         assert checked.steps[-1] == step
         assert "Network is unreachable" in checked.done.stderr
         assert f"make {step}" in checked.done.stdout.rpartition("failed: ")[2]
+
+    def test_of_a_demo_beside_others_are_failures(self, check):
+        """Its output is there, and that of the others."""
+        program = "import os, sys; print('from', os.getcwd()); sys.exit(4)"
+        checked = check(failing="demo", only="WEEKS=1", program=program)
+        beside = [call for call in checked.calls if "WEEKS=1" in call["words"]]
+        if not beside:
+            pytest.skip("one Python is on this machine")
+
+        assert checked.done.returncode == 4
+        assert checked.done.stdout.count("from /") == len(beside)
+        assert "make demo WEEKS=1" in checked.done.stdout.rpartition("failed: ")[2]
 
     def test_of_any_step_are_failures(self, check):
         """Also of those that have a network."""
