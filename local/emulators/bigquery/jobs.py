@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from typing import Any
 
 RESULTS_CATALOG = "_results"
@@ -17,10 +18,14 @@ def keep_jobs_in_memory(database: Any) -> None:
     from local_bigquery.models import Job
 
     jobs: dict[tuple[str, str], Job] = {}
+    children: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     save_row, execute = store.save, query.execute
 
     def save(job: Job) -> Job:
-        jobs[job.jobReference.projectId, job.jobReference.jobId] = job
+        project, job_id = job.jobReference.projectId, job.jobReference.jobId
+        jobs[project, job_id] = job
+        if parent := job.statistics.parentJobId:
+            children[project, parent].add(job_id)
         return job
 
     def load(project: str, job_id: str) -> Job | None:
@@ -48,9 +53,8 @@ def keep_jobs_in_memory(database: Any) -> None:
         return sorted(matches, key=lambda job: (-created(job), job.jobReference.jobId))
 
     def delete(project: str, job_id: str) -> None:
-        for key, job in list(jobs.items()):
-            if key[0] == project and job_id in (key[1], job.statistics.parentJobId):
-                jobs.pop(key, None)
+        for one in (job_id, *children.pop((project, job_id), ())):
+            jobs.pop((project, one), None)
 
     def execute_on_jobs(
         cursor: Any, project: str, job_id: Any, config: Any, *rest: Any, **named: Any
