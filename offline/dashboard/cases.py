@@ -372,9 +372,10 @@ def audience_sentence(row: Row) -> str:
         return f"Audience {name}: {verdict}."
     points = decimals(1)
     return (
-        f"Audience {name}: {verdict}; {points(100 * moved)} percentage points more "
-        f"conversions among the treated (95% interval {points(100 * low)} to "
-        f"{points(100 * high)}, {count(row['treated_users'])} treated, "
+        f"Audience {name}: {verdict}; conversions of the treated less those of the "
+        f"held out are {points(100 * moved)} percentage points (95% interval "
+        f"{points(100 * low)} to {points(100 * high)}, "
+        f"{count(row['treated_users'])} treated, "
         f"{count(row['control_users'])} held out)."
     )
 
