@@ -55,7 +55,11 @@ def content(readings: Readings, case: Case) -> dict[str, Any]:
         "known": case.known,
         "whom": case.whom,
         "span": case.span,
-        "tiles": [*figures(case), *_missed_tile(case), *amounts.tiles(case.weeks)],
+        "tiles": [
+            *figures(case),
+            *_missed_tile(case),
+            *amounts.tiles(case.weeks, case.published),
+        ],
         "changes": [*case.changes()],
         "worth": [*case.worth()],
         "deeds": deeds,
@@ -219,7 +223,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
             "Average precision; chance reaches the base rate, the dashed line.",
             starts_at_zero=True,
         ),
-        *amounts.charts(weeks),
+        *amounts.charts(weeks, case.published),
     ]
 
 
