@@ -88,7 +88,7 @@ class Worth:
         elif self.is_reproduced:
             verdict = "equal but for the last digits"
         said = {
-            when: "{} ({} to {})".format(*(f"{amounts[n]:f}" for n in value.COLUMNS))
+            when: "{} ({} to {})".format(*(f"{amounts[n]:.9f}" for n in value.COLUMNS))
             for when, amounts in asdict(self).items()
         }
         return (

@@ -42,6 +42,8 @@ from propensity.pages.words import (
 
 # Bins of the probabilities.
 BINS = 20
+# As wide as the charts beside it.
+SCORES_SIZE = 340.0, 200.0
 
 _PLACES = decimals(3)
 
@@ -370,6 +372,7 @@ def _scores(readings: Readings, case: Case) -> Chart:
         svg=histogram_svg(
             edges,
             shares,
+            size=SCORES_SIZE,
             title="Distribution of probabilities",
             description=f"Shares of users in {BINS} bins from 0 to {percent(end)}: "
             + ", ".join(percent(share) for share in shares[-1] or ()),

@@ -173,7 +173,7 @@ class TestValues:
         user = ("user.001", str(LATER))
         _, out, _ = printed(published, capsys, *user)
         _, as_json, _ = printed(published, capsys, *user, "--json")
-        value, low, high = (f"{row[name]:f}" for name in COLUMNS)
+        value, low, high = (f"{row[name]:.9f}" for name in COLUMNS)
 
         assert f"value      {value} ({low} to {high}) published" in out
         assert f"{value} ({low} to {high}) computed  equal to the last decimal" in out

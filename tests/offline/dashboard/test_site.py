@@ -154,7 +154,7 @@ class TestPages:
         assert "2,900 messages in the last 7 days" in words(whole["stream.html"])
         assert "Alerts saved 5,600.00 over 7 days" in words(whole["fraud.html"])
         assert "880" in words(whole["audiences.html"])
-        assert "1 audience; acting is shown to help in 0" in words(
+        assert "1 audience; acting is not shown to help yet." in words(
             whole["audiences.html"]
         )
         assert "61 s" in words(whole["runs.html"])
