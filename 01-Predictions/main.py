@@ -7,8 +7,9 @@ Request   POST {"use_case", "as_of", "force", "full"}, all optional
 Reads     the use case's source, ma_model_evaluation (BigQuery), the champion (bucket)
 Writes    ma_predictions_history: replaces all rows of the as-of date;
           ma_predictions_table: replaces rows of these users, adds new ones
-          export_user_days: sums of the export's days; ma_drift: what has changed; in
-          the bucket: features/, indexes/ for lookups, suppressed/, the list beside them
+          export_user_days: sums of the export's days; ma_drift: what has changed;
+          ma_publications: what was promised, and what it cost; in the bucket:
+          features/, indexes/ for lookups, suppressed/, the list beside them
 Answers   200 version, users, mean, drift; 400 events; 409 no champion, other features,
           scores that jumped (unless forced); 424 no table; 503 try again, or wait
 """
@@ -22,6 +23,7 @@ from propensity.runs import (
     export,
     index,
     predict,
+    publications,
     season,
     staging,
     user_days,
@@ -45,12 +47,10 @@ def predictions(current: Run) -> Answer:
     predict.publish_predictions(current, model, staged)
     drift.publish(current, watched)
     index_users = index.publish(current)
+    publications.record(current, model, staged)
     return {
         "model_version": model.version,
-        "users": staged.users,
-        "mean_probability": staged.mean_probability,
-        "expected_value": staged.expected_value,
-        "log_odds_shift": log_odds_shift,
+        **staged.answer(),
         "score_shift": shift,
         "evaluation_missing": evaluation_missing,
         "index_users": index_users,

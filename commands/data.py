@@ -113,15 +113,16 @@ def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool)
 
     Prints the features of USER as they were scored for the publication as of AS_OF
     (YYYY-MM-DD), the probability that was published, and the one that the same model
-    makes of them today. Reads what 01-Predictions kept in the bucket, and not the
+    makes of them today; the same of the expected value, where the version has a model
+    of amounts. Reads what 01-Predictions kept in the bucket, and not the
     export, which may have changed. Features and model are verified by their checksums.
 
     Features are kept for PROPENSITY_FEATURE_RETENTION_DAYS. Of a use case that scores
     events AS_OF is the day of the event (UTC), and the features are those of
     inference_log; the user's newest event of that day counts.
 
-    Fails where the probabilities differ. On a processor of another make the last digits
-    may (1e-12 at most): it says so, and does not fail.
+    Fails where the probabilities or the expected values differ. On a processor of
+    another make the last digits may (1e-12 at most): it says so, and does not fail.
     """
     from offline import promote as champions
     from offline.reproduce import Audit

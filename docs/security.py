@@ -114,7 +114,7 @@ objects that were touched lie deeper than the prefix, and where a role of our ow
 a permission that nobody used.
 Taking any right away from any function is noticed, and so is one too many: that is \
 tested as well.
-A run records some 940 calls, which need 321 permissions on single resources, of {n} \
+A run records some 940 calls, which need 323 permissions on single resources, of {n} \
 bindings (`.venv/bin/python -m pytest tests/functions/test_rights.py`).
 
 ## Code that is loaded

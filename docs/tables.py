@@ -121,6 +121,13 @@ WRITTEN = {
         "removes them.",
         "What a run that died has left expires.",
     ),
+    "ma_publications": (
+        "01-Predictions merges a row as its last step; a date that is published again "
+        "replaces it.",
+        "The dashboard has from it what the newest publication promises, and what each "
+        "billed.",
+        "Where it cannot be written the log says so, and the publication stays.",
+    ),
     "ma_model_evaluation": (
         "03-ModelEvaluation replaces the rows of the weeks that it evaluates: "
         "provisional at first, final once labels are mature.",

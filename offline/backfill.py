@@ -25,7 +25,7 @@ from propensity.errors import PropensityError, QueryTooExpensive, RequestError
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.registry.leases import Finished
-from propensity.runs import champion, export, predict, season
+from propensity.runs import champion, export, predict, publications, season
 from propensity.runs.request import EARLIEST
 from propensity.runs.run import Run, plain
 
@@ -216,12 +216,15 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> W
 def _published(
     run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed
 ) -> Week:
+    # The meter is that of all weeks.
+    billed_before = run.warehouse.bytes_billed
     model = champion.as_of(run)
     shift = season.log_odds_shift(run, model.version)
     features = (suppressed.without(batch, run.use_case.name) for batch in rows)
     staged = predict.stage(run, model, features=features, log_odds_shift=shift)
     predict.score_shift(run, staged)
     predict.publish_predictions(run, model, staged)
+    publications.record(run, model, staged, billed_before=billed_before)
     return Week(
         as_of=run.as_of,
         model_version=model.version,

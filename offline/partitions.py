@@ -212,6 +212,7 @@ PARTITIONS: Mapping[str, Callable[[Size, float], tuple[float, ...]]] = {
     "ma_predictions_table": _predicted,
     "ma_predictions_history": _every(7, lambda size: size.users * size.use_cases),
     "ma_predictions_staging": _daily(lambda size: size.users * size.use_cases),
+    "ma_publications": _every(7, lambda size: size.use_cases),
     # A version a month; a row a week, or a day and version of a stream, twice.
     "ma_model_training_metadata": _every(30, lambda size: size.use_cases),
     "ma_preprocessors": lambda size, _: (float(size.use_cases),),

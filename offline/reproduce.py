@@ -1,5 +1,6 @@
 """
-Compute a published probability again, from the features that were kept of it.
+Compute a published probability again, and what the user was said to be worth, from the
+features that were kept of it.
 
 Neither the export nor a feature statement is read: what was scored is in the bucket.
 The features are verified by the checksum in their manifest, the model by the one that
@@ -10,11 +11,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from decimal import Decimal
 from functools import cache, cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +30,7 @@ from propensity.registry import feature_sets
 from propensity.registry.feature_sets import Manifest, Part
 from propensity.registry.loading import Serving, loaded_as_trained, recorded
 from propensity.registry.versions import libraries
+from propensity.runs import value
 from propensity.statements import statement
 from propensity.tables import USER
 from propensity.usecases import CATEGORY
@@ -36,8 +39,62 @@ Floats = NDArray[np.float64]
 
 # A processor of another make may add floats in another order: far below any meaning.
 LAST_DIGITS = 1e-12
+# Of NUMERIC.
+LAST_DECIMAL = 1e-9
 
 _KINDS: Mapping[str, pa.DataType] = {CATEGORY: pa.string()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Worth:
+    """
+    Expected value with the ends of its interval: published, and computed again.
+
+    Of a version without a model of amounts there is none.
+    """
+
+    published: Mapping[str, Decimal]
+    computed: Mapping[str, Decimal]
+
+    @property
+    def is_identical(self) -> bool:
+        """Whether all three are equal to the last decimal."""
+        return self.published == self.computed
+
+    @property
+    def is_reproduced(self) -> bool:
+        """Whether they are, but for the last digits of another processor."""
+        return all(
+            math.isclose(
+                self.published[name],
+                self.computed[name],
+                rel_tol=LAST_DIGITS,
+                abs_tol=LAST_DECIMAL,
+            )
+            for name in value.COLUMNS
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Return both for a program, as numbers."""
+        return {
+            when: {name: float(amount) for name, amount in amounts.items()}
+            for when, amounts in asdict(self).items()
+        } | {"is_identical": self.is_identical}
+
+    def __str__(self) -> str:
+        verdict = "differs"
+        if self.is_identical:
+            verdict = "equal to the last decimal"
+        elif self.is_reproduced:
+            verdict = "equal but for the last digits"
+        said = {
+            when: "{} ({} to {})".format(*(f"{amounts[n]:.9f}" for n in value.COLUMNS))
+            for when, amounts in asdict(self).items()
+        }
+        return (
+            f"value      {said['published']} published\n"
+            f"           {said['computed']} computed  {verdict}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +107,7 @@ class Reproduction:
         earlier_scores: Scores of the user's further events on that day.
         published, computed: Probabilities, or anomaly scores.
         is_identical: Whether they are equal to the last bit.
+        worth: Its expected value; None where none was published, or none is known.
         source: The object, or the table, that the features are from.
         notes: What may explain a difference.
     """
@@ -63,14 +121,17 @@ class Reproduction:
     published: float
     computed: float
     source: str
+    worth: Worth | None = None
     event_id: str | None = None
     earlier_scores: int = 0
     notes: tuple[str, ...] = ()
 
     @property
     def is_identical(self) -> bool:
-        """Whether both are equal to the last bit."""
-        return self.published == self.computed
+        """Whether both are equal to the last bit, and so is the expected value."""
+        return self.published == self.computed and (
+            self.worth is None or self.worth.is_identical
+        )
 
     @property
     def difference(self) -> float:
@@ -82,11 +143,12 @@ class Reproduction:
         """Whether both are equal, but for the last digits of another processor."""
         return math.isclose(
             self.published, self.computed, rel_tol=0, abs_tol=LAST_DIGITS
-        )
+        ) and (self.worth is None or self.worth.is_reproduced)
 
     def fields(self) -> dict[str, Any]:
         """Return all of it for a program."""
         return asdict(self) | {
+            "worth": None if self.worth is None else self.worth.fields(),
             "is_identical": self.is_identical,
             "is_reproduced": self.is_reproduced,
             "difference": self.difference,
@@ -94,9 +156,9 @@ class Reproduction:
 
     def __str__(self) -> str:
         verdict = f"differs by {self.difference:.3g}"
-        if self.is_identical:
+        if self.published == self.computed:
             verdict = "equal to the last bit"
-        elif self.is_reproduced:
+        elif abs(self.difference) <= LAST_DIGITS:
             verdict = f"equal but for the last digits ({self.difference:.1g})"
         of = f", event {self.event_id}" if self.event_id is not None else ""
         lines = [
@@ -104,6 +166,7 @@ class Reproduction:
             "",
             f"published  {self.published!r}",
             f"computed   {self.computed!r}  {verdict}",
+            *([] if self.worth is None else [str(self.worth)]),
             f"model      version {self.model_version}, scored at "
             f"{self.scored_at.isoformat(timespec='seconds')}",
             f"features   {self.source}",
@@ -119,6 +182,14 @@ class Reproduction:
         return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
 
+class _Scored(NamedTuple):
+    """Rows of a part: features, probabilities, and expected values if there are any."""
+
+    rows: pa.RecordBatch
+    probability: Floats
+    amounts: Sequence[pa.Array] | None
+
+
 class Audit:
     """
     Compute probabilities of a deployment again.
@@ -130,7 +201,7 @@ class Audit:
         self._deployment = deployment
         self._use_case = deployment.use_case
         self._version = cache(self._load)
-        self._newest: tuple[str, pa.RecordBatch, Floats] | None = None
+        self._newest: tuple[str, _Scored] | None = None
 
     def reproduce(self, user_id: str, as_of: date) -> Reproduction:
         """
@@ -151,10 +222,10 @@ class Audit:
         publication = self._publication(user_id, as_of)
         manifest = self._manifest(publication)
         part, place = manifest.part_of(publication["feature_row"])
-        rows, scores = self._scored(part, manifest)
-        self._check_user(rows[USER][place].as_py(), user_id, part)
-        [row] = rows.slice(place, 1).to_pylist()
-        published = season.apply(scores, publication["log_odds_shift"])
+        scored = self._scored(part, manifest, publication["log_odds_shift"])
+        self._check_user(scored.rows[USER][place].as_py(), user_id, part)
+        [row] = scored.rows.slice(place, 1).to_pylist()
+        worth, why_none = self._worth(scored, place, publication)
         return Reproduction(
             use_case=self._use_case.name,
             user_id=user_id,
@@ -163,9 +234,10 @@ class Audit:
             scored_at=manifest.scored_at,
             features={name: row[name] for name in row if name != USER},
             published=publication["probability"],
-            computed=float(published[place]),
+            computed=float(scored.probability[place]),
+            worth=worth,
             source=self._deployment.artifacts.uri(part.name),
-            notes=self._notes(manifest.libraries),
+            notes=(*self._notes(manifest.libraries), *why_none),
         )
 
     def _publication(self, user_id: str, as_of: date) -> Mapping[str, Any]:
@@ -219,14 +291,41 @@ class Audit:
             )
         return manifest
 
-    def _scored(self, part: Part, manifest: Manifest) -> tuple[pa.RecordBatch, Floats]:
+    def _scored(
+        self, part: Part, manifest: Manifest, log_odds_shift: float | None
+    ) -> _Scored:
         if self._newest is None or self._newest[0] != part.name:
             rows = feature_sets.read(self._deployment.artifacts, part)
             model = self._version(manifest.model_version)
             # All rows of the part: see feature_sets.
-            [(_, scores)] = model.scorer.score([feature_sets.filled(rows)])
-            self._newest = part.name, rows, scores
-        return self._newest[1:]
+            whole = feature_sets.filled(rows)
+            [(_, unshifted)] = model.scorer.score([whole])
+            probability = season.apply(unshifted, log_odds_shift)
+            amounts = None
+            if model.value is not None:
+                amounts = value.Values(model.value()).columns(
+                    whole, probability, unshifted=unshifted
+                )
+            self._newest = part.name, _Scored(rows, probability, amounts)
+        return self._newest[1]
+
+    def _worth(
+        self, scored: _Scored, place: int, publication: Mapping[str, Any]
+    ) -> tuple[Worth | None, tuple[str, ...]]:
+        """Return a user's expected value; or none, and why there is none if asked."""
+        published: dict[str, Any] = {name: publication[name] for name in value.COLUMNS}
+        is_published = None not in published.values()
+        if scored.amounts is None:
+            if is_published or not self._use_case.has_statement(value.STATEMENT):
+                return None, ()
+            return None, ("The version has no model of amounts: nothing was promised.",)
+        if not is_published:
+            return None, ("No expected value was published of this user.",)
+        computed = {
+            name: column[place].as_py()
+            for name, column in zip(value.COLUMNS, scored.amounts, strict=True)
+        }
+        return Worth(published=published, computed=computed), ()
 
     def _check_user(self, found: str | None, user_id: str, part: Part) -> None:
         if found is None:

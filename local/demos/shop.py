@@ -2,7 +2,8 @@
 The demo: load an export, play the scheduler over its last weeks, and show the result.
 
 Train monthly, evaluate and predict weekly, look users up: through the functions, by
-HTTP, as the scheduler and a client would. The generated shop's export grows as a real
+HTTP, as the scheduler and a client would. The best users of the last weeks are sent to
+a receiver, and what that did is evaluated. The generated shop's export grows as a real
 one does: each run sees what had arrived by its day, late rows follow. Then come the
 streams, of a gaming operator and of card transactions.
 """
@@ -23,7 +24,7 @@ import pyarrow as pa
 import requests
 from numpy.typing import NDArray
 
-from local.demos import cards, comparison, stream
+from local.demos import audience, cards, comparison, stream
 from local.demos.calls import TIMEOUT_S, Refused, aligned, call
 from local.errors import LocalError, UnusableData
 from local.exports import ga4_export, ga4_rows
@@ -119,6 +120,8 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
     trainings: list[dict[str, Any]] = []
     trained_month = None
     reported: list[str] = []
+    # Their outcomes are evaluated before the end, so that there is a lift to show.
+    acted = weeks[-audience.WEEKS :]
     for day in [*weeks, end]:
         if source.shop is not None and day > weeks[0]:
             with step(f"loading what had arrived by {day}"):
@@ -133,8 +136,18 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
         evaluated = call(stack, "model_evaluation", body)
         reported = [*reported, *evaluated.get("reports", ())][-1:]
         say(evaluation_text(evaluated))
+        if lift := audience.lift_text(evaluated):
+            say(lift)
         # Scores of the day on which the data end are those that a lookup finds.
-        say(predicted(stack, body))
+        is_published = predicted(stack, body)
+        if is_published and day in acted:
+            audience.act(
+                stack.environment,
+                stack.state.folder,
+                use_case.name,
+                day,
+                is_first=day == acted[0],
+            )
     if not any(trained["promoted"] for trained in trainings):
         newest = trainings[-1]
         report = relative(stack.bucket_folder / newest["objects"]["report.html"])
@@ -258,14 +271,16 @@ def evaluation_text(answer: Mapping[str, Any]) -> str:
     return f"{answer['as_of']}  evaluate  {'; '.join(parts)}"
 
 
-def predicted(stack: Stack, body: Mapping[str, Any]) -> str:
-    """Call 01-Predictions; return a line on what it did, or why nothing serves yet."""
+def predicted(stack: Stack, body: Mapping[str, Any]) -> bool:
+    """Call 01-Predictions, say what it did, and tell whether it has published."""
     try:
-        return prediction_text(call(stack, "predictions", body))
+        say(prediction_text(call(stack, "predictions", body)))
     except Refused as refused:
         if refused.error != NoChampion.code:
             raise
-        return f"{body['as_of']}  predict   nothing: {refused.why}"
+        say(f"{body['as_of']}  predict   nothing: {refused.why}")
+        return False
+    return True
 
 
 def prediction_text(answer: Mapping[str, Any]) -> str:

@@ -26,17 +26,48 @@ def valued(weeks: Sequence[Row]) -> list[Row]:
     return [row for row in weeks if row["value_promised"] is not None]
 
 
-def sentences(weeks: Sequence[Row]) -> Iterator[tuple[str, str]]:
+def pending(weeks: Sequence[Row], published: Sequence[Row]) -> list[Row]:
     """
-    Yield what users were promised to pay against what they paid.
+    Return the newest publication, if it promises a sum and has no outcomes yet.
+
+    Args:
+        weeks: Rows of what served.
+        published: Publications, newest first.
+    """
+    evaluated = {row["week"] for row in weeks}
+    return [
+        row
+        for row in published[:1]
+        if row["value_promised"] is not None and row["as_of"] not in evaluated
+    ]
+
+
+def sentences(
+    weeks: Sequence[Row], published: Sequence[Row] = (), *, horizon_days: int = 7
+) -> Iterator[tuple[str, str]]:
+    """
+    Yield what users are promised to pay, and what they paid of earlier promises.
 
     Args:
         weeks: Rows of what served, newest first.
+        published: Publications, newest first.
+        horizon_days: What a promise is about.
 
     Yields:
-        The newest week, and all weeks whose figures are final: a week's sum alone says
-        little. Each with its statement; nothing where there are no amounts.
+        The promise of the newest publication, the newest week with outcomes, and all
+        weeks whose figures are final: a week's sum alone says little. Each with its
+        statement; nothing where there are no amounts.
     """
+    for row in pending(weeks, published):
+        low, high = (
+            money(number(row[f"value_promised_{end}"])) for end in ("low", "high")
+        )
+        yield (
+            f"In the {plural(horizon_days, 'day')} from {row['as_of']} on users are "
+            f"promised to pay {money(number(row['value_promised']))} in all; what "
+            f"they will pay lies between {low} and {high} with 95%.",
+            "publications",
+        )
     with_sums = valued(weeks)
     if not with_sums:
         return
@@ -67,17 +98,33 @@ def sentences(weeks: Sequence[Row]) -> Iterator[tuple[str, str]]:
         )
 
 
-def tiles(weeks: Sequence[Row]) -> list[Tile]:
-    """Return the sums of the newest week that has them; none without amounts."""
+def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
+    """
+    Return the sum that waits for its outcomes, and those of the newest week.
+
+    None without amounts.
+    """
     return [
-        Tile(
-            name=f"Promised and paid, week of {row['week']}",
-            value=f"{compact(number(row['value_promised']))} / "
-            f"{compact(number(row['value_observed']))}",
-            note=f"paid over promised {with_interval(row, 'value_ratio', 2)}",
-            source="evaluations",
-        )
-        for row in valued(weeks)[:1]
+        *(
+            Tile(
+                name=f"Promised from {row['as_of']} on",
+                value=compact(number(row["value_promised"])),
+                note=f"{compact(number(row['value_promised_low']))} to "
+                f"{compact(number(row['value_promised_high']))} with 95%",
+                source="publications",
+            )
+            for row in pending(weeks, published)
+        ),
+        *(
+            Tile(
+                name=f"Promised and paid, week of {row['week']}",
+                value=f"{compact(number(row['value_promised']))} / "
+                f"{compact(number(row['value_observed']))}",
+                note=f"paid over promised {with_interval(row, 'value_ratio', 2)}",
+                source="evaluations",
+            )
+            for row in valued(weeks)[:1]
+        ),
     ]
 
 
@@ -91,17 +138,19 @@ def cells(row: Row) -> tuple[str, ...]:
     )
 
 
-def charts(weeks: Sequence[Row]) -> list[Chart]:
+def charts(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Chart]:
     """
     Return the sums by week, and the ratio with its interval; none without amounts.
 
     Args:
         weeks: Rows of what served, oldest first.
+        published: Publications, newest first.
     """
     if not valued(weeks):
         return []
     times = [day(row["week"]) for row in weeks]
-    promised = [number(row["value_promised"]) for row in weeks]
+    further = pending(weeks, published)
+    promised = [number(row["value_promised"]) for row in (*weeks, *further)]
     paid = [number(row["value_observed"]) for row in weeks]
     return [
         over_time(
@@ -109,12 +158,13 @@ def charts(weeks: Sequence[Row]) -> list[Chart]:
             "evaluations",
             [
                 Series(name="promised", values=promised, style="guide"),
-                Series(name="paid", values=paid),
+                Series(name="paid", values=[*paid, *(None for _ in further)]),
             ],
-            times,
+            [*times, *(day(row["as_of"]) for row in further)],
             title="Promised and paid by week",
             caption="What users paid in the week; the dashed line is the sum of their "
-            "expected values.",
+            "expected values"
+            + (", the last of which is not paid yet." if further else "."),
             write=compact,
             told=money,
         ),

@@ -66,7 +66,8 @@ def _headline(readings: Readings, newest: Sequence[Row]) -> str:
         return why_empty(readings, "audiences", NO_AUDIENCE)
     helping = sum(row["verdict"] == "helps" for row in newest)
     names = {(row["use_case"], row["audience"]) for row in newest} | chosen
-    return f"{plural(len(names), 'audience')}; acting is shown to help in {helping}."
+    shown = f"shown to help in {helping}" if helping else "not shown to help yet"
+    return f"{plural(len(names), 'audience')}; acting is {shown}."
 
 
 def _interval(row: Row, name: str, scale: float, places: int) -> str:

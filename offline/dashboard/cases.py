@@ -83,6 +83,7 @@ class Case:
     known: Known = field(default_factory=Known)
     evaluations: Sequence[Row] = ()
     versions: Sequence[Row] = ()
+    published: Sequence[Row] = ()
     drift: Sequence[Row] = ()
     scores: Sequence[Row] = ()
     lifts: Sequence[Row] = ()
@@ -267,7 +268,9 @@ class Case:
                 f"would have held {shared(room * rate)}.",
                 "evaluations",
             )
-        yield from amounts.sentences(self.weeks)
+        yield from amounts.sentences(
+            self.weeks, self.published, horizon_days=self.known.horizon_days
+        )
         newest_of = newest_lifts(self.lifts)
         for row in newest_of[:_LINES]:
             yield audience_sentence(row), "lift"
@@ -372,9 +375,10 @@ def audience_sentence(row: Row) -> str:
         return f"Audience {name}: {verdict}."
     points = decimals(1)
     return (
-        f"Audience {name}: {verdict}; {points(100 * moved)} percentage points more "
-        f"conversions among the treated (95% interval {points(100 * low)} to "
-        f"{points(100 * high)}, {count(row['treated_users'])} treated, "
+        f"Audience {name}: {verdict}; conversions of the treated less those of the "
+        f"held out are {points(100 * moved)} percentage points (95% interval "
+        f"{points(100 * low)} to {points(100 * high)}, "
+        f"{count(row['treated_users'])} treated, "
         f"{count(row['control_users'])} held out)."
     )
 
@@ -411,7 +415,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
         return by_use_case(readings[source].rows if source in readings else ())
 
     evaluations, versions, drift = of("evaluations"), of("versions"), of("drift")
-    scores, lifts = of("scores"), of("lift")
+    scores, lifts, published = of("scores"), of("lift"), of("publications")
     names = {*evaluations, *versions, *drift}
     names |= {name for name, one in known.items() if one.champion is not None}
     return [
@@ -421,6 +425,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
             known=known.get(name, Known()),
             evaluations=evaluations.get(name, ()),
             versions=versions.get(name, ()),
+            published=published.get(name, ()),
             drift=drift.get(name, ()),
             scores=scores.get(name, ()),
             lifts=lifts.get(name, ()),

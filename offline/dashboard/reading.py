@@ -85,6 +85,11 @@ SOURCES = (
         parameters=lambda window: window.trainings,
     ),
     Source(
+        file="dashboard_publications",
+        title="Publications",
+        parameters=lambda window: window.days,
+    ),
+    Source(
         file="dashboard_drift",
         title="Drift",
         parameters=lambda window: window.days,

@@ -45,10 +45,10 @@ def content(readings: Readings) -> dict[str, Any]:
         else "No run left a row in this time.",
         "tiles": [
             Tile(
-                name="Billed by trainings and evaluations",
+                name="Billed by these runs",
                 value=size(billed),
                 note=f"{usd(billed)} at list price, free share not counted",
-                source="versions",
+                source="publications",
             ),
             Tile(
                 name="Billed by this dashboard",
@@ -72,8 +72,7 @@ def content(readings: Readings) -> dict[str, Any]:
                 for run in runs
             ],
             most=120,
-            caption="Runs that left rows, newest first. What a publication billed is "
-            "in the line of its log.",
+            caption="Runs that left rows, newest first.",
             columns=(
                 "When",
                 "Run",
@@ -146,8 +145,24 @@ def _evaluations(readings: Readings) -> Iterator[Run]:
 
 
 def _publications(readings: Readings) -> Iterator[Run]:
+    recorded = set()
+    for row in readings["publications"].rows:
+        recorded.add((row["use_case"], row["as_of"]))
+        at = row["scored_at"]
+        yield Run(
+            at=_minute(at) if at is not None else str(row["as_of"]),
+            what="publication",
+            use_case=str(row["use_case"]),
+            result=f"{row['as_of']}, version {row['model_version']}",
+            rows=row["users"],
+            seconds=row["seconds"],
+            bytes_billed=row["bytes_billed"],
+        )
+    # Of before publications were recorded, or of one that could not be, there is what
+    # was watched of it.
     for row in readings["drift"].rows:
-        if (row["thing"], row["name"]) == ("users", "count"):
+        is_known = (row["use_case"], row["as_of"]) in recorded
+        if (row["thing"], row["name"]) == ("users", "count") and not is_known:
             at = row["written_at"]
             yield Run(
                 at=_minute(at) if at is not None else str(row["as_of"]),

@@ -42,6 +42,8 @@ from propensity.pages.words import (
 
 # Bins of the probabilities.
 BINS = 20
+# As wide as the charts beside it.
+SCORES_SIZE = 340.0, 200.0
 
 _PLACES = decimals(3)
 
@@ -55,7 +57,11 @@ def content(readings: Readings, case: Case) -> dict[str, Any]:
         "known": case.known,
         "whom": case.whom,
         "span": case.span,
-        "tiles": [*figures(case), *_missed_tile(case), *amounts.tiles(case.weeks)],
+        "tiles": [
+            *figures(case),
+            *_missed_tile(case),
+            *amounts.tiles(case.weeks, case.published),
+        ],
         "changes": [*case.changes()],
         "worth": [*case.worth()],
         "deeds": deeds,
@@ -219,7 +225,7 @@ def _by_week(readings: Readings, case: Case) -> list[Chart]:
             "Average precision; chance reaches the base rate, the dashed line.",
             starts_at_zero=True,
         ),
-        *amounts.charts(weeks),
+        *amounts.charts(weeks, case.published),
     ]
 
 
@@ -366,6 +372,7 @@ def _scores(readings: Readings, case: Case) -> Chart:
         svg=histogram_svg(
             edges,
             shares,
+            size=SCORES_SIZE,
             title="Distribution of probabilities",
             description=f"Shares of users in {BINS} bins from 0 to {percent(end)}: "
             + ", ".join(percent(share) for share in shares[-1] or ()),

@@ -69,7 +69,9 @@ class Maker:
         return [*{1, 2, min(6, lookback), min(9, lookback), 1 + lookback // 2}]
 
     def _some(self, number: int, step: int, *, is_later: bool) -> Iterable[str]:
-        if is_later:
+        # Of those with outcomes half have all of them, the others some: statements that
+        # look for different events give different users.
+        if is_later and number % 4 == 1:
             return self.names
         return {
             self.names[(number + step * 3 + more) % len(self.names)]

@@ -16,7 +16,7 @@ from typing import Any
 import sqlglot
 from sqlglot.errors import SqlglotError
 
-from offline.usecases import leakage, sources
+from offline.usecases import columns, leakage, sources
 from offline.usecases.report import Report
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
@@ -94,7 +94,7 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
     if use_case.scores_events:
         skipped = ["leakage: the features are the event's own fields"]
         return Report(name, (), files.warnings, skipped, files.passed)
-    passed: Sequence[str] = ("its statements run",)
+    passed: Sequence[str] = ("its statements run, and their columns and kinds",)
     skipped, warnings = [], list[Problem]()
     with sandbox() as opened:
         if use_case.reads_export:
@@ -103,7 +103,12 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
             passed = run.passed
         else:
             problems = [
-                *leakage.dry_run(use_case, opened.warehouse, leakage.dates_of(use_case))
+                *columns.check(
+                    use_case,
+                    opened.warehouse,
+                    leakage.dates_of(use_case),
+                    (*columns.own(use_case), *columns.INCLUDING),
+                )
             ]
             skipped = [
                 "leakage: the made-up events are of the GA4 export, and the features "

@@ -1,13 +1,12 @@
 """
 Run a use case's statements over made-up events, and report what they see too much of.
 
-BigQuery checks each statement first. Then events are added outside of the window that
-a statement may read: a row that changes by them is a leak.
+BigQuery checks each statement first (``columns``). Then events are added outside of the
+window that a statement may read: a row that changes by them is a leak.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,25 +15,20 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from offline.usecases import canaries, sources
+from offline.usecases import canaries, columns, sources
 from offline.usecases.canaries import Row
+from offline.usecases.columns import Refused
 from offline.usecases.sources import Line
-from propensity import usecases
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import PropensityError
 from propensity.privacy import consent
-from propensity.usecases import NUMBER, Problem, UseCase, export
+from propensity.runs.value import STATEMENT as AMOUNTS
+from propensity.usecases import Problem, UseCase, export
 
 AS_OF = date(2026, 3, 2)
 DAY = timedelta(days=1)
-MAXIMUM_ROWS = 1_000
-
-# Statements that include those of a use case.
-INCLUDING = ("training_rows", "evaluation_rows")
 
 _LITERAL = re.compile(r"'([A-Za-z][A-Za-z0-9_]{0,39})'")
-# What the client writes before BigQuery's message.
-_CLIENT_PREFIX = re.compile(r"\b(POST|GET) https?://\S+: ")
+_KEY = ("as_of", "user_id")
 
 
 class Sandbox(Protocol):
@@ -53,56 +47,6 @@ def dates_of(use_case: UseCase) -> tuple[date, date]:
     return AS_OF, AS_OF + use_case.horizon_days * DAY
 
 
-class Refused(Exception):
-    """BigQuery refuses a statement."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-@contextlib.contextmanager
-def _located(use_case: UseCase, name: str) -> Iterator[None]:
-    """Raise BigQuery's error for a statement as ``Refused``, with its line."""
-    try:
-        yield
-    except PropensityError as error:
-        line = sources.place(sources.lines(use_case.name, name), error.message)
-        raise Refused(
-            sources.at_line(line, _CLIENT_PREFIX.sub("", error.message))
-        ) from error
-
-
-def dry_run(
-    use_case: UseCase,
-    warehouse: Warehouse,
-    as_ofs: Sequence[date],
-    names: Sequence[str] = (*usecases.STATEMENTS, *INCLUDING),
-) -> Iterator[Problem]:
-    """Yield the first problem of the statements of training and evaluation."""
-    window = use_case.window(warehouse.settings, as_ofs)
-    scored = {"use_case": use_case.name, "prediction_as_of": as_ofs[0]}
-    parameters: Mapping[str, Mapping[str, Any]] = {
-        "first_day": {"earliest": window["earliest"]},
-        "features": window,
-        "labels": window,
-        "training_rows": {**window, "maximum_rows": MAXIMUM_ROWS},
-        "evaluation_rows": {**window, **scored},
-    }
-    for name in names:
-        sql = use_case.statement(name)
-        values = {
-            key: value for key, value in parameters[name].items() if f"@{key}" in sql
-        }
-        try:
-            with _located(use_case, name):
-                warehouse.dry_run(sql, values)
-        except Refused as refused:
-            # Statements that include this one would be refused for the same reason.
-            yield refused.problem
-            return
-
-
 class OverExport:
     """The check of a use case of the GA4 export, over events of it."""
 
@@ -111,7 +55,7 @@ class OverExport:
         "columns, kinds, and one row per user and as-of date",
         "each as-of date has the rows that it would have alone",
         "no feature sees an event at or after its as-of date, or before the lookback",
-        "no label sees an event after its horizon",
+        "no label sees an event before its as-of date, or after its horizon",
     )
 
     def __init__(self, use_case: UseCase, sandbox: Sandbox) -> None:
@@ -120,6 +64,13 @@ class OverExport:
         self.warehouse = sandbox.warehouse
         self.features = sources.lines(use_case.name, "features")
         self.labels = sources.lines(use_case.name, "labels")
+        # What says what came of users, by name, and what is said of it.
+        self.outcomes = {"labels": (self.labels, "the label")}
+        if use_case.has_statement(AMOUNTS):
+            self.outcomes[AMOUNTS] = (
+                sources.lines(use_case.name, AMOUNTS),
+                "an amount",
+            )
         code = re.sub("--.*", "", "".join(sources.statements(use_case.name).values()))
         values = (
             *use_case.parameters.values(),
@@ -147,33 +98,38 @@ class OverExport:
             for row in maker.history(day, lookback=lookback, horizon=horizon)
         ]
         self.load(history)
-        problems = [
-            *dry_run(use_case, self.warehouse, (first, second), usecases.STATEMENTS)
-        ]
+        problems = [*self.dry(columns.own(use_case))]
         if problems:
             return problems, []
         both = self.read("features", first, second)
-        labels = self.read("labels", first, second)
-        problems = [*self.shape(both), *self.keys(labels, self.labels)]
-        if not problems:
-            # With wrong columns these would be refused for the same reason.
-            problems += dry_run(use_case, self.warehouse, (first, second), INCLUDING)
+        outcomes = {name: self.read(name, first, second) for name in self.outcomes}
+        problems = [*self.keys(both, self.features)]
+        for name, rows in outcomes.items():
+            problems += self.keys(rows, self.outcomes[name][0])
+        if AMOUNTS in outcomes:
+            problems += self.buyers(outcomes[AMOUNTS], outcomes["labels"])
+        problems = problems or [*self.dry(columns.INCLUDING)]
         if problems:
             return problems, []
-        warnings = [*self.empty(both, labels)]
+        warnings = [*self.empty(both, outcomes["labels"])]
         alone = _by_key(self.read("features", first))
         problems += self.changes(
             alone,
             {key: row for key, row in _by_key(both).items() if key[0] == first},
             "is another where a further as-of date is read beside it",
         )
-        converted = _by_key(self.read("labels", first)).keys()
-        self.load([*history, *maker.beyond(first + horizon * DAY)])
-        if _by_key(self.read("labels", first)).keys() != converted:
-            line = self.line(self.labels, "horizon_days")
-            problems.append(
-                sources.at_line(line, "the label sees an event after its horizon")
-            )
+        came = {name: _by_key(self.read(name, first)) for name in self.outcomes}
+        for events, which in (
+            (maker.beyond(first + horizon * DAY), "after its horizon"),
+            (maker.older(first), "before its as-of date"),
+        ):
+            self.load([*history, *events])
+            for name, (lines, subject) in self.outcomes.items():
+                if _by_key(self.read(name, first)) != came[name]:
+                    message = f"{subject} sees an event {which}"
+                    # The window is bounded there, on both sides.
+                    line = sources.column(lines, "horizon_days")
+                    problems.append(sources.at_line(line, message))
         self.load([*history, *maker.later(first, horizon=horizon)])
         problems += self.changes(
             alone,
@@ -189,6 +145,11 @@ class OverExport:
         )
         return problems, warnings
 
+    def dry(self, names: Sequence[str]) -> Iterator[Problem]:
+        """Yield what is wrong with the first of some statements that is not right."""
+        dates = dates_of(self.use_case)
+        return columns.check(self.use_case, self.warehouse, dates, names)
+
     def load(self, rows: Iterable[Row]) -> None:
         """Replace all events of the export."""
         self.sandbox.load(rows)
@@ -199,43 +160,13 @@ class OverExport:
     def read(self, name: str, *as_ofs: date) -> pa.Table:
         """Return the rows of a statement for some as-of dates."""
         window = self.use_case.window(self.warehouse.settings, as_ofs)
-        with _located(self.use_case, name):
+        with columns.located(self.use_case, name):
             return self.warehouse.table(self.use_case.statement(name), window)
-
-    def shape(self, rows: pa.Table) -> Iterator[Problem]:
-        """Yield what is wrong with the columns and keys of features.sql."""
-        yield from self.keys(rows, self.features)
-        for name, kind in self.use_case.features.items():
-            if name not in rows.column_names:
-                message = f"features.sql gives no column {name}"
-                yield sources.declared_at(
-                    self.use_case.name, ("features", name), message
-                )
-            elif reason := _unlike(kind, rows.schema.field(name).type):
-                yield sources.at_line(
-                    self.line(self.features, name), f"{name} {reason}"
-                )
 
     def keys(self, rows: pa.Table, lines: Sequence[Line]) -> Iterator[Problem]:
         """Yield what is wrong with ``as_of`` and ``user_id`` of a statement's rows."""
-        key_types = {
-            "as_of": ("DATE", pa.types.is_date),
-            "user_id": ("STRING", _is_text),
-        }
-        is_whole = True
-        for name, (type_name, is_type) in key_types.items():
-            if name not in rows.column_names:
-                message = f"gives no column {name}"
-            elif not is_type(actual := rows.schema.field(name).type):
-                message = f"{name} is {actual} instead of {type_name}"
-            else:
-                continue
-            is_whole = False
-            yield sources.at_line(self.line(lines, name), message)
-        if not is_whole:
-            return
-        keys = [*zip(*(rows[name].to_pylist() for name in key_types), strict=True)]
-        line = self.line(lines, "user_id")
+        keys = [*zip(*(rows[name].to_pylist() for name in _KEY), strict=True)]
+        line = sources.column(lines, "user_id")
         if any(None in key for key in keys):
             yield sources.at_line(line, "gives rows without a user")
         if len({*keys}) < len(keys):
@@ -243,22 +174,31 @@ class OverExport:
                 line, "gives a user more than one row of an as-of date"
             )
 
+    def buyers(self, amounts: pa.Table, labels: pa.Table) -> Iterator[Problem]:
+        """Yield that other users have amounts than have label 1."""
+        if _by_key(amounts).keys() != _by_key(labels).keys():
+            yield sources.at_line(
+                sources.column(self.outcomes[AMOUNTS][0], "user_id"),
+                "gives other users than labels.sql: everybody with label 1 has a row, "
+                "and nobody else",
+            )
+
     def empty(self, rows: pa.Table, labels: pa.Table) -> Iterator[Problem]:
         """Yield a warning for labels without rows, and features without values."""
         if not len(labels):
-            line = self.line(self.labels, "WHERE")
+            line = sources.column(self.labels, "WHERE")
             yield sources.at_line(
                 line, "no made-up user has label 1: see what is looked for"
             )
         for name in self.use_case.features:
             if rows[name].null_count == len(rows):
-                line = self.line(self.features, name)
+                line = sources.column(self.features, name)
                 yield sources.at_line(line, f"{name} is null for every made-up user")
 
     def changes(self, before: _Rows, after: _Rows, change: str) -> Iterator[Problem]:
         """Yield a problem for each feature that changes, and for other users."""
         if before.keys() != after.keys():
-            line = self.line(self.features, "user_id")
+            line = sources.column(self.features, "user_id")
             yield sources.at_line(line, f"which users have a row {change}")
         for name in self.use_case.features:
             if any(
@@ -266,16 +206,8 @@ class OverExport:
                 for key in before.keys() & after.keys()
             ):
                 yield sources.at_line(
-                    self.line(self.features, name), f"{name} {change}"
+                    sources.column(self.features, name), f"{name} {change}"
                 )
-
-    def line(self, lines: Sequence[Line], word: str) -> Line:
-        """Return the last line that names a column, or that has the word at all."""
-        return (
-            sources.find(lines, f"AS {word}", last=True)
-            or sources.find(lines, word, last=True)
-            or sources.place(lines, "")
-        )
 
 
 _Rows = Mapping[tuple[date, str], Mapping[str, Any]]
@@ -283,24 +215,6 @@ _Rows = Mapping[tuple[date, str], Mapping[str, Any]]
 
 def _by_key(table: pa.Table) -> _Rows:
     return {(row["as_of"], row["user_id"]): row for row in table.to_pylist()}
-
-
-def _is_text(type_: pa.DataType) -> bool:
-    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
-
-
-def _unlike(kind: str, type_: pa.DataType) -> str:
-    """Return why a column of a type is not of a kind, or nothing."""
-    types = pa.types
-    if types.is_null(type_):
-        return ""
-    if kind == NUMBER:
-        if types.is_integer(type_) or types.is_floating(type_):
-            return ""
-        if types.is_decimal(type_):
-            return "is NUMERIC, which a model does not read: CAST(… AS FLOAT64)"
-        return f"is {type_}, and usecase.toml says a number"
-    return "" if _is_text(type_) else f"is {type_}, and usecase.toml says a category"
 
 
 def _same(left: Any, right: Any) -> bool:

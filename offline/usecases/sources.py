@@ -100,6 +100,15 @@ def find(lines: Sequence[Line], word: str, *, last: bool = False) -> Line | None
     return matches[-1] if last else matches[0]
 
 
+def column(lines: Sequence[Line], name: str) -> Line:
+    """Return the last line that names a column, or else that has the word at all."""
+    return (
+        find(lines, f"AS {name}", last=True)
+        or find(lines, name, last=True)
+        or place(lines, "")
+    )
+
+
 def text(name: str, file: str) -> str:
     """Return the text of a file of a use case."""
     return (usecases.FOLDER / name / file).read_text("utf-8")

@@ -265,6 +265,7 @@ def histogram_svg(
     title: str,
     description: str,
     is_discrete: bool = False,
+    size: tuple[float, float] = (220.0, 92.0),
 ) -> Markup:
     """
     Draw up to two histograms over the same bins, bins of one width on the page.
@@ -273,11 +274,13 @@ def histogram_svg(
         edges: B + 1 edges in the feature's unit.
         shares: B shares each, the one behind first; None is left out.
         is_discrete: Whether a bin stands for the value at its lower edge.
+        size: Width and height; its letters are as large as those of other charts where
+            it is shown as wide as that.
 
     Returns:
-        An ``svg`` element 220 units wide.
+        An ``svg`` element.
     """
-    width, height, top, bottom = 220.0, 92.0, 14.0, 16.0
+    (width, height), top, bottom = size, 14.0, 16.0
     n = len(edges) - 1
     drawn = [(i, [s or 0.0 for s in share]) for i, share in enumerate(shares) if share]
     highest = max((s for _, share in drawn for s in share), default=0) or 1
@@ -305,7 +308,6 @@ def histogram_svg(
         )
         if n == 1:
             break
-    size = width, height
     return _svg(
         size, "".join(parts), title=title, description=description, style="chart"
     )

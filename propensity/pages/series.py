@@ -15,7 +15,8 @@ from markupsafe import Markup
 from propensity.pages.words import Format, Number, percent, present, text
 
 WIDTH, HEIGHT = 360.0, 210.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52.0, 10.0, 26.0, 26.0
+# On the left as much as "−20.0%" takes.
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 10.0, 26.0, 26.0
 # Marked points that lie closer than this hide their own line.
 _MARKED = 30
 # Ends of an axis and steps on it: people count in these.

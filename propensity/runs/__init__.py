@@ -11,7 +11,8 @@ Scheduled runs: 00, 01, 03 and the compaction of 04.
 - ``staging``, ``predict``: the steps of 01-Predictions
 - ``drift``: what has changed since earlier publications, and what outcomes say of it
 - ``reasons``: the columns that say why, where a deployment wants them
-- ``index``: the prediction index, its last step
+- ``index``: the prediction index; ``publications``, its last step: a row of what was
+  promised and what it cost
 - ``evaluate``: the steps of 03-ModelEvaluation
 - ``value``: what users are worth: amounts read, expected values published and evaluated
 - ``lift``: what acting on audiences was worth; ``report``, its last step: a page for

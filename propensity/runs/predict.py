@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -57,6 +57,15 @@ class Staged:
     log_odds_shift: float | None
     sketches: Sketches | None = None
     expected_value: dict[str, float] | None = None
+
+    def answer(self) -> dict[str, Any]:
+        """Return what the answer of 01 says."""
+        return {
+            "users": self.users,
+            "mean_probability": self.mean_probability,
+            "expected_value": self.expected_value,
+            "log_odds_shift": self.log_odds_shift,
+        }
 
 
 def check_scores_users(run: Run) -> None:

@@ -5,7 +5,8 @@ The only place where a column is typed. ``schema`` says what a column and a tabl
 This is the list of the tables; they are declared in
 
 - ``training``: model versions, preprocessors
-- ``predictions``: the newest probabilities, all of them, those not published yet
+- ``predictions``: the newest probabilities, all of them, those not published yet,
+  and a row for each publication
 - ``evaluation``: evaluated weeks
 - ``drift``: what is watched for drift
 - ``audiences``: members, the ledger of what was sent, what acting was worth
@@ -37,6 +38,7 @@ from propensity.tables.predictions import (
     PREDICTIONS,
     PREDICTIONS_HISTORY,
     PREDICTIONS_STAGING,
+    PUBLICATIONS,
 )
 from propensity.tables.privacy import SUPPRESSED_USERS
 from propensity.tables.stream import (
@@ -72,6 +74,7 @@ __all__ = (
     "PREDICTIONS_HISTORY",
     "PREDICTIONS_STAGING",
     "PREPROCESSORS",
+    "PUBLICATIONS",
     "RAW",
     "STREAM_EVENTS",
     "STREAM_FEATURES_DAILY",
@@ -94,6 +97,7 @@ TABLES = (
     PREDICTIONS,
     PREDICTIONS_HISTORY,
     PREDICTIONS_STAGING,
+    PUBLICATIONS,
     EVALUATION,
     EVALUATION_STAGING,
     DRIFT,

@@ -1,4 +1,4 @@
-"""Probabilities: the newest, all, and those that are not published yet."""
+"""Probabilities: the newest, all, those not published yet; and publications."""
 
 from __future__ import annotations
 
@@ -89,5 +89,46 @@ PREDICTIONS_STAGING = Table(
         _FEATURE_ROW,
         *_REASONS,
         *_VALUE,
+    ),
+)
+
+PUBLICATIONS = Table(
+    name="ma_publications",
+    description="One row per publication: who was scored, what was promised, its cost",
+    key=("use_case", "as_of"),
+    partition="as_of",
+    clustering=("use_case",),
+    columns=(
+        Column("use_case", "STRING", "Use case", required=True),
+        Column("as_of", "DATE", "Prediction date: events before it", required=True),
+        Column("model_version", "INT64", "Model that scored", required=True),
+        Column("run_id", "STRING", "The run that published; the last one of its date"),
+        Column("scored_at", "TIMESTAMP", "When that run began, as in the history"),
+        Column("data_until", "DATE", "Day before which the GA4 export was all there"),
+        Column("users", "INT64", "Users with a probability"),
+        Column("mean_probability", "FLOAT64", "Mean of their probabilities"),
+        Column("log_odds_shift", "FLOAT64", "The season's, in them; null without"),
+        Column(
+            "value_promised",
+            "NUMERIC",
+            "Sum of the users' expected values; null without amounts",
+        ),
+        Column(
+            "value_promised_low",
+            "NUMERIC",
+            "What they will pay: lower end of its 95% interval",
+        ),
+        Column(
+            "value_promised_high",
+            "NUMERIC",
+            "What they will pay: upper end of its 95% interval",
+        ),
+        Column(
+            "bytes_billed",
+            "INT64",
+            "Bytes that the run's queries billed; of a backfill without its one query "
+            "for the features of all dates",
+        ),
+        Column("seconds", "FLOAT64", "Seconds from request to this row"),
     ),
 )

@@ -24,6 +24,7 @@ from urllib.parse import urlsplit
 from xml.etree import ElementTree
 
 import flask
+import numpy as np
 import pytest
 import sqlglot
 from starlette.requests import Request
@@ -45,6 +46,7 @@ from propensity.online import lookup
 from propensity.online.question import Question, read_question
 from propensity.online.score_request import Reader
 from propensity.registry.versions import Published
+from propensity.runs.predict import Staged
 from propensity.runs.request import RunRequest, parse
 from propensity.settings import Settings
 
@@ -575,7 +577,13 @@ class TestEndpoints:
 
         of_export = {"data_until", "export_days_read"}
         of_drift = {"estimated_roc_auc", "drift"}
-        assert {*_example("predictions")} == {*made, *_AROUND, *of_export, *of_drift}
+        scores = Staged(
+            users=1, mean_probability=0.5, quantiles=np.zeros(101), log_odds_shift=None
+        )
+        assert {*_example("predictions")} == {
+            *(*made, *_AROUND, *of_export, *of_drift),
+            *scores.answer(),
+        }
 
     def test_the_weeks_of_an_evaluation_have_the_columns_of_the_table(self):
         """Every key of the example's week is a column."""

@@ -25,6 +25,7 @@ from propensity.registry.versions import Registry
 from tests import scored_cards
 from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.test_suppression import KEY, suppress
+from tests.functions.test_value import COLUMNS, without_amounts
 from tests.offline.test_forget_user import users_in
 from tests.propensity.registry.test_versions import overwrite
 from tests.shop import Row, load
@@ -118,6 +119,8 @@ class TestProbabilities:
             row = rows[result.user_id]
             assert result.published == row["probability"]
             assert result.is_identical, result.difference
+            assert result.worth.published == {name: row[name] for name in COLUMNS}
+            assert result.worth.computed == result.worth.published
             assert result.features == {
                 name: before[result.user_id][name] for name in USE_CASE.features
             }
@@ -162,6 +165,85 @@ def put_back(place: Place, row: dict[str, Any]) -> None:
     place.warehouse.execute(
         f"INSERT INTO ma_predictions_history ({columns}) VALUES ({values})", row
     )
+
+
+class TestValues:
+    def test_are_shown_with_their_interval(self, published, capsys):
+        """Beside the probability, to a person and to a program."""
+        row = history(published)["user.001"]
+        user = ("user.001", str(LATER))
+        _, out, _ = printed(published, capsys, *user)
+        _, as_json, _ = printed(published, capsys, *user, "--json")
+        value, low, high = (f"{row[name]:.9f}" for name in COLUMNS)
+
+        assert f"value      {value} ({low} to {high}) published" in out
+        assert f"{value} ({low} to {high}) computed  equal to the last decimal" in out
+        worth = json.loads(as_json)["worth"]
+        assert worth["computed"] == {name: float(row[name]) for name in COLUMNS}
+        assert worth["published"] == worth["computed"]
+        assert worth["is_identical"] is True
+
+    def test_follow_the_season(self, own):
+        """With the shift that the probabilities have: amounts follow it, too."""
+        rows = history(own)
+        own.warehouse.execute(
+            "UPDATE ma_predictions_history SET log_odds_shift = 0.5 WHERE as_of = @day",
+            {"day": LATER},
+        )
+        [result] = reproduced(own, "user.001")
+        row = rows["user.001"]
+
+        grown = result.computed / row["probability"]
+        worth = float(result.worth.computed["expected_value"] / row["expected_value"])
+        assert grown > 1.1
+        assert worth > grown * 1.001
+
+    @pytest.mark.parametrize(
+        ("more", "code", "said"),
+        [
+            ("0.01", 1, "computed  differs"),
+            pytest.param(
+                *("0.000000001", 0, "equal but for the last digits"),
+                marks=pytest.mark.long,
+            ),
+        ],
+    )
+    def test_that_differ_are_noticed(self, own, capsys, more, code, said):
+        """Where one was altered in the table; the last decimal is forgiven."""
+        own.warehouse.execute(
+            "UPDATE ma_predictions_history "
+            f"SET expected_value = expected_value + NUMERIC '{more}' "
+            "WHERE as_of = @day AND user_id = 'user.001'",
+            {"day": LATER},
+        )
+        found, out, _ = printed(own, capsys, "user.001", str(LATER))
+
+        assert found == code
+        assert said in out
+        assert "equal to the last bit" in out
+
+    def test_of_a_version_without_amounts_are_none(self, place, first_model, capsys):
+        """And it is said, since others of the use case have some."""
+        without_amounts(first_model).put_into(place)
+        place.run("predictions", LATER)
+        code, out, _ = printed(place, capsys, "user.001", str(LATER))
+
+        assert code == 0
+        assert "The version has no model of amounts" in out
+        assert "published\n" not in out
+
+    @pytest.mark.long
+    def test_that_were_not_published_are_none(self, own, capsys):
+        """Of a version that an older 01-Predictions has served."""
+        own.warehouse.execute(
+            "UPDATE ma_predictions_history SET expected_value = NULL, "
+            "expected_value_low = NULL, expected_value_high = NULL WHERE as_of = @day",
+            {"day": LATER},
+        )
+        code, out, _ = printed(own, capsys, "user.001", str(LATER))
+
+        assert code == 0
+        assert "No expected value was published of this user." in out
 
 
 class TestCommand:

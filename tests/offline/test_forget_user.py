@@ -156,6 +156,7 @@ class TestTables:
             "ma_audience_lift_staging",
             "ma_drift",
             "ma_preprocessors",
+            "ma_publications",
             "postcode_index",
             "suppressed_users",
         }

@@ -22,6 +22,13 @@ KNOWN = {
 
 Row = dict[str, Any]
 
+# What a publication promises, and between what the sum will lie.
+PROMISE = {
+    "value_promised": Decimal("14000.25"),
+    "value_promised_low": Decimal("9100.00"),
+    "value_promised_high": Decimal("21500.00"),
+}
+
 # Of a use case with amounts: users paid 1,050 more than the 12,000 that were promised.
 VALUE = {
     "value_promised": Decimal("12000.50"),
@@ -151,6 +158,23 @@ def version(number: int = 3, **changed: Any) -> Row:
         "fits": 12,
         "seconds": 61.0,
         "bytes_billed": 20 * 1024**2,
+    } | changed
+
+
+def publication(weeks_ago: int = 0, **changed: Any) -> Row:
+    """A publication for 2,000 users, of a use case without amounts."""
+    return {
+        "use_case": USE_CASE,
+        "as_of": AS_OF - weeks_ago * WEEK,
+        "model_version": 3,
+        "scored_at": NOW - weeks_ago * WEEK,
+        "users": 2_000,
+        "mean_probability": 0.08,
+        "value_promised": None,
+        "value_promised_low": None,
+        "value_promised_high": None,
+        "bytes_billed": 30 * 1024**2,
+        "seconds": 48.0,
     } | changed
 
 
@@ -336,6 +360,7 @@ def full() -> dict[str, Sequence[Row]]:
             drift(),
             alarm(name="source", message="source is 'google' for 2% of users"),
         ],
+        "publications": [publication(n, **PROMISE) for n in range(3)],
         "scores": [scores(1000 // n, n / 20) for n in range(1, 11)],
         "stream": [hour_of(n) for n in range(1, 30)],
         "latency": [latency(n) for n in range(1, 30)],

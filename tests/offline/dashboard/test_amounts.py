@@ -12,9 +12,11 @@ from offline.dashboard.site import site
 from tests.offline.dashboard.rows import (
     AS_OF,
     KNOWN,
+    PROMISE,
     VALUE,
     WINDOW,
     evaluation,
+    publication,
     readings,
 )
 from tests.offline.dashboard.test_site import words
@@ -22,12 +24,13 @@ from tests.offline.dashboard.test_site import words
 PAGE = "use-case-ga4_purchase.html"
 
 
-def told(*weeks) -> str:
-    return " ".join(text for text, _ in sentences(weeks))
+def told(*weeks, published=()) -> str:
+    return " ".join(text for text, _ in sentences(weeks, published))
 
 
-def pages(*weeks) -> dict[str, str]:
-    return site(readings({"evaluations": weeks}), KNOWN, WINDOW, place="p.d")
+def pages(*weeks, published=()) -> dict[str, str]:
+    found = {"evaluations": weeks, "publications": published}
+    return site(readings(found), KNOWN, WINDOW, place="p.d")
 
 
 class TestSentences:
@@ -84,6 +87,52 @@ class TestSentences:
         assert told(evaluation(1), evaluation(2)) == ""
         assert tiles([evaluation()]) == []
         assert charts([evaluation()]) == []
+
+
+class TestPromise:
+    """Of the newest publication, whose week has no outcomes yet."""
+
+    def test_is_told_with_the_interval_of_what_will_be_paid(self):
+        """On the overview, and on the use case's page as a tile and in the chart."""
+        made = pages(
+            evaluation(1, **VALUE),
+            evaluation(2, **VALUE),
+            published=[publication(**PROMISE), publication(1, **PROMISE)],
+        )
+
+        for name in ("index.html", PAGE):
+            assert (
+                "In the 7 days from 2026-03-03 on users are promised to pay 14,000.25 "
+                "in all; what they will pay lies between 9,100.00 and 21,500.00 with "
+                "95%."
+            ) in words(made[name])
+        said = words(made[PAGE])
+        assert "Promised from 2026-03-03 on 14k 9,100 to 21.5k with 95%" in said
+        assert "the last of which is not paid yet" in said
+
+    def test_comes_before_any_week_has_outcomes(self):
+        """The first publication of all has a promise, too."""
+        assert told(published=[publication(**PROMISE)]).startswith("In the 7 days")
+        [tile] = tiles([], [publication(**PROMISE)])
+        assert tile.source == "publications"
+
+    @pytest.mark.parametrize(
+        "published",
+        [
+            # Its week has been evaluated: what came stands beside it.
+            [publication(1, **PROMISE)],
+            # BigQuery has scored, or the version is of before there were amounts; an
+            # older promise is about a week that is over.
+            [publication(), publication(1, **PROMISE)],
+            [],
+        ],
+    )
+    def test_is_none_where_nothing_is_open(self, published):
+        weeks = [evaluation(1, **VALUE), evaluation(2, **VALUE)]
+
+        assert told(*weeks, published=published) == told(*weeks)
+        assert tiles(weeks, published) == tiles(weeks)
+        assert charts(weeks, published) == charts(weeks)
 
 
 class TestPages:

@@ -79,16 +79,33 @@ class TestPage:
 
         assert browser.violations() == []
 
-    def test_writes_no_chart_below_nine_pixels(self, browser, folder):
-        """On a phone, of every chart in time."""
-        browser.show((folder / "use-case-ga4_purchase.html").as_uri(), size=PHONE)
-        smallest = browser.run(
-            "return Math.min(...[...document.querySelectorAll('figure svg text')]"
-            ".map(one => parseFloat(getComputedStyle(one).fontSize)"
-            " * one.ownerSVGElement.getScreenCTM().a))"
+    @pytest.mark.parametrize("size", [PHONE, WIDE])
+    @pytest.mark.parametrize("file", ["use-case-ga4_purchase.html", "audiences.html"])
+    def test_writes_charts_in_letters_of_text(self, browser, folder, file, size):
+        """From nine pixels on a phone to those of the text beside them, and none of
+        them outside of its chart, where another may begin."""
+        browser.show((folder / file).as_uri(), size=size)
+        letters = browser.run(
+            "return [...document.querySelectorAll('figure svg text')].map(one => ["
+            "parseFloat(getComputedStyle(one).fontSize)"
+            " * one.ownerSVGElement.getScreenCTM().a,"
+            "one.getBoundingClientRect().left"
+            " - one.ownerSVGElement.getBoundingClientRect().left])"
+        )
+        sizes, starts = zip(*letters, strict=True)
+
+        assert 9 <= min(sizes) <= max(sizes) <= 16
+        assert min(starts) >= -1
+
+    def test_has_no_tile_alone(self, browser, folder):
+        """The figures of a use case with amounts stand in two rows of three."""
+        browser.show((folder / "use-case-ga4_purchase.html").as_uri(), size=WIDE)
+        tops = browser.run(
+            "return [...document.querySelectorAll('.tile')]"
+            ".map(one => Math.round(one.getBoundingClientRect().top))"
         )
 
-        assert smallest >= 9
+        assert [tops.count(top) for top in sorted({*tops})] == [3, 3]
 
 
 class TestKeyboard:

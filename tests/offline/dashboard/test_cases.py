@@ -128,7 +128,10 @@ class TestWorth:
             lift=[lift(2, verdict=verdict), lift(3, conversion_difference=0.9)],
         )
 
-        assert f"Audience winback: {words}; 2.0 percentage points" in told(one.worth())
+        assert (
+            f"Audience winback: {words}; conversions of the treated less those of the "
+            "held out are 2.0 percentage points (95% interval −1.0 to 5.0, "
+        ) in told(one.worth())
         assert "90.0" not in told(one.worth())
 
     def test_of_an_audience_without_figures_is_its_verdict(self):

@@ -128,6 +128,23 @@ class Site:
                 for n in (1, 2, 40)
             ),
         )
+        self.append(
+            tables.PUBLICATIONS,
+            *(
+                {
+                    "use_case": "ga4_purchase",
+                    "as_of": DAY - n * WEEK,
+                    "model_version": 0,
+                    "scored_at": NOW - n * WEEK,
+                    "users": 1_000,
+                    "value_promised": Decimal(500),
+                    "value_promised_low": Decimal(300),
+                    "value_promised_high": Decimal(900),
+                    "bytes_billed": 7,
+                }
+                for n in (0, 40)
+            ),
+        )
         counts = [{"value": "0.25", "users": 30}, {"value": "0.5", "users": 10}]
         old = {"use_case": "ga4_purchase", "as_of": DAY, "thing": "score"}
         self.append(
@@ -266,6 +283,14 @@ class TestStatements:
             "card_fraud",
             "ga4_purchase",
         ]
+
+    def test_read_publications_of_the_window(self, site):
+        """With what each promised and billed."""
+        [row] = site.rows("publications")
+
+        assert row["as_of"] == DAY
+        assert row["value_promised"] == Decimal(500)
+        assert row["bytes_billed"] == 7
 
     def test_take_the_newest_run_of_a_publication(self, site):
         """A run that was repeated has left the rows of both for a moment."""

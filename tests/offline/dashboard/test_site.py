@@ -30,6 +30,7 @@ from tests.offline.dashboard.rows import (
     letters,
     lift,
     members,
+    publication,
     readings,
     scores,
     version,
@@ -153,7 +154,7 @@ class TestPages:
         assert "2,900 messages in the last 7 days" in words(whole["stream.html"])
         assert "Alerts saved 5,600.00 over 7 days" in words(whole["fraud.html"])
         assert "880" in words(whole["audiences.html"])
-        assert "1 audience; acting is shown to help in 0" in words(
+        assert "1 audience; acting is not shown to help yet." in words(
             whole["audiences.html"]
         )
         assert "61 s" in words(whole["runs.html"])
@@ -363,6 +364,34 @@ class TestStream:
 
         assert "150 messages in the last 7 days" in page
         assert "No event got a score" in page
+
+
+class TestRuns:
+    def test_have_what_a_publication_billed(self):
+        """Beside trainings and evaluations; all of them are in the sum."""
+        found = {
+            "publications": [publication(bytes_billed=3 * 2**30, seconds=48.0)],
+            "versions": [version(bytes_billed=2**30)],
+        }
+        page = words(pages(found)["runs.html"])
+
+        assert (
+            "2026-03-03 08:30 publication ga4_purchase 2026-03-03, version 3 2,000 "
+            "48 s 3.0 GiB 0.02 USD"
+        ) in page
+        assert "2 runs in this time, 4.0 GiB billed." in page
+
+    def test_have_a_publication_once(self):
+        """Where no row of it was written, there is what was watched of it."""
+        counted = [
+            drift("users", "count", value=7.6, as_of=AS_OF - n * WEEK) for n in range(2)
+        ]
+        page = words(
+            pages({"publications": [publication()], "drift": counted})["runs.html"]
+        )
+
+        assert page.count(f"{AS_OF}, version 3") == 1
+        assert page.count(f"{AS_OF - WEEK}, version 3 1,998 — —") == 1
 
 
 class TestDrift:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from local.sandbox import Sandbox
+from local.sandbox import Sandbox, opened
 from offline.usecases import check, new
 from offline.usecases.report import Report
 from propensity import usecases
@@ -24,6 +24,51 @@ from propensity.runs import setup
 from propensity.settings import Settings
 
 NAME = "shop_sign_up"
+
+# What those who sign up within the horizon paid by it: one row for each of them.
+AMOUNTS = """\
+-- One row per user with label 1 and as-of date, with what the user paid.
+-- Parameters: those of labels.sql.
+-- Source: view ga_events.
+SELECT
+  as_of,
+  user_id,
+  SUM(paid) AS amount
+FROM
+  (
+    SELECT
+      as_of,
+      IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) AS user_id,
+      e.event_timestamp,
+      e.event_value_in_usd AS paid
+    FROM
+      UNNEST(@as_ofs) AS as_of
+    INNER JOIN
+      ga_events AS e
+      ON
+        e.event_time >= TIMESTAMP(as_of)
+        AND e.event_time < TIMESTAMP(DATE_ADD(as_of, INTERVAL @horizon_days DAY))
+    WHERE
+      e.table_suffix BETWEEN @first_label_suffix AND @last_label_suffix
+      AND e.event_name = @converting_event
+      AND IF(@user_column = 'user_id', e.user_id, e.user_pseudo_id) IS NOT NULL
+  ) AS events
+GROUP BY
+  as_of,
+  user_id
+"""
+
+# Scores of the stream, of a use case without features that change.
+SERVED = """\
+-- One row per user: the features now, and until when the user is scored.
+-- Parameters: @user_ids ARRAY<STRING>.
+SELECT
+  user_id,
+  {features},
+  CURRENT_TIMESTAMP() AS scored_until
+FROM
+  UNNEST(@user_ids) AS user_id
+"""
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +108,14 @@ def edit(folder) -> Callable[[str, str, str], int]:
         return made[: made.index(new_) + len(new_)].count("\n") + 1
 
     return replace
+
+
+@pytest.fixture
+def with_amounts(folder) -> Path:
+    """Give the use case amounts; return their statement."""
+    file = folder / "converter_amounts.sql"
+    file.write_text(AMOUNTS)
+    return file
 
 
 @pytest.fixture
@@ -258,6 +311,19 @@ class TestCheck:
             ("labels.sql", True)
         }
 
+    def test_finds_a_label_that_sees_what_was_before(self, edit, checked):
+        """Whoever had the outcome before the as-of date is a row of label 0."""
+        line = edit(
+            "labels.sql",
+            "e.event_time >= TIMESTAMP(as_of)",
+            "e.event_time >= TIMESTAMP_SUB(TIMESTAMP(as_of), INTERVAL 1 DAY)",
+        )
+
+        [found] = checked().problems
+        assert found.message == "the label sees an event before its as-of date"
+        # Where the window is bounded, on both sides.
+        assert (found.file, found.line) == ("labels.sql", line + 1)
+
     @pytest.mark.parametrize("name", usecases.STATEMENTS)
     def test_finds_a_statement_that_is_missing(self, folder, checked, name):
         """By the file that is not there; nothing is run."""
@@ -303,6 +369,129 @@ class TestCheck:
 
         assert problem["file"] == f"propensity/usecases/{NAME}/usecase.toml"
         assert problem["line"] == line
+
+
+class TestAmounts:
+    """``converter_amounts.sql``, which a use case may have."""
+
+    def test_that_are_right_are_no_problem(self, with_amounts, checked):
+        """And no other warning than without them."""
+        report = checked()
+
+        assert (report.problems, report.warnings) == ([], [])
+
+    @pytest.mark.parametrize(
+        "mistake",
+        [
+            ("SUM(paid) AS amount", "SUM(money) AS amount", "money", True),
+            ("SUM(paid) AS amount", "SUM(paid) AS revenue", "gives no column amount",
+             False),
+            ("SUM(paid) AS amount", "CAST(SUM(paid) AS FLOAT64) AS amount",
+             "amount is FLOAT64 instead of NUMERIC", True),
+            ("SELECT\n  as_of,", "SELECT\n  CAST(as_of AS STRING) AS as_of,",
+             "as_of is STRING instead of DATE", False),
+            ("GROUP BY\n  as_of,", "GROUP BY\n  event_timestamp,\n  as_of,",
+             "more than one row of an as-of date", False),
+            ("e.event_name = @converting_event", "e.event_name = 'purchase'",
+             "gives other users than labels.sql", False),
+            ("@horizon_days DAY", "@horizon_days + 1 DAY",
+             "an amount sees an event after its horizon", True),
+        ],
+    )  # fmt: skip
+    def test_that_are_wrong_are_found(self, with_amounts, edit, checked, mistake):
+        """By file and line: what BigQuery refuses, a column or its type, a user twice
+        or too many, and what was paid after the horizon."""
+        old, new_, said, is_at_line = mistake
+        line = edit(with_amounts.name, old, new_)
+        found = checked().problems
+
+        assert {one.file for one in found} == {with_amounts.name}
+        assert any(said in one.message for one in found), found
+        assert not is_at_line or line in {one.line for one in found}
+
+    def test_that_are_wrong_are_found_of_another_source(
+        self, folder, sandbox, monkeypatch
+    ):
+        """A use case of the stream has no made-up events, and the same columns."""
+        file = usecases.FOLDER / "first_day_churn" / "converter_amounts.sql"
+        file.write_text(
+            "-- One row per user of label 1.\n"
+            "SELECT as_of, user_id, 1.5 AS amount FROM (\n"
+            "-- include: labels.sql\n)\n"
+        )
+        usecases.load.cache_clear()
+        report = check.check("first_day_churn", lambda: contextlib.nullcontext(sandbox))
+
+        assert [(one.file, one.line, one.message) for one in report.problems] == [
+            (file.name, 2, "amount is FLOAT64 instead of NUMERIC")
+        ]
+
+
+class TestFurther:
+    """What else a use case may have."""
+
+    def test_takes_the_statement_of_the_stream(self, folder, checked):
+        """With the features, and until when a user is scored."""
+        self.serve(folder)
+
+        assert checked().problems == []
+
+    @pytest.mark.parametrize(
+        "mistake",
+        [
+            ("AS scored_until", "AS until", "stream_rows.sql",
+             "gives no column scored_until"),
+            ("1.0 AS revenue", "NUMERIC '1' AS revenue", "stream_rows.sql",
+             "revenue is NUMERIC, which a model does not read"),
+            ("  1.0 AS revenue,\n", "", "usecase.toml",
+             "stream_rows.sql gives no column revenue"),
+            ("UNNEST(@user_ids)", "UNNEST(@users)", "stream_rows.sql",
+             "no run gives @users"),
+        ],
+    )  # fmt: skip
+    def test_finds_mistakes_of_it(self, folder, edit, checked, mistake):
+        """Features that training has and serving lacks would be found by a failure."""
+        old, new_, file, said = mistake
+        self.serve(folder)
+        edit("stream_rows.sql", old, new_)
+        [found] = checked().problems
+
+        assert (found.file, said in found.message) == (file, True), found
+
+    def test_finds_mistakes_of_incremental_features(self, folder, edit, checked):
+        """Their columns are those of the features."""
+        text = (folder / "features.sql").read_text()
+        (folder / "incremental_features.sql").write_text(text)
+        edit(
+            "incremental_features.sql", "COUNT(*) AS active_days", "'1' AS active_days"
+        )
+        [found] = checked().problems
+
+        assert found.file == "incremental_features.sql"
+        assert found.message == "active_days is STRING, and usecase.toml says a number"
+
+    def serve(self, folder: Path) -> None:
+        values = {"number": "1.0", "category": "'a'"}
+        features = ",\n  ".join(
+            f"{values[kind]} AS {name}"
+            for name, kind in usecases.load(NAME).features.items()
+        )
+        (folder / "stream_rows.sql").write_text(SERVED.format(features=features))
+
+    def test_finds_nothing_in_the_churn_of_players(self, folder, sandbox):
+        """With its statements in the place of shared ones, and that of the stream."""
+        report = check.check("first_day_churn", lambda: contextlib.nullcontext(sandbox))
+
+        assert report.problems == []
+
+    @pytest.mark.long
+    def test_finds_nothing_in_purchases(self):
+        """With their amounts, and features of days that are kept; over an emulated
+        BigQuery of its own, as the command starts it."""
+        report = check.check("ga4_purchase", opened)
+
+        assert report.problems == []
+        assert len(report.passed) == 6
 
 
 class TestDeclared:

@@ -1,0 +1,76 @@
+"""
+A row for each publication: who was scored, what was promised, and what it cost.
+
+It is the last thing that a publication writes, so that its bytes are those of the whole
+run. What was published stays published where it cannot be written: the log says so, and
+a repeated run of the date writes it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from propensity.edges.log import log
+from propensity.errors import PropensityError
+from propensity.runs import value
+from propensity.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from decimal import Decimal
+
+    from propensity.registry.loading import Serving
+    from propensity.runs.predict import Staged
+    from propensity.runs.run import Run
+
+
+_NOTHING = {"sum": 0.0, "low": 0.0, "high": 0.0}
+
+
+def promised(total: Mapping[str, float]) -> dict[str, Decimal]:
+    """
+    Return the columns of the sum that is promised.
+
+    Args:
+        total: ``sum``, ``low`` and ``high``, in the currency of the amounts.
+    """
+    amounts = value.money(np.array([total["sum"], total["low"], total["high"]]))
+    names = ("value_promised", "value_promised_low", "value_promised_high")
+    return dict(zip(names, amounts.to_pylist(), strict=True))
+
+
+def record(run: Run, model: Serving, staged: Staged, *, billed_before: int = 0) -> None:
+    """
+    Write the row of a publication, in the place of an earlier one of its date.
+
+    Args:
+        run: The run, whose publication is done.
+        model: That scored.
+        staged: Its scores.
+        billed_before: Bytes of the run's meter that were billed for others.
+    """
+    try:
+        run.warehouse.execute(
+            statement("record_publication"),
+            {
+                "use_case": run.use_case.name,
+                "as_of": run.as_of,
+                "model_version": model.version,
+                "run_id": run.run_id,
+                "scored_at": run.began_at,
+                "reads_export": run.data_until is not None,
+                "data_until": run.data_until or run.as_of,
+                "users": staged.users,
+                "mean_probability": staged.mean_probability,
+                "is_shifted": staged.log_odds_shift is not None,
+                "log_odds_shift": staged.log_odds_shift or 0.0,
+                "has_value": staged.expected_value is not None,
+                **promised(staged.expected_value or _NOTHING),
+                "bytes_billed": run.warehouse.bytes_billed - billed_before,
+                "seconds": run.elapsed_s(),
+            },
+        )
+    except PropensityError as error:
+        log("WARNING", f"publication not recorded: {error}", function=run.function)
