@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -105,30 +105,45 @@ def room_of(path: Path) -> str:
 
 @cache
 def tree(path: Path) -> ast.Module:
-    """A module's syntax tree."""
+    """A module's syntax tree, which no test changes."""
     return ast.parse(path.read_text("utf-8"))
 
 
-def without_types(module: ast.Module) -> ast.Module:
-    """The module without what only a type checker reads."""
-
-    class Pruned(ast.NodeTransformer):
-        def visit_If(self, node: ast.If) -> ast.AST | None:  # noqa: N802
-            return None if ast.unparse(node.test) == "TYPE_CHECKING" else node
-
-    return Pruned().visit(module)
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """All nodes of a module's tree: many tests look at them."""
+    return tuple(ast.walk(tree(path)))
 
 
 @cache
 def imports(path: Path) -> set[str]:
     """The top-level names of what a module imports when it runs."""
+    # What only a type checker reads is not run.
+    unread = {
+        inner
+        for node in nodes(path)
+        if isinstance(node, ast.If)
+        and isinstance(node.test, ast.Name)
+        and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
     found = set()
-    for node in ast.walk(without_types(ast.parse(path.read_text("utf-8")))):
-        if isinstance(node, ast.Import):
+    for node in nodes(path):
+        if isinstance(node, ast.Import) and node not in unread:
             found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and node.module and node not in unread:
             found.add(node.module.split(".")[0])
     return found
+
+
+def docstring(node: ast.AST) -> ast.Constant | None:
+    """The text that a module, class or function opens with."""
+    body = getattr(node, "body", None)
+    if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+        value = body[0].value
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            return value
+    return None
 
 
 @cache
@@ -136,28 +151,33 @@ def code(path: Path) -> str:
     """A module's source without comments and docstrings."""
     module = ast.parse(path.read_text("utf-8"))
     for node in ast.walk(module):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-            value = body[0].value
-            if isinstance(value, ast.Constant) and isinstance(value.value, str):
-                body[0] = ast.Pass()
+        if docstring(node):
+            cast(ast.FunctionDef, node).body[0] = ast.Pass()
     return ast.unparse(module)
 
 
 def strings(path: Path) -> list[str]:
-    """The texts in a module's code, those put together by + and f"" as well."""
-    module = ast.parse(code(path))
+    """The texts in a module's code, and those put together by f"" as a whole."""
+    told = {docstring(node) for node in nodes(path)}
     found = [
         node.value
-        for node in ast.walk(module)
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        for node in nodes(path)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node not in told
     ]
     found += [
-        ast.unparse(node)
-        for node in ast.walk(module)
-        if isinstance(node, ast.JoinedStr)
+        ast.unparse(node) for node in nodes(path) if isinstance(node, ast.JoinedStr)
     ]
     return found
+
+
+@cache
+def programs() -> str:
+    """All code that runs statements, and all statements, as one text."""
+    files = [*MODULES, *ROOT.glob("offline/**/*.py"), *ROOT.glob("local/**/*.py")]
+    texts = [code(path) for path in files]
+    return "".join(texts + [path.read_text("utf-8") for path in STATEMENTS])
 
 
 def pins(path: Path) -> dict[str, str]:
@@ -188,10 +208,11 @@ def runs_without(folder: Path, *absent: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@cache
 def rooms_imported(path: Path) -> set[str]:
     """The rooms, or ground floor modules, that a module imports; types as well."""
     found = set()
-    for node in ast.walk(tree(path)):
+    for node in nodes(path):
         if isinstance(node, ast.ImportFrom) and node.module == "propensity":
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -316,7 +337,7 @@ class TestPureCore:
         """What is read lies in the package, and is reached as its resource."""
         calls = {
             node.func.attr if isinstance(node.func, ast.Attribute) else node.func.id
-            for node in ast.walk(tree(path))
+            for node in nodes(path)
             if isinstance(node, ast.Call)
             and isinstance(node.func, ast.Attribute | ast.Name)
         }
@@ -335,7 +356,7 @@ class TestPureCore:
         found = {
             room_of(path)
             for path in MODULES
-            for node in ast.walk(tree(path))
+            for node in nodes(path)
             if isinstance(node, ast.ExceptHandler)
             and (node.type is None or ast.unparse(node.type) == "Exception")
         }
@@ -402,13 +423,9 @@ class TestSql:
     @each(STATEMENTS)
     def test_is_used(self, path):
         """No statement lies there that nothing runs or includes."""
-        programs = [*ROOT.glob("offline/**/*.py"), *ROOT.glob("local/**/*.py")]
-        uses = "".join(code(module) for module in [*MODULES, *programs])
-        uses += "".join(other.read_text("utf-8") for other in STATEMENTS)
+        ways = (f"'{path.stem}'", f"include: {path.stem}.sql")
 
-        assert f"'{path.stem}'" in uses or f"include: {path.stem}.sql" in uses, (
-            f"{named(path)} is used by nothing"
-        )
+        assert any(way in programs() for way in ways), "it is used by nothing"
 
 
 class TestFunctions:
@@ -500,7 +517,7 @@ class TestModules:
         vague = re.compile(r"_*(get|process|handle|do)_")
         found = [
             node.name
-            for node in ast.walk(tree(path))
+            for node in nodes(path)
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             and vague.match(node.name)
             and node.name != "get_proba"
