@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from contextlib import suppress
+from functools import cache
 from importlib import resources
 
 import pytest
@@ -121,6 +122,7 @@ class TestStatement:
             statement("outer", own=folder)
 
 
+@cache
 def every_statement() -> dict[str, str]:
     """All that are complete, by use case and name; those of no use case once."""
     found = {}
