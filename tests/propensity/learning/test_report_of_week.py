@@ -336,7 +336,7 @@ class TestPage:
 
     def test_is_small(self):
         """Of a quarter of a year it can be sent by mail."""
-        weeks = [row(n % 3, week=MONDAY + n * WEEK) for n in range(13)]
+        weeks = [row(n % 3) | {"week": MONDAY + n * WEEK} for n in range(13)]
 
         page = evaluation_page(report(newest=weeks[-1], weeks=weeks))
 
