@@ -13,6 +13,7 @@ import re
 import shlex
 import tomllib
 from dataclasses import dataclass, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,10 @@ class Function:
         return tuple(one for one in topics.SUBSCRIPTIONS if one.function == self.target)
 
 
+@cache
 def load(file: Path = FILE, *, root: Path = ROOT) -> tuple[Function, ...]:
     """
-    Return every function, as the file orders them.
+    Return every function, as the file orders them; read once in a process.
 
     Raises:
         FunctionsError: A field, table or topic is named that there is not, or a
