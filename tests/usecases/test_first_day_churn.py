@@ -764,7 +764,7 @@ def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Gr
         features, scores = StreamFeatures(edges), ScoreStream(edges)
         done = 0
         while done < len(deliveries):
-            chosen = deliveries[done : done + int(random.integers(1, 200))]
+            chosen = deliveries[done : done + int(random.integers(1, 80))]
             messages = [
                 Message(one.data, str(done + place), one.attributes)
                 for place, one in enumerate(chosen)
@@ -803,7 +803,7 @@ def served_by_the_shipped_model(place: Stream) -> Stream:
     return place
 
 
-PLAYED = Games(seed=11, users=60, maximum_events=50, days=10, end=MIDNIGHT)
+PLAYED = Games(seed=11, users=40, maximum_events=30, days=10, end=MIDNIGHT)
 
 
 @pytest.fixture(scope="module")
@@ -881,7 +881,7 @@ class TestScores:
     def test_do_not_depend_on_labels(self, opened):
         """Leak: a stream that differs in labels only gets the same scores, and the
         model the same features, for every event."""
-        games = replace(PLAYED, users=25, maximum_events=12)
+        games = replace(PLAYED, users=20, maximum_events=10)
         deliveries = games.deliveries(broken=0)
         told = [
             replace(one, data=encode(next(flipped([one.event]))))
@@ -916,12 +916,12 @@ def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
 # From training to evaluation ----------------------------------------------------------
 
 # Of these fewer leave than of those whom the shipped model knows.
-COLLECTED = Games(seed=5, users=2_000, maximum_events=100, churn_rate=0.5, end=MIDNIGHT)
+COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MIDNIGHT)
 
 
 @pytest.fixture(scope="module")
 def collected(opened) -> Stream:
-    """What was collected of two thousand players while the shipped model served."""
+    """What was collected of sixteen hundred players while the shipped model served."""
     place = served_by_the_shipped_model(opened())
     # What training, predictions and evaluation write besides.
     setup.prepare(place.warehouse, place.artifacts, place.settings)
@@ -952,7 +952,7 @@ class TestShippedModel:
         area = roc_auc_score([row["label"] for row in rows.values()], probability)
 
         assert metadata["as_of"] < COLLECTED.first_date
-        assert len(rows) > 1_000
+        assert len(rows) > 800
         assert area > 0.8
 
     def test_is_replaced_by_a_training(self, trained):
