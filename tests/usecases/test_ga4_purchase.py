@@ -277,6 +277,12 @@ def features(export) -> Mapping[str, dict[str, Any]]:
     return export.features()
 
 
+@pytest.fixture(scope="module")
+def labels(export) -> Mapping[str, int]:
+    """The cohort's labels, by user."""
+    return {user: label for (_, user), label in export.labels().items()}
+
+
 class TestCohort:
     def test_is_every_user_with_an_event_in_the_lookback(self, features):
         """The window is half-open, to the microsecond."""
@@ -421,9 +427,10 @@ class TestSeenInTheWild:
         """Events without consent, or with a placeholder, are of no user, not of one."""
         assert not {None, "", "None", "(not set)", "(data deleted)"} & {*features}
 
-    def test_nobody_converts(self, export):
+    def test_nobody_converts(self, labels):
         """A purchase of nobody is nobody's label."""
-        assert all(user for _, user in export.labels())
+        assert labels
+        assert all(labels.keys())
 
     def test_shapes_of_the_samples_are_read(self, features):
         """Empty parameters, records and items change no figure."""
@@ -480,12 +487,6 @@ class TestFirstSeen:
         assert features[user]["days_since_first_seen"] == days
 
 
-@pytest.fixture(scope="module")
-def labels(export) -> Mapping[str, int]:
-    """The cohort's labels, by user."""
-    return {user: label for (_, user), label in export.labels().items()}
-
-
 class TestLabels:
     def test_are_of_the_cohort_converted_or_not(self, features, labels):
         """Defect: an inner join with the converters keeps only who came back."""
@@ -521,17 +522,17 @@ class TestUserColumn:
 
 
 class TestBatches:
-    def test_give_each_date_the_rows_that_it_has_alone(self, export):
-        """Many as-of dates in one query are what each is in its own."""
-        as_ofs = [AS_OF - 21 * DAY, AS_OF - 7 * DAY, AS_OF]
-        batch = export.features(*as_ofs)
-        alone = {
-            (as_of, user): row
-            for as_of in as_ofs
-            for user, row in export.features(as_of).items()
-        }
+    def test_give_each_date_the_rows_that_it_has_alone(self, export, features):
+        """Several as-of dates in one query are what each is in its own."""
+        before = AS_OF - 7 * DAY
+        batch = export.features(before, AS_OF)
+        alone = {before: export.features(before), AS_OF: features}
 
-        assert batch == alone
+        assert batch == {
+            (as_of, user): row
+            for as_of, rows in alone.items()
+            for user, row in rows.items()
+        }
 
 
 MOMENTS = st.one_of(
