@@ -129,20 +129,18 @@ class Browser:
         Return what is wrong with a page, in light and dark, wide and on a phone.
 
         That is what axe finds, what is asked for from outside, an error in the console,
-        and a page that scrolls sideways.
+        and a page that scrolls sideways. Colours do not depend on the screen: it is
+        light where it is wide, and dark on a phone.
         """
         found: list[str] = []
-        for scheme in ("light", "dark"):
-            for size in (WIDE, PHONE):
-                self.show(url, size=size, scheme=scheme)
-                asked, errors = self.requested(), self.errors()
-                wide = self.run("return document.documentElement.scrollWidth")
-                outside = [
-                    one for one in asked if not one.startswith(("file:", "data:"))
-                ]
-                sideways = [f"{wide} pixels wide"] if wide > size[0] else []
-                wrong = [*outside, *errors, *sideways, *self.violations()]
-                found += [f"{scheme}, {size[0]} px: {one}" for one in wrong]
+        for scheme, size in (("light", WIDE), ("dark", PHONE)):
+            self.show(url, size=size, scheme=scheme)
+            asked, errors = self.requested(), self.errors()
+            wide = self.run("return document.documentElement.scrollWidth")
+            outside = [one for one in asked if not one.startswith(("file:", "data:"))]
+            sideways = [f"{wide} pixels wide"] if wide > size[0] else []
+            wrong = [*outside, *errors, *sideways, *self.violations()]
+            found += [f"{scheme}, {size[0]} px: {one}" for one in wrong]
         return found
 
     def picture(self, file: Path, *, whole: bool = True) -> None:

@@ -68,6 +68,14 @@ def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
     } | changes
 
 
+def quarter() -> list[dict[str, Any]]:
+    """Return the rows of thirteen weeks, with the figures of three of them."""
+    return [
+        row(n % 3) | {"week": MONDAY + n * WEEK, "week_end": MONDAY + (n + 1) * WEEK}
+        for n in range(13)
+    ]
+
+
 TRAINED = {
     3: {
         "model_version": 3,
@@ -336,7 +344,7 @@ class TestPage:
 
     def test_is_small(self):
         """Of a quarter of a year it can be sent by mail."""
-        weeks = [row(n % 3) | {"week": MONDAY + n * WEEK} for n in range(13)]
+        weeks = quarter()
 
         page = evaluation_page(report(newest=weeks[-1], weeks=weeks))
 

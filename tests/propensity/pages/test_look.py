@@ -21,8 +21,8 @@ from tests.propensity.learning.test_report_of_week import (
     ALARM,
     EXPECTED,
     LIFT,
+    quarter,
     report,
-    row,
 )
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
@@ -108,8 +108,8 @@ PAGES = {
     "model": lambda: training_page(model_card(rows(400, numbers=37))),
     "week": lambda: evaluation_page(
         report(
-            newest=row(12, status="provisional"),
-            weeks=[row(n) for n in range(13)],
+            newest=quarter()[-1] | {"status": "provisional"},
+            weeks=quarter(),
             alarms=[ALARM, EXPECTED],
             lifts=[LIFT],
         )
