@@ -159,6 +159,20 @@ def trained() -> Trained:
     return train(snapshots(users=500), candidates=SHOP.candidates)
 
 
+@cache
+def small() -> Trained:
+    """A linear model of fewer users, for others to be compared with."""
+    return train(snapshots(users=150))
+
+
+@cache
+def rare() -> Trained:
+    """A model of a shop where one week has too few conversions to hold out."""
+    columns = drawn(12, 200, seed=3)
+    settings = {"minimum_conversions": 15, "budget": "10"}
+    return train(table(columns, propensity(columns) / 4), settings=settings)
+
+
 def changed(
     rows: pa.Table, as_ofs: tuple[date, ...], name: str, new: Callable[[Any], Any]
 ) -> pa.Table:
@@ -245,7 +259,7 @@ class TestModel:
 
         shuffled = train(rows.take(order))
 
-        assert pickled(shuffled.model) == pickled(train(rows).model)
+        assert pickled(shuffled.model) == pickled(small().model)
 
     def test_trains_where_a_feature_has_no_value(self):
         """A shop without refunds has a column of nulls, and a model none the less."""
@@ -276,12 +290,7 @@ class TestTime:
 
     def test_holds_out_more_where_conversions_are_few(self):
         """Where one week has too few conversions, up to a quarter of them is held."""
-        columns = drawn(12, 200, seed=3)
-        rows = table(columns, propensity(columns) / 4)
-
-        found = train(rows, settings={"minimum_conversions": 15})
-
-        assert 1 < len(found.split.holdout) <= 3
+        assert 1 < len(rare().split.holdout) <= 3
 
     @pytest.mark.parametrize(
         "candidate",
@@ -309,12 +318,12 @@ class TestTime:
     def test_lets_nothing_of_the_calibration_slice_into_the_fit(self):
         """Other labels and features in the later slice: candidates are the same bytes;
         only which of them is chosen, and how it is calibrated, may change."""
-        rows = snapshots(users=150)
-        before = train(rows, candidates=SHOP.candidates)
+        rows, two = snapshots(users=150), (LINEAR, FOREST)
+        before = train(rows, candidates=two)
         later = before.split.calibrate
         other = changed(rows, later, "label", lambda label: 1 - label)
         other = changed(other, later, "spend", lambda spend: spend * 1e6)
-        after = train(other, candidates=SHOP.candidates)
+        after = train(other, candidates=two)
 
         for one, two in zip(before.candidates, after.candidates, strict=True):
             assert pickled(one.model) == pickled(two.model)
@@ -324,8 +333,7 @@ class TestTime:
     def test_does_not_fit_the_preprocessor_before_the_split(self):
         """The original fitted it on all rows. Here what only later rows have is
         unknown to it: their categories, and their part in means and medians."""
-        rows = snapshots(users=150)
-        split = train(rows).split
+        rows, split = snapshots(users=150), small().split
         later = split.calibrate + split.holdout
         other = changed(rows, later, "spend", lambda spend: spend + 1e9)
         other = changed(other, later, "country", lambda country: ["XX"] * len(country))
@@ -343,9 +351,8 @@ class TestTime:
         """A country of which the training rows have none encodes like a rare one, or
         to nothing, and never fails."""
         rows = snapshots(users=150)
-        split = train(rows).split
         other = changed(
-            rows, split.holdout, "country", lambda country: ["XX"] * len(country)
+            rows, small().split.holdout, "country", lambda country: ["XX"] * len(country)
         )
 
         assert np.isfinite(train(other).probability).all()
@@ -498,12 +505,12 @@ class TestThreshold:
         )
 
     @pytest.mark.parametrize(
-        ("budget", "users"), [("", 50), ("5%", 25), ("80", 80), ("100000", 500)]
+        ("budget", "users"), [("", 20), ("5%", 10), ("80", 80), ("100000", 200)]
     )
     def test_comes_with_a_budget(self, budget, users):
         """Of the setting, or the use case's tenth; precision and recall are those of
         so many with the highest probabilities."""
-        found = train(snapshots(users=500), settings={"budget": budget})
+        found = train(snapshots(users=200), settings={"budget": budget})
         quality, label = found.quality, found.holdout.label
         best = np.argsort(-found.probability, kind="stable")[:users]
 
@@ -517,18 +524,11 @@ class TestThreshold:
         )
 
     def test_comes_with_a_budget_for_each_week_held_out(self):
-        """A hundred a week are two hundred of two weeks."""
-        columns = drawn(12, 200, seed=3)
-        rows = table(columns, propensity(columns) / 4)
-        found = train(
-            rows,
-            candidates=(LINEAR,),
-            settings={"minimum_conversions": 15, "budget": "10"},
-        )
-        weeks = len(found.split.holdout)
+        """Ten a week are twenty of two weeks."""
+        weeks = len(rare().split.holdout)
 
         assert weeks > 1
-        assert found.quality["users_at_budget"] == 10 * weeks
+        assert rare().quality["users_at_budget"] == 10 * weeks
 
 
 class TestSampling:
