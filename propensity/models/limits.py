@@ -42,11 +42,13 @@ def draw_nodes(
     features = np.empty(n_trees * ((1 << height) - 1), dtype=np.intp)
     thresholds = np.empty(len(features))
     box = {column: tuple(limits[column].tolist()) for column in columns}
+    # Of the box; a split changes one of them.
+    widths = [high - low for low, high in box.values()]
+    order = {column: number for number, column in enumerate(columns)}
 
     def split(depth: int, node: int) -> None:
         if depth == height:
             return
-        widths = [high - low for low, high in box.values()]
         column = generator.choices(columns, weights=widths)[0]
         low, high = box[column]
         padding = _PADDING * (high - low)
@@ -55,8 +57,10 @@ def draw_nodes(
         features[place], thresholds[place] = column, threshold
         for is_below, side in ((1, (low, threshold)), (0, (threshold, high))):
             box[column] = side
+            widths[order[column]] = side[1] - side[0]
             split(depth + 1, 2 * node + is_below)
         box[column] = low, high
+        widths[order[column]] = high - low
 
     for tree in range(n_trees):
         split(0, tree)
