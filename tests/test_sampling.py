@@ -155,7 +155,7 @@ class TestCounts:
         assert found.kept[0] > 300_000
         assert max(found.weights.values()) < 100
 
-    @pytest.mark.parametrize("maximum", [1_000, 20_000, 50_000_000])
+    @pytest.mark.parametrize("maximum", [1_000, 50_000_000])
     @pytest.mark.parametrize(
         "seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in (1, 2))]
     )
@@ -176,7 +176,7 @@ def whole(labelled) -> pa.Table:
 
 
 class TestRows:
-    @pytest.mark.parametrize("maximum", [1_000, 5_000, 15_000, 20_999])
+    @pytest.mark.parametrize("maximum", [1_000, 20_999])
     def test_of_a_user_stay_together(self, warehouse, whole, maximum):
         """A user is read as a whole, in both classes, or not at all; there are at most
         so many rows, each once and unchanged."""
@@ -194,7 +194,7 @@ class TestRows:
         assert set(theirs.values()) == {7}
         assert both.equals(kept.select(both.column_names))
 
-    @pytest.mark.parametrize("maximum", [1_000, 5_000, 15_000])
+    @pytest.mark.parametrize("maximum", [1_000, 15_000])
     def test_stand_for_those_left_out(self, warehouse, whole, maximum):
         """Of every date and label weights add up to the rows that there are."""
         found = read(warehouse, maximum)

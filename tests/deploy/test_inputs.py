@@ -18,7 +18,7 @@ from deploy.render import TERRAFORM
 from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python, settings_file
 
 READER = Path(__file__).with_name("read_inputs.py")
-FOLDERS = {"main": TERRAFORM, "watch": TERRAFORM / "watch"}
+ROOTS = {"main": TERRAFORM, "watch": TERRAFORM / "watch"}
 # Where a reader of HCL and one of JSON could differ: what texts may hold.
 ODD = {
     **WHOLE,
@@ -44,30 +44,29 @@ def written(tmp_path: Path, root: str, settings: dict[str, str]) -> Path:
     return tmp_path / f"{root}.tfvars"
 
 
-@pytest.mark.parametrize("root", FOLDERS)
 @pytest.mark.parametrize("settings", [SETTINGS, ODD], ids=["few", "odd"])
-def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, root, settings):
+def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, settings):
     """Every variable, as it is: lists as lists, maps as maps; and uploads each file of
     the root with what it reads, the state's bucket apart."""
-    file = written(tmp_path, root, settings)
+    given = {root: written(tmp_path, root, settings) for root in ROOTS}
+    pairs = [path for root, file in given.items() for path in (file, ROOTS[root])]
     done = subprocess.run(
-        [sdk_python(), READER, SDK, file, FOLDERS[root]],
+        [sdk_python(), READER, SDK, *pairs],
         check=False, capture_output=True, text=True,
         env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    lines = [line.partition(" = ") for line in file.read_text().splitlines()]
-    text = "".join(one.read_text() for one in FOLDERS[root].glob("*.tf"))
-    read = set(re.findall(r'path\.module}/([\w/.]+)"', text))
+    for (root, file), told in zip(given.items(), json.loads(done.stdout), strict=True):
+        lines = [line.partition(" = ") for line in file.read_text().splitlines()]
+        parts = [*ROOTS[root].glob("*.tf")]
+        text = "".join(one.read_text() for one in parts)
+        read = set(re.findall(r'path\.module}/([\w/.]+)"', text))
 
-    assert told["values"] == {name: json.loads(value) for name, _, value in lines}
-    assert set(told["values"]) == set(re.findall(r'^variable "(\w+)"', text, re.M))
-    assert {one.name for one in FOLDERS[root].glob("*.tf")} - set(told["files"]) == {
-        "backend.tf"
-    }
-    assert read <= {*told["files"], "alerts"}
-    assert not [one for one in told["files"] if one.startswith("watch/")]
+        assert told["values"] == {name: json.loads(value) for name, _, value in lines}
+        assert set(told["values"]) == set(re.findall(r'^variable "(\w+)"', text, re.M))
+        assert {one.name for one in parts} - set(told["files"]) == {"backend.tf"}
+        assert read <= {*told["files"], "alerts"}
+        assert not [one for one in told["files"] if one.startswith("watch/")]
     if root == "watch":
         assert sum(one.startswith("alerts/") for one in told["files"]) == 11
 

@@ -352,7 +352,10 @@ class TestTime:
         to nothing, and never fails."""
         rows = snapshots(users=150)
         other = changed(
-            rows, small().split.holdout, "country", lambda country: ["XX"] * len(country)
+            rows,
+            small().split.holdout,
+            "country",
+            lambda country: ["XX"] * len(country),
         )
 
         assert np.isfinite(train(other).probability).all()

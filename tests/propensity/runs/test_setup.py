@@ -4,7 +4,7 @@ Set-up, specified: tables, their columns and how long they are kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass
 from datetime import date
 from types import SimpleNamespace
@@ -23,9 +23,17 @@ from tests import shop
 DAY = date(2026, 3, 2)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the tables of a deployment are like."""
+
+    kept: Mapping[str, float]
+    asking: Set[str]
+
+
 @dataclass
 class Deployment:
-    """A dataset without an export, and set-up over it."""
+    """A dataset beside an export, and set-up over both."""
 
     environment: Mapping[str, str]
     warehouse: Warehouse
@@ -42,36 +50,34 @@ class Deployment:
         place = f"{settings.project}.{settings.dataset}"
         return self.warehouse.client.get_table(f"{place}.{name}")
 
-    def kept(self) -> dict[str, float]:
-        """Return the days of the tables whose rows expire."""
-        found = {}
-        for table in tables.TABLES:
-            partitioning = self.table(table.name).time_partitioning
+    def found(self) -> Found:
+        """Return the days of tables whose rows expire, and which ask for a filter."""
+        kept, asking = {}, set()
+        for one in (self.table(table.name) for table in tables.TABLES):
+            partitioning = one.time_partitioning
             if partitioning and partitioning.expiration_ms:
                 days = int(partitioning.expiration_ms) / (24 * 3600 * 1000)
-                found[table.name] = days
-        return found
-
-    def asking(self) -> set[str]:
-        """Return the tables that want to know which days are meant."""
-        every = [self.table(table.name) for table in tables.TABLES]
-        return {one.table_id for one in every if one.require_partition_filter}
+                kept[one.table_id] = days
+            if one.require_partition_filter:
+                asking.add(one.table_id)
+        return Found(kept, asking)
 
 
 @pytest.fixture(scope="module")
 def deployment(module_workplace) -> Iterator[Deployment]:
-    """A deployment that is set up; each test leaves it so."""
-    environment = {
-        **module_workplace.environment,
-        "PROPENSITY_GA4_DATASET": "",
-        "PROPENSITY_RETENTION_DAYS": "",
-    }
+    """A deployment that is set up, with a row; each test leaves it so."""
+    shop.load(module_workplace, [shop.event("u", DAY)])
+    environment = {**module_workplace.environment, "PROPENSITY_RETENTION_DAYS": ""}
     warehouse = Warehouse.open(Settings.from_environment(environment))
     with module_workplace.storage.client() as client:
         bucket = client.bucket(module_workplace.bucket)
         artifacts = Artifacts(bucket, deadline_s=30.0)
         made = Deployment(environment, warehouse, artifacts)
         made.set_up()
+        row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
+        staging = tables.PREDICTIONS_STAGING
+        rows = pa.Table.from_pylist([row], staging.arrow_schema())
+        warehouse.append(staging, rows, job_id="prepared")
         yield made
     warehouse.close()
 
@@ -79,9 +85,9 @@ def deployment(module_workplace) -> Iterator[Deployment]:
 @pytest.fixture(scope="module")
 def again(deployment) -> SimpleNamespace:
     """Two more set-ups: with another setting, and over tables of an earlier version."""
-    kept, asking = [deployment.kept()], [deployment.asking()]
+    first = deployment.found()
     deployment.set_up(PROPENSITY_RETENTION_DAYS="stream_events=400")
-    kept.append(deployment.kept())
+    longer = deployment.found()
     statements = [
         "INSERT INTO ma_model_evaluation (use_case, week, model_version) "
         "VALUES ('ga4_purchase', DATE '2026-03-02', 1)",
@@ -91,17 +97,20 @@ def again(deployment) -> SimpleNamespace:
         ),
         *(
             f"ALTER TABLE {name} SET OPTIONS "
-            f"(require_partition_filter = {name not in asking[0]})"
+            f"(require_partition_filter = {name not in first.asking})"
             for name in ("inference_log", "postcode_index")
         ),
     ]
     for statement in statements:
         deployment.warehouse.execute(statement)
-    asking.append(deployment.asking())
+    broken = deployment.found()
     deployment.set_up()
-    kept.append(deployment.kept())
-    asking.append(deployment.asking())
-    return SimpleNamespace(deployment=deployment, kept=kept, asking=asking)
+    every = [first, longer, broken, deployment.found()]
+    return SimpleNamespace(
+        deployment=deployment,
+        kept=[every[n].kept for n in (0, 1, 3)],
+        asking=[every[n].asking for n in (0, 2, 3)],
+    )
 
 
 class TestPrepare:
@@ -135,28 +144,15 @@ class TestPrepare:
         assert first == last == wanted
         assert broken != wanted
 
-    def test_makes_tables_and_views_and_keeps_what_is_there(
-        self, workplace, environment
-    ):
+    def test_makes_tables_and_views_and_keeps_what_is_there(self, again):
         """Twice equals once; tables that hold rows are left alone."""
-        shop.load(workplace, [shop.event("u", DAY)])
-        settings = Settings.from_environment(environment)
-        warehouse, artifacts = Warehouse.open(settings), Artifacts.open(settings)
-        setup.prepare(warehouse, artifacts, settings)
-        row = {"run_id": "r", "staged_on": DAY, "user_id": "a", "probability": 0.5}
-        schema = tables.PREDICTIONS_STAGING.arrow_schema()
-        rows = pa.Table.from_pylist([row], schema)
-        warehouse.append(tables.PREDICTIONS_STAGING, rows, job_id="prepared")
-        setup.prepare(warehouse, artifacts, settings)
+        warehouse = again.deployment.warehouse
+        users = warehouse.rows("SELECT user_pseudo_id FROM ga_events")
+        listed = warehouse.client.list_tables(warehouse.settings.dataset)
+        views = {"ga_events", "stream_features"}
 
         assert len(warehouse.rows("SELECT * FROM ma_predictions_staging")) == 1
-        assert [found["user_pseudo_id"] for found in warehouse.rows(
-            "SELECT user_pseudo_id FROM ga_events"
-        )] == ["u"]  # fmt: skip
-        names = {
-            table.table_id for table in warehouse.client.list_tables(settings.dataset)
+        assert [found["user_pseudo_id"] for found in users] == ["u"]
+        assert {table.table_id for table in listed} == views | {
+            table.name for table in tables.TABLES
         }
-        views = {"ga_events", "stream_features"}
-        assert names == views | {table.name for table in tables.TABLES}
-        warehouse.close()
-        artifacts.close()
