@@ -358,9 +358,9 @@ class TestQuality:
     def test_intervals_cover_the_truth(self, count, least):
         """Of 40 weeks from one process about 38 intervals hold the true figure: with
         this seed at least 35, which 98 in 100 sets of 40 fair ones would reach; of ten
-        at least 8. The truth is that of 400,000 users; perfect calibration is an error
+        at least 8. The truth is that of 100,000 users; perfect calibration is an error
         of 0."""
-        whole = calibrated(400_000, seed=5).outcomes
+        whole = calibrated(100_000, seed=5).outcomes
         truth = {
             "roc_auc": metrics.roc_auc(whole),
             "pr_auc": metrics.pr_auc(whole),

@@ -304,7 +304,7 @@ class TestQuality:
 
     def test_has_intervals_around_the_figures(self):
         """Each is around its figure, and narrower the more rows there are."""
-        few, many = (self.quality(calibrated(n, seed=9)) for n in (400, 20_000))
+        few, many = (self.quality(calibrated(n, seed=9)) for n in (400, 8_000))
 
         for name in thresholds.INTERVALS:
             for found in (few, many):
@@ -319,8 +319,8 @@ class TestQuality:
     )
     def test_has_intervals_that_cover_the_truth(self, n_weeks, at_least):
         """Of 40 weeks from one process at least 35 intervals hold the figure of
-        400,000 users, as of the other metrics."""
-        whole = thresholds.figures(calibrated(400_000, seed=5).outcomes, self.SELECTION)
+        100,000 users, as of the other metrics."""
+        whole = thresholds.figures(calibrated(100_000, seed=5).outcomes, self.SELECTION)
         weeks = [
             self.quality(calibrated(800, seed=100 + week)) for week in range(n_weeks)
         ]
