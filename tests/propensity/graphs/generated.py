@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -63,8 +64,13 @@ class Generated:
         return np.concatenate(parts)
 
 
+@cache
 def generated(number: int, *, rows: int = 2_000) -> Generated:
-    """Return a model by its number; the first 24 are every kind, calibrated each."""
+    """
+    Return a model by its number; the first 24 are every kind, calibrated each.
+
+    Many tests look at it, none changes it.
+    """
     random = np.random.default_rng(number)
     kind = MODELS[number % len(MODELS)]
     calibration = CALIBRATIONS[number // len(MODELS) % len(CALIBRATIONS)]
@@ -182,7 +188,7 @@ def _model(random: np.random.Generator, kind: str, encoded: Any, label: Any) -> 
         "forest": lambda: RandomForestClassifier(
             20, min_samples_leaf=int(random.integers(1, 20)), random_state=seed
         ),
-        "extra": lambda: ExtraTreesClassifier(20, random_state=seed),
+        "extra": lambda: ExtraTreesClassifier(8, random_state=seed),
     }
     if kind in members:
         return members[kind]().fit(encoded, label)

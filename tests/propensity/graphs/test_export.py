@@ -73,12 +73,12 @@ class TestParity:
 
     def test_names_cover_every_model_and_calibration(self):
         """The numbers of the test above are what it says."""
-        kinds = {(generated(n, rows=1).kind) for n in range(6)}
+        kinds = {generated(n).kind for n in range(6)}
 
         assert kinds == {*MODELS}
-        assert {generated(n, rows=1).calibration for n in range(7, 24, 6)} | {
-            "none"
-        } == {*CALIBRATIONS}
+        assert {generated(n).calibration for n in range(7, 24, 6)} | {"none"} == {
+            *CALIBRATIONS
+        }
 
     def test_neighbouring_floats_go_the_way_of_the_model(self):
         """A threshold between two floats without another one parts them."""
@@ -204,7 +204,7 @@ class TestUnsupported:
 
     def test_larger_than_bigquery_imports(self, monkeypatch):
         monkeypatch.setattr(builder, "LARGEST_BYTES", 100)
-        made = generated(0, rows=1)
+        made = generated(0)
 
         with pytest.raises(Unsupported, match="BigQuery imports models"):
             export.exported(made.preprocessor, made.model, features=made.features)
@@ -245,7 +245,7 @@ class TestChecked:
         assert found.note.startswith("no graph: it differs")
 
     def test_proves_nothing_without_rows(self):
-        made = generated(1, rows=1)
+        made = generated(1)
 
         found = checked.checked(
             made.preprocessor,
@@ -272,7 +272,7 @@ class TestChecked:
 class TestGraph:
     def test_is_of_the_opsets_that_bigquery_runs(self):
         """ONNX Runtime 1.12 knows opset 17, ai.onnx.ml 3 and IR version 8."""
-        made = generated(4, rows=1)
+        made = generated(4)
         model = onnx.load_model_from_string(
             export.exported(made.preprocessor, made.model, features=made.features)
         )
@@ -284,7 +284,7 @@ class TestGraph:
         assert [value.name for value in model.graph.output] == ["probability"]
 
     def test_scorer_and_graph_agree_that_features_do_not_fit(self):
-        made = generated(1, rows=1)
+        made = generated(1)
         with pytest.raises(Exception, match="n0"):
             Scorer.compile(made.preprocessor, made.model, features={"y": "number"})
         with pytest.raises(Exception, match="n0"):

@@ -132,6 +132,7 @@ def table(columns: Columns, chance: np.ndarray, weight: Any = 1.0) -> pa.Table:
     return pa.table(rows)
 
 
+@cache
 def snapshots(weeks: int = 8, users: int = 300, *, seed: int = 1) -> pa.Table:
     """Labelled rows of some weeks."""
     columns = drawn(weeks, users, seed=seed)

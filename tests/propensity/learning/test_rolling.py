@@ -7,6 +7,7 @@ The shop is that of ``test_fit``: users with a known propensity in each week.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from sklearn.linear_model import LogisticRegression
 
 from propensity.learning import data
 from propensity.learning.choice import mean_of
+from propensity.learning.fit import Trained
 from propensity.learning.preprocessor import default_preprocessor, transformed
 from propensity.learning.recipe import Recipe, aged
 from propensity.models.scoring import MeanOfModels
@@ -41,12 +43,17 @@ STACKED = replace(
 )
 
 
+@cache
+def linear() -> Trained:
+    """One candidate on two blocks; many tests look at it, none changes it."""
+    return train(snapshots(16, 150), candidates=(LINEAR,))
+
+
 class TestBlocks:
     def test_are_scored_by_models_of_what_was_final_before(self):
         """The newest block's model is the one of the block's own rows to fit on, and
         the encoder is that of the first block."""
-        rows = snapshots(16, 150)
-        found = train(rows, candidates=(LINEAR,))
+        rows, found = snapshots(16, 150), linear()
         [one] = found.choice.candidates
         known = data.slice_of(
             part(rows, found.blocks[-1].fitting), found.blocks[-1].fitting
@@ -63,7 +70,7 @@ class TestBlocks:
 
     def test_judge_all_their_rows_once(self):
         """Figures are of the rows of all blocks together."""
-        found = train(snapshots(16, 150), candidates=(LINEAR, FOREST))
+        found = linear()
         judged = [as_of for block in found.blocks for as_of in block.judged]
 
         assert found.split.calibrate == tuple(judged)
@@ -88,8 +95,7 @@ class TestBlocks:
 class TestRecipe:
     def test_is_fitted_again_on_all_rows(self):
         """What serves has learned from the rows held out; what was measured has not."""
-        rows = snapshots(16, 150)
-        found = train(rows, candidates=(LINEAR,))
+        rows, found = snapshots(16, 150), linear()
         encoder, model = found.measured
 
         def seen(preprocessor) -> int:
@@ -177,7 +183,7 @@ class TestMeans:
         """A stack knows no weights before its first block: there it is the plain mean,
         which is then taken."""
         found = train(
-            snapshots(8, 300), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
+            snapshots(8, 150), candidates=(LINEAR, BOOSTED, FOREST, MEAN, STACKED)
         )
         figures = {one.candidate.name: one.figures for one in found.choice.candidates}
 
