@@ -37,6 +37,10 @@ from tests import shared
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
+# All that is asked is on this machine: a tenth of each request goes into looking for a
+# proxy where nothing says so.
+os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
+
 # Machines are shared: how long an example takes says nothing of what it tests.
 # `make test-long` runs every property again, with --hypothesis-profile=deep.
 settings.register_profile("quick", deadline=None, max_examples=25)

@@ -4,27 +4,31 @@ The list of rules follows the code: what it names is still there.
 
 from __future__ import annotations
 
-import pytest
+from functools import cache
 
-from tests.mutations.rules import ROOT, Rule, rules
+from tests.mutations.rules import ROOT, rules
 
 RULES = rules()
 
 
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.clause)
-class TestRule:
-    def test_is_in_its_file_exactly_once(self, rule: Rule):
-        assert rule.places == 1, f"{rule.file}: {rule.rule!r}"
-        assert rule.broken != rule.rule
+@cache
+def text_of(file: str) -> str:
+    return (ROOT / file).read_text("utf-8")
 
-    def test_names_tests_that_exist(self, rule: Rule):
-        assert rule.tests
-        for test in rule.tests:
-            file, *names = test.split("::")
-            text = (ROOT / file).read_text("utf-8")
-            for name in names:
-                kind = "class" if name.startswith("Test") else "def"
-                assert f"{kind} {name}" in text, test
+
+class TestRules:
+    def test_are_in_their_files_exactly_once(self):
+        assert {one.clause: one.places for one in RULES if one.places != 1} == {}
+        assert [one.clause for one in RULES if one.broken == one.rule] == []
+
+    def test_name_tests_that_exist(self):
+        for rule in RULES:
+            assert rule.tests, rule.clause
+            for test in rule.tests:
+                file, *names = test.split("::")
+                for name in names:
+                    kind = "class" if name.startswith("Test") else "def"
+                    assert f"{kind} {name}" in text_of(file), test
 
 
 class TestList:

@@ -155,7 +155,9 @@ class TestTraining:
             again.model.amounts_of(rows), valued.model.amounts_of(rows)
         )
 
-    @pytest.mark.parametrize("rate", [0.001, 1_000.0])
+    @pytest.mark.parametrize(
+        "rate", [0.001, pytest.param(1_000.0, marks=pytest.mark.long)]
+    )
     def test_does_not_depend_on_the_currency(self, shop, valued, rate):
         """Amounts in another one give the same choice, and values at its rate."""
         rows, probability = shop

@@ -145,8 +145,19 @@ def by_feature(columns: np.ndarray) -> np.ndarray:
     )
 
 
-@pytest.mark.parametrize("method", ["none", "sigmoid", "isotonic", "temperature"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        pytest.param(
+            name,
+            method,
+            # Every model, and every calibration of one of them.
+            marks=() if method == "none" or name == "mean" else pytest.mark.long,
+        )
+        for name in MODELS
+        for method in ("none", "sigmoid", "isotonic", "temperature")
+    ],
+)
 def test_have_the_log_odds_of_the_probability_as_their_sum(name, method):
     """Of every model and calibration, with and without the season's shift."""
     model = calibrated(MODELS[name], method)
