@@ -29,11 +29,11 @@ pytestmark = needs_chromium
 
 PAGES = (
     "week",
-    # It has less of what the others have.
-    pytest.param("first-week", marks=pytest.mark.long),
     "day",
     "card",
-    "card-of-events",
+    # They have less of what the others have.
+    pytest.param("first-week", marks=pytest.mark.long),
+    pytest.param("card-of-events", marks=pytest.mark.long),
 )
 
 
