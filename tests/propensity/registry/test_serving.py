@@ -22,6 +22,7 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 import pytest
+from google.cloud import storage
 from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
@@ -54,7 +55,6 @@ from propensity.settings import Settings
 from propensity.tables import TRAINING_METADATA
 from propensity.waiting.threads import DaemonThreads
 from tests.clocks import ManualClock
-from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered
 from tests.proxy import Asked, Proxy, forward
 
@@ -87,23 +87,33 @@ def classifier(labels: tuple[int, ...]) -> bytes:
 class Place:
     """A registry with its table, and champions that are read from there."""
 
-    def __init__(self, proxy: Proxy, settings: Settings) -> None:
+    def __init__(
+        self, proxy: Proxy, settings: Settings, client: storage.Client
+    ) -> None:
         self.proxy = proxy
         self.settings = settings
-        self.artifacts = Artifacts.open(settings)
+        self.client = client
         self.warehouse = Warehouse.open(settings)
         self.warehouse.create(TRAINING_METADATA)
+        self.buckets = 0
+
+    def begin(self) -> None:
+        """Have no version, and a bucket that was asked for nothing."""
+        if self.buckets:
+            self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.name} WHERE TRUE")
+        # To make one takes a request, to empty one a request for each object.
+        self.buckets += 1
+        bucket = self.client.create_bucket(f"serving-{self.buckets}")
+        self.settings = replace(self.settings, bucket=bucket.name)
+        self.artifacts = Artifacts(bucket, deadline_s=self.settings.retry_deadline_s)
         self.registry = Registry(self.artifacts, USE_CASE.name)
         self.clock = ManualClock()
+        self.proxy.asked.clear()
 
-    def put_back(self) -> None:
-        """Forget all versions, and what the bucket was asked for."""
+    def end(self) -> None:
+        """Let nothing go on behind the next test."""
         settled()
         self.proxy.rule = forward
-        empty_tables(self.warehouse, [TRAINING_METADATA])
-        empty_bucket(self.artifacts)
-        self.clock = ManualClock()
-        self.proxy.asked.clear()
 
     def champions(self, **changed: Any) -> Champions:
         artifacts = changed.pop("artifacts", self.artifacts)
@@ -187,17 +197,19 @@ def shared(module_workplace, storage_emulator) -> Iterator[Place]:
     with Proxy(storage_emulator.url) as proxy:
         through = {"STORAGE_EMULATOR_HOST": proxy.url}
         with entered({**module_workplace.environment, **through}):
-            made = Place(proxy, Settings.from_environment())
-            yield made
+            settings = Settings.from_environment()
+            with replace(storage_emulator, url=proxy.url).client() as client:
+                made = Place(proxy, settings, client)
+                yield made
         made.warehouse.close()
-        made.artifacts.close()
 
 
 @pytest.fixture
 def place(shared) -> Iterator[Place]:
     """A registry without a version."""
+    shared.begin()
     yield shared
-    shared.put_back()
+    shared.end()
 
 
 def probabilities(serving: Serving | None) -> list[float]:
