@@ -595,7 +595,7 @@ class TestPointInTime:
     def test_knows_nothing_of_the_future_or_of_what_is_long_past(self, empty, data):
         """No feature changes with events at or after as_of, or before the lookback."""
         rows: list[shop.Row] = []
-        users = 30
+        users = 20
         for number in range(users):
             past = data.draw(st.lists(st.tuples(MOMENTS, PARTS), max_size=6))
             futures = data.draw(
