@@ -160,6 +160,7 @@ class Cloud(BaseAdapter):
             statement("drift_before"),
             statement("clear_replaced_drift"),
             statement("publish_predictions"),
+            statement("record_publication"),
             statement("clear_staged_predictions"),
         ):
             return [], []

@@ -17,6 +17,7 @@ def follow_changes(database: Any) -> None:
     left out: they come many a second, and show in the number of rows.
     """
     from local_bigquery.catalog import metadata, names, tables
+    from local_bigquery.models import Table
 
     database.execute(
         "CREATE TABLE IF NOT EXISTS emulator.modified "
@@ -43,9 +44,12 @@ def follow_changes(database: Any) -> None:
 
     def load_with_time(*reference: str) -> Any:
         table = load(*reference)
-        changed = times.get(names.label(*reference), 0)
-        if changed <= int(table.lastModifiedTime or 0):
+        changed = times.get(names.label(*reference))
+        if changed is None:
             return table
-        return table.replace(lastModifiedTime=str(changed))
+        # Of a table that nothing is stored of, the emulator says that it is of now.
+        stored = metadata.load(Table, *reference) or Table()
+        newest = max(changed, int(stored.lastModifiedTime or 0))
+        return table.replace(lastModifiedTime=str(newest))
 
     database.writing, tables.load = writing, load_with_time
