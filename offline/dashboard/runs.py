@@ -10,7 +10,7 @@ from typing import Any
 from offline.cost.prices import TIB, prices
 from offline.dashboard.cases import clipped
 from offline.dashboard.parts import Tile, grid
-from offline.dashboard.reading import Reading, Readings, users_of
+from offline.dashboard.reading import Reading, Readings, Row, users_of
 from propensity.pages.words import DASH, compact, count, decimals, plural
 
 PRICE = "query_tib"
@@ -148,12 +148,9 @@ def _publications(readings: Readings) -> Iterator[Run]:
     recorded = set()
     for row in readings["publications"].rows:
         recorded.add((row["use_case"], row["as_of"]))
-        at = row["scored_at"]
-        yield Run(
-            at=_minute(at) if at is not None else str(row["as_of"]),
-            what="publication",
-            use_case=str(row["use_case"]),
-            result=f"{row['as_of']}, version {row['model_version']}",
+        yield _publication(
+            row,
+            row["scored_at"],
             rows=row["users"],
             seconds=row["seconds"],
             bytes_billed=row["bytes_billed"],
@@ -163,14 +160,17 @@ def _publications(readings: Readings) -> Iterator[Run]:
     for row in readings["drift"].rows:
         is_known = (row["use_case"], row["as_of"]) in recorded
         if (row["thing"], row["name"]) == ("users", "count") and not is_known:
-            at = row["written_at"]
-            yield Run(
-                at=_minute(at) if at is not None else str(row["as_of"]),
-                what="publication",
-                use_case=str(row["use_case"]),
-                result=f"{row['as_of']}, version {row['model_version']}",
-                rows=users_of(row),
-            )
+            yield _publication(row, row["written_at"], rows=users_of(row))
+
+
+def _publication(row: Row, at: datetime | None, **figures: Any) -> Run:
+    return Run(
+        at=_minute(at) if at is not None else str(row["as_of"]),
+        what="publication",
+        use_case=str(row["use_case"]),
+        result=f"{row['as_of']}, version {row['model_version']}",
+        **figures,
+    )
 
 
 def statements(readings: Sequence[Reading]) -> dict[str, Any]:

@@ -25,7 +25,6 @@ def open_client(
     transport: Callable[..., Any],
     *,
     endpoint: str,
-    channel: Callable[..., Any] = grpc.insecure_channel,
     options: Sequence[tuple[str, Any]] = (),
 ) -> Client:
     """
@@ -35,13 +34,13 @@ def open_client(
         client: Its class.
         transport: The class of its gRPC transport.
         endpoint: Of an emulator, as HOST:PORT; empty for Google's.
-        channel: Opens the channel; ``grpc.aio.insecure_channel`` for an asynchronous
-            client.
         options: Of the channel to an emulator.
     """
     if not endpoint:
         return client()
-    return client(transport=transport(channel=channel(endpoint, options=options)))
+    return client(
+        transport=transport(channel=grpc.insecure_channel(endpoint, options=options))
+    )
 
 
 @dataclass(frozen=True)
