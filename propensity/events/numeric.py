@@ -15,11 +15,10 @@ from operator import attrgetter
 from typing import Any
 
 import msgspec
-import numpy as np
 
 from propensity.events.rows import Decoded
-from propensity.events.usual_times import times_in
-from propensity.events.values import EARLIEST_US, instant_in, microseconds_of
+from propensity.events.usual_times import are_within, times_in
+from propensity.events.values import instant_in
 
 # An instant as JSON in the usual format, to the millisecond in UTC, in a line.
 _USUAL = b'"0000-00-00T00:00:00.000Z"\n'
@@ -108,13 +107,7 @@ def _usual(raws: Sequence[Any], latest: datetime) -> Sequence[str | None] | None
     """Return instants in ISO 8601; None if one is not in the usual format or range."""
     lines = b"\n".join([*raws, b""])
     times = times_in(lines, _USUAL, len(raws))
-    if times is None or (
-        len(times)
-        and (
-            np.minimum.reduce(times) < EARLIEST_US
-            or np.maximum.reduce(times) > microseconds_of(latest)
-        )
-    ):
+    if times is None or not are_within(times, latest):
         return None
     text = lines.decode().replace('"', "").replace(".000Z", "+00:00")
     return text.replace("Z", "000+00:00").split("\n")[:-1]

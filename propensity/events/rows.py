@@ -35,7 +35,7 @@ from propensity.events.record_batches import (
 )
 from propensity.events.redaction import redacted
 from propensity.events.types import PERSONAL
-from propensity.events.usual_times import usual_times
+from propensity.events.usual_times import are_within, usual_times
 from propensity.events.values import (
     EARLIEST,
     EARLIEST_US,
@@ -168,10 +168,7 @@ def times_of(
         if publications is None
         else present(publications)
     )
-    if len(texts) and (
-        np.maximum.reduce(since) > microseconds_of(latest)
-        or np.minimum.reduce(since) < EARLIEST_US
-    ):
+    if not are_within(since, latest):
         _refuse_range(
             since, texts, fields=fields, places=places, refused=refused, latest=latest
         )

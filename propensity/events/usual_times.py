@@ -9,11 +9,14 @@ takes a quarter of a cast by Arrow. All others are left to the parsers of ``rows
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from propensity.events.values import EARLIEST_US, microseconds_of
 
 # To the second, the millisecond, the microsecond; by their length.
 _FORMATS = {
@@ -62,6 +65,14 @@ def times_in(lines: bytes, usual: bytes, count: int) -> NDArray[np.int64] | None
     except ValueError:  # the 30th of February
         return None
     return times
+
+
+def are_within(times: NDArray[np.int64], latest: datetime) -> bool:
+    """Say whether times in microseconds since 1970 are none too early nor too late."""
+    return not len(times) or bool(
+        np.minimum.reduce(times) >= EARLIEST_US
+        and np.maximum.reduce(times) <= microseconds_of(latest)
+    )
 
 
 @cache
