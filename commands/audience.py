@@ -187,11 +187,12 @@ def send(*, as_json: bool, until: date | None, **chosen: Any) -> int:
     Fails where the receiver takes nothing more; what it has taken is recorded.
     """
     from offline.audience import run
+    from offline.audience.delivery import INTERRUPTED
 
     plan = _plan(as_json=as_json, until=until, **chosen)
     delivery = run.send(plan)
     show(delivery, as_json=as_json)
-    if delivery.failure == run.INTERRUPTED:
+    if delivery.failure == INTERRUPTED:
         return Exit.INTERRUPTED
     if delivery.failure:
         click.echo(f"propensity audience: {delivery.failure}", err=True)

@@ -8,5 +8,6 @@ Read in this order:
 - ``destinations``: how users are written for each receiver
 - ``posting``: an HTTP request, retried until it is answered
 - ``ledger``: what became of every user, to the row
-- ``run``: the preview, and the delivery
+- ``delivery``: requests under way, and what became of their users
+- ``run``: the preview, the delivery under a lease, and its account
 """

@@ -23,8 +23,8 @@ from propensity.statements import statement
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
-# Users who are recorded at once: so many, and as many requests, are sent again at most
-# where a delivery is killed.
+# Users who are recorded at once: so many, and those of the requests under way, are sent
+# again at most where a delivery is killed.
 FLUSHED_AT = 1_000
 
 
@@ -109,10 +109,14 @@ class Ledger:
             self.flush()
 
     def flush(self) -> None:
-        """Write what waits: all of it or nothing."""
-        if not self._waiting:
-            return
-        schema = tables.AUDIENCE_LEDGER.arrow_schema()
-        rows = pa.Table.from_pylist(self._waiting, schema=schema)
-        self._warehouse.write(tables.AUDIENCE_LEDGER, rows)
-        self._waiting = []
+        """
+        Write what waits: all of it or nothing.
+
+        Rows whose write failed are not written again, as they may be there; if they are
+        not, their users are sent again by the next delivery.
+        """
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            schema = tables.AUDIENCE_LEDGER.arrow_schema()
+            rows = pa.Table.from_pylist(waiting, schema=schema)
+            self._warehouse.write(tables.AUDIENCE_LEDGER, rows)

@@ -9,6 +9,7 @@ down to its idempotency key: a receiver that has it already cannot tell it from 
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -17,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
 
 from offline.replay.sending import Stop, TokenBucket
 from propensity.errors import AccessDenied, Unavailable
@@ -41,13 +43,14 @@ class Stopped(Exception):
 
 
 class Poster:
-    """Sends requests at a rate."""
+    """Sends requests at a rate, from any thread."""
 
     def __init__(
         self,
         stop: Stop,
         *,
         rate: float,
+        at_once: int = 1,
         tries: int = TRIES,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -55,12 +58,18 @@ class Poster:
         Args:
             stop: Ctrl-C.
             rate: Requests a second, 0 for no limit.
+            at_once: Threads that send.
             tries: Of a request, the first one included.
             sleep: For seconds.
         """
         self._session = requests.Session()
+        # A connection for each thread stays open.
+        adapter = HTTPAdapter(pool_maxsize=at_once)
+        for scheme in ("http://", "https://"):
+            self._session.mount(scheme, adapter)
         self._stop = stop
         self._bucket = TokenBucket(rate)
+        self._turn = threading.Lock()
         self._tries = tries
         self._sleep = sleep
 
@@ -93,8 +102,9 @@ class Poster:
         host = urlsplit(url).netloc
         problem = ""
         for number in range(self._tries):
-            if not self._bucket.take(self._stop):
-                raise Stopped
+            with self._turn:
+                if not self._bucket.take(self._stop):
+                    raise Stopped
             asked = 0.0
             try:
                 answer = self._session.request(

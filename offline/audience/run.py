@@ -1,9 +1,7 @@
 """
-The preview of an audience, and its delivery.
+The preview of an audience, its delivery under a lease, and its account.
 
-Users who are no members any more are removed first, where the destination can; then all
-treated members are added. Adds and removals are never in one request. A delivery that
-was killed goes on where the ledger ends.
+A delivery that was killed goes on where the ledger ends.
 """
 
 from __future__ import annotations
@@ -18,27 +16,20 @@ from decimal import Decimal
 from math import ceil
 from typing import Any
 
-from tqdm import tqdm
-
 from offline import promote
-from offline.audience.destinations.base import ADD, REMOVE, Destination, Request
+from offline.audience.delivery import Delivery, deliver, removals
+from offline.audience.destinations.base import ADD, Destination
 from offline.audience.destinations.opened import opened
-from offline.audience.ledger import FLUSHED_AT, Ledger, Tally
+from offline.audience.ledger import FLUSHED_AT, Ledger
 from offline.audience.members import Audience, find_or_choose, store
-from offline.audience.posting import Refused, Stopped
-from offline.audience.selection import Member, Rule
+from offline.audience.selection import Rule
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
-from propensity.errors import PropensityError, RequestError
+from propensity.errors import RequestError
 from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
-
-# A request of so many users who are all refused is a mistake of the request.
-_SUSPICIOUS = 10
-
-INTERRUPTED = "interrupted"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,49 +114,6 @@ class Preview:
         return "\n".join(lines)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Delivery:
-    """What a delivery did; ``before`` counts users of the ledger from earlier ones."""
-
-    use_case: str
-    audience: str
-    as_of: date
-    destination: str
-    members: int
-    held_out: int
-    tallies: Mapping[str, Tally]
-    before: int
-    is_complete: bool
-    failure: str = ""
-
-    def fields(self) -> dict[str, Any]:
-        """Return all of it for a program."""
-        return vars(self) | {
-            "tallies": {name: tally.fields() for name, tally in self.tallies.items()}
-        }
-
-    def __str__(self) -> str:
-        lines = [
-            f"{self.audience} of {self.use_case}, as of {self.as_of}, to "
-            f"{self.destination}: {self.members:,} members, {self.held_out:,} held out"
-        ]
-        for name, tally in self.tallies.items():
-            if tally.sent:
-                lines.append(
-                    f"{name:<6}  {tally.sent:,} sent = {tally.accepted:,} accepted + "
-                    f"{tally.rejected.total():,} rejected"
-                )
-            lines += [
-                f"        {count:,} {reason}"
-                for reason, count in tally.rejected.most_common(10)
-            ]
-        if self.before:
-            lines.append(f"{self.before:,} were sent before")
-        if not self.is_complete:
-            lines.append("not complete: the same command goes on from here")
-        return "\n".join(lines)
-
-
 def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
     """
     Say what a delivery would do. Writes nothing, but for the key of control groups.
@@ -179,7 +127,7 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
         treated = audience.treated
         unreachable = Counter(destination.problems(ADD, treated).values())
         reachable = len(treated) - unreachable.total()
-        removals = _removals(audience, destination, ledger)
+        removed = removals(audience, destination, ledger)
         cost = plan.cost_per_user
         return Preview(
             use_case=deployment.use_case.name,
@@ -194,10 +142,10 @@ def preview(plan: Plan, *, clock: Clock = SYSTEM) -> Preview:
             suppressed=audience.suppressed,
             reachable=reachable,
             unreachable=dict(unreachable.most_common()),
-            removed=len(removals),
+            removed=len(removed),
             recorded=sum(action == ADD for action, _ in recorded),
             requests=ceil(reachable / destination.batch)
-            + ceil(len(removals) / destination.batch),
+            + ceil(len(removed) / destination.batch),
             cost=None if cost is None else cost * reachable,
             outcome=deployment.use_case.outcome,
             expected=sum(member.probability or 0 for member in treated),
@@ -229,7 +177,14 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
                 stored = (
                     audience if audience.is_stored else _stored(plan, deployment, clock)
                 )
-                delivery = _deliver(plan, deployment, stored, destination, clock)
+                delivery = deliver(
+                    stored,
+                    use_case=deployment.use_case.name,
+                    destination=destination,
+                    ledger=_ledger(plan, deployment, stored, destination, clock),
+                    threads=THREADS,
+                    is_quiet=plan.is_quiet,
+                )
             except Exception as error:
                 leases.release(lease, error=type(error).__name__, at=clock.now())
                 raise
@@ -286,118 +241,6 @@ def _ledger(
         now=clock.now,
         flushed_at=plan.flushed_at,
     )
-
-
-def _removals(
-    audience: Audience, destination: Destination, ledger: Ledger
-) -> list[Member]:
-    """
-    Return the users who are on the destination's list and may be no more: they are not
-    treated any more, or have taken back what the destination needs.
-    """
-    if REMOVE not in destination.actions or not (listed := ledger.listed()):
-        return []
-    left_out = destination.problems(ADD, audience.treated)
-    kept = {member.user_id for member in audience.treated} - left_out.keys()
-    return [Member(user) for user in listed if user not in kept]
-
-
-def _deliver(
-    plan: Plan,
-    deployment: Deployment,
-    audience: Audience,
-    destination: Destination,
-    clock: Clock,
-) -> Delivery:
-    ledger = _ledger(plan, deployment, audience, destination, clock)
-    recorded = ledger.recorded()
-    work = {
-        REMOVE: _removals(audience, destination, ledger),
-        ADD: audience.treated,
-    }
-    failure = ""
-    total = sum(map(len, work.values())) - len(recorded)
-    try:
-        with tqdm(
-            total=max(total, 0),
-            desc=audience.name,
-            unit=" users",
-            disable=True if plan.is_quiet else None,
-        ) as bar:
-            for action, members in work.items():
-                for start in range(0, len(members), destination.batch):
-                    chunk = members[start : start + destination.batch]
-                    left = [m for m in chunk if (action, m.user_id) not in recorded]
-                    if left:
-                        request = Request(
-                            use_case=deployment.use_case.name,
-                            audience=audience.name,
-                            as_of=audience.as_of,
-                            action=action,
-                            members=left,
-                            destination=destination.name,
-                            chosen_at=audience.chosen_at,
-                        )
-                        _send(request, destination, ledger)
-                        bar.update(len(left))
-    except Stopped:
-        failure = INTERRUPTED
-    except PropensityError as error:
-        failure = error.message
-    # Not where a write failed: nobody knows whether its rows are there.
-    if failure:
-        with contextlib.suppress(PropensityError):
-            ledger.flush()
-    else:
-        ledger.flush()
-    return Delivery(
-        use_case=deployment.use_case.name,
-        audience=audience.name,
-        as_of=audience.as_of,
-        destination=destination.name,
-        members=len(audience.members),
-        held_out=len(audience.members) - len(audience.treated),
-        tallies=ledger.tallies,
-        before=len(recorded),
-        is_complete=not failure,
-        failure=failure,
-    )
-
-
-def _send(request: Request, destination: Destination, ledger: Ledger) -> None:
-    """Send a request, and record what became of each of its users."""
-    rejected = dict(destination.problems(request.action, request.members))
-    fit = [member for member in request.members if member.user_id not in rejected]
-    if fit:
-        reasons = _sent(_with(request, fit), destination)
-        rejected |= reasons
-        ledger.add(request, rejected)
-        if len(reasons) == len(fit) >= _SUSPICIOUS:
-            raise RequestError(
-                f"{destination.name} rejected all {len(fit)} users of a request "
-                f"({next(iter(reasons.values()))}): nothing more was sent",
-                field="to",
-            )
-    else:
-        ledger.add(request, rejected)
-
-
-def _sent(request: Request, destination: Destination) -> dict[str, str]:
-    """Send users, by halves where they are refused as a whole; return the rejected."""
-    try:
-        return dict(destination.send(request))
-    except Refused as refusal:
-        members = request.members
-        if len(members) == 1:
-            return {members[0].user_id: str(refusal)}
-        half = len(members) // 2
-        return _sent(_with(request, members[:half]), destination) | _sent(
-            _with(request, members[half:]), destination
-        )
-
-
-def _with(request: Request, members: Sequence[Member]) -> Request:
-    return Request(**{**vars(request), "members": members})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,7 +180,7 @@ def check_destination(block: str) -> None:
     """Read the file of a destination as ``propensity audience`` does."""
     template = tomllib.loads(block)
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", block), "set")
-    given = {"poster": lambda rate: None, "variables": variables}
+    given = {"poster": lambda rate, at_once: None, "variables": variables}
     if template["kind"] == "http":
         http.Http(template, **given)
     elif template["kind"] == "ga4":

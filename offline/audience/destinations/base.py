@@ -53,6 +53,7 @@ class Destination(Protocol):
     Attributes:
         name: In the ledger.
         batch: Users in a request, at most.
+        at_once: Requests that may be under way together.
         actions: ``add``, and ``remove`` where it can take users off its list. They are
             never mixed in a request.
     """
@@ -62,6 +63,9 @@ class Destination(Protocol):
 
     @property
     def batch(self) -> int: ...  # noqa: D102
+
+    @property
+    def at_once(self) -> int: ...  # noqa: D102
 
     @property
     def actions(self) -> Sequence[str]: ...  # noqa: D102

@@ -35,6 +35,7 @@ class Bucket:
 
     name = NAME
     batch = 100_000
+    at_once = 1
     actions = (ADD,)
 
     def __init__(self, artifacts: Artifacts) -> None:

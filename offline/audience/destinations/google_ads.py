@@ -64,13 +64,15 @@ class CustomerMatch:
     """A customer list."""
 
     batch = IDENTIFIERS // 3
+    # A job only adds or only removes, one after another.
+    at_once = 1
     actions = (REMOVE, ADD)
 
     def __init__(
         self,
         template: Mapping[str, Any],
         *,
-        poster: Callable[[float], Poster],
+        poster: Callable[[float, int], Poster],
         contacts: Callable[[Sequence[str]], Sequence[Contact]],
         variables: Mapping[str, str] = os.environ,
     ) -> None:
@@ -99,7 +101,7 @@ class CustomerMatch:
             self._headers["login-customer-id"] = values["login_customer_id"]
         self._contacts = contacts
         self._known: dict[str, list[dict[str, Any]]] = {}
-        self._poster = poster(float(values["rate"]))
+        self._poster = poster(float(values["rate"]), self.at_once)
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """

@@ -6,6 +6,7 @@ Any HTTP endpoint, by a template.
     url = "https://crm.example.com/v1/lists/{audience}/users"
     batch = 100
     rate = 10
+    at_once = 4
 
     [headers]
     Authorization = "Bearer ${CRM_TOKEN}"
@@ -43,6 +44,7 @@ from typing import Any
 
 from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.destinations.templates import (
+    at_once,
     fail,
     with_variables,
     without_variables,
@@ -50,8 +52,8 @@ from offline.audience.destinations.templates import (
 from offline.audience.posting import Poster
 from offline.audience.selection import Member
 
-KEYS = ("kind", "name", "url", "method", "batch", "rate", "headers", "body", "user",
-        "remove", "answer")  # fmt: skip
+KEYS = ("kind", "name", "url", "method", "batch", "rate", "at_once", "headers", "body",
+        "user", "remove", "answer")  # fmt: skip
 OF_REMOVAL = ("url", "method", "body")
 OF_ANSWER = ("rejected", "user", "reason")
 # Values that a template may name: of a request, and of a user.
@@ -73,13 +75,13 @@ class Http:
         self,
         template: Mapping[str, Any],
         *,
-        poster: Callable[[float], Poster],
+        poster: Callable[[float, int], Poster],
         variables: Mapping[str, str] = os.environ,
     ) -> None:
         """
         Args:
             template: Of the file, checked.
-            poster: Opens one of a rate.
+            poster: Opens one of a rate and a number of requests at once.
             variables: Of the environment.
 
         Raises:
@@ -96,7 +98,8 @@ class Http:
             for name, value in template.get("headers", {}).items()
         }
         self._url = with_variables(template["url"], variables)
-        self._poster = poster(float(template.get("rate", RATE)))
+        self.at_once = at_once(template)
+        self._poster = poster(float(template.get("rate", RATE)), self.at_once)
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return nobody: the endpoint says whom it takes."""
@@ -178,6 +181,7 @@ def check(template: Mapping[str, Any]) -> None:
     rate = template.get("rate", RATE)
     if not isinstance(rate, int | float) or rate < 0:
         fail("rate", "rate is a number of requests a second, 0 for no limit")
+    at_once(template)
     _check_tables(template)
     _check_places("user", template.get("user", ""), OF_USER)
     for name in ("url", "body", "remove"):

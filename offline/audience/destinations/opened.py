@@ -36,8 +36,8 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
         return bucket.Bucket(deployment.artifacts)
     template = _read(Path(text))
 
-    def poster(rate: float) -> Poster:
-        return Poster(stop, rate=rate)
+    def poster(rate: float, at_once: int) -> Poster:
+        return Poster(stop, rate=rate, at_once=at_once)
 
     def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
         rows = deployment.warehouse.table(

@@ -8,6 +8,8 @@ from typing import Any, NoReturn
 
 from propensity.errors import RequestError, SettingsError
 
+MOST_AT_ONCE = 64
+
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 
 
@@ -42,6 +44,19 @@ def checked(
         if not isinstance(template.get(key), str) or not template[key]:
             fail(key, f"{key} is missing: a text")
     return {**known, **template}
+
+
+def at_once(template: Mapping[str, Any]) -> int:
+    """
+    Return how many requests may be under way together, 1 where a file does not say.
+
+    Raises:
+        RequestError: It is no number from 1 to 64.
+    """
+    value = template.get("at_once", 1)
+    if type(value) is not int or not 1 <= value <= MOST_AT_ONCE:
+        fail("at_once", f"at_once is a number of requests from 1 to {MOST_AT_ONCE}")
+    return value
 
 
 def with_variables(text: str, variables: Mapping[str, str]) -> str:

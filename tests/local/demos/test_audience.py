@@ -85,7 +85,7 @@ class TestAudience:
         act(site, tmp_path, MONDAY, is_first=False, capsys=capsys)
         template = tomllib.loads((tmp_path / "crm.toml").read_text())
 
-        assert Http(template, poster=lambda rate: None).name == "crm"
+        assert Http(template, poster=lambda rate, at_once: None).name == "crm"
         assert template["batch"] == audience.LIMITS.users
 
     def test_that_cannot_be_sent_says_why(self, site, tmp_path, capsys):

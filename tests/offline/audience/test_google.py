@@ -26,7 +26,7 @@ CHOSEN = datetime(2026, 3, 2, 6, tzinfo=UTC)
 VARIABLES = {"SECRET": "s", "TOKEN": "t"}
 
 
-def poster(rate):
+def poster(rate, at_once):
     return Poster(Stop(), rate=0, tries=20, sleep=lambda seconds: None)
 
 
@@ -62,7 +62,8 @@ class TestMeasurementProtocol:
     def test_gives_a_user_a_property_within_all_limits(self):
         with GoogleReceiver(now=CHOSEN + timedelta(hours=1)) as receiver:
             made = analytics(receiver)
-            assert made.send(request_of("1.2", "3.4")) == {}
+            assert made.send(request_of("1.2")) == {}
+            made.send(request_of("3.4"))
             made.send(request_of("3.4", action="remove"))
 
         assert receiver.dropped == {}
@@ -76,8 +77,9 @@ class TestMeasurementProtocol:
             Faults(lost=0.4, unavailable=0.2, seed=2), now=CHOSEN
         ) as receiver:
             users = [f"{n}.0" for n in range(20)]
-            analytics(receiver).send(request_of(*users))
-            analytics(receiver, later=timedelta(hours=70)).send(request_of(*users))
+            for user in users * 2:
+                later = timedelta(hours=70 * (user in receiver.properties))
+                analytics(receiver, later=later).send(request_of(user))
 
         assert receiver.taken.requests > 40
         assert len(receiver.events) == 20
@@ -118,6 +120,7 @@ class TestMeasurementProtocol:
             ({"measurement_id": ""}, "measurement_id"),
             ({"colour": "blue"}, "colour"),
             ({"rate": "fast"}, "rate"),
+            ({"at_once": 0}, "at_once"),
         ],
     )
     def test_is_refused_by_its_field(self, changed, field):

@@ -12,10 +12,10 @@ from datetime import UTC, date, datetime
 import pytest
 
 from local.receiver import Faults, Limits, Receiver
+from offline.audience.delivery import _sent
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.http import Http
 from offline.audience.posting import Poster, Refused, Stopped
-from offline.audience.run import _sent
 from offline.audience.selection import Member
 from offline.replay.sending import Stop
 from propensity.errors import AccessDenied, RequestError, SettingsError, Unavailable
@@ -41,10 +41,11 @@ class Pauses(list[float]):
 def destination(receiver, *, pauses=None, tries=8, stop=None, **changed):
     template = TEMPLATE | {"url": receiver.url + "/lists/{audience}"} | changed
 
-    def poster(rate):
+    def poster(rate, at_once):
         return Poster(
             stop or Stop(),
             rate=rate,
+            at_once=at_once,
             tries=tries,
             sleep=Pauses() if pauses is None else pauses,
         )
@@ -179,6 +180,9 @@ def test_after_ctrl_c_nothing_is_sent():
         ({"name": None}, "name"),
         ({"batch": 0}, "batch"),
         ({"rate": -1}, "rate"),
+        ({"at_once": 0}, "at_once"),
+        ({"at_once": 65}, "at_once"),
+        ({"at_once": True}, "at_once"),
         ({"unheard": 1}, "unheard"),
         ({"remove": "yes"}, "remove"),
         ({"remove": {"verb": "DELETE"}}, "remove.verb"),

@@ -140,12 +140,13 @@ def site(shared, monkeypatch) -> Site:
 def crm(tmp_path):
     """Return the destination file of a receiver."""
 
-    def write(receiver: Receiver, *, remove: bool = False) -> str:
+    def write(receiver: Receiver, *, remove: bool = False, at_once: int = 1) -> str:
         path = tmp_path / "crm.toml"
         removal = '[remove]\nmethod = "DELETE"\n' if remove else ""
         path.write_text(
             f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nbatch = 7\n'
-            'rate = 0\n[user]\nid = "{user_id}"\np = "{probability}"\n'
+            f"rate = 0\nat_once = {at_once}\n"
+            '[user]\nid = "{user_id}"\np = "{probability}"\n'
             f'{removal}[answer]\nrejected = "errors"\nuser = "id"\n'
             'reason = "message"\n'
         )
@@ -491,8 +492,7 @@ class TestKilled:
             )
             with Receiver(faults=faults) as receiver, monkeypatch.context() as patched:
                 fate = Fate(patched)
-                killed += kill_and_resume(
-                    site, crm(receiver), fate, at_most=20, seed=seed
-                )
+                to = crm(receiver, at_once=1 + seed % 3)
+                killed += kill_and_resume(site, to, fate, at_most=20, seed=seed)
             check_account(site, receiver, rejected=rejected)
             site.clock.time += timedelta(minutes=6)

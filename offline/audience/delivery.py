@@ -1,0 +1,270 @@
+"""
+The delivery of an audience: requests that are sent, and what became of each user.
+
+Users who are no members any more are removed first, where the destination can; then all
+treated members are added. Adds and removals are never in one request, and no add is
+sent before the last removal is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import Any
+
+from tqdm import tqdm
+
+from offline.audience.destinations.base import ADD, REMOVE, Destination, Request
+from offline.audience.ledger import Ledger, Tally
+from offline.audience.members import Audience
+from offline.audience.posting import Refused, Stopped
+from offline.audience.selection import Member
+from propensity.errors import PropensityError, RequestError
+from propensity.waiting.threads import DaemonThreads
+
+INTERRUPTED = "interrupted"
+
+# A request of so many users who are all refused is a mistake of the request.
+_SUSPICIOUS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """What a delivery did; ``before`` counts users of the ledger from earlier ones."""
+
+    use_case: str
+    audience: str
+    as_of: date
+    destination: str
+    members: int
+    held_out: int
+    tallies: Mapping[str, Tally]
+    before: int
+    is_complete: bool
+    failure: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return all of it for a program."""
+        return vars(self) | {
+            "tallies": {name: tally.fields() for name, tally in self.tallies.items()}
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"{self.audience} of {self.use_case}, as of {self.as_of}, to "
+            f"{self.destination}: {self.members:,} members, {self.held_out:,} held out"
+        ]
+        for name, tally in self.tallies.items():
+            if tally.sent:
+                lines.append(
+                    f"{name:<6}  {tally.sent:,} sent = {tally.accepted:,} accepted + "
+                    f"{tally.rejected.total():,} rejected"
+                )
+            lines += [
+                f"        {count:,} {reason}"
+                for reason, count in tally.rejected.most_common(10)
+            ]
+        if self.before:
+            lines.append(f"{self.before:,} were sent before")
+        if not self.is_complete:
+            lines.append("not complete: the same command goes on from here")
+        return "\n".join(lines)
+
+
+def deliver(
+    audience: Audience,
+    *,
+    use_case: str,
+    destination: Destination,
+    ledger: Ledger,
+    threads: DaemonThreads,
+    is_quiet: bool = False,
+) -> Delivery:
+    """
+    Send an audience to a destination, on from where its ledger ends.
+
+    A failure ends it, once the requests that are under way are answered and recorded;
+    the delivery has its message.
+
+    Args:
+        audience: Its members are stored.
+        destination: Says how many requests it takes at once.
+        ledger: Of audience and destination.
+        threads: In which requests wait for their answers.
+        is_quiet: No progress bar.
+
+    Raises:
+        MissingTable, Unavailable: The ledger cannot be read, or its last rows not
+            written.
+    """
+    recorded = ledger.recorded()
+    work = {
+        REMOVE: removals(audience, destination, ledger),
+        ADD: audience.treated,
+    }
+    failure = ""
+    total = sum(map(len, work.values())) - len(recorded)
+    with (
+        tqdm(
+            total=max(total, 0),
+            desc=audience.name,
+            unit=" users",
+            disable=True if is_quiet else None,
+        ) as bar,
+        threads.pool(destination.at_once, "audience") as pool,
+    ):
+
+        def record(answer: _Answer) -> None:
+            ledger.add(answer.request, {**answer.unfit, **answer.refused})
+            bar.update(len(answer.request.members))
+            answer.check(destination)
+
+        try:
+            for action, members in work.items():
+                requests = (
+                    Request(
+                        use_case=use_case,
+                        audience=audience.name,
+                        as_of=audience.as_of,
+                        action=action,
+                        members=left,
+                        destination=destination.name,
+                        chosen_at=audience.chosen_at,
+                    )
+                    for left in _unrecorded(action, members, destination, recorded)
+                )
+                _send(requests, destination, pool, record)
+        except Stopped:
+            failure = INTERRUPTED
+        except PropensityError as error:
+            failure = error.message
+    if failure:
+        with contextlib.suppress(PropensityError):
+            ledger.flush()
+    else:
+        ledger.flush()
+    return Delivery(
+        use_case=use_case,
+        audience=audience.name,
+        as_of=audience.as_of,
+        destination=destination.name,
+        members=len(audience.members),
+        held_out=len(audience.members) - len(audience.treated),
+        tallies=ledger.tallies,
+        before=len(recorded),
+        is_complete=not failure,
+        failure=failure,
+    )
+
+
+def removals(
+    audience: Audience, destination: Destination, ledger: Ledger
+) -> list[Member]:
+    """
+    Return the users who are on the destination's list and may be no more: they are not
+    treated any more, or have taken back what the destination needs.
+    """
+    if REMOVE not in destination.actions or not (listed := ledger.listed()):
+        return []
+    left_out = destination.problems(ADD, audience.treated)
+    kept = {member.user_id for member in audience.treated} - left_out.keys()
+    return [Member(user) for user in listed if user not in kept]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Answer:
+    """
+    A request that was answered.
+
+    Attributes:
+        unfit: Its users who could not be sent, with reasons.
+        refused: Those whom the receiver rejected, with reasons.
+    """
+
+    request: Request
+    unfit: Mapping[str, str]
+    refused: Mapping[str, str]
+
+    def check(self, destination: Destination) -> None:
+        """Raise RequestError where a receiver rejects everybody."""
+        sent = len(self.request.members) - len(self.unfit)
+        if len(self.refused) == sent >= _SUSPICIOUS:
+            raise RequestError(
+                f"{destination.name} rejected all {sent} users of a request "
+                f"({next(iter(self.refused.values()))}): nothing more was sent",
+                field="to",
+            )
+
+
+def _unrecorded(
+    action: str,
+    members: Sequence[Member],
+    destination: Destination,
+    recorded: set[tuple[str, str]],
+) -> Iterator[list[Member]]:
+    """
+    Yield the users of each request who are not in the ledger.
+
+    The same users are always in one request, and in the ledger all or none of them: so
+    a request that is sent again has the key that it had.
+    """
+    for start in range(0, len(members), destination.batch):
+        chunk = members[start : start + destination.batch]
+        if left := [m for m in chunk if (action, m.user_id) not in recorded]:
+            yield left
+
+
+def _send(
+    requests: Iterable[Request],
+    destination: Destination,
+    pool: Executor,
+    record: Callable[[_Answer], None],
+) -> None:
+    """
+    Send requests, as many at once as the destination takes; record what is answered.
+
+    After a failure no other is sent. It is raised once those under way are recorded.
+    """
+    left = iter(requests)
+    failures: list[PropensityError | Stopped] = []
+    under_way: set[Future[_Answer]] = set()
+    while True:
+        while not failures and len(under_way) < destination.at_once:
+            if (request := next(left, None)) is None:
+                break
+            under_way.add(pool.submit(_answered, request, destination))
+        if not under_way:
+            break
+        done, under_way = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in done:
+            try:
+                record(future.result())
+            except (PropensityError, Stopped) as error:
+                failures.append(error)
+    if failures:
+        raise failures[0]
+
+
+def _answered(request: Request, destination: Destination) -> _Answer:
+    """Send a request; return what became of each of its users."""
+    unfit = destination.problems(request.action, request.members)
+    fit = [member for member in request.members if member.user_id not in unfit]
+    refused = _sent(replace(request, members=fit), destination) if fit else {}
+    return _Answer(request=request, unfit=unfit, refused=refused)
+
+
+def _sent(request: Request, destination: Destination) -> dict[str, str]:
+    """Send users, by halves where they are refused as a whole; return the rejected."""
+    try:
+        return dict(destination.send(request))
+    except Refused as refusal:
+        members = request.members
+        if len(members) == 1:
+            return {members[0].user_id: str(refusal)}
+        half = len(members) // 2
+        return _sent(replace(request, members=members[:half]), destination) | _sent(
+            replace(request, members=members[half:]), destination
+        )

@@ -1,0 +1,239 @@
+"""
+A delivery, specified on a destination that says when it answers, and on a ledger.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+
+from offline.audience.delivery import INTERRUPTED, Delivery, deliver
+from offline.audience.destinations.base import ADD, REMOVE, Request
+from offline.audience.ledger import Ledger
+from offline.audience.members import Audience
+from offline.audience.posting import Refused, Stopped
+from offline.audience.selection import Control, Member
+from offline.promote import Deployment
+from propensity.errors import PropensityError, Unavailable
+from propensity.statements import statement
+from propensity.waiting.threads import THREADS
+
+AS_OF = date(2026, 3, 2)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+# Longer than any answer takes, so that a test that fails ends.
+PATIENCE_S = 20.0
+
+
+class Crm:
+    """A destination; ``answer`` is called in the thread that sends."""
+
+    name = "crm"
+    actions: Sequence[str] = (REMOVE, ADD)
+
+    def __init__(
+        self,
+        answer: Callable[[Request], Mapping[str, str]] = lambda request: {},
+        *,
+        batch: int = 1,
+        at_once: int = 1,
+    ) -> None:
+        self.batch = batch
+        self.at_once = at_once
+        self.sent: list[tuple[str, list[str]]] = []
+        self._answer = answer
+
+    def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
+        return {m.user_id: "no id" for m in members if m.user_id.startswith("-")}
+
+    def send(self, request: Request) -> Mapping[str, str]:
+        self.sent.append((request.action, [m.user_id for m in request.members]))
+        return self._answer(request)
+
+    def close(self) -> None:
+        pass
+
+
+class Warehouse:
+    """The ledger's table; ``failures`` are raised after rows were written."""
+
+    def __init__(self, listed: Sequence[str] = ()) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.failures: list[PropensityError] = []
+        self._listed = listed
+
+    def table(self, sql: str, parameters: Mapping[str, Any]) -> pa.Table:
+        if sql == statement("audience_recorded"):
+            columns = ("action", "user_id")
+            return pa.table({n: [row[n] for row in self.rows] for n in columns})
+        return pa.table({"user_id": pa.array(self._listed, pa.string())})
+
+    def write(self, table: object, rows: pa.Table) -> None:
+        self.rows += rows.to_pylist()
+        if self.failures:
+            raise self.failures.pop()
+
+    def users(self) -> list[str]:
+        return sorted(row["user_id"] for row in self.rows)
+
+
+def delivered(
+    crm: Crm, users: Sequence[str], *, warehouse: Warehouse, flushed_at: int = 1_000
+) -> Delivery:
+    audience = Audience(
+        name="winback",
+        as_of=AS_OF,
+        members=[Member(user, 0.5) for user in users],
+        selection="all",
+        suppressed=0,
+        is_stored=True,
+        chosen_at=NOON,
+        control=Control(key=b"key", group="winback", share=0.0),
+    )
+    deployment = SimpleNamespace(
+        warehouse=warehouse, use_case=SimpleNamespace(name="ga4_purchase")
+    )
+    ledger = Ledger(
+        cast(Deployment, deployment),
+        audience="winback",
+        as_of=AS_OF,
+        destination="crm",
+        now=lambda: NOON,
+        flushed_at=flushed_at,
+    )
+    return deliver(
+        audience,
+        use_case="ga4_purchase",
+        destination=crm,
+        ledger=ledger,
+        threads=THREADS,
+        is_quiet=True,
+    )
+
+
+class TestRequests:
+    def test_as_many_as_the_destination_takes_are_under_way_together(self):
+        together = threading.Barrier(4)
+
+        def answer(request: Request) -> Mapping[str, str]:
+            together.wait(PATIENCE_S)
+            return {}
+
+        warehouse = Warehouse()
+        delivery = delivered(
+            Crm(answer, at_once=4), [f"u{n}" for n in range(8)], warehouse=warehouse
+        )
+
+        assert delivery.is_complete
+        assert warehouse.users() == [f"u{n}" for n in range(8)]
+
+    @pytest.mark.parametrize("at_once", [1, 3])
+    def test_are_never_more(self, at_once):
+        lock, under_way, most = threading.Lock(), 0, 0
+
+        def answer(request: Request) -> Mapping[str, str]:
+            nonlocal under_way, most
+            with lock:
+                under_way += 1
+                most = max(most, under_way)
+            with lock:
+                under_way -= 1
+            return {}
+
+        users = [f"u{n:03}" for n in range(100)]
+        delivered(Crm(answer, at_once=at_once), users, warehouse=Warehouse())
+
+        assert most <= at_once
+
+    def test_that_add_wait_for_the_last_removal(self):
+        removed: list[str] = []
+
+        def answer(request: Request) -> Mapping[str, str]:
+            if request.action == REMOVE:
+                removed.append(request.members[0].user_id)
+            else:
+                assert len(removed) == 5
+            return {}
+
+        gone = [f"g{n}" for n in range(5)]
+        crm = Crm(answer, at_once=4)
+        delivery = delivered(crm, ["u1", "u2"], warehouse=Warehouse(listed=gone))
+
+        assert delivery.is_complete
+        assert delivery.tallies[REMOVE].accepted == 5
+
+    def test_have_the_users_that_they_had_before(self):
+        warehouse = Warehouse()
+        users = ["u0", "u1", "u2", "u3", "u4"]
+        delivered(Crm(batch=2), users, warehouse=warehouse)
+        lost = {"u2", "u3"}
+        warehouse.rows = [row for row in warehouse.rows if row["user_id"] not in lost]
+
+        again = Crm(batch=2)
+        delivered(again, users, warehouse=warehouse)
+
+        assert again.sent == [(ADD, ["u2", "u3"])]
+
+
+class TestFailure:
+    """After it nothing more is sent, and what was under way is in the ledger."""
+
+    def fails(self, error: Exception, warehouse: Warehouse) -> tuple[Delivery, Crm]:
+        has_failed = threading.Event()
+
+        def answer(request: Request) -> Mapping[str, str]:
+            if request.members[0].user_id == "u1":
+                has_failed.set()
+                raise error
+            # The others answer once it has failed.
+            assert has_failed.wait(PATIENCE_S)
+            return {}
+
+        crm = Crm(answer, at_once=3)
+        users = [f"u{n}" for n in range(30)]
+        return delivered(crm, users, warehouse=warehouse), crm
+
+    def test_of_a_receiver(self):
+        warehouse = Warehouse()
+        delivery, crm = self.fails(Unavailable("crm took nothing"), warehouse)
+
+        assert delivery.failure == "crm took nothing"
+        assert not delivery.is_complete
+        sent = sorted(user for _, users in crm.sent for user in users)
+        assert warehouse.users() == [user for user in sent if user != "u1"]
+        assert len(sent) < 30
+
+    def test_by_ctrl_c(self):
+        delivery, _ = self.fails(Stopped(), Warehouse())
+
+        assert delivery.failure == INTERRUPTED
+
+    def test_of_the_ledger_writes_nothing_twice(self):
+        warehouse = Warehouse()
+        warehouse.failures = [Unavailable("nobody knows")]
+        users = [f"u{n}" for n in range(10)]
+        delivery = delivered(Crm(at_once=2), users, warehouse=warehouse, flushed_at=4)
+
+        assert delivery.failure == "nobody knows"
+        assert len(warehouse.users()) == len(set(warehouse.users())) < 10
+
+        assert delivered(Crm(), users, warehouse=warehouse).is_complete
+        assert warehouse.users() == users
+
+    def test_where_everybody_of_a_request_is_rejected(self):
+        def answer(request: Request) -> Mapping[str, str]:
+            raise Refused("400 no such list")
+
+        warehouse = Warehouse()
+        crm = Crm(answer, batch=20)
+        users = ["-", *(f"u{n:02}" for n in range(39))]
+        delivery = delivered(crm, users, warehouse=warehouse)
+
+        assert "crm rejected all 19 users of a request" in delivery.failure
+        assert delivery.tallies[ADD].rejected == {"no id": 1, "400 no such list": 19}
+        assert len(warehouse.users()) == 20
