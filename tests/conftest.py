@@ -64,9 +64,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order files by how long they take; each keeps the order of its own tests."""
 
     def place(item: pytest.Item) -> int:
-        folder = item.path.parent.name
-        known = folder in LONGEST_FIRST
-        return LONGEST_FIRST.index(folder) if known else len(LONGEST_FIRST)
+        folders = item.path.relative_to(Path(__file__).parent).parts
+        known = [LONGEST_FIRST.index(one) for one in folders if one in LONGEST_FIRST]
+        return min(known, default=len(LONGEST_FIRST))
 
     items.sort(key=place)
 
