@@ -1,0 +1,293 @@
+"""
+The generated card transactions, specified: the process, and the scores by its own laws.
+
+What is statistical fixes the seed and says why the tolerance is what it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from scipy.stats import multivariate_normal, norm
+from sklearn.metrics import roc_auc_score
+
+from local.generators.cards.cards import AMOUNT, KINDS, UNUSUAL, UNUSUAL_SPREAD, Cards
+from local.generators.cards.transactions import COMPONENTS, FEATURES, Transactions
+from tests.local.generators.cards.conftest import (
+    DAY,
+    cards_end,
+    instant,
+    instant_of,
+    small,
+)
+
+GOLDEN = "9b0afc26ef3abba48328c408bcd2b0e0e894ac4393bf504c4f81e55f2686a7f2"
+
+
+def digest(transactions: Transactions) -> str:
+    """Of all that is sent, and so of all that is drawn."""
+    found = hashlib.sha256()
+    for sent in (transactions.deliveries(), transactions.truths().deliveries()):
+        for delivery in sent:
+            found.update(delivery.data)
+            found.update(delivery.sent_time.isoformat().encode())
+    return found.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def process() -> Cards:
+    """Enough transactions to measure with, half of them fraud."""
+    return Cards(transactions=60_000, fraud_rate=0.5, days=10)
+
+
+@pytest.fixture(scope="module")
+def many(process) -> Transactions:
+    return process.drawn
+
+
+class TestSeed:
+    def test_the_same_arguments_give_the_same_bytes(self, cards):
+        """In one process as in any other: the digest is of an earlier one."""
+        assert digest(cards) == digest(small().drawn) == GOLDEN
+
+    def test_another_seed_gives_other_transactions(self, cards):
+        """With none in common."""
+        other = small(seed=1).drawn
+
+        assert not set(other.ids) & set(cards.ids)
+        assert not (other.components == cards.components).any()
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"seed": -1},
+            {"transactions": 0},
+            {"fraud_rate": 1.5},
+            {"fraud_rate": -0.1},
+            {"days": 0},
+            {"drift": 2.0},
+            {"end": datetime(2026, 1, 1)},  # noqa: DTZ001 - what is refused
+        ],
+    )
+    def test_what_leaves_nothing_to_draw_is_refused(self, wrong):
+        """With words for what is wanted."""
+        with pytest.raises(ValueError, match="wanted"):
+            small(**wrong)
+
+
+class TestTransactions:
+    @pytest.mark.parametrize(
+        ("rate", "count", "frauds"),
+        [(0.01, 6_000, 60), (0.0017, 6_000, 10), (0.0, 500, 0), (1.0, 50, 50)],
+    )
+    def test_the_base_rate_is_exact(self, rate, count, frauds):
+        """To the next whole transaction, that of the public data set included."""
+        assert small(transactions=count, fraud_rate=rate).drawn.is_fraud.sum() == frauds
+
+    def test_are_in_order_of_time_and_before_the_end(self, cards):
+        """Within the days asked for, in whichever zone the end is given."""
+        zone = timezone(timedelta(hours=-5))
+        ends = datetime(2026, 3, 1, tzinfo=zone)
+        drawn = small(end=ends, days=3).drawn
+        first, last = (instant_of(drawn, row) for row in (0, -1))
+
+        assert (np.diff(drawn.time_ms) >= 0).all()
+        assert ends - 3 * DAY <= first < ends - 2 * DAY
+        assert ends - DAY < last < ends
+
+    def test_have_ids_of_their_own(self, cards):
+        """Each another one."""
+        assert len(set(cards.ids)) == len(cards) == 1_000
+
+    def test_have_money_to_the_cent(self, cards):
+        """At least one."""
+        cents = cards.amounts * 100
+
+        assert np.allclose(cents, np.rint(cents), rtol=0, atol=1e-6)
+        assert cards.amounts.min() >= 0.01
+
+    def test_have_components_of_six_decimals(self, cards):
+        """So that the last bit of a logarithm makes no difference."""
+        assert (np.round(cards.components, 6) == cards.components).all()
+
+    def test_are_events_of_all_fields(self, cards):
+        """Bare: no type, no use case and no user is among them."""
+        events = list(cards.events())
+        first = events[0]
+
+        assert len(events) == len(cards)
+        assert list(first) == ["transaction_id", *FEATURES, "event_time", "ingest_ts"]
+        assert instant(first["event_time"]) == instant_of(cards, 0)
+        assert instant(first["ingest_ts"]) > instant(first["event_time"])
+        assert [one["Amount"] for one in events] == cards.amounts.tolist()
+
+    def test_can_be_cut_stretched_and_named(self, cards):
+        """Each leaves the rest as it was."""
+        start, end = datetime(2026, 2, 1, tzinfo=UTC), datetime(2026, 2, 3, tzinfo=UTC)
+        made = cards.first(300).stretched(start, end).named("t-")
+
+        assert len(made) == 300
+        assert made.ids[-1] == "t-0000300"
+        assert instant_of(made, 0) == start
+        assert end - timedelta(seconds=1) < instant_of(made, -1) < end
+        assert (made.components == cards.components[:300]).all()
+        assert list(made.labels().values()) == cards.is_fraud[:300].astype(int).tolist()
+
+    def test_cannot_be_stretched_backwards(self, cards):
+        """Nor over nothing."""
+        with pytest.raises(ValueError, match="is not before"):
+            cards.stretched(datetime(2026, 2, 1, tzinfo=UTC), cards_end())
+
+
+class TestProcess:
+    def test_components_are_correlated_as_declared(self, process):
+        """
+        At either end of the drift.
+
+        Of 6,000 rows a correlation has a standard error of 0.013 at most; of 378 the
+        largest error is below five of them.
+        """
+        for drift in (0.0, 1.0):
+            # The last tenth of a drift of ten days, without frauds.
+            rows = Cards(
+                transactions=60_000 if drift else 6_000,
+                fraud_rate=0.0,
+                days=10,
+                drift=drift,
+            )
+            late = rows.drawn.time_ms >= np.quantile(rows.drawn.time_ms, 1 - 1e-1)
+            kept = rows.drawn.components[late if drift else slice(None)]
+            usual = kept[np.abs(kept / kept.std(axis=0)).max(axis=1) < 6]
+            covariance = process.covariance(0.95 * drift)
+            scale = np.sqrt(np.diag(covariance))
+            declared = covariance / scale / scale[:, None]
+
+            assert np.abs(np.corrcoef(usual.T) - declared).max() < 0.065
+            assert np.abs(declared - np.eye(28)).max() > 0.4
+
+    def test_means_and_spreads_drift(self, process):
+        """And without drift they do not."""
+        since = np.array([0.0, 0.5, 1.0])
+        still = replace(process, drift=0.0).drawn
+        halves = np.array_split(still.components[~still.is_fraud], 2)
+
+        assert np.abs(process.means(since)[0]).max() == 0
+        assert np.abs(process.means(since)[1]).max() > 0.4
+        assert np.abs(process.scales(since)[2] / process.scales(since)[0] - 1).max() > (
+            0.1
+        )
+        assert np.abs(process.covariance(0.0) - process.covariance(1.0)).max() > 0.3
+        # Of 15,000 rows each, in standard errors of a difference.
+        error = halves[0].std(axis=0) * math.sqrt(2 / len(halves[0]))
+        assert (
+            np.abs(halves[0].mean(axis=0) - halves[1].mean(axis=0)) < 5 * error
+        ).all()
+
+    def test_the_kind_of_fraud_moves(self, process, many):
+        """
+        From card testing, seen in V14, to made-up identities, seen in V8.
+
+        Their shares go from 0.55 to 0.25 and from 0.05 to 0.40, and the shift of a
+        component's mean with them, by that share of -3.0 and of 2.8. Of 3,000 frauds
+        it has a standard error of 0.04 at most.
+        """
+        shares = process.kind_shares(np.array([0.0, 1.0]))
+        frauds = np.flatnonzero(many.is_fraud)
+        first, last = frauds[:3_000], frauds[-3_000:]
+        v8, v14 = COMPONENTS.index("V8"), COMPONENTS.index("V14")
+        spread = process.scales(np.zeros(1))[0]
+
+        def shift(rows: np.ndarray, component: int) -> float:
+            genuine = ~many.is_fraud & (
+                np.abs(many.time_ms - np.median(many.time_ms[rows])) < 12 * 3_600_000
+            )
+            away = many.components[rows, component].mean()
+            return (away - many.components[genuine, component].mean()) / spread[
+                component
+            ]
+
+        assert np.allclose(shares.sum(axis=1), 1)
+        assert np.allclose(shares.T, [kind.share for kind in KINDS])
+        assert shift(first, v14) < -1.4
+        assert shift(last, v14) > -1.0
+        assert shift(first, v8) < 0.4
+        assert shift(last, v8) > 0.9
+
+
+class TestTruth:
+    def test_the_true_probabilities_are_true(self, many):
+        """
+        In every tenth of them as many are fraud as they say, to 4 standard errors.
+
+        And all over the days.
+        """
+        p, y = many.true_probabilities, many.is_fraud
+        by_odds = np.array_split(np.argsort(p, kind="stable"), 10)
+
+        for rows in (*by_odds, *np.array_split(np.arange(len(p)), 10)):
+            error = math.sqrt((p[rows] * (1 - p[rows])).sum()) + 1
+            assert abs(p[rows].sum() - y[rows].sum()) < 4 * error
+
+    def test_are_bayes_rule_on_the_densities(self, process, many):
+        """As scipy has them, for some transactions one at a time."""
+        for row in (17, 20_000, 59_999):
+            since = process._progress(many.time_ms[[row]])
+            mean, scale = process.means(since)[0], process.scales(since)[0]
+            covariance = process.covariance(float(since[0]))
+            shares = process.kind_shares(since)[0].tolist()
+            usual, unusual = AMOUNT
+            # Of fraud or not: share, shift, spread, amount.
+            groups = [
+                (False, 1 - UNUSUAL, np.zeros(28), 1.0, usual),
+                (False, UNUSUAL, np.zeros(28), UNUSUAL_SPREAD, unusual),
+            ] + [
+                (True, share, kind.shifts, kind.spread, kind.amount)
+                for share, kind in zip(shares, KINDS, strict=True)
+            ]
+            densities = {False: 0.0, True: 0.0}
+            for is_fraud, share, shift, spread, amount in groups:
+                of_components = multivariate_normal(
+                    mean + scale * shift, spread**2 * covariance
+                ).pdf(many.components[row])
+                of_amount = norm(*amount).pdf(math.log(many.amounts[row]))
+                densities[is_fraud] += share * of_components * of_amount
+
+            expected = densities[True] / sum(densities.values())
+            assert many.true_probabilities[row] == pytest.approx(expected, rel=1e-6)
+
+    def test_the_optimum_is_what_the_probabilities_reach(self, many):
+        """
+        High, and not 1: some frauds look as their victims do.
+
+        From the probabilities alone follows the same, since they are those of the
+        labels: the expected ROC AUC weighs each row by them.
+        """
+        p = many.true_probabilities
+        order = np.argsort(p, kind="stable")
+        below = np.cumsum((1 - p)[order]) - (1 - p)[order] / 2
+        expected = (p[order] * below).sum() / (p.sum() * (1 - p).sum())
+
+        assert many.optimum_roc_auc() == roc_auc_score(many.is_fraud, p)
+        assert many.optimum_roc_auc() == pytest.approx(expected, abs=0.003)
+        assert 0.96 < many.optimum_roc_auc() < 0.99
+
+    def test_nothing_ranks_better(self, many):
+        """Neither the amount nor any component, nor all of their squares."""
+        standard = (many.components - many.components.mean(0)) / many.components.std(0)
+        tried = [*standard.T, (standard**2).sum(axis=1), many.amounts]
+
+        best = max(roc_auc_score(many.is_fraud, score) for score in tried)
+        assert best < many.optimum_roc_auc() - 0.03
+
+    def test_a_slice_of_one_class_has_no_optimum(self, cards):
+        """Nor has one of transactions whose probabilities nobody knows."""
+        real = replace(cards, true_probabilities=None)
+
+        assert cards.optimum_roc_auc(cards.is_fraud) is None
+        assert real.optimum_roc_auc() is None
+        assert cards.optimum_roc_auc() > 0.9

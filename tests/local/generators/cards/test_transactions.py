@@ -1,0 +1,273 @@
+"""What is sent of card transactions, specified: what comes late, twice and broken."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+
+from local.generators.cards.__main__ import main
+from local.generators.cards.files import read_cards
+from local.generators.cards.transactions import FAULTS, FEATURES, TRUTH_FAULTS
+from local.generators.delivery import Delivery
+from propensity import usecases
+from propensity.events.catalogue import Catalogue
+from propensity.events.messages import Message
+from propensity.events.reading import accept
+from propensity.events.rows import Rules
+from tests.local.generators.cards.conftest import DAY, instant, small
+
+
+@pytest.fixture(scope="module")
+def sent(cards) -> list[Delivery]:
+    return cards.deliveries()
+
+
+@pytest.fixture(scope="module")
+def truths(cards):
+    return cards.truths()
+
+
+@pytest.fixture(scope="module")
+def told(truths) -> list[Delivery]:
+    return truths.deliveries()
+
+
+class TestDeliveries:
+    def test_every_transaction_is_sent(self, cards, sent):
+        """Once, but for the repetitions."""
+        once = [one for one in sent if one.event and not one.is_duplicate]
+
+        assert sorted(one.event["transaction_id"] for one in once) == sorted(cards.ids)
+        assert Counter(one.is_duplicate for one in sent)[True] == 50
+        assert sum(one.is_late for one in once) == 20
+
+    def test_are_in_the_order_of_sending(self, cards, sent):
+        """Which is not quite that of the transactions."""
+        moments = [one.sent_time for one in sent]
+        happened = [instant(one.event["event_time"]) for one in sent if one.event]
+
+        assert moments == sorted(moments)
+        assert happened != sorted(happened)
+        assert all(
+            one.sent_time >= instant(one.event["event_time"])
+            for one in sent
+            if one.event
+        )
+
+    def test_a_repetition_is_of_the_same_bytes(self, sent):
+        """And comes later."""
+        first = {
+            one.event["transaction_id"]: one
+            for one in sent
+            if one.event and not one.is_duplicate
+        }
+        for again in (one for one in sent if one.is_duplicate):
+            assert again.data == first[again.event["transaction_id"]].data
+            assert again.sent_time > first[again.event["transaction_id"]].sent_time
+
+    def test_payloads_are_bare(self, sent):
+        """All that is said is in the payload, and that names no type."""
+        for one in sent:
+            assert one.attributes == {}
+            if one.event:
+                assert set(json.loads(one.data)) - {"ingest_ts"} == {
+                    *("transaction_id", "event_time"),
+                    *FEATURES,
+                }
+
+    def test_some_write_numbers_as_text(self, sent):
+        """All numbers of a payload then, and each reads as the same number."""
+        payloads = [(json.loads(one.data), one.event) for one in sent if one.event]
+        texts = [
+            (found, event) for found, event in payloads if found["V1"] != event["V1"]
+        ]
+
+        assert 20 <= len(texts) <= 100
+        for found, event in texts:
+            assert all(isinstance(found[name], str) for name in FEATURES)
+            assert {name: float(found[name]) for name in FEATURES} == {
+                name: event[name] for name in FEATURES
+            }
+
+    def test_ingestion_is_written_in_every_way(self, sent):
+        """ISO 8601, seconds, milliseconds, as number and text; or not at all."""
+        found = [json.loads(one.data).get("ingest_ts") for one in sent if one.event]
+        kinds = Counter(
+            "iso" if isinstance(one, str) and "T" in one else type(one).__name__
+            for one in found
+        )
+
+        assert set(kinds) == {"iso", "int", "float", "str", "NoneType"}
+        assert kinds["iso"] > 700
+
+    def test_the_broken_take_turns(self, sent):
+        """Under ids of no transaction, so that none is lost with them."""
+        broken = [one for one in sent if one.event is None]
+
+        assert len(broken) == 10
+        assert {one.fault for one in broken} == set(list(FAULTS)[:10])
+        assert all(one.reason == FAULTS[one.fault].reason for one in broken)
+
+    def test_every_fault_is_refused_for_its_reason(self, cards):
+        """And nothing else is, by the stream itself; truths among them."""
+        sent = [
+            *cards.deliveries(broken=0.03),
+            *cards.truths().deliveries(broken=0.02),
+        ]
+        messages = [
+            Message(data=one.data, message_id=str(place))
+            for place, one in enumerate(sent)
+        ]
+        accepted = accept(
+            messages,
+            Catalogue([usecases.load("card_fraud")]),
+            None,
+            received_at=datetime(2026, 8, 1, tzinfo=UTC),
+            rules=Rules(
+                maximum_bytes=2**18,
+                clock_skew=timedelta(0),
+                lateness=timedelta(days=36_500),
+                keeps_personal=False,
+            ),
+        )
+        refused = {place: one.reason for place, one in accepted.refused.items()}
+
+        assert refused == {
+            place: one.reason for place, one in enumerate(sent) if one.event is None
+        }
+        assert {one.fault for one in sent if one.event is None} == {
+            *FAULTS,
+            *TRUTH_FAULTS,
+        }
+
+    @pytest.mark.parametrize(
+        "wrong", [{"late": 1.1}, {"duplicates": -0.1}, {"broken": -1.0}]
+    )
+    def test_shares_that_cannot_be_are_refused(self, cards, truths, wrong):
+        """Of transactions and of truths."""
+        for one in (cards, truths):
+            with pytest.raises(ValueError, match="is a share"):
+                one.deliveries(**wrong)
+
+
+class TestTruths:
+    def test_of_most_transactions_one_is_found_out(self, cards, truths):
+        """Of one in twenty nobody ever learns."""
+        assert len(set(truths.ids)) == 950
+        assert len(truths) == 950 + truths.is_wrong.sum()
+
+    def test_the_latest_is_true(self, cards, truths):
+        """Whatever was said before."""
+        labels = cards.labels()
+        latest: dict[str, tuple[str, bool]] = {}
+        for event in truths.events():
+            found = (event["truth_time"], event["is_fraud"])
+            latest[event["transaction_id"]] = max(
+                found, latest.get(event["transaction_id"], ("", False))
+            )
+
+        assert all(labels[which] == said for which, (_, said) in latest.items())
+
+    def test_a_tenth_of_the_frauds_is_cleared_first(self, cards, truths):
+        """And as many genuine ones are disputed first; a correction comes later."""
+        known = cards.is_fraud[np.unique(truths.row)].sum()
+        wrong = truths.row[truths.is_wrong]
+        said = Counter(truths.ids)
+        both = {which for which, count in said.items() if count == 2}
+
+        assert known >= 25
+        assert Counter(cards.is_fraud[wrong].tolist()) == {
+            True: round(known / 10),
+            False: round(known / 10),
+        }
+        assert both == {cards.ids[row] for row in wrong}
+        assert max(said.values()) == 2
+
+    def test_come_after_their_transactions(self, cards, truths):
+        """By the delay asked for, on average: 18 hours, to 5 standard errors."""
+        wrong = np.isin(truths.row, truths.row[truths.is_wrong])
+        waits = (truths.time_ms - cards.time_ms[truths.row])[~wrong] / 3.6e6
+
+        assert waits.min() > 0
+        assert abs(np.mean(waits) - 18) < 5 * 18 / math.sqrt(950)
+
+    def test_are_found_out_in_another_order(self, truths):
+        """Not that of the transactions."""
+        assert (np.diff(truths.time_ms) < 0).mean() > 0.2
+
+    def test_are_sent_twice_late_and_out_of_order(self, cards, told):
+        """A correction may come before what it corrects."""
+        large = small(transactions=5_000, fraud_rate=0.3).drawn.truths()
+        arrived: dict[str, list[str]] = {}
+        for one in large.deliveries():
+            if one.event and not one.is_duplicate:
+                arrived.setdefault(one.event["transaction_id"], []).append(
+                    one.event["truth_time"]
+                )
+        twice = [times for times in arrived.values() if len(times) == 2]
+
+        assert sum(one.is_duplicate for one in told) == 48
+        assert any(times != sorted(times) for times in twice)
+        assert any(times == sorted(times) for times in twice)
+
+    def test_are_bare_payloads_too(self, told):
+        """A label is a flag, or a number now and then."""
+        found = [json.loads(one.data) for one in told if one.event]
+
+        assert all(
+            set(one) == {"transaction_id", "is_fraud", "truth_time"} for one in found
+        )
+        assert {type(one["is_fraud"]) for one in found} == {bool, int}
+
+    def test_the_broken_are_of_their_own_kinds(self, cards):
+        """Each in its turn."""
+        broken = [
+            one for one in cards.truths().deliveries(broken=0.02) if one.event is None
+        ]
+
+        assert {one.fault for one in broken} == set(TRUTH_FAULTS)
+
+    @pytest.mark.parametrize(
+        "wrong", [{"never": 1.5}, {"wrong_first": -0.1}, {"delay": -DAY}]
+    )
+    def test_what_cannot_be_is_refused(self, cards, wrong):
+        """Shares beyond 1, and truths before the transaction."""
+        with pytest.raises(ValueError, match="is a share|not negative"):
+            cards.truths(**wrong)
+
+    def test_nobody_need_learn_anything(self, cards):
+        """All may stay unknown."""
+        assert len(cards.truths(never=1.0)) == 0
+        assert cards.truths(never=1.0).deliveries() == []
+
+
+class TestCommand:
+    def test_writes_events_and_truths(self, cards, tmp_path):
+        """One JSON object a line."""
+        events, truths = tmp_path / "cards.ndjson", tmp_path / "truths.ndjson"
+        arguments = ["--transactions", "1000", "--fraud-rate", "0.03"]
+        main([str(events), *arguments, "--truths", str(truths)])
+        found = [json.loads(line) for line in events.read_text().splitlines()]
+
+        assert found == list(cards.events())
+        assert len(truths.read_text().splitlines()) == len(cards.truths())
+
+    @pytest.mark.parametrize("ending", ["csv", "parquet"])
+    def test_writes_the_public_columns(self, tmp_path, ending):
+        """Which can be read again."""
+        file = tmp_path / f"cards.{ending}"
+        main([str(file), "--transactions", "300", "--days", "2"])
+
+        assert len(read_cards(file)) == 300
+
+    def test_says_what_is_wrong(self, tmp_path, capsys):
+        """As a usage error."""
+        with pytest.raises(SystemExit):
+            main([str(tmp_path / "cards.csv"), "--transactions", "0"])
+
+        assert "at least 1 transaction" in capsys.readouterr().err
