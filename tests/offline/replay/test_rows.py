@@ -1,0 +1,375 @@
+"""replay, specified: what is sent again is what was sent, and counts once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.cli import main
+from offline.replay.rows import spooled
+from propensity import tables, usecases
+from propensity.edges.appends import Appends
+from propensity.edges.warehouse import Warehouse
+from propensity.events import reading
+from propensity.events.messages import Message
+from propensity.events.rows import MAXIMUM_RAW_BYTES, Rules, dead_letters
+from propensity.schema import Table
+from propensity.settings import Settings
+from tests.events import transaction, written
+from tests.offline.replay.conftest import (
+    EVER,
+    GAMES,
+    NOW,
+    accepted,
+    again,
+    catalogue,
+    facts,
+    messages_of,
+)
+
+# A use case whose types have fields for which there are no columns, and personal ones.
+OWN = """
+title = "t"
+outcome = "o"
+entity = "user_id"
+lookback_days = 1
+horizon_days = 1
+threshold = 0.5
+[features]
+age = "number"
+[baseline]
+feature = "age"
+ascending = true
+[[candidates]]
+name = "c"
+algorithm = "LogisticRegression"
+[stream]
+events = ["new_deposit", "new_contact", "new_member"]
+[events.new_deposit]
+paid = "amount"
+method = "text"
+fee = "number"
+voucher = "text or null"
+[events.new_contact]
+email = "personal"
+channel = "text"
+[events.new_member]
+name = "personal"
+date_of_birth = "birth date"
+city = "text"
+label = "label"
+"""
+
+
+@pytest.fixture
+def warehouse(environment) -> Iterator[Warehouse]:
+    found = Warehouse.open(Settings.from_environment())
+    found.create(tables.STREAM_EVENTS)
+    found.create(tables.DEAD_LETTERS)
+    yield found
+    found.close()
+
+
+def store(warehouse: Warehouse, table: Table, rows: pa.RecordBatch) -> None:
+    warehouse.append(table, pa.Table.from_batches([rows]), job_id=uuid.uuid4().hex)
+
+
+class TestStoredEvents:
+    @pytest.mark.parametrize("keeps_personal", [False, True])
+    def test_give_the_same_rows_again(self, keeps_personal):
+        """Every column of every event, personal fields where they are kept, amounts
+        to the cent: what is replayed is stored as what was sent."""
+        first = accepted(messages_of(GAMES), keeps_personal=keeps_personal)
+        resent, tally = again(first.rows.to_pylist(), catalogue())
+
+        second = accepted(resent, keeps_personal=keeps_personal)
+        assert not first.refused
+        assert not second.refused
+        assert not tally.left_out
+        assert facts(second.rows) == facts(first.rows)
+
+    def test_name_no_one_where_personal_fields_are_not_kept(self):
+        """A registration carries the age, and neither name, street nor birthday."""
+        first = accepted(messages_of(GAMES))
+        resent, _ = again(first.rows.to_pylist(), catalogue())
+        events = [json.loads(one.data) for one in resent]
+        registrations = [one for one in events if "postcode" in one]
+
+        assert len(registrations) == GAMES.users
+        for event in registrations:
+            assert event["age"] >= 18
+            assert event["label"] in {0, 1}
+            assert not {"name", "street_address", "date_of_birth"} & set(event)
+
+    def test_stay_the_same_when_the_setting_changes(self):
+        """Events of which personal fields were kept are replayed to a deployment that
+        keeps none, and the other way round, without being refused."""
+        rows = {
+            kept: accepted(messages_of(GAMES), keeps_personal=kept).rows
+            for kept in (False, True)
+        }
+        for kept, other in ((False, True), (True, False)):
+            resent, _ = again(rows[kept].to_pylist(), catalogue())
+            second = accepted(resent, keeps_personal=other)
+            assert not second.refused
+            assert facts(second.rows) == facts(rows[False])
+
+    @given(
+        paid=st.integers(0, 10**11),
+        deposit=st.fixed_dictionaries(
+            {
+                "method": st.text(max_size=20),
+                "fee": st.floats(allow_nan=False, allow_infinity=False),
+                "voucher": st.none() | st.text(max_size=5),
+            }
+        ),
+        label=st.sampled_from([None, 0, 1, True]),
+        seconds=st.integers(0, 50 * 365 * 86_400).map(lambda us: us + 0.000001),
+    )
+    def test_keep_what_a_use_case_declares(self, paid, deposit, label, seconds):
+        """Fields without a column of their own come out of ``attributes``; a personal
+        one that was not kept, and that no age stands for, comes out empty."""
+        known = catalogue(usecases.parse("own", OWN))
+        moment = datetime(1972, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        common = {"user_id": "u", "event_time": moment.isoformat(), "use_case": "own"}
+        contact = {"event_type": "new_contact", "email": "e", "channel": "c"}
+        member = {"name": "n", "city": "c", "date_of_birth": "1950-02-28"}
+        deposited = json.dumps({**common, "event_type": "new_deposit", **deposit})
+        sent = [
+            # The digits themselves: a float of that size would lose some.
+            f'{deposited[:-1]}, "paid": {paid // 100}.{paid % 100:02}}}',
+            json.dumps({**common, **contact}),
+            json.dumps(common | member | {"event_type": "new_member", "label": label}),
+        ]
+        messages = [Message(one.encode(), f"m{at}") for at, one in enumerate(sent)]
+        first = accepted(messages, known=known)
+        resent, _ = again(first.rows.to_pylist(), known)
+
+        second = accepted(resent, known=known)
+        assert not first.refused
+        assert facts(second.rows) == facts(first.rows)
+
+    def test_are_transactions_again(self):
+        """An event with an identity of its own has it, its numbers and its times."""
+        sent = [
+            transaction(transaction_id=f"t{number}", V3=number / 7, **times)
+            for number, times in enumerate(
+                [
+                    {},
+                    {"ingest_ts": ...},
+                    {"ingest_ts": 1},
+                    {"ingest_ts": 1_772_366_400.25},
+                ]
+            )
+        ]
+        messages = [
+            Message(written(one), f"m{number}") for number, one in enumerate(sent)
+        ]
+        first = accepted(messages)
+        resent, tally = again(first.rows.to_pylist(), catalogue())
+
+        second = accepted(resent)
+        assert not first.refused
+        assert not tally.left_out
+        assert facts(second.rows) == facts(first.rows)
+
+    def test_have_the_identity_that_they_had(self):
+        """An event that was known by its message id carries that id now, as itself and
+        as an attribute."""
+        bare = b'{"user_id":"u","event_type":"new_bet","event_time":"2026-01-01T00:00Z"'
+        first = accepted([Message(bare + b',"bet_amount":1}', "the-message-id")])
+        resent, _ = again(first.rows.to_pylist(), catalogue())
+
+        assert accepted(resent).rows["event_id"].to_pylist() == ["the-message-id"]
+        assert [one.attributes["event_id"] for one in resent] == ["the-message-id"]
+
+    def test_are_what_readers_of_enriched_events_expect(self):
+        """They hold the index that they were enriched with, so that they may be sent
+        to the topic ``enriched`` as well."""
+        first = accepted(messages_of(GAMES))
+        resent, _ = again(first.rows.to_pylist(), catalogue())
+
+        archived = reading.accept(
+            resent,
+            catalogue(),
+            None,
+            received_at=NOW,
+            rules=Rules(
+                maximum_bytes=10**6,
+                clock_skew=timedelta(),
+                lateness=timedelta(days=36_500),
+                keeps_personal=False,
+            ),
+        )
+        assert facts(archived.rows) == facts(first.rows)
+
+    def test_of_a_type_that_is_gone_are_counted(self):
+        """What no use case takes any more is left out, and told."""
+        rows = accepted(messages_of(GAMES)).rows.to_pylist()
+        rows[0] |= {"event_type": "new_fax"}
+        resent, tally = again(rows, catalogue())
+
+        assert len(resent) == len(rows) - 1
+        assert tally.left_out == {"new_fax is not taken by first_day_churn": 1}
+
+
+class TestEvents:
+    @pytest.fixture
+    def rows(self, warehouse) -> pa.RecordBatch:
+        """Events that are stored, half of them twice."""
+        messages = messages_of(GAMES)
+        found = accepted(messages).rows
+        store(warehouse, tables.STREAM_EVENTS, found)
+        later = accepted(messages[::2], at=NOW + timedelta(days=1)).rows
+        store(warehouse, tables.STREAM_EVENTS, later)
+        return found
+
+    def test_come_back_each_once(self, bus, rows, capsys):
+        """From the table through Pub/Sub to the stream: the same rows as before."""
+        topic = bus.topic()
+        status = main(["replay", "events", *EVER, "--topic", topic, "--rate", "0"])
+
+        found = accepted(bus.taken(topic, rows.num_rows))
+        told = capsys.readouterr().out
+        assert status == 0
+        assert facts(found.rows) == facts(rows)
+        assert f"{rows.num_rows:,} messages sent" in told
+        assert "30 new_registration" in told
+
+    def test_are_those_of_the_period(self, bus, rows):
+        """From the first moment on, and before the last; each event is in one of two
+        periods that meet."""
+        moments = sorted(rows["event_time"].to_pylist())
+        start, middle, end = (
+            moments[len(moments) * at // 10].isoformat() for at in (1, 4, 8)
+        )
+        wanted = [
+            sum(one <= at.isoformat() < other for at in moments)
+            for one, other in ((start, middle), (middle, end))
+        ]
+        topic = bus.topic()
+        counts = []
+        for since, until in ((start, middle), (middle, end)):
+            options = ["--from", since, "--to", until, "--topic", topic, "--rate", "0"]
+            assert main(["replay", "events", *options]) == 0
+            counts.append(len(bus.taken(topic, wanted[len(counts)])))
+
+        assert counts == wanted
+
+    def test_may_be_those_of_one_user_or_use_case(self, bus, rows):
+        """And of nobody else."""
+        user = rows["user_id"][0].as_py()
+        topic = bus.topic()
+        options = ["events", *EVER, "--topic", topic, "--rate", "0"]
+        main(["replay", *options, "--user", user, "--use-case", "first_day_churn"])
+        main(["replay", *options, "--use-case", "ga4_purchase"])
+
+        count = rows["user_id"].to_pylist().count(user)
+        found = accepted(bus.taken(topic, count)).rows
+        assert found["user_id"].to_pylist() == [user] * count
+
+    def test_go_on_where_a_limit_ended_them(self, bus, rows, capsys):
+        """What the command says to go on with sends the rest, and events of the very
+        moment twice at most."""
+        topic = bus.topic()
+        options = ["events", "--to", "2030-01-01", "--topic", topic, "--rate", "0"]
+        assert main(["replay", *options, "--from", "2020-01-01", "--limit", "50"]) == 0
+        told = capsys.readouterr().out
+        since = told.rpartition("--from ")[2].strip().rstrip(".")
+        assert "50 messages sent" in told
+        assert main(["replay", *options, "--from", since]) == 0
+
+        found = accepted(bus.taken(topic, rows.num_rows)).rows
+        assert Counter(found["event_id"].to_pylist()).keys() == set(
+            rows["event_id"].to_pylist()
+        )
+        assert "There may be more" not in capsys.readouterr().out
+        assert found.num_rows < rows.num_rows + 5
+
+    def test_are_only_counted_on_a_dry_run(self, bus, rows, capsys):
+        """Nothing is sent; what would be is counted, and shown where asked for."""
+        topic = bus.topic()
+        status = main(
+            ["replay", "events", *EVER, "--topic", topic, "--dry-run", "--show", "2"]
+        )
+
+        told = capsys.readouterr().out
+        assert status == 0
+        assert f"{rows.num_rows:,} messages would be sent" in told
+        assert told.count('"event_time":') == 2
+        assert bus.pull(topic, within=1.2) == []
+
+    def test_are_copied_before_they_are_sent(self, rows, warehouse):
+        """All rows are read at first, since BigQuery keeps no stream open for days;
+        and never more than are wanted."""
+        for most, count in ((None, rows.num_rows), (7, 7), (10**6, rows.num_rows)):
+            copied = iter([rows.slice(0, 5), rows.slice(5)])
+            with spooled(copied, most=most) as (found, total):
+                assert total == count
+                if most is None:
+                    assert next(copied, None) is None
+                assert list(found) == rows.slice(0, count).to_pylist()
+
+    def test_may_be_none(self, bus, warehouse, capsys):
+        """An empty period is no error."""
+        assert main(["replay", "events", *EVER, "--topic", bus.topic()]) == 0
+        assert "0 messages sent" in capsys.readouterr().out
+
+
+class TestRefused:
+    @pytest.fixture
+    def letters(self, warehouse) -> list[Message]:
+        """Messages that were refused and are stored, one of them twice."""
+        sent = [
+            Message(b'{"user_id":', "m-1", {"event_id": "e-1", "from": "shop"}),
+            Message(b"\xff\x00", "m-2", {}, "2026-11-20T11:59:59.123456789Z"),
+            Message(b"{}", "m-3", {}),
+            Message(b"x" * (MAXIMUM_RAW_BYTES + 1), "m-4", {}),
+        ]
+        refused = accepted(sent).refused
+        appends = Appends(warehouse.settings)
+
+        async def bury() -> None:
+            for chosen in (refused, {0: refused[0]}):
+                rows = dead_letters(sent, chosen, received_at=NOW, personal={})
+                await appends.append(tables.DEAD_LETTERS, rows)
+
+        asyncio.run(bury())
+        return sent
+
+    def test_come_back_as_they_were(self, bus, letters, capsys):
+        """Payload and attributes, byte for byte, each once. What had no identity but
+        its message id has that one still. What was cut when it was stored is not
+        sent, and said."""
+        topic = bus.topic()
+        status = main(["replay", "refused", *EVER, "--topic", topic])
+
+        found = {
+            (one.data, *sorted(one.attributes.items())) for one in bus.taken(topic, 3)
+        }
+        told = capsys.readouterr().out
+        assert found == {
+            (b'{"user_id":', ("event_id", "e-1"), ("from", "shop")),
+            (b"\xff\x00", ("event_id", "m-2")),
+            (b"{}", ("event_id", "m-3")),
+        }
+        assert status == 1
+        assert "1 left out: only the beginning" in told
+
+    def test_may_be_those_of_a_reason_and_a_period(self, bus, letters):
+        """By the reason that is stored, and by the time of receipt."""
+        topic = bus.topic()
+        options = ["refused", "--topic", topic]
+        main(["replay", *options, *EVER, "--reason", "wrong_encoding"])
+        main(["replay", *options, "--from", "2020-01-01", "--to", NOW.isoformat()])
+
+        assert [one.data for one in bus.taken(topic, 1)] == [b"\xff\x00"]
