@@ -1,7 +1,7 @@
 """
 Rolling origins, specified: what a block may know, and the recipe that follows.
 
-The shop is that of ``test_fit``: users with a known propensity in each week.
+The shop is that of ``shops``: users with a known propensity in each week.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from propensity.learning.recipe import Recipe, aged
 from propensity.models.scoring import MeanOfModels
 from propensity.registry.versions import pickled
 from propensity.usecases import Candidate
-from tests.propensity.learning.test_fit import (
+from tests.propensity.learning.shops import (
     BOOSTED,
     FOREST,
     LINEAR,

@@ -13,7 +13,7 @@ from propensity.learning import candidates, data, sample
 from propensity.learning.candidates import side_by_side
 from propensity.settings import Settings
 from propensity.waiting.threads import THREADS
-from tests.propensity.learning.test_fit import (
+from tests.propensity.learning.shops import (
     BOOSTED,
     FOREST,
     LINEAR,

@@ -1,0 +1,165 @@
+"""
+What training learns from, specified: which rows are drawn, and that they are enough.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from propensity.errors import NotEnoughData
+from propensity.learning import bootstrap, fit, metrics
+from propensity.models.scoring import Scorer
+from tests.propensity.learning.shops import (
+    FIRST,
+    SETTINGS,
+    SHOP,
+    drawn,
+    propensity,
+    snapshots,
+    table,
+    train,
+    trained,
+)
+
+
+class TestSampling:
+    def test_does_not_resample_without_recalibrating(self):
+        """The original balanced the classes and published the balanced model's
+        probabilities. Here rows of label 0 that were left out are stood for by weights:
+        the mean probability of all users is their base rate, to a tenth."""
+        columns = drawn(8, 1_000, seed=7)
+        chance = propensity(columns) / 3
+        whole = table(columns, chance)
+        kept = (columns["coin"] < chance) | (columns["user"] % 10 == 0)
+        weight = np.where(columns["coin"] < chance, 1.0, 10.0)
+        sampled = table(columns, chance, weight).filter(pa.array(kept))
+        base_rate = np.mean(whole["label"].to_numpy())
+
+        found = train(sampled)
+        scorer = Scorer.compile(
+            found.preprocessor, found.model, features=dict(SHOP.features)
+        )
+        mean = fit.scores(scorer, whole).mean()
+
+        assert np.mean(sampled["label"].to_numpy()) > 3 * base_rate
+        assert mean == pytest.approx(base_rate, rel=0.1)
+        assert found.sampling == {0: pytest.approx(0.1), 1: 1.0}
+        assert found.train_base_rate == pytest.approx(base_rate, rel=0.1)
+        assert found.quality["base_rate"] == pytest.approx(base_rate, rel=0.25)
+
+    def test_widens_the_intervals(self):
+        """Rows that were left out prove nothing: the holdout's intervals are those of
+        the rows there are, and not of the users they stand for."""
+        columns = drawn(4, 1_000, seed=11)
+        chance = propensity(columns) / 3
+        kept = (columns["coin"] < chance) | (columns["user"] % 25 == 0)
+        weight = np.where(columns["coin"] < chance, 1.0, 25.0)
+        rows = table(columns, chance, weight).filter(pa.array(kept))
+
+        found = train(rows)
+        as_if_all = bootstrap.quality(
+            metrics.outcomes(
+                found.probability, found.holdout.label, weight=found.holdout.weight
+            ),
+            threshold=0.5,
+            seed=SETTINGS.seed,
+        )
+
+        def width(quality: Any) -> float:
+            return quality["roc_auc_high"] - quality["roc_auc_low"]
+
+        assert found.quality["roc_auc"] == as_if_all["roc_auc"]
+        assert width(found.quality) > 1.2 * width(as_if_all)
+
+    def test_of_nothing_is_a_rate_of_one(self):
+        """Where all rows were read the rate says so."""
+        assert trained().sampling == {0: 1.0, 1: 1.0}
+
+
+class TestNotEnoughData:
+    def refused(self, rows: pa.Table, **settings: Any) -> str:
+        """The message of a training that is refused."""
+        with pytest.raises(NotEnoughData) as refused:
+            train(rows, settings=settings)
+        return refused.value.message
+
+    @pytest.mark.parametrize("weeks", [1, 2])
+    def test_says_how_many_snapshots_are_needed(self, weeks):
+        """Train, calibrate and hold out need three; the message lists those there are
+        and what each takes."""
+        message = self.refused(snapshots(weeks, 100))
+
+        assert "3 snapshots or more are needed" in message
+        assert str(FIRST) in message
+        assert "60 days before" in message
+
+    def test_says_that_there_is_no_row(self):
+        """An empty source is too little, not a crash."""
+        assert "no day at all" in self.refused(snapshots(3, 10).slice(0, 0))
+
+    def test_says_how_many_rows_are_needed(self):
+        """The setting that asks for more is named, and what to do."""
+        message = self.refused(snapshots(4, 50), minimum_training_rows=1_000)
+
+        assert "PROPENSITY_MINIMUM_TRAINING_ROWS is 1000" in message
+        assert "Wait for more weeks" in message
+
+    @pytest.mark.parametrize("label", [0, 1])
+    def test_says_that_there_is_one_class(self, label):
+        """Where nobody, or everybody, does: the class that is missing, and counts; and
+        not that rows were too few, which they may be as well."""
+        columns = drawn(4, 100, seed=8)
+        rows = table(columns, np.full(400, float(label)))
+        message = self.refused(rows, minimum_training_rows=10_000)
+        counts = f"{200 * label} of label 1, {200 - 200 * label} of label 0, of 200"
+
+        assert f"lack one class, label {1 - label}" in message
+        assert ("all are" if label else "none is") + " of users who buy" in message
+        assert counts in message
+        assert "too few" not in message
+
+    def test_names_the_label_event_only_where_there_is_one(self):
+        """Nobody buys where the event is misspelt; whose label comes another way has no
+        such setting, and it is no cause where nobody does not buy."""
+        columns = drawn(4, 100, seed=8)
+
+        def message(label: float, **parameters: str) -> str:
+            with pytest.raises(NotEnoughData) as refused:
+                train(table(columns, np.full(400, label)), parameters=parameters)
+            return refused.value.message
+
+        event = "PROPENSITY_LABEL_EVENT"
+        assert event in message(0.0, label_event="purchase")
+        assert event not in message(1.0, label_event="purchase")
+        assert event not in message(0.0)
+        with pytest.raises(NotEnoughData) as refused:
+            train(snapshots(4, 100), settings={"minimum_conversions": 90})
+        assert event not in refused.value.message
+
+    def test_says_that_rows_are_a_sample(self):
+        """A class that has no row among those that were read may have some."""
+        columns = drawn(4, 100, seed=8)
+        message = self.refused(table(columns, np.zeros(400), weight=50.0))
+
+        assert "PROPENSITY_MAXIMUM_TRAINING_ROWS" in message
+
+    def test_says_which_part_has_one_class(self):
+        """A holdout of users who do not buy could measure nothing."""
+        columns = drawn(4, 100, seed=9)
+        chance = np.where(columns["week"] == 3, 0.0, propensity(columns))
+        message = self.refused(table(columns, chance))
+
+        assert "the rows to hold out (2026-01-22) lack one class, label 1" in message
+        assert "0 of label 1, 100 of label 0" in message
+
+    def test_says_how_many_conversions_are_needed(self):
+        """Few of label 1 decide nothing: the setting is named, and what to do."""
+        message = self.refused(snapshots(4, 100), minimum_conversions=90)
+
+        assert "PROPENSITY_MINIMUM_CONVERSIONS is 90" in message
+        assert "users who buy" in message
+        assert "Wait for more weeks" in message

@@ -1,0 +1,125 @@
+"""A preprocessor of one's own, specified: what training takes, and what it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+
+from propensity.errors import SchemaError, UseCaseError
+from propensity.learning.preprocessor import check_preprocessor, default_preprocessor
+from tests.propensity.learning.shops import (
+    BOOSTED,
+    SHOP,
+    changed,
+    drawn,
+    own,
+    snapshots,
+    table,
+    train,
+    trained,
+)
+
+
+class TestPreprocessor:
+    def test_of_one_s_own_is_cloned(self):
+        """What was uploaded stays unfitted; a clone is fitted and kept."""
+        given = own(handle_unknown="ignore")
+        found = train(snapshots(users=100), preprocessor=given)
+
+        assert not hasattr(given, "transformers_")
+        assert found.preprocessor.feature_names_in_.tolist() == list(SHOP.features)
+        assert found.model is not None
+
+    def test_of_one_s_own_may_give_sparse_columns(self):
+        """One-hot columns of many values are sparse by default; every candidate reads
+        them all the same."""
+        columns = drawn(5, 200, seed=10)
+        columns["country"] = np.array([f"c{user % 40}" for user in columns["user"]])
+        sparse = ColumnTransformer(
+            [("country", OneHotEncoder(handle_unknown="ignore"), ["country"])]
+        )
+
+        rows = table(columns, np.full(1_000, 0.3))
+        found = train(rows, preprocessor=sparse, candidates=SHOP.candidates)
+
+        assert len(found.candidates) == 4
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            ColumnTransformer([("x", StandardScaler(), ["no_such_feature"])]),
+            ColumnTransformer([("x", StandardScaler(), ["country"])]),
+            RandomForestClassifier(),
+            "a preprocessor",
+        ],
+        ids=["unknown", "text", "classifier", "string"],
+    )
+    def test_that_does_not_fit_is_refused(self, wrong):
+        """Another schema, or no preprocessor at all, stops training."""
+        with pytest.raises(SchemaError, match="preprocessor"):
+            train(snapshots(users=50), preprocessor=wrong)
+
+    def test_that_fails_on_later_rows_is_refused(self):
+        """Encoders refuse new categories by default; next week has some, so training
+        says what to change."""
+        rows = snapshots(users=100)
+        later = train(rows).split.calibrate
+        other = changed(rows, later, "country", lambda country: ["XX"] * len(country))
+
+        with pytest.raises(SchemaError, match="handle_unknown"):
+            train(other, preprocessor=own())
+
+    def test_that_leaves_gaps_is_told_by_the_candidate(self):
+        """A preprocessor may leave gaps to trees; a candidate that reads none says so
+        by its name."""
+        gaps = ColumnTransformer([("spend", "passthrough", ["spend"])])
+        rows = snapshots(users=100)
+
+        assert train(rows, preprocessor=gaps, candidates=(BOOSTED,)).model is not None
+        with pytest.raises(UseCaseError, match="linear cannot be fitted: .*NaN"):
+            train(rows, preprocessor=gaps)
+
+    def test_is_the_use_case_s_default_without_one(self):
+        """It reads each feature, and gives numbers only."""
+        found = trained().preprocessor
+
+        assert found.feature_names_in_.tolist() == list(SHOP.features)
+
+
+class TestCheckPreprocessor:
+    def test_accepts_the_default_and_one_s_own(self):
+        """What training would accept is accepted at the upload."""
+        check_preprocessor(default_preprocessor(SHOP), SHOP)
+        check_preprocessor(own(handle_unknown="ignore"), SHOP)
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            (StandardScaler(), "ColumnTransformer"),
+            (own(), "handle_unknown"),
+            (
+                ColumnTransformer(
+                    [("x", SimpleImputer(), ["spend"])], remainder="passthrough"
+                ),
+                "encode every category",
+            ),
+            (ColumnTransformer([("x", StandardScaler(), ["gone"])]), "gone"),
+            (ColumnTransformer([("x", "drop", ["spend"])]), "a column or more"),
+        ],
+        ids=["other", "unseen", "text", "unknown", "nothing"],
+    )
+    def test_refuses_what_training_would_stumble_on(self, wrong, message):
+        """The upload fails, and not the training of the next month."""
+        with pytest.raises(SchemaError, match=message):
+            check_preprocessor(wrong, SHOP)
+
+    def test_leaves_the_preprocessor_unfitted(self):
+        """Checking fits a clone."""
+        given = own(handle_unknown="ignore")
+        check_preprocessor(given, SHOP)
+
+        assert not hasattr(given, "transformers_")
