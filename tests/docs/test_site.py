@@ -15,7 +15,7 @@ import pytest
 from docs import site
 from local.errors import LocalError
 from local.stack.state import ROOT
-from tests.docs.test_documentation import pages, text
+from tests.docs.pages import pages, text
 
 
 class Page(HTMLParser):

@@ -1,0 +1,87 @@
+"""The pages, and what is in them: tables, blocks and the lines that a reader types."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from functools import cache
+
+import flask
+
+from local.stack.state import FUNCTIONS, ROOT
+from propensity import errors
+from propensity.runs.request import RunRequest, parse
+
+SKIPPED = {"node_modules", "__pycache__"}
+TODAY = date(2026, 3, 1)
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+ROW = re.compile(r"^\|(.+)\|$", re.MULTILINE)
+CODE = re.compile(r"`([^`]+)`")
+PROGRAM = ".venv/bin/propensity"
+
+
+@cache
+def text(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def pages() -> list[str]:
+    found = (path.relative_to(ROOT) for path in ROOT.rglob("*.md"))
+    return sorted(
+        path.as_posix()
+        for path in found
+        if not any(part.startswith(".") or part in SKIPPED for part in path.parts)
+    )
+
+
+def blocks(page: str, language: str = "") -> list[str]:
+    return [body for kind, body in FENCE.findall(text(page)) if kind == language]
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of every table's rows."""
+    return [
+        [cell.strip() for cell in row.split("|")] for row in ROW.findall(text(page))
+    ]
+
+
+def described(page: str) -> dict[str, list[str]]:
+    """Return rows by the names that their first cell has in code."""
+    return {name: row for row in rows(page) for name in CODE.findall(row[0])}
+
+
+def commands(page: str) -> list[str]:
+    """Return the lines that a reader can type: those of blocks without a language."""
+    lines = "\n".join(blocks(page)).replace("\\\n", " ").splitlines()
+    words = ("make", "curl", "python", ".venv/bin/python", PROGRAM)
+    return [line for line in lines if line.split(" ")[0] in words]
+
+
+def descendants(error: type) -> list[type]:
+    found = [error]
+    for below in error.__subclasses__():
+        found += descendants(below)
+    return found
+
+
+ERRORS = {
+    error.__name__: error
+    for error in descendants(errors.PropensityError)
+    if error.__module__.startswith("propensity.")
+}
+SCHEDULED = [one.target for one in FUNCTIONS if not one.is_asynchronous]
+
+FUNCTION_PAGES = {
+    function.target: f"{function.folder}/README.md" for function in FUNCTIONS
+}
+
+
+def parsed(target: str, body: bytes) -> RunRequest:
+    with flask.Flask(target).test_request_context("/", method="POST", data=body):
+        return parse(
+            flask.request,
+            default_use_case="ga4_purchase",
+            today=TODAY,
+            can_be_full=target == "predictions",
+        )
