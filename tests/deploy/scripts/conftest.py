@@ -1,0 +1,187 @@
+"""A machine where gcloud, bq and terraform are stood in for, and scripts run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.conftest import ROOT, SETTINGS, settings_file
+
+PARSER = Path(__file__).with_name("parse_commands.py")
+
+# Stands in for gcloud, bq and terraform: keeps what it is asked, and answers by rules.
+# In the shell, as a set-up asks some thirty times and Python would start for each.
+SHIM = """#!/bin/bash
+call="${0##*/} $*"
+folder="${0%/*/*}"
+printf '%s\\036' "$call" >>"$folder/calls"
+# Answer a call that holds a part; the number is how often, if not always.
+rule() {
+  local part="$1" answer="$2" status="$3" times="${4:-}" asked one
+  [[ "$call" == *"$part"* ]] || return 0
+  if [[ -n "$times" ]]; then
+    mapfile -d $'\\036' -t asked <"$folder/calls"
+    for one in "${asked[@]}"; do [[ "$one" != *"$part"* ]] || times=$((times - 1)); done
+    [[ $times -ge 0 ]] || return 0
+  fi
+  [[ $status == 0 ]] || exec >&2
+  printf '%s\\n' "$answer"
+  exit "$status"
+}
+. "$folder/rules"
+"""
+RECORD = "\036"
+
+
+@dataclass
+class Cloud:
+    """Programs on PATH that remember, and a settings file."""
+
+    folder: Path
+    project: Path
+    settings: dict[str, str]
+    # What a call holds, the answer, the exit status, and how many times if not always.
+    rules: list[tuple[str, str, int] | tuple[str, str, int, int]]
+
+    def run(
+        self, script: str, *words: str, told: str = "", engine: str = "terraform"
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a script of the project, with one engine beside gcloud and bq."""
+        shutil.rmtree(self.folder / "bin", ignore_errors=True)
+        (self.folder / "bin").mkdir()
+        for program in {"gcloud", "bq", engine}:
+            file = self.folder / "bin" / program
+            file.write_text(SHIM)
+            file.chmod(0o755)
+        rules = [shlex.join(["rule", *map(str, rule)]) for rule in self.rules]
+        (self.folder / "rules").write_text("\n".join(rules))
+        (self.folder / "calls").unlink(missing_ok=True)
+        file = settings_file(self.folder, self.settings)
+        path = [
+            str(self.folder / "bin"), str(Path(sys.executable).parent), "/usr/bin",
+            "/bin",
+        ]  # fmt: skip
+        return subprocess.run(
+            [self.project / script, *words, f"--settings={file}"],
+            check=False,
+            capture_output=True,
+            text=True,
+            input=told,
+            cwd=self.folder,
+            env={
+                "PATH": os.pathsep.join(path),
+                "HOME": str(self.folder),
+                "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER": (
+                    "http://127.0.0.1:9/"
+                ),
+            },
+        )
+
+    def calls(self) -> list[str]:
+        """What the programs were asked, each call with its words."""
+        file = self.folder / "calls"
+        return file.read_text().split(RECORD)[:-1] if file.exists() else []
+
+
+NONE = ("infra-manager deployments describe", "", 1)
+OUTPUTS = {
+    "account_scheduler": "propensity-scheduler@my-project.iam.gserviceaccount.com",
+    "account_build": "propensity-build@my-project.iam.gserviceaccount.com",
+    "account_get_proba": "lookups@my-project.iam.gserviceaccount.com",
+    "repository": "us-central1-docker.pkg.dev/my-project/propensity",
+    "functions": "get_proba compact_features",
+    "schedules": "propensity-compact-features",
+    "services": "propensity-get-proba propensity-compact-features",
+    "training_jobs": "",
+}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory) -> Path:
+    """A copy of what is deployed, and of what deploys it."""
+    copy = tmp_path_factory.mktemp("clone") / "project"
+    ignored = shutil.ignore_patterns("__pycache__", ".terraform*")
+    parts = ("deploy", "propensity", "offline", *(p.name for p in ROOT.glob("0*")))
+    for part in parts:
+        shutil.copytree(ROOT / part, copy / part, ignore=ignored)
+    return copy
+
+
+def cloud_of(folder: Path, project: Path) -> Cloud:
+    """A cloud that has nothing yet, and a project that has left nothing."""
+    shutil.rmtree(project / ".local", ignore_errors=True)
+    rules = [
+        NONE,
+        ("output -json scripts", json.dumps(OUTPUTS), 0),
+        ("bq ", "", 1),
+    ]
+    settings = {**SETTINGS, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
+    return Cloud(folder, project, settings, rules)
+
+
+@pytest.fixture
+def cloud(tmp_path, project) -> Cloud:
+    return cloud_of(tmp_path, project)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """A set-up that went through: its calls, and the folder that it leaves."""
+
+    calls: list[str]
+    left: Path
+
+    @property
+    def variables(self) -> str:
+        """The file that it gave to Terraform."""
+        [file] = self.left.glob("deploy/*/main.tfvars")
+        return file.read_text()
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, project) -> Ran:
+    """
+    A set-up without a bucket for the state.
+
+    One function is there, so are things that no function has any more, and a table has
+    a column of another type.
+    """
+    service = {
+        "metadata": {"name": "propensity-get-proba"},
+        "status": {"url": "https://propensity-get-proba-1.run.app"},
+    }
+    lift = {"name": "lift", "fields": [{"name": "users", "type": "INTEGER"}]}
+    listing = "services list --project=my-project --region=us-central1 --format=json"
+    cloud = cloud_of(tmp_path_factory.mktemp("ran"), project)
+    cloud.rules[:0] = [
+        ("buckets describe", "", 1),
+        (listing, json.dumps([service]), 0),
+        ("show --format=json", json.dumps({"schema": {"fields": [lift]}}), 0),
+        (" query ", "", 0),
+    ]
+    cloud.rules += [
+        (
+            "scheduler jobs list",
+            "propensity-compact-features\npropensity-predictions-old\n"
+            "propensity-report",
+            0,
+        ),
+        (
+            "run services list",
+            "propensity-get-proba\npropensity-score\npropensity-dashboard",
+            0,
+        ),
+        ("run jobs list", "propensity-training-job-old", 0),
+    ]
+    done = cloud.run("deploy/setup.sh", "--yes")
+    assert done.returncode == 0, done.stderr
+    left = shutil.copytree(project / ".local", cloud.folder / "left")
+    return Ran(cloud.calls(), left)

@@ -1,0 +1,363 @@
+"""
+The scripts, specified: what they run, as gcloud's own parser takes it, and in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from deploy import functions
+from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, script_of, sdk_python
+from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
+
+SCRIPTS = sorted(
+    path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
+)
+SOURCED = {"common.sh", "terraform.sh"}
+RUN = [one for one in SCRIPTS if one.name not in SOURCED]
+
+EVERY = {one.target: one for one in functions.load()}
+
+
+@dataclass(frozen=True)
+class Dry:
+    """A dry run of what deploys functions, with all that can be set."""
+
+    printed: list[list[str]]
+    calls: list[str]
+
+
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory, project) -> Dry:
+    cloud = cloud_of(tmp_path_factory.mktemp("dry"), project)
+    cloud.settings = WHOLE
+    return Dry(printed(cloud), cloud.calls())
+
+
+def printed(cloud: Cloud) -> list[list[str]]:
+    """Every command that the scripts of functions print in a dry run."""
+    found = []
+    for script in RUN:
+        if script.parent.name != "deploy" or script.name == "training_job.sh":
+            more = ("--schedule",) if script.name == "training_job.sh" else ()
+            name = str(script.relative_to(ROOT))
+            done = cloud.run(name, "--dry-run", *more)
+            assert done.returncode == 0, (name, done.stderr)
+            found += words_of(done.stdout)
+    return found
+
+
+def words_of(text: str) -> list[list[str]]:
+    """The commands of gcloud in what was printed, taken apart by the shell itself."""
+    keep = "gcloud() { printf '%s\\0' gcloud \"$@\"; printf '\\036'; }\n"
+    lines = [line for line in text.splitlines() if "-m deploy.stage" not in line]
+    told = subprocess.run(
+        ["bash", "-c", keep + "\n".join(lines)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    return [one.rstrip("\0").split("\0") for one in told.split("\036") if one]
+
+
+def flags(words: list[str]) -> dict[str, str]:
+    pairs = (word[2:].partition("=") for word in words if word.startswith("--"))
+    return {name: value for name, _, value in pairs}
+
+
+class TestDryRun:
+    def test_calls_nothing(self, dry):
+        """Of what deploys functions, schedules them and makes jobs of them."""
+        assert dry.printed
+        assert dry.calls == []
+
+    def test_prints_what_the_real_parser_takes(self, dry, tmp_path):
+        """gcloud's own, of the command tree of its version; and it refuses a flag that
+        there is not."""
+        self.taken(dry.printed, tmp_path)
+
+    @pytest.mark.long
+    def test_of_few_settings_prints_what_the_real_parser_takes(self, cloud, tmp_path):
+        """Where only what must be set is set."""
+        cloud.settings = SETTINGS
+        self.taken(printed(cloud), tmp_path)
+
+    @staticmethod
+    def taken(commands: list[list[str]], tmp_path: Path) -> None:
+        """Have gcloud's parser take commands."""
+        wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
+        done = subprocess.run(
+            [sdk_python(), PARSER, SDK],
+            input=json.dumps([*commands, wrong]),
+            check=True,
+            capture_output=True,
+            text=True,
+            env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
+        )
+        *told, refused = json.loads(done.stdout)
+
+        assert len(commands) >= len(EVERY) + 4
+        assert [one for one in zip(commands, told, strict=True) if one[1]] == []
+        assert refused
+
+    def test_deploys_every_function_private_under_its_own_account(self, dry):
+        """From its staged source, as a function of Cloud Run, with hash locks."""
+        deploys = {
+            flags(words)["function"]: flags(words)
+            for words in dry.printed
+            if words[1:3] == ["run", "deploy"]
+        }
+
+        assert set(deploys) == set(EVERY)
+        for target, given in deploys.items():
+            name = f"propensity-{target.replace('_', '-')}"
+            assert given["service-account"].startswith(f"{name}@")
+            assert given["base-image"] == "python311"
+            assert given["source"].endswith(f"staged/{target}")
+            assert "no-allow-unauthenticated" in given
+            assert "allow-unauthenticated" not in given
+            assert given["build-service-account"].endswith(
+                "/propensity-build@my-project.iam.gserviceaccount.com"
+            )
+            asked = given["set-env-vars"]
+            assert "PROPENSITY_BUCKET=my-bucket" in asked
+            assert "DEPLOY_" not in asked
+            is_public = EVERY[target].ingress == "all"
+            assert given["ingress"] == (
+                "internal-and-cloud-load-balancing" if is_public else "internal"
+            )
+            key = "PROPENSITY_SUPPRESSION_KEY=propensity-suppression-key:latest"
+            assert given.get("set-secrets") == (
+                key if EVERY[target].needs_key else None
+            )
+
+    @pytest.mark.parametrize(
+        ("repository", "image"),
+        [
+            ("", "us-central1-docker.pkg.dev/my-project/propensity"),
+            ("images", "us-central1-docker.pkg.dev/my-project/images"),
+            ("eu-docker.pkg.dev/org/images", "eu-docker.pkg.dev/org/images"),
+        ],
+    )
+    def test_puts_images_where_the_setting_says(self, cloud, repository, image):
+        """The deployment's own repository, or the organisation's by its whole name."""
+        cloud.settings["DEPLOY_REPOSITORY"] = repository
+        done = cloud.run("02-GetProba/deploy.sh", "--dry-run")
+        [deploy] = [
+            one for one in words_of(done.stdout) if one[1:3] == ["run", "deploy"]
+        ]
+
+        assert flags(deploy)["image"] == image
+
+    def test_schedules_by_a_token_and_never_without(self, dry):
+        """As the scheduler's account, for that very function, in one time zone."""
+        jobs = [
+            (words[5], flags(words))
+            for words in dry.printed
+            if words[1:3] == ["scheduler", "jobs"]
+            and "run.googleapis" not in str(words)
+        ]
+
+        assert {name for name, _ in jobs} == {
+            "propensity-model-training-ga4-purchase",
+            "propensity-model-training-first-day-churn",
+            "propensity-model-training-card-fraud",
+            "propensity-predictions-ga4-purchase",
+            "propensity-predictions-first-day-churn",
+            "propensity-model-evaluation-ga4-purchase",
+            "propensity-model-evaluation-first-day-churn",
+            "propensity-model-evaluation-card-fraud",
+            "propensity-compact-features",
+        }
+        for _, given in jobs:
+            account = given["oidc-service-account-email"]
+            assert account.startswith("propensity-scheduler@")
+            assert given["uri"] == given["oidc-token-audience"] + "/"
+            assert given["time-zone"] == "Etc/UTC"
+            assert json.loads(given["message-body"]) is not None
+
+
+class TestAdopt:
+    """What is there already comes into the state, and nothing else is changed."""
+
+    GONE = "Error: Cannot import non-existent remote object"
+    HELD = "Error: Resource already managed by Terraform"
+    THINGS = {
+        "google_bigquery_dataset.this": "projects/my-project/datasets/propensity",
+        'google_bigquery_table.table["dead_letters"]': "projects/p/datasets/d/tables/t",
+        'google_pubsub_topic.topic["events"]': "projects/p/topics/propensity-events",
+        "google_storage_bucket.this": "my-bucket",
+    }
+
+    @pytest.fixture
+    def taken(self, cloud):
+        told = json.dumps(json.dumps(self.THINGS))
+        cloud.rules[:0] = [
+            ("terraform console", told, 0),
+            ("state list", "google_bigquery_dataset.this", 0),
+            ("google_pubsub_topic", self.GONE, 1),
+            ("google_storage_bucket", self.HELD, 1),
+        ]
+        return cloud
+
+    def test_imports_what_is_there_and_not_in_the_state(self, taken):
+        done = taken.run("deploy/adopt.sh", told="my-project\n")
+        imported = [one for one in taken.calls() if " import " in one]
+
+        assert done.returncode == 0, done.stderr
+        assert len(imported) == 3
+        assert "adopted projects/p/datasets/d/tables/t" in done.stdout
+        assert "not there: projects/p/topics/propensity-events" in done.stdout
+        assert "my-bucket" not in done.stdout
+        assert not [one for one in taken.calls() if " apply" in one]
+
+    def test_asks_and_does_nothing_in_a_dry_run(self, taken):
+        refused = taken.run("deploy/adopt.sh", told="yes\n")
+        assert refused.returncode == 1
+        assert "nothing was adopted" in refused.stdout
+        dry = taken.run("deploy/adopt.sh", "--dry-run")
+
+        assert dry.returncode == 0, dry.stderr
+        assert "would look for projects/p/topics/propensity-events" in dry.stdout
+        assert not [one for one in taken.calls() if " import " in one]
+
+    def test_stops_where_it_is_refused(self, taken):
+        """With what Terraform says; what was adopted stays so."""
+        taken.rules.insert(0, ("google_bigquery_table", "Error: 403", 1))
+        done = taken.run("deploy/adopt.sh", "--yes")
+
+        assert done.returncode == 1
+        assert "Error: 403" in done.stderr
+
+    def test_is_terraforms(self, taken):
+        """Infrastructure Manager takes a state as a file, and the message says so."""
+        taken.settings |= {"DEPLOY_ENGINE": "gcloud", "DEPLOY_INFRA_ACCOUNT": (
+            "infra@my-project.iam.gserviceaccount.com")}  # fmt: skip
+        done = taken.run("deploy/adopt.sh", "--yes", engine="gcloud")
+
+        assert done.returncode == 1
+        assert "import-statefile" in done.stderr
+
+
+class TestTeardown:
+    def test_asks_and_does_nothing_unless_answered(self, cloud):
+        for told in ("yes\n", ""):
+            done = cloud.run("deploy/teardown.sh", told=told)
+            assert done.returncode == 1
+            assert "nothing was removed" in done.stdout
+            assert not [one for one in cloud.calls() if "destroy" in one]
+
+    def test_keeps_data_unless_told(self, cloud):
+        """All else is taken out by an apply that keeps only data."""
+        gone = json.dumps(dict.fromkeys(OUTPUTS, ""))
+        cloud.rules.insert(0, ("output -json", gone, 0))
+        cloud.rules.append(("scheduler jobs list", "propensity-compact-features", 0))
+        done = cloud.run("deploy/teardown.sh", told="my-project\n")
+        [file] = cloud.project.glob(".local/deploy/*/main.tfvars")
+        calls = cloud.calls()
+
+        assert done.returncode == 0, done.stderr
+        assert "keep_only_data = true" in file.read_text()
+        assert "delete_data = false" in file.read_text()
+        assert any("terraform/watch destroy" in one for one in calls)
+        assert not any("deploy/terraform destroy" in one for one in calls)
+        assert any("jobs delete propensity-compact-features" in one for one in calls)
+
+    def test_deletes_data_where_told(self, cloud):
+        """Their protection is lifted before."""
+        done = cloud.run("deploy/teardown.sh", "--delete-data", "--yes")
+        calls = [one for one in cloud.calls() if "-chdir=deploy/terraform " in one]
+
+        assert done.returncode == 0, done.stderr
+        assert [one.split()[2] for one in calls if "init" not in one] == [
+            "apply",
+            "output",
+            "destroy",
+        ]
+
+
+class TestShell:
+    def test_every_function_has_its_scripts(self):
+        """A deploy.sh in each folder, one script for each function, which stages and
+        deploys it in about 25 lines; scheduler.sh where something is scheduled."""
+        for one in EVERY.values():
+            assert (ROOT / one.folder / "deploy.sh").is_file()
+            text = script_of(one).read_text()
+            assert re.findall(r"^ *run gcloud (.*?) \"", text, re.M) == ["run deploy"]
+            assert re.findall(r"^ *stage (\w+)", text, re.M) == [one.target]
+            assert len(text.splitlines()) <= 30
+            assert (
+                one.schedule is None or (ROOT / one.folder / "scheduler.sh").is_file()
+            )
+
+    def test_shellcheck_finds_nothing(self):
+        """All of them, and what they source."""
+        beside = Path(sys.executable).with_name("shellcheck")
+        program = str(beside) if beside.exists() else shutil.which("shellcheck")
+        if program is None:
+            pytest.skip("shellcheck is not installed")
+
+        done = subprocess.run(
+            [program, "--external-sources", *SCRIPTS],
+            check=False, capture_output=True, text=True, cwd=ROOT,
+        )  # fmt: skip
+
+        assert len(SCRIPTS) > 12
+        assert (done.returncode, done.stdout) == (0, "")
+
+    @pytest.mark.parametrize(
+        "script", RUN, ids=lambda one: f"{one.parent.name}-{one.name}"
+    )
+    def test_stops_at_the_first_failure(self, script):
+        """Each begins with set -euo pipefail."""
+        assert "\nset -euo pipefail\n" in script.read_text()
+        assert os.access(script, os.X_OK)
+
+    def test_help_is_of_the_script_and_what_is_unknown_is_refused(self, cloud):
+        """The words at its head."""
+        told = cloud.run("02-GetProba/deploy.sh", "--help")
+        refused = cloud.run("02-GetProba/deploy.sh", "--dryrun")
+
+        assert told.stdout.startswith("Deploy the lookup of 02-GetProba;")
+        assert refused.returncode == 2
+        assert "unknown option --dryrun" in refused.stderr
+        assert cloud.calls() == []
+
+    @pytest.mark.parametrize("words", [["--settings"], ["--settings", "/nope.env"]])
+    def test_a_settings_file_that_is_not_there_is_named(self, words):
+        """And so is the option that has none."""
+        done = subprocess.run(
+            [ROOT / "02-GetProba" / "deploy.sh", "--dry-run", *words],
+            check=False, capture_output=True, text=True,
+        )  # fmt: skip
+
+        assert done.returncode == 2
+        assert f"--settings FILE: there is no file '{''.join(words[1:])}'" in (
+            done.stderr
+        )
+
+    def test_everything_in_order_has_a_help_of_its_own(self, cloud):
+        """And loads once what is loaded, though it sets up twice."""
+        told = cloud.run("deploy/deploy_all.sh", "--help")
+        text = (ROOT / "deploy" / "deploy_all.sh").read_text()
+
+        assert told.stdout.startswith("Everything, in order")
+        assert cloud.calls() == []
+        assert text.count('setup.sh" "$@"') == 1
+
+    def test_the_flags_are_where_one_looks_for_them(self):
+        """Of each function, in the script that deploys it, a line each and why."""
+        for one in EVERY.values():
+            text = script_of(one).read_text()
+            for flag in ("memory", "cpu", "concurrency", "timeout", "min-instances",
+                         "max-instances", "ingress"):  # fmt: skip
+                assert re.search(rf"^  --{flag}=\S+ +# \w+", text, re.M), (one, flag)

@@ -1,0 +1,412 @@
+"""deploy/setup.sh, specified: what it applies, in which order, and where it stops."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+
+import pytest
+
+from tests.deploy.conftest import SDK, WHOLE, sdk_python
+from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
+
+
+@pytest.fixture
+def set_up(cloud, ran) -> Cloud:
+    """The cloud once the set-up has run."""
+    shutil.copytree(ran.left, cloud.project / ".local")
+    return cloud
+
+
+@pytest.fixture(scope="module")
+def refused(tmp_path_factory, project) -> Cloud:
+    """A set-up of all that can be set, whose first apply is refused."""
+    cloud = cloud_of(tmp_path_factory.mktemp("refused"), project)
+    cloud.settings = {**WHOLE, "DEPLOY_FUNCTIONS": "get_proba compact_features"}
+    cloud.rules.insert(0, ("deploy/terraform apply", "refused", 1))
+    assert cloud.run("deploy/setup.sh", "--yes").returncode == 1
+    return cloud
+
+
+class TestSetup:
+    def test_applies_what_is_stood_on_then_what_watches(self, ran):
+        """The state's bucket first, and nothing asks where it is told --yes."""
+        calls = ran.calls
+
+        def place(*parts: str) -> int:
+            return next(
+                n for n, call in enumerate(calls) if all(p in call for p in parts)
+            )
+
+        assert (
+            place("buckets create gs://my-bucket-state")
+            < place("-chdir=deploy/terraform init", "prefix=propensity/main")
+            < place("-chdir=deploy/terraform apply", "-auto-approve", "main.tfvars")
+            < place("output -json scripts")
+            < place("-chdir=deploy/terraform/watch apply", "watch.tfvars")
+        )
+
+    def test_removes_what_no_function_and_no_use_case_has_any_more(self, ran):
+        """Schedules, services and jobs, and none that are called likewise."""
+        deleted = [one.partition(" --")[0] for one in ran.calls if " delete " in one]
+
+        assert deleted == [
+            "gcloud scheduler jobs delete propensity-predictions-old",
+            "gcloud run services delete propensity-score",
+            "gcloud run jobs delete propensity-training-job-old",
+        ]
+
+    def test_lets_in_callers_of_functions_that_are_there(self, ran):
+        """What Cloud Run has goes to Terraform, by its address."""
+        address = "https://propensity-get-proba-1.run.app"
+
+        assert f'services = {{"get_proba": "{address}"}}' in ran.variables
+
+    def test_exits_with_3_where_only_what_watches_is_missing(self, cloud):
+        """All else is done."""
+        cloud.rules.insert(0, ("terraform/watch apply", "refused", 1))
+        sleep = cloud.project / "deploy" / "setup.sh"
+        text = sleep.read_text()
+        sleep.write_text(text.replace("60 180 360 0", "0"))
+        try:
+            done = cloud.run("deploy/setup.sh", "--yes")
+        finally:
+            sleep.write_text(text)
+
+        assert done.returncode == 3
+        assert "all else is done" in done.stderr
+        assert any("deploy/terraform apply" in call for call in cloud.calls())
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            "Error 400: Service account service-1@gcp-sa-pubsub.iam.gserviceaccount.com"
+            " does not exist., badRequest",
+            pytest.param(
+                "Error 400: Role (projects/p/roles/propensity_table_writer) does not "
+                "exist in the resource's hierarchy., badRequest",
+                marks=pytest.mark.long,
+            ),
+            pytest.param(
+                "Error 403: Cloud Run Admin API has not been used in project 1 before "
+                "or it is disabled., accessNotConfigured",
+                marks=pytest.mark.long,
+            ),
+            pytest.param(
+                "Error 400: grant Cloud KMS CryptoKey Encrypter/Decrypter role to "
+                "BigQuery",
+                marks=pytest.mark.long,
+            ),
+        ],
+    )
+    def test_tries_once_more_what_is_not_known_everywhere_yet(self, cloud, refusal):
+        """Google's provider does not: it takes such an answer for a wrong setting. What
+        goes on failing fails, with Terraform's own words and status."""
+        first = ("deploy/terraform apply", f"Error: {refusal}", 1, 1)
+        cloud.rules.insert(0, first)
+        done = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+        calls = cloud.calls()
+        cloud.rules[0] = first[:3]
+        again = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+
+        assert done.returncode == 0, done.stderr
+        assert sum("deploy/terraform apply" in one for one in calls) == 2
+        assert refusal in done.stderr
+        assert "not known everywhere yet" in done.stderr
+        assert again.returncode == 1
+        assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 2
+
+    @pytest.mark.parametrize(
+        "refusal",
+        [
+            "Error 409: Already Exists: Dataset my-project:propensity, duplicate",
+            pytest.param(
+                "Error 409: Resource already exists in the project "
+                "(resource=propensity-e)",
+                marks=pytest.mark.long,
+            ),
+        ],
+    )
+    def test_says_what_to_do_about_what_is_there_already(self, cloud, refusal):
+        """It is not taken over: another name, or deploy/adopt.sh; once is enough."""
+        cloud.rules.insert(0, ("deploy/terraform apply", f"Error: {refusal}", 1))
+        done = cloud.run("deploy/setup.sh", "--yes", "--wait=0")
+
+        assert done.returncode == 1
+        assert refusal in done.stderr
+        assert "set another DEPLOY_PREFIX" in done.stderr
+        assert "deploy/adopt.sh" in done.stderr
+        assert sum("deploy/terraform apply" in one for one in cloud.calls()) == 1
+
+    def test_has_apis_make_the_accounts_that_are_given_rights(self, refused, ran):
+        """Those of Google's own that enabling an API does not make."""
+        few = [one for one in ran.calls if "services identity create" in one]
+        calls = refused.calls()
+        made = [n for n, one in enumerate(calls) if "services identity create" in one]
+
+        assert [one.split()[5] for one in few] == ["--service=pubsub.googleapis.com"]
+        assert {calls[n].split()[5] for n in made} == {
+            f"--service={one}.googleapis.com"
+            for one in ("pubsub", "artifactregistry", "run")
+        }
+        assert max(made) < min(n for n, one in enumerate(calls) if " apply" in one)
+
+    def test_stops_where_what_is_stood_on_fails(self, refused):
+        """Nothing is removed, nothing watches; the status is Terraform's."""
+        calls = refused.calls()
+
+        assert any(" apply" in one for one in calls)
+        assert not [one for one in calls if "watch" in one or "delete" in one]
+
+    def test_plans_in_a_dry_run_and_applies_nothing(self, cloud):
+        """Both roots; no bucket is made, no table is looked at."""
+        done = cloud.run("deploy/setup.sh", "--dry-run")
+        calls = cloud.calls()
+
+        assert done.returncode == 0, done.stderr
+        assert sum(" plan " in call for call in calls) == 2
+        words = (" apply", " create", " delete", "bq ")
+        assert not [call for call in calls if any(word in call for word in words)]
+
+    def test_plans_all_as_new_where_no_bucket_keeps_a_state_yet(self, cloud):
+        """In a copy without the backend, which a plan could not begin without."""
+        gone = "ERROR: gs://my-bucket-state not found: 404."
+        cloud.rules.insert(0, ("buckets describe", gone, 1))
+        done = cloud.run("deploy/setup.sh", "--dry-run")
+        plans = [one for one in cloud.calls() if " plan " in one]
+        place = ".local/deploy/my-project-propensity/first"
+
+        assert done.returncode == 0, done.stderr
+        assert [one.split()[1] for one in plans] == [
+            f"-chdir={place}",
+            f"-chdir={place}/watch",
+        ]
+        assert not list((cloud.project / place).rglob("backend.tf"))
+        assert not [one for one in cloud.calls() if "backend-config" in one]
+
+    @pytest.mark.parametrize(
+        ("script", "rule"),
+        [
+            ("setup", ("terraform plan", "no network", 1)),
+            ("setup", ("terraform init", "no network", 1)),
+            ("setup", ("buckets describe", "HTTPError 403", 1)),
+            ("teardown", ("terraform plan", "no network", 1)),
+        ],
+        ids=["setup-plan", "setup-init", "setup-state", "teardown"],
+    )
+    def test_a_dry_run_that_fails_changes_nothing(self, cloud, script, rule):
+        """Though told --yes: it does not go on as if it were none."""
+        cloud.rules.insert(0, rule)
+        done = cloud.run(f"deploy/{script}.sh", "--dry-run", "--yes")
+        words = (" apply", " create", " delete", " destroy", " enable", "bq ")
+
+        assert done.returncode == 1
+        assert rule[1] in done.stdout + done.stderr
+        assert not [
+            call for call in cloud.calls() if any(word in call for word in words)
+        ]
+
+    def test_outputs_that_cannot_be_fetched_change_nothing(self, cloud):
+        """Nor are those lost that were fetched before."""
+        assert cloud.run("deploy/setup.sh", "--outputs").returncode == 0
+        [kept] = cloud.project.glob(".local/deploy/*/outputs.json")
+        before, rules = kept.read_text(), cloud.rules
+        words = (" apply", " create", " delete", "bq ")
+        for rule in (
+            ("output -json", "no network", 1),
+            ("terraform init", "no network", 1),
+            ("buckets describe", "not found: 404", 1),
+        ):
+            cloud.rules = [rule, *rules]
+            done = cloud.run("deploy/setup.sh", "--outputs")
+
+            assert done.returncode == 1, rule
+            assert kept.read_text() == before
+            assert not [
+                call for call in cloud.calls() if any(word in call for word in words)
+            ]
+
+    def test_stops_where_nobody_says_which_functions_there_are(self, cloud):
+        """It would take away who may call them; a plan goes on, and says so."""
+        listing = "services list --project=my-project --region=us-central1"
+        cloud.rules.insert(0, (listing, "no network", 1))
+        done = cloud.run("deploy/setup.sh", "--yes")
+        calls = cloud.calls()
+        dry = cloud.run("deploy/setup.sh", "--dry-run")
+
+        assert done.returncode == 1
+        assert not [one for one in calls if " apply" in one]
+        assert dry.returncode == 0
+        assert "as if no function was deployed" in dry.stderr
+
+    def test_enables_first_what_a_new_project_lacks(self, ran):
+        """What a plan itself calls."""
+        calls = ran.calls
+        [enabled] = [n for n, one in enumerate(calls) if "services enable" in one]
+
+        assert "cloudresourcemanager.googleapis.com" in calls[enabled]
+        assert enabled < min(n for n, one in enumerate(calls) if " list " in one)
+
+    def test_says_which_program_is_missing(self, cloud):
+        """Before anything is asked."""
+        cloud.settings["DEPLOY_ENGINE"] = "tofu"
+        done = cloud.run("deploy/setup.sh", "--yes")
+
+        assert done.returncode == 1
+        assert "there is no tofu on PATH" in done.stderr
+        assert cloud.calls() == []
+
+    def test_takes_opentofu_where_that_is_what_there_is(self, cloud):
+        """By the same words."""
+        cloud.settings["DEPLOY_ENGINE"] = "tofu"
+        assert cloud.run("deploy/setup.sh", "--dry-run", engine="tofu").returncode == 0
+        told = [one.split()[:3] for one in cloud.calls() if one.startswith("tofu")]
+
+        assert told == [
+            ["tofu", f"-chdir=deploy/terraform{root}", verb]
+            for root in ("", "/watch")
+            for verb in ("init", "plan")
+        ]
+
+    def test_needs_gcloud_alone_by_infrastructure_manager(self, cloud, tmp_path):
+        """Applied from the folder, previewed in a dry run; the account is named."""
+        cloud.settings["DEPLOY_ENGINE"] = "gcloud"
+        refused = cloud.run("deploy/setup.sh", "--yes", engine="gcloud")
+        cloud.settings["DEPLOY_INFRA_ACCOUNT"] = (
+            "infra@my-project.iam.gserviceaccount.com"
+        )
+        told = {"applyResults": {"outputs": {"scripts": {"value": OUTPUTS}}}}
+        cloud.rules = [
+            ("bq ", "", 1),
+            ("storage ls", "", 1),
+            ("deployments describe", "projects/p/locations/l/deployments/d/r", 0),
+            ("revisions describe", json.dumps(told), 0),
+        ]
+        done = cloud.run("deploy/setup.sh", "--yes", engine="gcloud")
+        calls = cloud.calls()
+        dry = cloud.run("deploy/setup.sh", "--dry-run", engine="gcloud")
+        previews = [one for one in cloud.calls() if "previews create" in one]
+        commands = [shlex.split(one) for one in [*calls, *previews] if "infra-m" in one]
+        checked = subprocess.run(
+            [sdk_python(), PARSER, SDK],
+            input=json.dumps(commands), check=True, capture_output=True, text=True,
+            env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
+        )  # fmt: skip
+
+        assert "DEPLOY_INFRA_ACCOUNT" in refused.stderr
+        assert done.returncode == dry.returncode == 0, done.stderr + dry.stderr
+        applied = [one for one in calls if "infra-manager deployments apply" in one]
+        assert [one.split()[4].rpartition("/")[2] for one in applied] == [
+            "propensity-main",
+            "propensity-watch",
+        ]
+        assert all("--local-source=deploy/terraform" in one for one in applied)
+        assert len(previews) == 2
+        assert [one for one in json.loads(checked.stdout) if one] == []
+
+    @pytest.mark.parametrize(
+        ("engine", "rule"),
+        [
+            ("terraform", ("infra-manager deployments describe", "there", 0)),
+            ("gcloud", ("storage ls", "there", 0)),
+        ],
+    )
+    def test_begins_no_second_state(self, cloud, engine, rule):
+        """Where another engine keeps one, its name is told and nothing is changed."""
+        cloud.settings |= {
+            "DEPLOY_ENGINE": engine,
+            "DEPLOY_INFRA_ACCOUNT": "infra@my-project.iam.gserviceaccount.com",
+        }
+        cloud.rules.insert(0, rule)
+        done = cloud.run("deploy/setup.sh", "--yes", engine=engine)
+
+        assert done.returncode == 1
+        assert "DEPLOY_ENGINE=" in done.stderr
+        assert not [one for one in cloud.calls() if " apply" in one]
+
+    def test_casts_types_before_terraform_sees_them(self, ran):
+        """Which would make the table anew: the rows are kept."""
+        calls = ran.calls
+        [place, *_] = [n for n, one in enumerate(calls) if "_before" in one]
+
+        assert "CAST(part.users AS FLOAT64)" in calls[place]
+        assert place < next(
+            n for n, one in enumerate(calls) if "deploy/terraform apply" in one
+        )
+
+    def test_looks_for_files_before_anything_is_called(self, cloud):
+        """The postcode index is loaded at the end: it is looked for at the start."""
+        done = cloud.run("deploy/setup.sh", "--postcodes=/nope.csv")
+
+        assert done.returncode == 1
+        assert "there is no /nope.csv" in done.stderr
+        assert cloud.calls() == []
+
+
+class TestAfterASetup:
+    def test_names_are_those_that_terraform_has_put_out(self, set_up):
+        """An account by another name is the one that is deployed with."""
+        done = set_up.run("02-GetProba/deploy.sh")
+        [call] = [one for one in set_up.calls() if "run deploy" in one]
+
+        assert done.returncode == 0, done.stderr
+        assert "--service-account=lookups@my-project" in call
+        assert (set_up.project / ".local").glob("deploy/*/staged/get_proba/main.py")
+        other = set_up.run("02-GetProba/deploy_score.sh")
+        assert other.returncode == 0
+        assert "# score is not among DEPLOY_FUNCTIONS" in other.stdout
+
+    def test_rights_on_their_way_are_waited_for(self, set_up):
+        """A line says what is waited for; the second attempt is let through."""
+        refusal = "PERMISSION_DENIED: build service account"
+        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
+        done = set_up.run("02-GetProba/deploy.sh", "--wait=60")
+
+        assert done.returncode == 0, done.stderr
+        assert refusal in done.stderr
+        assert "waiting for rights that the set-up has just granted" in done.stderr
+        assert len([one for one in set_up.calls() if "run deploy" in one]) == 2
+
+    @pytest.mark.parametrize("refusal", ["quota exceeded", "PERMISSION_DENIED"])
+    def test_no_other_failure_is_waited_for(self, set_up, refusal):
+        """Nor is a refusal when rights had their time to spread."""
+        set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1))
+        patience = "--wait=0" if refusal == "PERMISSION_DENIED" else "--wait=60"
+        done = set_up.run("02-GetProba/deploy.sh", patience)
+
+        assert done.returncode == 1
+        assert "waiting" not in done.stderr
+        assert len([one for one in set_up.calls() if "run deploy" in one]) == 1
+
+    def test_functions_are_built_side_by_side_and_failures_named(self, cloud):
+        """The others are deployed; nothing is scheduled then."""
+        refusal = ("run deploy propensity-get-proba", "quota exceeded", 1)
+        cloud.rules.insert(0, refusal)
+        done = cloud.run("deploy/deploy_all.sh", "--yes")
+        calls = cloud.calls()
+
+        assert done.returncode == 1
+        assert "not all was deployed of 02-GetProba/deploy.sh" in done.stderr
+        assert "02-GetProba/deploy.sh: quota exceeded" in done.stdout
+        assert any("run deploy propensity-compact-features" in one for one in calls)
+        assert not any("scheduler jobs create" in one for one in calls)
+
+    def test_a_schedule_that_is_there_is_changed(self, set_up):
+        """And one that is not is made."""
+        for rule, verb in ((("jobs describe", "x", 0), "update"),
+                           (("jobs describe", "", 1), "create")):  # fmt: skip
+            set_up.rules.insert(0, rule)
+            done = set_up.run("04-StreamFeatures/scheduler.sh")
+            assert done.returncode == 0, done.stderr
+            assert any(f"scheduler jobs {verb} http" in one for one in set_up.calls())
+
+    def test_without_one_nothing_is_deployed(self, cloud):
+        """The message says what comes first."""
+        done = cloud.run("02-GetProba/deploy.sh")
+
+        assert done.returncode == 1
+        assert "run deploy/setup.sh first" in done.stderr.replace("Run", "run")
+        assert cloud.calls() == []
