@@ -46,6 +46,9 @@ CATALOGUE = Catalogue([use_case()])
 # All that are deployed together.
 DEPLOYED = Catalogue([usecases.load(name) for name in usecases.names()])
 FEATURES = tuple(usecases.load("card_fraud").features)
+# Of a use case's own type, with a field of the commonest kinds.
+SPIN = {"spin": {"stake": "amount", "machine": "text", "odds": "number"}}
+SLOTS = Catalogue([use_case("slots", ["spin"], SPIN)])
 
 
 def bet(**fields: Any) -> dict[str, Any]:
@@ -61,6 +64,22 @@ def bet(**fields: Any) -> dict[str, Any]:
         },
         fields,
     )
+
+
+def spin(**fields: Any) -> dict[str, Any]:
+    """Return an event of the type of ``SLOTS``; a field that is ``...`` is left out."""
+    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ...}
+    return bet(**own, **{"stake": 2.5, "machine": "m7", "odds": -1.25, **fields})
+
+
+def spoilt(literal: str, field: str = "bet_amount") -> bytes:
+    """Return a bet with a field that is written like this."""
+    return written(bet(), **{field: literal})
+
+
+def timed(text: str) -> dict[str, Any]:
+    """Return a bet that says this is when it happened."""
+    return bet(event_time=text)
 
 
 def registration(**fields: Any) -> dict[str, Any]:

@@ -25,8 +25,6 @@ WEEK = Timeframe(lookback_days=60, horizon_days=7, settle_days=3)
 TODAY = date(2026, 3, 1)
 LONG_AGO = date(2020, 1, 1)
 
-# No limit on the time of an example: the machine may be busy.
-
 spans = st.builds(
     Timeframe,
     lookback_days=st.integers(1, 120),

@@ -19,8 +19,6 @@ from propensity.errors import RequestError
 from propensity.events import messages
 from propensity.events.messages import Message
 
-# No limit on the time of an example: the machine may be busy.
-
 PAYLOAD = b'{"user_id": "u1"}'
 SENT = {
     "data": base64.b64encode(PAYLOAD).decode(),

@@ -29,38 +29,20 @@ from tests.events import (
     FEATURES,
     NEVER,
     NOW,
+    SLOTS,
+    SPIN,
     accept,
     bet,
     message,
     refusal,
     row,
+    spin,
     told,
     transaction,
     truth,
     use_case,
     written,
 )
-
-# No limit on the time of an example: the machine may be busy.
-
-
-def spoilt(literal: str, field: str = "bet_amount") -> bytes:
-    """Return a bet with a field that is written like this."""
-    return written(bet(), **{field: literal})
-
-
-def timed(text: str) -> dict[str, object]:
-    return bet(event_time=text)
-
-
-SPIN = {"spin": {"stake": "amount", "machine": "text", "odds": "number"}}
-SLOTS = Catalogue([use_case("slots", ["spin"], SPIN)])
-
-
-def spin(**fields: object) -> dict[str, object]:
-    """Return an event of a use case's own type."""
-    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ...}
-    return bet(**own, **{"stake": 2.5, "machine": "m7", "odds": -1.25, **fields})
 
 
 class TestCatalogue:

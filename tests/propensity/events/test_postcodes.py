@@ -16,8 +16,6 @@ from hypothesis import strategies as st
 
 from propensity.events.postcodes import PostcodeIndex, normalised, outward
 
-# No limit on the time of an example: the machine may be busy.
-
 CODES = st.from_regex(r"[A-Z0-9]{1,9}", fullmatch=True)
 TABLES = st.dictionaries(CODES, st.floats(-1e6, 1e6), max_size=20)
 

@@ -59,8 +59,6 @@ from tests.events import (
     written,
 )
 
-# No limit on the time of an example: the machine may be busy.
-
 POSTCODES = PostcodeIndex(
     np.array([b"AB101AB", b"AB10", b"M11AA"]), np.array([3.25, 2.5, 7.0])
 )

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.events.catalogue import MAXIMUM_DEPTH, Catalogue
+from propensity.events.catalogue import MAXIMUM_DEPTH
 from propensity.events.types import declared
 from propensity.events.values import (
     REASONS,
@@ -29,11 +29,9 @@ from tests.events import (
     refusal,
     registration,
     row,
-    use_case,
+    spoilt,
     written,
 )
-
-# No limit on the time of an example: the machine may be busy.
 
 COMMON = ("user_id", "event_type", "event_time")
 FIELDS = [
@@ -62,19 +60,10 @@ WRONG = [
 ]
 
 
-def spoilt(literal: str, field: str = "bet_amount") -> bytes:
-    """Return a bet with a field that is written like this."""
-    return written(bet(), **{field: literal})
-
-
-def timed(text: str) -> dict[str, object]:
-    return bet(event_time=text)
-
-
 class TestEveryType:
     @pytest.mark.parametrize("name", BASE)
     def test_is_taken_as_declared(self, name):
-        """The issue's four types, each with all of its fields, are events."""
+        """The four types, each with all of its fields, are events."""
         assert row(EXAMPLES[name])["event_type"] == name
 
     @pytest.mark.parametrize(("name", "field"), REQUIRED)
@@ -333,16 +322,6 @@ class TestRefusals:
         """``REASONS`` names each once, as one word."""
         assert len(set(REASONS)) == len(REASONS)
         assert all(re.fullmatch(r"[a-z_]+", reason) for reason in REASONS)
-
-
-SPIN = {"spin": {"stake": "amount", "machine": "text", "odds": "number"}}
-SLOTS = Catalogue([use_case("slots", ["spin"], SPIN)])
-
-
-def spin(**fields: object) -> dict[str, object]:
-    """Return an event of a use case's own type."""
-    own = {"use_case": "slots", "event_type": "spin", "bet_amount": ...}
-    return bet(**own, **{"stake": 2.5, "machine": "m7", "odds": -1.25, **fields})
 
 
 class TestDeclarations:

@@ -28,24 +28,13 @@ from tests.events import (
     EXAMPLES,
     NOW,
     RULES,
-    bet,
     refusal,
     registration,
     row,
+    spoilt,
+    timed,
     written,
 )
-
-# No limit on the time of an example: the machine may be busy.
-
-
-def spoilt(literal: str, field: str = "bet_amount") -> bytes:
-    """Return a bet with a field that is written like this."""
-    return written(bet(), **{field: literal})
-
-
-def timed(text: str) -> dict[str, object]:
-    return bet(event_time=text)
-
 
 AMOUNTS = {
     "0": "0",

@@ -18,8 +18,6 @@ from hypothesis import strategies as st
 from propensity.errors import Conflict, Unavailable
 from propensity.waiting.groups import GroupCommit
 
-# No limit on the time of an example: the machine may be busy.
-
 BOUNDS: dict[str, Any] = {
     "writers": 1,
     "items": 10,
