@@ -1,0 +1,115 @@
+"""What is refused, specified: kept as it came, and read again another day."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+
+from propensity.events.messages import Message
+from propensity.events.reading import Accepted
+from propensity.events.rows import DEAD_LETTER_SCHEMA, MAXIMUM_RAW_BYTES, dead_letters
+from propensity.events.values import Refused
+from tests.events import (
+    BASE,
+    CATALOGUE,
+    NOW,
+    accept,
+    bet,
+    message,
+    registration,
+    row,
+    written,
+)
+from tests.propensity.events.messages import BATCHES, BOTH, POSTCODES
+
+
+class TestDeadLetters:
+    def test_hold_what_came(self):
+        """The bytes as they were, the attributes, and why; nothing of the others."""
+        messages = [
+            message(bet(), "m1"),
+            message(b"\xff\x00{", "m2", published_at="2026-03-02T05:00:00Z", a="é"),
+            message(bet(bet_amount=-1), "m3"),
+        ]
+        accepted = accept(*messages)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+
+        assert letters.schema == DEAD_LETTER_SCHEMA
+        [first, second] = sorted(letters.to_pylist(), key=lambda one: one["message_id"])
+        assert first == {
+            "message_id": "m2",
+            "reason": "wrong_encoding",
+            "field": None,
+            "detail": accepted.refused[1].detail,
+            "raw": b"\xff\x00{",
+            "raw_size": 3,
+            "attributes": '{"a":"é"}',
+            "published_at": NOW - timedelta(hours=1),
+            "received_at": NOW,
+            "received_on": NOW.date(),
+        }
+        assert (second["reason"], second["field"]) == ("bad_amount", "bet_amount")
+        assert second["raw"] == messages[2].data
+
+    def test_hold_the_start_of_what_is_huge(self):
+        """A row must fit in an append; how much there was is told."""
+        huge = message(b"x" * (MAXIMUM_RAW_BYTES + 1))
+        refused = {0: Refused("too_large", "over the bound")}
+        [letter] = dead_letters(
+            [huge], refused, received_at=NOW, personal={}
+        ).to_pylist()
+
+        assert len(letter["raw"]) == MAXIMUM_RAW_BYTES
+        assert letter["raw_size"] == MAXIMUM_RAW_BYTES + 1
+
+    def test_keep_what_no_envelope_gave(self):
+        """A payload that could not be read out of its envelope keeps its reason."""
+        problem = Refused("wrong_encoding", "the payload is not base64")
+        sent = Message(b"%%%", "m1", problem=problem)
+        accepted = accept(sent)
+        [letter] = dead_letters(
+            [sent], accepted.refused, received_at=NOW, personal={}
+        ).to_pylist()
+
+        assert (letter["reason"], letter["raw"]) == ("wrong_encoding", b"%%%")
+
+    @given(BATCHES)
+    def test_are_one_for_each_that_was_refused(self, messages):
+        """Each in a valid row, whatever came."""
+        accepted: Accepted = accept(*messages, catalogue=BOTH)
+        letters = dead_letters(messages, accepted.refused, received_at=NOW, personal={})
+
+        letters.validate(full=True)
+        assert letters.num_rows == len(accepted.refused)
+        assert letters["reason"].to_pylist() == [
+            one.reason for one in accepted.refused.values()
+        ]
+
+
+class TestReplay:
+    def test_of_a_stored_row_gives_the_row(self):
+        """What is kept of a registration is enough to send it again."""
+        stored = row(registration(), postcodes=POSTCODES)
+        event = {
+            name: stored[name]
+            for name in (
+                *("use_case", "event_id", "user_id", "event_type", "age", "city"),
+                *("country", "postcode", "affiliate_url", "campaign", "label"),
+            )
+        }
+        event["event_time"] = stored["event_time"].isoformat()
+
+        assert row(event, postcodes=POSTCODES) == stored
+
+    @pytest.mark.parametrize("name", BASE[1:])
+    def test_of_a_stored_amount_gives_the_amount(self, name):
+        """With the nine decimals that NUMERIC has."""
+        field = CATALOGUE.types[name].amount
+        event = bet(event_type=name, bet_amount=...)
+
+        assert row(written(event, **{field: "12.300000000"}))["amount"] == Decimal(
+            "12.3"
+        )
