@@ -1,0 +1,86 @@
+"""Sites of players: of every trap, of a generated stream, and an empty one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from local.stack.stack import Stack
+from propensity import tables
+from tests.conftest import Workplace, new_workplace
+from tests.emptied import empty_tables
+from tests.usecases.first_day_churn.players import (
+    GAMES,
+    MIDNIGHT,
+    Row,
+    Stream,
+    accepted,
+    large_amounts,
+    traps,
+)
+
+
+@pytest.fixture(scope="module")
+def opened(emulators: Stack, bigquery_emulator: Any) -> Iterator[Callable[..., Stream]]:
+    """
+    Open a stream: a new one, or that of a workplace with other settings.
+
+    It has the tables that the use case's statements read; ``prepare`` makes the rest.
+    """
+    with contextlib.ExitStack() as stack:
+
+        def make(place: Workplace | None = None, **extra: str) -> Stream:
+            is_new = place is None
+            place = place or new_workplace(emulators, bigquery_emulator)
+            made = Stream(place, emulators.address("pubsub"), extra)
+            stack.callback(made.close)
+            if is_new:
+                made.warehouse.create(tables.STREAM_EVENTS)
+                made.warehouse.create(tables.STREAM_USERS)
+            return made
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def spare(opened) -> Stream:
+    """A stream that tests have one after the other."""
+    made = opened()
+    made.warehouse.create(tables.STREAM_FEATURES_DAILY)
+    return made
+
+
+@pytest.fixture
+def empty(spare) -> Stream:
+    """The same, without a row."""
+    stored = (tables.STREAM_EVENTS, tables.STREAM_USERS, tables.STREAM_FEATURES_DAILY)
+    empty_tables(spare.warehouse, stored)
+    return spare
+
+
+@pytest.fixture(scope="module")
+def trapped(opened) -> Stream:
+    """Everybody's events, each as it came."""
+    place = opened()
+    place.store(
+        *(accepted([one], received_at=received) for one, received in traps()),
+        accepted(large_amounts(), received_at=MIDNIGHT),
+    )
+    return place
+
+
+@pytest.fixture(scope="module")
+def features(trapped) -> dict[str, Row]:
+    """Everybody's features at the as-of date."""
+    return trapped.first_days()
+
+
+@pytest.fixture(scope="module")
+def generated(opened) -> Stream:
+    """A small generated stream, all of it stored."""
+    place = opened()
+    place.add(*GAMES.events(), received_at=MIDNIGHT)
+    return place

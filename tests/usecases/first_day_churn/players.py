@@ -1,0 +1,282 @@
+"""Players: their events, a site that has stored them, and what was said of it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from local.generators.games.games import Games
+from local.generators.games.messages import AMOUNT_FIELDS, attributes_of, encode
+from local.generators.games.towns import postcodes
+from offline import load_model, load_postcodes, postcode_files
+from propensity import tables, usecases
+from propensity.events import reading as stream
+from propensity.events.messages import Message
+from propensity.events.postcodes import PostcodeIndex
+from tests.events import CATALOGUE, RULES
+from tests.functions.conftest import application, entered
+from tests.functions.streaming import Site
+
+USE_CASE = usecases.load("first_day_churn")
+# Tables with what has come of a stream.
+STREAMED = (tables.STREAM_EVENTS, tables.INFERENCE_LOG, tables.DEAD_LETTERS)
+MEASURES = ("purchase", "bet", "win")
+TWELVE = [
+    f"{measure}_{figure}"
+    for measure in MEASURES
+    for figure in ("count", "sum", "mean", "var")
+]
+AS_OF = date(2026, 3, 2)
+MIDNIGHT = datetime(2026, 3, 2, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+WEEK = 7 * DAY
+# Long after everything: all rows have come, all labels are known.
+LATER = AS_OF + 60 * DAY
+
+Row = dict[str, Any]
+
+HOME = postcodes()["postcode"][0].as_py()
+# Of the same district, which has 30 units of 4,000.
+UNKNOWN_UNIT = f"{HOME.split()[0]} 0ZZ"
+
+
+def event(
+    user: str, at: datetime, kind: str = "new_bet", amount: object = None, **fields: Any
+) -> Row:
+    """Return an event; one of money is of 1 unless told, an id of its own is made."""
+    made: Row = {
+        "event_id": uuid.uuid4().hex,
+        "use_case": USE_CASE.name,
+        "user_id": user,
+        "event_type": kind,
+        "event_time": at.isoformat(),
+    }
+    if kind in AMOUNT_FIELDS:
+        made[AMOUNT_FIELDS[kind]] = Decimal(str(1 if amount is None else amount))
+    return made | fields
+
+
+def registration(user: str, at: datetime, **fields: Any) -> Row:
+    """Return a registration."""
+    return event(user, at, "new_registration") | {
+        "name": "Niamh Quayle",
+        "date_of_birth": "1990-05-01",
+        "street_address": "1 Mill Lane",
+        "city": "Dunmere",
+        "country": "England",
+        "postcode": HOME,
+        "affiliate_url": None,
+        "campaign": "derby_day",
+        "label": 0,
+        **fields,
+    }
+
+
+def index_of_postcodes() -> PostcodeIndex:
+    """Return the generator's postcodes as they are loaded."""
+    typed = postcode_files.typed(
+        postcodes().to_batches(), "postcode", "socioeconomic_idx"
+    )
+    return PostcodeIndex.of(load_postcodes.table_of(typed, loaded_on=AS_OF)[0])
+
+
+POSTCODES = index_of_postcodes()
+
+
+def accepted(events: Iterable[Row], *, received_at: datetime) -> pa.RecordBatch:
+    """Return the rows of stream_events that events become."""
+    messages = [
+        Message(encode(one), uuid.uuid4().hex, attributes_of(one)) for one in events
+    ]
+    found = stream.accept(
+        messages, CATALOGUE, POSTCODES, received_at=received_at, rules=RULES
+    )
+    assert not found.refused, found.reasons
+    return found.rows
+
+
+class Stream(Site):
+    """A site's stored events, and the use case's statements over them."""
+
+    def store(self, *batches: pa.RecordBatch) -> None:
+        self.append(pa.Table.from_batches(batches))
+
+    def add(self, *events: Row, received_at: datetime = MIDNIGHT + 90 * DAY) -> None:
+        """Store events as they come, by default all of them long afterwards."""
+        self.store(accepted(events, received_at=received_at))
+
+    def first_days(self, *as_ofs: date) -> dict[str, Row]:
+        """Return features by user; there must be one row a user over all dates."""
+        window = USE_CASE.window(self.settings, as_ofs or [AS_OF])
+        return self._by_user(USE_CASE.statement("features"), window)
+
+    def training(self, *as_ofs: date, today: date = LATER) -> dict[str, Row]:
+        """Return training rows by user."""
+        window = USE_CASE.window(self.settings, as_ofs or [AS_OF], today=today)
+        return self._by_user(
+            USE_CASE.statement("training_rows"), {**window, "maximum_rows": 100_000}
+        )
+
+    def served(self, users: Iterable[str], *, since: date) -> dict[str, Row]:
+        """Return what serving reads of users whose events are of a day or later."""
+        rows = self.warehouse.lookup(
+            USE_CASE.statement("stream_rows"),
+            USE_CASE.serving(self.settings, {*users}, first_event_day=since),
+        )[0]
+        found = {row["user_id"]: dict(row.items()) for row in rows}
+        assert len(found) == len(rows)
+        return found
+
+    def post(self, target: str, as_of: date, **body: object) -> Row:
+        """Call a function in this process, which must succeed; return its answer."""
+        asked = {"use_case": USE_CASE.name, "as_of": str(as_of), **body}
+        with entered(self.environment), application(target).test_client() as caller:
+            answer = caller.post("/", json=asked)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json)
+
+
+def model_input(row: Mapping[str, Any]) -> Row:
+    """Return what the model reads of a row, in its order."""
+    return {name: row[name] for name in USE_CASE.features}
+
+
+def as_numbers(exact: Mapping[str, Any]) -> Row:
+    """Return exact features as the numbers nearest to them."""
+    return {
+        name: None if exact[name] is None else float(exact[name]) for name in TWELVE
+    }
+
+
+def ago(**span: float) -> datetime:
+    """Return a moment before the as-of date."""
+    return MIDNIGHT - timedelta(**span)
+
+
+REGISTERED = ago(days=3)
+EVERYTHING = ("new_purchases", "new_bet", "new_win")
+
+
+def traps() -> list[tuple[Row, datetime]]:
+    """Return everybody's events with when they came; the user says what they test."""
+    soon, late = timedelta(seconds=1), 5 * DAY
+    rows: list[tuple[Row, datetime]] = []
+
+    def add(*events: Row, after: timedelta = soon) -> None:
+        for one in events:
+            at = datetime.fromisoformat(one["event_time"])
+            rows.append((one, at + after))
+
+    def player(user: str, at: datetime = REGISTERED, **fields: Any) -> str:
+        add(registration(user, at, **fields))
+        return user
+
+    add(event(player("plain"), REGISTERED + HOUR, amount="2.50"))
+    player("silent")
+    add(*(event("never registered", REGISTERED, kind) for kind in EVERYTHING))
+    for user, offset in (
+        ("before", -MICROSECOND),
+        ("at registration", timedelta()),
+        ("at the last moment", DAY - MICROSECOND),
+        ("a day later", DAY),
+    ):
+        add(event(player(user), REGISTERED + offset))
+    add(event(player("late"), REGISTERED + HOUR, amount="7.25"), after=late)
+
+    player("sent twice")
+    again = event("sent twice", REGISTERED + HOUR, amount=3)
+    add(again)
+    add(again, after=2 * DAY)
+    same = event(player("one id"), REGISTERED + HOUR, amount=3, event_id="one")
+    add(same, same | {"user_id": player("the same id")})
+    # Over midnight: an id names one event of one day.
+    player("one id, two days", REGISTERED + 12 * HOUR)
+    for offset in (13 * HOUR, 25 * HOUR):
+        add(event("one id, two days", REGISTERED + offset, event_id="one"))
+
+    add(event(player("registers twice", campaign="first", label=1), REGISTERED + HOUR))
+    player("registers twice", REGISTERED + 5 * HOUR, campaign="second", label=0)
+    add(event("registers twice", REGISTERED + DAY + HOUR, amount=99))
+    second = registration("second comes first", REGISTERED + HOUR, campaign="second")
+    add(second, registration("second comes first", REGISTERED, campaign="first"))
+    add(event("second comes first", REGISTERED))
+    player("comes back", REGISTERED - WEEK)
+    player("comes back")
+
+    player("ends at as_of", MIDNIGHT - DAY)
+    player("ends after as_of", MIDNIGHT - DAY + MICROSECOND)
+    player("ended the week before", MIDNIGHT - 8 * DAY)
+    player("first of the week", MIDNIGHT - 8 * DAY + MICROSECOND)
+    # A clock that is ten minutes fast: received the day before it happened.
+    fast = registration("fast clock", MIDNIGHT - 8 * DAY + 5 * MINUTE)
+    add(fast, event("fast clock", MIDNIGHT - 8 * DAY + 6 * MINUTE), after=-10 * MINUTE)
+
+    player("nowhere", postcode="ZZ99 9ZZ")
+    player("unknown unit", postcode=UNKNOWN_UNIT)
+    player("small letters", postcode=f" {HOME.lower().replace(' ', '')}")
+    player("label not known", label=None)
+    unsaid = registration("label not said", REGISTERED)
+    del unsaid["label"]
+    add(unsaid)
+    player("label comes later", label=None, event_id="r")
+    known = registration("label comes later", REGISTERED, label=1, event_id="r")
+    add(known, after=late)
+    return rows
+
+
+@cache
+def large_amounts() -> tuple[Row, ...]:
+    """Return players whose amounts reach the bounds that an event may have."""
+    random = np.random.default_rng(5)
+    rows = [registration("three of a billion", REGISTERED)]
+    for cents in (99_999_999_999, 99_999_999_998, 99_999_999_997):
+        amount = Decimal(cents).scaleb(-2)
+        rows.append(event("three of a billion", REGISTERED, "new_win", amount))
+    for number in range(12):
+        user, most = f"large {number}", 100 * 10 ** (number % 10)
+        rows.append(registration(user, REGISTERED))
+        for kind in EVERYTHING:
+            for cents in random.integers(0, most + 1, 3 + 9 * number).tolist():
+                at = REGISTERED + timedelta(seconds=int(random.integers(80_000)))
+                rows.append(event(user, at, kind, Decimal(cents).scaleb(-2)))
+    return tuple(rows)
+
+
+GAMES = Games(seed=3, users=150, maximum_events=60, days=28, end=MIDNIGHT)
+WEEKS = [AS_OF - week * WEEK for week in range(5)]
+
+
+def before(events: Iterable[Row], moment: datetime) -> list[Row]:
+    """Return the events that had happened by a moment."""
+    return [one for one in events if datetime.fromisoformat(one["event_time"]) < moment]
+
+
+def flipped(events: Iterable[Row]) -> Iterator[Row]:
+    """Yield events whose labels say the opposite."""
+    for one in events:
+        yield one | {"label": 1 - one["label"]} if "label" in one else one
+
+
+def served_by_the_shipped_model(place: Stream) -> Stream:
+    """Return a place where postcodes are loaded, and the shipped model serves."""
+    place.prepare()
+    load_postcodes.load(place.warehouse, postcodes(), loaded_on=AS_OF)
+    load_model.load(place.warehouse, place.artifacts, place.settings)
+    return place
+
+
+def batch_of(rows: Sequence[Row]) -> pa.RecordBatch:
+    """Return rows as a batch in the types of the features."""
+    kinds = {"number": pa.float64(), "category": pa.string()}
+    schema = pa.schema(
+        [(name, kinds[kind]) for name, kind in USE_CASE.features.items()]
+    )
+    return pa.RecordBatch.from_pylist(list(rows), schema=schema)

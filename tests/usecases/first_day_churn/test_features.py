@@ -1,0 +1,341 @@
+"""
+Churn after the first day, specified: what counts, what is known when, and no leak.
+
+Players who are one trap each are loaded once. A generated stream goes through the
+consumers themselves, and what they gave the model is compared with what training reads.
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pytest
+
+from local.generators.games.features import expected_features
+from propensity.events import reading as stream
+from propensity.runs.watermark import EPOCH
+from propensity.settings import Settings
+from propensity.statements import statement
+from tests.usecases.first_day_churn.players import (
+    AS_OF,
+    DAY,
+    EVERYTHING,
+    GAMES,
+    HOME,
+    HOUR,
+    LATER,
+    MEASURES,
+    MICROSECOND,
+    MIDNIGHT,
+    POSTCODES,
+    REGISTERED,
+    TWELVE,
+    UNKNOWN_UNIT,
+    USE_CASE,
+    WEEK,
+    WEEKS,
+    Row,
+    accepted,
+    ago,
+    as_numbers,
+    before,
+    event,
+    large_amounts,
+    model_input,
+    registration,
+    traps,
+)
+
+
+class TestCohort:
+    def test_is_everyone_whose_first_day_ended_in_the_lookback(self, features):
+        """(as_of - 7 days, as_of], to the microsecond; a day later it is over."""
+        assert {"ends at as_of", "first of the week", "plain", "silent"} <= set(
+            features
+        )
+        assert not {"ends after as_of", "ended the week before"} & set(features)
+
+    def test_is_those_who_registered(self, features):
+        """Who plays without a registration has no first day."""
+        assert "never registered" not in features
+
+    def test_has_everyone_once_over_all_snapshots(self, trapped):
+        """Weekly as-of dates share nobody, and leave nobody out."""
+        weeks = [AS_OF + week * WEEK for week in range(-3, 3)]
+        events = [*(one for one, _ in traps()), *large_amounts()]
+        everyone = {one["user_id"] for one in events} - {"never registered"}
+        alone = [trapped.first_days(week) for week in weeks]
+
+        assert set(trapped.first_days(*weeks)) == everyone
+        assert sum(map(len, alone)) == len(everyone)
+
+    def test_has_the_same_rows_alone_as_with_others(self, trapped, features):
+        """A snapshot's rows do not depend on which others are read with it."""
+        weeks = [AS_OF - 14 * DAY, AS_OF - WEEK, AS_OF, AS_OF + WEEK]
+        together = trapped.first_days(*weeks)
+
+        assert {user: together[user] for user in features} == features
+
+    def test_has_every_feature_in_its_type(self, features):
+        """Each feature of usecase.toml is a column: a number or a text."""
+        for row in features.values():
+            assert set(row) == {"as_of", "user_id", *USE_CASE.features}
+            for name, kind in USE_CASE.features.items():
+                wanted = float if kind == "number" else str
+                assert row[name] is None or type(row[name]) is wanted, name
+
+
+class TestFirstDay:
+    def test_is_half_open(self, features):
+        """An event counts from the registration on, and not a day after it."""
+        counts = {
+            user: features[user]["bet_count"]
+            for user in (
+                "before",
+                "at registration",
+                "at the last moment",
+                "a day later",
+            )
+        }
+
+        assert list(counts.values()) == [0, 1, 1, 0]
+
+    def test_counts_what_came_late(self, features):
+        """An event that was five days on its way is of its own time."""
+        assert features["late"]["bet_sum"] == 7.25
+
+    def test_counts_an_event_once(self, features):
+        """An id names one event of a user's day, however often it came."""
+        assert features["sent twice"]["bet_sum"] == 3
+        assert features["one id"]["bet_sum"] == features["the same id"]["bet_sum"] == 3
+        assert features["one id, two days"]["bet_count"] == 2
+
+    def test_is_that_of_the_first_registration(self, features):
+        """Whoever registers twice has one first day, whichever came first."""
+        twice, disordered = features["registers twice"], features["second comes first"]
+
+        assert (twice["campaign"], twice["bet_sum"]) == ("first", 1)
+        assert (disordered["campaign"], disordered["bet_count"]) == ("first", 1)
+
+    def test_comes_once(self, trapped, features):
+        """Who registers anew a week later had the first day then."""
+        assert "comes back" in trapped.first_days(AS_OF - WEEK)
+        assert "comes back" not in features
+
+    def test_is_read_whole_where_a_clock_was_fast(self, features):
+        """What was received the day before it happened, at the edge, still counts."""
+        assert features["fast clock"]["bet_count"] == 1
+
+    def test_may_be_without_play(self, features):
+        """Nothing played is zero and no mean; nothing is left out."""
+        row = features["silent"]
+
+        for measure in MEASURES:
+            assert (row[f"{measure}_count"], row[f"{measure}_sum"]) == (0, 0)
+            assert row[f"{measure}_mean"] is None
+            assert row[f"{measure}_var"] is None
+        assert features["plain"]["bet_mean"] == 2.5
+        assert features["plain"]["bet_var"] is None
+
+    def test_begins_with_what_the_registration_says(self, features):
+        """Age, place and channel; an unknown postcode has no index."""
+        row = features["silent"]
+
+        assert (row["age"], row["country"], row["campaign"]) == (
+            35,
+            "England",
+            "derby_day",
+        )
+        assert row["affiliate_url"] is None
+        assert row["registration_hour"] == 0
+        index = {user: features[user]["socioeconomic_idx"] for user in features}
+        assert index["silent"] == index["small letters"] == POSTCODES.find(HOME)
+        assert index["unknown unit"] == POSTCODES.find(UNKNOWN_UNIT)
+        assert None not in {index["silent"], index["unknown unit"]}
+        assert index["nowhere"] is None
+
+
+class TestFigures:
+    def test_are_the_numbers_nearest_to_the_exact_ones(self, features):
+        """Sums, means and variances of amounts up to 1e9, as rationals give them."""
+        exact = expected_features(large_amounts(), cut_off=DAY)
+
+        assert features["three of a billion"]["win_var"] == 0.0001
+        for user, row in exact.items():
+            assert {name: features[user][name] for name in TWELVE} == as_numbers(row)
+
+
+class TestHours:
+    @pytest.mark.parametrize(
+        "hours", [24, *(pytest.param(one, marks=pytest.mark.long) for one in (6, 48))]
+    )
+    def test_are_the_same_in_training_and_serving(self, opened, generated, hours):
+        """Both read the same events of everybody, and sum them to the same bits."""
+        place = opened(generated.workplace, PROPENSITY_FIRST_DAY_HOURS=str(hours))
+        exact = expected_features(GAMES.events(), cut_off=timedelta(hours=hours))
+        weeks = [*WEEKS, AS_OF + WEEK]
+        trained = place.training(*weeks)
+        served = place.served(GAMES.user_ids, since=GAMES.first_date)
+
+        assert set(trained) == set(served) == set(GAMES.user_ids)
+        for user, row in trained.items():
+            assert {name: row[name] for name in TWELVE} == as_numbers(exact[user])
+            assert model_input(row) == model_input(served[user])
+
+    def test_are_read_whole_at_the_edges(self, opened, empty):
+        """
+        Who is the first of a week is there with all events, in training as in serving,
+        even if a clock was a day fast: no partition is left out that holds one.
+        """
+        place, last = empty, MIDNIGHT - WEEK
+        began = {hours: last - hours * HOUR + MICROSECOND for hours in (1, 24, 25, 71)}
+        events = [
+            one
+            for hours, moment in began.items()
+            for one in (
+                registration(f"edge {hours}", moment),
+                event(f"edge {hours}", moment),
+                event(f"edge {hours}", last),
+            )
+        ]
+        rows = accepted(events, received_at=MIDNIGHT).to_pylist()
+        for row in rows:
+            row["received_at"] = row["event_time"] - DAY
+            row["received_on"] = row["received_at"].date()
+        place.store(pa.RecordBatch.from_pylist(rows, stream.EVENT_SCHEMA))
+        for hours in began:
+            user = f"edge {hours}"
+            set_so = opened(place.workplace, PROPENSITY_FIRST_DAY_HOURS=str(hours))
+            served = set_so.served([user], since=last.date())[user]
+
+            assert served["bet_count"] == 2
+            assert served["scored_until"] == last + MICROSECOND
+            assert model_input(set_so.first_days()[user]) == model_input(served)
+
+
+class TestLongAgo:
+    def test_a_registration_is_known_however_old(self, empty):
+        """Who registers anew after two months is no new player: it is compacted."""
+        place = empty
+        place.add(registration("old", ago(days=63)), received_at=ago(days=63))
+        place.warehouse.execute(
+            statement("compact_days"),
+            {
+                "since": EPOCH,
+                "since_day": EPOCH.date(),
+                "until": MIDNIGHT,
+                "until_day": MIDNIGHT.date(),
+                "months": [ago(days=63).date().replace(day=1)],
+                "now": MIDNIGHT,
+            },
+        )
+        for user in ("old", "new"):
+            for one in (registration(user, REGISTERED), event(user, REGISTERED)):
+                place.add(one, received_at=REGISTERED)
+
+        assert set(place.first_days()) == {"new"}
+        assert set(place.served(["old", "new"], since=REGISTERED.date())) == {"new"}
+        assert set(place.first_days(AS_OF - 56 * DAY)) == {"old"}
+
+
+class TestTime:
+    def test_leaves_out_what_had_not_happened(self, empty, generated):
+        """
+        No event at or after an as-of date changes a feature at that date: neither the
+        generated rest of the stream, nor whatever else may come at that very moment.
+        """
+        as_of, moment = AS_OF - WEEK, MIDNIGHT - WEEK
+        place = empty
+        place.add(*before(GAMES.events(), moment), received_at=moment)
+        then = place.first_days(as_of)
+        place.add(
+            *(
+                one
+                for user in then
+                for one in (
+                    registration(user, moment, campaign="later", label=1),
+                    *(event(user, moment, kind, 1e9) for kind in EVERYTHING),
+                )
+            )
+        )
+
+        assert len(then) > 20
+        assert place.first_days(as_of) == then
+        assert generated.first_days(as_of) == then
+
+
+class TestLabel:
+    @pytest.mark.parametrize(
+        "days", [7, *(pytest.param(one, marks=pytest.mark.long) for one in (1, 30))]
+    )
+    def test_is_known_some_days_after_the_registration(self, opened, trapped, days):
+        """Not on the day before, whatever the stream has said by then."""
+        place = opened(trapped.workplace, PROPENSITY_LABEL_KNOWN_DAYS=str(days))
+        known_on = REGISTERED.date() + days * DAY
+
+        assert "plain" not in place.training(today=known_on - DAY)
+        assert place.training(today=known_on)["plain"]["label"] == 0
+
+    def test_is_of_those_only_of_whom_it_is_known(self, trapped, features):
+        """Null or absent, a label leaves its user out of training, not of scoring."""
+        unknown = {"label not known", "label not said"}
+
+        assert set(trapped.training()) == set(features) - unknown
+        assert unknown < set(features)
+
+    def test_may_come_later(self, trapped):
+        """A registration sent again with the label is the same registration."""
+        assert trapped.training()["label comes later"]["label"] == 1
+
+    def test_is_that_of_the_first_registration(self, trapped):
+        """As the first day is."""
+        assert trapped.training()["registers twice"]["label"] == 1
+
+    def test_of_churn_is_what_labels_sql_returns(self, trapped):
+        """One row for each who is known to have left."""
+        window = USE_CASE.window(trapped.settings, [AS_OF], today=LATER)
+        rows = trapped.warehouse.rows(USE_CASE.statement("labels"), window)
+
+        assert sorted(row["user_id"] for row in rows) == sorted(
+            user for user, row in trapped.training().items() if row["label"]
+        )
+        assert {row["as_of"] for row in rows} == {AS_OF}
+
+    def test_is_final_when_it_is_known(self):
+        """Figures of a week stay provisional until its last label is known."""
+
+        def final(**chosen: int) -> date:
+            timeframe = USE_CASE.timeframe(Settings(project="p", **chosen))
+            days = timeframe.horizon_days + timeframe.settle_days
+            assert timeframe.is_matured(AS_OF, today=AS_OF + days * DAY)
+            return AS_OF + days * DAY
+
+        assert final() == AS_OF + 10 * DAY
+        assert final(label_known_days=1) == AS_OF + 10 * DAY
+        assert final(label_known_days=30) == AS_OF + 30 * DAY
+
+
+class TestSample:
+    def test_leaves_out_the_same_users_again(self, generated):
+        """Beyond the bound users of both labels are, and who stays stands for them."""
+        window = USE_CASE.window(generated.settings, WEEKS, today=LATER)
+
+        def rows(most: int) -> dict[str, Row]:
+            found = generated.warehouse.table(
+                USE_CASE.statement("training_rows"), {**window, "maximum_rows": most}
+            )
+            return {row["user_id"]: row for row in found.to_pylist()}
+
+        most = len(GAMES.user_ids) // 2
+        whole, some = rows(100_000), rows(most)
+
+        def weighed(found: dict[str, Row], label: int) -> float:
+            return sum(row["weight"] for row in found.values() if row["label"] == label)
+
+        assert {row["weight"] for row in whole.values()} == {1.0}
+        assert some == rows(most)
+        assert all({**row, "weight": 1.0} == whole[user] for user, row in some.items())
+        assert 0.9 * most <= len(some) <= most
+        for label in (0, 1):
+            assert weighed(some, label) == pytest.approx(weighed(whole, label))

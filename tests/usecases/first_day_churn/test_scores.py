@@ -1,0 +1,437 @@
+"""
+Churn after the first day on the stream, specified: no leak, no skew, from the first
+event to the evaluation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import resources
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from local.generators.delivery import Delivery
+from local.generators.games.features import expected_features
+from local.generators.games.games import Games
+from local.generators.games.messages import encode
+from propensity import usecases
+from propensity.clock import SYSTEM
+from propensity.events import reading as stream
+from propensity.events.messages import Message
+from propensity.registry import serving
+from propensity.registry.versions import Registry
+from propensity.runs import setup
+from propensity.stream.consumers import Edges
+from propensity.stream.ingest import StreamFeatures
+from propensity.stream.score import ScoreStream
+from propensity.waiting.threads import DaemonThreads
+from tests.emptied import empty_tables
+from tests.events import CATALOGUE, RULES
+from tests.functions.conftest import entered
+from tests.usecases.first_day_churn.players import (
+    AS_OF,
+    DAY,
+    GAMES,
+    MIDNIGHT,
+    POSTCODES,
+    STREAMED,
+    TWELVE,
+    USE_CASE,
+    WEEK,
+    WEEKS,
+    Row,
+    Stream,
+    as_numbers,
+    batch_of,
+    flipped,
+    model_input,
+    registration,
+    served_by_the_shipped_model,
+)
+
+
+class TestLeak:
+    def test_no_statement_but_one_reads_a_label(self):
+        """Only known_labels.sql does; others may join what it returns, as k.label."""
+        folder = resources.files(usecases) / USE_CASE.name
+        statements = [
+            *(one for one in folder.iterdir() if one.name.endswith(".sql")),
+            *(resources.files("propensity") / "sql").iterdir(),
+        ]
+        reading = set()
+        for one in statements:
+            sql = re.sub("--.*", "", one.read_text("utf-8"))
+            if re.search(r"(?<!\bk\.)\blabel\b", sql):
+                reading.add(one.name)
+            if re.search(r"\bk\.label\b", sql):
+                assert re.search(
+                    r"include: known_labels\.sql\n *\)( AS k|,.*\bknown AS k\n)",
+                    one.read_text("utf-8"),
+                    re.DOTALL,
+                ), one.name
+
+        # The shared training_rows.sql, which makes labels of events, is not used here.
+        # A sample reads the labels of rows that have one. A replay reads whole events,
+        # to send them again. The others read truths, which are of another table and
+        # other use cases.
+        others = {
+            "training_rows.sql",
+            "sampled_rows.sql",
+            "replay_events.sql",
+            "newest_truths.sql",
+            "known_truths.sql",
+            "event_training_rows.sql",
+            "event_evaluation_rows.sql",
+            "first_scores.sql",
+            # Outcomes of audiences, which are read after the day they are about.
+            "audience_outcomes.sql",
+            "audience_sums.sql",
+        }
+        assert reading - others == {"known_labels.sql"}
+        assert (folder / "training_rows.sql").is_file()
+
+    @pytest.mark.parametrize("name", ["features", "stream_rows"])
+    def test_no_statement_of_features_includes_it(self, name):
+        """What is scored comes without the statement that reads labels."""
+        assert not re.search(r"\blabel\b", re.sub("--.*", "", USE_CASE.statement(name)))
+
+    def test_no_feature_depends_on_it(self, empty, generated):
+        """With every label turned round all features are the same; labels are not."""
+        place = empty
+        place.add(*flipped(GAMES.events()), received_at=MIDNIGHT)
+        ours, theirs = generated.training(*WEEKS), place.training(*WEEKS)
+
+        assert place.first_days(*WEEKS) == generated.first_days(*WEEKS)
+        for user, row in ours.items():
+            assert {**row, "label": 1 - row["label"]} == theirs[user]
+
+    def test_no_other_column_of_an_event_depends_on_it(self):
+        """Stored, and published on, an event says the same but for the label itself."""
+        events = [one for one in GAMES.events() if "label" in one]
+
+        def taken(found: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+            messages = [Message(encode(one), one["event_id"]) for one in found]
+            made = stream.accept(
+                messages, CATALOGUE, POSTCODES, received_at=MIDNIGHT, rules=RULES
+            )
+            return made.rows.to_pylist(), [json.loads(one) for one in made.enriched]
+
+        for ours, theirs in zip(taken(events), taken(flipped(events)), strict=True):
+            assert len(ours) == len(events)
+            for mine, other in zip(ours, theirs, strict=True):
+                assert mine.pop("label") == 1 - other.pop("label")
+                assert mine == other
+
+
+@dataclass(frozen=True)
+class Group:
+    """Messages that were handled together, and when their scoring began."""
+
+    deliveries: Sequence[Delivery]
+    since: datetime
+
+
+def play(place: Stream, deliveries: Sequence[Delivery], *, seed: int) -> list[Group]:
+    """
+    Send deliveries through the consumers themselves, in groups of any size.
+
+    What the first publishes is pulled by the ordinary client, and given to the second.
+    """
+    random = np.random.default_rng(seed)
+    subscription = place.subscribe(place.topic("enriched"))
+    groups: list[Group] = []
+
+    async def consume() -> None:
+        edges = Edges.open(place.settings, SYSTEM, threads=DaemonThreads())
+        features, scores = StreamFeatures(edges), ScoreStream(edges)
+        done = 0
+        while done < len(deliveries):
+            chosen = deliveries[done : done + int(random.integers(1, 80))]
+            messages = [
+                Message(one.data, str(done + place), one.attributes)
+                for place, one in enumerate(chosen)
+            ]
+            done += len(chosen)
+            refused = await features.consume(messages)
+            count = len(chosen) - len(refused)
+            pulled = await asyncio.to_thread(place.pull, subscription, count)
+            # Pub/Sub promises no order; with one the last bit of a score is the same.
+            pulled.sort(key=lambda one: (one.attributes["event_id"], one.message_id))
+            groups.append(Group(chosen, datetime.now(UTC)))
+            await scores.consume(
+                [
+                    Message(one.data, one.message_id, dict(one.attributes))
+                    for one in pulled
+                ]
+            )
+
+    with entered(place.environment):
+        asyncio.run(consume())
+    place.unsubscribe(subscription)
+    return groups
+
+
+def inferences(place: Stream) -> list[Row]:
+    """Return all that was scored, in order, with what the model was given."""
+    found = place.rows("SELECT * FROM inference_log ORDER BY scored_at")
+    return [row | {"features": json.loads(row["features"])} for row in found]
+
+
+PLAYED = Games(seed=11, users=40, maximum_events=30, days=10, end=MIDNIGHT)
+
+
+@dataclass(frozen=True)
+class Relabelled:
+    """Where a stream was played twice, and the scores as it was and with each label
+    turned round: event, probability and features of each."""
+
+    place: Stream
+    scores: Sequence[Sequence[tuple[str, float, str]]]
+
+
+@pytest.fixture(scope="module")
+def relabelled(opened) -> Relabelled:
+    """A small generated stream, played as it is and with other labels."""
+    games = replace(PLAYED, users=20, maximum_events=10)
+    deliveries = games.deliveries(broken=0)
+    told = [
+        replace(one, data=encode(next(flipped([one.event]))))
+        for one in deliveries
+        if one.event is not None
+    ]
+    scores = []
+    place = served_by_the_shipped_model(opened())
+    for stream_of in (deliveries, told):
+        play(place, stream_of, seed=2)
+        scores.append(
+            sorted(
+                (row["event_id"], row["probability"], json.dumps(row["features"]))
+                for row in inferences(place)
+            )
+        )
+        empty_tables(place.warehouse, STREAMED)
+    return Relabelled(place, scores)
+
+
+@pytest.fixture(scope="module")
+def played(relabelled) -> tuple[Stream, list[Group]]:
+    """A generated stream with duplicates, late and broken messages, played where
+    nothing is left of the one before."""
+    return relabelled.place, play(relabelled.place, PLAYED.deliveries(), seed=1)
+
+
+class TestScores:
+    def test_are_of_the_features_that_training_reads(self, played):
+        """
+        Skew: what the model was given last of anybody's first day is, bit for bit,
+        what it is trained on.
+        """
+        place, _ = played
+        last = {row["user_id"]: row["features"] for row in inferences(place)}
+        trained = place.training(*(AS_OF + week * WEEK for week in range(-1, 2)))
+
+        assert set(last) == set(PLAYED.user_ids)
+        assert last == {user: model_input(row) for user, row in trained.items()}
+
+    def test_are_of_what_was_known(self, played):
+        """
+        Each event of a first day is scored as often as it comes, with the exact
+        features of all that had come by then; no other event is scored.
+        """
+        place, groups = played
+        scored = inferences(place)
+        wanted: Counter[tuple[int, str]] = Counter()
+        known: list[Row] = []
+        exact: list[dict[str, Row]] = []
+        for number, group in enumerate(groups):
+            came = [one.event for one in group.deliveries if one.event is not None]
+            known += came
+            ends = {
+                one["user_id"]: datetime.fromisoformat(one["event_time"]) + DAY
+                for one in known
+                if one["event_type"] == "new_registration"
+            }
+            exact.append(expected_features(known, cut_off=DAY))
+            wanted.update(
+                (number, one["event_id"])
+                for one in came
+                if one["user_id"] in ends
+                and datetime.fromisoformat(one["event_time"]) < ends[one["user_id"]]
+            )
+        found: Counter[tuple[int, str]] = Counter()
+        for row in scored:
+            number = sum(group.since <= row["scored_at"] for group in groups) - 1
+            found[number, row["event_id"]] += 1
+            given = {name: row["features"][name] for name in TWELVE}
+            assert given == as_numbers(exact[number][row["user_id"]])
+
+        assert len(groups) > 10
+        assert found == wanted
+        assert len(found) < sum(len(group.deliveries) for group in groups)
+
+    def test_are_those_of_the_model(self, played):
+        """The probability logged is what the champion gives for the features logged."""
+        place, _ = played
+        scored = inferences(place)
+        metadata = serving.recorded(place.warehouse, USE_CASE, 0)
+        registry = Registry(place.artifacts, USE_CASE.name)
+        scorer = serving.loaded(registry, USE_CASE, metadata).scorer
+        given = [row["features"] for row in scored]
+        probability = scorer.probabilities(batch_of(given))
+
+        assert {row["model_version"] for row in scored} == {0}
+        # What is added up in another batch may differ in the last bit.
+        assert [row["probability"] for row in scored] == pytest.approx(
+            probability.tolist(), abs=1e-12
+        )
+
+    def test_do_not_depend_on_labels(self, relabelled):
+        """Leak: a stream that differs in labels only gets the same scores, and the
+        model the same features, for every event."""
+        as_it_was, turned_round = relabelled.scores
+
+        assert len(as_it_was) > 100
+        assert as_it_was == turned_round
+
+
+# Of these fewer leave than of those whom the shipped model knows.
+COLLECTED = Games(seed=5, users=1_600, maximum_events=40, churn_rate=0.5, end=MIDNIGHT)
+
+
+@pytest.fixture(scope="module")
+def collected(opened) -> Stream:
+    """What was collected of sixteen hundred players while the shipped model served."""
+    place = served_by_the_shipped_model(opened())
+    # What training, predictions and evaluation write besides.
+    setup.prepare(place.warehouse, place.artifacts, place.settings)
+    place.add(*COLLECTED.events(), received_at=MIDNIGHT)
+    return place
+
+
+@pytest.fixture(scope="module")
+def trained(collected) -> tuple[Stream, Row]:
+    """The place after a training on it, and what was recorded of that."""
+    collected.post("model_training", AS_OF)
+    [_, row] = collected.rows(
+        "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
+    )
+    return collected, row
+
+
+class TestShippedModel:
+    def test_ranks_players_it_has_never_seen(self, collected):
+        """Loaded as functions load it, on players of another seed."""
+        metadata = serving.recorded(collected.warehouse, USE_CASE, 0)
+        registry = Registry(collected.artifacts, USE_CASE.name)
+        scorer = serving.loaded(registry, USE_CASE, metadata).scorer
+        rows = collected.training(*(AS_OF - week * WEEK for week in range(1, 8)))
+        probability = scorer.probabilities(
+            batch_of([model_input(row) for row in rows.values()])
+        )
+        area = roc_auc_score([row["label"] for row in rows.values()], probability)
+
+        assert metadata["as_of"] < COLLECTED.first_date
+        assert len(rows) > 800
+        assert area > 0.8
+
+    def test_is_replaced_by_a_training(self, trained):
+        """00 compares it on the newest week that the stream has collected, and the
+        model that knows these players serves."""
+        place, row = trained
+        champion = Registry(place.artifacts, USE_CASE.name).champion()
+
+        assert row["compared_version"] == 0
+        assert row["verdict"].startswith("not worse")
+        assert row["log_loss_difference_high"] < 0
+        assert (champion.version, champion.previous) == (1, 0)
+
+
+class TestTraining:
+    def test_finds_what_there_is_to_find(self, trained):
+        """
+        On the newest week the ranking is far above that of the number of bets, and
+        near the best that is possible, that of the true probabilities.
+        """
+        place, row = trained
+        card = json.loads(place.artifacts.read(row["card_object"]).data)
+        [baseline] = card["baselines"]
+        users = place.training(*row["holdout_as_ofs"])
+        truth = COLLECTED.true_probabilities()
+        possible = roc_auc_score(
+            [one["label"] for one in users.values()], [truth[user] for user in users]
+        )
+
+        assert row["users"] == len(users)
+        # Of two hundred users: a ROC AUC has a standard deviation of some 0.03.
+        assert row["roc_auc"] > baseline["roc_auc"] + 0.1
+        assert row["roc_auc"] > possible - 0.05
+        assert {one["name"] for one in card["candidates"]} == {
+            one.name for one in USE_CASE.candidates
+        }
+
+    def test_reads_everybody_once(self, trained):
+        """Its data set has one row a user, of weekly dates whose labels are known."""
+        place, row = trained
+        parts = ("train_as_ofs", "calibration_as_ofs", "holdout_as_ofs")
+        as_ofs = [as_of for part in parts for as_of in row[part]]
+        rows = row["train_rows"] + row["calibration_rows"] + row["users"]
+
+        assert max(as_ofs) == AS_OF - 10 * DAY
+        assert rows == len(place.training(*as_ofs))
+
+    def test_describes_its_data(self, trained):
+        """The report shows a histogram of every number, correlations and importance."""
+        place, row = trained
+        page = place.artifacts.read(row["report_object"]).data.decode()
+        numbers = [name for name, kind in USE_CASE.features.items() if kind == "number"]
+        titles = re.findall(r"<title>(.*?)</title>", page)
+        headings = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page)
+
+        for name in numbers:
+            assert any(name in title for title in titles), name
+        assert "Rank correlations of the numeric features" in titles
+        assert {"What it looks at", "Correlations"} <= set(headings)
+        assert {one["feature"] for one in json.loads(row["importance"])} == set(
+            USE_CASE.features
+        )
+
+
+class TestPredictions:
+    def test_are_of_the_week_s_new_players(self, trained):
+        """01 scores everyone whose first day has ended since the week before."""
+        place, _ = trained
+        answer = place.post("predictions", AS_OF)
+        found = place.rows("SELECT user_id, probability FROM ma_predictions_table")
+
+        assert answer["model_version"] == 1
+        assert answer["users"] == len(found) > 100
+        assert {row["user_id"] for row in found} == set(place.first_days(AS_OF))
+
+    def test_are_evaluated(self, trained):
+        """03 compares them with the labels that are known when it runs; a week of the
+        past was scored by the model of its time, which is the shipped one. A churner
+        who came late, whom nobody had scored, is counted, and nobody else is."""
+        place, _ = trained
+        as_of = AS_OF - 2 * WEEK
+        answer = place.post("predictions", as_of, force=True)
+        labels = [row["label"] for row in place.training(as_of).values()]
+        registered = MIDNIGHT - 3 * WEEK + DAY
+        place.add(
+            registration("late leaver", registered, label=1),
+            registration("late stayer", registered, label=0),
+        )
+        [week] = place.post("model_evaluation", as_of + WEEK)["weeks"]
+
+        assert answer["model_version"] == week["model_version"] == 0
+        assert (week["week"], week["outcome"]) == (str(as_of), "evaluated")
+        assert (week["users"], week["conversions"]) == (len(labels), sum(labels))
+        assert week["unscored_converters"] == 1
+        assert week["roc_auc"] > 0.75

@@ -1,0 +1,45 @@
+"""An export of traps, and an empty one, in the emulator."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import pytest
+
+from tests import shop
+from tests.shop import event
+from tests.usecases.ga4_purchase.exports import Export, ago, traps
+
+
+@pytest.fixture(scope="module")
+def over() -> Iterator[Callable[..., Export]]:
+    """Open the export of a workplace with some settings, and close it in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(place: Any, **extra: str) -> Export:
+            made = Export(place, **extra)
+            stack.callback(made.warehouse.close)
+            return made
+
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def export(module_workplace, over) -> Export:
+    """Everybody's events, and tables that the view must leave out."""
+    tables = shop.shards(traps())
+    only_there = shop.shards([event("not daily", ago(3)), event("at last", ago(3))])
+    [(daily, rows)] = only_there
+    day = daily.removeprefix("events_")
+    for name in (f"intraday_{day}", f"fresh_{day}", f"{day}_backup", day[:6]):
+        tables.append((f"events_{name}", rows))
+    shop.load_shards(module_workplace, tables)
+    return over(module_workplace).prepare()
+
+
+@pytest.fixture(scope="module")
+def features(export) -> Mapping[str, dict[str, Any]]:
+    """Everybody's features, by user."""
+    return export.features()

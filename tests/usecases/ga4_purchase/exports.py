@@ -1,0 +1,226 @@
+"""Rows of a GA4 export, with everything in them that is read wrong easily."""
+
+from __future__ import annotations
+
+import math
+from datetime import date
+from typing import Any
+
+import numpy as np
+
+from local.exports import ga4_schema
+from propensity import usecases
+from propensity.edges.warehouse import Warehouse
+from propensity.privacy import consent
+from propensity.settings import Settings
+from tests import shop
+from tests.shop import DAY, event, microseconds, purchase
+
+AS_OF = date(2026, 3, 2)
+FIRST_DAY = AS_OF - 60 * DAY
+MIDNIGHT = microseconds(AS_OF)
+DAY_US = 86_400_000_000
+SCHEMA = ga4_schema.ARROW_SCHEMA
+USE_CASE = usecases.load("ga4_purchase")
+
+
+def ago(days: float, *, plus: int = 0) -> int:
+    """Return a moment so many days before the as-of date, and some microseconds."""
+    return MIDNIGHT - round(days * DAY_US) + plus
+
+
+class Export:
+    """One workplace's export, and the use case's statements over it."""
+
+    def __init__(self, place: Any, **extra: str) -> None:
+        self.place = place
+        self.settings = Settings.from_environment({**place.environment, **extra})
+        self.warehouse = Warehouse.open(self.settings)
+
+    def prepare(self) -> Export:
+        """Make the view, which is all that the statements read."""
+        text = consent.events_view(self.settings.export, require="false")
+        self.warehouse.replace_view(consent.VIEW, text)
+        return self
+
+    def features(self, *as_ofs: date) -> dict[Any, dict[str, Any]]:
+        """Return rows by user; by as-of date and user where there are several."""
+        rows = self.warehouse.table(
+            USE_CASE.statement("features"),
+            USE_CASE.window(self.settings, as_ofs or [AS_OF]),
+        ).to_pylist()
+        several = len(as_ofs) > 1
+        found = {
+            (row["as_of"], row["user_id"]) if several else row["user_id"]: row
+            for row in rows
+        }
+        assert len(found) == len(rows)
+        return found
+
+    def labels(self, *as_ofs: date) -> dict[tuple[date, str], int]:
+        """Return labels of the cohort by as-of date and user."""
+        rows = self.warehouse.table(
+            USE_CASE.statement("training_rows"),
+            {
+                **USE_CASE.window(self.settings, as_ofs or [AS_OF]),
+                "maximum_rows": 100_000,
+            },
+        ).to_pylist()
+        assert {row["weight"] for row in rows} <= {1.0}
+        return {(row["as_of"], row["user_id"]): row["label"] for row in rows}
+
+
+def typed(kind: str, value: object) -> dict[str, Any]:
+    return {f"{kind}_value": value}
+
+
+TYPES = {
+    "int": typed("int", 1500),
+    "double": typed("double", 1500.0),
+    "float": typed("float", 1500.0),
+    "string": typed("string", "1500"),
+    "text of a double": typed("string", "1500.0"),
+}
+NOT_NUMBERS = {
+    "garbage": typed("string", "soon"),
+    "empty": typed("string", ""),
+    "nan": typed("double", math.nan),
+    "infinite": typed("double", math.inf),
+    "negative": typed("int", -5),
+    "absurd": typed("int", 2**62),
+    "nothing": {},
+}
+PLACEHOLDERS = ["", "(not set)", "(data deleted)", None]
+
+
+def place_of(value: str | None) -> dict[str, Any]:
+    return {
+        "traffic_source": {"source": value, "medium": value},
+        "device": {"category": value, "operating_system": value},
+        "geo": {"country": value},
+    }
+
+
+def traps() -> list[shop.Row]:
+    """Return everybody's events; the user says what they are about."""
+    rows = [
+        event("at first", microseconds(FIRST_DAY)),
+        event("before first", microseconds(FIRST_DAY) - 1),
+        event("at last", MIDNIGHT - 1),
+        event("at as_of", MIDNIGHT),
+        event(None, ago(3)),
+        event("", ago(3)),
+    ]
+    for zone in (-12, 14):
+        rows += [
+            event(f"zone {zone} first", microseconds(FIRST_DAY), zone=zone),
+            event(f"zone {zone} before", microseconds(FIRST_DAY) - 1, zone=zone),
+            event(f"zone {zone} last", MIDNIGHT - 1, zone=zone),
+            event(f"zone {zone} at", MIDNIGHT, zone=zone),
+            # The ends of the horizon, for users of the cohort.
+            event(f"zone {zone} buys last", ago(3), zone=zone),
+            purchase(f"zone {zone} buys last", ago(-7, plus=-1), zone=zone),
+            event(f"zone {zone} buys late", ago(3), zone=zone),
+            purchase(f"zone {zone} buys late", ago(-7), zone=zone),
+        ]
+    for name, value in {**TYPES, **NOT_NUMBERS}.items():
+        params = {"ga_session_id": 7, "engagement_time_msec": value}
+        rows.append(event(f"engaged {name}", ago(5), params=params))
+        revenue = {"ga_session_id": 7, "value": value}
+        rows.append(purchase(f"value {name}", ago(5), None, params=revenue))
+    for minute, value in enumerate(TYPES.values()):
+        engaged = typed("string", "1") if minute % 2 else typed("int", 1)
+        params = {"ga_session_id": value, "session_engaged": engaged}
+        rows.append(event("one session", ago(4, plus=minute), params=params))
+    for place, value in enumerate(PLACEHOLDERS):
+        rows.append(event(f"placeholder {place}", ago(2), **place_of(value)))
+    rows.append(event("pooled", ago(2), **place_of("<Other>")))
+    rows.append(event("moved", ago(9), **place_of("old")))
+    rows.append(event("moved", ago(8), **place_of("new")))
+    rows.append(event("bare", ago(2), params={}))
+
+    twice = [
+        event("exported twice", ago(6), "view_item", params={"ga_session_id": 3}),
+        purchase("exported twice", ago(6, plus=1), 12.5, transaction="A"),
+    ]
+    rows += twice + [dict(row) for row in twice]
+    for moment in (ago(30), ago(30, plus=5_000_000), ago(29), ago(2)):
+        rows.append(purchase("reloads", moment, 20.0, transaction="R"))
+    rows += [
+        purchase("split", ago(9), 20.0, transaction="S", items=[("a", 2)]),
+        purchase("split", ago(9, plus=9), 5.25, transaction="S", items=[("b", 3)]),
+    ]
+    for name, transaction in (
+        ("no id", None),
+        ("empty id", ""),
+        ("unset", "(not set)"),
+    ):
+        rows.append(purchase(name, ago(9), 3.0, transaction=transaction))
+        rows.append(purchase(name, ago(8), 3.0, transaction=transaction))
+    rows += [
+        purchase("refunded", ago(20), 100.0, transaction="P1"),
+        event("refunded", ago(19), "refund",
+              ecommerce={"refund_value": 30.0, "transaction_id": "P1"}),
+        event("refunded", ago(18), "refund",
+              ecommerce={"purchase_revenue": -20.0, "transaction_id": "P2"}),
+        event("refunded", ago(17), "refund"),
+        purchase("negative", ago(9), -5.0, transaction="N"),
+        purchase("nan", ago(9), math.nan, transaction="N"),
+        purchase("huge", ago(9), 1e300, transaction="N"),
+        purchase("nearly huge", ago(9), 9e28, transaction="N1"),
+        purchase("nearly huge", ago(8), 9e28, transaction="N2"),
+        purchase("cents", ago(9), 0.1, transaction="C1"),
+        purchase("cents", ago(8), 0.2, transaction="C2"),
+        event("no ecommerce", ago(9), "purchase"),
+        purchase("no items", ago(9), 4.0, items=[]),
+        purchase("many items", ago(9), 4.0,
+                 items=[("a", 2**62), ("b", 2**62), ("c", 2)]),
+        event("clock ahead", ago(9), user_first_touch_timestamp=ago(-400)),
+        event("clock at zero", ago(9), user_first_touch_timestamp=0),
+        event("old friend", ago(9), user_first_touch_timestamp=ago(70)),
+        event("newcomer", ago(9)),
+    ]  # fmt: skip
+    rows += [
+        row | {"user_id": "login.1"}
+        for row in (
+            event("phone.1", ago(5), params={"ga_session_id": 1}),
+            event("laptop.1", ago(4), params={"ga_session_id": 1}),
+            event(None, ago(3), params={"ga_session_id": 2}),
+            purchase("laptop.1", ago(-2)),
+        )
+    ]
+    rows += [event("visitor", ago(3), user_id=user) for user in PLACEHOLDERS]
+    rows += [event(user, ago(3)) for user in PLACEHOLDERS]
+    rows += wild()
+    rows += [
+        event("buys at as_of", ago(1)),
+        purchase("buys at as_of", MIDNIGHT),
+        event("bought before", ago(1)),
+        purchase("bought before", ago(0, plus=-1)),
+        purchase("buys first time in horizon", ago(-3)),
+        event("subscribes", ago(1)),
+        event("subscribes", ago(-1), "subscribe"),
+    ]
+    return rows
+
+
+def wild() -> list[shop.Row]:
+    """Return events in the shapes of the public samples of the export."""
+    generator = np.random.default_rng(11)
+    pings = [shop.unconsented(ago(4, plus=n), generator) for n in range(40)]
+    plain = [
+        event("wild", ago(12, plus=n), params={"ga_session_id": 5}) for n in range(8)
+    ]
+    plain.append(purchase("wild", ago(12, plus=9), 30.0, items=[]))
+    return [
+        *pings,
+        *(shop.seen_in_the_wild(row, generator) for row in plain),
+        shop.paid("travels", ago(9), 100.0, "EUR", transaction="E"),
+        shop.paid("travels", ago(8), 100.0, "GBP", transaction="G"),
+        shop.paid("travels", ago(7), 100.0, "USD", transaction="U"),
+        shop.paid("rate moved", ago(9), 100.0, "EUR", transaction="M"),
+        shop.paid("rate moved", ago(8), 100.0, "EUR", transaction="M", rate=1.5),
+        shop.paid("no rate", ago(9), 100.0, "XXX", transaction="X"),
+        event("refunds abroad", ago(9), "refund",
+              ecommerce={"refund_value": 10.0, "refund_value_in_usd": 12.5}),
+    ]  # fmt: skip

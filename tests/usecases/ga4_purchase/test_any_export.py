@@ -1,0 +1,320 @@
+"""
+The features of any export, specified: no later event changes one, and real rows give
+what pandas makes of them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from datetime import date
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from google.cloud import bigquery
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from local.exports import ga4_rows, ga4_schema
+from tests import shop
+from tests.conftest import new_workplace
+from tests.shop import DAY, event, microseconds, purchase
+from tests.usecases.ga4_purchase.exports import (
+    AS_OF,
+    DAY_US,
+    FIRST_DAY,
+    MIDNIGHT,
+    SCHEMA,
+    Export,
+    ago,
+)
+
+MOMENTS = st.one_of(
+    st.sampled_from([7, 28, 60]).flatmap(
+        lambda days: st.integers(-2, 2).map(lambda step: -days * DAY_US + step)
+    ),
+    # Of few days: a daily table of each is loaded.
+    st.tuples(st.sampled_from([1, 8, 29, 45]), st.integers(0, 23)).map(
+        lambda ago: (24 * -ago[0] + ago[1]) * 3_600_000_000
+    ),
+    st.just(-1),
+)
+LATER_MOMENTS = st.one_of(
+    st.sampled_from([0, 1, DAY_US - 1, DAY_US, 2 * DAY_US]),
+    st.integers(0, 48).map(lambda hours: hours * 3_600_000_000),
+)
+KINDS = st.sampled_from(
+    ["page_view", "view_item", "add_to_cart", "begin_checkout", "purchase", "refund"]
+)
+PARTS = st.tuples(
+    KINDS,
+    st.integers(1, 3),
+    st.sampled_from([5.0, 7.5, -1.0, None]),
+    st.sampled_from([-12, 0, 14]),
+)
+
+
+def happening(user: str, moment: int, part: tuple[Any, ...]) -> shop.Row:
+    kind, number, amount, zone = part
+    return event(
+        user,
+        MIDNIGHT + moment,
+        kind,
+        zone=zone,
+        params={"ga_session_id": number, "engagement_time_msec": 100 * number},
+        user_first_touch_timestamp=MIDNIGHT + min(moment, 0) - number,
+        ecommerce={"purchase_revenue": amount, "transaction_id": f"T{number}"},
+        items=[{"item_id": "a", "quantity": number}],
+        geo={"country": f"C{number}"},
+    )
+
+
+@pytest.fixture(scope="module")
+def empty(emulators, bigquery_emulator, over) -> Export:
+    """An export of next to nothing, for each example to fill."""
+    place = new_workplace(emulators, bigquery_emulator)
+    shop.load(place, [event("first", FIRST_DAY)])
+    return over(place).prepare()
+
+
+class TestPointInTime:
+    @settings(
+        max_examples=2,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(data=st.data())
+    def test_knows_nothing_of_the_future_or_of_what_is_long_past(self, empty, data):
+        """No feature changes with events at or after as_of, or before the lookback."""
+        rows: list[shop.Row] = []
+        users = 20
+        for number in range(users):
+            past = data.draw(st.lists(st.tuples(MOMENTS, PARTS), max_size=6))
+            futures = data.draw(
+                st.tuples(
+                    st.lists(st.tuples(LATER_MOMENTS, PARTS), min_size=1, max_size=4),
+                    st.lists(st.tuples(LATER_MOMENTS, PARTS), min_size=1, max_size=4),
+                )
+            )
+            inside = [one for one in past if one[0] >= -60 * DAY_US]
+            outside = [one for one in past if one[0] < -60 * DAY_US]
+            variants = [inside, inside + outside, *(inside + one for one in futures)]
+            for name, history in enumerate(variants):
+                user = f"{name}/{number}"
+                rows += [happening(user, *one) for one in history]
+        tables = shop.shards(rows)
+        tables += [
+            (name.replace("events_", "events_intraday_"), table)
+            for name, table in tables[-2:]
+        ]
+        with empty.place.bigquery.client() as client:
+            for table in client.list_tables(empty.place.ga4_dataset):
+                client.delete_table(table.reference)
+        shop.load_shards(empty.place, tables)
+
+        found = empty.features()
+        for number in range(users):
+            seen = [found.get(f"{name}/{number}") for name in range(4)]
+            same = [row and {**row, "user_id": None} for row in seen]
+            assert same[1:] == same[:1] * 3, number
+
+
+class TestSchemas:
+    def test_may_differ_from_day_to_day(self, workplace, over):
+        """An older shard lacks columns and a newer one has more: both are read."""
+        rows = {
+            day: pa.Table.from_pylist(
+                [purchase("u", ago(day), 5.0, transaction=f"T{day}")],
+                SCHEMA,
+            )
+            for day in (3, 2, 1)
+        }
+        older = [
+            "collected_traffic_source", "is_active_user", "batch_page_id",
+            "batch_event_index", "batch_ordering_id", "privacy_info", "app_info",
+        ]  # fmt: skip
+        changed = {
+            3: rows[3]
+            .drop_columns(older)
+            .select(sorted(set(rows[3].column_names) - set(older))),
+            2: rows[2],
+            1: rows[1].append_column(
+                "session_traffic_source_last_click", pa.array(["x"])
+            ),
+        }
+        with workplace.bigquery.client() as client:
+            for day, table in changed.items():
+                file = io.BytesIO()
+                pq.write_table(table, file)
+                file.seek(0)
+                schema = ga4_schema.bigquery_schema()
+                known = {column.name: column for column in schema}
+                options = bigquery.ParquetOptions()
+                options.enable_list_inference = True
+                client.load_table_from_file(
+                    file,
+                    f"{workplace.ga4_dataset}.events_{AS_OF - day * DAY:%Y%m%d}",
+                    job_config=bigquery.LoadJobConfig(
+                        source_format="PARQUET",
+                        parquet_options=options,
+                        schema=[
+                            known.get(name, bigquery.SchemaField(name, "STRING"))
+                            for name in table.column_names
+                        ],
+                    ),
+                ).result()
+
+        row = over(workplace).prepare().features()["u"]
+
+        assert (row["purchases"], row["revenue"], row["active_days"]) == (3, 15, 3)
+
+
+def real_rows(file: Any) -> list[dict[str, Any]]:
+    with file.open("rb") as packed:
+        text = zstandard.ZstdDecompressor().stream_reader(packed).read()
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def number_of(row: Mapping[str, Any], key: str) -> float | None:
+    for parameter in row.get("event_params", ()):
+        if parameter["key"] == key:
+            return float(next(iter(parameter["value"].values())))
+    return None
+
+
+def expected(
+    rows: list[dict[str, Any]], as_of: date, user_column: str
+) -> dict[str, dict[str, Any]]:
+    """Compute features anew, from the definition, in Python."""
+    end = microseconds(as_of)
+    begin = end - 60 * DAY_US
+    histories = defaultdict(dict)
+    for row in rows:
+        if row.get(user_column) and begin <= row["event_timestamp"] < end:
+            # Equal rows are one.
+            histories[row[user_column]][json.dumps(row, sort_keys=True)] = row
+    found = {}
+    for user, unique in histories.items():
+        history = sorted(unique.values(), key=lambda row: row["event_timestamp"])
+
+        def named(name: str, since: int = begin, of: Any = history) -> list[Any]:
+            return [
+                row
+                for row in of
+                if row["event_name"] == name and row["event_timestamp"] >= since
+            ]
+
+        orders = {}
+        for row in named("purchase"):
+            shopped = row["ecommerce"]
+            items = row.get("items") or []
+            key = (
+                shopped["transaction_id"],
+                round(shopped["purchase_revenue"] * 100),
+                sum(item["quantity"] for item in items),
+                len({item["item_id"] for item in items}),
+            )
+            orders.setdefault(key, row["event_timestamp"])
+        days = {row["event_timestamp"] // DAY_US for row in history}
+        cents = sum(key[1] for key in orders)
+        found[user] = {
+            "recency_days": (end - history[-1]["event_timestamp"]) / DAY_US,
+            "purchase_recency_days": (
+                (end - max(orders.values())) / DAY_US if orders else None
+            ),
+            "active_days": len(days),
+            "active_days_7d": len({day for day in days if day >= end // DAY_US - 7}),
+            "sessions": len(
+                {
+                    (row["user_pseudo_id"], number_of(row, "ga_session_id"))
+                    for row in history
+                    if number_of(row, "ga_session_id") is not None
+                }
+            ),
+            "sessions_ever": max(
+                (
+                    number
+                    for row in history
+                    if (number := number_of(row, "ga_session_number")) is not None
+                ),
+                default=None,
+            ),
+            "events": len(history),
+            "events_7d": sum(
+                row["event_timestamp"] >= end - 7 * DAY_US for row in history
+            ),
+            "engagement_s": sum(
+                number_of(row, "engagement_time_msec") or 0 for row in history
+            )
+            / 1000,
+            "page_views": len(named("page_view")),
+            "view_items": len(named("view_item")),
+            "add_to_carts": len(named("add_to_cart")),
+            "begin_checkouts": len(named("begin_checkout")),
+            "purchases": len(
+                {(key[0], moment // DAY_US) for key, moment in orders.items()}
+            ),
+            "purchase_days": len({moment // DAY_US for moment in orders.values()}),
+            "revenue": cents / 100,
+            "items": sum(key[2] for key in orders),
+            "distinct_items": sum(key[3] for key in orders),
+        }
+    return found
+
+
+@pytest.mark.long
+class TestRealData:
+    """What SQL computes of real rows is what Python computes of them."""
+
+    def compare(self, export, rows, as_ofs, user_column):
+        tables = defaultdict(list)
+        fit = ga4_rows.row_fitter(Counter())
+        for row in rows:
+            # A table a week is enough, and quicker to load than one a day.
+            day = date.fromisoformat(row["event_date"])
+            tables[day + (6 - (day - as_ofs[0]).days % 7) * DAY].append(fit(row))
+        shop.load_shards(
+            export.place,
+            (
+                (f"events_{day:%Y%m%d}", pa.Table.from_pylist(week, SCHEMA))
+                for day, week in sorted(tables.items())
+            ),
+        )
+        several = export.prepare().features(*as_ofs)
+        for as_of in as_ofs:
+            wanted = expected(rows, as_of, user_column)
+            found = {user: row for (day, user), row in several.items() if day == as_of}
+            assert len(wanted) > 50
+            assert set(found) == set(wanted)
+            for user, row in wanted.items():
+                for name, value in row.items():
+                    same = pytest.approx(value, rel=1e-12) if value else value
+                    assert found[user][name] == same, (user, name)
+
+    def test_of_browsing(self, workplace, over, data_folder):
+        """The Google Merchandise Store's sample, as it was published."""
+        rows = real_rows(data_folder / "ga4_sample.ndjson.zst")
+        as_ofs = [date(2020, 12, 25), date(2021, 1, 1)]
+
+        self.compare(over(workplace), rows, as_ofs, "user_pseudo_id")
+
+    def test_of_purchases(self, workplace, over, data_folder):
+        """Online Retail by customer: a property of purchases and refunds only."""
+        as_ofs = [date(2011, 3, 7), date(2011, 3, 14)]
+        begin = microseconds(as_ofs[0] - 61 * DAY)
+        end = microseconds(as_ofs[-1] + DAY)
+        rows = [
+            row
+            for row in real_rows(data_folder / "online_retail_ga4.ndjson.zst")
+            if begin <= row["event_timestamp"] < end
+        ]
+        export = over(workplace, PROPENSITY_USER_COLUMN="user_id")
+
+        self.compare(export, rows, as_ofs, "user_id")

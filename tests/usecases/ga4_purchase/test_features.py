@@ -1,0 +1,286 @@
+"""
+The features and labels of GA4 purchases, specified on rows of the export.
+
+Most users here are one trap each: all are loaded once, and their features computed
+once. The emulator runs the statements as they are deployed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import pytest
+
+from local.exports import ga4_export
+from tests import shop
+from tests.shop import DAY
+from tests.usecases.ga4_purchase.exports import (
+    AS_OF,
+    DAY_US,
+    NOT_NUMBERS,
+    PLACEHOLDERS,
+    TYPES,
+    USE_CASE,
+    wild,
+)
+
+CATEGORIES = [name for name, kind in USE_CASE.features.items() if kind == "category"]
+
+
+@pytest.fixture(scope="module")
+def labels(export) -> Mapping[str, int]:
+    """The cohort's labels, by user."""
+    return {user: label for (_, user), label in export.labels().items()}
+
+
+class TestCohort:
+    def test_is_every_user_with_an_event_in_the_lookback(self, features):
+        """The window is half-open, to the microsecond."""
+        assert {"at first", "at last"} <= set(features)
+        assert not {"before first", "at as_of", None, ""} & set(features)
+        assert features["at first"]["recency_days"] == 60
+        assert features["at last"]["recency_days"] == 1 / DAY_US
+
+    @pytest.mark.parametrize("zone", [-12, 14])
+    def test_is_the_same_in_any_time_zone(self, features, zone):
+        """Shards are named by local dates; windows are UTC, and lose nothing."""
+        assert features[f"zone {zone} first"]["recency_days"] == 60
+        assert features[f"zone {zone} last"]["recency_days"] == 1 / DAY_US
+        assert f"zone {zone} before" not in features
+        assert f"zone {zone} at" not in features
+
+    def test_is_read_from_daily_tables_alone(self, features):
+        """Neither intraday or fresh tables nor anybody's copies are read."""
+        assert "not daily" not in features
+        assert features["at last"]["events"] == 1
+
+    def test_has_every_feature_in_its_type(self, features):
+        """Each feature of usecase.toml is a column, a number or a text."""
+        for row in features.values():
+            assert set(row) == {"as_of", "user_id", *USE_CASE.features}
+            for name, kind in USE_CASE.features.items():
+                wanted = (int, float) if kind == "number" else str
+                assert row[name] is None or isinstance(row[name], wanted), name
+                assert row[name] == row[name], (name, row)  # no NaN  # noqa: PLR0124
+
+
+class TestParameters:
+    @pytest.mark.parametrize("name", TYPES)
+    def test_are_numbers_in_whichever_field(self, features, name):
+        """A number arrives as int, double, float or text, and is the same number."""
+        assert features[f"engaged {name}"]["engagement_s"] == 1.5
+        assert features[f"value {name}"]["revenue"] == 1500
+
+    @pytest.mark.parametrize("name", NOT_NUMBERS)
+    def test_that_are_no_numbers_count_nothing(self, features, name):
+        """Garbage, NaN and absurd values are left out; the event still counts."""
+        assert features[f"engaged {name}"]["engagement_s"] == 0
+        assert features[f"engaged {name}"]["events"] == 1
+        revenue = -5 if name == "negative" else 0
+        assert features[f"value {name}"]["revenue"] == revenue
+        assert features[f"value {name}"]["purchases"] == 1
+
+    def test_name_one_session_in_whichever_field(self, features):
+        """A session id is the same one as int, double or text, engaged or "1"."""
+        assert features["one session"]["sessions"] == 1
+        assert features["one session"]["events"] == len(TYPES)
+
+    def test_may_be_missing(self, features):
+        """An event without any parameter, device, place or items is an event."""
+        assert features["bare"]["events"] == 1
+        assert features["bare"]["sessions"] == 0
+
+
+class TestCategories:
+    @pytest.mark.parametrize("place", range(len(PLACEHOLDERS)))
+    def test_that_google_does_not_know_are_null(self, features, place):
+        """(not set), (data deleted), empty and null mean the same: not known."""
+        row = features[f"placeholder {place}"]
+
+        assert {name: row[name] for name in CATEGORIES} == dict.fromkeys(CATEGORIES)
+
+    def test_keep_the_pool_of_rare_values(self, features):
+        """<Other> is a value like any other."""
+        assert {features["pooled"][name] for name in CATEGORIES} == {"<Other>"}
+
+    def test_are_those_of_the_last_event(self, features):
+        """Where a user was last counts."""
+        assert {features["moved"][name] for name in CATEGORIES} == {"new"}
+
+
+class TestPurchases:
+    def test_exported_twice_count_once(self, features):
+        """Rows equal in every field are one event."""
+        row = features["exported twice"]
+
+        assert (row["events"], row["view_items"], row["purchases"]) == (2, 1, 1)
+        assert (row["revenue"], row["items"]) == (12.5, 1)
+
+    def test_count_once_however_often_the_page_is_reloaded(self, features):
+        """A reloaded thank-you page is no purchase, even on another day."""
+        row = features["reloads"]
+
+        assert (row["purchases"], row["purchase_days"], row["purchases_7d"]) == (
+            1,
+            1,
+            0,
+        )
+        assert (row["revenue"], row["items"]) == (20, 1)
+        assert row["purchase_recency_days"] == 30
+        assert row["active_days"] == 3
+
+    def test_split_over_several_events_count_all_parts(self, features):
+        """One transaction in two events of different amounts is one, worth both."""
+        row = features["split"]
+
+        assert (row["purchases"], row["revenue"]) == (1, 25.25)
+        assert (row["items"], row["distinct_items"]) == (5, 2)
+
+    @pytest.mark.parametrize("user", ["no id", "empty id", "unset"])
+    def test_without_an_id_are_told_apart_by_time(self, features, user):
+        """Two purchases that share Google's placeholder are two."""
+        assert features[user]["purchases"] == 2
+        assert features[user]["revenue"] == 6
+
+    def test_are_apart_from_refunds(self, features):
+        """A refund counts by its size, whatever its sign, and lessens no revenue."""
+        row = features["refunded"]
+
+        assert (row["purchases"], row["revenue"]) == (1, 100)
+        assert (row["refunds"], row["refund_value"]) == (3, 50)
+
+    def test_have_exact_revenue(self, features):
+        """Money is decimal: a tenth and two tenths are three."""
+        assert features["cents"]["revenue"] == 0.3
+        assert features["cents"]["mean_order_value"] == 0.15
+
+    @pytest.mark.parametrize(
+        ("user", "revenue"),
+        [("negative", -5), ("nan", 0), ("huge", 0), ("nearly huge", 0)],
+    )
+    def test_of_absurd_revenue_break_nothing(self, features, user, revenue):
+        """A revenue that is no amount of money is left out; the purchase counts."""
+        assert features[user]["revenue"] == revenue
+        assert features[user]["purchases"] >= 1
+
+    def test_may_lack_ecommerce_and_items(self, features):
+        """A purchase without money or items is a purchase."""
+        assert features["no ecommerce"]["purchases"] == 1
+        assert features["no ecommerce"]["revenue"] == 0
+        assert features["no items"]["items"] == 0
+        assert features["many items"]["items"] == 2
+        assert features["many items"]["distinct_items"] == 3
+
+
+class TestSeenInTheWild:
+    def test_nobody_is_no_user(self, features):
+        """Events without consent, or with a placeholder, are of no user, not of one."""
+        assert not {None, "", "None", "(not set)", "(data deleted)"} & {*features}
+
+    def test_nobody_converts(self, labels):
+        """A purchase of nobody is nobody's label."""
+        assert labels
+        assert all(labels.keys())
+
+    def test_shapes_of_the_samples_are_read(self, features):
+        """Empty parameters, records and items change no figure."""
+        row = features["wild"]
+
+        assert (row["events"], row["sessions"], row["purchases"]) == (9, 2, 1)
+        assert (row["revenue"], row["items"]) == (30, 0)
+
+    def test_several_currencies_add_up_in_dollars(self, features):
+        """A euro, a pound and a dollar are no three of anything."""
+        row = features["travels"]
+
+        assert (row["purchases"], row["revenue"]) == (3, 125 + 150 + 100)
+        assert features["refunds abroad"]["refund_value"] == 12.5
+
+    def test_a_reload_at_another_rate_counts_once(self, features):
+        """The same charge on another day is worth other dollars: the first count."""
+        row = features["rate moved"]
+
+        assert (row["purchases"], row["revenue"]) == (1, 125)
+
+    def test_an_amount_without_dollars_is_taken_as_it_is(self, features):
+        assert features["no rate"]["revenue"] == 100
+
+    def test_an_extract_with_integers_as_texts_gives_the_same(
+        self, workplace, over, features, tmp_path
+    ):
+        """BigQuery writes INT64 as strings, and null records as they are."""
+        rows = [
+            row for row in wild() if row["user_pseudo_id"] in (None, "wild", "travels")
+        ]
+        path = tmp_path / "extract.ndjson"
+        path.write_text("".join(json.dumps(shop.extracted(row)) + "\n" for row in rows))
+        with workplace.bigquery.client() as client:
+            ga4_export.load_export(client, workplace.ga4_dataset, path, progress=False)
+        found = over(workplace).prepare().features()
+
+        assert {*found} == {"wild", "travels"}
+        assert all(found[user] == features[user] for user in found)
+
+
+class TestFirstSeen:
+    @pytest.mark.parametrize(
+        ("user", "days"),
+        [
+            ("clock ahead", 9),
+            ("clock at zero", 90),
+            ("old friend", 70),
+            ("newcomer", 9),
+        ],
+    )
+    def test_is_the_first_touch_where_that_can_be(self, features, user, days):
+        """After the first event it is a broken clock; 90 days is the most."""
+        assert features[user]["days_since_first_seen"] == days
+
+
+class TestLabels:
+    def test_are_of_the_cohort_converted_or_not(self, features, labels):
+        """Defect: an inner join with the converters keeps only who came back."""
+        assert set(labels) == set(features)
+        assert labels["newcomer"] == 0
+        assert "buys first time in horizon" not in labels
+
+    def test_are_of_the_half_open_horizon(self, labels):
+        """The first moment of the horizon counts, the first after it does not."""
+        assert labels["buys at as_of"] == 1
+        assert labels["bought before"] == 0
+        for zone in (-12, 14):
+            assert labels[f"zone {zone} buys last"] == 1
+            assert labels[f"zone {zone} buys late"] == 0
+
+    def test_may_be_of_another_event(self, export, over):
+        """PROPENSITY_LABEL_EVENT names what a conversion is."""
+        other = over(export.place, PROPENSITY_LABEL_EVENT="subscribe").labels()
+
+        assert {user for (_, user), label in other.items() if label} == {"subscribes"}
+
+
+class TestUserColumn:
+    def test_may_be_the_login(self, export, over):
+        """By user_id a user is one on all devices, also where no cookie was allowed."""
+        found = over(export.place, PROPENSITY_USER_COLUMN="user_id")
+        features, labels = found.features(), found.labels()
+
+        assert set(features) == {"login.1"}
+        assert features["login.1"]["events"] == 3
+        assert features["login.1"]["sessions"] == 3
+        assert labels == {(AS_OF, "login.1"): 1}
+
+
+class TestBatches:
+    def test_give_each_date_the_rows_that_it_has_alone(self, export, features):
+        """Several as-of dates in one query are what each is in its own."""
+        before = AS_OF - 7 * DAY
+        batch = export.features(before, AS_OF)
+        alone = {before: export.features(before), AS_OF: features}
+
+        assert batch == {
+            (as_of, user): row
+            for as_of, rows in alone.items()
+            for user, row in rows.items()
+        }
