@@ -31,6 +31,7 @@ from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
 from tests import shared
+from tests.browser import Browser, browsing
 
 # Workers are the parallelism. Where each had a thread for each processor as well, they
 # would wait for one another: small fits took twice the processor's time.
@@ -236,6 +237,13 @@ def environment(
     for name, value in workplace.environment.items():
         monkeypatch.setenv(name, value)
     return workplace.environment
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A browser for the tests of one module, which are marked ``needs_chromium``."""
+    with browsing(tmp_path_factory.mktemp("browser")) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,7 @@ from tests.functions.test_model_evaluation import (
     shop_of,
 )
 from tests.functions.test_model_evaluation import USERS as N_USERS
-from tests.propensity.learning.test_report import parse
+from tests.propensity.learning.report_pages import parse
 from tests.propensity.learning.test_report_of_week import ALARM, LIFT
 from tests.shop import DAY, WEEK, purchase
 

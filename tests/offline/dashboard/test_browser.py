@@ -11,7 +11,7 @@ import pytest
 
 from offline.dashboard.cases import Known
 from offline.dashboard.site import site
-from tests.browser import PHONE, WIDE, browsing, needs_chromium
+from tests.browser import PHONE, WIDE, needs_chromium
 from tests.offline.dashboard.rows import KNOWN, WINDOW, full, readings
 
 pytestmark = needs_chromium
@@ -30,12 +30,6 @@ def written(folder: Path, found, known) -> Path:
     for name, page in site(readings(found), known, WINDOW, place="p.d").items():
         (folder / name).write_text(page, "utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("browser")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

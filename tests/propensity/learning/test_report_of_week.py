@@ -20,7 +20,8 @@ from propensity.learning import bootstrap, metrics, season
 from propensity.learning.report import promise
 from propensity.learning.report.week import Report, evaluation_page
 from propensity.learning.thresholds import Selection
-from tests.propensity.learning.test_report import HOSTILE, parse, pictures
+from tests.propensity.learning.model_cards import HOSTILE
+from tests.propensity.learning.report_pages import parse, pictures
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)

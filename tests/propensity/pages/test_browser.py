@@ -12,8 +12,8 @@ import pytest
 
 from propensity.learning.report.page import training_page
 from propensity.learning.report.week import evaluation_page
-from tests.browser import browsing, needs_chromium
-from tests.propensity.learning.test_report import model_card
+from tests.browser import needs_chromium
+from tests.propensity.learning.model_cards import model_card
 from tests.propensity.learning.test_report_of_week import (
     ALARM,
     EXPECTED,
@@ -35,12 +35,6 @@ PAGES = (
     pytest.param("first-week", marks=pytest.mark.long),
     pytest.param("card-of-events", marks=pytest.mark.long),
 )
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with browsing(tmp_path_factory.mktemp("browser")) as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
-import re
-import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +11,8 @@ import pytest
 from propensity.learning.report.page import training_page
 from propensity.learning.report.week import evaluation_page
 from propensity.pages.charts import Bar, bars_svg
-from tests.propensity.learning.test_report import model_card, rows
+from tests.browser import Browser, needs_chromium
+from tests.propensity.learning.model_cards import CARDS, model_card, rows
 from tests.propensity.learning.test_report_of_week import (
     ALARM,
     EXPECTED,
@@ -25,83 +21,57 @@ from tests.propensity.learning.test_report_of_week import (
     report,
 )
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 WIDTHS = (360, 390, 768, 1280)
+FURTHER_WIDTHS = (320, 390, 768, 1280, 2200)
 SMALLEST_PX = 11
 PAPER_WIDTH = round(180 / 25.4 * 96)
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+pytestmark = needs_chromium
 
-# Of every frame: its width, the texts of charts with their size on the screen, and the
-# tables that are wider than their place, with the pictures behind them.
+# Of a page on a screen: its width, the texts of charts with their size there, what
+# reaches beyond the page, and the tables that are wider than their place, with the
+# pictures behind them.
 MEASURE = """
-onload = () => {
-  const size = (view, text) => {
-    const svg = text.closest('svg');
-    const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-    return parseFloat(view.getComputedStyle(text).fontSize) * scale;
-  };
-  const found = [...document.querySelectorAll('iframe')].map(frame => {
-    const view = frame.contentWindow, page = frame.contentDocument;
-    return {
-      width: frame.clientWidth,
-      beyond: [...page.querySelectorAll('body *')].filter(
-        part => !part.closest('svg') && !part.closest('.scroll > *') &&
-          part.getBoundingClientRect().right > frame.clientWidth + 1).map(
-        part => part.outerHTML.slice(0, 80)),
-      texts: [...page.querySelectorAll('svg text')].map(
-        text => [text.textContent, size(view, text)]),
-      cut: [...page.querySelectorAll('.scroll')].filter(
-        box => box.scrollWidth > box.clientWidth + 1).map(
-        box => [box.getAttribute('aria-label'), box.tabIndex,
-                view.getComputedStyle(box).backgroundAttachment]),
-    };
-  });
-  document.body.textContent = JSON.stringify(found);
+const root = document.documentElement;
+const size = text => {
+  const svg = text.closest('svg');
+  const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
+  return parseFloat(getComputedStyle(text).fontSize) * scale;
+};
+return {
+  width: root.clientWidth,
+  content: root.scrollWidth,
+  heading: root.querySelector('h1').getBoundingClientRect().height,
+  beyond: [...root.querySelectorAll('body *')].filter(
+    part => !part.closest('svg') && !part.closest('.scroll > *') &&
+      part.getBoundingClientRect().right > root.clientWidth + 1).map(
+    part => part.outerHTML.slice(0, 80)),
+  texts: [...root.querySelectorAll('svg text')].map(
+    text => [text.textContent, size(text)]),
+  cut: [...root.querySelectorAll('.scroll')].filter(
+    box => box.scrollWidth > box.clientWidth + 1).map(
+    box => [box.getAttribute('aria-label'), box.tabIndex,
+            getComputedStyle(box).backgroundAttachment]),
 };
 """
 
 
-def browsed(document: str, folder: Path) -> str:
-    """Open a document in Chromium; return it as its scripts left it."""
-    file = folder / "document.html"
-    file.write_text(document, encoding="utf-8")
-    ended = subprocess.run(
-        [
-            CHROMIUM or "",
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
-            "--hide-scrollbars",
-            f"--user-data-dir={folder / 'profile'}",
-            "--dump-dom",
-            file.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    return ended.stdout
-
-
-def measured(page: str, folder: Path, widths: Sequence[int] = WIDTHS) -> list[Any]:
+def measured(
+    browser: Browser,
+    page: str,
+    folder: Path,
+    *,
+    widths: Sequence[int] = WIDTHS,
+    media: str = "",
+) -> list[Any]:
     """Lay a page out at each width; return what ``MEASURE`` finds."""
-    frames = "".join(
-        f'<iframe style="width:{width}px; border:0" srcdoc="{html.escape(page)}">'
-        "</iframe>"
-        for width in widths
-    )
-    seen = browsed(
-        f"<!DOCTYPE html><meta charset=utf-8><body>{frames}<script>{MEASURE}</script>",
-        folder,
-    )
-    (found,) = re.findall(r"<body>(.*?)</body>", seen, re.S)
-    return json.loads(html.unescape(found))
+    file = folder / "page.html"
+    file.write_text(page, encoding="utf-8")
+    found = []
+    for width in widths:
+        browser.show(file.as_uri(), size=(width, 900), media=media)
+        found.append(browser.run(MEASURE))
+    return found
 
 
 PAGES = {
@@ -118,11 +88,10 @@ PAGES = {
 
 
 @pytest.fixture(scope="module", name="found", params=PAGES)
-def _found(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> list[Any]:
+def _found(browser, request, tmp_path_factory) -> list[Any]:
     """A page of each kind, at each width."""
-    return measured(PAGES[request.param](), tmp_path_factory.mktemp("look"))
+    folder = tmp_path_factory.mktemp("look")
+    return measured(browser, PAGES[request.param](), folder)
 
 
 class TestCharts:
@@ -135,20 +104,19 @@ class TestCharts:
             assert len(frame["texts"]) > 60
             assert small == []
 
-    def test_keep_their_names_within_the_page(self, tmp_path):
+    def test_keep_their_names_within_the_page(self, browser, tmp_path):
         """The longest names and figures of bars have room beside them."""
         bars = [Bar("W" * 12 + "m" * 20, 0.2, "−0.0000 ± 0.0000")]
+        file = tmp_path / "bars.html"
         svg = bars_svg(bars, title="t", description="d")
-        seen = browsed(
-            f'<!DOCTYPE html><body style="margin:0">{svg}<script>onload = () => {{'
-            "document.body.textContent = JSON.stringify("
-            "[...document.querySelectorAll('rect')].map("
-            "box => box.getBBox().width)) }</script>",
-            tmp_path,
+        file.write_text(f'<!DOCTYPE html><body style="margin:0">{svg}', "utf-8")
+        browser.show(file.as_uri())
+        widths = browser.run(
+            "return [...document.querySelectorAll('rect')].map("
+            "box => box.getBBox().width)"
         )
-        (widths,) = re.findall(r"<body.*?>(.*?)</body>", seen, re.S)
 
-        assert min(json.loads(widths)) > 20
+        assert min(widths) > 20
 
 
 class TestPages:
@@ -156,13 +124,25 @@ class TestPages:
         """Only their tables move sideways."""
         assert [frame["beyond"] for frame in found] == [[]] * len(WIDTHS)
 
+    @pytest.mark.parametrize("sort", CARDS)
+    def test_fit_whatever_the_card_has(self, browser, tmp_path, sort):
+        """From a phone to a wide screen nothing is cut off or complained of."""
+        page = training_page(CARDS[sort]())
+        browser.errors()
+        for screen in measured(browser, page, tmp_path, widths=FURTHER_WIDTHS):
+            assert screen["content"] <= screen["width"]
+            assert screen["beyond"] == []
+            assert screen["heading"] > 0
+        assert browser.errors() == []
+
 
 class TestPaper:
     @pytest.mark.parametrize("name", PAGES)
-    def test_has_all_of_every_table(self, name, tmp_path):
-        """With the rules of print, A4 less its margins (180 mm) cuts nothing off."""
-        page = PAGES[name]().replace("@media print", "@media all")
-        [sheet] = measured(page, tmp_path, [PAPER_WIDTH])
+    def test_has_all_of_every_table(self, browser, name, tmp_path):
+        """A4 less its margins (180 mm) cuts nothing off."""
+        [sheet] = measured(
+            browser, PAGES[name](), tmp_path, widths=[PAPER_WIDTH], media="print"
+        )
 
         assert sheet["cut"] == []
         assert sheet["beyond"] == []
