@@ -7,10 +7,8 @@ of all rows at once. Every model is small, since only equality is looked at.
 
 from __future__ import annotations
 
-import itertools
 import re
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from itertools import pairwise
 
@@ -20,213 +18,37 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.base import BaseEstimator, TransformerMixin
-from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import (
-    GradientBoostingClassifier,
-    HistGradientBoostingClassifier,
-    RandomForestClassifier,
-    VotingClassifier,
-)
-from sklearn.frozen import FrozenEstimator
-from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import (
-    FunctionTransformer,
-    KBinsDiscretizer,
-    MinMaxScaler,
-    OneHotEncoder,
-    OrdinalEncoder,
-    PolynomialFeatures,
-    QuantileTransformer,
-    RobustScaler,
-    StandardScaler,
-    TargetEncoder,
-)
+from sklearn.preprocessing import StandardScaler
 
 from propensity.errors import SchemaError
-from propensity.models import encoder_parts
-from propensity.models.anomaly import AnomalyModel
-from propensity.models.encoder import Encoder
-from propensity.models.encoding import Rows, to_frame
-from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.models.encoding import to_frame
 from propensity.models.scoring import MeanOfModels, Scorer
-
-NUMBERS = ("amount", "spend", "visits", "days", "member", "balance")
-CATEGORIES = ("source", "device", "country")
-FEATURES = dict.fromkeys(NUMBERS, "number") | dict.fromkeys(CATEGORIES, "category")
-LABEL = np.random.default_rng(0).random(300) < 0.3
-
-
-def users(n: int, *, seed: int, values: int = 12, nulls: float = 0.1) -> pa.RecordBatch:
-    """N users with every Arrow type that BigQuery or a Parquet file may bring."""
-    random = np.random.default_rng(seed)
-
-    def gaps() -> np.ndarray:
-        return random.random(n) < nulls
-
-    def category(name: str) -> pa.Array:
-        codes = (values * random.random(n) ** 2).astype(int)
-        return pa.array([f"{name} {code}" for code in codes], pa.string(), mask=gaps())
-
-    cents = random.integers(0, 10**12, n)
-    balance = [Decimal(int(value)).scaleb(-9) for value in cents]
-    return pa.RecordBatch.from_pydict(
-        {
-            "user_id": pa.array([f"u{index}" for index in range(n)], pa.string()),
-            "country": category("country").cast(pa.large_string()),
-            "amount": pa.array(random.gamma(2, 10, n), mask=gaps()),
-            "spend": pa.array(random.gamma(2, 10, n)),
-            "visits": pa.array(random.geometric(0.2, n), pa.int64()),
-            "days": pa.array(random.geometric(0.1, n), pa.int64(), mask=gaps()),
-            "member": pa.array(random.random(n) < 0.5, mask=gaps()),
-            "balance": pa.array(balance, pa.decimal128(38, 9), mask=gaps()),
-            "source": category("source"),
-            "device": category("device").dictionary_encode(),
-        }
-    )
-
-
-TRAINING = users(len(LABEL), seed=1, values=8)
-
-
-def fit(preprocessor, model):
-    encoded = preprocessor.fit_transform(to_frame(TRAINING, FEATURES), LABEL)
-    return preprocessor, model.fit(encoded, LABEL)
-
-
-def columns(numbers, categories, **options):
-    return ColumnTransformer(
-        [
-            ("numbers", numbers, list(NUMBERS)),
-            ("categories", categories, [*CATEGORIES]),
-        ],
-        **options,
-    )
-
-
-def score(batches, preprocessor, model, **options):
-    options = {"pools": ThreadPoolExecutor, **options}
-    return Scorer.compile(preprocessor, model, **options).score(batches)
-
-
-def expected(batch, preprocessor, model, features=None):
-    frame = to_frame(batch, features or FEATURES)
-    return model.predict_proba(preprocessor.transform(frame))[:, 1]
-
-
-def scored(batches, preprocessor, model, **options):
-    options.setdefault("features", FEATURES)
-    pairs = list(score(batches, preprocessor, model, **options))
-    return np.concatenate([scores for _, scores in pairs]) if pairs else np.empty(0)
-
-
-def one_hot(**options):
-    return OneHotEncoder(
-        handle_unknown="infrequent_if_exist", min_frequency=20, **options
-    )
-
-
-def ordinal(**options):
-    return OrdinalEncoder(
-        handle_unknown="use_encoded_value", unknown_value=-1, **options
-    )
-
-
-def imputed(*steps, **options):
-    return make_pipeline(SimpleImputer(strategy="median", **options), *steps)
-
-
-def filled(*steps):
-    constant = SimpleImputer(strategy="constant", fill_value="none")
-    return make_pipeline(constant, *steps)
-
-
-def boosted():
-    return HistGradientBoostingClassifier(max_iter=5, random_state=0)
-
-
-def forest():
-    return RandomForestClassifier(5, random_state=0)
-
-
-class Calibrated(BaseEstimator):
-    """A model calibrated as training does it: fitted first, then frozen."""
-
-    def __init__(self, model, method):
-        self.model = model
-        self.method = method
-
-    def fit(self, encoded, label):
-        frozen = FrozenEstimator(self.model.fit(encoded, label))
-        return CalibratedClassifierCV(frozen, method=self.method).fit(encoded, label)
-
-
-class Doubled(TransformerMixin, BaseEstimator):
-    """A user's own transformer, which asks for a frame with names."""
-
-    def fit(self, frame, label=None):
-        self.n_features_in_ = frame.shape[1]
-        return self
-
-    def transform(self, frame):
-        return frame.fillna(0).mul(2).to_numpy()
-
-    def get_feature_names_out(self, names=None):
-        return np.asarray(names)
-
-
-LOG = FunctionTransformer(np.log1p, feature_names_out="one-to-one")
-FOR_NUMBERS = (
-    imputed(),
-    imputed(StandardScaler()),
-    imputed(LOG, StandardScaler()),
-    imputed(MinMaxScaler(clip=True), add_indicator=True),
-    imputed(RobustScaler(), PolynomialFeatures(2)),
-    imputed(QuantileTransformer(n_quantiles=20)),
-    imputed(KBinsDiscretizer(3, quantile_method="averaged_inverted_cdf")),
-    imputed(one_hot()),
-    Doubled(),
+from tests.propensity.models.pipelines import (
+    CATEGORIES,
+    FEATURES,
+    FOR_CATEGORIES,
+    FOR_NUMBERS,
+    LABEL,
+    MODELS,
+    NUMBERS,
+    ONE_OF_EACH,
+    TRAINING,
+    Calibrated,
+    Doubled,
+    boosted,
+    columns,
+    expected,
+    fit,
+    forest,
+    imputed,
+    one_hot,
+    ordinal,
+    score,
+    scored,
+    users,
 )
-FOR_CATEGORIES = (
-    one_hot(),
-    one_hot(sparse_output=False),
-    OneHotEncoder(handle_unknown="ignore"),
-    OneHotEncoder(handle_unknown="ignore", drop="if_binary", max_categories=2),
-    filled(one_hot(), StandardScaler(with_mean=False)),
-    filled(ordinal()),
-    ordinal(encoded_missing_value=-2, dtype=np.int32),
-    ordinal(encoded_missing_value=-2, min_frequency=30),
-    TargetEncoder(random_state=0),
-    "drop",
-)
-MODELS = (
-    LogisticRegression(max_iter=50),
-    boosted(),
-    forest(),
-    Calibrated(LogisticRegression(max_iter=50), "sigmoid"),
-    Calibrated(LogisticRegression(max_iter=50), "temperature"),
-    Calibrated(LogisticRegression(max_iter=50), "isotonic"),
-    Calibrated(boosted(), "isotonic"),
-    Calibrated(forest(), "sigmoid"),
-    VotingClassifier(
-        [("linear", LogisticRegression(max_iter=50)), ("boosted", boosted())],
-        voting="soft",
-    ),
-)
-
-
-# Each of them once: one quick example of every transformer and model.
-ONE_OF_EACH = [
-    (
-        FOR_NUMBERS[number % len(FOR_NUMBERS)],
-        FOR_CATEGORIES[number],
-        MODELS[number % len(MODELS)],
-    )
-    for number in range(len(FOR_CATEGORIES))
-]
 
 
 class TestScore:
@@ -389,157 +211,6 @@ class TestScore:
             scored([TRAINING], *fitted, **options)
 
 
-def rows_of(batch: pa.RecordBatch) -> Rows:
-    """The same rows as they come with a request: numbers as floats, texts as lists."""
-    frame = to_frame(batch, FEATURES)
-    return Rows(
-        frame[list(NUMBERS)].to_numpy(np.float64),
-        {name: place for place, name in enumerate(NUMBERS)},
-        {name: batch[name].cast(pa.string()).to_pylist() for name in CATEGORIES},
-    )
-
-
-def trees():
-    return AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
-
-
-class Averaged(BaseEstimator):
-    """The mean of a linear model, boosted trees and a forest, as training makes it."""
-
-    weights: tuple[float, ...] | None = None
-
-    def fit(self, encoded, label):
-        members = [LogisticRegression(max_iter=50), boosted(), forest()]
-        return MeanOfModels([one.fit(encoded, label) for one in members], self.weights)
-
-
-class Stacked(Averaged):
-    """The same mean, with weights."""
-
-    weights = (0.6, 0.3, 0.1)
-
-
-class TestMeanOfModels:
-    def test_weighs_its_members(self):
-        """By their weights; with equal ones it is the plain mean, to the last bits."""
-        encoded = np.random.default_rng(1).normal(size=(200, 3))
-        label = (encoded[:, 0] > 0).astype(int)
-        plain, stacked = Averaged().fit(encoded, label), Stacked().fit(encoded, label)
-        each = [one.predict_proba(encoded) for one in stacked.members]
-        even = MeanOfModels(plain.members, [1 / 3] * 3)
-        expected = np.tensordot(Stacked.weights, each, axes=1)
-
-        assert np.allclose(stacked.predict_proba(encoded), expected, atol=1e-15)
-        assert np.allclose(
-            even.predict_proba(encoded), plain.predict_proba(encoded), atol=1e-15
-        )
-
-
-class TestProbabilities:
-    @pytest.mark.parametrize(
-        ("numbers", "categories", "model"),
-        [
-            *ONE_OF_EACH,
-            (FOR_NUMBERS[0], FOR_CATEGORIES[0], Averaged()),
-            (FOR_NUMBERS[-1], FOR_CATEGORIES[6], trees()),
-        ],
-    )
-    @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_of_few_rows_equal_the_pipeline(self, numbers, categories, model):
-        """Rows of a request or of a small batch, one alone too."""
-        self.compare(numbers, categories, model, count=4, seed=3)
-
-    @pytest.mark.long
-    @given(
-        numbers=st.sampled_from(FOR_NUMBERS),
-        categories=st.sampled_from(FOR_CATEGORIES),
-        model=st.sampled_from((*MODELS, Averaged(), Stacked(), trees())),
-        count=st.integers(1, 20),
-        seed=st.integers(0, 50),
-    )
-    @pytest.mark.filterwarnings("ignore:Found unknown categories")
-    def test_of_any_rows_equal_the_pipeline(self, **drawn):
-        """Any transformers and any model: each row gets the pipeline's number."""
-        self.compare(**drawn)
-
-    def compare(self, numbers, categories, model, *, count, seed):
-        preprocessor = columns(numbers, categories, sparse_threshold=0.0)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            fitted = fit(preprocessor, model)
-        batch = users(count, seed=seed)
-        wanted = expected(batch, *fitted)
-        scorer = Scorer.compile(*fitted, features=FEATURES)
-
-        alone = [
-            scorer.probabilities(rows_of(batch.slice(row, 1)))[0]
-            for row in range(count)
-        ]
-
-        for found in (
-            scorer.probabilities(rows_of(batch)),
-            scorer.probabilities(batch),
-            alone,
-        ):
-            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
-
-    def test_of_no_rows(self):
-        """No rows, no scores, no error."""
-        scorer = Scorer.compile(
-            *fit(columns("passthrough", ordinal()), boosted()), features=FEATURES
-        )
-
-        assert scorer.probabilities(users(0, seed=1)).shape == (0,)
-
-    def test_name_the_missing_feature(self):
-        """Rows without a feature are refused by the feature's name."""
-        scorer = Scorer.compile(
-            *fit(columns("passthrough", ordinal()), boosted()), features=FEATURES
-        )
-        rows = Rows(np.zeros((1, 1)), {"amount": 0}, {"source": [None]})
-
-        with pytest.raises(SchemaError, match="'spend' is missing") as raised:
-            scorer.probabilities(rows)
-
-        assert raised.value.field == "spend"
-
-    def test_leave_the_rows_as_they_were(self):
-        """What a model is given is a copy: the log has what came."""
-        fitted = fit(
-            columns(imputed(StandardScaler()), one_hot()),
-            LogisticRegression(max_iter=1_000),
-        )
-        numbers = np.arange(12.0).reshape(2, 6)
-        places = {name: place for place, name in enumerate(NUMBERS)}
-        rows = Rows(numbers, places, {name: ["x", None] for name in CATEGORIES})
-
-        Scorer.compile(*fitted, features=FEATURES).probabilities(rows)
-
-        np.testing.assert_array_equal(numbers, np.arange(12.0).reshape(2, 6))
-
-    @pytest.mark.parametrize(
-        ("numbers", "model", "unfilled"),
-        [
-            (imputed(StandardScaler()), LogisticRegression(max_iter=1_000), set()),
-            ("passthrough", boosted(), set()),
-            ("passthrough", trees(), set()),
-            (LOG, GradientBoostingClassifier(n_estimators=2), set(NUMBERS)),
-        ],
-        ids=["imputed", "boosted", "half-space trees", "no gaps"],
-    )
-    def test_know_which_numbers_may_not_be_null(self, numbers, model, unfilled):
-        """Those whose gaps neither the preprocessor fills nor the model takes."""
-        preprocessor = columns(numbers, ordinal(encoded_missing_value=-2))
-        frame = to_frame(TRAINING, FEATURES)
-        if unfilled:
-            frame[list(NUMBERS)] = frame[list(NUMBERS)].fillna(0)
-        model.fit(preprocessor.fit_transform(frame), LABEL)
-
-        scorer = Scorer.compile(preprocessor, model, features=FEATURES)
-
-        assert scorer.unfilled == unfilled
-
-
 @pytest.fixture(scope="module")
 def fitted():
     return fit(columns("passthrough", ordinal()), boosted())
@@ -621,105 +292,6 @@ class TestSchema:
         """There is no probability to give."""
         with pytest.raises(SchemaError, match="fitted classifier of two classes"):
             Scorer.compile(fitted[0], boosted(), features=FEATURES)
-
-
-class TestEncoder:
-    def test_says_which_transformers_go_through_pandas(self):
-        """Only what is not known to work on arrays is slow, and it is named."""
-        preprocessor = columns(Doubled(), one_hot()).fit(to_frame(TRAINING, FEATURES))
-
-        assert Encoder.compile(preprocessor, FEATURES).fallbacks == ("numbers",)
-
-    def test_needs_no_pandas_for_the_usual_transformers(self):
-        """The default preprocessors have no fallback."""
-        usual = itertools.cycle(FOR_NUMBERS[:-1])
-        for numbers, categories in zip(usual, FOR_CATEGORIES, strict=False):
-            preprocessor = columns(numbers, categories)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                preprocessor.fit(to_frame(TRAINING, FEATURES), LABEL)
-
-            assert Encoder.compile(preprocessor, FEATURES).fallbacks == ()
-
-    @pytest.mark.parametrize(
-        "preprocessor",
-        [
-            make_pipeline(
-                columns(imputed(), one_hot()), StandardScaler(with_mean=False)
-            ),
-            columns(imputed(), one_hot(), transformer_weights={"numbers": 2.0}),
-        ],
-        ids=["pipeline", "weighted"],
-    )
-    def test_leaves_other_preprocessors_whole_to_pandas(self, preprocessor):
-        """What is not a plain ColumnTransformer is run as it is."""
-        fitted = fit(preprocessor, forest())
-        batch = users(40, seed=4)
-
-        assert Encoder.compile(preprocessor, FEATURES).fallbacks
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
-
-    @pytest.mark.parametrize(
-        "selection",
-        [
-            [0, 1],
-            [-9, -8],
-            slice(0, 2),
-            slice("amount", "spend"),
-            [True, True] + [False] * 7,
-            lambda frame: ["amount", "spend"],
-        ],
-    )
-    def test_takes_every_way_to_select_columns(self, selection):
-        """Positions, slices, masks and functions mean what scikit-learn says."""
-        preprocessor = ColumnTransformer(
-            [("some", imputed(), selection), ("none", imputed(), [])],
-            remainder=ordinal(),
-        )
-        fitted = fit(preprocessor, boosted())
-        batch = users(40, seed=4)
-
-        np.testing.assert_array_equal(
-            scored([batch], *fitted), expected(batch, *fitted)
-        )
-
-    def test_hands_a_single_name_over_as_a_series(self):
-        """As scikit-learn does for transformers of one dimension."""
-        to_column = FunctionTransformer(pd.Series.to_frame)
-        preprocessor = ColumnTransformer([("one", to_column, "spend")])
-        fitted = fit(preprocessor, boosted())
-
-        np.testing.assert_array_equal(
-            scored([TRAINING], *fitted), expected(TRAINING, *fitted)
-        )
-
-    def test_refuses_an_unseen_category_if_the_transformer_does(self):
-        """And only then: values it knows are never refused for want of others."""
-        strict = OneHotEncoder(handle_unknown="error")
-        fitted = fit(columns(imputed(), strict), forest())
-        known = [TRAINING.slice(row, 1) for row in range(30)]
-
-        np.testing.assert_array_equal(
-            scored(known, *fitted), expected(TRAINING.slice(0, 30), *fitted)
-        )
-        with pytest.raises(ValueError, match="unknown categories"):
-            scored([users(100, seed=2, values=50)], *fitted)
-
-    def test_forgets_values_beyond_its_limit(self, monkeypatch):
-        """A column with endless values costs time, not memory, and stays right."""
-        monkeypatch.setattr(encoder_parts, "VOCABULARY_LIMIT", 10)
-        preprocessor, model = fit(columns(imputed(), one_hot()), forest())
-        scorer = Scorer.compile(
-            preprocessor, model, features=FEATURES, chunk_rows=8, threads=1
-        )
-        batch = users(300, seed=5, values=250)
-        actual = scorer.probabilities(batch)
-
-        np.testing.assert_array_equal(actual, expected(batch, preprocessor, model))
-        _, categories = scorer._encoder.parts[1]
-        assert all(len(known) <= 10 for known in categories.known)
 
 
 class TestToFrame:

@@ -1,0 +1,137 @@
+"""
+Encoded columns, specified: those of the pipeline's own transformers, to the last bit.
+"""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+
+from propensity.models import encoder_parts
+from propensity.models.encoder import Encoder
+from propensity.models.encoding import to_frame
+from propensity.models.scoring import Scorer
+from tests.propensity.models.pipelines import (
+    FEATURES,
+    FOR_CATEGORIES,
+    FOR_NUMBERS,
+    LABEL,
+    TRAINING,
+    Doubled,
+    boosted,
+    columns,
+    expected,
+    fit,
+    forest,
+    imputed,
+    one_hot,
+    ordinal,
+    scored,
+    users,
+)
+
+
+class TestEncoder:
+    def test_says_which_transformers_go_through_pandas(self):
+        """Only what is not known to work on arrays is slow, and it is named."""
+        preprocessor = columns(Doubled(), one_hot()).fit(to_frame(TRAINING, FEATURES))
+
+        assert Encoder.compile(preprocessor, FEATURES).fallbacks == ("numbers",)
+
+    def test_needs_no_pandas_for_the_usual_transformers(self):
+        """The default preprocessors have no fallback."""
+        usual = itertools.cycle(FOR_NUMBERS[:-1])
+        for numbers, categories in zip(usual, FOR_CATEGORIES, strict=False):
+            preprocessor = columns(numbers, categories)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                preprocessor.fit(to_frame(TRAINING, FEATURES), LABEL)
+
+            assert Encoder.compile(preprocessor, FEATURES).fallbacks == ()
+
+    @pytest.mark.parametrize(
+        "preprocessor",
+        [
+            make_pipeline(
+                columns(imputed(), one_hot()), StandardScaler(with_mean=False)
+            ),
+            columns(imputed(), one_hot(), transformer_weights={"numbers": 2.0}),
+        ],
+        ids=["pipeline", "weighted"],
+    )
+    def test_leaves_other_preprocessors_whole_to_pandas(self, preprocessor):
+        """What is not a plain ColumnTransformer is run as it is."""
+        fitted = fit(preprocessor, forest())
+        batch = users(40, seed=4)
+
+        assert Encoder.compile(preprocessor, FEATURES).fallbacks
+        np.testing.assert_array_equal(
+            scored([batch], *fitted), expected(batch, *fitted)
+        )
+
+    @pytest.mark.parametrize(
+        "selection",
+        [
+            [0, 1],
+            [-9, -8],
+            slice(0, 2),
+            slice("amount", "spend"),
+            [True, True] + [False] * 7,
+            lambda frame: ["amount", "spend"],
+        ],
+    )
+    def test_takes_every_way_to_select_columns(self, selection):
+        """Positions, slices, masks and functions mean what scikit-learn says."""
+        preprocessor = ColumnTransformer(
+            [("some", imputed(), selection), ("none", imputed(), [])],
+            remainder=ordinal(),
+        )
+        fitted = fit(preprocessor, boosted())
+        batch = users(40, seed=4)
+
+        np.testing.assert_array_equal(
+            scored([batch], *fitted), expected(batch, *fitted)
+        )
+
+    def test_hands_a_single_name_over_as_a_series(self):
+        """As scikit-learn does for transformers of one dimension."""
+        to_column = FunctionTransformer(pd.Series.to_frame)
+        preprocessor = ColumnTransformer([("one", to_column, "spend")])
+        fitted = fit(preprocessor, boosted())
+
+        np.testing.assert_array_equal(
+            scored([TRAINING], *fitted), expected(TRAINING, *fitted)
+        )
+
+    def test_refuses_an_unseen_category_if_the_transformer_does(self):
+        """And only then: values it knows are never refused for want of others."""
+        strict = OneHotEncoder(handle_unknown="error")
+        fitted = fit(columns(imputed(), strict), forest())
+        known = [TRAINING.slice(row, 1) for row in range(30)]
+
+        np.testing.assert_array_equal(
+            scored(known, *fitted), expected(TRAINING.slice(0, 30), *fitted)
+        )
+        with pytest.raises(ValueError, match="unknown categories"):
+            scored([users(100, seed=2, values=50)], *fitted)
+
+    def test_forgets_values_beyond_its_limit(self, monkeypatch):
+        """A column with endless values costs time, not memory, and stays right."""
+        monkeypatch.setattr(encoder_parts, "VOCABULARY_LIMIT", 10)
+        preprocessor, model = fit(columns(imputed(), one_hot()), forest())
+        scorer = Scorer.compile(
+            preprocessor, model, features=FEATURES, chunk_rows=8, threads=1
+        )
+        batch = users(300, seed=5, values=250)
+        actual = scorer.probabilities(batch)
+
+        np.testing.assert_array_equal(actual, expected(batch, preprocessor, model))
+        _, categories = scorer._encoder.parts[1]
+        assert all(len(known) <= 10 for known in categories.known)

@@ -1,0 +1,172 @@
+"""Probabilities without scikit-learn, specified: those that it would give."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.ensemble import GradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from propensity.errors import SchemaError
+from propensity.models.encoding import Rows, to_frame
+from propensity.models.scoring import MeanOfModels, Scorer
+from tests.propensity.models.pipelines import (
+    CATEGORIES,
+    FEATURES,
+    FOR_CATEGORIES,
+    FOR_NUMBERS,
+    LABEL,
+    LOG,
+    MODELS,
+    NUMBERS,
+    ONE_OF_EACH,
+    TRAINING,
+    Averaged,
+    Stacked,
+    boosted,
+    columns,
+    expected,
+    fit,
+    imputed,
+    one_hot,
+    ordinal,
+    trees,
+    users,
+)
+
+
+def rows_of(batch: pa.RecordBatch) -> Rows:
+    """The same rows as they come with a request: numbers as floats, texts as lists."""
+    frame = to_frame(batch, FEATURES)
+    return Rows(
+        frame[list(NUMBERS)].to_numpy(np.float64),
+        {name: place for place, name in enumerate(NUMBERS)},
+        {name: batch[name].cast(pa.string()).to_pylist() for name in CATEGORIES},
+    )
+
+
+class TestMeanOfModels:
+    def test_weighs_its_members(self):
+        """By their weights; with equal ones it is the plain mean, to the last bits."""
+        encoded = np.random.default_rng(1).normal(size=(200, 3))
+        label = (encoded[:, 0] > 0).astype(int)
+        plain, stacked = Averaged().fit(encoded, label), Stacked().fit(encoded, label)
+        each = [one.predict_proba(encoded) for one in stacked.members]
+        even = MeanOfModels(plain.members, [1 / 3] * 3)
+        expected = np.tensordot(Stacked.weights, each, axes=1)
+
+        assert np.allclose(stacked.predict_proba(encoded), expected, atol=1e-15)
+        assert np.allclose(
+            even.predict_proba(encoded), plain.predict_proba(encoded), atol=1e-15
+        )
+
+
+class TestProbabilities:
+    @pytest.mark.parametrize(
+        ("numbers", "categories", "model"),
+        [
+            *ONE_OF_EACH,
+            (FOR_NUMBERS[0], FOR_CATEGORIES[0], Averaged()),
+            (FOR_NUMBERS[-1], FOR_CATEGORIES[6], trees()),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore:Found unknown categories")
+    def test_of_few_rows_equal_the_pipeline(self, numbers, categories, model):
+        """Rows of a request or of a small batch, one alone too."""
+        self.compare(numbers, categories, model, count=4, seed=3)
+
+    @pytest.mark.long
+    @given(
+        numbers=st.sampled_from(FOR_NUMBERS),
+        categories=st.sampled_from(FOR_CATEGORIES),
+        model=st.sampled_from((*MODELS, Averaged(), Stacked(), trees())),
+        count=st.integers(1, 20),
+        seed=st.integers(0, 50),
+    )
+    @pytest.mark.filterwarnings("ignore:Found unknown categories")
+    def test_of_any_rows_equal_the_pipeline(self, **drawn):
+        """Any transformers and any model: each row gets the pipeline's number."""
+        self.compare(**drawn)
+
+    def compare(self, numbers, categories, model, *, count, seed):
+        preprocessor = columns(numbers, categories, sparse_threshold=0.0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fitted = fit(preprocessor, model)
+        batch = users(count, seed=seed)
+        wanted = expected(batch, *fitted)
+        scorer = Scorer.compile(*fitted, features=FEATURES)
+
+        alone = [
+            scorer.probabilities(rows_of(batch.slice(row, 1)))[0]
+            for row in range(count)
+        ]
+
+        for found in (
+            scorer.probabilities(rows_of(batch)),
+            scorer.probabilities(batch),
+            alone,
+        ):
+            np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-9)
+
+    def test_of_no_rows(self):
+        """No rows, no scores, no error."""
+        scorer = Scorer.compile(
+            *fit(columns("passthrough", ordinal()), boosted()), features=FEATURES
+        )
+
+        assert scorer.probabilities(users(0, seed=1)).shape == (0,)
+
+    def test_name_the_missing_feature(self):
+        """Rows without a feature are refused by the feature's name."""
+        scorer = Scorer.compile(
+            *fit(columns("passthrough", ordinal()), boosted()), features=FEATURES
+        )
+        rows = Rows(np.zeros((1, 1)), {"amount": 0}, {"source": [None]})
+
+        with pytest.raises(SchemaError, match="'spend' is missing") as raised:
+            scorer.probabilities(rows)
+
+        assert raised.value.field == "spend"
+
+    def test_leave_the_rows_as_they_were(self):
+        """What a model is given is a copy: the log has what came."""
+        fitted = fit(
+            columns(imputed(StandardScaler()), one_hot()),
+            LogisticRegression(max_iter=1_000),
+        )
+        numbers = np.arange(12.0).reshape(2, 6)
+        places = {name: place for place, name in enumerate(NUMBERS)}
+        rows = Rows(numbers, places, {name: ["x", None] for name in CATEGORIES})
+
+        Scorer.compile(*fitted, features=FEATURES).probabilities(rows)
+
+        np.testing.assert_array_equal(numbers, np.arange(12.0).reshape(2, 6))
+
+    @pytest.mark.parametrize(
+        ("numbers", "model", "unfilled"),
+        [
+            (imputed(StandardScaler()), LogisticRegression(max_iter=1_000), set()),
+            ("passthrough", boosted(), set()),
+            ("passthrough", trees(), set()),
+            (LOG, GradientBoostingClassifier(n_estimators=2), set(NUMBERS)),
+        ],
+        ids=["imputed", "boosted", "half-space trees", "no gaps"],
+    )
+    def test_know_which_numbers_may_not_be_null(self, numbers, model, unfilled):
+        """Those whose gaps neither the preprocessor fills nor the model takes."""
+        preprocessor = columns(numbers, ordinal(encoded_missing_value=-2))
+        frame = to_frame(TRAINING, FEATURES)
+        if unfilled:
+            frame[list(NUMBERS)] = frame[list(NUMBERS)].fillna(0)
+        model.fit(preprocessor.fit_transform(frame), LABEL)
+
+        scorer = Scorer.compile(preprocessor, model, features=FEATURES)
+
+        assert scorer.unfilled == unfilled
