@@ -15,7 +15,7 @@ from propensity.schema import Column, Table
 SIZES = {"INT64": 8, "FLOAT64": 8, "NUMERIC": 16, "DATE": 8, "TIMESTAMP": 8, "BOOL": 1}
 
 # Means over rows of the GA4 export, of all in ga4_sample (471 rows of a real shop);
-# tests/offline/test_volumes.py measures them. A text has 2 bytes beside its own.
+# tests/offline/test_row_sizes.py measures them. A text has 2 bytes beside its own.
 EXPORTED = {
     "event_timestamp": 8.0,
     "event_name": 13.4,

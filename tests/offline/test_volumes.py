@@ -5,39 +5,28 @@ volumes, specified: what a statement reads is what its text says, and no more is
 from __future__ import annotations
 
 import ast
-import json
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from datetime import date, timedelta
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pytest
 import sqlglot
 
-from benchmarks.features import size_of
-from deploy import configuration, functions
+from deploy import functions
 from docs import scale as scale_page
-from offline import limits, partitions, row_sizes, volumes
-from offline.limits import queries, scans
+from offline import limits, partitions, volumes
+from offline.limits import scans
 from offline.partitions import KEPT, Size
 from offline.volumes import GIB, MIB, readings, statements
 from propensity import tables, usecases
-from propensity.learning.metrics import outcomes
-from propensity.learning.thresholds import by_threshold
 from propensity.settings import Settings
-from tests.events import bet, registration
-from tests.functions.streaming import rows_of
-from tests.offline.reading import DIALECT, EXPORTED, read_by
+from tests.offline.reading import DIALECT, read_by
+from tests.offline.sizes import LARGE, SETTINGS, SMALL
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "propensity"
-SETTINGS = Settings(project="p")
-SMALL = Size(users=50_000, events_a_day=100_000, stream_events_a_day=100_000)
-LARGE = Size(users=10_000_000, events_a_day=20_000_000, stream_events_a_day=20_000_000)
-# Views, and what follows a statement in its script and reads what that has written.
-VALUES = ("expected_value", "expected_value_low", "expected_value_high")
+
 VIEWS = {"ga_events", "stream_features", "export_day"}
 # With names that are filled in; what scores in BigQuery reads what its features do.
 FILLED = {
@@ -264,124 +253,6 @@ def days_left(where: str, constants: dict[str, object]) -> int:
     return int(count)
 
 
-class TestRows:
-    def test_of_the_stream_are_as_large_as_those_that_are_written(self):
-        """What is taken for a row is what the code makes of one, and not less."""
-        at = datetime(2026, 3, 2, tzinfo=UTC)
-        events = [
-            make(
-                user_id="0b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d11",
-                event_id="5b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d12",
-                event_time="2026-03-01T12:00:00Z",
-            )
-            for make in (*[bet] * 9, registration)
-        ]
-        rows = rows_of(events, received_at=at).to_pylist()
-        for column in tables.STREAM_EVENTS.columns:
-            mean = sum(size_of(row[column.name], column) for row in rows) / len(rows)
-            taken = row_sizes.row_bytes("stream_events", (column.name,), SMALL)
-
-            assert mean - 0.1 <= taken <= max(2.5 * mean, mean + 10), column.name
-
-    def test_of_predictions_are_those_that_are_written(self):
-        """A row of the tables that lookups read."""
-        at = datetime(2026, 3, 2, tzinfo=UTC)
-        row = {
-            "use_case": "first_day_churn",
-            "user_id": "1234567890.1234567890",
-            "as_of": at.date(),
-            "probability": 0.1,
-            "percentile": 3,
-            "model_version": 3,
-            "scored_at": at,
-            "data_until": at.date(),
-            "feature_row": 7,
-            "log_odds_shift": 0.1,
-            "base_log_odds": None,
-            "reasons": [],
-            **dict.fromkeys(VALUES, Decimal(1)),
-        }
-
-        for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
-            mean = sum(size_of(row[one.name], one) for one in table.columns)
-            assert row_sizes.row_bytes(table.name, (), SMALL) == mean
-
-    def test_of_an_evaluation_have_as_many_thresholds_as_are_written(self):
-        """Of few users each one, of a million some hundreds."""
-        for users in (1, 40, 1_000, 100_000):
-            probability = np.linspace(0.01, 0.99, users)
-            written = by_threshold(outcomes(probability, np.zeros(users)))
-            taken = row_sizes.row_bytes(
-                "ma_model_evaluation",
-                ("thresholds",),
-                Size(users=users, events_a_day=users),
-            )
-
-            assert 24 * len(written) == pytest.approx(taken, rel=0.1)
-
-    def test_of_the_log_hold_a_transaction(self):
-        """An inference has the fields that the model was given."""
-        at = datetime(2026, 3, 2, tzinfo=UTC)
-        names = usecases.load("card_fraud").features
-        row = {
-            "use_case": "card_fraud",
-            "inference_id": "0" * 64,
-            "event_id": "5b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d12",
-            "user_id": "5b0f6c1e-9d4f-4b35-9d0b-0c9a0b1f0d12",
-            "event_time": at,
-            "event_date": at.date(),
-            "model_version": 3,
-            "probability": 0.1,
-            "is_warm": True,
-            "is_shadow": False,
-            "epoch": 4,
-            "source": "stream",
-            "features": json.dumps(dict.fromkeys(names, -1.359807133673)),
-            "scored_at": at,
-            "scored_on": at.date(),
-            "latency_ms": 3.0,
-        }
-        mean = sum(
-            size_of(row.get(one.name), one) for one in tables.INFERENCE_LOG.columns
-        )
-
-        taken = row_sizes.row_bytes("inference_log", (), SMALL)
-        assert mean <= taken <= 1.15 * mean
-
-    def test_of_the_export_are_those_of_real_rows(self, data_folder):
-        """Each column of a real export, as BigQuery counts its bytes."""
-        import orjson
-        import zstandard
-
-        data = (data_folder / "ga4_sample.ndjson.zst").read_bytes()
-        reader = zstandard.ZstdDecompressor().stream_reader(data)
-        rows = [orjson.loads(line) for line in reader.read().splitlines()]
-        integers = {"event_timestamp", "user_first_touch_timestamp"}
-
-        def size(value, path, name):
-            if isinstance(value, list):
-                return sum(size(one, path, name) for one in value)
-            if isinstance(value, dict) and not path:
-                return sum(size(one, [], name) for one in value.values())
-            if path:
-                return size(value.get(path[0]), path[1:], name) if value else 0
-            if isinstance(value, str) and name not in integers:
-                return 2 + len(value.encode())
-            return 8 if value is not None else 0
-
-        for name, taken in row_sizes.EXPORTED.items():
-            total = sum(size(row, name.split("."), name) for row in rows)
-            if name != "user_id":
-                mean = total / len(rows)
-                assert mean - 0.1 <= taken <= 1.1 * mean + 0.2, name
-
-    def test_of_the_export_are_all_that_the_view_reads(self):
-        """The view names no column that has no size."""
-        read = frozenset().union(*EXPORTED.values()) - {"table_suffix"}
-
-        assert read == set(row_sizes.EXPORTED)
-
-
 class TestBounds:
     @pytest.mark.parametrize(
         "field", ["users", "events_a_day", "stream_events_a_day", "days_kept"]
@@ -523,64 +394,6 @@ class TestUserDays:
         assert names[True] == set(volumes.INCREMENTAL) - {"features"}
 
 
-class TestDeploy:
-    BASE = {
-        "GOOGLE_CLOUD_PROJECT": "my-project",
-        "PROPENSITY_BUCKET": "my-bucket",
-        "PROPENSITY_GA4_DATASET": "analytics_1",
-        "DEPLOY_REGION": "us-central1",
-    }
-
-    def told(self, **more: str) -> list[str]:
-        return limits.too_low(configuration.of({**self.BASE, **more}))
-
-    def test_says_which_limits_a_size_would_exceed(self):
-        """As offline.cost does, of the functions that are deployed."""
-        size = {
-            "DEPLOY_USERS": "5000000",
-            "DEPLOY_EVENTS_A_DAY": "10000000",
-            "DEPLOY_STREAM_EVENTS_A_DAY": "20000000",
-            "DEPLOY_USE_CASES": "ga4_purchase first_day_churn",
-        }
-        told = "\n".join(self.told(**size))
-
-        for what in (
-            "`training_rows.sql` of `model_training`",
-            "`lookup_value.sql` of `get_proba`",
-            "`stream_rows.sql` of `score`",
-            "`stream_rows.sql` of `score_stream`",
-        ):
-            assert what in told
-        few = "\n".join(self.told(**size, DEPLOY_FUNCTIONS="predictions get_proba"))
-        assert "`lookup_value.sql` of `get_proba`" in few
-        assert "score" not in few
-        assert "model_training" not in few
-
-    def test_goes_by_the_settings_of_the_deployment(self):
-        """A limit that has been raised is exceeded no more."""
-        size = {"DEPLOY_USERS": "1000000", "DEPLOY_EVENTS_A_DAY": "2000000"}
-        raised = {
-            "PROPENSITY_MAXIMUM_BYTES_BILLED": f"{500 * GIB}",
-            "DEPLOY_ALERT_RUN_BYTES": f"{1_000 * GIB}",
-        }
-
-        assert "PROPENSITY_MAXIMUM_BYTES_BILLED" in self.told(**size)[0]
-        assert self.told(**size, **raised) == [
-            "no limit on bytes is too low for 1,000,000 users, 2,000,000 events a day"
-        ]
-
-    def test_says_that_it_was_told_no_size(self):
-        """Without one nothing is compared, and that is said."""
-        [line] = self.told()
-
-        assert "DEPLOY_USERS is not set" in line
-
-    def test_refuses_what_is_no_number(self):
-        """A size is a whole number."""
-        with pytest.raises(configuration.DeploymentError, match="DEPLOY_USERS"):
-            self.told(DEPLOY_USERS="many")
-
-
 class TestPage:
     def test_is_what_is_computed(self):
         """docs/scale.md has the bytes of today's statements, for every size."""
@@ -612,144 +425,3 @@ class TestPage:
                     if one.setting == setting
                 ]
                 assert one.is_exceeded == is_exceeded
-
-
-class TestBilled:
-    def test_is_the_least_of_each_table(self):
-        """Ten MiB, however little is read."""
-        tiny = Size(users=1, events_a_day=1, stream_events_a_day=1)
-        for one in readings(tiny):
-            if one.statement.name == "postcodes":
-                continue
-            tables_read = {part.table for part in one.parts if part.share}
-            is_listed = any(part.table == partitions.EXPORT for part in one.parts)
-            assert one.billed(1) == (len(tables_read) + is_listed) * 10 * MIB
-
-    @pytest.mark.parametrize("users", [10_000, 300_000, 450_000])
-    def test_of_a_lookup_is_the_table_where_clusters_spare_nothing(self, users):
-        """Under 64 MB the whole table is read, whomever a query asks for."""
-        size = Size(users=users, events_a_day=1, returning=1.0)
-        [lookup] = [one for one in readings(size) if one.statement.name == "lookup"]
-
-        assert users * 144 < 64 * MIB
-        assert lookup.billed(1) == max(10 * MIB, users * 72)
-
-    def test_of_a_lookup_is_no_more_than_a_block_a_partition(self):
-        """In a large table a user lies in one block of each partition."""
-        size = Size(users=50_000_000, events_a_day=1, returning=1.0)
-        [lookup] = [one for one in readings(size) if one.statement.name == "lookup"]
-
-        assert lookup.billed(1) < 64 * MIB < lookup.bound
-        # A thousand users lie in all of them.
-        assert lookup.billed(1_000) == pytest.approx(lookup.bound, rel=0.01)
-
-
-class TestQueries:
-    def test_are_as_many_as_requests_where_these_are_few(self):
-        """Who comes alone pays a query of his own."""
-        few = Size(users=1, events_a_day=0, stream_events_a_day=1_000)
-
-        assert queries("score_stream", few) == (pytest.approx(1_000 * limits.DAYS), 1)
-
-    def test_are_shared_where_these_are_many(self):
-        """An instance has so many under way at once, and no more."""
-        many = Size(users=1, events_a_day=0, stream_events_a_day=20_000_000)
-        made, users = queries("score_stream", many)
-        instances = limits.instances("score_stream", many)
-
-        assert instances == 2
-        assert made == instances * 2 * limits.MONTH_S
-        assert made * users == pytest.approx(20_000_000 * limits.DAYS)
-
-    def test_ask_for_no_more_users_than_the_code_does(self):
-        """A query names a thousand users at most."""
-        many = Size(users=1, events_a_day=0, stream_events_a_day=2 * 10**12)
-
-        assert queries("score_stream", many)[1] <= 1_000
-
-    def test_are_written_by_as_many_writers_as_the_code_has(self):
-        """The constants are those of the functions."""
-        from propensity.online import lookup, question
-        from propensity.online import score as online
-        from propensity.runs import compact, evaluate, report, thresholds
-        from propensity.stream import consumers
-        from propensity.stream import score as streamed
-
-        assert limits.WRITERS == {
-            "get_proba": lookup.CONCURRENT_QUERIES,
-            "score": online.CONCURRENT_QUERIES,
-            "score_stream": streamed.SCORING_GROUPS,
-        }
-        assert (
-            limits.QUERY_USERS
-            == question.MAXIMUM_USERS
-            == online.QUERY_USERS
-            == consumers.GROUP_MESSAGES
-        )
-        assert partitions.CATCH_UP == evaluate.CATCH_UP
-        assert partitions.MEMORY == thresholds.MEMORY
-        assert partitions.LOOK_BACK == report.LOOK_BACK
-        assert partitions.AT_ONCE == compact.DAYS_AT_ONCE
-        assert Size(users=1, events_a_day=1).late_days == (
-            SETTINGS.maximum_lateness_days
-        )
-
-    def test_of_postcodes_go_by_the_hour(self):
-        """An instance of the stream reads the index again when it is an hour old."""
-        [found] = [
-            one for one in scans(SMALL) if one.reading.statement.name == "postcodes"
-        ]
-
-        assert found.runs == pytest.approx(limits.DAYS * 24)
-
-
-class TestLimits:
-    def all_of(self, size: Size, settings: Settings = SETTINGS):
-        return limits.limits(size, settings, run_bytes=100 * GIB, day_bytes=1024 * GIB)
-
-    def test_are_of_all_functions_that_serve(self):
-        """score and score_stream have lookups' limit as get_proba's largest has."""
-        size = replace(LARGE, lookups=1, scorings=1)
-        names = [one.what for one in self.all_of(size) if "LOOKUP" in one.setting]
-
-        assert names == [
-            "`lookup_value.sql` of `get_proba`",
-            "`stream_rows.sql` of `score`",
-            "`stream_rows.sql` of `score_stream`",
-        ]
-
-    def test_hold_once_they_are_set_as_told(self):
-        """What is told can be set as it stands, and is enough."""
-        size = replace(LARGE, lookups=1, scorings=1)
-        needed = [one for one in self.all_of(size) if one.is_exceeded]
-        raised = {
-            one.setting: str(
-                max(each.set_to for each in needed if each.setting == one.setting)
-            )
-            for one in needed
-            if one.setting.startswith("PROPENSITY_")
-        }
-        settings = Settings.from_environment({"GOOGLE_CLOUD_PROJECT": "p1", **raised})
-
-        assert len(raised) == 2
-        assert not [
-            one
-            for one in self.all_of(size, settings)
-            if one.is_exceeded and one.setting in raised
-        ]
-
-    def test_are_told_in_words(self):
-        """A line each: the setting, what exceeds it, by how much, and a value."""
-        told = limits.told(self.all_of(replace(LARGE, lookups=1)))
-
-        assert any(
-            line.startswith("PROPENSITY_LOOKUP_MAXIMUM_BYTES_BILLED is 1 GiB; ")
-            and "it grows with the history" in line
-            for line in told
-        )
-
-    def test_of_a_small_site_are_kept(self):
-        """Fifty thousand users need no setting."""
-        shop = Size(users=50_000, events_a_day=100_000, lookups=30_000)
-
-        assert limits.told(self.all_of(shop)) == []
