@@ -1,0 +1,87 @@
+"""Small projects that local mode can start: functions of a few lines each."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+from local.processes import Process, free_ports
+from local.stack.stack import Stack
+from local.stack.state import FUNCTIONS, LOCAL, PORT_OFFSETS, ROOT, Function, State
+
+REQUIREMENTS = ROOT / "02-GetProba" / "requirements.txt"
+FACTS = """
+import importlib.util, os, sys
+import functions_framework
+import propensity
+
+@functions_framework.http
+def {target}(request):
+    return {{
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "package": propensity.__file__,
+        "python": sys.prefix,
+        "pytest": importlib.util.find_spec("pytest") is not None,
+    }}
+"""
+ASYNCHRONOUS = """
+import functions_framework.aio
+
+@functions_framework.aio.http
+async def {target}(request):
+    return {{"server": type(request).__module__}}
+"""
+
+FACTS_FUNCTION = Function("00-ModelTraining", "model_training")
+ASYNCHRONOUS_FUNCTION = Function("02-GetProba", "get_proba", is_asynchronous=True)
+
+PLAIN = (FACTS_FUNCTION,)
+
+
+def make_project(folder: Path) -> Path:
+    """Write a project with this project's functions, a few lines each."""
+    sources = {
+        function.target: ASYNCHRONOUS if function.is_asynchronous else FACTS
+        for function in FUNCTIONS
+    }
+    for function in FUNCTIONS:
+        place = folder / function.folder
+        place.mkdir(parents=True, exist_ok=True)
+        text = sources[function.target].format(target=function.target)
+        # Functions of one folder are in one file, each under its own name.
+        with (place / "main.py").open("a") as file:
+            file.write(text)
+        shutil.copy(REQUIREMENTS, place / function.requirements)
+    copy_package("propensity", folder)
+    return folder
+
+
+def copy_package(name: str, folder: Path) -> None:
+    skipped = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / name, folder / name, ignore=skipped)
+
+
+def project_stack(project: Path, *functions: Function, **options) -> Stack:
+    """Return a stack of some functions of a project, on free ports, not started."""
+    ports = dict(zip(PORT_OFFSETS, free_ports(len(PORT_OFFSETS)), strict=True))
+    return Stack(
+        options.pop("state", State("test", project / ".local" / "states")),
+        ports=options.pop("ports", ports),
+        functions=functions,
+        root=project,
+        venv_folder=LOCAL / "venvs",
+        **options,
+    )
+
+
+def processes_of(state: State) -> list[Process]:
+    return state.record().processes
+
+
+def wait_until(condition, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)

@@ -1,0 +1,180 @@
+"""The commands of local mode, specified: what they start, stop and say."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import asdict, replace
+
+import pytest
+
+from local.errors import LocalError
+from local.processes import free_ports, is_free, spawn, stop
+from local.stack.stack import Stack
+from local.stack.starting import answers
+from local.stack.state import LOCAL, PORT_OFFSETS, Options, Record, State
+from tests.local.stack.projects import (
+    copy_package,
+    make_project,
+    processes_of,
+    wait_until,
+)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A project that can be run from the command line: local mode and functions."""
+    folder = make_project(tmp_path_factory.mktemp("home"))
+    copy_package("local", folder)
+    copy_package("deploy", folder)
+    copy_package("offline", folder)
+    copy_package("commands", folder)
+    (folder / ".local").mkdir()
+    (folder / ".local" / "venvs").symlink_to(LOCAL / "venvs")
+    return folder
+
+
+@pytest.mark.long
+class TestCommandLine:
+    """``up``, ``status`` and ``down``, in a copy of the project."""
+
+    @pytest.fixture
+    def command(self, home):
+        """Run a command of local mode; whatever is up is down after the test."""
+        numbers = free_ports(len(PORT_OFFSETS))
+        ports = {
+            f"PROPENSITY_PORT_{service.upper()}": str(port)
+            for service, port in zip(PORT_OFFSETS, numbers, strict=True)
+        }
+
+        def run(*arguments: str) -> subprocess.CompletedProcess:
+            return subprocess.run(
+                [sys.executable, "-m", "propensity", *arguments],
+                cwd=home,
+                env={**os.environ, **ports},
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=120,
+            )
+
+        yield run
+        run("down")
+
+    @staticmethod
+    def state(home) -> State:
+        return State(home=home / ".local" / "states")
+
+    def test_up_stays_until_down(self, home, command):
+        """Up, up, status, down, down: each says what is, and ends with 0."""
+        first = command("up")
+        assert first.returncode == 0, first.stderr
+        assert "State 'demo' is up." in first.stdout
+        started = processes_of(self.state(home))
+        for process in started:
+            assert f"http://127.0.0.1:{process.port}" in first.stdout
+
+        second = command("up")
+        assert second.returncode == 0, second.stderr
+        assert "is up already" in second.stdout
+        assert second.stdout.partition("\n")[2] == first.stdout.partition("\n")[2]
+        assert processes_of(self.state(home)) == started
+        assert command("status").returncode == 0
+
+        down = command("down")
+        assert down.returncode == 0
+        for process in started:
+            assert f"stopped {process.name} (pid {process.pid}" in down.stdout
+            assert not process.is_running
+            assert is_free(process.port)
+
+        again = command("down")
+        assert (again.returncode, again.stdout) == (0, "Nothing is up.\n")
+
+    def test_up_prints_commands_that_work(self, command):
+        """The printed ``export`` lines and ``curl`` are what a shell needs."""
+        lines = command("up").stdout.splitlines()
+        exports = [line for line in lines if line.startswith("export ")]
+        script = "\n".join(exports) + "\ncurl -sf $STORAGE_EMULATOR_HOST/"
+        lookup = next(line for line in lines if line.startswith("curl 'http"))
+
+        shell = {"PATH": os.environ["PATH"]}
+        subprocess.run(["bash", "-ec", script], env=shell, check=True)
+        answer = subprocess.run(
+            ["bash", "-ec", lookup], env=shell, check=True, capture_output=True
+        )
+
+        assert json.loads(answer.stdout) == {"server": "starlette.requests"}
+
+    def test_status_and_up_report_what_has_ended(self, home, command):
+        """A function that has died is named, with what to do, and 1 is returned."""
+        command("up")
+        victim = next(p for p in processes_of(self.state(home)) if p.port != 0)
+        os.kill(victim.pid, signal.SIGKILL)
+        wait_until(lambda: not victim.is_running)
+
+        for verb in ("status", "up"):
+            told = command(verb)
+            assert told.returncode == 1
+            assert f"{victim.name} of state 'demo' has ended" in told.stdout
+            assert "make down" in told.stdout
+
+    def test_serves_what_another_program_left(self, home, command):
+        """Options of a state are kept, so that ``up`` serves it as the demo did."""
+        state = self.state(home)
+        state.folder.mkdir(parents=True, exist_ok=True)
+        options = replace(Options(), user_column="user_id", label_event="sign_up")
+        state.options_file.write_text(json.dumps(asdict(options)))
+
+        told = command("up").stdout
+
+        assert "export PROPENSITY_USER_COLUMN=user_id" in told
+        assert "export PROPENSITY_LABEL_EVENT=sign_up" in told
+
+    def test_a_program_uses_what_is_up(self, home, command):
+        """A stack on a state that is up attaches to it and leaves it up."""
+        command("up")
+        state = self.state(home)
+        before = processes_of(state)
+
+        with Stack(state, root=home, venv_folder=LOCAL / "venvs") as stack:
+            attached = stack.is_attached
+            assert answers(stack.url("model_training"))
+
+        assert attached
+        assert processes_of(state) == before
+        assert all(process.is_running for process in before)
+
+    def test_a_program_with_other_options_is_refused(self, home, command):
+        """What is up with one label event does not answer for another."""
+        command("up")
+        options = replace(self.state(home).options(), label_event="something_else")
+
+        stack = Stack(self.state(home), options=options, root=home)
+        with pytest.raises(LocalError, match="label_event"), stack:
+            pass
+
+    def test_down_spares_a_process_with_a_recycled_id(self, home, command, tmp_path):
+        """A process that has the id of an ended one of ours is not ours."""
+        stranger = spawn(
+            "stranger",
+            ["sleep", "600"],
+            environment={"PATH": os.environ["PATH"]},
+            folder=tmp_path,
+            port=1,
+            log=tmp_path / "log",
+        )
+        state = self.state(home)
+        ours = replace(stranger, name="bigquery", started="long ago")
+        record = Record(None, Options(), {}, "", [ours])
+        state.folder.mkdir(parents=True, exist_ok=True)
+        state.record_file.write_text(record.to_json())
+
+        told = command("down").stdout
+
+        assert stranger.is_running
+        assert "bigquery had ended before" in told
+        assert stop([stranger]) == [stranger]

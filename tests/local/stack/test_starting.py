@@ -1,0 +1,234 @@
+"""
+What local mode stands on, specified: ports, processes, environments and its folder.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from local import venvs
+from local.errors import LocalError
+from local.processes import Process, Work, cpu_s, spawn, start_time, stop
+from local.stack.state import READY_VARIABLE, State, ports_from, ready_s_from
+from tests.local.stack.projects import wait_until
+
+
+class TestPorts:
+    def test_have_a_base(self):
+        """Functions have the number of their folder, from the base on."""
+        assert ports_from({})["get_proba"] == 8082
+        assert ports_from({"PROPENSITY_PORT_BASE": "9000"})["get_proba"] == 9002
+        assert (
+            ports_from({"PROPENSITY_PORT_BASE": "9000"}, base=7000)["storage"] == 7012
+        )
+
+    def test_can_be_moved_one_by_one(self):
+        """A service's own variable and option come before the base."""
+        environment = {"PROPENSITY_PORT_STORAGE": "4443"}
+
+        assert ports_from(environment)["storage"] == 4443
+        assert ports_from(environment, single={"storage": 4444})["storage"] == 4444
+
+    @pytest.mark.parametrize(
+        ("environment", "message"),
+        [
+            ({"PROPENSITY_PORT_BASE": "many"}, "PROPENSITY_PORT_BASE must be a port"),
+            ({"PROPENSITY_PORT_BASE": "65530"}, "above 65535"),
+            ({"PROPENSITY_PORT_STORAGE": "0"}, "PROPENSITY_PORT_STORAGE must be"),
+            ({"PROPENSITY_PORT_STORAGE": "8080"}, "model_training and storage"),
+        ],
+    )
+    def test_that_cannot_be_are_refused(self, environment, message):
+        """What is wrong with a port is said by the name of what set it."""
+        with pytest.raises(LocalError, match=message):
+            ports_from(environment)
+
+
+class TestPatience:
+    def test_has_a_default(self):
+        """Seconds in which a process must answer or work."""
+        assert ready_s_from({}) == ready_s_from({READY_VARIABLE: ""}) == 90
+        assert ready_s_from({READY_VARIABLE: "300"}) == 300
+
+    @pytest.mark.parametrize("value", ["0", "-1", "1.5", "soon", "٩", "86401"])
+    def test_is_a_number_of_seconds(self, value):
+        """Anything else is refused by its name."""
+        with pytest.raises(LocalError, match=f"{READY_VARIABLE} must be a number"):
+            ready_s_from({READY_VARIABLE: value})
+
+
+class TestWork:
+    """By a clock that is given, on real processes."""
+
+    @pytest.fixture
+    def started(self, tmp_path):
+        """Start a program of Python; it is stopped after the test."""
+        processes = []
+
+        def start(program: str) -> Process:
+            processes.append(
+                spawn(
+                    "program",
+                    [sys.executable, "-u", "-c", program],
+                    environment={"PATH": os.environ["PATH"]},
+                    folder=tmp_path,
+                    port=1,
+                    log=tmp_path / "log",
+                )
+            )
+            return processes[-1]
+
+        yield start
+        stop(processes)
+
+    def test_is_seen_by_the_processor(self, started):
+        """Also that of a process which the first has started."""
+        program = "import subprocess, sys; subprocess.run([sys.executable, '-c', {!r}])"
+        process = started(program.format("while True: pass"))
+        now = [0.0]
+        work = Work(process, clock=lambda: now[0])
+        used = cpu_s(process)
+        wait_until(lambda: cpu_s(process) > used + 1.5)
+
+        now[0] = 100.0
+
+        assert work.idle_s == 0
+
+    def test_is_seen_by_the_log(self, started):
+        """Whoever writes works."""
+        process = started("import time\ntime.sleep(600)")
+        now = [0.0]
+        work = Work(process, clock=lambda: now[0])
+        Path(process.log).write_text("half way through")
+
+        now[0] = 100.0
+
+        assert work.idle_s == 0
+
+    def test_of_a_process_that_hangs_is_none(self, started):
+        """The seconds since it last did something are counted."""
+        process = started("print('ready')\nimport time\ntime.sleep(600)")
+        wait_until(lambda: Path(process.log).read_text())
+        wait_until(lambda: "S" in Path(f"/proc/{process.pid}/stat").read_text())
+        now = [0.0]
+        work = Work(process, clock=lambda: now[0])
+
+        now[0] = 50.0
+        first = work.idle_s
+        now[0] = 100.0
+
+        assert (first, work.idle_s) == (50, 100)
+
+
+class TestState:
+    def test_is_the_same_for_the_same_data(self, tmp_path, monkeypatch):
+        """A file has one state, however its path is written; another has another."""
+        for folder in ("a", "b"):
+            (tmp_path / folder).mkdir()
+            (tmp_path / folder / "export.ndjson.zst").write_text("")
+        monkeypatch.chdir(tmp_path)
+
+        names = [
+            State.of_data(path).name
+            for path in (
+                "a/export.ndjson.zst",
+                str(tmp_path / "a" / "export.ndjson.zst"),
+                "b/export.ndjson.zst",
+            )
+        ]
+
+        assert names[0] == names[1] != names[2]
+        assert names[0].startswith("export-")
+
+    def test_of_a_named_data_set_has_its_name(self):
+        """A data set that is no file is its name; none is the default."""
+        assert State.of_data("online-retail").name == "online-retail"
+        assert State.of_data(None).name == State.of_data("").name == "demo"
+
+    @pytest.mark.parametrize("name", ["", "..", "a/b", "-x", "é" * 3])
+    def test_has_a_name_that_a_folder_can_have(self, name):
+        """A name that would lead out of the folder of states is refused."""
+        with pytest.raises(LocalError):
+            State(name)
+
+
+class TestVirtualEnvironments:
+    def test_are_shared_by_equal_requirements(self):
+        """Comments, blank lines and order make no other environment; a pin does."""
+        text = "b==2\n# why\n\na==1  # because\n"
+
+        assert venvs.key(text) == venvs.key("a==1\nb==2")
+        assert venvs.key(text) != venvs.key("a==1\nb==3")
+
+    def test_are_made_once_by_many(self, tmp_path):
+        """Eight that need an environment at once get one, which one of them made."""
+        file = tmp_path / "requirements.txt"
+        file.write_text("# nothing\n")
+        told = []
+
+        with ThreadPoolExecutor(8) as pool:
+            pythons = list(
+                pool.map(
+                    lambda _: venvs.python_of(file, folder=tmp_path, say=told.append),
+                    range(8),
+                )
+            )
+
+        assert len(set(pythons)) == 1
+        assert len(told) == 1
+        assert subprocess.run([pythons[0], "-c", ""], check=True).returncode == 0
+
+    def test_are_made_anew_after_an_interruption(self, tmp_path):
+        """What an interrupted installation left is not taken for an environment."""
+        file = tmp_path / "requirements.txt"
+        file.write_text("")
+        python = venvs.python_of(file, folder=tmp_path)
+        (python.parent.parent / venvs.COMPLETE).unlink()
+        (python.parent.parent / "half").write_text("")
+
+        venvs.python_of(file, folder=tmp_path)
+
+        assert not (python.parent.parent / "half").exists()
+
+    def test_say_what_pip_said(self, tmp_path):
+        """Requirements that cannot be installed are an error with pip's last lines."""
+        file = tmp_path / "requirements.txt"
+        file.write_text("./no-such-package\n")
+
+        with pytest.raises(LocalError, match="no-such-package"):
+            venvs.python_of(file, folder=tmp_path)
+
+
+class TestProcesses:
+    def test_are_stopped_with_their_children(self, tmp_path):
+        """What a process started goes with it, also when it ignores SIGTERM's cause."""
+        log = tmp_path / "log"
+        process = spawn(
+            "parent",
+            ["bash", "-c", "sleep 600 & echo $!; wait"],
+            environment={"PATH": os.environ["PATH"]},
+            folder=tmp_path,
+            port=1,
+            log=log,
+        )
+        wait_until(lambda: log.read_text().strip())
+        child = int(log.read_text())
+
+        stop([process])
+
+        wait_until(lambda: start_time(child) is None)
+        assert not process.is_running
+
+    def test_have_ended_when_they_are_zombies(self):
+        """A process whose status nobody has asked for does not run."""
+        child = subprocess.Popen(["true"])
+        try:
+            wait_until(lambda: start_time(child.pid) is None)
+        finally:
+            child.wait()
