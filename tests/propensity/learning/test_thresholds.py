@@ -18,7 +18,7 @@ from propensity.learning import bootstrap, metrics, thresholds
 from propensity.learning.bootstrap import Expansion
 from propensity.learning.metrics import outcomes
 from propensity.learning.thresholds import Selection, by_threshold, pooled
-from tests.propensity.learning.test_metrics import Rows, calibrated, scored
+from tests.propensity.learning.scored_rows import Rows, calibrated, scored
 
 TENTH = Budget(share=0.1)
 

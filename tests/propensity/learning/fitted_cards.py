@@ -1,0 +1,76 @@
+"""Transactions of which some are fraud, and trainings on them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from propensity.learning import data, fit
+from propensity.learning.fit import Trained
+from propensity.models.scoring import Scorer
+from propensity.settings import Settings
+from propensity.usecases import Candidate, UseCase
+from tests.scored_cards import USE_CASE, Cards, drawn
+
+SETTINGS = Settings(project="p", minimum_training_rows=100, minimum_conversions=5)
+FOREST = USE_CASE.candidates[0]
+LINEAR = Candidate("linear", "LogisticRegression", {"C": 1.0, "max_iter": 500})
+SMALL = replace(USE_CASE, candidates=(FOREST, LINEAR))
+ALONE = replace(USE_CASE, candidates=(FOREST,))
+
+
+def joined(cards: Cards, label: Sequence[int | None] | None = None) -> pa.Table:
+    """Return what the statement gives of transactions; all are known by default."""
+    known = cards.is_fraud.astype(int).tolist() if label is None else list(label)
+    return pa.table(
+        {
+            "event_id": cards.ids,
+            "user_id": cards.ids,
+            "event_time": pa.array(cards.at, pa.timestamp("us", tz="UTC")),
+            "as_of": pa.array([at.date() for at in cards.at], pa.date32()),
+            "features": [json.dumps(cards.given(n)) for n in range(len(cards))],
+            "label": pa.array(known, pa.int64()),
+            "truth_time": pa.array(cards.at, pa.timestamp("us", tz="UTC")),
+            "is_conflicting": [False] * len(cards),
+            "state": ["pending" if one is None else "known" for one in known],
+            "weight": np.ones(len(cards)),
+        }
+    )
+
+
+def train(
+    rows: pa.Table, use_case: UseCase = SMALL, preprocessor: Any = None, **changed: Any
+) -> Trained:
+    """Make a data set of joined rows and train on it."""
+    settings = replace(SETTINGS, **changed)
+    return fit.train(
+        data.of_events(data.dataset(rows, use_case), settings=settings),
+        use_case,
+        preprocessor=preprocessor,
+        settings=settings,
+    )
+
+
+@cache
+def trained() -> Trained:
+    """The model of a thousand known transactions; no test changes it."""
+    return train(joined(drawn(1_000)))
+
+
+@cache
+def forest() -> Trained:
+    """Half-Space Trees on the same."""
+    return train(joined(drawn(1_000)), ALONE)
+
+
+def scored(found: Trained, rows: pa.Table) -> np.ndarray:
+    """Return the scores that a loaded model gives rows of a data set."""
+    features: Any = dict(USE_CASE.features)
+    scorer = Scorer.compile(found.preprocessor, found.model, features=features)
+    return scorer.probabilities(rows.combine_chunks().to_batches()[0])
