@@ -1,0 +1,237 @@
+"""Group commit in time, specified: how long a group waits, and any order of things."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from propensity.errors import Conflict, Unavailable
+from tests.propensity.waiting.written_table import Table, run, settle
+
+
+class Clockwork(asyncio.SelectorEventLoop):
+    """An event loop whose clock a test moves."""
+
+    now = 1_000.0
+
+    def time(self) -> float:
+        return self.now
+
+    async def wait(self, seconds: float) -> None:
+        """Let so much time pass, and what is due happen."""
+        await settle()
+        self.now += seconds
+        await settle()
+
+
+LINGER_S = 30.0
+
+
+def run_by(scenario: Callable[[Clockwork], Coroutine[object, object, None]]) -> None:
+    with asyncio.Runner(loop_factory=Clockwork) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, Clockwork)
+        runner.run(scenario(loop))
+
+
+class TestLinger:
+    def test_waits_for_more(self):
+        """Items of several moments are one group, once the first has waited so long."""
+
+        async def scenario(loop: Clockwork) -> None:
+            table = Table(linger_s=LINGER_S)
+            tasks = []
+            for item in range(5):
+                tasks.append(table.submit(item))
+                await loop.wait(5)
+            await loop.wait(4.9)
+            assert table.begun == []
+            await loop.wait(0.1)
+
+            assert table.begun == [[0, 1, 2, 3, 4]]
+            await asyncio.gather(*tasks)
+
+        run_by(scenario)
+
+    def test_is_of_every_group(self):
+        """What comes after a group waits as long as that did."""
+
+        async def scenario(loop: Clockwork) -> None:
+            table = Table(linger_s=LINGER_S)
+            first = table.submit("first")
+            await loop.wait(LINGER_S)
+            second = table.submit("second")
+            await loop.wait(LINGER_S - 1)
+            assert table.begun == [["first"]]
+            await loop.wait(1)
+
+            assert table.begun == [["first"], ["second"]]
+            await asyncio.gather(first, second)
+
+        run_by(scenario)
+
+    @pytest.mark.parametrize(
+        ("sizes", "bounds"), [([1, 1, 1], {"items": 3}), ([500, 500], {})]
+    )
+    def test_does_not_wait_when_full(self, sizes, bounds):
+        """As many items, or as many bytes, as a group may hold go at once; the one
+        that is left waits for company."""
+
+        async def scenario(loop: Clockwork) -> None:
+            table = Table(linger_s=LINGER_S, **bounds)
+            tasks = [table.submit(place, size) for place, size in enumerate(sizes)]
+            rest = table.submit("rest")
+            await settle()
+
+            assert table.begun == [[*range(len(sizes))]]
+            assert table.commit.waiting == 1
+            await loop.wait(LINGER_S)
+            assert table.begun[1:] == [["rest"]]
+            await asyncio.gather(*tasks, rest)
+
+        run_by(scenario)
+
+    def test_counts_from_the_first_item(self):
+        """Whoever waited for a writer that long need not wait again."""
+
+        async def scenario(loop: Clockwork) -> None:
+            table = Table(linger_s=LINGER_S)
+            table.is_held = True
+            first = table.submit("first")
+            await loop.wait(LINGER_S)
+            second = table.submit("second")
+            await loop.wait(LINGER_S)
+            assert table.begun == [["first"]]
+            table.end()
+            await settle()
+
+            assert table.begun == [["first"], ["second"]]
+            table.end()
+            await asyncio.gather(first, second)
+
+        run_by(scenario)
+
+
+class Story:
+    """Submissions, ends, failures and cancellations in some order, and what came."""
+
+    def __init__(self, **bounds: int) -> None:
+        self.bounds = {"size": 20, "waiting_size": 30, **bounds}
+        self.table = Table(**self.bounds)
+        self.table.is_held = True
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.sizes: list[int] = []
+        self.failed: set[int] = set()
+
+    async def tell(self, steps: Sequence[tuple[str, int]]) -> None:
+        """Take the steps one by one, then end all that is under way."""
+        for step, number in steps:
+            getattr(self, step)(number)
+            if step == "turn":
+                await settle()
+            assert self.table.commit.waiting <= self.bounds["waiting"]
+            assert self.table.commit.running <= self.bounds["writers"]
+        await settle()
+        while self.table.under_way:
+            self.end(0)
+            await settle()
+
+    def submit(self, number: int) -> None:
+        self.sizes.append(number)
+        self.tasks.append(self.table.submit(len(self.tasks), size=number))
+
+    def end(self, number: int) -> None:
+        for _, told in self._going(number):
+            told.set_result(None)
+
+    def fail(self, number: int) -> None:
+        for group, told in self._going(number):
+            self.failed.update(group)
+            told.set_exception(Conflict("lost"))
+
+    def cancel(self, number: int) -> None:
+        if self.tasks:
+            self.tasks[number % len(self.tasks)].cancel()
+
+    def turn(self, number: int) -> None:
+        pass
+
+    def _going(self, number: int) -> list[tuple[list[int], asyncio.Future[None]]]:
+        """One of the writes that are not told yet how they end, if there is one."""
+        going = [one for one in self.table.under_way if not one[1].done()]
+        return [going[number % len(going)]] if going else []
+
+
+STORIES = st.lists(
+    st.one_of(
+        st.tuples(st.just("submit"), st.integers(0, 25)),
+        st.tuples(st.just("submit"), st.integers(0, 5)),
+        st.tuples(st.sampled_from(["end", "fail"]), st.integers(0, 5)),
+        st.tuples(st.just("cancel"), st.integers(0, 30)),
+        st.tuples(st.just("turn"), st.just(0)),
+    ),
+    max_size=40,
+)
+LIMITS = st.fixed_dictionaries(
+    {
+        "writers": st.integers(1, 3),
+        "items": st.integers(1, 4),
+        "waiting": st.integers(1, 6),
+    }
+)
+
+
+class TestAnyOrderOfThings:
+    @given(STORIES, LIMITS)
+    def test_writes_everything_once(self, steps, bounds):
+        """What begins to be written does so once and in order, in groups within their
+        bounds, none of them empty; and in the end nobody waits."""
+
+        async def scenario() -> None:
+            story = Story(**bounds)
+            await story.tell(steps)
+            table = story.table
+            begun = [item for group in table.begun for item in group]
+
+            assert begun == sorted(set(begun))
+            assert set(table.written) == set(begun) - story.failed
+            assert all(0 < len(group) <= bounds["items"] for group in table.begun)
+            assert all(
+                len(group) == 1
+                or sum(story.sizes[item] for item in group) <= story.bounds["size"]
+                for group in table.begun
+            )
+            assert all(task.done() for task in story.tasks)
+            assert table.commit.waiting == table.commit.running == 0
+
+        run(scenario())
+
+    @given(STORIES, LIMITS)
+    def test_tells_everybody_the_truth(self, steps, bounds):
+        """Who is answered was written; who is refused was not, and is nowhere; who is
+        told of a failure was in a group that failed."""
+
+        async def scenario() -> None:
+            story = Story(**bounds)
+            await story.tell(steps)
+            begun = {item for group in story.table.begun for item in group}
+            refused, lost, stored = set(), set(), set()
+            for item, task in enumerate(story.tasks):
+                if not task.cancelled():
+                    error = task.exception()
+                    kinds = {Unavailable: refused, Conflict: lost, type(None): stored}
+                    kinds[type(error)].add(item)
+
+            assert not refused & begun
+            assert lost <= story.failed
+            assert stored <= set(story.table.written)
+            assert all(
+                story.tasks[item].result() == f"stored {item}" for item in stored
+            )
+
+        run(scenario())

@@ -1,0 +1,71 @@
+"""A table that is written in groups, as slowly as a test wants."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+from propensity.waiting.groups import GroupCommit
+
+BOUNDS: dict[str, Any] = {
+    "writers": 1,
+    "items": 10,
+    "size": 1_000,
+    "waiting": 100,
+    "waiting_size": 10_000,
+}
+
+
+class Table:
+    """Takes groups, each until it is told how it ends."""
+
+    def __init__(self, **bounds: Any) -> None:
+        self.begun: list[list[Any]] = []
+        self.written: list[Any] = []
+        self.under_way: list[tuple[list[Any], asyncio.Future[None]]] = []
+        self.most_at_once = 0
+        self.is_held = False
+        self.commit: GroupCommit[Any, Any] = GroupCommit(
+            self.write, **{**BOUNDS, **bounds}
+        )
+
+    async def write(self, items: Sequence[Any]) -> Sequence[Any]:
+        group = list(items)
+        self.begun.append(group)
+        if self.is_held:
+            told: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.under_way.append((group, told))
+            self.most_at_once = max(self.most_at_once, len(self.under_way))
+            try:
+                await told
+            finally:
+                self.under_way.remove((group, told))
+        self.written += group
+        return [f"stored {item}" for item in group]
+
+    def end(self, place: int = 0, error: BaseException | None = None) -> None:
+        """End a write that is under way."""
+        told = self.under_way[place][1]
+        if error is None:
+            told.set_result(None)
+        else:
+            told.set_exception(error)
+
+    def cancel(self, place: int = 0) -> None:
+        """Cancel what a write under way waits for."""
+        self.under_way[place][1].cancel()
+
+    def submit(self, item: Any, size: int = 1) -> asyncio.Task[Any]:
+        """Submit an item; it is in the queue once the loop has turned."""
+        return asyncio.create_task(self.commit.submit(item, size=size))
+
+
+def run(scenario: Coroutine[object, object, None]) -> None:
+    asyncio.run(scenario)
+
+
+async def settle() -> None:
+    """Let everything happen that waits for nothing."""
+    for _ in range(10):
+        await asyncio.sleep(0)
