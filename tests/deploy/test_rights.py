@@ -16,8 +16,9 @@ from deploy import configuration
 from propensity.statements import statement
 from tests import rights
 from tests.deploy.conftest import SETTINGS
+from tests.grants import Grant, grants, narrower, unused, wider
 from tests.recorder import BIGQUERY, GRPC, STORAGE, Call
-from tests.rights import Grant, Need, NoRule
+from tests.rights import Need, NoRule
 
 SITE = rights.Site(
     project="p",
@@ -315,17 +316,17 @@ class TestGrpc:
             needed(Call(GRPC, f"{WRITE}/FlushRows", ""))
 
 
-def grants(target: str) -> dict[str, Grant]:
+def granted(target: str) -> dict[str, Grant]:
     """What a function is granted by the settings of these tests, by what it says."""
     d = configuration.of(SETTINGS)
     prefix = f"{d.name(target)} "
-    return {one.what.removeprefix(prefix): one for one in rights.grants(d, target)}
+    return {one.what.removeprefix(prefix): one for one in grants(d, target)}
 
 
 class TestGrants:
     def test_are_read_from_the_commands(self):
         """Role, kind of resource and its name, or what its names begin and end with."""
-        found = grants("model_training")
+        found = granted("model_training")
 
         assert found["is bigquery.jobUser in the project"].kind == "project"
         assert found["may read stream_events"].prefix == "propensity.stream_events"
@@ -353,7 +354,7 @@ class TestGrants:
         """Permission and resource are both theirs, or the need is told."""
         need = Need(permission, kind, name)
         call = Call(GRPC, "Method", "its path")
-        missing = rights.narrower({need: call}, [*grants("model_training").values()])
+        missing = narrower({need: call}, [*granted("model_training").values()])
 
         assert bool(missing) != is_covered
         if missing:
@@ -370,19 +371,19 @@ class TestGrants:
         )
         idle = Grant("r", "roles/bigquery.dataViewer", "table", "d.t")
 
-        assert rights.wider({table: call}, [appender]) == []
-        assert rights.wider({table: call}, [writer]) == ["w: table_appender would do"]
-        assert rights.wider({table: call}, [appender, idle]) == [
+        assert wider({table: call}, [appender]) == []
+        assert wider({table: call}, [writer]) == ["w: table_appender would do"]
+        assert wider({table: call}, [appender, idle]) == [
             "r: nothing that was done needs it"
         ]
         again = replace(appender, what="again")
-        assert len(rights.wider({table: call}, [appender, again])) == 2
+        assert len(wider({table: call}, [appender, again])) == 2
 
     def test_of_own_roles_that_nobody_uses_are_told(self):
         """By role and permission."""
         need = Need("bigquery.tables.get", "table", "d.v")
         keeper = Grant("k", "projects/p/roles/propensity_view_keeper", "table", "d.v")
-        found = rights.unused({"f": {need: Call(GRPC, "m", "p")}}, {"f": [keeper]})
+        found = unused({"f": {need: Call(GRPC, "m", "p")}}, {"f": [keeper]})
 
         assert found["view_keeper"] == ["bigquery.tables.update"]
         assert "table_writer" in found

@@ -40,9 +40,10 @@ from tests.functions.streaming import Instance, Site, eventually, new_site, rows
 from tests.functions.test_audience_lift import join
 from tests.functions.test_model_evaluation import published
 from tests.functions.test_suppression import KEY, suppress
+from tests.grants import Grant, grants, narrower, unused, wider
 from tests.partitions import unfiltered
 from tests.recorder import GRPC, Call, Recorder
-from tests.rights import Grant, Need
+from tests.rights import Need
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(600)]
 
@@ -87,7 +88,7 @@ class Recorded:
             for one in d.functions
         )
         changed_ = replace(d, functions=every)
-        return {one.target: rights.grants(changed_, one.target) for one in every}
+        return {one.target: grants(changed_, one.target) for one in every}
 
 
 class Run:
@@ -368,7 +369,7 @@ def without(recorded: Recorded, target: str, field: str, right: Any) -> list[str
     [one] = [each for each in recorded.deployment.functions if each.target == target]
     left = tuple(each for each in getattr(one, field) if each != right)
     granted = recorded.granted(**{target: {field: left}})[target]
-    return rights.narrower(recorded.needed[target], granted)
+    return narrower(recorded.needed[target], granted)
 
 
 class TestRights:
@@ -382,18 +383,18 @@ class TestRights:
         """Every call of a function finds all permissions that Google asks for it."""
         granted = recorded.granted()[target]
 
-        assert rights.narrower(recorded.needed[target], granted) == []
+        assert narrower(recorded.needed[target], granted) == []
 
     @pytest.mark.parametrize("target", FUNCTIONS)
     def test_are_not_wider_than_what_is_done(self, recorded, target):
         """Without a grant, by a weaker role or a longer prefix some call would fail."""
         granted = recorded.granted()[target]
 
-        assert rights.wider(recorded.needed[target], granted) == []
+        assert wider(recorded.needed[target], granted) == []
 
     def test_of_own_roles_are_all_used(self, recorded):
         """A role of the deployment's own permits what somebody does with it."""
-        assert rights.unused(recorded.needed, recorded.granted()) == {}
+        assert unused(recorded.needed, recorded.granted()) == {}
 
     def test_to_create_tables_and_views_are_nobodys(self, recorded):
         """No function makes a table, a view, a bucket or a topic: the set-up does."""
@@ -467,7 +468,7 @@ class TestTheProof:
         """The export's dataset, and the streams of results."""
         for one in recorded.deployment.functions:
             granted = recorded.granted(**{one.target: {field: False}})[one.target]
-            missing = rights.narrower(recorded.needed[one.target], granted)
+            missing = narrower(recorded.needed[one.target], granted)
             assert bool(missing) == getattr(one, field)
             assert all(field in text for text in missing)
 
@@ -495,7 +496,7 @@ class TestTheProof:
         [one] = [f for f in recorded.deployment.functions if f.target == target]
         given = more if more is True else (*getattr(one, field), more)
         granted = recorded.granted(**{target: {field: given}})[target]
-        found = rights.wider(recorded.needed[target], granted)
+        found = wider(recorded.needed[target], granted)
 
         name = recorded.deployment.name(target)
         assert any(text.startswith(name) and told in text for text in found), found
@@ -504,11 +505,11 @@ class TestTheProof:
         """A weaker role, a longer prefix."""
         target, changed = "archive_events", {"objects": (("create", "archive/"),)}
         granted = recorded.granted(**{target: changed})[target]
-        [longer] = rights.wider(recorded.needed[target], granted)
+        [longer] = wider(recorded.needed[target], granted)
 
         target, changed = "score", {"appends": (), "writes": ("inference_log",)}
         granted = recorded.granted(**{target: changed})[target]
-        [weaker] = rights.wider(recorded.needed[target], granted)
+        [weaker] = wider(recorded.needed[target], granted)
 
         assert longer.endswith("objects archive/: only archive/events/ was touched")
         assert weaker.endswith("may change inference_log: table_appender would do")
