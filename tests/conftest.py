@@ -30,6 +30,8 @@ from hypothesis import settings
 from local.processes import free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, Options, State
+from propensity.edges.artifacts import Artifacts
+from propensity.settings import Settings
 from tests import shared
 from tests.browser import Browser, browsing
 
@@ -237,6 +239,14 @@ def environment(
     for name, value in workplace.environment.items():
         monkeypatch.setenv(name, value)
     return workplace.environment
+
+
+@pytest.fixture
+def artifacts(environment: Mapping[str, str]) -> Iterator[Artifacts]:
+    """The bucket of this test's workplace, which is empty."""
+    opened = Artifacts.open(Settings.from_environment(environment))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -30,12 +30,14 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError, RunInProgress
 from propensity.privacy import suppression
 from propensity.settings import Settings
+from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.emptied import empty_bucket, empty_tables
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)
 USERS = 200
+START = datetime(2026, 3, 2, 6, tzinfo=UTC)
 KEY = "a key of the tests, long enough for one"
 TABLES = (
     tables.PREDICTIONS_HISTORY,
@@ -43,19 +45,6 @@ TABLES = (
     tables.AUDIENCE_MEMBERS,
     tables.AUDIENCE_LEDGER,
 )
-
-
-class Clock:
-    """A clock that stands still, and is set."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 3, 2, 6, tzinfo=UTC)
-
-    def now(self) -> datetime:
-        return self.time
-
-    def monotonic(self) -> float:
-        return 0.0
 
 
 class Site:
@@ -68,7 +57,7 @@ class Site:
         }
         self.settings = Settings.from_environment(self.environment)
         self.warehouse = Warehouse.open(self.settings)
-        self.clock = Clock()
+        self.clock = ManualClock(START)
 
     def rows(self, sql: str):
         return [dict(row.items()) for row in self.warehouse.rows(sql)]
@@ -104,7 +93,7 @@ class Site:
                 "use_case": "",
                 "user_hash": suppression.user_hash(KEY, user),
                 "key_id": suppression.key_id(KEY),
-                "suppressed_at": self.clock.time,
+                "suppressed_at": self.clock.now(),
                 "suppressed_on": MONDAY,
             },
         )
@@ -131,7 +120,7 @@ def site(shared, monkeypatch) -> Site:
     artifacts = Artifacts.open(shared.settings)
     empty_bucket(artifacts)
     artifacts.close()
-    shared.clock = Clock()
+    shared.clock = ManualClock(START)
     shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
     return shared
 
@@ -247,7 +236,7 @@ class TestMembers:
     def test_who_are_held_out_are_so_every_week(self, site):
         send(site)
         site.publish(MONDAY + WEEK, {f"u{n:03}": (n + 1) / 400 for n in range(150)})
-        site.clock.time += WEEK
+        site.clock.advance(WEEK.total_seconds())
         send(site)
 
         first, second = (
@@ -262,7 +251,7 @@ class TestMembers:
     def test_keep_their_control_group(self, site):
         send(site)
         site.publish(MONDAY + WEEK, {"u001": 0.5})
-        site.clock.time += WEEK
+        site.clock.advance(WEEK.total_seconds())
 
         with pytest.raises(RequestError, match="another name") as raised:
             send(site, control=0.2)
@@ -364,7 +353,7 @@ class TestLedger:
         with Receiver() as receiver:
             send(site, crm(receiver, remove=True), rule=Rule(top=10), control=0.0)
             site.publish(MONDAY + WEEK, {"u199": 0.3, "u002": 0.2})
-            site.clock.time += WEEK
+            site.clock.advance(WEEK.total_seconds())
             delivery = send(
                 site, crm(receiver, remove=True), rule=Rule(top=10), control=0.0
             )
@@ -436,7 +425,7 @@ def kill_and_resume(site: Site, to: str, fate: Fate, *, at_most: int, seed: int)
             assert send(site, to, flushed_at=14).is_complete
         except Killed:
             # The lease of whom is killed ends by itself.
-            site.clock.time += timedelta(minutes=6)
+            site.clock.advance(6 * 60)
         else:
             return killed
     fate.left = 0
@@ -495,4 +484,4 @@ class TestKilled:
                 to = crm(receiver, at_once=1 + seed % 3)
                 killed += kill_and_resume(site, to, fate, at_most=20, seed=seed)
             check_account(site, receiver, rejected=rejected)
-            site.clock.time += timedelta(minutes=6)
+            site.clock.advance(6 * 60)

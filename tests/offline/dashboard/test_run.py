@@ -26,6 +26,7 @@ from propensity.errors import RequestError
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
 from propensity.statements import statement
+from tests.clocks import ManualClock
 from tests.conftest import Workplace
 from tests.functions.conftest import entered
 
@@ -35,16 +36,6 @@ WEEK = timedelta(days=7)
 WINDOW = Window(as_of=DAY, weeks=26, now=NOW)
 # Whatever a page is about, it is not about one of these.
 SOMEBODY = "somebody-4711"
-
-
-class Clock:
-    """A clock that stands still."""
-
-    def now(self) -> datetime:
-        return NOW
-
-    def monotonic(self) -> float:
-        return 0.0
 
 
 class Site:
@@ -434,13 +425,13 @@ class TestCommand:
         """As where a file is in the way."""
         (tmp_path / "file").write_text("")
         with entered(site.environment), pytest.raises(RequestError, match="written to"):
-            run(str(tmp_path / "file" / "below"), clock=Clock())
+            run(str(tmp_path / "file" / "below"), clock=ManualClock(NOW))
 
 
 class TestMissing:
     def test_tables_are_sentences(self, workplace, environment, tmp_path):
         """In a dataset without a table every page is written, and says so."""
-        written = run(str(tmp_path), clock=Clock())
+        written = run(str(tmp_path), clock=ManualClock(NOW))
 
         assert {*written.missing} == {source.name for source in SOURCES}
         assert "Could not be read" in str(written)

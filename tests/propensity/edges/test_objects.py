@@ -16,13 +16,6 @@ from tests.proxy import Proxy
 
 
 @pytest.fixture
-def artifacts(environment) -> Iterator[Artifacts]:
-    opened = Artifacts.open(Settings.from_environment())
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
 def objects(environment) -> Objects:
     return Objects.open(Settings.from_environment())
 

@@ -65,14 +65,6 @@ class Table:
         )
 
 
-@pytest.fixture
-def artifacts(environment):
-    """The bucket of one test alone."""
-    opened = Artifacts.open(Settings.from_environment())
-    yield opened
-    opened.close()
-
-
 def publish(artifacts: Artifacts, rows, *, use_case: str = "c") -> IndexFile:
     """Write an index and point to it, as 01-Predictions does."""
     data = built(batch(rows), key=uuid.uuid4().bytes)

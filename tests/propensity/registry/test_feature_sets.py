@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
@@ -21,20 +20,11 @@ from propensity.edges.artifacts import Artifacts, sha256
 from propensity.errors import ArtifactError, PropensityError
 from propensity.registry import feature_sets
 from propensity.registry.feature_sets import Manifest, Writer, in_parts
-from propensity.settings import Settings
 from propensity.waiting.threads import DaemonThreads
 
 AS_OF = date(2026, 3, 1)
 NOW = datetime(2026, 3, 2, 17, 0, 3, 123456, tzinfo=UTC)
 DAY = timedelta(days=1)
-
-
-@pytest.fixture
-def artifacts(environment) -> Iterator[Artifacts]:
-    """An empty bucket."""
-    opened = Artifacts.open(Settings.from_environment())
-    yield opened
-    opened.close()
 
 
 def rows(n: int, first: int = 0) -> pa.RecordBatch:

@@ -14,18 +14,10 @@ from propensity.errors import ArtifactError
 from propensity.registry.leases import Lease
 from propensity.registry.versions import Registry
 from propensity.runs import ages
-from propensity.settings import Settings
 
 TODAY = date(2026, 4, 20)
 NOW = datetime(2026, 4, 20, 1, 30, tzinfo=UTC)
 NAME = "ga4_purchase"
-
-
-@pytest.fixture
-def artifacts(workplace, monkeypatch) -> Artifacts:
-    for name, value in workplace.environment.items():
-        monkeypatch.setenv(name, value)
-    return Artifacts.open(Settings.from_environment(workplace.environment))
 
 
 def ran(artifacts: Artifacts, kind: str, days: int, *, failed: bool = False) -> None:
