@@ -6,72 +6,26 @@ of our own.
 from __future__ import annotations
 
 import ast
-import json
-from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from google.api_core import exceptions as api
 
 import propensity
-from propensity.edges.bigquery_errors import is_denied, translated
 from propensity.edges.columns import concatenated, query_parameter, record
 from propensity.edges.warehouse import Warehouse
-from propensity.errors import (
-    AccessDenied,
-    Conflict,
-    MissingTable,
-    PropensityError,
-    QueryTooExpensive,
-    SchemaError,
-    Unavailable,
-)
-from propensity.settings import Settings
+from propensity.errors import MissingTable, PropensityError, SchemaError
 from propensity.statements import statement
 from propensity.tables import EVALUATION, PREDICTIONS_HISTORY, PREDICTIONS_STAGING
 from tests.partitions import of_all_days
-from tests.proxy import Proxy
+from tests.propensity.edges.staging import DAY, VALUES, staged
 
-DAY = date(2026, 3, 2)
-REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
-VALUES = ("expected_value", "expected_value_low", "expected_value_high")
-VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
 INJECTION = "x'; DROP TABLE ma_predictions_staging; --"
 # Methods of Warehouse whose first argument is a statement.
 RUNS_SQL = {"rows", "execute", "batches", "parts", "table", "dry_run", "lookup"}
-
-
-@pytest.fixture(scope="module")
-def settings(module_workplace) -> Settings:
-    return Settings.from_environment(module_workplace.environment)
-
-
-@pytest.fixture(scope="module")
-def warehouse(settings) -> Iterator[Warehouse]:
-    """A dataset with an empty staging table."""
-    opened = Warehouse.open(settings)
-    opened.create(PREDICTIONS_STAGING)
-    yield opened
-    opened.close()
-
-
-def staged(**users: float) -> pa.Table:
-    return pa.table(
-        {
-            "user_id": list(users),
-            "probability": list(users.values()),
-            "run_id": ["r"] * len(users),
-            "staged_on": pa.array([DAY] * len(users), pa.date32()),
-            "feature_row": pa.array(range(len(users)), pa.int64()),
-            "base_log_odds": pa.nulls(len(users), pa.float64()),
-            "reasons": pa.array([[]] * len(users), REASONS),
-            **{name: pa.nulls(len(users), VALUE) for name in VALUES},
-        }
-    )
 
 
 class TestStatements:
@@ -346,146 +300,3 @@ class TestKept:
         assert [
             [(part["decile"], part["users"]) for part in row["lift"]] for row in found
         ] == [[(2, 62.0), (1, 61.0)], [(2, 62.25), (1, 61.25)]]
-
-
-class TestErrors:
-    @pytest.mark.parametrize(
-        ("sql", "error"),
-        [
-            ("SELECT * FROM nowhere", MissingTable),
-            ("SELECT * FROM no_dataset.nowhere", MissingTable),
-            ("SELECT shoe_size FROM ma_predictions_staging", SchemaError),
-            ("SELEC 1", PropensityError),
-        ],
-    )
-    def test_are_our_own(self, warehouse, sql, error):
-        """A missing table, a missing column and nonsense each have their class."""
-        with pytest.raises(PropensityError) as caught:
-            warehouse.rows(sql)
-
-        assert type(caught.value) is error
-        assert caught.value.retryable is False
-        assert "\n" not in caught.value.message
-
-    @pytest.mark.parametrize(
-        ("error", "ours", "retryable"),
-        [
-            (api.NotFound("Not found: Table t"), MissingTable, False),
-            (
-                api.BadRequest("analytics_1.events_* does not match any table."),
-                MissingTable,
-                False,
-            ),
-            (
-                api.BadRequest("Query exceeded limit for bytes billed: 1."),
-                QueryTooExpensive,
-                False,
-            ),
-            (api.BadRequest("Unrecognized name: geo at [3:1]"), SchemaError, False),
-            (
-                api.BadRequest("Field name refund_value does not exist in STRUCT<a>"),
-                SchemaError,
-                False,
-            ),
-            (
-                api.BadRequest(
-                    "Transaction is aborted due to concurrent update against table t"
-                ),
-                Conflict,
-                True,
-            ),
-            (
-                api.BadRequest(
-                    "Could not serialize access to table t due to concurrent update"
-                ),
-                Conflict,
-                True,
-            ),
-            (api.BadRequest("Syntax error"), PropensityError, False),
-            (api.Forbidden("Access Denied"), AccessDenied, False),
-            (api.ServiceUnavailable("down"), Unavailable, True),
-            (api.InternalServerError("oops"), Unavailable, True),
-            (api.RetryError("deadline", None), Unavailable, True),
-            (ConnectionError("reset"), Unavailable, True),
-        ],
-    )
-    def test_of_bigquery_are_understood_by_their_words(self, error, ours, retryable):
-        """What BigQuery says, and the emulator may not, has its class, too."""
-        found = translated(error)
-
-        assert type(found) is ours
-        assert found.retryable is retryable
-
-    @pytest.mark.parametrize("status", [500, 503])
-    def test_that_pass_are_not_seen(self, settings, bigquery_emulator, status):
-        """One failed request is sent again."""
-        with Proxy(
-            bigquery_emulator.url, lambda asked: status if asked.number == 0 else None
-        ) as proxy:
-            opened = Warehouse.open(replace(settings, bigquery_endpoint=proxy.url))
-            [row] = opened.rows("SELECT 1 AS one")
-            opened.close()
-
-        assert row["one"] == 1
-        assert len(proxy.asked) >= 2
-
-
-class TestDenied:
-    ACCOUNT = "propensity-predictions@my-project.iam.gserviceaccount.com"
-
-    @pytest.fixture
-    def denying(self, settings, bigquery_emulator) -> Iterator[Warehouse]:
-        """A warehouse that BigQuery denies everything about datasets."""
-        told = {
-            "error": {
-                "code": 403,
-                "message": "Access Denied: Dataset theirs:analytics_1: Permission "
-                "bigquery.tables.list denied on dataset theirs:analytics_1 (or it may "
-                "not exist).",
-                "errors": [{"reason": "accessDenied", "message": "Access Denied"}],
-                "status": "PERMISSION_DENIED",
-            }
-        }
-        denied = (403, json.dumps(told).encode())
-        with Proxy(bigquery_emulator.url, lambda _: denied) as proxy:
-            opened = Warehouse.open(
-                replace(
-                    settings,
-                    bigquery_endpoint=proxy.url,
-                    ga4_dataset="theirs.analytics_1",
-                )
-            )
-            yield opened
-            opened.close()
-
-    def test_names_account_dataset_and_role(self, denying):
-        """Whoever reads the error knows what to grant, to whom, and who can."""
-        vars(denying.client._credentials)["service_account_email"] = self.ACCOUNT
-
-        for ask in (denying.table_names, denying.check_location):
-            with pytest.raises(AccessDenied) as raised:
-                ask("theirs.analytics_1")
-
-            assert f"the account {self.ACCOUNT}" in raised.value.message
-            assert "theirs.analytics_1" in raised.value.message
-            assert "roles/bigquery.dataViewer" in raised.value.message
-            assert "its owner" in raised.value.message
-            assert (raised.value.status, raised.value.retryable) == (500, False)
-
-    def test_of_a_query_names_the_dataset_that_it_reads(self, denying):
-        """The view is ours, and what it reads is theirs."""
-        with pytest.raises(AccessDenied) as raised:
-            denying.rows("SELECT 1 FROM ga_events")
-
-        assert "roles/bigquery.dataViewer on the dataset theirs.analytics_1" in str(
-            raised.value
-        )
-        assert "the account that this runs as" in str(raised.value)
-
-    def test_of_a_quota_is_something_else(self):
-        """A quota that is used up is 403, too, and no permission."""
-        error = api.Forbidden(
-            "Quota exceeded", errors=[{"reason": "quotaExceeded", "message": "x"}]
-        )
-
-        assert not is_denied(error)

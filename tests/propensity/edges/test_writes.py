@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import date
 from typing import Any
 
 import grpc
@@ -20,44 +19,22 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import AccessDenied, MissingTable, SchemaError, Unavailable
 from propensity.settings import Settings
 from propensity.tables import PREDICTIONS_STAGING
+from tests.propensity.edges.staging import VALUES, staged
 from tests.recorder import GrpcProxy
 
-DAY = date(2026, 3, 2)
-REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
-VALUES = ("expected_value", "expected_value_low", "expected_value_high")
-VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
 SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite"
 
 
-@pytest.fixture(scope="module")
-def settings(module_workplace) -> Settings:
-    return Settings.from_environment(module_workplace.environment)
-
-
 @pytest.fixture
-def warehouse(settings) -> Iterator[Warehouse]:
-    """A dataset with an empty staging table."""
-    opened = Warehouse.open(settings)
-    opened.create(PREDICTIONS_STAGING)
-    yield opened
-    opened.execute("DELETE FROM ma_predictions_staging WHERE TRUE")
-    opened.close()
+def warehouse(warehouse) -> Iterator[Warehouse]:
+    """A dataset with a staging table that is empty before each test."""
+    yield warehouse
+    warehouse.execute("DELETE FROM ma_predictions_staging WHERE TRUE")
 
 
-def staged(users: int) -> pa.Table:
-    """Rows of a run, as 01 stages them."""
-    return pa.table(
-        {
-            "run_id": ["r"] * users,
-            "staged_on": pa.array([DAY] * users, pa.date32()),
-            "user_id": [f"u{number}" for number in range(users)],
-            "probability": [0.5] * users,
-            "feature_row": pa.nulls(users, pa.int64()),
-            "base_log_odds": pa.nulls(users, pa.float64()),
-            "reasons": pa.array([[]] * users, REASONS),
-            **{name: pa.nulls(users, VALUE) for name in VALUES},
-        }
-    )
+def of_run(users: int) -> pa.Table:
+    """Rows of a run of so many users."""
+    return staged(**{f"u{number}": 0.5 for number in range(users)})
 
 
 def counted(warehouse: Warehouse) -> tuple[int, int]:
@@ -127,7 +104,7 @@ def through(settings: Settings, proxy: Faulty) -> Warehouse:
 class TestRows:
     def test_are_all_there(self, warehouse):
         """In any order of columns; many requests are one append."""
-        rows = staged(30_000).select(
+        rows = of_run(30_000).select(
             [
                 *("reasons", "probability", "user_id", "feature_row", "staged_on"),
                 *("run_id", "base_log_odds", *VALUES),
@@ -141,13 +118,13 @@ class TestRows:
 
     def test_may_be_none(self, warehouse):
         """Nothing to append is no error."""
-        warehouse.write(PREDICTIONS_STAGING, staged(0))
+        warehouse.write(PREDICTIONS_STAGING, of_run(0))
 
         assert counted(warehouse) == (0, 0)
 
     def test_go_in_requests_of_a_bounded_size(self):
         """Each begins where the one before ended, and none is over the bound."""
-        rows = staged(200_000)
+        rows = of_run(200_000)
         parts = list(writes.slices(rows))
 
         assert len(parts) > 2
@@ -163,8 +140,9 @@ class TestRows:
 
     def test_that_the_table_refuses_leave_nothing(self, warehouse, settings):
         """A null where a value is required, in the last request: none is there."""
-        rows = staged(3)
-        rows = rows.set_column(2, "user_id", pa.array(["a", "b", None]))
+        rows = of_run(3)
+        place = rows.schema.get_field_index("user_id")
+        rows = rows.set_column(place, "user_id", pa.array(["a", "b", None]))
 
         with (
             writes.client_of(settings) as client,
@@ -178,13 +156,13 @@ class TestRows:
     def test_of_other_columns_are_refused(self, warehouse):
         """Tables are contracts: what does not fit is not sent."""
         with pytest.raises(SchemaError, match="ma_predictions_staging"):
-            warehouse.write(PREDICTIONS_STAGING, staged(1).drop_columns("run_id"))
+            warehouse.write(PREDICTIONS_STAGING, of_run(1).drop_columns("run_id"))
 
     def test_need_a_table(self, warehouse):
         """The error says what is missing."""
         with pytest.raises(MissingTable):
             warehouse.write(
-                replace(PREDICTIONS_STAGING, name="no_such_table"), staged(1)
+                replace(PREDICTIONS_STAGING, name="no_such_table"), of_run(1)
             )
 
 
@@ -203,7 +181,7 @@ class TestFailures:
 
         with Faulty(settings, rule) as proxy:
             opened = through(settings, proxy)
-            opened.write(PREDICTIONS_STAGING, staged(100))
+            opened.write(PREDICTIONS_STAGING, of_run(100))
             opened.close()
 
         assert proxy.asked[method] == 2
@@ -222,7 +200,7 @@ class TestFailures:
 
         with Faulty(settings, rule) as proxy:
             opened = through(settings, proxy)
-            opened.write(PREDICTIONS_STAGING, staged(1_000))
+            opened.write(PREDICTIONS_STAGING, of_run(1_000))
             opened.close()
 
         assert proxy.asked["AppendRows"] == 3
@@ -239,7 +217,7 @@ class TestFailures:
         ) as proxy:
             opened = through(settings, proxy)
             with pytest.raises(Unavailable, match="did not take rows"):
-                opened.write(PREDICTIONS_STAGING, staged(10))
+                opened.write(PREDICTIONS_STAGING, of_run(10))
             opened.close()
 
         assert counted(warehouse) == (0, 0)
@@ -255,7 +233,7 @@ class TestFailures:
         ) as proxy:
             opened = through(settings, proxy)
             with pytest.raises(AccessDenied) as caught:
-                opened.write(PREDICTIONS_STAGING, staged(10))
+                opened.write(PREDICTIONS_STAGING, of_run(10))
             opened.close()
 
         assert "bigquery.tables.updateData" in caught.value.message

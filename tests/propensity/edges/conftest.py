@@ -1,0 +1,26 @@
+"""A dataset with an empty staging table, for what reads and writes at the edge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from propensity.edges.warehouse import Warehouse
+from propensity.settings import Settings
+from propensity.tables import PREDICTIONS_STAGING
+
+
+@pytest.fixture(scope="module")
+def settings(module_workplace) -> Settings:
+    """The settings of the workplace of one module."""
+    return Settings.from_environment(module_workplace.environment)
+
+
+@pytest.fixture(scope="module")
+def warehouse(settings) -> Iterator[Warehouse]:
+    """A dataset with an empty staging table."""
+    opened = Warehouse.open(settings)
+    opened.create(PREDICTIONS_STAGING)
+    yield opened
+    opened.close()

@@ -1,0 +1,30 @@
+"""Rows of a run, as 01-Predictions stages them."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pyarrow as pa
+
+from propensity.tables import PREDICTIONS_STAGING
+
+DAY = date(2026, 3, 2)
+REASONS = PREDICTIONS_STAGING.arrow_schema().field("reasons").type
+VALUES = ("expected_value", "expected_value_low", "expected_value_high")
+VALUE = PREDICTIONS_STAGING.arrow_schema().field("expected_value").type
+
+
+def staged(**users: float) -> pa.Table:
+    """Return a row a user, with the user's probability."""
+    return pa.table(
+        {
+            "user_id": list(users),
+            "probability": list(users.values()),
+            "run_id": ["r"] * len(users),
+            "staged_on": pa.array([DAY] * len(users), pa.date32()),
+            "feature_row": pa.array(range(len(users)), pa.int64()),
+            "base_log_odds": pa.nulls(len(users), pa.float64()),
+            "reasons": pa.array([[]] * len(users), REASONS),
+            **{name: pa.nulls(len(users), VALUE) for name in VALUES},
+        }
+    )
