@@ -1,0 +1,297 @@
+"""Files of postcodes, specified: any table of them is read, and each row once."""
+
+from __future__ import annotations
+
+import gzip
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from commands.cli import main
+from offline import load_postcodes, postcode_files
+from propensity import tables
+from propensity.errors import SchemaError
+from propensity.events.postcodes import normalised, outward
+from tests.offline.postcodes import CSV, LOADED, TODAY, written
+
+
+def batch(rows: list[tuple[Any, Any]]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays(
+        [
+            pa.array([code for code, _ in rows], pa.string()),
+            pa.array([value for _, value in rows], pa.float64()),
+        ],
+        names=["postcode", "socioeconomic_idx"],
+    )
+
+
+def read(path: str, **named: str) -> tuple[pa.Table, load_postcodes.Summary]:
+    """The rows that a file gives."""
+    columns = {"postcode_column": None, "index_column": None, **named}
+    with postcode_files.opened(Path(path), **columns) as file:
+        return load_postcodes.table_of(file.batches(), loaded_on=TODAY)
+
+
+def tupled(rows: pa.Table) -> set[tuple[str, float, bool]]:
+    return {
+        (row["postcode"], row["socioeconomic_idx"], row["is_outward"])
+        for row in rows.to_pylist()
+    }
+
+
+class TestFiles:
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress, zstandard.compress])
+    def test_may_be_packed(self, tmp_path, pack):
+        """Plain, gzip and Zstandard are told by their content."""
+        path = written(tmp_path, pack(CSV.encode()), name="postcodes.data")
+
+        assert tupled(read(path)[0]) == LOADED
+
+    @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+    def test_may_be_separated_otherwise(self, tmp_path, separator):
+        """What separates the header separates the rows."""
+        path = written(tmp_path, CSV.replace(",", separator))
+
+        assert tupled(read(path)[0]) == LOADED
+
+    def test_may_be_as_spreadsheets_write_them(self, tmp_path):
+        """A mark of UTF-8, quotes, line ends of two characters and lines within a
+        value change nothing."""
+        text = '\ufeff"Post Code","note","imd"\r\n"qa1 2bd","two\r\nlines","3"\r\n'
+
+        assert tupled(read(written(tmp_path, text))[0]) == {
+            ("QA12BD", 3.0, False),
+            ("QA1", 3.0, True),
+        }
+
+    @pytest.mark.parametrize(
+        ("codes", "values"),
+        [
+            (pa.string(), pa.float64()),
+            (pa.large_string(), pa.float32()),
+            (pa.dictionary(pa.int32(), pa.string()), pa.decimal128(9, 3)),
+            (pa.string(), pa.string()),
+            (pa.string(), pa.int64()),
+        ],
+        ids=str,
+    )
+    def test_may_be_parquet_of_any_types(self, tmp_path, codes, values):
+        """Texts, dictionaries and every kind of number are read; so is text that is
+        a number."""
+        path = tmp_path / "postcodes.parquet"
+        table = pa.table(
+            {
+                "pcds": pa.array(["QA1 2BD", None, "QA1 2BE"]).cast(codes),
+                "imd": pa.array(["3", "4", None]).cast(
+                    pa.float64() if values == pa.float32() else values
+                ),
+            }
+        )
+        pq.write_table(table, path)
+        rows, summary = read(str(path), index_column="imd")
+
+        assert tupled(rows) == {("QA12BD", 3.0, False), ("QA1", 3.0, True)}
+        assert (summary.without_postcode, summary.without_index) == (1, 1)
+
+    def test_hold_numbers_for_postcodes(self, tmp_path):
+        """Elsewhere a postcode is a number; its leading zeros stay."""
+        path = written(tmp_path, "plz,index\n01067,3\n80331,4\n")
+
+        assert tupled(read(path, postcode_column="plz")[0]) == {
+            ("01067", 3.0, False),
+            ("80331", 4.0, False),
+        }
+
+    @pytest.mark.parametrize("nothing", ["", " ", "NA", "nan", "NULL", "-"])
+    def test_may_lack_an_index(self, tmp_path, nothing):
+        """What stands for no number is counted, and the row left out."""
+        path = written(tmp_path, f"postcode,index\nQA1 2BD,3\nQA1 2BE,{nothing}\n")
+        rows, summary = read(path, index_column="index")
+
+        assert summary.without_index == 1
+        assert "QA12BE" not in rows["postcode"].to_pylist()
+
+    @pytest.mark.parametrize(
+        ("text", "said"),
+        [
+            ("postcode,x\nQA1 2BD,3\nQA1 2BE,much\n", "row 2: wanted a number"),
+            ('postcode,x\nQA1 2BD,3\nQA1 2BE,"1,5"\n', "found '1,5'"),
+            ("postcode,x\nQA1 2BD,3\nQA1 2BE,inf\n", "row 2: the index"),
+            ("postcode,x\n12 Mill Lane Dunmere,3\n", "is no postcode"),
+            ("postcode,x\nQA1 2BD,3\nQA1 2BE\n", "Row #3: Expected 2 columns, got 1"),
+            ("postcode,x\nQA1 2BD,\n,3\n", "none of 2 rows has both"),
+            ("", "Empty CSV file"),
+        ],
+        ids=["text", "comma", "infinite", "address", "short row", "nothing", "empty"],
+    )
+    def test_are_refused_with_the_row(self, tmp_path, text, said):
+        """What can be neither postcode nor index is named with its row."""
+        with pytest.raises(SchemaError, match="postcodes.csv|none of") as refused:
+            read(written(tmp_path, text), index_column="x")
+
+        assert said in refused.value.message
+
+    def test_are_refused_where_they_are_cut(self, tmp_path):
+        """A packed file that ends before its end is not half a file."""
+        packed = gzip.compress(CSV.encode() * 1000)
+
+        with pytest.raises(SchemaError, match="can not be read"):
+            read(written(tmp_path, packed[:-10]), index_column="socioeconomic_idx")
+
+    def test_are_refused_where_there_are_none(self, tmp_path):
+        """A file that is not there is named."""
+        with pytest.raises(SchemaError, match="gone.csv"):
+            read(str(tmp_path / "gone.csv"))
+
+
+class TestColumns:
+    @pytest.mark.parametrize(
+        ("header", "columns"),
+        [
+            ("postcode,socioeconomic_idx,rank", ("postcode", "socioeconomic_idx")),
+            ("Postcode,imd", ("Postcode", "imd")),
+            ("POST_CODE,imd", ("POST_CODE", "imd")),
+            ("imd,pcds", ("pcds", "imd")),
+            ("postcode,pcd,imd", ("postcode", "imd")),
+        ],
+    )
+    def test_are_guessed_where_they_are_plain(self, tmp_path, header, columns):
+        """The column that is called postcode, or is the only one that may be; and the
+        index by its name, or as the only number."""
+        values = ("Z1" if "p" in name.lower() else "3" for name in header.split(","))
+        row = ",".join(values).replace("rank", "4")
+        if header.endswith("rank"):
+            row = "QA1 2BD,3,4"
+        path = written(tmp_path, f"{header}\n{row}\n")
+
+        with postcode_files.opened(
+            Path(path), postcode_column=None, index_column=None
+        ) as file:
+            assert (file.postcode_column, file.index_column) == columns
+
+    @pytest.mark.parametrize(
+        ("header", "named", "said"),
+        [
+            ("pcd,pcds,imd", {}, "postcode may be any of pcd, pcds"),
+            ("place,imd", {}, "no column looks like the postcode"),
+            ("postcode,score,rank", {}, "index may be any of score, rank"),
+            ("postcode,town", {}, "no column looks like the index"),
+            ("postcode,imd", {"index_column": "IMD"}, "is no column 'IMD'"),
+            ("postcode,imd,imd", {"index_column": "imd"}, "are several column 'imd'"),
+            ("postcode,imd", {"index_column": "postcode"}, "both the postcode and"),
+        ],
+    )
+    def test_are_asked_for_where_they_are_not(self, tmp_path, header, named, said):
+        """What can not be told is refused, with the names of the columns."""
+        values = {"town": "Dunmere", "place": "Dunmere"}
+        row = ",".join(values.get(name, "3") for name in header.split(","))
+
+        with pytest.raises(SchemaError) as refused:
+            read(written(tmp_path, f"{header}\n{row}\n"), **named)
+
+        assert said in refused.value.message
+        if "both" not in said:
+            assert ", ".join(header.split(",")) in refused.value.message
+
+    def test_are_named_by_the_command_line(self, tmp_path, capsys):
+        """The options say which columns to take."""
+        path = written(tmp_path, "pcd,pcds,score,rank\nQ,QA1 2BD,3,4\n")
+
+        status = main(
+            [
+                "load-postcodes",
+                *(path, "--dry-run"),
+                *("--postcode-column", "pcds", "--index-column", "rank"),
+            ]
+        )
+
+        assert status == 0
+        assert "pcds, rank" in capsys.readouterr().out
+
+
+CODES = st.one_of(
+    st.text(max_size=12),
+    st.from_regex(r"[A-Za-z]{1,2}[0-9][A-Za-z0-9]? ?[0-9][A-Za-z]{2}", fullmatch=True),
+)
+FEW_CODES = st.sampled_from(
+    [
+        "QA1 2BD",
+        "qa12bd",
+        "QA1 2BE",
+        "QA12 1AA",
+        "QA1",
+        "QD3 1AA",
+        "D02 X285",
+        "-",
+        None,
+    ]
+)
+INDICES = st.one_of(st.none(), st.integers(-3, 3).map(float), st.floats(-1e9, 1e9))
+
+
+class TestRows:
+    @given(st.lists(CODES, max_size=30))
+    def test_are_normalised_as_the_stream_does(self, codes):
+        """A column at a time gives what the stream gives one postcode."""
+        found = postcode_files.typed(
+            [batch([(code, 1.0) for code in codes])], "postcode", "socioeconomic_idx"
+        )
+        wanted = [normalised(code) for code in codes]
+        if any(len(code) > postcode_files.MAXIMUM_CHARACTERS for code in wanted):
+            with pytest.raises(SchemaError):
+                list(found)
+        else:
+            assert next(found).column("postcode").to_pylist() == [
+                code or None for code in wanted
+            ]
+
+    @given(st.lists(st.tuples(FEW_CODES, INDICES), max_size=40), st.randoms())
+    def test_are_the_same_for_any_order(self, rows, order):
+        """Each postcode has the lower median of its different values, each outward
+        code the lower median of its postcodes, however the rows come."""
+        values: dict[str, set[float]] = {}
+        for code, value in rows:
+            if normalised(code or "") and value is not None:
+                values.setdefault(normalised(code), set()).add(value)
+        wanted = {code: statistics.median_low(said) for code, said in values.items()}
+        parts: dict[str, list[float]] = {}
+        for code, value in wanted.items():
+            if (part := outward(code)) is not None:
+                parts.setdefault(part, []).append(value)
+        medians = {part: statistics.median_low(said) for part, said in parts.items()}
+        order.shuffle(rows)
+        batches = [batch(rows[:7]), batch(rows[7:20]), batch(rows[20:])]
+        read = postcode_files.typed(batches, "postcode", "socioeconomic_idx")
+        if not wanted:
+            with pytest.raises(SchemaError):
+                load_postcodes.table_of(read, loaded_on=TODAY)
+            return
+
+        table, summary = load_postcodes.table_of(read, loaded_on=TODAY)
+
+        assert tupled(table) == {
+            *((code, value, False) for code, value in wanted.items()),
+            *(
+                (part, value, True)
+                for part, value in medians.items()
+                if part not in wanted
+            ),
+        }
+        assert table.num_rows == summary.postcodes + summary.outward_codes
+        said = sum(map(len, values.values()))
+        left_out = summary.without_postcode + summary.without_index + summary.repeated
+        assert summary.rows == len(rows) == said + left_out
+        assert summary.conflicts == sum(len(one) > 1 for one in values.values())
+
+    def test_conform_to_the_table(self):
+        """What is loaded has the columns that the table declares."""
+        rows = load_postcodes.table_of([batch([("QA12BD", 1.0)])], loaded_on=TODAY)[0]
+
+        assert rows.cast(tables.POSTCODE_INDEX.arrow_schema()).num_rows == 2
