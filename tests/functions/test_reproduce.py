@@ -26,7 +26,7 @@ from tests import scored_cards
 from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.test_suppression import KEY, suppress
 from tests.functions.test_value import COLUMNS, without_amounts
-from tests.offline.test_forget_user import users_in
+from tests.offline.forgotten import users_in
 from tests.propensity.registry.test_versions import overwrite
 from tests.shop import Row, load
 

@@ -1,10 +1,7 @@
-"""
-forget_user, specified: of a user nothing is left, of all others everything.
-"""
+"""forget_user, specified: of a user nothing is left, of all others everything."""
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -18,9 +15,8 @@ import pytest
 
 from commands.cli import main
 from offline import forget_user
-from offline.forget_report import Report, Request, users_of
+from offline.forget_report import Request, users_of
 from propensity import tables
-from propensity.edges.appends import Appends
 from propensity.edges.artifacts import sha256
 from propensity.errors import RunInProgress, SettingsError
 from propensity.learning import modelcard
@@ -29,17 +25,25 @@ from propensity.registry import feature_sets
 from propensity.registry.feature_sets import Writer
 from propensity.registry.versions import Registry
 from propensity.runs import compact
-from propensity.schema import Table
 from propensity.tables import TABLES
 from propensity.waiting.threads import DaemonThreads
 from tests import shop
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.streaming import Site, new_site
-
-KEY = "a key of the tests, long enough for one"
-GONE, KEPT = "player-1", "player-11"
-NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
-USE_CASE, OTHER = "first_day_churn", "ga4_purchase"
+from tests.offline.forgotten import (
+    GONE,
+    KEPT,
+    KEY,
+    NOW,
+    OTHER,
+    USE_CASE,
+    append,
+    counts,
+    fill,
+    forget,
+    row_of,
+    users_in,
+)
 
 
 @pytest.fixture(scope="module")
@@ -66,65 +70,6 @@ def site(shared, monkeypatch) -> Site:
     return shared
 
 
-def value_of(kind: str, name: str, user: str) -> Any:
-    """Any value that a required column can have."""
-    if name == "user_id":
-        return user
-    if name == "event_id":
-        return f"event of {user}"
-    kinds = {
-        "STRING": f"{name} of {user}" if name == "message_id" else name,
-        "INT64": 1,
-        "FLOAT64": 0.5,
-        "BOOL": True,
-        "DATE": NOW.date(),
-        "TIMESTAMP": NOW,
-    }
-    return kinds[kind]
-
-
-def row_of(table: Table, user: str, **values: Any) -> dict[str, Any]:
-    """A row about a user: what must be there, and what a test says."""
-    row = {
-        column.name: value_of(column.type, column.name, user)
-        for column in table.columns
-        if column.required or column.name == "user_id"
-    }
-    if "use_case" in row:
-        row["use_case"] = USE_CASE
-    return {**row, **values}
-
-
-def append(site: Site, table: Table, *rows: dict[str, Any]) -> None:
-    """Store rows, as the stream does."""
-    given = pa.RecordBatch.from_pylist(list(rows), schema=table.arrow_schema())
-    asyncio.run(Appends(site.settings).append(table, given))
-
-
-def fill(site: Site) -> None:
-    """Put two rows of both users into every table that has users."""
-    for table, told_by in tables.holding_users().items():
-        rows = []
-        for user in (GONE, KEPT):
-            values = {}
-            if told_by == "raw":
-                raw = f'{{"user_id": "{user}", "event_type": "unheard'
-                values = {"raw": raw.encode(), "attributes": "{}"}
-            rows += 2 * [row_of(table, user, **values)]
-        append(site, table, *rows)
-
-
-def counts(site: Site) -> dict[str, int]:
-    """Rows of every table that has users."""
-    return {table.name: site.count(table.name) for table in tables.holding_users()}
-
-
-def forget(site: Site, *users: str, **how: Any) -> Report:
-    """Run the command."""
-    asked = Request(user_ids=users or (GONE,), is_quiet=True, **how)
-    return forget_user.forget(site.settings, asked)
-
-
 def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
     """A file with a row for each user."""
     table = tables.STREAM_EVENTS
@@ -132,11 +77,6 @@ def parquet(*users: str, use_case: str = USE_CASE) -> bytes:
     file = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows, schema=table.arrow_schema()), file)
     return file.getvalue()
-
-
-def users_in(data: bytes) -> list[str]:
-    """The users of a file."""
-    return pq.read_table(io.BytesIO(data))["user_id"].to_pylist()
 
 
 @pytest.mark.long

@@ -16,7 +16,7 @@ from local.demos import audience
 from local.errors import LocalError
 from offline.audience.destinations.http import Http
 from tests.conftest import Workplace
-from tests.offline.audience.test_run import TABLES, Site
+from tests.offline.audience.conftest import TABLES, Site
 
 MONDAY = date(2026, 3, 2)
 WEEK = timedelta(days=7)

@@ -8,12 +8,8 @@ sent or rows are written: what was in memory is lost, as by SIGKILL.
 from __future__ import annotations
 
 import random
-import uuid
-from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import requests
@@ -24,141 +20,20 @@ from local.receiver import Faults, Receiver
 from offline.audience import run
 from offline.audience.run import Plan
 from offline.audience.selection import Rule
-from propensity import tables
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import RequestError, RunInProgress
-from propensity.privacy import suppression
-from propensity.settings import Settings
-from tests.clocks import ManualClock
-from tests.conftest import Workplace
-from tests.emptied import empty_bucket, empty_tables
-
-MONDAY = date(2026, 3, 2)
-WEEK = timedelta(days=7)
-USERS = 200
-START = datetime(2026, 3, 2, 6, tzinfo=UTC)
-KEY = "a key of the tests, long enough for one"
-TABLES = (
-    tables.PREDICTIONS_HISTORY,
-    tables.SUPPRESSED_USERS,
-    tables.AUDIENCE_MEMBERS,
-    tables.AUDIENCE_LEDGER,
+from tests.emptied import empty_tables
+from tests.offline.audience.conftest import (
+    MONDAY,
+    TABLES,
+    USERS,
+    WEEK,
+    Site,
+    members_of,
+    plan,
+    send,
 )
-
-
-class Site:
-    """A workplace with a publication, and the commands in it."""
-
-    def __init__(self, workplace: Workplace) -> None:
-        self.environment = {
-            **workplace.environment,
-            "PROPENSITY_SUPPRESSION_KEY": KEY,
-        }
-        self.settings = Settings.from_environment(self.environment)
-        self.warehouse = Warehouse.open(self.settings)
-        self.clock = ManualClock(START)
-
-    def rows(self, sql: str):
-        return [dict(row.items()) for row in self.warehouse.rows(sql)]
-
-    def append(self, table, *rows):
-        self.warehouse.append(
-            table,
-            pa.Table.from_pylist(list(rows), table.arrow_schema()),
-            job_id=uuid.uuid4().hex,
-        )
-
-    def publish(self, as_of: date, users: dict[str, float]) -> None:
-        ordered = sorted(users, key=users.__getitem__)
-        self.append(
-            tables.PREDICTIONS_HISTORY,
-            *(
-                {
-                    "use_case": "ga4_purchase",
-                    "user_id": user,
-                    "as_of": as_of,
-                    "probability": users[user],
-                    "percentile": 1 + 100 * at // len(ordered),
-                    "model_version": 0,
-                }
-                for at, user in enumerate(ordered)
-            ),
-        )
-
-    def suppress(self, user: str) -> None:
-        self.append(
-            tables.SUPPRESSED_USERS,
-            {
-                "use_case": "",
-                "user_hash": suppression.user_hash(KEY, user),
-                "key_id": suppression.key_id(KEY),
-                "suppressed_at": self.clock.now(),
-                "suppressed_on": MONDAY,
-            },
-        )
-
-    def ledger(self):
-        return self.rows("SELECT * FROM ma_audience_ledger ORDER BY user_id, as_of")
-
-
-@pytest.fixture(scope="module")
-def shared(module_workplace) -> Iterator[Site]:
-    site = Site(module_workplace)
-    for table in TABLES:
-        site.warehouse.create(table)
-    yield site
-    site.warehouse.close()
-
-
-@pytest.fixture
-def site(shared, monkeypatch) -> Site:
-    """A publication of two hundred users, and nothing else."""
-    for name, value in shared.environment.items():
-        monkeypatch.setenv(name, value)
-    empty_tables(shared.warehouse, TABLES)
-    artifacts = Artifacts.open(shared.settings)
-    empty_bucket(artifacts)
-    artifacts.close()
-    shared.clock = ManualClock(START)
-    shared.publish(MONDAY, {f"u{n:03}": (n + 1) / 400 for n in range(USERS)})
-    return shared
-
-
-@pytest.fixture
-def crm(tmp_path):
-    """Return the destination file of a receiver."""
-
-    def write(receiver: Receiver, *, remove: bool = False, at_once: int = 1) -> str:
-        path = tmp_path / "crm.toml"
-        removal = '[remove]\nmethod = "DELETE"\n' if remove else ""
-        path.write_text(
-            f'kind = "http"\nname = "crm"\nurl = "{receiver.url}/users"\nbatch = 7\n'
-            f"rate = 0\nat_once = {at_once}\n"
-            '[user]\nid = "{user_id}"\np = "{probability}"\n'
-            f'{removal}[answer]\nrejected = "errors"\nuser = "id"\n'
-            'reason = "message"\n'
-        )
-        return str(path)
-
-    return write
-
-
-def plan(to="bucket", **changed) -> Plan:
-    values = {"rule": Rule(top=100), "control": 0.1, "is_quiet": True}
-    return Plan(audience="winback", to=to, **values | changed)
-
-
-def send(site: Site, to="bucket", **changed):
-    return run.send(plan(to, **changed), clock=site.clock)
-
-
-def members_of(site: Site, as_of=MONDAY, *, is_control: bool) -> set[str]:
-    return {
-        row["user_id"]
-        for row in site.rows("SELECT * FROM ma_audience_members")
-        if row["as_of"] == as_of and row["is_control"] == is_control
-    }
 
 
 class TestPreview:

@@ -1,0 +1,66 @@
+"""A new use case of one test alone, and a sandbox in which it is checked."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from local.sandbox import Sandbox
+from offline.usecases import check, new
+from offline.usecases.report import Report
+from propensity import usecases
+from propensity.edges.artifacts import Artifacts
+from propensity.edges.warehouse import Warehouse
+from propensity.runs import setup
+from propensity.settings import Settings
+
+NAME = "shop_sign_up"
+
+
+@pytest.fixture(scope="module")
+def sandbox(module_workplace) -> Sandbox:
+    """An emulated BigQuery with all tables."""
+    settings = Settings.from_environment(module_workplace.environment)
+    warehouse = Warehouse.open(settings)
+    with module_workplace.storage.client() as client:
+        bucket = client.bucket(module_workplace.bucket)
+        with contextlib.suppress(Exception):
+            setup.prepare(warehouse, Artifacts(bucket, deadline_s=30.0), settings)
+    yield Sandbox(warehouse)
+    warehouse.close()
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch) -> Path:
+    """The folder of a new use case, for this test alone."""
+    copy = tmp_path / "usecases"
+    shutil.copytree(str(usecases.FOLDER), copy)
+    monkeypatch.setattr(usecases, "FOLDER", copy)
+    usecases.load.cache_clear()
+    new.write(NAME, label_event="sign_up", lookback_days=10, horizon_days=7)
+    yield copy / NAME
+    usecases.load.cache_clear()
+
+
+@pytest.fixture
+def edit(folder) -> Callable[[str, str, str], int]:
+    """Replace a text in a file; return the line of what stands there now."""
+
+    def replace(file: str, old: str, new_: str) -> int:
+        text = (folder / file).read_text()
+        assert old in text
+        made = text.replace(old, new_)
+        (folder / file).write_text(made)
+        return made[: made.index(new_) + len(new_)].count("\n") + 1
+
+    return replace
+
+
+@pytest.fixture
+def checked(sandbox) -> Callable[[], Report]:
+    """Check the use case in the sandbox."""
+    return lambda: check.check(NAME, lambda: contextlib.nullcontext(sandbox))
