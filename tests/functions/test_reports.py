@@ -35,7 +35,7 @@ from tests.functions.test_model_evaluation import (
 )
 from tests.functions.test_model_evaluation import USERS as N_USERS
 from tests.propensity.learning.report_pages import parse
-from tests.propensity.learning.test_report_of_week import ALARM, LIFT
+from tests.propensity.learning.weeks import ALARM, LIFT
 from tests.shop import DAY, WEEK, purchase
 
 __all__ = ["converters", "drawn", "own_export", "place", "scores", "shop_of"]

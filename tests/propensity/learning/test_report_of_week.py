@@ -3,189 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
-from functools import cache
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from propensity.budget import Budget
-from propensity.learning import bootstrap, metrics, season
+from propensity.learning import metrics
 from propensity.learning.report import promise
 from propensity.learning.report.week import Report, evaluation_page
-from propensity.learning.thresholds import Selection
 from tests.propensity.learning.model_cards import HOSTILE
 from tests.propensity.learning.report_pages import parse, pictures
-
-MONDAY = date(2026, 3, 2)
-WEEK = timedelta(days=7)
-
-
-@cache
-def figures(week: int, *, moved: float) -> Mapping[str, Any]:
-    """Return the figures of a week whose outcomes follow the probabilities, moved."""
-    generator = np.random.default_rng(week)
-    probability = generator.beta(1, 9, 3_000)
-    came = season.apply(probability, moved)
-    observed = metrics.outcomes(
-        probability, (generator.random(3_000) < came).astype(int)
-    )
-    lacked = season.residual(observed)
-    assert lacked is not None
-    return {
-        **bootstrap.quality(
-            observed,
-            threshold=0.5,
-            seed=1,
-            selection=Selection(
-                budget=Budget.parse("10%"), threshold=0.2, source="evaluations"
-            ),
-        ),
-        "residual_log_odds": lacked.log_odds,
-        "residual_standard_error": lacked.standard_error,
-    }
-
-
-def row(week: int = 0, *, moved: float = 0.0, **changes: Any) -> dict[str, Any]:
-    """Return a week's row of ``ma_model_evaluation``."""
-    first = MONDAY + week * WEEK
-    return {
-        "week": first,
-        "week_end": first + WEEK,
-        "model_version": 3,
-        "prediction_as_of": first,
-        "status": "final",
-        "outcome": "evaluated",
-        "evaluated_at": datetime(2026, 3, 19, 12, tzinfo=UTC),
-        "data_until": first + WEEK,
-        **figures(week, moved=moved),
-        "unscored_converters": 12,
-    } | changes
-
-
-def quarter() -> list[dict[str, Any]]:
-    """Return the rows of thirteen weeks, with the figures of three of them."""
-    return [
-        row(n % 3) | {"week": MONDAY + n * WEEK, "week_end": MONDAY + (n + 1) * WEEK}
-        for n in range(13)
-    ]
-
-
-TRAINED = {
-    3: {
-        "model_version": 3,
-        "roc_auc": 0.781,
-        "roc_auc_low": 0.764,
-        "roc_auc_high": 0.799,
-        "pr_auc": 0.311,
-        "calibration_error": 0.0099,
-        "lift_at_budget": 3.17,
-    }
-}
-ALARM = {
-    "as_of": MONDAY + 2 * WEEK,
-    "thing": "feature",
-    "name": "source",
-    "cause": "source",
-    "message": "source is 'google' for 2% of users (41% before)",
-    "weeks": 1,
-    "advice": "repair",
-    "is_alarm": True,
-}
-EXPECTED = {
-    "as_of": MONDAY + 2 * WEEK,
-    "thing": "score",
-    "name": "roc_auc",
-    "is_alarm": False,
-    "estimated_roc_auc": 0.7731,
-    "estimated_roc_auc_low": 0.7512,
-    "estimated_roc_auc_high": 0.7946,
-}
-LIFT = {
-    "audience": "winback",
-    "week": MONDAY + 2 * WEEK,
-    "treated_users": 900,
-    "control_users": 100,
-    "treated_conversions": 150,
-    "control_conversions": 9,
-    "conversion_difference": 0.0513,
-    "conversion_difference_low": -0.0111,
-    "conversion_difference_high": 0.1129,
-    "conversion_lift": 0.518,
-    "revenue_difference": 1.37,
-    "revenue_difference_low": -0.21,
-    "revenue_difference_high": 2.91,
-    "verdict": "open",
-}
-
-
-def report(**changes: Any) -> Report:
-    """Build the report of the third of three weeks."""
-    rows = [row(0), row(1), row(2)]
-    newest = changes.pop("newest", rows[2])
-    made = Report(
-        use_case="ga4_purchase",
-        title="Purchase within the horizon",
-        outcome="buy",
-        entity="user",
-        week=newest["week"],
-        is_daily=False,
-        rows=[newest],
-        weeks=[*rows[:2], newest],
-        trained=TRAINED,
-        alarms=[EXPECTED],
-        lifts=[],
-    )
-    return replace(made, **changes)
-
-
-def card_row(version: int = 2, **changes: Any) -> dict[str, Any]:
-    """Return a day's row of a version that scored events, with what alerts cost."""
-    return (
-        row(0)
-        | {
-            "week_end": MONDAY + timedelta(days=1),
-            "model_version": version,
-            "prediction_as_of": None,
-            "is_shadow": False,
-            "review_cost": Decimal(5),
-            "alert_threshold": 0.4321,
-            "alerted": 76,
-            "alerted_conversions": 41,
-            "cost": Decimal("787.65"),
-            "cost_without": Decimal("5401.99"),
-            "saved": Decimal("4614.34"),
-            "saved_low": Decimal("2614.27"),
-            "saved_high": Decimal("7676.87"),
-            "saved_share": 0.854,
-            "unknown_outcomes": 38,
-            "conflicting_outcomes": 3,
-            "unscored_converters": 0,
-        }
-        | changes
-    )
-
-
-def of_cards(*rows: Mapping[str, Any]) -> Report:
-    return Report(
-        use_case="card_fraud",
-        title="Card fraud",
-        outcome="are fraud",
-        entity="transaction_id",
-        week=MONDAY,
-        is_daily=True,
-        rows=list(rows),
-        weeks=list(rows),
-        trained={},
-        alarms=[],
-        lifts=[],
-    )
+from tests.propensity.learning.weeks import (
+    ALARM,
+    EXPECTED,
+    LIFT,
+    card_row,
+    of_cards,
+    quarter,
+    report,
+    row,
+)
 
 
 def words(made: Report) -> str:

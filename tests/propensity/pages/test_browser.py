@@ -14,7 +14,8 @@ from propensity.learning.report.page import training_page
 from propensity.learning.report.week import evaluation_page
 from tests.browser import needs_chromium
 from tests.propensity.learning.model_cards import model_card
-from tests.propensity.learning.test_report_of_week import (
+from tests.propensity.learning.test_report_worth import VALUE
+from tests.propensity.learning.weeks import (
     ALARM,
     EXPECTED,
     LIFT,
@@ -23,7 +24,6 @@ from tests.propensity.learning.test_report_of_week import (
     report,
     row,
 )
-from tests.propensity.learning.test_report_worth import VALUE
 
 pytestmark = needs_chromium
 

@@ -13,13 +13,7 @@ from propensity.learning.report.week import evaluation_page
 from propensity.pages.charts import Bar, bars_svg
 from tests.browser import Browser, needs_chromium
 from tests.propensity.learning.model_cards import CARDS, model_card, rows
-from tests.propensity.learning.test_report_of_week import (
-    ALARM,
-    EXPECTED,
-    LIFT,
-    quarter,
-    report,
-)
+from tests.propensity.learning.weeks import ALARM, EXPECTED, LIFT, quarter, report
 
 WIDTHS = (360, 390, 768, 1280)
 FURTHER_WIDTHS = (320, 390, 768, 1280, 2200)
