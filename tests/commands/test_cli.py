@@ -230,10 +230,6 @@ class TestScript:
 
 
 class TestPage:
-    def test_is_written_from_the_commands(self):
-        """docs/commands.md is what ``python -m docs.commands`` writes now."""
-        assert (ROOT / "docs/commands.md").read_text("utf-8") == commands_page.page()
-
     def test_has_every_command_option_and_exit_code(self):
         """Each command a heading, each option a row below it."""
         page = commands_page.page()

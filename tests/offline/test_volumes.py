@@ -395,15 +395,9 @@ class TestUserDays:
 
 
 class TestPage:
-    def test_is_what_is_computed(self):
-        """docs/scale.md has the bytes of today's statements, for every size."""
-        page = (ROOT / "docs/scale.md").read_text("utf-8")
-
-        assert page == scale_page.page(), "python -m docs.scale > docs/scale.md"
-        assert len(scale_page.SIZES) >= 3
-
     def test_has_every_statement(self):
-        """None is left out."""
+        """None is left out, and no size that is told."""
+        assert len(scale_page.SIZES) >= 3
         page = (ROOT / "docs/scale.md").read_text("utf-8")
 
         for one in statements():

@@ -6,7 +6,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from offline.dashboard.cases import Known
@@ -315,6 +315,8 @@ def many(use_cases: int, weeks: int, reasons: int) -> dict[str, list]:
 
 class TestSize:
     @settings(max_examples=5)
+    @example(use_cases=150, weeks=4, reasons=400)
+    @example(use_cases=3, weeks=104, reasons=400)
     @given(
         use_cases=st.integers(1, 40),
         weeks=st.integers(2, 30),
@@ -322,16 +324,8 @@ class TestSize:
     )
     def test_is_at_most_500_kb_a_page(self, use_cases, weeks, reasons):
         """However many use cases, weeks, reasons and audiences there are, and however
-        long their names."""
+        long their names: a hundred and fifty use cases, and two years of weeks, too."""
         found = many(use_cases, weeks, reasons)
-
-        sizes = {name: len(page.encode()) for name, page in pages(found).items()}
-        assert max(sizes.values()) <= LARGEST, sizes
-
-    @pytest.mark.parametrize(("use_cases", "weeks"), [(150, 4), (3, 104)])
-    def test_is_so_at_the_ends(self, use_cases, weeks):
-        """Of a hundred and fifty use cases, and of two years of weeks."""
-        found = many(use_cases, weeks, reasons=400)
 
         sizes = {name: len(page.encode()) for name, page in pages(found).items()}
         assert max(sizes.values()) <= LARGEST, sizes
