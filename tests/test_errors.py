@@ -22,7 +22,6 @@ CLASSES = [
     for _, found in inspect.getmembers(errors, inspect.isclass)
     if issubclass(found, Exception)
 ]
-NAMED = [found for found in CLASSES if found is not PropensityError]
 
 
 def example(kind: type[PropensityError]) -> PropensityError:

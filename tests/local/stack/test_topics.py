@@ -26,7 +26,6 @@ from propensity.topics import EVENTS, SUBSCRIPTIONS
 from tests.events import bet, written
 from tests.functions.streaming import Instance, Site, eventually, new_site
 
-PROJECT = "p"
 # Several pushes fail meanwhile.
 DOWN_S = 2.0
 

@@ -22,8 +22,6 @@ from propensity.tables import PREDICTIONS_STAGING
 from tests.propensity.edges.staging import VALUES, staged
 from tests.recorder import GrpcProxy
 
-SERVICE = "/google.cloud.bigquery.storage.v1.BigQueryWrite"
-
 
 @pytest.fixture
 def warehouse(warehouse) -> Iterator[Warehouse]:
