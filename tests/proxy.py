@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -24,6 +24,7 @@ class Asked:
     method: str
     path: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 def forward(asked: Asked) -> None:
@@ -58,7 +59,9 @@ class Proxy:
                 length = int(self.headers.get("Content-Length") or 0)
                 body = self.rfile.read(length)
                 with counting:
-                    asked = Asked(len(proxy.asked), self.command, self.path, body)
+                    asked = Asked(
+                        len(proxy.asked), self.command, self.path, body, self.headers
+                    )
                     proxy.asked.append(asked)
                 decided = proxy.rule(asked)
                 if isinstance(decided, int):
@@ -130,3 +133,8 @@ class Proxy:
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self._server.server_address[1]}"
+
+
+def answering(rule: Callable[[Asked], tuple[int, bytes]]) -> Proxy:
+    """A server with nothing behind it, which answers each request by a rule."""
+    return Proxy(f"http://{HOST}:9", rule)

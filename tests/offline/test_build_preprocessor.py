@@ -64,10 +64,8 @@ def written(folder: Path, text: str) -> str:
 
 
 @pytest.fixture
-def settings(workplace, monkeypatch) -> Settings:
-    for name, value in workplace.environment.items():
-        monkeypatch.setenv(name, value)
-    return Settings.from_environment()
+def settings(environment) -> Settings:
+    return Settings.from_environment(environment)
 
 
 @pytest.fixture

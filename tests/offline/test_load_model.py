@@ -55,6 +55,11 @@ class Place:
             self.warehouse, self.artifacts, self.settings, folder=folder
         )
 
+    def run(self, *words: str) -> int:
+        """Run the command here."""
+        with entered(self.environment):
+            return main(list(words))
+
     def recorded(self) -> list[dict[str, Any]]:
         found = self.warehouse.rows(
             "SELECT * FROM ma_model_training_metadata ORDER BY model_version"
@@ -367,29 +372,20 @@ class TestRefusals:
 
 
 class TestCommand:
-    def test_says_what_serves(self, place, monkeypatch, capsys):
+    def test_says_what_serves(self, place, capsys):
         """First that it loaded, then that it did not have to."""
-        for name, value in place.environment.items():
-            monkeypatch.setenv(name, value)
-
-        assert main(["load-model"]) == 0
+        assert place.run("load-model") == 0
         assert "serves as version 0" in capsys.readouterr().out
-        assert main(["load-model"]) == 0
+        assert place.run("load-model") == 0
         assert "not loaded" in capsys.readouterr().out
 
-    def test_only_checks_on_a_dry_run(self, untouched, monkeypatch, capsys):
+    def test_only_checks_on_a_dry_run(self, untouched, capsys):
         """It says what it would do, and writes nothing."""
-        for name, value in untouched.environment.items():
-            monkeypatch.setenv(name, value)
-
-        assert main(["load-model", "--dry-run"]) == 0
+        assert untouched.run("load-model", "--dry-run") == 0
         assert "would be loaded" in capsys.readouterr().out
         assert untouched.objects() == []
 
-    def test_fails_in_words(self, untouched, monkeypatch, capsys):
+    def test_fails_in_words(self, untouched, capsys):
         """What is wrong is one line, and the status is 1."""
-        for name, value in untouched.environment.items():
-            monkeypatch.setenv(name, value)
-
-        assert main(["load-model", "--use-case", "ga4_purchase"]) == 1
+        assert untouched.run("load-model", "--use-case", "ga4_purchase") == 1
         assert "no model is shipped" in capsys.readouterr().err

@@ -7,15 +7,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
 
 import pytest
 
 from deploy import configuration
 from offline import ready
 from tests.deploy.conftest import SETTINGS
+from tests.proxy import Asked, answering
 
 
 class Projects:
@@ -24,40 +22,20 @@ class Projects:
     def __init__(self) -> None:
         self.lacking: set[str] = set()
         self.status = 200
-        self.asked: list[dict[str, Any]] = []
-        answers = self
+        self.server = answering(self.answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                length = int(self.headers["content-length"])
-                body = json.loads(self.rfile.read(length))
-                answers.asked.append(
-                    {"path": self.path, "token": self.headers["authorization"], **body}
-                )
-                granted = [p for p in body["permissions"] if p not in answers.lacking]
-                data = json.dumps({"permissions": granted} if granted else {}).encode()
-                self.send_response(answers.status)
-                self.send_header("content-length", str(len(data)))
-                self.end_headers()
-                self.wfile.write(data)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        Thread(target=self._server.serve_forever, daemon=True).start()
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
+    def answer(self, asked: Asked) -> tuple[int, bytes]:
+        wanted = json.loads(asked.body)["permissions"]
+        granted = [one for one in wanted if one not in self.lacking]
+        data = json.dumps({"permissions": granted} if granted else {})
+        return self.status, data.encode()
 
 
 @pytest.fixture
 def projects() -> Iterator[Projects]:
     made = Projects()
-    yield made
-    made.close()
+    with made.server:
+        yield made
 
 
 @pytest.fixture
@@ -67,7 +45,7 @@ def d(tmp_path, monkeypatch, projects) -> configuration.Deployment:
     gcloud.write_text("#!/bin/sh\necho a-token\n")
     gcloud.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setenv(ready.ELSEWHERE, projects.url)
+    monkeypatch.setenv(ready.ELSEWHERE, f"{projects.server.url}/")
     return configuration.of(SETTINGS)
 
 
@@ -82,9 +60,9 @@ class TestPermissions:
         assert "iam.roles.create: Role Administrator" in str(caught.value)
         assert "cloudscheduler.jobs.create: Cloud Scheduler Admin" in str(caught.value)
         assert "storage.buckets.create" not in str(caught.value)
-        [asked] = projects.asked
-        assert asked["path"] == "/v1/projects/my-project:testIamPermissions"
-        assert asked["token"] == "Bearer a-token"
+        [asked] = projects.server.asked
+        assert asked.path == "/v1/projects/my-project:testIamPermissions"
+        assert asked.headers["authorization"] == "Bearer a-token"
 
     def test_that_are_all_there_are_no_matter(self, d):
         """Nothing is said of them."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -18,6 +16,7 @@ from propensity import usecases
 from propensity.settings import Settings
 from tests.functions.streaming import USE_CASE
 from tests.offline.doctor.conftest import NOW
+from tests.proxy import Asked, answering
 
 
 class Google:
@@ -26,49 +25,27 @@ class Google:
     def __init__(self) -> None:
         self.denied: set[tuple[str, str]] = set()
         self.asked: dict[str, list[str]] = {}
-        google = self
+        self.server = answering(self.answer)
 
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:  # noqa: N802
-                query = parse_qs(urlsplit(self.path).query)
-                self.reply(query["permissions"])
+    @property
+    def services(self) -> Services:
+        return Services(*[f"{self.server.url}/{n}" for n in "pbsum"])
 
-            def do_POST(self) -> None:  # noqa: N802
-                length = int(self.headers["Content-Length"])
-                self.reply(json.loads(self.rfile.read(length))["permissions"])
-
-            def reply(self, asked: list[str]) -> None:
-                path = urlsplit(self.path).path
-                google.asked[path] = asked
-                resource = path.removesuffix("/iam/testPermissions").rpartition("/")[2]
-                resource = resource.partition(":")[0]
-                given = [one for one in asked if (resource, one) not in google.denied]
-                body = json.dumps({"permissions": given} if given else {}).encode()
-                self.send_response(200)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
-        self._thread.start()
-        url = f"http://127.0.0.1:{self._server.server_port}"
-        self.services = Services(*[f"{url}/{n}" for n in "pbsum"])
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+    def answer(self, asked: Asked) -> tuple[int, bytes]:
+        url = urlsplit(asked.path)
+        query = parse_qs(url.query) if asked.method == "GET" else json.loads(asked.body)
+        self.asked[url.path] = wanted = query["permissions"]
+        resource = url.path.removesuffix("/iam/testPermissions").rpartition("/")[2]
+        resource = resource.partition(":")[0]
+        given = [one for one in wanted if (resource, one) not in self.denied]
+        return 200, json.dumps({"permissions": given} if given else {}).encode()
 
 
 @pytest.fixture
 def google() -> Iterator[Google]:
     made = Google()
-    yield made
-    made.close()
+    with made.server:
+        yield made
 
 
 def _examined(function: str, google: Google) -> Examination:
