@@ -10,6 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+from tests.programs import execute
+
 Check = Callable[[Any, Path], None]
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "propensity"
@@ -143,13 +145,7 @@ def runs_without(folder: Path, *absent: str) -> subprocess.CompletedProcess[str]
         f"sys.modules.update(dict.fromkeys({absent!r})); "
         f"runpy.run_path({str(folder / 'main.py')!r})"
     )
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", load],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-    )
+    return execute([sys.executable, "-W", "ignore", "-c", load], status=None)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from benchmarks import __main__ as runner
 from benchmarks import report
 from benchmarks.report import Line
+from tests.programs import execute
 
 
 class TestLine:
@@ -125,7 +125,5 @@ def test_runs_benchmarks_in_processes_of_their_own(tmp_path, monkeypatch):
 def test_takes_the_names_of_benchmarks_only():
     """A name that is none is refused before anything runs."""
     command = [sys.executable, "-m", "benchmarks", "nosuch"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 2
+    done = execute(command, status=2)
     assert "no benchmark nosuch" in done.stderr

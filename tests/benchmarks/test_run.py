@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 
 from benchmarks.__main__ import NAMES
 from local.generators.shop.export import Shop
+from tests.programs import execute
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
@@ -57,9 +57,7 @@ def small_shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def printed_by(name: str, options: list[str]) -> str:
     """Run a benchmark, and return its report; a missed target is no failure here."""
     command = [sys.executable, "-m", f"benchmarks.{name}", *options]
-    done = subprocess.run(
-        command, cwd=BENCHMARKS.parent, capture_output=True, text=True, check=False
-    )
+    done = execute(command, cwd=BENCHMARKS.parent, status=None)
     assert done.returncode in (0, 1), done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     return done.stdout

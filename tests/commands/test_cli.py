@@ -10,7 +10,6 @@ import ast
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from commands.exits import MEANINGS, Exit
 from docs import commands as commands_page
 from local.install import write_command
 from local.stack.state import ROOT
+from tests.programs import execute
 
 
 def leaves(command: click.Command, name: str = "") -> dict[str, click.Command]:
@@ -91,13 +91,7 @@ class TestHelp:
             "import sys; from commands.cli import main; main(['--help']); "
             f"sys.exit(repr({heavy} & {{*sys.modules}}))"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = execute([sys.executable, "-c", program], status=None)
 
         assert done.stderr.strip() == "set()"
 
@@ -197,7 +191,7 @@ class TestScript:
         (folder / "bin").mkdir(parents=True)
         (folder / "bin" / "python").symlink_to(sys.executable)
         write_command(folder, python=Path(sys.executable))
-        done = subprocess.run(
+        done = execute(
             [
                 folder / "bin" / "propensity",
                 "stage",
@@ -207,25 +201,14 @@ class TestScript:
             ],
             cwd=tmp_path,
             env={"PATH": os.environ["PATH"]},
-            capture_output=True,
-            text=True,
-            check=False,
         )
-
-        assert done.returncode == 0, done.stderr
         assert "main.py" in done.stdout
 
     def test_is_there_as_a_module(self):
         """``python -m propensity``, where the script is not."""
-        done = subprocess.run(
-            [sys.executable, "-m", "propensity", "cost", "--users=1"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
+        done = execute(
+            [sys.executable, "-m", "propensity", "cost", "--users=1"], status=2
         )
-
-        assert done.returncode == 2
         assert "Missing option '--events-a-day'" in done.stderr
 
 

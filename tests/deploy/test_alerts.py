@@ -8,7 +8,6 @@ import ast
 import json
 import re
 import string
-import subprocess
 from functools import cache
 
 from deploy import functions
@@ -16,6 +15,7 @@ from deploy.render import TERRAFORM
 from propensity import topics
 from propensity.runs import ages
 from tests.deploy.conftest import ROOT, SDK, sdk_python
+from tests.programs import execute
 
 WATCH = TERRAFORM / "watch"
 # As alerts.tf fills them in; tests/deploy/terraform holds what Terraform makes of them.
@@ -244,11 +244,8 @@ class TestPolicies:
             "print(json.dumps(found))\n"
         )
         lib = SDK / "lib"
-        done = subprocess.run(
+        done = execute(
             [sdk_python(), "-c", program, lib, lib / "third_party"],
             input=json.dumps(POLICIES),
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-
-        assert done.returncode == 0, done.stderr
+        )
         assert json.loads(done.stdout) == {name: [] for name in POLICIES}

@@ -5,13 +5,13 @@ The settings of a deployment, specified: checked whole, before anything is calle
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 
 import pytest
 
 from deploy import configuration
 from tests.deploy.conftest import KEY, ROOT, SETTINGS, WHOLE, settings_file
+from tests.programs import execute
 
 
 class TestWrongSettings:
@@ -104,13 +104,7 @@ class TestEnvironment:
         """A shell that takes it over has the names of this deployment."""
         file = settings_file(tmp_path, {**SETTINGS, "DEPLOY_PREFIX": "shop"})
         program = f"{sys.executable} -m deploy environment --settings {file}"
-        told = subprocess.run(
-            ["bash", "-c", f'eval "$({program})"; env'],
-            check=True,
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-        ).stdout
+        told = execute(["bash", "-c", f'eval "$({program})"; env']).stdout
         found = dict(line.split("=", 1) for line in told.splitlines() if "=" in line)
 
         assert found["PROPENSITY_TOPIC_PREFIX"] == "shop"

@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pytest
 
 from deploy import configuration
 from deploy.render import TERRAFORM
-from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, sdk_python, settings_file
+from tests.deploy.conftest import SDK, SETTINGS, WHOLE, sdk_python, settings_file
+from tests.programs import execute
 
 READER = Path(__file__).with_name("read_inputs.py")
 ROOTS = {"main": TERRAFORM, "watch": TERRAFORM / "watch"}
@@ -35,10 +35,9 @@ def written(tmp_path: Path, root: str, settings: dict[str, str]) -> Path:
     url = "https://propensity-get-proba-1.us-central1.run.app"
     service = {"metadata": {"name": "propensity-get-proba"}, "status": {"url": url}}
     services.write_text(json.dumps([service]))
-    told = subprocess.run(
+    told = execute(
         [sys.executable, "-m", "deploy", "variables", root, "--settings",
          settings_file(tmp_path, settings), "--services", services],
-        check=True, capture_output=True, text=True, cwd=ROOT,
     )  # fmt: skip
     (tmp_path / f"{root}.tfvars").write_text(told.stdout)
     return tmp_path / f"{root}.tfvars"
@@ -50,12 +49,10 @@ def test_gcloud_sends_the_values_that_terraform_reads(tmp_path, settings):
     the root with what it reads, the state's bucket apart."""
     given = {root: written(tmp_path, root, settings) for root in ROOTS}
     pairs = [path for root, file in given.items() for path in (file, ROOTS[root])]
-    done = subprocess.run(
+    done = execute(
         [sdk_python(), READER, SDK, *pairs],
-        check=False, capture_output=True, text=True,
         env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    )
     for (root, file), told in zip(given.items(), json.loads(done.stdout), strict=True):
         lines = [line.partition(" = ") for line in file.read_text().splitlines()]
         parts = [*ROOTS[root].glob("*.tf")]

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,6 +19,7 @@ from deploy import functions, stage
 from deploy.functions import ASYNCHRONOUS
 from local.processes import HOST, free_ports, spawn, stop
 from tests.deploy.conftest import ROOT
+from tests.programs import execute
 
 EVERY = functions.load()
 LOCKS = sorted({one.lock for one in EVERY})
@@ -131,10 +131,7 @@ class TestArchives:
             [*pip, "check"],
             [str(venv / "bin" / "python"), "-m", "compileall", "-f", "-q", "."],
         ):
-            done = subprocess.run(
-                command, check=False, capture_output=True, text=True, cwd=folder
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
+            execute(command, cwd=folder)
 
         for one in ours:
             status, error, server = answer_of(one, venv=venv, folder=folder)

@@ -4,7 +4,6 @@ Staging, specified: exactly what a deploy uploads, the same bytes for the same s
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import zipfile
 
@@ -19,6 +18,7 @@ from deploy.stage import (
     sources,
     stage,
 )
+from tests.programs import execute
 
 
 @pytest.fixture
@@ -149,13 +149,7 @@ class TestCommandLine:
     def test_stages_a_function_of_this_project(self, tmp_path, command):
         """``propensity stage 02-GetProba FOLDER`` prints where it staged, and so does
         what a deploy calls, where Python is all that there is."""
-        done = subprocess.run(
-            [*command, "02-GetProba", tmp_path / "staged"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = execute([*command, "02-GetProba", tmp_path / "staged"])
 
         assert done.stdout.strip() == str(tmp_path / "staged")
         assert (tmp_path / "staged" / "propensity" / "__init__.py").is_file()
@@ -188,14 +182,6 @@ class TestCommandLine:
     @pytest.mark.parametrize("command", [COMMAND, OF_A_DEPLOY])
     def test_says_what_is_wrong(self, tmp_path, command):
         """A mistake is one line on standard error and an exit status."""
-        done = subprocess.run(
-            [*command, "99-Nothing", tmp_path / "staged"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-        assert done.returncode == 1
+        done = execute([*command, "99-Nothing", tmp_path / "staged"], status=1)
         assert "99-Nothing" in done.stderr
         assert "Traceback" not in done.stderr

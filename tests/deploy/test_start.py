@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,6 +24,7 @@ from deploy import functions, stage
 from deploy.functions import ASYNCHRONOUS
 from local.processes import HOST, free_ports, spawn, stop
 from tests.deploy.conftest import ROOT
+from tests.programs import execute
 
 EVERY = functions.load()
 TIMEOUT_S = 60
@@ -155,10 +155,11 @@ class TestJob:
         def run(status):
             program = (ROOT / "00-ModelTraining" / "job.py").read_text()
             body = json.dumps({"status": status})
-            return subprocess.run(
+            return execute(
                 [sys.executable, "-c", program, "train", body],
-                check=False, capture_output=True, text=True, cwd=tmp_path,
-            )  # fmt: skip
+                cwd=tmp_path,
+                status=None,
+            )
 
         good, bad = run(200), run(409)
 
@@ -180,12 +181,7 @@ class TestJob:
         )
         program = (ROOT / "00-ModelTraining" / "job.py").read_text()
 
-        done = subprocess.run(
-            [sys.executable, "-c", program, "train", "{}"],
-            check=False, capture_output=True, text=True, cwd=tmp_path,
-        )  # fmt: skip
-
-        assert done.returncode == 0
+        done = execute([sys.executable, "-c", program, "train", "{}"], cwd=tmp_path)
         assert "call 3" in done.stdout
 
     @pytest.mark.long
@@ -194,13 +190,10 @@ class TestJob:
         one = next(one for one in EVERY if one.target == "model_training")
         program = (ROOT / "00-ModelTraining" / "job.py").read_text()
 
-        done = subprocess.run(
+        done = execute(
             [sys.executable, "-c", program, one.target, "{}"],
-            check=False, capture_output=True, text=True,
             cwd=stage.stage(ROOT / one.folder, tmp_path / "staged"),
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"]}, status=1,
         )  # fmt: skip
-
-        assert done.returncode == 1
         assert '"error": "settings"' in done.stderr
         assert "|" not in program

@@ -8,7 +8,6 @@ import asyncio
 import json
 import re
 import shlex
-import subprocess
 import sys
 from collections import defaultdict
 from dataclasses import dataclass
@@ -45,6 +44,7 @@ from tests.docs.pages import (
     parsed,
     text,
 )
+from tests.programs import execute
 
 OURS = ("docs", "commands", "local", "deploy", "offline", "benchmarks")
 
@@ -284,12 +284,8 @@ class TestCommands:
 
         assert {"make demo", "make test", "make up", "make down"} <= typed
         for command in typed:
-            made = subprocess.run(
-                ["make", "--dry-run", *shlex.split(command)[1:]],
-                cwd=ROOT,
-                capture_output=True,
-                text=True,
-                check=False,
+            made = execute(
+                ["make", "--dry-run", *shlex.split(command)[1:]], status=None
             )
             variables = {word.split("=")[0] for word in command.split() if "=" in word}
             assert made.returncode == 0, f"{command}: {made.stderr}"
@@ -298,9 +294,7 @@ class TestCommands:
     def test_help_names_the_variables_that_are_explained(self):
         """``make`` alone, the tour and the page on data have the same options."""
         pages_ = text("docs/data.md") + text("docs/tour.md")
-        printed = subprocess.run(
-            ["make"], cwd=ROOT, capture_output=True, text=True, check=True
-        ).stdout
+        printed = execute(["make"]).stdout
 
         for variable in (
             "DATA=",
@@ -350,15 +344,7 @@ class TestCommands:
     )
     def test_every_program_exists(self, module):
         """A module that a page runs explains itself, or writes its page."""
-        told = subprocess.run(
-            [sys.executable, "-m", module, "--help"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-
-        assert told.returncode == 0, told.stderr
+        told = execute([sys.executable, "-m", module, "--help"])
         assert told.stdout.startswith(("usage:", "# "))
 
     @pytest.mark.parametrize("page", pages())

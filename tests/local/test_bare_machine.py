@@ -18,6 +18,7 @@ import pytest
 
 from local.emulators.bigquery import rewriting
 from local.stack.state import ROOT
+from tests.programs import execute
 
 OFFLINE = ROOT / ".ci" / "offline"
 # A system that lets nobody make a network namespace.
@@ -51,14 +52,11 @@ with Stack(State("bare", Path(sys.argv[1])), ports=ports, functions=()) as stack
 
 
 def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
+    return execute(
         command,
-        check=False,
-        capture_output=True,
-        text=True,
-        cwd=ROOT,
         env={"PATH": os.environ["PATH"], **environment},
         timeout=200,
+        status=None,
     )
 
 

@@ -19,6 +19,7 @@ import pytest
 
 from local.stack.state import ROOT
 from tests.local.test_bare_machine import CONNECT
+from tests.programs import execute
 
 MAKE = """#!{python}
 import json, os, socket, subprocess, sys
@@ -85,11 +86,8 @@ def run(
     (programs / "make").chmod(0o755)
     for browser in BROWSER:  # a test installs nothing on the machine that it runs on
         (programs / browser).touch(0o755)
-    done = subprocess.run(
+    done = execute(
         [clone / ".ci" / "run"],
-        check=False,
-        capture_output=True,
-        text=True,
         env={
             **os.environ,
             "PATH": os.pathsep.join([str(programs), os.environ["PATH"]]),
@@ -98,6 +96,7 @@ def run(
             "PYTHONPATH": "/of/mine",
             **environment,
         },
+        status=None,
     )
     lines = calls.read_text().splitlines() if calls.exists() else []
     found = Checked(done, [json.loads(line) for line in lines])
@@ -215,13 +214,5 @@ class TestWithoutNamespaces:
             (programs / name).chmod(0o755)
         path = os.pathsep.join([str(programs), os.environ["PATH"]])
 
-        done = subprocess.run(
-            [clone / ".ci" / "run"],
-            check=False,
-            capture_output=True,
-            text=True,
-            env={**os.environ, "PATH": path},
-        )
-
-        assert done.returncode == 0
+        done = execute([clone / ".ci" / "run"], env={**os.environ, "PATH": path})
         assert done.stdout.count("NOT CHECKED: that nothing downloads") == 2

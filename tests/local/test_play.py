@@ -22,6 +22,7 @@ from local.errors import LocalError, UnusableData
 from local.processes import free_ports, is_free
 from local.stack.stack import Stack
 from local.stack.state import PORT_OFFSETS, ROOT, Options, State
+from tests.programs import execute
 
 STATES = ROOT / ".local" / "states"
 COLUMNS = ["Time", *(f"V{n}" for n in range(1, 29)), "Amount", "Class"]
@@ -34,14 +35,11 @@ def make(*words: str) -> list[str]:
 
 def demo(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the demo to its end."""
-    return subprocess.run(
+    return execute(
         make("demo", *words),
-        cwd=ROOT,
         env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=False,
         timeout=120,
+        status=None,
     )
 
 
@@ -147,13 +145,7 @@ class TestRefusals:
             "print({'pandas', 'sklearn', 'google.cloud.bigquery'} & {*sys.modules})"
         )
 
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(file)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = execute([sys.executable, "-c", program, str(file)])
 
         assert done.stdout == "set()\n"
 
@@ -199,13 +191,7 @@ class TestRefusals:
 class TestWeeks:
     def test_pass_through_make(self):
         """``make demo WEEKS=4`` plays four."""
-        told = subprocess.run(
-            make("-n", "demo", "WEEKS=4"),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
+        told = execute(make("-n", "demo", "WEEKS=4")).stdout
 
         assert '${WEEKS:+--weeks "$WEEKS"}' in told
         assert play.Choice().weeks == machine.WEEKS
@@ -258,13 +244,7 @@ class TestFirstLine:
             "LONG = {'numpy', 'pyarrow', 'requests', 'google.api_core', 'sklearn'}; "
             "main(['demo'])"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = execute([sys.executable, "-c", program], status=None)
 
         assert done.stderr == "[]\n"
 

@@ -12,7 +12,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +21,7 @@ import pytest
 
 from local.processes import HOST
 from local.stack.state import ROOT
+from tests.programs import execute
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]
 
@@ -60,9 +60,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The project, as somebody has it who has cloned it and played the demo."""
     folder = tmp_path_factory.mktemp("clone")
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(
-        listed, cwd=ROOT, capture_output=True, text=True, check=True
-    ).stdout.splitlines()
+    names = execute(listed).stdout.splitlines()
     for name in names:
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -77,15 +75,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def run(folder: Path, command: list[str]) -> str:
     """Run a command in the copy, and return what it printed; it must succeed."""
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-        env={**kept, "PROPENSITY_PORT_BASE": str(BASE)},
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    done = execute(command, cwd=folder, env={**kept, "PROPENSITY_PORT_BASE": str(BASE)})
     return done.stdout
 
 

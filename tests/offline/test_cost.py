@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
 from dataclasses import fields, replace
 from datetime import date
@@ -40,6 +39,7 @@ from propensity.online import indexed
 from propensity.online.question import MAXIMUM_USERS
 from propensity.registry import feature_sets
 from propensity.settings import Settings
+from tests.programs import execute
 
 SMALL = Size(users=50_000, events_a_day=100_000, lookups=30_000)
 
@@ -413,15 +413,7 @@ class TestCommand:
     def test_runs_where_nothing_is_set_up(self):
         """Python 3.11 alone runs it: no package is there, nor the environment."""
         command = [sys.executable, "-S", "-E", "-m", "offline.cost"]
-        done = subprocess.run(
-            [*command, "--users=50000", "--events-a-day=100000"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=ROOT,
-        )
-
-        assert done.returncode == 0, done.stderr
+        done = execute([*command, "--users=50000", "--events-a-day=100000"])
         assert "USD a month" in done.stdout
 
     def test_prints_no_table_of_scans_without_scans(self, capsys):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.deploy.conftest import ROOT, SETTINGS, settings_file
+from tests.programs import execute
 
 PARSER = Path(__file__).with_name("parse_commands.py")
 
@@ -69,11 +70,8 @@ class Cloud:
             str(self.folder / "bin"), str(Path(sys.executable).parent), "/usr/bin",
             "/bin",
         ]  # fmt: skip
-        return subprocess.run(
+        return execute(
             [self.project / script, *words, f"--settings={file}"],
-            check=False,
-            capture_output=True,
-            text=True,
             input=told,
             cwd=self.folder,
             env={
@@ -83,6 +81,7 @@ class Cloud:
                     "http://127.0.0.1:9/"
                 ),
             },
+            status=None,
         )
 
     def calls(self) -> list[str]:

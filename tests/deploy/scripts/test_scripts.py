@@ -8,7 +8,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pytest
 from deploy import functions
 from tests.deploy.conftest import ROOT, SDK, SETTINGS, WHOLE, script_of, sdk_python
 from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
+from tests.programs import execute
 
 SCRIPTS = sorted(
     path for glob in ("deploy/*.sh", "0*/*.sh") for path in ROOT.glob(glob)
@@ -60,12 +60,7 @@ def words_of(text: str) -> list[list[str]]:
     """The commands of gcloud in what was printed, taken apart by the shell itself."""
     keep = "gcloud() { printf '%s\\0' gcloud \"$@\"; printf '\\036'; }\n"
     lines = [line for line in text.splitlines() if "-m deploy.stage" not in line]
-    told = subprocess.run(
-        ["bash", "-c", keep + "\n".join(lines)],
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
+    told = execute(["bash", "-c", keep + "\n".join(lines)]).stdout
     return [one.rstrip("\0").split("\0") for one in told.split("\036") if one]
 
 
@@ -95,12 +90,9 @@ class TestDryRun:
     def taken(commands: list[list[str]], tmp_path: Path) -> None:
         """Have gcloud's parser take commands."""
         wrong = ["gcloud", "run", "deploy", "x", "--colour=blue"]
-        done = subprocess.run(
+        done = execute(
             [sdk_python(), PARSER, SDK],
             input=json.dumps([*commands, wrong]),
-            check=True,
-            capture_output=True,
-            text=True,
             env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
         )
         *told, refused = json.loads(done.stdout)
@@ -306,10 +298,7 @@ class TestShell:
         if program is None:
             pytest.skip("shellcheck is not installed")
 
-        done = subprocess.run(
-            [program, "--external-sources", *SCRIPTS],
-            check=False, capture_output=True, text=True, cwd=ROOT,
-        )  # fmt: skip
+        done = execute([program, "--external-sources", *SCRIPTS], status=None)
 
         assert len(SCRIPTS) > 12
         assert (done.returncode, done.stdout) == (0, "")
@@ -335,12 +324,9 @@ class TestShell:
     @pytest.mark.parametrize("words", [["--settings"], ["--settings", "/nope.env"]])
     def test_a_settings_file_that_is_not_there_is_named(self, words):
         """And so is the option that has none."""
-        done = subprocess.run(
-            [ROOT / "02-GetProba" / "deploy.sh", "--dry-run", *words],
-            check=False, capture_output=True, text=True,
-        )  # fmt: skip
-
-        assert done.returncode == 2
+        done = execute(
+            [ROOT / "02-GetProba" / "deploy.sh", "--dry-run", *words], status=2
+        )
         assert f"--settings FILE: there is no file '{''.join(words[1:])}'" in (
             done.stderr
         )

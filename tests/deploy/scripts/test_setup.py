@@ -6,12 +6,12 @@ import json
 import os
 import shlex
 import shutil
-import subprocess
 
 import pytest
 
 from tests.deploy.conftest import SDK, WHOLE, sdk_python
 from tests.deploy.scripts.conftest import OUTPUTS, PARSER, Cloud, cloud_of
+from tests.programs import execute
 
 
 @pytest.fixture
@@ -290,11 +290,11 @@ class TestSetup:
         dry = cloud.run("deploy/setup.sh", "--dry-run", engine="gcloud")
         previews = [one for one in cloud.calls() if "previews create" in one]
         commands = [shlex.split(one) for one in [*calls, *previews] if "infra-m" in one]
-        checked = subprocess.run(
+        checked = execute(
             [sdk_python(), PARSER, SDK],
-            input=json.dumps(commands), check=True, capture_output=True, text=True,
+            input=json.dumps(commands),
             env={"PATH": os.environ["PATH"], "CLOUDSDK_CONFIG": str(tmp_path)},
-        )  # fmt: skip
+        )
 
         assert "DEPLOY_INFRA_ACCOUNT" in refused.stderr
         assert done.returncode == dry.returncode == 0, done.stderr + dry.stderr

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from tests.programs import execute
 
 # What Terraform itself takes in every resource, and no schema has.
 OWN = {"for_each", "count", "depends_on", "lifecycle", "provider"}
@@ -42,10 +43,7 @@ def parsed(npm: Path, files: list[Path]) -> dict[str, Any]:
     Raises:
         ValueError: One is no HCL; the message is the parser's.
     """
-    done = subprocess.run(
-        ["node", "-e", PARSE, *files],
-        check=False, capture_output=True, text=True, cwd=npm,
-    )  # fmt: skip
+    done = execute(["node", "-e", PARSE, *files], cwd=npm, status=None)
     if done.returncode:
         raise ValueError(done.stderr)
     return {Path(name).name: one for name, one in json.loads(done.stdout).items()}

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from deploy.render import TERRAFORM
 from tests.deploy.terraform import schema as published
+from tests.programs import execute
 
 PACKAGES = ("@cdktf/provider-google@16.12.1", "@cdktf/hcl2json@0.21.0")
 
@@ -26,9 +26,7 @@ def npm(tmp_path_factory) -> Path:
     place = tmp_path_factory.mktemp("npm")
     install = ["npm", "install", "--prefix", place, "--ignore-scripts"]
     quiet = ["--legacy-peer-deps", "--no-audit", "--no-fund", *PACKAGES]
-    fetched = subprocess.run(
-        [*install, *quiet], check=False, capture_output=True, text=True
-    )
+    fetched = execute([*install, *quiet], status=None)
     if fetched.returncode:
         pytest.skip(f"npm has no package index here: {fetched.stderr[-200:]}")
     return place

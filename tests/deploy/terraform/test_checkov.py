@@ -17,6 +17,7 @@ import pytest
 
 from deploy.render import TERRAFORM
 from tests.deploy.conftest import ROOT
+from tests.programs import execute
 
 VERSION = "3.3.30"
 PAGE = ROOT / "docs" / "deploy.md"
@@ -47,10 +48,10 @@ def report(tmp_path_factory) -> dict[str, Any]:
     # Nothing of ours goes anywhere: it has no network, where that can be cut.
     offline = ROOT / ".ci" / "offline"
     cut = subprocess.run([offline, "true"], check=False, capture_output=True)
-    done = subprocess.run(
-        [*([offline] if cut.returncode == 0 else []), *checkov],
-        check=False, capture_output=True, text=True, cwd=place,
+    done = execute(
+        [*([offline] if cut.returncode == 0 else []), *checkov], cwd=place,
         env={"PATH": os.environ["PATH"], "HOME": str(place), "LOG_LEVEL": "ERROR"},
+        status=None,
     )  # fmt: skip
     assert done.stdout.startswith("{"), done.stdout + done.stderr
     return json.loads(done.stdout)

@@ -20,7 +20,8 @@ import pytest
 from deploy import configuration
 from deploy.__main__ import named
 from deploy.render import TERRAFORM
-from tests.deploy.conftest import ROOT, SETTINGS, WHOLE, settings_file
+from tests.deploy.conftest import SETTINGS, WHOLE, settings_file
+from tests.programs import execute
 
 MSGPACK = "msgpack==1.1.2"
 ANSWERS = {
@@ -66,11 +67,12 @@ def terraform(schema, tmp_path_factory) -> Iterator[Callable[..., str]]:
     }
 
     def ask(*words: str, root: str = "root", told: str = "", status: int = 0) -> str:
-        done = subprocess.run(
-            ["terraform", f"-chdir={place / root}", *words], input=told,
-            check=False, capture_output=True, text=True, env=environment,
-        )  # fmt: skip
-        assert done.returncode == status, done.stdout + done.stderr
+        done = execute(
+            ["terraform", f"-chdir={place / root}", *words],
+            status=status,
+            input=told,
+            env=environment,
+        )
         return done.stderr if status else done.stdout
 
     ask("init", "-input=false")
@@ -96,10 +98,9 @@ def values(tmp_path_factory) -> Callable[..., str]:
         ]
         (folder / "services.json").write_text(json.dumps(there))
         file = settings_file(folder, settings)
-        told = subprocess.run(
+        told = execute(
             [sys.executable, "-m", "deploy", "variables", root, "--settings", file,
              "--services", folder / "services.json", *words],
-            check=True, capture_output=True, text=True, cwd=ROOT,
         )  # fmt: skip
         (folder / "values.tfvars").write_text(told.stdout)
         return f"-var-file={folder / 'values.tfvars'}"

@@ -22,6 +22,7 @@ from tests.local.stack.projects import (
     processes_of,
     wait_until,
 )
+from tests.programs import execute
 
 
 @pytest.fixture(scope="module")
@@ -51,14 +52,12 @@ class TestCommandLine:
         }
 
         def run(*arguments: str) -> subprocess.CompletedProcess:
-            return subprocess.run(
+            return execute(
                 [sys.executable, "-m", "propensity", *arguments],
                 cwd=home,
                 env={**os.environ, **ports},
-                capture_output=True,
-                text=True,
-                check=False,
                 timeout=120,
+                status=None,
             )
 
         yield run

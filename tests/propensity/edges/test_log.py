@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 
 import pytest
 
 from propensity.edges.log import log, severity_of
+from tests.programs import execute
 
 THREADS, LINES = 8, 500
 WRITERS = f"""
@@ -43,9 +43,7 @@ class TestLog:
 
     def test_keeps_lines_of_threads_apart(self):
         """Requests are answered by threads: no line is cut or joined by another's."""
-        ran = subprocess.run(
-            [sys.executable, "-c", WRITERS], capture_output=True, check=True, text=True
-        )
+        ran = execute([sys.executable, "-c", WRITERS])
 
         lines = [json.loads(line) for line in ran.stdout.splitlines()]
         written = {(line["thread"], line["line"]) for line in lines}

@@ -19,6 +19,7 @@ import pytest
 
 from local.stack.state import ROOT
 from propensity.graphs import checked, parity
+from tests.programs import execute
 from tests.propensity.graphs.generated import Generated, generated
 
 MODELS = 500
@@ -136,12 +137,7 @@ def test_they_are_equal_on_the_runtime_that_bigquery_has(
         np.savez(folder / "inputs.npz", **parity.inputs(made.rows, made.features))
         kept[folder] = (made.kind, made.calibration), expected
     (tmp_path.parent / f"runner{part}.py").write_text(RUNNER)
-    done = subprocess.run(
-        [oldest_runtime, tmp_path.parent / f"runner{part}.py", tmp_path],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
+    done = execute([oldest_runtime, tmp_path.parent / f"runner{part}.py", tmp_path])
     results = defaultdict(list)
     for folder, (kind, expected) in kept.items():
         apart = parity.compare(np.load(folder / "out.npy"), expected)

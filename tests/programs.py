@@ -1,0 +1,38 @@
+"""Programs that tests run, as somebody would who stands in the project's folder."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+
+
+def execute(
+    command: Sequence[Any], *, status: int | None = 0, cwd: Path = ROOT, **how: Any
+) -> subprocess.CompletedProcess[str]:
+    """
+    Run a program, and return how it ended and what it wrote.
+
+    Args:
+        command: The program and its words.
+        status: What it must exit with; None where the test looks at that itself.
+        cwd: The folder to run in.
+        how: Further arguments of ``subprocess.run``: input, env, timeout.
+
+    Raises:
+        AssertionError: It exited with another status. What it wrote is told.
+    """
+    done = subprocess.run(
+        [str(word) for word in command],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        **how,
+    )
+    told = f"{done.args}\n{done.stdout}\n{done.stderr}"
+    assert status is None or done.returncode == status, told
+    return done
