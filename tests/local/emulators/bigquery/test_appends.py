@@ -21,13 +21,13 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 )
 
 from local.emulators.bigquery.server import HOST
-from tests.local.emulators.bigquery.test_server import (
+from tests.local.emulators.bigquery.conftest import (
     RUNNING_GRPC,
     Warehouse,
     client,
     emulator,
-    stop,
 )
+from tests.local.emulators.bigquery.test_server import stop
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT.value[0]
 MOMENT = datetime.datetime(2026, 3, 1, 10, 30, 0, 123456, tzinfo=datetime.UTC)

@@ -12,7 +12,7 @@ import pytest
 from google.api_core.exceptions import BadRequest
 from google.cloud import bigquery
 
-from tests.local.emulators.bigquery.test_server import Warehouse
+from tests.local.emulators.bigquery.conftest import Warehouse
 
 Array = bigquery.ArrayQueryParameter
 Scalar = bigquery.ScalarQueryParameter

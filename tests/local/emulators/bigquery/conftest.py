@@ -1,0 +1,128 @@
+"""An emulator of BigQuery that runs, and a dataset of one test in it."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from google.cloud import bigquery
+from google.cloud.bigquery_storage_v1 import BigQueryReadClient
+from google.cloud.bigquery_storage_v1.services.big_query_read.transports import (
+    BigQueryReadGrpcTransport,
+)
+
+from local.emulators.bigquery.server import HOST
+from local.processes import free_ports
+from local.stack.starting import answers
+
+MOMENT = datetime.datetime(2026, 3, 1, 10, 0, 0, 123456, tzinfo=datetime.UTC)
+DAY = datetime.date(2026, 3, 1)
+NEXT_DAY = DAY + datetime.timedelta(days=1)
+
+Scalar = bigquery.ScalarQueryParameter
+
+
+class Warehouse:
+    """One test's dataset and the few verbs that its tests need."""
+
+    def __init__(self, workplace):
+        self.client = workplace.bigquery.client()
+        self.read_client = workplace.bigquery.read_client
+        self.dataset = workplace.dataset
+        self.default = bigquery.DatasetReference(self.client.project, self.dataset)
+
+    def job(self, sql, parameters=(), **options):
+        config = bigquery.QueryJobConfig(
+            default_dataset=self.default, query_parameters=list(parameters), **options
+        )
+        return self.client.query(sql, job_config=config, job_retry=None)
+
+    def rows(self, sql, parameters=(), **options):
+        found = self.job(sql, parameters, **options).result(job_retry=None)
+        return [tuple(row.values()) for row in found]
+
+    def load(self, table, name, **options):
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        file.seek(0)
+        config = bigquery.LoadJobConfig(source_format="PARQUET", **options)
+        destination = f"{self.client.project}.{self.dataset}.{name}"
+        job = self.client.load_table_from_file(file, destination, job_config=config)
+        return job.result().output_rows
+
+
+@pytest.fixture
+def warehouse(workplace):
+    return Warehouse(workplace)
+
+
+def scores(**probabilities):
+    return pa.table(
+        {"user_id": list(probabilities), "probability": list(probabilities.values())}
+    )
+
+
+RUNNING: dict[int, subprocess.Popen] = {}
+RUNNING_GRPC: dict[int, int] = {}
+
+
+def command(folder: Path, port: int, grpc_port: int) -> list[str]:
+    return [
+        *(sys.executable, "-m", "local.emulators.bigquery"),
+        *("--port", str(port), "--grpc-port", str(grpc_port)),
+        *("--project", "propensity-local", "--data-dir", str(folder)),
+    ]
+
+
+class emulator:
+    """An emulator of its own for a test that stops it; gone after the block."""
+
+    def __init__(self, folder: Path, *options: str):
+        self.folder, self.options = folder, options
+
+    def __enter__(self) -> int:
+        self.port, grpc_port = free_ports(2)
+        RUNNING_GRPC[self.port] = grpc_port
+        process = subprocess.Popen(
+            [*command(self.folder, self.port, grpc_port), *self.options]
+        )
+        RUNNING[self.port] = process
+        wait_until(lambda: answers(f"http://127.0.0.1:{self.port}/docs"))
+        return self.port
+
+    def __exit__(self, *_):
+        process = RUNNING.pop(self.port)
+        process.kill()
+        process.wait()
+
+
+def client(port: int, project: str) -> bigquery.Client:
+    from google.auth.credentials import AnonymousCredentials
+
+    return bigquery.Client(
+        project=project,
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": f"http://127.0.0.1:{port}"},
+    )
+
+
+def read_client(port: int) -> BigQueryReadClient:
+    """Return a client of the Storage API of the emulator with this REST port."""
+    address = f"{HOST}:{RUNNING_GRPC[port]}"
+    channel = grpc.insecure_channel(address)
+    return BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
+
+
+def wait_until(condition, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

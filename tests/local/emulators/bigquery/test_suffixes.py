@@ -1,0 +1,245 @@
+"""
+Tables by their suffix in the emulator, specified: which a statement reads, and when.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pytest
+
+from tests.local.emulators.bigquery.conftest import Scalar
+
+
+class TestSuffixes:
+    def test_views_daily_tables_by_their_suffix(self, warehouse):
+        """A view over ``events_*`` gives each row the suffix of its table."""
+        for day in ("20260301", "20260302", "intraday_20260303"):
+            warehouse.load(pa.table({"event_name": ["purchase"]}), f"events_{day}")
+        warehouse.rows(
+            "CREATE OR REPLACE VIEW ga_events AS SELECT e.*, _TABLE_SUFFIX AS day "
+            f"FROM `{warehouse.dataset}.events_*` AS e"
+        )
+
+        found = warehouse.rows(
+            "SELECT day FROM ga_events WHERE day BETWEEN @first AND @last ORDER BY day",
+            [Scalar("first", "STRING", "20260301"), Scalar("last", "STRING", "202604")],
+        )
+
+        assert found == [("20260301",), ("20260302",)]
+
+    def test_sees_a_daily_table_that_came_after_the_view(self, warehouse):
+        """A new daily table is in the view without anything being said."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        warehouse.rows(
+            "CREATE OR REPLACE VIEW v AS "
+            f"SELECT e.*, _TABLE_SUFFIX AS day FROM `{warehouse.dataset}.events_*` AS e"
+        )
+
+        warehouse.load(pa.table({"n": [2]}), "events_20260302")
+
+        assert warehouse.rows("SELECT COUNT(*) FROM v") == [(2,)]
+
+    def test_keeps_equal_rows_of_a_wildcard(self, warehouse):
+        """An event exported twice is two rows, within a day and between days."""
+        for day in ("20260301", "20260302"):
+            warehouse.load(pa.table({"n": [1, 1]}), f"events_{day}")
+
+        found = warehouse.rows(f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`")
+
+        assert found == [(4,)]
+
+    def test_matches_columns_of_a_wildcard_by_name(self, warehouse):
+        """A column that came with a later day is null before, in any order."""
+        warehouse.load(pa.table({"a": [1], "b": ["x"]}), "events_20260301")
+        warehouse.load(pa.table({"c": [9], "b": ["y"], "a": [2]}), "events_20260302")
+
+        found = warehouse.rows(
+            f"SELECT a, b, c FROM `{warehouse.dataset}.events_*` ORDER BY a"
+        )
+
+        assert found == [(1, "x", None), (2, "y", 9)]
+
+    def test_reads_many_days(self, warehouse):
+        """The number of daily tables has no bound that a property reaches."""
+        script = ";".join(
+            f"CREATE TABLE events_{day} AS SELECT {day} AS n" for day in range(200)
+        )
+        warehouse.rows(script)
+
+        found = warehouse.rows(f"SELECT SUM(n) FROM `{warehouse.dataset}.events_*`")
+
+        assert found == [(sum(range(200)),)]
+
+    def test_forgets_a_daily_table_that_is_dropped(self, warehouse):
+        """A wildcard has the tables of now, whichever way one came or went."""
+        count = f"SELECT COUNT(*) FROM `{warehouse.dataset}.events_*`"
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        assert warehouse.rows(count) == [(1,)]
+
+        warehouse.rows("CREATE TABLE events_20260302 AS SELECT 2 AS n")
+        assert warehouse.rows(count) == [(2,)]
+        warehouse.client.delete_table(warehouse.default.table("events_20260301"))
+        assert warehouse.rows(count) == [(1,)]
+        warehouse.rows("DROP TABLE events_20260302; CREATE TABLE events_x (n INT64)")
+        assert warehouse.rows(count) == [(0,)]
+
+    VIEWED = "SELECT n, _TABLE_SUFFIX AS day FROM `{}.events_*` WHERE n < 9"
+    ENDS = (Scalar("first", "STRING", "20260302"), Scalar("last", "STRING", "20260303"))
+
+    @pytest.mark.parametrize(
+        ("condition", "days"),
+        [
+            ("day BETWEEN @first AND @last", [2, 3]),
+            ("day >= @first AND (v.day < @last)", [2]),
+            ("@last = v.day", [3]),
+            ("day IN (@first, '20260304')", [2, 4]),
+            ("day > '20260303'", [4]),
+            ("day BETWEEN '2027' AND '2028'", []),
+            ("day = @first OR n = 4", [2, 4]),
+            ("NOT day = @first", [1, 3, 4]),
+            ("CONCAT(day, 'x') > @last", [3, 4]),
+        ],
+    )
+    def test_bounds_a_view_by_the_suffix(self, warehouse, condition, days):
+        """Whatever a query says of the suffix, it gets the rows that it asks for."""
+        for day in (1, 2, 3, 4):
+            warehouse.load(pa.table({"n": [day, 9]}), f"events_2026030{day}")
+        view = self.VIEWED.format(warehouse.dataset)
+        warehouse.rows(f"CREATE OR REPLACE VIEW v AS {view}")
+
+        found = warehouse.rows(
+            f"SELECT n FROM v WHERE {condition} ORDER BY n", self.ENDS
+        )
+
+        assert found == [(day,) for day in days]
+
+    @pytest.mark.parametrize(
+        ("view", "rows"),
+        [
+            ("SELECT n, _TABLE_SUFFIX AS day FROM events ORDER BY n LIMIT 1", []),
+            (
+                "SELECT SUM(n) OVER () AS n, _TABLE_SUFFIX AS day FROM events",
+                [(10,)],
+            ),
+            ("SELECT SUM(n) AS n, MAX(_TABLE_SUFFIX) AS day FROM events", []),
+        ],
+    )
+    def test_bounds_no_view_that_does_more_than_select(self, warehouse, view, rows):
+        """A bound outside of LIMIT, a window or an aggregate is no bound within."""
+        for day in (1, 2, 3, 4):
+            warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
+        source = f"`{warehouse.dataset}.events_*`"
+        warehouse.rows(f"CREATE OR REPLACE VIEW v AS {view.replace('events', source)}")
+
+        assert warehouse.rows("SELECT n FROM v WHERE day = '20260302'") == rows
+
+    def test_reads_no_table_outside_of_the_bounds(self, warehouse):
+        """Daily tables that the bounds exclude may hold what the query cannot read."""
+        warehouse.load(pa.table({"n": [{"not": "a number"}]}), "events_20260301")
+        for day in (2, 3):
+            warehouse.load(pa.table({"n": [day]}), f"events_2026030{day}")
+        warehouse.rows(
+            "CREATE OR REPLACE VIEW v AS SELECT CAST(n AS INT64) AS n, "
+            f"_TABLE_SUFFIX AS day FROM `{warehouse.dataset}.events_*`"
+        )
+
+        found = warehouse.rows(
+            "SELECT SUM(n) FROM v WHERE day BETWEEN @first AND @last", self.ENDS
+        )
+
+        assert found == [(5,)]
+
+    UNITED = (
+        "SELECT CAST(n AS INT64) AS n, day FROM ("
+        "SELECT _TABLE_SUFFIX AS day, d.* FROM `{0}.events_*` AS d "
+        "WHERE _TABLE_SUFFIX BETWEEN '0' AND '9' UNION ALL "
+        "SELECT SUBSTR(_TABLE_SUFFIX, 10) AS day, i.* FROM `{0}.events_*` AS i "
+        "WHERE _TABLE_SUFFIX BETWEEN 'intraday_0' AND 'intraday_9' "
+        "AND CONCAT('events_', SUBSTR(_TABLE_SUFFIX, 10)) NOT IN "
+        "(SELECT table_name FROM `{0}.INFORMATION_SCHEMA.TABLES`))"
+    )
+
+    def test_bounds_both_parts_of_a_union_by_the_end_of_the_suffix(self, warehouse):
+        """Tables that the bounds exclude may hold what the query cannot read: daily
+        ones, and others by what their suffix ends with."""
+        unread = pa.table({"n": [{"not": "a number"}]})
+        for name in ("20260301", "intraday_20260301"):
+            warehouse.load(unread, f"events_{name}")
+        warehouse.load(pa.table({"n": [2]}), "events_20260302")
+        # Not read either: the day has a daily table.
+        warehouse.load(pa.table({"n": [9]}), "events_intraday_20260302")
+        warehouse.load(pa.table({"new": ["x"], "n": [3]}), "events_intraday_20260303")
+        warehouse.rows(
+            f"CREATE OR REPLACE VIEW v AS {self.UNITED.format(warehouse.dataset)}"
+        )
+
+        found = warehouse.rows(
+            "SELECT day, n FROM v WHERE day BETWEEN @first AND @last ORDER BY day",
+            self.ENDS,
+        )
+
+        assert found == [("20260302", 2), ("20260303", 3)]
+
+    def test_lists_tables_by_name(self, warehouse):
+        """INFORMATION_SCHEMA has every table and view of a dataset, as they are now."""
+        warehouse.load(pa.table({"n": [1]}), "a")
+        warehouse.rows("CREATE VIEW v AS SELECT 1 AS n")
+        sql = (
+            "SELECT table_schema, table_name, table_type, is_insertable_into, "
+            "creation_time > TIMESTAMP '2020-01-01' FROM INFORMATION_SCHEMA.TABLES "
+            "ORDER BY table_name"
+        )
+        schema = warehouse.dataset.rpartition(".")[2]
+
+        assert warehouse.rows(sql) == [
+            (schema, "a", "BASE TABLE", "YES", True),
+            (schema, "v", "VIEW", "NO", True),
+        ]
+        warehouse.rows("DROP TABLE a")
+        assert [name for _, name, *_ in warehouse.rows(sql)] == ["v"]
+
+    def test_tells_when_rows_changed_last(self, warehouse):
+        """A load that replaces rows by as many changes the time, a query does not."""
+        rows = pa.table({"n": [1, 2]})
+        times = []
+        for replaced in (False, True):
+            if replaced:
+                truncate = {"write_disposition": "WRITE_TRUNCATE"}
+                warehouse.load(rows, "events_20260301", **truncate)
+            else:
+                warehouse.load(rows, "events_20260301")
+            warehouse.rows("SELECT COUNT(*) FROM events_20260301")
+            name = f"{warehouse.client.project}.{warehouse.dataset}.events_20260301"
+            times.append(warehouse.client.get_table(name).modified)
+        again = warehouse.client.get_table(name).modified
+
+        assert times[0] < times[1] == again
+
+    def test_has_the_newest_columns_within_any_bounds(self, warehouse):
+        """A column that only newer tables have is null in the older ones."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260302")
+        warehouse.load(pa.table({"n": [2], "new": ["x"]}), "events_20260304")
+
+        found = warehouse.rows(
+            f"SELECT n, new FROM `{warehouse.dataset}.events_*` "
+            "WHERE _TABLE_SUFFIX BETWEEN @first AND @last",
+            self.ENDS,
+        )
+
+        assert found == [(1, None)]
+
+    def test_views_views(self, warehouse):
+        """A view on a view on a wildcard is as fresh, also by an alias."""
+        warehouse.load(pa.table({"n": [1]}), "events_20260301")
+        warehouse.rows(
+            f"CREATE OR REPLACE VIEW inner_v AS WITH days AS (SELECT * FROM "
+            f"`{warehouse.dataset}.events_*`) SELECT n FROM days"
+        )
+        warehouse.rows("CREATE OR REPLACE VIEW outer_v AS SELECT n FROM inner_v")
+        warehouse.load(pa.table({"n": [2]}), "events_20260302")
+
+        found = warehouse.rows(
+            "WITH x AS (SELECT o.n FROM outer_v AS o) SELECT SUM(x.n) FROM x"
+        )
+
+        assert found == [(3,)]
