@@ -1,0 +1,308 @@
+"""
+Emulators of Pub/Sub, ours and Google's where it is installed, and what is pushed to.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import grpc
+import pytest
+from google.cloud import pubsub_v1
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1 import PublisherClient, types
+
+from local.emulators.pubsub.server import google_command, is_serving
+from local.processes import free_ports
+
+PATIENCE_S = 15
+OK = 204
+ERROR = 500
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """A running emulator, its clients, and short ways to do the usual."""
+
+    address: str
+    process: subprocess.Popen
+    publisher: pubsub_v1.PublisherClient
+    subscriber: pubsub_v1.SubscriberClient
+
+    def topic(self):
+        """Make a topic, in a project of its own."""
+        unique = uuid.uuid4().hex[:10]
+        return self.publisher.create_topic(name=f"projects/p-{unique}/topics/new").name
+
+    def subscription(self, topic, name="all", **settings):
+        """Make a subscription in the topic's project."""
+        project = topic.split("/")[1]
+        full_name = f"projects/{project}/subscriptions/{name}"
+        request = {"name": full_name, "topic": topic, **settings}
+        return self.subscriber.create_subscription(request=request).name
+
+    def publish(self, topic, *texts, **attributes):
+        """Publish, and return the ids once they are known."""
+        sent = [
+            self.publisher.publish(topic, text.encode(), **attributes) for text in texts
+        ]
+        return [future.result(PATIENCE_S) for future in sent]
+
+    def pull(self, subscription, count=1):
+        """Pull until so many messages have come."""
+        got = []
+        deadline = time.monotonic() + PATIENCE_S
+        while len(got) < count and time.monotonic() < deadline:
+            answer = self.subscriber.pull(
+                subscription=subscription, max_messages=count, timeout=3, retry=None
+            )
+            got += answer.received_messages
+        return got
+
+    def is_empty(self, subscription, seconds=0.5):
+        """Whether a pull that waits so long finds nothing."""
+        answer = self.subscriber.pull(
+            subscription=subscription,
+            max_messages=10,
+            # Both emulators answer a second before the client would give up.
+            timeout=1 + seconds,
+            retry=None,
+        )
+        return not answer.received_messages
+
+    def acknowledge(self, subscription, messages):
+        ids = [message.ack_id for message in messages]
+        self.subscriber.acknowledge(subscription=subscription, ack_ids=ids)
+
+    def set_deadline(self, subscription, messages, seconds):
+        ids = [message.ack_id for message in messages]
+        self.subscriber.modify_ack_deadline(
+            subscription=subscription, ack_ids=ids, ack_deadline_seconds=seconds
+        )
+
+
+@contextlib.contextmanager
+def streaming(emulator, subscription, callback):
+    """Run the streaming client, and close it in order."""
+    stream = emulator.subscriber.subscribe(subscription, callback)
+    try:
+        yield
+    finally:
+        stream.cancel()
+        stream.result(PATIENCE_S)
+
+
+@contextlib.contextmanager
+def running(command_for):
+    """Run the emulator that a command starts on a given port."""
+    [port] = free_ports(1)
+    address = f"127.0.0.1:{port}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PUBSUB_EMULATOR_HOST", address)
+        publisher = pubsub_v1.PublisherClient()
+        subscriber = pubsub_v1.SubscriberClient()
+    process = subprocess.Popen(command_for(port), stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: is_serving(address), "it serves")
+        yield Emulator(address, process, publisher, subscriber)
+    finally:
+        publisher.stop()
+        publisher.transport.close()
+        subscriber.close()
+        process.kill()
+        process.wait()
+
+
+def our_command(port):
+    return [sys.executable, "-m", "local.emulators.pubsub", "--port", str(port)]
+
+
+@pytest.fixture(
+    scope="module", params=["ours", pytest.param("google", marks=pytest.mark.long)]
+)
+def emulator(request, tmp_path_factory):
+    """Each of the two emulators in turn."""
+    command_for = our_command
+    if request.param == "google":
+        folder = tmp_path_factory.mktemp("google")
+
+        def command_for(port):
+            return google_command(port, folder)
+
+        if command_for(0) is None:
+            pytest.skip("gcloud's pubsub-emulator or Java is not installed")
+    with running(command_for) as emulator:
+        yield emulator
+
+
+@pytest.fixture(scope="module")
+def ours():
+    """Our emulator."""
+    with running(our_command) as emulator:
+        yield emulator
+
+
+def until(is_so, what):
+    """Wait for something that happens in its own time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_S} s"
+        time.sleep(0.01)
+
+
+@dataclass(frozen=True)
+class Push:
+    """One request that an endpoint was sent."""
+
+    path: str
+    headers: dict[str, str]
+    body: dict
+    time: float
+
+    @property
+    def text(self):
+        return base64.b64decode(self.body["message"].get("data", "")).decode()
+
+
+class Endpoint:
+    """
+    A web server that notes what it is sent, and answers as it is told.
+
+    Args:
+        answer: Given a push, returns a status, or None to hang up without one.
+        port: To listen on; a free one by default.
+    """
+
+    def __init__(self, answer=lambda _: OK, port=0):
+        self.pushes = []
+        self.answer = answer
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                push = Push(
+                    self.path, dict(self.headers), json.loads(body), time.monotonic()
+                )
+                endpoint.pushes.append(push)
+                status = endpoint.answer(push)
+                if status is None:
+                    # A reset, as from a process that is killed.
+                    linger = struct.pack("ii", 1, 0)
+                    self.connection.setsockopt(
+                        socket.SOL_SOCKET, socket.SO_LINGER, linger
+                    )
+                    self.close_connection = True
+                    return
+                self.send_response(status)
+                if status != OK:
+                    self.send_header("Content-Length", "5")
+                self.end_headers()
+                if status != OK:
+                    self.wfile.write(b"error")
+
+            def log_message(self, *_):
+                pass
+
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 256
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass
+
+        self._server = Server(("127.0.0.1", port), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def __enter__(self):
+        threading.Thread(target=self._server.serve_forever, args=(0.02,)).start()
+        return self
+
+    def __exit__(self, *_):
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def texts(self):
+        return [push.text for push in self.pushes]
+
+    def wait_for(self, count):
+        """Wait until so many pushes have come, and return all."""
+        until(lambda: len(self.pushes) >= count, f"{count} pushes")
+        return list(self.pushes)
+
+
+def pubsub_api(emulator):
+    """Return the client that sends requests as they are, unbatched and unchecked."""
+    return PublisherClient(transport=emulator.publisher.transport)
+
+
+def push_to(url):
+    return types.PushConfig(push_endpoint=url)
+
+
+def dead_letters_to(topic):
+    return types.DeadLetterPolicy(dead_letter_topic=topic, max_delivery_attempts=5)
+
+
+def backing_off(shortest, longest):
+    durations = []
+    for seconds in (shortest, longest):
+        durations.append(Duration())
+        durations[-1].FromNanoseconds(int(seconds * 1e9))
+    return types.RetryPolicy(minimum_backoff=durations[0], maximum_backoff=durations[1])
+
+
+class Stream:
+    """A streaming pull that acknowledges nothing by itself."""
+
+    def __init__(self, emulator, subscription, **limits):
+        self.ack_ids = []
+        self._channel = grpc.insecure_channel(emulator.address)
+        self._closed = threading.Event()
+        self._first = types.StreamingPullRequest(
+            subscription=subscription, stream_ack_deadline_seconds=60, **limits
+        )
+
+    def __enter__(self):
+        call = self._channel.stream_stream(
+            "/google.pubsub.v1.Subscriber/StreamingPull",
+            request_serializer=types.StreamingPullRequest.serialize,
+            response_deserializer=types.StreamingPullResponse.deserialize,
+        )
+        self._responses = call(self._requests())
+        self._thread = threading.Thread(target=self._read)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._closed.set()
+        self._responses.cancel()
+        self._thread.join()
+        self._channel.close()
+
+    def wait_for(self, count):
+        until(lambda: len(self.ack_ids) >= count, f"{count} messages")
+
+    def _requests(self):
+        yield self._first
+        self._closed.wait()
+
+    def _read(self):
+        with contextlib.suppress(grpc.RpcError):
+            for response in self._responses:
+                self.ack_ids += [one.ack_id for one in response.received_messages]

@@ -1,0 +1,427 @@
+"""
+The Pub/Sub emulator, specified by what the unmodified clients and push endpoints see.
+
+``TestContract…`` holds for it and for Google's own emulator alike, wherever gcloud has
+its ``pubsub-emulator`` and there is Java. What comes after is ours alone: what Google's
+does not enforce, and how pushes are paced.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+import pytest
+from google.api_core import exceptions
+from google.protobuf.duration_pb2 import Duration
+from google.pubsub_v1 import types
+
+from local.emulators.pubsub.broker import DELETED_TOPIC
+from tests.local.emulators.pubsub.conftest import (
+    ERROR,
+    OK,
+    PATIENCE_S,
+    Endpoint,
+    backing_off,
+    dead_letters_to,
+    pubsub_api,
+    push_to,
+    streaming,
+    until,
+)
+
+
+class TestContractOfTopics:
+    def test_are_listed_until_they_are_deleted(self, emulator):
+        """A topic is got and listed by its name, and is not found once deleted."""
+        name = emulator.topic()
+        project = name.rpartition("/topics/")[0]
+        assert emulator.publisher.get_topic(topic=name).name == name
+        assert [
+            one.name for one in emulator.publisher.list_topics(project=project)
+        ] == [name]
+
+        emulator.publisher.delete_topic(topic=name)
+
+        assert not list(emulator.publisher.list_topics(project=project))
+        with pytest.raises(exceptions.NotFound):
+            emulator.publisher.get_topic(topic=name)
+
+    def test_leave_their_subscriptions_behind(self, emulator):
+        """What was published before a topic was deleted can still be pulled."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic)
+        emulator.publish(topic, "last")
+
+        emulator.publisher.delete_topic(topic=topic)
+
+        left = emulator.subscriber.get_subscription(subscription=subscription)
+        assert left.topic == DELETED_TOPIC
+        [received] = emulator.pull(subscription)
+        assert received.message.data == b"last"
+
+    def test_made_again_have_no_subscriptions(self, emulator):
+        """A new topic of an old name does not take over the old one's subscriptions."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic)
+        listed = emulator.publisher.list_topic_subscriptions
+        assert list(listed(topic=topic)) == [subscription]
+        emulator.publisher.delete_topic(topic=topic)
+
+        emulator.publisher.create_topic(name=topic)
+
+        assert not list(listed(topic=topic))
+
+
+class TestContractOfSubscriptions:
+    def test_say_what_they_are_set_to(self, emulator):
+        """Defaults are filled in, and every way to read one shows the same."""
+        topic = emulator.topic()
+        name = emulator.subscription(topic, retry_policy=types.RetryPolicy())
+        one = emulator.subscriber.get_subscription(subscription=name)
+        project = topic.rpartition("/topics/")[0]
+
+        assert one.ack_deadline_seconds == 10
+        assert one.message_retention_duration.total_seconds() == 7 * 86_400
+        assert one.retry_policy.minimum_backoff.total_seconds() == 10
+        assert one.retry_policy.maximum_backoff.total_seconds() == 600
+        assert list(emulator.subscriber.list_subscriptions(project=project)) == [one]
+
+    def test_are_updated_field_by_field(self, emulator):
+        """An update changes the fields that its mask names, and no other."""
+        name = emulator.subscription(emulator.topic())
+        wanted = types.Subscription(
+            name=name, ack_deadline_seconds=33, retry_policy=backing_off(1, 2)
+        )
+
+        emulator.subscriber.update_subscription(
+            subscription=wanted, update_mask={"paths": ["ack_deadline_seconds"]}
+        )
+
+        one = emulator.subscriber.get_subscription(subscription=name)
+        assert one.ack_deadline_seconds == 33
+        assert "retry_policy" not in one
+
+    def test_begin_where_they_are_made(self, emulator):
+        """A subscription gets what is published after it was made."""
+        topic = emulator.topic()
+        emulator.publish(topic, "before")
+        subscription = emulator.subscription(topic)
+        emulator.publish(topic, "after")
+
+        [received] = emulator.pull(subscription)
+
+        assert received.message.data == b"after"
+
+    def test_are_gone_once_deleted(self, emulator):
+        """A deleted subscription is not found, and a new one of its name is empty."""
+        topic = emulator.topic()
+        name = emulator.subscription(topic)
+        emulator.publish(topic, "old")
+
+        emulator.subscriber.delete_subscription(subscription=name)
+
+        with pytest.raises(exceptions.NotFound):
+            emulator.subscriber.get_subscription(subscription=name)
+        again = emulator.subscription(topic)
+        emulator.publish(topic, "new")
+        [received] = emulator.pull(again)
+        assert received.message.data == b"new"
+
+
+class TestContractOfPulls:
+    def test_bring_what_was_published(self, emulator):
+        """Data, attributes, id and time arrive; no id is given twice."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic)
+        ids = emulator.publish(topic, *"abc", use_case="first_day_churn", city="Köln")
+
+        received = emulator.pull(subscription, 3)
+
+        assert len(set(ids)) == 3
+        assert {one.message.message_id for one in received} == set(ids)
+        assert {one.message.data for one in received} == {b"a", b"b", b"c"}
+        for one in received:
+            assert one.message.attributes == {
+                "use_case": "first_day_churn",
+                "city": "Köln",
+            }
+            assert abs(one.message.publish_time.timestamp() - time.time()) < 3600
+            assert one.delivery_attempt == 0
+
+    def test_reach_every_subscription(self, emulator):
+        """Two subscriptions of a topic each get all of it."""
+        topic = emulator.topic()
+        both = [emulator.subscription(topic, name) for name in ("one", "two")]
+        emulator.publish(topic, *"abc")
+
+        for subscription in both:
+            texts = {one.message.data for one in emulator.pull(subscription, 3)}
+            assert texts == {b"a", b"b", b"c"}
+
+    def test_come_again_after_the_deadline(self, emulator):
+        """So does a message that is neither acknowledged nor given more time."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic, ack_deadline_seconds=1)
+        emulator.publish(topic, "done", "slow", "lost")
+        done, slow, lost = emulator.pull(subscription, 3)
+        emulator.acknowledge(subscription, [done])
+        emulator.set_deadline(subscription, [slow], 30)
+
+        [again] = emulator.pull(subscription)
+
+        assert again.message == lost.message
+        assert again.ack_id != lost.ack_id
+        emulator.acknowledge(subscription, [again])
+        assert emulator.is_empty(subscription)
+
+    def test_come_again_when_nacked(self, emulator):
+        """A deadline of zero gives a message back."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic, ack_deadline_seconds=600)
+        emulator.publish(topic, "not yet")
+        [first] = emulator.pull(subscription)
+
+        emulator.set_deadline(subscription, [first], 0)
+
+        [second] = emulator.pull(subscription)
+        assert second.message == first.message
+
+    def test_do_not_acknowledge_by_an_old_id(self, emulator):
+        """An ack id ends with its delivery: it does nothing to the next one."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic, ack_deadline_seconds=600)
+        emulator.publish(topic, "again")
+        old = emulator.pull(subscription)
+        emulator.set_deadline(subscription, old, 0)
+        new = emulator.pull(subscription)
+
+        emulator.acknowledge(subscription, old)
+
+        emulator.set_deadline(subscription, new, 0)
+        assert len(emulator.pull(subscription)) == 1
+
+
+class TestContractOfStreams:
+    def test_bring_everything_once(self, emulator):
+        """The streaming client gets 500 messages and acknowledges each."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic)
+        seen = Counter()
+
+        def receive(message):
+            seen[message.data.decode()] += 1
+            message.ack()
+
+        texts = [str(number) for number in range(500)]
+        with streaming(emulator, subscription, receive):
+            emulator.publish(topic, *texts)
+            until(lambda: len(seen) == 500, "500 messages")
+
+        assert seen == Counter(texts)
+
+    def test_bring_again_what_is_nacked(self, emulator):
+        """A message that the callback gives back comes again."""
+        topic = emulator.topic()
+        subscription = emulator.subscription(topic)
+        seen = []
+
+        def receive(message):
+            seen.append(message.message_id)
+            (message.ack if len(seen) == 3 else message.nack)()
+
+        with streaming(emulator, subscription, receive):
+            [message_id] = emulator.publish(topic, "third time")
+            until(lambda: len(seen) == 3, "three deliveries")
+
+        assert seen == [message_id] * 3
+
+    def test_end_with_their_subscription(self, emulator):
+        """Deleting the subscription ends its streams with NotFound."""
+        subscription = emulator.subscription(emulator.topic())
+        stream = emulator.subscriber.subscribe(subscription, lambda _: None)
+
+        emulator.subscriber.delete_subscription(subscription=subscription)
+
+        with pytest.raises(exceptions.NotFound):
+            stream.result(PATIENCE_S)
+
+
+class TestContractOfDeadLetters:
+    def test_are_made_of_what_is_never_acknowledged(self, emulator):
+        """After the last attempt a message is published where the policy says."""
+        topic, dead = emulator.topic(), emulator.topic()
+        letters = emulator.subscription(dead)
+        subscription = emulator.subscription(
+            topic, "work", dead_letter_policy=dead_letters_to(dead)
+        )
+        [message_id] = emulator.publish(topic, "poison", use_case="x")
+        attempts = []
+        for _ in range(5):
+            [received] = emulator.pull(subscription)
+            attempts.append(received.delivery_attempt)
+            emulator.set_deadline(subscription, [received], 0)
+
+        # Google's emulator looks for what has failed too often when it is pulled from.
+        assert emulator.is_empty(subscription)
+        [letter] = emulator.pull(letters)
+
+        source = "CloudPubSubDeadLetterSource"
+        attributes = dict(letter.message.attributes)
+        assert attempts == [1, 2, 3, 4, 5]
+        assert letter.message.data == b"poison"
+        assert letter.message.message_id != message_id
+        assert attributes.pop(f"{source}TopicPublishTime").endswith("Z")
+        assert attributes == {
+            "use_case": "x",
+            f"{source}DeliveryCount": "5",
+            f"{source}Subscription": "work",
+            f"{source}SubscriptionProject": topic.split("/")[1],
+        }
+
+    def test_are_made_of_failed_pushes(self, emulator):
+        """A message whose pushes fail becomes one; its neighbours are delivered."""
+        topic, dead = emulator.topic(), emulator.topic()
+        letters = emulator.subscription(dead)
+        with Endpoint(lambda push: ERROR if push.text == "bad" else OK) as endpoint:
+            emulator.subscription(
+                topic,
+                push_config=push_to(endpoint.url),
+                dead_letter_policy=dead_letters_to(dead),
+            )
+            emulator.publish(topic, "good", "bad", "fine")
+            [letter] = emulator.pull(letters)
+
+        assert letter.message.data == b"bad"
+        assert Counter(endpoint.texts) == {"good": 1, "bad": 5, "fine": 1}
+
+
+class TestContractOfErrors:
+    """What is refused, and as what."""
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "new",
+            "projects/p/topics/ab",
+            "projects/p/topics/1abc",
+            "projects/p/topics/goog-abc",
+            "projects/p/topics/a b c",
+            "projects/p/topics/abc/d",
+            "projects/p/subscriptions/abc",
+            f"projects/p/topics/{'a' * 256}",
+        ],
+    )
+    def test_of_a_name(self, emulator, name):
+        """A topic's name has a form."""
+        with pytest.raises(
+            exceptions.InvalidArgument, match=r"Invalid \[topics\] name"
+        ):
+            emulator.publisher.create_topic(name=name)
+
+    def test_of_a_taken_name(self, emulator):
+        """No two topics and no two subscriptions have one name."""
+        topic = emulator.topic()
+        emulator.subscription(topic)
+
+        with pytest.raises(exceptions.AlreadyExists, match="Topic already exists"):
+            emulator.publisher.create_topic(name=topic)
+        with pytest.raises(exceptions.AlreadyExists, match="already exists"):
+            emulator.subscription(topic)
+
+    def test_of_what_is_missing(self, emulator):
+        """Nothing is done to a topic or a subscription that is not there."""
+        topic, subscription = "projects/p/topics/gone", "projects/p/subscriptions/gone"
+        pull = emulator.subscriber
+        for call in (
+            lambda: emulator.publish(topic, "x"),
+            lambda: emulator.publisher.delete_topic(topic=topic),
+            lambda: emulator.subscription(topic),
+            lambda: pull.pull(subscription=subscription, max_messages=1),
+            lambda: pull.acknowledge(subscription=subscription, ack_ids=["x:1"]),
+            lambda: pull.delete_subscription(subscription=subscription),
+            lambda: pull.modify_push_config(
+                subscription=subscription, push_config=types.PushConfig()
+            ),
+            lambda: pull.subscribe(subscription, print).result(PATIENCE_S),
+        ):
+            with pytest.raises(exceptions.NotFound):
+                call()
+
+    @pytest.mark.parametrize(
+        ("messages", "why"),
+        [
+            ([], "No messages"),
+            ([{}], "empty"),
+            ([{"data": b"x"}, {"ordering_key": "k"}], "empty"),
+            ([{"data": b"x"}] * 1_001, "Too many"),
+        ],
+    )
+    def test_of_messages(self, emulator, messages, why):
+        """A request has 1 to 1,000 messages, each with data or attributes."""
+        publish = pubsub_api(emulator).publish
+        with pytest.raises(exceptions.InvalidArgument, match=why):
+            publish(topic=emulator.topic(), messages=messages)
+
+    @pytest.mark.parametrize(
+        ("settings", "error"),
+        [
+            ({"ack_deadline_seconds": -1}, exceptions.InvalidArgument),
+            ({"ack_deadline_seconds": 601}, exceptions.InvalidArgument),
+            (
+                {"message_retention_duration": Duration(seconds=5)},
+                exceptions.InvalidArgument,
+            ),
+            ({"push_config": push_to("nowhere")}, exceptions.InvalidArgument),
+            ({"push_config": push_to("ftp://x:21/")}, exceptions.InvalidArgument),
+            ({"retry_policy": backing_off(601, 601)}, exceptions.InvalidArgument),
+            ({"retry_policy": backing_off(20, 10)}, exceptions.InvalidArgument),
+            (
+                {"dead_letter_policy": dead_letters_to("projects/p/topics/absent")},
+                exceptions.NotFound,
+            ),
+        ],
+    )
+    def test_of_settings(self, emulator, settings, error):
+        """A subscription's settings have bounds."""
+        with pytest.raises(error):
+            emulator.subscription(emulator.topic(), **settings)
+
+    @pytest.mark.parametrize("attempts", [4, 101])
+    def test_of_delivery_attempts(self, emulator, attempts):
+        """A message is delivered 5 to 100 times before it is a dead letter."""
+        topic = emulator.topic()
+        policy = types.DeadLetterPolicy(
+            dead_letter_topic=topic, max_delivery_attempts=attempts
+        )
+        with pytest.raises(exceptions.OutOfRange):
+            emulator.subscription(topic, dead_letter_policy=policy)
+
+    @pytest.mark.parametrize("paths", [[], ["nonsense"], ["topic"], ["filter"]])
+    def test_of_updates(self, emulator, paths):
+        """An update names fields, that there are, and that can change."""
+        name = emulator.subscription(emulator.topic())
+        with pytest.raises(exceptions.InvalidArgument):
+            emulator.subscriber.update_subscription(
+                subscription=types.Subscription(name=name),
+                update_mask={"paths": paths},
+            )
+
+    def test_of_acknowledgements(self, emulator):
+        """An ack id is one of this subscription."""
+        topic = emulator.topic()
+        one, other = (emulator.subscription(topic, name) for name in ("one", "two"))
+        emulator.publish(topic, "x")
+        [received] = emulator.pull(other)
+
+        for ack_ids in ([], ["nonsense"], [received.ack_id]):
+            with pytest.raises(exceptions.InvalidArgument):
+                emulator.subscriber.acknowledge(subscription=one, ack_ids=ack_ids)
+
+    def test_of_a_stream_from_a_push_subscription(self, emulator):
+        """What is pushed is not streamed as well."""
+        name = emulator.subscription(
+            emulator.topic(), push_config=push_to("http://127.0.0.1:9")
+        )
+        with pytest.raises(exceptions.FailedPrecondition):
+            emulator.subscriber.subscribe(name, print).result(PATIENCE_S)

@@ -1,0 +1,238 @@
+"""
+The emulator's process, specified: what it refuses, how much it holds, how it ends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from google.api_core import exceptions
+from google.pubsub_v1 import types
+
+from local.emulators.pubsub.server import google_command, is_serving
+from tests.local.emulators.pubsub.conftest import (
+    OK,
+    PATIENCE_S,
+    Endpoint,
+    Stream,
+    our_command,
+    pubsub_api,
+    push_to,
+    running,
+    until,
+)
+
+
+class TestRefusals:
+    """What would have to be ignored is refused."""
+
+    @pytest.mark.parametrize(
+        "settings",
+        [
+            {"filter": "attributes:city"},
+            {"enable_message_ordering": True},
+            {"enable_exactly_once_delivery": True},
+            {"bigquery_config": types.BigQueryConfig(table="p.d.t")},
+            {
+                "push_config": types.PushConfig(
+                    push_endpoint="http://127.0.0.1:9",
+                    no_wrapper=types.PushConfig.NoWrapper(),
+                )
+            },
+            {
+                "push_config": push_to(
+                    "http://127.0.0.1:9?__GCP_CloudEventsMode=CE_PUBSUB_BINDING"
+                )
+            },
+        ],
+    )
+    def test_of_settings(self, ours, settings):
+        """A subscription cannot ask for what there is not."""
+        with pytest.raises(exceptions.MethodNotImplemented):
+            ours.subscription(ours.topic(), **settings)
+
+    def test_of_calls(self, ours):
+        """What is not served is UNIMPLEMENTED."""
+        topic = ours.topic()
+        subscription = ours.subscription(topic)
+        seek = types.SeekRequest(subscription=subscription)
+        snapshot = types.CreateSnapshotRequest(
+            name="projects/p/snapshots/one", subscription=subscription
+        )
+
+        for call in (
+            lambda: ours.subscriber.seek(request=seek),
+            lambda: ours.subscriber.create_snapshot(request=snapshot),
+            lambda: ours.publisher.detach_subscription(
+                request={"subscription": subscription}
+            ),
+        ):
+            with pytest.raises(exceptions.MethodNotImplemented):
+                call()
+
+    def test_of_ten_megabytes(self, ours):
+        """More than 10 MB at once is refused in words."""
+        publish = pubsub_api(ours).publish
+        with pytest.raises(exceptions.InvalidArgument, match="10000000 bytes"):
+            publish(topic=ours.topic(), messages=[{"data": bytes(6_000_000)}] * 2)
+
+    def test_of_a_pull_from_a_push_subscription(self, ours):
+        """What is pushed is not pulled as well."""
+        name = ours.subscription(ours.topic(), push_config=push_to("http://[::1]:9/"))
+        with pytest.raises(exceptions.FailedPrecondition):
+            ours.subscriber.pull(subscription=name, max_messages=1)
+
+
+class TestFlowControl:
+    @pytest.mark.parametrize(
+        ("limits", "at_once"),
+        [
+            ({"max_outstanding_messages": 5}, 5),
+            # The message with which the limit is reached is still sent.
+            ({"max_outstanding_bytes": 2_500}, 3),
+        ],
+    )
+    def test_is_respected(self, ours, limits, at_once):
+        """A stream has no more unsettled messages than its client asked for."""
+        topic = ours.topic()
+        subscription = ours.subscription(topic)
+        ours.publish(topic, *["x" * 950] * 20)
+        with Stream(ours, subscription, **limits) as stream:
+            stream.wait_for(at_once)
+            time.sleep(0.3)
+            assert len(stream.ack_ids) == at_once
+
+            ours.subscriber.acknowledge(
+                subscription=subscription, ack_ids=stream.ack_ids[:2]
+            )
+            stream.wait_for(at_once + 2)
+            ours.subscriber.modify_ack_deadline(
+                subscription=subscription,
+                ack_ids=stream.ack_ids[2:3],
+                ack_deadline_seconds=0,
+            )
+            stream.wait_for(at_once + 3)
+            time.sleep(0.3)
+
+            assert len(stream.ack_ids) == at_once + 3
+
+    def test_is_shared_by_streams(self, ours):
+        """Two streams of a subscription divide its messages between them."""
+        topic = ours.topic()
+        subscription = ours.subscription(topic)
+        with Stream(ours, subscription) as one, Stream(ours, subscription) as other:
+            for _ in range(40):
+                ours.publish(topic, "x")
+            until(lambda: len(one.ack_ids) + len(other.ack_ids) == 40, "all of them")
+
+        assert not set(one.ack_ids) & set(other.ack_ids)
+
+
+class TestProcess:
+    def test_is_idle_without_work(self, ours):
+        """Open streams and push subscriptions cost nothing while nothing happens."""
+        stat = Path(f"/proc/{ours.process.pid}/stat")
+        if not stat.exists():
+            pytest.skip("this system does not tell what a process has used")
+
+        def cpu_s():
+            fields = stat.read_text().rpartition(")")[2].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+        topic = ours.topic()
+        pulled = ours.subscription(topic)
+        with Endpoint() as endpoint, Stream(ours, pulled):
+            ours.subscription(topic, "push", push_config=push_to(endpoint.url))
+            ours.publish(topic, "x")
+            endpoint.wait_for(1)
+            before = cpu_s()
+            time.sleep(0.5)
+
+            assert cpu_s() - before <= 0.03
+
+    def test_stops_at_once(self):
+        """SIGTERM ends it with success, whatever streams and pushes are under way."""
+        hung = threading.Event()
+
+        def answer(_):
+            hung.wait(PATIENCE_S)
+            return OK
+
+        with running(our_command) as emulator, Endpoint(answer) as endpoint:
+            topic = emulator.topic()
+            pulled = emulator.subscription(topic)
+            emulator.subscription(topic, "push", push_config=push_to(endpoint.url))
+            with Stream(emulator, pulled) as stream:
+                emulator.publish(topic, "x")
+                stream.wait_for(1)
+                endpoint.wait_for(1)
+                emulator.process.send_signal(signal.SIGTERM)
+
+                assert emulator.process.wait(timeout=5) == 0
+            hung.set()
+
+    def test_never_gives_an_id_again(self, ours):
+        """Ids grow from one process to the next: they may be kept for longer."""
+        ids = ours.publish(ours.topic(), *"abc")
+        with running(our_command) as later:
+            ids += later.publish(later.topic(), *"abc")
+
+        assert [int(one) for one in ids] == sorted({int(one) for one in ids})
+
+    def test_does_not_share_its_port(self, ours):
+        """A second emulator on a port fails instead of taking half of the calls."""
+        second = subprocess.run(
+            our_command(int(ours.address.rpartition(":")[2])),
+            stderr=subprocess.DEVNULL,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+        assert second.returncode != 0
+        assert is_serving(ours.address)
+
+    def test_listens_on_this_machine_alone(self, ours):
+        """No other address of this machine answers."""
+        with socket.socket() as other:
+            other.settimeout(5)
+            port = int(ours.address.rpartition(":")[2])
+
+            assert other.connect_ex(("127.0.0.2", port)) != 0
+
+    def test_serves_many_at_once(self, ours):
+        """Sixteen threads publish and pull through one client: nothing is lost."""
+        topic = ours.topic()
+        subscription = ours.subscription(topic)
+        numbers = itertools.count()
+
+        def publish(_):
+            return ours.publish(topic, *[str(next(numbers)) for _ in range(50)])
+
+        with ThreadPoolExecutor(16) as pool:
+            ids = [one for batch in pool.map(publish, range(16)) for one in batch]
+            received = ours.pull(subscription, len(ids))
+
+        assert sorted(one.message.message_id for one in received) == sorted(ids)
+
+
+def test_googles_emulator_is_not_made_up(monkeypatch, tmp_path):
+    """Where gcloud or its emulator is not installed there is no command for it."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("JAVA_HOME", raising=False)
+    assert google_command(8085, tmp_path) is None
+
+    for program in ("bin/gcloud", "java"):
+        (tmp_path / program).parent.mkdir(exist_ok=True)
+        (tmp_path / program).touch(mode=0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{tmp_path}")
+
+    assert google_command(8085, tmp_path) is None
