@@ -28,7 +28,7 @@ from propensity.registry.versions import pickled
 from propensity.statements import statement
 from tests import shop
 from tests.functions.conftest import FIRST, TRAINED, Place, application, entered
-from tests.propensity.registry.test_versions import Malicious
+from tests.propensity.registry.versions import Malicious
 from tests.shop import WEEK
 
 USE_CASE = usecases.load("ga4_purchase")

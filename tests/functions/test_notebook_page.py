@@ -29,7 +29,7 @@ from tests.events import bet, registration
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.streaming import Instance, Site, rows_of
 from tests.functions.test_season import evaluated
-from tests.propensity.registry.test_versions import Malicious, overwrite
+from tests.propensity.registry.versions import Malicious, overwrite
 
 PAGE = ROOT / "docs" / "notebook.md"
 PLAYERS = 3

@@ -35,7 +35,7 @@ from propensity.runs import predict
 from propensity.schema import Table
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
-from tests.propensity.registry.test_versions import Malicious, overwrite
+from tests.propensity.registry.versions import Malicious, overwrite
 from tests.proxy import Proxy
 from tests.shop import WEEK
 

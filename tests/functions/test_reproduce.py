@@ -27,7 +27,7 @@ from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.test_suppression import KEY, suppress
 from tests.functions.test_value import COLUMNS, without_amounts
 from tests.offline.forgotten import users_in
-from tests.propensity.registry.test_versions import overwrite
+from tests.propensity.registry.versions import overwrite
 from tests.shop import Row, load
 
 USE_CASE = usecases.load("ga4_purchase")

@@ -29,7 +29,7 @@ from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.test_predictions import state
 from tests.functions.test_reproduce import reproduced
 from tests.functions.test_suppression import KEY, suppress
-from tests.propensity.registry.test_versions import overwrite
+from tests.propensity.registry.versions import overwrite
 
 USE_CASE = usecases.load("ga4_purchase")
 IN_BIGQUERY = {"PROPENSITY_SCORE_WITH": "bigquery"}

@@ -23,7 +23,7 @@ from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
 from tests.functions.test_get_proba import ask, serving
 from tests.functions.test_predictions import add
-from tests.propensity.registry.test_versions import overwrite
+from tests.propensity.registry.versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
 
 USE_CASE = usecases.load("ga4_purchase")

@@ -28,7 +28,7 @@ from propensity.registry.versions import Registry, pickled, unpickled
 from propensity.settings import Settings
 from tests.emptied import empty_bucket, empty_tables
 from tests.functions.conftest import entered
-from tests.propensity.registry.test_versions import Malicious
+from tests.propensity.registry.versions import Malicious
 
 USE_CASE = usecases.load("first_day_churn")
 NOW = datetime(2026, 3, 2, tzinfo=UTC)

@@ -1,0 +1,59 @@
+"""A registry in a bucket, and what somebody does in it, by hand or with bad intent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from propensity.edges.artifacts import Artifacts
+from propensity.registry.champion import ANYTHING, Champion
+from propensity.registry.versions import Registry
+from propensity.settings import Settings
+
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+
+SHA = "0" * 64
+RACERS = 16
+
+
+@pytest.fixture
+def registry(environment) -> Iterator[Registry]:
+    """The registry of a use case, with nothing in it."""
+    artifacts = Artifacts.open(Settings.from_environment())
+    yield Registry(artifacts, "ga4_purchase")
+    artifacts.close()
+
+
+def overwrite(registry: Registry, name: str, data: bytes) -> None:
+    """Write an object as somebody would who can write to the bucket."""
+    found = registry.artifacts.find(name)
+    registry.artifacts.replace(name, data, generation=found.generation if found else 0)
+
+
+class Malicious:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self):
+        return (Path.touch, (self.file,))
+
+
+def promote(registry: Registry, version: int, **options: Any) -> Champion:
+    """Promote by hand."""
+    return registry.promote(
+        version, **{"model_sha256": SHA, "at": NOW, "instead_of": ANYTHING, **options}
+    )
+
+
+def roll_back(registry: Registry, to: int, **options: Any) -> Champion:
+    return registry.roll_back(to, model_sha256=SHA, at=NOW, **options)
+
+
+def pin(registry: Registry, version: int, **options: Any) -> Champion:
+    return registry.pin(version, model_sha256=SHA, at=NOW, **options)
