@@ -9,7 +9,6 @@ function answers as it is described and never with a 5xx.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import json
 import socket
@@ -17,7 +16,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -33,92 +31,22 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from docs import openapi
-from local.stack.state import FUNCTIONS
 from propensity.runs.request import MAXIMUM_BODY
-from tests.functions.streaming import USE_CASE
-from tests.hostile.conftest import (
-    INTERNALS,
-    TIMEOUT_S,
-    Serve,
-    check_answer,
-    described,
+from tests.hostile.conftest import TIMEOUT_S, Serve, check_answer, described
+from tests.hostile.dialogues import (
+    ALL,
+    ASYNCHRONOUS,
+    FUNCTION_OR_LONG,
+    HOST,
+    SILENCE_S,
+    THREADED,
+    check_received,
+    dialogue,
+    post,
+    raw,
+    status_of,
+    valid_body,
 )
-
-HOST = "127.0.0.1"
-ASYNCHRONOUS = ("get_proba", "score", "stream_features")
-ALL = (*ASYNCHRONOUS, "model_evaluation")
-# Others are hardly different to a client.
-FUNCTION_OR_LONG = {
-    one.target: one.target
-    if one.target in ALL
-    else pytest.param(one.target, marks=pytest.mark.long)
-    for one in FUNCTIONS
-}
-THREADED = [
-    FUNCTION_OR_LONG[one.target] for one in FUNCTIONS if not one.is_asynchronous
-]
-JSON = {"Content-Type": "application/json"}
-FUTURE = "2999-01-01"
-
-
-# Whoever waits for more of a request than there is says nothing within this.
-SILENCE_S = 0.5
-
-
-def dialogue(port: int, data: bytes, *, timeout_s: float = TIMEOUT_S) -> bytes:
-    """Send bytes as they are, and return all that is answered until the end."""
-    with socket.create_connection((HOST, port), timeout=timeout_s) as connection:
-        connection.sendall(data)
-        received = b""
-        with contextlib.suppress(TimeoutError, ConnectionResetError):
-            while part := connection.recv(65_536):
-                received += part
-    return received
-
-
-def raw(
-    method: str = "POST",
-    path: str = "/",
-    *,
-    headers: tuple[str, ...] = ("Content-Type: application/json",),
-    body: bytes = b"",
-    length: str | None = None,
-) -> bytes:
-    """Return a request, with headers in any number and order."""
-    told = f"Content-Length: {len(body) if length is None else length}"
-    lines = [f"{method} {path} HTTP/1.1", "Host: f", "Connection: close", *headers]
-    return "\r\n".join([*lines, told, "", ""]).encode("latin-1") + body
-
-
-def status_of(received: bytes) -> int:
-    """Return the status of the first answer; 0 where the connection was closed."""
-    return int(received.split(b" ", 2)[1]) if received.startswith(b"HTTP/") else 0
-
-
-def check_received(received: bytes) -> int:
-    """Check that raw bytes are no 5xx and leak nothing; return the status."""
-    status = status_of(received)
-    assert status < 500, received
-    # The platform's front end writes the header Server anew.
-    body = received.partition(b"\r\n\r\n")[2].decode("latin-1")
-    assert INTERNALS.search(body) is None, received
-    return status
-
-
-def valid_body(target: str) -> dict[str, Any]:
-    """Return a body that the function would take."""
-    if target == "get_proba":
-        return {"user_ids": ["ana"], "use_case": USE_CASE}
-    if target == "score":
-        return {"use_case": USE_CASE, "user_id": "nobody"}
-    if target == "stream_features":
-        return {"message": {"messageId": "1", "data": ""}}
-    return {"as_of": "2026-03-01", "use_case": USE_CASE}
-
-
-def post(serve, target: str, data: Any, **arguments: Any) -> requests.Response:
-    arguments = {"headers": JSON, "timeout": TIMEOUT_S, **arguments}
-    return requests.post(serve(target).url, data=data, **arguments)
 
 
 class TestBodies:
@@ -376,204 +304,6 @@ class TestSlowClients:
 
         assert answer.status_code < 500
 
-
-class TestPaths:
-    @pytest.mark.parametrize("target", ["get_proba", "score"])
-    @pytest.mark.parametrize(
-        "path",
-        [
-            "//",
-            "/./",
-            "/../",
-            "/%2e%2e/%2e%2e/etc/passwd",
-            "/..%2f..%2fetc/passwd",
-            "/%2e",
-            "/%00",
-            "/admin",
-            "/index.php",
-            "/;a=b",
-            "/\\",
-            "/?user_id=ana/..",
-            "/%ff",
-            "/" + "a" * 5_000,
-            "/docs/openapi.yaml",
-            "/main.py",
-            "/.env",
-        ],
-    )
-    def test_of_another_shape_are_refused(self, serve, target, path):
-        """One path is served, as it is written; nothing is a file here."""
-        received = dialogue(serve(target).port, raw("GET", path))
-
-        assert check_received(received) in (400, 404, 405, 414)
-        assert b"root:" not in received
-
-    @pytest.mark.parametrize("target", ALL)
-    @pytest.mark.parametrize(
-        "path",
-        [
-            "http://metadata.google.internal/computeMetadata/v1/",
-            "https://example.com/?user_id=ana",
-            "//example.com/?user_id=ana",
-            "*",
-            "example.com:443",
-            "/ HTTP/1.1\r\nX: y",
-        ],
-    )
-    def test_that_name_another_host_lead_nowhere(self, serve, target, path):
-        """No function is a proxy."""
-        for method in ("GET", "CONNECT", "OPTIONS"):
-            received = dialogue(serve(target).port, raw(method, path))
-
-            check_received(received)
-            assert b"computeMetadata" not in received
-            assert b"Example Domain" not in received
-
-    @pytest.mark.parametrize("target", ALL)
-    @pytest.mark.parametrize(
-        "method", ["TRACE", "PROPFIND", "PUT", "DELETE", "PATCH", "G"]
-    )
-    def test_take_no_other_method(self, serve, target, method):
-        """TRACE echoes nothing, and nothing can be put or deleted."""
-        data = raw(method, headers=("X-Secret: abc",), body=b"{}")
-        received = dialogue(serve(target).port, data)
-
-        assert check_received(received) in (400, 404, 405)
-        assert b"abc" not in received
-
-
-class TestHeaders:
-    @pytest.mark.parametrize("target", ALL)
-    @pytest.mark.parametrize(
-        "name",
-        ["X-HTTP-Method-Override", "X-Method-Override", "X-HTTP-Method", "_method"],
-    )
-    def test_do_not_change_the_method(self, serve, target, name):
-        """A GET stays one, whatever a header says it is."""
-        headers = (f"{name}: POST", "Content-Type: application/json")
-        body = json.dumps(valid_body(target)).encode()
-        received = dialogue(serve(target).port, raw("GET", headers=headers, body=body))
-
-        # Of a lookup GET is served, and wants its user in the address.
-        assert check_received(received) == (400 if target == "get_proba" else 405)
-
-    @pytest.mark.parametrize(
-        "target",
-        # By threads, and a whole run a request.
-        [*ASYNCHRONOUS, pytest.param("model_evaluation", marks=pytest.mark.long)],
-    )
-    @pytest.mark.parametrize(
-        "name",
-        [
-            "X-Forwarded-For: 127.0.0.1",
-            "X-Forwarded-Prefix: /admin",
-            "X-Original-URL: /admin",
-            "X-Rewrite-URL: /admin",
-            "Forwarded: for=127.0.0.1;host=internal",
-            "X-Forwarded-Host: internal",
-            "Host: internal",
-            "Transfer-Encoding: identity",
-            "Expect: 200-ok",
-            "Range: bytes=0-0",
-            "Cookie: " + "a=b; " * 500,
-            "Accept: ../../etc/passwd",
-            "Accept-Encoding: gzip;q=nan",
-            "traceparent: 00-00000000000000000000000000000000-zzz-01",
-            "X-Cloud-Trace-Context: '; DROP TABLE x; --/1;o=1",
-            "ce-type: x\x7f",
-            "Authorization: Bearer x.y.z",
-        ],
-    )
-    def test_of_any_kind_do_no_harm(self, serve, target, name):
-        """What proxies add may be forged, and means nothing."""
-        headers = (name, "Content-Type: application/json")
-        body = json.dumps(valid_body(target)).encode()
-
-        check_received(dialogue(serve(target).port, raw(headers=headers, body=body)))
-
-    @pytest.mark.parametrize("target", ALL)
-    def test_given_twice_do_not_split_a_request(self, serve, target):
-        """Two lengths, or a length and chunks, are refused, or read as one request."""
-        body = json.dumps(valid_body(target)).encode()
-        inner = b"GET /smuggled HTTP/1.1\r\nHost: f\r\n\r\n"
-        for headers in (
-            ("Content-Length: 0",),
-            (f"Content-Length: {len(body) + len(inner)}",),
-            ("Transfer-Encoding: chunked",),
-            ("Transfer-Encoding: chunked", "Transfer-Encoding: identity"),
-            ("Transfer-Encoding: xchunked",),
-        ):
-            given = ("Content-Type: application/json", *headers)
-            data = raw(headers=given, body=body + inner)
-            received = dialogue(serve(target).port, data, timeout_s=SILENCE_S)
-
-            # 501: the server knows no such coding.
-            assert status_of(received) in (0, 200, 400, 404, 409, 501), received
-            assert b"smuggled" not in received
-            assert received.count(b"HTTP/1.1 ") <= 1, received
-
-    @pytest.mark.parametrize("target", ALL)
-    def test_that_are_too_many_or_too_long_are_refused(self, serve, target):
-        """Neither fills the memory of an instance."""
-        port = serve(target).port
-        for headers in (
-            tuple(f"X-{number}: y" for number in range(5_000)),
-            ("X-Long: " + "y" * 1_000_000,),
-        ):
-            received = b""
-            with contextlib.suppress(ConnectionError):
-                received = dialogue(port, raw(headers=headers))
-
-            assert check_received(received) in (0, 400, 413, 415, 431)
-
-    def test_of_the_scheduler_prove_nothing(self, serve):
-        """Whoever says to be Cloud Scheduler is checked like anybody else."""
-        forged = {
-            "X-CloudScheduler": "true",
-            "X-CloudScheduler-JobName": "propensity-model-evaluation",
-            "X-CloudScheduler-ScheduleTime": datetime.now(UTC).isoformat(),
-            "User-Agent": "Google-Cloud-Scheduler",
-            **JSON,
-        }
-        for body in ({"as_of": FUTURE}, {"force": "yes"}, {"admin": True}):
-            data = json.dumps(body)
-            honest = post(serve, "model_evaluation", data)
-            answer = post(serve, "model_evaluation", data, headers=forged)
-
-            assert answer.status_code == honest.status_code == 400
-            assert answer.json() == honest.json()
-
-    def test_of_the_scheduler_change_no_day(self, serve):
-        """The time that the header tells is not taken for today."""
-        forged = {
-            "X-CloudScheduler": "true",
-            "X-CloudScheduler-ScheduleTime": "1999-01-01T00:00:00Z",
-            **JSON,
-        }
-        body = json.dumps({"use_case": USE_CASE})
-        answer = post(serve, "model_evaluation", body, headers=forged)
-
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["as_of"] == str(datetime.now(UTC).date())
-
-    def test_of_a_cloud_event_prove_nothing(self, serve, site):
-        """A source that is named is not believed: the event is checked all the same."""
-        forged = {
-            "ce-specversion": "1.0",
-            "ce-id": "1",
-            "ce-type": "google.cloud.pubsub.topic.v1.messagePublished",
-            "ce-source": "//pubsub.googleapis.com/projects/p/topics/events",
-            **JSON,
-        }
-        data = base64.b64encode(b'{"user_id": "a", "event_type": "grant"}').decode()
-        pushed = {"message": {"messageId": "forged", "data": data}}
-        answer = post(serve, "stream_features", json.dumps(pushed), headers=forged)
-
-        assert answer.json()["outcome"] == "dead_letter"
-        assert site.count("stream_events") == 0
-
-
-# Generated by the description, and against it -----------------------------------------
 
 # Requests of each operation and kind: in every run, and in the long one.
 FEW = 10
