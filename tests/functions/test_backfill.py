@@ -13,7 +13,7 @@ from commands.cli import main
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
 from tests.functions.conftest import LATER, TRAINED, Place, entered
-from tests.functions.test_predictions import add, state
+from tests.functions.predicted import add, state
 from tests.shop import WEEK
 
 FIRST = TRAINED - WEEK

@@ -4,90 +4,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import re
-import signal
-import sys
-import threading
-import time
-from datetime import UTC, date, datetime
-from pathlib import Path
-from typing import Any
+from datetime import UTC, datetime
 
 import numpy as np
-import pyarrow as pa
 import pytest
-import requests
 
 from commands.cli import main
-from local.processes import HOST, free_ports, spawn, stop
-from local.stack.state import ROOT
 from propensity import tables, usecases
-from propensity.edges.artifacts import Artifacts
 from propensity.edges.warehouse import Warehouse
 from propensity.models.encoding import to_frame
 from propensity.registry import feature_sets
 from propensity.registry.versions import pickled
 from propensity.runs import predict
-from propensity.schema import Table
 from tests import shop
 from tests.functions.conftest import FIRST, LATER, TRAINED, WEEKS, Place, entered
+from tests.functions.predicted import add, published, state
 from tests.propensity.registry.versions import Malicious, overwrite
-from tests.proxy import Proxy
 from tests.shop import WEEK
 
+# Fixtures.
+__all__ = ["published"]
+
 USE_CASE = usecases.load("ga4_purchase")
-PUBLISHED = ("ma_predictions_table", "ma_predictions_history")
-
-
-def state(place: Place) -> dict[str, list]:
-    """What is published, but for the time of the run that published it, and for the
-    places that its rows have in the features that it kept."""
-    own = {"scored_at", "feature_row"}
-    return {
-        name: sorted(
-            tuple(str(value) for column, value in row.items() if column not in own)
-            for row in place.rows(f"SELECT * FROM {name}")
-        )
-        for name in PUBLISHED
-    }
-
-
-def add(place: Place, table: Table, **row: object) -> None:
-    """Write a row of a table as an earlier run would have."""
-    full = {
-        "use_case": "ga4_purchase",
-        "as_of": TRAINED - WEEK,
-        "probability": 0.25,
-        "percentile": 60,
-        "model_version": 0,
-        "scored_at": datetime(2026, 4, 13, tzinfo=UTC),
-        **row,
-    }
-    rows = pa.Table.from_pylist([full], table.arrow_schema())
-    name = re.sub(r"[^A-Za-z0-9]", "-", f"{place.workplace.dataset}-{row}-{table.name}")
-    place.warehouse.append(table, rows, job_id=name[:900])
-
-
-@pytest.fixture(scope="module")
-def published(new_place, enthrone) -> Place:
-    """A place with a champion, and rows that the run must leave as they are."""
-    place = enthrone(new_place())
-    add(place, tables.PREDICTIONS, user_id="gone.1")
-    add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED - WEEK)
-    other = {"user_id": "user.001", "use_case": "first_day_churn", "as_of": TRAINED}
-    add(place, tables.PREDICTIONS, **other)
-    add(place, tables.PREDICTIONS_HISTORY, **other)
-    add(
-        place,
-        tables.PREDICTIONS_HISTORY,
-        user_id="of an earlier try",
-        as_of=TRAINED,
-    )
-    return place
 
 
 class TestPublishing:
@@ -289,177 +229,6 @@ def serving(new_place, enthrone) -> Place:
     add(place, tables.PREDICTIONS, user_id="user.001", as_of=TRAINED)
     add(place, tables.PREDICTIONS_HISTORY, user_id="user.001", as_of=TRAINED)
     return place
-
-
-EDGES = [
-    (Warehouse, name) for name in ("rows", "execute", "batches", "write")
-] + [(Artifacts, name) for name in ("find", "_write")]  # fmt: skip
-
-
-class Crash(Exception):
-    """Ends a run after one of its steps."""
-
-
-@contextlib.contextmanager
-def crashing(after: int):
-    """Let the edges' n-th call from now happen, and the run crash behind it."""
-    calls = []
-    with pytest.MonkeyPatch.context() as patch:
-        for owner, name in EDGES:
-            original = getattr(owner, name)
-
-            def called(self, *arguments, _original=original, _name=name, **named):
-                if len(calls) > after:
-                    return _original(self, *arguments, **named)
-                result = _original(self, *arguments, **named)
-                calls.append(_name)
-                if len(calls) == after + 1:
-                    raise Crash(_name)
-                return result
-
-            patch.setattr(owner, name, called)
-        yield calls
-
-
-def published_before(place: Place) -> None:
-    """Put one user's prediction of the week before into the tables."""
-    place.extra = {"PROPENSITY_MAXIMUM_SCORE_SHIFT": "1000000"}
-    for table in (tables.PREDICTIONS, tables.PREDICTIONS_HISTORY):
-        add(place, table, user_id="user.001", as_of=TRAINED)
-
-
-@pytest.mark.long
-class TestCrashes:
-    def test_between_any_two_steps_leave_whole_tables(self, enthroned):
-        """After each call of an edge there are the old tables, or the new ones."""
-        published_before(enthroned)
-        old, seen = state(enthroned), []
-        while True:
-            with crashing(after=len(seen)) as calls:
-                answer = enthroned.post("predictions", {"as_of": LATER})
-            if answer.status_code == 200:
-                break
-            assert answer.status_code == 500
-            assert answer.json["error"] == "internal"
-            seen.append((calls[-1], state(enthroned)))
-            lease = enthroned.registry.artifacts.find(
-                f"runs/ga4_purchase/predict/{LATER}.json"
-            )
-            if lease is not None and b"running" in lease.data:
-                let_the_lease_end(enthroned, "predict", LATER)
-        new = state(enthroned)
-
-        assert new != old
-        is_new = [found == new for _, found in seen]
-        steps = [call for call, _ in seen[: is_new.index(True) + 1]]
-        assert steps.count("write") == 1, "the scores; what is watched comes later"
-        assert steps[-1] == "execute"
-        assert all(found in (old, new) for _, found in seen)
-        assert is_new == sorted(is_new), "published once, it stays published"
-        assert set(is_new) == {True, False}
-
-    @pytest.mark.parametrize("published", [False, True], ids=["before", "after"])
-    def test_of_the_process_leave_whole_tables(self, enthroned, published, tmp_path):
-        """Killed while it publishes; once its lease has ended the next run succeeds."""
-        published_before(enthroned)
-        old = state(enthroned)
-        reached = threading.Event()
-
-        def hold(asked):
-            if b"BEGIN TRANSACTION" not in asked.body:
-                return None
-            if published:
-                requests.post(
-                    proxy.upstream + asked.path,
-                    data=asked.body,
-                    headers={"Content-Type": "application/json"},
-                    timeout=60,
-                )
-            reached.set()
-            time.sleep(2)
-            return 500
-
-        [port] = free_ports(1)
-        with Proxy(enthroned.environment["BIGQUERY_EMULATOR_HOST"], hold) as proxy:
-            process = spawn(
-                "predictions",
-                [
-                    *(sys.executable, "-m", "functions_framework"),
-                    *("--source", str(ROOT / "01-Predictions" / "main.py")),
-                    *("--target", "predictions", "--host", HOST, "--port", str(port)),
-                ],
-                environment={
-                    "PATH": os.environ["PATH"],
-                    "PYTHONPATH": str(ROOT),
-                    **enthroned.environment,
-                    "BIGQUERY_EMULATOR_HOST": proxy.url,
-                },
-                folder=tmp_path,
-                port=port,
-                log=tmp_path / "log",
-            )
-            try:
-                with contextlib.closing(asking(port, {"as_of": str(LATER)}, process)):
-                    assert reached.wait(30), Path(process.log).read_text()
-                    os.kill(process.pid, signal.SIGKILL)
-            finally:
-                stop([process])
-        if published:
-            wait_until(lambda: state(enthroned) != old)
-        after_kill = state(enthroned)
-
-        assert (after_kill == old) is not published
-        blocked = enthroned.post("predictions", {"as_of": LATER})
-        assert blocked.status_code == 409
-        assert blocked.json["error"] == "run_in_progress"
-        assert blocked.json["retryable"] is True
-        let_the_lease_end(enthroned, "predict", LATER)
-        enthroned.run("predictions", LATER)
-        if published:
-            assert short(state(enthroned)) == short(after_kill)
-        [row] = enthroned.rows("SELECT MAX(as_of) AS newest FROM ma_predictions_table")
-        assert row["newest"] == LATER
-
-
-def short(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
-    """Cut numbers off: the last bits of another process's may differ."""
-    return {
-        name: [
-            tuple(re.sub(r"(\.\d{9})\d+", r"\1", one) for one in row) for row in rows
-        ]
-        for name, rows in found.items()
-    }
-
-
-def asking(port: int, body: dict, process) -> requests.Session:
-    """Call a function that will be killed before it answers."""
-    session = requests.Session()
-
-    def call() -> None:
-        while process.is_running:
-            try:
-                session.post(f"http://{HOST}:{port}/", json=body, timeout=60)
-            except requests.ConnectionError:
-                time.sleep(0.05)
-
-    threading.Thread(target=call, daemon=True).start()
-    return session
-
-
-def wait_until(condition) -> None:
-    for _ in range(100):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came about")
-
-
-def let_the_lease_end(place: Place, kind: str, as_of: date) -> None:
-    """Write a lease as it would stand had its time passed."""
-    name = f"runs/ga4_purchase/{kind}/{as_of}.json"
-    note = json.loads(place.registry.artifacts.read(name).data)
-    note["expires_at"] = "2026-01-01T00:00:00.000000+00:00"
-    overwrite(place.registry, name, json.dumps(note).encode())
 
 
 class TestRefusals:

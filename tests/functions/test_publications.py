@@ -11,8 +11,8 @@ import pytest
 from propensity.edges.warehouse import Warehouse
 from propensity.runs import publications
 from tests.functions.conftest import LATER, TRAINED, Place
+from tests.functions.predicted import state
 from tests.functions.test_backfill import WEEKS, filled, with_two_versions
-from tests.functions.test_predictions import state
 from tests.functions.test_value import without_amounts
 
 ROWS = "SELECT * FROM ma_publications ORDER BY as_of"
