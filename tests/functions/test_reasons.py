@@ -11,8 +11,8 @@ import pytest
 from propensity import tables, usecases
 from propensity.models.anomaly import AnomalyModel
 from tests.functions.conftest import TRAINED, Place
+from tests.functions.looked_up import ask, serving
 from tests.functions.predicted import add
-from tests.functions.test_get_proba import ask, serving
 from tests.functions.test_suppression import KEY, suppress
 
 USE_CASE = usecases.load("ga4_purchase")

@@ -21,8 +21,8 @@ from propensity.learning.gini import Paid
 from propensity.registry.versions import pickled, unpickled
 from tests.conftest import Workplace
 from tests.functions.conftest import TRAINED, Place, Trained
+from tests.functions.looked_up import ask, serving
 from tests.functions.predicted import add
-from tests.functions.test_get_proba import ask, serving
 from tests.propensity.registry.versions import overwrite
 from tests.shop import DAY, WEEK, event, paid, purchase
 
