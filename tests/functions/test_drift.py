@@ -14,7 +14,7 @@ import pytest
 
 from propensity import tables
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.test_model_evaluation import (
+from tests.functions.evaluated import (
     MONDAY,
     converters,
     own_export,

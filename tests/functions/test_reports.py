@@ -15,6 +15,16 @@ from propensity.registry.reports import report_name
 from propensity.runs import report
 from propensity.statements import statement
 from tests.functions.conftest import Place
+from tests.functions.evaluated import (
+    MONDAY,
+    converters,
+    evaluations,
+    own_export,
+    published,
+    scores,
+    shop_of,
+)
+from tests.functions.evaluated import USERS as N_USERS
 from tests.functions.test_card_evaluation import (
     FIRST,
     drawn,
@@ -24,16 +34,6 @@ from tests.functions.test_card_evaluation import (
     store,
     truths,
 )
-from tests.functions.test_model_evaluation import (
-    MONDAY,
-    converters,
-    evaluations,
-    own_export,
-    published,
-    scores,
-    shop_of,
-)
-from tests.functions.test_model_evaluation import USERS as N_USERS
 from tests.propensity.learning.report_pages import parse
 from tests.propensity.learning.weeks import ALARM, LIFT
 from tests.shop import DAY, WEEK, purchase

@@ -36,9 +36,9 @@ from propensity.runs import setup
 from tests import rights, scored_cards
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED
+from tests.functions.evaluated import published
 from tests.functions.streaming import Instance, Site, eventually, new_site, rows_of
 from tests.functions.test_audience_lift import join
-from tests.functions.test_model_evaluation import published
 from tests.functions.test_suppression import KEY, suppress
 from tests.grants import Grant, grants, narrower, unused, wider
 from tests.partitions import unfiltered

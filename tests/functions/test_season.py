@@ -18,7 +18,7 @@ from propensity.edges.columns import record
 from propensity.learning import season
 from tests import shop
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.test_model_evaluation import MONDAY, own_export, published, shop_of
+from tests.functions.evaluated import MONDAY, own_export, published, shop_of
 from tests.shop import DAY, WEEK, event, purchase
 
 __all__ = ["own_export", "shop_of"]

@@ -1,0 +1,253 @@
+"""
+Thresholds of an evaluation, specified: at which users are acted on, and what comes.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import date
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from propensity import tables
+from propensity.edges.columns import record
+from tests import shop
+from tests.functions.evaluated import (
+    MONDAY,
+    evaluations,
+    own_export,
+    published,
+    scores,
+    shop_of,
+)
+from tests.shop import DAY, WEEK, event, purchase
+
+# Fixtures.
+__all__ = ["own_export", "scores", "shop_of"]
+
+
+class TestThresholds:
+    """Whom to act on: by the threshold of earlier weeks, and by a budget."""
+
+    WEEKS = tuple(MONDAY + n * WEEK for n in range(6))
+
+    @staticmethod
+    def buyers(scores: dict[str, float], week: date) -> list[str]:
+        """Who buys in a week, about as often as foretold."""
+        generator = np.random.default_rng(week.toordinal())
+        return [user for user, p in scores.items() if generator.random() < p]
+
+    def bought(self, scores: dict[str, float], *weeks: date) -> list[shop.Row]:
+        return [
+            purchase(user, week + DAY)
+            for week in weeks
+            for user in self.buyers(scores, week)
+        ]
+
+    def best_of(self, scores: dict[str, float], *weeks: date) -> float:
+        """The threshold with the highest F1 on weeks, by scikit-learn, tried one by
+        one; the highest of those that are equal."""
+        probability = np.tile(list(scores.values()), len(weeks))
+        label = np.concatenate(
+            [
+                [user in set(self.buyers(scores, week)) for user in scores]
+                for week in weeks
+            ]
+        )
+        by_threshold = {
+            one: metrics.f1_score(label, probability >= one)
+            for one in sorted(set(probability), reverse=True)
+        }
+        return max(by_threshold, key=lambda one: round(by_threshold[one], 12))
+
+    @pytest.fixture
+    def place(self, shop_of, scores):
+        """Six weeks of one publication each, all outcomes there."""
+        place = shop_of(self.bought(scores, *self.WEEKS))
+        for week in self.WEEKS:
+            published(place, week, scores)
+        return place
+
+    @pytest.mark.parametrize(
+        "runs",
+        [WEEKS[-1:], pytest.param(WEEKS, marks=pytest.mark.long)],
+        ids=["caught up with", "week by week"],
+    )
+    def test_are_the_best_on_the_weeks_before(self, place, scores, runs):
+        """Of the weeks whose outcomes ended in the 28 days before, and never of the
+        week itself: week by week, as the scheduler runs it, or where no earlier run
+        has evaluated any."""
+        for week in runs:
+            place.run("model_evaluation", week + WEEK)
+        rows = evaluations(place)
+        probability = np.array(list(scores.values()))
+
+        assert [row["best_threshold_source"] for row in rows] == [
+            None,
+            *["evaluations"] * 5,
+        ]
+        for number, row in enumerate(rows[1:], start=1):
+            before = self.WEEKS[max(0, number - 4) : number]
+            label = np.isin(list(scores), self.buyers(scores, row["week"]))
+            called = probability >= row["best_threshold"]
+
+            assert row["best_threshold"] == self.best_of(scores, *before)
+            assert row["users_at_best"] == called.sum()
+            assert row["true_positives_at_best"] == (called & label).sum()
+            assert [
+                row[f"{name}_at_best"] for name in ("precision", "recall", "f1")
+            ] == pytest.approx(
+                [
+                    metrics.precision_score(label, called),
+                    metrics.recall_score(label, called),
+                    metrics.f1_score(label, called),
+                ]
+            )
+            assert row["f1_at_best_low"] <= row["f1_at_best"] <= row["f1_at_best_high"]
+        assert rows[1]["recall_at_best"] > rows[1]["recall"]
+
+    def test_do_not_depend_on_the_week_s_own_outcomes(self, place, scores):
+        """With other purchases in the last week it has other figures, and the same
+        threshold: also where that week is evaluated for the first time."""
+        *earlier, last = self.WEEKS[:3]
+        place.run("model_evaluation", last)
+        rows = self.bought(scores, *earlier)
+        found = []
+        for buyers in (self.buyers(scores, last), list(scores)):
+            shop.load(
+                place.workplace, [*rows, *(purchase(u, last + DAY) for u in buyers)]
+            )
+            place.warehouse.execute(
+                "DELETE FROM ma_model_evaluation WHERE week = @week", {"week": last}
+            )
+            place.run("model_evaluation", last + WEEK)
+            found.append(evaluations(place)[-1])
+
+        assert {row["week"] for row in found} == {last}
+        assert len({row["conversions"] for row in found}) == 2
+        assert {row["best_threshold"] for row in found} == {
+            self.best_of(scores, *earlier)
+        }
+
+    @pytest.mark.long
+    def test_stay_when_a_week_is_evaluated_again(self, place, scores):
+        """Late rows of the week before change the figures of both weeks, and not the
+        later one's threshold: it is the best on what was known when the week began."""
+        first, second = self.WEEKS[:2]
+        place.run("model_evaluation", first + WEEK)
+        late = [
+            purchase(f"u{n}", week + DAY) for n in range(90) for week in (first, second)
+        ]
+        shop.load(place.workplace, [*self.bought(scores, *self.WEEKS), *late])
+        [final, provisional] = place.run("model_evaluation", second + WEEK)["weeks"]
+        again = place.run("model_evaluation", second + 2 * WEEK)["weeks"][0]
+
+        assert (final["week"], final["status"]) == (str(first), "final")
+        assert final["conversions"] > len(self.buyers(scores, first))
+        assert (again["week"], again["status"]) == (str(second), "final")
+        assert provisional["best_threshold"] == self.best_of(scores, first)
+        assert again["best_threshold"] == self.best_of(scores, first)
+        assert again["best_threshold_source"] == "evaluations"
+
+    @pytest.mark.long
+    def test_are_of_no_outcome_that_ends_after_the_week_begins(self, shop_of, scores):
+        """Weeks that overlap: what comes of the first is not known at the second."""
+        later = MONDAY + 3 * DAY
+        place = shop_of(self.bought(scores, MONDAY, later))
+        for week in (MONDAY, later):
+            published(place, week, scores)
+        weeks = place.run("model_evaluation", later + WEEK)["weeks"]
+
+        assert [row["week"] for row in weeks] == [str(MONDAY), str(later)]
+        assert [row["best_threshold"] for row in weeks] == [None, None]
+
+    @pytest.mark.long
+    def test_are_the_training_s_where_no_week_is_known(self, place):
+        """Of the version that was published; without earlier weeks, or with too few
+        conversions in them."""
+        row = {
+            "use_case": "ga4_purchase",
+            "model_version": 0,
+            "training_date": MONDAY,
+            "best_threshold": 0.25,
+        }
+        place.warehouse.append(
+            tables.TRAINING_METADATA,
+            record(row, tables.TRAINING_METADATA),
+            job_id=f"trained-{uuid.uuid4().hex}",
+        )
+        unsure = place.with_settings(PROPENSITY_MINIMUM_CONVERSIONS="1000")
+        for week in self.WEEKS[:2]:
+            unsure.run("model_evaluation", week + WEEK)
+        rows = evaluations(place)
+
+        assert [
+            (row["best_threshold"], row["best_threshold_source"]) for row in rows
+        ] == [(0.25, "training")] * 2
+        assert rows[0]["f1_at_best"] is not None
+
+    @pytest.mark.long
+    @pytest.mark.parametrize("status", ["final", "provisional"])
+    def test_do_without_rows_from_before_them(self, place, scores, status):
+        """Rows of an older release have no counts by threshold: final ones are passed
+        over, and provisional ones get them as they are evaluated again."""
+        place.run("model_evaluation", self.WEEKS[0] + WEEK)
+        [old] = evaluations(place)
+        place.warehouse.execute("DELETE FROM ma_model_evaluation WHERE TRUE")
+        place.warehouse.append(
+            tables.EVALUATION,
+            record({**old, "thresholds": [], "status": status}, tables.EVALUATION),
+            job_id=f"old-{uuid.uuid4().hex}",
+        )
+        row = place.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"][-1]
+        again = self.best_of(scores, self.WEEKS[0])
+
+        assert row["week"] == str(self.WEEKS[1])
+        assert row["best_threshold"] == (again if status == "provisional" else None)
+        assert row["precision_at_budget"] is not None
+
+    @pytest.mark.long
+    def test_and_the_budget_are_in_the_answer(self, place, scores):
+        """All figures; counts by threshold are in the table alone."""
+        place.run("model_evaluation", self.WEEKS[0] + WEEK)
+        budgeted = place.with_settings(PROPENSITY_BUDGET="20")
+        [_, answered] = budgeted.run("model_evaluation", self.WEEKS[1] + WEEK)["weeks"]
+        [_, row] = evaluations(place)
+        probability = np.array(list(scores.values()))
+        label = np.isin(list(scores), self.buyers(scores, self.WEEKS[1]))
+
+        assert {*row} - {*answered} == {
+            "thresholds",
+            "is_shadow",
+            "bytes_billed",
+            "unknown_outcomes",
+            "conflicting_outcomes",
+            *(column.name for column in (*tables.COST, *tables.VALUE)),
+        }
+        assert (answered["budget"], answered["users_at_budget"]) == ("20", 20)
+        hits = answered["true_positives_at_budget"]
+        above = probability > np.sort(probability)[-20]
+        assert label[above].sum() <= hits <= label[above].sum() + 20 - above.sum()
+        assert answered["precision_at_budget"] == pytest.approx(hits / 20)
+        assert answered["recall_at_budget"] == pytest.approx(hits / label.sum())
+        assert answered["lift_at_budget"] == pytest.approx(hits / 20 / label.mean())
+        for entry in row["thresholds"]:
+            called = probability >= entry["threshold"]
+            assert entry["users"] == called.sum()
+            assert entry["conversions"] == (called & label).sum()
+
+    @pytest.mark.long
+    def test_of_one_class_are_figures_where_they_exist(self, shop_of, scores):
+        """Where nobody bought, precision is 0 and there is no recall."""
+        place = shop_of([*self.bought(scores, MONDAY), event("u1", MONDAY + WEEK)])
+        for week in self.WEEKS[:2]:
+            published(place, week, scores)
+            place.run("model_evaluation", week + WEEK)
+        row = evaluations(place)[-1]
+
+        assert row["outcome"] == "one_class"
+        assert row["best_threshold_source"] == "evaluations"
+        assert (row["precision_at_best"], row["recall_at_best"]) == (0, None)
+        assert (row["precision_at_budget"], row["lift_at_budget"]) == (0, None)
