@@ -7,116 +7,34 @@ are deployed. Between them and the Storage Write API is a proxy that can refuse.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import grpc
-import numpy as np
-import pyarrow as pa
 import pytest
-from sklearn.compose import ColumnTransformer
 from sklearn.linear_model import LogisticRegression
 
-from propensity import tables, usecases
-from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
-from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.champion import ANYTHING
-from propensity.registry.versions import Registry, pickled
-from tests.events import FEATURES, bet, transaction, truth, written
-from tests.functions.streaming import (
-    Instance,
-    Site,
-    WriteProxy,
-    eventually,
-    new_site,
+from tests.events import bet, transaction, truth, written
+from tests.functions.card_place import (
+    NOW,
+    ROWS,
+    enriched,
+    given,
+    name,
+    of_event,
+    place,
+    pulled,
 )
+from tests.functions.streaming import eventually
 
-USE_CASE = usecases.load("card_fraud")
-KINDS: dict[str, Any] = dict(USE_CASE.features)
-NOW = datetime.now(UTC)
-ROWS = np.random.default_rng(5).normal(size=(400, len(FEATURES)))
-
-
-@dataclass
-class Place:
-    """A site, the two functions, what is between them and BigQuery, and models."""
-
-    site: Site
-    intake: Instance
-    scoring: Instance
-    writes: WriteProxy
-
-    @property
-    def registry(self) -> Registry:
-        return Registry(self.site.artifacts, USE_CASE.name)
-
-    def publish(self, model: Any) -> int:
-        """Store and record a fitted model, as training does; return its version."""
-        passing = ColumnTransformer([("numbers", "passthrough", [*FEATURES])])
-        passing.fit(to_frame(batch_of(ROWS), KINDS))
-        version = self.registry.claim(run_id="r", at=NOW)
-        stored = self.registry.publish(
-            version,
-            {
-                "model.joblib": (pickled(model), "application/octet-stream"),
-                "preprocessor.joblib": (pickled(passing), "application/octet-stream"),
-            },
-        )
-        row = {
-            "use_case": USE_CASE.name,
-            "model_version": version,
-            "training_date": NOW.date(),
-            "features": json.dumps(KINDS),
-        }
-        for part in ("model", "preprocessor"):
-            row[f"{part}_object"] = stored.objects[f"{part}.joblib"]
-            row[f"{part}_sha256"] = stored.checksums[f"{part}.joblib"]
-        self.site.warehouse.append(
-            tables.TRAINING_METADATA,
-            record(row, tables.TRAINING_METADATA),
-            job_id=f"m{uuid.uuid4().hex}",
-        )
-        return version
-
-    def promote(self, version: int) -> int:
-        """Let a version serve, wait until it does, and return the epoch."""
-        pointer = self.registry.promote(
-            version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING
-        )
-        return self.followed(pointer.epoch)
-
-    def followed(self, epoch: int) -> int:
-        """Wait until the function follows the pointer of an epoch; return it."""
-
-        def is_followed() -> bool:
-            name = f"probe-{uuid.uuid4().hex}"
-            assert self.scoring.post(enriched(name)).status_code == 200
-            return {row["epoch"] for row in self.logged(name)} == {epoch}
-
-        eventually(is_followed, f"epoch {epoch} is followed")
-        return epoch
-
-    def logged(self, *names: str) -> list[dict[str, Any]]:
-        """Return what was inferred of transactions, champions before shadows."""
-        return self.site.rows(
-            "SELECT * FROM inference_log WHERE event_id IN UNNEST(@names) "
-            "ORDER BY event_id, is_shadow, scored_at",
-            names=[*names],
-        )
-
-
-def batch_of(rows: np.ndarray) -> pa.RecordBatch:
-    return pa.RecordBatch.from_arrays(
-        [pa.array(column) for column in rows.T], names=[*FEATURES]
-    )
+# Fixtures.
+__all__ = ["name", "place"]
 
 
 def forest(rows: int) -> AnomalyModel:
@@ -130,78 +48,11 @@ def regression(flipped: bool = False) -> LogisticRegression:
     return LogisticRegression().fit(ROWS, (~label if flipped else label).astype(int))
 
 
-def given(place: int) -> dict[str, float]:
-    """Return the features of a row as a transaction has them."""
-    return dict(zip(FEATURES, ROWS[place].tolist(), strict=True))
-
-
-def enriched(name: str, **fields: Any) -> dict[str, Any]:
-    """Return a transaction as stream_features publishes it."""
-    return transaction(
-        **{
-            "transaction_id": name,
-            "event_id": name,
-            "user_id": name,
-            "use_case": "card_fraud",
-            "event_type": "card_transaction",
-            "event_time": NOW.isoformat(),
-            "ingest_ts": (NOW - timedelta(seconds=1)).timestamp(),
-            **given(0),
-            **fields,
-        }
-    )
-
-
-@pytest.fixture(scope="module")
-def place(emulators, tmp_path_factory) -> Iterator[Place]:
-    """Both functions as they are deployed."""
-    with contextlib.ExitStack() as undo:
-        site = undo.enter_context(new_site(emulators, PROPENSITY_CHAMPION_TTL_S="1"))
-        writes = undo.enter_context(WriteProxy(emulators.address("bigquery_storage")))
-        environment = {
-            **site.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-        }
-        instances = [
-            Instance(target, environment, tmp_path_factory.mktemp(target))
-            for target in ("stream_features", "score_stream")
-        ]
-        for instance in instances:
-            undo.callback(instance.stop)
-            instance.start(wait=False)
-        for instance in instances:
-            instance.wait()
-        yield Place(site, *instances, writes)
-
-
-@pytest.fixture
-def name() -> str:
-    """An identity of one test alone."""
-    return f"t-{uuid.uuid4().hex[:8]}"
-
-
 @pytest.fixture(autouse=True)
 def sound(place) -> Iterator[None]:
     """Whatever a test makes of the way to BigQuery, the next finds it sound."""
     yield
     place.writes.rule = lambda _: None
-
-
-@contextlib.contextmanager
-def pulled(site: Site, topic: str) -> Iterator[Any]:
-    """What comes to a topic from now on."""
-    subscription = site.subscribe(site.topic(topic))
-    try:
-        yield lambda count: site.pull(subscription, count)
-    finally:
-        site.unsubscribe(subscription)
-
-
-def of_event(site: Site, table: str, names: Sequence[str]) -> list[Mapping[str, Any]]:
-    return site.rows(
-        f"SELECT * FROM {table} WHERE event_id IN UNNEST(@names) ORDER BY event_id",
-        names=[*names],
-    )
 
 
 class TestIntake:
