@@ -7,101 +7,32 @@ What was published can be computed again to the last bit, whatever became of the
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from commands.cli import main
-from offline import promote
-from offline.reproduce import Audit, Reproduction
-from propensity import usecases
-from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError, RequestError
-from propensity.registry import feature_sets
-from propensity.registry.loading import loaded_as_trained
-from propensity.registry.versions import Registry
-from tests import scored_cards
 from tests.functions.conftest import LATER, TRAINED, Place, entered
-from tests.functions.test_suppression import KEY, suppress
+from tests.functions.reproducing import (
+    SOME,
+    USE_CASE,
+    USERS,
+    before,
+    features_of,
+    history,
+    kept_users,
+    own,
+    printed,
+    published,
+    reproduced,
+)
 from tests.functions.test_value import COLUMNS, without_amounts
-from tests.offline.forgotten import users_in
 from tests.propensity.registry.versions import overwrite
-from tests.shop import Row, load
 
-USE_CASE = usecases.load("ga4_purchase")
-USERS = 160
-# One of so many is computed again where not all have to be.
-SOME = 12
-
-
-def altered(rows: list[Row]) -> list[Row]:
-    """An export that was rewritten: events are gone, others have other values."""
-    left = []
-    for number, row in enumerate(rows):
-        if number % 3 == 0:
-            continue
-        made = dict(row, event_timestamp=row["event_timestamp"] - 3_600_000_000)
-        made["device"] = {"category": "tablet", "operating_system": "rewritten"}
-        left.append(made)
-    return left
-
-
-def history(place: Place, as_of: date = LATER) -> dict[str, dict[str, Any]]:
-    """The publication, by user."""
-    rows = place.rows(
-        "SELECT * FROM ma_predictions_history WHERE as_of = @day", day=as_of
-    )
-    return {row["user_id"]: row for row in rows}
-
-
-def reproduced(place: Place, *users: str, as_of: date = LATER) -> list[Reproduction]:
-    """Probabilities that are computed again, as the command does it."""
-    with entered(place.environment), promote.opened("ga4_purchase") as deployment:
-        audit = Audit(deployment)
-        return [audit.reproduce(user, as_of) for user in users]
-
-
-def printed(place: Place, capsys, *arguments: str) -> tuple[int, str, str]:
-    """Exit code and output of the command."""
-    capsys.readouterr()
-    with entered(place.environment):
-        code = main(["reproduce", *arguments])
-    told = capsys.readouterr()
-    return code, told.out, told.err
-
-
-@pytest.fixture(scope="module")
-def published(new_export, shop_rows, make_place, enthrone) -> Place:
-    """A publication in five parts, whose export was rewritten afterwards."""
-    export = new_export(shop_rows)
-    place = enthrone(make_place(export.ga4_dataset))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(feature_sets, "PART_ROWS", 37)
-        place.run("predictions", LATER)
-    load(export, altered(shop_rows))
-    return place
-
-
-@pytest.fixture(scope="module")
-def before(new_place) -> dict[str, dict[str, Any]]:
-    """Features of the export as it was, by user."""
-    return features_of(new_place())
-
-
-def features_of(place: Place) -> dict[str, dict[str, Any]]:
-    table = place.warehouse.table(
-        USE_CASE.statement("features"), USE_CASE.window(place.settings, [LATER])
-    )
-    return {row["user_id"]: row for row in table.to_pylist()}
-
-
-@pytest.fixture
-def own(enthroned) -> Place:
-    """A publication for one test alone."""
-    enthroned.run("predictions", LATER)
-    return enthroned
+# Fixtures.
+__all__ = ["before", "own", "published"]
 
 
 class TestProbabilities:
@@ -144,17 +75,6 @@ class TestProbabilities:
         put_back(place, rows[gone])
         with pytest.raises(RequestError, match="have been forgotten"):
             reproduced(place, gone)
-
-
-def kept_users(place: Place) -> set[str | None]:
-    """The users whose features there are, None for one who was forgotten."""
-    artifacts = place.registry.artifacts
-    return {
-        user
-        for name in artifacts.names("features/")
-        if name.endswith(".parquet")
-        for user in users_in(artifacts.read(name).data)
-    }
 
 
 def put_back(place: Place, row: dict[str, Any]) -> None:
@@ -373,161 +293,3 @@ class TestDifferences:
 
         with pytest.raises(ArtifactError, match="another user"):
             reproduced(own, "user.001")
-
-
-class TestKeeping:
-    @pytest.mark.long
-    def test_is_of_the_newest_run_of_a_date(self, own):
-        """A date that is published again has one set, and its users are reproduced
-        from it."""
-        [first] = folders(own)
-        own.run("predictions", LATER)
-        [second] = folders(own)
-
-        assert first != second
-        assert all(one.is_identical for one in reproduced(own, *history(own)))
-
-    def test_ends_by_the_setting(self, own):
-        """Sets of earlier runs go with the next publication, and the reason is said."""
-        own.run("predictions", TRAINED)
-        assert len(folders(own)) == 2
-        age(own, LATER)
-        own.run("predictions", TRAINED)
-
-        assert [f"as_of={TRAINED}" in one for one in folders(own)] == [True]
-        with pytest.raises(RequestError, match="have been deleted.* which is 90 here"):
-            reproduced(own, "user.001")
-
-    def test_leaves_out_suppressed_users(self, enthroned):
-        """Nothing of them is written, and all others are there."""
-        place = enthroned.with_settings(PROPENSITY_SUPPRESSION_KEY=KEY)
-        suppress(place, "user.002")
-        place.run("predictions", LATER)
-
-        assert kept_users(place) == {*history(place)}
-        assert "user.002" not in kept_users(place)
-        assert len(kept_users(place)) == USERS - 1
-        some = [*history(place)][::SOME]
-        assert all(one.is_identical for one in reproduced(place, *some))
-
-    @pytest.mark.long
-    def test_can_be_off(self, own):
-        """0 days: nothing is written, what is there goes, and the reason is said."""
-        off = own.with_settings(PROPENSITY_FEATURE_RETENTION_DAYS="0")
-        off.run("predictions", TRAINED)
-
-        assert folders(own) == []
-        assert {row["feature_row"] for row in history(own, TRAINED).values()} == {None}
-        with pytest.raises(RequestError, match="FEATURE_RETENTION_DAYS was 0"):
-            reproduced(off, "user.001", as_of=TRAINED)
-
-    def test_is_part_of_the_publication(self, enthroned, monkeypatch):
-        """What could not be computed again is not published: the run fails where
-        features cannot be written, and the tables are as they were."""
-        create = Artifacts.create
-
-        def refused(self, name, data, **named):
-            if name.startswith("features/"):
-                raise ArtifactError("the bucket is full")
-            return create(self, name, data, **named)
-
-        monkeypatch.setattr(Artifacts, "create", refused)
-        answer = enthroned.post("predictions", {"as_of": LATER})
-
-        assert (answer.status_code, answer.json["error"]) == (500, "artifact")
-        assert history(enthroned) == {}
-
-    @pytest.mark.long
-    def test_that_old_ones_stay_undeleted_fails_no_run(self, own, monkeypatch, logged):
-        """The publication is there; the next run deletes them, or the bucket's rule."""
-
-        def refused(self, prefix=""):
-            raise ArtifactError("not now")
-
-        monkeypatch.setattr(Artifacts, "generations", refused)
-        logged()
-        own.run("predictions", LATER)
-        warnings = [line for line in logged() if line["severity"] == "WARNING"]
-
-        assert len(folders(own)) == 2
-        assert "old features not removed: not now" in warnings[0]["message"]
-
-
-def folders(place: Place) -> list[str]:
-    """The sets that there are."""
-    names = place.registry.artifacts.names("features/")
-    return sorted({name.rpartition("/")[0] for name in names})
-
-
-def age(place: Place, as_of: date) -> None:
-    """Make a set a year older, as its name says it."""
-    artifacts = place.registry.artifacts
-    for name in artifacts.names(feature_sets.folder("ga4_purchase", as_of)):
-        head, stamp, tail = name.rsplit("/", 2)
-        older = f"{int(stamp[:4]) - 1}{stamp[4:]}"
-        artifacts.create(f"{head}/{older}/{tail}", artifacts.read(name).data)
-        artifacts.delete(name)
-
-
-@pytest.fixture(scope="module")
-def scored(make_place) -> tuple[Place, float]:
-    """Two events of a card on a day, the second with the score of the model; a
-    shadow's score, and a day before."""
-    place = make_place("")
-    cards = scored_cards.drawn(1_500)
-    scored_cards.stored(place.warehouse, cards)
-    place.run("model_training", date(2026, 3, 14), use_case="card_fraud")
-    registry = Registry(place.registry.artifacts, "card_fraud")
-    [record] = place.rows("SELECT * FROM ma_model_training_metadata")
-    model = loaded_as_trained(registry, record)
-    rows = pa.RecordBatch.from_pylist([cards.given(7)])
-    [score] = model.scorer.probabilities(rows).tolist()
-    kind = "anomaly_score" if model.is_anomaly else "probability"
-    at = datetime(2026, 3, 20, 12, tzinfo=UTC)
-    common = {"user_id": "card-1", "model_version": 0}
-    made = [
-        ("first", at, {kind: 0.1, **common}),
-        ("second", at + timedelta(hours=1), {kind: score, **common}),
-        (
-            "second",
-            at + timedelta(hours=1),
-            {kind: 0.2, "is_shadow": True, **common},
-        ),
-        ("before", at - timedelta(days=1), {kind: 0.3, **common}),
-    ]
-    scored_cards.store(
-        place.warehouse,
-        [
-            scored_cards.inference(name, moment, cards.given(7), **more)
-            for name, moment, more in made
-        ],
-    )
-    return place, score
-
-
-class TestScoredEvents:
-    """Of a use case that scores events, features are in the log."""
-
-    def test_give_the_newest_event_of_the_day(self, scored, capsys):
-        """Its features, from the log, and the score that the version gives them."""
-        place, score = scored
-        code, out, _ = printed(
-            place, capsys, "card-1", "2026-03-20", "--use-case", "card_fraud", "--json"
-        )
-        told = json.loads(out)
-
-        assert code == 0
-        assert told["published"] == score
-        assert told["is_reproduced"]
-        assert (told["event_id"], told["earlier_scores"]) == ("second", 1)
-        assert (told["source"], told["model_version"]) == ("inference_log", 0)
-        assert len(told["features"]) == 29
-
-    def test_say_that_there_was_none(self, scored, capsys):
-        place, _ = scored
-        code, _, err = printed(
-            place, capsys, "card-2", "2026-03-20", "--use-case", "card_fraud"
-        )
-
-        assert code == 1
-        assert "scored no event of this user on 2026-03-20" in err

@@ -27,7 +27,7 @@ from propensity.learning import season
 from propensity.statements import statement
 from tests.functions.conftest import LATER, TRAINED, Place
 from tests.functions.predicted import state
-from tests.functions.test_reproduce import reproduced
+from tests.functions.reproducing import reproduced
 from tests.functions.test_suppression import KEY, suppress
 from tests.propensity.registry.versions import overwrite
 
