@@ -11,60 +11,43 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Iterator, Mapping
 from concurrent import futures
-from datetime import UTC, date, datetime, timedelta
-from functools import cache
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import grpc
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-import requests
-from sklearn.compose import make_column_transformer
-from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from deploy import stage
 from local import venvs
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
-from offline import load_model
-from propensity import usecases
-from propensity.edges.columns import record
-from propensity.models.anomaly import AnomalyModel
-from propensity.models.half_space_trees import HalfSpaceTrees
-from propensity.registry.champion import ANYTHING
-from propensity.registry.versions import Registry, pickled
-from propensity.tables import TRAINING_METADATA
 from tests.events import bet, registration
-from tests.functions.streaming import (
-    DEADLINE_S,
-    Instance,
-    Site,
-    WriteProxy,
-    eventually,
-    new_site,
-    rows_of,
+from tests.functions.scored import (
+    GIVEN,
+    NAMES,
+    OF_PLAYER,
+    PLAYER,
+    PLAYERS,
+    ask,
+    event_id,
+    every,
+    expected,
+    fitted,
+    flat,
+    instance,
+    logged,
+    post,
+    site,
+    transactions,
 )
+from tests.functions.streaming import rows_of
 
-CARDS = usecases.load("card_fraud")
-PLAYERS = "first_day_churn"
-NAMES = list(CARDS.features)
-NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
-SETTINGS = {
-    "PROPENSITY_CHAMPION_TTL_S": "1",
-    "PROPENSITY_LOOKUP_TIMEOUT_S": "60",
-    "PROPENSITY_MAXIMUM_INSTANCES": "20",
-    "PROPENSITY_USE_CASE": "ga4_purchase",
-}
-
+# Fixtures.
+__all__ = ["event_id", "every", "instance", "site"]
 
 # As the system that this takes the place of asked, with figures made up.
 ORIGINAL = b"""{"V1": "-1.36", "V2": "-0.0728", "V3": "2.536", "V4": "1.378",
@@ -103,169 +86,6 @@ SENSELESS = (
     ),
     '"2999-01-01T00:00:00Z"',
 )
-
-
-def transactions(count: int, *, seed: int = 0) -> np.ndarray:
-    """Return features of transactions, a row each; amounts are below 1."""
-    rows = np.random.default_rng(seed).normal(size=(count, len(NAMES)))
-    rows[:, -1] /= 1000
-    return rows.round(6)
-
-
-@cache
-def fitted() -> tuple[Any, Any, Any]:
-    """Return a preprocessor that fills gaps, and two models of what it makes."""
-    import pandas as pd  # as the models' training does
-
-    rows = pd.DataFrame(transactions(600, seed=1), columns=NAMES)
-    preprocessor = make_column_transformer(
-        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), NAMES)
-    )
-    encoded = preprocessor.fit_transform(rows)
-    classifier = LogisticRegression().fit(encoded, rows["V14"] + rows["V4"] > 1)
-    trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
-    return preprocessor, classifier, trees.fit(encoded)
-
-
-def expected(row: np.ndarray, *, model: Any = None) -> float:
-    """Return what the pipeline says of one transaction."""
-    import pandas as pd
-
-    preprocessor, classifier, _ = fitted()
-    frame = pd.DataFrame([row], columns=NAMES)
-    found = (model or classifier).predict_proba(preprocessor.transform(frame))
-    return float(found[0, 1])
-
-
-def publish(site: Site, model: Any) -> int:
-    """Store a model as training does; return its version."""
-    registry = Registry(site.artifacts, CARDS.name)
-    version = registry.claim(run_id="r", at=NOW)
-    published = registry.publish(
-        version,
-        {
-            "model.joblib": (pickled(model), ""),
-            "preprocessor.joblib": (pickled(fitted()[0]), ""),
-        },
-    )
-    row: dict[str, Any] = {
-        "use_case": CARDS.name,
-        "model_version": version,
-        "training_date": date(2026, 3, 2),
-        "as_of": date(2026, 3, 2),
-        "algorithm": type(model).__name__,
-        "features": json.dumps(dict(CARDS.features)),
-    }
-    for part in ("model", "preprocessor"):
-        row[f"{part}_object"] = published.objects[f"{part}.joblib"]
-        row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
-    job = uuid.uuid4().hex
-    site.warehouse.append(TRAINING_METADATA, record(row, TRAINING_METADATA), job_id=job)
-    return version
-
-
-def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
-    """Let a version serve, and another score in its shadow."""
-    registry = Registry(site.artifacts, CARDS.name)
-    registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING)
-    if shadow is None:
-        registry.unshadow()
-    else:
-        registry.shadow(shadow)
-
-
-@pytest.fixture(scope="module")
-def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
-    """A site whose champion is version 0, its shadow 1, and the function."""
-    with (
-        new_site(emulators, **SETTINGS) as made,
-        WriteProxy(emulators.address("bigquery_storage")) as writes,
-    ):
-        _, classifier, trees = fitted()
-        publish(made, classifier)
-        publish(made, trees)
-        promote(made, 0, shadow=1)
-        load_model.load(made.warehouse, made.artifacts, made.settings)
-        environment = {
-            **made.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-        }
-        home = tmp_path_factory.mktemp("score")
-        with Instance("score", environment, home) as started:
-            yield made, started, writes
-
-
-@pytest.fixture
-def site(every) -> Site:
-    """Where the function works; each test has transactions of its own."""
-    return every[0]
-
-
-@pytest.fixture
-def instance(every) -> Instance:
-    """The function."""
-    return every[1]
-
-
-@pytest.fixture
-def writes(every) -> Iterator[WriteProxy]:
-    """What is between the function and the Storage Write API."""
-    yield every[2]
-    every[2].rule = lambda _: None
-
-
-@pytest.fixture
-def event_id() -> str:
-    """A transaction of one test alone."""
-    return f"t-{uuid.uuid4().hex[:10]}"
-
-
-def post(instance: Instance, body: Any, **arguments: Any) -> requests.Response:
-    """Ask the function."""
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return requests.post(
-        instance.url,
-        data=data,
-        headers={"content-type": "application/json"} | arguments.pop("headers", {}),
-        timeout=DEADLINE_S,
-        **arguments,
-    )
-
-
-def ask(instance: Instance, body: Any) -> dict[str, Any]:
-    """Ask the function what it must answer."""
-    answer = post(instance, body)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-def features_of(use_case: str) -> dict[str, Any]:
-    """Return a value for each feature of a use case."""
-    features = usecases.load(use_case).features
-    return {name: 1 if kind == "number" else "x" for name, kind in features.items()}
-
-
-def flat(row: np.ndarray, **further: Any) -> dict[str, Any]:
-    """Return a transaction as an object of its features."""
-    return {**dict(zip(NAMES, row.tolist(), strict=True)), **further}
-
-
-def logged(
-    site: Site, *event_ids: str, rows: int | None = None
-) -> list[dict[str, Any]]:
-    """Return what was logged of events, once it is there; shadows last."""
-    count = len(event_ids) if rows is None else rows
-
-    def found() -> list[dict[str, Any]]:
-        return site.rows(
-            "SELECT * FROM inference_log WHERE event_id IN UNNEST(@ids) "
-            "ORDER BY is_shadow, event_id",
-            ids=list(event_ids),
-        )
-
-    return eventually(
-        lambda: rows if len(rows := found()) >= count else None, "it is logged"
-    )
 
 
 class TestAnswers:
@@ -551,218 +371,6 @@ class TestAnswers:
         assert told["probability"] is told["model_version"] is None
 
 
-@pytest.fixture(scope="module")
-def stream(every, tmp_path_factory) -> Iterator[Instance]:
-    """Scores the same events on the stream, by the same versions."""
-    home = tmp_path_factory.mktemp("score_stream")
-    with Instance("score_stream", every[0].environment, home) as started:
-        yield started
-
-
-class TestOneInference:
-    """The same event, scored by HTTP and on the stream, is logged as one inference."""
-
-    def test_of_a_transaction(self, site, instance, stream, event_id):
-        """By champion and shadow, whenever it happened and whoever it is about."""
-        given = flat(transactions(1, seed=9)[0], transaction_id=event_id)
-        enriched = {
-            "event_id": event_id,
-            "user_id": f"holder of {event_id}",
-            "use_case": CARDS.name,
-            "event_type": "card_transaction",
-            "event_time": "2026-03-01T12:00:00Z",
-        }
-
-        answer = ask(instance, given)
-        assert stream.post(given | enriched).status_code == 200
-
-        rows = logged(site, event_id, rows=4)
-        assert {row["source"] for row in rows} == {"online", "stream"}
-        for version in (0, 1):
-            of_version = [row for row in rows if row["model_version"] == version]
-            assert len(of_version) == 2
-            assert len({row["inference_id"] for row in of_version}) == 1
-        assert answer["inference_id"] in {row["inference_id"] for row in rows}
-
-    def test_of_a_user_s_event(self, site, instance, stream):
-        """An event's id is that of one user's on one day."""
-        user = f"user-{uuid.uuid4().hex[:8]}"
-        now = datetime.now(UTC)
-        first = now - timedelta(minutes=1)
-        event = bet(user_id=user, event_id=user, event_time=first.isoformat())
-        events = [registration(user_id=user, event_time=first.isoformat()), event]
-        site.append(rows_of(events, received_at=now))
-
-        asked = PLAYER | {"user_id": user, "event_id": user}
-        answer = ask(instance, asked | {"ingest_ts": first.isoformat()})
-        assert stream.post(event).status_code == 200
-
-        online, streamed = logged(site, user, rows=2)
-        assert {online["source"], streamed["source"]} == {"online", "stream"}
-        assert online["inference_id"] == streamed["inference_id"]
-        assert online["inference_id"] == answer["inference_id"]
-
-
-GIVEN = flat(transactions(1)[0])
-PLAYER = {"use_case": PLAYERS}
-OF_PLAYER = features_of(PLAYERS)
-OF_DEFAULT = features_of("ga4_purchase")
-
-
-def without(name: str) -> dict[str, Any]:
-    """Return a transaction that lacks a feature."""
-    return {one: value for one, value in GIVEN.items() if one != name}
-
-
-WRONG: Mapping[str, tuple[Any, int, str | None]] = {
-    **{
-        f"body {place}": (body, 400, "body")
-        for place, body in enumerate(
-            (b"", b"{", b"[1]", b"3", b"\xff", b'{"a": "\xed\xa0\x80"}', b"[" * 5_000)
-        )
-    },
-    "nothing": ({}, 400, "features"),
-    "one feature": ({"V1": 1, "ingest_ts": 1}, 400, "features"),
-    "few features": (
-        {"features": {"V1": 1}},
-        400,
-        f"features.{next(iter(OF_DEFAULT))}",
-    ),
-    "features of two use cases": (GIVEN | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
-    "a missing feature": (without("V3"), 400, "V3"),
-    "a missing one of features": ({"features": without("V3")}, 400, "features.V3"),
-    "a missing one of instances": (
-        {"instances": [GIVEN, without("V3")]},
-        400,
-        "instances[1].V3",
-    ),
-    "a text": (GIVEN | {"V3": "much"}, 400, "V3"),
-    "no text": (GIVEN | {"V3": ""}, 400, "V3"),
-    "NaN": (GIVEN | {"V3": float("nan")}, 400, "V3"),
-    "infinity": (GIVEN | {"V3": float("inf")}, 400, "V3"),
-    "a huge number": (
-        json.dumps(GIVEN | {"V3": 0}).replace('"V3": 0', '"V3": 1e999').encode(),
-        400,
-        "V3",
-    ),
-    "a huge whole number": (GIVEN | {"V3": 10**400}, 400, "V3"),
-    "NaN as a text": (GIVEN | {"V3": "NaN"}, 400, "V3"),
-    "infinity as a text": (GIVEN | {"V3": "-Infinity"}, 400, "V3"),
-    "a boolean": (GIVEN | {"V3": True}, 400, "V3"),
-    "a nested value": ({"features": GIVEN | {"V3": [1]}}, 400, "features.V3"),
-    "one of instances": (
-        {"instances": [GIVEN, GIVEN, GIVEN | {"V3": "x"}]},
-        400,
-        "instances[2].V3",
-    ),
-    "an instance that is none": ({"instances": [GIVEN, 3]}, 400, "instances[1]"),
-    "no instances": ({"instances": []}, 400, "instances"),
-    "too many instances": ({"instances": [GIVEN] * 21}, 413, "instances"),
-    "two ways at once": ({"features": GIVEN, "instances": None}, 400, "instances"),
-    "features and a user": ({"features": GIVEN, "user_id": "u"}, 400, "user_id"),
-    "instances and a user": ({"instances": [GIVEN], "user_id": "u"}, 400, "user_id"),
-    "an empty user": (PLAYER | {"user_id": ""}, 400, "user_id"),
-    "a user that is none": (PLAYER | {"user_id": None}, 400, "user_id"),
-    "features that are none": ({"features": 3}, 400, "features"),
-    "an unknown version": (GIVEN | {"version": 99}, 404, "version"),
-    "a version below all": (GIVEN | {"version": -1}, 404, "version"),
-    "a version beyond all": (GIVEN | {"version": 10**30}, 404, "version"),
-    "an unknown one as a text": (GIVEN | {"version": "12"}, 404, "version"),
-    **{
-        f"version {version!r}": (GIVEN | {"version": version}, 400, "version")
-        for version in (True, 1.0, "1.5", "new", "", [1])
-    },
-    "an unknown use case": (GIVEN | {"use_case": "no_such"}, 400, "use_case"),
-    "a use case that is none": (GIVEN | {"use_case": 3}, 400, "use_case"),
-    "a user of events": ({"use_case": "card_fraud", "user_id": "u"}, 400, "user_id"),
-    "a value beyond computing": (GIVEN | {"Amount": 1e308}, 400, "Amount"),
-    "no champion": ({"use_case": "ga4_purchase", "features": OF_DEFAULT}, 409, None),
-    **{
-        f"{name} {str(value)[:8]!r}": (
-            PLAYER | {"features": OF_PLAYER | {name: value}},
-            400,
-            f"features.{name}",
-        )
-        for name, value in (
-            *(("country", wrong) for wrong in (3, "\ud800", "x" * 5_000)),
-            *(("age", wrong) for wrong in ("1_000", "0x10", "٣", {})),
-        )
-    },
-}
-
-
-class TestRefuses:
-    @pytest.mark.parametrize("case", WRONG)
-    def test_what_it_cannot_score(self, instance, case):
-        """The answer is JSON and names the field at fault."""
-        body, status, field = WRONG[case]
-
-        answer = post(instance, body)
-
-        assert answer.status_code == status, answer.text
-        assert answer.headers["content-type"] == "application/json"
-        assert answer.json().get("field") == field, answer.text
-        assert answer.json()["retryable"] is False
-
-    def test_another_method_path_or_type(self, instance):
-        """Only a POST of JSON to the root is served."""
-        got = requests.get(instance.url, timeout=DEADLINE_S)
-        path = requests.post(f"{instance.url}path", json=GIVEN, timeout=DEADLINE_S)
-        text = post(instance, GIVEN, headers={"content-type": "text/plain"})
-
-        assert (got.status_code, got.headers["allow"]) == (405, "POST")
-        assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
-        assert (text.status_code, text.json()["field"]) == (415, "Content-Type")
-
-
-class TestLog:
-    def test_holds_up_no_answer(self, site, instance, writes, event_id):
-        """While the table takes nothing requests are answered, and logged later."""
-        writes.rule = lambda _: grpc.StatusCode.UNAVAILABLE
-        rows = transactions(30, seed=10)
-        ids = [f"{event_id}-{place}" for place in range(30)]
-
-        for row, one in zip(rows, ids, strict=True):
-            ask(instance, flat(row, transaction_id=one))
-        writes.rule = lambda _: None
-
-        written = logged(site, *ids, rows=60)
-        assert {row["event_id"] for row in written} == set(ids)
-
-    def test_is_whole_after_a_stop(self, site, every, writes, tmp_path):
-        """Told to end, the function ends once everything it answered is logged, also
-        where the table is slow."""
-        writes.rule = lambda _: time.sleep(0.3)
-        prefix = f"stop-{uuid.uuid4().hex[:8]}"
-        rows = transactions(300, seed=11)
-        with Instance("score", every[1].environment, tmp_path) as short:
-
-            def one(place: int) -> int:
-                given = flat(rows[place], transaction_id=f"{prefix}-{place}")
-                try:
-                    return post(short, given).status_code
-                except requests.RequestException:
-                    return 0
-
-            assert one(0) == 200
-            with futures.ThreadPoolExecutor(16) as pool:
-                asked = [pool.submit(one, place) for place in range(1, 300)]
-                futures.wait(asked[:150])
-                assert short.process is not None
-                os.kill(short.process.pid, signal.SIGTERM)
-                answered = 1 + sum(future.result() == 200 for future in asked)
-            eventually(lambda: not short.process.is_running, "it has ended")
-
-        assert answered >= 150
-        [counted] = site.rows(
-            "SELECT COUNT(DISTINCT event_id) AS n, COUNT(*) AS of_all "
-            "FROM inference_log WHERE STARTS_WITH(event_id, @prefix)",
-            prefix=prefix,
-        )
-        assert counted["n"] >= answered
-        assert counted["of_all"] >= 2 * answered
-
-
 # Starts 02-GetProba as the framework does, and says what it has imported by then.
 STARTED = """
 import json, sys
@@ -797,39 +405,3 @@ class TestStart:
         )
 
         assert json.loads(done.stdout) == imported
-
-
-class TestVersions:
-    def test_take_over_without_a_restart(self, site, instance):
-        """A promotion is followed while the function serves; its answers say so."""
-        [row] = transactions(1, seed=12)
-        promote(site, 1)
-
-        answer = eventually(
-            lambda: (
-                found
-                if (found := ask(instance, flat(row)))["model_version"] == 1
-                else None
-            ),
-            "the new version serves",
-        )
-        promote(site, 0, shadow=1)
-
-        score = expected(row, model=fitted()[2])
-        assert answer["anomaly_score"] == pytest.approx(score, abs=1e-9)
-        eventually(
-            lambda: ask(instance, flat(row))["model_version"] == 0, "the old one does"
-        )
-
-    def test_that_are_not_warm_say_so(self, site, instance):
-        """Trees that have not seen a window give no score, and say why."""
-        trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=1000))
-        version = publish(site, trees.fit(transactions(10)))
-
-        answer = ask(instance, flat(transactions(1)[0], version=version))
-
-        row = logged(site, answer["event_id"])[0]
-        for one in (answer, row):
-            assert one["model_version"] == version
-            assert one["is_warm"] is False
-            assert one["probability"] is one["anomaly_score"] is None

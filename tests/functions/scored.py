@@ -1,0 +1,216 @@
+"""
+Champions that score, behind an instance of score; questions to it, and their rows.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import requests
+from sklearn.compose import make_column_transformer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from offline import load_model
+from propensity import usecases
+from propensity.edges.columns import record
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
+from propensity.registry.champion import ANYTHING
+from propensity.registry.versions import Registry, pickled
+from propensity.tables import TRAINING_METADATA
+from tests.functions.streaming import (
+    DEADLINE_S,
+    Instance,
+    Site,
+    WriteProxy,
+    eventually,
+    new_site,
+)
+
+CARDS = usecases.load("card_fraud")
+PLAYERS = "first_day_churn"
+NAMES = list(CARDS.features)
+NOW = datetime(2026, 3, 2, 6, tzinfo=UTC)
+SETTINGS = {
+    "PROPENSITY_CHAMPION_TTL_S": "1",
+    "PROPENSITY_LOOKUP_TIMEOUT_S": "60",
+    "PROPENSITY_MAXIMUM_INSTANCES": "20",
+    "PROPENSITY_USE_CASE": "ga4_purchase",
+}
+
+
+def transactions(count: int, *, seed: int = 0) -> np.ndarray:
+    """Return features of transactions, a row each; amounts are below 1."""
+    rows = np.random.default_rng(seed).normal(size=(count, len(NAMES)))
+    rows[:, -1] /= 1000
+    return rows.round(6)
+
+
+@cache
+def fitted() -> tuple[Any, Any, Any]:
+    """Return a preprocessor that fills gaps, and two models of what it makes."""
+    import pandas as pd  # as the models' training does
+
+    rows = pd.DataFrame(transactions(600, seed=1), columns=NAMES)
+    preprocessor = make_column_transformer(
+        (make_pipeline(SimpleImputer(strategy="median"), StandardScaler()), NAMES)
+    )
+    encoded = preprocessor.fit_transform(rows)
+    classifier = LogisticRegression().fit(encoded, rows["V14"] + rows["V4"] > 1)
+    trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=100))
+    return preprocessor, classifier, trees.fit(encoded)
+
+
+def expected(row: np.ndarray, *, model: Any = None) -> float:
+    """Return what the pipeline says of one transaction."""
+    import pandas as pd
+
+    preprocessor, classifier, _ = fitted()
+    frame = pd.DataFrame([row], columns=NAMES)
+    found = (model or classifier).predict_proba(preprocessor.transform(frame))
+    return float(found[0, 1])
+
+
+def publish(site: Site, model: Any) -> int:
+    """Store a model as training does; return its version."""
+    registry = Registry(site.artifacts, CARDS.name)
+    version = registry.claim(run_id="r", at=NOW)
+    published = registry.publish(
+        version,
+        {
+            "model.joblib": (pickled(model), ""),
+            "preprocessor.joblib": (pickled(fitted()[0]), ""),
+        },
+    )
+    row: dict[str, Any] = {
+        "use_case": CARDS.name,
+        "model_version": version,
+        "training_date": date(2026, 3, 2),
+        "as_of": date(2026, 3, 2),
+        "algorithm": type(model).__name__,
+        "features": json.dumps(dict(CARDS.features)),
+    }
+    for part in ("model", "preprocessor"):
+        row[f"{part}_object"] = published.objects[f"{part}.joblib"]
+        row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
+    job = uuid.uuid4().hex
+    site.warehouse.append(TRAINING_METADATA, record(row, TRAINING_METADATA), job_id=job)
+    return version
+
+
+def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
+    """Let a version serve, and another score in its shadow."""
+    registry = Registry(site.artifacts, CARDS.name)
+    registry.promote(version, model_sha256="0" * 64, at=NOW, instead_of=ANYTHING)
+    if shadow is None:
+        registry.unshadow()
+    else:
+        registry.shadow(shadow)
+
+
+@pytest.fixture(scope="module")
+def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
+    """A site whose champion is version 0, its shadow 1, and the function."""
+    with (
+        new_site(emulators, **SETTINGS) as made,
+        WriteProxy(emulators.address("bigquery_storage")) as writes,
+    ):
+        _, classifier, trees = fitted()
+        publish(made, classifier)
+        publish(made, trees)
+        promote(made, 0, shadow=1)
+        load_model.load(made.warehouse, made.artifacts, made.settings)
+        environment = {
+            **made.environment,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
+        }
+        home = tmp_path_factory.mktemp("score")
+        with Instance("score", environment, home) as started:
+            yield made, started, writes
+
+
+@pytest.fixture
+def site(every) -> Site:
+    """Where the function works; each test has transactions of its own."""
+    return every[0]
+
+
+@pytest.fixture
+def instance(every) -> Instance:
+    """The function."""
+    return every[1]
+
+
+@pytest.fixture
+def event_id() -> str:
+    """A transaction of one test alone."""
+    return f"t-{uuid.uuid4().hex[:10]}"
+
+
+def post(instance: Instance, body: Any, **arguments: Any) -> requests.Response:
+    """Ask the function."""
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    return requests.post(
+        instance.url,
+        data=data,
+        headers={"content-type": "application/json"} | arguments.pop("headers", {}),
+        timeout=DEADLINE_S,
+        **arguments,
+    )
+
+
+def ask(instance: Instance, body: Any) -> dict[str, Any]:
+    """Ask the function what it must answer."""
+    answer = post(instance, body)
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def features_of(use_case: str) -> dict[str, Any]:
+    """Return a value for each feature of a use case."""
+    features = usecases.load(use_case).features
+    return {name: 1 if kind == "number" else "x" for name, kind in features.items()}
+
+
+def flat(row: np.ndarray, **further: Any) -> dict[str, Any]:
+    """Return a transaction as an object of its features."""
+    return {**dict(zip(NAMES, row.tolist(), strict=True)), **further}
+
+
+def logged(
+    site: Site, *event_ids: str, rows: int | None = None
+) -> list[dict[str, Any]]:
+    """Return what was logged of events, once it is there; shadows last."""
+    count = len(event_ids) if rows is None else rows
+
+    def found() -> list[dict[str, Any]]:
+        return site.rows(
+            "SELECT * FROM inference_log WHERE event_id IN UNNEST(@ids) "
+            "ORDER BY is_shadow, event_id",
+            ids=list(event_ids),
+        )
+
+    return eventually(
+        lambda: rows if len(rows := found()) >= count else None, "it is logged"
+    )
+
+
+GIVEN = flat(transactions(1)[0])
+PLAYER = {"use_case": PLAYERS}
+OF_PLAYER = features_of(PLAYERS)
+OF_DEFAULT = features_of("ga4_purchase")
+
+
+def without(name: str) -> dict[str, Any]:
+    """Return a transaction that lacks a feature."""
+    return {one: value for one, value in GIVEN.items() if one != name}

@@ -1,0 +1,298 @@
+"""
+score beside its answers, specified: what it refuses and logs, and by which version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent import futures
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import grpc
+import pytest
+import requests
+
+from propensity.models.anomaly import AnomalyModel
+from propensity.models.half_space_trees import HalfSpaceTrees
+from tests.events import bet, registration
+from tests.functions.scored import (
+    CARDS,
+    GIVEN,
+    OF_DEFAULT,
+    OF_PLAYER,
+    PLAYER,
+    ask,
+    event_id,
+    every,
+    expected,
+    fitted,
+    flat,
+    instance,
+    logged,
+    post,
+    promote,
+    publish,
+    site,
+    transactions,
+    without,
+)
+from tests.functions.streaming import (
+    DEADLINE_S,
+    Instance,
+    WriteProxy,
+    eventually,
+    rows_of,
+)
+
+# Fixtures.
+__all__ = ["event_id", "every", "instance", "site"]
+
+
+@pytest.fixture
+def writes(every) -> Iterator[WriteProxy]:
+    """What is between the function and the Storage Write API."""
+    yield every[2]
+    every[2].rule = lambda _: None
+
+
+@pytest.fixture(scope="module")
+def stream(every, tmp_path_factory) -> Iterator[Instance]:
+    """Scores the same events on the stream, by the same versions."""
+    home = tmp_path_factory.mktemp("score_stream")
+    with Instance("score_stream", every[0].environment, home) as started:
+        yield started
+
+
+class TestOneInference:
+    """The same event, scored by HTTP and on the stream, is logged as one inference."""
+
+    def test_of_a_transaction(self, site, instance, stream, event_id):
+        """By champion and shadow, whenever it happened and whoever it is about."""
+        given = flat(transactions(1, seed=9)[0], transaction_id=event_id)
+        enriched = {
+            "event_id": event_id,
+            "user_id": f"holder of {event_id}",
+            "use_case": CARDS.name,
+            "event_type": "card_transaction",
+            "event_time": "2026-03-01T12:00:00Z",
+        }
+
+        answer = ask(instance, given)
+        assert stream.post(given | enriched).status_code == 200
+
+        rows = logged(site, event_id, rows=4)
+        assert {row["source"] for row in rows} == {"online", "stream"}
+        for version in (0, 1):
+            of_version = [row for row in rows if row["model_version"] == version]
+            assert len(of_version) == 2
+            assert len({row["inference_id"] for row in of_version}) == 1
+        assert answer["inference_id"] in {row["inference_id"] for row in rows}
+
+    def test_of_a_user_s_event(self, site, instance, stream):
+        """An event's id is that of one user's on one day."""
+        user = f"user-{uuid.uuid4().hex[:8]}"
+        now = datetime.now(UTC)
+        first = now - timedelta(minutes=1)
+        event = bet(user_id=user, event_id=user, event_time=first.isoformat())
+        events = [registration(user_id=user, event_time=first.isoformat()), event]
+        site.append(rows_of(events, received_at=now))
+
+        asked = PLAYER | {"user_id": user, "event_id": user}
+        answer = ask(instance, asked | {"ingest_ts": first.isoformat()})
+        assert stream.post(event).status_code == 200
+
+        online, streamed = logged(site, user, rows=2)
+        assert {online["source"], streamed["source"]} == {"online", "stream"}
+        assert online["inference_id"] == streamed["inference_id"]
+        assert online["inference_id"] == answer["inference_id"]
+
+
+WRONG: Mapping[str, tuple[Any, int, str | None]] = {
+    **{
+        f"body {place}": (body, 400, "body")
+        for place, body in enumerate(
+            (b"", b"{", b"[1]", b"3", b"\xff", b'{"a": "\xed\xa0\x80"}', b"[" * 5_000)
+        )
+    },
+    "nothing": ({}, 400, "features"),
+    "one feature": ({"V1": 1, "ingest_ts": 1}, 400, "features"),
+    "few features": (
+        {"features": {"V1": 1}},
+        400,
+        f"features.{next(iter(OF_DEFAULT))}",
+    ),
+    "features of two use cases": (GIVEN | OF_PLAYER, 400, next(iter(OF_DEFAULT))),
+    "a missing feature": (without("V3"), 400, "V3"),
+    "a missing one of features": ({"features": without("V3")}, 400, "features.V3"),
+    "a missing one of instances": (
+        {"instances": [GIVEN, without("V3")]},
+        400,
+        "instances[1].V3",
+    ),
+    "a text": (GIVEN | {"V3": "much"}, 400, "V3"),
+    "no text": (GIVEN | {"V3": ""}, 400, "V3"),
+    "NaN": (GIVEN | {"V3": float("nan")}, 400, "V3"),
+    "infinity": (GIVEN | {"V3": float("inf")}, 400, "V3"),
+    "a huge number": (
+        json.dumps(GIVEN | {"V3": 0}).replace('"V3": 0', '"V3": 1e999').encode(),
+        400,
+        "V3",
+    ),
+    "a huge whole number": (GIVEN | {"V3": 10**400}, 400, "V3"),
+    "NaN as a text": (GIVEN | {"V3": "NaN"}, 400, "V3"),
+    "infinity as a text": (GIVEN | {"V3": "-Infinity"}, 400, "V3"),
+    "a boolean": (GIVEN | {"V3": True}, 400, "V3"),
+    "a nested value": ({"features": GIVEN | {"V3": [1]}}, 400, "features.V3"),
+    "one of instances": (
+        {"instances": [GIVEN, GIVEN, GIVEN | {"V3": "x"}]},
+        400,
+        "instances[2].V3",
+    ),
+    "an instance that is none": ({"instances": [GIVEN, 3]}, 400, "instances[1]"),
+    "no instances": ({"instances": []}, 400, "instances"),
+    "too many instances": ({"instances": [GIVEN] * 21}, 413, "instances"),
+    "two ways at once": ({"features": GIVEN, "instances": None}, 400, "instances"),
+    "features and a user": ({"features": GIVEN, "user_id": "u"}, 400, "user_id"),
+    "instances and a user": ({"instances": [GIVEN], "user_id": "u"}, 400, "user_id"),
+    "an empty user": (PLAYER | {"user_id": ""}, 400, "user_id"),
+    "a user that is none": (PLAYER | {"user_id": None}, 400, "user_id"),
+    "features that are none": ({"features": 3}, 400, "features"),
+    "an unknown version": (GIVEN | {"version": 99}, 404, "version"),
+    "a version below all": (GIVEN | {"version": -1}, 404, "version"),
+    "a version beyond all": (GIVEN | {"version": 10**30}, 404, "version"),
+    "an unknown one as a text": (GIVEN | {"version": "12"}, 404, "version"),
+    **{
+        f"version {version!r}": (GIVEN | {"version": version}, 400, "version")
+        for version in (True, 1.0, "1.5", "new", "", [1])
+    },
+    "an unknown use case": (GIVEN | {"use_case": "no_such"}, 400, "use_case"),
+    "a use case that is none": (GIVEN | {"use_case": 3}, 400, "use_case"),
+    "a user of events": ({"use_case": "card_fraud", "user_id": "u"}, 400, "user_id"),
+    "a value beyond computing": (GIVEN | {"Amount": 1e308}, 400, "Amount"),
+    "no champion": ({"use_case": "ga4_purchase", "features": OF_DEFAULT}, 409, None),
+    **{
+        f"{name} {str(value)[:8]!r}": (
+            PLAYER | {"features": OF_PLAYER | {name: value}},
+            400,
+            f"features.{name}",
+        )
+        for name, value in (
+            *(("country", wrong) for wrong in (3, "\ud800", "x" * 5_000)),
+            *(("age", wrong) for wrong in ("1_000", "0x10", "٣", {})),
+        )
+    },
+}
+
+
+class TestRefuses:
+    @pytest.mark.parametrize("case", WRONG)
+    def test_what_it_cannot_score(self, instance, case):
+        """The answer is JSON and names the field at fault."""
+        body, status, field = WRONG[case]
+
+        answer = post(instance, body)
+
+        assert answer.status_code == status, answer.text
+        assert answer.headers["content-type"] == "application/json"
+        assert answer.json().get("field") == field, answer.text
+        assert answer.json()["retryable"] is False
+
+    def test_another_method_path_or_type(self, instance):
+        """Only a POST of JSON to the root is served."""
+        got = requests.get(instance.url, timeout=DEADLINE_S)
+        path = requests.post(f"{instance.url}path", json=GIVEN, timeout=DEADLINE_S)
+        text = post(instance, GIVEN, headers={"content-type": "text/plain"})
+
+        assert (got.status_code, got.headers["allow"]) == (405, "POST")
+        assert (path.status_code, path.json()["error"]) == (404, "no_such_path")
+        assert (text.status_code, text.json()["field"]) == (415, "Content-Type")
+
+
+class TestLog:
+    def test_holds_up_no_answer(self, site, instance, writes, event_id):
+        """While the table takes nothing requests are answered, and logged later."""
+        writes.rule = lambda _: grpc.StatusCode.UNAVAILABLE
+        rows = transactions(30, seed=10)
+        ids = [f"{event_id}-{place}" for place in range(30)]
+
+        for row, one in zip(rows, ids, strict=True):
+            ask(instance, flat(row, transaction_id=one))
+        writes.rule = lambda _: None
+
+        written = logged(site, *ids, rows=60)
+        assert {row["event_id"] for row in written} == set(ids)
+
+    def test_is_whole_after_a_stop(self, site, every, writes, tmp_path):
+        """Told to end, the function ends once everything it answered is logged, also
+        where the table is slow."""
+        writes.rule = lambda _: time.sleep(0.3)
+        prefix = f"stop-{uuid.uuid4().hex[:8]}"
+        rows = transactions(300, seed=11)
+        with Instance("score", every[1].environment, tmp_path) as short:
+
+            def one(place: int) -> int:
+                given = flat(rows[place], transaction_id=f"{prefix}-{place}")
+                try:
+                    return post(short, given).status_code
+                except requests.RequestException:
+                    return 0
+
+            assert one(0) == 200
+            with futures.ThreadPoolExecutor(16) as pool:
+                asked = [pool.submit(one, place) for place in range(1, 300)]
+                futures.wait(asked[:150])
+                assert short.process is not None
+                os.kill(short.process.pid, signal.SIGTERM)
+                answered = 1 + sum(future.result() == 200 for future in asked)
+            eventually(lambda: not short.process.is_running, "it has ended")
+
+        assert answered >= 150
+        [counted] = site.rows(
+            "SELECT COUNT(DISTINCT event_id) AS n, COUNT(*) AS of_all "
+            "FROM inference_log WHERE STARTS_WITH(event_id, @prefix)",
+            prefix=prefix,
+        )
+        assert counted["n"] >= answered
+        assert counted["of_all"] >= 2 * answered
+
+
+class TestVersions:
+    def test_take_over_without_a_restart(self, site, instance):
+        """A promotion is followed while the function serves; its answers say so."""
+        [row] = transactions(1, seed=12)
+        promote(site, 1)
+
+        answer = eventually(
+            lambda: (
+                found
+                if (found := ask(instance, flat(row)))["model_version"] == 1
+                else None
+            ),
+            "the new version serves",
+        )
+        promote(site, 0, shadow=1)
+
+        score = expected(row, model=fitted()[2])
+        assert answer["anomaly_score"] == pytest.approx(score, abs=1e-9)
+        eventually(
+            lambda: ask(instance, flat(row))["model_version"] == 0, "the old one does"
+        )
+
+    def test_that_are_not_warm_say_so(self, site, instance):
+        """Trees that have not seen a window give no score, and say why."""
+        trees = AnomalyModel(HalfSpaceTrees(n_trees=5, height=5, window_size=1000))
+        version = publish(site, trees.fit(transactions(10)))
+
+        answer = ask(instance, flat(transactions(1)[0], version=version))
+
+        row = logged(site, answer["event_id"])[0]
+        for one in (answer, row):
+            assert one["model_version"] == version
+            assert one["is_warm"] is False
+            assert one["probability"] is one["anomaly_score"] is None
