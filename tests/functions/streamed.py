@@ -1,0 +1,66 @@
+"""A site of stream_features with postcodes, and an instance that takes its events."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from propensity import tables
+from tests.functions.streaming import Instance, Site, new_site
+
+POSTCODES = {"AB101AB": (6.0, False), "AB10": (4.5, True)}
+
+
+def load_postcodes(site: Site) -> None:
+    """Fill the postcode table."""
+    today = datetime.now(UTC).date()
+    rows = [
+        {
+            "postcode": code,
+            "socioeconomic_idx": index,
+            "is_outward": is_outward,
+            "loaded_on": today,
+        }
+        for code, (index, is_outward) in POSTCODES.items()
+    ]
+    given = pa.Table.from_pylist(rows, schema=tables.POSTCODE_INDEX.arrow_schema())
+    site.warehouse.append(tables.POSTCODE_INDEX, given, job_id=f"p{uuid.uuid4().hex}")
+
+
+@pytest.fixture(scope="module")
+def site(emulators) -> Iterator[Site]:
+    """Tables and topics of these tests; each has users of its own."""
+    with new_site(emulators) as made:
+        load_postcodes(made)
+        yield made
+
+
+@pytest.fixture(scope="module")
+def instance(site, tmp_path_factory) -> Iterator[Instance]:
+    """The function as it is deployed."""
+    home = tmp_path_factory.mktemp("stream_features")
+    with Instance("stream_features", site.environment, home) as started:
+        yield started
+
+
+@pytest.fixture
+def user() -> str:
+    """A user of one test alone."""
+    return f"user-{uuid.uuid4().hex[:8]}"
+
+
+def stored(site: Site, user: str, table: str = "stream_events") -> list[dict[str, Any]]:
+    """Return the rows of a user, in the order that they were received."""
+    return site.rows(
+        f"SELECT * FROM {table} WHERE user_id = @user ORDER BY received_at", user=user
+    )
+
+
+def buried(site: Site, message_id: str) -> list[dict[str, Any]]:
+    """Return the dead letters of a message."""
+    return site.rows("SELECT * FROM dead_letters WHERE message_id = @id", id=message_id)

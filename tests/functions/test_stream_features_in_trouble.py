@@ -1,0 +1,407 @@
+"""stream_features in trouble, specified: what is not stored is delivered again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import random
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pytest
+
+from local.generators.games.features import expected_features
+from propensity import tables
+from tests.events import bet, registration, written
+from tests.functions.streamed import buried, load_postcodes, site, stored, user
+from tests.functions.streaming import (
+    DEADLINE_S,
+    Appended,
+    Instance,
+    Site,
+    TcpProxy,
+    WriteProxy,
+    eventually,
+    new_site,
+)
+from tests.proxy import Proxy
+
+# Fixtures.
+__all__ = ["site", "user"]
+
+BROKEN_USER = "refused by the table"
+
+
+@dataclass
+class Troubled:
+    """An instance, and what stands between it and the services that it needs."""
+
+    site: Site
+    instance: Instance
+    writes: WriteProxy
+    connection: TcpProxy
+    pubsub: TcpProxy
+
+    def deliver(self, events: list[Any], *, threads: int = 16) -> list[set[int]]:
+        """
+        Push events as Pub/Sub does, until each has been acknowledged.
+
+        After every round what was acknowledged must be stored.
+
+        Returns:
+            The statuses of each event's answers.
+        """
+        statuses: list[set[int]] = [set() for _ in events]
+        waiting = list(range(len(events)))
+        until = time.monotonic() + DEADLINE_S
+        while waiting:
+            assert time.monotonic() < until, f"{len(waiting)} are never acknowledged"
+            answers = self.instance.post_all(
+                [events[n] for n in waiting], threads=threads
+            )
+            for n, answer in zip(waiting, answers, strict=True):
+                statuses[n].add(answer.status_code)
+            waiting = [n for n in waiting if 200 not in statuses[n]]
+            rows = self.site.rows("SELECT user_id, event_id FROM stream_events")
+            found = {(row["user_id"], row["event_id"]) for row in rows}
+            done = [events[n] for n in range(len(events)) if 200 in statuses[n]]
+            lost = [
+                one for one in done if (one["user_id"], one["event_id"]) not in found
+            ]
+            assert not lost, f"{len(lost)} were acknowledged and are not stored"
+        return statuses
+
+
+@pytest.fixture(scope="module")
+def every_trouble(emulators, tmp_path_factory) -> Iterator[Troubled]:
+    """An instance behind proxies."""
+    with (
+        new_site(emulators, PROPENSITY_APPEND_TIMEOUT_S="6") as made,
+        WriteProxy(emulators.address("bigquery_storage")) as writes,
+        TcpProxy(writes.address) as connection,
+        TcpProxy(emulators.address("pubsub")) as pubsub,
+    ):
+        environment = {
+            **made.environment,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": connection.address,
+            "PUBSUB_EMULATOR_HOST": pubsub.address,
+        }
+        home = tmp_path_factory.mktemp("troubled")
+        with Instance("stream_features", environment, home) as started:
+            yield Troubled(made, started, writes, connection, pubsub)
+
+
+@pytest.fixture
+def troubled(every_trouble) -> Iterator[Troubled]:
+    """An instance for which all is well until a test says otherwise."""
+    yield every_trouble
+    every_trouble.writes.rule = lambda _: None
+    every_trouble.connection.accept()
+    every_trouble.pubsub.accept()
+
+
+def bets(user: str, count: int) -> list[dict[str, Any]]:
+    """Return bets of a user, each another amount."""
+    return [bet(user_id=user, event_id=f"e{n}", bet_amount=n) for n in range(count)]
+
+
+def assert_exact(site: Site, events: list[dict[str, Any]]) -> None:
+    """Compare the view with what the events come to."""
+    view = site.features()
+    for who, row in expected_features(events).items():
+        assert {name: view[who][name] for name in row} == row
+
+
+@pytest.mark.long
+class TestInTrouble:
+    @pytest.mark.parametrize(
+        "code", [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
+    )
+    def test_acknowledges_nothing_that_bigquery_refuses(self, troubled, user, code):
+        """An append that fails is a 503 for all its events, and nothing is stored."""
+        troubled.writes.rule = lambda _: code
+
+        answers = troubled.instance.post_all(bets(user, 20))
+        rows = stored(troubled.site, user)
+        troubled.writes.rule = lambda _: None
+        troubled.deliver(bets(user, 20))
+
+        assert {answer.status_code for answer in answers} == {503}
+        told = answers[0].json()
+        assert (told["error"], told["retryable"]) == ("unavailable", True)
+        assert rows == []
+        assert_exact(troubled.site, bets(user, 20))
+
+    def test_counts_once_what_was_stored_and_not_acknowledged(self, troubled, user):
+        """An append whose answer is lost is delivered again, and counts once."""
+        troubled.writes.rule = lambda _: WriteProxy.LOST
+
+        answers = troubled.instance.post_all(bets(user, 20))
+        first = len(stored(troubled.site, user))
+        troubled.writes.rule = lambda _: None
+        troubled.deliver(bets(user, 20))
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert 0 < first < len(stored(troubled.site, user))
+        assert_exact(troubled.site, bets(user, 20))
+
+    def test_goes_on_when_its_connection_is_cut(self, troubled, user):
+        """Whoever waits is told; the next event goes over a new connection."""
+        reached, go_on = threading.Event(), threading.Event()
+
+        def rule(_: Appended) -> None:
+            reached.set()
+            go_on.wait(DEADLINE_S)
+
+        troubled.instance.post(bet(user_id=user, event_id="before"))
+        before = troubled.connection.connections
+        troubled.writes.rule = rule
+        with ThreadPoolExecutor(8) as pool:
+            answers = [
+                pool.submit(troubled.instance.post, one) for one in bets(user, 8)
+            ]
+            assert reached.wait(DEADLINE_S)
+            troubled.writes.rule = lambda _: None
+            troubled.connection.cut()
+            statuses = {answer.result().status_code for answer in answers}
+        go_on.set()
+        troubled.deliver(bets(user, 8))
+
+        assert statuses <= {200, 503}
+        assert 503 in statuses
+        assert troubled.connection.connections > before
+        assert_exact(
+            troubled.site, [bet(user_id=user, event_id="before"), *bets(user, 8)]
+        )
+
+    def test_goes_on_when_bigquery_is_back(self, troubled, user):
+        """While it cannot be reached at all events are delivered again."""
+        troubled.connection.refuse()
+
+        answers = troubled.instance.post_all(bets(user, 8))
+        troubled.connection.accept()
+        troubled.deliver(bets(user, 8))
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert_exact(troubled.site, bets(user, 8))
+
+    def test_shares_slow_appends(self, troubled, user):
+        """What arrives while appends are under way waits, and goes together."""
+        troubled.writes.rule = lambda _: time.sleep(0.2)
+        before = len(troubled.writes.appended)
+
+        statuses = troubled.deliver(bets(user, 200), threads=64)
+
+        assert all(200 in each for each in statuses)
+        sizes = [one.rows.num_rows for one in troubled.writes.appended[before:]]
+        assert len(sizes) < 60
+        assert_exact(troubled.site, bets(user, 200))
+
+    def test_gives_up_an_append_that_is_not_answered(self, troubled, user):
+        """A service that says nothing is one that fails: who waits is told so."""
+        go_on = threading.Event()
+        troubled.writes.rule = lambda _: go_on.wait(DEADLINE_S)
+
+        answers = troubled.instance.post_all(bets(user, 8))
+        troubled.writes.rule = lambda _: None
+        go_on.set()
+        troubled.deliver(bets(user, 8))
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert "in time" in answers[0].json()["message"]
+        assert_exact(troubled.site, bets(user, 8))
+
+    def test_loses_nothing_whatever_fails_when(self, troubled, user):
+        """Appends fail at random, before and after they are stored."""
+        chance = random.Random(7)
+        troubles = [None, None, grpc.StatusCode.UNAVAILABLE, WriteProxy.LOST]
+        troubled.writes.rule = lambda _: chance.choice(troubles)
+
+        statuses = troubled.deliver(bets(user, 300), threads=8)
+
+        assert {503} in [each - {200} for each in statuses]
+        assert len(stored(troubled.site, user)) > 300
+        assert_exact(troubled.site, bets(user, 300))
+
+    def test_buries_the_row_that_the_table_refuses(self, troubled, user):
+        """One bad row does not hold up all that came with it."""
+
+        def rule(appended: Appended) -> dict[int, str] | None:
+            if appended.table != "stream_events":
+                return None
+            users = appended.rows.column("user_id").to_pylist()
+            broken = [
+                row for row, one in enumerate(users) if one.startswith(BROKEN_USER)
+            ]
+            return dict.fromkeys(broken, "no such partition") or None
+
+        troubled.writes.rule = rule
+        bad = [bet(user_id=f"{BROKEN_USER} {user}", event_id=f"e{n}") for n in range(3)]
+        mixed = [bad[0], *bets(user, 20), bad[1], bad[2]]
+
+        answers = troubled.instance.post_all(mixed, threads=24)
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert [
+            answer.json().get("reason")
+            for answer in answers
+            if "reason" in answer.json()
+        ] == ["refused_by_table"] * 3
+        letters = troubled.site.rows(
+            "SELECT raw, detail FROM dead_letters WHERE reason = 'refused_by_table'"
+        )
+        assert sorted(letter["raw"] for letter in letters) == [
+            written(one) for one in bad
+        ]
+        assert {letter["detail"] for letter in letters} == {"no such partition"}
+        assert stored(troubled.site, bad[0]["user_id"]) == []
+        assert_exact(troubled.site, bets(user, 20))
+
+    def test_acknowledges_nothing_that_is_not_published(self, troubled, user):
+        """Without its topic an event is stored, but not done with until it is there."""
+        topic = troubled.site.path(troubled.site.topic("enriched"))
+        troubled.site.publisher.delete_topic(topic=topic)
+        try:
+            answers = troubled.instance.post_all(bets(user, 5))
+        finally:
+            troubled.site.create_topic(troubled.site.topic("enriched"))
+        subscription = troubled.site.subscribe(troubled.site.topic("enriched"))
+        troubled.deliver(bets(user, 5))
+        messages = troubled.site.pull(subscription, 5)
+
+        assert {answer.status_code for answer in answers} == {500}
+        assert answers[0].json()["error"] == "missing_table"
+        assert sorted(json.loads(one.data)["event_id"] for one in messages) == [
+            f"e{n}" for n in range(5)
+        ]
+        assert_exact(troubled.site, bets(user, 5))
+
+    def test_goes_on_when_pubsub_is_back(self, troubled, user):
+        """While nothing can be published events are delivered again."""
+        troubled.pubsub.refuse()
+
+        answers = troubled.instance.post_all(bets(user, 5))
+        troubled.pubsub.accept()
+        troubled.deliver(bets(user, 5))
+
+        assert {answer.status_code for answer in answers} == {503}
+        assert_exact(troubled.site, bets(user, 5))
+
+    def test_goes_on_when_its_table_is_there(self, troubled, user):
+        """A table that is missing is a failure that passes once it is made."""
+        troubled.site.warehouse.drop("dead_letters")
+        try:
+            answer = troubled.instance.post(b"{", message_id=f"early {user}")
+        finally:
+            troubled.site.warehouse.create(tables.DEAD_LETTERS)
+
+        def is_taken() -> bool:
+            again = troubled.instance.post(b"{", message_id=f"early {user}")
+            return again.status_code == 200
+
+        eventually(is_taken, "dead letters are stored again")
+        assert answer.status_code >= 500
+        assert buried(troubled.site, f"early {user}")
+
+    def test_says_so_where_postcodes_cannot_be_read(self, emulators, tmp_path, user):
+        """An instance that has never had the table waits for it; then it goes on."""
+        is_down = True
+        with (
+            new_site(emulators, PROPENSITY_RETRY_DEADLINE_S="2") as made,
+            Proxy(
+                emulators.url("bigquery"), lambda _: 503 if is_down else None
+            ) as proxy,
+        ):
+            load_postcodes(made)
+            environment = {**made.environment, "BIGQUERY_EMULATOR_HOST": proxy.url}
+            with Instance("stream_features", environment, tmp_path) as started:
+                answers = [started.post(registration(user_id=user)) for _ in range(3)]
+                is_down = False
+                eventually(
+                    lambda: started.post(registration(user_id=user)).status_code == 200,
+                    "the table is read",
+                )
+
+            assert {answer.status_code for answer in answers} == {503}
+            assert made.features()[user]["socioeconomic_idx"] == 6.0
+
+
+@contextlib.contextmanager
+def releasing(held: threading.Event) -> Iterator[None]:
+    """Let go on whoever waits, also when the block fails."""
+    try:
+        yield
+    finally:
+        held.set()
+
+
+@pytest.mark.long
+class TestStalled:
+    MESSAGE = 1_000_000
+
+    def test_takes_no_more_than_it_can_hold(self, emulators, tmp_path, user):
+        """
+        While appends hang, events wait up to a bound; beyond it they are refused.
+
+        Memory stays where it is however many come; when appends go on so does all.
+        """
+        go_on = threading.Event()
+        settings = {
+            "PROPENSITY_MAXIMUM_EVENT_BYTES": "2000000",
+            "PROPENSITY_APPEND_TIMEOUT_S": "300",
+        }
+        with (
+            new_site(emulators, **settings) as made,
+            WriteProxy(emulators.address("bigquery_storage")) as writes,
+        ):
+            environment = {
+                **made.environment,
+                "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
+            }
+            with (
+                Instance("stream_features", environment, tmp_path) as started,
+                ThreadPoolExecutor(100) as pool,
+                releasing(go_on),
+            ):
+                writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
+
+                def post(number: int) -> tuple[int, str]:
+                    event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
+                    event["padding"] = "x" * self.MESSAGE
+                    answer = started.post(event)
+                    return answer.status_code, answer.text
+
+                asked = [pool.submit(post, number) for number in range(100)]
+                refused = eventually(
+                    lambda: [one for one in asked if one.done()], "some are refused"
+                )
+                assert {one.result()[0] for one in refused} == {503}
+                # All that may wait waits by now: whoever comes next is refused.
+                eventually(
+                    lambda: {post(1_000 + n)[0] for n in range(4)} == {503},
+                    "it takes no more",
+                )
+                before = started.memory_mib()
+                with ThreadPoolExecutor(8) as more:
+                    answers = list(more.map(post, range(2_000, 2_150)))
+                after = started.memory_mib()
+
+                assert {status for status, _ in answers} == {503}
+                assert "too much waits" in answers[0][1]
+                assert sum(one.done() for one in asked) < 60
+                # 150 MB came, and went.
+                assert after < before + 75
+
+                go_on.set()
+                statuses = [one.result()[0] for one in asked]
+                assert post(3_000)[0] == 200
+
+            stored_ids = {row["event_id"] for row in stored(made, user)}
+            taken = {f"e{n}" for n, status in enumerate(statuses) if status == 200}
+            assert len(taken) > 40
+            assert taken | {"e3000"} == stored_ids
