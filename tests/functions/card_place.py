@@ -21,7 +21,9 @@ from propensity.models.encoding import to_frame
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from tests.events import FEATURES, transaction
-from tests.functions.streaming import Instance, Site, WriteProxy, eventually, new_site
+from tests.functions.instances import Instance
+from tests.functions.outages import WriteProxy
+from tests.functions.streaming import Site, eventually, new_site
 
 USE_CASE = usecases.load("card_fraud")
 KINDS: dict[str, Any] = dict(USE_CASE.features)

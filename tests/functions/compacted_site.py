@@ -13,7 +13,8 @@ import requests
 
 from local.generators.games.features import expected_features
 from propensity import tables
-from tests.functions.streaming import DEADLINE_S, Instance, Site, emptied, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import DEADLINE_S, Site, emptied, new_site
 
 NOW = datetime(2026, 3, 20, 10, tzinfo=UTC)
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)

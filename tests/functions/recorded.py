@@ -29,7 +29,8 @@ from tests import rights, scored_cards
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import SMALL, TRAINED
 from tests.functions.evaluated import published
-from tests.functions.streaming import Instance, Site, eventually, new_site, rows_of
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, eventually, new_site, rows_of
 from tests.functions.test_audience_lift import join
 from tests.functions.test_suppression import KEY, suppress
 from tests.grants import Grant, grants

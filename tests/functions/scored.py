@@ -28,14 +28,9 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
-from tests.functions.streaming import (
-    DEADLINE_S,
-    Instance,
-    Site,
-    WriteProxy,
-    eventually,
-    new_site,
-)
+from tests.functions.instances import Instance
+from tests.functions.outages import WriteProxy
+from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
 
 CARDS = usecases.load("card_fraud")
 PLAYERS = "first_day_churn"

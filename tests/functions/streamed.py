@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from propensity import tables
-from tests.functions.streaming import Instance, Site, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, new_site
 
 POSTCODES = {"AB101AB": (6.0, False), "AB10": (4.5, True)}
 

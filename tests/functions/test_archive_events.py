@@ -21,13 +21,8 @@ import pytest
 from local.stack.state import ROOT
 from propensity import tables
 from tests.events import bet, registration, written
-from tests.functions.streaming import (
-    ENVELOPES,
-    Instance,
-    Site,
-    eventually,
-    new_site,
-)
+from tests.functions.instances import ENVELOPES, Instance
+from tests.functions.streaming import Site, eventually, new_site
 from tests.proxy import Proxy
 
 FOLDER = "archive/events/"

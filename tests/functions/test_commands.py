@@ -23,7 +23,8 @@ import requests
 from deploy import stage
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, ROOT
-from tests.functions.streaming import DEADLINE_S, python_of
+from tests.functions.instances import python_of
+from tests.functions.streaming import DEADLINE_S
 
 TARGETS = {function.target: function for function in FUNCTIONS}
 # Of a lookup GET is served, and wants a user.

@@ -32,9 +32,9 @@ from tests.functions.compacted_site import (
     site,
     view,
 )
+from tests.functions.instances import Instance
 from tests.functions.streaming import (
     DEADLINE_S,
-    Instance,
     Site,
     changed,
     eventually,

@@ -29,10 +29,10 @@ from tests.functions.compacted_site import (
     site,
     view,
 )
+from tests.functions.instances import Instance
 from tests.functions.streaming import (
     DEADLINE_S,
     Died,
-    Instance,
     Life,
     Site,
     eventually,

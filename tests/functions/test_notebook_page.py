@@ -27,7 +27,8 @@ from offline import load_model
 from propensity.registry.versions import pickled
 from tests.events import bet, registration
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.streaming import Instance, Site, rows_of
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, rows_of
 from tests.functions.test_season import evaluated
 from tests.propensity.registry.versions import Malicious, overwrite
 

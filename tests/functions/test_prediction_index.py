@@ -36,6 +36,7 @@ from propensity.registry.prediction_index import (
 )
 from propensity.settings import Settings
 from tests.functions.conftest import LATER, TRAINED, entered
+from tests.functions.instances import Instance
 from tests.functions.looked_up import (
     ANA,
     BEN,
@@ -45,7 +46,7 @@ from tests.functions.looked_up import (
     publish,
     serving,
 )
-from tests.functions.streaming import Instance, Site, eventually, new_site
+from tests.functions.streaming import Site, eventually, new_site
 from tests.functions.test_suppression import KEY, suppress
 
 USE_CASE = "ga4_purchase"

@@ -23,7 +23,8 @@ import requests
 from commands.cli import main
 from propensity.runs import setup
 from tests.events import bet, registration, written
-from tests.functions.streaming import Instance, Site, eventually, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, eventually, new_site
 
 USER = "player-5f1c9e"
 # What nobody may find again; the year of the birth date is the age.

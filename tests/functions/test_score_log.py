@@ -21,6 +21,8 @@ import requests
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from tests.events import bet, registration
+from tests.functions.instances import Instance
+from tests.functions.outages import WriteProxy
 from tests.functions.scored import (
     CARDS,
     GIVEN,
@@ -42,13 +44,7 @@ from tests.functions.scored import (
     transactions,
     without,
 )
-from tests.functions.streaming import (
-    DEADLINE_S,
-    Instance,
-    WriteProxy,
-    eventually,
-    rows_of,
-)
+from tests.functions.streaming import DEADLINE_S, eventually, rows_of
 
 # Fixtures.
 __all__ = ["event_id", "every", "instance", "site"]

@@ -19,16 +19,9 @@ import pytest
 from offline import load_model
 from propensity.registry.versions import Registry
 from tests.events import bet, registration, written
-from tests.functions.streaming import (
-    ENVELOPES,
-    USE_CASE,
-    Instance,
-    Site,
-    WriteProxy,
-    eventually,
-    new_site,
-    rows_of,
-)
+from tests.functions.instances import ENVELOPES, Instance
+from tests.functions.outages import WriteProxy
+from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
 
 SETTINGS = {"PROPENSITY_CHAMPION_TTL_S": "1", "PROPENSITY_LOOKUP_TIMEOUT_S": "60"}
 

@@ -21,14 +21,9 @@ from local.generators.games.games import Games
 from local.generators.games.messages import FAULTS, attributes_of
 from propensity.events.redaction import personal_fields, redacted
 from tests.events import CATALOGUE, bet, registration, written
+from tests.functions.instances import ENVELOPES, Instance
 from tests.functions.streamed import buried, instance, site, stored, user
-from tests.functions.streaming import (
-    DEADLINE_S,
-    ENVELOPES,
-    Instance,
-    eventually,
-    new_site,
-)
+from tests.functions.streaming import DEADLINE_S, eventually, new_site
 
 # Fixtures.
 __all__ = ["instance", "site", "user"]

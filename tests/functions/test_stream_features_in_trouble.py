@@ -18,17 +18,10 @@ import pytest
 from local.generators.games.features import expected_features
 from propensity import tables
 from tests.events import bet, registration, written
+from tests.functions.instances import Instance
+from tests.functions.outages import Appended, TcpProxy, WriteProxy
 from tests.functions.streamed import buried, load_postcodes, site, stored, user
-from tests.functions.streaming import (
-    DEADLINE_S,
-    Appended,
-    Instance,
-    Site,
-    TcpProxy,
-    WriteProxy,
-    eventually,
-    new_site,
-)
+from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
 from tests.proxy import Proxy
 
 # Fixtures.

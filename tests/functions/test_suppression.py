@@ -21,13 +21,8 @@ from propensity import tables
 from propensity.privacy.suppression import EVERYWHERE, key_id, user_hash
 from tests.events import bet, registration, transaction, truth
 from tests.functions.conftest import LATER, TRAINED, Place
-from tests.functions.streaming import (
-    USE_CASE,
-    Instance,
-    Site,
-    eventually,
-    new_site,
-)
+from tests.functions.instances import Instance
+from tests.functions.streaming import USE_CASE, Site, eventually, new_site
 
 KEY = "a key of the tests, long enough for one"
 TTL_S = 1

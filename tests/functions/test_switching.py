@@ -35,7 +35,8 @@ from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
 from tests.functions.conftest import TRAINED
-from tests.functions.streaming import Instance, Site, eventually, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, eventually, new_site
 
 CARDS = usecases.load("card_fraud")
 NAMES = list(CARDS.features)

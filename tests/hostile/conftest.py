@@ -20,7 +20,8 @@ from docs import openapi
 from local.processes import stop
 from offline import load_model
 from propensity.runs import setup
-from tests.functions.streaming import Instance, Site, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, new_site
 
 TIMEOUT_S = 60
 

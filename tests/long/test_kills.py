@@ -30,7 +30,8 @@ from local.stack import topics
 from propensity.events.redaction import personal_fields, redacted
 from propensity.topics import DEAD_LETTERS, Subscription
 from tests.events import CATALOGUE
-from tests.functions.streaming import Instance, Site, eventually, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, eventually, new_site
 
 pytestmark = pytest.mark.timeout(3600)
 

@@ -24,7 +24,8 @@ from local.stack.stack import Stack
 from local.stack.state import GOOGLE, OURS, ROOT, Options, State
 from propensity.topics import EVENTS, SUBSCRIPTIONS
 from tests.events import bet, written
-from tests.functions.streaming import Instance, Site, eventually, new_site
+from tests.functions.instances import Instance
+from tests.functions.streaming import Site, eventually, new_site
 
 # Several pushes fail meanwhile.
 DOWN_S = 2.0

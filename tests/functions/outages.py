@@ -1,0 +1,232 @@
+"""What stands before a service and fails as it is told: connections, and writes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import queue
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from concurrent import futures
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+import pyarrow as pa
+from google.cloud.bigquery_storage_v1 import types as storage_types
+
+from local.processes import HOST
+from tests.functions.streaming import DEADLINE_S
+
+
+class TcpProxy:
+    """Between a client and a server: loses their connections, and takes no new ones."""
+
+    def __init__(self, upstream: str) -> None:
+        host, _, port = upstream.rpartition(":")
+        self._upstream = (host, int(port))
+        self._loop = asyncio.new_event_loop()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.is_refusing = False
+        self.connections = 0
+
+    def __enter__(self) -> TcpProxy:
+        self._listener = socket.create_server((HOST, 0))
+        self.address = f"{HOST}:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+
+    def refuse(self) -> None:
+        """Cut every connection, and each new one at once."""
+        self.is_refusing = True
+        self._call(self._cut)
+
+    def accept(self) -> None:
+        """Let connections through again."""
+        self.is_refusing = False
+
+    def cut(self) -> None:
+        """Cut every connection that there is now."""
+        self._call(self._cut)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        done = threading.Event()
+
+        def call() -> None:
+            function()
+            done.set()
+
+        self._loop.call_soon_threadsafe(call)
+        assert done.wait(DEADLINE_S)
+
+    def _cut(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        started = asyncio.start_server(self._serve, sock=self._listener)
+        server = self._loop.run_until_complete(started)
+        self._loop.run_forever()
+        server.close()
+        self._cut()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            self._loop.run_until_complete(
+                asyncio.gather(*self._tasks, return_exceptions=True)
+            )
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    async def _serve(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        self._writers.add(writer)
+        self.connections += 1
+        try:
+            if self.is_refusing:
+                return
+            up_reader, up_writer = await asyncio.open_connection(*self._upstream)
+            self._writers.add(up_writer)
+            await asyncio.gather(
+                self._pump(reader, up_writer), self._pump(up_reader, writer)
+            )
+            up_writer.transport.abort()
+            self._writers.discard(up_writer)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            writer.transport.abort()
+            self._writers.discard(writer)
+            self._tasks.discard(task)
+
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        writer.transport.abort()
+
+
+@dataclass(frozen=True)
+class Appended:
+    """One request to append: to which table, and its rows."""
+
+    table: str
+    rows: pa.RecordBatch
+
+
+Rule = Callable[[Appended], Any]
+
+
+class WriteProxy(grpc.GenericRpcHandler):
+    """
+    The emulator's Storage API, whose appends a rule may answer instead.
+
+    The rule returns None to let an append through, a ``grpc.StatusCode`` to end its
+    call with, ``LOST`` to append and then end the call, texts by row to refuse rows. It
+    may also wait: then the service is slow.
+    """
+
+    LOST = "lost"
+    APPEND = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
+
+    def __init__(self, upstream: str, rule: Rule = lambda _: None) -> None:
+        self.rule = rule
+        self.appended: list[Appended] = []
+        self._upstream = upstream
+
+    def __enter__(self) -> WriteProxy:
+        unlimited = [
+            ("grpc.max_receive_message_length", -1),
+            ("grpc.max_send_message_length", -1),
+        ]
+        self._channel = grpc.insecure_channel(self._upstream, options=unlimited)
+        self._server = grpc.server(
+            futures.ThreadPoolExecutor(64), handlers=[self], options=unlimited
+        )
+        self.address = f"{HOST}:{self._server.add_insecure_port(f'{HOST}:0')}"
+        self._server.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.rule = lambda _: grpc.StatusCode.UNAVAILABLE
+        self._server.stop(0).wait()
+        self._channel.close()
+
+    def service(self, details: Any) -> Any:
+        """Return what serves a method: as it comes, but for appends."""
+        serve = self._append if details.method == self.APPEND else self._forward
+        return grpc.stream_stream_rpc_method_handler(
+            functools.partial(serve, details.method)
+        )
+
+    def _forward(self, method: str, sent: Any, context: Any) -> Iterator[bytes]:
+        call = self._channel.stream_stream(method)
+        try:
+            yield from call(sent, metadata=_kept(context.invocation_metadata()))
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
+
+    def _append(self, method: str, sent: Any, context: Any) -> Iterator[bytes]:
+        through: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        call = self._channel.stream_stream(method)(
+            iter(through.get, None), metadata=_kept(context.invocation_metadata())
+        )
+        request = storage_types.AppendRowsRequest.pb()
+        table, schema = "", None
+        try:
+            for data in sent:
+                asked = request.FromString(data)
+                if asked.write_stream:
+                    table = asked.write_stream.split("/")[-3]
+                given = asked.arrow_rows
+                if written := given.writer_schema.serialized_schema:
+                    schema = pa.ipc.read_schema(pa.py_buffer(written))
+                rows = pa.ipc.read_record_batch(
+                    pa.py_buffer(given.rows.serialized_record_batch), schema
+                )
+                appended = Appended(table, rows)
+                decided = self.rule(appended)
+                if isinstance(decided, grpc.StatusCode):
+                    context.abort(decided, "injected")
+                if isinstance(decided, Mapping):
+                    yield _refusing(decided)
+                    continue
+                through.put(data)
+                answer = next(call)
+                self.appended.append(appended)
+                if decided == self.LOST:
+                    context.abort(grpc.StatusCode.UNAVAILABLE, "injected")
+                yield answer
+        except grpc.RpcError as error:
+            context.abort(error.code(), error.details())
+        finally:
+            through.put(None)
+
+
+def _kept(metadata: Any) -> list[tuple[str, str]]:
+    return [(key, value) for key, value in metadata if key == "x-goog-request-params"]
+
+
+def _refusing(rows: Mapping[int, str]) -> bytes:
+    response = storage_types.AppendRowsResponse.pb()()
+    response.error.code = grpc.StatusCode.INVALID_ARGUMENT.value[0]
+    response.error.message = "Errors found while processing rows"
+    for index, text in rows.items():
+        response.row_errors.add(index=index, code=1, message=text)
+    return bytes(response.SerializeToString())
