@@ -197,7 +197,3 @@ class TestStaged:
         )
 
         assert json.loads(done.stdout) == []
-
-    def test_has_an_entry_point_that_tells_the_story(self):
-        """main.py has sixty lines at most: everything else is in the package."""
-        assert len((FOLDER / "main.py").read_text().splitlines()) <= 60

@@ -150,10 +150,3 @@ class TestEnvironments:
         )
 
         assert json.loads(done.stdout) == []
-
-    @pytest.mark.parametrize("target", sorted(FOLDERS))
-    def test_have_a_short_entry_point(self, target):
-        """main.py tells the story in sixty lines at most."""
-        main = ROOT / FOLDERS[target] / "main.py"
-
-        assert len(main.read_text().splitlines()) <= 60
