@@ -1,5 +1,8 @@
 """
 Instances of functions as the platform runs them, and requests in every form of a push.
+
+An ``Instance`` is one process of a function, served from its staged source as it is
+deployed, which can be killed and started again.
 """
 
 from __future__ import annotations

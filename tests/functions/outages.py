@@ -1,4 +1,9 @@
-"""What stands before a service and fails as it is told: connections, and writes."""
+"""
+What stands between an instance and the emulators, and fails as it is told.
+
+A ``TcpProxy`` loses connections, a ``WriteProxy`` answers the Storage Write API as a
+service in trouble does.
+"""
 
 from __future__ import annotations
 

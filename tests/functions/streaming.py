@@ -1,10 +1,5 @@
 """
-What tests of the stream share: a site of tables and topics, and instances of functions.
-
-An ``Instance`` is one process of a function, served from its staged source as it is
-deployed, which can be killed and started again. Between it and the emulators stand,
-where a test wants that, a ``TcpProxy``, which loses connections, and a ``WriteProxy``,
-which answers the Storage Write API as a service in trouble does.
+What tests of the stream share: a site of tables and topics, and runs that die there.
 """
 
 from __future__ import annotations

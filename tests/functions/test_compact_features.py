@@ -1,8 +1,9 @@
 """
-compact_features, specified: over HTTP as it is deployed, and killed at every step.
+compact_features, specified: over HTTP as it is deployed.
 
-What the tiles hold is the matter of ``tests/propensity/runs/test_compaction.py``; here
-it is that a run can be repeated, die anywhere and exclude others, and what it exports.
+What the tiles hold is the matter of ``tests/propensity/runs/test_compact.py``; here
+it is that a run can be repeated and excludes others, and what it exports. Runs that die
+are in ``test_compact_features_cut_off.py``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The registry, specified against the storage emulator: versions, champion, leases."""
+"""The registry, specified against the storage emulator: versions, pins, leases."""
 
 from __future__ import annotations
 

@@ -2,8 +2,8 @@
 The Pub/Sub emulator, specified by what the unmodified clients and push endpoints see.
 
 ``TestContract…`` holds for it and for Google's own emulator alike, wherever gcloud has
-its ``pubsub-emulator`` and there is Java. What comes after is ours alone: what Google's
-does not enforce, and how pushes are paced.
+its ``pubsub-emulator`` and there is Java. What is ours alone, what Google's does not
+enforce and how pushes are paced, is in the files beside.
 """
 
 from __future__ import annotations
