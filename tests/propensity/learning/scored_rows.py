@@ -11,7 +11,6 @@ from propensity.learning import bootstrap
 from propensity.learning.metrics import Outcomes, outcomes
 
 
-# Examples enough to meet ties, weights and single classes; no limit on their time.
 class Rows(NamedTuple):
     """Rows with a probability, a label and a weight each."""
 
