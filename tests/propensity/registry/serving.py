@@ -79,7 +79,7 @@ class Place:
             self.warehouse.execute(f"DELETE FROM {TRAINING_METADATA.name} WHERE TRUE")
         # To make one takes a request, to empty one a request for each object.
         self.buckets += 1
-        bucket = self.client.create_bucket(f"serving-{self.buckets}")
+        bucket = self.client.create_bucket(f"{self.settings.dataset}-{self.buckets}")
         self.settings = replace(self.settings, bucket=bucket.name)
         self.artifacts = Artifacts(bucket, deadline_s=self.settings.retry_deadline_s)
         self.registry = Registry(self.artifacts, USE_CASE.name)
