@@ -42,16 +42,15 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
         payloads: Of its messages, by row.
         latest: A later instant makes no sense.
     """
-    types: list[Any] = [*map(type, decoded.events)]
-    kinds = {*types}
+    kinds = decoded.kinds
     for kind in kinds:
         if kind.numeric is None:
             continue
-        rows: Sequence[int] = range(len(types))
+        rows: Sequence[int] = range(len(decoded.events))
         events: Sequence[Any] = decoded.events
         if len(kinds) > 1:
-            rows = [row for row, one in enumerate(types) if one is kind]
-            events = [decoded.events[row] for row in rows]
+            rows = [row for row, event in enumerate(events) if type(event) is kind]
+            events = [events[row] for row in rows]
         if not kind.is_exact:
             rows, events = _finite(rows, events)
         are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]

@@ -3,8 +3,8 @@ Record batches as the bytes that the Storage Write API takes, put together from 
 
 Arrow makes a batch of a table's rows by some forty calls, each of which takes as long
 as fifty values: more, for a group of 64 events, than all of their values. Here a column
-is its buffers, and one pass writes all columns as an IPC message. Arrow itself writes
-the head, once for each schema; only counts and places differ from group to group.
+is its buffers, and all columns are joined to an IPC message. Arrow itself writes the
+head, once for each schema; only counts and places differ from group to group.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html, "RecordBatch message".
 """
@@ -14,7 +14,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
+from operator import add
 from typing import Any
 
 import pyarrow as pa
@@ -123,21 +124,18 @@ def _layout(
     count: int, columns: Sequence[Column]
 ) -> tuple[list[int], list[int], list[bytes]]:
     """Return the counts, the places of the buffers, and the buffers with padding."""
-    nodes: list[int] = []
-    places: list[int] = []
-    body: list[bytes] = []
-    end = 0
-    for null_count, buffers in columns:
-        nodes += count, null_count
-        for buffer in buffers:
-            size = len(buffer)
-            places += end, size
-            if size:
-                body.append(buffer)
-                if rest := size % _ALIGNMENT:
-                    body.append(_PADDING[rest])
-                    size += _ALIGNMENT - rest
-                end += size
+    null_counts, parts = zip(*columns, strict=True)
+    nodes = [count] * (2 * len(columns))
+    nodes[1::2] = null_counts
+    buffers = [*chain.from_iterable(parts)]
+    sizes = [*map(len, buffers)]
+    paddings = [_PADDING[size & _ALIGNMENT - 1] for size in sizes]
+    body = [b""] * (2 * len(buffers))
+    body[::2], body[1::2] = buffers, paddings
+    places = [0] * len(body)
+    # Each buffer begins where the one before it and its padding end.
+    places[2::2] = accumulate(map(add, sizes[:-1], map(len, paddings)))
+    places[1::2] = sizes
     return nodes, places, body
 
 
@@ -179,6 +177,18 @@ def dense_texts(texts: Sequence[str]) -> Column:
         else _offsets(accumulate(widths, initial=0), count)
     )
     return 0, (b"", ends, joined.encode())
+
+
+def few_texts(texts: Sequence[str]) -> Column:
+    """Return a column of texts of a catalogue, which may all be the same."""
+    if texts and texts.count(texts[0]) == len(texts):
+        return _repeated(texts[0], len(texts))
+    return dense_texts(texts)
+
+
+@lru_cache(maxsize=256)
+def _repeated(text: str, count: int) -> Column:
+    return dense_texts([text] * count)
 
 
 @lru_cache(maxsize=4096)

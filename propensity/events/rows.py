@@ -64,7 +64,7 @@ UTC_TIME = pa.timestamp("us", "UTC")
 DAY_US = timedelta(days=1) // MICROSECOND
 _DATE, _FLOAT = pa.date32(), pa.float64()
 
-# Columns that few events have: those of a registration, and further fields as JSON.
+# Column that few events have: those of a registration, and further fields as JSON.
 _SPARSE = {
     name: EVENT_SCHEMA.field(name).type
     for name in (
@@ -99,12 +99,14 @@ class Decoded:
 
     __slots__ = (
         *("added", "altered", "event_ids", "event_types", "events", "further"),
-        *("places", "published", "sparse", "use_cases", "user_ids"),
+        *("kinds", "places", "published", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
         self.places: list[int] = []
         self.events: list[Any] = []
+        # The structs of the events.
+        self.kinds: set[Any] = set()
         self.event_types: list[str] = []
         self.use_cases: list[Any] = []
         self.event_ids: list[Any] = []
@@ -125,6 +127,7 @@ class Decoded:
         moved = {row: new for new, row in enumerate(rows)}
         subset.places = [self.places[row] for row in rows]
         subset.events = [self.events[row] for row in rows]
+        subset.kinds = {*map(type, subset.events)}
         subset.event_types = [self.event_types[row] for row in rows]
         subset.use_cases = [self.use_cases[row] for row in rows]
         subset.event_ids = [self.event_ids[row] for row in rows]
@@ -159,15 +162,21 @@ def times_of(
         refused: Gets the invalid ones.
         latest: A later time is invalid.
     """
-    since = usual_times(texts)
-    if since is None:
-        since = _moments_of(texts, fields=fields, places=places, refused=refused)
-    publications = usual_times([message.published_at for message in messages])
-    published_at = (
-        column_of(published(messages))
-        if publications is None
-        else present(publications)
-    )
+    publications = [message.published_at for message in messages]
+    # As a rule both are written alike: together they take half of the time.
+    both = usual_times([*texts, *publications])
+    if both is not None:
+        since, published_at = both[: len(texts)], present(both[len(texts) :])
+    else:
+        own, others = usual_times(texts), usual_times(publications)
+        since = (
+            _moments_of(texts, fields=fields, places=places, refused=refused)
+            if own is None
+            else own
+        )
+        published_at = (
+            column_of(published(messages)) if others is None else present(others)
+        )
     if not are_within(since, latest):
         _refuse_range(
             since, texts, fields=fields, places=places, refused=refused, latest=latest

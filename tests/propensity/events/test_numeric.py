@@ -167,6 +167,7 @@ def completed(*payloads):
         decoded.places.append(len(decoded.events))
         decoded.events.append(event)
     decoded.sparse = [row for row, event in enumerate(decoded.events) if event.numeric]
+    decoded.kinds = {*map(type, decoded.events)}
     complete(decoded, payloads, LATEST)
     return decoded
 
