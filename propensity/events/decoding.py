@@ -50,7 +50,9 @@ def decode(
     if not met.isdisjoint(catalogue.identities):
         _identify(decoded, catalogue, refused)
     sparse = {kind for kind in kinds if not kind.is_plain}
-    if sparse:
+    if len(sparse) == len(kinds):
+        decoded.sparse = [*range(len(types))]
+    elif sparse:
         decoded.sparse = [row for row, kind in enumerate(types) if kind in sparse]
     decoded.altered = decoded.sparse
     has_ids = all(decoded.event_ids)
@@ -79,7 +81,11 @@ def _read(decoded: Decoded) -> list[Any]:
     types = [*map(type, events)]
     kinds = decoded.kinds = {*types}
     names = {kind: kind.type_name for kind in kinds}
-    decoded.event_types = [*map(names.__getitem__, types)]
+    decoded.event_types = (
+        [*names.values()] * len(types)
+        if len(names) == 1
+        else [*map(names.__getitem__, types)]
+    )
     if all(kind.is_exact for kind in kinds):
         decoded.use_cases, decoded.event_ids, decoded.user_ids = (
             [None] * len(events) for _ in range(3)

@@ -99,7 +99,7 @@ class Decoded:
 
     __slots__ = (
         *("added", "altered", "event_ids", "event_types", "events", "further"),
-        *("kinds", "places", "published", "sparse", "use_cases", "user_ids"),
+        *("kinds", "places", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
@@ -115,10 +115,9 @@ class Decoded:
         # before they are published.
         self.sparse: list[int] = []
         self.altered: list[int] = []
-        # By row: further fields of events of numbers as JSON, events as they are
-        # published where that is known early, and the enrichment of the others.
+        # By row: further fields of events of numbers as JSON, and the enrichment of
+        # the others.
         self.further: dict[int, bytes] = {}
-        self.published: dict[int, bytes] = {}
         self.added: dict[int, Mapping[str, Any]] = {}
 
     def only(self, rows: Sequence[int]) -> Decoded:
@@ -134,7 +133,7 @@ class Decoded:
         subset.user_ids = [self.user_ids[row] for row in rows]
         subset.sparse = [moved[row] for row in self.sparse if row in moved]
         subset.altered = [moved[row] for row in self.altered if row in moved]
-        for name in ("further", "published", "added"):
+        for name in ("further", "added"):
             fields = getattr(self, name)
             own = {moved[row]: one for row, one in fields.items() if row in moved}
             setattr(subset, name, own)
@@ -284,7 +283,8 @@ def sparse_columns(
     count = len(decoded.events)
     filled: dict[str, dict[int, Any]] = {}
     unknown = 0
-    for row in decoded.sparse:
+    others = decoded.sparse if len(decoded.further) < len(decoded.sparse) else ()
+    for row in others:
         if row in decoded.further or decoded.places[row] in refused:
             continue
         event = decoded.events[row]
@@ -310,10 +310,10 @@ def sparse_columns(
             if value is not None:
                 filled.setdefault(name, {})[row] = value
     if decoded.further:
-        others = filled.get("attributes")
+        parsed = filled.get("attributes")
         filled["attributes"] = (
-            dict(sorted({**decoded.further, **others}.items()))
-            if others
+            dict(sorted({**decoded.further, **parsed}.items()))
+            if parsed
             else decoded.further
         )
     columns = {
