@@ -34,7 +34,7 @@ _encode_lines = msgspec.json.Encoder().encode_lines
 
 def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
     """
-    Set ``further`` of a batch's events of numbers, and publish those that are bare.
+    Set further fields of a batch's events of numbers, and publish those that are bare.
 
     Args:
         decoded: The batch; its events of numbers lose what is no further field, and
@@ -60,10 +60,12 @@ def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
             for name in kind.numeric.others:
                 for event in events:
                     setattr(event, name, msgspec.UNSET)
-        lines = _encode_lines(events).split(b"\n")
-        # Behind the last line feed is nothing.
-        further = dict(zip(rows, lines, strict=False))
-        decoded.further = {**decoded.further, **further} if decoded.further else further
+        lines = _encode_lines(events)
+        if len(kinds) == 1 and kind.is_exact:
+            decoded.lines = lines
+        else:
+            # Behind the last line feed is nothing.
+            decoded.further.update(zip(rows, lines.split(b"\n"), strict=False))
         if kind.is_exact and all(are_usual):
             _publish(decoded, rows, payloads, kind.type_name)
     if len(kinds) > 1:

@@ -18,6 +18,7 @@ from itertools import accumulate, chain
 from operator import add
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -28,6 +29,7 @@ STRING = pa.string()
 Column = tuple[int, tuple[bytes, ...]]
 
 _ALIGNMENT = 8
+_LINE_FEED = ord("\n")
 _PADDING = tuple(bytes(-size % _ALIGNMENT) for size in range(_ALIGNMENT))
 # Rows of the batch whose head is the template: a number that is nothing else's there.
 _TEMPLATE_ROWS = 54_321
@@ -199,6 +201,15 @@ def _even_ends(width: int, count: int) -> bytes:
 
 def _offsets(ends: Iterable[int], count: int) -> bytes:
     return struct.pack(f"<{count + 1}i", *ends)
+
+
+def lines(texts: bytes, count: int) -> Column:
+    """Return a column of so many lines of UTF-8, each of which ends in a line feed."""
+    feeds = np.flatnonzero(np.frombuffer(texts, np.uint8) == _LINE_FEED)
+    ends = np.zeros(count + 1, np.int32)
+    # The column is without line feeds.
+    ends[1:] = feeds - np.arange(count)
+    return 0, (b"", ends.tobytes(), texts.replace(b"\n", b""))
 
 
 def sparse_texts(texts: Mapping[int, bytes], count: int) -> Column:

@@ -28,6 +28,7 @@ from propensity.events.record_batches import (
     STRING,
     Column,
     column_of,
+    lines,
     nulls,
     present,
     sparse_texts,
@@ -99,7 +100,7 @@ class Decoded:
 
     __slots__ = (
         *("added", "altered", "event_ids", "event_types", "events", "further"),
-        *("kinds", "places", "sparse", "use_cases", "user_ids"),
+        *("kinds", "lines", "places", "sparse", "use_cases", "user_ids"),
     )
 
     def __init__(self) -> None:
@@ -115,9 +116,11 @@ class Decoded:
         # before they are published.
         self.sparse: list[int] = []
         self.altered: list[int] = []
-        # By row: further fields of events of numbers as JSON, and the enrichment of
-        # the others.
+        # Further fields as JSON: in lines if all events are bare events of numbers, or
+        # by row for those that are events of numbers.
+        self.lines: bytes | None = None
         self.further: dict[int, bytes] = {}
+        # By row, the enrichment of the other events.
         self.added: dict[int, Mapping[str, Any]] = {}
 
     def only(self, rows: Sequence[int]) -> Decoded:
@@ -278,13 +281,14 @@ def sparse_columns(
     Return the columns that few events have, and the number of unknown postcodes.
 
     Events of numbers are ``numeric``'s, and their further fields are in
-    ``decoded.further``.
+    ``decoded.lines`` or ``decoded.further``.
     """
     count = len(decoded.events)
     filled: dict[str, dict[int, Any]] = {}
     unknown = 0
-    others = decoded.sparse if len(decoded.further) < len(decoded.sparse) else ()
-    for row in others:
+    if decoded.lines is not None:
+        return {**_absent(count), "attributes": lines(decoded.lines, count)}, 0
+    for row in decoded.sparse:
         if row in decoded.further or decoded.places[row] in refused:
             continue
         event = decoded.events[row]
