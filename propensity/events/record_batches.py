@@ -15,7 +15,6 @@ import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
 from itertools import accumulate, chain
-from operator import add
 from typing import Any
 
 import numpy as np
@@ -131,13 +130,14 @@ def _layout(
     nodes[1::2] = null_counts
     buffers = [*chain.from_iterable(parts)]
     sizes = [*map(len, buffers)]
-    paddings = [_PADDING[size & _ALIGNMENT - 1] for size in sizes]
     body = [b""] * (2 * len(buffers))
-    body[::2], body[1::2] = buffers, paddings
+    body[::2] = buffers
+    body[1::2] = [_PADDING[size & 7] for size in sizes]
     places = [0] * len(body)
-    # Each buffer begins where the one before it and its padding end.
-    places[2::2] = accumulate(map(add, sizes[:-1], map(len, paddings)))
     places[1::2] = sizes
+    end = 0
+    # Each buffer begins where the padding of the one before it ends.
+    places[2::2] = [end := end + (size + 7 & -8) for size in sizes[:-1]]
     return nodes, places, body
 
 

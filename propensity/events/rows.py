@@ -65,7 +65,7 @@ UTC_TIME = pa.timestamp("us", "UTC")
 DAY_US = timedelta(days=1) // MICROSECOND
 _DATE, _FLOAT = pa.date32(), pa.float64()
 
-# Column that few events have: those of a registration, and further fields as JSON.
+# Columns that few events have: those of a registration, and further fields as JSON.
 _SPARSE = {
     name: EVENT_SCHEMA.field(name).type
     for name in (
