@@ -76,7 +76,7 @@ def decode(
 
 
 def _read(decoded: Decoded) -> list[Any]:
-    """Set what the events say of themselves; return the struct of each."""
+    """Set what events say of themselves; return the struct of each."""
     events = decoded.events
     types = [*map(type, events)]
     kinds = decoded.kinds = {*types}
@@ -87,6 +87,7 @@ def _read(decoded: Decoded) -> list[Any]:
         else [*map(names.__getitem__, types)]
     )
     if all(kind.is_exact for kind in kinds):
+        # They have none of these.
         decoded.use_cases, decoded.event_ids, decoded.user_ids = (
             [None] * len(events) for _ in range(3)
         )
@@ -130,7 +131,7 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
 def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
     """Set user and id of events with an identity to it."""
     identities, types = catalogue.identities, read.event_types
-    if len(read.kinds) == 1:
+    if len({kind.type_name for kind in read.kinds}) == 1:
         own = [*map(attrgetter(identities[types[0]]), read.events)]
         # Decoding checks texts, and not the digits of numbers.
         if {*map(type, own)} == {str}:
