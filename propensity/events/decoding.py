@@ -7,7 +7,7 @@ It works on whole lists: a Python loop over messages takes longer than decoding.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import filterfalse, product, repeat
+from itertools import product
 from operator import attrgetter
 from typing import Any
 
@@ -44,26 +44,27 @@ def decode(
         events += run
         places += range(first, first + len(run))
     undecoded = len(refused)
-    kinds: set[Any] = {*map(type, events)}
-    types = decoded.event_types = _values_of(events, kinds, "type_name")
-    decoded.use_cases = _values_of(events, kinds, "use_case")
-    decoded.event_ids = _values_of(events, kinds, "event_id")
-    decoded.user_ids = _values_of(events, kinds, "user_id")
-    met = {*types}
+    types = _read(decoded)
+    kinds = decoded.kinds
+    met = {kind.type_name for kind in kinds}
     if not met.isdisjoint(catalogue.identities):
         _identify(decoded, catalogue, refused)
-    if not all(kind.is_plain for kind in kinds):
-        are_plain = _values_of(events, kinds, "is_plain")
-        decoded.sparse = [row for row, is_plain in enumerate(are_plain) if not is_plain]
+    sparse = {kind for kind in kinds if not kind.is_plain}
+    if len(sparse) == len(kinds):
+        decoded.sparse = [*range(len(types))]
+    elif sparse:
+        decoded.sparse = [row for row, kind in enumerate(types) if kind in sparse]
     decoded.altered = decoded.sparse
-    if None in decoded.use_cases or None in decoded.event_ids:
+    has_ids = all(decoded.event_ids)
+    if not (has_ids and all(decoded.use_cases)):
         _name(decoded, messages, catalogue)
     use_cases, event_ids = decoded.use_cases, decoded.event_ids
     if not catalogue.taken.issuperset(product({*use_cases}, met)):
-        for row, pair in enumerate(zip(use_cases, types, strict=True)):
+        for row, pair in enumerate(zip(use_cases, decoded.event_types, strict=True)):
             if pair not in catalogue.taken:
                 refused[places[row]] = catalogue.no_taker(*pair)
-    if max(map(len, event_ids), default=0) > MAXIMUM_ID_CHARACTERS:
+    # Decoding checks ids of payloads, and not those of messages.
+    if not has_ids and max(map(len, event_ids)) > MAXIMUM_ID_CHARACTERS:
         for place, event_id in zip(places, event_ids, strict=True):
             if len(event_id) > MAXIMUM_ID_CHARACTERS:
                 refused.setdefault(place, _too_long("event_id"))
@@ -74,13 +75,27 @@ def decode(
     )
 
 
-def _values_of(events: Sequence[Any], kinds: set[Any], name: str) -> list[Any]:
-    """Return an attribute of events, which may be the same for all of their kind."""
-    if len(kinds) == 1:
-        (kind,) = kinds
-        if name not in kind.__struct_fields__:
-            return [getattr(kind, name)] * len(events)
-    return [*map(attrgetter(name), events)]
+def _read(decoded: Decoded) -> list[Any]:
+    """Set what events say of themselves; return the struct of each."""
+    events = decoded.events
+    types = [*map(type, events)]
+    kinds = decoded.kinds = {*types}
+    names = {kind: kind.type_name for kind in kinds}
+    decoded.event_types = (
+        [*names.values()] * len(types)
+        if len(names) == 1
+        else [*map(names.__getitem__, types)]
+    )
+    if all(kind.is_exact for kind in kinds):
+        # They have none of these.
+        decoded.use_cases, decoded.event_ids, decoded.user_ids = (
+            [None] * len(events) for _ in range(3)
+        )
+    else:
+        decoded.use_cases = [event.use_case for event in events]
+        decoded.event_ids = [event.event_id for event in events]
+        decoded.user_ids = [event.user_id for event in events]
+    return types
 
 
 def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -> None:
@@ -89,16 +104,21 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
         pairs = enumerate(zip(decoded.use_cases, decoded.event_ids, strict=True))
         nameless = {row for row, (one, other) in pairs if one is None or other is None}
         decoded.altered = sorted(nameless.union(decoded.sparse))
-    sources = [messages[place] for place in decoded.places]
+    is_all = len(decoded.places) == len(messages)
+    sources = messages if is_all else [messages[place] for place in decoded.places]
     attributes = [message.attributes for message in sources]
-    default = catalogue.default
-    named = [one.get("use_case") for one in attributes] if any(attributes) else None
-    decoded.use_cases = [
-        (use_case if use_case is not None else said or default.get(name))
-        for use_case, name, said in zip(
-            decoded.use_cases, decoded.event_types, named or repeat(None), strict=False
-        )
-    ]
+    use_cases = [*map(catalogue.default.get, decoded.event_types)]
+    if any(attributes):
+        use_cases = [
+            one.get("use_case") or default
+            for one, default in zip(attributes, use_cases, strict=True)
+        ]
+    if decoded.use_cases.count(None) < len(use_cases):
+        use_cases = [
+            default if own is None else own
+            for own, default in zip(decoded.use_cases, use_cases, strict=True)
+        ]
+    decoded.use_cases = use_cases
     if None in decoded.event_ids:
         decoded.event_ids = [
             event_id or own.get("event_id") or message.message_id
@@ -111,9 +131,10 @@ def _name(decoded: Decoded, messages: Sequence[Message], catalogue: Catalogue) -
 def _identify(read: Decoded, catalogue: Catalogue, refused: dict[int, Refused]) -> None:
     """Set user and id of events with an identity to it."""
     identities, types = catalogue.identities, read.event_types
-    if len({*types}) == 1:
-        own = [*map(str, map(attrgetter(identities[types[0]]), read.events))]
-        if max(map(len, own)) <= MAXIMUM_ID_CHARACTERS:
+    if len({kind.type_name for kind in read.kinds}) == 1:
+        own = [*map(attrgetter(identities[types[0]]), read.events)]
+        # Decoding checks texts, and not the digits of numbers.
+        if {*map(type, own)} == {str}:
             read.event_ids, read.user_ids = own, own
             return
     for row, name in enumerate(types):
@@ -181,11 +202,12 @@ def _decode_all(
     if longest > rules.maximum_bytes:
         raise Refused("too_large", f"over {rules.maximum_bytes} bytes")
     events = catalogue.read_all(messages, payloads)
+    joined = b"".join(payloads)
     # Short ASCII is valid in undeclared fields, too.
-    for data in filterfalse(bytes.isascii, payloads):
-        check_unread(data)
-    if longest > 2 * MAXIMUM_DEPTH and _is_nested(b"".join(payloads), len(payloads)):
+    if not joined.isascii() or (
+        longest > 2 * MAXIMUM_DEPTH and _is_nested(joined, len(payloads))
+    ):
         for data in payloads:
-            if len(data) > 2 * MAXIMUM_DEPTH:
+            if len(data) > 2 * MAXIMUM_DEPTH or not data.isascii():
                 check_unread(data)
     return events

@@ -19,9 +19,6 @@ _decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 def enrich(decoded: Decoded, payloads: list[bytes]) -> list[bytes]:
     """Return events as JSON, each with its identity and its enrichment."""
     for row in decoded.altered:
-        if (published := decoded.published.get(row)) is not None:
-            payloads[row] = published
-            continue
         event = decoded.events[row]
         added: dict[str, Any] = {}
         if event.event_id != (event_id := decoded.event_ids[row]):

@@ -32,26 +32,26 @@ _encode = msgspec.json.Encoder().encode
 _encode_lines = msgspec.json.Encoder().encode_lines
 
 
-def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> None:
+def complete(decoded: Decoded, payloads: list[bytes], latest: datetime) -> None:
     """
-    Set ``further`` and ``published`` of a batch's events of numbers.
+    Set further fields of a batch's events of numbers, and publish those that are bare.
 
     Args:
         decoded: The batch; its events of numbers lose what is no further field, and
             their instants are replaced.
-        payloads: Of its messages, by row.
+        payloads: Of its messages, by row; those of bare events are replaced by what is
+            published, and are ``altered`` no more.
         latest: A later instant makes no sense.
     """
-    types: list[Any] = [*map(type, decoded.events)]
-    kinds = {*types}
+    kinds = decoded.kinds
     for kind in kinds:
         if kind.numeric is None:
             continue
-        rows: Sequence[int] = range(len(types))
+        rows: Sequence[int] = range(len(decoded.events))
         events: Sequence[Any] = decoded.events
         if len(kinds) > 1:
-            rows = [row for row, one in enumerate(types) if one is kind]
-            events = [decoded.events[row] for row in rows]
+            rows = [row for row, event in enumerate(events) if type(event) is kind]
+            events = [events[row] for row in rows]
         if not kind.is_exact:
             rows, events = _finite(rows, events)
         are_usual = [_set_instants(events, n, latest) for n in kind.numeric.instants]
@@ -60,9 +60,12 @@ def complete(decoded: Decoded, payloads: Sequence[bytes], latest: datetime) -> N
             for name in kind.numeric.others:
                 for event in events:
                     setattr(event, name, msgspec.UNSET)
-        lines = _encode_lines(events).split(b"\n")
-        # Behind the last line feed is nothing.
-        decoded.further.update(zip(rows, lines, strict=False))
+        lines = _encode_lines(events)
+        if len(kinds) == 1 and kind.is_exact:
+            decoded.lines = lines
+        else:
+            # Behind the last line feed is nothing.
+            decoded.further.update(zip(rows, lines.split(b"\n"), strict=False))
         if kind.is_exact and all(are_usual):
             _publish(decoded, rows, payloads, kind.type_name)
     if len(kinds) > 1:
@@ -114,29 +117,39 @@ def _usual(raws: Sequence[Any], latest: datetime) -> Sequence[str | None] | None
 
 
 def _publish(
-    decoded: Decoded, rows: Sequence[int], payloads: Sequence[bytes], event_type: str
+    decoded: Decoded, rows: Sequence[int], payloads: list[bytes], event_type: str
 ) -> None:
     """
-    Set bare events with exactly the fields of their type, as they are published.
+    Replace bare events with exactly the fields of their type by what is published.
 
     No name that is added is in such an event, but perhaps as its identity. Others, and
     those of a batch with several use cases, are left to ``enrich``.
     """
-    use_cases = {decoded.use_cases[row] for row in rows}
-    sent = [payloads[row] for row in rows]
-    ids = _encode_lines([decoded.event_ids[row] for row in rows]).split(b"\n")[:-1]
+    is_all = len(rows) == len(payloads)
+    sent, event_ids, use_cases = (
+        one if is_all else [one[row] for row in rows]
+        for one in (payloads, decoded.event_ids, decoded.use_cases)
+    )
+    ids = _encode_lines(event_ids).split(b"\n")[:-1]
     if (
-        len(use_cases) > 1
+        not rows
+        or use_cases.count(use_cases[0]) < len(rows)
         or not _ADDED.isdisjoint(ids)
         or not _CLOSED.issuperset([data[-1] for data in sent])
         or b"\\" in b"".join(sent)
     ):
         return
-    middle = b',"use_case":%b,"user_id":' % _encode(use_cases.pop())
+    middle = b',"use_case":%b,"user_id":' % _encode(use_cases[0])
     end = b',"event_type":%b}' % _encode(event_type)
     joined = b"".join
     published = [
         joined((data[:-1], b',"event_id":', event_id, middle, event_id, end))
         for data, event_id in zip(sent, ids, strict=True)
     ]
-    decoded.published.update(zip(rows, published, strict=True))
+    if is_all:
+        payloads[:] = published
+        decoded.altered = []
+        return
+    for row, data in zip(rows, published, strict=True):
+        payloads[row] = data
+    decoded.altered = sorted({*decoded.altered}.difference(rows))

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 
@@ -29,6 +29,7 @@ from propensity.events.record_batches import (
     Column,
     Layout,
     dense_texts,
+    few_texts,
     nulls,
     present,
 )
@@ -46,8 +47,7 @@ from propensity.events.values import EPOCH, Refused, microseconds_of, truth_of
 from propensity.privacy.suppression import Suppressed
 
 
-@dataclass(frozen=True, kw_only=True)
-class Accepted:
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
     """
     The outcome of a batch.
 
@@ -144,11 +144,15 @@ def accept(
     )
     days = (since // DAY_US).astype(np.int32)
     first_day = (received_at - EPOCH - rules.lateness) // timedelta(days=1)
+    event_ids = dense_texts(decoded.event_ids)
     columns = {
-        "use_case": dense_texts(decoded.use_cases),
-        "event_id": dense_texts(decoded.event_ids),
-        "user_id": dense_texts(decoded.user_ids),
-        "event_type": dense_texts(decoded.event_types),
+        "use_case": few_texts(decoded.use_cases),
+        "event_id": event_ids,
+        # An identity is both.
+        "user_id": event_ids
+        if decoded.user_ids is decoded.event_ids
+        else dense_texts(decoded.user_ids),
+        "event_type": few_texts(decoded.event_types),
         "message_id": dense_texts([message.message_id for message in sources]),
         "event_time": present(since),
         "event_date": present(days),
@@ -229,7 +233,7 @@ def unsuppressed(
     )
     if not n_suppressed:
         return accepted, 0
-    remaining = replace(
+    remaining = msgspec.structs.replace(
         accepted,
         events=accepted.events.take(event_rows),
         decoded=decoded.only(event_rows),

@@ -3,8 +3,8 @@ Record batches as the bytes that the Storage Write API takes, put together from 
 
 Arrow makes a batch of a table's rows by some forty calls, each of which takes as long
 as fifty values: more, for a group of 64 events, than all of their values. Here a column
-is its buffers, and one pass writes all columns as an IPC message. Arrow itself writes
-the head, once for each schema; only counts and places differ from group to group.
+is its buffers, and all columns are joined to an IPC message. Arrow itself writes the
+head, once for each schema; only counts and places differ from group to group.
 
 Source: https://arrow.apache.org/docs/format/Columnar.html, "RecordBatch message".
 """
@@ -14,9 +14,10 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -27,6 +28,7 @@ STRING = pa.string()
 Column = tuple[int, tuple[bytes, ...]]
 
 _ALIGNMENT = 8
+_LINE_FEED = ord("\n")
 _PADDING = tuple(bytes(-size % _ALIGNMENT) for size in range(_ALIGNMENT))
 # Rows of the batch whose head is the template: a number that is nothing else's there.
 _TEMPLATE_ROWS = 54_321
@@ -123,21 +125,19 @@ def _layout(
     count: int, columns: Sequence[Column]
 ) -> tuple[list[int], list[int], list[bytes]]:
     """Return the counts, the places of the buffers, and the buffers with padding."""
-    nodes: list[int] = []
-    places: list[int] = []
-    body: list[bytes] = []
+    null_counts, parts = zip(*columns, strict=True)
+    nodes = [count] * (2 * len(columns))
+    nodes[1::2] = null_counts
+    buffers = [*chain.from_iterable(parts)]
+    sizes = [*map(len, buffers)]
+    body = [b""] * (2 * len(buffers))
+    body[::2] = buffers
+    body[1::2] = [_PADDING[size & 7] for size in sizes]
+    places = [0] * len(body)
+    places[1::2] = sizes
     end = 0
-    for null_count, buffers in columns:
-        nodes += count, null_count
-        for buffer in buffers:
-            size = len(buffer)
-            places += end, size
-            if size:
-                body.append(buffer)
-                if rest := size % _ALIGNMENT:
-                    body.append(_PADDING[rest])
-                    size += _ALIGNMENT - rest
-                end += size
+    # Each buffer begins where the padding of the one before it ends.
+    places[2::2] = [end := end + (size + 7 & -8) for size in sizes[:-1]]
     return nodes, places, body
 
 
@@ -181,6 +181,18 @@ def dense_texts(texts: Sequence[str]) -> Column:
     return 0, (b"", ends, joined.encode())
 
 
+def few_texts(texts: Sequence[str]) -> Column:
+    """Return a column of texts of a catalogue, which may all be the same."""
+    if texts and texts.count(texts[0]) == len(texts):
+        return _repeated(texts[0], len(texts))
+    return dense_texts(texts)
+
+
+@lru_cache(maxsize=256)
+def _repeated(text: str, count: int) -> Column:
+    return dense_texts([text] * count)
+
+
 @lru_cache(maxsize=4096)
 def _even_ends(width: int, count: int) -> bytes:
     """Return the offsets of so many texts of one width."""
@@ -189,6 +201,15 @@ def _even_ends(width: int, count: int) -> bytes:
 
 def _offsets(ends: Iterable[int], count: int) -> bytes:
     return struct.pack(f"<{count + 1}i", *ends)
+
+
+def lines(texts: bytes, count: int) -> Column:
+    """Return a column of so many lines of UTF-8, each of which ends in a line feed."""
+    feeds = np.flatnonzero(np.frombuffer(texts, np.uint8) == _LINE_FEED)
+    ends = np.zeros(count + 1, np.int32)
+    # The column is without line feeds.
+    ends[1:] = feeds - np.arange(count)
+    return 0, (b"", ends.tobytes(), texts.replace(b"\n", b""))
 
 
 def sparse_texts(texts: Mapping[int, bytes], count: int) -> Column:

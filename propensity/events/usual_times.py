@@ -27,7 +27,8 @@ _FORMATS = {
         b"0000-00-00T00:00:00.000000Z",
     )
 }
-_TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+# Digits to zeros.
+TO_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
 _MICROSECONDS = np.dtype("M8[us]")
 
 
@@ -54,7 +55,7 @@ def times_in(lines: bytes, usual: bytes, count: int) -> NDArray[np.int64] | None
     """
     if not count:
         return np.empty(0, np.int64)
-    if lines.translate(_TO_ZEROS) != usual * count:
+    if lines.translate(TO_ZEROS) != usual * count:
         return None
     try:
         times: NDArray[np.int64] = (

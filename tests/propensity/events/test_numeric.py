@@ -102,6 +102,38 @@ class TestExactFields:
         attributes = {"event_type": said} if said else {}
         self.check(message(data, **attributes))
 
+    @given(
+        st.lists(
+            st.tuples(
+                transactions(),
+                st.sampled_from([{}, {}, {}, {"use_case": "card_fraud"}]),
+                st.sampled_from(["", "2026-03-01T12:00:01.250Z", "soon"]),
+            ),
+            min_size=1,
+            max_size=5,
+        )
+    )
+    def test_many_together_are_as_alone(self, sent):
+        """Rows, what is published and refusals, in the order of the messages."""
+        first = message(transaction(transaction_id="t0"), "m0")
+        messages = [
+            message(data, f"m{place}", published_at=at, **attributes)
+            for place, (data, attributes, at) in enumerate(sent, start=1)
+        ]
+        alone = [outcome(accept(one, catalogue=DEPLOYED)) for one in messages]
+        # The batch before says what these may be.
+        accept(first, catalogue=DEPLOYED)
+        rows, truths, published, refused = outcome(
+            accept(*messages, catalogue=DEPLOYED)
+        )
+
+        assert rows == [row for one in alone for row in one[0]]
+        assert truths == [row for one in alone for row in one[1]]
+        assert published == [data for one in alone for data in one[2]]
+        assert sorted(refused, key=str) == sorted(
+            (reason for one in alone for reason in one[3]), key=str
+        )
+
     @pytest.mark.parametrize(
         "fields",
         [
@@ -167,6 +199,7 @@ def completed(*payloads):
         decoded.places.append(len(decoded.events))
         decoded.events.append(event)
     decoded.sparse = [row for row, event in enumerate(decoded.events) if event.numeric]
+    decoded.kinds = {*map(type, decoded.events)}
     complete(decoded, payloads, LATEST)
     return decoded
 

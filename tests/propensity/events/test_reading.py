@@ -161,6 +161,14 @@ MOMENTS = st.one_of(
 )
 
 
+# Times in the usual format, with as many decimals each or not.
+USUAL = st.builds(
+    lambda ago, to: f"{(NOW - ago).replace(tzinfo=None).isoformat(timespec=to)}Z",
+    st.timedeltas(timedelta(0), timedelta(days=9)),
+    st.sampled_from(["milliseconds", "milliseconds", "seconds", "microseconds"]),
+)
+
+
 class TestMoments:
     @given(MOMENTS)
     def test_are_read_by_one_rule(self, text):
@@ -186,6 +194,16 @@ class TestMoments:
         odd = message(bet(event_time="2026-03-01"))
 
         assert fates([*plain, odd])[:-1] == fates(plain)
+
+    @given(st.lists(st.tuples(USUAL, USUAL), min_size=1, max_size=4))
+    def test_are_no_other_beside_those_of_publication(self, times):
+        """Both are read together where they are written alike."""
+        sent = [message(bet(event_time=of), published_at=at) for of, at in times]
+
+        assert fates(sent) == [fates([one])[0] for one in sent]
+        assert accept(*sent).rows["published_at"].to_pylist() == [
+            datetime.fromisoformat(at) for _, at in times
+        ]
 
     @pytest.mark.parametrize(
         ("text", "moment"),

@@ -7,7 +7,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from propensity.events.usual_times import usual_times
@@ -50,6 +50,7 @@ def read_by_arrow(texts: list[str]) -> list[int]:
 
 class TestUsualTimes:
     @given(st.lists(TIMES, max_size=4))
+    @example(["2026-03-01T12:00:00.123z"])
     def test_are_those_that_arrow_reads(self, texts):
         """In whatever company; what is in no calendar or otherwise written is not."""
         found = usual_times(texts)
