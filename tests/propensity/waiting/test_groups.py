@@ -70,7 +70,11 @@ class Table:
 
     def submit(self, item: Any, size: int = 1) -> asyncio.Task[Any]:
         """Submit an item; it is in the queue once the loop has turned."""
-        return asyncio.create_task(self.commit.submit(item, size=size))
+
+        async def submitted() -> Any:
+            return await self.commit.submit(item, size=size)
+
+        return asyncio.create_task(submitted())
 
 
 def run(scenario: Coroutine[object, object, None]) -> None:
@@ -453,6 +457,33 @@ class TestLinger:
 
         run_by(scenario)
 
+    def test_of_steady_groups_is_for_as_many_as_came_last(self):
+        """A lone caller waits for nobody. After a group of two the next waits for two,
+        and after one that only one came for, for one."""
+
+        async def scenario(loop: Clockwork) -> None:
+            table = Table(linger_s=LINGER_S, is_steady=True)
+            tasks = [table.submit(0)]
+            await settle()
+            assert table.begun == [[0]]
+            tasks += [table.submit(1), table.submit(2)]
+            await settle()
+            tasks.append(table.submit(3))
+            await loop.wait(1)
+            assert table.begun[1:] == [[1, 2]]
+            tasks.append(table.submit(4))
+            await settle()
+            assert table.begun[2:] == [[3, 4]]
+            tasks.append(table.submit(5))
+            await loop.wait(LINGER_S)
+            tasks.append(table.submit(6))
+            await settle()
+
+            assert table.begun[3:] == [[5], [6]]
+            await asyncio.gather(*tasks)
+
+        run_by(scenario)
+
 
 class Story:
     """Submissions, ends, failures and cancellations in some order, and what came."""
@@ -570,5 +601,26 @@ class TestAnyOrderOfThings:
             assert all(
                 story.tasks[item].result() == f"stored {item}" for item in stored
             )
+
+        run(scenario())
+
+
+class TestResults:
+    def test_may_come_at_once(self):
+        """What does not wait has no task, and keeps to the bounds of a group."""
+
+        async def scenario() -> None:
+            begun = []
+
+            def squares(items: Sequence[int]) -> list[int]:
+                begun.append([*items])
+                return [item * item for item in items]
+
+            commit: GroupCommit[int, int] = GroupCommit(squares, writers=1, size=2)
+            results = asyncio.gather(*(commit.submit(n, size=1) for n in range(5)))
+
+            assert await results == [0, 1, 4, 9, 16]
+            assert begun == [[0, 1], [2, 3], [4]]
+            assert commit.running == 0
 
         run(scenario())
