@@ -58,7 +58,7 @@ def checked(
     """
     try:
         data = export.exported(preprocessor, model, features=features)
-        found = parity.compare(parity.run(data, rows, features=features), expected)
+        comparison = parity.compare(parity.run(data, rows, features=features), expected)
         has_steps = export.has_steps(model)
         for nudge in (_LAST_DIGITS, -_LAST_DIGITS) if has_steps else ():
             nudged = export.exported(
@@ -77,9 +77,9 @@ def checked(
     except (Unsupported, SchemaError) as error:
         return Exported(data=None, note=f"no graph: {error}")
     text = (
-        f"largest difference {found.largest_difference:.2g} and "
-        f"{found.moved_ranks} moved ranks on {found.rows} held-out rows"
+        f"largest difference {comparison.largest_difference:.2g} and "
+        f"{comparison.moved_ranks} moved ranks on {comparison.rows} held-out rows"
     )
-    if not found.holds:
+    if not comparison.holds:
         return Exported(data=None, note=f"no graph: it differs, {text}")
     return Exported(data=data, note=text)

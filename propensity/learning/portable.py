@@ -88,15 +88,15 @@ def checked(
         if foreign := sorted(_named_packages(made) - LIBRARIES):
             return _none(f"its pickle needs {', '.join(foreign)}")
         with np.errstate(all="ignore"):  # as the scorer does: rows may be extreme
-            found = [
+            probabilities = [
                 made.predict_proba(to_frame(batch, features))[:, 1]
                 for batch in rows.to_batches()
             ]
     except (AttributeError, LookupError, SchemaError, TypeError, ValueError) as error:
         return _none(str(error))
-    if not found:
+    if not probabilities:
         return _none("there are no held-out rows to compare")
-    apart = parity.compare(np.concatenate(found), expected).largest_difference
+    apart = parity.compare(np.concatenate(probabilities), expected).largest_difference
     text = f"largest difference {apart:.2g} on {len(expected)} held-out rows"
     if not apart <= TOLERANCE:  # nor where it is NaN
         return _none(f"it differs, {text}")
@@ -126,9 +126,9 @@ def _plain(model: Any) -> Any:
         return FrozenEstimator(_plain(model.estimator))
     if type(model) is CalibratedClassifierCV:
         whole, parts = copy.copy(model), []
-        for one in model.calibrated_classifiers_:
-            part = copy.copy(one)
-            part.estimator = _plain(one.estimator)
+        for fold in model.calibrated_classifiers_:
+            part = copy.copy(fold)
+            part.estimator = _plain(fold.estimator)
             parts.append(part)
         whole.calibrated_classifiers_ = parts
         whole.estimator = _plain(model.estimator)
@@ -138,7 +138,7 @@ def _plain(model: Any) -> Any:
 
 def _voting(mean: MeanOfModels) -> VotingClassifier:
     """Return a mean whose probabilities are asked for."""
-    members = [(name, FrozenEstimator(one)) for name, one in _named(mean)]
+    members = [(name, FrozenEstimator(member)) for name, member in _named(mean)]
     voting = VotingClassifier(members, voting="soft", weights=mean.weights)
     return voting.fit(*_any_rows(mean))
 
@@ -171,7 +171,7 @@ def _stacking(mean: MeanOfModels) -> StackingClassifier:
 
 def _named(mean: MeanOfModels) -> list[tuple[str, Any]]:
     members = map(_plain, mean.members)
-    return [(f"member_{number}", one) for number, one in enumerate(members)]
+    return [(f"member_{number}", member) for number, member in enumerate(members)]
 
 
 def _any_rows(mean: MeanOfModels) -> tuple[Floats, NDArray[np.int64]]:

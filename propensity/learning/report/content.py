@@ -111,7 +111,7 @@ class Page(ABC):
         self.split: Card = card.get("split") or {}
         self.outcome = str(card.get("outcome") or "have label 1")
         self.entity = str(card.get("entity") or "event").removesuffix("_id")
-        self.noun, self.came = "user", f"went on to {self.outcome}"
+        self.noun, self.went_on = "user", f"went on to {self.outcome}"
 
     @abstractmethod
     def content(self) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Page(ABC):
             "promoted": bool(self.verdict.get("promoted")),
             "verdict_reason": sentence(self.verdict.get("reason")),
             "holdout_dates": listed_dates(self.split.get("holdout")),
-            "selection": selection(self.quality, noun=self.noun, came=self.came),
+            "selection": selection(self.quality, noun=self.noun, outcome=self.went_on),
             "comparison": self.comparison(),
             "candidates": self.candidates(),
             "calibrations": self.calibrations(),
