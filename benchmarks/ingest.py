@@ -56,12 +56,12 @@ from benchmarks.ingest_load import (
     pushes,
     unstored,
 )
-from benchmarks.lookup import EMPTY_ASYNCHRONOUS, wait_until_ready
 from benchmarks.report import Line, finish
+from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
 from local import venvs
 from local.generators.games.towns import postcodes
-from local.processes import HOST, Process, free_ports, spawn, stop
+from local.processes import HOST, Process, free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
@@ -133,47 +133,6 @@ def load_postcodes(stack: Stack) -> None:
     made = pa.Table.from_pydict(rows, schema=schema)
     warehouse.append(tables.POSTCODE_INDEX, made, job_id=f"postcodes-{os.getpid()}")
     warehouse.close()
-
-
-@contextlib.contextmanager
-def servers(
-    python: Path, folder: Path, environment: Mapping[str, str]
-) -> Iterator[dict[str, Process]]:
-    """Serve the three from the function's environment; yields them by name."""
-    sources = {
-        OWN: stage.stage(FUNCTION, folder / OWN),
-        EMPTY: folder / "threaded",
-        EMPTY_ASYNC: folder / "asynchronous",
-    }
-    for name, source in (
-        (EMPTY, EMPTY_CLOUD_EVENT),
-        (EMPTY_ASYNC, EMPTY_ASYNCHRONOUS),
-    ):
-        sources[name].mkdir()
-        (sources[name] / "main.py").write_text(source)
-    ports = dict(zip(sources, free_ports(len(sources)), strict=True))
-    processes: dict[str, Process] = {}
-    try:
-        for name, source_folder in sources.items():
-            processes[name] = spawn(
-                name,
-                [
-                    *(str(python), "-m", "functions_framework"),
-                    *("--source", "main.py"),
-                    *("--target", OWN if name == OWN else "empty"),
-                    *("--host", HOST, "--port", str(ports[name])),
-                    *([] if name == EMPTY else ["--asgi"]),
-                ],
-                environment=environment,
-                folder=source_folder,
-                port=ports[name],
-                log=folder / f"{source_folder.name}.log",
-            )
-        for port in ports.values():
-            wait_until_ready(port)
-        yield processes
-    finally:
-        stop(processes.values())
 
 
 def measured(
@@ -314,7 +273,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "PUBSUB_EMULATOR_HOST": f"{HOST}:{service}",
         }
         generator = _generator(given.client, made, folder)
-        processes = undo.enter_context(servers(python, folder, environment))
+        sources = {
+            OWN: Source(folder=stage.stage(FUNCTION, folder / OWN), target=OWN),
+            EMPTY: empty(folder / "threaded", EMPTY_CLOUD_EVENT, is_asynchronous=False),
+            EMPTY_ASYNC: empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
+        }
+        processes = undo.enter_context(servers(sources, python, environment))
         found = measured(
             generator,
             processes,
