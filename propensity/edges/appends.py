@@ -24,7 +24,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 )
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
-from propensity.edges.channels import Channel, open_channel
+from propensity.edges.channels import TRANSIENT, Channel, open_channel
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
 
@@ -38,15 +38,13 @@ _APPEND_ROWS = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
 
 # Status codes of appends that may succeed later.
 _TRANSIENT = {
-    grpc.StatusCode.ABORTED.value[0],
-    grpc.StatusCode.CANCELLED.value[0],
-    grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
-    grpc.StatusCode.INTERNAL.value[0],
-    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
-    grpc.StatusCode.UNAVAILABLE.value[0],
-    grpc.StatusCode.UNKNOWN.value[0],
+    status.value[0]
+    for status in (
+        grpc.StatusCode.CANCELLED,
+        *(kind.grpc_status_code for kind in TRANSIENT),
+    )
+    if status is not None
 }
-
 
 # The permission that the API demands on the table.
 UPDATES = "bigquery.tables.updateData"

@@ -16,6 +16,16 @@ from propensity.errors import MissingTable, PropensityError, Unavailable
 
 Client = TypeVar("Client")
 
+# Errors of calls that may succeed later.
+TRANSIENT = (
+    api.Aborted,
+    api.DeadlineExceeded,
+    api.InternalServerError,
+    api.ResourceExhausted,
+    api.ServiceUnavailable,
+    api.Unknown,
+)
+
 # Those of Google's clients; an instance may be idle between two calls.
 _OPTIONS = (
     ("grpc.max_send_message_length", -1),
