@@ -74,8 +74,6 @@ SELDOM = frozenset(
 )
 # Sums up the days that have changed and, in the first run of a month, all of them.
 SUMS = "sum_user_days"
-# Run where an instance loads a version, and not by request.
-BY_VERSION = "model_metadata"
 # The prediction index is made of it.
 INDEXED = "current_predictions"
 # A query an hour and instance, by PROPENSITY_POSTCODE_TTL_S.

@@ -71,10 +71,6 @@ class Timeframe:
         """The span after an as-of date in which a conversion makes the label 1."""
         return timedelta(days=self.horizon_days)
 
-    def is_ended(self, as_of: date, *, today: date) -> bool:
-        """Tell whether the label's window of ``as_of`` is over (provisional label)."""
-        return as_of + self.horizon <= today
-
     def is_matured(self, as_of: date, *, today: date) -> bool:
         """Tell whether the label of ``as_of`` is final on ``today``."""
         return as_of + self.horizon + timedelta(days=self.settle_days) <= today

@@ -19,7 +19,7 @@ from google.api_core import exceptions as api
 
 import propensity
 from propensity.edges.bigquery_errors import is_denied, translated
-from propensity.edges.columns import concatenated, query_parameter, record
+from propensity.edges.columns import query_parameter, record
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import (
     AccessDenied,
@@ -148,8 +148,7 @@ class TestStatements:
         sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
         rows = warehouse.rows(sql, {"most": 5})
         table = warehouse.table(sql, {"most": 5})
-        schema = pa.schema([("n", pa.int64())])
-        batches = concatenated(warehouse.batches(sql, {"most": 5}), schema)
+        batches = pa.Table.from_batches(warehouse.batches(sql, {"most": 5}))
 
         assert sorted(row["n"] for row in rows) == [1, 2, 3, 4, 5]
         assert sorted(table["n"].to_pylist()) == [1, 2, 3, 4, 5]
