@@ -115,7 +115,11 @@ class Function:
     @property
     def subscriptions(self) -> tuple[topics.Subscription, ...]:
         """Those that push to it."""
-        return tuple(one for one in topics.SUBSCRIPTIONS if one.function == self.target)
+        return tuple(
+            subscription
+            for subscription in topics.SUBSCRIPTIONS
+            if subscription.function == self.target
+        )
 
 
 @cache
@@ -155,8 +159,8 @@ def _function(
         made["schedule"] = Schedule(**clock, **entry["schedule"])
     made["objects"] = tuple(
         (right, "" if right == "list" else names)
-        for one in entry.get("objects", ())
-        for right, names in one.items()
+        for verbs in entry.get("objects", ())
+        for right, names in verbs.items()
     )
     return Function(target=target, **run, **made)
 

@@ -101,7 +101,7 @@ def stage(
     )
     if target.exists() and not target.is_dir():
         raise StageError(f"cannot stage into {target}: it is a file")
-    there = {one.name for one in target.iterdir()} if target.exists() else set()
+    there = {file.name for file in target.iterdir()} if target.exists() else set()
     if strangers := there - STAGED_NAMES:
         raise StageError(
             f"cannot stage into {target}: it holds {', '.join(sorted(strangers))}, "

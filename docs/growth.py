@@ -121,9 +121,9 @@ def _rows() -> Iterator[list[str]]:
 
 def _readings(size: Size, settings: Settings = ON) -> dict[str, Reading]:
     return {
-        one.statement.name: one
-        for one in readings(size, settings)
-        if one.statement.use_case in ("", "ga4_purchase")
+        reading.statement.name: reading
+        for reading in readings(size, settings)
+        if reading.statement.use_case in ("", "ga4_purchase")
     }
 
 
@@ -163,9 +163,9 @@ def usd(size: Size) -> float:
 def saved(size: Size) -> float:
     """Return the list price of what user-day sums spare in a month."""
     scanned = sum(
-        one.billed * one.runs
-        for one in scans(size)
-        if one.reading.statement.name in SUMS
+        scan.billed * scan.runs
+        for scan in scans(size)
+        if scan.reading.statement.name in SUMS
     )
     tib = exported(size) * WEEKS / 1024 - scanned / GIB / 1024
     return tib * _query_usd()

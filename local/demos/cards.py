@@ -341,7 +341,7 @@ class _Demo:
 
     def _online(self) -> Online | None:
         """Return who asks the function ``score``, None where that does not run."""
-        if not any(one.target == "score" for one in self._stack.functions):
+        if not any(function.target == "score" for function in self._stack.functions):
             return None
         events = itertools.islice(self._played.plan.transactions.events(), 200)
         # As the original sends them: numbers as text.

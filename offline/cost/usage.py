@@ -390,8 +390,8 @@ def conditions(*, is_streaming: bool) -> list[str]:
     for file in sorted(ALERTS.glob("*.json")):
         policy = json.loads(file.read_text())
         kinds = [
-            next(key for key in one if key.startswith("condition"))
-            for one in policy["conditions"]
+            next(key for key in condition if key.startswith("condition"))
+            for condition in policy["conditions"]
         ]
         if is_streaming or "${subscriptions" not in file.read_text():
             # Of the runs that the compaction knows the age of, one each.

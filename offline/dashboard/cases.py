@@ -417,7 +417,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
     evaluations, versions, drift = of("evaluations"), of("versions"), of("drift")
     scores, lifts, published = of("scores"), of("lift"), of("publications")
     names = {*evaluations, *versions, *drift}
-    names |= {name for name, one in known.items() if one.champion is not None}
+    names |= {name for name, beside in known.items() if beside.champion is not None}
     return [
         Case(
             name=name,

@@ -143,21 +143,23 @@ def run(
                 beside = find(
                     [
                         row
-                        for one in found
-                        if one.name == "evaluations"
-                        for row in one.rows
+                        for reading in found
+                        if reading.name == "evaluations"
+                        for row in reading.rows
                     ],
                     artifacts,
                     as_of=window.as_of,
                     above=way_up(out, chosen.bucket),
                 )
-            names = {str(row["use_case"]) for one in found for row in _named(one)}
+            names = {
+                str(row["use_case"]) for reading in found for row in _named(reading)
+            }
             told = known(names, artifacts)
             pages = site(
                 found,
                 {
-                    name: replace(one, reports=beside.links.get(name, {}))
-                    for name, one in told.items()
+                    name: replace(facts, reports=beside.links.get(name, {}))
+                    for name, facts in told.items()
                 },
                 window,
                 place=f"{chosen.project}.{chosen.dataset}",
@@ -166,9 +168,9 @@ def run(
     return Written(
         first=first,
         pages={name: len(text.encode()) for name, text in pages.items()},
-        statements={one.name: one.bytes_billed for one in found},
+        statements={reading.name: reading.bytes_billed for reading in found},
         missing={
-            **{one.name: one.missing for one in found if one.missing},
+            **{reading.name: reading.missing for reading in found if reading.missing},
             **({"reports": beside.missing} if beside.missing else {}),
         },
         reports=len(beside.copies),
@@ -176,8 +178,8 @@ def run(
     )
 
 
-def _named(one: Reading) -> Sequence[Mapping[str, Any]]:
-    return [row for row in one.rows if "use_case" in row]
+def _named(reading: Reading) -> Sequence[Mapping[str, Any]]:
+    return [row for row in reading.rows if "use_case" in row]
 
 
 def _window(
