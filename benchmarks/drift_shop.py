@@ -140,11 +140,11 @@ def resampled(
     """Yield the weeks of a shop as if it had so many users, by drawing from its own."""
     for things in weeks:
         drawn = [
-            replace(one, sketch=_redrawn(one.sketch, users, random))
-            for one in things
-            if one.sketch is not None and one.thing == alarms.FEATURE
+            replace(thing, sketch=_redrawn(thing.sketch, users, random))
+            for thing in things
+            if thing.sketch is not None and thing.thing == alarms.FEATURE
         ]
-        [score] = [one.sketch for one in things if one.name == alarms.PROBABILITY]
+        [score] = [thing.sketch for thing in things if thing.name == alarms.PROBABILITY]
         assert score is not None
         yield [*drawn, *score_things(_redrawn(score, users, random))], None
 
@@ -186,23 +186,23 @@ class Broken:
 
 def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
     """Break every week after the first ones, alone, in each way."""
-    things = [things_of(use_case, one.part.rows, one.probability) for one in weeks]
+    things = [things_of(use_case, week.part.rows, week.probability) for week in weeks]
     publications: list[Earlier] = []
     for week, known in zip(weeks, things, strict=True):
         found = alarms.watched(known, publications, model_version=week.version)
         entry = Earlier(
             as_of=week.as_of,
             model_version=week.version,
-            things={one.key: one for one in found},
+            things={thing.key: thing for thing in found},
         )
         publications.insert(0, entry)
     results = []
-    for one in breaks(use_case):
+    for way in breaks(use_case):
         falls, levels, hits, causes = [], [], 0, []
         tried = range(WARM_UP, len(weeks), 2)
         for place in tried:
             week = weeks[place]
-            rows = one.apply(week.part.rows)
+            rows = way.apply(week.part.rows)
             label = rows["label"].to_numpy()
             probability = week.score(rows)
             intact = week.probability
@@ -225,7 +225,7 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
             causes += [f"{thing.cause} {thing.name}" for thing in raised]
         results.append(
             Broken(
-                broken=one,
+                broken=way,
                 auc=statistics.fmean(falls),
                 level=statistics.fmean(levels),
                 found=hits,

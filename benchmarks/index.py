@@ -217,21 +217,21 @@ def report(
         theirs=starts[EMPTY],
         most=MOST_OF_COLD_START,
     )
-    for one in builds:
-        of = f"index of {one['users']:,} users"
+    for build in builds:
+        of = f"index of {build['users']:,} users"
         yield Line(
             what=f"{of}, built a processor second",
-            ours=[one["users_per_cpu_s"]],
+            ours=[build["users_per_cpu_s"]],
             least=LEAST_BUILT,
         )
         yield Line(
             what=f"{of}, memory beyond it",
             unit="MiB",
-            ours=[one["memory_above"] / 1024**2],
+            ours=[build["memory_above"] / 1024**2],
             most=MOST_MEMORY / 1024**2,
         )
         yield Line(
-            what=f"{of}, bytes a user", unit="bytes", ours=[one["bytes_per_user"]]
+            what=f"{of}, bytes a user", unit="bytes", ours=[build["bytes_per_user"]]
         )
 
 

@@ -177,22 +177,22 @@ def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
     """Yield the lines of the rounds of each server."""
 
     def figures(name: str, what: Callable[[Round], float]) -> list[float]:
-        return [what(one) for one in found[name]]
+        return [what(turn) for turn in found[name]]
 
     own = found[OWN]
     for peer, least in ((EMPTY, LEAST_OF_EMPTY), (EMPTY_ASYNC, None)):
         yield Line(
             what="requests a second",
-            ours=figures(OWN, lambda one: one.load.requests_per_s),
+            ours=figures(OWN, lambda turn: turn.load.requests_per_s),
             peer=peer,
-            theirs=figures(peer, lambda one: one.load.requests_per_s),
+            theirs=figures(peer, lambda turn: turn.load.requests_per_s),
             least=least,
         )
-    appends = [one.rows / one.appends for one in own]
+    appends = [turn.rows / turn.appends for turn in own]
     yield Line(what="events an append", ours=appends, least=LEAST_EVENTS)
     yield Line(
         what=f"p50, in appends of {APPEND_S * 1e3:g} ms",
-        ours=figures(OWN, lambda one: one.load.p50_ms / (APPEND_S * 1e3)),
+        ours=figures(OWN, lambda turn: turn.load.p50_ms / (APPEND_S * 1e3)),
         most=MOST_APPENDS_OF_P50,
     )
     for name, of in (("p50", "p50_ms"), ("p99", "p99_ms")):
@@ -200,45 +200,45 @@ def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
             yield Line(
                 what=name,
                 unit="ms",
-                ours=[getattr(one.load, of) for one in own],
+                ours=[getattr(turn.load, of) for turn in own],
                 peer=peer,
-                theirs=[getattr(one.load, of) for one in found[peer]],
+                theirs=[getattr(turn.load, of) for turn in found[peer]],
             )
     yield Line(
         what="appends in flight, on average",
-        ours=figures(OWN, lambda one: one.in_flight),
+        ours=figures(OWN, lambda turn: turn.in_flight),
         least=LEAST_IN_FLIGHT,
     )
     yield Line(
         what="appends in flight, at most",
-        ours=figures(OWN, lambda one: one.most_in_flight),
+        ours=figures(OWN, lambda turn: turn.most_in_flight),
     )
     for peer, most in ((EMPTY_ASYNC, MOST_CPU_OF_EMPTY), (EMPTY, None)):
         yield Line(
             what="processor time of a push",
             unit="µs",
-            ours=figures(OWN, lambda one: one.cpu_us),
+            ours=figures(OWN, lambda turn: turn.cpu_us),
             peer=peer,
-            theirs=figures(peer, lambda one: one.cpu_us),
+            theirs=figures(peer, lambda turn: turn.cpu_us),
             most=most,
         )
 
 
 def problems(found: Mapping[str, Sequence[Round]]) -> Iterator[str]:
     """Yield what was lost, refused or failed in the rounds of stream_features."""
-    for number, one in enumerate(found[OWN], 1):
-        acknowledged = one.load.requests - one.load.failures
-        if one.load.failures:
-            yield f"round {number}: {one.load.failures} pushes failed"
-        if one.distinct < acknowledged:
-            lost = acknowledged - one.distinct
+    for number, turn in enumerate(found[OWN], 1):
+        acknowledged = turn.load.requests - turn.load.failures
+        if turn.load.failures:
+            yield f"round {number}: {turn.load.failures} pushes failed"
+        if turn.distinct < acknowledged:
+            lost = acknowledged - turn.distinct
             yield f"round {number}: {lost} acknowledged, never appended"
-        if one.published != one.rows:
-            yield f"round {number}: {one.rows} appended, {one.published} published"
-        if one.refused:
-            yield f"round {number}: {one.refused} dead letters"
+        if turn.published != turn.rows:
+            yield f"round {number}: {turn.rows} appended, {turn.published} published"
+        if turn.refused:
+            yield f"round {number}: {turn.refused} dead letters"
     for peer in (EMPTY, EMPTY_ASYNC):
-        if failures := sum(one.load.failures for one in found[peer]):
+        if failures := sum(turn.load.failures for turn in found[peer]):
             yield f"{peer}: {failures} requests failed"
 
 

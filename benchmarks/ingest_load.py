@@ -256,7 +256,7 @@ def by_python(
     elapsed, senders = asyncio.run(
         _sent(port, iter(given), seconds=seconds, connections=connections)
     )
-    latencies = [taken for one in senders for taken in one.latencies]
+    latencies = [taken for sender in senders for taken in sender.latencies]
     cuts = statistics.quantiles(latencies, n=100)
     return Load(
         requests=len(latencies),
@@ -277,7 +277,7 @@ def unstored(given: Sequence[Push], port: int, service: int) -> tuple[int, int, 
     """
     take_counts(service)
     _, senders = asyncio.run(_sent(port, iter(given), seconds=None))
-    acknowledged = {one for sender in senders for one in sender.acknowledged}
+    acknowledged = {push for sender in senders for push in sender.acknowledged}
     missing = acknowledged - take_counts(service).event_ids
     failures = sum(sender.failures for sender in senders)
     return len(acknowledged), len(missing), failures

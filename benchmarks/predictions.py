@@ -86,9 +86,9 @@ def train(file: Path) -> None:
     frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
     encoded = preprocessor.transform(frame)
     members = [
-        candidates.estimator(one, {}, seed=settings.seed).fit(encoded, part.label)
-        for one in use_case.candidates
-        if one.algorithm != MeanOfModels.__name__
+        candidates.estimator(candidate, {}, seed=settings.seed).fit(encoded, part.label)
+        for candidate in use_case.candidates
+        if candidate.algorithm != MeanOfModels.__name__
     ]
     joblib.dump((preprocessor, MeanOfModels(members)), file)
 
@@ -207,8 +207,8 @@ def _in_process(file: Path, rows: int) -> dict[str, float]:
 
 def report(found: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]:
     """Yield what a user takes, beside a tenth of the users, and ten million users."""
-    [one] = [one for one in functions.load() if one.target == "predictions"]
-    memory_mb = float(one.memory.removesuffix("Gi")) * 1024
+    [own] = [own for own in functions.load() if own.target == "predictions"]
+    memory_mb = float(own.memory.removesuffix("Gi")) * 1024
     before = 0
     for rows, rounds in found.items():
         for name, what, unit, times in (
@@ -239,7 +239,7 @@ def report(found: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]
         what=f"a run of {TARGET_USERS:,} users, at the pace of {max(found):,}",
         unit="s",
         ours=[each["seconds"] / max(found) * TARGET_USERS for each in last],
-        most=one.timeout_s * SHARE_OF_TIME,
+        most=own.timeout_s * SHARE_OF_TIME,
     )
     yield Line(
         what=f"memory of the process at {max(found):,} users",

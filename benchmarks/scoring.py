@@ -330,9 +330,9 @@ def speeds(
         yield Line(
             what=f"{case.title}, {speed.rows:,} rows",
             unit="k rows/s",
-            ours=[speed.rows / one / 1e3 for one in speed.arrow_s],
+            ours=[speed.rows / seconds / 1e3 for seconds in speed.arrow_s],
             peer=f"pandas, {speed.chunk:,} at a time",
-            theirs=[speed.rows / one / 1e3 for one in speed.pandas_s],
+            theirs=[speed.rows / seconds / 1e3 for seconds in speed.pandas_s],
             least=case.target,
         )
         yield Line(

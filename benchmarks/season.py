@@ -183,11 +183,11 @@ def play(
         )
         final += [
             replace(
-                one,
+                week,
                 is_final=True,
-                late=one.log_odds - provisional[0].log_odds if provisional else None,
+                late=week.log_odds - provisional[0].log_odds if provisional else None,
             )
-            for one in _evaluated(weeks[-1:], late=0.0, random=random)
+            for week in _evaluated(weeks[-1:], late=0.0, random=random)
         ]
         count = random.multinomial(users, np.full(_GROUPS, 1 / _GROUPS))
         truth = _sigmoid(log_odds + drift)
@@ -376,8 +376,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     seeds=options.seeds,
                     bound=bound,
                 )
-                if (one := judged(scenario, result)) is not None:
-                    found.setdefault(one[0], []).append(one[1])
+                if (judgement := judged(scenario, result)) is not None:
+                    found.setdefault(judgement[0], []).append(judgement[1])
                 followed = f"{result.followed:.2f}" if scenario.is_step else ""
                 print(
                     f"| {scenario.name} | {users:,} | {base_rate:.0%} "

@@ -137,7 +137,7 @@ def compared(played: Played) -> dict[str, list[tuple[float, float, float]]]:
     tail = (1 - LEVEL) / 2
     differences = {}
     for rival in [name for name in groups if name != PUBLISHED]:
-        gaps = np.array([one[PUBLISHED] - one[rival] for one in drawn])
+        gaps = np.array([figures[PUBLISHED] - figures[rival] for figures in drawn])
         low, high = np.nanquantile(gaps, [tail, 1 - tail], axis=0)
         here = whole[PUBLISHED] - whole[rival]
         differences[rival] = [
