@@ -170,8 +170,8 @@ def take_counts(port: int) -> Counts:
     options = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(f"{HOST}:{port}", options=options) as channel:
         taken = channel.unary_unary(_TAKE)(b"", timeout=60, wait_for_ready=True)
-    found = json.loads(taken)
-    return Counts(**found | {"event_ids": frozenset(found["event_ids"])})
+    counts = json.loads(taken)
+    return Counts(**counts | {"event_ids": frozenset(counts["event_ids"])})
 
 
 @contextlib.contextmanager

@@ -138,22 +138,22 @@ def false_alarms(
     outcomes: list[Thing] = []
     raised = []
     for number, (things, residual) in enumerate(weeks):
-        found = alarms.watched(things, earlier, model_version=0)
+        watched = alarms.watched(things, earlier, model_version=0)
         week = date.fromordinal(735_000 + 7 * number)
         if residual is not None:
             found_outcome = alarms.outcome(
                 alarms.CALIBRATION, residual, outcomes[: alarms.MEMORY]
             )
             outcomes.insert(0, found_outcome)
-            found = [*found, found_outcome]
+            watched = [*watched, found_outcome]
         if WARM_UP <= number < WARM_UP + at_most:
             raised += [
                 f"{week} {thing.thing} {thing.name}: {thing.message}"
-                for thing in found
+                for thing in watched
                 if thing.is_alarm
             ]
         entry = Earlier(
-            as_of=week, model_version=0, things={thing.key: thing for thing in found}
+            as_of=week, model_version=0, things={thing.key: thing for thing in watched}
         )
         earlier = [entry, *earlier][:13]
     return raised

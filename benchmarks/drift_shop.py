@@ -108,10 +108,10 @@ def _published(loaded: quality.Loaded, *, shop: Shop | None) -> Iterator[Week]:
 
 
 def _truths(shop: Shop, weeks: Sequence[date]) -> dict[date, dict[str, float]]:
-    found: dict[date, dict[str, float]] = {}
+    truths: dict[date, dict[str, float]] = {}
     for row in shop.true_probabilities(weeks).to_pylist():
-        found.setdefault(row["as_of"], {})[row["user_id"]] = row["probability"]
-    return found
+        truths.setdefault(row["as_of"], {})[row["user_id"]] = row["probability"]
+    return truths
 
 
 def things_of(use_case: UseCase, rows: pa.Table, probability: Floats) -> list[Thing]:
@@ -189,11 +189,11 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
     things = [things_of(use_case, week.part.rows, week.probability) for week in weeks]
     publications: list[Earlier] = []
     for week, known in zip(weeks, things, strict=True):
-        found = alarms.watched(known, publications, model_version=week.version)
+        watched = alarms.watched(known, publications, model_version=week.version)
         entry = Earlier(
             as_of=week.as_of,
             model_version=week.version,
-            things={thing.key: thing for thing in found},
+            things={thing.key: thing for thing in watched},
         )
         publications.insert(0, entry)
     results = []
@@ -252,7 +252,7 @@ class Estimated:
 def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
     """Estimate each week as 01 would have, with what was known then."""
     past: list[estimate.Past] = []
-    found = []
+    results = []
     for week in weeks:
         sketches = Sketches({})
         sketches.add_scores(week.probability)
@@ -267,7 +267,7 @@ def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
                 week.published, np.ones(len(week.truth)), week.truth
             )
             expected = metrics.roc_auc(known)
-        found.append(
+        results.append(
             Estimated(
                 week=week.as_of,
                 estimated=estimate.corrected(raw, past),
@@ -279,4 +279,4 @@ def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
             0, estimate.Past(estimated=raw.value, error=raw.error, measured=measured)
         )
         del past[13:]
-    return found
+    return results

@@ -355,16 +355,16 @@ def measured(
     differences: set[str] = set()
     for number in range(repeats + 1):
         for history in histories:
-            found = {}
+            features_by = {}
             for way, milliseconds, features in lookups(history):
-                found[way] = features
+                features_by[way] = features
                 # The first of each reads files that the system does not hold yet.
                 if number:
                     taken.setdefault((history.days, way), []).append(milliseconds)
             differences.update(
                 f"{name} after {history.days} days"
-                for name, value in found[VIEWED].items()
-                if value != found[RAW][name]
+                for name, value in features_by[VIEWED].items()
+                if value != features_by[RAW][name]
             )
     costs = {}
     for history in histories:

@@ -120,12 +120,12 @@ Generator = Callable[[int, float], Load]
 
 def load_postcodes(stack: Stack) -> None:
     """Fill the postcode table with as many rows as are read without the Storage API."""
-    found = postcodes().slice(0, POSTCODES)
+    table = postcodes().slice(0, POSTCODES)
     rows = {
-        "postcode": [normalised(code.as_py()) for code in found["postcode"]],
-        "socioeconomic_idx": found["socioeconomic_idx"].to_pylist(),
-        "is_outward": [False] * found.num_rows,
-        "loaded_on": [datetime.now(UTC).date()] * found.num_rows,
+        "postcode": [normalised(code.as_py()) for code in table["postcode"]],
+        "socioeconomic_idx": table["socioeconomic_idx"].to_pylist(),
+        "is_outward": [False] * table.num_rows,
+        "loaded_on": [datetime.now(UTC).date()] * table.num_rows,
     }
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     warehouse.create(tables.POSTCODE_INDEX)
@@ -144,7 +144,7 @@ def measured(
     seconds: float,
 ) -> dict[str, list[Round]]:
     """Let the servers take turns; return the rounds of each."""
-    found: dict[str, list[Round]] = {name: [] for name in processes}
+    turns: dict[str, list[Round]] = {name: [] for name in processes}
     for process in processes.values():
         generator(process.port, WARM_UP_S)
     for number in range(rounds):
@@ -156,7 +156,7 @@ def measured(
             # What was under way when the load ended is appended too.
             time.sleep(20 * APPEND_S)
             counts = take_counts(service)
-            found[name].append(
+            turns[name].append(
                 Round(
                     load=load,
                     cpu_us=spent / load.requests * 1e6,
@@ -170,16 +170,16 @@ def measured(
                 )
             )
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return found
+    return turns
 
 
-def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
+def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
     """Yield the lines of the rounds of each server."""
 
     def figures(name: str, what: Callable[[Round], float]) -> list[float]:
-        return [what(turn) for turn in found[name]]
+        return [what(turn) for turn in turns[name]]
 
-    own = found[OWN]
+    own = turns[OWN]
     for peer, least in ((EMPTY, LEAST_OF_EMPTY), (EMPTY_ASYNC, None)):
         yield Line(
             what="requests a second",
@@ -202,7 +202,7 @@ def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
                 unit="ms",
                 ours=[getattr(turn.load, of) for turn in own],
                 peer=peer,
-                theirs=[getattr(turn.load, of) for turn in found[peer]],
+                theirs=[getattr(turn.load, of) for turn in turns[peer]],
             )
     yield Line(
         what="appends in flight, on average",
@@ -224,9 +224,9 @@ def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
         )
 
 
-def problems(found: Mapping[str, Sequence[Round]]) -> Iterator[str]:
+def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
     """Yield what was lost, refused or failed in the rounds of stream_features."""
-    for number, turn in enumerate(found[OWN], 1):
+    for number, turn in enumerate(turns[OWN], 1):
         acknowledged = turn.load.requests - turn.load.failures
         if turn.load.failures:
             yield f"round {number}: {turn.load.failures} pushes failed"
@@ -238,7 +238,7 @@ def problems(found: Mapping[str, Sequence[Round]]) -> Iterator[str]:
         if turn.refused:
             yield f"round {number}: {turn.refused} dead letters"
     for peer in (EMPTY, EMPTY_ASYNC):
-        if failures := sum(turn.load.failures for turn in found[peer]):
+        if failures := sum(turn.load.failures for turn in turns[peer]):
             yield f"{peer}: {failures} requests failed"
 
 
@@ -279,7 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             EMPTY_ASYNC: empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
         }
         processes = undo.enter_context(servers(sources, python, environment))
-        found = measured(
+        turns = measured(
             generator,
             processes,
             service,
@@ -296,10 +296,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"\nOf {len(made[:CHECKED_REQUESTS]):,} distinct events {acknowledged:,} were "
         f"acknowledged; {missing} of those were in no append, {failures} failed."
     )
-    wrong = [*problems(found)]
+    wrong = [*problems(turns)]
     if missing or failures:
         wrong.append(f"{missing} acknowledged events not appended, {failures} failed")
-    return finish(lines(found), problems=wrong)
+    return finish(lines(turns), problems=wrong)
 
 
 def _generator(client: str, made: Sequence[Push], folder: Path) -> Generator:

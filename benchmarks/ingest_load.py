@@ -82,20 +82,20 @@ def pushes(count: int) -> list[Push]:
         name="projects/benchmark/subscriptions/events-stream-features",
         dead_letter_policy=DeadLetterPolicy.pb()(max_delivery_attempts=20),
     )
-    found: list[Push] = []
+    made: list[Push] = []
     seed = 0
-    while len(found) < count:
+    while len(made) < count:
         seed += 1
         games = Games(seed=seed, users=max(1, count // EVENTS_PER_USER))
-        for payload, attributes in islice(games.payloads(), count - len(found)):
+        for payload, attributes in islice(games.payloads(), count - len(made)):
             message = PubsubMessage.pb()(
-                data=payload, attributes=attributes, message_id=str(10**15 + len(found))
+                data=payload, attributes=attributes, message_id=str(10**15 + len(made))
             )
             message.publish_time.GetCurrentTime()
             delivery = Delivery(message, attempts=1)
             request = endpoint.request(subscription, delivery)
-            found.append(Push(request, attributes["event_id"]))
-    return found
+            made.append(Push(request, attributes["event_id"]))
+    return made
 
 
 @dataclass(frozen=True)

@@ -170,8 +170,10 @@ def fill_cache(port: int) -> None:
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        found = json.load(answer)["predictions"]
-    if len(found) != USERS or any(user["probability"] is None for user in found):
+        predictions = json.load(answer)["predictions"]
+    if len(predictions) != USERS or any(
+        user["probability"] is None for user in predictions
+    ):
         raise RuntimeError("02-GetProba does not find the users it is asked for")
 
 

@@ -108,7 +108,7 @@ def fitted(name: str) -> Pipeline:
 def requests_of(count: int) -> list[Push]:
     """Return requests for the scores of distinct transactions."""
     rows = transactions(count, seed=2).tolist()
-    found = []
+    requests = []
     for row in rows:
         event_id = uuid.uuid4().hex
         given = {
@@ -121,8 +121,8 @@ def requests_of(count: int) -> list[Push]:
             f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        found.append(Push(head.encode() + body, event_id))
-    return found
+        requests.append(Push(head.encode() + body, event_id))
+    return requests
 
 
 def publish(stack: Stack, pipeline: Pipeline) -> int:
@@ -198,10 +198,10 @@ def measured(
     }
     difference = max(
         abs(score - another)
-        for found in scores.values()
-        for score, another in zip(found, scores[OWN], strict=True)
+        for values in scores.values()
+        for score, another in zip(values, scores[OWN], strict=True)
     )
-    found: dict[str, list[Load]] = {name: [] for name in processes}
+    loads: dict[str, list[Load]] = {name: [] for name in processes}
     for process in processes.values():
         load(process.port, WARM_UP_S, CONNECTIONS)
     alone = {
@@ -211,13 +211,13 @@ def measured(
     take_counts(service)
     for number in range(rounds):
         for name, process in processes.items():
-            found[name].append(load(process.port, seconds, CONNECTIONS))
+            loads[name].append(load(process.port, seconds, CONNECTIONS))
         print(f"{model}: round {number + 1} of {rounds}", file=sys.stderr)
     # What is logged waits for others first.
     time.sleep(1)
     logged = take_counts(service).refused
-    answered = sum(load.requests - load.failures for load in found[OWN])
-    return Measured(model, found, alone, difference, answered, logged)
+    answered = sum(load.requests - load.failures for load in loads[OWN])
+    return Measured(model, loads, alone, difference, answered, logged)
 
 
 def report(every: Sequence[Measured]) -> tuple[list[Line], list[str]]:

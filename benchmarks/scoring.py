@@ -294,9 +294,9 @@ def score_and_report_memory(path: Path, *, rows: int) -> None:
 
 def _status_mb(entry: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
+    match = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 def main() -> int:
@@ -348,15 +348,15 @@ def rises(pipelines: Mapping[str, Pipeline]) -> Iterator[Line]:
         case = CASES[name]
         if case.target is None:
             continue
-        found = {rows: measure_memory(pipeline, rows=rows) for rows in MEMORY_ROWS}
-        for rows, rise in found.items():
+        memory = {rows: measure_memory(pipeline, rows=rows) for rows in MEMORY_ROWS}
+        for rows, rise in memory.items():
             yield Line(
                 what=f"{case.title}, memory above the start, {rows:,} rows",
                 unit="MB",
                 ours=[rise],
                 most=MEMORY_LIMIT_MB,
             )
-        few, many = found.values()
+        few, many = memory.values()
         yield Line(
             what=f"{case.title}, memory of many rows above that of few",
             unit="MB",

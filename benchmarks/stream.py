@@ -112,9 +112,9 @@ class Program:
             cwd=HERE.parent,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )
-        found = json.loads(done.stdout.splitlines()[-1])
-        events = found["events"]
-        return Rate(events / found["processor_s"], events / found["clock_s"])
+        answer = json.loads(done.stdout.splitlines()[-1])
+        events = answer["events"]
+        return Rate(events / answer["processor_s"], events / answer["clock_s"])
 
 
 def write_events(path: Path, count: int) -> None:
@@ -262,9 +262,9 @@ def programs() -> tuple[list[Program], list[Program], list[Program]]:
     return ours, storey, bytewax
 
 
-def fastest(found: Sequence[Program], path: Path, count: int) -> list[Program]:
+def fastest(programs: Sequence[Program], path: Path, count: int) -> list[Program]:
     """Return the fastest program of each name, and print what all of them do."""
-    rates = [(program, program.rate(path, count).processor) for program in found]
+    rates = [(program, program.rate(path, count).processor) for program in programs]
     print("| storey | windows | k events/s |\n|:--|:--|--:|")
     for program, rate in rates:
         print(f"| {program.name} | {program.arguments[0]} | {rate / 1e3:,.1f} |")
@@ -278,7 +278,8 @@ def fastest(found: Sequence[Program], path: Path, count: int) -> list[Program]:
 def lines(rates: Mapping[str, Sequence[Rate]]) -> Iterator[Line]:
     """Yield the lines of the rates: by processor time, and ours by the clock."""
     thousands = {
-        name: [rate.processor / 1e3 for rate in found] for name, found in rates.items()
+        name: [rate.processor / 1e3 for rate in of_program]
+        for name, of_program in rates.items()
     }
     own = thousands[OURS]
     bytewax = max(
@@ -322,8 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.ours:
         path, count, what = given.ours
-        found = run_ours(Path(path), int(count), what)
-        print(json.dumps(found))
+        answer = run_ours(Path(path), int(count), what)
+        print(json.dumps(answer))
         return 0
 
     pin()

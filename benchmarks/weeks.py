@@ -117,16 +117,16 @@ def compared(played: Played) -> dict[str, list[tuple[float, float, float]]]:
     }
 
     def figures(weight: Floats) -> dict[str, Floats]:
-        found = {}
+        measures = {}
         for name, (distinct, group) in groups.items():
             users = metrics.summed(group, weight, len(distinct))
             positive = np.where(played.label == 1, weight, 0.0)
             conversions = metrics.summed(group, positive, len(distinct))
             seen = metrics.Outcomes(distinct, users, np.minimum(conversions, users))
-            found[name] = np.array(
+            measures[name] = np.array(
                 [measure(seen) or np.nan for measure, _ in COMPARED.values()]
             )
-        return found
+        return measures
 
     whole = figures(np.ones(len(played.label)))
     count = int(played.user.max()) + 1

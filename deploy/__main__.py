@@ -66,7 +66,7 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
     """
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
-    found = {
+    values = {
         **{name.lower(): value for name, value in d.plain().items()},
         "project": d.project,
         "location": d.settings.location,
@@ -80,18 +80,18 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
     }
     # Scripts name those, too, that are not deployed.
     for function in functions.load():
-        found |= {f"account_{function.target}": "", f"use_cases_{function.target}": ""}
+        values |= {f"account_{function.target}": "", f"use_cases_{function.target}": ""}
     file = ROOT / work / "outputs.json"
     names = named(d)
     if file.is_file() and not given.without_outputs:
-        told = json.loads(file.read_text())
-        names = dict.fromkeys(names, "") | told.get("value", told)
+        outputs = json.loads(file.read_text())
+        names = dict.fromkeys(names, "") | outputs.get("value", outputs)
     elif not given.dry_run and not given.without_outputs:
         raise DeploymentError(
             f"nothing is known of {d.prefix} in {d.project}: there is no {file}. Run "
             "deploy/setup.sh first, or deploy/setup.sh --outputs, which changes nothing"
         )
-    for name, value in (found | names).items():
+    for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 
 
@@ -153,16 +153,16 @@ def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
 
 def _services(d: Deployment, file: Path | None) -> dict[str, str]:
     """Return the addresses of the functions that Cloud Run has."""
-    told = json.loads(file.read_text() or "[]") if file else []
+    services = json.loads(file.read_text() or "[]") if file else []
     urls = {
         service["metadata"]["name"]: service["status"].get("url", "")
-        for service in told
+        for service in services
     }
-    found = {
+    addresses = {
         function.target: urls.get(d.name(function.target), "")
         for function in d.functions
     }
-    return {target: url for target, url in found.items() if url}
+    return {target: url for target, url in addresses.items() if url}
 
 
 if __name__ == "__main__":

@@ -280,7 +280,7 @@ def _unknown(name: str) -> str:
 
 def _variables(text: str, *, name: str) -> dict[str, str]:
     """Read ``NAME=value`` lines, as a shell would; comments and blanks are left out."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -292,7 +292,7 @@ def _variables(text: str, *, name: str) -> dict[str, str]:
             words = [""] * 3
         if not is_set or not re.fullmatch(r"[A-Z][A-Z0-9_]*", variable) or words[2:]:
             raise DeploymentError(f"{name}, line {number}: not NAME=value: {stripped}")
-        if variable in found:
+        if variable in variables:
             raise DeploymentError(f"{name}, line {number}: {variable} is set twice")
-        found[variable] = words[0]
-    return found
+        variables[variable] = words[0]
+    return variables

@@ -138,8 +138,8 @@ def exported(size: Size) -> float:
 
 def summed(size: Size, *, is_monthly: bool = False) -> float:
     """Return the GiB of a run's features by user-day sums."""
-    found = _readings(replace(size, sums_all_days=is_monthly))
-    return sum(found[name].bound for name in SUMS) / GIB
+    bounds = _readings(replace(size, sums_all_days=is_monthly))
+    return sum(bounds[name].bound for name in SUMS) / GIB
 
 
 def share(size: Size) -> float:

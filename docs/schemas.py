@@ -432,12 +432,14 @@ def schemas() -> Schema:
         Lookup, Prediction, UnpredictedUser, UnknownUser, Predictions, *layouts, Score,
         Scores, UnfeaturedUser, Push, CloudEvent, Taken,
     ]  # fmt: skip
-    references, found = msgspec.json.schema_components(structs, ref_template=REFERENCE)
+    references, components = msgspec.json.schema_components(
+        structs, ref_template=REFERENCE
+    )
     by_name = dict(
         zip((struct.__name__ for struct in structs), references, strict=True)
     )
     return {
-        **found,
+        **components,
         "UserId": msgspec.json.schema(UserId),
         "UseCaseName": msgspec.json.schema(UseCaseName),
         "Question": _question([by_name[layout.__name__] for layout in layouts]),

@@ -252,7 +252,7 @@ def limits(
     ]
     lookups = [reading for reading in every if _is_looked_up(reading, size)]
     others = [reading for reading in every if not reading.statement.is_lookup]
-    found = [
+    bounds = [
         Limit(
             setting=f"{PREFIX}MAXIMUM_BYTES_BILLED",
             value=settings.maximum_bytes_billed,
@@ -260,7 +260,7 @@ def limits(
             **_largest(others),
         )
     ]
-    found += [
+    bounds += [
         Limit(
             setting=f"{PREFIX}LOOKUP_MAXIMUM_BYTES_BILLED",
             value=settings.lookup_maximum_bytes_billed,
@@ -281,7 +281,7 @@ def limits(
             times = TIMES.get(scan.reading.statement.name, 1)
             runs[scan.function] = runs.get(scan.function, 0.0) + scan.billed * times
     run = max(runs, key=lambda name: runs[name], default="")
-    found += [
+    bounds += [
         Limit(
             setting="DEPLOY_ALERT_RUN_BYTES",
             value=run_bytes,
@@ -298,7 +298,7 @@ def limits(
             otherwise="an alert on it",
         ),
     ]
-    return found
+    return bounds
 
 
 def _is_looked_up(reading: Reading, size: Size) -> bool:
@@ -306,10 +306,10 @@ def _is_looked_up(reading: Reading, size: Size) -> bool:
     return reading.statement.is_lookup and requests(size)[reading.function] > 0
 
 
-def _largest(found: list[Reading]) -> dict[str, Any]:
-    if not found:
+def _largest(readings: list[Reading]) -> dict[str, Any]:
+    if not readings:
         return {"needed": 0.0, "what": "nothing"}
-    largest = max(found, key=lambda reading: reading.bound)
+    largest = max(readings, key=lambda reading: reading.bound)
     return {
         "needed": largest.bound,
         "what": f"`{largest.statement.name}.sql` of `{largest.function}`",
@@ -317,10 +317,10 @@ def _largest(found: list[Reading]) -> dict[str, Any]:
     }
 
 
-def told(found: list[Limit]) -> list[str]:
+def told(limits: list[Limit]) -> list[str]:
     """Return which limits are exceeded, and what to set, as lines of plain text."""
     lines = []
-    for limit in found:
+    for limit in limits:
         if limit.is_exceeded:
             age = ", and it grows with the history" if limit.grows else ""
             lines.append(

@@ -137,8 +137,8 @@ def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
 
 
 def _declared(name: str) -> Table:
-    [found] = [table for table in tables.TABLES if table.name == name]
-    return found
+    [declared] = [table for table in tables.TABLES if table.name == name]
+    return declared
 
 
 def _column_bytes(table: str, column: Column, size: Size) -> float:

@@ -205,7 +205,7 @@ def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
     settings = settings or Settings(project="p")
     spans = days(size, settings)
     kept = tables.retention(settings.retention_days)
-    found = []
+    result = []
     for statement in statements():
         if not _is_run(statement, size, settings):
             continue
@@ -218,12 +218,12 @@ def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
                 read.days in (KEPT, "buckets") and read.table in GROWING
                 for read in statement.reads
             )
-            found.append(
+            result.append(
                 Reading(
                     statement=statement, function=function, parts=parts, grows=grows
                 )
             )
-    return found
+    return result
 
 
 # Tables that grow by users or events for as long as nothing expires in them.

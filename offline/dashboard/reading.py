@@ -167,10 +167,10 @@ Readings = Mapping[str, Reading]
 
 def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Return rows by the name of their use case, each in their order."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(str(row["use_case"]), []).append(row)
-    return found
+        groups.setdefault(str(row["use_case"]), []).append(row)
+    return groups
 
 
 def users_of(row: Row) -> int | None:

@@ -132,7 +132,7 @@ def run(
     with ExitStack() as open_:
         warehouse = open_.enter_context(closing(Warehouse.open(chosen)))
         window = _window(chosen, clock.now(), weeks, as_of=as_of, is_local=is_local)
-        found = [*read(warehouse, window, is_dry=is_dry)]
+        readings = [*read(warehouse, window, is_dry=is_dry)]
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/index.html"
         beside = Reports()
@@ -143,7 +143,7 @@ def run(
                 beside = find(
                     [
                         row
-                        for reading in found
+                        for reading in readings
                         if reading.name == "evaluations"
                         for row in reading.rows
                     ],
@@ -152,11 +152,11 @@ def run(
                     above=way_up(out, chosen.bucket),
                 )
             names = {
-                str(row["use_case"]) for reading in found for row in _named(reading)
+                str(row["use_case"]) for reading in readings for row in _named(reading)
             }
             told = known(names, artifacts)
             pages = site(
-                found,
+                readings,
                 {
                     name: replace(facts, reports=beside.links.get(name, {}))
                     for name, facts in told.items()
@@ -168,9 +168,11 @@ def run(
     return Written(
         first=first,
         pages={name: len(text.encode()) for name, text in pages.items()},
-        statements={reading.name: reading.bytes_billed for reading in found},
+        statements={reading.name: reading.bytes_billed for reading in readings},
         missing={
-            **{reading.name: reading.missing for reading in found if reading.missing},
+            **{
+                reading.name: reading.missing for reading in readings if reading.missing
+            },
             **({"reports": beside.missing} if beside.missing else {}),
         },
         reports=len(beside.copies),
@@ -218,7 +220,7 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
         artifacts: The bucket with the champions; None where none is set.
     """
     folders = usecases.names()
-    found = {}
+    facts = {}
     for name in sorted({*names, *folders}):
         champion: Champion | None = None
         note = ""
@@ -237,14 +239,14 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
                 told = _told(name)
             except PropensityError as error:
                 note = f"The folder of the use case could not be read: {error.message}."
-        found[name] = replace(
+        facts[name] = replace(
             told,
             champion=champion.version if champion else None,
             is_pinned=bool(champion and champion.pinned),
             shadow=champion.shadow if champion else None,
             note=note,
         )
-    return found
+    return facts
 
 
 def _told(name: str) -> Known:

@@ -39,8 +39,8 @@ def site(
         HTML documents by the name of their file. They link to each other alone.
     """
     readings = {reading.name: _cleaned(reading) for reading in found}
-    told = {cleaned(name): _known(facts) for name, facts in known.items()}
-    listed = cases(readings, told, as_of=window.as_of)
+    facts = {cleaned(name): _known(entry) for name, entry in known.items()}
+    listed = cases(readings, facts, as_of=window.as_of)
     since = window.days["since"]
     common = {
         "place": cleaned(place),

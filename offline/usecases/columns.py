@@ -149,9 +149,9 @@ def check(
         except Refused as refused:
             yield refused.problem
             return
-        found = [*_unlike(use_case, name, needs, types)]
-        yield from found
-        if found:
+        problems = [*_unlike(use_case, name, needs, types)]
+        yield from problems
+        if problems:
             return
 
 
