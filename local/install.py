@@ -30,6 +30,7 @@ REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
 # What a test compares the project's own trees with.
 COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
+QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,11 +114,12 @@ def begin(progress: Progress, folder: Path) -> None:
     with timed(progress, f"{shown(folder)} with Python {version}"):
         if not is_usable(python):
             shutil.rmtree(folder, ignore_errors=True)
-            run(sys.executable, "-m", "venv", str(folder))
+            venvs.run(sys.executable, "-m", "venv", str(folder), environment=QUIET)
     with timed(progress, f"{pin.replace('==', ' ')}, which installs the rest"):
-        run(
+        venvs.run(
             *(str(python), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"),
             *("--disable-pip-version-check", pin),
+            environment=QUIET,
         )
 
 
@@ -130,25 +132,6 @@ def is_usable(python: Path) -> bool:
         [str(python), "-c", program], check=False, capture_output=True, text=True
     )
     return done.stdout.strip() == str(sys.version_info[:3])
-
-
-def run(*command: str) -> None:
-    """Run a program; its last lines are in the message where it fails."""
-    done = subprocess.run(
-        command,
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    if done.returncode:
-        lines = done.stdout.splitlines()[-venvs.SHOWN_LINES :]
-        raise LocalError(
-            f"`{' '.join(command)}` failed:\n"
-            + "\n".join(f"    {line}" for line in lines)
-            + "\nIs the package index reachable? Then try again."
-        )
 
 
 def install_development(progress: Progress) -> None:
