@@ -8,6 +8,7 @@ else. So only those are drawn, and a generator rounds whatever it computes from 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -24,6 +25,17 @@ DAY_MS = 24 * HOUR_MS
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def require(conditions: Mapping[str, bool], *, of: object) -> None:
+    """
+    Check the arguments of a process.
+
+    Raises:
+        ValueError: A condition is not met; the message has all such.
+    """
+    if missed := [name for name, is_met in conditions.items() if not is_met]:
+        raise ValueError(f"wanted {', '.join(missed)}; got {of}")
 
 
 def random_of(seed: int, purpose: str) -> np.random.Generator:

@@ -59,6 +59,7 @@ from local.generators.drawing import (
     normal,
     pick,
     random_of,
+    require,
     shuffled,
     uuids,
 )
@@ -193,10 +194,7 @@ class Cards:
             "a drift from 0 to 1": 0 <= self.drift <= 1,
             "an end with a time zone": self.end.tzinfo is not None,
         }
-        if missed := [
-            condition for condition, is_met in conditions.items() if not is_met
-        ]:
-            raise ValueError(f"wanted {', '.join(missed)}; got {self}")
+        require(conditions, of=self)
 
     @cached_property
     def drawn(self) -> Transactions:

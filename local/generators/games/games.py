@@ -60,6 +60,7 @@ from local.generators.drawing import (
     normal,
     pick,
     random_of,
+    require,
     shuffled,
     uuids,
 )
@@ -153,10 +154,7 @@ class Games:
             "at least 3 events a player": self.maximum_events >= 3,
             "an end with a time zone": self.end.tzinfo is not None,
         }
-        if missed := [
-            condition for condition, is_met in conditions.items() if not is_met
-        ]:
-            raise ValueError(f"wanted {', '.join(missed)}; got {self}")
+        require(conditions, of=self)
 
     @property
     def first_date(self) -> date:
