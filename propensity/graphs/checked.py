@@ -5,7 +5,6 @@ A graph that may stand for a model: exported, and equal to it on held-out rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,11 @@ from numpy.typing import NDArray
 from propensity.errors import SchemaError
 from propensity.graphs import export, parity
 from propensity.graphs.builder import Unsupported
+from propensity.graphs.parity import Exported
 from propensity.models.encoding import Kind
 
 # How far two runtimes may be apart in what a calibration reads.
 _LAST_DIGITS = 1e-14
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """
-    A version's graph.
-
-    Attributes:
-        data: Its bytes; None where there is none.
-        note: How equal it is to the model, or why there is none.
-    """
-
-    data: bytes | None
-    note: str
 
 
 def checked(

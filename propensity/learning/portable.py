@@ -13,7 +13,6 @@ import copy
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from propensity.errors import SchemaError
 from propensity.graphs import parity
+from propensity.graphs.parity import Exported
 from propensity.models.encoding import Kind, to_frame
 from propensity.models.scoring import NEVER, MeanOfModels
 from propensity.registry.versions import pickled
@@ -46,20 +46,6 @@ COMPARED_ROWS = 16_384
 LIBRARIES = frozenset({"builtins", "copyreg", "numpy", "pandas", "scipy", "sklearn"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Portable:
-    """
-    A version's estimator.
-
-    Attributes:
-        data: Its bytes, by joblib; None where there is none.
-        note: How equal it is to what serves, or why there is none.
-    """
-
-    data: bytes | None
-    note: str
-
-
 def checked(
     preprocessor: Any,
     model: Any,
@@ -67,7 +53,7 @@ def checked(
     rows: pa.Table,
     expected: Floats,
     features: Mapping[str, Kind],
-) -> Portable:
+) -> Exported:
     """
     Return the estimator of a version, if it gives the same probabilities.
 
@@ -100,11 +86,11 @@ def checked(
     text = f"largest difference {apart:.2g} on {len(expected)} held-out rows"
     if not apart <= TOLERANCE:  # nor where it is NaN
         return _none(f"it differs, {text}")
-    return Portable(data=pickled(made), note=text)
+    return Exported(data=pickled(made), note=text)
 
 
-def _none(why: str) -> Portable:
-    return Portable(data=None, note=f"no estimator: {why}")
+def _none(why: str) -> Exported:
+    return Exported(data=None, note=f"no estimator: {why}")
 
 
 def estimator(preprocessor: Any, model: Any) -> Pipeline:
