@@ -23,7 +23,7 @@ from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import Progress, Step
+from local.progress import Progress, Step, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
@@ -193,11 +193,6 @@ def install_functions(progress: Progress, folder: Path) -> None:
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as makers,
     ):
         list(makers.map(make, files))
-
-
-def shown(path: Path) -> str:
-    """Return a path as the user would type it from the project's folder."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -258,13 +257,6 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
 def states(home: Path = LOCAL / "states") -> list[State]:
     """List the states that there are."""
     return [State(folder.name, home) for folder in sorted(home.glob("[!.]*"))]
-
-
-def shown(path: str) -> str:
-    """Return a path as the user would type it from the project's folder."""
-    with contextlib.suppress(ValueError):
-        return str(Path(path).relative_to(ROOT))
-    return path
 
 
 def write_whole(file: Path, text: str) -> None:
