@@ -58,6 +58,7 @@ from propensity.runs.watermark import read_watermark
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.timeframe import midnight
 
 DAYS = (1, 10, 100)
 MOST_OF_ONE_DAY = 1.5
@@ -190,7 +191,7 @@ def events(first: date, days: int, *, registers: bool, seed: int) -> pa.Table:
             values.append(row.get(name))
 
     for number in range(days):
-        day = datetime.combine(first + timedelta(days=number), datetime.min.time(), UTC)
+        day = midnight(first + timedelta(days=number))
         for user in users:
             if registers and not number:
                 add(

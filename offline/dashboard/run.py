@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from typing import Any
 
 from offline.dashboard.cases import Known
@@ -24,6 +24,7 @@ from propensity.pages.words import plural
 from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
+from propensity.timeframe import midnight
 
 WEEKS = 26
 
@@ -188,8 +189,7 @@ def _window(
     settings: Settings, now: datetime, weeks: int, *, as_of: date | None, is_local: bool
 ) -> Window:
     if as_of is not None:
-        moment = datetime.combine(as_of + DAY, time(), UTC)
-        return Window(as_of=as_of, weeks=weeks, now=min(moment, now))
+        return Window(as_of=as_of, weeks=weeks, now=min(midnight(as_of + DAY), now))
     if not is_local:
         return Window(as_of=now.date(), weeks=weeks, now=now)
     return Window(as_of=_played(settings, now), weeks=weeks, now=now)
