@@ -47,7 +47,6 @@ import pyarrow as pa
 from benchmarks.append_service import APPEND_S, append_service, take_counts
 from benchmarks.ingest_load import (
     CONNECTIONS,
-    WRK_SCRIPT,
     Load,
     Push,
     by_python,
@@ -55,6 +54,7 @@ from benchmarks.ingest_load import (
     cpu_s,
     pushes,
     unstored,
+    wrk_script,
 )
 from benchmarks.report import Line, finish
 from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
@@ -305,12 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _generator(client: str, made: Sequence[Push], folder: Path) -> Generator:
     if client == "python":
         return lambda port, seconds: by_python(made, port, seconds)
-    requests = folder / "requests"
-    with requests.open("wb") as file:
-        for push in made:
-            file.write(b"%d\n%b" % (len(push.request), push.request))
-    script = folder / "requests.lua"
-    script.write_text(WRK_SCRIPT.format(file=requests))
+    script = wrk_script(made, folder)
     return lambda port, seconds: by_wrk(script, port, seconds)
 
 

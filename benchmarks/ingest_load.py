@@ -109,6 +109,17 @@ class Load:
     failures: int
 
 
+def wrk_script(made: Sequence[Push], folder: Path) -> Path:
+    """Write requests, and the script that lets ``wrk`` send them; return that."""
+    requests = folder / "requests"
+    with requests.open("wb") as file:
+        for push in made:
+            file.write(b"%d\n%b" % (len(push.request), push.request))
+    script = folder / "requests.lua"
+    script.write_text(WRK_SCRIPT.format(file=requests))
+    return script
+
+
 def by_wrk(
     script: Path, port: int, seconds: float, *, connections: int = CONNECTIONS
 ) -> Load:

@@ -48,11 +48,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from benchmarks.append_service import append_service, take_counts
 from benchmarks.ingest_load import (
-    WRK_SCRIPT,
     Load,
     Push,
     by_python,
     by_wrk,
+    wrk_script,
 )
 from benchmarks.lookup import FUNCTION
 from benchmarks.report import Line, finish
@@ -311,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         if given.linger_ms is not None:
             environment["PROPENSITY_SCORE_LINGER_MS"] = str(given.linger_ms)
-        write_requests(made, folder)
+        wrk_script(made, folder)
         for model in given.model or CANDIDATES:
             place = folder / model
             place.mkdir()
@@ -337,16 +337,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     lines, problems = report(every)
     return finish(lines, problems=problems)
-
-
-def write_requests(made: Sequence[Push], folder: Path) -> None:
-    """Write requests, and the script that lets wrk send them."""
-    requests = folder / "requests"
-    with requests.open("wb") as file:
-        for push in made:
-            file.write(b"%d\n%b" % (len(push.request), push.request))
-    script = WRK_SCRIPT.format(file=requests)
-    (folder / "requests.lua").write_text(script)
 
 
 if __name__ == "__main__":
