@@ -49,6 +49,19 @@ def floor(values: Floats) -> Ints:
     return np.floor(values).astype(np.int64)
 
 
+def moments(
+    random: np.random.Generator, n: int, *, start_ms: int, weight: Floats
+) -> Ints:
+    """
+    Draw n moments in milliseconds, in order, by the weight of each hour from a start.
+    """
+    hours = np.searchsorted(
+        np.cumsum(weight) / weight.sum(), random.random(n), side="right"
+    )
+    within = floor(random.random(n) * HOUR_MS)
+    return np.sort(start_ms + np.minimum(hours, len(weight) - 1) * HOUR_MS + within)
+
+
 def shuffled(random: np.random.Generator, n: int) -> Ints:
     """Return the numbers below ``n`` in any order."""
     return np.argsort(random.random(n), kind="stable")

@@ -57,6 +57,7 @@ from local.generators.drawing import (
     SECOND_MS,
     Ints,
     floor,
+    moments,
     normal,
     pick,
     random_of,
@@ -210,11 +211,7 @@ class Games:
         clock = start_ms // HOUR_MS + hours
         # 1970 began on a Thursday.
         weight = HOURS[clock % 24] * WEEKDAYS[(clock // 24 + 3) % 7]
-        chosen = np.searchsorted(
-            np.cumsum(weight) / weight.sum(), random.random(self.users), side="right"
-        )
-        within = floor(random.random(self.users) * HOUR_MS)
-        return np.sort(start_ms + np.minimum(chosen, len(hours) - 1) * HOUR_MS + within)
+        return moments(random, self.users, start_ms=start_ms, weight=weight)
 
     @cached_property
     def _first_day_maximum(self) -> int:
