@@ -20,6 +20,7 @@ from propensity.pages.words import (
     Number,
     count,
     decimals,
+    interval_of,
     listed_dates,
     moment,
     money,
@@ -392,8 +393,4 @@ def alert_costs(
 
 def written_interval(figures: Card, key: str, places: int = 3) -> str:
     """Write the interval of a figure; nothing where there is none."""
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    if not (present(low) and present(high)):
-        return ""
-    write = decimals(places)
-    return f"{write(low)} to {write(high)}"
+    return interval_of(figures, key, decimals(places))
