@@ -41,19 +41,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(options.names) - set(NAMES):
         parser.error(f"no benchmark {', '.join(sorted(unknown))}: {', '.join(NAMES)}")
     facts = report.machine()
-    found: dict[str, list[report.Line]] = {}
+    lines: dict[str, list[report.Line]] = {}
     notes, missed = [], []
     for name in options.names or NAMES:
         print(f"== python -m benchmarks.{name}", flush=True)
         began = time.perf_counter()
-        found[name], status = run(name)
+        lines[name], status = run(name)
         notes.append(f"{name}: {time.perf_counter() - began:,.0f} s")
         if status:
             missed.append(name)
         if status not in (0, 1):
             notes.append(f"{name} did not end: status {status}")
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(report.page(facts, found, notes=notes))
+        options.out.write_text(report.page(facts, lines, notes=notes))
     print(f"\n{options.out} has the table")
     if missed:
         print(f"missed targets: {' '.join(missed)}", file=sys.stderr)

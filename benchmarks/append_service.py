@@ -142,16 +142,16 @@ class Service(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _take(self, _: bytes, __: grpc.aio.ServicerContext) -> bytes:
         appended, self._appended = self._appended, []
         published, self._published = self._published, 0
-        events = [one for one in appended if one.is_events]
-        rows = [one.rows() for one in events]
-        ids = {event_id for one in rows for event_id in one["event_id"].to_pylist()}
-        others = [one for one in appended if not one.is_events]
+        events = [append for append in appended if append.is_events]
+        rows = [append.rows() for append in events]
+        ids = {event_id for batch in rows for event_id in batch["event_id"].to_pylist()}
+        others = [append for append in appended if not append.is_events]
         counts = {
-            "rows": [one.num_rows for one in rows],
-            "in_flight": [one.in_flight for one in events],
+            "rows": [batch.num_rows for batch in rows],
+            "in_flight": [append.in_flight for append in events],
             "event_ids": sorted(ids),
             "published": published,
-            "refused": sum(one.rows().num_rows for one in others),
+            "refused": sum(append.rows().num_rows for append in others),
         }
         return json.dumps(counts).encode()
 
@@ -170,8 +170,8 @@ def take_counts(port: int) -> Counts:
     options = [("grpc.max_receive_message_length", -1)]
     with grpc.insecure_channel(f"{HOST}:{port}", options=options) as channel:
         taken = channel.unary_unary(_TAKE)(b"", timeout=60, wait_for_ready=True)
-    found = json.loads(taken)
-    return Counts(**found | {"event_ids": frozenset(found["event_ids"])})
+    counts = json.loads(taken)
+    return Counts(**counts | {"event_ids": frozenset(counts["event_ids"])})
 
 
 @contextlib.contextmanager

@@ -273,8 +273,8 @@ class Writer:
 
     def _taken(self, sent: Iterator[AppendRowsRequest]) -> Iterator[Any]:
         schema = None
-        for one in sent:
-            given = one.arrow_rows
+        for request in sent:
+            given = request.arrow_rows
             if schema is None:
                 written = given.writer_schema.serialized_schema
                 schema = pa.ipc.read_schema(pa.py_buffer(written))

@@ -138,22 +138,22 @@ def false_alarms(
     outcomes: list[Thing] = []
     raised = []
     for number, (things, residual) in enumerate(weeks):
-        found = alarms.watched(things, earlier, model_version=0)
+        watched = alarms.watched(things, earlier, model_version=0)
         week = date.fromordinal(735_000 + 7 * number)
         if residual is not None:
             found_outcome = alarms.outcome(
                 alarms.CALIBRATION, residual, outcomes[: alarms.MEMORY]
             )
             outcomes.insert(0, found_outcome)
-            found = [*found, found_outcome]
+            watched = [*watched, found_outcome]
         if WARM_UP <= number < WARM_UP + at_most:
             raised += [
-                f"{week} {one.thing} {one.name}: {one.message}"
-                for one in found
-                if one.is_alarm
+                f"{week} {thing.thing} {thing.name}: {thing.message}"
+                for thing in watched
+                if thing.is_alarm
             ]
         entry = Earlier(
-            as_of=week, model_version=0, things={one.key: one for one in found}
+            as_of=week, model_version=0, things={thing.key: thing for thing in watched}
         )
         earlier = [entry, *earlier][:13]
     return raised
@@ -243,29 +243,33 @@ def _report_calm(use_case: UseCase, weeks: Sequence[Week]) -> bool:
 
 
 def _report_breaks(results: Sequence[Broken]) -> bool:
-    costly = [one for one in results if one.is_costly]
-    cheap = [one for one in results if not one.is_costly]
+    costly = [result for result in results if result.is_costly]
+    cheap = [result for result in results if not result.is_costly]
     say("\nBreaks that cost 0.02 of ROC AUC or 10% of the mean, found at once\n")
     say("| break | ways | of them costly | weeks | found | misses |")
     say("|---|--:|--:|--:|--:|---|")
-    for kind in dict.fromkeys(one.broken.kind for one in results):
-        of_kind = [one for one in costly if one.broken.kind == kind]
-        ways = sum(one.broken.kind == kind for one in results)
+    for kind in dict.fromkeys(result.broken.kind for result in results):
+        of_kind = [result for result in costly if result.broken.kind == kind]
+        ways = sum(result.broken.kind == kind for result in results)
         _break_row(kind, ways, of_kind, is_gate=False)
     is_missed = _break_row("all", len(results), costly, is_gate=True)
-    raised = sum(one.found for one in cheap) / max(sum(o.weeks for o in cheap), 1)
+    raised = sum(result.found for result in cheap) / max(sum(o.weeks for o in cheap), 1)
     say(f"\nOf the {len(cheap)} cheaper breaks {raised:.0%} raised an alarm, too.")
-    for one in costly:
-        if one.found < one.weeks:
+    for result in costly:
+        if result.found < result.weeks:
             say(
-                f"  {one.broken.kind} {one.broken.name}: ROC AUC -{one.auc:.3f}, mean "
-                f"{one.level:.0%}, found in {one.found} of {one.weeks}"
+                f"  {result.broken.kind} {result.broken.name}: ROC AUC "
+                f"-{result.auc:.3f}, mean {result.level:.0%}, "
+                f"found in {result.found} of {result.weeks}"
             )
     return is_missed
 
 
 def _break_row(name: str, ways: int, of: Sequence[Broken], *, is_gate: bool) -> bool:
-    weeks, found = sum(one.weeks for one in of), sum(one.found for one in of)
+    weeks, found = (
+        sum(result.weeks for result in of),
+        sum(result.found for result in of),
+    )
     share = found / weeks if weeks else 1.0
     is_missed = is_gate and share < FOUND
     miss = f"{share:.0%} < {FOUND:.0%}" if is_missed else ""
@@ -278,20 +282,20 @@ def _report_estimates(found: Sequence[Estimated]) -> bool:
     say("\nROC AUC, estimated before the labels and measured after them\n")
     say("| week | estimated | 95% interval | measured | expected by the truth |")
     say("|---|--:|--:|--:|--:|")
-    for one in found:
-        expected = "" if one.expected is None else f"{one.expected:.4f}"
+    for week in found:
+        expected = "" if week.expected is None else f"{week.expected:.4f}"
         say(
-            f"| {one.week} | {one.estimated.value:.4f} | {one.estimated.low:.3f} to "
-            f"{one.estimated.high:.3f} | {one.measured:.4f} | {expected} |"
+            f"| {week.week} | {week.estimated.value:.4f} | {week.estimated.low:.3f} to "
+            f"{week.estimated.high:.3f} | {week.measured:.4f} | {expected} |"
         )
-    apart = np.array([abs(one.estimated.value - one.measured) for one in found])
+    apart = np.array([abs(week.estimated.value - week.measured) for week in found])
     inside = np.array(
-        [one.estimated.low <= one.measured <= one.estimated.high for one in found]
+        [week.estimated.low <= week.measured <= week.estimated.high for week in found]
     )
-    noise = statistics.fmean(one.estimated.error for one in found)
+    noise = statistics.fmean(week.estimated.error for week in found)
     close = float((apart <= CLOSE).mean())
     together = [
-        abs(statistics.fmean(one.estimated.value - one.measured for one in part))
+        abs(statistics.fmean(week.estimated.value - week.measured for week in part))
         <= CLOSE
         for part in (
             found[start : start + TOGETHER]
@@ -305,12 +309,14 @@ def _report_estimates(found: Sequence[Estimated]) -> bool:
         f"The means of {TOGETHER} weeks are within {CLOSE} of each other in "
         f"{statistics.fmean(together):.0%}."
     )
-    known = [one for one in found if one.expected is not None]
+    known = [week for week in found if week.expected is not None]
     if not known:
         return False
-    off = np.array([abs(one.estimated.value - (one.expected or 0.0)) for one in known])
+    off = np.array(
+        [abs(week.estimated.value - (week.expected or 0.0)) for week in known]
+    )
     oracle = np.array(
-        [abs(one.measured - (one.expected or 0.0)) <= CLOSE for one in known]
+        [abs(week.measured - (week.expected or 0.0)) <= CLOSE for week in known]
     )
     share = float((off <= CLOSE).mean())
     say(

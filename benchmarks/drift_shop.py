@@ -108,10 +108,10 @@ def _published(loaded: quality.Loaded, *, shop: Shop | None) -> Iterator[Week]:
 
 
 def _truths(shop: Shop, weeks: Sequence[date]) -> dict[date, dict[str, float]]:
-    found: dict[date, dict[str, float]] = {}
+    truths: dict[date, dict[str, float]] = {}
     for row in shop.true_probabilities(weeks).to_pylist():
-        found.setdefault(row["as_of"], {})[row["user_id"]] = row["probability"]
-    return found
+        truths.setdefault(row["as_of"], {})[row["user_id"]] = row["probability"]
+    return truths
 
 
 def things_of(use_case: UseCase, rows: pa.Table, probability: Floats) -> list[Thing]:
@@ -140,11 +140,11 @@ def resampled(
     """Yield the weeks of a shop as if it had so many users, by drawing from its own."""
     for things in weeks:
         drawn = [
-            replace(one, sketch=_redrawn(one.sketch, users, random))
-            for one in things
-            if one.sketch is not None and one.thing == alarms.FEATURE
+            replace(thing, sketch=_redrawn(thing.sketch, users, random))
+            for thing in things
+            if thing.sketch is not None and thing.thing == alarms.FEATURE
         ]
-        [score] = [one.sketch for one in things if one.name == alarms.PROBABILITY]
+        [score] = [thing.sketch for thing in things if thing.name == alarms.PROBABILITY]
         assert score is not None
         yield [*drawn, *score_things(_redrawn(score, users, random))], None
 
@@ -186,23 +186,23 @@ class Broken:
 
 def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
     """Break every week after the first ones, alone, in each way."""
-    things = [things_of(use_case, one.part.rows, one.probability) for one in weeks]
+    things = [things_of(use_case, week.part.rows, week.probability) for week in weeks]
     publications: list[Earlier] = []
     for week, known in zip(weeks, things, strict=True):
-        found = alarms.watched(known, publications, model_version=week.version)
+        watched = alarms.watched(known, publications, model_version=week.version)
         entry = Earlier(
             as_of=week.as_of,
             model_version=week.version,
-            things={one.key: one for one in found},
+            things={thing.key: thing for thing in watched},
         )
         publications.insert(0, entry)
     results = []
-    for one in breaks(use_case):
+    for way in breaks(use_case):
         falls, levels, hits, causes = [], [], 0, []
         tried = range(WARM_UP, len(weeks), 2)
         for place in tried:
             week = weeks[place]
-            rows = one.apply(week.part.rows)
+            rows = way.apply(week.part.rows)
             label = rows["label"].to_numpy()
             probability = week.score(rows)
             intact = week.probability
@@ -225,7 +225,7 @@ def broken(use_case: UseCase, weeks: Sequence[Week]) -> list[Broken]:
             causes += [f"{thing.cause} {thing.name}" for thing in raised]
         results.append(
             Broken(
-                broken=one,
+                broken=way,
                 auc=statistics.fmean(falls),
                 level=statistics.fmean(levels),
                 found=hits,
@@ -252,7 +252,7 @@ class Estimated:
 def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
     """Estimate each week as 01 would have, with what was known then."""
     past: list[estimate.Past] = []
-    found = []
+    results = []
     for week in weeks:
         sketches = Sketches({})
         sketches.add_scores(week.probability)
@@ -267,7 +267,7 @@ def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
                 week.published, np.ones(len(week.truth)), week.truth
             )
             expected = metrics.roc_auc(known)
-        found.append(
+        results.append(
             Estimated(
                 week=week.as_of,
                 estimated=estimate.corrected(raw, past),
@@ -279,4 +279,4 @@ def estimates(weeks: Sequence[Week], *, seed: int) -> list[Estimated]:
             0, estimate.Past(estimated=raw.value, error=raw.error, measured=measured)
         )
         del past[13:]
-    return found
+    return results

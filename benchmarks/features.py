@@ -58,6 +58,7 @@ from propensity.runs.watermark import read_watermark
 from propensity.schema import Column, Table
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.timeframe import midnight
 
 DAYS = (1, 10, 100)
 MOST_OF_ONE_DAY = 1.5
@@ -122,19 +123,21 @@ class Cost:
 
     @property
     def rows(self) -> int:
-        return sum(one.rows for one in self.readings)
+        return sum(reading.rows for reading in self.readings)
 
     @property
     def partitions(self) -> int:
-        return sum(one.partitions for one in self.readings)
+        return sum(reading.partitions for reading in self.readings)
 
     @property
     def size_bytes(self) -> int:
-        return sum(one.size_bytes for one in self.readings)
+        return sum(reading.size_bytes for reading in self.readings)
 
     @property
     def billed_bytes(self) -> int:
-        return sum(max(LEAST_BILLED_BYTES, one.size_bytes) for one in self.readings)
+        return sum(
+            max(LEAST_BILLED_BYTES, reading.size_bytes) for reading in self.readings
+        )
 
 
 @dataclass(frozen=True)
@@ -188,7 +191,7 @@ def events(first: date, days: int, *, registers: bool, seed: int) -> pa.Table:
             values.append(row.get(name))
 
     for number in range(days):
-        day = datetime.combine(first + timedelta(days=number), datetime.min.time(), UTC)
+        day = midnight(first + timedelta(days=number))
         for user in users:
             if registers and not number:
                 add(
@@ -280,7 +283,7 @@ def size_of(value: Any, column: Column) -> int:
     if value is None:
         return 0
     if column.repeated:
-        return sum(2 + len(one.encode()) for one in value)
+        return sum(2 + len(item.encode()) for item in value)
     if column.fields:
         return sum(size_of(value.get(part.name), part) for part in column.fields)
     if column.type == "STRING":
@@ -301,7 +304,9 @@ def reading(
         since: The constant bound on the table's partitions; None if there is none.
     """
     chosen = columns_read(sql, table)
-    names = ", ".join({table.partition: None} | {one.name: None for one in chosen})
+    names = ", ".join(
+        {table.partition: None} | {column.name: None for column in chosen}
+    )
     bound = f"AND {table.partition} >= @since" if since else ""
     rows = history.warehouse.rows(
         f"SELECT {names} FROM {table.name} "
@@ -312,7 +317,9 @@ def reading(
         table=table.name,
         rows=len(rows),
         partitions=len({row[table.partition] for row in rows}),
-        size_bytes=sum(size_of(row[one.name], one) for row in rows for one in chosen),
+        size_bytes=sum(
+            size_of(row[column.name], column) for row in rows for column in chosen
+        ),
     )
 
 
@@ -349,16 +356,16 @@ def measured(
     differences: set[str] = set()
     for number in range(repeats + 1):
         for history in histories:
-            found = {}
+            features_by = {}
             for way, milliseconds, features in lookups(history):
-                found[way] = features
+                features_by[way] = features
                 # The first of each reads files that the system does not hold yet.
                 if number:
                     taken.setdefault((history.days, way), []).append(milliseconds)
             differences.update(
                 f"{name} after {history.days} days"
-                for name, value in found[VIEWED].items()
-                if value != found[RAW][name]
+                for name, value in features_by[VIEWED].items()
+                if value != features_by[RAW][name]
             )
     costs = {}
     for history in histories:
@@ -375,7 +382,7 @@ def report(costs: Mapping[tuple[int, str], Cost]) -> Line:
         "| ms on the emulator | of 1 day |"
     )
     print("|--:|:--|--:|--:|--:|--:|--:|--:|")
-    for (days, way), cost in sorted(costs.items(), key=lambda one: one[0][::-1]):
+    for (days, way), cost in sorted(costs.items(), key=lambda entry: entry[0][::-1]):
         ratio = cost.milliseconds / costs[DAYS[0], way].milliseconds
         print(
             f"| {days} | {way} | {cost.rows:,} | {cost.partitions} "
@@ -385,10 +392,10 @@ def report(costs: Mapping[tuple[int, str], Cost]) -> Line:
     print("\n| days | table, by the view | rows | partitions | kB |")
     print("|--:|:--|--:|--:|--:|")
     for days in DAYS:
-        for one in costs[days, VIEWED].readings:
+        for reading in costs[days, VIEWED].readings:
             print(
-                f"| {days} | {one.table} | {one.rows:,} | {one.partitions} "
-                f"| {one.size_bytes / 1e3:,.1f} |"
+                f"| {days} | {reading.table} | {reading.rows:,} | {reading.partitions} "
+                f"| {reading.size_bytes / 1e3:,.1f} |"
             )
     oldest, youngest = costs[DAYS[-1], VIEWED], costs[DAYS[0], VIEWED]
     return Line(
@@ -421,7 +428,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"Medians of {given.repeats} lookups of one of {USERS} users with "
         f"{EVENTS_A_DAY} events a day each, and as many since the compaction."
     )
-    problems = [f"the two do not agree on {one}" for one in differences]
+    problems = [f"the two do not agree on {difference}" for difference in differences]
     return finish([report(costs)], problems=problems)
 
 

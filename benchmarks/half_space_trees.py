@@ -195,10 +195,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     Line(
                         what=what,
                         unit="rows a processor second",
-                        ours=[given.rows / one for one in seconds],
+                        ours=[given.rows / spent for spent in seconds],
                         peer="river",
                         theirs=[
-                            given.rows / one for one in theirs[case.limits == "minmax"]
+                            given.rows / spent
+                            for spent in theirs[case.limits == "minmax"]
                         ],
                         least=target,
                     )

@@ -41,12 +41,20 @@ import numpy as np
 import pyarrow as pa
 
 from benchmarks import lookup
-from benchmarks.lookup import EMPTY_ASYNCHRONOUS, FUNCTION
+from benchmarks.lookup import FUNCTION
 from benchmarks.lookup_load import Loads, by_python, failed, load_lines
 from benchmarks.report import Line, finish
+from benchmarks.servers import (
+    EMPTY_ASYNCHRONOUS,
+    READY_S,
+    Source,
+    empty,
+    servers,
+    started,
+)
 from deploy import stage
 from local import venvs
-from local.processes import HOST, Process, free_ports, spawn, stop
+from local.processes import HOST, free_ports, stop
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, LOCAL, State
 from propensity.edges.artifacts import Artifacts
@@ -136,41 +144,10 @@ def built(users: int) -> dict[str, float]:
     return dict(json.loads(done.stdout))
 
 
-@contextlib.contextmanager
-def sources(folder: Path) -> Iterator[dict[str, Path]]:
-    """Yield the folders of both functions, as they are deployed."""
-    empty = folder / "empty"
-    empty.mkdir()
-    (empty / "main.py").write_text(EMPTY_ASYNCHRONOUS)
-    yield {OWN: stage.stage(FUNCTION, folder / "get_proba"), EMPTY: empty}
-
-
-def started(
-    name: str, python: Path, source: Path, environment: Mapping[str, str]
-) -> tuple[Process, int]:
-    """Start a server; return it and its port, before it answers."""
-    [port] = free_ports(1)
-    target = "get_proba" if name == OWN else "empty"
-    command = [
-        *(str(python), "-m", "functions_framework", "--asgi"),
-        *("--source", "main.py", "--target", target),
-        *("--host", HOST, "--port", str(port)),
-    ]
-    process = spawn(
-        name,
-        command,
-        environment=dict(environment),
-        folder=source,
-        port=port,
-        log=source.parent / f"{uuid.uuid4().hex}.log",
-    )
-    return process, port
-
-
 def answer_of(port: int) -> dict[str, Any]:
     """Wait for the first answer of a server, and return it."""
     url = f"http://{HOST}:{port}/?user_id=user.7"
-    deadline = time.monotonic() + lookup.READY_S
+    deadline = time.monotonic() + READY_S
     while True:
         try:
             with urllib.request.urlopen(url, timeout=30) as answer:
@@ -186,18 +163,19 @@ def answer_of(port: int) -> dict[str, Any]:
 
 def cold_starts(
     python: Path,
-    folders: Mapping[str, Path],
+    sources: Mapping[str, Source],
     environment: Mapping[str, str],
     *,
     rounds: int,
 ) -> dict[str, list[float]]:
     """Return the seconds from the start of each process to its first answer."""
-    taken: dict[str, list[float]] = {name: [] for name in folders}
+    taken: dict[str, list[float]] = {name: [] for name in sources}
     # The first of each reads files that the system does not hold yet.
     for _ in range(rounds + 1):
-        for name, source in folders.items():
+        for name, source in sources.items():
+            [port] = free_ports(1)
             began = time.perf_counter()
-            process, port = started(name, python, source, environment)
+            process = started(name, source, python, environment, port)
             try:
                 answer = answer_of(port)
                 taken[name].append(time.perf_counter() - began)
@@ -239,21 +217,21 @@ def report(
         theirs=starts[EMPTY],
         most=MOST_OF_COLD_START,
     )
-    for one in builds:
-        of = f"index of {one['users']:,} users"
+    for build in builds:
+        of = f"index of {build['users']:,} users"
         yield Line(
             what=f"{of}, built a processor second",
-            ours=[one["users_per_cpu_s"]],
+            ours=[build["users_per_cpu_s"]],
             least=LEAST_BUILT,
         )
         yield Line(
             what=f"{of}, memory beyond it",
             unit="MiB",
-            ours=[one["memory_above"] / 1024**2],
+            ours=[build["memory_above"] / 1024**2],
             most=MOST_MEMORY / 1024**2,
         )
         yield Line(
-            what=f"{of}, bytes a user", unit="bytes", ours=[one["bytes_per_user"]]
+            what=f"{of}, bytes a user", unit="bytes", ours=[build["bytes_per_user"]]
         )
 
 
@@ -275,31 +253,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         state = State("benchmark", folder / "states")
-        with (
-            Stack(state, ports=ports, functions=()) as stack,
-            sources(folder) as folders,
-        ):
+        with Stack(state, ports=ports, functions=()) as stack:
             environment = stack.environment | {
                 "PATH": "/usr/bin:/bin",
                 "PYTHONUNBUFFERED": "1",
             }
             publish(environment)
-            starts = cold_starts(python, folders, environment, rounds=given.rounds)
-            processes = []
-            try:
-                served = {}
-                for server, source in folders.items():
-                    process, served[server] = started(
-                        server, python, source, environment
-                    )
-                    processes.append(process)
+            sources = {
+                OWN: Source(
+                    folder=stage.stage(FUNCTION, folder / "get_proba"),
+                    target="get_proba",
+                ),
+                EMPTY: empty(folder / "empty", EMPTY_ASYNCHRONOUS),
+            }
+            starts = cold_starts(python, sources, environment, rounds=given.rounds)
+            with servers(sources, python, environment) as processes:
+                served = {name: process.port for name, process in processes.items()}
                 for port in served.values():
                     answer_of(port)
                 loads = lookup.measured(
                     generator, served, rounds=given.rounds, seconds=given.seconds
                 )
-            finally:
-                stop(processes)
     print(
         f"Medians of {given.rounds} rounds of {given.seconds:g} s, {USERS:,} users, "
         f"load by {'wrk' if has_wrk else 'python'}, one process a server."

@@ -47,7 +47,6 @@ import pyarrow as pa
 from benchmarks.append_service import APPEND_S, append_service, take_counts
 from benchmarks.ingest_load import (
     CONNECTIONS,
-    WRK_SCRIPT,
     Load,
     Push,
     by_python,
@@ -55,13 +54,14 @@ from benchmarks.ingest_load import (
     cpu_s,
     pushes,
     unstored,
+    wrk_script,
 )
-from benchmarks.lookup import EMPTY_ASYNCHRONOUS, wait_until_ready
 from benchmarks.report import Line, finish
+from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
 from local import venvs
 from local.generators.games.towns import postcodes
-from local.processes import HOST, Process, free_ports, spawn, stop
+from local.processes import HOST, Process, free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
@@ -120,12 +120,12 @@ Generator = Callable[[int, float], Load]
 
 def load_postcodes(stack: Stack) -> None:
     """Fill the postcode table with as many rows as are read without the Storage API."""
-    found = postcodes().slice(0, POSTCODES)
+    table = postcodes().slice(0, POSTCODES)
     rows = {
-        "postcode": [normalised(code.as_py()) for code in found["postcode"]],
-        "socioeconomic_idx": found["socioeconomic_idx"].to_pylist(),
-        "is_outward": [False] * found.num_rows,
-        "loaded_on": [datetime.now(UTC).date()] * found.num_rows,
+        "postcode": [normalised(code.as_py()) for code in table["postcode"]],
+        "socioeconomic_idx": table["socioeconomic_idx"].to_pylist(),
+        "is_outward": [False] * table.num_rows,
+        "loaded_on": [datetime.now(UTC).date()] * table.num_rows,
     }
     warehouse = Warehouse.open(Settings.from_environment(stack.environment))
     warehouse.create(tables.POSTCODE_INDEX)
@@ -133,47 +133,6 @@ def load_postcodes(stack: Stack) -> None:
     made = pa.Table.from_pydict(rows, schema=schema)
     warehouse.append(tables.POSTCODE_INDEX, made, job_id=f"postcodes-{os.getpid()}")
     warehouse.close()
-
-
-@contextlib.contextmanager
-def servers(
-    python: Path, folder: Path, environment: Mapping[str, str]
-) -> Iterator[dict[str, Process]]:
-    """Serve the three from the function's environment; yields them by name."""
-    sources = {
-        OWN: stage.stage(FUNCTION, folder / OWN),
-        EMPTY: folder / "threaded",
-        EMPTY_ASYNC: folder / "asynchronous",
-    }
-    for name, source in (
-        (EMPTY, EMPTY_CLOUD_EVENT),
-        (EMPTY_ASYNC, EMPTY_ASYNCHRONOUS),
-    ):
-        sources[name].mkdir()
-        (sources[name] / "main.py").write_text(source)
-    ports = dict(zip(sources, free_ports(len(sources)), strict=True))
-    processes: dict[str, Process] = {}
-    try:
-        for name, source_folder in sources.items():
-            processes[name] = spawn(
-                name,
-                [
-                    *(str(python), "-m", "functions_framework"),
-                    *("--source", "main.py"),
-                    *("--target", OWN if name == OWN else "empty"),
-                    *("--host", HOST, "--port", str(ports[name])),
-                    *([] if name == EMPTY else ["--asgi"]),
-                ],
-                environment=environment,
-                folder=source_folder,
-                port=ports[name],
-                log=folder / f"{source_folder.name}.log",
-            )
-        for port in ports.values():
-            wait_until_ready(port)
-        yield processes
-    finally:
-        stop(processes.values())
 
 
 def measured(
@@ -185,7 +144,7 @@ def measured(
     seconds: float,
 ) -> dict[str, list[Round]]:
     """Let the servers take turns; return the rounds of each."""
-    found: dict[str, list[Round]] = {name: [] for name in processes}
+    turns: dict[str, list[Round]] = {name: [] for name in processes}
     for process in processes.values():
         generator(process.port, WARM_UP_S)
     for number in range(rounds):
@@ -197,7 +156,7 @@ def measured(
             # What was under way when the load ended is appended too.
             time.sleep(20 * APPEND_S)
             counts = take_counts(service)
-            found[name].append(
+            turns[name].append(
                 Round(
                     load=load,
                     cpu_us=spent / load.requests * 1e6,
@@ -211,29 +170,29 @@ def measured(
                 )
             )
         print(f"round {number + 1} of {rounds}", file=sys.stderr)
-    return found
+    return turns
 
 
-def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
+def lines(turns: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
     """Yield the lines of the rounds of each server."""
 
     def figures(name: str, what: Callable[[Round], float]) -> list[float]:
-        return [what(one) for one in found[name]]
+        return [what(turn) for turn in turns[name]]
 
-    own = found[OWN]
+    own = turns[OWN]
     for peer, least in ((EMPTY, LEAST_OF_EMPTY), (EMPTY_ASYNC, None)):
         yield Line(
             what="requests a second",
-            ours=figures(OWN, lambda one: one.load.requests_per_s),
+            ours=figures(OWN, lambda turn: turn.load.requests_per_s),
             peer=peer,
-            theirs=figures(peer, lambda one: one.load.requests_per_s),
+            theirs=figures(peer, lambda turn: turn.load.requests_per_s),
             least=least,
         )
-    appends = [one.rows / one.appends for one in own]
+    appends = [turn.rows / turn.appends for turn in own]
     yield Line(what="events an append", ours=appends, least=LEAST_EVENTS)
     yield Line(
         what=f"p50, in appends of {APPEND_S * 1e3:g} ms",
-        ours=figures(OWN, lambda one: one.load.p50_ms / (APPEND_S * 1e3)),
+        ours=figures(OWN, lambda turn: turn.load.p50_ms / (APPEND_S * 1e3)),
         most=MOST_APPENDS_OF_P50,
     )
     for name, of in (("p50", "p50_ms"), ("p99", "p99_ms")):
@@ -241,45 +200,45 @@ def lines(found: Mapping[str, Sequence[Round]]) -> Iterator[Line]:
             yield Line(
                 what=name,
                 unit="ms",
-                ours=[getattr(one.load, of) for one in own],
+                ours=[getattr(turn.load, of) for turn in own],
                 peer=peer,
-                theirs=[getattr(one.load, of) for one in found[peer]],
+                theirs=[getattr(turn.load, of) for turn in turns[peer]],
             )
     yield Line(
         what="appends in flight, on average",
-        ours=figures(OWN, lambda one: one.in_flight),
+        ours=figures(OWN, lambda turn: turn.in_flight),
         least=LEAST_IN_FLIGHT,
     )
     yield Line(
         what="appends in flight, at most",
-        ours=figures(OWN, lambda one: one.most_in_flight),
+        ours=figures(OWN, lambda turn: turn.most_in_flight),
     )
     for peer, most in ((EMPTY_ASYNC, MOST_CPU_OF_EMPTY), (EMPTY, None)):
         yield Line(
             what="processor time of a push",
             unit="µs",
-            ours=figures(OWN, lambda one: one.cpu_us),
+            ours=figures(OWN, lambda turn: turn.cpu_us),
             peer=peer,
-            theirs=figures(peer, lambda one: one.cpu_us),
+            theirs=figures(peer, lambda turn: turn.cpu_us),
             most=most,
         )
 
 
-def problems(found: Mapping[str, Sequence[Round]]) -> Iterator[str]:
+def problems(turns: Mapping[str, Sequence[Round]]) -> Iterator[str]:
     """Yield what was lost, refused or failed in the rounds of stream_features."""
-    for number, one in enumerate(found[OWN], 1):
-        acknowledged = one.load.requests - one.load.failures
-        if one.load.failures:
-            yield f"round {number}: {one.load.failures} pushes failed"
-        if one.distinct < acknowledged:
-            lost = acknowledged - one.distinct
+    for number, turn in enumerate(turns[OWN], 1):
+        acknowledged = turn.load.requests - turn.load.failures
+        if turn.load.failures:
+            yield f"round {number}: {turn.load.failures} pushes failed"
+        if turn.distinct < acknowledged:
+            lost = acknowledged - turn.distinct
             yield f"round {number}: {lost} acknowledged, never appended"
-        if one.published != one.rows:
-            yield f"round {number}: {one.rows} appended, {one.published} published"
-        if one.refused:
-            yield f"round {number}: {one.refused} dead letters"
+        if turn.published != turn.rows:
+            yield f"round {number}: {turn.rows} appended, {turn.published} published"
+        if turn.refused:
+            yield f"round {number}: {turn.refused} dead letters"
     for peer in (EMPTY, EMPTY_ASYNC):
-        if failures := sum(one.load.failures for one in found[peer]):
+        if failures := sum(turn.load.failures for turn in turns[peer]):
             yield f"{peer}: {failures} requests failed"
 
 
@@ -314,8 +273,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "PUBSUB_EMULATOR_HOST": f"{HOST}:{service}",
         }
         generator = _generator(given.client, made, folder)
-        processes = undo.enter_context(servers(python, folder, environment))
-        found = measured(
+        sources = {
+            OWN: Source(folder=stage.stage(FUNCTION, folder / OWN), target=OWN),
+            EMPTY: empty(folder / "threaded", EMPTY_CLOUD_EVENT, is_asynchronous=False),
+            EMPTY_ASYNC: empty(folder / "asynchronous", EMPTY_ASYNCHRONOUS),
+        }
+        processes = undo.enter_context(servers(sources, python, environment))
+        turns = measured(
             generator,
             processes,
             service,
@@ -332,21 +296,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"\nOf {len(made[:CHECKED_REQUESTS]):,} distinct events {acknowledged:,} were "
         f"acknowledged; {missing} of those were in no append, {failures} failed."
     )
-    wrong = [*problems(found)]
+    wrong = [*problems(turns)]
     if missing or failures:
         wrong.append(f"{missing} acknowledged events not appended, {failures} failed")
-    return finish(lines(found), problems=wrong)
+    return finish(lines(turns), problems=wrong)
 
 
 def _generator(client: str, made: Sequence[Push], folder: Path) -> Generator:
     if client == "python":
         return lambda port, seconds: by_python(made, port, seconds)
-    requests = folder / "requests"
-    with requests.open("wb") as file:
-        for push in made:
-            file.write(b"%d\n%b" % (len(push.request), push.request))
-    script = folder / "requests.lua"
-    script.write_text(WRK_SCRIPT.format(file=requests))
+    script = wrk_script(made, folder)
     return lambda port, seconds: by_wrk(script, port, seconds)
 
 

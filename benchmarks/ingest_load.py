@@ -82,20 +82,20 @@ def pushes(count: int) -> list[Push]:
         name="projects/benchmark/subscriptions/events-stream-features",
         dead_letter_policy=DeadLetterPolicy.pb()(max_delivery_attempts=20),
     )
-    found: list[Push] = []
+    made: list[Push] = []
     seed = 0
-    while len(found) < count:
+    while len(made) < count:
         seed += 1
         games = Games(seed=seed, users=max(1, count // EVENTS_PER_USER))
-        for payload, attributes in islice(games.payloads(), count - len(found)):
+        for payload, attributes in islice(games.payloads(), count - len(made)):
             message = PubsubMessage.pb()(
-                data=payload, attributes=attributes, message_id=str(10**15 + len(found))
+                data=payload, attributes=attributes, message_id=str(10**15 + len(made))
             )
             message.publish_time.GetCurrentTime()
             delivery = Delivery(message, attempts=1)
             request = endpoint.request(subscription, delivery)
-            found.append(Push(request, attributes["event_id"]))
-    return found
+            made.append(Push(request, attributes["event_id"]))
+    return made
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,17 @@ class Load:
     p50_ms: float
     p99_ms: float
     failures: int
+
+
+def wrk_script(made: Sequence[Push], folder: Path) -> Path:
+    """Write requests, and the script that lets ``wrk`` send them; return that."""
+    requests = folder / "requests"
+    with requests.open("wb") as file:
+        for push in made:
+            file.write(b"%d\n%b" % (len(push.request), push.request))
+    script = folder / "requests.lua"
+    script.write_text(WRK_SCRIPT.format(file=requests))
+    return script
 
 
 def by_wrk(
@@ -256,7 +267,7 @@ def by_python(
     elapsed, senders = asyncio.run(
         _sent(port, iter(given), seconds=seconds, connections=connections)
     )
-    latencies = [taken for one in senders for taken in one.latencies]
+    latencies = [taken for sender in senders for taken in sender.latencies]
     cuts = statistics.quantiles(latencies, n=100)
     return Load(
         requests=len(latencies),
@@ -277,7 +288,7 @@ def unstored(given: Sequence[Push], port: int, service: int) -> tuple[int, int, 
     """
     take_counts(service)
     _, senders = asyncio.run(_sent(port, iter(given), seconds=None))
-    acknowledged = {one for sender in senders for one in sender.acknowledged}
+    acknowledged = {push for sender in senders for push in sender.acknowledged}
     missing = acknowledged - take_counts(service).event_ids
     failures = sum(sender.failures for sender in senders)
     return len(acknowledged), len(missing), failures

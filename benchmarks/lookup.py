@@ -19,17 +19,15 @@ Gates: exits with 1 where a target is missed.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -45,9 +43,10 @@ from benchmarks.lookup_load import (
     load_lines,
 )
 from benchmarks.report import Line, finish
+from benchmarks.servers import EMPTY_ASYNCHRONOUS, Source, empty, servers
 from deploy import stage
 from local import venvs
-from local.processes import HOST, free_ports, spawn, stop
+from local.processes import HOST, free_ports
 from local.stack.stack import Stack
 from local.stack.state import EMULATOR_PORTS, LOCAL, ROOT, State
 from propensity import tables
@@ -60,17 +59,8 @@ LEAST_OF_THREADED = 3.0
 MOST_OF_THREADED_P99 = 0.5
 MOST_OF_IMPORT = 1.3
 IMPORT_ROUNDS = 9
-READY_S = 60.0
 WARM_UP_S = 0.5
 
-EMPTY_ASYNCHRONOUS = """
-import functions_framework.aio
-
-
-@functions_framework.aio.http
-async def empty(request):
-    return "OK"
-"""
 EMPTY_THREADED = """
 import functions_framework
 
@@ -171,63 +161,6 @@ def publish_users(stack: Stack) -> None:
         )
 
 
-@contextlib.contextmanager
-def servers(
-    python: Path, folder: Path, environment: Mapping[str, str]
-) -> Iterator[dict[str, int]]:
-    """Serve the three from the function's environment; yields their ports by name."""
-    sources = {
-        "02-GetProba": stage.stage(FUNCTION, folder / "get_proba"),
-        "empty asynchronous": folder / "asynchronous",
-        "empty threaded": folder / "threaded",
-    }
-    for name, source in (
-        ("empty asynchronous", EMPTY_ASYNCHRONOUS),
-        ("empty threaded", EMPTY_THREADED),
-    ):
-        sources[name].mkdir()
-        (sources[name] / "main.py").write_text(source)
-    ports = dict(zip(sources, free_ports(len(sources)), strict=True))
-    processes = []
-    try:
-        for name, source_folder in sources.items():
-            target = "get_proba" if name == "02-GetProba" else "empty"
-            processes.append(
-                spawn(
-                    name,
-                    [
-                        *(str(python), "-m", "functions_framework"),
-                        *("--source", "main.py", "--target", target),
-                        *("--host", HOST, "--port", str(ports[name])),
-                        *([] if name == "empty threaded" else ["--asgi"]),
-                    ],
-                    environment=environment,
-                    folder=source_folder,
-                    port=ports[name],
-                    log=folder / f"{target}-{ports[name]}.log",
-                )
-            )
-        for port in ports.values():
-            wait_until_ready(port)
-        yield ports
-    finally:
-        stop(processes)
-
-
-def wait_until_ready(port: int) -> None:
-    """Wait until a server answers; the framework answers this path by itself."""
-    deadline = time.monotonic() + READY_S
-    while True:
-        try:
-            urllib.request.urlopen(f"http://{HOST}:{port}/robots.txt", timeout=5)
-        except urllib.error.HTTPError:
-            return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.1)
-
-
 def fill_cache(port: int) -> None:
     """Ask for every user once, so that every later answer is cached."""
     body = json.dumps({"user_ids": [f"user.{user}" for user in range(USERS)]})
@@ -237,8 +170,10 @@ def fill_cache(port: int) -> None:
         headers={"Content-Type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=60) as answer:
-        found = json.load(answer)["predictions"]
-    if len(found) != USERS or any(user["probability"] is None for user in found):
+        predictions = json.load(answer)["predictions"]
+    if len(predictions) != USERS or any(
+        user["probability"] is None for user in predictions
+    ):
         raise RuntimeError("02-GetProba does not find the users it is asked for")
 
 
@@ -333,11 +268,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 # Longer than this runs: all lookups are to be cached ones.
                 "PROPENSITY_LOOKUP_TTL_S": "86400",
             }
-            with servers(python, folder, environment) as ports_of_servers:
-                fill_cache(ports_of_servers["02-GetProba"])
+            sources = {
+                "02-GetProba": Source(
+                    folder=stage.stage(FUNCTION, folder / "get_proba"),
+                    target="get_proba",
+                ),
+                "empty asynchronous": empty(
+                    folder / "asynchronous", EMPTY_ASYNCHRONOUS
+                ),
+                "empty threaded": empty(
+                    folder / "threaded", EMPTY_THREADED, is_asynchronous=False
+                ),
+            }
+            with servers(sources, python, environment) as processes:
+                fill_cache(processes["02-GetProba"].port)
                 loads = measured(
                     generator,
-                    ports_of_servers,
+                    {name: process.port for name, process in processes.items()},
                     rounds=given.rounds,
                     seconds=given.seconds,
                 )

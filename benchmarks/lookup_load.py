@@ -41,17 +41,17 @@ def load_lines(
         yield Line(
             what=f"lookups at {connections} connections",
             unit="/s",
-            ours=[one.requests_per_s for one in ours],
+            ours=[load.requests_per_s for load in ours],
             peer=peer,
-            theirs=[one.requests_per_s for one in theirs],
+            theirs=[load.requests_per_s for load in theirs],
             least=least,
         )
         yield Line(
             what=f"p99 at {connections} connections",
             unit="ms",
-            ours=[one.p99_ms for one in ours],
+            ours=[load.p99_ms for load in ours],
             peer=peer,
-            theirs=[one.p99_ms for one in theirs],
+            theirs=[load.p99_ms for load in theirs],
             most=most_p99,
         )
 
@@ -59,7 +59,7 @@ def load_lines(
 def failed(loads: Loads, own: str) -> list[str]:
     """Return how many lookups of a server failed, by connections."""
     counts = {
-        connections: sum(one.failures for one in rounds)
+        connections: sum(load.failures for load in rounds)
         for (name, connections), rounds in loads.items()
         if name == own
     }
@@ -137,7 +137,7 @@ def by_python(port: int, connections: int, seconds: float) -> Load:
         elapsed = time.perf_counter() - began
         for connection in opened:
             connection.close()
-        latencies = [taken for one in opened for taken in one.latencies]
+        latencies = [taken for connection in opened for taken in connection.latencies]
         return Load(
             len(latencies) / elapsed,
             statistics.quantiles(latencies, n=100)[-1] * 1e3,

@@ -48,11 +48,11 @@ from sklearn.pipeline import Pipeline, make_pipeline
 
 from benchmarks.append_service import append_service, take_counts
 from benchmarks.ingest_load import (
-    WRK_SCRIPT,
     Load,
     Push,
     by_python,
     by_wrk,
+    wrk_script,
 )
 from benchmarks.lookup import FUNCTION
 from benchmarks.report import Line, finish
@@ -96,7 +96,9 @@ def fitted(name: str) -> Pipeline:
     rows = transactions(TRAINING_ROWS, seed=1)
     batch = pa.RecordBatch.from_arrays([*rows.T], names=NAMES)
     label = rows[:, 3] + rows[:, 13] + rows[:, 28] > 2
-    [candidate] = [one for one in USE_CASE.candidates if one.name == name]
+    [candidate] = [
+        candidate for candidate in USE_CASE.candidates if candidate.name == name
+    ]
     model = candidates.estimator(candidate, {}, seed=0)
     pipeline = make_pipeline(default_preprocessor(USE_CASE), model)
     features: Any = dict(USE_CASE.features)
@@ -106,7 +108,7 @@ def fitted(name: str) -> Pipeline:
 def requests_of(count: int) -> list[Push]:
     """Return requests for the scores of distinct transactions."""
     rows = transactions(count, seed=2).tolist()
-    found = []
+    requests = []
     for row in rows:
         event_id = uuid.uuid4().hex
         given = {
@@ -119,8 +121,8 @@ def requests_of(count: int) -> list[Push]:
             f"POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Type: application/json\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"
         )
-        found.append(Push(head.encode() + body, event_id))
-    return found
+        requests.append(Push(head.encode() + body, event_id))
+    return requests
 
 
 def publish(stack: Stack, pipeline: Pipeline) -> int:
@@ -195,25 +197,27 @@ def measured(
         for name, process in processes.items()
     }
     difference = max(
-        abs(one - another)
-        for found in scores.values()
-        for one, another in zip(found, scores[OWN], strict=True)
+        abs(score - another)
+        for values in scores.values()
+        for score, another in zip(values, scores[OWN], strict=True)
     )
-    found: dict[str, list[Load]] = {name: [] for name in processes}
+    loads: dict[str, list[Load]] = {name: [] for name in processes}
     for process in processes.values():
         load(process.port, WARM_UP_S, CONNECTIONS)
-    alone = {name: load(one.port, seconds, 1) for name, one in processes.items()}
+    alone = {
+        name: load(process.port, seconds, 1) for name, process in processes.items()
+    }
     time.sleep(1)
     take_counts(service)
     for number in range(rounds):
         for name, process in processes.items():
-            found[name].append(load(process.port, seconds, CONNECTIONS))
+            loads[name].append(load(process.port, seconds, CONNECTIONS))
         print(f"{model}: round {number + 1} of {rounds}", file=sys.stderr)
     # What is logged waits for others first.
     time.sleep(1)
     logged = take_counts(service).refused
-    answered = sum(one.requests - one.failures for one in found[OWN])
-    return Measured(model, found, alone, difference, answered, logged)
+    answered = sum(load.requests - load.failures for load in loads[OWN])
+    return Measured(model, loads, alone, difference, answered, logged)
 
 
 def report(every: Sequence[Measured]) -> tuple[list[Line], list[str]]:
@@ -224,43 +228,43 @@ def report(every: Sequence[Measured]) -> tuple[list[Line], list[str]]:
         "| one connection: requests/s | p50 ms | p99 ms |"
     )
     print("|:--|:--|--:|--:|--:|--:|--:|--:|--:|")
-    for one in every:
-        for name, rounds in one.rounds.items():
+    for model in every:
+        for name, rounds in model.rounds.items():
             failures = sum(load.failures for load in rounds)
             if failures:
-                problems.append(f"{one.model}, {name}: {failures} requests failed")
-            alone = one.alone[name]
+                problems.append(f"{model.model}, {name}: {failures} requests failed")
+            alone = model.alone[name]
             print(
-                f"| {one.model} | {name} "
+                f"| {model.model} | {name} "
                 f"| {statistics.median(load.requests_per_s for load in rounds):,.0f} "
                 f"| {statistics.median(load.p50_ms for load in rounds):.2f} "
                 f"| {statistics.median(load.p99_ms for load in rounds):.2f} "
                 f"| {failures} | {alone.requests_per_s:,.0f} "
                 f"| {alone.p50_ms:.2f} | {alone.p99_ms:.2f} |"
             )
-    for one in every:
+    for model in every:
         for name, least in ((ONE, LEAST_OF_ONE), (RAY, LEAST_OF_RAY)):
-            if name in one.rounds:
+            if name in model.rounds:
                 lines.append(
                     Line(
-                        what=f"scores of {one.model}",
+                        what=f"scores of {model.model}",
                         unit="/s",
-                        ours=[load.requests_per_s for load in one.rounds[OWN]],
+                        ours=[load.requests_per_s for load in model.rounds[OWN]],
                         peer=name,
-                        theirs=[load.requests_per_s for load in one.rounds[name]],
+                        theirs=[load.requests_per_s for load in model.rounds[name]],
                         least=least,
                     )
                 )
-        if one.difference > 1e-9:
-            problems.append(f"{one.model}: scores differ by {one.difference}")
-        if one.logged < one.answered:
-            lost = one.answered - one.logged
-            problems.append(f"{one.model}: {lost} answers were not logged")
+        if model.difference > 1e-9:
+            problems.append(f"{model.model}: scores differ by {model.difference}")
+        if model.logged < model.answered:
+            lost = model.answered - model.logged
+            problems.append(f"{model.model}: {lost} answers were not logged")
     print()
-    for one in every:
+    for model in every:
         print(
-            f"{one.model}: scores differ by {one.difference:.1g} at most; of "
-            f"{one.answered:,} answers of score {one.logged:,} rows were logged."
+            f"{model.model}: scores differ by {model.difference:.1g} at most; of "
+            f"{model.answered:,} answers of score {model.logged:,} rows were logged."
         )
     return lines, problems
 
@@ -307,7 +311,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         if given.linger_ms is not None:
             environment["PROPENSITY_SCORE_LINGER_MS"] = str(given.linger_ms)
-        write_requests(made, folder)
+        wrk_script(made, folder)
         for model in given.model or CANDIDATES:
             place = folder / model
             place.mkdir()
@@ -333,16 +337,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     lines, problems = report(every)
     return finish(lines, problems=problems)
-
-
-def write_requests(made: Sequence[Push], folder: Path) -> None:
-    """Write requests, and the script that lets wrk send them."""
-    requests = folder / "requests"
-    with requests.open("wb") as file:
-        for push in made:
-            file.write(b"%d\n%b" % (len(push.request), push.request))
-    script = WRK_SCRIPT.format(file=requests)
-    (folder / "requests.lua").write_text(script)
 
 
 if __name__ == "__main__":

@@ -86,9 +86,9 @@ def train(file: Path) -> None:
     frame = to_frame(part.rows.combine_chunks().to_batches()[0], features)
     encoded = preprocessor.transform(frame)
     members = [
-        candidates.estimator(one, {}, seed=settings.seed).fit(encoded, part.label)
-        for one in use_case.candidates
-        if one.algorithm != MeanOfModels.__name__
+        candidates.estimator(candidate, {}, seed=settings.seed).fit(encoded, part.label)
+        for candidate in use_case.candidates
+        if candidate.algorithm != MeanOfModels.__name__
     ]
     joblib.dump((preprocessor, MeanOfModels(members)), file)
 
@@ -96,10 +96,10 @@ def train(file: Path) -> None:
 @cache
 def body() -> Any:
     """Return the function of 01 as it is, without the framework around it."""
-    found = runpy.run_path(str(ROOT / "01-Predictions" / "main.py"))["predictions"]
-    while hasattr(found, "__wrapped__"):
-        found = found.__wrapped__
-    return found
+    run = runpy.run_path(str(ROOT / "01-Predictions" / "main.py"))["predictions"]
+    while hasattr(run, "__wrapped__"):
+        run = run.__wrapped__
+    return run
 
 
 def measured(file: Path, users: int) -> dict[str, float]:
@@ -183,12 +183,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "model.joblib"
         train(file)
-        found: dict[int, list[dict[str, float]]] = {rows: [] for rows in options.rows}
+        by_rows: dict[int, list[dict[str, float]]] = {rows: [] for rows in options.rows}
         # In turn, so that whatever else the machine does meets all of them.
         for _ in range(options.repeats):
-            for rows, several in found.items():
+            for rows, several in by_rows.items():
                 several.append(_in_process(file, rows))
-    return finish(report(found))
+    return finish(report(by_rows))
 
 
 def _in_process(file: Path, rows: int) -> dict[str, float]:
@@ -205,18 +205,18 @@ def _in_process(file: Path, rows: int) -> dict[str, float]:
     return {name: float(value) for name, value in json.loads(done.stdout).items()}
 
 
-def report(found: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]:
+def report(by_rows: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]:
     """Yield what a user takes, beside a tenth of the users, and ten million users."""
-    [one] = [one for one in functions.load() if one.target == "predictions"]
-    memory_mb = float(one.memory.removesuffix("Gi")) * 1024
+    [own] = [own for own in functions.load() if own.target == "predictions"]
+    memory_mb = float(own.memory.removesuffix("Gi")) * 1024
     before = 0
-    for rows, rounds in found.items():
+    for rows, rounds in by_rows.items():
         for name, what, unit, times in (
             ("cpu_s", "processor time a user", "µs", 1e6),
             ("rise_mb", "memory a user", "KB", 1024),
         ):
             here, there = (
-                [figures[name] / count * times for figures in found.get(count, ())]
+                [figures[name] / count * times for figures in by_rows.get(count, ())]
                 for count in (rows, before)
             )
             yield Line(
@@ -233,16 +233,16 @@ def report(found: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]
             ours=[figures["seconds"] for figures in rounds],
         )
         before = rows
-    last = found[max(found)]
+    last = by_rows[max(by_rows)]
     # What a step holds at once does not grow beyond it; at worst it would.
     yield Line(
-        what=f"a run of {TARGET_USERS:,} users, at the pace of {max(found):,}",
+        what=f"a run of {TARGET_USERS:,} users, at the pace of {max(by_rows):,}",
         unit="s",
-        ours=[each["seconds"] / max(found) * TARGET_USERS for each in last],
-        most=one.timeout_s * SHARE_OF_TIME,
+        ours=[each["seconds"] / max(by_rows) * TARGET_USERS for each in last],
+        most=own.timeout_s * SHARE_OF_TIME,
     )
     yield Line(
-        what=f"memory of the process at {max(found):,} users",
+        what=f"memory of the process at {max(by_rows):,} users",
         unit="MB",
         ours=[each["peak_mb"] for each in last],
         most=memory_mb / 2,
@@ -250,7 +250,7 @@ def report(found: Mapping[int, Sequence[Mapping[str, float]]]) -> Iterator[Line]
     yield Line(
         what="features kept, of a user, drawn at random",
         unit="bytes",
-        ours=[each["feature_bytes"] / max(found) for each in last],
+        ours=[each["feature_bytes"] / max(by_rows) for each in last],
     )
 
 

@@ -140,8 +140,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="*", help="models by name; all without it")
     options = parser.parse_args()
     with threadpool_limits(1):
-        found = lines(options.only or (), rows=options.rows, repeats=options.repeats)
-        return finish(found)
+        measured = lines(options.only or (), rows=options.rows, repeats=options.repeats)
+        return finish(measured)
 
 
 if __name__ == "__main__":

@@ -78,7 +78,9 @@ class Line:
         """The target in words."""
         bounds = {"≥": self.least, "≤": self.most}
         words = [
-            f"{sign} {_figure(one)}" for sign, one in bounds.items() if one is not None
+            f"{sign} {_figure(bound)}"
+            for sign, bound in bounds.items()
+            if bound is not None
         ]
         if words and (self.bounds_ours or not self.theirs):
             words[-1] += f" {self.unit}".rstrip()
@@ -112,7 +114,7 @@ def finish(lines: Iterable[Line], *, problems: Sequence[str] = ()) -> int:
     Returns:
         1 if a target is missed, else 0.
     """
-    every = [*lines, *(Line(what=one, ours=[1], most=0) for one in problems)]
+    every = [*lines, *(Line(what=problem, ours=[1], most=0) for problem in problems)]
     print("\n" + "\n".join(markdown(HEAD, (line.cells() for line in every))))
     if path := os.environ.get(FILE_VARIABLE):
         with Path(path).open("a") as file:
@@ -145,7 +147,7 @@ def machine() -> Mapping[str, str]:
     return {
         "processor": f"{len(os.sched_getaffinity(0))} × {_processor()}",
         "memory": f"{size:.1f} GiB",
-        "load at the start": " ".join(f"{one:.2f}" for one in os.getloadavg()),
+        "load at the start": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "system": platform.platform(),
         "Python": platform.python_version(),
         **{name: metadata.version(name) for name in LIBRARIES},

@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.lookup import FUNCTION, wait_until_ready
+from benchmarks.lookup import FUNCTION
+from benchmarks.servers import wait_until_ready
 from deploy import stage
 from local.processes import HOST, Process, free_ports, spawn, stop
 from propensity import usecases

@@ -294,9 +294,9 @@ def score_and_report_memory(path: Path, *, rows: int) -> None:
 
 def _status_mb(entry: str) -> float:
     status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
-    assert found is not None
-    return int(found[1]) / 1024
+    match = re.search(rf"^{entry}:\s+(\d+) kB", status, re.MULTILINE)
+    assert match is not None
+    return int(match[1]) / 1024
 
 
 def main() -> int:
@@ -330,9 +330,9 @@ def speeds(
         yield Line(
             what=f"{case.title}, {speed.rows:,} rows",
             unit="k rows/s",
-            ours=[speed.rows / one / 1e3 for one in speed.arrow_s],
+            ours=[speed.rows / seconds / 1e3 for seconds in speed.arrow_s],
             peer=f"pandas, {speed.chunk:,} at a time",
-            theirs=[speed.rows / one / 1e3 for one in speed.pandas_s],
+            theirs=[speed.rows / seconds / 1e3 for seconds in speed.pandas_s],
             least=case.target,
         )
         yield Line(
@@ -348,15 +348,15 @@ def rises(pipelines: Mapping[str, Pipeline]) -> Iterator[Line]:
         case = CASES[name]
         if case.target is None:
             continue
-        found = {rows: measure_memory(pipeline, rows=rows) for rows in MEMORY_ROWS}
-        for rows, rise in found.items():
+        memory = {rows: measure_memory(pipeline, rows=rows) for rows in MEMORY_ROWS}
+        for rows, rise in memory.items():
             yield Line(
                 what=f"{case.title}, memory above the start, {rows:,} rows",
                 unit="MB",
                 ours=[rise],
                 most=MEMORY_LIMIT_MB,
             )
-        few, many = found.values()
+        few, many = memory.values()
         yield Line(
             what=f"{case.title}, memory of many rows above that of few",
             unit="MB",

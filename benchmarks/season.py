@@ -183,11 +183,11 @@ def play(
         )
         final += [
             replace(
-                one,
+                week,
                 is_final=True,
-                late=one.log_odds - provisional[0].log_odds if provisional else None,
+                late=week.log_odds - provisional[0].log_odds if provisional else None,
             )
-            for one in _evaluated(weeks[-1:], late=0.0, random=random)
+            for week in _evaluated(weeks[-1:], late=0.0, random=random)
         ]
         count = random.multinomial(users, np.full(_GROUPS, 1 / _GROUPS))
         truth = _sigmoid(log_odds + drift)
@@ -333,7 +333,7 @@ def judged(scenario: Scenario, result: Result) -> tuple[str, float] | None:
     return None
 
 
-def lines(found: Mapping[str, Sequence[float]]) -> Iterator[Line]:
+def lines(ratios: Mapping[str, Sequence[float]]) -> Iterator[Line]:
     """Yield the worst figure of each target."""
     bounds = {
         HARM: (None, NO_HARM),
@@ -341,7 +341,7 @@ def lines(found: Mapping[str, Sequence[float]]) -> Iterator[Line]:
         CHRISTMAS: (None, SEASON_RATIO),
     }
     for what, (least, most) in bounds.items():
-        if figures := found.get(what):
+        if figures := ratios.get(what):
             yield Line(
                 what=f"{what}; the worst of {len(figures)}",
                 ours=[max(figures) if least is None else min(figures)],
@@ -365,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "| distance from the truth | without | step followed |"
     )
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
-    found: dict[str, list[float]] = {}
+    ratios: dict[str, list[float]] = {}
     for scenario in SCENARIOS:
         for users in USERS:
             for base_rate in BASE_RATES if scenario.drift is none else (0.03, 0.09):
@@ -376,8 +376,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     seeds=options.seeds,
                     bound=bound,
                 )
-                if (one := judged(scenario, result)) is not None:
-                    found.setdefault(one[0], []).append(one[1])
+                if (judgement := judged(scenario, result)) is not None:
+                    ratios.setdefault(judgement[0], []).append(judgement[1])
                 followed = f"{result.followed:.2f}" if scenario.is_step else ""
                 print(
                     f"| {scenario.name} | {users:,} | {base_rate:.0%} "
@@ -386,7 +386,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                     f"| {followed} |",
                     flush=True,
                 )
-    return finish(lines(found))
+    return finish(lines(ratios))
 
 
 if __name__ == "__main__":

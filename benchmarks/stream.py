@@ -112,9 +112,9 @@ class Program:
             cwd=HERE.parent,
             env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"},
         )
-        found = json.loads(done.stdout.splitlines()[-1])
-        events = found["events"]
-        return Rate(events / found["processor_s"], events / found["clock_s"])
+        answer = json.loads(done.stdout.splitlines()[-1])
+        events = answer["events"]
+        return Rate(events / answer["processor_s"], events / answer["clock_s"])
 
 
 def write_events(path: Path, count: int) -> None:
@@ -211,12 +211,12 @@ def run_ours(path: Path, count: int, what: str) -> dict[str, Any]:
     clock, processor = time.perf_counter(), time.process_time()
     rows = enriched = size = 0
     for start in range(0, len(messages), size_of_group):
-        one = accept(messages[start : start + size_of_group])
-        size += len(one.events.serialize())
-        rows += one.events.num_rows
-        enriched += len(one.enriched)
+        batch = accept(messages[start : start + size_of_group])
+        size += len(batch.events.serialize())
+        rows += batch.events.num_rows
+        enriched += len(batch.enriched)
         if is_summed:
-            summed(one.rows)
+            summed(batch.rows)
     processor, clock = time.process_time() - processor, time.perf_counter() - clock
     if not rows == enriched == len(messages) or not size:
         raise RuntimeError(f"of {len(messages)} events {rows} were accepted")
@@ -262,14 +262,15 @@ def programs() -> tuple[list[Program], list[Program], list[Program]]:
     return ours, storey, bytewax
 
 
-def fastest(found: Sequence[Program], path: Path, count: int) -> list[Program]:
+def fastest(programs: Sequence[Program], path: Path, count: int) -> list[Program]:
     """Return the fastest program of each name, and print what all of them do."""
-    rates = [(program, program.rate(path, count).processor) for program in found]
+    rates = [(program, program.rate(path, count).processor) for program in programs]
     print("| storey | windows | k events/s |\n|:--|:--|--:|")
     for program, rate in rates:
         print(f"| {program.name} | {program.arguments[0]} | {rate / 1e3:,.1f} |")
     best = {
-        program.name: program for program, _ in sorted(rates, key=lambda one: one[1])
+        program.name: program
+        for program, _ in sorted(rates, key=lambda entry: entry[1])
     }
     return list(best.values())
 
@@ -277,7 +278,8 @@ def fastest(found: Sequence[Program], path: Path, count: int) -> list[Program]:
 def lines(rates: Mapping[str, Sequence[Rate]]) -> Iterator[Line]:
     """Yield the lines of the rates: by processor time, and ours by the clock."""
     thousands = {
-        name: [one.processor / 1e3 for one in found] for name, found in rates.items()
+        name: [rate.processor / 1e3 for rate in of_program]
+        for name, of_program in rates.items()
     }
     own = thousands[OURS]
     bytewax = max(
@@ -291,7 +293,7 @@ def lines(rates: Mapping[str, Sequence[Rate]]) -> Iterator[Line]:
             yield Line(
                 what=what, unit=unit, ours=own, peer=name, theirs=theirs, least=least
             )
-    clock = [one.clock / 1e3 for one in rates[OURS]]
+    clock = [rate.clock / 1e3 for rate in rates[OURS]]
     yield Line(what="events a second by the clock", unit=unit, ours=clock)
     yield Line(
         what=f"{what}, and sums per user", unit=unit, ours=thousands[OURS_SUMMED]
@@ -307,7 +309,7 @@ def lines(rates: Mapping[str, Sequence[Rate]]) -> Iterator[Line]:
     yield Line(
         what=f"a card transaction, in groups of {SMALL_GROUP}",
         unit="µs",
-        ours=[1e6 / one.processor for one in rates[OURS_CARDS]],
+        ours=[1e6 / rate.processor for rate in rates[OURS_CARDS]],
         most=MOST_US_A_TRANSACTION,
     )
 
@@ -321,8 +323,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     if given.ours:
         path, count, what = given.ours
-        found = run_ours(Path(path), int(count), what)
-        print(json.dumps(found))
+        answer = run_ours(Path(path), int(count), what)
+        print(json.dumps(answer))
         return 0
 
     pin()

@@ -76,7 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     use_case = usecases.load("ga4_purchase")
     if options.candidates:
-        chosen = [one for one in use_case.candidates if one.name in options.candidates]
+        chosen = [
+            candidate
+            for candidate in use_case.candidates
+            if candidate.name in options.candidates
+        ]
         use_case = replace(use_case, candidates=tuple(chosen))
     warnings.simplefilter("ignore", ConvergenceWarning)
     if options.peak_of is not None:
@@ -104,9 +108,9 @@ def speed(use_case: UseCase, count: int, *, repeats: int) -> Iterator[Line]:
         yield Line(
             what=f"a training of {what}, {name}",
             unit="s",
-            ours=[one[place] for one in whole],
+            ours=[training[place] for training in whole],
             peer="its fits alone",
-            theirs=[one[place] for one in bare],
+            theirs=[training[place] for training in bare],
             most=None if place else MOST_OF_FITS,
         )
 
@@ -122,7 +126,10 @@ def memory(use_case: UseCase, count: int) -> Iterator[Line]:
         maker.start()
         maker.join()
         command = [sys.executable, "-m", "benchmarks.training", "--peak-of", str(file)]
-        command += ["--candidates", *(one.name for one in use_case.candidates)]
+        command += [
+            "--candidates",
+            *(candidate.name for candidate in use_case.candidates),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
     measured = json.loads(done.stdout)
     yield Line(
@@ -236,7 +243,7 @@ def bare_fits(
     half_lives = [float(weeks) for weeks in choice.half_lives if weeks != NO_HALF_LIFE]
     # Of each fit its candidate, its rows and the half-life of their weights.
     fits: list[tuple[Candidate, data.Slice, float | None]] = []
-    alone = [one for one in use_case.candidates if not is_mean(one)]
+    alone = [candidate for candidate in use_case.candidates if not is_mean(candidate)]
     for block in parts.blocks:
         part = data.slice_of(rows, block.fitting)
         fits += [(candidate, part, None) for candidate in alone]

@@ -94,7 +94,7 @@ def report_trees(repeats: int) -> Iterator[Line]:
                 # A single row by its time, many by their rate.
                 unit = "µs a row" if is_single else "k rows a processor second"
                 figures = [
-                    [1e6 * one if is_single else 1e-3 / one for one in side]
+                    [1e6 * seconds if is_single else 1e-3 / seconds for seconds in side]
                     for side in (ours, theirs)
                 ]
                 yield Line(

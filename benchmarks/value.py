@@ -222,20 +222,20 @@ def _written(ratio: Difference | None) -> str:
 
 def index(paid: gini.Paid) -> float:
     """Return the normalised Gini index; 0 where there is none."""
-    found = gini.normalised(paid)
-    return found.estimate if found else 0.0
+    gini_index = gini.normalised(paid)
+    return gini_index.estimate if gini_index else 0.0
 
 
 def _chance(weeks: Sequence[Week]) -> float:
     """Return by how much chance alone moves the sum of all weeks, as a share of it."""
-    found = gini.ratio(
+    ratio = gini.ratio(
         gini.Paid(
             value=np.concatenate([week.paid.value for week in weeks]),
             amount=np.concatenate([week.paid.amount for week in weeks]),
             users=np.concatenate([week.paid.users for week in weeks]),
         )
     )
-    return found.high / found.estimate - 1 if found else 0.0
+    return ratio.high / ratio.estimate - 1 if ratio else 0.0
 
 
 def judged(name: str, weeks: Sequence[Week]) -> list[Line]:

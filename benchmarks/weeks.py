@@ -117,16 +117,16 @@ def compared(played: Played) -> dict[str, list[tuple[float, float, float]]]:
     }
 
     def figures(weight: Floats) -> dict[str, Floats]:
-        found = {}
+        measures = {}
         for name, (distinct, group) in groups.items():
             users = metrics.summed(group, weight, len(distinct))
             positive = np.where(played.label == 1, weight, 0.0)
             conversions = metrics.summed(group, positive, len(distinct))
             seen = metrics.Outcomes(distinct, users, np.minimum(conversions, users))
-            found[name] = np.array(
+            measures[name] = np.array(
                 [measure(seen) or np.nan for measure, _ in COMPARED.values()]
             )
-        return found
+        return measures
 
     whole = figures(np.ones(len(played.label)))
     count = int(played.user.max()) + 1
@@ -137,7 +137,7 @@ def compared(played: Played) -> dict[str, list[tuple[float, float, float]]]:
     tail = (1 - LEVEL) / 2
     differences = {}
     for rival in [name for name in groups if name != PUBLISHED]:
-        gaps = np.array([one[PUBLISHED] - one[rival] for one in drawn])
+        gaps = np.array([figures[PUBLISHED] - figures[rival] for figures in drawn])
         low, high = np.nanquantile(gaps, [tail, 1 - tail], axis=0)
         here = whole[PUBLISHED] - whole[rival]
         differences[rival] = [

@@ -128,9 +128,9 @@ def reproduce(*, user_id: str, as_of: date, use_case: str | None, as_json: bool)
     from offline.reproduce import Audit
 
     with champions.opened(use_case) as deployment:
-        found = Audit(deployment).reproduce(user_id, as_of)
-    show(found, as_json=as_json)
-    return Exit.DONE if found.is_reproduced else Exit.FAILED
+        audit = Audit(deployment).reproduce(user_id, as_of)
+    show(audit, as_json=as_json)
+    return Exit.DONE if audit.is_reproduced else Exit.FAILED
 
 
 @click.command

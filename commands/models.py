@@ -113,14 +113,14 @@ def scoring_sql(
     from offline import scoring_sql as program
 
     with champions.opened(use_case) as deployment:
-        found = program.run(
+        answer = program.run(
             deployment,
             version=version,
             source=source,
             connection=connection,
             is_dry=is_dry,
         )
-    show(found, as_json=as_json)
+    show(answer, as_json=as_json)
 
 
 @click.command("ship-model")

@@ -66,7 +66,7 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
     """
     assigned = "|".join(f"{name}={value}" for name, value in d.variables.items())
     work = Path(".local/deploy", f"{d.project}-{d.prefix}")
-    found = {
+    values = {
         **{name.lower(): value for name, value in d.plain().items()},
         "project": d.project,
         "location": d.settings.location,
@@ -76,22 +76,22 @@ def shell(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
         "state_bucket": d.own["DEPLOY_STATE_BUCKET"] or f"{d.settings.bucket}-state",
         "work": f"{work}",
         "staged": f"{work}/staged",
-        "every": " ".join(d.name(one.target) for one in functions.load()),
+        "every": " ".join(d.name(function.target) for function in functions.load()),
     }
     # Scripts name those, too, that are not deployed.
-    for one in functions.load():
-        found |= {f"account_{one.target}": "", f"use_cases_{one.target}": ""}
+    for function in functions.load():
+        values |= {f"account_{function.target}": "", f"use_cases_{function.target}": ""}
     file = ROOT / work / "outputs.json"
     names = named(d)
     if file.is_file() and not given.without_outputs:
-        told = json.loads(file.read_text())
-        names = dict.fromkeys(names, "") | told.get("value", told)
+        outputs = json.loads(file.read_text())
+        names = dict.fromkeys(names, "") | outputs.get("value", outputs)
     elif not given.dry_run and not given.without_outputs:
         raise DeploymentError(
             f"nothing is known of {d.prefix} in {d.project}: there is no {file}. Run "
             "deploy/setup.sh first, or deploy/setup.sh --outputs, which changes nothing"
         )
-    for name, value in (found | names).items():
+    for name, value in (values | names).items():
         yield f"{name}={shlex.quote(value)}"
 
 
@@ -99,15 +99,15 @@ def named(d: Deployment) -> dict[str, str]:
     """Return what Terraform puts out, as long as it has not: a test holds the two."""
     repository = d.own["DEPLOY_REPOSITORY"] or d.prefix
     place = "" if "/" in repository else f"{d.region}-docker.pkg.dev/{d.project}/"
-    parts = [one.target for one in d.functions]
+    parts = [function.target for function in d.functions]
     return {
         "repository": place + repository,
         "functions": " ".join(sorted(parts)),
         **{f"account_{part}": d.account(part) for part in (*parts, *HELPERS)},
         **{
-            f"use_cases_{one.target}": " ".join(sorted(d.called_for(one)))
-            for one in d.functions
-            if one.schedule and one.schedule.per_use_case
+            f"use_cases_{function.target}": " ".join(sorted(d.called_for(function)))
+            for function in d.functions
+            if function.schedule and function.schedule.per_use_case
         },
     }
 
@@ -120,23 +120,25 @@ def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
     folder = TERRAFORM if given.root == "main" else TERRAFORM / given.root
     text = (folder / "variables.tf").read_text()
     settings = d.settings
-    kept = {one.name: one.expiration_days for one in tables.TABLES}
+    kept = {table.name: table.expiration_days for table in tables.TABLES}
     known: dict[str, Any] = {
         **{name.lower(): value for name, value in d.plain().items()},
         "project": d.project,
         "location": settings.location,
         "dataset": settings.dataset,
         "bucket": settings.bucket,
-        "topic_names": {one: topics.topic_name(settings, one) for one in topics.TOPICS},
-        "functions": [one.target for one in d.functions],
+        "topic_names": {
+            topic: topics.topic_name(settings, topic) for topic in topics.TOPICS
+        },
+        "functions": [function.target for function in d.functions],
         "use_cases": list(d.use_cases),
         "services": _services(d, given.services),
         "ga4_dataset": settings.ga4_dataset,
         "require_consent": settings.require_consent,
         "retention_days": {
-            one.name: one.expiration_days
-            for one in tables.retained(settings.retention_days)
-            if one.expiration_days != kept[one.name]
+            table.name: table.expiration_days
+            for table in tables.retained(settings.retention_days)
+            if table.expiration_days != kept[table.name]
         },
         "feature_retention_days": settings.feature_retention_days,
         "callers": d.listed("DEPLOY_CALLERS"),
@@ -151,10 +153,16 @@ def variables(d: Deployment, given: argparse.Namespace) -> Iterator[str]:
 
 def _services(d: Deployment, file: Path | None) -> dict[str, str]:
     """Return the addresses of the functions that Cloud Run has."""
-    told = json.loads(file.read_text() or "[]") if file else []
-    urls = {one["metadata"]["name"]: one["status"].get("url", "") for one in told}
-    found = {one.target: urls.get(d.name(one.target), "") for one in d.functions}
-    return {target: url for target, url in found.items() if url}
+    services = json.loads(file.read_text() or "[]") if file else []
+    urls = {
+        service["metadata"]["name"]: service["status"].get("url", "")
+        for service in services
+    }
+    addresses = {
+        function.target: urls.get(d.name(function.target), "")
+        for function in d.functions
+    }
+    return {target: url for target, url in addresses.items() if url}
 
 
 if __name__ == "__main__":

@@ -74,9 +74,9 @@ KNOWN = frozenset(
         *OWN,
         "GOOGLE_CLOUD_PROJECT",
         *(
-            f"{PREFIX}{one.name.upper()}"
-            for one in fields(Settings)
-            if one.name != "project" and not one.name.endswith("_endpoint")
+            f"{PREFIX}{field.name.upper()}"
+            for field in fields(Settings)
+            if field.name != "project" and not field.name.endswith("_endpoint")
         ),
     }
 )
@@ -118,7 +118,7 @@ class Deployment:
 
     def plain(self) -> dict[str, str]:
         """Return ``DEPLOY_*`` without that word."""
-        return {name.removeprefix("DEPLOY_"): one for name, one in self.own.items()}
+        return {name.removeprefix("DEPLOY_"): value for name, value in self.own.items()}
 
     def listed(self, name: str) -> list[str]:
         """Return a setting that holds several words."""
@@ -132,11 +132,11 @@ class Deployment:
         """Return the service account of a function, or of another part."""
         return f"{self.name(target)}@{self.project}.iam.gserviceaccount.com"
 
-    def called_for(self, one: Function) -> list[str]:
+    def called_for(self, function: Function) -> list[str]:
         """Return the use cases that the clock calls a function for."""
-        if one.schedule is None or not one.schedule.per_use_case:
+        if function.schedule is None or not function.schedule.per_use_case:
             return []
-        skips = one.schedule.skips
+        skips = function.schedule.skips
         return [
             name
             for name in self.use_cases
@@ -178,7 +178,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
         settings = Settings.from_environment(given)
     except PropensityError as error:
         raise DeploymentError(error.message) from error
-    every = {one.target: one for one in functions.load()}
+    every = {function.target: function for function in functions.load()}
     wanted = _chosen("DEPLOY_FUNCTIONS", own, " ".join(every), set(every))
     use_cases = _chosen(
         "DEPLOY_USE_CASES", own, settings.use_case, set(usecases.names())
@@ -187,7 +187,7 @@ def of(variables: Mapping[str, str]) -> Deployment:
         settings=settings,
         variables=given,
         own=own,
-        functions=tuple(one for name, one in every.items() if name in wanted),
+        functions=tuple(function for name, function in every.items() if name in wanted),
         use_cases=tuple(use_cases),
     )
     _require_what_is_set(made)
@@ -199,7 +199,7 @@ def _chosen(
     name: str, own: Mapping[str, str], default: str, known: set[str]
 ) -> list[str]:
     wanted = (own[name] or default).replace(",", " ").split()
-    if strangers := [one for one in wanted if one not in known]:
+    if strangers := [word for word in wanted if word not in known]:
         raise DeploymentError(
             f"{name} names {', '.join(strangers)}; there are {', '.join(sorted(known))}"
         )
@@ -259,16 +259,17 @@ def _is_time_zone(name: str) -> bool:
 
 def _require_patience(d: Deployment) -> None:
     """Raise DeploymentError where a run would still wait at its last attempt."""
-    for one in d.functions:
-        if not (one.reads_export and one.schedule and d.settings.ga4_dataset):
+    for function in d.functions:
+        if not (function.reads_export and function.schedule and d.settings.ga4_dataset):
             continue
-        minutes = one.schedule.patience_s // 60
+        minutes = function.schedule.patience_s // 60
         if d.settings.export_wait_minutes >= minutes:
             raise DeploymentError(
                 "PROPENSITY_EXPORT_WAIT_MINUTES is "
                 f"{d.settings.export_wait_minutes}, but it must be less than "
-                f"{minutes}: for so long Cloud Scheduler calls {one.target} again "
-                f"({one.folder}/scheduler.sh), and its last call must not wait any more"
+                f"{minutes}: for so long Cloud Scheduler calls {function.target} again "
+                f"({function.folder}/scheduler.sh), and its last call must not wait "
+                "any more"
             )
 
 
@@ -279,7 +280,7 @@ def _unknown(name: str) -> str:
 
 def _variables(text: str, *, name: str) -> dict[str, str]:
     """Read ``NAME=value`` lines, as a shell would; comments and blanks are left out."""
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for number, line in enumerate(text.splitlines(), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith("#"):
@@ -291,7 +292,7 @@ def _variables(text: str, *, name: str) -> dict[str, str]:
             words = [""] * 3
         if not is_set or not re.fullmatch(r"[A-Z][A-Z0-9_]*", variable) or words[2:]:
             raise DeploymentError(f"{name}, line {number}: not NAME=value: {stripped}")
-        if variable in found:
+        if variable in variables:
             raise DeploymentError(f"{name}, line {number}: {variable} is set twice")
-        found[variable] = words[0]
-    return found
+        variables[variable] = words[0]
+    return variables

@@ -115,7 +115,11 @@ class Function:
     @property
     def subscriptions(self) -> tuple[topics.Subscription, ...]:
         """Those that push to it."""
-        return tuple(one for one in topics.SUBSCRIPTIONS if one.function == self.target)
+        return tuple(
+            subscription
+            for subscription in topics.SUBSCRIPTIONS
+            if subscription.function == self.target
+        )
 
 
 @cache
@@ -128,12 +132,12 @@ def load(file: Path = FILE, *, root: Path = ROOT) -> tuple[Function, ...]:
             function that no script deploys.
     """
     runs, clocks = _deploys(root), _schedules(root)
-    found = []
+    loaded = []
     for target, entry in tomllib.loads(file.read_text()).items():
         if target not in runs:
             raise FunctionsError(f"{target}: no deploy.sh deploys it")
-        found.append(_function(target, entry, runs[target], clocks.get(target)))
-    return tuple(found)
+        loaded.append(_function(target, entry, runs[target], clocks.get(target)))
+    return tuple(loaded)
 
 
 def _function(
@@ -155,8 +159,8 @@ def _function(
         made["schedule"] = Schedule(**clock, **entry["schedule"])
     made["objects"] = tuple(
         (right, "" if right == "list" else names)
-        for one in entry.get("objects", ())
-        for right, names in one.items()
+        for verbs in entry.get("objects", ())
+        for right, names in verbs.items()
     )
     return Function(target=target, **run, **made)
 
@@ -166,14 +170,14 @@ def _function(
 
 def _deploys(root: Path) -> dict[str, dict[str, Any]]:
     """Return how functions run: the flags in each script that deploys one."""
-    found = {}
+    runs = {}
     for script in sorted(root.glob("0*/deploy*.sh")):
         text = script.read_text()
         staged = dict(re.findall(r"^ *stage (\w+) ?(\S*)$", text, re.M))
         for block in re.findall(r"^choices=\(\n(.*?)^\)", text, re.M | re.S):
             flags = _flags(block)
             target = flags["function"]
-            found[target] = {
+            runs[target] = {
                 "folder": script.parent.name,
                 "requirements": staged[target] or "requirements.txt",
                 "serving": THREADED if "THREADS=" in block else ASYNCHRONOUS,
@@ -187,24 +191,24 @@ def _deploys(root: Path) -> dict[str, dict[str, Any]]:
                 "ingress": flags["ingress"].replace("$ingress", "all"),
                 "keeps_cpu": "no-cpu-throttling" in flags,
             }
-    return found
+    return runs
 
 
 def _schedules(root: Path) -> dict[str, dict[str, Any]]:
     """Return when functions are called: the flags in each ``scheduler.sh``."""
-    found = {}
+    schedules = {}
     for script in sorted(root.glob("0*/scheduler.sh")):
         text = script.read_text().replace("\\\n", " ")
         [target] = re.findall(r"\burl_of (\w+)", text)
         [command] = re.findall(r"^ *run gcloud scheduler jobs (.*)$", text, re.M)
         flags = _flags(command)
-        found[target] = {
+        schedules[target] = {
             "cron": flags["schedule"],
             "retries": int(flags["max-retry-attempts"]),
             "minimum_backoff_s": int(flags["min-backoff"].removesuffix("s")),
             "maximum_backoff_s": int(flags["max-backoff"].removesuffix("s")),
         }
-    return found
+    return schedules
 
 
 def _flags(text: str) -> dict[str, str]:

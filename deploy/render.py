@@ -31,8 +31,8 @@ DATASET, EXPORT = "PROJECT.DATASET", "PROJECT.EXPORT"
 
 # The rights that no role of Google's holds alone: title and permissions.
 OWN_ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    name: (one["title"], tuple(one["permissions"]))
-    for name, one in json.loads((TERRAFORM / "roles.json").read_text()).items()
+    name: (role["title"], tuple(role["permissions"]))
+    for name, role in json.loads((TERRAFORM / "roles.json").read_text()).items()
 }
 OBJECT_ROLES = {
     "read": "roles/storage.objectViewer",
@@ -46,7 +46,7 @@ PUBLISHER = "roles/pubsub.publisher"
 _API = {"INT64": "INTEGER", "FLOAT64": "FLOAT", "BOOL": "BOOLEAN", "STRUCT": "RECORD"}
 
 
-def rights(one: Function) -> Iterator[dict[str, str]]:
+def rights(function: Function) -> Iterator[dict[str, str]]:
     """
     Yield what a function may do, each right on the smallest thing that there is.
 
@@ -62,62 +62,66 @@ def rights(one: Function) -> Iterator[dict[str, str]]:
         made = {"on": on, "role": role, "name": "" if verb else name, "verb": verb}
         return {**made, "prefix": prefix, "suffix": suffix}
 
-    if one.runs_queries:
+    if function.runs_queries:
         yield right("project", "roles/bigquery.jobUser")
-    if one.large_results:
+    if function.large_results:
         yield right("project", "roles/bigquery.readSessionUser")
     for role, names in (
-        (READER, one.reads),
-        ("table_appender", one.appends),
-        ("table_writer", one.writes),
-        ("view_keeper", one.views),
+        (READER, function.reads),
+        ("table_appender", function.appends),
+        ("table_writer", function.writes),
+        ("view_keeper", function.views),
     ):
         yield from (right("table", role, name) for name in names)
-    if one.reads_export:
+    if function.reads_export:
         yield right("export", READER)
-    if one.models:
+    if function.models:
         yield right("dataset", "model_runner")
-    for verb, names_of in one.objects:
+    for verb, names_of in function.objects:
         if verb == "list":
             # Names are listed of a bucket: no condition on an object's name holds.
             yield right("bucket", "object_lister")
         else:
             yield right("objects", OBJECT_ROLES[verb], names_of, verb)
-    for topic in one.publishes:
+    for topic in function.publishes:
         yield right("topic", PUBLISHER, topic)
 
 
-def _function(one: Function) -> dict[str, Any]:
+def _function(function: Function) -> dict[str, Any]:
     return {
-        "title": f"runs {one.target}",
-        "is_public": one.ingress == "all",
-        "is_scheduled": one.schedule is not None,
-        "per_use_case": bool(one.schedule and one.schedule.per_use_case),
-        "skips_events": bool(one.schedule and one.schedule.skips),
-        "needs_key": one.needs_key,
-        "subscriptions": [each.name for each in one.subscriptions],
-        "rights": list(rights(one)),
+        "title": f"runs {function.target}",
+        "is_public": function.ingress == "all",
+        "is_scheduled": function.schedule is not None,
+        "per_use_case": bool(function.schedule and function.schedule.per_use_case),
+        "skips_events": bool(function.schedule and function.schedule.skips),
+        "needs_key": function.needs_key,
+        "subscriptions": [each.name for each in function.subscriptions],
+        "rights": list(rights(function)),
     }
 
 
-def _column(one: Column) -> dict[str, Any]:
-    mode = "REPEATED" if one.repeated else "REQUIRED" if one.required else "NULLABLE"
-    made: dict[str, Any] = {"name": one.name, "type": _API.get(one.type, one.type)}
-    made |= {"mode": mode, "description": one.description}
-    if one.fields:
-        made["fields"] = [_column(part) for part in one.fields]
+def _column(column: Column) -> dict[str, Any]:
+    mode = "REQUIRED" if column.required else "NULLABLE"
+    made: dict[str, Any] = {
+        "name": column.name,
+        "type": _API.get(column.type, column.type),
+        "mode": "REPEATED" if column.repeated else mode,
+        "description": column.description,
+    }
+    if column.fields:
+        made["fields"] = [_column(part) for part in column.fields]
     return made
 
 
-def _table(one: Table) -> dict[str, Any]:
+def _table(table: Table) -> dict[str, Any]:
     return {
-        "description": one.description,
-        "partition": one.partition,
-        "buckets": one.buckets,
-        "expiration_days": one.expiration_days,
-        "requires_filter": one.requires_filter,
-        "clustering": list(one.clustering),
-        "schema": [_column(column) for column in one.columns],
+        "description": table.description,
+        "partition": table.partition,
+        "buckets": table.buckets,
+        "expiration_days": table.expiration_days,
+        "requires_filter": table.requires_filter,
+        "clustering": list(table.clustering),
+        "schema": [_column(column) for column in table.columns],
     }
 
 
@@ -128,7 +132,8 @@ def _views() -> dict[str, Any]:
     return {
         "stream_features": features.strip(),
         "ga_events": {
-            one: consent.events_view(EXPORT, require=one).strip() for one in CONSENTS
+            consents: consent.events_view(EXPORT, require=consents).strip()
+            for consents in CONSENTS
         },
     }
 
@@ -137,27 +142,42 @@ def files() -> dict[Path, Any]:
     """Return what each file holds."""
     every = functions.load()
     known = {
-        name: {"reads_export": one.reads_export, "scores_events": one.scores_events}
-        for name, one in ((name, usecases.load(name)) for name in usecases.names())
+        name: {
+            "reads_export": use_case.reads_export,
+            "scores_events": use_case.scores_events,
+        }
+        for name, use_case in ((name, usecases.load(name)) for name in usecases.names())
     }
     generated = TERRAFORM / "generated"
     return {
-        generated / "tables.json": {one.name: _table(one) for one in tables.TABLES},
+        generated / "tables.json": {
+            table.name: _table(table) for table in tables.TABLES
+        },
         generated / "views.json": _views(),
         generated / "topics.json": {
             "topics": list(topics.TOPICS),
-            "subscriptions": {one.name: asdict(one) for one in topics.SUBSCRIPTIONS},
+            "subscriptions": {
+                subscription.name: asdict(subscription)
+                for subscription in topics.SUBSCRIPTIONS
+            },
         },
-        generated / "functions.json": {one.target: _function(one) for one in every},
+        generated / "functions.json": {
+            function.target: _function(function) for function in every
+        },
         generated / "use_cases.json": known,
         # A root of its own reads nothing outside its folder.
         TERRAFORM / "watch" / "watched.json": {
             "use_cases": known,
             "functions": {
-                one.target: {"skips_events": bool(one.schedule and one.schedule.skips)}
-                for one in every
+                function.target: {
+                    "skips_events": bool(function.schedule and function.schedule.skips)
+                }
+                for function in every
             },
-            "subscriptions": {one.name: one.function for one in topics.SUBSCRIPTIONS},
+            "subscriptions": {
+                subscription.name: subscription.function
+                for subscription in topics.SUBSCRIPTIONS
+            },
         },
     }
 

@@ -61,7 +61,7 @@ def sources(
         StageError: One of them is missing.
     """
     listed = root / LOCKS / function_folder.name if locked else function_folder
-    found = {
+    files = {
         "main.py": function_folder / "main.py",
         "requirements.txt": listed / requirements,
     }
@@ -69,13 +69,13 @@ def sources(
         name = file.relative_to(root)
         hidden = any(part.startswith(".") for part in name.parts)
         if file.is_file() and not hidden and not NEVER_STAGED & set(name.parts):
-            found[name.as_posix()] = file
-    missing = [str(file) for file in found.values() if not file.is_file()]
-    if f"{PACKAGE}/__init__.py" not in found:
+            files[name.as_posix()] = file
+    missing = [str(file) for file in files.values() if not file.is_file()]
+    if f"{PACKAGE}/__init__.py" not in files:
         missing.append(str(root / PACKAGE / "__init__.py"))
     if missing:
         raise StageError(f"cannot stage {function_folder}: no {', no '.join(missing)}")
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
 def stage(
@@ -101,7 +101,7 @@ def stage(
     )
     if target.exists() and not target.is_dir():
         raise StageError(f"cannot stage into {target}: it is a file")
-    there = {one.name for one in target.iterdir()} if target.exists() else set()
+    there = {file.name for file in target.iterdir()} if target.exists() else set()
     if strangers := there - STAGED_NAMES:
         raise StageError(
             f"cannot stage into {target}: it holds {', '.join(sorted(strangers))}, "

@@ -121,9 +121,9 @@ def _rows() -> Iterator[list[str]]:
 
 def _readings(size: Size, settings: Settings = ON) -> dict[str, Reading]:
     return {
-        one.statement.name: one
-        for one in readings(size, settings)
-        if one.statement.use_case in ("", "ga4_purchase")
+        reading.statement.name: reading
+        for reading in readings(size, settings)
+        if reading.statement.use_case in ("", "ga4_purchase")
     }
 
 
@@ -138,8 +138,8 @@ def exported(size: Size) -> float:
 
 def summed(size: Size, *, is_monthly: bool = False) -> float:
     """Return the GiB of a run's features by user-day sums."""
-    found = _readings(replace(size, sums_all_days=is_monthly))
-    return sum(found[name].bound for name in SUMS) / GIB
+    bounds = _readings(replace(size, sums_all_days=is_monthly))
+    return sum(bounds[name].bound for name in SUMS) / GIB
 
 
 def share(size: Size) -> float:
@@ -163,9 +163,9 @@ def usd(size: Size) -> float:
 def saved(size: Size) -> float:
     """Return the list price of what user-day sums spare in a month."""
     scanned = sum(
-        one.billed * one.runs
-        for one in scans(size)
-        if one.reading.statement.name in SUMS
+        scan.billed * scan.runs
+        for scan in scans(size)
+        if scan.reading.statement.name in SUMS
     )
     tib = exported(size) * WEEKS / 1024 - scanned / GIB / 1024
     return tib * _query_usd()

@@ -221,8 +221,8 @@ class UnknownUser(UnpredictedUser, kw_only=True):
 # msgspec knows no union of structs without tags.
 _KNOWN_OR_NOT = {
     "anyOf": [
-        {"$ref": REFERENCE.format(name=one.__name__)}
-        for one in (Prediction, UnpredictedUser)
+        {"$ref": REFERENCE.format(name=struct.__name__)}
+        for struct in (Prediction, UnpredictedUser)
     ]
 }
 
@@ -432,10 +432,14 @@ def schemas() -> Schema:
         Lookup, Prediction, UnpredictedUser, UnknownUser, Predictions, *layouts, Score,
         Scores, UnfeaturedUser, Push, CloudEvent, Taken,
     ]  # fmt: skip
-    references, found = msgspec.json.schema_components(structs, ref_template=REFERENCE)
-    by_name = dict(zip((one.__name__ for one in structs), references, strict=True))
+    references, components = msgspec.json.schema_components(
+        structs, ref_template=REFERENCE
+    )
+    by_name = dict(
+        zip((struct.__name__ for struct in structs), references, strict=True)
+    )
     return {
-        **found,
+        **components,
         "UserId": msgspec.json.schema(UserId),
         "UseCaseName": msgspec.json.schema(UseCaseName),
         "Question": _question([by_name[layout.__name__] for layout in layouts]),

@@ -71,14 +71,14 @@ def _pages(entries: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 
 def linked(page: str, *, root: Path = ROOT) -> list[str]:
     """Return the files of the project, and no pages, that a page shows or links to."""
-    found = []
+    files = []
     for link in LINK.findall(FENCE.sub("", (root / page).read_text("utf-8"))):
         target = urlsplit(link)
         file = ((root / page).parent / target.path).resolve()
         is_ours = not target.scheme and target.path and file.is_relative_to(root)
         if is_ours and file.is_file() and file.suffix != ".md":
-            found.append(file.relative_to(root).as_posix())
-    return found
+            files.append(file.relative_to(root).as_posix())
+    return files
 
 
 def build(folder: Path, *, root: Path = ROOT) -> Path:
@@ -120,9 +120,9 @@ def build(folder: Path, *, root: Path = ROOT) -> Path:
         stderr=subprocess.STDOUT,
     )
     # What follows is where in the tool it noticed.
-    told = done.stdout.partition("Traceback (most recent call last)")[0]
+    answer = done.stdout.partition("Traceback (most recent call last)")[0]
     if done.returncode:
-        raise LocalError(f"the site was not built:\n{told}")
+        raise LocalError(f"the site was not built:\n{answer}")
     return folder / "site"
 
 

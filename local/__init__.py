@@ -7,7 +7,7 @@ Read in this order:
     generators/  a shop's export, a gaming operator's events, card transactions
     exports/     anybody's rows of a GA4 export, loaded as its daily tables
     demos/       what ``make demo`` plays and prints; ``play.py`` is its command
-    receiver.py  a receiver of audiences; ``google_receiver.py`` has Google's limits
+    receiver.py  a receiver of audiences
     install.py   set-up, by uv; ``venvs.py`` makes the functions' environments
     processes.py starts and stops processes; ``progress.py`` shows that work goes on
 

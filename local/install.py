@@ -23,13 +23,14 @@ from pathlib import Path
 
 from local import venvs
 from local.errors import LocalError
-from local.progress import Progress, Step
+from local.progress import Progress, Step, shown
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = ROOT / "requirements.txt"
 EMULATOR = ROOT / "local" / "requirements.txt"
 # What a test compares the project's own trees with.
 COMPARED = ROOT / "benchmarks" / "requirements-river.txt"
+QUIET = {**os.environ, "PYTHONWARNINGS": "ignore"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,11 +114,12 @@ def begin(progress: Progress, folder: Path) -> None:
     with timed(progress, f"{shown(folder)} with Python {version}"):
         if not is_usable(python):
             shutil.rmtree(folder, ignore_errors=True)
-            run(sys.executable, "-m", "venv", str(folder))
+            venvs.run(sys.executable, "-m", "venv", str(folder), environment=QUIET)
     with timed(progress, f"{pin.replace('==', ' ')}, which installs the rest"):
-        run(
+        venvs.run(
             *(str(python), "-m", "pip", "install", "-qq", "--no-input", "--no-deps"),
             *("--disable-pip-version-check", pin),
+            environment=QUIET,
         )
 
 
@@ -130,25 +132,6 @@ def is_usable(python: Path) -> bool:
         [str(python), "-c", program], check=False, capture_output=True, text=True
     )
     return done.stdout.strip() == str(sys.version_info[:3])
-
-
-def run(*command: str) -> None:
-    """Run a program; its last lines are in the message where it fails."""
-    done = subprocess.run(
-        command,
-        check=False,
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-    )
-    if done.returncode:
-        lines = done.stdout.splitlines()[-venvs.SHOWN_LINES :]
-        raise LocalError(
-            f"`{' '.join(command)}` failed:\n"
-            + "\n".join(f"    {line}" for line in lines)
-            + "\nIs the package index reachable? Then try again."
-        )
 
 
 def install_development(progress: Progress) -> None:
@@ -210,11 +193,6 @@ def install_functions(progress: Progress, folder: Path) -> None:
         ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as makers,
     ):
         list(makers.map(make, files))
-
-
-def shown(path: Path) -> str:
-    """Return a path as the user would type it from the project's folder."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from local.errors import LocalError, UnusableData
-from local.progress import Progress, say, step
+from local.progress import Progress, say, shown, step
 from local.stack.stack import Stack
-from local.stack.state import LOCAL, Options, State, shown
+from local.stack.state import LOCAL, Options, State
 
 WEEKS = 8
 ONLINE_RETAIL = "online-retail"
@@ -79,7 +79,7 @@ def run(choice: Choice) -> Played:
     options = Options(user_column=choice.user_column, label_event=choice.label_event)
     state = state_of(choice, options)
     with Progress():
-        say(f"The demo plays in {shown(str(state.folder))}, on 127.0.0.1 alone.")
+        say(f"The demo plays in {shown(state.folder)}, on 127.0.0.1 alone.")
         dashboard = play(state, options, choice)
     return Played(
         state=state.name,

@@ -187,10 +187,10 @@ def _signal_group(process: Process, number: signal.Signals) -> None:
         os.killpg(process.pid, number)
 
 
-def last_lines(log: Path, count: int = 15) -> str:
+def last_lines(log: Path) -> str:
     """Return the end of a log, indented; says so when there is nothing in it."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    kept = [line for line in lines if line.strip()][-count:]
+    kept = [line for line in lines if line.strip()][-15:]
     return "\n".join(f"    {line}" for line in kept) or "    (it wrote nothing)"
 
 

@@ -18,12 +18,23 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self, TextIO
 
 # Nothing is silent for longer than ten seconds; a machine may be late by some.
 QUIET_S = 6.0
 TICK_S = 0.2
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as the user would type it from the project's folder."""
+    with contextlib.suppress(ValueError):
+        return str(Path(path).relative_to(_ROOT))
+    return str(path)
 
 
 @dataclass(eq=False)

@@ -120,18 +120,29 @@ def uv(*arguments: str) -> None:
     program = Path(sys.executable).with_name("uv")
     if not program.exists():
         raise LocalError(f"there is no {program}. `make setup` installs it")
+    run(str(program), "--quiet", *arguments, environment=uv_environment(os.environ))
+
+
+def run(*command: str, environment: Mapping[str, str]) -> None:
+    """
+    Run a program that installs.
+
+    Raises:
+        LocalError: It failed; the message has its last lines, and what to do.
+    """
     done = subprocess.run(
-        [str(program), "--quiet", *arguments],
+        command,
         check=False,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        env=uv_environment(os.environ),
+        env=environment,
     )
     if done.returncode:
         lines = [f"    {line}" for line in done.stdout.splitlines()[-SHOWN_LINES:]]
         raise LocalError(
-            "\n".join(lines) + "\nIs the package index reachable? Then try again."
+            "\n".join([f"`{' '.join(command)}` failed:", *lines])
+            + "\nIs the package index reachable? Then try again."
         )
 
 

@@ -143,7 +143,7 @@ def run(request: Request) -> Report:
             print(report.estimate, file=sys.stderr)
         suppressed = suppression.read(warehouse)
         parts = warehouse.parts(sql, window, column="as_of")
-        for as_of, one in tqdm(
+        for as_of, run in tqdm(
             runs.items(),
             "weeks",
             file=sys.stderr,
@@ -151,7 +151,7 @@ def run(request: Request) -> Report:
             # None draws the bar on a terminal only.
             disable=True if request.is_quiet else None,
         ):
-            report.weeks.append(_week(one, parts.of(as_of), suppressed))
+            report.weeks.append(_week(run, parts.of(as_of), suppressed))
         report.bytes_billed = warehouse.bytes_billed
     return report
 
@@ -169,7 +169,7 @@ def _runs(
     use_case, runs = deployment.use_case, {}
     step = use_case.timeframe(deployment.settings).horizon
     for n in range((request.until - request.since) // step + 1):
-        one = Run(
+        run = Run(
             function="backfill",
             run_id=uuid.uuid4().hex,
             settings=warehouse.settings,
@@ -180,9 +180,9 @@ def _runs(
             warehouse=warehouse,
             registry=deployment.registry,
         )
-        predict.check_scores_users(one)
-        export.wait_for_days(one)
-        runs[one.as_of] = one
+        predict.check_scores_users(run)
+        export.wait_for_days(run)
+        runs[run.as_of] = run
     export.check_consent(next(iter(runs.values())))
     return runs
 

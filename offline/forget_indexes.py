@@ -34,13 +34,13 @@ def places(
         is_search: Whether to leave everything as it is.
     """
     prefix = folder_of(request.use_case) if request.use_case else INDEXES
-    found: dict[str, list[Generation]] = {}
+    generations_of: dict[str, list[Generation]] = {}
     for entry in artifacts.generations(prefix):
         if entry.name.endswith(ENDING):
-            its_users = found.setdefault(entry.name.split("/")[1], [])
+            its_users = generations_of.setdefault(entry.name.split("/")[1], [])
             if _has_users(artifacts.read_generation(entry), request.user_ids):
                 its_users.append(entry)
-    for use_case, generations in found.items():
+    for use_case, generations in generations_of.items():
         if generations and not is_search:
             _replace(warehouse, artifacts, use_case, generations)
         yield Place(what="indexes", name=folder_of(use_case), before=len(generations))

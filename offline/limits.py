@@ -74,8 +74,6 @@ SELDOM = frozenset(
 )
 # Sums up the days that have changed and, in the first run of a month, all of them.
 SUMS = "sum_user_days"
-# Run where an instance loads a version, and not by request.
-BY_VERSION = "model_metadata"
 # The prediction index is made of it.
 INDEXED = "current_predictions"
 # A query an hour and instance, by PROPENSITY_POSTCODE_TTL_S.
@@ -160,8 +158,8 @@ def scans(size: Size, settings: Settings | None = None) -> Iterator[Scan]:
             # The first of a month is the busiest day.
             full = float(size.use_cases)
             yield Scan(reading=reading, runs=runs - full, daily=0.0)
-            for one in monthly:
-                yield Scan(reading=one, runs=full, daily=daily)
+            for whole in monthly:
+                yield Scan(reading=whole, runs=full, daily=daily)
         elif runs:
             yield Scan(reading=reading, runs=runs, daily=daily, users=users)
 
@@ -170,10 +168,10 @@ def _runs(
     reading: Reading, size: Size, settings: Settings
 ) -> tuple[float, float, float]:
     """Return runs a month, those of the busiest day, and users a query."""
-    one, function = reading.statement, reading.function
-    if one.name in SELDOM or _is_spared(one.name, function, size):
+    statement, function = reading.statement, reading.function
+    if statement.name in SELDOM or _is_spared(statement.name, function, size):
         return 0.0, 0.0, math.inf
-    if one.is_lookup:
+    if statement.is_lookup:
         made, users = queries(function, size)
         return made, made / DAYS, users
     streamed = bool(size.stream_events_a_day)
@@ -182,19 +180,19 @@ def _runs(
         # Its instances load a version when it begins to serve, a few times a month.
         loads = float(requests(size)[function] > 0) * instances(function, size) * DAYS
         return loads, loads / DAYS, math.inf
-    if one.name == BY_HOUR:
+    if statement.name == BY_HOUR:
         up = streamed * instances(function, size) * MONTH_S / settings.postcode_ttl_s
         return up, up / DAYS, math.inf
     if function == "compact_features":
-        times = streamed * TIMES.get(one.name, 1)
+        times = streamed * TIMES.get(statement.name, 1)
         return times * DAYS, float(times), math.inf
     on_export = size.use_cases if size.events_a_day else 0
     by_use_case = {"": on_export + on_stream, "ga4_purchase": on_export}
-    use_cases = by_use_case.get(one.use_case, on_stream)
+    use_cases = by_use_case.get(statement.use_case, on_stream)
     if function == "predictions" and not size.scores_users:
         use_cases = min(use_cases, on_export)
     # The first of a month can be a Monday: then all of them run.
-    daily = use_cases * TIMES.get(one.name, 1)
+    daily = use_cases * TIMES.get(statement.name, 1)
     often = 1.0 if function == "model_training" else WEEKS
     return daily * often, float(daily), math.inf
 
@@ -248,11 +246,13 @@ def limits(
         only: The functions that are deployed; all where None.
     """
     every = [
-        one for one in readings(size, settings) if only is None or one.function in only
+        reading
+        for reading in readings(size, settings)
+        if only is None or reading.function in only
     ]
-    lookups = [one for one in every if _is_looked_up(one, size)]
-    others = [one for one in every if not one.statement.is_lookup]
-    found = [
+    lookups = [reading for reading in every if _is_looked_up(reading, size)]
+    others = [reading for reading in every if not reading.statement.is_lookup]
+    bounds = [
         Limit(
             setting=f"{PREFIX}MAXIMUM_BYTES_BILLED",
             value=settings.maximum_bytes_billed,
@@ -260,20 +260,20 @@ def limits(
             **_largest(others),
         )
     ]
-    found += [
+    bounds += [
         Limit(
             setting=f"{PREFIX}LOOKUP_MAXIMUM_BYTES_BILLED",
             value=settings.lookup_maximum_bytes_billed,
             otherwise="it is refused where there is no index"
             if function == "get_proba" and size.has_index
             else "it is refused",
-            **_largest([one for one in lookups if one.function == function]),
+            **_largest([query for query in lookups if query.function == function]),
         )
         for function in WRITERS
-        if any(one.function == function for one in lookups)
+        if any(reading.function == function for reading in lookups)
     ]
     scanned = [
-        one for one in scans(size, settings) if only is None or one.function in only
+        scan for scan in scans(size, settings) if only is None or scan.function in only
     ]
     runs: dict[str, float] = {}
     for scan in scanned:
@@ -281,7 +281,7 @@ def limits(
             times = TIMES.get(scan.reading.statement.name, 1)
             runs[scan.function] = runs.get(scan.function, 0.0) + scan.billed * times
     run = max(runs, key=lambda name: runs[name], default="")
-    found += [
+    bounds += [
         Limit(
             setting="DEPLOY_ALERT_RUN_BYTES",
             value=run_bytes,
@@ -298,35 +298,35 @@ def limits(
             otherwise="an alert on it",
         ),
     ]
-    return found
+    return bounds
 
 
-def _is_looked_up(one: Reading, size: Size) -> bool:
+def _is_looked_up(reading: Reading, size: Size) -> bool:
     """Tell whether users are asked for at all: no query, no limit."""
-    return one.statement.is_lookup and requests(size)[one.function] > 0
+    return reading.statement.is_lookup and requests(size)[reading.function] > 0
 
 
-def _largest(found: list[Reading]) -> dict[str, Any]:
-    if not found:
+def _largest(readings: list[Reading]) -> dict[str, Any]:
+    if not readings:
         return {"needed": 0.0, "what": "nothing"}
-    one = max(found, key=lambda reading: reading.bound)
+    largest = max(readings, key=lambda reading: reading.bound)
     return {
-        "needed": one.bound,
-        "what": f"`{one.statement.name}.sql` of `{one.function}`",
-        "grows": one.grows,
+        "needed": largest.bound,
+        "what": f"`{largest.statement.name}.sql` of `{largest.function}`",
+        "grows": largest.grows,
     }
 
 
-def told(found: list[Limit]) -> list[str]:
+def told(limits: list[Limit]) -> list[str]:
     """Return which limits are exceeded, and what to set, as lines of plain text."""
     lines = []
-    for one in found:
-        if one.is_exceeded:
-            age = ", and it grows with the history" if one.grows else ""
+    for limit in limits:
+        if limit.is_exceeded:
+            age = ", and it grows with the history" if limit.grows else ""
             lines.append(
-                f"{one.setting} is {one.value / GIB:,.0f} GiB; {one.what} may need "
-                f"{one.needed / GIB:,.0f} GiB ({one.otherwise}){age}: set it to "
-                f"{one.set_to}"
+                f"{limit.setting} is {limit.value / GIB:,.0f} GiB; {limit.what} may "
+                f"need {limit.needed / GIB:,.0f} GiB ({limit.otherwise}){age}: set "
+                f"it to {limit.set_to}"
             )
     return lines
 
@@ -342,15 +342,15 @@ def too_low(d: Deployment) -> list[str]:
             "limits on bytes were compared with no size: DEPLOY_USERS is not set, nor "
             "how many events a day there are (propensity cost does the same)"
         ]
-    targets = [one.target for one in d.functions]
-    loaded = [usecases.load(one) for one in d.use_cases]
+    targets = [function.target for function in d.functions]
+    loaded = [usecases.load(name) for name in d.use_cases]
     size = Size(
         users=users,
         events_a_day=events,
         stream_events_a_day=streamed,
         days_kept=days,
-        use_cases=sum(one.reads_export for one in loaded) or 1,
-        scores_users=any(one.has_statement("stream_rows") for one in loaded),
+        use_cases=sum(use_case.reads_export for use_case in loaded) or 1,
+        scores_users=any(use_case.has_statement("stream_rows") for use_case in loaded),
         # Enough to say that they are there: a limit is of one query.
         lookups=int("get_proba" in targets),
         has_index=d.settings.lookup_source == "index",

@@ -37,7 +37,7 @@ MAXIMUM_CHARACTERS = 16
 NO_NUMBER = ("", "-", "#N/A", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null")
 READ_BYTES = 2**20
 BATCH_ROWS = 2**16
-_GZIP, _ZSTANDARD, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
+_GZIP, _ZSTANDARD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _SEPARATORS = ",;\t|"
 SCHEMA = pa.schema([(POSTCODE, pa.string()), (INDEX, pa.float64())])
 Advance = Callable[[int], object]
@@ -81,11 +81,10 @@ def opened(
     if not path.is_file():
         raise SchemaError(f"there is no file {path}")
     try:
-        with path.open("rb") as file:
-            is_parquet = file.read(len(_PARQUET)) == _PARQUET
-        schema = pq.read_schema(path) if is_parquet else _csv_schema(path)
+        is_table = is_parquet(path)
+        schema = pq.read_schema(path) if is_table else _csv_schema(path)
         columns = chosen(schema, postcode_column, index_column)
-        read = _parquet_batches if is_parquet else _csv_batches
+        read = _parquet_batches if is_table else _csv_batches
         with tqdm(
             desc="reading",
             total=path.stat().st_size,
@@ -102,6 +101,12 @@ def opened(
         raise SchemaError(f"{path} can not be read: {error}") from error
     except SchemaError as error:
         raise SchemaError(f"{path}: {error.message}") from error
+
+
+def is_parquet(path: Path) -> bool:
+    """Tell by its first bytes whether a file is Parquet."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PAR1"
 
 
 def _parquet_batches(

@@ -34,7 +34,6 @@ from propensity.usecases import UseCase
 WITH_VERSION = ("promote", "pin", "shadow")
 # Actions that make a version the champion.
 SERVING = ("promote", "pin")
-WITHOUT_VERSION = ("rollback", "unpin", "unshadow")
 
 # Versions in the list.
 SHOWN = 50
@@ -156,7 +155,7 @@ def change(
 
     Args:
         deployment: Clients and use case.
-        action: One of WITH_VERSION and WITHOUT_VERSION.
+        action: One of WITH_VERSION, or rollback, unpin or unshadow.
         version: The version of the action; None for those without.
         epoch: The command's own, or None for the next.
         at: Now.

@@ -92,15 +92,15 @@ def permitted(d: Deployment) -> Iterator[str]:
 
 
 def _granted(d: Deployment, names: list[str]) -> set[str]:
-    found = subprocess.run(
+    done = subprocess.run(
         ("gcloud", "auth", "print-access-token"),
         check=False,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
     )
-    token = found.stdout.strip()
-    if found.returncode or not token:
+    token = done.stdout.strip()
+    if done.returncode or not token:
         raise ValueError("gcloud gives no access token")
     base = os.environ.get(ELSEWHERE, API).rstrip("/")
     request = urllib.request.Request(

@@ -327,12 +327,12 @@ class Audit:
         }
         return Worth(published=published, computed=computed), ()
 
-    def _check_user(self, found: str | None, user_id: str, part: Part) -> None:
-        if found is None:
+    def _check_user(self, stored: str | None, user_id: str, part: Part) -> None:
+        if stored is None:
             raise RequestError(
                 "the features of this user have been forgotten", field="user_id"
             )
-        if found != user_id:
+        if stored != user_id:
             raise ArtifactError(
                 f"{part.name} has another user's features in this row: set and history "
                 "are not of one run"

@@ -124,21 +124,21 @@ def row_bytes(table: str, columns: tuple[str, ...], size: Size) -> float:
         return sum(EXPORTED[name] for name in columns)
     declared = {column.name: column for column in _declared(table).columns}
     if not columns:
-        return sum(_column_bytes(table, one, size) for one in declared.values())
+        return sum(_column_bytes(table, column, size) for column in declared.values())
     total = 0.0
     for path in columns:
         name, _, part = path.partition(".")
         column = declared[name]
         if part:
-            only = tuple(one for one in column.fields if one.name == part)
+            only = tuple(field for field in column.fields if field.name == part)
             column = replace(column, fields=only)
         total += _column_bytes(table, column, size)
     return total
 
 
 def _declared(name: str) -> Table:
-    [found] = [one for one in tables.TABLES if one.name == name]
-    return found
+    [declared] = [table for table in tables.TABLES if table.name == name]
+    return declared
 
 
 def _column_bytes(table: str, column: Column, size: Size) -> float:
@@ -148,7 +148,7 @@ def _column_bytes(table: str, column: Column, size: Size) -> float:
     if column.fields:
         # Deciles of an evaluation; or the one registration of a tile.
         many = DECILES if column.repeated else REGISTRATIONS
-        return many * sum(_column_bytes(table, one, size) for one in column.fields)
+        return many * sum(_column_bytes(table, field, size) for field in column.fields)
     if column.type in SIZES:
         return float(SIZES[column.type] * (DECILES if column.repeated else 1))
     texts = {**REGISTERED, **TEXTS}

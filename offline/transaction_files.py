@@ -18,13 +18,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pyarrow import csv
 
+from offline.postcode_files import is_parquet
 from propensity.errors import SchemaError
 from propensity.timeframe import moment_of
 from propensity.usecases import UseCase
 
 TIME, CLASS, EVENT_TIME = "Time", "Class", "event_time"
 _MICROSECONDS = pa.timestamp("us", tz="UTC")
-_PARQUET = b"PAR1"
 _ID_CHARACTERS = 24
 
 
@@ -86,9 +86,7 @@ def read(
     if not use_case.scores_events:
         raise SchemaError(f"{use_case.name} scores users, and no events: none to load")
     try:
-        with path.open("rb") as file:
-            is_parquet = file.read(len(_PARQUET)) == _PARQUET
-        table = pq.read_table(path) if is_parquet else csv.read_csv(path)
+        table = pq.read_table(path) if is_parquet(path) else csv.read_csv(path)
     except (pa.ArrowException, OSError) as error:
         raise SchemaError(f"{path} can not be read: {error}") from error
     try:

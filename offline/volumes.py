@@ -143,7 +143,7 @@ class Reading:
     @property
     def _listed(self) -> tuple[str, ...]:
         """Return the list of tables, which the view of the export asks beside it."""
-        return (NAMES,) if any(one.table == EXPORT for one in self.parts) else ()
+        return (NAMES,) if any(part.table == EXPORT for part in self.parts) else ()
 
 
 def _clustered(part: Part, users: float) -> float:
@@ -178,8 +178,8 @@ def statements(file: Path = FILE) -> tuple[Statement, ...]:
             functions=tuple(entry["functions"]),
             is_lookup=entry.get("is_lookup", False),
             reads=tuple(
-                Read(**{**one, "columns": tuple(one.get("columns", "").split())})
-                for one in entry["reads"]
+                Read(**{**read, "columns": tuple(read.get("columns", "").split())})
+                for read in entry["reads"]
             ),
         )
         for section, entries in tomllib.loads(file.read_text("utf-8")).items()
@@ -205,23 +205,25 @@ def readings(size: Size, settings: Settings | None = None) -> list[Reading]:
     settings = settings or Settings(project="p")
     spans = days(size, settings)
     kept = tables.retention(settings.retention_days)
-    found = []
-    for one in statements():
-        if not _is_run(one, size, settings):
+    result = []
+    for statement in statements():
+        if not _is_run(statement, size, settings):
             continue
-        for function in one.functions:
+        for function in statement.functions:
             parts = tuple(
                 _part(read, function, size, spans=spans, kept=kept)
-                for read in one.reads
+                for read in statement.reads
             )
             grows = any(
                 read.days in (KEPT, "buckets") and read.table in GROWING
-                for read in one.reads
+                for read in statement.reads
             )
-            found.append(
-                Reading(statement=one, function=function, parts=parts, grows=grows)
+            result.append(
+                Reading(
+                    statement=statement, function=function, parts=parts, grows=grows
+                )
             )
-    return found
+    return result
 
 
 # Tables that grow by users or events for as long as nothing expires in them.
@@ -236,10 +238,10 @@ GROWING = frozenset(
 )
 
 
-def _is_run(one: Statement, size: Size, settings: Settings) -> bool:
+def _is_run(statement: Statement, size: Size, settings: Settings) -> bool:
     """Tell whether a deployment of a size runs a statement."""
-    if one.use_case == "ga4_purchase" and one.name in INCREMENTAL:
-        needed = INCREMENTAL[one.name] == settings.incremental_features
+    if statement.use_case == "ga4_purchase" and statement.name in INCREMENTAL:
+        needed = INCREMENTAL[statement.name] == settings.incremental_features
         return needed and bool(size.events_a_day)
     streamed = size.stream_events_a_day or size.scorings
     by_use_case = {
@@ -247,10 +249,10 @@ def _is_run(one: Statement, size: Size, settings: Settings) -> bool:
         "first_day_churn": streamed and size.scores_users,
         "card_fraud": streamed and not size.scores_users,
     }
-    if one.use_case:
-        return bool(by_use_case[one.use_case])
+    if statement.use_case:
+        return bool(by_use_case[statement.use_case])
     of_stream = {"score", "score_stream", "stream_features", "compact_features"}
-    if set(one.functions) <= of_stream:
+    if set(statement.functions) <= of_stream:
         return bool(streamed)
     return bool(size.events_a_day or streamed)
 

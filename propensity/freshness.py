@@ -20,11 +20,11 @@ import math
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from statistics import median
 from typing import TYPE_CHECKING
 
-from propensity.timeframe import DAY
+from propensity.timeframe import DAY, midnight
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -74,7 +74,7 @@ class Shards:
             if match is None:
                 continue
             try:
-                day = datetime.strptime(match[2], "%Y%m%d").replace(tzinfo=UTC).date()
+                day = date.fromisoformat(match[2])
             except ValueError:
                 continue
             days[bool(match[1])].add(day)
@@ -133,8 +133,7 @@ class Window:
 
     def ends(self, day: date) -> datetime:
         """Return when a local day is over."""
-        midnight = datetime.combine(day + DAY, datetime.min.time(), tzinfo=UTC)
-        return midnight - timedelta(hours=self.utc_offset_hours)
+        return midnight(day + DAY) - timedelta(hours=self.utc_offset_hours)
 
     def is_over(self, day: date) -> bool:
         return self.now >= self.ends(day)
@@ -190,8 +189,7 @@ def _is_there(
         return not window.may_change(day) or _is_whole(day, shards, rows=rows)
     if day in shards.intraday:
         # The window needs the last local day only up to its own end.
-        midnight = datetime.combine(window.until, datetime.min.time(), tzinfo=UTC)
-        return window.now >= min(window.ends(day), midnight) + STREAMED
+        return window.now >= min(window.ends(day), midnight(window.until)) + STREAMED
     return False
 
 

@@ -51,6 +51,11 @@ def moment_of(text: str) -> datetime:
         raise ValueError(f"{text!r} is neither a day nor a time in ISO 8601") from None
 
 
+def midnight(day: date) -> datetime:
+    """Return the moment at which a day begins in UTC."""
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Timeframe:
     """Lookback, horizon and settle time of a use case, in whole days."""
@@ -70,10 +75,6 @@ class Timeframe:
     def horizon(self) -> timedelta:
         """The span after an as-of date in which a conversion makes the label 1."""
         return timedelta(days=self.horizon_days)
-
-    def is_ended(self, as_of: date, *, today: date) -> bool:
-        """Tell whether the label's window of ``as_of`` is over (provisional label)."""
-        return as_of + self.horizon <= today
 
     def is_matured(self, as_of: date, *, today: date) -> bool:
         """Tell whether the label of ``as_of`` is final on ``today``."""
@@ -210,11 +211,16 @@ def rolling_blocks(
     return tuple(reversed(blocks))
 
 
-def first_suffix(as_of: date, *, days: int) -> str:
+def first_shard(as_of: date, *, days: int) -> date:
     """
-    Return the first ``events_YYYYMMDD`` suffix that may hold events of a window.
+    Return the first day whose ``events_YYYYMMDD`` may hold events of a window.
 
     Shards are named by the property's local date, which differs from UTC's by one
     day at most.
     """
-    return (as_of - timedelta(days=days) - DAY).isoformat().replace("-", "")
+    return as_of - timedelta(days=days) - DAY
+
+
+def first_suffix(as_of: date, *, days: int) -> str:
+    """Return the suffix of ``first_shard``."""
+    return first_shard(as_of, days=days).isoformat().replace("-", "")

@@ -72,11 +72,6 @@ class TestTimeframe:
         with pytest.raises(ValueError, match="one day or more"):
             Timeframe(**{**right, **wrong})
 
-    def test_ends_a_horizon_after_the_as_of_date(self):
-        """The label's window is [as_of, as_of + 7): over on the seventh midnight."""
-        assert not WEEK.is_ended(TODAY, today=TODAY + 6 * DAY)
-        assert WEEK.is_ended(TODAY, today=TODAY + 7 * DAY)
-
     def test_matures_when_the_export_has_settled(self):
         """GA4 rewrites three more days: a label is final on the tenth, not before."""
         assert not WEEK.is_matured(TODAY, today=TODAY + 9 * DAY)

@@ -123,8 +123,8 @@ def command(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
         timeout=TIMEOUT_S,
     )
     if done.returncode:
-        told = done.stderr.strip() or "it said nothing"
-        raise LocalError(f"propensity {' '.join(words)} failed: {told}")
+        reason = done.stderr.strip() or "it said nothing"
+        raise LocalError(f"propensity {' '.join(words)} failed: {reason}")
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 

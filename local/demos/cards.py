@@ -61,6 +61,7 @@ from local.stack.state import Options, State
 from propensity.edges.warehouse import Warehouse
 from propensity.settings import Settings
 from propensity.statements import statement
+from propensity.timeframe import midnight
 from propensity.topics import EVENTS
 
 # Under traffic: messages a second, and the share of a part that may be sent while
@@ -190,8 +191,7 @@ def chosen(cards: str | None, *, now: datetime, seed: int) -> Transactions:
         now: Ids begin with it.
         seed: Of those that are generated.
     """
-    midnight = datetime(now.year, now.month, now.day, tzinfo=UTC)
-    end = midnight - SINCE_LAST * DAY
+    end = midnight(now.date()) - SINCE_LAST * DAY
     if cards is None:
         drawn = Cards(
             seed=seed,
@@ -341,7 +341,7 @@ class _Demo:
 
     def _online(self) -> Online | None:
         """Return who asks the function ``score``, None where that does not run."""
-        if not any(one.target == "score" for one in self._stack.functions):
+        if not any(function.target == "score" for function in self._stack.functions):
             return None
         events = itertools.islice(self._played.plan.transactions.events(), 200)
         # As the original sends them: numbers as text.

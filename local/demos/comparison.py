@@ -156,7 +156,9 @@ def _logistic(
         ).to_pylist()[0]
         fitted_on = pq.read_table(bucket / recorded["dataset_object"])
         parts = ("train_as_ofs", "calibration_as_ofs", "holdout_as_ofs")
-        part = slice_of(fitted_on, [as_of for one in parts for as_of in recorded[one]])
+        part = slice_of(
+            fitted_on, [as_of for name in parts for as_of in recorded[name]]
+        )
         data = (bucket / recorded["preprocessor_object"]).read_bytes()
         if sha256(data) != recorded["preprocessor_sha256"]:
             raise ArtifactError(

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,9 +29,8 @@ from local.errors import LocalError, UnusableData
 from local.exports import ga4_export, ga4_rows
 from local.generators.shop.export import Shop
 from local.play import Choice
-from local.progress import say, step
+from local.progress import say, shown, step
 from local.stack.stack import Stack
-from local.stack.state import ROOT
 from propensity import usecases
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import NoChampion
@@ -150,7 +148,7 @@ def play(stack: Stack, warehouse: Warehouse, options: Choice) -> Played:
             )
     if not any(trained["promoted"] for trained in trainings):
         newest = trainings[-1]
-        report = relative(stack.bucket_folder / newest["objects"]["report.html"])
+        report = shown(stack.bucket_folder / newest["objects"]["report.html"])
         raise LocalError(
             f"no model was promoted, so that nothing was published: "
             f"{newest['verdict']}. What it was trained on is in {report}"
@@ -324,15 +322,10 @@ def show(stack: Stack, played: Played) -> None:
     newest = played.trainings[-1]
     say("\nArtifacts, as files of the local bucket:")
     for name in sorted(newest["objects"].values()):
-        say(f"  {relative(stack.bucket_folder / name)}")
+        say(f"  {shown(stack.bucket_folder / name)}")
     if played.report is not None:
         say("\nWhat the newest week's probabilities were worth, as a page:")
-        say(f"  {relative(stack.bucket_folder / played.report)}")
-
-
-def relative(path: Path) -> str:
-    """Return a path as seen from the repository."""
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
+        say(f"  {shown(stack.bucket_folder / played.report)}")
 
 
 _COLUMNS = (

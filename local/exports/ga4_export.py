@@ -65,7 +65,6 @@ class Summary:
     users: int
     first_date: date
     last_date: date
-    first_time: datetime
     last_time: datetime
     events: dict[str, int]
     ignored: dict[str, int] = field(default_factory=dict)
@@ -126,7 +125,6 @@ class _Census:
             users=len(self.users),
             first_date=date_of(min(self.dates)),
             last_date=date_of(max(self.dates)),
-            first_time=_instant(self.times[0]),
             last_time=_instant(self.times[1]),
             events=dict(sorted(self.events.items())),
             ignored=dict(sorted(ignored.items())),
@@ -184,7 +182,6 @@ def load_export(
     dataset: str,
     source: Path,
     *,
-    workers: int = LOAD_WORKERS,
     progress: bool = True,
 ) -> Summary:
     """
@@ -197,7 +194,6 @@ def load_export(
         client: BigQuery or an emulator of it.
         dataset: Name of the GA4 dataset; is created where it is missing.
         source: File or folder, as ``read_rows`` takes it.
-        workers: Load jobs at a time.
         progress: Show bars on stderr where that is a terminal.
 
     Raises:
@@ -220,7 +216,6 @@ def load_export(
             ((f"events_{path.stem}", path) for path in spool.shards()),
             write=_parquet_of_ndjson,
             total=len(census.dates),
-            workers=workers,
             progress=progress,
         )
     return census.summary(ignored)
@@ -231,7 +226,6 @@ def load_tables(
     dataset: str,
     shards: Iterable[tuple[str, pa.Table]],
     *,
-    workers: int = LOAD_WORKERS,
     progress: bool = True,
 ) -> Summary:
     """
@@ -242,7 +236,6 @@ def load_tables(
         dataset: Name of the GA4 dataset; is created where it is missing.
         shards: Table name (``events_YYYYMMDD`` or ``events_intraday_YYYYMMDD``) and
             rows in ``ARROW_SCHEMA``, all of one ``event_date``, at least one.
-        workers: Load jobs at a time.
         progress: Show a bar on stderr where that is a terminal.
 
     Returns:
@@ -259,7 +252,6 @@ def load_tables(
         listed,
         write=_parquet_of_table,
         total=len(listed),
-        workers=workers,
         progress=progress,
     )
     return census.summary({})
@@ -301,7 +293,6 @@ def _load(
     *,
     write: Callable[[Any], Any],
     total: int,
-    workers: int,
     progress: bool,
 ) -> None:
     from google.cloud import bigquery
@@ -329,21 +320,11 @@ def _load(
             job.result(retry=_load_retry(), timeout=LOAD_TIMEOUT_S)
 
     with (
-        ThreadPoolExecutor(workers) as pool,
+        ThreadPoolExecutor(LOAD_WORKERS) as pool,
         progress_bar("loading", total=total, unit=" days", is_shown=progress) as bar,
     ):
         for _ in pool.map(load, shards):
             bar.update()
-
-
-def loaded_dates(client: bigquery.Client, dataset: str) -> tuple[date, date] | None:
-    """Return the first and last date of the daily shards, or None without any."""
-    dates = sorted(
-        date_of(match[1])
-        for table in client.list_tables(dataset, retry=_load_retry())
-        if (match := _SHARD.fullmatch(table.table_id))
-    )
-    return (dates[0], dates[-1]) if dates else None
 
 
 def weeks_allowed(

@@ -8,6 +8,7 @@ else. So only those are drawn, and a generator rounds whatever it computes from 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -26,6 +27,17 @@ DAY_MS = 24 * HOUR_MS
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def require(conditions: Mapping[str, bool], *, of: object) -> None:
+    """
+    Check the arguments of a process.
+
+    Raises:
+        ValueError: A condition is not met; the message has all such.
+    """
+    if missed := [name for name, is_met in conditions.items() if not is_met]:
+        raise ValueError(f"wanted {', '.join(missed)}; got {of}")
+
+
 def random_of(seed: int, purpose: str) -> np.random.Generator:
     """Return numbers of its own for every purpose: the order of questions is free."""
     tag = zlib.crc32(purpose.encode())
@@ -35,6 +47,19 @@ def random_of(seed: int, purpose: str) -> np.random.Generator:
 def floor(values: Floats) -> Ints:
     """Return the whole numbers below."""
     return np.floor(values).astype(np.int64)
+
+
+def moments(
+    random: np.random.Generator, n: int, *, start_ms: int, weight: Floats
+) -> Ints:
+    """
+    Draw n moments in milliseconds, in order, by the weight of each hour from a start.
+    """
+    hours = np.searchsorted(
+        np.cumsum(weight) / weight.sum(), random.random(n), side="right"
+    )
+    within = floor(random.random(n) * HOUR_MS)
+    return np.sort(start_ms + np.minimum(hours, len(weight) - 1) * HOUR_MS + within)
 
 
 def shuffled(random: np.random.Generator, n: int) -> Ints:

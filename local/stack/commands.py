@@ -10,15 +10,12 @@ from collections.abc import Sequence
 
 from local import venvs
 from local.processes import HOST
+from local.progress import shown
 from local.stack import pages
 from local.stack.signals import deferred_signals, ending_on_signals
 from local.stack.stack import Stack, stop_record
 from local.stack.starting import end_of
-from local.stack.state import (
-    Record,
-    State,
-    shown,
-)
+from local.stack.state import Record, State
 
 NO_SUCH_USER = "SOME_USER"
 
@@ -56,7 +53,7 @@ def directions(stack: Stack) -> str:
         f"curl -X POST {stack.url('predictions')}{body}\n\n"
         f"{dashboard_directions(stack)}\n\n"
         f"{stream_directions(stack)}\n\n"
-        f"The bucket's objects are files in {shown(str(stack.bucket_folder))}/\n"
+        f"The bucket's objects are files in {shown(stack.bucket_folder)}/\n"
         "`make down` stops it."
     )
 

@@ -45,8 +45,8 @@ def write(stack: Stack) -> str:
         check=False,
         timeout=WRITTEN_S,
     )
-    told = done.stderr.strip().splitlines() or ["it said nothing"]
-    return told[-1] if done.returncode else ""
+    reason = done.stderr.strip().splitlines() or ["it said nothing"]
+    return reason[-1] if done.returncode else ""
 
 
 def serve(stack: Stack) -> None:

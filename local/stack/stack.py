@@ -103,7 +103,6 @@ class Stack:
         self.options = options or self.state.options()
         self.ports = dict(ports or ports_from(os.environ))
         self.functions = tuple(functions)
-        self.is_attached = False
         self._root = root
         self._venv_folder = venv_folder
         self._say = say
@@ -415,7 +414,6 @@ class Stack:
                 "`make down` stops it; then start again."
             )
         self.ports = dict(record.ports)
-        self.is_attached = True
         if record.source != self.source():
             self._say(
                 "the source has changed since: `make down` and `make up` serve it"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from local.errors import LocalError
 from local.processes import HOST, Process, Work, is_free, last_lines, stop
+from local.progress import shown
 from local.stack.state import (
     DEFAULT_PORT_BASE,
     EMULATOR_PORTS,
@@ -21,7 +22,6 @@ from local.stack.state import (
     Options,
     Record,
     State,
-    shown,
     states,
 )
 

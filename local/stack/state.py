@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -108,22 +107,21 @@ class State:
             )
 
     @classmethod
-    def of_data(cls, data: str | None, home: Path = LOCAL / "states") -> State:
+    def of_data(cls, data: str | None) -> State:
         """
         Return the state that holds a data set: the same one whenever it is named.
 
         Args:
             data: File, folder or name of a data set; None or empty for the default.
-            home: Folder of all states.
         """
         if not data:
-            return cls(home=home)
+            return cls()
         path = Path(data).expanduser()
         name = re.sub(r"[^A-Za-z0-9_-]+", "-", path.name.partition(".")[0]).strip("-")
         if path.exists():
             place = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:6]
             name = f"{name or 'data'}-{place}"
-        return cls(name[:64] or DEFAULT_STATE, home)
+        return cls(name[:64] or DEFAULT_STATE)
 
     @property
     def folder(self) -> Path:
@@ -259,13 +257,6 @@ def ready_s_from(environment: Mapping[str, str]) -> int:
 def states(home: Path = LOCAL / "states") -> list[State]:
     """List the states that there are."""
     return [State(folder.name, home) for folder in sorted(home.glob("[!.]*"))]
-
-
-def shown(path: str) -> str:
-    """Return a path as the user would type it from the project's folder."""
-    with contextlib.suppress(ValueError):
-        return str(Path(path).relative_to(ROOT))
-    return path
 
 
 def write_whole(file: Path, text: str) -> None:

@@ -97,11 +97,11 @@ def find_or_choose(
     parameters = {"use_case": use_case, "audience": name}
     selections = warehouse.rows(statement("audience_selections"), parameters)
     for earlier in selections[:1]:
-        found = (earlier["control_group"], earlier["control_share"])
-        if found != (group, share):
+        known = (earlier["control_group"], earlier["control_share"])
+        if known != (group, share):
             raise RequestError(
-                f"{name} has held out {found[1]:.3g} of its users by the control group "
-                f"{found[0]!r} since {selections[-1]['as_of']}, and is to hold out "
+                f"{name} has held out {known[1]:.3g} of its users by the control group "
+                f"{known[0]!r} since {selections[-1]['as_of']}, and is to hold out "
                 f"{share:.3g} by {group!r}: who was treated cannot be compared as held "
                 "out. Keep it, or give the audience another name",
                 field="control",

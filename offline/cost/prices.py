@@ -45,9 +45,9 @@ class Line:
 
 
 @cache
-def prices(file: Path = PRICES) -> Mapping[str, Price]:
+def prices() -> Mapping[str, Price]:
     """Return the list prices by name."""
-    read = tomllib.loads(file.read_text("utf-8"))
+    read = tomllib.loads(PRICES.read_text("utf-8"))
     return {name: Price(**entry) for name, entry in read.items()}
 
 

@@ -386,17 +386,17 @@ def _features(size: Size) -> Iterator[Line]:
 
 def conditions(*, is_streaming: bool) -> list[str]:
     """Return the kind of every alert condition that the set-up creates."""
-    found = []
+    kinds_of_all = []
     for file in sorted(ALERTS.glob("*.json")):
         policy = json.loads(file.read_text())
         kinds = [
-            next(key for key in one if key.startswith("condition"))
-            for one in policy["conditions"]
+            next(key for key in condition if key.startswith("condition"))
+            for condition in policy["conditions"]
         ]
         if is_streaming or "${subscriptions" not in file.read_text():
             # Of the runs that the compaction knows the age of, one each.
-            found += kinds * (3 if "${field}" in file.read_text() else 1)
-    return found
+            kinds_of_all += kinds * (3 if "${field}" in file.read_text() else 1)
+    return kinds_of_all
 
 
 def _logged(size: Size) -> Iterator[Line]:

@@ -73,7 +73,7 @@ def sentences(
         return
     newest = with_sums[0]
     promised, paid = number(newest["value_promised"]), number(newest["value_observed"])
-    told = (
+    text = (
         f"In the week of {newest['week']} users were promised to pay "
         f"{money(promised)} in all, and paid {money(paid)}"
     )
@@ -81,12 +81,12 @@ def sentences(
     low, high = newest["value_ratio_low"], newest["value_ratio_high"]
     if present(ratio) and present(low) and present(high):
         write = decimals(2)
-        told += (
+        text += (
             f", {write(ratio)} of it (95% interval {write(low)} to {write(high)}): "
             + ("chance" if low <= 1 <= high else "more than chance")
             + " explains the difference"
         )
-    yield f"{told}.", "evaluations"
+    yield f"{text}.", "evaluations"
     final = [row for row in with_sums if row["status"] == "final"]
     expected = sum(float(row["value_promised"]) for row in final)
     if len(final) > 1 and expected > 0:

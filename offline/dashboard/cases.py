@@ -188,11 +188,11 @@ class Case:
         dates = [*self.users]
         if dates:
             users = self.users[dates[0]]
-            told = f"{plural(users, 'user')} got a probability on {dates[0]}"
+            text = f"{plural(users, 'user')} got a probability on {dates[0]}"
             if len(dates) > 1 and self.users[dates[1]]:
                 moved = users / self.users[dates[1]] - 1
-                told += f", {_signed(moved)} on the date before"
-            yield f"{told}.", "drift"
+                text += f", {_signed(moved)} on the date before"
+            yield f"{text}.", "drift"
         for row in self.versions[:1]:
             day = row["as_of"] or row["training_date"]
             if self.as_of - day <= _NEWS:
@@ -219,16 +219,16 @@ class Case:
                 f" (95% interval {newest['roc_auc_low']:.3f} to "
                 f"{newest['roc_auc_high']:.3f})"
             )
-        told = f"{head} the ROC AUC was {auc:.3f}{interval}"
+        text = f"{head} the ROC AUC was {auc:.3f}{interval}"
         before = next((row for row in self.weeks[1:] if present(row["roc_auc"])), None)
         if before is None:
-            return f"{told}; it is the first {self.span} with figures."
+            return f"{text}; it is the first {self.span} with figures."
         was = before["roc_auc"]
         if not interval:
-            return f"{told}, after {was:.3f}."
+            return f"{text}, after {was:.3f}."
         is_same = newest["roc_auc_low"] <= was <= newest["roc_auc_high"]
         why = "chance explains that" if is_same else "more than chance explains"
-        return f"{told}, after {was:.3f}: {why}."
+        return f"{text}, after {was:.3f}: {why}."
 
     def _promise(self) -> str:
         if not self.weeks:
@@ -294,8 +294,8 @@ class Case:
         for row in self.alarms[:_LINES]:
             what = {"repair": "Repair, and do not train", "retrain": "Train"}
             head = what.get(row["advice"] or "", "Look")
-            told = ended(clipped(row["message"]))
-            yield Deed(text=f"{head}: {told}", source="drift")
+            text = ended(clipped(row["message"]))
+            yield Deed(text=f"{head}: {text}", source="drift")
         if len(self.alarms) > _LINES:
             rest = len(self.alarms) - _LINES
             yield Deed(
@@ -395,10 +395,10 @@ def ended(words: str) -> str:
 
 
 def _signed(share: float) -> str:
-    told = percent(abs(share))
+    size = percent(abs(share))
     if abs(share) < 0.00005:
         return "as many as"
-    return f"{told} {'more' if share > 0 else 'fewer'} than"
+    return f"{size} {'more' if share > 0 else 'fewer'} than"
 
 
 def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> list[Case]:
@@ -417,7 +417,7 @@ def cases(readings: Readings, known: Mapping[str, Known], *, as_of: date) -> lis
     evaluations, versions, drift = of("evaluations"), of("versions"), of("drift")
     scores, lifts, published = of("scores"), of("lift"), of("publications")
     names = {*evaluations, *versions, *drift}
-    names |= {name for name, one in known.items() if one.champion is not None}
+    names |= {name for name, beside in known.items() if beside.champion is not None}
     return [
         Case(
             name=name,

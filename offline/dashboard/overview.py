@@ -19,10 +19,10 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
     """Return what the page reads."""
     cards = [(_card(case), case) for case in cases]
     # Those that need somebody come first.
-    cards.sort(key=lambda one: -len(one[0]["urgent"]))
+    cards.sort(key=lambda entry: -len(entry[0]["urgent"]))
     whole = [card for card, _ in cards[:CARDS]]
     urgent = sum(bool(card["urgent"]) for card, _ in cards)
-    missing = [one for one in readings.values() if one.missing]
+    missing = [reading for reading in readings.values() if reading.missing]
     return {
         "headline": _headline(cases, urgent),
         "tiles": _tiles(readings, cases),
@@ -32,8 +32,12 @@ def content(readings: Readings, cases: Sequence[Case]) -> dict[str, Any]:
             (case.title, case.page) for _, case in cards[CARDS : CARDS + OTHERS]
         ],
         "missing": [
-            {"title": one.title, "why": clipped(one.missing), "source": one.name}
-            for one in missing
+            {
+                "title": reading.title,
+                "why": clipped(reading.missing),
+                "source": reading.name,
+            }
+            for reading in missing
         ],
     }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, timedelta
+from operator import attrgetter
 from typing import Any
 
 from offline.dashboard.filled import filled
@@ -13,6 +14,7 @@ from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable
 from propensity.pages.words import present
 from propensity.statements import statement
+from propensity.timeframe import midnight
 
 Row = Mapping[str, Any]
 
@@ -54,12 +56,12 @@ class Window:
     def hours(self) -> Mapping[str, datetime | date]:
         """First and last moment of the stream, whole hours, and their days."""
         until = self.now.astimezone(UTC)
-        since = datetime.combine(until.date() - (STREAM_DAYS - 1) * DAY, time(), UTC)
+        since = midnight(until.date() - (STREAM_DAYS - 1) * DAY)
         days = {"since_day": since.date(), "until_day": until.date()}
         return {"since": since, "until": until, **days}
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Source:
     """A statement: its file, what it gives in words, and its parameters."""
 
@@ -73,73 +75,37 @@ class Source:
         return self.file.removeprefix("dashboard_")
 
 
+_DAYS, _HOURS = attrgetter("days"), attrgetter("hours")
+
 SOURCES = (
+    Source("dashboard_evaluations", "Figures of evaluated weeks", parameters=_DAYS),
+    Source("dashboard_versions", "Model versions", parameters=attrgetter("trainings")),
+    Source("dashboard_publications", "Publications", parameters=_DAYS),
+    Source("dashboard_drift", "Drift", parameters=_DAYS),
     Source(
-        file="dashboard_evaluations",
-        title="Figures of evaluated weeks",
-        parameters=lambda window: window.days,
-    ),
-    Source(
-        file="dashboard_versions",
-        title="Model versions",
-        parameters=lambda window: window.trainings,
-    ),
-    Source(
-        file="dashboard_publications",
-        title="Publications",
-        parameters=lambda window: window.days,
-    ),
-    Source(
-        file="dashboard_drift",
-        title="Drift",
-        parameters=lambda window: window.days,
-    ),
-    Source(
-        file="dashboard_scores",
-        title="Probabilities of publications",
+        "dashboard_scores",
+        "Probabilities of publications",
         parameters=lambda window: {
             **window.days,
             "since": max(window.days["since"], window.as_of - 5 * 7 * DAY),
         },
     ),
+    Source("dashboard_stream", "Events that came, by hour", parameters=_HOURS),
+    Source("dashboard_latency", "Scores of events, by hour", parameters=_HOURS),
     Source(
-        file="dashboard_stream",
-        title="Events that came, by hour",
-        parameters=lambda window: window.hours,
+        "dashboard_dead_letters", "Dead letters, by hour and reason", parameters=_HOURS
     ),
     Source(
-        file="dashboard_latency",
-        title="Scores of events, by hour",
-        parameters=lambda window: window.hours,
-    ),
-    Source(
-        file="dashboard_dead_letters",
-        title="Dead letters, by hour and reason",
-        parameters=lambda window: window.hours,
-    ),
-    Source(
-        file="dashboard_alerts",
-        title="Alerts by version",
+        "dashboard_alerts",
+        "Alerts by version",
         parameters=lambda window: {
             **window.hours,
             "trained_since": window.trainings["since"],
         },
     ),
-    Source(
-        file="dashboard_audiences",
-        title="Members of audiences",
-        parameters=lambda window: window.days,
-    ),
-    Source(
-        file="dashboard_deliveries",
-        title="Users in the ledger",
-        parameters=lambda window: window.days,
-    ),
-    Source(
-        file="dashboard_lift",
-        title="Treated users against those held out",
-        parameters=lambda window: window.days,
-    ),
+    Source("dashboard_audiences", "Members of audiences", parameters=_DAYS),
+    Source("dashboard_deliveries", "Users in the ledger", parameters=_DAYS),
+    Source("dashboard_lift", "Treated users against those held out", parameters=_DAYS),
 )
 
 
@@ -167,10 +133,10 @@ Readings = Mapping[str, Reading]
 
 def by_use_case(rows: Iterable[Row]) -> dict[str, list[Row]]:
     """Return rows by the name of their use case, each in their order."""
-    found: dict[str, list[Row]] = {}
+    groups: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(str(row["use_case"]), []).append(row)
-    return found
+        groups.setdefault(str(row["use_case"]), []).append(row)
+    return groups
 
 
 def users_of(row: Row) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import date, datetime
 from typing import Any
 
 from offline.dashboard.cases import Known
@@ -24,6 +24,7 @@ from propensity.pages.words import plural
 from propensity.registry.champion import Champion
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
+from propensity.timeframe import midnight
 
 WEEKS = 26
 
@@ -132,7 +133,7 @@ def run(
     with ExitStack() as open_:
         warehouse = open_.enter_context(closing(Warehouse.open(chosen)))
         window = _window(chosen, clock.now(), weeks, as_of=as_of, is_local=is_local)
-        found = [*read(warehouse, window, is_dry=is_dry)]
+        readings = [*read(warehouse, window, is_dry=is_dry)]
         pages: Mapping[str, str] = dict.fromkeys((file for _, file in PAGES), "")
         first = f"{out.rstrip('/')}/index.html"
         beside = Reports()
@@ -143,21 +144,23 @@ def run(
                 beside = find(
                     [
                         row
-                        for one in found
-                        if one.name == "evaluations"
-                        for row in one.rows
+                        for reading in readings
+                        if reading.name == "evaluations"
+                        for row in reading.rows
                     ],
                     artifacts,
                     as_of=window.as_of,
                     above=way_up(out, chosen.bucket),
                 )
-            names = {str(row["use_case"]) for one in found for row in _named(one)}
+            names = {
+                str(row["use_case"]) for reading in readings for row in _named(reading)
+            }
             told = known(names, artifacts)
             pages = site(
-                found,
+                readings,
                 {
-                    name: replace(one, reports=beside.links.get(name, {}))
-                    for name, one in told.items()
+                    name: replace(facts, reports=beside.links.get(name, {}))
+                    for name, facts in told.items()
                 },
                 window,
                 place=f"{chosen.project}.{chosen.dataset}",
@@ -166,9 +169,11 @@ def run(
     return Written(
         first=first,
         pages={name: len(text.encode()) for name, text in pages.items()},
-        statements={one.name: one.bytes_billed for one in found},
+        statements={reading.name: reading.bytes_billed for reading in readings},
         missing={
-            **{one.name: one.missing for one in found if one.missing},
+            **{
+                reading.name: reading.missing for reading in readings if reading.missing
+            },
             **({"reports": beside.missing} if beside.missing else {}),
         },
         reports=len(beside.copies),
@@ -176,16 +181,15 @@ def run(
     )
 
 
-def _named(one: Reading) -> Sequence[Mapping[str, Any]]:
-    return [row for row in one.rows if "use_case" in row]
+def _named(reading: Reading) -> Sequence[Mapping[str, Any]]:
+    return [row for row in reading.rows if "use_case" in row]
 
 
 def _window(
     settings: Settings, now: datetime, weeks: int, *, as_of: date | None, is_local: bool
 ) -> Window:
     if as_of is not None:
-        moment = datetime.combine(as_of + DAY, time(), UTC)
-        return Window(as_of=as_of, weeks=weeks, now=min(moment, now))
+        return Window(as_of=as_of, weeks=weeks, now=min(midnight(as_of + DAY), now))
     if not is_local:
         return Window(as_of=now.date(), weeks=weeks, now=now)
     return Window(as_of=_played(settings, now), weeks=weeks, now=now)
@@ -216,7 +220,7 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
         artifacts: The bucket with the champions; None where none is set.
     """
     folders = usecases.names()
-    found = {}
+    facts = {}
     for name in sorted({*names, *folders}):
         champion: Champion | None = None
         note = ""
@@ -235,14 +239,14 @@ def known(names: Iterable[str], artifacts: Artifacts | None) -> dict[str, Known]
                 told = _told(name)
             except PropensityError as error:
                 note = f"The folder of the use case could not be read: {error.message}."
-        found[name] = replace(
+        facts[name] = replace(
             told,
             champion=champion.version if champion else None,
             is_pinned=bool(champion and champion.pinned),
             shadow=champion.shadow if champion else None,
             note=note,
         )
-    return found
+    return facts
 
 
 def _told(name: str) -> Known:

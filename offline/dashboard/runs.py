@@ -38,7 +38,7 @@ def content(readings: Readings) -> dict[str, Any]:
     )
     billed = sum(run.bytes_billed or 0 for run in runs)
     own = sum(reading.bytes_billed for reading in readings.values())
-    missing = [one for one in readings.values() if one.missing]
+    missing = [reading for reading in readings.values() if reading.missing]
     return {
         "headline": f"{plural(len(runs), 'run')} in this time, {size(billed)} billed."
         if runs
@@ -178,14 +178,14 @@ def statements(readings: Sequence[Reading]) -> dict[str, Any]:
     return {
         "statements": [
             {
-                "name": one.name,
-                "title": one.title,
-                "file": f"propensity/sql/dashboard_{one.name}.sql",
-                "text": one.text,
-                "rows": plural(len(one.rows), "row"),
-                "billed": size(one.bytes_billed),
-                "missing": clipped(one.missing),
+                "name": reading.name,
+                "title": reading.title,
+                "file": f"propensity/sql/dashboard_{reading.name}.sql",
+                "text": reading.text,
+                "rows": plural(len(reading.rows), "row"),
+                "billed": size(reading.bytes_billed),
+                "missing": clipped(reading.missing),
             }
-            for one in readings
+            for reading in readings
         ]
     }

@@ -38,9 +38,9 @@ def site(
     Returns:
         HTML documents by the name of their file. They link to each other alone.
     """
-    readings = {one.name: _cleaned(one) for one in found}
-    told = {cleaned(name): _known(one) for name, one in known.items()}
-    listed = cases(readings, told, as_of=window.as_of)
+    readings = {reading.name: _cleaned(reading) for reading in found}
+    facts = {cleaned(name): _known(entry) for name, entry in known.items()}
+    listed = cases(readings, facts, as_of=window.as_of)
     since = window.days["since"]
     common = {
         "place": cleaned(place),
@@ -74,10 +74,10 @@ def site(
     }
 
 
-def _known(one: Known) -> Known:
+def _known(facts: Known) -> Known:
     """Return what is known with texts that can stand in a page."""
-    texts = {"title": one.title, "outcome": one.outcome, "note": one.note}
-    return replace(one, **cleaned(texts))
+    texts = {"title": facts.title, "outcome": facts.outcome, "note": facts.note}
+    return replace(facts, **cleaned(texts))
 
 
 def _cleaned(reading: Reading) -> Reading:

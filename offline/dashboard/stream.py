@@ -142,27 +142,27 @@ def _tiles(
 
 def reasons_of(letters: Sequence[Row]) -> Counter[str]:
     """Count dead letters by reason."""
-    found: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
     for row in letters:
-        found[str(row["reason"])] += row["messages"]
-    return found
+        reasons[str(row["reason"])] += row["messages"]
+    return reasons
 
 
 def _summed(rows: Sequence[Row], column: str) -> Counter[datetime]:
     """Add up a column by hour, over all use cases."""
-    found: Counter[datetime] = Counter()
+    sums: Counter[datetime] = Counter()
     for row in rows:
-        found[row["hour"]] += row[column] or 0
-    return found
+        sums[row["hour"]] += row[column] or 0
+    return sums
 
 
 def _worst(rows: Sequence[Row], column: str) -> Mapping[datetime, float]:
     """Return the highest value of a column by hour, of all use cases."""
-    found: dict[datetime, float] = {}
+    worst: dict[datetime, float] = {}
     for row in rows:
         if present(row[column]):
-            found[row["hour"]] = max(found.get(row["hour"], 0.0), float(row[column]))
-    return found
+            worst[row["hour"]] = max(worst.get(row["hour"], 0.0), float(row[column]))
+    return worst
 
 
 def _ms(value: Number) -> str:

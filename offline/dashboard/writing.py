@@ -49,10 +49,10 @@ def way_up(out: str, bucket: str) -> str | None:
         ``../`` for each folder of the prefix, nothing at the root; None where the pages
         are not in that bucket.
     """
-    found = _BUCKET.fullmatch(out)
-    if found is None or found["bucket"] != bucket:
+    place = _BUCKET.fullmatch(out)
+    if place is None or place["bucket"] != bucket:
         return None
-    prefix = found["prefix"]
+    prefix = place["prefix"]
     return "../" * (prefix.count("/") + 1) if prefix else ""
 
 
@@ -76,11 +76,11 @@ def write(pages: Mapping[str, str], out: str, settings: Settings) -> str:
         PropensityError: The bucket cannot.
     """
     names = in_order(pages)
-    found = _BUCKET.fullmatch(out)
-    if found is None:
+    place = _BUCKET.fullmatch(out)
+    if place is None:
         return _into_folder(pages, names, Path(out).expanduser())
-    prefix = f"{found['prefix']}/" if found["prefix"] else ""
-    with closing(Artifacts.open(replace(settings, bucket=found["bucket"]))) as bucket:
+    prefix = f"{place['prefix']}/" if place["prefix"] else ""
+    with closing(Artifacts.open(replace(settings, bucket=place["bucket"]))) as bucket:
         for name in names:
             there = bucket.find(prefix + name)
             bucket.replace(

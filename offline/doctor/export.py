@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 
 from google.cloud import bigquery
 
@@ -21,7 +21,7 @@ from offline.doctor.examination import (
 from propensity import usecases
 from propensity.errors import AccessDenied, MissingTable, SettingsError
 from propensity.freshness import Shards, is_expected
-from propensity.timeframe import first_suffix
+from propensity.timeframe import first_shard, midnight
 from propensity.usecases import export as exported
 
 # A day's table of the export is there about noon of the next day, in the property's
@@ -95,7 +95,7 @@ def check_export(exam: Examination) -> None:
     ] or exam.use_cases
     lookback = max((use_case.lookback_days for use_case in reading), default=60)
     # What the next run will read: from the lookback's first shard on.
-    first = max(days[0], _day_of(first_suffix(exam.now.date(), days=lookback)))
+    first = max(days[0], first_shard(exam.now.date(), days=lookback))
     missing = [
         first + n * DAY
         for n in range((days[-1] - first).days)
@@ -112,14 +112,9 @@ def check_export(exam: Examination) -> None:
     _check_shards(exam, shards, [day for day in days if day >= first])
 
 
-def _day_of(suffix: str) -> date:
-    return datetime.strptime(suffix, "%Y%m%d").replace(tzinfo=UTC).date()
-
-
 def _check_newest(exam: Examination, newest: date) -> None:
-    ended = datetime.combine(newest + DAY, datetime.min.time(), tzinfo=UTC)
     # The table of the day that follows has been awaited since that day ended.
-    late = exam.now - (ended + DAY)
+    late = exam.now - midnight(newest + 2 * DAY)
     if late > EXPORT_LATE:
         days = (exam.now.date() - newest).days - 1
         exam.error(

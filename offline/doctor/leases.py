@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 from offline.doctor.examination import DAY, Examination
 from propensity import errors
 from propensity.errors import ArtifactError, PropensityError
+from propensity.timeframe import midnight
 
 # Leases of a kind that are looked at: the newest, and some before it.
 LEASES = 5
@@ -121,5 +122,5 @@ def moment_of_play(exam: Examination) -> datetime:
         if scope == exam.settings.use_case
     ]
     newest = max(days, default=exam.now.date())
-    moment = datetime.combine(newest, datetime.min.time(), tzinfo=UTC)
+    moment = midnight(newest)
     return moment if newest < exam.now.date() else exam.now

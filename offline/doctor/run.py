@@ -31,6 +31,7 @@ from propensity.edges.artifacts import Artifacts
 from propensity.errors import ArtifactError, PropensityError, SettingsError
 from propensity.registry.versions import Registry
 from propensity.settings import Settings
+from propensity.timeframe import midnight
 from propensity.usecases import UseCase
 
 CHECKS: Mapping[str, Check] = {
@@ -125,9 +126,7 @@ def run(
         RequestError: There is no such use case.
         PropensityError: The use cases could not be found out.
     """
-    now = datetime.now(UTC)
-    if as_of:
-        now = datetime.combine(as_of + DAY, datetime.min.time(), tzinfo=UTC)
+    now = midnight(as_of + DAY) if as_of else datetime.now(UTC)
     try:
         chosen = Settings.from_environment()
     except SettingsError as error:

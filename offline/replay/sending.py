@@ -24,6 +24,7 @@ from google.pubsub_v1.types import PubsubMessage
 from tqdm import tqdm
 
 from offline.replay.messages import Outgoing, Source, Tally, head_of
+from propensity.edges.channels import TRANSIENT
 from propensity.errors import MissingTable, PropensityError, Unavailable
 from propensity.events.catalogue import Catalogue
 from propensity.settings import Settings
@@ -45,14 +46,7 @@ BATCH_S = 0.02
 
 # Names that the client's ``publish`` takes for arguments of its own.
 _ARGUMENTS = frozenset({"self", "topic", "data", "ordering_key", "retry", "timeout"})
-_TRANSIENT = if_exception_type(
-    api.Aborted,
-    api.DeadlineExceeded,
-    api.InternalServerError,
-    api.ResourceExhausted,
-    api.ServiceUnavailable,
-    api.Unknown,
-)
+_IS_TRANSIENT = if_exception_type(*TRANSIENT)
 
 
 class Stop:
@@ -142,7 +136,7 @@ class Sender:
         self._project = settings.project
         self._unconfirmed: deque[tuple[Any, Outgoing]] = deque()
         self._retry = Retry(
-            predicate=_TRANSIENT,
+            predicate=_IS_TRANSIENT,
             initial=0.1,
             maximum=5.0,
             timeout=float(settings.retry_deadline_s),

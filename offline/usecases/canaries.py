@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
+from propensity.timeframe import midnight
 from propensity.usecases import Value
 
 Row = dict[str, Any]
@@ -46,22 +47,22 @@ class Maker:
 
     def history(self, as_of: date, *, lookback: int, horizon: int) -> Iterator[Row]:
         """Yield what happened in the lookback of a date, and in its horizon."""
-        first, last = moment(as_of) - lookback * DAY, moment(as_of) + horizon * DAY
+        first, last = midnight(as_of) - lookback * DAY, midnight(as_of) + horizon * DAY
         for number in range(USERS):
             user = f"user.{number:02}"
             # The oldest moment that counts, the newest, and some between.
-            times = [first, moment(as_of) - TICK] if number % 4 == 0 else []
+            times = [first, midnight(as_of) - TICK] if number % 4 == 0 else []
             times += [
-                moment(as_of) - days * DAY + (5 + number) * HOUR / 2
+                midnight(as_of) - days * DAY + (5 + number) * HOUR / 2
                 for days in self._days(lookback)[number % 2 :: 1 + number % 2]
             ]
             # In each horizon some users do nothing, as those of label 0 do.
             if number % 2:
-                times.append(moment(as_of) + (number % 2) * horizon * DAY / 2)
+                times.append(midnight(as_of) + (number % 2) * horizon * DAY / 2)
             for step, time in enumerate(sorted(times)):
                 if not first <= time < last:
                     continue
-                for name in self._some(number, step, is_later=time >= moment(as_of)):
+                for name in self._some(number, step, is_later=time >= midnight(as_of)):
                     yield self.event(user, time, name, size=1.0 + number % 5)
 
     def _days(self, lookback: int) -> Sequence[int]:
@@ -80,17 +81,19 @@ class Maker:
 
     def later(self, as_of: date, *, horizon: int) -> Iterator[Row]:
         """Yield canaries at a date and after it."""
-        start = moment(as_of)
+        start = midnight(as_of)
         times = (start, start + TICK, start + 30 * HOUR, start + horizon * DAY - TICK)
         yield from self._canaries(times)
 
     def beyond(self, end: date) -> Iterator[Row]:
         """Yield canaries at the end of a horizon and after it."""
-        yield from self._canaries((moment(end), moment(end) + TICK, moment(end) + HOUR))
+        yield from self._canaries(
+            (midnight(end), midnight(end) + TICK, midnight(end) + HOUR)
+        )
 
     def older(self, first: date) -> Iterator[Row]:
         """Yield canaries before the first day of a lookback."""
-        start = moment(first)
+        start = midnight(first)
         yield from self._canaries((start - TICK, start - HOUR))
 
     def _canaries(self, times: Iterable[datetime]) -> Iterator[Row]:
@@ -172,11 +175,6 @@ class Maker:
             }
             row["items"] = [{"item_id": text or "mug", "quantity": int(abs(size))}]
         return row
-
-
-def moment(day: date) -> datetime:
-    """Return the midnight of a day, UTC."""
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def _sent(kind: str, size: float, text: str) -> Row:

@@ -116,7 +116,7 @@ def wanted(
         ),
     }
     return {
-        **{name: one for name, one in own.items() if use_case.has_statement(name)},
+        **{name: needs for name, needs in own.items() if use_case.has_statement(name)},
         **{name: Wanted(parameters=including) for name in INCLUDING},
     }
 
@@ -139,9 +139,9 @@ def check(
     """
     known = wanted(use_case, warehouse.settings, as_ofs)
     for name in names:
-        sql, one = use_case.statement(name), known[name]
+        sql, needs = use_case.statement(name), known[name]
         parameters = {
-            key: value for key, value in one.parameters.items() if f"@{key}" in sql
+            key: value for key, value in needs.parameters.items() if f"@{key}" in sql
         }
         try:
             with located(use_case, name):
@@ -149,14 +149,14 @@ def check(
         except Refused as refused:
             yield refused.problem
             return
-        found = [*_unlike(use_case, name, one, types)]
-        yield from found
-        if found:
+        problems = [*_unlike(use_case, name, needs, types)]
+        yield from problems
+        if problems:
             return
 
 
 def _unlike(
-    use_case: UseCase, name: str, one: Wanted, types: Mapping[str, str]
+    use_case: UseCase, name: str, needs: Wanted, types: Mapping[str, str]
 ) -> Iterator[Problem]:
     """Yield the columns that a statement lacks, or gives in another type."""
     types = {column: _IN_SQL.get(kind, kind) for column, kind in types.items()}
@@ -165,12 +165,12 @@ def _unlike(
     def at(column: str, message: str) -> Problem:
         return sources.at_line(sources.column(lines, column), message)
 
-    for column, kind in one.columns.items():
+    for column, kind in needs.columns.items():
         if column not in types:
             yield at(column, f"gives no column {column}")
         elif types[column] != kind:
             yield at(column, f"{column} is {types[column]} instead of {kind}")
-    for column, kind in use_case.features.items() if one.has_features else ():
+    for column, kind in use_case.features.items() if needs.has_features else ():
         if column not in types:
             message = f"{name}.sql gives no column {column}"
             yield sources.declared_at(use_case.name, ("features", column), message)

@@ -141,29 +141,31 @@ def watched(
         last_year: The publication of the same week a year ago: what was so then is
             the season.
     """
-    sketches = sum(one.sketch is not None for one in now)
+    sketches = sum(thing.sketch is not None for thing in now)
     result = []
-    for one in now:
+    for thing in now:
         # A version's probabilities are its own.
-        is_score = one.thing == SCORE
+        is_score = thing.thing == SCORE
         known = [
-            week.things[one.key]
+            week.things[thing.key]
             for week in earlier
-            if one.key in week.things
+            if thing.key in week.things
             and (not is_score or week.model_version == model_version)
         ]
         reference = [before for before in known if not before.is_alarm][:MEMORY]
         # A single number that moved is followed: its season may go on.
-        if len(reference) < FEWEST or one.level is not None:
+        if len(reference) < FEWEST or thing.level is not None:
             reference = known[:MEMORY]
         if len(reference) < FEWEST:
-            result.append(one)
-        elif one.sketch is not None:
-            before = None if last_year is None else last_year.things.get(one.key)
-            result.append(_of_sketch(one, reference, known, before, _chance(sketches)))
+            result.append(thing)
+        elif thing.sketch is not None:
+            before = None if last_year is None else last_year.things.get(thing.key)
+            result.append(
+                _of_sketch(thing, reference, known, before, _chance(sketches))
+            )
         else:
             chance = _chance(len(now) - sketches)
-            result.append(_of_level(one, reference, known, chance=chance))
+            result.append(_of_level(thing, reference, known, chance=chance))
     return result
 
 
@@ -184,10 +186,10 @@ def outcome(
         earlier: The same of weeks before it, newest first.
         estimated: The estimate of its ROC AUC.
     """
-    one = Thing(thing=OUTCOME, name=name, level=now)
+    thing = Thing(thing=OUTCOME, name=name, level=now)
     chance = _chance(len((CALIBRATION, RANKING)))
     return _of_level(
-        one, earlier, earlier, chance=chance, target=0.0, estimated=estimated
+        thing, earlier, earlier, chance=chance, target=0.0, estimated=estimated
     )
 
 
@@ -198,15 +200,15 @@ def advice(things: Sequence[Thing]) -> Advice:
     What is broken is repaired, not learned: a model that is trained on it has to be
     trained again after the repair. What lasts, or what no feature explains, is learned.
     """
-    alarms = [one for one in things if one.is_alarm]
+    alarms = [thing for thing in things if thing.is_alarm]
     if not alarms:
         return Advice(action="nothing", reason="")
-    relation = [one for one in alarms if one.thing == OUTCOME]
+    relation = [alarm for alarm in alarms if alarm.thing == OUTCOME]
     if relation:
         return Advice(action="retrain", reason=relation[0].message)
-    lasting = [one for one in alarms if one.weeks >= LASTING]
+    lasting = [alarm for alarm in alarms if alarm.weeks >= LASTING]
     if lasting:
-        longest = max(lasting, key=lambda one: one.weeks)
+        longest = max(lasting, key=lambda alarm: alarm.weeks)
         return Advice(
             action="retrain",
             reason=f"for {longest.weeks} weeks {longest.message}: repair it, or train "
@@ -222,31 +224,31 @@ def _chance(things: int) -> float:
 
 
 def _of_sketch(
-    one: Thing,
+    thing: Thing,
     reference: Sequence[Thing],
     known: Sequence[Thing],
     last_year: Thing | None,
     chance: float,
 ) -> Thing:
-    assert one.sketch is not None
-    before = [thing.sketch for thing in reference if thing.sketch is not None]
-    found = distance.compare(one.sketch, before, chance=chance)
-    if not found.is_beyond:
-        return _measured(one, found)
-    top = found.bins[0]
-    cause = _cause(one, top)
+    assert thing.sketch is not None
+    before = [other.sketch for other in reference if other.sketch is not None]
+    comparison = distance.compare(thing.sketch, before, chance=chance)
+    if not comparison.is_beyond:
+        return _measured(thing, comparison)
+    top = comparison.bins[0]
+    cause = _cause(thing, top)
     is_season = (
         last_year is not None
         and last_year.sketch is not None
         and (not last_year.is_alarm)
         and not distance.compare(
-            one.sketch, [last_year.sketch], chance=chance
+            thing.sketch, [last_year.sketch], chance=chance
         ).is_beyond
     )
-    message = _sentence(one, top, before[0])
+    message = _sentence(thing, top, before[0])
     return _measured(
-        one,
-        found,
+        thing,
+        comparison,
         is_alarm=not is_season,
         cause=SEASON if is_season else cause,
         message=f"{message}, as a year ago" if is_season else message,
@@ -254,19 +256,19 @@ def _of_sketch(
     )
 
 
-def _measured(one: Thing, found: Comparison, **more: object) -> Thing:
+def _measured(thing: Thing, comparison: Comparison, **more: object) -> Thing:
     values = {
-        **vars(one),
-        "distance": found.distance,
-        "noise": found.noise,
-        "threshold": found.threshold,
+        **vars(thing),
+        "distance": comparison.distance,
+        "noise": comparison.noise,
+        "threshold": comparison.threshold,
         **more,
     }
     return Thing(**values)
 
 
 def _of_level(
-    one: Thing,
+    thing: Thing,
     reference: Sequence[Thing],
     known: Sequence[Thing],
     *,
@@ -274,28 +276,28 @@ def _of_level(
     target: float | None = None,
     estimated: float | None = None,
 ) -> Thing:
-    assert one.level is not None
-    found = move(
-        one.level,
-        [thing.level for thing in reference if thing.level is not None],
-        ordinary=_ORDINARY[one.name],
+    assert thing.level is not None
+    change = move(
+        thing.level,
+        [other.level for other in reference if other.level is not None],
+        ordinary=_ORDINARY[thing.name],
         chance=chance,
         target=target,
     )
-    matters = _MATTERS[one.name]
-    is_alarm = found.is_beyond(matters)
+    matters = _MATTERS[thing.name]
+    is_alarm = change.is_beyond(matters)
     # A ROC AUC that is better than its estimate is no reason to wake anybody.
-    if one.name == RANKING and found.moved > 0:
+    if thing.name == RANKING and change.moved > 0:
         is_alarm = False
     values = {
-        **vars(one),
-        "distance": abs(found.moved),
-        "noise": found.noise,
+        **vars(thing),
+        "distance": abs(change.moved),
+        "noise": change.noise,
         "threshold": matters,
         "is_alarm": is_alarm,
     }
     if is_alarm:
-        cause, message = _level_sentence(one, found, estimated)
+        cause, message = _level_sentence(thing, change, estimated)
         values |= {"cause": cause, "message": message, "weeks": _weeks(known)}
     return Thing(**values)
 
@@ -303,37 +305,37 @@ def _of_level(
 def _weeks(known: Sequence[Thing]) -> int:
     """Return how many in a row have this alarm, with the one that has it now."""
     weeks = 1
-    for one in known:
-        if not one.is_alarm:
+    for thing in known:
+        if not thing.is_alarm:
             break
         weeks += 1
     return weeks
 
 
-def _cause(one: Thing, top: Bin) -> str:
-    if one.thing == SCORE:
+def _cause(thing: Thing, top: Bin) -> str:
+    if thing.thing == SCORE:
         return SCORES
     if top.is_missing:
         return MISSING
-    assert one.sketch is not None
-    return SOURCE if one.sketch.kind == CATEGORY else VALUES
+    assert thing.sketch is not None
+    return SOURCE if thing.sketch.kind == CATEGORY else VALUES
 
 
-def _sentence(one: Thing, top: Bin, before: Sketch) -> str:
+def _sentence(thing: Thing, top: Bin, before: Sketch) -> str:
     """Say what has changed in a sketch."""
-    assert one.sketch is not None
+    assert thing.sketch is not None
     shares = f"{_percent(top.now)} of users ({_percent(top.before)} before)"
     if top.is_missing:
-        return f"{one.name} is missing for {shares}"
-    if one.sketch.kind == NUMBER:
+        return f"{thing.name} is missing for {shares}"
+    if thing.sketch.kind == NUMBER:
         if top.first == top.last == 0.0:
-            return f"{one.name} is 0 for {shares}"
-        median, earlier = _median(one.sketch), _median(before)
+            return f"{thing.name} is 0 for {shares}"
+        median, earlier = _median(thing.sketch), _median(before)
         if median is not None and earlier is not None and median != earlier:
-            return f"the median of {one.name} is {median:.4g} ({earlier:.4g} before)"
-        return f"{one.name} is from {top.first:.4g} to {top.last:.4g} for {shares}"
+            return f"the median of {thing.name} is {median:.4g} ({earlier:.4g} before)"
+        return f"{thing.name} is from {top.first:.4g} to {top.last:.4g} for {shares}"
     value = "a rare value" if top.first is None else repr(top.first)
-    return f"{one.name} is {value} for {shares}"
+    return f"{thing.name} is {value} for {shares}"
 
 
 def _percent(share: float) -> str:
@@ -351,21 +353,21 @@ def _median(sketch: Sketch) -> float | None:
 
 
 def _level_sentence(
-    one: Thing, found: Move, estimated: float | None
+    thing: Thing, change: Move, estimated: float | None
 ) -> tuple[str, str]:
     """Return the cause and the sentence of a number that moved."""
-    ratio = f"{exp(found.moved) - 1:+.0%}"
-    if one.name == MEAN:
+    ratio = f"{exp(change.moved) - 1:+.0%}"
+    if thing.name == MEAN:
         return SCORES, f"the mean probability has moved by {ratio}, the season aside"
-    if one.name == COUNT:
+    if thing.name == COUNT:
         return VOLUME, f"the number of users has moved by {ratio}"
-    if one.name == CALIBRATION:
+    if thing.name == CALIBRATION:
         return SEASON, (
             f"the odds of all users were {ratio} beside the published ones, more than "
             "the season's shift has followed"
         )
-    assert one.level is not None
-    measured = (estimated or 0.0) + one.level.value
+    assert thing.level is not None
+    measured = (estimated or 0.0) + thing.level.value
     return RELATION, (
         f"the ROC AUC is {measured:.3f}, and {estimated or 0.0:.3f} was expected: "
         "features say less about the outcome than they did"

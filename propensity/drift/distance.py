@@ -89,11 +89,11 @@ def compare(now: Sketch, earlier: Sequence[Sketch], *, chance: float) -> Compari
         chance: Of noise beyond the bound, in one comparison.
     """
     values = sorted(
-        {value for one in (now, *earlier) for value in one.counts},
+        {value for sketch in (now, *earlier) for value in sketch.counts},
         key=lambda value: (value is None, value),
     )
-    shares = [_shares(one, values) for one in earlier]
-    users = np.array([one.users for one in earlier], dtype=np.float64)
+    shares = [_shares(sketch, values) for sketch in earlier]
+    users = np.array([sketch.users for sketch in earlier], dtype=np.float64)
     share, reference_users = _mean(shares, users)
     current = _shares(now, values)
     effective = 1.0 / (1.0 / now.users + 1.0 / reference_users)

@@ -99,15 +99,15 @@ def corrected(estimate: Estimate, past: Sequence[Past]) -> Estimate:
         past: Weeks whose outcomes are known; their estimates not corrected.
     """
     precision, total = _ORDINARY_BIAS**-2, 0.0
-    for one in past:
-        weight = max(one.error, 1e-6) ** -2
+    for week in past:
+        weight = max(week.error, 1e-6) ** -2
         precision += weight
-        total += weight * (one.measured - one.estimated)
+        total += weight * (week.measured - week.estimated)
     by = total / precision
     # How much wider the errors were than their intervals.
     spread = sum(
-        ((one.measured - one.estimated - by) / max(one.error, 1e-6)) ** 2
-        for one in past
+        ((week.measured - week.estimated - by) / max(week.error, 1e-6)) ** 2
+        for week in past
     )
     wider = max((_PRIOR_WEEKS + spread) / (_PRIOR_WEEKS + len(past)), 1.0) ** 0.5
     widened = wider * float(np.hypot(estimate.error, precision**-0.5)) * 1.96

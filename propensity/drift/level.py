@@ -69,8 +69,8 @@ def move(
     variance = ordinary**2 + now.error**2 + expected.error**2
     known = earlier if target is not None else earlier[:-1]
     errors = [
-        one.value - _expected(earlier[place + 1 :], target).value
-        for place, one in enumerate(known)
+        level.value - _expected(earlier[place + 1 :], target).value
+        for place, level in enumerate(known)
     ]
     freedom = _PRIOR_WEEKS + len(errors)
     total = _PRIOR_WEEKS * variance + sum(error**2 for error in errors)
@@ -89,8 +89,8 @@ def _expected(earlier: Sequence[Level], target: float | None) -> Level:
     total = sum(weight)
     pairs = list(zip(weight, earlier, strict=True))
     return Level(
-        value=sum(part * one.value for part, one in pairs) / total,
-        error=sqrt(sum((part * one.error) ** 2 for part, one in pairs)) / total,
+        value=sum(part * level.value for part, level in pairs) / total,
+        error=sqrt(sum((part * level.error) ** 2 for part, level in pairs)) / total,
     )
 
 

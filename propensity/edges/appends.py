@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from google.api_core import exceptions as api
 from google.cloud.bigquery_storage_v1.services.big_query_write.transports import (
     BigQueryWriteGrpcAsyncIOTransport,
 )
 from google.cloud.bigquery_storage_v1.types import AppendRowsRequest, AppendRowsResponse
 
-from propensity.edges.channels import Channel, open_channel
+from propensity.edges.channels import TRANSIENT, Channel, open_channel
 from propensity.edges.rights import denied
 from propensity.errors import MissingTable, PropensityError, SchemaError, Unavailable
 
@@ -39,15 +38,13 @@ _APPEND_ROWS = "/google.cloud.bigquery.storage.v1.BigQueryWrite/AppendRows"
 
 # Status codes of appends that may succeed later.
 _TRANSIENT = {
-    grpc.StatusCode.ABORTED.value[0],
-    grpc.StatusCode.CANCELLED.value[0],
-    grpc.StatusCode.DEADLINE_EXCEEDED.value[0],
-    grpc.StatusCode.INTERNAL.value[0],
-    grpc.StatusCode.RESOURCE_EXHAUSTED.value[0],
-    grpc.StatusCode.UNAVAILABLE.value[0],
-    grpc.StatusCode.UNKNOWN.value[0],
+    status.value[0]
+    for status in (
+        grpc.StatusCode.CANCELLED,
+        *(kind.grpc_status_code for kind in TRANSIENT),
+    )
+    if status is not None
 }
-
 
 # The permission that the API demands on the table.
 UPDATES = "bigquery.tables.updateData"
@@ -146,25 +143,6 @@ def check(answer: Any, *, on: str = "") -> None:
     raise SchemaError(f"BigQuery refuses rows: {text}")
 
 
-def _failure(
-    error: api.GoogleAPICallError, *, credentials: Any, on: str
-) -> PropensityError:
-    """Return why a call failed; ``on`` is the table."""
-    if isinstance(error, api.NotFound):
-        return MissingTable(f"BigQuery does not find the table: {error.message}")
-    if isinstance(error, api.PermissionDenied):
-        return denied(
-            error.message,
-            service="BigQuery",
-            credentials=credentials,
-            needs=UPDATES,
-            on=on,
-        )
-    if isinstance(error, api.InvalidArgument):
-        return PropensityError(f"BigQuery refuses rows: {error.message}")
-    return Unavailable(f"BigQuery did not take rows: {type(error).__name__}")
-
-
 class Connection:
     """One AppendRows call: requests out, answers in, in the same order."""
 
@@ -205,14 +183,14 @@ class Connection:
                 future = self._waiting.popleft()
                 if not future.done():
                     future.set_result(answer)
-        except grpc.RpcError as raised:
-            error = _failure(
-                api.from_grpc_error(raised),  # type: ignore[no-untyped-call]
-                credentials=channel.credentials,
+        except (grpc.RpcError, OSError) as raised:
+            error = channel.failure(
+                raised,
+                service="BigQuery",
+                what="rows",
+                needs=UPDATES,
                 on=stream.partition("/streams/")[0],
             )
-        except OSError as raised:
-            error = Unavailable(f"BigQuery did not take rows: {type(raised).__name__}")
         finally:
             self.is_closed = True
             self._requests.put_nowait(None)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from starlette.requests import Request
 from starlette.responses import Response
 
-from propensity.clock import SYSTEM, Clock
+from propensity.clock import SYSTEM
 from propensity.edges import protocol
 from propensity.edges.direct import Function, answers_itself
 from propensity.edges.failures import PUBLIC, PUSHES, Policy, failure_of
@@ -132,7 +132,6 @@ def answers_failures(
     *,
     methods: tuple[str, ...] = (),
     log_fields: Callable[[Request], Mapping[str, object]] = _no_fields,
-    clock: Clock = SYSTEM,
 ) -> Callable[[Function], Function]:
     """
     Turn any error of a function into JSON, and log it in one line.
@@ -142,7 +141,6 @@ def answers_failures(
         policy: For its callers.
         methods: Its HTTP methods; none if the function checks them itself.
         log_fields: Returns further fields of the line, from the request.
-        clock: Measures the seconds of the request.
     """
     protocol.install()
 
@@ -150,7 +148,7 @@ def answers_failures(
         @answers_itself
         @functools.wraps(function)
         async def answered(request: Request) -> Response:
-            began = clock.monotonic()
+            began = SYSTEM.monotonic()
             # No variable may hold the error: it would be a cycle with the traceback,
             # and keep the request in memory until the garbage collector runs.
             try:
@@ -164,7 +162,7 @@ def answers_failures(
                 failure.log_message,
                 function=name,
                 **failure.log_fields,
-                seconds=clock.monotonic() - began,
+                seconds=SYSTEM.monotonic() - began,
                 **log_fields(request),
                 **trace(request),
             )

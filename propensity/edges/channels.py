@@ -9,8 +9,22 @@ from typing import Any, TypeVar
 import google.auth
 import grpc
 import grpc.aio
+from google.api_core import exceptions as api
+
+from propensity.edges.rights import denied
+from propensity.errors import MissingTable, PropensityError, Unavailable
 
 Client = TypeVar("Client")
+
+# Errors of calls that may succeed later.
+TRANSIENT = (
+    api.Aborted,
+    api.DeadlineExceeded,
+    api.InternalServerError,
+    api.ResourceExhausted,
+    api.ServiceUnavailable,
+    api.Unknown,
+)
 
 # Those of Google's clients; an instance may be idle between two calls.
 _OPTIONS = (
@@ -50,6 +64,43 @@ class Channel:
     grpc: grpc.aio.Channel
     # Of its calls, to name their account; None for an emulator's.
     credentials: Any
+
+    def failure(
+        self,
+        raised: grpc.RpcError | OSError,
+        *,
+        service: str,
+        what: str,
+        needs: str,
+        on: str,
+    ) -> PropensityError:
+        """
+        Return why a call without a client failed.
+
+        Args:
+            raised: By the call.
+            service: Its name, such as BigQuery.
+            what: It was given, such as rows.
+            needs: The permission of the call.
+            on: The path of the resource.
+        """
+        error: Exception = raised
+        if isinstance(raised, grpc.RpcError):
+            error = api.from_grpc_error(raised)  # type: ignore[no-untyped-call]
+        match error:
+            case api.NotFound():
+                return MissingTable(f"{service} does not find {on}: {error.message}")
+            case api.PermissionDenied():
+                return denied(
+                    error.message,
+                    service=service,
+                    credentials=self.credentials,
+                    needs=needs,
+                    on=on,
+                )
+            case api.InvalidArgument():
+                return PropensityError(f"{service} refuses {what}: {error.message}")
+        return Unavailable(f"{service} did not take {what}: {type(error).__name__}")
 
 
 def open_channel(transport: Any, *, endpoint: str) -> Channel:

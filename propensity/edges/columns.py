@@ -6,7 +6,7 @@ The tables' columns as BigQuery's: schemas, query parameters, rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -96,10 +96,3 @@ def record(values: Mapping[str, object], table: Table) -> pa.Table:
     if unknown:
         raise SchemaError(f"{table.name} has no column {', '.join(unknown)}")
     return pa.Table.from_pylist([dict(values)], schema=schema)
-
-
-def concatenated(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
-    """Return batches as one table, which has ``schema`` even without batches."""
-    import pyarrow as pa
-
-    return pa.Table.from_batches(batches, schema=schema)

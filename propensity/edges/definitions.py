@@ -138,14 +138,8 @@ class Definitions(BigQuery):
 
     def row_count(self, dataset: str, table: str) -> int:
         """Return the number of rows of a table, 0 without one; it bills nothing."""
-        with self._translated(dataset):
-            try:
-                metadata = self.client.get_table(
-                    f"{dataset}.{table}", retry=self._retry, timeout=self._request
-                )
-            except api.NotFound:
-                return 0
-            return int(metadata.num_rows or 0)
+        metadata = self._metadata(dataset, table)
+        return int(metadata.num_rows or 0) if metadata else 0
 
     def table_state(self, dataset: str, table: str) -> str | None:
         """
@@ -154,16 +148,21 @@ class Definitions(BigQuery):
         It bills nothing. None where nobody could tell: there is no such table, or rows
         are being streamed into it, which does not count as a change until later.
         """
+        metadata = self._metadata(dataset, table)
+        if metadata is None:
+            return None
+        if metadata.streaming_buffer is not None or metadata.modified is None:
+            return None
+        return f"{table} {metadata.modified.isoformat()} {metadata.num_rows}"
+
+    def _metadata(self, dataset: str, table: str) -> bigquery.Table | None:
         with self._translated(dataset):
             try:
-                metadata = self.client.get_table(
+                return self.client.get_table(
                     f"{dataset}.{table}", retry=self._retry, timeout=self._request
                 )
             except api.NotFound:
                 return None
-        if metadata.streaming_buffer is not None or metadata.modified is None:
-            return None
-        return f"{table} {metadata.modified.isoformat()} {metadata.num_rows}"
 
     def create_dataset(self, name: str) -> None:
         """Create a dataset of the project where it is missing."""

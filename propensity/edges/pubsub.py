@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
-from google.api_core import exceptions as api
 from google.api_core.gapic_v1.routing_header import to_grpc_metadata
 from google.api_core.retry import Retry
 from google.pubsub_v1.services.publisher import PublisherClient
@@ -19,8 +18,6 @@ from google.pubsub_v1.services.publisher.transports import (
 from google.pubsub_v1.types import PublishRequest, PubsubMessage
 
 from propensity.edges.channels import Channel, open_channel, open_client
-from propensity.edges.rights import denied
-from propensity.errors import MissingTable, PropensityError, Unavailable
 
 if TYPE_CHECKING:
     from propensity.settings import Settings
@@ -101,41 +98,19 @@ class Bus:
             await self._send(request)
 
     async def _send(self, request: Any) -> None:
-        try:
-            await self._called(request)
-        except api.NotFound as error:
-            raise MissingTable(f"Pub/Sub does not find {request.topic}") from error
-        except api.PermissionDenied as error:
-            raise denied(
-                error.message,
-                service="Pub/Sub",
-                credentials=self._channel.credentials,
-                needs="pubsub.topics.publish",
-                on=request.topic,
-            ) from error
-        except api.InvalidArgument as error:
-            raise PropensityError(
-                f"Pub/Sub refuses messages: {error.message}"
-            ) from error
-        except (api.GoogleAPICallError, OSError) as error:
-            raise Unavailable(
-                f"Pub/Sub did not take messages: {type(error).__name__}"
-            ) from error
-
-    async def _called(self, request: Any) -> None:
-        """
-        Call Publish.
-
-        Raises:
-            GoogleAPICallError: It failed.
-        """
         timeout = float(self.settings.append_timeout_s)
         try:
             await self._publish(
                 request, timeout=timeout, metadata=_routing(request.topic)
             )
-        except grpc.RpcError as error:
-            raise api.from_grpc_error(error) from error  # type: ignore[no-untyped-call]
+        except (grpc.RpcError, OSError) as raised:
+            raise self._channel.failure(
+                raised,
+                service="Pub/Sub",
+                what="messages",
+                needs="pubsub.topics.publish",
+                on=request.topic,
+            ) from raised
 
 
 def publish_once(

@@ -35,7 +35,7 @@ from google.cloud.bigquery_storage_v1.types import (
 )
 
 from propensity.edges.appends import UPDATES, check
-from propensity.edges.channels import open_client
+from propensity.edges.channels import TRANSIENT, open_client
 from propensity.edges.rights import denied
 from propensity.errors import Unavailable
 
@@ -50,14 +50,6 @@ REQUEST_BYTES = 2 * 1024**2
 # Connections in a row that may break without an acknowledged request.
 _TRIES = 5
 
-_TRANSIENT = (
-    api.Aborted,
-    api.DeadlineExceeded,
-    api.InternalServerError,
-    api.ResourceExhausted,
-    api.ServiceUnavailable,
-    api.Unknown,
-)
 _ALREADY_THERE = grpc.StatusCode.ALREADY_EXISTS.value[0]
 
 
@@ -94,7 +86,7 @@ def write(
     """
     limits: Any = {
         "retry": api_retry.Retry(
-            predicate=api_retry.if_exception_type(*_TRANSIENT),
+            predicate=api_retry.if_exception_type(*TRANSIENT),
             initial=0.1,
             maximum=2.0,
             timeout=float(settings.retry_deadline_s),
@@ -158,7 +150,7 @@ def _send(
                 n_sent, tries = n_sent + 1, 0
             if n_sent < len(parts):
                 raise Unavailable("BigQuery closed the stream")
-        except (*_TRANSIENT, Unavailable) as error:
+        except (*TRANSIENT, Unavailable) as error:
             tries += 1
             if tries >= _TRIES:
                 raise Unavailable(

@@ -5,7 +5,6 @@ A graph that may stand for a model: exported, and equal to it on held-out rows.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,24 +14,11 @@ from numpy.typing import NDArray
 from propensity.errors import SchemaError
 from propensity.graphs import export, parity
 from propensity.graphs.builder import Unsupported
+from propensity.graphs.parity import Exported
 from propensity.models.encoding import Kind
 
 # How far two runtimes may be apart in what a calibration reads.
 _LAST_DIGITS = 1e-14
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """
-    A version's graph.
-
-    Attributes:
-        data: Its bytes; None where there is none.
-        note: How equal it is to the model, or why there is none.
-    """
-
-    data: bytes | None
-    note: str
 
 
 def checked(
@@ -58,7 +44,7 @@ def checked(
     """
     try:
         data = export.exported(preprocessor, model, features=features)
-        found = parity.compare(parity.run(data, rows, features=features), expected)
+        comparison = parity.compare(parity.run(data, rows, features=features), expected)
         has_steps = export.has_steps(model)
         for nudge in (_LAST_DIGITS, -_LAST_DIGITS) if has_steps else ():
             nudged = export.exported(
@@ -77,9 +63,9 @@ def checked(
     except (Unsupported, SchemaError) as error:
         return Exported(data=None, note=f"no graph: {error}")
     text = (
-        f"largest difference {found.largest_difference:.2g} and "
-        f"{found.moved_ranks} moved ranks on {found.rows} held-out rows"
+        f"largest difference {comparison.largest_difference:.2g} and "
+        f"{comparison.moved_ranks} moved ranks on {comparison.rows} held-out rows"
     )
-    if not found.holds:
+    if not comparison.holds:
         return Exported(data=None, note=f"no graph: it differs, {text}")
     return Exported(data=data, note=text)

@@ -128,8 +128,8 @@ def raw_thresholds(
         middle = (low >> 1) + (high >> 1) + (low & high & 1)
         is_left = goes_left(middle)
         low, high = np.where(is_left, middle, low), np.where(is_left, high, middle)
-    found = _number(low)
-    return [found[: len(column), place] for place, column in enumerate(thresholds)]
+    values = _number(low)
+    return [values[: len(column), place] for place, column in enumerate(thresholds)]
 
 
 def _key(numbers: Floats) -> NDArray[np.int64]:
@@ -349,10 +349,10 @@ class Columns:
         self, thresholds: Sequence[Floats], *, is_single: bool
     ) -> list[Floats]:
         """Return the raw thresholds of all columns; see ``raw_thresholds``."""
-        found: list[Floats] = []
+        raw: list[Floats] = []
         for block, columns in self.slices():
-            found += raw_thresholds(block, thresholds[columns], is_single=is_single)
-        return found
+            raw += raw_thresholds(block, thresholds[columns], is_single=is_single)
+        return raw
 
     def slices(self) -> list[tuple[Block, slice]]:
         """Return each block with its columns."""

@@ -52,6 +52,20 @@ class Parity:
         )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """
+    A version in another form, which may stand for it.
+
+    Attributes:
+        data: Its bytes; None where there is none.
+        note: How equal it is to what serves, or why there is none.
+    """
+
+    data: bytes | None
+    note: str
+
+
 def compare(probability: Floats, expected: Floats) -> Parity:
     """
     Compare the probabilities of a graph with those of the scorer.

@@ -112,7 +112,9 @@ def function_statement(
     """
     bucket, _, blob = bundle.removeprefix("gs://").partition("/")
     types = {"number": "FLOAT64", "category": "STRING"}
-    arguments = ", ".join(f"{_quoted(one)} {types[features[one]]}" for one in features)
+    arguments = ", ".join(
+        f"{_quoted(name)} {types[features[name]]}" for name in features
+    )
     pins = {**libraries, **FURTHER_PACKAGES}
     packages = ", ".join(
         f"'{package}=={version}'"
@@ -137,8 +139,8 @@ def function_call_statement(
 ) -> str:
     """Return the statement that scores a table by a scoring function."""
     values = ", ".join(
-        f"CAST({_quoted(one)} AS FLOAT64)" if kind == "number" else _quoted(one)
-        for one, kind in features.items()
+        f"CAST({_quoted(name)} AS FLOAT64)" if kind == "number" else _quoted(name)
+        for name, kind in features.items()
     )
     texts = {"function": _quoted(name), "values": values, "source": _quoted(source)}
     return _filled(statement("score_table_by_function"), texts)

@@ -130,22 +130,22 @@ def place(graph: Graph, values: str, bounds: Floats) -> str:
     search = _search_tree(np.asarray(bounds, dtype=np.float64))
     column = graph.add("Reshape", values, graph.constant([-1, 1]))
     # At a bound a row goes right: "below" and not "at or below".
-    found = _ensemble(graph, column, [search], [search.value], mode="BRANCH_LT")
-    return graph.add("Cast", graph.flat(found), to=TensorProto.INT64)
+    slot = _ensemble(graph, column, [search], [search.value], mode="BRANCH_LT")
+    return graph.add("Cast", graph.flat(slot), to=TensorProto.INT64)
 
 
 def _of_raw(columns: Columns, trees: Sequence[Tree], *, is_single: bool) -> list[Tree]:
     """Return trees with the thresholds that mean the same for raw values."""
     column = np.concatenate([tree.column[~tree.is_leaf] for tree in trees])
     threshold = np.concatenate([tree.threshold[~tree.is_leaf] for tree in trees])
-    encoded = [np.unique(threshold[column == one]) for one in range(columns.width)]
+    encoded = [np.unique(threshold[column == at]) for at in range(columns.width)]
     raw = columns.raw_thresholds(encoded, is_single=is_single)
     moved = []
     for tree in trees:
         values = np.zeros(len(tree.column))
-        for one in np.unique(tree.column[~tree.is_leaf]):
-            here = ~tree.is_leaf & (tree.column == one)
-            values[here] = raw[one][np.searchsorted(encoded[one], tree.threshold[here])]
+        for at in np.unique(tree.column[~tree.is_leaf]):
+            here = ~tree.is_leaf & (tree.column == at)
+            values[here] = raw[at][np.searchsorted(encoded[at], tree.threshold[here])]
         moved.append(replace(tree, threshold=values))
     return moved
 

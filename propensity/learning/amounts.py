@@ -40,13 +40,13 @@ def with_amounts(rows: pa.Table, paid: Iterable[pa.RecordBatch]) -> pa.Table:
     """
     buyers = np.flatnonzero(rows["label"].to_numpy() == 1)
     wanted = _keys(rows.select(["as_of", "user_id"]).take(pa.array(buyers)))
-    found, amounts = [np.empty(0, np.int64)], []
+    buyer_places, amounts = [np.empty(0, np.int64)], []
     for batch in paid:
         place = pc.index_in(_keys(pa.Table.from_batches([batch])), value_set=wanted)
         known = pc.and_(pc.is_valid(place), pc.is_valid(batch[_PAID]))
-        found.append(place.filter(known).to_numpy().astype(np.int64))
+        buyer_places.append(place.filter(known).to_numpy().astype(np.int64))
         amounts.append(batch[_PAID].filter(known))
-    places = np.concatenate(found)
+    places = np.concatenate(buyer_places)
     if not len(places):
         return rows
     at = np.full(len(rows), -1)

@@ -313,9 +313,9 @@ def paired_differences(
             seen = Outcomes(distinct, users, np.minimum(conversions, users))
             each.append([measure(seen) for measure in _PAIRED.values()])
         gaps = [
-            one - other
-            for one, other in zip(*each, strict=True)
-            if one is not None and other is not None
+            figure - other
+            for figure, other in zip(*each, strict=True)
+            if figure is not None and other is not None
         ]
         return tuple(gaps) if len(gaps) == len(_PAIRED) else None
 

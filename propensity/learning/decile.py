@@ -52,7 +52,7 @@ def in_common(
     is_top = _top(probability, weight)
     if is_top.all():
         return []
-    found = []
+    by_feature = []
     for name, kind in features.items():
         column = rows[name].combine_chunks()
         bands = _categories(column) if kind == "category" else _fifths(column)
@@ -61,9 +61,11 @@ def in_common(
             for band, inside in bands
             if inside.sum() >= FEWEST_USERS
         ]
-        found.append(sorted(entries, key=lambda entry: -entry["lift"]))
-    found.sort(key=lambda entries: -max((one["low"] for one in entries), default=0))
-    return [entry for entries in found for entry in entries]
+        by_feature.append(sorted(entries, key=lambda entry: -entry["lift"]))
+    by_feature.sort(
+        key=lambda entries: -max((entry["low"] for entry in entries), default=0)
+    )
+    return [entry for entries in by_feature for entry in entries]
 
 
 def strongest(bands: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -33,9 +33,7 @@ _EXACT_INTEGER = 2.0**53
 _LOG_SPAN = 1e9
 
 
-def describe(
-    rows: pa.Table, features: Mapping[str, str], *, label: str = "label"
-) -> dict[str, Any]:
+def describe(rows: pa.Table, features: Mapping[str, str]) -> dict[str, Any]:
     """
     Describe a training data set without showing a single user.
 
@@ -43,7 +41,6 @@ def describe(
         rows: N rows with ``as_of``, ``user_id``, the features, the label (0, 1 or null)
             and, optionally, ``weight``.
         features: ``number`` or ``category`` by feature name.
-        label: Name of the label's column.
 
     Returns:
         A JSON-serialisable dictionary; a figure that does not exist is None.
@@ -71,9 +68,9 @@ def describe(
     Raises:
         ValueError: A column is missing, or a feature is of an unknown kind.
     """
-    _check(rows, features, label)
+    _check(rows, features)
     n = rows.num_rows
-    labels = _floats(rows[label])
+    labels = _floats(rows["label"])
     weights = (
         np.nan_to_num(_floats(rows["weight"]))
         if "weight" in rows.column_names
@@ -111,8 +108,8 @@ def describe(
     }
 
 
-def _check(rows: pa.Table, features: Mapping[str, str], label: str) -> None:
-    names = ["as_of", "user_id", label, *features]
+def _check(rows: pa.Table, features: Mapping[str, str]) -> None:
+    names = ["as_of", "user_id", "label", *features]
     missing = [name for name in names if name not in rows.column_names]
     if missing:
         raise ValueError(

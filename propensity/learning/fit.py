@@ -316,11 +316,17 @@ def _classifiers(
         model = fit_on(unfitted, encoded, fitting, name=candidate.name)
         return model, time.perf_counter() - began
 
-    learning = [one for one in use_case.candidates if not _is_unsupervised(one)]
+    learning = [
+        candidate
+        for candidate in use_case.candidates
+        if not _is_unsupervised(candidate)
+    ]
     alone = [candidate for candidate in learning if not is_mean(candidate)]
-    each_fit = [partial(fit, one) for one in alone]
+    each_fit = [partial(fit, candidate) for candidate in alone]
     done = side_by_side(each_fit, rows=len(fitting), pools=pools)
-    by_name = {one.name: each for one, each in zip(alone, done, strict=True)}
+    by_name = {
+        candidate.name: each for candidate, each in zip(alone, done, strict=True)
+    }
     fits: dict[str, FittedCandidate] = {}
     for candidate in learning:
         earlier = {name: known.model for name, known in fits.items()}
@@ -416,7 +422,7 @@ def _measure(
         is_measured=observed.has_both_classes
         and holdout.conversions >= settings.minimum_conversions,
         importance=importance(
-            lambda batches: (found for _, found in scorer.score(batches)),
+            lambda batches: (scores for _, scores in scorer.score(batches)),
             features,
             holdout,
             seed=seed,

@@ -123,7 +123,7 @@ def _concentration(paid: Paid, score: Floats) -> tuple[float, Floats]:
 
 def figures(paid: Paid) -> dict[str, Any]:
     """Return the figures of expected values, by column name; money is exact."""
-    found: dict[str, Any] = {
+    columns: dict[str, Any] = {
         "value_promised": money(paid.promised),
         "value_observed": money(paid.observed),
     }
@@ -131,7 +131,7 @@ def figures(paid: Paid) -> dict[str, Any]:
         ("value_ratio", ratio(paid)),
         ("value_gini", normalised(paid)),
     ):
-        found[name] = figure.estimate if figure else None
-        found[f"{name}_low"] = figure.low if figure else None
-        found[f"{name}_high"] = figure.high if figure else None
-    return found
+        columns[name] = figure.estimate if figure else None
+        columns[f"{name}_low"] = figure.low if figure else None
+        columns[f"{name}_high"] = figure.high if figure else None
+    return columns

@@ -135,7 +135,7 @@ def log_loss(observed: Outcomes) -> float | None:
     return float(-(c * np.log(p) + (n - c) * np.log1p(-p)).sum() / n.sum())
 
 
-def calibration_bins(observed: Outcomes, *, bins: int = BINS) -> list[dict[str, float]]:
+def calibration_bins(observed: Outcomes) -> list[dict[str, float]]:
     """
     Return bins with about equal numbers of users, lowest probability first.
 
@@ -149,10 +149,10 @@ def calibration_bins(observed: Outcomes, *, bins: int = BINS) -> list[dict[str, 
     if total <= 0:
         return []
     middle = np.cumsum(observed.users) - observed.users / 2
-    number = np.minimum((middle / total * bins).astype(int), bins - 1)
-    users = summed(number, observed.users, bins)
-    mass = summed(number, observed.users * observed.probability, bins)
-    conversions = summed(number, observed.conversions, bins)
+    number = np.minimum((middle / total * BINS).astype(int), BINS - 1)
+    users = summed(number, observed.users, BINS)
+    mass = summed(number, observed.users * observed.probability, BINS)
+    conversions = summed(number, observed.conversions, BINS)
     return [
         {
             "mean_probability": float(mass[place] / users[place]),

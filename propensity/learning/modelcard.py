@@ -32,10 +32,9 @@ from propensity.registry.versions import (
 from propensity.tables import EVENT, TRAINING_METADATA, USER
 
 if TYPE_CHECKING:
-    from propensity.graphs.checked import Exported
+    from propensity.graphs.parity import Exported
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
-    from propensity.learning.portable import Portable
     from propensity.usecases import UseCase
 
 MODEL = "model.joblib"
@@ -69,7 +68,7 @@ def card(
     trained_at: datetime,
     bytes_billed: int,
     graph: Exported | None = None,
-    estimator: Portable | None = None,
+    estimator: Exported | None = None,
 ) -> Card:
     """
     Return the card of a version, JSON-serialisable except for dates.
@@ -274,7 +273,7 @@ def files(
     rows: pa.Table,
     *,
     graph: Exported | None = None,
-    estimator: Portable | None = None,
+    estimator: Exported | None = None,
 ) -> dict[str, tuple[bytes, str]]:
     """Return bytes and content type of a version's files, by name."""
     binary = "application/octet-stream"

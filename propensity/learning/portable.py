@@ -13,7 +13,6 @@ import copy
 import io
 import pickle
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,6 +28,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from propensity.errors import SchemaError
 from propensity.graphs import parity
+from propensity.graphs.parity import Exported
 from propensity.models.encoding import Kind, to_frame
 from propensity.models.scoring import NEVER, MeanOfModels
 from propensity.registry.versions import pickled
@@ -46,20 +46,6 @@ COMPARED_ROWS = 16_384
 LIBRARIES = frozenset({"builtins", "copyreg", "numpy", "pandas", "scipy", "sklearn"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Portable:
-    """
-    A version's estimator.
-
-    Attributes:
-        data: Its bytes, by joblib; None where there is none.
-        note: How equal it is to what serves, or why there is none.
-    """
-
-    data: bytes | None
-    note: str
-
-
 def checked(
     preprocessor: Any,
     model: Any,
@@ -67,7 +53,7 @@ def checked(
     rows: pa.Table,
     expected: Floats,
     features: Mapping[str, Kind],
-) -> Portable:
+) -> Exported:
     """
     Return the estimator of a version, if it gives the same probabilities.
 
@@ -88,23 +74,23 @@ def checked(
         if foreign := sorted(_named_packages(made) - LIBRARIES):
             return _none(f"its pickle needs {', '.join(foreign)}")
         with np.errstate(all="ignore"):  # as the scorer does: rows may be extreme
-            found = [
+            probabilities = [
                 made.predict_proba(to_frame(batch, features))[:, 1]
                 for batch in rows.to_batches()
             ]
     except (AttributeError, LookupError, SchemaError, TypeError, ValueError) as error:
         return _none(str(error))
-    if not found:
+    if not probabilities:
         return _none("there are no held-out rows to compare")
-    apart = parity.compare(np.concatenate(found), expected).largest_difference
+    apart = parity.compare(np.concatenate(probabilities), expected).largest_difference
     text = f"largest difference {apart:.2g} on {len(expected)} held-out rows"
     if not apart <= TOLERANCE:  # nor where it is NaN
         return _none(f"it differs, {text}")
-    return Portable(data=pickled(made), note=text)
+    return Exported(data=pickled(made), note=text)
 
 
-def _none(why: str) -> Portable:
-    return Portable(data=None, note=f"no estimator: {why}")
+def _none(why: str) -> Exported:
+    return Exported(data=None, note=f"no estimator: {why}")
 
 
 def estimator(preprocessor: Any, model: Any) -> Pipeline:
@@ -126,9 +112,9 @@ def _plain(model: Any) -> Any:
         return FrozenEstimator(_plain(model.estimator))
     if type(model) is CalibratedClassifierCV:
         whole, parts = copy.copy(model), []
-        for one in model.calibrated_classifiers_:
-            part = copy.copy(one)
-            part.estimator = _plain(one.estimator)
+        for fold in model.calibrated_classifiers_:
+            part = copy.copy(fold)
+            part.estimator = _plain(fold.estimator)
             parts.append(part)
         whole.calibrated_classifiers_ = parts
         whole.estimator = _plain(model.estimator)
@@ -138,7 +124,7 @@ def _plain(model: Any) -> Any:
 
 def _voting(mean: MeanOfModels) -> VotingClassifier:
     """Return a mean whose probabilities are asked for."""
-    members = [(name, FrozenEstimator(one)) for name, one in _named(mean)]
+    members = [(name, FrozenEstimator(member)) for name, member in _named(mean)]
     voting = VotingClassifier(members, voting="soft", weights=mean.weights)
     return voting.fit(*_any_rows(mean))
 
@@ -171,7 +157,7 @@ def _stacking(mean: MeanOfModels) -> StackingClassifier:
 
 def _named(mean: MeanOfModels) -> list[tuple[str, Any]]:
     members = map(_plain, mean.members)
-    return [(f"member_{number}", one) for number, one in enumerate(members)]
+    return [(f"member_{number}", member) for number, member in enumerate(members)]
 
 
 def _any_rows(mean: MeanOfModels) -> tuple[Floats, NDArray[np.int64]]:

@@ -129,7 +129,7 @@ def choose(
     )
     judged = forward.judged
     half_life, half_lives = _half_life(forward, use_case.candidates)
-    alone = [one for one in use_case.candidates if not is_mean(one)]
+    alone = [candidate for candidate in use_case.candidates if not is_mean(candidate)]
     forward.fit([(candidate, half_life) for candidate in alone])
     scored: dict[str, _Scored] = {}
     for candidate in use_case.candidates:
@@ -214,11 +214,12 @@ def _half_life(
     """
     spanned = forward.weeks
     tried = [weeks for weeks in HALF_LIVES if weeks < spanned]
-    fitted_alone = [one for one in candidates if not is_mean(one)]
+    fitted_alone = [candidate for candidate in candidates if not is_mean(candidate)]
     if not tried or not fitted_alone:
         return None, {}
     cheap = next(
-        (one for one in fitted_alone if one.algorithm == _CHEAP), fitted_alone[0]
+        (candidate for candidate in fitted_alone if candidate.algorithm == _CHEAP),
+        fitted_alone[0],
     )
     forward.fit([(cheap, weeks) for weeks in (None, *tried)])
     losses = {
@@ -390,7 +391,7 @@ class _Forward:
             for _, first, last in self.bounds[1:]:
                 here = slice(first - offset, last - offset)
                 known = self.weights(names, scored, until=first - offset)
-                probability[here] = mean_of([one[here] for one in each], known)
+                probability[here] = mean_of([part[here] for part in each], known)
             weights = self.weights(names, scored)
         models = [scored[name].model for name in names]
         return _Scored(probability=probability, model=MeanOfModels(models, weights))

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,8 +146,8 @@ def level_difference(
         None where no shift does.
     """
     total = float((challenger * weight).sum())
-    found = _shift_to(champion, weight, total=total)
-    return found.log_odds if found else None
+    shift = _shift_to(champion, weight, total=total)
+    return shift.log_odds if shift else None
 
 
 def _shift_to(probability: Floats, users: Floats, *, total: float) -> Residual | None:
@@ -213,12 +214,12 @@ def _levels(
 ) -> Mapping[int, float]:
     """Return how much higher the versions' log-odds are than one version's."""
     beside: dict[int, list[tuple[int, float]]] = {}
-    for one in differences:
-        beside.setdefault(one.model_version, []).append(
-            (one.compared_version, -one.log_odds)
+    for difference in differences:
+        beside.setdefault(difference.model_version, []).append(
+            (difference.compared_version, -difference.log_odds)
         )
-        beside.setdefault(one.compared_version, []).append(
-            (one.model_version, one.log_odds)
+        beside.setdefault(difference.compared_version, []).append(
+            (difference.model_version, difference.log_odds)
         )
     levels, reached = {version: 0.0}, [version]
     for place in reached:
@@ -262,13 +263,15 @@ def shift(
     known = _newest(weeks, horizon_days=horizon_days)
     if not bound or len(known) < FEWEST_WEEKS:
         return None
-    least = min(sum(one.conversions for one in known), sum(one.others for one in known))
+    least = min(
+        sum(week.conversions for week in known), sum(week.others for week in known)
+    )
     if least < minimum_conversions:
         return None
-    age = np.array([(week - one.week).days / horizon_days for one in known])
+    age = np.array([(week - other.week).days / horizon_days for other in known])
     late = _late(known)
-    log_odds = np.array([one.log_odds + (not one.is_final) * late for one in known])
-    error = np.array([one.standard_error for one in known])
+    log_odds = np.array([week.log_odds + (not week.is_final) * late for week in known])
+    error = np.array([week.standard_error for week in known])
     chance, between, ahead = _hypotheses(tuple(age))
     weight, mean = [], []
     for weekly in _WEEKLY:
@@ -284,7 +287,7 @@ def shift(
 
 def _late(weeks: Sequence[EvaluatedWeek]) -> float:
     """Return what late labels add to a week, as they did to weeks that are final."""
-    added = [(one.late, one.conversions) for one in weeks if one.late is not None]
+    added = [(week.late, week.conversions) for week in weeks if week.late is not None]
     if not added:
         return 0.0
     return float(np.average([late for late, _ in added], weights=[n for _, n in added]))
@@ -334,7 +337,7 @@ def _newest(
 ) -> list[EvaluatedWeek]:
     """Return the newest weeks, without such as share days with a newer one."""
     chosen: list[EvaluatedWeek] = []
-    for one in sorted(weeks, key=lambda one: one.week, reverse=True):
-        if not chosen or (chosen[-1].week - one.week).days >= horizon_days:
-            chosen.append(one)
+    for week in sorted(weeks, key=attrgetter("week"), reverse=True):
+        if not chosen or (chosen[-1].week - week.week).days >= horizon_days:
+            chosen.append(week)
     return chosen[:MEMORY]

@@ -180,7 +180,7 @@ def row(card: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns of a version's row; null without amounts."""
     known = card.get("value") or {}
     figures = {column.name: known.get(column.name) for column in VALUE}
-    described = {name: one for name, one in known.items() if name not in figures}
+    described = {name: value for name, value in known.items() if name not in figures}
     return {**figures, "value": json.dumps(described) if known else None}
 
 
@@ -244,16 +244,16 @@ def _forward(
     parts: Parts, every: Slice, encoder: Any, fits: _Fits
 ) -> dict[str, Floats] | None:
     """Return the judged rows' amounts by candidate, each fitted before its block."""
-    found: dict[str, list[Floats]] = {MEAN: [], TREES: []}
+    amounts_of: dict[str, list[Floats]] = {MEAN: [], TREES: []}
     for block in parts.blocks:
         known = slice_of(every.rows, block.fitting)
         judged = slice_of(every.rows, block.judged)
-        for name, amounts in found.items():
+        for name, amounts in amounts_of.items():
             model = fits.model(name, known, encoder)
             if model is None:
                 return None
             amounts.append(model.amounts_of(judged.rows))
-    return {name: np.concatenate(amounts) for name, amounts in found.items()}
+    return {name: np.concatenate(amounts) for name, amounts in amounts_of.items()}
 
 
 def _picked(forward: Mapping[str, Floats], rows: Slice) -> Pick:

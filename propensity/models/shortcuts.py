@@ -201,9 +201,9 @@ def _decision(model: Any) -> Shortcut | None:
 def _mean(model: Any) -> Shortcut | None:
     """Return the shortcut to a ``MeanOfModels``, which this module must not import."""
     each = [_probability(member) for member in model.members]
-    if any(one is None for one in each):
+    if any(shortcut is None for shortcut in each):
         return None
-    return lambda rows: model.mean(one(rows) for one in each if one is not None)
+    return lambda rows: model.mean(shortcut(rows) for shortcut in each if shortcut)
 
 
 def _linear(model: LogisticRegression) -> Shortcut:

@@ -107,22 +107,24 @@ class Ranges:
     def __init__(self, edges: Mapping[int, Array]) -> None:
         first = np.arange(1 << _GUESS_BITS, dtype=np.uint32)
         is_gap = np.isnan((first << (32 - _GUESS_BITS)).view(np.float32))
-        keys = {one: _key(_first_bits(of + 0.0)) for one, of in edges.items()}
-        alike = {one: int(np.bincount(key).max()) for one, key in keys.items()}
+        keys = {feature: _key(_first_bits(of + 0.0)) for feature, of in edges.items()}
+        alike = {feature: int(np.bincount(key).max()) for feature, key in keys.items()}
         # The longest searches first, so that each step is of the first features.
-        self.features = sorted(edges, key=lambda one: -alike[one])
+        self.features = sorted(edges, key=lambda feature: -alike[feature])
         longest = sorted(alike.values())
         steps = [1 << n for n in reversed(range(longest[-1].bit_length()))]
         self._steps = [(n, len(longest) - bisect_left(longest, n)) for n in steps]
         # A step may look beyond a feature's edges.
-        padded = [np.append(edges[one], [inf] * steps[0]) for one in self.features]
+        padded = [
+            np.append(edges[feature], [inf] * steps[0]) for feature in self.features
+        ]
         self._edges = np.concatenate(padded)
         self.shifts = np.cumsum([0, *map(len, padded[:-1])]).tolist()
         self._guesses = np.concatenate(
             [
-                np.where(is_gap, len(edges[one]), keys[one].searchsorted(_key(first)))
+                np.where(is_gap, len(edges[at]), keys[at].searchsorted(_key(first)))
                 + shift
-                for one, shift in zip(self.features, self.shifts, strict=True)
+                for at, shift in zip(self.features, self.shifts, strict=True)
             ]
         ).astype(np.int32)
         self._begins = np.arange(len(padded))[:, np.newaxis] << _GUESS_BITS
@@ -186,7 +188,9 @@ class Tables:
         for word, (tree, low) in enumerate(words):
             self._fill(word, tree, low, edges, ends)
         self._table = np.ascontiguousarray(self._table.T)
-        self._listed = [(one, edges[one].tolist(), *of) for one, of in ends.items()]
+        self._listed = [
+            (feature, edges[feature].tolist(), *of) for feature, of in ends.items()
+        ]
         self._groups = []
         for group in _shared(sizes):
             table, shift, parts = ~np.zeros_like(self._table[:1]), 0, []
@@ -239,8 +243,8 @@ class Tables:
                 ]
                 for row in rows.tolist()
             ]
-            found = np.bitwise_and.reduce(self._table.take(lines, axis=0), axis=1)
-            return self._summed(found)
+            leaves = np.bitwise_and.reduce(self._table.take(lines, axis=0), axis=1)
+            return self._summed(leaves)
         sums = np.empty(len(rows))
         for first in range(0, len(rows), self._rows):
             places = self._ranges.places(rows[first : first + self._rows])
@@ -269,13 +273,14 @@ def _edges(trees: Sequence[Nodes]) -> dict[int, Array]:
     feature = np.concatenate([tree.feature[tree.left > 0] for tree in trees])
     threshold = np.concatenate([tree.threshold[tree.left > 0] for tree in trees])
     known = {
-        int(one): [threshold[feature == one], [inf]] for one in np.unique(feature)
+        int(number): [threshold[feature == number], [inf]]
+        for number in np.unique(feature)
     } or {0: [[inf]]}
     for tree in trees:
         for node, left in tree.categories.items():
             # Whole numbers, each with a range of its own.
             known[int(tree.feature[node])] += [left - 1, left]
-    return {one: np.unique(np.concatenate(of)) for one, of in known.items()}
+    return {number: np.unique(np.concatenate(of)) for number, of in known.items()}
 
 
 def _shared(sizes: Sequence[int]) -> list[list[int]]:

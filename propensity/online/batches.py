@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Coroutine, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,6 +21,7 @@ from propensity.errors import RequestError
 from propensity.online.instances import FUNCTION, Instance, Layout
 from propensity.registry.loading import Serving
 from propensity.registry.serving import ServingState
+from propensity.waiting.groups import GroupCommit
 
 # Instances scored by one call, unless a single request has more.
 GROUP_INSTANCES = 256
@@ -49,15 +48,17 @@ class Scores(msgspec.Struct, frozen=True):
     at: datetime
 
 
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    """A question that waits for its scores."""
+# The scores of each question of a group, or why it has none.
+Results = list[Scores | Exception]
+
+
+class _Waiting(NamedTuple):
+    """Instances that wait for their scores."""
 
     layout: Layout
     state: ServingState
     instances: Sequence[Instance]
     prefixes: Sequence[str]
-    done: asyncio.Future[Scores]
 
 
 class MicroBatches:
@@ -72,13 +73,13 @@ class MicroBatches:
     def __init__(self, counts: Counts, *, clock: Clock, linger_s: float) -> None:
         self._counts = counts
         self._clock = clock
-        self._linger_s = linger_s
-        self._queue: deque[_Waiting] = deque()
-        self._since = 0.0
-        self._expected = 1
-        self._is_woken = False
-        self._is_busy = False
-        self._timer: asyncio.TimerHandle | None = None
+        self._groups: GroupCommit[_Waiting, Scores | Exception] = GroupCommit(
+            self._scores,
+            writers=1,
+            size=GROUP_INSTANCES,
+            linger_s=linger_s,
+            is_steady=True,
+        )
 
     async def score(
         self,
@@ -99,84 +100,22 @@ class MicroBatches:
         Raises:
             RequestError: The model cannot score one of them.
         """
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(layout, state, instances, prefixes, loop.create_future())
-        if not self._queue:
-            self._since = loop.time()
-        self._queue.append(waiting)
-        if not self._is_woken:
-            # After this turn of the loop, so that requests of one turn share a group.
-            self._is_woken = True
-            loop.call_soon(self._wake)
-        return await waiting.done
+        waiting = _Waiting(layout, state, instances, prefixes)
+        result = await self._groups.submit(waiting, size=len(instances))
+        if isinstance(result, Exception):
+            raise result
+        return result
 
-    def _wake(self) -> None:
-        self._is_woken = False
-        if self._is_busy or not self._queue:
-            return
-        if len(self._queue) < self._expected:
-            loop = asyncio.get_running_loop()
-            rest = self._since + self._linger_s - loop.time()
-            if rest > 0:
-                if self._timer is None:
-                    self._timer = loop.call_later(rest, self._ring)
-                return
-        self._begin()
-
-    def _ring(self) -> None:
-        self._timer = None
-        self._wake()
-
-    def _begin(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        group: list[_Waiting] = []
-        count = 0
-        while self._queue:
-            oldest = self._queue[0]
-            if group and count + len(oldest.instances) > GROUP_INSTANCES:
-                break
-            self._queue.popleft()
-            # The request of a cancelled question has gone.
-            if not oldest.done.cancelled():
-                group.append(oldest)
-                count += len(oldest.instances)
-        self._expected = len(group)
+    def _scores(
+        self, group: Sequence[_Waiting]
+    ) -> Results | Coroutine[Any, Any, Results]:
         self._counts.add(groups=1)
-        if count <= THREAD_INSTANCES:
-            self._answer(group, _scores_of(group, self._clock))
-        else:
-            self._is_busy = True
-            task = asyncio.get_running_loop().create_task(self._in_thread(group))
-            task.add_done_callback(self._free)
-        self._again()
-
-    async def _in_thread(self, group: Sequence[_Waiting]) -> None:
-        self._answer(group, await asyncio.to_thread(_scores_of, group, self._clock))
-
-    def _free(self, _: asyncio.Task[None]) -> None:
-        self._is_busy = False
-        self._again()
-
-    def _again(self) -> None:
-        if self._queue and not self._is_woken:
-            self._is_woken = True
-            asyncio.get_running_loop().call_soon(self._wake)
-
-    def _answer(
-        self, group: Sequence[_Waiting], results: Sequence[Scores | Exception]
-    ) -> None:
-        for waiting, result in zip(group, results, strict=True):
-            if waiting.done.done():
-                continue
-            if isinstance(result, Exception):
-                waiting.done.set_exception(result)
-            else:
-                waiting.done.set_result(result)
+        if sum([len(waiting.instances) for waiting in group]) <= THREAD_INSTANCES:
+            return _scores_of(group, self._clock)
+        return asyncio.to_thread(_scores_of, group, self._clock)
 
 
-def _scores_of(group: Sequence[_Waiting], clock: Clock) -> list[Scores | Exception]:
+def _scores_of(group: Sequence[_Waiting], clock: Clock) -> Results:
     """Score a group by one call for each version; return results in its order."""
     parts: dict[tuple[int, int], list[int]] = {}
     for place, waiting in enumerate(group):
@@ -194,9 +133,7 @@ def _scores_of(group: Sequence[_Waiting], clock: Clock) -> list[Scores | Excepti
     return results
 
 
-def _scores_of_version(
-    group: Sequence[_Waiting], clock: Clock
-) -> list[Scores | Exception]:
+def _scores_of_version(group: Sequence[_Waiting], clock: Clock) -> Results:
     layout, state = group[0].layout, group[0].state
     champion, shadow = state.champion, state.shadow
     assert champion is not None
@@ -217,7 +154,7 @@ def _scores_of_version(
         None if shadow is None else _shadow_values(layout, shadow, instances)
     )
     at = clock.now()
-    results: list[Scores | Exception] = []
+    results: Results = []
     start = 0
     for waiting in group:
         stop = start + len(waiting.instances)
@@ -256,9 +193,7 @@ def _culprit(waiting: _Waiting, error: Exception, clock: Clock) -> Exception:
     if isinstance(error, RequestError):
         return error
     for instance, prefix in zip(waiting.instances, waiting.prefixes, strict=True):
-        alone = _Waiting(
-            waiting.layout, waiting.state, (instance,), (prefix,), waiting.done
-        )
+        alone = waiting._replace(instances=(instance,), prefixes=(prefix,))
         result = _scores_of_version([alone], clock)[0]
         if isinstance(result, Exception):
             return result

@@ -88,7 +88,7 @@ class Blocks:
         except (PropensityError, DamagedIndex) as error:
             _warn(use_case, f"a block of {self._file.name} was not read: {error}")
             return self._instead.read(use_case, user_ids)
-        return Reading([found for found in predictions if found])
+        return Reading([prediction for prediction in predictions if prediction])
 
     def _block(self, number: int) -> bytearray:
         first, end = self._head.offsets[number : number + 2]

@@ -31,7 +31,7 @@ from propensity.edges.objects import Objects
 from propensity.errors import MissingTable, Unavailable
 from propensity.index.reader import Index
 from propensity.online.explained import Explanations
-from propensity.online.indexed import Blocks, Indexes, prediction_of
+from propensity.online.indexed import Indexes, prediction_of
 from propensity.online.question import MAXIMUM_USERS, Question
 from propensity.online.sources import (
     FUNCTION,
@@ -205,8 +205,10 @@ class Lookups:
         predictions = await self._predictions(use_case, question.user_ids)
         if question.is_single:
             return _answer_of_one(question.user_ids[0], predictions[0], oldest=oldest)
-        every = zip(question.user_ids, predictions, strict=True)
-        texts = [rendered(user, found, oldest=oldest) for user, found in every]
+        texts = [
+            rendered(user_id, prediction, oldest=oldest)
+            for user_id, prediction in zip(question.user_ids, predictions, strict=True)
+        ]
         return Json(f'{{"predictions":[{",".join(texts)}]}}'.encode())
 
     async def _more(self, use_case: str, about: Question, *, oldest: int) -> Response:
@@ -249,7 +251,8 @@ class Lookups:
         self, use_case: str, user_ids: Sequence[str]
     ) -> Sequence[Prediction | None]:
         """Return each user's prediction, from one source for all of them."""
-        index = await self._index(use_case)
+        indexes = self._indexes
+        index = None if indexes is None else await indexes.current(use_case)
         if isinstance(index, Index):
             suppressed = await suppressed_now(self._suppressed)
             return [
@@ -265,9 +268,6 @@ class Lookups:
                 return [prediction]
         by_user = await self.find(use_case, user_ids, source=index)
         return [by_user[user_id] for user_id in user_ids]
-
-    async def _index(self, use_case: str) -> Index | Blocks | None:
-        return None if self._indexes is None else await self._indexes.current(use_case)
 
     async def find(
         self, use_case: str, user_ids: Iterable[str], *, source: Source | None = None

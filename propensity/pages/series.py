@@ -67,8 +67,8 @@ def series_svg(
     """
     shown = [
         float(value)
-        for one in series
-        for value in (*one.values, *one.low, *one.high)
+        for line in series
+        for value in (*line.values, *line.low, *line.high)
         if present(value)
     ]
     ticks = ticks_of([0.0, *shown] if starts_at_zero else shown)
@@ -85,8 +85,8 @@ def series_svg(
 
     parts = [*_frame(ticks, up, y_label=y_label, write=write)]
     parts += _times(times, across)
-    for one in series:
-        low, high = dict(_present(one.low)), dict(_present(one.high))
+    for line in series:
+        low, high = dict(_present(line.low)), dict(_present(line.high))
         for run in _runs(sorted(low.keys() & high.keys())):
             above = [f"{across(i):.1f} {up(high[i]):.1f}" for i in run]
             below = [f"{across(i):.1f} {up(low[i]):.1f}" for i in run[::-1]]
@@ -94,17 +94,17 @@ def series_svg(
             style, end = ("whisker", "") if len(run) == 1 else ("band", "Z")
             path = "L".join(above + below)
             parts.append(f'<path class="{style}" d="M{path}{end}"/>')
-    for one in series:
-        points = dict(_present(one.values))
+    for line in series:
+        points = dict(_present(line.values))
         for run in _runs([*points]):
             path = "L".join(f"{across(i):.1f} {up(points[i]):.1f}" for i in run)
             # One alone is no line: a short one around it.
             path += "m-5 0h10" if len(run) == 1 else ""
-            parts.append(f'<path class="{one.style}" d="M{path}"/>')
-        if one.style == "line" and len(points) <= _MARKED:
+            parts.append(f'<path class="{line.style}" d="M{path}"/>')
+        if line.style == "line" and len(points) <= _MARKED:
             parts += [
                 f'<circle class="dot" cx="{across(i):.1f}" cy="{up(value):.1f}" '
-                f'r="3.5"><title>{text(times[i])}, {text(one.name)}: '
+                f'r="3.5"><title>{text(times[i])}, {text(line.name)}: '
                 f"{text(write(value))}</title></circle>"
                 for i, value in points.items()
             ]

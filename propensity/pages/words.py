@@ -92,11 +92,14 @@ def compact(value: Number) -> str:
 
 def bounded(figures: Mapping[str, Any], key: str, write: Format) -> str:
     """Write a figure, and its interval if there is one."""
+    shown, interval = write(figures.get(key)), interval_of(figures, key, write)
+    return f"{shown} ({interval})" if interval else shown
+
+
+def interval_of(figures: Mapping[str, Any], key: str, write: Format) -> str:
+    """Write the interval of a figure; nothing where there is none."""
     low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    shown = write(figures.get(key))
-    if not (present(low) and present(high)):
-        return shown
-    return f"{shown} ({write(low)} to {write(high)})"
+    return f"{write(low)} to {write(high)}" if present(low) and present(high) else ""
 
 
 def present(value: Number) -> TypeGuard[float]:

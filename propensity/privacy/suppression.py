@@ -100,7 +100,7 @@ class Suppressed:
         return digest in self._narrow.get(use_case, ())
 
     def without(
-        self, rows: Rows, use_case: str, *, found: set[str] | None = None
+        self, rows: Rows, use_case: str, *, left_out: set[str] | None = None
     ) -> Rows:
         """
         Return rows without those of users on the list.
@@ -108,7 +108,7 @@ class Suppressed:
         Args:
             rows: With a column ``user_id``; each id is hashed once.
             use_case: Of all rows.
-            found: Takes the ids of the users who are left out.
+            left_out: Takes the ids of the users who are left out.
         """
         if not self._any:
             return rows
@@ -119,8 +119,8 @@ class Suppressed:
         covered_ids = [user for user in users if user and self.covers(user, use_case)]
         if not covered_ids:
             return rows
-        if found is not None:
-            found.update(covered_ids)
+        if left_out is not None:
+            left_out.update(covered_ids)
         value_set = pa.array(covered_ids, rows["user_id"].type)
         is_covered = pc.is_in(rows["user_id"], value_set=value_set)
         return rows.filter(pc.invert(is_covered))

@@ -189,12 +189,12 @@ class Writer:
                     self._parts.append(waiting.popleft().result())
                 waiting.append(pool.submit(self._store, number, part))
                 yield part
-            self._parts += [one.result() for one in waiting]
+            self._parts += [upload.result() for upload in waiting]
 
     def _store(self, number: int, part: pa.RecordBatch) -> Part:
         rows = pa.Table.from_batches([part.select(self._names)])
         if not number:
-            self._columns = {one.name: str(one.type) for one in rows.schema}
+            self._columns = {field.name: str(field.type) for field in rows.schema}
         data = written(rows)
         name = f"{self.folder}part-{number:05d}.parquet"
         self._artifacts.create(name, data, content_type=PARQUET)

@@ -26,6 +26,7 @@ from propensity.runs.watermark import (
     write_watermark,
 )
 from propensity.statements import statement
+from propensity.timeframe import midnight
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -386,7 +387,7 @@ def steps_of(
         if _month(day) >= first_month:
             weeks[-1][1].add(_month(day))
     # A week lasts until the next begins: events on their way may be of a day between.
-    begins = [_midnight(arrived) for arrived, _ in weeks]
+    begins = [midnight(arrived) for arrived, _ in weeks]
     begins[:1] = [since][: len(weeks)]
     ends = [*begins[1:], FOREVER]
     return [
@@ -394,10 +395,6 @@ def steps_of(
         for begin, end, (_, months) in zip(begins, ends, weeks, strict=False)
         for place in range(0, len(months), MONTHS_AT_ONCE)
     ]
-
-
-def _midnight(day: date) -> datetime:
-    return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def export(run: Run, lease: Lease, table: str, days: Sequence[date]) -> None:

@@ -48,13 +48,15 @@ class Watched:
     @property
     def alarms(self) -> list[Thing]:
         """The things with an alarm, the greatest distance first."""
-        found = [one for one in self.things if one.is_alarm]
-        return sorted(found, key=lambda one: (one.sketch is None, -(one.distance or 0)))
+        raised = [thing for thing in self.things if thing.is_alarm]
+        return sorted(
+            raised, key=lambda thing: (thing.sketch is None, -(thing.distance or 0))
+        )
 
     @property
     def messages(self) -> list[str]:
         """What the first alarms say."""
-        return [one.message for one in self.alarms[:_LINES]]
+        return [alarm.message for alarm in self.alarms[:_LINES]]
 
     def answer(self) -> dict[str, Any]:
         """Return what the answer of 01 says."""
@@ -99,17 +101,17 @@ def watch(run: Run, model: Serving, staged: Staged) -> Watched:
         estimated = estimate.corrected(raw, past)
         level = Level(value=raw.value, error=raw.error)
         things.append(Thing(thing=alarms.SCORE, name=alarms.RANKING, level=level))
-    found = Watched(things=things, model_version=model.version, estimated=estimated)
-    run.log_fields["drift_alarms"] = len(found.alarms)
-    _say(run, found.alarms)
-    return found
+    watched = Watched(things=things, model_version=model.version, estimated=estimated)
+    run.log_fields["drift_alarms"] = len(watched.alarms)
+    _say(run, watched.alarms)
+    return watched
 
 
 def publish(run: Run, watched: Watched) -> None:
     """Write what is watched of a publication, in the place of an earlier run's."""
     rows = [
         {
-            **_row(run, run.as_of, one),
+            **_row(run, run.as_of, thing),
             "model_version": watched.model_version,
             **(
                 {
@@ -118,11 +120,11 @@ def publish(run: Run, watched: Watched) -> None:
                     "estimated_roc_auc_high": watched.estimated.high,
                 }
                 if watched.estimated is not None
-                and one.key == (alarms.SCORE, alarms.RANKING)
+                and thing.key == (alarms.SCORE, alarms.RANKING)
                 else {}
             ),
         }
-        for one in watched.things
+        for thing in watched.things
     ]
     _replace(run, rows)
 
@@ -159,19 +161,22 @@ def evaluated(run: Run, weeks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         measured = row["roc_auc"]
         rows += [
             {
-                **_row(run, row["week"], one),
+                **_row(run, row["week"], thing),
                 "model_version": row["model_version"],
-                "roc_auc": measured if one.name == alarms.RANKING else None,
+                "roc_auc": measured if thing.name == alarms.RANKING else None,
             }
-            for one in things
+            for thing in things
         ]
         if place is not None:
-            kept = {**place.publication.things, **{one.key: one for one in things}}
+            kept = {
+                **place.publication.things,
+                **{thing.key: thing for thing in things},
+            }
             before[row["week"]] = replace(
                 place, publication=replace(place.publication, things=kept)
             )
     _replace(run, rows)
-    raised = [one for one in things if one.is_alarm]
+    raised = [thing for thing in things if thing.is_alarm]
     run.log_fields["drift_alarms"] = len(raised)
     _say(run, raised)
     return _summary(raised)
@@ -184,8 +189,8 @@ def _outcomes(
 
     def known(name: str) -> list[Thing]:
         key = (alarms.OUTCOME, name)
-        found = [week.publication.things.get(key) for week in older]
-        return [one for one in found if one is not None][: alarms.MEMORY]
+        past = [week.publication.things.get(key) for week in older]
+        return [thing for thing in past if thing is not None][: alarms.MEMORY]
 
     error = row["residual_standard_error"]
     lacked = Level(value=row["residual_log_odds"], error=error)
@@ -299,40 +304,40 @@ def _thing(row: Any) -> Thing:
     )
 
 
-def _row(run: Run, as_of: date, one: Thing) -> dict[str, Any]:
+def _row(run: Run, as_of: date, thing: Thing) -> dict[str, Any]:
     """Return a thing as a row of ``ma_drift``."""
     row: dict[str, Any] = {
         "use_case": run.use_case.name,
         "as_of": as_of,
-        "thing": one.thing,
-        "name": one.name,
+        "thing": thing.thing,
+        "name": thing.name,
         "run_id": run.run_id,
         "written_at": run.began_at,
-        "distance": one.distance,
-        "noise": one.noise,
-        "threshold": one.threshold,
-        "is_alarm": one.is_alarm,
-        "cause": one.cause or None,
-        "message": one.message or None,
-        "weeks": one.weeks or None,
-        "advice": alarms.advice([one]).action if one.is_alarm else None,
+        "distance": thing.distance,
+        "noise": thing.noise,
+        "threshold": thing.threshold,
+        "is_alarm": thing.is_alarm,
+        "cause": thing.cause or None,
+        "message": thing.message or None,
+        "weeks": thing.weeks or None,
+        "advice": alarms.advice([thing]).action if thing.is_alarm else None,
         "counts": [],
     }
-    if one.sketch is not None:
+    if thing.sketch is not None:
         row |= {
-            "kind": one.sketch.kind,
-            "users": one.sketch.users,
-            "missing": one.sketch.missing,
+            "kind": thing.sketch.kind,
+            "users": thing.sketch.users,
+            "missing": thing.sketch.missing,
             "counts": [
                 {
                     "value": repr(value) if isinstance(value, float) else value,
                     "users": n,
                 }
-                for value, n in one.sketch.counts.items()
+                for value, n in thing.sketch.counts.items()
             ],
         }
-    if one.level is not None:
-        row |= {"value": one.level.value, "error": one.level.error}
+    if thing.level is not None:
+        row |= {"value": thing.level.value, "error": thing.level.error}
     return row
 
 
@@ -357,15 +362,15 @@ def _replace(run: Run, rows: Sequence[Mapping[str, Any]]) -> None:
 def _say(run: Run, raised: Sequence[Thing]) -> None:
     """Write a line of the log for the first alarms."""
     action = alarms.advice(raised).action
-    for one in raised[:_LINES]:
+    for alarm in raised[:_LINES]:
         log(
             "WARNING",
-            f"drift: {one.message}",
+            f"drift: {alarm.message}",
             function=run.function,
             use_case=run.use_case.name,
             as_of=run.as_of,
-            cause=one.cause,
-            name=one.name,
+            cause=alarm.cause,
+            name=alarm.name,
             advice=action,
         )
 
@@ -374,8 +379,8 @@ def _summary(raised: Sequence[Thing]) -> dict[str, Any]:
     advice = alarms.advice(raised)
     return {
         "alarms": [
-            {"cause": one.cause, "name": one.name, "message": one.message}
-            for one in raised
+            {"cause": alarm.cause, "name": alarm.name, "message": alarm.message}
+            for alarm in raised
         ],
         "advice": advice.action,
         "reason": advice.reason or None,

@@ -13,7 +13,8 @@ import pyarrow as pa
 from propensity import tables
 from propensity.edges.columns import record
 from propensity.errors import Conflict, NotEnoughData, Pinned, SchemaError
-from propensity.graphs.checked import Exported, checked
+from propensity.graphs.checked import checked
+from propensity.graphs.parity import Exported
 from propensity.learning import data, fit, gate, modelcard, portable
 from propensity.learning import value as learned_value
 from propensity.privacy import suppression
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from propensity.learning.data import Parts
     from propensity.learning.fit import Trained
     from propensity.learning.gate import Verdict
-    from propensity.learning.portable import Portable
     from propensity.runs.run import Run
     from propensity.usecases import UseCase
 
@@ -277,7 +277,7 @@ def checked_graph(trained: Trained, use_case: UseCase) -> Exported:
     return checked(trained.preprocessor, trained.model, **_served(trained, use_case))
 
 
-def checked_estimator(trained: Trained, use_case: UseCase) -> Portable:
+def checked_estimator(trained: Trained, use_case: UseCase) -> Exported:
     """Return the same model for notebooks, if it equals it on held-out rows."""
     return portable.checked(
         trained.preprocessor, trained.model, **_served(trained, use_case)

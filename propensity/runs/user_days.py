@@ -77,11 +77,11 @@ def features(run: Run) -> Iterator[pa.RecordBatch]:
     check_consent(run)
     suppressed = suppression.read(run.warehouse)
     name, parameters = source(run)
-    found: set[str] = set()
+    left_out: set[str] = set()
     for batch in run.warehouse.batches(run.use_case.statement(name), parameters):
-        yield suppressed.without(batch, run.use_case.name, found=found)
+        yield suppressed.without(batch, run.use_case.name, left_out=left_out)
     if name == INCREMENTAL:
-        forget(run, found)
+        forget(run, left_out)
 
 
 def forget(run: Run, user_ids: Collection[str]) -> None:

@@ -2,17 +2,19 @@
 Group commit: items that arrive during a write are written together by the next.
 
 A caller waits until its group is durable, and gets the error if the write fails. The
-queue is bounded: a caller beyond it is refused at once, so that a slow table means
-fewer events, and not more memory. Belongs to one event loop.
+queue can be bounded: a caller beyond it is refused at once, so that a slow table means
+fewer events, and not more memory. What is "written" may also be scored or read: what
+counts is that one call serves all who wait. Belongs to one event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from propensity.errors import Unavailable
 
@@ -39,24 +41,32 @@ class GroupCommit(Generic[Item, Result]):
 
     def __init__(
         self,
-        write: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        write: Callable[
+            [Sequence[Item]],
+            Coroutine[Any, Any, Sequence[Result]] | list[Result],
+        ],
         *,
         writers: int,
-        items: int,
         size: int,
-        waiting: int,
-        waiting_size: int,
+        items: int = sys.maxsize,
+        waiting: int = sys.maxsize,
+        waiting_size: int = sys.maxsize,
         linger_s: float = 0.0,
+        is_steady: bool = False,
     ) -> None:
         """
         Args:
-            write: Makes a group durable; returns a result for each item, in order.
+            write: Makes a group durable; returns a result for each item, in order. One
+                that does not wait may return them at once, and may not raise.
             writers: Groups under way at once.
+            size: Most bytes of a group, or whatever ``submit`` counts; a larger item is
+                a group of its own.
             items: Most items of a group.
-            size: Most bytes of a group; a larger item is a group of its own.
             waiting: Most items in the queue.
             waiting_size: Most bytes in the queue.
             linger_s: How long a group that is not full waits for more.
+            is_steady: Whether a group is full once it has as many items as the last
+                one, so that a lone caller waits for nobody.
         """
         self._write = write
         self._writers = writers
@@ -65,6 +75,8 @@ class GroupCommit(Generic[Item, Result]):
         self._most_waiting = waiting
         self._most_size = waiting_size
         self._linger_s = linger_s
+        self._is_steady = is_steady
+        self._full = 1 if is_steady else items
         self._queue: deque[_Waiting[Item, Result]] = deque()
         self._queued_size = 0
         self._running: set[asyncio.Task[Sequence[Result]]] = set()
@@ -81,9 +93,11 @@ class GroupCommit(Generic[Item, Result]):
         """Groups under way."""
         return len(self._running)
 
-    async def submit(self, item: Item, *, size: int) -> Result:
+    def submit(self, item: Item, *, size: int) -> asyncio.Future[Result]:
         """
-        Return the result of an item, once its group is durable.
+        Queue an item, and return the future of its result.
+
+        It is done once the item's group is durable, or has the error of its write.
 
         Args:
             item: To be written.
@@ -91,7 +105,6 @@ class GroupCommit(Generic[Item, Result]):
 
         Raises:
             Unavailable: The queue is full; the item is not in it.
-            PropensityError: The write of the group failed.
         """
         too_large = self._queued_size + size > self._most_size and self._queue
         if len(self._queue) >= self._most_waiting or too_large:
@@ -104,23 +117,24 @@ class GroupCommit(Generic[Item, Result]):
             # After this turn of the loop, so that requests of one turn share a group.
             self._is_woken = True
             loop.call_soon(self._wake)
-        return await done
+        return done
 
     def _wake(self) -> None:
         """Begin the groups that may begin now."""
         self._is_woken = False
-        loop = asyncio.get_running_loop()
         while self._queue and len(self._running) < self._writers:
-            if (rest := self._queue[0].since + self._linger_s - loop.time()) > 0:
-                is_full = len(self._queue) >= self._items
-                if not is_full and self._queued_size < self._size:
+            is_full = len(self._queue) >= self._full or self._queued_size >= self._size
+            if not is_full and self._linger_s:
+                loop = asyncio.get_running_loop()
+                rest = self._queue[0].since + self._linger_s - loop.time()
+                if rest > 0:
                     if self._timer is None:
                         self._timer = loop.call_later(rest, self._ring)
                     return
             if group := self._next():
-                task = loop.create_task(self._commit(group))
-                self._running.add(task)
-                task.add_done_callback(partial(self._ended, group))
+                if self._is_steady:
+                    self._full = len(group)
+                self._begin(group)
 
     def _ring(self) -> None:
         self._timer = None
@@ -142,32 +156,42 @@ class GroupCommit(Generic[Item, Result]):
             self._queued_size -= oldest.size
         return group
 
-    async def _commit(
-        self, group: Sequence[_Waiting[Item, Result]]
-    ) -> Sequence[Result]:
-        results = await self._write([waiting.item for waiting in group])
-        if len(results) != len(group):
-            raise ValueError(f"{len(results)} results of {len(group)} items")
-        return results
+    def _begin(self, group: Sequence[_Waiting[Item, Result]]) -> None:
+        results = self._write([waiting.item for waiting in group])
+        if isinstance(results, list):
+            _answer(group, results)
+            return
+        task = asyncio.get_running_loop().create_task(results)
+        self._running.add(task)
+        task.add_done_callback(partial(self._ended, group))
 
     def _ended(
         self,
         group: Sequence[_Waiting[Item, Result]],
         task: asyncio.Task[Sequence[Result]],
     ) -> None:
-        """Give all callers of a group its results or its error."""
         self._running.discard(task)
-        error = (
-            Unavailable("the write was given up; try again")
-            if task.cancelled()
-            else task.exception()
-        )
-        results = task.result() if error is None else ()
-        for row, waiting in enumerate(group):
-            if waiting.done.done():
-                continue
-            if error is None:
-                waiting.done.set_result(results[row])
-            else:
-                waiting.done.set_exception(error)
+        if task.cancelled():
+            _fail(group, Unavailable("the write was given up; try again"))
+        elif error := task.exception():
+            _fail(group, error)
+        else:
+            _answer(group, task.result())
         self._wake()
+
+
+def _answer(group: Sequence[_Waiting[Item, Result]], results: Sequence[Result]) -> None:
+    """Give each caller of a group its result."""
+    if len(results) != len(group):
+        _fail(group, ValueError(f"{len(results)} results of {len(group)} items"))
+        return
+    for waiting, result in zip(group, results, strict=True):
+        if not waiting.done.done():
+            waiting.done.set_result(result)
+
+
+def _fail(group: Sequence[_Waiting[Item, Result]], error: BaseException) -> None:
+    """Give all callers of a group its error."""
+    for waiting in group:
+        if not waiting.done.done():
+            waiting.done.set_exception(error)

@@ -54,11 +54,12 @@ from local.generators.drawing import (
     Flags,
     Floats,
     Ints,
-    floor,
     milliseconds,
+    moments,
     normal,
     pick,
     random_of,
+    require,
     shuffled,
     uuids,
 )
@@ -193,10 +194,7 @@ class Cards:
             "a drift from 0 to 1": 0 <= self.drift <= 1,
             "an end with a time zone": self.end.tzinfo is not None,
         }
-        if missed := [
-            condition for condition, is_met in conditions.items() if not is_met
-        ]:
-            raise ValueError(f"wanted {', '.join(missed)}; got {self}")
+        require(conditions, of=self)
 
     @cached_property
     def drawn(self) -> Transactions:
@@ -242,11 +240,7 @@ class Cards:
         start_ms = milliseconds(self.end) - self.days * DAY_MS
         hours = np.arange(self.days * 24)
         weight = HOURS[(start_ms // HOUR_MS + hours) % 24]
-        chosen = np.searchsorted(
-            np.cumsum(weight) / weight.sum(), random.random(n), side="right"
-        )
-        within = floor(random.random(n) * HOUR_MS)
-        return np.sort(start_ms + np.minimum(chosen, len(hours) - 1) * HOUR_MS + within)
+        return moments(random, n, start_ms=start_ms, weight=weight)
 
     def _progress(self, time_ms: Ints) -> Floats:
         """Return where in its drift the process is, from 0 to 1, times ``drift``."""

@@ -57,9 +57,11 @@ from local.generators.drawing import (
     SECOND_MS,
     Ints,
     floor,
+    moments,
     normal,
     pick,
     random_of,
+    require,
     shuffled,
     uuids,
 )
@@ -153,10 +155,7 @@ class Games:
             "at least 3 events a player": self.maximum_events >= 3,
             "an end with a time zone": self.end.tzinfo is not None,
         }
-        if missed := [
-            condition for condition, is_met in conditions.items() if not is_met
-        ]:
-            raise ValueError(f"wanted {', '.join(missed)}; got {self}")
+        require(conditions, of=self)
 
     @property
     def first_date(self) -> date:
@@ -212,11 +211,7 @@ class Games:
         clock = start_ms // HOUR_MS + hours
         # 1970 began on a Thursday.
         weight = HOURS[clock % 24] * WEEKDAYS[(clock // 24 + 3) % 7]
-        chosen = np.searchsorted(
-            np.cumsum(weight) / weight.sum(), random.random(self.users), side="right"
-        )
-        within = floor(random.random(self.users) * HOUR_MS)
-        return np.sort(start_ms + np.minimum(chosen, len(hours) - 1) * HOUR_MS + within)
+        return moments(random, self.users, start_ms=start_ms, weight=weight)
 
     @cached_property
     def _first_day_maximum(self) -> int:

@@ -115,7 +115,7 @@ def _addresses(
         first, second = draws[i]
         city = AREAS[places.outward_area[outward]][1]
         if players.country[i] == ABROAD:
-            code = f"Q{int(first * 90):02d} {base36(int(second * 36**4), 4)}"
+            code = f"Q{int(first * 90):02d} {base36(int(second * 36**4))}"
             city = ABROAD_CITIES[int(first * len(ABROAD_CITIES))]
         elif not players.is_outward_known[i]:
             letter = INWARD_LETTERS[int(first * len(INWARD_LETTERS))]

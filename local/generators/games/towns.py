@@ -129,9 +129,10 @@ def postcodes() -> pa.Table:
     )
 
 
-def base36(number: int, length: int) -> str:
+def base36(number: int) -> str:
+    """Write a number below 36**4 with four characters, the last digit first."""
     alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-    return "".join(alphabet[number // 36**i % 36] for i in range(length))
+    return "".join(alphabet[number // 36**i % 36] for i in range(4))
 
 
 def misspelt(postcode: str, how: float) -> str:

@@ -112,9 +112,9 @@ class CustomerMatch:
         rejected = {}
         for start in range(0, len(members), self.batch):
             chunk = [member.user_id for member in members[start : start + self.batch]]
-            found = {row["user_id"]: row for row in self._contacts(chunk)}
+            contacts = {row["user_id"]: row for row in self._contacts(chunk)}
             for user in chunk:
-                contact = found.get(user)
+                contact = contacts.get(user)
                 reason, listed = "no contact", []
                 if contact is not None:
                     listed = identifiers(contact)
@@ -190,17 +190,17 @@ class CustomerMatch:
 
 def identifiers(contact: Contact) -> list[dict[str, Any]]:
     """Return what Google knows a user by: hashes, and an address as a whole."""
-    found: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     if email := email_of(contact["email"] or ""):
-        found.append({"hashedEmail": hashed(email)})
+        listed.append({"hashedEmail": hashed(email)})
     if phone := phone_of(contact["phone"] or ""):
-        found.append({"hashedPhoneNumber": hashed(phone)})
+        listed.append({"hashedPhoneNumber": hashed(phone)})
     first, last, country, postcode = (
         " ".join((contact[name] or "").split())
         for name in ("first_name", "last_name", "country_code", "postal_code")
     )
     if first and last and postcode and _COUNTRY.fullmatch(country.upper()):
-        found.append(
+        listed.append(
             {
                 "addressInfo": {
                     "hashedFirstName": hashed(first.lower()),
@@ -210,7 +210,7 @@ def identifiers(contact: Contact) -> list[dict[str, Any]]:
                 }
             }
         )
-    return found
+    return listed
 
 
 def email_of(text: str) -> str:

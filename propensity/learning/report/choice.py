@@ -23,7 +23,9 @@ def facts(card: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("Choice", _comparison(choice)),
         (
             "Weights",
-            ", ".join(f"{one['name']} {percent(one['weight'])}" for one in members),
+            ", ".join(
+                f"{member['name']} {percent(member['weight'])}" for member in members
+            ),
         ),
         (
             "Half-life",
@@ -54,7 +56,9 @@ def _half_lives(tried: Sequence[Mapping[str, Any]]) -> str:
     """Say what half-lives were worth, by the candidate that is quickest to fit."""
     if not tried:
         return ""
-    losses = ", ".join(f"{one['weeks']} {_LOSS(one['log_loss'])}" for one in tried)
+    losses = ", ".join(
+        f"{half_life['weeks']} {_LOSS(half_life['log_loss'])}" for half_life in tried
+    )
     return f". Log loss by weeks, of the candidate that is quickest to fit: {losses}"
 
 

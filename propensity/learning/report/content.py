@@ -20,6 +20,7 @@ from propensity.pages.words import (
     Number,
     count,
     decimals,
+    interval_of,
     listed_dates,
     moment,
     money,
@@ -111,7 +112,7 @@ class Page(ABC):
         self.split: Card = card.get("split") or {}
         self.outcome = str(card.get("outcome") or "have label 1")
         self.entity = str(card.get("entity") or "event").removesuffix("_id")
-        self.noun, self.came = "user", f"went on to {self.outcome}"
+        self.noun, self.went_on = "user", f"went on to {self.outcome}"
 
     @abstractmethod
     def content(self) -> dict[str, Any]:
@@ -133,7 +134,7 @@ class Page(ABC):
             "promoted": bool(self.verdict.get("promoted")),
             "verdict_reason": sentence(self.verdict.get("reason")),
             "holdout_dates": listed_dates(self.split.get("holdout")),
-            "selection": selection(self.quality, noun=self.noun, came=self.came),
+            "selection": selection(self.quality, noun=self.noun, outcome=self.went_on),
             "comparison": self.comparison(),
             "candidates": self.candidates(),
             "calibrations": self.calibrations(),
@@ -392,8 +393,4 @@ def alert_costs(
 
 def written_interval(figures: Card, key: str, places: int = 3) -> str:
     """Write the interval of a figure; nothing where there is none."""
-    low, high = figures.get(f"{key}_low"), figures.get(f"{key}_high")
-    if not (present(low) and present(high)):
-        return ""
-    write = decimals(places)
-    return f"{write(low)} to {write(high)}"
+    return interval_of(figures, key, decimals(places))

@@ -17,8 +17,8 @@ _SHOWN = 12
 def in_common(card: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the ``rows`` of the table, and which they are; None for older cards."""
     written = decimals(2)
-    found = strongest(list(card.get("top_decile") or ()))
-    if not found:
+    bands = strongest(list(card.get("top_decile") or ()))
+    if not bands:
         return None
     rows = [
         (
@@ -27,6 +27,6 @@ def in_common(card: Mapping[str, Any]) -> dict[str, Any] | None:
             *(percent(entry.get("share_all")), f"{written(entry.get('lift'))}×"),
             f"{written(entry.get('low'))} to {written(entry.get('high'))}",
         )
-        for entry in found[:_SHOWN]
+        for entry in bands[:_SHOWN]
     ]
-    return {"rows": rows, "shown": shown_of(len(rows), len(found))}
+    return {"rows": rows, "shown": shown_of(len(rows), len(bands))}

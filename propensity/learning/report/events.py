@@ -51,7 +51,7 @@ class EventsPage(Page):
 
     def __init__(self, card: Card) -> None:
         super().__init__(card)
-        self.noun, self.came = self.entity, self.outcome
+        self.noun, self.went_on = self.entity, self.outcome
 
     def content(self) -> dict[str, Any]:
         """Return what the template reads."""
@@ -158,15 +158,15 @@ class EventsPage(Page):
 
     def candidates(self) -> dict[str, Any] | None:
         """Return the candidates as rows of a table, with the cost of each."""
-        found = super().candidates()
-        if found is None:
+        table = super().candidates()
+        if table is None:
             return None
         costs = [
             compact(entry.get("cost")) for entry in self.card.get("candidates") or ()
         ]
-        for row, written in zip(found["rows"], costs, strict=True):
+        for row, written in zip(table["rows"], costs, strict=True):
             row["figures"] = [*row["figures"], written]
-        return found
+        return table
 
     def _cost(self) -> dict[str, Any] | None:
         """Return what alerts at the chosen threshold cost; older cards do not say."""

@@ -37,10 +37,10 @@ def verdict(row: Row, *, noun: str, outcome: str) -> dict[str, Any] | None:
     Returns:
         ``good``, ``word`` and ``reason``; None where nothing was promised.
     """
-    found = _odds(row, noun) or _share(row)
-    if found is None:
+    gap = _odds(row, noun) or _share(row)
+    if gap is None:
         return None
-    said, more, is_chance = found
+    said, more, is_chance = gap
     if is_chance:
         return {"good": True, "word": "As promised", "reason": f"{said}: chance."}
     word = f"{'More' if more else 'Fewer'} than promised {outcome}"

@@ -22,14 +22,14 @@ from propensity.pages.words import (
 Card = Mapping[str, Any]
 
 
-def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
+def selection(quality: Card, *, noun: str, outcome: str) -> dict[str, Any] | None:
     """
     Return sentences and rows on the budget, the best threshold and the fixed one.
 
     Args:
         quality: Figures of a holdout, or of an evaluated week.
         noun: What a row is, in the singular.
-        came: The verb for rows of label 1, as in *went on to buy*.
+        outcome: The verb for rows of label 1, as in *went on to buy*.
 
     Returns:
         ``sentences``, and ``rows`` of a table; None for a version that has neither
@@ -47,7 +47,7 @@ def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
             # As exactly as those of label 1, of whom there would else be more.
             who += f", {shared(users)} {noun}{'' if users == 1 else 's'}"
         sentences.append(
-            f"Of {who}, {shared(quality.get('true_positives_at_budget'))} {came}: "
+            f"Of {who}, {shared(quality.get('true_positives_at_budget'))} {outcome}: "
             f"precision {percent(quality.get('precision_at_budget'))}"
             f"{_times(quality.get('precision_at_budget'), base)}."
         )
@@ -58,7 +58,7 @@ def selection(quality: Card, *, noun: str, came: str) -> dict[str, Any] | None:
         sentences.append(
             f"{compact(threshold)} was the threshold with the best F1 on earlier rows. "
             f"Of the {plural(users, noun)} from there on, "
-            f"{shared(quality.get('true_positives_at_best'))} {came}: precision "
+            f"{shared(quality.get('true_positives_at_best'))} {outcome}: precision "
             f"{percent(quality.get('precision_at_best'))}"
             f"{_times(quality.get('precision_at_best'), base)}."
         )

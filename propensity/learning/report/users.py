@@ -134,12 +134,12 @@ class UsersPage(Page):
 
     def _promise(self) -> str:
         promised = self.quality.get("mean_probability")
-        came = self.quality.get("base_rate")
-        if not (present(promised) and present(came)):
+        base_rate = self.quality.get("base_rate")
+        if not (present(promised) and present(base_rate)):
             return ""
         return (
             f"On average it promised that {percent(promised)} {self.outcome}; it "
-            f"was {percent(came)}."
+            f"was {percent(base_rate)}."
         )
 
     def _tiles(self, best: Card) -> list[Row]:

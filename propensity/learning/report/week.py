@@ -147,12 +147,12 @@ class _Week:
             "verdict": promise.verdict(row, noun=self.noun, outcome=report.outcome),
             "advice": self._advice(),
             "tiles": self._tiles(),
-            "blocks": [self._block(one) for one in self.rows],
+            "blocks": [self._block(row) for row in self.rows],
             "weeks": weeks.table(
                 report.weeks, period=self.period, of_users=not report.is_daily
             ),
             "shown_weeks": plural(
-                len({one["week"] for one in report.weeks}), self.period
+                len({row["week"] for row in report.weeks}), self.period
             ),
             "charts": weeks.charts(
                 self._by_week(),
@@ -171,12 +171,12 @@ class _Week:
     def _headline(self) -> str:
         row, outcome = self.row, self.report.outcome
         rows = plural(row.get("users"), self.noun)
-        promised, came = row.get("mean_probability"), row.get("base_rate")
+        promised, base_rate = row.get("mean_probability"), row.get("base_rate")
         if not present(promised):
-            return f"{percent(came)} of {rows} {outcome}."
+            return f"{percent(base_rate)} of {rows} {outcome}."
         return (
             f"It was promised that {percent(promised)} of {rows} {outcome}; it was "
-            f"{percent(came)}."
+            f"{percent(base_rate)}."
         )
 
     def _ranking(self) -> str:
@@ -199,10 +199,10 @@ class _Week:
 
     def _advice(self) -> str:
         """Say in a sentence what the alarms ask for."""
-        alarms = [one for one in self.report.alarms if one.get("is_alarm")]
+        alarms = [alarm for alarm in self.report.alarms if alarm.get("is_alarm")]
         if not alarms:
             return ""
-        advice = [one.get("advice") for one in alarms]
+        advice = [alarm.get("advice") for alarm in alarms]
         action = "train" if "retrain" in advice else "repair what has changed"
         return f"{plural(len(alarms), 'alarm')} of drift: {action}."
 
@@ -244,7 +244,7 @@ class _Week:
             "users": plural(row.get("users"), self.noun),
             "figures": self._figures(row),
             "groups": promise.groups(row),
-            "selection": selection(row, noun=self.noun, came=self.report.outcome),
+            "selection": selection(row, noun=self.noun, outcome=self.report.outcome),
             "missed": promise.missed(
                 row, noun=self.noun, who=f"{self.who} {self.report.outcome}"
             ),
@@ -277,13 +277,13 @@ class _Week:
 
     def _expected(self) -> str:
         """Write the ROC AUC that was to be expected before outcomes were known."""
-        for one in self.report.alarms:
-            if present(one.get("estimated_roc_auc")):
-                write = decimals(3)
-                low, high = one["estimated_roc_auc_low"], one["estimated_roc_auc_high"]
-                return (
-                    f"{write(one['estimated_roc_auc'])} ({write(low)} to {write(high)})"
+        for alarm in self.report.alarms:
+            if present(alarm.get("estimated_roc_auc")):
+                expected, low, high = (
+                    decimals(3)(alarm[f"estimated_roc_auc{end}"])
+                    for end in ("", "_low", "_high")
                 )
+                return f"{expected} ({low} to {high})"
         return DASH
 
     def _cost(self, row: Row) -> dict[str, Any] | None:
@@ -323,30 +323,30 @@ class _Week:
     def _alarms(self) -> list[tuple[str, ...]]:
         return [
             (
-                str(one.get("message") or one.get("name")),
-                str(one.get("cause") or DASH),
-                count(one.get("weeks")),
-                str(one.get("advice") or DASH),
+                str(alarm.get("message") or alarm.get("name")),
+                str(alarm.get("cause") or DASH),
+                count(alarm.get("weeks")),
+                str(alarm.get("advice") or DASH),
             )
-            for one in self.report.alarms
-            if one.get("is_alarm")
+            for alarm in self.report.alarms
+            if alarm.get("is_alarm")
         ]
 
     def _lifts(self) -> list[tuple[str, ...]]:
         """Return what acting was worth, by audience."""
         return [
             (
-                str(one.get("audience")),
-                f"{count(one.get('treated_conversions'))} of "
-                f"{count(one.get('treated_users'))}",
-                f"{count(one.get('control_conversions'))} of "
-                f"{count(one.get('control_users'))}",
-                bounded(one, "conversion_difference", percent),
-                percent(one.get("conversion_lift")),
-                bounded(one, "revenue_difference", money),
-                _VERDICTS.get(str(one.get("verdict")), DASH),
+                str(lift.get("audience")),
+                f"{count(lift.get('treated_conversions'))} of "
+                f"{count(lift.get('treated_users'))}",
+                f"{count(lift.get('control_conversions'))} of "
+                f"{count(lift.get('control_users'))}",
+                bounded(lift, "conversion_difference", percent),
+                percent(lift.get("conversion_lift")),
+                bounded(lift, "revenue_difference", money),
+                _VERDICTS.get(str(lift.get("verdict")), DASH),
             )
-            for one in self.report.lifts
+            for lift in self.report.lifts
         ]
 
     def _facts(self) -> list[tuple[str, str]]:

@@ -109,8 +109,8 @@ def charts(
     def described(key: str, write: Format) -> str:
         return ", ".join(f"{row.get('week')} {write(row.get(key))}" for row in rows)
 
-    came, promised = points("base_rate"), points("mean_probability")
-    highest = max((y for _, y in (*came, *promised)), default=1.0)
+    base_rates, promised = points("base_rate"), points("mean_probability")
+    highest = max((y for _, y in (*base_rates, *promised)), default=1.0)
     drawn = [
         {
             "heading": "What was promised, and what came",
@@ -118,7 +118,7 @@ def charts(
             if promised
             else f"A score promises no share that {outcome}.",
             "svg": line_svg(
-                [Line(promised, "guide"), Line(came, has_dots=True)],
+                [Line(promised, "guide"), Line(base_rates, has_dots=True)],
                 title=f"Promised and came, by {period}",
                 description=f"Share who {outcome}: {described('base_rate', percent)}; "
                 f"promised: {described('mean_probability', percent)}.",

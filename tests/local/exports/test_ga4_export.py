@@ -19,7 +19,6 @@ import zstandard
 from local.exports import ga4_export, ga4_rows
 from local.exports.ga4_export import Summary
 from local.exports.ga4_rows import ExportError
-from local.exports.ga4_schema import ARROW_SCHEMA
 
 NOON = 1_740_830_400_000_000  # 2025-03-01 12:00:00 UTC
 
@@ -294,32 +293,12 @@ class TestLoading:
             load(event(), event(event_timestamp=None))
         client = workplace.bigquery.client(workplace.project)
 
-        assert ga4_export.loaded_dates(client, workplace.ga4_dataset) is None
+        assert not list(client.list_tables(workplace.ga4_dataset))
 
     def test_no_rows_are_refused(self, load):
         """An empty file is a mistake, not an empty export."""
         with pytest.raises(ExportError, match="found none"):
             load()
-
-    def test_the_loaded_dates_are_those_of_daily_shards(self, load, workplace):
-        """Intraday tables do not count."""
-        load(event(), event(event_date="20250304"))
-        client = workplace.bigquery.client(workplace.project)
-        table = pa.Table.from_pylist([event(event_date="20250309")], ARROW_SCHEMA)
-        ga4_export.load_tables(
-            client,
-            workplace.ga4_dataset,
-            [
-                ("events_intraday_20250309", table),
-                ("events_20250305", table.slice(0, 1)),
-            ],
-            progress=False,
-        )
-
-        assert ga4_export.loaded_dates(client, workplace.ga4_dataset) == (
-            date(2025, 3, 1),
-            date(2025, 3, 5),
-        )
 
 
 class TestWeeks:

@@ -11,7 +11,6 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from local.google_receiver import GoogleReceiver
 from local.receiver import Faults
 from offline.audience.destinations import google_ads
 from offline.audience.destinations.base import Request
@@ -21,6 +20,7 @@ from offline.audience.posting import Poster
 from offline.audience.selection import Member
 from offline.replay.sending import Stop
 from propensity.errors import RequestError
+from tests.offline.audience.google_receiver import GoogleReceiver
 
 CHOSEN = datetime(2026, 3, 2, 6, tzinfo=UTC)
 VARIABLES = {"SECRET": "s", "TOKEN": "t"}

@@ -1,5 +1,6 @@
 """
-Channels, specified: calls without a client go to Google's host, with credentials.
+Channels, specified: calls without a client go to Google's host, with credentials, and
+their failures are ours.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from google.cloud.bigquery_storage_v1.services.big_query_write.transports import
 from google.pubsub_v1.services.publisher.transports import PublisherGrpcAsyncIOTransport
 
 from propensity.edges.channels import Channel, open_channel
+from propensity.errors import AccessDenied, MissingTable, PropensityError, Unavailable
 
 TRANSPORTS = (PublisherGrpcAsyncIOTransport, BigQueryWriteGrpcAsyncIOTransport)
 
@@ -69,3 +71,38 @@ class TestChannel:
 
         assert channel.credentials is None
         assert kind == "UnaryUnaryCall"
+
+
+class TestFailure:
+    def failure(self, raised: Exception) -> PropensityError:
+        return Channel(None, AnonymousCredentials()).failure(
+            raised,
+            service="Pub/Sub",
+            what="messages",
+            needs="pubsub.topics.publish",
+            on="projects/p/topics/t",
+        )
+
+    @pytest.mark.parametrize(
+        ("code", "kind", "message"),
+        [
+            ("NOT_FOUND", MissingTable, "Pub/Sub does not find projects/p/topics/t"),
+            ("PERMISSION_DENIED", AccessDenied, "lacks pubsub.topics.publish on"),
+            ("INVALID_ARGUMENT", PropensityError, "Pub/Sub refuses messages: why"),
+            ("UNAVAILABLE", Unavailable, "did not take messages: ServiceUnavailable"),
+            ("RESOURCE_EXHAUSTED", Unavailable, "messages: ResourceExhausted"),
+            ("UNKNOWN", Unavailable, "did not take messages: Unknown"),
+        ],
+    )
+    def test_is_what_the_status_of_the_call_says(self, code, kind, message):
+        """A retry helps unless the topic, the right or the message is at fault."""
+        status, nothing = grpc.StatusCode[code], grpc.aio.Metadata()
+
+        error = self.failure(grpc.aio.AioRpcError(status, nothing, nothing, "why"))
+
+        assert type(error) is kind
+        assert message in error.message
+
+    def test_of_a_connection_may_pass(self):
+        """What the network breaks is tried again."""
+        assert type(self.failure(ConnectionResetError())) is Unavailable

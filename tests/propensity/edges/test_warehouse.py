@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 import propensity
-from propensity.edges.columns import concatenated, query_parameter, record
+from propensity.edges.columns import query_parameter, record
 from propensity.edges.warehouse import Warehouse
 from propensity.errors import MissingTable, PropensityError, SchemaError
 from propensity.statements import statement
@@ -102,8 +102,7 @@ class TestStatements:
         sql = "SELECT n FROM UNNEST(GENERATE_ARRAY(1, @most)) AS n"
         rows = warehouse.rows(sql, {"most": 5})
         table = warehouse.table(sql, {"most": 5})
-        schema = pa.schema([("n", pa.int64())])
-        batches = concatenated(warehouse.batches(sql, {"most": 5}), schema)
+        batches = pa.Table.from_batches(warehouse.batches(sql, {"most": 5}))
 
         assert sorted(row["n"] for row in rows) == [1, 2, 3, 4, 5]
         assert sorted(table["n"].to_pylist()) == [1, 2, 3, 4, 5]

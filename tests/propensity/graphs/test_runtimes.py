@@ -42,7 +42,7 @@ print(onnxruntime.__version__)
 """
 
 
-def exported(number: int) -> tuple[Generated, np.ndarray, checked.Exported]:
+def exported(number: int) -> tuple[Generated, np.ndarray, parity.Exported]:
     """A generated model, the scorer's probabilities, and its graph."""
     made = generated(number, rows=500)
     expected = made.expected

@@ -20,12 +20,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from propensity.edges.columns import record
-from propensity.graphs.checked import Exported
+from propensity.graphs.parity import Exported
 from propensity.learning import data, fit, modelcard
 from propensity.learning.bootstrap import Difference
 from propensity.learning.fit import Trained
 from propensity.learning.gate import Verdict
-from propensity.learning.portable import Portable
 from propensity.models.scoring import Scorer
 from propensity.registry.versions import Published
 from propensity.settings import Settings
@@ -99,7 +98,7 @@ def trained() -> Trained:
 def card(
     verdict: Verdict = FIRST,
     graph: Exported | None = None,
-    estimator: Portable | None = None,
+    estimator: Exported | None = None,
 ) -> dict[str, Any]:
     """The card of version 3."""
     return modelcard.card(
@@ -210,8 +209,8 @@ class TestFiles:
     def test_have_the_estimator_if_it_equals_the_model(self):
         """And the row has its object; the card says how equal it is, or why it is not
         there."""
-        kept = Portable(data=b"pipeline", note="equal")
-        without = Portable(data=None, note="no estimator: of the test")
+        kept = Exported(data=b"pipeline", note="equal")
+        without = Exported(data=None, note="no estimator: of the test")
         for estimator, stored in ((kept, b"pipeline"), (without, None)):
             full = card(estimator=estimator)
             made = modelcard.files(full, trained(), rows(), estimator=estimator)

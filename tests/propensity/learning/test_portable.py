@@ -12,8 +12,8 @@ import pytest
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
+from propensity.graphs.parity import Exported
 from propensity.learning import portable
-from propensity.learning.portable import Portable
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.encoding import to_frame
 from propensity.models.half_space_trees import HalfSpaceTrees
@@ -29,7 +29,7 @@ EVERY = [
 ]
 
 
-def checked(made: Generated, **changed) -> Portable:
+def checked(made: Generated, **changed) -> Exported:
     """The estimator of a generated model, or of a changed one."""
     return portable.checked(
         **{
@@ -116,7 +116,7 @@ class TestNone:
         own = make_pipeline(made.preprocessor, FunctionTransformer(unchanged))
         kept = checked(made, preprocessor=own)
 
-        assert kept == Portable(data=None, note="no estimator: its pickle needs tests")
+        assert kept == Exported(data=None, note="no estimator: its pickle needs tests")
 
     def test_of_trees_without_labels(self):
         """They are a class of this project."""

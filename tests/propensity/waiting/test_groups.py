@@ -284,3 +284,24 @@ class TestCancelledWaiters:
             assert [tasks[0].result(), tasks[2].result()] == ["stored 0", "stored 2"]
 
         run(scenario())
+
+
+class TestResults:
+    def test_may_come_at_once(self):
+        """What does not wait has no task, and keeps to the bounds of a group."""
+
+        async def scenario() -> None:
+            begun = []
+
+            def squares(items: Sequence[int]) -> list[int]:
+                begun.append([*items])
+                return [item * item for item in items]
+
+            commit: GroupCommit[int, int] = GroupCommit(squares, writers=1, size=2)
+            results = asyncio.gather(*(commit.submit(n, size=1) for n in range(5)))
+
+            assert await results == [0, 1, 4, 9, 16]
+            assert begun == [[0, 1], [2, 3], [4]]
+            assert commit.running == 0
+
+        run(scenario())

@@ -116,6 +116,33 @@ class TestLinger:
 
         run_by(scenario)
 
+    def test_of_steady_groups_is_for_as_many_as_came_last(self):
+        """A lone caller waits for nobody. After a group of two the next waits for two,
+        and after one that only one came for, for one."""
+
+        async def scenario(loop: Clockwork) -> None:
+            table = Table(linger_s=LINGER_S, is_steady=True)
+            tasks = [table.submit(0)]
+            await settle()
+            assert table.begun == [[0]]
+            tasks += [table.submit(1), table.submit(2)]
+            await settle()
+            tasks.append(table.submit(3))
+            await loop.wait(1)
+            assert table.begun[1:] == [[1, 2]]
+            tasks.append(table.submit(4))
+            await settle()
+            assert table.begun[2:] == [[3, 4]]
+            tasks.append(table.submit(5))
+            await loop.wait(LINGER_S)
+            tasks.append(table.submit(6))
+            await settle()
+
+            assert table.begun[3:] == [[5], [6]]
+            await asyncio.gather(*tasks)
+
+        run_by(scenario)
+
 
 class Story:
     """Submissions, ends, failures and cancellations in some order, and what came."""

@@ -58,7 +58,11 @@ class Table:
 
     def submit(self, item: Any, size: int = 1) -> asyncio.Task[Any]:
         """Submit an item; it is in the queue once the loop has turned."""
-        return asyncio.create_task(self.commit.submit(item, size=size))
+
+        async def submitted() -> Any:
+            return await self.commit.submit(item, size=size)
+
+        return asyncio.create_task(submitted())
 
 
 def run(scenario: Coroutine[object, object, None]) -> None:

@@ -81,9 +81,9 @@ class GoogleReceiver(Receiver):
                 for name, given in sent["user_properties"].items()
             ),
         }
-        found = [name for name, is_wrong in problems.items() if is_wrong]
-        self.dropped.update(found)
-        if not found:
+        wrong = [name for name, is_wrong in problems.items() if is_wrong]
+        self.dropped.update(wrong)
+        if not wrong:
             self.events.add(json.dumps(sent, sort_keys=True))
             own = self.properties.setdefault(sent["client_id"], {})
             own |= {k: v["value"] for k, v in sent["user_properties"].items()}
