@@ -54,9 +54,9 @@ def _in_place(node: Any, context: Any) -> Any:
     from sqlglot import exp
 
     # In these it is a table, not a value.
-    holders = (exp.From, exp.Join, exp.In, exp.SetOperation)
+    holders = (exp.From, exp.Join, exp.Lateral, exp.In, exp.SetOperation)
     is_value = isinstance(node, exp.Subquery) and not isinstance(node.parent, holders)
-    if not is_value or node.alias or not _is_plain(node.this):
+    if not is_value or not _is_plain(node.this):
         return node
     query = node.this
     source, [aggregate] = query.args["from_"].this, query.expressions
@@ -72,7 +72,8 @@ def _in_place(node: Any, context: Any) -> Any:
     if made is None:
         return node
     made.type = node.type or aggregate.type
-    return made
+    # One that is a column has the name that the emulator gives it, where it has no own.
+    return exp.alias_(made, node.alias) if node.alias else made
 
 
 def _is_plain(query: Any) -> bool:
