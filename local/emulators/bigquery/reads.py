@@ -10,6 +10,7 @@ from typing import Any
 
 # Of a table's metadata these change with its rows, or with a saving of the same.
 _OF_ROWS = {"etag", "lastModifiedTime"}
+KEPT_SIGNS = 2_048
 # Keys: of a project's dataset. One more is a table's.
 _OF_DATASET = 2
 
@@ -115,13 +116,39 @@ class Reads:
         setattr(module, name, outermost)
 
 
+class Signs:
+    """Short signs of things that are replaced and never changed: each is made once."""
+
+    def __init__(self, make: Callable[..., int]) -> None:
+        self._make = make
+        self._known: dict[Any, tuple[Any, int]] = {}
+
+    def of(self, thing: Any, *how: Any) -> int:
+        """Return what ``make`` does of a thing and of values that it depends on."""
+        key = (id(thing), *how)
+        known = self._known.get(key)
+        if known is None:
+            if len(self._known) >= KEPT_SIGNS:
+                self._known.clear()
+            # With the thing, so that no other one gets its id.
+            known = self._known[key] = thing, self._make(thing, *how)
+        return known[1]
+
+
 def watch_catalog() -> Reads:
     """Watch what the emulator's translation reads."""
     from local_bigquery.catalog import metadata, row_access, tables
     from local_bigquery.engine import database
 
+    settled = Signs(_settled)
     reads = Reads()
-    reads.watch(metadata, "list_", _settled)
+    reads.watch(
+        metadata,
+        "list_",
+        lambda found, _, *keys: hash(
+            tuple(settled.of(one, *keys[:3]) for one in found)
+        ),
+    )
     reads.watch(database, "objects", _names)
     reads.watch(database, "fetch", lambda rows, *_: rows)
     reads.watch(tables, "columns", _typed)
@@ -143,15 +170,11 @@ def _typed(fields: list[Any], *_: Any) -> int:
     return hash(tuple(field.model_dump_json(exclude_none=True) for field in fields))
 
 
-def _settled(resources: list[Any], _: Any, *keys: str) -> int:
-    """Return a short sign of tables and the like, whatever their dataset is called."""
+def _settled(resource: Any, *keys: str) -> int:
+    """Return a short sign of a table or the like, whatever its dataset is called."""
     # When tables were made matters to lists of them alone.
     left_out = {"creationTime"} if len(keys) > _OF_DATASET else set()
-    texts = [
-        resource.model_dump_json(exclude=_OF_ROWS | left_out, exclude_none=True)
-        for resource in resources
-    ]
+    text = resource.model_dump_json(exclude=_OF_ROWS | left_out, exclude_none=True)
     if len(keys) >= _OF_DATASET:
-        name = re.compile(rf"\b{re.escape(keys[1])}\b")
-        texts = [name.sub("\0", text) for text in texts]
-    return hash(tuple(texts))
+        text = re.sub(rf"\b{re.escape(keys[1])}\b", "\0", text)
+    return hash(text)

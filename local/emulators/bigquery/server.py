@@ -12,7 +12,15 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-from local.emulators.bigquery import appends, jobs, lookups, modified, numbers, texts
+from local.emulators.bigquery import (
+    appends,
+    arrays,
+    jobs,
+    lookups,
+    modified,
+    numbers,
+    texts,
+)
 from local.emulators.bigquery.files import connect_plainly
 from local.emulators.bigquery.models import import_models
 from local.emulators.bigquery.rewriting import make_importable
@@ -157,7 +165,7 @@ def serve(
     texts.remember_texts(catalog)
     texts.read_literals()
     lookups.list_tables_at_once()
-    texts.join_array_parameters()
+    arrays.search_and_aggregate()
     follow_views()
     union_wildcards()
     merge_in_transactions()

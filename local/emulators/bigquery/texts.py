@@ -16,6 +16,9 @@ from local.emulators.bigquery.reads import Read, Reads, watch_catalog
 REMEMBERED_TEXTS = 256
 # Texts alone, and not trees.
 REMEMBERED_TRANSLATIONS = 2_048
+# Of one statement: weeks that a test reads in turn, tables before and after they are
+# made.
+REMEMBERED_OF_ONE = 8
 # A statement is known by its script and its number there; a part of it by a text more.
 _ALONE = 2
 
@@ -119,7 +122,8 @@ class Translations:
 
     A tenth of a second is spent on a long query over a view, mostly on finding out
     types. That of a wildcard, whose tables the values of parameters choose, is
-    remembered with those values. Left out are statements whose translation depends on
+    remembered with those values. Of one statement some are kept, the newest first, as
+    values and tables come again. Left out are statements whose translation depends on
     more than their text, the catalog and parameters: on a session, and on tables that
     may expire. A statement that was translated for one default dataset need not be for
     another whose tables are the same.
@@ -133,9 +137,9 @@ class Translations:
         self._catalog = catalog
         self._translate = translate
         self._reads = reads
-        self._known: dict[Any, Translation] = {}
+        self._known: dict[Any, tuple[Translation, ...]] = {}
         # By the key without the default dataset, and with it.
-        self._movable: dict[Any, tuple[str, Translation]] = {}
+        self._movable: dict[Any, tuple[tuple[str, Translation], ...]] = {}
         self._lock = threading.Lock()
 
     def translate(self, tree: Any, context: Any) -> tuple[str, dict[str, Any]]:
@@ -172,18 +176,20 @@ class Translations:
     def _found(self, key: Any, context: Any) -> Translation | None:
         """Return a translation that holds, of this dataset or of one like it."""
         values, dataset = (None, context.values), context.dataset_id
-        known = self._known.get((key, dataset))
-        if known is not None and known.values in values and self._holds(known):
-            return known
-        of, like = self._movable.get(key, (None, None))
-        if of is None or like is None or dataset is None or like.values not in values:
+        for known in self._known.get((key, dataset), ()):
+            if known.values in values and self._holds(known):
+                return known
+        if dataset is None:
             return None
-        moved = like.of(context.project_id, of, dataset)
-        if of == dataset or not self._holds(moved):
-            return None
-        context.is_movable = False
-        self._keep(key, context, moved)
-        return moved
+        for of, like in self._movable.get(key, ()):
+            if of == dataset or like.values not in values:
+                continue
+            moved = like.of(context.project_id, of, dataset)
+            if self._holds(moved):
+                context.is_movable = False
+                self._keep(key, context, moved)
+                return moved
+        return None
 
     def _keep(self, key: Any, context: Any, made: Translation) -> None:
         """
@@ -202,9 +208,11 @@ class Translations:
             if len(self._known) >= REMEMBERED_TRANSLATIONS:
                 self._known.clear()
                 self._movable.clear()
-            self._known[key, dataset] = made
+            earlier = self._known.get((key, dataset), ())
+            self._known[key, dataset] = (made, *earlier)[:REMEMBERED_OF_ONE]
             if is_movable:
-                self._movable[key] = dataset, made
+                movable = self._movable.get(key, ())
+                self._movable[key] = ((dataset, made), *movable)[:REMEMBERED_OF_ONE]
 
     def _holds(self, known: Translation) -> bool:
         """Read again what a translation has read, unless nothing has changed at all."""
@@ -253,34 +261,3 @@ def _is_whole(tree: Any) -> bool:
         is_divided = tree.expression is not None and isinstance(tree.this, exp.Schema)
         return tree.args.get("kind") == "TABLE" and not is_divided
     return isinstance(tree, exp.Query | exp.Insert | exp.Update | exp.Delete)
-
-
-def join_array_parameters() -> None:
-    """
-    Find ``x IN UNNEST(@xs)`` of a WHERE by one join.
-
-    The emulator has DuckDB search the array for every row: a second for a thousand
-    elements and a million rows, where a join takes milliseconds.
-    """
-    from local_bigquery.sql import rules
-    from sqlglot import exp, select
-
-    def mark(tree: Any, context: Any) -> Any:
-        for node in tree.find_all(exp.In):
-            unnest = node.args.get("unnest")
-            if unnest is None or not isinstance(unnest.expressions[0], exp.Parameter):
-                continue
-            place = node.find_ancestor(exp.Where, exp.Lambda, exp.AggFunc, exp.Select)
-            node.meta["joined"] = isinstance(place, exp.Where)
-        return tree
-
-    def join(node: Any, context: Any) -> Any:
-        if not (isinstance(node, exp.In) and node.meta.get("joined")):
-            return node
-        elements = exp.Anonymous(
-            this="UNNEST", expressions=node.args["unnest"].expressions
-        )
-        return exp.In(this=node.this, query=exp.Subquery(this=select(elements)))
-
-    rules.STATEMENT_RULES.insert(0, mark)
-    rules.NODE_RULES.append(join)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from local.emulators.bigquery.reads import Reads
+from local.emulators.bigquery.reads import Reads, Signs
 
 
 @pytest.fixture
@@ -75,3 +75,26 @@ def test_are_the_outermost_only(catalog, reads):
     assert [one.answer for one in noted] == [1]
     assert reads.are_so(noted, 1)
     assert reads.of(lambda: None)[1] == ()
+
+
+class TestSigns:
+    def test_are_made_once(self):
+        """Of each thing, and of each way that it is asked about."""
+        asked = []
+        signs = Signs(lambda thing, *how: asked.append((*thing, *how)) or len(asked))
+        thing = ["t"]
+
+        assert [signs.of(thing, "a"), signs.of(thing, "b"), signs.of(thing, "a")] == [
+            1,
+            2,
+            1,
+        ]
+        assert asked == [("t", "a"), ("t", "b")]
+
+    def test_are_of_the_thing_itself(self):
+        """Another one may have the number in memory that one had which has gone."""
+        signs = Signs(lambda thing: hash(tuple(thing)))
+
+        made = [signs.of([number]) for number in range(5_000)]
+
+        assert made == [hash((number,)) for number in range(5_000)]

@@ -1,0 +1,106 @@
+"""Scalar subqueries over arrays in the BigQuery emulator: what they are in BigQuery."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from google.cloud import bigquery
+
+from tests.local.emulators.bigquery.test_server import Warehouse
+
+Scalar = bigquery.ScalarQueryParameter
+
+# Of an array, an empty one, one that is NULL, and one of elements without a value.
+ROWS = """
+CREATE TABLE t AS
+SELECT
+  1 AS id,
+  [
+    STRUCT('a' AS key, STRUCT(3 AS n, NUMERIC '1.5' AS amount) AS value),
+    ('b', (4, NUMERIC '2.5')),
+    ('a', (5, NULL)),
+    (NULL, (7, NUMERIC '0.1'))
+  ] AS params,
+  'b' AS p,
+  2 AS n
+UNION ALL SELECT 2, [], 'a', 0
+UNION ALL SELECT 3, NULL, 'a', 0
+UNION ALL SELECT 4, [STRUCT('a', STRUCT(NULL, NULL)), (NULL, (NULL, NULL))], 'a', 0
+"""
+OF_ELEMENTS = [
+    ("MAX(p.value.n)", [7, None, None, None]),
+    ("MIN(p.value.amount)", [Decimal("0.1"), None, None, None]),
+    ("SUM(p.value.n)", [19, None, None, None]),
+    ("SUM(IF(p.value.n > t.n + 1, p.value.n, NULL))", [16, None, None, None]),
+    ("SUM(p.value.amount * p.value.amount)", [Decimal("8.51"), None, None, None]),
+    ("COUNT(DISTINCT p.key)", [2, 0, 0, 1]),
+    ("COUNT(*)", [4, 0, 0, 2]),
+    ("COUNT(p.value.n)", [4, 0, 0, 0]),
+    ("SUM(DISTINCT p.value.n)", [19, None, None, None]),
+    ("MAX(UPPER(p.key))", ["B", None, None, "A"]),
+]
+# "p" and "n" are columns of the table as well.
+FILTERED = [
+    ("p.key = 'a'", [5, None, None, None]),
+    ("p.key = @key", [4, None, None, None]),
+    ("p.key = t.p", [4, None, None, None]),
+    ("p.value.n > n", [7, None, None, None]),
+    ("p.key IS NULL", [7, None, None, None]),
+    ("p.key = 'a' AND p.value.amount IS NOT NULL", [3, None, None, None]),
+    (
+        "EXISTS (SELECT 1 FROM UNNEST(params) AS q WHERE q.value.n = p.value.n + 3)",
+        [4, None, None, None],
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def warehouse(module_workplace):
+    made = Warehouse(module_workplace)
+    made.rows(ROWS)
+    return made
+
+
+class TestAggregates:
+    @pytest.mark.parametrize(("aggregate", "found"), OF_ELEMENTS)
+    def test_are_of_all_elements(self, warehouse, aggregate, found):
+        """NULL without any, but for counts; NULL among them is left out."""
+        rows = warehouse.rows(
+            f"SELECT (SELECT {aggregate} FROM UNNEST(params) AS p) FROM t ORDER BY id"
+        )
+
+        assert [value for (value,) in rows] == found
+
+    @pytest.mark.parametrize(("condition", "found"), FILTERED)
+    def test_are_of_the_elements_of_a_condition(self, warehouse, condition, found):
+        """A name is the element's before it is of the row around it."""
+        rows = warehouse.rows(
+            "SELECT (SELECT MAX(p.value.n) FROM UNNEST(params) AS p "
+            f"WHERE {condition}) FROM t ORDER BY id",
+            [Scalar("key", "STRING", "b")],
+        )
+
+        assert [value for (value,) in rows] == found
+
+    def test_are_values_of_their_type(self, warehouse):
+        """So that what is calculated with one is exact."""
+        largest = "(SELECT MAX(p.value.amount) FROM UNNEST(params) AS p)"
+
+        rows = warehouse.rows(
+            f"SELECT {largest} / 3, "
+            "2 * (SELECT COUNT(DISTINCT p.key) FROM UNNEST(params) AS p) "
+            "FROM t WHERE id = 1"
+        )
+
+        assert rows == [(Decimal("0.833333333"), 4)]
+
+    def test_may_be_conditions_themselves(self, warehouse):
+        """In a WHERE, and as what another one is compared with."""
+        rows = warehouse.rows(
+            "SELECT id FROM t WHERE n IN (SELECT COUNT(DISTINCT p.key) FROM "
+            "UNNEST(params) AS p) AND (SELECT MAX(p.value.n) FROM UNNEST(params) AS p "
+            "WHERE p.value.n < (SELECT MAX(q.value.n) FROM UNNEST(params) AS q)) = 5"
+        )
+
+        assert rows == [(1,)]
