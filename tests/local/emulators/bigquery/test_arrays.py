@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 from google.cloud import bigquery
 
-from tests.local.emulators.bigquery.test_server import Warehouse
+from tests.local.emulators.bigquery.conftest import Warehouse
 
 Scalar = bigquery.ScalarQueryParameter
 
