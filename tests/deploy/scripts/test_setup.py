@@ -363,12 +363,12 @@ class TestAfterASetup:
         """A line says what is waited for; the second attempt is let through."""
         refusal = "PERMISSION_DENIED: build service account"
         set_up.rules.insert(0, ("run deploy propensity-get-proba", refusal, 1, 1))
-        done = set_up.run("02-GetProba/deploy.sh", "--wait=60")
+        done = set_up.run("02-GetProba/deploy.sh", "--wait=600")
 
         assert done.returncode == 0, done.stderr
         assert refusal in done.stderr
         assert "waiting for rights that the set-up has just granted" in done.stderr
-        assert len([one for one in set_up.calls() if "run deploy" in one]) == 2
+        assert len([call for call in set_up.calls() if "run deploy" in call]) == 2
 
     @pytest.mark.parametrize("refusal", ["quota exceeded", "PERMISSION_DENIED"])
     def test_no_other_failure_is_waited_for(self, set_up, refusal):
