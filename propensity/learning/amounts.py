@@ -88,7 +88,8 @@ def capped(amount: Floats, weight: Floats) -> Floats:
     each, so_many = amount[order], weight[order] / weight.sum() * rows
     # With the first k cut to a cap, it is the share of the sum that they then make.
     above = np.cumsum(so_many)
-    below = (each * so_many).sum() - np.cumsum(each * so_many)
+    # Added up from the smallest: a difference of sums loses them beside a huge one.
+    below = np.append(np.cumsum((each * so_many)[::-1])[::-1][1:], 0.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         cap = np.where(above * share < 1, share * below / (1 - share * above), 0.0)
     following = np.append(each[1:], 0.0)

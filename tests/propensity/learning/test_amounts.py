@@ -9,7 +9,7 @@ from datetime import date
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from propensity.learning import amounts
@@ -65,6 +65,7 @@ class TestCap:
     AMOUNTS = st.lists(st.floats(0, 1e9), min_size=1, max_size=300).map(np.array)
 
     @given(AMOUNTS)
+    @example(np.array([0.0, 0.0, 134217726.0, 2.24]))
     def test_lets_no_buyer_dominate(self, amount):
         found = amounts.capped(amount, np.ones(len(amount)))
 
