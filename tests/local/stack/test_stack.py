@@ -42,9 +42,11 @@ while time.process_time() - began < 3:
 """
 HANGING = "import time\nprint('waiting for Godot', flush=True)\ntime.sleep(600)\n"
 PROGRAM = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from tests.local.stack.projects import PLAIN, project_stack
+# A shell has what it runs in the background ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with project_stack(Path(sys.argv[1]), *PLAIN) as stack:
     print("ready", flush=True)
     time.sleep(600)
