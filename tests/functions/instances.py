@@ -13,7 +13,7 @@ import json
 import os
 import signal
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,8 @@ from local import venvs
 from local.processes import HOST, Process, free_ports, spawn, stop
 from local.stack.state import FUNCTIONS, LOCAL, ROOT
 from tests.events import written
-from tests.functions.streaming import DEADLINE_S, eventually
+from tests.functions.outages import WriteProxy
+from tests.functions.streaming import DEADLINE_S, Site, eventually
 from tests.shared import once
 
 _FUNCTIONS = {function.target: function for function in FUNCTIONS}
@@ -170,6 +171,20 @@ class Instance:
         """Push messages at the same time; answers are in their order."""
         with futures.ThreadPoolExecutor(threads) as pool:
             return list(pool.map(self.post, events))
+
+
+@contextlib.contextmanager
+def behind_writes(
+    function: str, site: Site, emulators: Any, home: Path
+) -> Iterator[tuple[Instance, WriteProxy]]:
+    """Serve a function of a site, with a proxy before the Storage Write API."""
+    with WriteProxy(emulators.address("bigquery_storage")) as writes:
+        environment = {
+            **site.environment,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
+        }
+        with Instance(function, environment, home) as started:
+            yield started, writes
 
 
 def push(data: bytes, message_id: str, attributes: Mapping[str, str]) -> dict[str, Any]:

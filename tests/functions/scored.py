@@ -12,6 +12,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import requests
 from sklearn.compose import make_column_transformer
@@ -28,7 +29,7 @@ from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
 from propensity.registry.versions import Registry, pickled
 from propensity.tables import TRAINING_METADATA
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
 
@@ -79,12 +80,21 @@ def expected(row: np.ndarray, *, model: Any = None) -> float:
 def publish(site: Site, model: Any) -> int:
     """Store a model as training does; return its version."""
     registry = Registry(site.artifacts, CARDS.name)
-    version = registry.claim(run_id="r", at=NOW)
+    version, row = stored(registry, model, fitted()[0], run_id="r")
+    site.warehouse.append(TRAINING_METADATA, row, job_id=uuid.uuid4().hex)
+    return version
+
+
+def stored(
+    registry: Registry, model: Any, preprocessor: Any, *, run_id: str
+) -> tuple[int, pa.Table]:
+    """Store a model of cards; return its version, and the row that records it."""
+    version = registry.claim(run_id=run_id, at=NOW)
     published = registry.publish(
         version,
         {
             "model.joblib": (pickled(model), ""),
-            "preprocessor.joblib": (pickled(fitted()[0]), ""),
+            "preprocessor.joblib": (pickled(preprocessor), ""),
         },
     )
     row: dict[str, Any] = {
@@ -98,9 +108,7 @@ def publish(site: Site, model: Any) -> int:
     for part in ("model", "preprocessor"):
         row[f"{part}_object"] = published.objects[f"{part}.joblib"]
         row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
-    job = uuid.uuid4().hex
-    site.warehouse.append(TRAINING_METADATA, record(row, TRAINING_METADATA), job_id=job)
-    return version
+    return version, record(row, TRAINING_METADATA)
 
 
 def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
@@ -116,21 +124,14 @@ def promote(site: Site, version: int, *, shadow: int | None = None) -> None:
 @pytest.fixture(scope="module")
 def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
     """A site whose champion is version 0, its shadow 1, and the function."""
-    with (
-        new_site(emulators, **SETTINGS) as made,
-        WriteProxy(emulators.address("bigquery_storage")) as writes,
-    ):
+    with new_site(emulators, **SETTINGS) as made:
         _, classifier, trees = fitted()
         publish(made, classifier)
         publish(made, trees)
         promote(made, 0, shadow=1)
         load_model.load(made.warehouse, made.artifacts, made.settings)
-        environment = {
-            **made.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-        }
         home = tmp_path_factory.mktemp("score")
-        with Instance("score", environment, home) as started:
+        with behind_writes("score", made, emulators, home) as (started, writes):
             yield made, started, writes
 
 

@@ -19,7 +19,7 @@ import pytest
 from offline import load_model
 from propensity.registry.versions import Registry
 from tests.events import bet, registration, written
-from tests.functions.instances import ENVELOPES, Instance
+from tests.functions.instances import ENVELOPES, Instance, behind_writes
 from tests.functions.outages import WriteProxy
 from tests.functions.streaming import USE_CASE, Site, eventually, new_site, rows_of
 
@@ -34,17 +34,10 @@ def promote_shipped(site: Site) -> None:
 @pytest.fixture(scope="module")
 def every(emulators, tmp_path_factory) -> Iterator[tuple[Site, Instance, WriteProxy]]:
     """A site with a champion, and the function as it is deployed."""
-    with (
-        new_site(emulators, **SETTINGS) as made,
-        WriteProxy(emulators.address("bigquery_storage")) as writes,
-    ):
+    with new_site(emulators, **SETTINGS) as made:
         promote_shipped(made)
-        environment = {
-            **made.environment,
-            "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-        }
         home = tmp_path_factory.mktemp("score_stream")
-        with Instance("score_stream", environment, home) as started:
+        with behind_writes("score_stream", made, emulators, home) as (started, writes):
             yield made, started, writes
 
 

@@ -18,7 +18,7 @@ import pytest
 from local.generators.games.features import expected_features
 from propensity import tables
 from tests.events import bet, registration, written
-from tests.functions.instances import Instance
+from tests.functions.instances import Instance, behind_writes
 from tests.functions.outages import Appended, TcpProxy, WriteProxy
 from tests.functions.streamed import buried, load_postcodes, site, stored, user
 from tests.functions.streaming import DEADLINE_S, Site, eventually, new_site
@@ -350,49 +350,45 @@ class TestStalled:
         }
         with (
             new_site(emulators, **settings) as made,
-            WriteProxy(emulators.address("bigquery_storage")) as writes,
+            behind_writes("stream_features", made, emulators, tmp_path) as (
+                started,
+                writes,
+            ),
+            ThreadPoolExecutor(100) as pool,
+            releasing(go_on),
         ):
-            environment = {
-                **made.environment,
-                "BIGQUERY_STORAGE_EMULATOR_HOST": writes.address,
-            }
-            with (
-                Instance("stream_features", environment, tmp_path) as started,
-                ThreadPoolExecutor(100) as pool,
-                releasing(go_on),
-            ):
-                writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
+            writes.rule = lambda _: go_on.wait(3 * DEADLINE_S)
 
-                def post(number: int) -> tuple[int, str]:
-                    event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
-                    event["padding"] = "x" * self.MESSAGE
-                    answer = started.post(event)
-                    return answer.status_code, answer.text
+            def post(number: int) -> tuple[int, str]:
+                event = bet(user_id=user, event_id=f"e{number}", bet_amount=number)
+                event["padding"] = "x" * self.MESSAGE
+                answer = started.post(event)
+                return answer.status_code, answer.text
 
-                asked = [pool.submit(post, number) for number in range(100)]
-                refused = eventually(
-                    lambda: [one for one in asked if one.done()], "some are refused"
-                )
-                assert {one.result()[0] for one in refused} == {503}
-                # All that may wait waits by now: whoever comes next is refused.
-                eventually(
-                    lambda: {post(1_000 + n)[0] for n in range(4)} == {503},
-                    "it takes no more",
-                )
-                before = started.memory_mib()
-                with ThreadPoolExecutor(8) as more:
-                    answers = list(more.map(post, range(2_000, 2_150)))
-                after = started.memory_mib()
+            asked = [pool.submit(post, number) for number in range(100)]
+            refused = eventually(
+                lambda: [one for one in asked if one.done()], "some are refused"
+            )
+            assert {one.result()[0] for one in refused} == {503}
+            # All that may wait waits by now: whoever comes next is refused.
+            eventually(
+                lambda: {post(1_000 + n)[0] for n in range(4)} == {503},
+                "it takes no more",
+            )
+            before = started.memory_mib()
+            with ThreadPoolExecutor(8) as more:
+                answers = list(more.map(post, range(2_000, 2_150)))
+            after = started.memory_mib()
 
-                assert {status for status, _ in answers} == {503}
-                assert "too much waits" in answers[0][1]
-                assert sum(one.done() for one in asked) < 60
-                # 150 MB came, and went.
-                assert after < before + 75
+            assert {status for status, _ in answers} == {503}
+            assert "too much waits" in answers[0][1]
+            assert sum(one.done() for one in asked) < 60
+            # 150 MB came, and went.
+            assert after < before + 75
 
-                go_on.set()
-                statuses = [one.result()[0] for one in asked]
-                assert post(3_000)[0] == 200
+            go_on.set()
+            statuses = [one.result()[0] for one in asked]
+            assert post(3_000)[0] == 200
 
             stored_ids = {row["event_id"] for row in stored(made, user)}
             taken = {f"e{n}" for n, status in enumerate(statuses) if status == 200}

@@ -16,7 +16,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -28,14 +28,14 @@ from sklearn.compose import make_column_transformer
 from sklearn.linear_model import LogisticRegression
 
 from propensity import usecases
-from propensity.edges.columns import record
 from propensity.models.anomaly import AnomalyModel
 from propensity.models.half_space_trees import HalfSpaceTrees
 from propensity.registry.champion import ANYTHING
-from propensity.registry.versions import Registry, pickled
+from propensity.registry.versions import Registry
 from propensity.tables import TRAINING_METADATA
 from tests.functions.conftest import TRAINED
 from tests.functions.instances import Instance
+from tests.functions.scored import stored
 from tests.functions.streaming import Site, eventually, new_site
 
 CARDS = usecases.load("card_fraud")
@@ -97,27 +97,9 @@ def publish(site: Site, count: int) -> Versions:
             trees = HalfSpaceTrees(5, 5, 50, random_state=number)
             model = AnomalyModel(trees).fit(encoded)
             kinds[number] = "anomaly_score"
-        version = registry.claim(run_id=f"r{number}", at=NOW)
+        version, row = stored(registry, model, preprocessor, run_id=f"r{number}")
         assert version == number
-        published = registry.publish(
-            version,
-            {
-                "model.joblib": (pickled(model), ""),
-                "preprocessor.joblib": (pickled(preprocessor), ""),
-            },
-        )
-        row = {
-            "use_case": CARDS.name,
-            "model_version": version,
-            "training_date": date(2026, 3, 2),
-            "as_of": date(2026, 3, 2),
-            "algorithm": type(model).__name__,
-            "features": json.dumps(dict(CARDS.features)),
-        }
-        for part in ("model", "preprocessor"):
-            row[f"{part}_object"] = published.objects[f"{part}.joblib"]
-            row[f"{part}_sha256"] = published.checksums[f"{part}.joblib"]
-        recorded.append(record(row, TRAINING_METADATA))
+        recorded.append(row)
         scores = model.predict_proba(preprocessor.transform(ASKED))[:, 1]
         expected[version] = scores.tolist()
     site.warehouse.append(
