@@ -45,8 +45,9 @@ for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 os.environ.setdefault("NO_PROXY", "127.0.0.1,localhost")
 
 # Machines are shared: how long an example takes says nothing of what it tests.
-# `make test-long` runs every property again, with --hypothesis-profile=deep.
-settings.register_profile("quick", deadline=None, max_examples=25)
+# `make test` tries the same examples each time, so that it fails by what was changed.
+# `make test-long` runs every property again on new ones: --hypothesis-profile=deep.
+settings.register_profile("quick", deadline=None, max_examples=25, derandomize=True)
 settings.register_profile("deep", deadline=None, max_examples=100)
 settings.load_profile("quick")
 

@@ -116,7 +116,8 @@ class TestStackedWeights:
     @given(st.integers(0, 10_000))
     @budget(max_examples=15, deadline=None)
     def test_have_the_least_loss(self, seed):
-        """No weights that scipy finds on the simplex have less, to a millionth."""
+        """No weights that scipy finds on the simplex have less: by a millionth with all
+        models, and by a ten-thousandth where one of less than a hundredth is left out."""
         judged, odds = drawn(seed)
         each = [noisy(odds, sd, seed + turn) for turn, sd in enumerate((0.3, 0.8, 1.2))]
         found = stacked_weights(each, judged)
@@ -130,8 +131,8 @@ class TestStackedWeights:
 
         assert sum(found) == pytest.approx(1)
         assert min(found) >= 0
-        # Members below a hundredth are left out, which costs next to nothing.
-        assert judged.mean(judged.loss(mean_of(each, found))) <= best + 1e-5
+        worth = 1e-6 if all(found) else 1e-4
+        assert judged.mean(judged.loss(mean_of(each, found))) <= best + worth
 
     def test_leave_out_what_is_noise(self):
         """A model that knows nothing gets no weight beside one that knows all."""
