@@ -9,7 +9,8 @@
     files.py       keeps tables in one DuckDB file per project; DuckLake, the emulator's
                    own catalog, takes 0.24 s a load job
     writes.py      queues writers, knows ``table$20260301``, MERGE in a transaction
-    views.py       reads views and ``events_*`` anew, by the names of columns
+    views.py       reads views anew, by their own text
+    wildcards.py   reads ``events_*`` anew, by the names of columns
     suffixes.py    reads the days alone that a query's ``_TABLE_SUFFIX`` allows
     modified.py    says when a table's rows changed last
     statements.py  has ranges, inner parameters and exports as BigQuery has them

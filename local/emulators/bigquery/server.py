@@ -29,7 +29,8 @@ from local.emulators.bigquery.statements import (
     export_to_buckets_only,
     know_ranges,
 )
-from local.emulators.bigquery.views import follow_views, union_wildcards
+from local.emulators.bigquery.views import follow_views
+from local.emulators.bigquery.wildcards import union_wildcards
 from local.emulators.bigquery.writes import (
     merge_in_transactions,
     queue_writes,

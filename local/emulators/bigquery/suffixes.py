@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 _SUFFIX = "_table_suffix"
@@ -16,7 +16,9 @@ _COMPARED: dict[str, Callable[[str, str], bool]] = {
     "GTE": operator.ge,
 }
 _MIRRORED = {"EQ": "EQ", "LT": "GT", "LTE": "GTE", "GT": "LT", "GTE": "LTE"}
-Bound = Callable[[str], bool]
+# Of the values of parameters, as they are when it is asked, and of a suffix.
+Bound = Callable[[Mapping[str, Any], str], bool]
+Constant = Callable[[Mapping[str, Any]], Any]
 
 
 def suffix_bounds(table: Any, context: Any) -> list[Bound]:
@@ -30,7 +32,7 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
 
     Args:
         table: The wildcard, in a statement whose parameters still stand.
-        context: The translation's, for the parameters' values.
+        context: The translation's, for the parameters' types.
     """
     from sqlglot import exp
 
@@ -59,8 +61,8 @@ def suffix_bounds(table: Any, context: Any) -> list[Bound]:
     return bounds
 
 
-def _of_end(skipped: int, bound: Bound, suffix: str) -> bool:
-    return bound(suffix[skipped:])
+def _of_end(skipped: int, bound: Bound, values: Mapping[str, Any], suffix: str) -> bool:
+    return bound(values, suffix[skipped:])
 
 
 def _united(query: Any) -> tuple[Any, Any]:
@@ -154,17 +156,22 @@ def _passed_on(
     return None, 0
 
 
-def _constant(node: Any, context: Any) -> str | None:
+def _constant(node: Any, context: Any) -> Constant | None:
+    """Return what gives a string that does not depend on rows, if it is one."""
     from sqlglot import exp
 
     if isinstance(node, exp.Literal) and node.is_string:
-        return str(node.this)
+        text = str(node.this)
+        return lambda _: text
     if isinstance(node, exp.Parameter) and isinstance(node.this, exp.Var):
-        value = context.values.get(node.name)
         declared = context.parameters.get(node.name, "")
-        if isinstance(value, str) and declared.endswith(" AS VARCHAR)"):
-            return value
+        if declared.endswith(" AS VARCHAR)"):
+            return functools.partial(_value, node.name)
     return None
+
+
+def _value(name: str, values: Mapping[str, Any]) -> Any:
+    return values.get(name)
 
 
 def _bound(condition: Any, name: str, source: str, context: Any) -> Bound | None:
@@ -172,26 +179,41 @@ def _bound(condition: Any, name: str, source: str, context: Any) -> Bound | None
     from sqlglot import exp
 
     subject = condition.this
-    bound: Bound | None = None
+    compare: Callable[..., bool]
+    constants: list[Constant | None]
     if isinstance(condition, exp.Between) and not condition.args.get("symmetric"):
-        low = _constant(condition.args["low"], context)
-        high = _constant(condition.args["high"], context)
-        if low is not None and high is not None:
-            bound = functools.partial(_is_between, low, high)
+        ends = (condition.args["low"], condition.args["high"])
+        compare, constants = _is_between, [_constant(end, context) for end in ends]
     elif isinstance(condition, exp.In):
-        listed = [_constant(item, context) for item in condition.expressions]
-        if listed and None not in listed:
-            bound = frozenset(listed).__contains__
+        listed = condition.expressions
+        compare, constants = _is_in, [_constant(item, context) for item in listed]
     elif (kind := type(condition).__name__) in _COMPARED:
         other = condition.expression
         if not _is_suffix(subject, name, source):
             subject, other, kind = other, subject, _MIRRORED[kind]
-        value = _constant(other, context)
-        if value is not None:
-            # Operands change places: the value is given first.
-            bound = functools.partial(_COMPARED[_MIRRORED[kind]], value)
-    return bound if _is_suffix(subject, name, source) else None
+        compare, constants = _COMPARED[kind], [_constant(other, context)]
+    else:
+        return None
+    known = [constant for constant in constants if constant is not None]
+    if not known or known != constants or not _is_suffix(subject, name, source):
+        return None
+    return functools.partial(_allows, compare, known)
 
 
-def _is_between(low: str, high: str, suffix: str) -> bool:
+def _allows(
+    compare: Callable[..., bool],
+    constants: list[Constant],
+    values: Mapping[str, Any],
+    suffix: str,
+) -> bool:
+    """Compare, or let pass where a value is no text: NULL is for DuckDB to judge."""
+    given = [constant(values) for constant in constants]
+    return not all(isinstance(one, str) for one in given) or compare(suffix, *given)
+
+
+def _is_between(suffix: str, low: str, high: str) -> bool:
     return low <= suffix <= high
+
+
+def _is_in(suffix: str, *listed: str) -> bool:
+    return suffix in listed

@@ -12,12 +12,12 @@ from typing import Any
 
 from local.emulators.bigquery.lookups import Catalog
 from local.emulators.bigquery.reads import Read, Reads, watch_catalog
+from local.emulators.bigquery.wildcards import Wildcard, put_all
 
 REMEMBERED_TEXTS = 256
 # Texts alone, and not trees.
 REMEMBERED_TRANSLATIONS = 2_048
-# Of one statement: weeks that a test reads in turn, tables before and after they are
-# made.
+# Of one statement: of tables before and after they are made.
 REMEMBERED_OF_ONE = 8
 # A statement is known by its script and its number there; a part of it by a text more.
 _ALONE = 2
@@ -94,9 +94,8 @@ class Translation:
     # Of the catalog, when it was last seen to hold.
     generation: int | None
     reads: tuple[Read, ...]
-    # Of the parameters, where they have chosen tables.
-    values: dict[str, Any] | None
     sql: str
+    wildcards: tuple[Wildcard, ...]
     used: frozenset[str]
     referenced: frozenset[tuple[str, str, str]]
     temporary: frozenset[str]
@@ -109,6 +108,7 @@ class Translation:
             generation=None,
             reads=tuple(read.of(dataset, other) for read in self.reads),
             sql=self.sql.replace(here, there),
+            wildcards=tuple(one.of(dataset, other) for one in self.wildcards),
             referenced=frozenset(
                 (of, other if name == dataset else name, table)
                 for of, name, table in self.referenced
@@ -121,12 +121,11 @@ class Translations:
     Translations of statements, remembered while all that they have read is so.
 
     A tenth of a second is spent on a long query over a view, mostly on finding out
-    types. That of a wildcard, whose tables the values of parameters choose, is
-    remembered with those values. Of one statement some are kept, the newest first, as
-    values and tables come again. Left out are statements whose translation depends on
-    more than their text, the catalog and parameters: on a session, and on tables that
-    may expire. A statement that was translated for one default dataset need not be for
-    another whose tables are the same.
+    types. Of one statement some are kept, the newest first, as tables come again. Left
+    out are statements whose translation depends on more than their text, the catalog
+    and the types of parameters: on a session, and on tables that may expire. A
+    statement that was translated for one default dataset need not be for another whose
+    tables are the same.
     """
 
     _ELSEWHERE = re.compile(r"@@|EXTERNAL_QUERY", re.IGNORECASE)
@@ -151,9 +150,10 @@ class Translations:
             context.used |= known.used
             context.referenced |= known.referenced
             context.temporary |= known.temporary
-            return known.sql, {name: context.values[name] for name in known.used}
-        context.is_rememberable, context.is_by_values = True, False
-        context.is_movable = True
+            sql = put_all(known.sql, known.wildcards, context.values)
+            return sql, {name: context.values[name] for name in known.used}
+        context.is_rememberable = context.is_movable = True
+        context.wildcards = ()
         (sql, bound), reads = self._reads.of(lambda: self._translate(tree, context))
         if (
             key is not None
@@ -164,25 +164,25 @@ class Translations:
             made = Translation(
                 None,
                 reads,
-                dict(context.values) if context.is_by_values else None,
                 sql,
+                context.wildcards,
                 frozenset(bound),
                 frozenset(context.referenced),
                 frozenset(context.temporary),
             )
             self._keep(key, context, made)
-        return sql, bound
+        return put_all(sql, context.wildcards, context.values), bound
 
     def _found(self, key: Any, context: Any) -> Translation | None:
         """Return a translation that holds, of this dataset or of one like it."""
-        values, dataset = (None, context.values), context.dataset_id
+        dataset = context.dataset_id
         for known in self._known.get((key, dataset), ()):
-            if known.values in values and self._holds(known):
+            if self._holds(known):
                 return known
         if dataset is None:
             return None
         for of, like in self._movable.get(key, ()):
-            if of == dataset or like.values not in values:
+            if of == dataset:
                 continue
             moved = like.of(context.project_id, of, dataset)
             if self._holds(moved):
@@ -195,7 +195,7 @@ class Translations:
         """
         Keep a translation, also for other datasets where that can be.
 
-        It can where the dataset is named only as that of tables, and only by default.
+        It can where the dataset is named only as that of tables.
         """
         dataset = context.dataset_id
         is_movable = (
@@ -235,8 +235,14 @@ class Translations:
             or self._ELSEWHERE.search(text[0])
         ):
             return None
+        script, *number = text
+        if context.dataset_id is not None and context.dataset_id in script:
+            # As in the text of a view, which names its tables in full.
+            name = rf"(?<![\w-]){re.escape(context.dataset_id)}(?=[.`])"
+            script = re.sub(name, "\0", script)
         return (
-            *text,
+            script,
+            *number,
             context.project_id,
             row_access.caller.get(),
             tuple(sorted(context.parameters.items())),

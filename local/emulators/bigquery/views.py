@@ -1,4 +1,4 @@
-"""Views and wildcards: of all tables, by the names of columns."""
+"""Views: their own text, read anew each time."""
 
 from __future__ import annotations
 
@@ -80,91 +80,7 @@ def follow_views() -> None:  # noqa: PLR0915
             if is_listing:
                 context.is_movable = False
             if table.name.endswith("*"):
-                context.is_by_values = True
-                bounds = suffixes.suffix_bounds(table, context)
-                table.meta["suffix_bounds"] = bounds
+                table.meta["suffix_bounds"] = suffixes.suffix_bounds(table, context)
         return tree
 
     rules.STATEMENT_RULES.insert(0, inline_and_bound)
-
-
-def union_wildcards() -> None:
-    """
-    Read ``events_*`` as all rows of all its tables, columns matched by name.
-
-    The emulator takes a distinct union by position: it drops an event that was
-    exported twice, and fails where a newer table has one more column. Its union is
-    also as deep as there are tables, which a year of days makes too deep.
-
-    Tables that the query's bounds of the suffix exclude are not read, but the last
-    one's columns are there in any case.
-    """
-    from local_bigquery.catalog import names
-    from local_bigquery.engine import database
-    from local_bigquery.errors import BigQueryError
-    from local_bigquery.sql import rules
-    from sqlglot import exp
-
-    def star(column: Any) -> Any:
-        """Return the star of ``*`` or ``e.*``, None for any other column."""
-        inner = column.this if isinstance(column, exp.Column) else column
-        return inner if isinstance(inner, exp.Star) else None
-
-    def union(selects: list[Any]) -> Any:
-        if len(selects) == 1:
-            return selects[0]
-        middle = len(selects) // 2
-        return exp.Union(
-            this=union(selects[:middle]),
-            expression=union(selects[middle:]),
-            distinct=False,
-            by_name=True,
-        )
-
-    def wildcard(node: Any, context: Any) -> Any:
-        if not isinstance(node, exp.Table) or not node.name.endswith("*"):
-            return node
-        prefix = node.name.rstrip("*")
-        project, dataset, _ = names.reference(
-            node, context.project_id, context.dataset_id
-        )
-        tables = [
-            name
-            for name, kind, _ in database.objects(project, dataset)
-            if kind == "TABLE" and name.startswith(prefix)
-        ]
-        if not tables:
-            label = names.label(project, dataset, node.name)
-            raise BigQueryError("invalid", f"{label} does not match any table.")
-        query = node.find_ancestor(exp.Select)
-        for column in query.expressions if query is not None else []:
-            every = star(column)
-            if every is not None and not every.args.get("except_"):
-                every.set("except_", [exp.column("_TABLE_SUFFIX")])
-        if query is not None and isinstance(query.parent, exp.Union):
-            # In BigQuery both parts have the columns of the newest table of all.
-            query.parent.set("by_name", True)
-
-        def rows(name: str) -> Any:
-            suffix = exp.Literal.string(name[len(prefix) :])
-            named = exp.Alias(this=suffix, alias=exp.to_identifier("_TABLE_SUFFIX"))
-            # Built as it is: a builder parses and copies, for each of a year's tables.
-            return exp.Select(expressions=[exp.Star(), named]).from_(
-                exp.table_(name, db=dataset, catalog=project, quoted=True), copy=False
-            )
-
-        bounds = node.meta.get("suffix_bounds", ())
-        chosen = [
-            name
-            for name in tables
-            if all(allows(name[len(prefix) :]) for allows in bounds)
-        ]
-        selects = [rows(name) for name in chosen]
-        if tables[-1] not in chosen:
-            selects.append(rows(tables[-1]).where(exp.false(), copy=False))
-        alias = node.args.get("alias") or exp.TableAlias(
-            this=exp.to_identifier(prefix or node.name, quoted=True)
-        )
-        return exp.Subquery(this=union(selects), alias=alias)
-
-    rules.NODE_RULES[rules.NODE_RULES.index(rules.tables.wildcard_table)] = wildcard
