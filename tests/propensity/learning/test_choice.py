@@ -116,8 +116,8 @@ class TestStackedWeights:
     @given(st.integers(0, 10_000))
     @budget(max_examples=15, deadline=None)
     def test_have_the_least_loss(self, seed):
-        """No weights that scipy finds on the simplex have less: by a millionth with all
-        models, and by a ten-thousandth where one of less than a hundredth is left out."""
+        """No weights that scipy finds on the simplex have less: by a millionth with
+        all models, by a ten-thousandth where one of under a hundredth is left out."""
         judged, odds = drawn(seed)
         each = [noisy(odds, sd, seed + turn) for turn, sd in enumerate((0.3, 0.8, 1.2))]
         found = stacked_weights(each, judged)
