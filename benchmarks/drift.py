@@ -77,16 +77,16 @@ _WOBBLE, _HEIGHT, _TREND = 0.05, 0.3, 0.3
 
 
 def made_up(
-    users: int, random: np.random.Generator
+    users: int, weeks: int, random: np.random.Generator
 ) -> Iterator[tuple[list[Thing], Level]]:
-    """Yield the publications of two years, and the log-odds that each week lacked."""
+    """Yield publications of a growing site, and the log-odds that each week lacked."""
     count = _NUMBERS + _CATEGORIES + 1
     base = random.normal(0, 1.2, (count, _BINS))
     phase = random.uniform(0, 2 * np.pi, (count, 1))
     height = random.normal(0, _HEIGHT, (count, _BINS))
     trend = random.normal(0, _TREND, (count, _BINS))
     growth = random.normal(0, 0.3)
-    for week in range(WARM_UP + WEEKS):
+    for week in range(WARM_UP + weeks):
         year = week / 52
         logs = base + height * np.sin(2 * np.pi * year + phase) + trend * year
         logs += random.normal(0, _WOBBLE, logs.shape)
@@ -131,7 +131,7 @@ def _residual(users: int, random: np.random.Generator) -> Level:
 
 
 def false_alarms(
-    weeks: Iterator[tuple[list[Thing], Level | None]], *, at_most: int = WEEKS
+    weeks: Iterator[tuple[list[Thing], Level | None]],
 ) -> list[str]:
     """Return what was alarmed of publications in which nothing broke."""
     earlier: list[Earlier] = []
@@ -146,7 +146,7 @@ def false_alarms(
             )
             outcomes.insert(0, found_outcome)
             watched = [*watched, found_outcome]
-        if WARM_UP <= number < WARM_UP + at_most:
+        if number >= WARM_UP:
             raised += [
                 f"{week} {thing.thing} {thing.name}: {thing.message}"
                 for thing in watched
@@ -167,16 +167,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.drift")
     parser.add_argument("--shops", type=int, default=20, help="made up, default: 20")
     parser.add_argument("--weeks", type=int, default=26, help="played, default: 26")
+    parser.add_argument(
+        "--calm",
+        type=int,
+        default=WEEKS,
+        help=f"weeks in which nothing breaks, default: {WEEKS}",
+    )
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     is_missed = False
     with Progress():
-        is_missed |= _report_made_up(options.shops)
+        is_missed |= _report_made_up(options.shops, options.calm)
         for source, shop in _sources(options.data):
             use_case, weeks = play(source, count=options.weeks, shop=shop)
             say(f"\n{source.name}: {len(weeks)} weeks from {weeks[0].as_of}")
-            is_missed |= report_shop(use_case, weeks)
+            is_missed |= report_shop(use_case, weeks, options.calm)
     return int(is_missed)
 
 
@@ -192,8 +198,8 @@ def _sources(
         yield quality.of_file(Path(folder) / quality.REAL), None
 
 
-def _report_made_up(shops: int) -> bool:
-    say(f"\nFalse alarms in {WEEKS} weekly runs, {shops} made-up shops a size\n")
+def _report_made_up(shops: int, calm: int) -> bool:
+    say(f"\nFalse alarms in {calm} weekly runs, {shops} made-up shops a size\n")
     say("| users a week | alarms, mean | shops with more than one | misses |")
     say("|--:|--:|--:|---|")
     is_missed = False
@@ -201,7 +207,7 @@ def _report_made_up(shops: int) -> bool:
         counts = []
         for seed in range(shops):
             random = np.random.default_rng([seed, users])
-            counts.append(len(false_alarms(made_up(users, random))))
+            counts.append(len(false_alarms(made_up(users, calm, random))))
         is_missed |= _false_alarm_row(f"{users:,}", counts)
     return is_missed
 
@@ -215,21 +221,21 @@ def _false_alarm_row(name: str, counts: Sequence[int]) -> bool:
     return is_missed
 
 
-def report_shop(use_case: UseCase, weeks: Sequence[Week]) -> bool:
+def report_shop(use_case: UseCase, weeks: Sequence[Week], calm: int) -> bool:
     """Print the tables of a shop; return whether a target is missed."""
-    is_missed = _report_calm(use_case, weeks)
+    is_missed = _report_calm(use_case, weeks, calm)
     is_missed |= _report_breaks(broken(use_case, weeks))
     is_missed |= _report_estimates(estimates(weeks, seed=0))
     _report_sizes(weeks[-1].published)
     return is_missed
 
 
-def _report_calm(use_case: UseCase, weeks: Sequence[Week]) -> bool:
+def _report_calm(use_case: UseCase, weeks: Sequence[Week], calm: int) -> bool:
     # The scores of the newest version, in all weeks.
     score = weeks[-1].score
     things = [things_of(use_case, w.part.rows, score(w.part.rows)) for w in weeks]
-    repeats = -(-WEEKS // max(len(weeks) - WARM_UP, 1))
-    say(f"\nFalse alarms in {WEEKS} of its weeks, users drawn with replacement\n")
+    repeats = -(-calm // max(len(weeks) - WARM_UP, 1))
+    say(f"\nFalse alarms in {calm} of its weeks, users drawn with replacement\n")
     say("| users a week | alarms, mean | more than one | misses |")
     say("|--:|--:|--:|---|")
     is_missed = False

@@ -55,6 +55,7 @@ settings.load_profile("quick")
 # end by a worker that has nothing else to do.
 LONGEST_FIRST = (
     "long",
+    "benchmarks",
     "graphs",
     "functions",
     "hostile",

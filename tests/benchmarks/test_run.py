@@ -16,7 +16,7 @@ from tests.programs import execute
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 SHORT = {
-    "drift": ["--shops", "1", "--weeks", "10"],
+    "drift": ["--shops", "1", "--weeks", "10", "--calm", "2"],
     "features": ["--repeats", "1"],
     "index": ["--rounds", "1", "--seconds", "0.3"],
     "half_space_trees": ["--rows", "300", "--rounds", "1"],
