@@ -307,7 +307,7 @@ class TestSlowClients:
 
 # Requests of each operation and kind: in every run, and in the long one.
 FEW = 10
-MANY = 250
+MANY = 150
 # A run of a scheduled function takes longer than an answer.
 RUNS = {"model_evaluation", "model_training", "predictions", "compact_features"}
 
