@@ -62,18 +62,21 @@ GROUPS: Mapping[str, Sequence[click.Command]] = {
 
 
 def failures() -> tuple[type[Exception], ...]:
-    """Return the errors whose message is meant for a person."""
+    """Return the errors whose message is meant for a person, or names a file."""
     from google.auth.exceptions import GoogleAuthError
 
     from deploy.stage import StageError
     from local.errors import LocalError
     from propensity.errors import PropensityError
 
-    return PropensityError, LocalError, StageError, GoogleAuthError
+    return PropensityError, LocalError, StageError, GoogleAuthError, OSError
 
 
 def reason(error: Exception) -> str:
     """Return the message of an error for a person."""
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error)
+        return f"{error.filename}: {reason}" if error.filename else reason
     text = str(getattr(error, "message", error))
     is_ours = type(error).__module__.startswith(("propensity.", "local.", "deploy."))
     return text if is_ours else f"no access to Google Cloud: {text}"
@@ -89,6 +92,9 @@ class Commands(click.Group):
         except KeyboardInterrupt:
             click.echo(f"propensity {ctx.invoked_subcommand}: interrupted", err=True)
             return Exit.INTERRUPTED
+        except BrokenPipeError:
+            # Whoever read the answer has read enough, as `head` does.
+            raise
         except failures() as error:
             message = f"propensity {ctx.invoked_subcommand}: {reason(error)}"
             click.echo(message, err=True)

@@ -125,18 +125,18 @@ def scoring_sql(
 
 @click.command("ship-model")
 @click.option(
-    "--users", type=flags.whole(0), default=8_000, show_default=True, help="Players."
+    "--users", type=flags.whole(1), default=8_000, show_default=True, help="Players."
 )
 @click.option(
     "--maximum-events",
-    type=flags.whole(0),
+    type=flags.whole(1),
     default=200,
     show_default=True,
     help="Events of a player, at most.",
 )
 @click.option(
     "--days",
-    type=flags.whole(0),
+    type=flags.whole(2),
     default=84,
     show_default=True,
     help="Days of registrations.",

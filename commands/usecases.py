@@ -50,14 +50,18 @@ def new_usecase(
     lower-case letters, digits and underscores.
     """
     from offline.usecases import new
+    from propensity.errors import RequestError
 
-    folder = new.write(
-        name,
-        label_event=label_event,
-        lookback_days=lookback_days,
-        horizon_days=horizon_days,
-        is_dry=is_dry,
-    )
+    try:
+        folder = new.write(
+            name,
+            label_event=label_event,
+            lookback_days=lookback_days,
+            horizon_days=horizon_days,
+            is_dry=is_dry,
+        )
+    except RequestError as error:
+        raise click.UsageError(error.message) from None
     show(folder, as_json=as_json)
 
 

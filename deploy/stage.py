@@ -104,8 +104,9 @@ def stage(
     there = {file.name for file in target.iterdir()} if target.exists() else set()
     if strangers := there - STAGED_NAMES:
         raise StageError(
-            f"cannot stage into {target}: it holds {', '.join(sorted(strangers))}, "
-            "which is not staged source; name a new or empty folder"
+            f"cannot stage into {target}: it holds {', '.join(sorted(strangers)[:3])}"
+            f"{' and others' * (len(strangers) > 3)}, which is not staged source; name "
+            "a new or empty folder"
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".staging-") as folder:

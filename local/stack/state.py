@@ -211,13 +211,16 @@ def ports_from(
     """
 
     def port(value: str, source: str) -> int:
-        if not value.isdigit() or not 0 < int(value) < 65_536:
+        is_whole = value.isascii() and value.isdecimal()
+        if not is_whole or not 0 < int(value) < 65_536:
             raise LocalError(f"{source} must be a port from 1 to 65535, not {value!r}")
         return int(value)
 
     if base is None:
         text = environment.get("PROPENSITY_PORT_BASE", str(DEFAULT_PORT_BASE))
         base = port(text, "PROPENSITY_PORT_BASE")
+    else:
+        base = port(str(base), "--port-base")
     chosen = {}
     for service, offset in PORT_OFFSETS.items():
         variable = f"PROPENSITY_PORT_{service.upper()}"

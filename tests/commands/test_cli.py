@@ -137,7 +137,17 @@ class TestExit:
 
     @pytest.mark.parametrize(
         "arguments",
-        [["no-such-command"], ["promote"], ["promote", "x"], ["doctor", "--soon"], []],
+        [
+            ["no-such-command"],
+            ["promote"],
+            ["promote", "x"],
+            ["doctor", "--soon"],
+            ["ship-model", "--users", "0"],
+            ["new-usecase", "2nd"],
+            # Modules of the package, beside the folders of the use cases.
+            ["new-usecase", "export", "--dry-run"],
+            [],
+        ],
     )
     def test_of_a_wrong_command_line_is_2(self, arguments, capsys):
         """It says what is wrong on standard error, and nothing was begun."""
@@ -155,6 +165,17 @@ class TestExit:
         assert printed.out == ""
         assert printed.err.startswith("propensity versions: GOOGLE_CLOUD_PROJECT")
         assert "Traceback" not in printed.err
+
+    def test_of_a_file_that_can_not_be_is_1(self, tmp_path, capsys):
+        """Its path and the reason, wherever a command finds out."""
+        (tmp_path / "file").touch()
+
+        place = tmp_path / "file" / "staged"
+        assert main(["stage", "02-GetProba", str(place)]) == Exit.FAILED
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.startswith(f"propensity stage: {tmp_path}")
+        assert printed.err.endswith(("Not a directory\n", "File exists\n"))
 
     def test_of_ctrl_c_is_130(self, monkeypatch, capsys):
         """Wherever a command is."""

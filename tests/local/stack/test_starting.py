@@ -49,6 +49,13 @@ class TestPorts:
         with pytest.raises(LocalError, match=message):
             ports_from(environment)
 
+    def test_have_a_base_that_is_a_port(self):
+        """Of the option as of its variable; digits are those of ASCII."""
+        with pytest.raises(LocalError, match="--port-base must be a port"):
+            ports_from({}, base=-1)
+        with pytest.raises(LocalError, match="PROPENSITY_PORT_BASE must be a port"):
+            ports_from({"PROPENSITY_PORT_BASE": "8²"})
+
 
 class TestPatience:
     def test_has_a_default(self):
