@@ -10,6 +10,9 @@ import re
 from importlib import resources
 from typing import Any
 
+# Editors on Windows begin a file with a byte order mark, which is no part of its text.
+ENCODING = "utf-8-sig"
+
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$", re.MULTILINE)
 
 
@@ -23,8 +26,9 @@ def statement(name: str, *, own: Any = None) -> str:
 
     Raises:
         FileNotFoundError: There is no such file.
+        UnicodeDecodeError: It is not UTF-8.
     """
     shared = resources.files("propensity") / "sql" / f"{name}.sql"
     file = shared if own is None or not (own / f"{name}.sql").is_file() else None
-    text = (file or own / f"{name}.sql").read_text("utf-8")
+    text = (file or own / f"{name}.sql").read_text(ENCODING)
     return _INCLUDE.sub(lambda include: statement(include[1], own=own), text)

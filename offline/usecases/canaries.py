@@ -64,6 +64,11 @@ class Maker:
                     continue
                 for name in self._some(number, step, is_later=time >= midnight(as_of)):
                     yield self.event(user, time, name, size=1.0 + number % 5)
+        # Where consent mode withholds the user, an event has none.
+        for time in (midnight(as_of) - DAY, midnight(as_of)):
+            for name in self.names:
+                event = self.event("", time, name, size=1.0)
+                yield event | {"user_pseudo_id": None, "user_id": None}
 
     def _days(self, lookback: int) -> Sequence[int]:
         """Return how many days before a date something happened: few, of the span."""
@@ -141,6 +146,7 @@ class Maker:
         microseconds = (time - datetime(1970, 1, 1, tzinfo=UTC)) // TICK
         parameters: dict[str, Row] = {
             "ga_session_id": {"int_value": microseconds // 86_400_000_000},
+            "ga_session_number": {"int_value": int(abs(size))},
             "engagement_time_msec": {"int_value": int(abs(size) * 1000)},
             "value": {"double_value": size},
             "currency": {"string_value": "USD"},

@@ -8,8 +8,12 @@ overwrites its export: never run it on a deployment.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import re
 import traceback
+import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -18,16 +22,34 @@ from sqlglot.errors import SqlglotError
 
 from offline.usecases import columns, leakage, sources
 from offline.usecases.report import Report
+from offline.usecases.sources import Line
 from propensity import usecases
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
+from propensity.runs.user_days import INCREMENTAL
+from propensity.runs.value import STATEMENT as AMOUNTS
+from propensity.settings import Settings
 from propensity.usecases import Problem, UseCase, declaration, export
 
-_PARAMETER = re.compile(r"@(\w+)")
 _STATEMENT = re.compile(r"(--.*\n|\s)*(SELECT|WITH)\b", re.IGNORECASE)
 _OPENING = re.compile(r"(--[^\n]*\n)*--[^\n]*\bone row\b", re.IGNORECASE)
 _WILDCARD = re.compile(r"`[^`]*\*`")
+# The parser's own words for a piece of SQL.
+_TOKEN = re.compile(r"<Token .*?text: (.*?), line: .*?>")
+# Where it looked for the end of a text in vain.
+_MISSING = re.compile(r"Missing (\S+) from \d+:")
+# Days of the export that are the same in every run.
+_CONSTANT_DAY = re.compile(r"table_suffix.*'\d{6,8}'", re.IGNORECASE)
 
+# Parameters of an algorithm that decide for how long it learns, and not whether it can.
+_QUICK = {"n_estimators": 2, "max_iter": 2}
+
+# What a statement gives that is the same whenever it runs; the others are of now.
+_REPEATED = (*usecases.STATEMENTS, AMOUNTS, INCREMENTAL)
+_OF_ITS_MOMENT = (
+    *("CURRENT_DATE", "CURRENT_DATETIME", "CURRENT_TIME", "CURRENT_TIMESTAMP"),
+    *("RAND", "GENERATE_UUID"),
+)
 
 # Parameters that the package reads of a use case, and no statement has to.
 _READ_OTHERWISE = ("label_known_days",)
@@ -40,22 +62,31 @@ def declared(name: str) -> Report:
     Raises:
         RequestError: There is no such use case.
     """
+    try:
+        return _declared(name)
+    except usecases.Unreadable as error:
+        return Report(name, [error.problem])
+
+
+def _declared(name: str) -> Report:
     if not NAME.fullmatch(name) or name not in usecases.names():
+        if NAME.fullmatch(name) and (usecases.FOLDER / name).is_dir():
+            return Report(name, [Problem(declaration.FILE, 1, "is missing")])
         raise RequestError(
             f"there is no use case {name[:64]!r}; there are "
             f"{', '.join(usecases.names())}",
             field="name",
         )
-    text = sources.text(name, declaration.FILE)
+    text = usecases.text(name, declaration.FILE)
     if problems := declaration.problems(text):
         return Report(name, problems)
     use_case = usecases.parse(name, text)
     statements = sources.statements(name)
     problems = [
         *usecases.missing_statements(use_case),
-        *_candidates(use_case),
+        *_parameters(use_case),
         *_events(use_case),
-        *_preprocessor(use_case),
+        *(_preprocessor(use_case) or _candidates(use_case)),
     ]
     for statement in statements:
         problems += _statement(use_case, statement)
@@ -126,18 +157,43 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
 # -- the files -------------------------------------------------------------------------
 
 
-def _candidates(use_case: UseCase) -> Iterator[Problem]:
-    """Yield wrong parameters of candidates, by making each estimator."""
-    from propensity.learning import candidates
+def _parameters(use_case: UseCase) -> Iterator[Problem]:
+    """Yield parameters that a setting of their name, of another type, overrides."""
+    kinds = {field.name: field.type for field in dataclasses.fields(Settings)}
+    for name, value in use_case.parameters.items():
+        kind = type(value).__name__
+        is_setting = name in kinds or hasattr(Settings, name)
+        if is_setting and kinds.get(name) != kind:
+            message = (
+                f"the setting {name} would override it, which is no "
+                f"{'text' if kind == 'str' else 'whole number'}: name it otherwise"
+            )
+            yield sources.declared_at(use_case.name, ("parameters", name), message)
 
+
+def _candidates(use_case: UseCase) -> Iterator[Problem]:
+    """
+    Yield wrong parameters of candidates, by fitting each to a few made-up rows.
+
+    scikit-learn finds only then what does not go together.
+    """
+    from propensity.learning import candidates
+    from propensity.learning.preprocessor import (
+        check_preprocessor,
+        default_preprocessor,
+    )
+
+    rows, label = check_preprocessor(default_preprocessor(use_case), use_case)
     for number, candidate in enumerate(use_case.candidates):
         if candidate.algorithm in (declaration.MEAN, declaration.FOREST):
             continue
         try:
-            # scikit-learn checks values when it fits, not when it makes an estimator.
-            candidates.estimator(candidate, {}, seed=1)._validate_params()
-        except (UseCaseError, ValueError) as error:
-            message = str(error)
+            model = candidates.estimator(candidate, {}, seed=1)
+            # Before some are replaced, and the others tried.
+            model._validate_params()
+            _fit(model, rows, label)
+        except (UseCaseError, ValueError, TypeError) as error:
+            message = str(error).split("\n")[0]
             names = [name for name in candidate.parameters if f"'{name}'" in message]
             path: declaration.Path = (
                 "candidates",
@@ -146,6 +202,29 @@ def _candidates(use_case: UseCase) -> Iterator[Problem]:
                 *names[:1],
             )
             yield sources.declared_at(use_case.name, path, message)
+
+
+def _fit(model: Any, rows: Any, label: Any) -> None:
+    """
+    Fit a classifier to made-up rows.
+
+    Raises:
+        ValueError: Its parameters do not go together, or with these rows.
+    """
+    given = model.get_params()
+    quick = {key: value for key, value in _QUICK.items() if key in given}
+    if isinstance(given.get("max_samples"), int):
+        # As many rows as there are not.
+        quick["max_samples"] = 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            model.set_params(**quick).fit(rows, label)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                "does not learn from made-up rows, with nulls among their features: "
+                f"{error}"
+            ) from error
 
 
 def _events(use_case: UseCase) -> Iterator[Problem]:
@@ -160,60 +239,120 @@ def _events(use_case: UseCase) -> Iterator[Problem]:
         yield sources.declared_at(use_case.name, ("stream",), error.message)
 
 
-def _preprocessor(use_case: UseCase) -> Iterator[Problem]:
-    """Yield what is wrong with model.py."""
+def _preprocessor(use_case: UseCase) -> list[Problem]:
+    """Return what is wrong with model.py."""
     from propensity.learning.preprocessor import check_preprocessor
+    from propensity.registry.versions import pickled
 
     if not (usecases.FOLDER / use_case.name / "model.py").is_file():
-        return
+        return []
     try:
         make = getattr(use_case.model, "preprocessor", None)
         if make is not None:
-            check_preprocessor(make(use_case), use_case)
-    except Exception as error:
+            preprocessor = make(use_case)
+            check_preprocessor(preprocessor, use_case)
+            # As training stores it: not with a lambda in it.
+            pickled(preprocessor)
+    except (Exception, SystemExit) as error:
         line = 1
         for frame, number in traceback.walk_tb(error.__traceback__):
             if frame.f_code.co_filename.endswith(f"{use_case.name}/model.py"):
                 line = number
         line = getattr(error, "lineno", None) or line
-        yield Problem("model.py", line, f"{type(error).__name__}: {error}")
+        return [Problem("model.py", line, f"{type(error).__name__}: {error}")]
+    return []
 
 
 def _statement(use_case: UseCase, name: str) -> Iterator[Problem]:
     """Yield what is wrong with the text of a statement."""
     try:
         lines = sources.lines(use_case.name, name)
-    except sources.Missing as error:
+    except sources.NotIncluded as error:
         yield sources.at_line(error.line, str(error))
         return
+    yield from _tables(lines)
+    try:
+        tokens = sqlglot.tokenize(_joined(lines), dialect="bigquery")
+    except SqlglotError as error:
+        yield _endless(lines, error)
+        return
+    if not tokens and name in columns.own(use_case):
+        yield Problem(f"{name}.sql", 1, "has no statement")
+        return
     values = declaration.RUN_PARAMETERS | {*use_case.parameters}
-    for line in lines:
-        for parameter in _PARAMETER.findall(line.code):
-            if parameter not in values:
-                yield sources.at_line(
-                    line, f"no run gives @{parameter}; declare it under [parameters]"
-                )
-        if _WILDCARD.search(line.code):
+    for mark, token in itertools.pairwise(tokens):
+        if mark.token_type is sqlglot.TokenType.PARAMETER and token.text not in values:
             yield sources.at_line(
-                line, f"only {export.VIEW} names the tables of the export"
+                lines[token.line - 1],
+                f"no run gives @{token.text}; declare it under [parameters]",
             )
-    text = sources.text(use_case.name, f"{name}.sql")
+        if token.text.upper() in _OF_ITS_MOMENT and name in _REPEATED:
+            yield sources.at_line(
+                lines[token.line - 1],
+                f"{token.text} is another in each run, and a row must be the same in "
+                "all: dates are @as_ofs and @today",
+            )
+    text = usecases.text(use_case.name, f"{name}.sql")
     if not _STATEMENT.match(text):
         return
     if not _OPENING.match(text):
         message = "the first comment says one row per what it has"
         yield Problem(f"{name}.sql", 1, message)
-    if text.rstrip().endswith(";"):
-        last = len(text.rstrip().splitlines())
-        message = "ends with a semicolon, and is included"
-        yield Problem(f"{name}.sql", last, message)
-        return
+    for token in tokens:
+        if token.token_type is sqlglot.TokenType.SEMICOLON:
+            message = "has a semicolon: it is one statement, and others include it"
+            yield sources.at_line(lines[token.line - 1], message)
+            return
+    yield from _parsed(lines)
+
+
+def _tables(lines: Sequence[Line]) -> Iterator[Problem]:
+    """Yield lines that read tables of the export in another way than by the view."""
+    for line in lines:
+        if _WILDCARD.search(line.code):
+            yield sources.at_line(
+                line, f"only {export.VIEW} names the tables of the export"
+            )
+        if _CONSTANT_DAY.search(line.code):
+            yield sources.at_line(
+                line, "bounds table_suffix by a day: later runs would read the same"
+            )
+
+
+def _joined(lines: Sequence[Line]) -> str:
+    return "\n".join(line.text for line in lines)
+
+
+def _parsed(lines: Sequence[Line]) -> Iterator[Problem]:
+    """Yield what is wrong with a statement as the parser reads it."""
     try:
-        sqlglot.parse_one("\n".join(line.text for line in lines), dialect="bigquery")
+        query = sqlglot.parse_one(_joined(lines), dialect="bigquery")
     except SqlglotError as error:
         details: list[Any] = getattr(error, "errors", [])
         number = int(details[0].get("line") or 1) if details else 1
         reason = details[0]["description"] if details else str(error).split("\n")[0]
+        reason = _TOKEN.sub(r"\1", reason)
         yield sources.at_line(
             lines[min(number, len(lines)) - 1], f"is no SQL: {reason}"
         )
+        return
+    names = query.named_selects if isinstance(query, sqlglot.exp.Query) else []
+    counts = Counter(name.lower() for name in names if name != "*")
+    for name, count in counts.items():
+        if count > 1:
+            message = f"gives {count} columns {name}: BigQuery's have no case"
+            yield sources.at_line(sources.column(lines, name), message)
+
+
+def _endless(lines: Sequence[Line], error: SqlglotError) -> Problem:
+    """Return the problem of a statement that has no end: of a text, or a comment."""
+    missing = _MISSING.search(str(error.__cause__))
+    if missing is None:
+        opening = sources.find(lines, "/*", last=True) or lines[-1]
+        return sources.at_line(opening, "is no SQL: a comment /* has no end")
+    mark = missing[1]
+    # With an odd number of quotes on a line, a text is open at its end.
+    odd = (line for line in lines if line.text.count(mark) % 2)
+    return sources.at_line(
+        next(odd, lines[-1]), f"is no SQL: what begins with {mark} has no end"
+    )

@@ -103,9 +103,10 @@ class OverExport:
             return problems, []
         both = self.read("features", first, second)
         outcomes = {name: self.read(name, first, second) for name in self.outcomes}
-        problems = [*self.keys(both, self.features)]
+        problems = [*self.keys(both, self.features), *self.infinite(both)]
         for name, rows in outcomes.items():
             problems += self.keys(rows, self.outcomes[name][0])
+        problems += self.start()
         if AMOUNTS in outcomes:
             problems += self.buyers(outcomes[AMOUNTS], outcomes["labels"])
         problems = problems or [*self.dry(columns.INCLUDING)]
@@ -119,6 +120,7 @@ class OverExport:
             "is another where a further as-of date is read beside it",
         )
         came = {name: _by_key(self.read(name, first)) for name in self.outcomes}
+        problems += self.apart(came, outcomes, first)
         for events, which in (
             (maker.beyond(first + horizon * DAY), "after its horizon"),
             (maker.older(first), "before its as-of date"),
@@ -174,6 +176,16 @@ class OverExport:
                 line, "gives a user more than one row of an as-of date"
             )
 
+    def start(self) -> Iterator[Problem]:
+        """Yield what is wrong with the first day of the source."""
+        rows = self.read("first_day", *dates_of(self.use_case))
+        lines = sources.lines(self.use_case.name, "first_day")
+        line = sources.column(lines, "first_day")
+        if len(rows) != 1:
+            yield sources.at_line(line, f"gives {len(rows):,} rows instead of one")
+        elif rows["first_day"].null_count:
+            yield sources.at_line(line, "gives no day, although there are events")
+
     def buyers(self, amounts: pa.Table, labels: pa.Table) -> Iterator[Problem]:
         """Yield that other users have amounts than have label 1."""
         if _by_key(amounts).keys() != _by_key(labels).keys():
@@ -183,13 +195,49 @@ class OverExport:
                 "and nobody else",
             )
 
+    def apart(
+        self, alone: Mapping[str, _Rows], both: Mapping[str, pa.Table], first: date
+    ) -> Iterator[Problem]:
+        """Yield outcomes of a date that are others where a further date is read."""
+        for name, (lines, subject) in self.outcomes.items():
+            beside = {
+                key: row for key, row in _by_key(both[name]).items() if key[0] == first
+            }
+            if alone[name] != beside:
+                yield sources.at_line(
+                    sources.column(lines, "horizon_days"),
+                    f"{subject} is another where a further as-of date is read beside "
+                    "it: table_suffix has to be between @first_label_suffix and "
+                    "@last_label_suffix",
+                )
+
+    def infinite(self, rows: pa.Table) -> Iterator[Problem]:
+        """Yield features that are infinite, which no model learns from."""
+        for name in self.use_case.features:
+            if any(
+                isinstance(value, float) and math.isinf(value)
+                for value in rows[name].to_pylist()
+            ):
+                line = sources.column(self.features, name)
+                yield sources.at_line(line, f"{name} is infinite for a made-up user")
+
     def empty(self, rows: pa.Table, labels: pa.Table) -> Iterator[Problem]:
-        """Yield a warning for labels without rows, and features without values."""
+        """Yield warnings of labels that nobody has, and of features without values."""
         if not len(labels):
             line = sources.column(self.labels, "WHERE")
             yield sources.at_line(
                 line, "no made-up user has label 1: see what is looked for"
             )
+        elif len(rows) and not _by_key(labels).keys() & _by_key(rows).keys():
+            yield sources.at_line(
+                sources.column(self.labels, "user_id"),
+                "no made-up user with label 1 has features: see whether user_id is the "
+                "same in both",
+            )
+        if not len(rows):
+            line = sources.column(self.features, "user_id")
+            yield sources.at_line(line, "no made-up user has a row")
+            return
         for name in self.use_case.features:
             if rows[name].null_count == len(rows):
                 line = sources.column(self.features, name)

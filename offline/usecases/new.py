@@ -18,6 +18,7 @@ from propensity import usecases
 from propensity.errors import RequestError
 from propensity.ids import NAME
 from propensity.tables import GA_EVENTS
+from propensity.usecases.declaration import MAXIMUM_DAYS
 
 TEMPLATES = Path(__file__).parent / "templates"
 FILES = ("usecase.toml", "features.sql", "labels.sql", "first_day.sql")
@@ -73,7 +74,7 @@ def write(
     Args:
         name: As requests name it: lower-case letters, digits and underscores.
         label_event: The event that makes a label 1.
-        lookback_days, horizon_days: One or more.
+        lookback_days, horizon_days: 1 to ``MAXIMUM_DAYS``.
         is_dry: Return the files, and write none.
 
     Raises:
@@ -91,12 +92,21 @@ def write(
             "underscores, 40 at most, and begin with a letter",
             field="label_event",
         )
-    if lookback_days < 1 or horizon_days < 1:
-        raise RequestError(
-            "lookback and horizon are whole numbers of days, one or more",
-            field="lookback_days" if lookback_days < 1 else "horizon_days",
-        )
+    for field, days in (
+        ("lookback_days", lookback_days),
+        ("horizon_days", horizon_days),
+    ):
+        if not 1 <= days <= MAXIMUM_DAYS:
+            raise RequestError(
+                f"{field} is a whole number of days from 1 to {MAXIMUM_DAYS:,}, "
+                f"not {days}",
+                field=field,
+            )
     folder = Path(str(usecases.FOLDER)) / name
+    if folder.with_suffix(".py").exists():
+        raise RequestError(
+            f"{name!r} can name no use case: a module has this name", field="name"
+        )
     if folder.exists():
         raise RequestError(
             f"{folder} is there already: name the use case otherwise, or remove it",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from propensity import usecases
+from propensity.statements import ENCODING
 from propensity.usecases import Problem, declaration
 
 _INCLUDE = re.compile(r"^ *-- include: (\w+)\.sql$")
@@ -38,37 +39,44 @@ class Line:
         return _COMMENT.sub("", self.text)
 
 
-def lines(use_case: str, name: str) -> list[Line]:
+def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]:
     """
     Return the lines of a statement, with those of what it includes.
 
+    Args:
+        use_case: Its name.
+        name: Of the statement.
+        within: Statements that include it, from the outermost on.
+
     Raises:
-        FileNotFoundError: A file is missing, of the use case and of those for all; the
-            error's ``filename`` is that, and ``args`` has the line that includes it.
+        FileNotFoundError: There is no such statement, of the use case or for all.
+        NotIncluded: A line includes a file that there is not, or one that includes it.
+        Unreadable: A file is not UTF-8.
     """
-    own = usecases.FOLDER / use_case / f"{name}.sql"
+    is_own = (usecases.FOLDER / use_case / f"{name}.sql").is_file()
+    file = f"{name}.sql" if is_own else f"../../sql/{name}.sql"
     shared = resources.files("propensity") / "sql" / f"{name}.sql"
-    source = (own if own.is_file() else shared).read_text("utf-8")
-    file = f"{name}.sql" if own.is_file() else f"../../sql/{name}.sql"
+    source = usecases.text(use_case, file) if is_own else shared.read_text(ENCODING)
     whole: list[Line] = []
-    for number, line in enumerate(source.splitlines(), start=1):
-        if include := _INCLUDE.match(line):
+    for number, text in enumerate(source.splitlines(), start=1):
+        line = Line(file, number, text)
+        if include := _INCLUDE.match(text):
+            if include[1] in (*within, name):
+                raise NotIncluded(line, f"{include[1]}.sql includes itself")
             try:
-                whole += lines(use_case, include[1])
+                whole += lines(use_case, include[1], within=(*within, name))
             except FileNotFoundError as error:
-                if isinstance(error, Missing):
-                    raise
-                raise Missing(Line(file, number, line), f"{include[1]}.sql") from error
+                raise NotIncluded(line, f"there is no {include[1]}.sql") from error
         else:
-            whole.append(Line(file, number, line))
+            whole.append(line)
     return whole
 
 
-class Missing(FileNotFoundError):
-    """A line includes a file that there is not."""
+class NotIncluded(Exception):
+    """A line includes what can not be included."""
 
-    def __init__(self, line: Line, name: str) -> None:
-        super().__init__(f"there is no {name}")
+    def __init__(self, line: Line, message: str) -> None:
+        super().__init__(message)
         self.line = line
 
 
@@ -78,6 +86,10 @@ def place(lines: Sequence[Line], message: str) -> Line:
 
     By the line that the message names, or else by the first word that it quotes and
     that stands in the statement, or else the first line that is no comment.
+
+    Args:
+        lines: Of the statement; one or more.
+        message: Of the error.
     """
     code = [line for line in lines if line.code.strip()] or list(lines)
     if at := _PLACE.search(message):
@@ -109,24 +121,20 @@ def column(lines: Sequence[Line], name: str) -> Line:
     )
 
 
-def text(name: str, file: str) -> str:
-    """Return the text of a file of a use case."""
-    return (usecases.FOLDER / name / file).read_text("utf-8")
-
-
 def statements(name: str) -> dict[str, str]:
     """Return the texts of a use case's own statements, by name."""
-    files = sorted(file.name for file in (usecases.FOLDER / name).iterdir())
+    files = (usecases.FOLDER / name).iterdir()
+    names = sorted(file.name for file in files if file.is_file())
     return {
-        file.removesuffix(".sql"): text(name, file)
-        for file in files
+        file.removesuffix(".sql"): usecases.text(name, file)
+        for file in names
         if file.endswith(".sql")
     }
 
 
 def declared_at(name: str, path: declaration.Path, message: str) -> Problem:
     """Return a problem of an entry of usecase.toml."""
-    places = declaration.lines(text(name, declaration.FILE))
+    places = declaration.lines(usecases.text(name, declaration.FILE))
     return Problem(declaration.FILE, declaration.line_of(places, path), message)
 
 

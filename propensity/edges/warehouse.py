@@ -160,10 +160,19 @@ class Warehouse(Definitions):
     def column_types(
         self, sql: str, parameters: Parameters | None = None
     ) -> dict[str, str]:
-        """Return the types of a statement's columns, by a dry run; it bills nothing."""
+        """
+        Return the types of a statement's columns, by a dry run; it bills nothing.
+
+        A list of values is ``ARRAY<`` their type ``>``.
+        """
         with self._translated():
             job = self._start(sql, parameters, dry_run=True)
-            return {field.name: field.field_type for field in job.schema or ()}
+            return {
+                field.name: f"ARRAY<{field.field_type}>"
+                if field.mode == "REPEATED"
+                else field.field_type
+                for field in job.schema or ()
+            }
 
     def write(self, table: Table, rows: pa.Table) -> None:
         """

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from sklearn.base import clone
 from sklearn.compose import ColumnTransformer
 from sklearn.impute import SimpleImputer
@@ -73,12 +74,20 @@ def default_preprocessor(use_case: UseCase) -> ColumnTransformer:
     )
 
 
-def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
+def check_preprocessor(
+    preprocessor: Any, use_case: UseCase
+) -> tuple[NDArray[Any], NDArray[np.int8]]:
     """
-    Raise SchemaError unless a preprocessor can be fitted on the use case's features.
+    Make sure that a preprocessor can be fitted on the use case's features.
 
     A clone is fitted on a few generated rows of the right types, with gaps. It must
     also encode a category that is new to it: next week has some.
+
+    Returns:
+        These rows, encoded, and labels for them: what a candidate can be tried on.
+
+    Raises:
+        SchemaError: It can not.
     """
     if not isinstance(preprocessor, ColumnTransformer):
         raise SchemaError(
@@ -97,9 +106,9 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
         else:
             texts = [None if row % 9 == 0 else f"v{row % 4}" for row in range(count)]
             columns[name] = pa.array(texts, pa.string())
-    label = np.arange(count) % 2
+    label = (np.arange(count) % 2).astype(np.int8)
     rows = pa.table(columns)
-    part = Slice(rows=rows, label=label.astype(np.int8), weight=np.ones(count))
+    part = Slice(rows=rows, label=label, weight=np.ones(count))
     features = dict(use_case.features)
     fit = fitted(preprocessor, part, features)
     encoded = np.asarray(transformed(fit, rows, features))
@@ -119,6 +128,7 @@ def check_preprocessor(preprocessor: Any, use_case: UseCase) -> None:
         if kind == CATEGORY
     }
     transformed(fit, pa.table({**columns, **unseen}), features)
+    return encoded, label
 
 
 def fitted(preprocessor: Any, part: Slice, features: dict[str, str]) -> Any:

@@ -25,7 +25,7 @@ from propensity import tables
 from propensity.budget import Budget
 from propensity.errors import RequestError, UseCaseError
 from propensity.ids import NAME
-from propensity.statements import statement
+from propensity.statements import ENCODING, statement
 from propensity.timeframe import Timeframe, first_suffix
 from propensity.usecases import declaration, export
 from propensity.usecases.declaration import CATEGORY, NUMBER, Problem
@@ -139,12 +139,14 @@ class UseCase:
         Its includes are looked up in the same order.
 
         Raises:
-            UseCaseError: There is neither.
+            UseCaseError: There is neither, or it is not UTF-8.
         """
         try:
             return statement(name, own=FOLDER / self.name)
         except FileNotFoundError as error:
             raise UseCaseError(f"there is no statement {name}.sql") from error
+        except UnicodeDecodeError as error:
+            raise Unreadable(not_utf8(f"{name}.sql", error), self.name) from error
 
     def has_statement(self, name: str) -> bool:
         """Tell whether the use case has a statement ``name`` of its own."""
@@ -241,10 +243,36 @@ def load(name: str) -> UseCase:
             f"there is no use case {name[:64]!r}; this deploy has {', '.join(names())}",
             field="use_case",
         )
-    text = (FOLDER / name / declaration.FILE).read_text("utf-8")
-    use_case = parse(name, text)
+    use_case = parse(name, text(name, declaration.FILE))
     _check(missing_statements(use_case), name)
     return use_case
+
+
+def text(name: str, file: str) -> str:
+    """
+    Return the text of a file of the use case ``name``.
+
+    Raises:
+        Unreadable: It is not UTF-8.
+    """
+    try:
+        return (FOLDER / name / file).read_text(ENCODING)
+    except UnicodeDecodeError as error:
+        raise Unreadable(not_utf8(file, error), name) from error
+
+
+def not_utf8(file: str, error: UnicodeDecodeError) -> Problem:
+    """Return the problem of a file that is not UTF-8, at its first wrong byte."""
+    line = error.object[: error.start].count(b"\n") + 1
+    return Problem(file, line, "is no text in UTF-8: save the file in this encoding")
+
+
+class Unreadable(UseCaseError):
+    """A file of a use case is no text."""
+
+    def __init__(self, problem: Problem, name: str) -> None:
+        super().__init__(problem.located(name))
+        self.problem = problem
 
 
 def _check(problems: list[Problem], name: str) -> None:

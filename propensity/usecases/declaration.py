@@ -82,6 +82,12 @@ _STREAM = ("events", "scored", "truths", "amount")
 # Of a use case that states none.
 BUDGET = "10%"
 
+# Of a lookback and a horizon: ten years, more than Google Analytics has existed for.
+MAXIMUM_DAYS = 3_650
+
+# Of INT64, the type of a whole number in a statement.
+_WHOLE = range(-(2**63), 2**63)
+
 # A column of BigQuery.
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # Google's rule for the names of parameters and properties; its own begin with an
@@ -206,10 +212,12 @@ def _scalars(config: Mapping[str, Any]) -> _Problems:
         if not isinstance(config.get(key, ""), str):
             yield (key,), f"{key} is a text, not {config[key]!r}"
     for key in ("lookback_days", "horizon_days"):
-        if not _is_whole(config.get(key, 1)) or config.get(key, 1) < 1:
+        days = config.get(key, 1)
+        if not _is_whole(days) or not 1 <= days <= MAXIMUM_DAYS:
             yield (
                 (key,),
-                f"{key} is a whole number of days from 1 on, not {config[key]!r}",
+                f"{key} is a whole number of days from 1 to {MAXIMUM_DAYS:,}, "
+                f"not {days!r}",
             )
     threshold = config.get("threshold", 0)
     if not _is_number(threshold) or not 0 <= threshold <= 1:
@@ -225,13 +233,17 @@ def _features(config: Mapping[str, Any]) -> _Problems:
     features = _table(config, "features")
     if not features:
         yield ("features",), "features are columns of features.sql, one or more"
+    columns: dict[str, str] = {}
     for name, kind in features.items():
         if kind not in KINDS:
             yield (
                 ("features", name),
                 f"features are a number or a category each: {name} is {kind!r}",
             )
-        if name in RESERVED:
+        same = columns.setdefault(name.lower(), name)
+        if same != name:
+            yield ("features", name), _one_column(same, name)
+        if name.lower() in RESERVED:
             yield (
                 ("features", name),
                 f"{name} can be no feature: it is not known when a user is scored",
@@ -299,6 +311,8 @@ def _mean(at: Path, parameters: Mapping[str, Any], earlier: list[str]) -> _Probl
             f"of names candidates before it, which are {', '.join(earlier) or 'none'}; "
             f"not {of!r}",
         )
+    elif len({*of}) < len(of):
+        yield (*at, "of"), f"of names a candidate more than once: {of!r}"
     if parameters.get("weights", STACKED) != STACKED:
         yield (
             (*at, "weights"),
@@ -311,6 +325,8 @@ def _parameters(config: Mapping[str, Any]) -> _Problems:
         at: Path = ("parameters", name)
         if not isinstance(value, str) and not _is_whole(value):
             yield at, f"{name} is a text or a whole number, not {value!r}"
+        elif isinstance(value, int) and value not in _WHOLE:
+            yield at, f"{name} is {value}, beyond INT64"
         if name in RUN_PARAMETERS:
             yield at, f"every run gives @{name}: name the parameter otherwise"
         elif not _COLUMN.fullmatch(name):
@@ -364,8 +380,12 @@ def _values(table: str, named: Any) -> _Problems:
         if same != key:
             yield (
                 (table, key),
-                f"{same} and {key} would be one column: BigQuery's have no case",
+                _one_column(same, key),
             )
+
+
+def _one_column(one: str, other: str) -> str:
+    return f"{one} and {other} would be one column: BigQuery's have no case"
 
 
 def _entries(table: Mapping[str, Any], keys: Collection[str], name: str) -> _Problems:
