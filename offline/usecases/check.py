@@ -15,6 +15,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import sqlglot
@@ -62,13 +63,6 @@ def declared(name: str) -> Report:
     Raises:
         RequestError: There is no such use case.
     """
-    try:
-        return _declared(name)
-    except usecases.Unreadable as error:
-        return Report(name, [error.problem])
-
-
-def _declared(name: str) -> Report:
     if not NAME.fullmatch(name) or name not in usecases.names():
         if NAME.fullmatch(name) and (usecases.FOLDER / name).is_dir():
             return Report(name, [Problem(declaration.FILE, 1, "is missing")])
@@ -77,6 +71,8 @@ def _declared(name: str) -> Report:
             f"{', '.join(usecases.names())}",
             field="name",
         )
+    if problems := [*_not_text(name)]:
+        return Report(name, problems)
     text = usecases.text(name, declaration.FILE)
     if problems := declaration.problems(text):
         return Report(name, problems)
@@ -155,6 +151,16 @@ def check(name: str, sandbox: Callable[[], Any]) -> Report:
 
 
 # -- the files -------------------------------------------------------------------------
+
+
+def _not_text(name: str) -> Iterator[Problem]:
+    """Yield files of a use case that are not UTF-8."""
+    for file in sorted(Path(str(usecases.FOLDER), name).iterdir()):
+        if file.suffix in (".toml", ".sql") and file.is_file():
+            try:
+                file.read_bytes().decode()
+            except UnicodeDecodeError as error:
+                yield usecases.not_utf8(file.name, error)
 
 
 def _parameters(use_case: UseCase) -> Iterator[Problem]:

@@ -51,7 +51,7 @@ def lines(use_case: str, name: str, *, within: Sequence[str] = ()) -> list[Line]
     Raises:
         FileNotFoundError: There is no such statement, of the use case or for all.
         NotIncluded: A line includes a file that there is not, or one that includes it.
-        Unreadable: A file is not UTF-8.
+        UseCaseError: A file is not UTF-8.
     """
     is_own = (usecases.FOLDER / use_case / f"{name}.sql").is_file()
     file = f"{name}.sql" if is_own else f"../../sql/{name}.sql"

@@ -146,7 +146,8 @@ class UseCase:
         except FileNotFoundError as error:
             raise UseCaseError(f"there is no statement {name}.sql") from error
         except UnicodeDecodeError as error:
-            raise Unreadable(not_utf8(f"{name}.sql", error), self.name) from error
+            problem = not_utf8(f"{name}.sql", error)
+            raise UseCaseError(problem.located(self.name)) from error
 
     def has_statement(self, name: str) -> bool:
         """Tell whether the use case has a statement ``name`` of its own."""
@@ -253,26 +254,18 @@ def text(name: str, file: str) -> str:
     Return the text of a file of the use case ``name``.
 
     Raises:
-        Unreadable: It is not UTF-8.
+        UseCaseError: It is not UTF-8.
     """
     try:
         return (FOLDER / name / file).read_text(ENCODING)
     except UnicodeDecodeError as error:
-        raise Unreadable(not_utf8(file, error), name) from error
+        raise UseCaseError(not_utf8(file, error).located(name)) from error
 
 
 def not_utf8(file: str, error: UnicodeDecodeError) -> Problem:
     """Return the problem of a file that is not UTF-8, at its first wrong byte."""
     line = error.object[: error.start].count(b"\n") + 1
     return Problem(file, line, "is no text in UTF-8: save the file in this encoding")
-
-
-class Unreadable(UseCaseError):
-    """A file of a use case is no text."""
-
-    def __init__(self, problem: Problem, name: str) -> None:
-        super().__init__(problem.located(name))
-        self.problem = problem
 
 
 def _check(problems: list[Problem], name: str) -> None:
