@@ -337,6 +337,15 @@ class Columns:
         blocks = [block.raw(self.graph) for block in self._blocks]
         return self.graph.add("Concat", *blocks, axis=1)
 
+    @cached_property
+    def narrow(self) -> str:
+        """The encoded columns as float32, infinite beyond its range, (n, width)."""
+        from onnx import TensorProto
+
+        blocks = [block.encoded(self.graph) for block in self._blocks]
+        encoded = self.graph.add("Concat", *blocks, axis=1)
+        return self.graph.add("Cast", encoded, to=TensorProto.FLOAT)
+
     def product(self, weights: Floats) -> str:
         """Return the product of the encoded columns with weights, (n,)."""
         products = [
