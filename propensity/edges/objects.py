@@ -82,7 +82,10 @@ class Objects:
             failures: Errors of ``http`` beside urllib3's and those of the system.
         """
         self._http = http
-        self._failures = (urllib3.exceptions.HTTPError, OSError, *failures)
+        self._failures: tuple[type[Exception], ...] = (
+            *(urllib3.exceptions.HTTPError, OSError),
+            *failures,
+        )
         self._bucket = bucket
         self._host = host.rstrip("/")
 

@@ -12,6 +12,9 @@ import pytest
 from commands.cli import main
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import Unavailable
+from propensity.index.reader import Index
+from propensity.registry import index_writer
 from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.predicted import add, state
 from tests.shop import WEEK
@@ -92,6 +95,31 @@ class TestBackfill:
         assert "One query of" in told.err
         assert "weeks:" not in told.err
         assert f"{TRAINED}  160 users by version 0" in told.out
+
+    def test_renews_the_index(self, runs, capfd, monkeypatch):
+        """Lookups answer by it for whom a past week has and no newer one. Where it is
+        not published, the report says so."""
+        table = "ma_predictions_table"
+        before = state(runs)
+        runs.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'user.001'")
+        code, report = filled(runs, capfd, since=LATER)
+        artifacts = runs.registry.artifacts
+        pointer, _ = index_writer.find_pointer(artifacts, "ga4_purchase")
+        found = Index(artifacts.read(pointer.newest.name).data).find("user.001")
+
+        assert (code, report["index_users"]) == (0, 160)
+        assert found
+        assert found[2][0] == LATER
+        assert state(runs) == before
+
+        def unavailable(*_, **__):
+            raise Unavailable("503")
+
+        monkeypatch.setattr(index_writer, "publish", unavailable)
+        code, report = filled(runs, capfd, since=LATER)
+
+        assert (code, report["failed"]) == (1, 1)
+        assert "their index was not: 503" in report["index_error"]
 
     def test_says_first_what_it_may_read(self, runs, capfd, monkeypatch):
         """A dry run names weeks and bytes; beyond the limit nothing begins."""
