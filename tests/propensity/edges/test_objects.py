@@ -83,8 +83,9 @@ class TestObjects:
         with Proxy(environment["STORAGE_EMULATOR_HOST"], lambda _: status) as proxy:
             objects = through(proxy, environment)
 
-            with pytest.raises(error):
+            with pytest.raises(error) as raised:
                 objects.find_newer("any")
+            assert type(raised.value) is error
 
     def test_says_that_there_are_no_credentials(self):
         """An error of Google's library that urllib3 does not know is an outage."""
