@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -147,22 +147,18 @@ def run(request: Request) -> Report:
             print(report.estimate, file=sys.stderr)
         suppressed = suppression.read(warehouse)
         parts = warehouse.parts(sql, window, column="as_of")
-        for as_of, run in tqdm(
-            runs.items(),
-            "weeks",
-            file=sys.stderr,
-            leave=False,
-            # None draws the bar on a terminal only.
-            disable=True if request.is_quiet else None,
-        ):
-            report.weeks.append(_week(run, parts.of(as_of), suppressed))
-        published = [week.as_of for week in report.weeks if not week.error]
-        if published:
-            # Once, behind the last one: each is of the whole table.
-            try:
-                report.index_users = index.renew(runs[published[-1]])
-            except PropensityError as error:
-                report.index_error = error.message
+        try:
+            for as_of, run in tqdm(
+                runs.items(),
+                "weeks",
+                file=sys.stderr,
+                leave=False,
+                # None draws the bar on a terminal only.
+                disable=True if request.is_quiet else None,
+            ):
+                report.weeks.append(_week(run, parts.of(as_of), suppressed))
+        finally:
+            _renew_index(report, runs)
         report.bytes_billed = warehouse.bytes_billed
     return report
 
@@ -221,7 +217,24 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> W
             raise
     except PropensityError as error:
         return Week(as_of=run.as_of, error=error.message)
+    except ValueError as error:
+        return Week(as_of=run.as_of, error=f"the model refuses a value: {error}")
     return week
+
+
+def _renew_index(report: Report, runs: Mapping[date, Run]) -> None:
+    """
+    Publish the index that lookups read, if a week has changed the table.
+
+    Once, and behind the last week, which may be the one before an interruption: an
+    index is of the whole table.
+    """
+    published = [week.as_of for week in report.weeks if not week.error]
+    if published:
+        try:
+            report.index_users = index.renew(runs[published[-1]])
+        except PropensityError as error:
+            report.index_error = error.message
 
 
 def _published(
