@@ -65,7 +65,7 @@ def exported(
         raise Unsupported(
             f"the model reads {model.n_features_in_} columns of {columns.width}"
         )
-    return graph.serialized(_probability(columns, model))
+    return graph.serialized(columns.but_for_refused(_probability(columns, model)))
 
 
 def has_steps(model: Any) -> bool:

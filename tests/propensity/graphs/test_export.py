@@ -13,10 +13,15 @@ from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.frozen import FrozenEstimator
-from sklearn.impute import KNNImputer
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 
 from propensity.graphs import builder, checked, export, parity
 from propensity.graphs.builder import Unsupported
@@ -139,6 +144,36 @@ class TestParity:
         )
 
         assert np.isnan(found).tolist() == [not takes_gaps, False, takes_gaps]
+
+    @pytest.mark.parametrize(
+        ("transformer", "refused"),
+        [
+            (StandardScaler(), [np.inf, -np.inf]),
+            (SimpleImputer(), [np.inf, -np.inf]),
+            # Its logarithm is minus infinity, which the scaler refuses.
+            (
+                make_pipeline(FunctionTransformer(np.log1p), MinMaxScaler()),
+                [np.inf, -1.0],
+            ),
+            (FunctionTransformer(), []),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_a_row_that_a_preprocessor_refuses_is_not_a_number(
+        self, transformer, refused
+    ):
+        """Trees would send what is infinite somewhere."""
+        frame = to_frame(rows().combine_chunks().to_batches()[0], FEATURES)
+        preprocessor = ColumnTransformer([("all", transformer, ["x"])])
+        encoded = preprocessor.fit_transform(frame[["x"]].abs())
+        model = HistGradientBoostingClassifier(max_iter=2).fit(encoded, label(rows()))
+        values = [np.inf, -np.inf, -1.0, 0.0, 1e300, None]
+
+        data = export.exported(preprocessor, model, features=FEATURES)
+        table = pa.table({"x": values, "t": ["a"] * len(values)})
+        found = parity.run(data, table, features=FEATURES)
+
+        assert [values[at] for at in np.flatnonzero(np.isnan(found))] == refused
 
     @pytest.mark.parametrize("method", ["sigmoid", "temperature"])
     def test_a_factor_of_nearly_one_is_applied(self, method):
