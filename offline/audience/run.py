@@ -197,7 +197,7 @@ def _found(
     plan: Plan, clock: Clock
 ) -> Iterator[tuple[Deployment, Audience, Destination]]:
     with promote.opened(plan.use_case) as deployment, Stop() as stop:
-        destination = opened(plan.to, deployment, stop)
+        destination = opened(plan.to, deployment, stop, audience=plan.audience)
         with contextlib.closing(destination):
             yield deployment, _audience(plan, deployment, clock), destination
 

@@ -19,7 +19,9 @@ from propensity.statements import statement
 KINDS = ("http", "ga4", "ga4-file", "google-ads")
 
 
-def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
+def opened(
+    text: str, deployment: Deployment, stop: Stop, *, audience: str
+) -> Destination:
     """
     Open a destination.
 
@@ -27,6 +29,7 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
         text: ``bucket``, or the path of a TOML file.
         deployment: Whose bucket.
         stop: Ctrl-C.
+        audience: Its name.
 
     Raises:
         RequestError: The file is wrong; the message says where.
@@ -49,9 +52,11 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
     if kind in ("ga4", "ga4-file"):
         _check_user(deployment)
     if kind == "ga4":
-        return ga4.MeasurementProtocol(template, poster=poster, now=SYSTEM.now)
+        return ga4.MeasurementProtocol(
+            template, audience=audience, poster=poster, now=SYSTEM.now
+        )
     if kind == "ga4-file":
-        return ga4.ImportFile(template)
+        return ga4.ImportFile(template, audience=audience)
     if kind == "google-ads":
         return google_ads.CustomerMatch(template, poster=poster, contacts=contacts)
     if kind == "http":
@@ -82,5 +87,5 @@ def _read(path: Path) -> dict[str, Any]:
             f"read: {error.strerror}",
             field="to",
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is no TOML: {error}", field="to") from error

@@ -71,11 +71,18 @@ class TestMembers:
         treated = [m for m in members if not m.is_control]
         assert len(treated) == 66
         assert len(members) > 66
+        assert not members[-1].is_control
 
     def test_are_nobody_for_a_budget_of_nothing(self):
         rule = Rule(budget=Decimal(0), cost_per_user=Decimal(1))
 
-        assert not [m for m in choose(USERS, rule, control()) if not m.is_control]
+        # Nor is anybody held out: the best of all are, by this share.
+        assert choose(USERS, rule, control(0.9)) == []
+
+    def test_are_all_for_a_budget_without_end(self):
+        rule = Rule(budget=Decimal("1e40"), cost_per_user=Decimal("1e-9"))
+
+        assert len(choose(USERS, rule, control())) == len(USERS)
 
     def test_are_held_out_by_the_control_group_alone(self):
         members = choose(USERS, Rule(top=1_000), control())
