@@ -364,6 +364,7 @@ VERDICTS = {
     "harms": "acting does harm",
     "open": "not decided yet",
     "too_few": "too few conversions to say",
+    "no_control": "nobody to compare with",
     "sample_ratio": "the groups' sizes cannot be chance; no figure can be trusted",
 }
 
