@@ -71,13 +71,16 @@ class TestMembers:
         treated = [m for m in members if not m.is_control]
         assert len(treated) == 66
         assert len(members) > 66
-        assert not members[-1].is_control
 
-    def test_are_nobody_for_a_budget_of_nothing(self):
-        rule = Rule(budget=Decimal(0), cost_per_user=Decimal(1))
+    @pytest.mark.parametrize("pays_for", range(10))
+    def test_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
+        """Who is held out after them would be too many, and all for no budget."""
+        rule = Rule(budget=Decimal(pays_for), cost_per_user=Decimal(1))
 
-        # Nor is anybody held out: the best of all are, by this share.
-        assert choose(USERS, rule, control(0.9)) == []
+        members = choose(USERS, rule, control(0.9))
+
+        assert sum(not m.is_control for m in members) == pays_for
+        assert not any(m.is_control for m in members[-1:])
 
     def test_are_all_for_a_budget_without_end(self):
         rule = Rule(budget=Decimal("1e40"), cost_per_user=Decimal("1e-9"))
