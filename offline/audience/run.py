@@ -27,6 +27,7 @@ from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
+from propensity.pages.words import plural
 from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
@@ -98,7 +99,7 @@ class Preview:
             "treated": f"{self.treated:,}, of whom {self.expected:,.1f} would "
             f"{self.outcome} as things are",
             "suppressed": f"{self.suppressed:,} more, left out",
-            "reachable": f"{self.reachable:,} in {self.requests:,} requests to "
+            "reachable": f"{self.reachable:,} in {plural(self.requests, 'request')} to "
             f"{self.destination}",
             "unreachable": ", ".join(
                 f"{count:,} {reason}" for reason, count in self.unreachable.items()
@@ -257,7 +258,8 @@ class Account:
         for row in self.members:
             lines += [
                 "",
-                f"{row['as_of']}  {row['users']:,} members ({row['selection']}), "
+                f"{row['as_of']}  {plural(row['users'], 'member')} "
+                f"({row['selection']}), "
                 f"{row['control_users']:,} held out",
             ]
             lines += [

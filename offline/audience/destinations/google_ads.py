@@ -42,8 +42,8 @@ from offline.audience.selection import Member
 from propensity.errors import Unavailable
 
 URL = "https://googleads.googleapis.com/v22"
-# Identifiers a request that Google recommends at most, at up to three a user.
-IDENTIFIERS = 10_000
+# Identifiers a request that Google recommends at most, at three a user; and of a user.
+IDENTIFIERS, A_USER = 10_000, 20
 RATE = 5.0
 # Jobs that are made for a request, where answers are lost.
 JOBS = 5
@@ -112,15 +112,25 @@ class CustomerMatch:
         rejected = {}
         for start in range(0, len(members), self.batch):
             chunk = [member.user_id for member in members[start : start + self.batch]]
-            contacts = {row["user_id"]: row for row in self._contacts(chunk)}
+            contacts: dict[str, list[Contact]] = {}
+            for row in self._contacts(chunk):
+                contacts.setdefault(row["user_id"], []).append(row)
             for user in chunk:
-                contact = contacts.get(user)
+                known = contacts.get(user, [])
                 reason, listed = "no contact", []
-                if contact is not None:
-                    listed = identifiers(contact)
+                if known:
+                    # A user may have several addresses, once each.
+                    each = [one for contact in known for one in identifiers(contact)]
+                    listed = [
+                        one for at, one in enumerate(each) if one not in each[:at]
+                    ]
+                    del listed[A_USER:]
                     reason = "" if listed else "no email, phone or address"
-                    # Nothing but TRUE is a consent: not a text such as "false".
-                    if action == ADD and contact["has_ads_consent"] is not True:
+                    # Nothing but TRUE is a consent: not a text such as "false". Of
+                    # several rows the one without it counts.
+                    if action == ADD and not all(
+                        contact["has_ads_consent"] is True for contact in known
+                    ):
                         reason = "no consent to ads"
                 self._known[user] = listed
                 if reason:

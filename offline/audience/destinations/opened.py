@@ -13,7 +13,7 @@ from offline.audience.posting import Poster
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM
-from propensity.errors import RequestError
+from propensity.errors import MissingTable, RequestError, SchemaError
 from propensity.statements import statement
 
 KINDS = ("http", "ga4", "ga4-file", "google-ads")
@@ -43,9 +43,17 @@ def opened(
         return Poster(stop, rate=rate, at_once=at_once)
 
     def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        rows = deployment.warehouse.table(
-            statement("audience_contacts"), {"user_ids": list(user_ids)}
-        )
+        try:
+            rows = deployment.warehouse.table(
+                statement("audience_contacts"), {"user_ids": list(user_ids)}
+            )
+        except (MissingTable, SchemaError) as error:
+            raise RequestError(
+                "customer match reads audience_contacts, a table or view that your "
+                "data team keeps in the dataset (docs/audiences.md has its columns): "
+                f"{error.message.split('. Run ')[0]}",
+                field="to",
+            ) from error
         return list(rows.to_pylist())
 
     kind = template.get("kind")

@@ -193,11 +193,10 @@ def ads(receiver, *contacts, **changed):
         "access_token": "${TOKEN}",
         "url": receiver.url + "/v22",
     }
-    known = {row["user_id"]: row for row in contacts}
     return CustomerMatch(
         template | changed,
         poster=poster,
-        contacts=lambda users: [known[user] for user in users if user in known],
+        contacts=lambda users: [row for row in contacts if row["user_id"] in users],
         variables=VARIABLES,
     )
 
@@ -250,6 +249,29 @@ class TestCustomerMatch:
             "e": "no consent to ads",
         }
         assert receiver.jobs == {}
+
+    def test_knows_a_user_by_all_rows_and_takes_the_strictest_consent(self):
+        contacts = [
+            contact("a", email="a@a.io"),
+            contact("a", email="A@a.io", phone="+442079460011"),
+            contact("b", email="b@a.io"),
+            contact("b", email="b@b.io", has_ads_consent=False),
+        ]
+
+        class Counting(GoogleReceiver):
+            def _fill(self, job, operations):
+                [operation] = operations
+                self.sent = operation["create"]["userIdentifiers"]
+                return super()._fill(job, operations)
+
+        with Counting() as receiver:
+            rejected = deliver(ads(receiver, *contacts), request_of("a", "b"))
+
+        assert rejected == {"b": "no consent to ads"}
+        assert [set(one) for one in receiver.sent] == [
+            {"hashedEmail"},
+            {"hashedPhoneNumber"},
+        ]
 
     def test_removes_who_has_taken_consent_back(self):
         gone = contact("a", email="a@a.io", has_ads_consent=False)
