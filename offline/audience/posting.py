@@ -31,7 +31,8 @@ LONGEST_PAUSE_S = 60.0
 LONGEST_ASKED_S = 900.0
 
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
-_DENIED = frozenset({401, 403, 404, 405})
+# Nothing will be taken here; a redirection is not followed with users in it.
+_DENIED = frozenset({*range(300, 400), 401, 403, 404, 405, 410})
 _NOTHING = (
     "{} took nothing in {} tries, at last {}. What was answered is in the ledger; the "
     "same command goes on from there"
@@ -103,7 +104,7 @@ class Poster:
 
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
-            AccessDenied: 401, 403, 404 or 405: nothing will be taken.
+            AccessDenied: 3xx, 401, 403, 404, 405 or 410: nothing will be taken.
             Unavailable: No answer, or none but ``_TRANSIENT``; or the receiver asks for
                 a longer pause than a delivery waits.
             RequestError: The request cannot be written: an address or header is none.

@@ -232,7 +232,9 @@ def email_of(text: str) -> str:
     if not _EMAIL.fullmatch(email):
         return ""
     name, _, domain = email.rpartition("@")
-    return f"{name.replace('.', '') if domain in _GMAIL else name}@{domain}"
+    if domain in _GMAIL:
+        name = name.replace(".", "")
+    return f"{name}@{domain}" if name else ""
 
 
 def phone_of(text: str) -> str:

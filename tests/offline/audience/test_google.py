@@ -320,6 +320,7 @@ class TestNormalised:
             ("A.b+c.d@gmail.com", "ab+cd@gmail.com"),
             ("a.b@mail.gmail.com", "a.b@mail.gmail.com"),
             ("", ""),
+            ("...@gmail.com", ""),
             ("nobody", ""),
             ("a@b", ""),
         ],

@@ -203,6 +203,19 @@ class TestAnswer:
 
         assert receiver.taken.requests == 1
 
+    @pytest.mark.parametrize("status", [302, 410])
+    def test_that_is_elsewhere_or_gone_stops_everything(self, status):
+        """Users are not sent where a redirection leads."""
+
+        class Moved(Receiver):
+            def take(self, *_):
+                return status, {"Location": self.url + "/elsewhere"}, {}
+
+        with Moved() as receiver, pytest.raises(AccessDenied, match=str(status)):
+            destination(receiver).send(request_of())
+
+        assert receiver.taken.requests == 1
+
     def test_to_too_many_users_is_a_refusal(self):
         with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
             destination(receiver).send(request_of())
