@@ -162,6 +162,8 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
     with _found(plan, clock) as (deployment, audience, destination):
+        ledger = _ledger(plan, deployment, audience, destination, clock)
+        _check_is_newest(deployment, audience, destination, ledger)
         leases = Leases(deployment.artifacts, deployment.use_case.name)
         lease = leases.begin(
             f"audience-{audience.name}",
@@ -191,6 +193,34 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
                 raise
         leases.finish(lease, {"is_complete": delivery.is_complete}, at=clock.now())
         return delivery
+
+
+def _check_is_newest(
+    deployment: Deployment,
+    audience: Audience,
+    destination: Destination,
+    ledger: Ledger,
+) -> None:
+    """
+    Raise RequestError where users are left to be sent, and a newer date was sent.
+
+    They would be put back on a list from which they may have been taken since.
+    """
+    recorded = ledger.recorded()
+    if all((ADD, member.user_id) in recorded for member in audience.treated):
+        return
+    rows = deployment.warehouse.rows(
+        statement("audience_deliveries"),
+        {"use_case": deployment.use_case.name, "audience": audience.name},
+    )
+    newer = [row["as_of"] for row in rows if row["destination"] == destination.name]
+    if newer and max(newer) > audience.as_of:
+        raise RequestError(
+            f"{audience.name} as of {max(newer)} was sent to {destination.name} "
+            f"already: the older one of {audience.as_of} would put users back who "
+            "have left since",
+            field="as_of",
+        )
 
 
 @contextlib.contextmanager
