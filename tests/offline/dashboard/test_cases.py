@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 
+from offline.dashboard import fraud
 from offline.dashboard.cases import LONG, Known, audience_sentence, cases, clipped
 from tests.offline.dashboard.rows import (
     AS_OF,
@@ -119,7 +120,10 @@ class TestWorth:
         known = {"card_fraud": Known(outcome="are fraud", is_of_events=True)}
         one = case(known, evaluations=[fraud_day(1, saved=Decimal(-100))])
 
-        assert "Alerts cost 100.00 more than they saved over 1 day" in told(one.worth())
+        said = "Alerts cost 100.00 more than they saved over 1 day"
+        assert said in told(one.worth())
+        empty = {reading.name: reading for reading in readings({})}
+        assert fraud.content(empty, [one])["headline"].startswith(said)
 
     def test_of_alerts_is_what_they_saved_by_all_versions(self):
         """Two versions may serve on one day: both count, and it is one day."""
