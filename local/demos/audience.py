@@ -136,8 +136,8 @@ def preview_text(answer: Mapping[str, Any]) -> str:
         f"{answer['as_of']}  preview   audience {answer['audience']}: "
         f"{answer['members']:,} users ({answer['selection']}), "
         f"{answer['held_out']:,} held out; {answer['reachable']:,} in "
-        f"{plural(answer['requests'], 'request')}, of whom {answer['expected']:,.1f} would "
-        f"{answer['outcome']} as things are"
+        f"{plural(answer['requests'], 'request')}, of whom "
+        f"{answer['expected']:,.1f} would {answer['outcome']} as things are"
     )
 
 
