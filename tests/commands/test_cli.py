@@ -137,7 +137,14 @@ class TestExit:
 
     @pytest.mark.parametrize(
         "arguments",
-        [["no-such-command"], ["promote"], ["promote", "x"], ["doctor", "--soon"], []],
+        [
+            ["no-such-command"],
+            ["promote"],
+            ["promote", "x"],
+            ["doctor", "--soon"],
+            ["doctor", "--as-of", "0001-01-05"],
+            [],
+        ],
     )
     def test_of_a_wrong_command_line_is_2(self, arguments, capsys):
         """It says what is wrong on standard error, and nothing was begun."""
