@@ -166,8 +166,8 @@ def backfill(*, as_json: bool, **chosen: Any) -> int:
     Each week is scored by the version that had been promoted by then, followed by the
     season as it was known then, and published as 01-Predictions would: the rows of its
     as-of date in ma_predictions_history are replaced, and ma_predictions_table keeps
-    the row of a user who has a newer one. It can be run again, and says first what the
-    query may read.
+    the row of a user who has a newer one. Then the index that lookups read is published
+    anew. It can be run again, and says first what the query may read.
 
     Fails where a week could not be published, as where its scores jumped; that week
     stays as it was, and the others are published. Before the first promotion there is

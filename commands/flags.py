@@ -73,13 +73,20 @@ def _rate(text: str) -> float:
     return rate
 
 
+_FIRST_YEAR, _LAST_YEAR = 1970, 2999
+
+
 def _day(text: str) -> date:
     from propensity.timeframe import day_of
 
     try:
-        return day_of(text)
+        day = day_of(text)
     except ValueError:
         raise ValueError(f"{text!r} is no date as YYYY-MM-DD") from None
+    # Weeks are counted from it, back and forth.
+    if not _FIRST_YEAR <= day.year <= _LAST_YEAR:
+        raise ValueError(f"{text!r} is no day of {_FIRST_YEAR} to {_LAST_YEAR}")
+    return day
 
 
 def _moment(text: str) -> datetime:

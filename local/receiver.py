@@ -174,7 +174,7 @@ class Receiver:
                     self.connection.close()
                     return
                 status, headers, body = answer
-                data = json.dumps(body).encode()
+                data = body if isinstance(body, bytes) else json.dumps(body).encode()
                 self.send_response(status)
                 for name, value in headers.items():
                     self.send_header(name, value)

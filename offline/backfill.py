@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -25,7 +25,7 @@ from propensity.errors import PropensityError, QueryTooExpensive, RequestError
 from propensity.privacy import suppression
 from propensity.privacy.suppression import Suppressed
 from propensity.registry.leases import Finished
-from propensity.runs import champion, export, predict, publications, season
+from propensity.runs import champion, export, index, predict, publications, season
 from propensity.runs.request import EARLIEST
 from propensity.runs.run import Run, plain
 
@@ -81,6 +81,8 @@ class Report:
     maximum_bytes: int
     bytes_billed: int = 0
     weeks: list[Week] = field(default_factory=list)
+    index_users: int | None = None
+    index_error: str = ""
 
     @property
     def estimate(self) -> str:
@@ -92,8 +94,8 @@ class Report:
 
     @property
     def failed(self) -> int:
-        """Return the number of weeks that were not published."""
-        return sum(bool(week.error) for week in self.weeks)
+        """Return the number of weeks, and of indexes, that were not published."""
+        return sum(bool(week.error) for week in self.weeks) + bool(self.index_error)
 
     def fields(self) -> dict[str, Any]:
         """Return the report for a program."""
@@ -103,6 +105,8 @@ class Report:
         end = f"{self.bytes_billed / GIB:,.3g} GiB were billed."
         if self.is_dry:
             end = "Nothing was read or written."
+        elif self.index_error:
+            end += f" {self.index_error[:1].upper()}{self.index_error[1:]}."
         of = f"{self.use_case}, {len(self.weeks)} as-of dates"
         return "\n".join([of, self.estimate, *map(str, self.weeks), end])
 
@@ -143,15 +147,18 @@ def run(request: Request) -> Report:
             print(report.estimate, file=sys.stderr)
         suppressed = suppression.read(warehouse)
         parts = warehouse.parts(sql, window, column="as_of")
-        for as_of, run in tqdm(
-            runs.items(),
-            "weeks",
-            file=sys.stderr,
-            leave=False,
-            # None draws the bar on a terminal only.
-            disable=True if request.is_quiet else None,
-        ):
-            report.weeks.append(_week(run, parts.of(as_of), suppressed))
+        try:
+            for as_of, run in tqdm(
+                runs.items(),
+                "weeks",
+                file=sys.stderr,
+                leave=False,
+                # None draws the bar on a terminal only.
+                disable=True if request.is_quiet else None,
+            ):
+                report.weeks.append(_week(run, parts.of(as_of), suppressed))
+        finally:
+            _renew_index(report, runs)
         report.bytes_billed = warehouse.bytes_billed
     return report
 
@@ -210,7 +217,24 @@ def _week(run: Run, rows: Iterator[pa.RecordBatch], suppressed: Suppressed) -> W
             raise
     except PropensityError as error:
         return Week(as_of=run.as_of, error=error.message)
+    except ValueError as error:
+        return Week(as_of=run.as_of, error=f"the model refuses a value: {error}")
     return week
+
+
+def _renew_index(report: Report, runs: Mapping[date, Run]) -> None:
+    """
+    Publish the index that lookups read, if a week has changed the table.
+
+    Once, and behind the last week, which may be the one before an interruption: an
+    index is of the whole table.
+    """
+    published = [week.as_of for week in report.weeks if not week.error]
+    if published:
+        try:
+            report.index_users = index.renew(runs[published[-1]])
+        except PropensityError as error:
+            report.index_error = error.message
 
 
 def _published(

@@ -26,6 +26,7 @@ from local.receiver import Faults, Limits, Receiver
 from local.stack.state import ROOT
 from offline.audience.destinations.base import ADD, REMOVE
 from offline.dashboard.cases import audience_sentence
+from propensity.pages.words import plural
 
 NAME = "best_customers"
 # Enough users, and enough of them held out, that an interval says something.
@@ -135,8 +136,8 @@ def preview_text(answer: Mapping[str, Any]) -> str:
         f"{answer['as_of']}  preview   audience {answer['audience']}: "
         f"{answer['members']:,} users ({answer['selection']}), "
         f"{answer['held_out']:,} held out; {answer['reachable']:,} in "
-        f"{answer['requests']:,} requests, of whom {answer['expected']:,.1f} would "
-        f"{answer['outcome']} as things are"
+        f"{plural(answer['requests'], 'request')}, of whom "
+        f"{answer['expected']:,.1f} would {answer['outcome']} as things are"
     )
 
 

@@ -23,6 +23,7 @@ from offline.audience.members import Audience
 from offline.audience.posting import Refused, Stopped
 from offline.audience.selection import Member
 from propensity.errors import PropensityError, RequestError
+from propensity.pages.words import plural
 from propensity.waiting.threads import DaemonThreads
 
 INTERRUPTED = "interrupted"
@@ -55,7 +56,8 @@ class Delivery:
     def __str__(self) -> str:
         lines = [
             f"{self.audience} of {self.use_case}, as of {self.as_of}, to "
-            f"{self.destination}: {self.members:,} members, {self.held_out:,} held out"
+            f"{self.destination}: {plural(self.members, 'member')}, "
+            f"{self.held_out:,} held out"
         ]
         for name, tally in self.tallies.items():
             if tally.sent:

@@ -86,7 +86,8 @@ def find_or_choose(
 
     Raises:
         RequestError: There is no publication, or the audience had another control
-            group before: users who were treated cannot be held out any more.
+            group before: users who were treated cannot be held out any more. Or the
+            audience was chosen of a newer one before.
         MissingTable: The set-up is older than audiences.
         PropensityError: As the warehouse's reads and ``suppression.read``.
     """
@@ -109,6 +110,13 @@ def find_or_choose(
     control = Control(key=key_of(deployment), group=group, share=share)
     suppressed = suppression.read(warehouse)
     stored = next((row for row in selections if row["as_of"] == as_of), None)
+    if stored is None and selections and selections[0]["as_of"] > as_of:
+        raise RequestError(
+            f"{name} was chosen as of {selections[0]['as_of']} already, and a user "
+            f"counts in the first week as a member: nobody is chosen as of {as_of} "
+            "after that",
+            field="as_of",
+        )
     if stored is None:
         candidates, left_out = _candidates(deployment, as_of, rule, share, suppressed)
         members = choose(candidates, rule, control)

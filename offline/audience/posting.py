@@ -20,16 +20,23 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import HTTPAdapter
 
-from offline.replay.sending import Stop, TokenBucket
-from propensity.errors import AccessDenied, Unavailable
+from offline.replay.sending import SLICE_S, Stop, TokenBucket
+from propensity.errors import AccessDenied, RequestError, Unavailable
 
 TIMEOUT_S = (10.0, 60.0)
 TRIES = 8
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
+# A receiver that asks for a longer pause is left alone: the delivery ends.
+LONGEST_ASKED_S = 900.0
 
 _TRANSIENT = frozenset({408, 425, 429, *range(500, 600)})
-_DENIED = frozenset({401, 403, 404, 405})
+# Nothing will be taken here; a redirection is not followed with users in it.
+_DENIED = frozenset({*range(300, 400), 401, 403, 404, 405, 410})
+_NOTHING = (
+    "{} took nothing in {} tries, at last {}. What was answered is in the ledger; the "
+    "same command goes on from there"
+)
 # Of a refusal, in the ledger.
 _REASON_CHARACTERS = 200
 
@@ -52,7 +59,7 @@ class Poster:
         rate: float,
         at_once: int = 1,
         tries: int = TRIES,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
     ) -> None:
         """
         Args:
@@ -60,7 +67,7 @@ class Poster:
             rate: Requests a second, 0 for no limit.
             at_once: Threads that send.
             tries: Of a request, the first one included.
-            sleep: For seconds.
+            sleep: For seconds; until Ctrl-C if not given.
         """
         self._session = requests.Session()
         # A connection for each thread stays open.
@@ -71,7 +78,7 @@ class Poster:
         self._bucket = TokenBucket(rate)
         self._turn = threading.Lock()
         self._tries = tries
-        self._sleep = sleep
+        self._sleep = self._sleep_until_stop if sleep is None else sleep
 
     def close(self) -> None:
         """Close the connections."""
@@ -85,17 +92,22 @@ class Poster:
         body: bytes,
         headers: Mapping[str, str],
         secrets: Mapping[str, str] | None = None,
+        is_json: bool = False,
     ) -> Any:
         """
         Send a request; return its JSON answer, None where it is none.
 
         Args:
             secrets: Parameters of the address that appear in no message.
+            is_json: Whether an answer with anything but JSON, such as the page of a
+                gateway, is none of the receiver.
 
         Raises:
             Refused: 400, 409, 413, 422 and other answers that a repetition repeats.
-            AccessDenied: 401, 403, 404 or 405: nothing will be taken.
-            Unavailable: No answer, or none but ``_TRANSIENT``.
+            AccessDenied: 3xx, 401, 403, 404, 405 or 410: nothing will be taken.
+            Unavailable: No answer, or none but ``_TRANSIENT``; or the receiver asks for
+                a longer pause than a delivery waits.
+            RequestError: The request cannot be written: an address or header is none.
             Stopped: Ctrl-C.
         """
         # Of an address only the host is named: the rest may be a secret.
@@ -116,24 +128,41 @@ class Poster:
                     timeout=TIMEOUT_S,
                     allow_redirects=False,
                 )
+            except ValueError as error:
+                # No repetition mends it. The values may be secrets: only the kind is
+                # named.
+                raise RequestError(
+                    f"a request to {host or 'the receiver'} cannot be written: "
+                    f"{type(error).__name__} in its address or headers",
+                    field="to",
+                ) from None
             except requests.exceptions.RequestException as error:
                 problem = type(error).__name__
             else:
-                if answer.ok and answer.status_code < 300:
-                    return _json_of(answer)
+                is_taken = answer.ok and answer.status_code < 300
                 problem = f"status {answer.status_code}"
+                if is_taken:
+                    content = _json_of(answer)
+                    if content is not None or not (is_json and answer.content.strip()):
+                        return content
+                    problem += " and no JSON"
                 if answer.status_code in _DENIED:
                     raise AccessDenied(f"{host} answers {problem}: {_reason(answer)}")
-                if answer.status_code not in _TRANSIENT:
+                if not (is_taken or answer.status_code in _TRANSIENT):
                     raise Refused(_reason(answer))
                 asked = _retry_after(answer)
+            if asked > LONGEST_ASKED_S:
+                problem += f", asking for a pause of {asked:,.0f} s"
+                raise Unavailable(_NOTHING.format(host, number + 1, problem))
             if number + 1 < self._tries:
                 pause = FIRST_PAUSE_S * 2**number * random.uniform(0.5, 1.0)
-                self._sleep(min(max(pause, asked), LONGEST_PAUSE_S))
-        raise Unavailable(
-            f"{host} took nothing in {self._tries} tries, at last {problem}. What was "
-            "answered is in the ledger; the same command goes on from there"
-        )
+                self._sleep(max(min(pause, LONGEST_PAUSE_S), asked))
+        raise Unavailable(_NOTHING.format(host, self._tries, problem))
+
+    def _sleep_until_stop(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and not self._stop.is_asked:
+            time.sleep(min(left, SLICE_S))
 
 
 def _json_of(answer: requests.Response) -> Any:

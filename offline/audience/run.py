@@ -27,6 +27,7 @@ from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM, Clock
 from propensity.errors import RequestError
+from propensity.pages.words import plural
 from propensity.registry.leases import Finished, Leases
 from propensity.statements import statement
 from propensity.waiting.threads import THREADS
@@ -98,7 +99,7 @@ class Preview:
             "treated": f"{self.treated:,}, of whom {self.expected:,.1f} would "
             f"{self.outcome} as things are",
             "suppressed": f"{self.suppressed:,} more, left out",
-            "reachable": f"{self.reachable:,} in {self.requests:,} requests to "
+            "reachable": f"{self.reachable:,} in {plural(self.requests, 'request')} to "
             f"{self.destination}",
             "unreachable": ", ".join(
                 f"{count:,} {reason}" for reason, count in self.unreachable.items()
@@ -161,6 +162,8 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         RequestError, SettingsError, MissingTable, Unavailable: Nothing was sent.
     """
     with _found(plan, clock) as (deployment, audience, destination):
+        ledger = _ledger(plan, deployment, audience, destination, clock)
+        _check_is_newest(deployment, audience, destination, ledger)
         leases = Leases(deployment.artifacts, deployment.use_case.name)
         lease = leases.begin(
             f"audience-{audience.name}",
@@ -192,12 +195,40 @@ def send(plan: Plan, *, clock: Clock = SYSTEM) -> Delivery:
         return delivery
 
 
+def _check_is_newest(
+    deployment: Deployment,
+    audience: Audience,
+    destination: Destination,
+    ledger: Ledger,
+) -> None:
+    """
+    Raise RequestError where users are left to be sent, and a newer date was sent.
+
+    They would be put back on a list from which they may have been taken since.
+    """
+    recorded = ledger.recorded()
+    if all((ADD, member.user_id) in recorded for member in audience.treated):
+        return
+    rows = deployment.warehouse.rows(
+        statement("audience_deliveries"),
+        {"use_case": deployment.use_case.name, "audience": audience.name},
+    )
+    newer = [row["as_of"] for row in rows if row["destination"] == destination.name]
+    if newer and max(newer) > audience.as_of:
+        raise RequestError(
+            f"{audience.name} as of {max(newer)} was sent to {destination.name} "
+            f"already: the older one of {audience.as_of} would put users back who "
+            "have left since",
+            field="as_of",
+        )
+
+
 @contextlib.contextmanager
 def _found(
     plan: Plan, clock: Clock
 ) -> Iterator[tuple[Deployment, Audience, Destination]]:
     with promote.opened(plan.use_case) as deployment, Stop() as stop:
-        destination = opened(plan.to, deployment, stop)
+        destination = opened(plan.to, deployment, stop, audience=plan.audience)
         with contextlib.closing(destination):
             yield deployment, _audience(plan, deployment, clock), destination
 
@@ -257,7 +288,8 @@ class Account:
         for row in self.members:
             lines += [
                 "",
-                f"{row['as_of']}  {row['users']:,} members ({row['selection']}), "
+                f"{row['as_of']}  {plural(row['users'], 'member')} "
+                f"({row['selection']}), "
                 f"{row['control_users']:,} held out",
             ]
             lines += [

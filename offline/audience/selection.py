@@ -17,6 +17,8 @@ from decimal import Decimal
 
 _SHARE = re.compile(r"([0-9]{1,2}(?:\.[0-9]{1,3})?) ?%")
 MOST_HELD_OUT = 0.9
+# Of an audience, at most: a budget that pays for more pays for everybody.
+MOST_USERS = 1_000_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,8 @@ class Rule:
         """So many users at most may be treated; None for any number."""
         if self.budget is None or self.cost_per_user is None:
             return None
+        if self.budget / MOST_USERS >= self.cost_per_user:
+            return MOST_USERS
         return int(self.budget // self.cost_per_user)
 
 
@@ -110,9 +114,11 @@ def choose(
     ordered = sorted(candidates, key=lambda user: (-user[1], user[0]))
     members, treated = [], 0
     for user_id, probability in ordered[: rule.top]:
-        is_control = control.holds_out(user_id)
-        if not is_control and treated == rule.treated:
+        # Nobody follows the last who is paid for: those held out after it would be too
+        # many for a small budget, and all there are for none.
+        if treated == rule.treated:
             break
+        is_control = control.holds_out(user_id)
         treated += not is_control
         members.append(Member(user_id, probability, is_control))
     return members

@@ -15,7 +15,7 @@ from offline.dashboard.parts import (
 )
 from offline.dashboard.reading import Row
 from propensity.pages.series import Series
-from propensity.pages.words import compact, decimals, money, plural, present
+from propensity.pages.words import DASH, compact, decimals, money, plural, present
 
 # Of the tables of weeks, where a use case has amounts.
 COLUMNS = ("Promised to be paid", "Paid", "Paid over promised", "Gini of amounts")
@@ -62,10 +62,11 @@ def sentences(
         low, high = (
             money(number(row[f"value_promised_{end}"])) for end in ("low", "high")
         )
+        between = f"; what they will pay lies between {low} and {high} with 95%"
         yield (
             f"In the {plural(horizon_days, 'day')} from {row['as_of']} on users are "
-            f"promised to pay {money(number(row['value_promised']))} in all; what "
-            f"they will pay lies between {low} and {high} with 95%.",
+            f"promised to pay {money(number(row['value_promised']))} in all"
+            f"{between if DASH not in (low, high) else ''}.",
             "publications",
         )
     with_sums = valued(weeks)
@@ -109,8 +110,7 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
             Tile(
                 name=f"Promised from {row['as_of']} on",
                 value=compact(number(row["value_promised"])),
-                note=f"{compact(number(row['value_promised_low']))} to "
-                f"{compact(number(row['value_promised_high']))} with 95%",
+                note=with_ends(row),
                 source="publications",
             )
             for row in pending(weeks, published)
@@ -126,6 +126,14 @@ def tiles(weeks: Sequence[Row], published: Sequence[Row] = ()) -> list[Tile]:
             for row in valued(weeks)[:1]
         ),
     ]
+
+
+def with_ends(row: Row) -> str:
+    """Say between what a promised sum will lie; nothing where that is not known."""
+    ends = [number(row[f"value_promised_{end}"]) for end in ("low", "high")]
+    if not all(present(end) for end in ends):
+        return ""
+    return f"{compact(ends[0])} to {compact(ends[1])} with 95%"
 
 
 def cells(row: Row) -> tuple[str, ...]:

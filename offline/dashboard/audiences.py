@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from offline.dashboard.cases import (
@@ -26,8 +26,10 @@ from offline.dashboard.reading import Readings, Row, by_use_case
 from propensity.pages.series import Series
 from propensity.pages.words import (
     DASH,
+    Format,
     count,
     decimals,
+    money,
     percent,
     plural,
     present,
@@ -41,6 +43,8 @@ NO_AUDIENCE = (
 NO_LIFT = (
     "No audience has outcomes yet: they come once the week after its date is evaluated."
 )
+Name = Callable[[Row], str]
+
 # Audiences with a chart of their own.
 DRAWN = 12
 
@@ -49,14 +53,15 @@ def content(readings: Readings) -> dict[str, Any]:
     """Return what the page reads."""
     lifts = by_use_case(readings["lift"].rows)
     newest = [row for rows in lifts.values() for row in newest_lifts(rows)]
+    named = _names(readings)
     return {
         "headline": _headline(readings, newest),
-        "told": [audience_sentence(row) for row in newest[:DRAWN]],
-        "lifts": _lifts(readings, newest),
-        "charts": [_chart(readings, row) for row in newest[:DRAWN]],
+        "told": [audience_sentence(row, name=named(row)) for row in newest[:DRAWN]],
+        "lifts": _lifts(readings, newest, named),
+        "charts": [_chart(readings, row, named) for row in newest[:DRAWN]],
         "no_chart": why_empty(readings, "lift", NO_LIFT),
-        "members": _members(readings),
-        "deliveries": _deliveries(readings),
+        "members": _members(readings, named),
+        "deliveries": _deliveries(readings, named),
     }
 
 
@@ -70,8 +75,20 @@ def _headline(readings: Readings, newest: Sequence[Row]) -> str:
     return f"{plural(len(names), 'audience')}; acting is {shown}."
 
 
-def _interval(row: Row, name: str, scale: float, places: int) -> str:
-    write = decimals(places)
+def _names(readings: Readings) -> Name:
+    """Name audiences, with their use cases where there are audiences of several."""
+    sources = ("audiences", "lift", "deliveries")
+    rows = (row for source in sources for row in readings[source].rows)
+    has_several = len({row["use_case"] for row in rows}) > 1
+
+    def named(row: Row) -> str:
+        name = clipped(row["audience"], 64)
+        return f"{name} of {clipped(row['use_case'], 64)}" if has_several else name
+
+    return named
+
+
+def _interval(row: Row, name: str, scale: float, write: Format) -> str:
     values = [number(row[key]) for key in (name, f"{name}_low", f"{name}_high")]
     value, low, high = (
         None if each is None else scale * float(each) for each in values
@@ -81,19 +98,19 @@ def _interval(row: Row, name: str, scale: float, places: int) -> str:
     return f"{write(value)} ({write(low)} to {write(high)})"
 
 
-def _lifts(readings: Readings, newest: Sequence[Row]) -> Grid:
+def _lifts(readings: Readings, newest: Sequence[Row], named: Name) -> Grid:
     rows = [
         (
-            clipped(row["audience"], 64),
+            named(row),
             VERDICTS.get(row["verdict"] or "", clipped(row["verdict"] or DASH, 40)),
             str(row["week"]),
             count(row["treated_users"]),
             count(row["control_users"]),
             percent(ratio(row["treated_conversions"], row["treated_users"])),
             percent(ratio(row["control_conversions"], row["control_users"])),
-            _interval(row, "conversion_difference", 100, 2),
-            _interval(row, "conversion_lift", 100, 0),
-            _interval(row, "revenue_difference", 1, 2),
+            _interval(row, "conversion_difference", 100, decimals(2)),
+            _interval(row, "conversion_lift", 100, decimals(0)),
+            _interval(row, "revenue_difference", 1, money),
         )
         for row in newest
     ]
@@ -120,7 +137,7 @@ def _lifts(readings: Readings, newest: Sequence[Row]) -> Grid:
     )
 
 
-def _chart(readings: Readings, newest: Row) -> Chart:
+def _chart(readings: Readings, newest: Row, named: Name) -> Chart:
     key = newest["use_case"], newest["audience"]
     rows = sorted(
         (
@@ -130,7 +147,7 @@ def _chart(readings: Readings, newest: Row) -> Chart:
         ),
         key=lambda row: row["week"],
     )[-POINTS:]
-    name = clipped(newest["audience"], 40)
+    name = named(newest)
     heading = f"What acting on {name} did"
     times = [day(row["week"]) for row in rows]
     difference = measured(rows, "conversion_difference", "difference")
@@ -148,10 +165,10 @@ def _chart(readings: Readings, newest: Row) -> Chart:
     )
 
 
-def _members(readings: Readings) -> Grid:
+def _members(readings: Readings, named: Name) -> Grid:
     rows = [
         (
-            clipped(row["audience"], 64),
+            named(row),
             clipped(row["selection"] or DASH, 64),
             str(row["as_of"]),
             count(row["members"]),
@@ -182,12 +199,12 @@ def _members(readings: Readings) -> Grid:
     )
 
 
-def _deliveries(readings: Readings) -> Grid:
+def _deliveries(readings: Readings, named: Name) -> Grid:
     sent: dict[tuple[Any, ...], dict[str, int]] = {}
     for row in readings["deliveries"].rows:
         key = (
             row["as_of"],
-            str(row["audience"]),
+            named(row),
             str(row["destination"]),
             str(row["action"]),
         )
@@ -195,7 +212,7 @@ def _deliveries(readings: Readings) -> Grid:
         counts[row["status"]] = counts.get(row["status"], 0) + row["users"]
     rows = [
         (
-            clipped(audience, 64),
+            audience,
             clipped(destination, 64),
             clipped(action, 10),
             str(as_of),

@@ -249,9 +249,11 @@ class Case:
             days = {row["week"] for row in saving}
             saved = sum(float(row["saved"]) for row in saving)
             without = sum(float(row["cost_without"] or 0) for row in saving)
+            over = f"over {plural(len(days), self.span)}, reviews paid."
             yield (
-                f"Alerts saved {money(saved)} of {money(without)} in losses over "
-                f"{plural(len(days), self.span)}, reviews paid.",
+                f"Alerts saved {money(saved)} of {money(without)} in losses {over}"
+                if saved >= 0
+                else f"Alerts cost {money(-saved)} more than they saved {over}",
                 "evaluations",
             )
         newest = self.weeks[0] if self.weeks else {}
@@ -261,11 +263,12 @@ class Case:
         )
         rate = newest.get("base_rate")
         if present(reached) and present(room) and present(rate):
+            recall = newest["recall_at_budget"]
+            share = f", {percent(recall)} of all" if present(recall) else ""
             yield (
-                f"The best {clipped(newest['budget'])} ({shared(room)} {self.rows}s) "
-                f"held {shared(reached)} of {self.whom}, "
-                f"{percent(newest['recall_at_budget'])} of all; as many at random "
-                f"would have held {shared(room * rate)}.",
+                f"The best {clipped(newest['budget'])} ({shared(room)} {self.rows}"
+                f"{'' if room == 1 else 's'}) held {shared(reached)} of {self.whom}"
+                f"{share}; as many at random would have held {shared(room * rate)}.",
                 "evaluations",
             )
         yield from amounts.sentences(
@@ -361,19 +364,22 @@ VERDICTS = {
     "harms": "acting does harm",
     "open": "not decided yet",
     "too_few": "too few conversions to say",
+    "no_control": "nobody to compare with",
     "sample_ratio": "the groups' sizes cannot be chance; no figure can be trusted",
 }
 
 
-def audience_sentence(row: Row) -> str:
-    """Say what acting on an audience was worth."""
-    name = clipped(row["audience"])
+def audience_sentence(row: Row, *, name: str = "") -> str:
+    """Say what acting on an audience was worth; ``name`` where it has a longer one."""
+    name = name or clipped(row["audience"])
     verdict = VERDICTS.get(row["verdict"] or "", clipped(row["verdict"] or "unknown"))
     low, high = row["conversion_difference_low"], row["conversion_difference_high"]
     moved = row["conversion_difference"]
     if not (present(moved) and present(low) and present(high)):
         return f"Audience {name}: {verdict}."
-    points = decimals(1)
+    # Where few convert, a tenth of a point is much.
+    is_small = max(abs(moved), abs(low), abs(high)) < 0.01
+    points = decimals(2 if is_small else 1)
     return (
         f"Audience {name}: {verdict}; conversions of the treated less those of the "
         f"held out are {points(100 * moved)} percentage points (95% interval "

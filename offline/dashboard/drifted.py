@@ -47,9 +47,8 @@ def distances(readings: Readings, case: Case) -> Chart:
         heading,
         "drift",
         bars,
-        caption=f"Of {plural(len(rows), 'thing')} that were watched on {dates[0]} "
-        "those that moved most, as a share of what would be an alarm at so many "
-        "users.",
+        caption=f"Of {plural(len(rows), 'thing')} watched on {dates[0]} what moved "
+        "most, as a share of what would be an alarm at so many users.",
         reference=1.0,
         reference_name="alarm",
     )

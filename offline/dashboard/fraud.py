@@ -22,6 +22,7 @@ from offline.dashboard.reading import STREAM_DAYS, Readings, Row
 from propensity.pages.series import Series, columns_svg
 from propensity.pages.words import (
     DASH,
+    compact,
     count,
     decimals,
     money,
@@ -66,10 +67,10 @@ def _headline(readings: Readings, cases: Sequence[Case]) -> str:
         return "Events are scored, and none of their days has outcomes yet."
     saved = sum(float(row["saved"]) for row in served)
     days = {row["week"] for row in served}
-    return (
-        f"Alerts saved {money(saved)} over {plural(len(days), 'day')} with outcomes, "
-        "reviews paid."
-    )
+    over = f"over {plural(len(days), 'day')} with outcomes, reviews paid."
+    if saved < 0:
+        return f"Alerts cost {money(-saved)} more than they saved {over}"
+    return f"Alerts saved {money(saved)} {over}"
 
 
 def _part(readings: Readings, case: Case) -> dict[str, Any]:
@@ -101,7 +102,9 @@ def _tiles(readings: Readings, case: Case, rows: Sequence[Row]) -> list[Tile]:
         Tile(
             name="Saved",
             value=money(saved) if rows else DASH,
-            note=f"of {money(without)} in losses, {percent(ratio(saved, without))}",
+            note=f"of {money(without)} in losses, {percent(ratio(saved, without))}"
+            if without
+            else "no losses yet",
             source="evaluations",
         ),
         Tile(
@@ -151,7 +154,7 @@ def _saved(readings: Readings, rows: Sequence[Row]) -> Chart:
         title=heading,
         caption="Losses that alerts spared, less their reviews. The dashed line is all "
         "losses; below 0 looking cost more than it brought.",
-        write=decimals(0),
+        write=compact,
         told=money,
     )
 

@@ -49,10 +49,13 @@ def _stream(readings: Readings) -> tuple[str, str] | None:
     if not reasons:
         return None
     (reason, most), total = reasons.most_common(1)[0], sum(reasons.values())
+    became, of_them = "became a dead letter", ""
+    if total > 1:
+        became, of_them = "became dead letters", f"{count(most)} of them "
     return (
-        f"{plural(total, 'message')} became dead letters in the last {STREAM_DAYS} "
-        f"days, {count(most)} of them for {clipped(reason, 60)}: correct the producer, "
-        "and replay what can be.",
+        f"{plural(total, 'message')} {became} in the last {STREAM_DAYS} days, "
+        f"{of_them}for {clipped(reason, 60)}: correct the producer, and replay what "
+        "can be.",
         "dead_letters",
     )
 

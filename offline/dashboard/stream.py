@@ -86,14 +86,21 @@ def hours_of(window: Window, rows: Sequence[Row]) -> list[datetime]:
 def _headline(readings: Readings, received: int) -> str:
     if readings["stream"].missing:
         return "The stream's tables are not there."
-    if not received:
-        return NOTHING
     duplicates = sum(row["duplicates"] for row in readings["stream"].rows)
     letters = sum(row["messages"] for row in readings["dead_letters"].rows)
+    became = "became a dead letter" if letters == 1 else "became dead letters"
+    if not (received or letters):
+        return NOTHING
+    if not received:
+        # The worst of all hours: none of what came could be read.
+        return (
+            f"{plural(letters, 'message')} came in the last {STREAM_DAYS} days, and "
+            f"{'it' if letters == 1 else 'all'} {became}."
+        )
     return (
         f"{plural(received, 'message')} in the last {STREAM_DAYS} days: "
         f"{percent(ratio(duplicates, received))} had come before, and "
-        f"{count(letters)} more became dead letters."
+        f"{count(letters)} more {became}."
     )
 
 

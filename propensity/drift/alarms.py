@@ -49,6 +49,10 @@ _MATTERS = {MEAN: 0.05, COUNT: 0.25, CALIBRATION: 0.05, RANKING: 0.01}
 _ORDINARY = {MEAN: 0.01, COUNT: 0.05, CALIBRATION: 0.05, RANKING: 0.003}
 
 _PERCENT = "{:.3g}%"
+# Characters of a value in a sentence.
+_LONGEST = 60
+# A rise by more is written in times.
+_TIMES = log(10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,7 @@ def watched(
             week.things[thing.key]
             for week in earlier
             if thing.key in week.things
+            and _is_alike(thing, week.things[thing.key])
             and (not is_score or week.model_version == model_version)
         ]
         reference = [before for before in known if not before.is_alarm][:MEMORY]
@@ -160,6 +165,8 @@ def watched(
             result.append(thing)
         elif thing.sketch is not None:
             before = None if last_year is None else last_year.things.get(thing.key)
+            if before is not None and not _is_alike(thing, before):
+                before = None
             result.append(
                 _of_sketch(thing, reference, known, before, _chance(sketches))
             )
@@ -167,6 +174,16 @@ def watched(
             chance = _chance(len(now) - sketches)
             result.append(_of_level(thing, reference, known, chance=chance))
     return result
+
+
+def _is_alike(now: Thing, before: Thing) -> bool:
+    """
+    Tell whether both are of one kind.
+
+    A new version may make a category of what was a number: it begins anew.
+    """
+    kinds = {None if one.sketch is None else one.sketch.kind for one in (now, before)}
+    return len(kinds) == 1
 
 
 def outcome(
@@ -334,7 +351,10 @@ def _sentence(thing: Thing, top: Bin, before: Sketch) -> str:
         if median is not None and earlier is not None and median != earlier:
             return f"the median of {thing.name} is {median:.4g} ({earlier:.4g} before)"
         return f"{thing.name} is from {top.first:.4g} to {top.last:.4g} for {shares}"
-    value = "a rare value" if top.first is None else repr(top.first)
+    value = "a rare value"
+    if top.first is not None:
+        text = str(top.first)
+        value = repr(text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…")
     return f"{thing.name} is {value} for {shares}"
 
 
@@ -356,14 +376,16 @@ def _level_sentence(
     thing: Thing, change: Move, estimated: float | None
 ) -> tuple[str, str]:
     """Return the cause and the sentence of a number that moved."""
-    ratio = f"{exp(change.moved) - 1:+.0%}"
+    ratio, is_many = _change(change.moved), change.moved > _TIMES
+    moved = f"to {ratio} what was expected" if is_many else f"by {ratio}"
     if thing.name == MEAN:
-        return SCORES, f"the mean probability has moved by {ratio}, the season aside"
+        return SCORES, f"the mean probability has moved {moved}, the season aside"
     if thing.name == COUNT:
-        return VOLUME, f"the number of users has moved by {ratio}"
+        return VOLUME, f"the number of users has moved {moved}"
     if thing.name == CALIBRATION:
+        beside = "" if is_many else "beside "
         return SEASON, (
-            f"the odds of all users were {ratio} beside the published ones, more than "
+            f"the odds of all users were {ratio} {beside}the published ones, more than "
             "the season's shift has followed"
         )
     assert thing.level is not None
@@ -372,6 +394,15 @@ def _level_sentence(
         f"the ROC AUC is {measured:.3f}, and {estimated or 0.0:.3f} was expected: "
         "features say less about the outcome than they did"
     )
+
+
+def _change(log_ratio: float) -> str:
+    """Write the logarithm of a ratio: as a percentage, or a large one in times."""
+    if log_ratio <= _TIMES:
+        return f"{exp(log_ratio) - 1:+.0%}"
+    most = log(1_000_000)
+    more = "over " if log_ratio > most else ""
+    return f"{more}{exp(min(log_ratio, most)):,.0f} times"
 
 
 def count(users: int) -> Thing:

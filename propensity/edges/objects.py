@@ -31,6 +31,12 @@ _SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 CONNECTIONS = 16
 _PIECE = 256 * 1024
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+# What an answer to a whole object says, and to a range of one.
+_OF_OBJECTS = (HTTPStatus.OK, HTTPStatus.NOT_MODIFIED, HTTPStatus.NOT_FOUND)
+_OF_RANGES = (
+    *(HTTPStatus.OK, HTTPStatus.PARTIAL_CONTENT),
+    *(HTTPStatus.NOT_FOUND, HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE),
+)
 
 
 @dataclass(frozen=True)
@@ -60,14 +66,26 @@ class Checksum(Protocol):
 class Objects:
     """Reads from one bucket; several threads may."""
 
-    def __init__(self, http: Any, bucket: str, *, host: str) -> None:
+    def __init__(
+        self,
+        http: Any,
+        bucket: str,
+        *,
+        host: str,
+        failures: tuple[type[Exception], ...] = (),
+    ) -> None:
         """
         Args:
             http: urllib3's pool, or google-auth's around it.
             bucket: Its name.
             host: Address of Cloud Storage or of an emulator.
+            failures: Errors of ``http`` beside urllib3's and those of the system.
         """
         self._http = http
+        self._failures: tuple[type[Exception], ...] = (
+            *(urllib3.exceptions.HTTPError, OSError),
+            *failures,
+        )
         self._bucket = bucket
         self._host = host.rstrip("/")
 
@@ -92,11 +110,12 @@ class Objects:
         if settings.storage_endpoint:
             return cls(pool, bucket, host=settings.storage_endpoint)
         import google.auth
+        from google.auth.exceptions import GoogleAuthError
         from google.auth.transport.urllib3 import AuthorizedHttp
 
         credentials, _ = google.auth.default(scopes=[_SCOPE])
         http = AuthorizedHttp(credentials, http=pool)  # type: ignore[no-untyped-call]
-        return cls(http, bucket, host=_HOST)
+        return cls(http, bucket, host=_HOST, failures=(GoogleAuthError,))
 
     def find_newer(self, name: str, *, than: int = 0) -> Stored | Unchanged | None:
         """
@@ -111,15 +130,21 @@ class Objects:
 
         Raises:
             AccessDenied, Unavailable: As named.
+            PropensityError: Cloud Storage refuses the request.
         """
         query = f"&ifGenerationNotMatch={than}" if than else ""
-        with self._answer(name, query=query) as answer:
+        with self._answer(name, query=query, expected=_OF_OBJECTS) as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 return None
             if answer.status == HTTPStatus.NOT_MODIFIED:
                 return UNCHANGED
-            data = answer.read()
-            return Stored(data, int(answer.headers["X-Goog-Generation"]))
+            data, generation = (
+                answer.read(),
+                answer.headers.get("X-Goog-Generation", ""),
+            )
+            if not generation.isdecimal():
+                raise Unavailable("somebody answers who is not Cloud Storage")
+            return Stored(data, int(generation))
 
     def read(
         self, name: str, *, size: int, first: int = 0, checksum: Checksum | None = None
@@ -136,11 +161,12 @@ class Objects:
         Raises:
             ArtifactError: There is no such object, or it has no such bytes.
             AccessDenied, Unavailable: As named.
+            PropensityError: Cloud Storage refuses the request.
         """
         wanted = {"Range": f"bytes={first}-{first + size - 1}"}
         data = bytearray(size)
         at = 0
-        with self._answer(name, headers=wanted) as answer:
+        with self._answer(name, headers=wanted, expected=_OF_RANGES) as answer:
             if answer.status == HTTPStatus.NOT_FOUND:
                 raise ArtifactError(f"gs://{self._bucket}/{name} does not exist")
             # An empty or shorter object is refused as an unsatisfiable range.
@@ -158,7 +184,12 @@ class Objects:
 
     @contextlib.contextmanager
     def _answer(
-        self, name: str, *, query: str = "", headers: dict[str, str] | None = None
+        self,
+        name: str,
+        *,
+        expected: tuple[int, ...],
+        query: str = "",
+        headers: dict[str, str] | None = None,
     ) -> Iterator[Any]:
         """Yield an answer whose body is not read yet; raise what is no answer."""
         url = f"{self._host}/storage/v1/b/{self._bucket}/o/{quote(name, safe='')}"
@@ -179,11 +210,16 @@ class Objects:
                 )
             if answer.status in _TRANSIENT:
                 raise Unavailable(f"Cloud Storage answered {answer.status}")
+            if answer.status not in expected:
+                raise PropensityError(
+                    f"Cloud Storage answered {answer.status} for "
+                    f"gs://{self._bucket}/{name}"
+                )
             yield answer
             answer.drain_conn()
         except PropensityError:
             raise
-        except (urllib3.exceptions.HTTPError, OSError) as error:
+        except self._failures as error:
             raise Unavailable(
                 f"Cloud Storage did not answer in time: {type(error).__name__}"
             ) from error

@@ -79,6 +79,14 @@ class Graph:
 
         return self.add("Cast", tensor, to=TensorProto.DOUBLE)
 
+    def scaled(self, tensor: str, factor: float) -> str:
+        """Return a tensor times a number."""
+        # ONNX Runtime leaves a factor out that is 1 as a float32.
+        if factor != 1.0 and np.float32(factor) == 1.0:
+            rest = self.add("Mul", tensor, self.constant(factor - 1.0))
+            return self.add("Add", tensor, rest)
+        return self.add("Mul", tensor, self.constant(factor))
+
     def total(self, tensor: str) -> str:
         """Return the sums of rows (n, w), as (n,)."""
         return self.add("ReduceSum", tensor, self.constant([1]), keepdims=0)

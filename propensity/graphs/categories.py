@@ -105,6 +105,9 @@ class CategoryBlock:
         ]
         return graph.add("Sum", *products) if len(products) > 1 else products[0]
 
+    def refused(self, graph: Graph) -> str | None:
+        return None
+
     def forward(self, raw: Floats) -> Floats:
         return raw
 

@@ -61,6 +61,9 @@ class Block(Functions, Protocol):
     def product(self, graph: Graph, weights: Floats) -> str:
         """Return ``encoded @ weights``, (n,)."""
 
+    def refused(self, graph: Graph) -> str | None:
+        """Return NaN for rows that it refuses and else 0, (n,); None for no check."""
+
 
 def blocks_of(encoder: Encoder) -> list[Block]:
     """
@@ -212,6 +215,23 @@ class _NumberBlock:
         values = graph.constant(weights[np.newaxis])
         return graph.total(graph.add("Mul", self.encoded(graph), values))
 
+    def refused(self, graph: Graph) -> str | None:
+        # Imputers and scalers take no infinite number, and functions may make one.
+        checked = (
+            [graph.add("Concat", *self.names, axis=1)] if self.fill is not None else []
+        )
+        tensor = self.raw(graph)
+        for step in self.steps:
+            if type(step) in _SCALERS:
+                checked.append(tensor)
+            tensor = _written(graph, step, tensor)
+        if not checked:
+            return None
+        every = graph.add("Abs", graph.add("Concat", *checked, axis=1))
+        is_infinite = graph.add("Equal", every, graph.constant([[np.inf]]))
+        marks = (graph.constant([[mark]]) for mark in (np.nan, 0.0))
+        return graph.total(graph.add("Where", is_infinite, *marks))
+
     def forward(self, raw: Floats) -> Floats:
         for step in self.steps:
             raw = _applied(step, raw)
@@ -336,6 +356,23 @@ class Columns:
         """The exact values of all columns, (n, width)."""
         blocks = [block.raw(self.graph) for block in self._blocks]
         return self.graph.add("Concat", *blocks, axis=1)
+
+    @cached_property
+    def narrow(self) -> str:
+        """The encoded columns as float32, infinite beyond its range, (n, width)."""
+        from onnx import TensorProto
+
+        blocks = [block.encoded(self.graph) for block in self._blocks]
+        encoded = self.graph.add("Concat", *blocks, axis=1)
+        return self.graph.add("Cast", encoded, to=TensorProto.FLOAT)
+
+    def but_for_refused(self, probability: str) -> str:
+        """Return a number of each row, NaN for rows that the preprocessor refuses."""
+        for block in self._blocks:
+            refused = block.refused(self.graph)
+            if refused is not None:
+                probability = self.graph.add("Add", probability, refused)
+        return probability
 
     def product(self, weights: Floats) -> str:
         """Return the product of the encoded columns with weights, (n,)."""

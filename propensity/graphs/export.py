@@ -65,7 +65,7 @@ def exported(
         raise Unsupported(
             f"the model reads {model.n_features_in_} columns of {columns.width}"
         )
-    return graph.serialized(_probability(columns, model))
+    return graph.serialized(columns.but_for_refused(_probability(columns, model)))
 
 
 def has_steps(model: Any) -> bool:
@@ -131,11 +131,13 @@ def _forest(columns: Columns, model: Any) -> str:
     graph = columns.graph
     total = trees.total(columns, trees.forest(model), is_single=True)
     mean = _divided(graph, total, len(model.estimators_))
+    # It refuses what is no float32, and perhaps gaps: the row is NaN.
+    values = graph.cast(columns.narrow)
+    zeros = graph.add("Sub", values, values)
     if model.__sklearn_tags__().input_tags.allow_nan and model.monotonic_cst is None:
-        return mean
-    # It refuses gaps: NaN in any column makes the row NaN.
-    zeros = graph.total(graph.add("Mul", columns.raw, graph.constant(0.0)))
-    return graph.add("Add", mean, zeros)
+        is_there = graph.add("Equal", values, values)
+        zeros = graph.add("Where", is_there, zeros, graph.constant([[0.0]]))
+    return graph.add("Add", mean, graph.total(zeros))
 
 
 def _calibrated(columns: Columns, part: Any) -> str:
@@ -145,13 +147,11 @@ def _calibrated(columns: Columns, part: Any) -> str:
             raise Unsupported("a temperature of a forest's probabilities")
         # A softmax over minus and plus the decision.
         beta = 2.0 * float(part.calibrators[0].beta_)
-        return _expit(graph, graph.add("Mul", decision, graph.constant(beta)))
+        return _expit(graph, graph.scaled(decision, beta))
     [calibrator] = part.calibrators
     if part.method == "sigmoid":
-        slope, shift = (
-            graph.constant(-float(v)) for v in (calibrator.a_, calibrator.b_)
-        )
-        return _expit(graph, graph.add("Add", graph.add("Mul", decision, slope), shift))
+        slope, shift = -float(calibrator.a_), graph.constant(-float(calibrator.b_))
+        return _expit(graph, graph.add("Add", graph.scaled(decision, slope), shift))
     if graph.nudge:
         decision = graph.add("Add", decision, graph.constant(graph.nudge))
     return _interpolated(
@@ -180,7 +180,7 @@ def _interpolated(graph: Graph, x: str, known: Floats, values: Floats) -> str:
 
 def _weighted(graph: Graph, tensors: list[str], weights: Any) -> str:
     parts = [
-        graph.add("Mul", tensor, graph.constant(float(weight)))
+        graph.scaled(tensor, float(weight))
         for tensor, weight in zip(tensors, weights, strict=True)
     ]
     return graph.add("Sum", *parts)

@@ -103,7 +103,8 @@ def quality(
     of times, in 200 resamples. They are percentiles of the resampled figures, except
     for the calibration error: resampling adds noise, and noise adds to that error. Its
     interval is therefore mirrored at the figure (the basic bootstrap), and begins at 0
-    unless calibrated probabilities would seldom have so large an error.
+    unless calibrated probabilities would seldom have so large an error. Each interval
+    has its figure in it.
 
     Args:
         observed: The outcomes.
@@ -149,6 +150,10 @@ def quality(
             low, high = _mirrored(figures[name], low, high)
             if figures[name] <= np.quantile(if_calibrated, (1 + LEVEL) / 2):
                 low = 0.0
+        elif figures[name] is not None and low is not None and high is not None:
+            # A figure at its best, such as the F1 of a perfect ranking, may be above
+            # nearly all of its resamples.
+            low, high = min(low, figures[name]), max(high, figures[name])
         figures[f"{name}_low"], figures[f"{name}_high"] = low, high
     return figures
 

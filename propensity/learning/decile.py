@@ -105,7 +105,16 @@ def _fifths(column: pa.Array) -> Iterator[tuple[str, Booleans]]:
     for band in range(len(edges) + 1):
         inside = (place == band) & ~is_gap
         least, most = values[inside].min(), values[inside].max()
-        yield f"{least:g}" if least == most else f"{least:g} to {most:g}", inside
+        ends = dict.fromkeys((_written(least), _written(most)))
+        yield " to ".join(ends), inside
+
+
+def _written(value: float) -> str:
+    """Write an end of a band: a million in digits, as people do."""
+    if 1e6 <= abs(value) < 1e15:
+        return f"{value:,.0f}"
+    # Without the sign of -0.0.
+    return f"{value + 0.0:g}"
 
 
 def _categories(column: pa.Array) -> Iterator[tuple[str, Booleans]]:

@@ -313,6 +313,8 @@ def verdict(difference: Interval, *, conversions: float, is_sound: bool) -> str:
     """
     Return what can be said of a campaign: helps, harms, open, or why nothing can.
 
+    Without users in both groups nothing can, however many convert.
+
     Args:
         difference: With limits of ``always``.
         conversions: Of both groups.
@@ -320,6 +322,8 @@ def verdict(difference: Interval, *, conversions: float, is_sound: bool) -> str:
     """
     if not is_sound:
         return "sample_ratio"
+    if not np.isfinite(difference.value):
+        return "no_control"
     if conversions < MINIMUM_CONVERSIONS:
         return "too_few"
     if difference.low > 0:

@@ -26,6 +26,10 @@ Z = 1.959963984540054
 # Beyond these a buyer has as many purchases as at them: 1, and no more than 4.7.
 _LEAST_PROBABILITY, _MOST_PROBABILITY = 1e-9, 0.99
 
+# Logarithm of the widest interval's factor: beyond, nothing is known, and a value of 0
+# times infinity would be no number.
+_WIDEST = 50.0
+
 # Rows that are encoded at once, which bounds the memory.
 _ROWS = 65_536
 
@@ -149,7 +153,7 @@ class ValueModel:
         It is of the mean of users like this one, and not of what one of them will pay:
         that is nothing, or much more.
         """
-        factor = float(np.exp(Z * self.uncertainty.error))
+        factor = float(np.exp(min(Z * self.uncertainty.error, _WIDEST)))
         return value / factor, value * factor
 
     def total(self, probability: Floats, amount: Floats) -> Total:

@@ -80,7 +80,9 @@ class Explanations:
             PropensityError: The table could not be read.
         """
         if self._waiting >= MAXIMUM_WAITING:
-            raise Unavailable("too many lookups of reasons are waiting to be read")
+            raise Unavailable(
+                "too many lookups of reasons or values are waiting to be read"
+            )
         self._waiting += 1
         [user_id] = question.user_ids
         what = "value" if question.values else "reasons"

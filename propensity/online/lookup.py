@@ -178,7 +178,7 @@ class Lookups:
                 threads=threads,
             )
             key = settings.suppression_key
-            listed = PublishedList(objects, key, table=listed).read
+            listed = PublishedList(objects, key, FUNCTION, table=listed).read
         return cls(
             table,
             settings,

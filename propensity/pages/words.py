@@ -93,7 +93,7 @@ def compact(value: Number) -> str:
 def bounded(figures: Mapping[str, Any], key: str, write: Format) -> str:
     """Write a figure, and its interval if there is one."""
     shown, interval = write(figures.get(key)), interval_of(figures, key, write)
-    return f"{shown} ({interval})" if interval else shown
+    return f"{shown} ({interval})" if interval and shown != DASH else shown
 
 
 def interval_of(figures: Mapping[str, Any], key: str, write: Format) -> str:

@@ -15,8 +15,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from propensity import tables
-from propensity.edges.objects import UNCHANGED, Objects, Unchanged
-from propensity.errors import AccessDenied, ArtifactError, Conflict, MissingTable
+from propensity.edges.log import log
+from propensity.edges.objects import UNCHANGED, Objects, Stored, Unchanged
+from propensity.errors import (
+    ArtifactError,
+    Conflict,
+    MissingTable,
+    PropensityError,
+    SettingsError,
+)
 from propensity.privacy.suppression import COLUMNS, Entry, Suppressed, recognised
 
 if TYPE_CHECKING:
@@ -59,19 +66,31 @@ def publish(warehouse: Warehouse, artifacts: Artifacts) -> None:
 
 
 class PublishedList:
-    """Reads the list from the bucket, and from the table where it is not there."""
+    """
+    Reads the list from the bucket, and from the table where that cannot be.
+
+    Lookups read the table, too, where the bucket does not answer: without a list they
+    could not, for nobody may be answered for who is on it.
+    """
 
     def __init__(
-        self, objects: Objects, key: str, *, table: Callable[[], Suppressed]
+        self,
+        objects: Objects,
+        key: str,
+        function: str,
+        *,
+        table: Callable[[], Suppressed],
     ) -> None:
         """
         Args:
             objects: The bucket.
             key: Of the hashes.
+            function: In the log.
             table: Reads the list from BigQuery.
         """
         self._objects = objects
         self._key = key
+        self._function = function
         self._table = table
         self._known: tuple[int, Suppressed] | None = None
 
@@ -80,24 +99,32 @@ class PublishedList:
         Return the list; of an unchanged object, the one that was read before.
 
         Raises:
-            ArtifactError: The object is damaged.
-            SettingsError, MissingTable, Unavailable: As ``suppression.read``.
+            SettingsError: It was made under another key.
+            MissingTable, Unavailable: As ``suppression.read``.
         """
+        than, known = self._known or (0, None)
         try:
-            than = self._known[0] if self._known else 0
             stored = self._objects.find_newer(OBJECT, than=than)
-        except AccessDenied:
-            stored = None
-        if stored is UNCHANGED and self._known:
-            return self._known[1]
-        if stored is None:
-            return self._table()
-        assert not isinstance(stored, Unchanged)
+            if stored is UNCHANGED and known is not None:
+                return known
+            if stored is not None:
+                assert not isinstance(stored, Unchanged)
+                self._known = (stored.generation, self._listed(stored))
+                return self._known[1]
+        except SettingsError:
+            raise
+        except PropensityError as error:
+            log(
+                "WARNING",
+                f"{error}; suppressed users are read from the table instead",
+                function=self._function,
+            )
+        return self._table()
+
+    def _listed(self, stored: Stored) -> Suppressed:
         try:
             users = json.loads(stored.data)["users"]
             entries = [Entry(*map(str, user)) for user in users]
-        except (ValueError, KeyError, TypeError) as error:
+            return recognised(entries, key=self._key)
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArtifactError(f"{OBJECT} is no list of suppressed users") from error
-        suppressed = recognised(entries, key=self._key)
-        self._known = (stored.generation, suppressed)
-        return suppressed

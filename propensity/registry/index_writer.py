@@ -52,7 +52,7 @@ def publish(
         artifacts: The bucket.
         use_case: Whose predictions.
         run_id: Of the run, for the name of the file.
-        at: Start of the run, aware and in UTC; names sort by it.
+        at: Start of the run, aware and in UTC.
         keeps_previous: Whether the pointer goes on to name the file before.
 
     Raises:
@@ -62,7 +62,8 @@ def publish(
     """
     for attempt in range(CLAIMS):
         before, generation = find_pointer(artifacts, use_case)
-        name = f"{folder_of(use_case)}{at:%Y%m%dT%H%M%S.%fZ}-{run_id}-{attempt}{ENDING}"
+        # Names sort by the pointer that they are to replace; see ``remove_old``.
+        name = f"{folder_of(use_case)}g{generation:020}-{run_id}-{attempt}{ENDING}"
         newest = _built(warehouse, artifacts, use_case, name=name, at=at)
         previous = before.newest if before and keeps_previous else None
         pointer = IndexPointer(newest=newest, previous=previous)
@@ -98,7 +99,9 @@ def remove_old(artifacts: Artifacts, use_case: str) -> None:
     """
     Delete files that are older than those that the pointer names.
 
-    Generations are deleted for good. A file that another run has just written is newer.
+    Generations are deleted for good. A file that another run has just written, however
+    long ago that began, is to replace this pointer or a later one, and so its name is
+    behind those that this one names; or it is to replace an earlier one, and is lost.
     """
     pointer, _ = find_pointer(artifacts, use_case)
     if pointer is None:

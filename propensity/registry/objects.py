@@ -33,7 +33,7 @@ def object_of(stored: Stored, name: str) -> dict[str, Any]:
     """
     try:
         value = json.loads(stored.data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(f"{name} is not JSON") from error
     if not isinstance(value, dict):
         raise ArtifactError(f"{name} is not a JSON object")

@@ -68,12 +68,12 @@ class IndexPointer:
                 newest=_file(content["newest"]),
                 previous=None if previous is None else _file(previous),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ArtifactError(f"{name} names no index: {error!r}") from error
 
 
 def _file(content: dict[str, Any]) -> IndexFile:
-    return IndexFile(
+    file = IndexFile(
         name=str(content["name"]),
         size=int(content["size"]),
         head_bytes=int(content["head_bytes"]),
@@ -81,6 +81,10 @@ def _file(content: dict[str, Any]) -> IndexFile:
         users=int(content["users"]),
         published_at=str(content["published_at"]),
     )
+    # Memory for so many bytes is taken before the first one is read.
+    if not 0 < file.head_bytes <= file.size or not file.name.isascii():
+        raise ValueError("no file has such a name or such sizes")
+    return file
 
 
 def folder_of(use_case: str) -> str:

@@ -4,7 +4,9 @@ The prediction index as a step of 01-Predictions, after its publication.
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from propensity.edges.log import log
@@ -27,16 +29,34 @@ def publish(run: Run) -> int | None:
         PropensityError: It was not published, and says so: the table was, lookups go on
             to read the index before. The next run of any date publishes it.
     """
-    artifacts, use_case = run.registry.artifacts, run.use_case.name
-    began = time.perf_counter()
-    try:
-        if run.settings.lookup_source != "index":
-            index_writer.withdraw(artifacts, use_case)
-            return None
-        published.publish(run.warehouse, artifacts)
-        file = index_writer.publish(
-            run.warehouse, artifacts, use_case, run_id=run.run_id, at=run.began_at
+    if run.settings.lookup_source == "index":
+        return _published(run)
+    with _explained():
+        index_writer.withdraw(run.registry.artifacts, run.use_case.name)
+    return None
+
+
+def renew(run: Run) -> int | None:
+    """
+    Publish the index anew where there is one; return its users, None without.
+
+    For runs of an operator: the settings at hand are perhaps not those of the functions
+    and do not say whether there is to be an index.
+
+    Raises:
+        PropensityError: As ``publish``.
+    """
+    with _explained():
+        pointer, _ = index_writer.find_pointer(
+            run.registry.artifacts, run.use_case.name
         )
+    return None if pointer is None else _published(run)
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
     except PropensityError as error:
         error.message = (
             "the predictions were published, and their index was not: "
@@ -44,6 +64,16 @@ def publish(run: Run) -> int | None:
             "Lookups answer from the index before until a run is repeated"
         )
         raise
+
+
+def _published(run: Run) -> int:
+    artifacts, use_case = run.registry.artifacts, run.use_case.name
+    began = time.perf_counter()
+    with _explained():
+        published.publish(run.warehouse, artifacts)
+        file = index_writer.publish(
+            run.warehouse, artifacts, use_case, run_id=run.run_id, at=run.began_at
+        )
     run.log_fields.update(
         index_users=file.users,
         index_bytes=file.size,

@@ -115,7 +115,11 @@ AUDIENCE_LIFT = Table(
             "FLOAT64",
             "p-value of the groups' sizes, at every look; an alarm below 0.001",
         ),
-        Column("verdict", "STRING", "helps, harms, open, too_few or sample_ratio"),
+        Column(
+            "verdict",
+            "STRING",
+            "helps, harms, open, too_few, no_control or sample_ratio",
+        ),
     ),
 )
 

@@ -146,6 +146,7 @@ class TestExit:
             ["new-usecase", "2nd"],
             # Modules of the package, beside the folders of the use cases.
             ["new-usecase", "export", "--dry-run"],
+            ["doctor", "--as-of", "0001-01-05"],
             [],
         ],
     )

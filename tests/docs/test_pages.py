@@ -87,7 +87,7 @@ def check_destination(block: str) -> None:
     if template["kind"] == "http":
         http.Http(template, **given)
     elif template["kind"] == "ga4":
-        ga4.MeasurementProtocol(template, now=None, **given)
+        ga4.MeasurementProtocol(template, audience="winback", now=None, **given)
     else:
         assert template["kind"] == "google-ads"
         google_ads.CustomerMatch(template, contacts=None, **given)

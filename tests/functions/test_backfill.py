@@ -12,6 +12,10 @@ import pytest
 from commands.cli import main
 from propensity import tables
 from propensity.edges.warehouse import Warehouse
+from propensity.errors import Unavailable
+from propensity.index.reader import Index
+from propensity.registry import index_writer
+from propensity.runs import predict
 from tests.functions.conftest import LATER, TRAINED, Place, entered
 from tests.functions.predicted import add, state
 from tests.shop import WEEK
@@ -93,6 +97,50 @@ class TestBackfill:
         assert "weeks:" not in told.err
         assert f"{TRAINED}  160 users by version 0" in told.out
 
+    def test_renews_the_index(self, runs, capfd, monkeypatch):
+        """Lookups answer by it for whom a past week has and no newer one. Where it is
+        not published, the report says so."""
+        table = "ma_predictions_table"
+        before = state(runs)
+        runs.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'user.001'")
+        code, report = filled(runs, capfd, since=LATER)
+        artifacts = runs.registry.artifacts
+        pointer, _ = index_writer.find_pointer(artifacts, "ga4_purchase")
+        found = Index(artifacts.read(pointer.newest.name).data).find("user.001")
+
+        assert (code, report["index_users"]) == (0, 160)
+        assert found
+        assert found[2][0] == LATER
+        assert state(runs) == before
+
+        # Also of the week before an interruption.
+        runs.warehouse.execute(f"DELETE FROM {table} WHERE user_id = 'user.001'")
+        score_shift = predict.score_shift
+
+        def interrupted(run, *arguments):
+            if run.as_of == LATER:
+                raise KeyboardInterrupt
+            return score_shift(run, *arguments)
+
+        monkeypatch.setattr(predict, "score_shift", interrupted)
+        filled(runs, capfd, since=TRAINED)
+        pointer, _ = index_writer.find_pointer(artifacts, "ga4_purchase")
+        found = Index(artifacts.read(pointer.newest.name).data).find("user.001")
+        monkeypatch.undo()
+
+        assert found
+        assert found[2][0] == TRAINED
+
+        def unavailable(*_, **__):
+            raise Unavailable("503")
+
+        monkeypatch.setattr(index_writer, "publish", unavailable)
+        code, report = filled(runs, capfd, since=LATER)
+
+        assert (code, report["failed"]) == (1, 1)
+        assert "their index was not: 503" in report["index_error"]
+        assert state(runs) == before
+
     def test_says_first_what_it_may_read(self, runs, capfd, monkeypatch):
         """A dry run names weeks and bytes; beyond the limit nothing begins."""
         before = runs.table("ma_predictions_history")
@@ -124,6 +172,25 @@ class TestBackfill:
         code, _ = filled(runs, capfd, since=since, until=until)
 
         assert code == 1
+
+    def test_goes_on_behind_a_week_whose_values_a_model_refuses(
+        self, runs, capfd, monkeypatch
+    ):
+        """What scikit-learn raises is no error of ours, and of that week alone."""
+        stage = predict.stage
+
+        def refusing(run, *arguments, **named):
+            if run.as_of == FIRST:
+                raise ValueError("Input X contains infinity")
+            return stage(run, *arguments, **named)
+
+        monkeypatch.setattr(predict, "stage", refusing)
+        code, report = filled(runs, capfd, until=TRAINED)
+        refused, published = report["weeks"]
+
+        assert (code, report["failed"]) == (1, 1)
+        assert "contains infinity" in refused["error"]
+        assert published["error"] == ""
 
     def test_goes_on_behind_a_week_that_fails(self, runs, capfd):
         """Of the function and the command one publishes a date at a time."""

@@ -204,6 +204,24 @@ class TestPublication:
         assert index_writer.find_pointer(artifacts, USE_CASE)[0].newest == made
         assert len(files(artifacts)) == 2
 
+    def test_of_a_run_that_began_long_ago_is_not_cleared_away(
+        self, workplace, clients, monkeypatch
+    ):
+        """Between file and pointer another run may clear up behind its own."""
+        publish(workplace, [ANA])
+        artifacts = clients[1]
+        for day in range(2):
+            index(clients, at=NOW + timedelta(days=day))
+        replace = artifacts.replace
+
+        def late(*arguments, **named):
+            index_writer.remove_old(artifacts, USE_CASE)
+            return replace(*arguments, **named)
+
+        monkeypatch.setattr(artifacts, "replace", late)
+
+        assert artifacts.find(index(clients, at=NOW - timedelta(days=1)).name)
+
     def test_takes_another_key_when_two_users_collide(self, workplace, clients):
         """The rows are read again under another key, and nobody's answer is wrong."""
         publish(workplace, [ANA])

@@ -13,9 +13,11 @@ def follow_views() -> None:  # noqa: PLR0915
     """
     Put a view's own text in the place of its name, each time that it is queried.
 
-    The emulator fixes the tables of a wildcard when the view is made.
+    The emulator fixes the tables of a wildcard when the view is made, and does not find
+    a view any more once one of these is gone.
     """
-    from local_bigquery.catalog import ddl, metadata, names
+    from local_bigquery.catalog import ddl, metadata, names, tables
+    from local_bigquery.errors import BigQueryError
     from local_bigquery.models import Table
     from local_bigquery.sql import rules
     from local_bigquery.sql.translate import parse
@@ -56,6 +58,19 @@ def follow_views() -> None:  # noqa: PLR0915
             )
             table.replace(exp.Subquery(this=inline(body, context), alias=alias))
         return tree
+
+    columns = tables.columns
+
+    def columns_known(*reference: str) -> Any:
+        try:
+            return columns(*reference)
+        except BigQueryError:
+            stored = metadata.load(Table, *reference)
+            if stored is None or stored.view is None:
+                raise
+            return tables.fields(stored)
+
+    tables.columns = columns_known
 
     define = ddl._definition
 

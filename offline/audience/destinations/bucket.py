@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from offline.audience.destinations import templates
 from offline.audience.destinations.base import ADD, Request
 from offline.audience.selection import Member
 from propensity.edges.artifacts import Artifacts
 
-NAME = "bucket"
+NAME = templates.RESERVED
 
 SCHEMA = pa.schema(
     [

@@ -14,6 +14,7 @@ so that one that is sent again is the same; Analytics takes it for 72 hours.
 
 Sources:
     https://developers.google.com/analytics/devguides/collection/protocol/ga4/sending-events;
+    the same, reference: names that are reserved;
     https://support.google.com/analytics/answer/9267744, limits of names and values;
     https://support.google.com/analytics/answer/10071143, import of user data.
 """
@@ -49,6 +50,24 @@ AT_ONCE = 8
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _RESERVED = ("_", "firebase_", "ga_", "google_")
+# Names of its own, by what is named.
+_OWN = {
+    "event": """
+        ad_activeview ad_click ad_exposure ad_impression ad_query ad_reward
+        adunit_exposure app_background app_clear_data app_exception app_remove
+        app_store_refund app_store_subscription_cancel app_store_subscription_convert
+        app_store_subscription_renew app_uninstall app_update app_upgrade
+        dynamic_link_app_open dynamic_link_app_update dynamic_link_first_open error
+        first_open first_visit in_app_purchase notification_dismiss
+        notification_foreground notification_open notification_receive
+        notification_send os_update screen_view session_start
+        session_start_with_rollout user_engagement
+        """,
+    "property": """
+        first_open_after_install first_open_time first_visit_time
+        last_deep_link_referrer user_id
+        """,
+}
 _CLIENT = re.compile(r"[!-~]+")
 
 
@@ -63,11 +82,25 @@ class MeasurementProtocol:
         self,
         template: Mapping[str, Any],
         *,
+        audience: str,
         poster: Callable[[float, int], Poster],
         now: Callable[[], datetime],
         variables: Mapping[str, str] = os.environ,
     ) -> None:
-        """Check a template; ``now`` says how old an event is."""
+        """
+        Check a template.
+
+        Args:
+            template: Of the file.
+            audience: Its name, which is the property's where the file has none.
+            poster: Opens one of a rate and a number of requests at once.
+            now: Says how old an event is.
+            variables: Of the environment.
+
+        Raises:
+            RequestError: The template is wrong, or the audience's name no property's.
+            SettingsError: A variable that it names is not set.
+        """
         known = {"measurement_id": "", "api_secret": "", "event": EVENT,
                  "property": "", "consent": "", "url": URL, "rate": RATE,
                  "at_once": AT_ONCE}  # fmt: skip
@@ -76,10 +109,8 @@ class MeasurementProtocol:
         )
         self.name: str = values["name"]
         self._event: str = values["event"]
-        self._property: str = values["property"]
+        self._property = _property(values, audience)
         _check_name("event", self._event, EVENT_CHARACTERS)
-        if self._property:
-            _check_name("property", self._property, PROPERTY_CHARACTERS)
         if values["consent"] not in ("", "GRANTED", "DENIED"):
             templates.fail("consent", "consent is GRANTED or DENIED")
         self._consent: str = values["consent"]
@@ -98,8 +129,6 @@ class MeasurementProtocol:
 
     def send(self, request: Request) -> Mapping[str, str]:
         """Send a user's event."""
-        name = self._property or request.audience
-        _check_name("property", name, PROPERTY_CHARACTERS)
         if self._now() - request.chosen_at > BACKDATED:
             raise RequestError(
                 "the audience was chosen at "
@@ -111,13 +140,13 @@ class MeasurementProtocol:
         self._poster.send(
             "POST",
             self._url,
-            body=json.dumps(self._body(request, member, name)).encode(),
+            body=json.dumps(self._body(request, member)).encode(),
             headers={"Content-Type": "application/json"},
             secrets=self._secrets,
         )
         return {}
 
-    def _body(self, request: Request, member: Member, name: str) -> dict[str, Any]:
+    def _body(self, request: Request, member: Member) -> dict[str, Any]:
         moment = int(request.chosen_at.timestamp() * 1_000_000)
         consent = {"ad_user_data": self._consent, "ad_personalization": self._consent}
         value = "in" if request.action == ADD else "out"
@@ -125,7 +154,7 @@ class MeasurementProtocol:
             "client_id": member.user_id,
             "timestamp_micros": moment,
             **({"consent": consent} if self._consent else {}),
-            "user_properties": {name: {"value": value}},
+            "user_properties": {self._property: {"value": value}},
             "events": [
                 {
                     "name": self._event,
@@ -152,30 +181,46 @@ class ImportFile:
     at_once = 1
     actions = (ADD,)
 
-    def __init__(self, template: Mapping[str, Any]) -> None:
+    def __init__(self, template: Mapping[str, Any], *, audience: str) -> None:
+        """
+        Check a template; arguments and errors are those of ``MeasurementProtocol``.
+        """
         known = {"stream_id": "", "path": "", "property": ""}
         values = templates.checked(template, known, required=("stream_id", "path"))
         self.name: str = values["name"]
-        self._values = values
+        self._property = _property(values, audience)
+        self._stream: str = values["stream_id"]
+        if not self._stream.isdecimal():
+            templates.fail("stream_id", "stream_id has digits only")
+        self._path = Path(values["path"])
+        if not self._path.name or not self._path.parent.is_dir():
+            templates.fail("path", f"path is no file of a folder: {self._path}")
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return users whose id is no client id."""
         return client_problems(members)
 
     def send(self, request: Request) -> Mapping[str, str]:
-        """Write a file; its name has the date, and each user is in it once."""
-        name = self._values["property"] or request.audience
-        _check_name("property", name, PROPERTY_CHARACTERS)
+        """
+        Write a file; its name has the date, and each user is in it once.
+
+        Raises:
+            RequestError: It cannot be written.
+        """
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
-        rows.writerow(["client_id", "stream_id", name])
-        stream = self._values["stream_id"]
-        rows.writerows([m.user_id, stream, "in"] for m in request.members)
-        path = Path(self._values["path"])
-        path = path.with_stem(f"{path.stem}-{request.as_of}-{request.key[:8]}")
+        rows.writerow(["client_id", "stream_id", self._property])
+        rows.writerows([m.user_id, self._stream, "in"] for m in request.members)
+        stem = f"{self._path.stem}-{request.as_of}-{request.key[:8]}"
+        path = self._path.with_stem(stem)
         unfinished = path.with_suffix(".part")
-        unfinished.write_text(text.getvalue(), "utf-8")
-        unfinished.replace(path)
+        try:
+            unfinished.write_text(text.getvalue(), "utf-8")
+            unfinished.replace(path)
+        except OSError as error:
+            raise RequestError(
+                f"{path} cannot be written: {error.strerror}", field="path"
+            ) from error
         return {}
 
     def close(self) -> None:
@@ -191,10 +236,18 @@ def client_problems(members: Sequence[Member]) -> dict[str, str]:
     }
 
 
+def _property(values: Mapping[str, Any], audience: str) -> str:
+    """Return the name of the user property; RequestError unless it can be one."""
+    name: str = values["property"] or audience
+    _check_name("property", name, PROPERTY_CHARACTERS)
+    return name
+
+
 def _check_name(field: str, name: str, longest: int) -> None:
-    if not _NAME.fullmatch(name) or len(name) > longest or name.startswith(_RESERVED):
+    is_own = name.startswith(_RESERVED) or name in _OWN[field].split()
+    if not _NAME.fullmatch(name) or len(name) > longest or is_own:
         templates.fail(
             field,
             f"{field} {name!r} is no name of Analytics: letters, digits and "
-            f"underscores, {longest} at most, a letter first, none of its own prefixes",
+            f"underscores, {longest} at most, a letter first, none of its own",
         )

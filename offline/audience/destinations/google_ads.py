@@ -42,8 +42,8 @@ from offline.audience.selection import Member
 from propensity.errors import Unavailable
 
 URL = "https://googleads.googleapis.com/v22"
-# Identifiers a request that Google recommends at most, at up to three a user.
-IDENTIFIERS = 10_000
+# Identifiers a request that Google recommends at most, at three a user; and of a user.
+IDENTIFIERS, A_USER = 10_000, 20
 RATE = 5.0
 # Jobs that are made for a request, where answers are lost.
 JOBS = 5
@@ -112,14 +112,25 @@ class CustomerMatch:
         rejected = {}
         for start in range(0, len(members), self.batch):
             chunk = [member.user_id for member in members[start : start + self.batch]]
-            contacts = {row["user_id"]: row for row in self._contacts(chunk)}
+            contacts: dict[str, list[Contact]] = {}
+            for row in self._contacts(chunk):
+                contacts.setdefault(row["user_id"], []).append(row)
             for user in chunk:
-                contact = contacts.get(user)
+                known = contacts.get(user, [])
                 reason, listed = "no contact", []
-                if contact is not None:
-                    listed = identifiers(contact)
+                if known:
+                    # A user may have several addresses, once each.
+                    each = [one for contact in known for one in identifiers(contact)]
+                    listed = [
+                        one for at, one in enumerate(each) if one not in each[:at]
+                    ]
+                    del listed[A_USER:]
                     reason = "" if listed else "no email, phone or address"
-                    if action == ADD and not contact["has_ads_consent"]:
+                    # Nothing but TRUE is a consent: not a text such as "false". Of
+                    # several rows the one without it counts.
+                    if action == ADD and not all(
+                        contact["has_ads_consent"] is True for contact in known
+                    ):
                         reason = "no consent to ads"
                 self._known[user] = listed
                 if reason:
@@ -168,11 +179,13 @@ class CustomerMatch:
                 ],
             },
         )
+        # Before the job runs: one that refuses something unknown is left as it is.
+        refused = _refused(answer, request)
         try:
             self._post(f"{job}:run", {})
         except Refused as error:
             raise _NotRun from error
-        return _refused(answer, request)
+        return refused
 
     def _post(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         answer = self._poster.send(
@@ -191,12 +204,12 @@ class CustomerMatch:
 def identifiers(contact: Contact) -> list[dict[str, Any]]:
     """Return what Google knows a user by: hashes, and an address as a whole."""
     listed: list[dict[str, Any]] = []
-    if email := email_of(contact["email"] or ""):
+    if email := email_of(_text(contact["email"])):
         listed.append({"hashedEmail": hashed(email)})
-    if phone := phone_of(contact["phone"] or ""):
+    if phone := phone_of(_text(contact["phone"])):
         listed.append({"hashedPhoneNumber": hashed(phone)})
     first, last, country, postcode = (
-        " ".join((contact[name] or "").split())
+        " ".join(_text(contact[name]).split())
         for name in ("first_name", "last_name", "country_code", "postal_code")
     )
     if first and last and postcode and _COUNTRY.fullmatch(country.upper()):
@@ -219,13 +232,21 @@ def email_of(text: str) -> str:
     if not _EMAIL.fullmatch(email):
         return ""
     name, _, domain = email.rpartition("@")
-    return f"{name.replace('.', '') if domain in _GMAIL else name}@{domain}"
+    if domain in _GMAIL:
+        name = name.replace(".", "")
+    return f"{name}@{domain}" if name else ""
 
 
 def phone_of(text: str) -> str:
     """Return a phone number in E.164, with the sign and the country, empty for none."""
-    phone = re.sub(r"[\s().\-]", "", text)
+    # What some write in brackets is dialled within the country only: +44 (0)20...
+    phone = re.sub(r"\(0\)|[\s()./\-\u2010-\u2015]", "", text)
     return phone if _PHONE.fullmatch(phone) else ""
+
+
+def _text(value: Any) -> str:
+    """Return a column's value as a text: a postal code may be a number there."""
+    return "" if value is None else str(value)
 
 
 def hashed(text: str) -> str:
@@ -234,14 +255,29 @@ def hashed(text: str) -> str:
 
 
 def _refused(answer: Mapping[str, Any], request: Request) -> dict[str, str]:
-    """Return the users whose operations an answer refuses, with reasons."""
-    rejected = {}
-    for detail in answer.get("partialFailureError", {}).get("details", ()):
+    """
+    Return the users whose operations an answer refuses, with reasons.
+
+    Raises:
+        Refused: It refuses something, and does not say whose.
+    """
+    failure = answer.get("partialFailureError")
+    if not failure:
+        return {}
+    rejected: dict[str, str] = {}
+    for detail in failure.get("details", ()):
         for error in detail.get("errors", ()):
             path = error.get("location", {}).get("fieldPathElements", ())
-            for element in path:
-                at = element.get("index")
-                if element.get("fieldName") == "operations" and at is not None:
-                    user = request.members[int(at)].user_id
-                    rejected[user] = str(error.get("message", "refused"))[:200]
+            message = str(error.get("message", "refused"))[:200]
+            refused = [
+                request.members[int(element["index"])].user_id
+                for element in path
+                if element.get("fieldName") == "operations"
+                and 0 <= int(element.get("index", -1)) < len(request.members)
+            ]
+            if not refused:
+                raise Refused(message)
+            rejected |= dict.fromkeys(refused, message)
+    if not rejected:
+        raise Refused(str(failure.get("message", "refused"))[:200])
     return rejected

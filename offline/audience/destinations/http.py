@@ -29,9 +29,9 @@ Any HTTP endpoint, by a template.
 
 Names in braces stand for values of the request, and ``${NAME}`` for a variable of the
 environment: no secret is in the file. ``[answer]`` says where an answer lists the users
-who were rejected. Every request has its key in the header Idempotency-Key. An answer
-that refuses a request as a whole (400, 409, 413, 422) is about its users: it is sent
-again by halves, down to the user at fault.
+who were rejected; a page instead of JSON is no answer then. Every request has its key
+in the header Idempotency-Key. An answer that refuses a request as a whole (400, 409,
+413, 422) is about its users: it is sent again by halves, down to the user at fault.
 """
 
 from __future__ import annotations
@@ -45,17 +45,24 @@ from typing import Any
 from offline.audience.destinations.base import ADD, REMOVE, Request
 from offline.audience.destinations.templates import (
     at_once,
+    check_name,
+    check_url,
     fail,
+    rate,
     with_variables,
     without_variables,
 )
 from offline.audience.posting import Poster
 from offline.audience.selection import Member
+from propensity.errors import Unavailable
 
 KEYS = ("kind", "name", "url", "method", "batch", "rate", "at_once", "headers", "body",
         "user", "remove", "answer")  # fmt: skip
 OF_REMOVAL = ("url", "method", "body")
 OF_ANSWER = ("rejected", "user", "reason")
+METHODS = ("POST", "PUT", "PATCH", "DELETE")
+# Of an entry of an answer, where the file does not say.
+USER, REASON = "user_id", "reason"
 # Values that a template may name: of a request, and of a user.
 OF_REQUEST = ("use_case", "audience", "as_of", "action", "key", "users")
 OF_USER = ("user_id", "probability", "use_case", "audience", "as_of", "action")
@@ -92,14 +99,12 @@ class Http:
         self.name: str = template["name"]
         self.batch: int = template.get("batch", BATCH)
         self.actions = (REMOVE, ADD) if "remove" in template else (ADD,)
-        self._template = template
-        self._headers = {
-            name: with_variables(value, variables)
-            for name, value in template.get("headers", {}).items()
-        }
-        self._url = with_variables(template["url"], variables)
+        self._template = with_variables(template, variables)
+        for field, holder in (("url", self._template), *_removal(self._template)):
+            if "url" in holder:
+                check_url(field, holder["url"])
         self.at_once = at_once(template)
-        self._poster = poster(float(template.get("rate", RATE)), self.at_once)
+        self._poster = poster(rate(template.get("rate", RATE)), self.at_once)
 
     def problems(self, action: str, members: Sequence[Member]) -> Mapping[str, str]:
         """Return nobody: the endpoint says whom it takes."""
@@ -126,18 +131,16 @@ class Http:
         body = _filled(
             chosen.get("body", {"users": "{users}"}), values | {"users": users}
         )
-        url = self._url
-        if "url" in template.get("remove", {}) and _removes(request):
-            url = with_variables(chosen["url"], os.environ)
         answer = self._poster.send(
             chosen.get("method", "POST"),
-            str(_filled(url, values)),
+            str(_filled(chosen["url"], values)),
             body=json.dumps(body).encode(),
             headers={
                 "Content-Type": "application/json",
                 "Idempotency-Key": request.key,
-                **self._headers,
+                **template.get("headers", {}),
             },
+            is_json="answer" in template,
         )
         return self._rejected(answer, request)
 
@@ -149,15 +152,27 @@ class Http:
         listed = answer
         for part in shape["rejected"].split("."):
             listed = listed.get(part) if isinstance(listed, Mapping) else None
+        if isinstance(listed, Mapping):
+            # Reasons by user.
+            listed = [
+                {shape.get("user", USER): user, shape.get("reason", REASON): reason}
+                for user, reason in listed.items()
+            ]
+        if listed is not None and not isinstance(listed, list):
+            raise Unavailable(
+                f"{self.name} answers {shape['rejected']} that is no list, so nobody "
+                "knows who was rejected"
+            )
         known = {member.user_id for member in request.members}
         rejected = {}
         for entry in listed or ():
             user, reason = entry, "rejected"
             if isinstance(entry, Mapping):
-                user = entry.get(shape.get("user", "user_id"))
-                reason = str(entry.get(shape.get("reason", "reason")) or reason)
-            if user in known:
-                rejected[user] = reason[:200]
+                user = entry.get(shape.get("user", USER))
+                reason = str(entry.get(shape.get("reason", REASON)) or reason)
+            # A receiver may have made a number of an id of digits.
+            if str(user) in known:
+                rejected[str(user)] = reason[:200]
         return rejected
 
     def close(self) -> None:
@@ -170,33 +185,35 @@ def check(template: Mapping[str, Any]) -> None:
     for name in template:
         if name not in KEYS:
             fail(name, f"{name} is unknown; known are {', '.join(KEYS)}")
-    for name in ("name", "url"):
-        if not isinstance(template.get(name), str) or not template[name]:
-            fail(name, f"{name} is missing: a text")
-    if not template["url"].startswith(("https://", "http://127.0.0.1", "${")):
-        fail("url", "url has to begin with https://")
+    check_name(template)
+    if not isinstance(template.get("url"), str) or not template["url"]:
+        fail("url", "url is missing: a text")
     batch = template.get("batch", BATCH)
-    if not isinstance(batch, int) or not 1 <= batch <= MOST_USERS:
+    if type(batch) is not int or not 1 <= batch <= MOST_USERS:
         fail("batch", f"batch is a number of users from 1 to {MOST_USERS:,}")
-    rate = template.get("rate", RATE)
-    if not isinstance(rate, int | float) or rate < 0:
-        fail("rate", "rate is a number of requests a second, 0 for no limit")
+    rate(template.get("rate", RATE))
     at_once(template)
     _check_tables(template)
+    for field, holder in (("method", template), *_removal(template, "method")):
+        if holder.get("method", "POST") not in METHODS:
+            fail(field, f"{field} is one of {', '.join(METHODS)}")
     _check_places("user", template.get("user", ""), OF_USER)
     for name in ("url", "body", "remove"):
         _check_places(name, template.get(name, ""), OF_REQUEST)
 
 
 def _check_tables(template: Mapping[str, Any]) -> None:
-    for table, keys in (("remove", OF_REMOVAL), ("answer", OF_ANSWER)):
+    tables = {"headers": (), "remove": OF_REMOVAL, "answer": OF_ANSWER}
+    for table, keys in tables.items():
         if table not in template:
             continue
         if not isinstance(template[table], Mapping):
             fail(table, f"{table} is a table: [{table}]")
-        for name in template[table]:
-            if name not in keys:
+        for name, value in template[table].items():
+            if keys and name not in keys:
                 fail(f"{table}.{name}", f"{table} has {', '.join(keys)}, not {name}")
+            if name != "body" and not isinstance(value, str):
+                fail(f"{table}.{name}", f"{table}.{name} is a text")
     if "answer" in template and "rejected" not in template["answer"]:
         fail("answer.rejected", "rejected is missing: where the answer lists users")
 
@@ -205,6 +222,13 @@ def _check_places(field: str, value: Any, known: tuple[str, ...]) -> None:
     for name in _PLACE.findall(without_variables(json.dumps(value))):
         if name not in known:
             fail(field, f"{{{name}}} stands for nothing; known are {', '.join(known)}")
+
+
+def _removal(
+    template: Mapping[str, Any], key: str = "url"
+) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the table of removals, if there is one, with the field of a key."""
+    return [(f"remove.{key}", template["remove"])] if "remove" in template else []
 
 
 def _removes(request: Request) -> bool:

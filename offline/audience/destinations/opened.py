@@ -13,13 +13,15 @@ from offline.audience.posting import Poster
 from offline.promote import Deployment
 from offline.replay.sending import Stop
 from propensity.clock import SYSTEM
-from propensity.errors import RequestError
+from propensity.errors import MissingTable, RequestError, SchemaError
 from propensity.statements import statement
 
 KINDS = ("http", "ga4", "ga4-file", "google-ads")
 
 
-def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
+def opened(
+    text: str, deployment: Deployment, stop: Stop, *, audience: str
+) -> Destination:
     """
     Open a destination.
 
@@ -27,6 +29,7 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
         text: ``bucket``, or the path of a TOML file.
         deployment: Whose bucket.
         stop: Ctrl-C.
+        audience: Its name.
 
     Raises:
         RequestError: The file is wrong; the message says where.
@@ -40,18 +43,28 @@ def opened(text: str, deployment: Deployment, stop: Stop) -> Destination:
         return Poster(stop, rate=rate, at_once=at_once)
 
     def contacts(user_ids: Sequence[str]) -> Sequence[Mapping[str, Any]]:
-        rows = deployment.warehouse.table(
-            statement("audience_contacts"), {"user_ids": list(user_ids)}
-        )
+        try:
+            rows = deployment.warehouse.table(
+                statement("audience_contacts"), {"user_ids": list(user_ids)}
+            )
+        except (MissingTable, SchemaError) as error:
+            raise RequestError(
+                "customer match reads audience_contacts, a table or view that your "
+                "data team keeps in the dataset (docs/audiences.md has its columns): "
+                f"{error.message.split('. Run ')[0]}",
+                field="to",
+            ) from error
         return list(rows.to_pylist())
 
     kind = template.get("kind")
     if kind in ("ga4", "ga4-file"):
         _check_user(deployment)
     if kind == "ga4":
-        return ga4.MeasurementProtocol(template, poster=poster, now=SYSTEM.now)
+        return ga4.MeasurementProtocol(
+            template, audience=audience, poster=poster, now=SYSTEM.now
+        )
     if kind == "ga4-file":
-        return ga4.ImportFile(template)
+        return ga4.ImportFile(template, audience=audience)
     if kind == "google-ads":
         return google_ads.CustomerMatch(template, poster=poster, contacts=contacts)
     if kind == "http":
@@ -82,5 +95,5 @@ def _read(path: Path) -> dict[str, Any]:
             f"read: {error.strerror}",
             field="to",
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RequestError(f"{path} is no TOML: {error}", field="to") from error

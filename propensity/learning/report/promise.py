@@ -214,10 +214,13 @@ def missed(row: Row, *, noun: str, who: str) -> str:
         ):
             hits = row.get(f"true_positives_at_{kind}")
             if present(hits):
-                said.append(f"{shared(max(conversions - hits, 0.0))} were {where}")
+                lost = max(conversions - hits, 0.0)
+                said.append(f"{shared(lost)} {'was' if lost == 1 else 'were'} {where}")
     text = ""
     if said:
         text = f"Of {count(conversions)} {who}, {' and '.join(said)}."
+        if not conversions:
+            text = f"There are none {who}."
     if unscored:
         more = f" {count(unscored)}{' more' if said else ''} had no"
         if noun == "user":

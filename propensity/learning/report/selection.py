@@ -57,10 +57,14 @@ def selection(quality: Card, *, noun: str, outcome: str) -> dict[str, Any] | Non
         users = quality.get("users_at_best")
         sentences.append(
             f"{compact(threshold)} was the threshold with the best F1 on earlier rows. "
-            f"Of the {plural(users, noun)} from there on, "
-            f"{shared(quality.get('true_positives_at_best'))} {outcome}: precision "
-            f"{percent(quality.get('precision_at_best'))}"
-            f"{_times(quality.get('precision_at_best'), base)}."
+            + (
+                f"Of the {plural(users, noun)} from there on, "
+                f"{shared(quality.get('true_positives_at_best'))} {outcome}: precision "
+                f"{percent(quality.get('precision_at_best'))}"
+                f"{_times(quality.get('precision_at_best'), base)}."
+                if users
+                else f"No {noun} was there."
+            )
         )
         rows.append((f"From {compact(threshold)} on", *_cells(quality, "best", base)))
     if not rows:

@@ -292,4 +292,4 @@ def _sizes(groups: Sequence[Card]) -> str:
     if not users:
         return "users"
     low, high = min(users), max(users)
-    return f"{count(low)}{f' to {count(high)}' if high > low else ''} users"
+    return f"{count(low)} to {count(high)} users" if high > low else plural(low, "user")

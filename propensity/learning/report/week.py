@@ -51,6 +51,7 @@ _VERDICTS = {
     "harms": "it harms",
     "open": "still open",
     "too_few": "too few outcomes",
+    "no_control": "nobody to compare with",
     "sample_ratio": "the groups' sizes are wrong: look how they were made",
 }
 
@@ -151,9 +152,7 @@ class _Week:
             "weeks": weeks.table(
                 report.weeks, period=self.period, of_users=not report.is_daily
             ),
-            "shown_weeks": plural(
-                len({row["week"] for row in report.weeks}), self.period
-            ),
+            "shown_weeks": self._shown_weeks(),
             "charts": weeks.charts(
                 self._by_week(),
                 trained=self.trained,
@@ -167,6 +166,10 @@ class _Week:
             "lifts": self._lifts(),
             "facts": self._facts(),
         }
+
+    def _shown_weeks(self) -> str:
+        shown = len({row["week"] for row in self.report.weeks})
+        return self.period if shown == 1 else plural(shown, self.period)
 
     def _headline(self) -> str:
         row, outcome = self.row, self.report.outcome
@@ -214,8 +217,12 @@ class _Week:
             (
                 "Came",
                 percent(row.get("base_rate")),
-                f"promised {percent(row.get('mean_probability'))}; "
-                f"{percent(low)} to {percent(high)}",
+                (
+                    f"promised {percent(row['mean_probability'])}; "
+                    if present(row.get("mean_probability"))
+                    else ""
+                )
+                + f"{percent(low)} to {percent(high)}",
             ),
             (
                 "ROC AUC",

@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from local.receiver import Faults
+from offline.audience.delivery import _sent
 from offline.audience.destinations import google_ads
 from offline.audience.destinations.base import Request
 from offline.audience.destinations.ga4 import ImportFile, MeasurementProtocol
@@ -42,7 +43,7 @@ def request_of(*users, action="add", audience="winback"):
     )
 
 
-def analytics(receiver, *, later=timedelta(0), **changed):
+def analytics(receiver, *, later=timedelta(0), audience="winback", **changed):
     template = {
         "kind": "ga4",
         "name": "analytics",
@@ -52,6 +53,7 @@ def analytics(receiver, *, later=timedelta(0), **changed):
     }
     return MeasurementProtocol(
         template | changed,
+        audience=audience,
         poster=poster,
         now=lambda: CHOSEN + later,
         variables=VARIABLES,
@@ -115,12 +117,20 @@ class TestMeasurementProtocol:
         [
             ({"event": "ga_audience"}, "event"),
             ({"event": "e" * 41}, "event"),
+            ({"event": "first_visit"}, "event"),
             ({"property": "p" * 25}, "property"),
+            ({"property": "user_id"}, "property"),
+            ({"audience": "a" * 25}, "property"),
+            ({"url": "http://example.com/mp/collect"}, "url"),
             ({"consent": "yes"}, "consent"),
             ({"measurement_id": ""}, "measurement_id"),
             ({"colour": "blue"}, "colour"),
             ({"rate": "fast"}, "rate"),
+            ({"rate": float("nan")}, "rate"),
+            ({"rate": -1}, "rate"),
             ({"at_once": 0}, "at_once"),
+            ({"at_once": True}, "at_once"),
+            ({"name": "bucket"}, "name"),
         ],
     )
     def test_is_refused_by_its_field(self, changed, field):
@@ -130,9 +140,29 @@ class TestMeasurementProtocol:
         assert raised.value.field == field
 
 
+def import_file(folder, **changed):
+    path = str(folder / "winback.csv")
+    template = {"name": "file", "stream_id": "77", "path": path}
+    return ImportFile(template | changed, audience="winback")
+
+
+@pytest.mark.parametrize(
+    ("changed", "field"),
+    [
+        ({"path": "/no/such/folder/winback.csv"}, "path"),
+        ({"path": "/"}, "path"),
+        ({"stream_id": "G-1,2"}, "stream_id"),
+    ],
+)
+def test_an_import_file_is_refused_before_anybody_is_chosen(tmp_path, changed, field):
+    with pytest.raises(RequestError) as raised:
+        import_file(tmp_path, **changed)
+
+    assert raised.value.field == field
+
+
 def test_an_import_file_has_each_user_once(tmp_path):
-    path = tmp_path / "winback.csv"
-    made = ImportFile({"name": "file", "stream_id": "77", "path": str(path)})
+    made = import_file(tmp_path)
 
     made.send(request_of("1.2", "3.4"))
     made.send(request_of("1.2", "3.4"))
@@ -163,11 +193,10 @@ def ads(receiver, *contacts, **changed):
         "access_token": "${TOKEN}",
         "url": receiver.url + "/v22",
     }
-    known = {row["user_id"]: row for row in contacts}
     return CustomerMatch(
         template | changed,
         poster=poster,
-        contacts=lambda users: [known[user] for user in users if user in known],
+        contacts=lambda users: [row for row in contacts if row["user_id"] in users],
         variables=VARIABLES,
     )
 
@@ -207,17 +236,42 @@ class TestCustomerMatch:
             contact("a", email="a@a.io", has_ads_consent=False),
             contact("b", email="no address"),
             contact("c", email="c@a.io", has_ads_consent=None),
+            contact("e", email="e@a.io", has_ads_consent="false"),
         ]
         with GoogleReceiver() as receiver:
-            rejected = deliver(ads(receiver, *contacts), request_of("a", "b", "c", "d"))
+            rejected = deliver(ads(receiver, *contacts), request_of(*"abcde"))
 
         assert rejected == {
             "a": "no consent to ads",
             "b": "no email, phone or address",
             "c": "no consent to ads",
             "d": "no contact",
+            "e": "no consent to ads",
         }
         assert receiver.jobs == {}
+
+    def test_knows_a_user_by_all_rows_and_takes_the_strictest_consent(self):
+        contacts = [
+            contact("a", email="a@a.io"),
+            contact("a", email="A@a.io", phone="+442079460011"),
+            contact("b", email="b@a.io"),
+            contact("b", email="b@b.io", has_ads_consent=False),
+        ]
+
+        class Counting(GoogleReceiver):
+            def _fill(self, job, operations):
+                [operation] = operations
+                self.sent = operation["create"]["userIdentifiers"]
+                return super()._fill(job, operations)
+
+        with Counting() as receiver:
+            rejected = deliver(ads(receiver, *contacts), request_of("a", "b"))
+
+        assert rejected == {"b": "no consent to ads"}
+        assert [set(one) for one in receiver.sent] == [
+            {"hashedEmail"},
+            {"hashedPhoneNumber"},
+        ]
 
     def test_removes_who_has_taken_consent_back(self):
         gone = contact("a", email="a@a.io", has_ads_consent=False)
@@ -235,6 +289,25 @@ class TestCustomerMatch:
 
         assert len(receiver.listed) == 1
 
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            {"message": "INTERNAL"},
+            {"details": [{"errors": [{"message": "INTERNAL"}]}]},
+        ],
+    )
+    def test_has_nobody_accepted_of_a_refusal_without_a_user(self, failure):
+        class Failing(GoogleReceiver):
+            def _fill(self, job, operations):
+                return 200, {}, {"partialFailureError": failure}
+
+        with Failing() as receiver:
+            made = ads(receiver, *[contact(user, email="a@a.io") for user in "ab"])
+            made.problems("add", request_of(*"ab").members)
+            assert _sent(request_of(*"ab"), made) == {"a": "INTERNAL", "b": "INTERNAL"}
+
+        assert not any(job["is_run"] for job in receiver.jobs.values())
+
 
 class TestNormalised:
     @pytest.mark.parametrize(
@@ -243,6 +316,11 @@ class TestNormalised:
             (" Anna.Smith@Example.COM ", "anna.smith@example.com"),
             ("Anna.Smith@gmail.com", "annasmith@gmail.com"),
             ("a.b.c@googlemail.com", "abc@googlemail.com"),
+            # The suffix is no part of Google's rule.
+            ("A.b+c.d@gmail.com", "ab+cd@gmail.com"),
+            ("a.b@mail.gmail.com", "a.b@mail.gmail.com"),
+            ("", ""),
+            ("...@gmail.com", ""),
             ("nobody", ""),
             ("a@b", ""),
         ],
@@ -254,7 +332,11 @@ class TestNormalised:
         ("text", "phone"),
         [
             ("+44 (20) 7946-0011", "+442079460011"),
+            ("+44 (0)20 7946 0011", "+442079460011"),
+            ("+49\u00a089/1234\u20135678", "+498912345678"),
+            ("0044 20 7946 0011", ""),
             ("020 7946 0011", ""),
+            ("", ""),
             ("+0 123", ""),
         ],
     )
@@ -275,6 +357,16 @@ class TestNormalised:
             "countryCode": "GB",
             "postalCode": "SW1A 1AA",
         }
+
+    def test_takes_a_postal_code_that_is_a_number(self):
+        row = contact(
+            "a", first_name="Anna", last_name="Schmidt", country_code="DE",
+            postal_code=80331,
+        )  # fmt: skip
+
+        [found] = google_ads.identifiers(row)
+
+        assert found["addressInfo"]["postalCode"] == "80331"
 
     def test_address_without_a_part_is_none(self):
         assert google_ads.identifiers(contact("a", first_name="Anna")) == []

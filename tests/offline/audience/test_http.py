@@ -7,6 +7,7 @@ No test waits: pauses are counted, and not slept.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -140,6 +141,50 @@ class TestAnswer:
 
         assert pauses == [1.0]
 
+    @pytest.mark.parametrize(
+        ("asked", "paused"), [("120", [120.0]), ("3600", []), ("no time", None)]
+    )
+    def test_that_demands_a_long_pause_is_waited_for_or_ends_it(self, asked, paused):
+        class Busy(Receiver):
+            def take(self, *_):
+                return 503, {"Retry-After": asked}, {}
+
+        pauses = Pauses()
+        with Busy() as receiver, pytest.raises(Unavailable, match="goes on from there"):
+            destination(receiver, pauses=pauses, tries=2).send(request_of())
+
+        if paused is not None:
+            assert pauses == paused
+        assert all(pause <= 900 for pause in pauses)
+
+    @pytest.mark.parametrize(
+        ("listed", "rejected"),
+        [
+            ([7, {"id": 8, "message": "unknown"}], {"7": "rejected", "8": "unknown"}),
+            ({"7": "unknown"}, {"7": "unknown"}),
+            ([["7"], {"id": {}}, None], {}),
+            (None, {}),
+        ],
+    )
+    def test_names_the_rejected_as_receivers_do(self, listed, rejected):
+        class Listing(Receiver):
+            def take(self, *_):
+                return 200, {}, {"errors": listed}
+
+        members = [Member(user) for user in "789"]
+        with Listing() as receiver:
+            request = replace(request_of(), members=members)
+            assert destination(receiver).send(request) == rejected
+
+    @pytest.mark.parametrize("answered", [b"<html>", {"errors": "all"}, {"errors": 3}])
+    def test_that_is_not_what_the_file_says_is_none(self, answered):
+        class Gateway(Receiver):
+            def take(self, *_):
+                return 200, {}, answered
+
+        with Gateway() as receiver, pytest.raises(Unavailable):
+            destination(receiver, tries=2).send(request_of())
+
     def test_that_never_comes_says_that_the_ledger_knows(self):
         with Receiver(faults=Faults(unavailable=1.0)) as receiver:
             pauses = Pauses()
@@ -158,9 +203,36 @@ class TestAnswer:
 
         assert receiver.taken.requests == 1
 
+    @pytest.mark.parametrize("status", [302, 410])
+    def test_that_is_elsewhere_or_gone_stops_everything(self, status):
+        """Users are not sent where a redirection leads."""
+
+        class Moved(Receiver):
+            def take(self, *_):
+                return status, {"Location": self.url + "/elsewhere"}, {}
+
+        with Moved() as receiver, pytest.raises(AccessDenied, match=str(status)):
+            destination(receiver).send(request_of())
+
+        assert receiver.taken.requests == 1
+
     def test_to_too_many_users_is_a_refusal(self):
         with Receiver(Limits(users=5)) as receiver, pytest.raises(Refused, match="413"):
             destination(receiver).send(request_of())
+
+
+def test_takes_variables_anywhere_and_names_none():
+    body = {"key": "${CRM_TOKEN}", "users": "{users}"}
+    with Receiver(Limits(token="secret")) as receiver:
+        destination(receiver, body=body).send(request_of(1))
+        wrong = destination(receiver, headers={"X": "a\nsecret"})
+        with pytest.raises(RequestError) as raised:
+            wrong.send(request_of(1))
+
+    assert "secret" not in str(raised.value)
+    assert [json.loads(sent)["key"] for sent in receiver.taken.bodies.values()] == [
+        "secret"
+    ]
 
 
 def test_after_ctrl_c_nothing_is_sent():
@@ -179,7 +251,20 @@ def test_after_ctrl_c_nothing_is_sent():
         ({"url": "http://example.com"}, "url"),
         ({"name": None}, "name"),
         ({"batch": 0}, "batch"),
+        ({"batch": True}, "batch"),
         ({"rate": -1}, "rate"),
+        ({"rate": float("inf")}, "rate"),
+        ({"rate": True}, "rate"),
+        ({"method": 5}, "method"),
+        ({"headers": "X: 1"}, "headers"),
+        ({"headers": {"X": 1}}, "headers.X"),
+        ({"url": "${CRM_TOKEN}"}, "url"),
+        ({"url": "https://["}, "url"),
+        ({"url": "http://127.0.0.1.example.com"}, "url"),
+        ({"remove": {"url": "http://example.com"}}, "remove.url"),
+        ({"remove": {"method": "FLY"}}, "remove.method"),
+        ({"answer": {"rejected": 5}}, "answer.rejected"),
+        ({"name": "bucket"}, "name"),
         ({"at_once": 0}, "at_once"),
         ({"at_once": 65}, "at_once"),
         ({"at_once": True}, "at_once"),

@@ -95,6 +95,19 @@ class TestPreview:
 
         assert raised.value.field == "as_of"
 
+    def test_names_the_contacts_that_the_data_team_keeps(self, site, tmp_path):
+        """Which no set-up makes."""
+        path = tmp_path / "ads.toml"
+        path.write_text(
+            'kind = "google-ads"\nname = "ads"\ncustomer_id = "1"\nuser_list = "2"\n'
+            'developer_token = "d"\naccess_token = "a"\n'
+        )
+
+        with pytest.raises(RequestError, match="your data team keeps") as raised:
+            run.preview(plan(str(path)), clock=site.clock)
+
+        assert "set-up" not in raised.value.message
+
 
 class TestMembers:
     def test_are_chosen_once(self, site):
@@ -107,6 +120,17 @@ class TestMembers:
         assert before == after
         assert delivery.tallies["add"].sent == 0
         assert delivery.before == len([row for row in before if not row["is_control"]])
+
+    def test_are_chosen_of_no_older_publication_than_before(self, site):
+        """A user counts in the first week as a member, which may be final."""
+        site.publish(MONDAY + WEEK, {"new": 0.5})
+        site.clock.advance(WEEK.total_seconds())
+        send(site)
+
+        with pytest.raises(RequestError, match="first week as a member") as raised:
+            run.preview(plan(until=MONDAY), clock=site.clock)
+
+        assert raised.value.field == "as_of"
 
     def test_who_are_held_out_are_so_every_week(self, site):
         send(site)
@@ -223,6 +247,22 @@ class TestLedger:
         assert "rejected all 20 users" in delivery.failure
         assert not delivery.is_complete
         assert len(site.ledger()) == 20
+
+    def test_of_an_older_date_puts_nobody_back(self, site, crm):
+        """What was cut off last week is not gone on with after this week's."""
+        with Closing() as receiver:
+            assert not send(site, crm(receiver, remove=True)).is_complete
+        site.publish(MONDAY + WEEK, {"new": 0.5})
+        site.clock.advance(WEEK.total_seconds())
+        with Receiver() as receiver:
+            to = crm(receiver, remove=True)
+            send(site, to)
+            assert send(site, to).is_complete
+            taken = receiver.taken.requests
+            with pytest.raises(RequestError, match="have left since"):
+                send(site, to, until=MONDAY)
+
+        assert receiver.taken.requests == taken
 
     def test_takes_users_off_a_list_before_it_adds_others(self, site, crm):
         with Receiver() as receiver:

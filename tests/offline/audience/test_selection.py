@@ -72,10 +72,20 @@ class TestMembers:
         assert len(treated) == 66
         assert len(members) > 66
 
-    def test_are_nobody_for_a_budget_of_nothing(self):
-        rule = Rule(budget=Decimal(0), cost_per_user=Decimal(1))
+    @pytest.mark.parametrize("pays_for", range(10))
+    def test_of_a_budget_end_with_the_last_who_is_paid_for(self, pays_for):
+        """Who is held out after them would be too many, and all for no budget."""
+        rule = Rule(budget=Decimal(pays_for), cost_per_user=Decimal(1))
 
-        assert not [m for m in choose(USERS, rule, control()) if not m.is_control]
+        members = choose(USERS, rule, control(0.9))
+
+        assert sum(not m.is_control for m in members) == pays_for
+        assert not any(m.is_control for m in members[-1:])
+
+    def test_are_all_for_a_budget_without_end(self):
+        rule = Rule(budget=Decimal("1e40"), cost_per_user=Decimal("1e-9"))
+
+        assert len(choose(USERS, rule, control())) == len(USERS)
 
     def test_are_held_out_by_the_control_group_alone(self):
         members = choose(USERS, Rule(top=1_000), control())

@@ -110,6 +110,16 @@ class TestPromise:
         assert "Promised from 2026-03-03 on 14k 9,100 to 21.5k with 95%" in said
         assert "the last of which is not paid yet" in said
 
+    def test_without_an_interval_has_none(self):
+        """A sentence has no dash for a number."""
+        row = publication(
+            **PROMISE | dict.fromkeys(("value_promised_low", "value_promised_high"))
+        )
+        ((text, _),) = sentences([], [row])
+
+        assert text.endswith("promised to pay 14,000.25 in all.")
+        assert tiles([], [row])[0].note == ""
+
     def test_comes_before_any_week_has_outcomes(self):
         """The first publication of all has a promise, too."""
         assert told(published=[publication(**PROMISE)]).startswith("In the 7 days")

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 
+from offline.dashboard import fraud
 from offline.dashboard.cases import LONG, Known, audience_sentence, cases, clipped
 from tests.offline.dashboard.rows import (
     AS_OF,
@@ -100,6 +101,30 @@ class TestWorth:
         assert "The best 10% (200 users) held 90 of those who buy" in told(one.worth())
         assert "at random would have held 17" in told(one.worth())
 
+    @pytest.mark.parametrize(
+        ("changed", "words"),
+        [
+            ({"users_at_budget": 1.0}, "The best 10% (1 user) held 90"),
+            (
+                {"true_positives_at_budget": 0, "recall_at_budget": None},
+                "held 0 of those who buy; as many",
+            ),
+        ],
+    )
+    def test_is_a_sentence_for_one_user_and_for_no_buyer(self, changed, words):
+        """A share of nobody is no share."""
+        assert words in told(case(evaluations=[evaluation(1, **changed)]).worth())
+
+    def test_of_alerts_that_cost_more_is_said_so(self):
+        """A negative saving is none."""
+        known = {"card_fraud": Known(outcome="are fraud", is_of_events=True)}
+        one = case(known, evaluations=[fraud_day(1, saved=Decimal(-100))])
+
+        said = "Alerts cost 100.00 more than they saved over 1 day"
+        assert said in told(one.worth())
+        empty = {reading.name: reading for reading in readings({})}
+        assert fraud.content(empty, [one])["headline"].startswith(said)
+
     def test_of_alerts_is_what_they_saved_by_all_versions(self):
         """Two versions may serve on one day: both count, and it is one day."""
         known = {"card_fraud": Known(outcome="are fraud", is_of_events=True)}
@@ -133,6 +158,19 @@ class TestWorth:
             "held out are 2.0 percentage points (95% interval −1.0 to 5.0, "
         ) in told(one.worth())
         assert "90.0" not in told(one.worth())
+
+    def test_of_an_audience_where_few_convert_has_two_decimals(self):
+        """Beside a verdict no interval may look like nothing."""
+        row = lift(
+            verdict="helps",
+            conversion_difference=0.0006,
+            conversion_difference_low=0.0002,
+            conversion_difference_high=0.001,
+        )
+
+        assert "are 0.06 percentage points (95% interval 0.02 to 0.10, " in (
+            audience_sentence(row)
+        )
 
     def test_of_an_audience_without_figures_is_its_verdict(self):
         """No interval is made up."""

@@ -332,6 +332,22 @@ class TestSize:
 
 
 class TestStream:
+    @pytest.mark.parametrize(
+        ("messages", "headline"),
+        [
+            (7, "7 messages came in the last 7 days, and all became dead letters."),
+            (1, "1 message came in the last 7 days, and it became a dead letter."),
+        ],
+    )
+    def test_of_dead_letters_alone_is_not_one_that_nothing_came_by(
+        self, messages, headline
+    ):
+        found = pages({"dead_letters": [letters(messages=messages)]})
+
+        assert headline in words(found["stream.html"])
+        became = "became dead letters" if messages > 1 else "became a dead letter"
+        assert became in words(found["index.html"])
+
     def test_begins_with_its_first_hour(self):
         """Half a day at least, a week at most."""
         page = pages({"stream": [hour_of(2), hour_of(30)]})["stream.html"]

@@ -91,8 +91,37 @@ class TestCauses:
                 "users",
                 "the number of users has moved by -60%",
             ),
+            (
+                alarms.count(1_234_000),
+                alarms.count(100),
+                "users",
+                "the number of users has moved to 12,340 times what was expected",
+            ),
+            (
+                mean(0.5),
+                mean(1e-300),
+                "score",
+                "the mean probability has moved to over 1,000,000 times what was "
+                "expected, the season aside",
+            ),
+            (
+                feature("source", {"x" * 1_000: 9_000, None: 1_000}),
+                feature("source", {None: 10_000}),
+                "source",
+                f"source is '{'x' * 59}…' for 90% of users (0% before)",
+            ),
         ],
-        ids=["missing", "zero", "values", "source", "score", "users"],
+        ids=[
+            "missing",
+            "zero",
+            "values",
+            "source",
+            "score",
+            "users",
+            "more users",
+            "score from nothing",
+            "long text",
+        ],
     )
     def test_are_named(self, now, known, cause, message):
         """In a word to filter by, and a sentence with the figures."""
@@ -119,6 +148,15 @@ class TestCauses:
 
 
 class TestReference:
+    def test_a_feature_of_another_kind_begins_anew(self):
+        """A new version may count categories where the one before had numbers."""
+        earlier, now = before(feature()), feature(counts={"a": 10_000})
+        found = watched(now, earlier, last_year=earlier[-1])
+        settled = watched(now, [*before(now, weeks=2), *earlier], last_year=earlier[-1])
+
+        assert (found.is_alarm, found.distance) == (False, None)
+        assert (settled.is_alarm, settled.distance) == (False, pytest.approx(0.0))
+
     def test_a_first_publication_is_compared_with_nothing(self):
         """Nor is the second: one week may be an odd one."""
         for weeks in (0, 1):

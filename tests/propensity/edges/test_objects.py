@@ -7,10 +7,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from google.auth.exceptions import GoogleAuthError, RefreshError
 
 from propensity.edges.artifacts import Artifacts
 from propensity.edges.objects import UNCHANGED, Objects
-from propensity.errors import AccessDenied, ArtifactError, Conflict, Unavailable
+from propensity.errors import (
+    AccessDenied,
+    ArtifactError,
+    Conflict,
+    PropensityError,
+    Unavailable,
+)
 from propensity.settings import Settings
 from tests.proxy import Proxy
 
@@ -64,15 +71,32 @@ class TestObjects:
 
     @pytest.mark.parametrize(
         ("status", "error"),
-        [(403, AccessDenied), (401, AccessDenied), (503, Unavailable)],
+        [
+            *((403, AccessDenied), (401, AccessDenied), (503, Unavailable)),
+            *((400, PropensityError), (410, PropensityError), (412, PropensityError)),
+            # Without a generation it is not Cloud Storage that answers.
+            (200, Unavailable),
+        ],
     )
     def test_tells_refusals_from_failures(self, environment, status, error):
-        """A missing right has a remedy, an outage passes."""
+        """A missing right has a remedy, an outage passes; all are errors of ours."""
         with Proxy(environment["STORAGE_EMULATOR_HOST"], lambda _: status) as proxy:
             objects = through(proxy, environment)
 
-            with pytest.raises(error):
+            with pytest.raises(error) as raised:
                 objects.find_newer("any")
+            assert type(raised.value) is error
+
+    def test_says_that_there_are_no_credentials(self):
+        """An error of Google's library that urllib3 does not know is an outage."""
+
+        class Credentials:
+            def request(self, *_, **__):
+                raise RefreshError("no metadata server")
+
+        objects = Objects(Credentials(), "b", host="", failures=(GoogleAuthError,))
+        with pytest.raises(Unavailable):
+            objects.find_newer("any")
 
     def test_tries_again_what_may_pass(self, artifacts, environment):
         """One 503 is not noticed."""

@@ -8,13 +8,20 @@ import numpy as np
 import onnx
 import pyarrow as pa
 import pytest
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
-from sklearn.impute import KNNImputer
+from sklearn.frozen import FrozenEstimator
+from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    MinMaxScaler,
+    OneHotEncoder,
+    StandardScaler,
+)
 
 from propensity.graphs import builder, checked, export, parity
 from propensity.graphs.builder import Unsupported
@@ -120,7 +127,11 @@ class TestParity:
         "model", [LogisticRegression(), RandomForestClassifier(5, random_state=0)]
     )
     def test_a_row_that_a_model_refuses_is_not_a_number(self, model):
-        """A gap where none was fitted: the run then says so, and publishes nothing."""
+        """
+        A gap where none was fitted, and what is no float32 where trees compare such.
+
+        The run then says so, and publishes nothing.
+        """
         table = rows().filter(rows()["x"].is_valid())
         frame = to_frame(table.combine_chunks().to_batches()[0], FEATURES)
         preprocessor = ColumnTransformer([("all", StandardScaler(), ["x"])])
@@ -129,10 +140,60 @@ class TestParity:
 
         data = export.exported(preprocessor, model, features=FEATURES)
         found = parity.run(
-            data, pa.table({"x": [None, 1.0], "t": ["a", "a"]}), features=FEATURES
+            data, pa.table({"x": [None, 1.0, 1e39], "t": ["a"] * 3}), features=FEATURES
         )
 
-        assert np.isnan(found).tolist() == [not takes_gaps, False]
+        assert np.isnan(found).tolist() == [not takes_gaps, False, takes_gaps]
+
+    @pytest.mark.parametrize(
+        ("transformer", "refused"),
+        [
+            (StandardScaler(), [np.inf, -np.inf]),
+            (SimpleImputer(), [np.inf, -np.inf]),
+            # Its logarithm is minus infinity, which the scaler refuses.
+            (
+                make_pipeline(FunctionTransformer(np.log1p), MinMaxScaler()),
+                [np.inf, -1.0],
+            ),
+            (FunctionTransformer(), []),
+        ],
+    )
+    @pytest.mark.filterwarnings("ignore")
+    def test_a_row_that_a_preprocessor_refuses_is_not_a_number(
+        self, transformer, refused
+    ):
+        """Trees would send what is infinite somewhere."""
+        frame = to_frame(rows().combine_chunks().to_batches()[0], FEATURES)
+        preprocessor = ColumnTransformer([("all", transformer, ["x"])])
+        encoded = preprocessor.fit_transform(frame[["x"]].abs())
+        model = HistGradientBoostingClassifier(max_iter=2).fit(encoded, label(rows()))
+        values = [np.inf, -np.inf, -1.0, 0.0, 1e300, None]
+
+        data = export.exported(preprocessor, model, features=FEATURES)
+        table = pa.table({"x": values, "t": ["a"] * len(values)})
+        found = parity.run(data, table, features=FEATURES)
+
+        assert [values[at] for at in np.flatnonzero(np.isnan(found))] == refused
+
+    @pytest.mark.parametrize("method", ["sigmoid", "temperature"])
+    def test_a_factor_of_nearly_one_is_applied(self, method):
+        """ONNX Runtime leaves out what is 1 as a float32: 5e-9 of a probability."""
+        preprocessor, model = fitted(
+            FunctionTransformer(), HistGradientBoostingClassifier(max_iter=2)
+        )
+        frame = to_frame(rows().combine_chunks().to_batches()[0], FEATURES)
+        encoded = preprocessor.transform(frame)
+        calibrated = CalibratedClassifierCV(FrozenEstimator(model), method=method)
+        calibrated.fit(encoded, label(rows()))
+        for part in calibrated.calibrated_classifiers_:
+            vars(part.calibrators[0]).update(a_=-1 + 2e-8, b_=0.1, beta_=0.5 + 1e-8)
+
+        data = export.exported(preprocessor, calibrated, features=FEATURES)
+
+        assert parity.compare(
+            parity.run(data, rows(), features=FEATURES),
+            calibrated.predict_proba(encoded)[:, 1],
+        ).holds
 
 
 class TestThresholds:

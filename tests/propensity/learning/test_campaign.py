@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 
@@ -110,10 +111,13 @@ class TestFigures:
         assert rows[1]["conversion_difference"] == rows[0]["conversion_difference"]
         assert rows[1]["sums"] == []
 
-    def test_of_an_empty_group_say_too_few(self):
-        [row] = figures([week(0, group([0.5], [1], is_control=False))])
+    @pytest.mark.parametrize("is_control", [False, True])
+    def test_of_an_empty_group_say_that_nobody_is_there(self, is_control):
+        """Not that it is open: it would be for good."""
+        users = group([0.5] * 50, [1] * 50, is_control=is_control)
+        [row] = figures([replace(week(0, users), control_share=0.0)])
 
-        assert row["verdict"] == "too_few"
+        assert row["verdict"] == "no_control"
         assert row["conversion_difference"] is None
         assert row["conversion_lift_high"] is None
 

@@ -69,6 +69,18 @@ def test_bands_hold_every_user_once():
     assert not names & {"rare", "scarce", "unique"}
 
 
+def test_bands_are_named_in_plain_numbers():
+    """Millions in digits, no negative zero, and one number where both ends are it."""
+    values = np.repeat([-0.0, 0.25, 1_234_567.0, 7_654_321.0, 7_654_321.25], 400)
+    probability = np.linspace(0, 1, COUNT)
+    rows = pa.table({"spent": values})
+    bands = {
+        one["band"] for one in found(rows, probability, features={"spent": "number"})
+    }
+
+    assert bands == {"0", "0.25", "1,234,567", "7,654,321"}
+
+
 def test_a_band_of_a_few_users_is_left_out():
     """It might be a single person."""
     rows, probability = shop()

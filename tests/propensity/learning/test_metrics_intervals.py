@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from propensity.budget import Budget
 from propensity.learning import bootstrap, metrics
 from propensity.learning.bootstrap import Expansion, paired_differences
 from propensity.learning.metrics import outcomes
+from propensity.learning.thresholds import Selection
 from tests.propensity.learning.scored_rows import Rows, calibrated, quality, scored
 
 
@@ -52,17 +54,29 @@ class TestQuality:
     @settings(max_examples=10)
     @given(scored().filter(lambda rows: len(rows.label) >= 10))
     def test_intervals_hold_their_figures(self, rows):
-        """Every interval is one, in order; the calibration error's holds its figure,
-        which the percentiles of resamples would not."""
+        """Every interval is one, in order, with its figure in it, which percentiles of
+        resamples do not have by themselves."""
         found = quality(rows)
 
         for name in ("roc_auc", "pr_auc", "brier", "log_loss", "calibration_error"):
-            assert found[f"{name}_low"] <= found[f"{name}_high"]
-        assert (
-            found["calibration_error_low"]
-            <= found["calibration_error"]
-            <= found["calibration_error_high"]
+            assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+
+    def test_intervals_of_a_perfect_ranking_hold_its_figures(self):
+        """The budget has room for exactly those who convert, and a resample has more of
+        them or fewer: nearly none has so good an F1."""
+        label = np.array([1] * 10 + [0] * 90)
+        selection = Selection(
+            budget=Budget.parse("10%"), threshold=0.5, source="training"
         )
+        found = bootstrap.quality(
+            outcomes(label.astype(float), label),
+            threshold=0.5,
+            seed=1,
+            selection=selection,
+        )
+
+        assert found["f1_at_budget"] == found["f1_at_budget_high"] == 1
+        assert found["f1_at_budget_low"] < 1
 
     @pytest.mark.parametrize(
         ("count", "least"), [(10, 8), pytest.param(40, 35, marks=pytest.mark.long)]

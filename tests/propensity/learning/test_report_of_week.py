@@ -85,6 +85,7 @@ class TestPage:
         said = words(report(newest=one, weeks=[one], trained={}, alarms=[]))
 
         assert "This is the first week that was evaluated." in said
+        assert "The newest week up to this one" in said
 
     def test_marks_the_fixed_threshold_that_says_little(self):
         """Beside the budget and the best threshold, where outcomes are rare."""
@@ -155,6 +156,20 @@ class TestPage:
 
         assert "all rows are of one class" in said
         assert "nan" not in said.lower().split()
+
+    @pytest.mark.parametrize(
+        ("changed", "said"),
+        [
+            ({"conversions": 0}, "There are none who buy. 12 more had no"),
+            ({"conversions": 61, "true_positives_at_budget": 60}, "1 was outside the"),
+            (
+                {"users_at_best": 0, "precision_at_best": None},
+                "with the best F1 on earlier rows. No user was there.",
+            ),
+        ],
+    )
+    def test_is_in_sentences_for_one_and_for_none(self, changed, said):
+        assert said in words(report(newest=row(2, **changed)))
 
     def test_without_figures_is_refused(self):
         with pytest.raises(ValueError, match="no row of 2026-03-16 has figures"):

@@ -39,6 +39,19 @@ class TestSuffixes:
 
         assert warehouse.rows("SELECT COUNT(*) FROM v") == [(2,)]
 
+    def test_keeps_a_view_where_a_daily_table_is_gone(self, warehouse):
+        """Its text and its rows: BigQuery reads a view anew each time."""
+        for day in ("20260301", "20260302"):
+            warehouse.load(pa.table({"n": [1]}), f"events_{day}")
+        text = f"SELECT n FROM `{warehouse.dataset}.events_*`"
+        warehouse.rows(f"CREATE OR REPLACE VIEW v AS {text}")
+
+        warehouse.rows("DROP TABLE events_20260301")
+
+        view = warehouse.client.get_table(warehouse.default.table("v"))
+        assert warehouse.dataset in view.view_query
+        assert warehouse.rows("SELECT COUNT(*) FROM v") == [(1,)]
+
     def test_keeps_equal_rows_of_a_wildcard(self, warehouse):
         """An event exported twice is two rows, within a day and between days."""
         for day in ("20260301", "20260302"):
