@@ -176,6 +176,8 @@ def backfill(*, as_json: bool, **chosen: Any) -> int:
     """
     from offline import backfill as program
 
+    if chosen["since"] > chosen["until"]:
+        raise click.UsageError("the period is empty: --to is before --from")
     report = program.run(program.Request(**chosen, is_quiet=as_json))
     show(report, as_json=as_json)
     return Exit.FAILED if report.failed else Exit.DONE

@@ -147,6 +147,7 @@ class TestExit:
             # Modules of the package, beside the folders of the use cases.
             ["new-usecase", "export", "--dry-run"],
             ["doctor", "--as-of", "0001-01-05"],
+            ["backfill", "--from", "2026-03-09", "--to", "2026-03-02"],
             [],
         ],
     )
