@@ -1,7 +1,7 @@
 """
 Drift: false alarms, breaks that are found, and estimates of ROC AUC. Gates.
 
-    python -m benchmarks.drift [--shops 20] [--weeks 26] [--data FILE]...
+    python -m benchmarks.drift [--shops 20] [--weeks 26] [--users N] [--data FILE]...
 
 1. Two years of weekly publications in which nothing breaks, by number of users: shares
    wobble from week to week, follow a season and a trend, and are drawn anew; and the
@@ -174,12 +174,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help=f"weeks in which nothing breaks, default: {WEEKS}",
     )
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
+    quality.add_users(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     is_missed = False
     with Progress():
         is_missed |= _report_made_up(options.shops, options.calm)
-        for source, shop in _sources(options.data):
+        for source, shop in _sources(options.data, users=options.users):
             use_case, weeks = play(source, count=options.weeks, shop=shop)
             say(f"\n{source.name}: {len(weeks)} weeks from {weeks[0].as_of}")
             is_missed |= report_shop(use_case, weeks, options.calm)
@@ -187,13 +188,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sources(
-    files: Sequence[Path] | None,
+    files: Sequence[Path] | None, *, users: int
 ) -> Iterator[tuple[quality.Source, Shop | None]]:
     if files:
         yield from ((quality.of_file(path), None) for path in files)
         return
-    shop = Shop(seed=DEFAULT_SEED, season=SEASON, drift=DRIFT)
-    yield quality.generated(DEFAULT_SEED), shop
+    shop = Shop(users=users, seed=DEFAULT_SEED, season=SEASON, drift=DRIFT)
+    yield quality.generated(DEFAULT_SEED, users=users), shop
     if folder := os.environ.get("PROPENSITY_DATA"):
         yield quality.of_file(Path(folder) / quality.REAL), None
 

@@ -1,7 +1,7 @@
 """
 What published probabilities are worth, forward in time. Gates.
 
-    python -m benchmarks.quality [--data FILE]... [--weeks 13] [--seeds 1]
+    python -m benchmarks.quality [--data FILE]... [--weeks 13] [--seeds 1] [--users N]
 
 Plays months of a shop: features and labels by the use case's own statements on the
 emulator, a training each month on what was final then, with its gate, and a publication
@@ -41,7 +41,7 @@ from local import sandbox
 from local.demos.shop import DRIFT, SEASON
 from local.exports import ga4_export
 from local.generators.shop.export import Shop
-from local.generators.shop.world import DEFAULT_SEED
+from local.generators.shop.world import DEFAULT_SEED, DEFAULT_USERS
 from local.progress import Progress, say, step
 from local.progress import bar as progress_bar
 from propensity import usecases
@@ -98,11 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
     parser.add_argument("--weeks", type=int, default=WEEKS, help=f"default: {WEEKS}")
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
+    add_users(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():
-        for source in sources(options.data, seeds=options.seeds):
+        for source in sources(options.data, seeds=options.seeds, users=options.users):
             played = play(source, count=options.weeks)
             text, judged = report(source.name, played)
             say(text)
@@ -110,14 +111,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return finish(lines)
 
 
-def sources(files: Sequence[Path] | None, *, seeds: int) -> Iterator[Source]:
+def add_users(parser: argparse.ArgumentParser) -> None:
+    """Add the size of generated shops."""
+    parser.add_argument(
+        "--users",
+        type=int,
+        default=DEFAULT_USERS,
+        help=f"of a generated shop, default: {DEFAULT_USERS:,}",
+    )
+
+
+def sources(
+    files: Sequence[Path] | None, *, seeds: int, users: int = DEFAULT_USERS
+) -> Iterator[Source]:
     """Yield the shops to play."""
     for path in files or ():
         yield of_file(path)
     if files:
         return
     for seed in range(DEFAULT_SEED, DEFAULT_SEED + seeds):
-        yield generated(seed)
+        yield generated(seed, users=users)
     if folder := os.environ.get("PROPENSITY_DATA"):
         yield of_file(Path(folder) / REAL)
 
@@ -133,11 +146,11 @@ def of_file(path: Path) -> Source:
     return Source(name=path.name.partition(".")[0], load=load)
 
 
-def generated(seed: int) -> Source:
+def generated(seed: int, *, users: int = DEFAULT_USERS) -> Source:
     """Return the generated shop of a seed, with the demo's season and drift."""
 
     def load(warehouse: Warehouse) -> tuple[date, date]:
-        shop = Shop(seed=seed, season=SEASON, drift=DRIFT)
+        shop = Shop(users=users, seed=seed, season=SEASON, drift=DRIFT)
         days = [shop.first_date + timedelta(days=n) for n in range(_span(shop))]
         tables = [(f"events_{day:%Y%m%d}", shop.shard(day)) for day in days]
         ga4_export.load_tables(warehouse.client, warehouse.settings.ga4_dataset, tables)

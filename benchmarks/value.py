@@ -1,7 +1,7 @@
 """
 What expected values are worth, forward in time.
 
-    python -m benchmarks.value [--data FILE]... [--weeks 13] [--seeds 1]
+    python -m benchmarks.value [--data FILE]... [--weeks 13] [--seeds 1] [--users N]
 
 Plays months of a shop as ``benchmarks.quality`` does: a training each month on what was
 final then, with its model of amounts, and a publication each week, which follows the
@@ -81,11 +81,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", action="append", type=Path, metavar="FILE")
     parser.add_argument("--weeks", type=int, default=quality.WEEKS)
     parser.add_argument("--seeds", type=int, default=1, help="generated shops")
+    quality.add_users(parser)
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     lines: list[Line] = []
     with Progress():
-        for source in quality.sources(options.data, seeds=options.seeds):
+        for source in quality.sources(
+            options.data, seeds=options.seeds, users=options.users
+        ):
             weeks, notes = play(quality.loaded(source, count=options.weeks))
             say("\n".join([f"\n{source.name}", *notes, "", *table(weeks)]))
             lines += judged(source.name, weeks)
