@@ -82,7 +82,7 @@ class TestCheck:
         report = checked()
 
         assert (report.problems, report.warnings) == ([], [])
-        assert len(report.passed) == 6
+        assert len(report.passed) == 8
         assert str(report).endswith(f"{NAME}: nothing is wrong")
 
     @pytest.mark.long
