@@ -438,7 +438,7 @@ class TestFurther:
         report = check.check("ga4_purchase", opened)
 
         assert report.problems == []
-        assert len(report.passed) == 6
+        assert len(report.passed) == 8
 
 
 class TestDeclared:
